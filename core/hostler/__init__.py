@@ -1,0 +1,14 @@
+"""Hostler: which GPU is free, and run my pipeline on it."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Load the SDK only when asked for, so that the quick path stays quick."""
+    if name in {"Client", "AsyncClient"}:
+        from hostler import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'hostler' has no attribute {name!r}")

@@ -1,0 +1,196 @@
+"""Every error Hostler raises on purpose, drawn by what the caller does differently.
+
+HostlerError                  exit 1   Hostler itself failed
+├── InputError                exit 2   what was asked is wrong: carries every Problem
+│   ├── ConfigError                      in config.toml
+│   ├── PipelineError                    in pipeline.toml
+│   ├── NotFoundError                    no such run, stage, host
+│   ├── ConflictError                    cannot be done in this state (already finished, ...)
+│   └── ForbiddenError                   not this user's to do
+├── HostError(host)                      an event and a red host, never a crash
+│   ├── Unreachable                      retried with back-off
+│   ├── Refused                          login or host key: never retried by itself
+│   ├── AgentError                       bad Python, wrong protocol, bad output
+│   └── EngineError                      Docker said no: becomes the attempt's cause
+├── StateError                exit 1   the state folder cannot be used
+│   ├── DaemonBusy                       another daemon holds it
+│   └── SchemaTooNew                     written by a newer Hostler; left untouched
+└── NoDaemonError             exit 5   nothing answers on the socket
+
+Anything else that escapes is a bug. Standard library only, and no `dataclasses`: this module is on
+the quick path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Problem:
+    """One thing wrong in a file: `path` is the key (`stages.train.gpus`), `line` counts from 1."""
+
+    __slots__ = ("hint", "line", "message", "path")
+
+    def __init__(self, path: str, message: str, *, line: int | None = None, hint: str = "") -> None:
+        self.path = path
+        self.message = message
+        self.line = line
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line is not None else ""
+        path = f"{self.path}: " if self.path else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}{path}{self.message}{hint}"
+
+    def __repr__(self) -> str:
+        return f"Problem({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.message, self.line, self.hint))
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object that `from_json` reads back."""
+        return {"path": self.path, "message": self.message, "line": self.line, "hint": self.hint}
+
+    @classmethod
+    def from_json(cls, data: dict[str, object]) -> Problem:
+        """The problem that `to_json` wrote."""
+        line = data.get("line")
+        return cls(
+            str(data.get("path", "")),
+            str(data.get("message", "")),
+            line=line if isinstance(line, int) else None,
+            hint=str(data.get("hint", "")),
+        )
+
+
+class HostlerError(Exception):
+    """The base. `message` says what happened, `remedy` what to do about it (may be empty)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object that `error_from_json` turns back into the same kind of error."""
+        return {"kind": type(self).__name__, "message": self.message, "remedy": self.remedy}
+
+
+class InputError(HostlerError):
+    """Wrong usage or a wrong file; `problems` lists all that was found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, remedy: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = tuple(problems)
+
+    def to_json(self) -> dict[str, object]:
+        """As the base, with the problems."""
+        return {**super().to_json(), "problems": [p.to_json() for p in self.problems]}
+
+
+class ConfigError(InputError):
+    """config.toml cannot be used."""
+
+
+class PipelineError(InputError):
+    """pipeline.toml cannot be used."""
+
+
+class NotFoundError(InputError):
+    """No such run, stage, host or file."""
+
+
+class ConflictError(InputError):
+    """The thing exists but cannot do this now (a finished run cannot be cancelled)."""
+
+
+class ForbiddenError(InputError):
+    """The caller may not do this."""
+
+
+class HostError(HostlerError):
+    """One host's trouble. It never stops anything but the work on that host."""
+
+    def __init__(self, host: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.host = host
+
+    def __str__(self) -> str:
+        return f"{self.host}: {super().__str__()}"
+
+    def to_json(self) -> dict[str, object]:
+        """As the base, with the host's name."""
+        return {**super().to_json(), "host": self.host}
+
+
+class Unreachable(HostError):
+    """No answer. Silence is not death: retried with back-off, nothing is concluded from it."""
+
+
+class Refused(HostError):
+    """The host or we said no (login, host key). Never retried by itself."""
+
+
+class AgentError(HostError):
+    """The agent could not run or did not speak the protocol."""
+
+
+class EngineError(HostError):
+    """Docker refused or failed. `status` is its HTTP status, 0 where there was none."""
+
+    def __init__(self, host: str, message: str, *, remedy: str = "", status: int = 0) -> None:
+        super().__init__(host, message, remedy=remedy)
+        self.status = status
+
+
+class StateError(HostlerError):
+    """The state folder or its database cannot be used."""
+
+
+class DaemonBusy(StateError):
+    """Another daemon holds this state folder."""
+
+
+class SchemaTooNew(StateError):
+    """The database was written by a newer Hostler; it was left untouched."""
+
+
+class NoDaemonError(HostlerError):
+    """No daemon answers."""
+
+    exit_code = 5
+
+
+_KINDS: dict[str, type[HostlerError]] = {
+    cls.__name__: cls
+    for cls in (
+        HostlerError, InputError, ConfigError, PipelineError, NotFoundError, ConflictError,
+        ForbiddenError, HostError, Unreachable, Refused, AgentError, EngineError, StateError,
+        DaemonBusy, SchemaTooNew, NoDaemonError,
+    )
+}  # fmt: skip
+
+
+def error_from_json(data: dict[str, object]) -> HostlerError:
+    """The error that `to_json` wrote; an unknown kind becomes a plain `HostlerError`."""
+    cls = _KINDS.get(str(data.get("kind", "")), HostlerError)
+    message, remedy = str(data.get("message", "")), str(data.get("remedy", ""))
+    if issubclass(cls, InputError):
+        listed = data.get("problems")
+        found = [p for p in listed if isinstance(p, dict)] if isinstance(listed, list) else []
+        return cls(message, remedy=remedy, problems=[Problem.from_json(p) for p in found])
+    if issubclass(cls, HostError):
+        return cls(str(data.get("host", "?")), message, remedy=remedy)
+    return cls(message, remedy=remedy)

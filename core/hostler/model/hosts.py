@@ -1,0 +1,253 @@
+"""What a host shows: GPUs, processes, workloads, leases, and one look that holds them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class GpuState(StrEnum):
+    """Whether a GPU can be had, in one word. `letter` is the same in one character."""
+
+    FREE = "free"
+    LEASED = "leased"
+    IDLE = "idle"
+    """Leased, memory held, and hardly any utilization for a quarter of an hour."""
+    FOREIGN = "foreign"
+    """Used by a process or container without a lease."""
+    CONTESTED = "contested"
+    """Leased, and used by somebody else as well."""
+    DRAINED = "drained"
+    UNHEALTHY = "unhealthy"
+    """Lost, failing, MIG on, or its memory did not come back (quarantined)."""
+    UNKNOWN = "unknown"
+    """Never heard of, or not heard of for too long. Neither free nor 0 %."""
+
+    @property
+    def letter(self) -> str:
+        """The one character of tables."""
+        return _LETTERS[self.value]
+
+
+_LETTERS = {
+    "free": ".",
+    "leased": "L",
+    "idle": "i",
+    "foreign": "F",
+    "contested": "C",
+    "drained": "D",
+    "unhealthy": "E",
+    "unknown": "?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that NVML lists on a GPU."""
+
+    pid: int
+    kind: str
+    """"compute" or "graphics"; only compute processes make a GPU foreign."""
+    user: str | None = None
+    command: str | None = None
+    """Raw, as /proc shows it; pass it through `text.clean` before showing it."""
+    memory: int | None = None
+    container_id: str | None = None
+    """Full id of the container the process runs in, from its cgroup; None outside containers."""
+    attempt_id: str | None = None
+    """Of a process that Hostler's shim supervises (it or its parents); None else."""
+    started_at: float | None = None
+    """On the host's clock."""
+    exists: bool = True
+    """False: NVML lists a PID that is not in /proc (dead, still holding memory)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU, keyed by `uuid`. Any NVML field may be None: not supported, or not read in time."""
+
+    uuid: str
+    index: int
+    name: str | None = None
+    memory_total: int | None = None
+    memory_used: int | None = None
+    """Without what the driver reserves, where NVML tells them apart."""
+    utilization: float | None = None
+    """Percent, 0 to 100."""
+    temperature: float | None = None
+    power: float | None = None
+    power_limit: float | None = None
+    clock_sm: float | None = None
+    """MHz."""
+    clock_memory: float | None = None
+    """MHz."""
+    ecc_errors: int | None = None
+    """Uncorrected, volatile."""
+    throttle: tuple[str, ...] = ()
+    """Why the clocks are held down: "power cap", "thermal", ... Idle does not count."""
+    mig: bool | None = None
+    energy: float | None = None
+    """Joules since the driver was loaded."""
+    problem: str | None = None
+    """Why this GPU cannot be trusted with work: "lost", "does not answer", ... None: healthy."""
+    processes: tuple[GpuProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What an attempt looks like on its host: a container, or a process under the shim.
+
+    Every Hostler's workloads are listed; "ours" means `daemon_id` is this daemon's.
+    """
+
+    attempt_id: str
+    daemon_id: str
+    runtime: str
+    """"docker" or "process"."""
+    ref: str
+    """Container id, or the shim's attempt id."""
+    running: bool
+    created_only: bool = False
+    """A container that was created and never started."""
+    exit_code: int | None = None
+    """Raw; None while it runs or when nobody can know it any more."""
+    signal: int | None = None
+    oom_killed: bool = False
+    error: str | None = None
+    """What the runtime says went wrong, raw."""
+    started_at: float | None = None
+    """On the host's clock, as `finished_at`: only their difference means anything here."""
+    finished_at: float | None = None
+    gpus: tuple[str, ...] = ()
+    """UUIDs it was given."""
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignContainer:
+    """A running container without our labels that was given GPUs."""
+
+    container_id: str
+    name: str
+    image: str
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A GPU held for somebody, written on the host. One lease holds one GPU."""
+
+    lease_id: str
+    gpu: str
+    """UUID."""
+    daemon_id: str
+    owner: str
+    attempt_id: str | None
+    """None: a reservation for work by hand."""
+    claimed_at: float
+    """On the host's clock."""
+    until: float | None = None
+    boot_id: str | None = None
+    workload: str | None = None
+    """Container id or "pid:start-time" it is bound to, once known."""
+    stale: bool = False
+    """Of another boot, or not touched for long, and nothing of it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system that matters to Hostler."""
+
+    path: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Load and memory of a host at the time of a look."""
+
+    load1: float | None = None
+    memory_total: int | None = None
+    memory_available: int | None = None
+    disks: tuple[Disk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What changes seldom; read once per connection, kept with each attempt."""
+
+    hostname: str | None = None
+    kernel: str | None = None
+    os: str | None = None
+    python: str | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    """The driver's CUDA version, like "12.4"."""
+    cpus: int | None = None
+    memory_total: int | None = None
+    docker: str | None = None
+    """Engine version; None where this login cannot use Docker."""
+    docker_gpu: str | None = None
+    """How containers get GPUs here: "nvidia", "cdi" or None."""
+    runtimes: tuple[str, ...] = ()
+    """Those usable by this login: "docker", "process"."""
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] = ()
+    home: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One observation of a host. All of it belongs to one time, the moment of asking."""
+
+    asked_at: float
+    boot_id: str
+    gpus: tuple[Gpu, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    foreign_containers: tuple[ForeignContainer, ...] = ()
+    leases: tuple[Lease, ...] = ()
+    machine: Machine = field(default_factory=Machine)
+    gpu_problem: str | None = None
+    """Why no GPUs are known (no driver, ...). None and no GPUs: a host without GPUs."""
+    docker_problem: str | None = None
+    """Why containers cannot be seen. Absence from `workloads` then proves nothing."""
+
+
+class HostCondition(StrEnum):
+    """Whether the host itself can be worked with."""
+
+    UP = "up"
+    CONNECTING = "connecting"
+    """Not yet heard since the daemon started."""
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    """Login or host key refused: a person has to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host as the planner sees it."""
+
+    name: str
+    transport: str
+    """"ssh", "local" or "sim"."""
+    condition: HostCondition
+    since: float
+    """When the condition began."""
+    problem: str | None = None
+    look: Look | None = None
+    """The last one, however old."""
+    facts: HostFacts = field(default_factory=HostFacts)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    drained: str | None = None
+    """The reason a person gave; None: not drained. An empty reason is "by NAME"."""
+    runtimes: tuple[str, ...] = ()
+    """Those allowed here: the facts', less what config forbids."""
+    cpus: int | None = None
+    """What may be planned with: config, else facts."""
+    memory: int | None = None
+    shared_paths: tuple[str, ...] = ()

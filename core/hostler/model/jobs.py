@@ -1,0 +1,99 @@
+"""What a runtime is told: everything needed to start one attempt, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """An archive to put into the attempt's working folder before it starts."""
+
+    digest: str
+    """SHA-256 (hex) of the tar file, which lies in the daemon's content store."""
+    size: int
+    target: str
+    """Folder relative to the working folder; "" is the working folder itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the host that people named in `[mounts]`, seen at the same path inside."""
+
+    path: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt, ready to be started by a runtime. Built by a pure function."""
+
+    attempt_id: str
+    daemon_id: str
+    run_id: str
+    stage: str
+    owner: str
+    host: str
+    name: str
+    """`hostler-<first 8 of daemon id>-<attempt id>`."""
+    command: tuple[str, ...]
+    shell: bool
+    env: Mapping[str, str]
+    gpus: tuple[str, ...]
+    """UUIDs."""
+    gpu_indices: tuple[int, ...] = ()
+    """The same GPUs by NVML index at the time of the last look (process stages)."""
+    image: str | None = None
+    workdir: str | None = None
+    placements: tuple[Placement, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    cpus: float = 1.0
+    ram: int | None = None
+    shm: int | None = None
+    uid: int | None = None
+    """The submitting user's on that host; None: the login's own."""
+    gid: int | None = None
+    groups: tuple[int, ...] = ()
+    user: str | None = None
+    home: str | None = None
+    checkpoint: str | None = None
+    """Folder relative to the working folder."""
+    checkpoint_key: str | None = None
+    """Names the volume or folder that survives retries: `<run>-<stage>`."""
+    code_path: str | None = None
+    """`code = "here"`: the folder itself, which the host sees at the same path."""
+    venv: str | None = None
+    """Requirements file, relative to the working folder."""
+    grace: float = 30.0
+    log_cap: int = 1024**3
+    """Bytes of log kept; older ones are dropped with a note."""
+    gpu_access: str | None = None
+    """How containers get GPUs on that host: "nvidia" or "cdi"."""
+    host_memory: int | None = None
+    """Of the host, for the default memory limit."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: str | None = None
+    """Docker network mode; None: the engine's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request for GPUs, checked on the host under its lease lock at that moment."""
+
+    gpus: tuple[str, ...]
+    attempt_id: str | None
+    daemon_id: str
+    owner: str
+    memory_floor: int
+    ignore: tuple[str, ...]
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim: all GPUs, or none and why."""
+
+    lease_ids: tuple[str, ...] = ()
+    refused: str | None = None
+    """A sentence naming the GPU and who is in the way; None: claimed."""

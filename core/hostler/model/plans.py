@@ -1,0 +1,237 @@
+"""What the planner takes and gives: a snapshot in, actions and reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hostler.model.hosts import Host, Workload
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.runs import Attempt, Outcome, Phase, Run
+from hostler.units import GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings a decision depends on; from config."""
+
+    fresh_for: float = 10.0
+    """Seconds. A host whose last look is older gets no new work and its GPUs are unknown."""
+    memory_floor: int = GIB
+    """Bytes. A GPU with more in use than this is not free, whoever uses it."""
+    ignore: tuple[str, ...] = (
+        "Xorg", "Xwayland", "gnome-shell", "kwin_x11", "kwin_wayland", "gdm-x-session",
+        "plasmashell", "nvidia-persistenced",
+    )  # fmt: skip
+    """Names of programs that do not make a GPU foreign (display servers)."""
+    release_patience: float = 120.0
+    """Seconds a GPU may take to give its memory back before it is called quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a decision may depend on. No clock, no disk, no network behind it."""
+
+    now: float
+    daemon_id: str
+    hosts: tuple[Host, ...]
+    runs: tuple[Run, ...]
+    """Those without an outcome, oldest first."""
+    in_flight: frozenset[str] = frozenset()
+    """Keys of actions that are being carried out (`Action.key`)."""
+    refused: Mapping[str, float] = field(default_factory=dict)
+    """Host -> when it last refused a claim: it gets no work until a look is newer."""
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Place a new attempt: write the intent, claim, create, start."""
+
+    attempt: Attempt
+    stage: Stage
+    why: str
+    """One sentence: why there."""
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"start:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An attempt whose intent is durable but whose start was cut short by a restart of the daemon:
+    carry the start out again (a 409 is success), or find that it cannot be."""
+
+    attempt: Attempt
+    stage: Stage
+
+    @property
+    def key(self) -> str:
+        """The same as the start it continues."""
+        return f"start:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write what is known about an attempt. A final phase carries a cause unless it succeeded."""
+
+    attempt_id: str
+    phase: Phase
+    cause: Cause | None = None
+    detail: str = ""
+    workload: Workload | None = None
+    """What was seen, where it was seen."""
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"record:{self.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The workload exited: take the last log lines, metrics and outputs, then record the end."""
+
+    attempt: Attempt
+    stage: Stage
+    workload: Workload
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"finish:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask a running workload to end: TERM, grace, KILL. The end itself is seen by a later look."""
+
+    host: str
+    workload: Workload
+    cause: Cause
+    detail: str
+    grace: float
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"stop:{self.host}:{self.workload.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove an ended workload of ours that no open attempt needs any more."""
+
+    host: str
+    workload: Workload
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"remove:{self.host}:{self.workload.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give GPUs back: their attempt is final, nothing of it runs, and their memory is back."""
+
+    host: str
+    lease_ids: tuple[str, ...]
+    attempt_id: str | None
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"release:{self.host}:{','.join(self.lease_ids)}"
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """Every stage is final."""
+
+    run_id: str
+    outcome: Outcome
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"end:{self.run_id}"
+
+
+Action = Start | Resume | Record | Finish | Stop | Remove | Release | EndRun
+
+
+class RemedyKind(StrEnum):
+    """What would let a waiting stage start. Each can be applied to a snapshot, as tests do."""
+
+    WAIT_FOR_STAGE = "wait for stage"
+    """`subject`: the stage (of the same run) that has to succeed first."""
+    WAIT_FOR_ATTEMPT = "wait for attempt"
+    """`subject`: the attempt whose end frees what is missing."""
+    WAIT_FOR_PROCESS = "wait for foreign process"
+    """`subject`: "host:gpu-uuid"; whoever holds it by hand has to leave."""
+    WAIT_FOR_LEASE = "wait for lease"
+    """`subject`: lease id held by another daemon or person."""
+    WAIT_FOR_MEMORY = "wait for memory"
+    """`subject`: "host:gpu-uuid" whose memory has not come back."""
+    WAIT_UNTIL = "wait until"
+    """`value`: seconds since the epoch (retry back-off)."""
+    WAIT_FOR_LOOK = "wait for look"
+    """`subject`: the host to be heard again."""
+    UNDRAIN = "undrain"
+    """`subject`: host."""
+    FIX_HOST = "fix host"
+    """`subject`: host whose login, key, Docker or GPU needs a person."""
+    LOWER = "lower"
+    """`subject`: the resource (`gpus`, `gpu_memory`, `cpus`, `ram`), `value`: what would fit."""
+    DROP = "drop"
+    """`subject`: the constraint to give up (`gpu_models`, `labels`, `hosts`, `max_parallel`)."""
+    ADD_HOST = "add host"
+    """No host could ever take it as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One change that removes one obstacle."""
+
+    kind: RemedyKind
+    subject: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostReason:
+    """Why a stage is not on this host now."""
+
+    host: str
+    sentence: str
+    """Names the holder and since when, where there is one."""
+    remedies: tuple[Remedy, ...] = ()
+    """All of them together would let it start here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a stage waits."""
+
+    sentence: str
+    hosts: tuple[HostReason, ...] = ()
+    """One per host, nearest first; empty where hosts are not what it waits for."""
+    remedies: tuple[Remedy, ...] = ()
+    """Where hosts are not what it waits for: what it does wait for."""
+    nearest: str | None = None
+    """The nearest request that would start now: "2 GPUs on gpu1"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and for everything that waits, why."""
+
+    actions: tuple[Action, ...]
+    reasons: Mapping[tuple[str, str], Reason]
+    """(run id, stage name) -> reason."""
+    wake_at: float | None = None
+    """When time alone changes the plan (back-off, time limit); None: only news do."""

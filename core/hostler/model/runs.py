@@ -1,0 +1,157 @@
+"""What happened: runs, attempts, their phases, events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hostler.model.pipelines import Cause, Scalar, Stage
+
+
+class Phase(StrEnum):
+    """Where an attempt is."""
+
+    STARTING = "starting"
+    """The intent is durable; the start may or may not have happened yet."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more will happen to the attempt."""
+        return self not in (Phase.STARTING, Phase.RUNNING)
+
+
+class StageStatus(StrEnum):
+    """Where a stage of a run is; computed from its attempts, never stored."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Its `when` was false, or a stage it needs did not succeed."""
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more will happen to the stage."""
+        return self not in (StageStatus.WAITING, StageStatus.STARTING, StageStatus.RUNNING)
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a stage. `host`, `gpus`, `placed_at` have no defaults: decisions read them."""
+
+    attempt_id: str
+    """`RUN-STAGE-NUMBER`: also names the container, so that a repeated create is a 409."""
+    run_id: str
+    stage: str
+    number: int
+    """From 1."""
+    phase: Phase
+    host: str
+    gpus: tuple[str, ...]
+    """UUIDs."""
+    placed_at: float
+    runtime: str
+    launched_at: float | None = None
+    """When create and start had returned. A look not newer proves nothing about the attempt."""
+    ref: str | None = None
+    boot_id: str | None = None
+    """Of the host when it was placed: another one later means the host rebooted."""
+    started_at: float | None = None
+    finished_at: float | None = None
+    duration: float | None = None
+    """Seconds, from one clock, the host's."""
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: Cause | None = None
+    detail: str = ""
+    """For people: what exactly went wrong, who stopped it, which GPU process was in the way."""
+    stop_reason: Cause | None = None
+    """A stop was asked for and why; set before the stop is carried out."""
+    stop_detail: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each metric the stage wrote."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> artifact digest, once collected."""
+    image_digest: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
+    each where it could be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the code of a run came from."""
+
+    digest: str | None = None
+    """Of the packed snapshot; None: none was packed."""
+    path: str | None = None
+    """The folder it was packed from, on the submitter's machine."""
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool = False
+    git_diff: str | None = None
+    """Of the dirty tree against the commit; cut at 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One submission of a pipeline. What each stage's state is, is computed from the attempts."""
+
+    run_id: str
+    pipeline: str
+    stages: tuple[Stage, ...]
+    owner: str
+    uid: int
+    submitted_at: float
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    source: Source = field(default_factory=Source)
+    priority: int = 0
+    """Zero or lower."""
+    attempts: tuple[Attempt, ...] = ()
+    """In order of placing."""
+    cancelled_by: str | None = None
+    """A wish: stages that wait never start, running ones are stopped."""
+    outcome: Outcome | None = None
+    finished_at: float | None = None
+    kept: Mapping[str, Attempt] = field(default_factory=dict)
+    """Of a `retry`: stage -> the succeeded attempt of the earlier run, not repeated."""
+    retry_of: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What the submitter's shell gives to process stages (PATH, CONDA_PREFIX, VIRTUAL_ENV)."""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for the log of events. `seq` only grows."""
+
+    seq: int
+    at: float
+    kind: str
+    """Dotted and past tense: `run.submitted`, `attempt.started`, `host.lost`."""
+    message: str
+    severity: str = "info"
+    """"info", "warning" or "error"."""
+    run_id: str | None = None
+    stage: str | None = None
+    attempt_id: str | None = None
+    host: str | None = None
+    actor: str | None = None
+    """Unix user, where a person asked for it."""

@@ -1,0 +1,213 @@
+"""The Protocols between the daemon and the outside: how a host is reached, what runs stages there.
+
+Everything above knows only these; `ssh`, `local`, `sim` and the runtimes implement them. Errors are
+those of `hostler.errors`: Unreachable, Refused, AgentError, EngineError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hostler.model.hosts import HostFacts, Look, Workload
+from hostler.model.jobs import Claim, Claimed, Job
+
+
+class ByteStream(Protocol):
+    """A two-way stream of bytes: an agent's stdin and stdout, or a connection to Docker."""
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """At least one byte, at most `limit`; b"" at the end. Raises Unreachable when cut."""
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the other side is slow. Raises Unreachable when cut."""
+
+    async def write_eof(self) -> None:
+        """No more will be written."""
+
+    async def close(self) -> None:
+        """End it at once; may be called twice."""
+
+
+class Door(Protocol):
+    """A way onto one host: SSH, or this machine itself. One connection, few sessions."""
+
+    @property
+    def host(self) -> str:
+        """The host's name in the config."""
+
+    @property
+    def transport(self) -> str:
+        """ "ssh" or "local"."""
+
+    async def connect(self) -> None:
+        """Connect and authenticate once. Raises Unreachable or Refused."""
+
+    async def exec_agent(self, command: str) -> ByteStream:
+        """Run the one constant command of the agent; its stdin and stdout."""
+
+    async def open_docker(self) -> ByteStream:
+        """A new connection to the host's Docker socket. Raises EngineError when there is none."""
+
+    async def docker_url(self) -> str:
+        """A `unix://` URL on this machine that leads to the host's Docker, for the SDK."""
+
+    async def wait_closed(self) -> str:
+        """Until the connection is gone; why, for people."""
+
+    async def close(self) -> None:
+        """Close connection and forwards; may be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a host says of itself when its agent has started."""
+
+    facts: HostFacts
+    boot_id: str
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Pushed by the agent the moment a workload ends."""
+
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFault:
+    """Pushed by the agent: an XID or a GPU that fell off the bus."""
+
+    gpu: str
+    xid: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The link is gone; nothing more is pushed. Why, for people."""
+
+    reason: str
+
+
+Push = Exited | GpuFault | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """A folder or file of a workload that is to be read as a tar stream."""
+
+    attempt_id: str
+    runtime: str
+    ref: str
+    path: str
+    """Relative to the attempt's working folder; ".." and absolute paths are refused."""
+
+
+class HostLink(Protocol):
+    """A host with its agent running: all that the daemon asks of it."""
+
+    @property
+    def host(self) -> str:
+        """The host's name in the config."""
+
+    async def connect(self) -> Hello:
+        """Connect, start the agent, read the facts. Raises Unreachable, Refused or AgentError."""
+
+    async def look(self, asked_at: float, timeout: float) -> Look:
+        """One observation; `asked_at` is the daemon's clock at the time of asking."""
+
+    def pushes(self) -> AsyncIterator[Push]:
+        """What the agent says by itself; ends with `Dropped`."""
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Hold GPUs, all or none, after checking on the host that each is free. Repeatable: GPUs
+        that this very attempt holds already count as claimed."""
+
+    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
+        """Tie leases to the container (id) or process ("pid:start") that uses the GPUs."""
+
+    async def release(self, lease_ids: Sequence[str]) -> None:
+        """Give leases back; those that do not exist (any more) are no error."""
+
+    async def call(
+        self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
+    ) -> dict[str, Any]:
+        """Any other request to the agent (the process runtime's); its answer."""
+
+    async def put_blob(self, digest: str, path: Path) -> None:
+        """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""
+
+    async def place_blob(self, digest: str, source: ArchiveSource) -> None:
+        """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""
+
+    def read_archive(self, source: ArchiveSource, offset: int = 0) -> AsyncIterator[bytes]:
+        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
+
+    def read_log(
+        self, attempt_id: str, offset: int, follow: bool
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """A process workload's log from a byte offset: (offset, bytes), live with `follow`."""
+
+    async def open_docker(self) -> ByteStream:
+        """A new connection to the host's Docker socket."""
+
+    async def docker_url(self) -> str:
+        """A URL on this machine that leads to the host's Docker, for the SDK."""
+
+    async def close(self) -> None:
+        """End agent and connection; workloads go on. May be called twice."""
+
+
+class LogSink(Protocol):
+    """Where a workload's output goes. Knows how far it got, so that a follower can resume."""
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """What `append` was last given: empty at the start."""
+
+    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+        """Write bytes, and remember the position just after them, as one step."""
+
+
+class Progress(Protocol):
+    """Told how long work advances, for people."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """`what` like "pulling python:3.12-slim"; bytes done of total (None: not known)."""
+
+
+class Runtime(Protocol):
+    """Starts, watches and ends workloads on hosts. Every method may be repeated without harm."""
+
+    @property
+    def name(self) -> str:
+        """ "docker" or "process"."""
+
+    async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
+        """Make it ready up to, not including, start: image, container or folder, archives. Its ref.
+
+        A container or process of the same daemon and attempt that exists already is success;
+        anything else of that name raises EngineError.
+        """
+
+    async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
+        """Start it; success if it runs or ran already."""
+
+    async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
+        """TERM, `grace` seconds, KILL; returns when it has ended."""
+
+    async def remove(self, link: HostLink, workload: Workload) -> None:
+        """Remove it and what it left on the host, except checkpoints."""
+
+    async def inspect(self, link: HostLink, ref: str) -> Workload | None:
+        """As it is now; None: it does not exist."""
+
+    async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
+        """Copy its output into `sink`, from the sink's position to the end of the workload."""
+
+    async def image_digest(self, link: HostLink, ref: str) -> str | None:
+        """The digest of the image it runs; None without images."""

@@ -1,0 +1,55 @@
+"""The one function that makes text from outside safe to show. Pure, and on the quick path.
+
+Logs, process names, image names and whatever a host says may carry terminal escapes, bidirectional
+overrides and control characters. Text is stored raw and cleaned here on its way to a terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Bidirectional controls, zero-width joiners and separators reorder or hide what a person reads.
+_HIDDEN = frozenset(
+    chr(c)
+    for c in (
+        0x00AD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF,
+        *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFFF9, 0xFFFC),
+        *range(0xE0000, 0xE0080),
+    )
+)  # fmt: skip
+
+
+def clean(text: str, *, keep_newlines: bool = False) -> str:
+    """`text` without control characters, escapes or bidirectional tricks.
+
+    Tabs become a space. Newlines become a space too unless `keep_newlines`. Every other control
+    character is shown as its picture (ESC becomes `␛`), so that nothing is silently lost.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_safe(char, keep_newlines) for char in text)
+
+
+def clean_line(text: str, width: int) -> str:
+    """`clean`, cut to `width` characters with an ellipsis when it is longer."""
+    safe = clean(text)
+    if len(safe) <= width:
+        return safe
+    return safe[: max(0, width - 1)] + "…"
+
+
+def _safe(char: str, keep_newlines: bool) -> str:
+    code = ord(char)
+    if char == "\n":
+        return "\n" if keep_newlines else " "
+    if char == "\t":
+        return " "
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or char in _HIDDEN:
+        return "�"
+    if unicodedata.category(char) in {"Cc", "Cn", "Co", "Cs"}:
+        return "�"
+    return char

@@ -1,0 +1,71 @@
+"""Text forms of quantities: "24GiB", "2h30m", in and out. Pure, and on the quick path."""
+
+from __future__ import annotations
+
+import re
+
+KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
+_FACTORS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size such as "24GiB", "512MiB" or "1.5T".
+
+    A unit is required, since "24" alone is as often meant in GiB as in bytes. "24G" and "24GB" are
+    read as GiB, as people mean when they speak of GPU memory.
+    Raises ValueError with a message fit for a person.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or not (match[2] or match[3]):
+        raise ValueError(f"{text!r} is not a size: write a number and a unit, like 24GiB")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def format_size(size: float | None) -> str:
+    """A size for people: "79.6 GiB", "512 MiB", "-" for None."""
+    if size is None:
+        return "-"
+    for name, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if abs(size) >= factor:
+            number = size / factor
+            text = f"{number:.1f}" if number < 100 else f"{number:.0f}"
+            return f"{text.removesuffix('.0')} {name}"
+    return f"{int(size)} B"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a duration such as "90s", "2h30m", "1d" or "250ms".
+
+    Raises ValueError with a message fit for a person.
+    """
+    compact = text.replace(" ", "").lower()
+    parts = _DURATION_PART.findall(compact)
+    if not parts or "".join(n + u for n, u in parts) != compact:
+        raise ValueError(f"{text!r} is not a duration: write it like 90s, 30m or 2h30m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def format_duration(seconds: float | None) -> str:
+    """A duration for people, two units at most: "3h12m", "41s", "0.4s", "-" for None."""
+    if seconds is None:
+        return "-"
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if seconds < 10:
+        return f"{seconds:.1f}s".replace(".0s", "s")
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return _two(whole // 60, "m", whole % 60, "s")
+    if whole < 86400:
+        return _two(whole // 3600, "h", whole % 3600 // 60, "m")
+    return _two(whole // 86400, "d", whole % 86400 // 3600, "h")
+
+
+def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
+    return f"{big}{big_unit}{small:02d}{small_unit}" if small else f"{big}{big_unit}"
