@@ -1,0 +1,87 @@
+"""Where Hostler's files lie: configuration, state, the daemon's socket. Looks, never creates."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYSTEM_SOCKET = "/run/hostler/hostler.sock"
+SYSTEM_CONFIG = "/etc/hostler/config.toml"
+SOCKET_NAME = "hostler.sock"
+
+# SQLite's locks, Unix sockets and flock are not to be trusted on these.
+_REMOTE_TYPES = frozenset(
+    {
+        "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.glusterfs",
+        "fuse.mfs", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+        "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
+    }
+)  # fmt: skip
+
+
+def config_files(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The configuration files that would be read, in order: the later one wins.
+
+    `HOSTLER_CONFIG` names the only one.
+    """
+    env = os.environ if environ is None else environ
+    if env.get("HOSTLER_CONFIG"):
+        return [env["HOSTLER_CONFIG"]]
+    return [SYSTEM_CONFIG, user_config(env)]
+
+
+def user_config(environ: Mapping[str, str] | None = None) -> str:
+    """The person's own configuration file: the one that `hostler init` writes."""
+    env = os.environ if environ is None else environ
+    if env.get("HOSTLER_CONFIG"):
+        return env["HOSTLER_CONFIG"]
+    base = env.get("XDG_CONFIG_HOME") or os.path.join(_home(env), ".config")
+    return os.path.join(base, "hostler", "config.toml")
+
+
+def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = None) -> str:
+    """The folder for database, logs and socket of the personal daemon.
+
+    `HOSTLER_STATE`, else XDG_STATE_HOME/hostler, or, where that is on a network file system,
+    /var/tmp/hostler-UID/state. `mounts` is the text of /proc/self/mountinfo (tests give their own).
+    """
+    env = os.environ if environ is None else environ
+    if env.get("HOSTLER_STATE"):
+        return env["HOSTLER_STATE"]
+    base = env.get("XDG_STATE_HOME") or os.path.join(_home(env), ".local", "state")
+    folder = os.path.join(base, "hostler")
+    if is_remote(folder, _read_mounts() if mounts is None else mounts):
+        return f"/var/tmp/hostler-{os.getuid()}/state"
+    return folder
+
+
+def is_remote(path: str, mounts: str) -> bool:
+    """Whether `path` (which need not exist) lies on a network file system."""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5:
+            continue
+        point = fields[4].replace("\\040", " ")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        # Of two mounts on one point the later one covers the earlier.
+        if inside and len(point) >= len(best):
+            best, kind = point, after.split(" ", 1)[0]
+    return kind in _REMOTE_TYPES
+
+
+def _read_mounts() -> str:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""  # not Linux: homes there are local far more often than not
+
+
+def _home(env: Mapping[str, str]) -> str:
+    return env.get("HOME") or os.path.expanduser("~")

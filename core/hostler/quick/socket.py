@@ -1,0 +1,170 @@
+"""Find the daemon's socket, and ask it one thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from hostler.errors import ConfigError, HostlerError, NoDaemonError, error_from_json
+from hostler.quick import places
+from hostler.quick.wire import Response, WireError, encode_request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+DEFAULT_TIMEOUT = 5.0
+
+
+class Found:
+    """A socket path, and where it was named: "flag", "environment", "config", "system" or
+    "personal". Only a personal daemon may be started by a client."""
+
+    __slots__ = ("origin", "path")
+
+    def __init__(self, path: str, origin: str) -> None:
+        self.path = path
+        self.origin = origin
+
+    @property
+    def personal(self) -> bool:
+        """Nobody named a daemon: the person's own, which may not run yet."""
+        return self.origin == "personal"
+
+
+def find_socket(
+    named: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    system: str = places.SYSTEM_SOCKET,
+) -> Found:
+    """The socket to speak with: named, HOSTLER_SOCKET, config, the system's, one's own.
+
+    Raises ConfigError where a configuration file cannot be read.
+    """
+    env = os.environ if environ is None else environ
+    if named:
+        return Found(named, "flag")
+    if env.get("HOSTLER_SOCKET"):
+        return Found(env["HOSTLER_SOCKET"], "environment")
+    for path in reversed(places.config_files(env)):
+        configured = _configured_socket(path)
+        if configured:
+            return Found(configured, "config")
+    if os.path.exists(system):
+        return Found(system, "system")
+    return Found(os.path.join(places.state_folder(env), places.SOCKET_NAME), "personal")
+
+
+def _configured_socket(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if b"socket" not in data:
+        return None  # parsing TOML costs more than asking the daemon
+    import tomllib
+
+    try:
+        table = tomllib.loads(data.decode("utf-8")).get("daemon")
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: {error}", remedy="Correct the file; `hostler config show` checks it"
+        ) from error
+    value = table.get("socket") if isinstance(table, dict) else None
+    return os.path.expanduser(value) if isinstance(value, str) and value else None
+
+
+def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.socket:
+    """A connection. Raises NoDaemonError naming the socket and what to do."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(found.path)
+    except OSError as error:
+        connection.close()
+        raise unreachable(found, error) from error
+    return connection
+
+
+def unreachable(found: Found, error: Exception) -> NoDaemonError:
+    """The error for a socket that cannot be connected to or does not answer."""
+    if isinstance(error, PermissionError):
+        return NoDaemonError(
+            f"no access to the daemon at {found.path}",
+            remedy="Ask for membership in the group that owns the socket",
+        )
+    if isinstance(error, TimeoutError):
+        why = "does not answer"
+    elif isinstance(error, FileNotFoundError):
+        why = "is not running: there is no such socket"
+    elif isinstance(error, ConnectionRefusedError):
+        why = "is not running: the socket refuses"
+    else:
+        why = f"cannot be asked ({error})"
+    return NoDaemonError(f"the daemon at {found.path} {why}", remedy=_REMEDIES[found.origin])
+
+
+_REMEDIES = {
+    "flag": "Check --socket",
+    "environment": "Check HOSTLER_SOCKET, or unset it to use your own daemon",
+    "config": "Check `socket` under [daemon] in the configuration, or start that daemon",
+    "system": "Ask whoever runs this machine to look at the hostler service",
+    "personal": "Start it with `hostler daemon start`",
+}
+
+
+def ask(
+    found: Found,
+    method: str,
+    target: str,
+    body: object = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+) -> Any:
+    """One request and its JSON answer (None where it has no body).
+
+    Raises NoDaemonError, or the error that the daemon answered with.
+    """
+    data = b"" if body is None else json.dumps(body).encode("utf-8")
+    status, payload = exchange(found, encode_request(method, target, body=data), timeout)
+    return decode_answer(status, payload)
+
+
+def exchange(
+    found: Found, request: bytes, timeout: float | None = DEFAULT_TIMEOUT
+) -> tuple[int, bytes]:
+    """Send an encoded request; the answer's status and body. Raises NoDaemonError."""
+    connection = connect(found, timeout)
+    try:
+        connection.sendall(request)
+        response = Response(head_only=request.startswith(b"HEAD "))
+        parts = []
+        while not response.done:
+            data = connection.recv(262144)
+            if not data:
+                response.end()
+                break
+            parts.append(response.feed(data))
+    except (OSError, WireError) as error:
+        raise unreachable(found, error) from error
+    finally:
+        connection.close()
+    return response.status, b"".join(parts)
+
+
+def decode_answer(status: int, payload: bytes) -> Any:
+    """The JSON value of a good answer; raises the error of a bad one."""
+    try:
+        value = json.loads(payload) if payload else None
+    except ValueError as error:
+        raise HostlerError(f"the daemon's answer is not JSON (status {status})") from error
+    if status < 400:
+        return value
+    described = value.get("error") if isinstance(value, dict) else None
+    if isinstance(described, dict):
+        raise error_from_json(described)
+    raise HostlerError(f"the daemon answered with status {status}")
