@@ -1,0 +1,188 @@
+"""What the store is given and gives back beside runs and attempts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.pipelines import Scalar
+from hostler.model.runs import Outcome, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event before the store has given it its number."""
+
+    at: float
+    kind: str
+    """Dotted and past tense: `run.submitted`, `attempt.started`, `host.lost`."""
+    message: str
+    severity: str = "info"
+    """"info", "warning" or "error"."""
+    run_id: str | None = None
+    stage: str | None = None
+    attempt_id: str | None = None
+    host: str | None = None
+    actor: str | None = None
+    """Unix user, where a person asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A collected output: a tar file in the content store."""
+
+    run_id: str
+    stage: str
+    attempt_id: str
+    name: str
+    """Of the output."""
+    digest: str
+    """SHA-256 of the tar file, under which the content store holds it."""
+    size: int
+    """Bytes of the tar file."""
+    collected_at: float
+    files: int = 0
+    tree_digest: str | None = None
+    """Of the content alone: equal where the same files came from another host or day."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A row of the list of runs: all that a table shows, without the stages themselves."""
+
+    run_id: str
+    pipeline: str
+    owner: str
+    uid: int
+    submitted_at: float
+    title: str = ""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool = False
+    priority: int = 0
+    retry_of: str | None = None
+    cancelled_by: str | None = None
+    outcome: Outcome | None = None
+    finished_at: float | None = None
+    stage_count: int = 0
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """Phase of the newest attempt -> number of stages; stages never tried are in none."""
+    hosts: tuple[str, ...] = ()
+    """Those that ever had an attempt of it."""
+    gpu_seconds: float = 0.0
+    """Sum of `gpu_seconds_allocated` over all its ended attempts."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Last values of all stages; of two stages with the same name of a metric, the later's."""
+    cause: str | None = None
+    """Of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs; every field that is set must hold."""
+
+    state: str | None = None
+    """"open", "finished", or an `Outcome`."""
+    pipeline: str | None = None
+    owner: str | None = None
+    since: float | None = None
+    """Submitted at or after."""
+    until: float | None = None
+    """Submitted before."""
+    host: str | None = None
+    """Had an attempt there."""
+    exit_code: int | None = None
+    """Some attempt ended with it."""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    """Text is compared with how a number or boolean is written, so "0.1" finds 0.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFilter:
+    """Which attempts; every field that is set must hold."""
+
+    run_id: str | None = None
+    stage: str | None = None
+    host: str | None = None
+    phase: Phase | None = None
+    exit_code: int | None = None
+    is_open: bool | None = None
+    since: float | None = None
+    """Placed at or after."""
+    until: float | None = None
+    """Placed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A host that a person closed to new work."""
+
+    host: str
+    reason: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A mutating call: who, when, what. Arguments are redacted before they come here."""
+
+    at: float
+    uid: int
+    user: str
+    call: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One number that a stage wrote to its metrics file. May be NaN or infinite."""
+
+    name: str
+    value: float
+    at: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageMetric:
+    """A point as it is read back."""
+
+    attempt_id: str
+    name: str
+    value: float
+    at: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """What one GPU did at one moment. None: not measured."""
+
+    host: str
+    gpu: str
+    """UUID."""
+    at: float
+    utilization: float | None = None
+    """Percent."""
+    memory_used: int | None = None
+    power: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPoint:
+    """What one GPU, or the mean of several, did in one minute; `at` is the minute's begin."""
+
+    at: float
+    utilization: float | None = None
+    """Percent, mean."""
+    memory_used: int | None = None
+    """Bytes, mean."""
+    memory_peak: int | None = None
+    power: float | None = None
+    """Watts, mean."""
+    temperature: float | None = None
+    """The highest."""
+    samples: int = 0
