@@ -69,3 +69,45 @@ def format_duration(seconds: float | None) -> str:
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big}{big_unit}{small:02d}{small_unit}" if small else f"{big}{big_unit}"
+
+
+MAX_HOSTS = 1000
+
+_RANGES = re.compile(r"\[([^\[\]]*)\]")
+_RANGE_PART = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
+
+
+def expand_hosts(pattern: str) -> tuple[str, ...]:
+    """Names in a pattern: "gpu[01-03,07]" is gpu01, gpu02, gpu03, gpu07; zeros in front are kept.
+
+    Several brackets multiply. Raises ValueError for an empty or backward range, stray brackets, a
+    name that appears twice, or more than `MAX_HOSTS` names.
+    """
+    pieces = _RANGES.split(pattern)  # text and ranges in turn
+    if any(mark in text for text in pieces[::2] for mark in "[]"):
+        raise ValueError(f"{pattern!r} has a bracket without its partner")
+    names = [pieces[0]]
+    for inside, after in zip(pieces[1::2], pieces[2::2], strict=True):
+        numbers = _range_numbers(pattern, inside)
+        if len(names) * len(numbers) > MAX_HOSTS:
+            raise ValueError(f"{pattern!r} is more than {MAX_HOSTS} hosts")
+        names = [name + number + after for name in names for number in numbers]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{pattern!r} names a host twice")
+    return tuple(names)
+
+
+def _range_numbers(pattern: str, inside: str) -> list[str]:
+    numbers: list[str] = []
+    for part in inside.split(","):
+        match = _RANGE_PART.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"{pattern!r}: [{inside}] is not a range: write it like [01-12]")
+        first, last = match[1], match[2] or match[1]
+        if int(last) < int(first):
+            raise ValueError(f"{pattern!r}: the range {part.strip()} goes backwards")
+        if int(last) - int(first) >= MAX_HOSTS:
+            raise ValueError(f"{pattern!r} is more than {MAX_HOSTS} hosts")
+        width = len(first)
+        numbers += [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
+    return numbers
