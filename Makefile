@@ -1,15 +1,49 @@
 # Each target does all of its own set-up. `make demo` and `make test` are the two to know.
 VENV ?= .venv
-PY = $(VENV)/bin/python
+BIN = $(VENV)/bin
+PYTEST_ARGS ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check fmt bench clean
+.PHONY: help setup demo test check fmt bench clean
 
-setup: $(VENV)/.ready
+help:
+	@echo "make demo    run a real pipeline on this machine and show what came of it"
+	@echo "make test    run every test this machine can (as root also on a lab of several hosts)"
+	@echo "make check   format, lint, types, import rules"
+	@echo "make fmt     put the code into shape"
+	@echo "make bench   measure, each figure against a floor or peer of the same run"
 
-$(VENV)/.ready: pyproject.toml
-	sh scripts/venv.sh $(VENV)
-	touch $@
+setup: $(VENV)/.dev
 
-fmt: setup
-	$(VENV)/bin/ruff check --fix --quiet . || true
-	$(VENV)/bin/ruff format .
+$(VENV)/.user: pyproject.toml scripts/venv.sh
+	@echo "Setting up $(VENV) ..."
+	@sh scripts/venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml scripts/venv.sh
+	@echo "Setting up $(VENV) with the development tools ..."
+	@sh scripts/venv.sh $(VENV) dev
+	@touch $@ $(VENV)/.user
+
+demo: $(VENV)/.user
+	@sh scripts/demo.sh $(VENV)
+
+test: $(VENV)/.dev
+	@sh scripts/test.sh $(VENV) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
