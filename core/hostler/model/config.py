@@ -35,10 +35,8 @@ class HostConfig:
     """Bytes to plan with; None: all of it."""
     runtimes: tuple[str, ...] = ("docker", "process")
     """Those allowed here; which of them work is found out."""
-    docker_socket: str = "/var/run/docker.sock"
-    """On the host."""
-    max_sessions: int = 8
-    """SSH sessions at once on the one connection (sshd's own limit is 10 by default)."""
+    docker_socket: str | None = None
+    """Path on the host; None: the usual places are tried."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for every stage on this host; they win over `Config.env`."""
 
@@ -116,11 +114,14 @@ class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     policy: Policy = field(default_factory=Policy)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    mounts: Mapping[str, MountConfig] = field(default_factory=dict)
+    mounts: tuple[MountConfig, ...] = ()
+    """Names are unique."""
     shared_paths: tuple[str, ...] = ()
     """Absolute folders that every host sees as the same folder (NFS and the like)."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for every stage on every host (proxies, caches)."""
+    docker_network: str | None = None
+    """Docker network of every container; None: the engine's default."""
 
     def host(self, name: str) -> HostConfig | None:
         """The host of that name, None if there is none."""
