@@ -1,8 +1,60 @@
-"""The command line: parse, dispatch, turn errors into exit codes."""
+"""The command line: parse, dispatch, turn errors into exit codes.
+
+Nothing heavy is imported here: `hostler gpus` has to answer in tens of milliseconds.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit code."""
-    raise NotImplementedError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code (the table of them is in docs/cli.md)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    own = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in own or bool(os.environ.get("HOSTLER_DEBUG"))
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _discard_stdout()
+        return EXIT_CLOSED_PIPE
+    except SystemExit as stop:  # argparse: --help is 0, wrong usage is 2
+        return stop.code if isinstance(stop.code, int) else 2
+    except Exception as error:
+        if debug:
+            raise
+        from hostler.cli.problems import report
+
+        return report(error)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if words == ["gpus"]:  # the most frequent question: not even argparse
+        from hostler.cli.commands import gpus
+
+        return gpus.run(gpus.Options())
+    from hostler.cli.parser import dispatch
+
+    return dispatch(words)
+
+
+def _discard_stdout() -> None:
+    """The reader has gone: keep the interpreter from complaining while it shuts down."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass  # stdout is no file (a test's): there is nothing that could complain

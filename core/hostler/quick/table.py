@@ -102,9 +102,7 @@ def render_tsv(rows: Sequence[Sequence[str]]) -> str:
     return "".join("\t".join(clean(text) for text in row) + "\n" for row in rows)
 
 
-def _fit(
-    columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None
-) -> list[int]:
+def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
     widths = [
         max([len(column.title), *(cell_width(row[n]) for row in cells)])
         for n, column in enumerate(columns)

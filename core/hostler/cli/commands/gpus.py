@@ -1,0 +1,244 @@
+"""`hostler gpus`: which GPU is free. Asks the daemon, or without one the hosts themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from hostler.errors import NoDaemonError
+from hostler.quick import fleet as fleets
+from hostler.quick.gpus import render
+from hostler.quick.need import NO, YES, Answer, Need, answer
+from hostler.quick.socket import Found, ask, find_socket
+from hostler.quick.table import is_terminal, terminal_width, wants_color
+from hostler.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
+_WATCH_EVERY = 2.0
+_WAIT_EVERY = 1.0
+_WAIT_EVERY_DIRECT = 10.0
+DIRECT_DEADLINE = 3.0
+
+
+class Options:
+    """The command's options and their defaults; argparse fills one in."""
+
+    socket: str | None = None
+    timeout: float = 5.0
+    color: str = "auto"
+    quiet: bool = False
+    json: bool = False
+    output: str = "table"
+    hosts: Sequence[str] = ()
+    models: Sequence[str] = ()
+    free: bool = False
+    need: int | None = None
+    gpu_memory: int | None = None
+    spread: bool = False
+    wait: float | None = None
+    watch: bool = False
+    interval: float = _WATCH_EVERY
+    max_age: float | None = None
+    direct: bool = False
+    debug: bool = False
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    from hostler.cli.kinds import count, duration, size
+    from hostler.cli.options import add_common
+
+    add_common(parser, listing=True)
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "wide", "ids", "tsv", "json", "jsonl"),
+        help="form of the answer; wide: one row a GPU",
+    )
+    parser.add_argument(
+        "--host",
+        dest="hosts",
+        action="append",
+        metavar="NAME",
+        help="only this host; a glob; may be repeated",
+    )
+    parser.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="TEXT",
+        help="only GPUs of this model: part of the name, or a glob with a *",
+    )
+    parser.add_argument("--free", action="store_true", help="only free GPUs")
+    parser.add_argument(
+        "--need",
+        type=count,
+        metavar="N",
+        help="ask whether N GPUs of one host are free: exit 0 yes, 3 no, 4 cannot tell",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=size,
+        metavar="SIZE",
+        help="with --need: size of each card at least, like 24GiB",
+    )
+    parser.add_argument(
+        "--spread", action="store_true", help="with --need: the GPUs may lie on several hosts"
+    )
+    parser.add_argument(
+        "--wait",
+        type=duration,
+        metavar="TIME",
+        help="with --need: wait until the answer is yes, at most this long",
+    )
+    parser.add_argument("-w", "--watch", action="store_true", help="show it again and again")
+    parser.add_argument(
+        "--interval", type=duration, metavar="TIME", help="with --watch: how often (default 2s)"
+    )
+    parser.add_argument(
+        "--max-age",
+        type=duration,
+        metavar="TIME",
+        help="take hosts whose values are older for unknown",
+    )
+    parser.add_argument(
+        "--direct",
+        action="store_true",
+        help="ask the hosts themselves, whether a daemon runs or not",
+    )
+
+
+def run(options: Options) -> int:
+    """Answer once, or with --watch and --wait again and again; the exit code."""
+    _check(options)
+    if options.need is not None:
+        return _answer_need(options)
+    if options.watch:
+        return _watch(options)
+    sys.stdout.write(_rendered(options, look(options)))
+    return 0
+
+
+def _check(options: Options) -> None:
+    from_need = options.gpu_memory is not None or options.spread or options.wait is not None
+    if options.need is None and from_need:
+        from hostler.errors import InputError
+
+        raise InputError(
+            "--gpu-memory, --spread and --wait belong to --need", remedy="Add --need N"
+        )
+    if options.json:
+        options.output = "json"
+
+
+def look(options: Options) -> dict[str, Any]:
+    """The fleet: from the daemon, else from the hosts. Raises NoDaemonError where a named daemon
+    does not answer: asking around it could contradict what it does."""
+    if not options.direct:
+        found = find_socket(options.socket)
+        try:
+            return _from_daemon(found, options)
+        except NoDaemonError as error:
+            if not found.personal:
+                error.remedy += "; `hostler gpus --direct` asks the hosts themselves"
+                raise
+    return _from_hosts(options)
+
+
+def _from_daemon(found: Found, options: Options) -> dict[str, Any]:
+    fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.timeout)
+    return fleets.age_out(fleet, options.max_age)
+
+
+def _from_hosts(options: Options) -> dict[str, Any]:
+    from hostler.cli.gpus_direct import look_direct
+
+    def say(text: str) -> None:
+        if (
+            not options.quiet
+            and options.output not in ("json", "jsonl")
+            and is_terminal(sys.stderr)
+        ):
+            sys.stderr.write(clean(text) + "\n")
+
+    return look_direct(options.hosts, deadline=DIRECT_DEADLINE, say=say)
+
+
+def _rendered(options: Options, fleet: dict[str, Any]) -> str:
+    chosen = fleets.select(fleet, hosts=options.hosts, models=options.models, free=options.free)
+    terminal = is_terminal()
+    return render(
+        chosen,
+        options.output,
+        terminal=terminal,
+        width=terminal_width() if terminal else None,
+        color=wants_color(options.color),
+    )
+
+
+def _answer_need(options: Options) -> int:
+    need = Need(
+        options.need or 1,
+        memory=options.gpu_memory,
+        models=options.models,
+        hosts=options.hosts,
+        spread=options.spread,
+    )
+    deadline = time.monotonic() + (options.wait or 0.0)
+    while True:
+        fleet = look(options)
+        found = answer(fleet, need)
+        left = deadline - time.monotonic()
+        if found.verdict == YES or left <= 0:
+            break
+        direct = fleet.get("source") != "daemon"
+        time.sleep(min(left, _WAIT_EVERY_DIRECT if direct else _WAIT_EVERY))
+    _show_answer(options, fleet, need, found)
+    return found.exit_code
+
+
+def _show_answer(options: Options, fleet: dict[str, Any], need: Need, found: Answer) -> None:
+    if options.output in ("json", "jsonl"):
+        whole = {
+            **fleets.select(fleet, hosts=options.hosts, models=options.models),
+            "need": found.to_json(need),
+        }
+        sys.stdout.write(json.dumps(whole, separators=(",", ":")) + "\n")
+        return
+    if options.output == "ids":
+        for host, indices in found.picks:
+            sys.stdout.write(f"{clean(host)} {','.join(map(str, indices))}\n")
+    elif not options.quiet:
+        sys.stdout.write(clean(found.sentence) + "\n")
+    if options.quiet or not is_terminal(sys.stderr):
+        return
+    for hint in found.hints:
+        sys.stderr.write(clean(hint) + "\n")
+    if found.verdict == YES:
+        sys.stderr.write(
+            f"now is not a reservation; to take them: hostler run --gpus {need.gpus} -- CMD\n"
+        )
+    elif found.verdict == NO and options.wait is None:
+        sys.stderr.write("to wait for it: --wait 30m\n")
+
+
+def _watch(options: Options) -> int:
+    """Again and again: on a terminal in place, else one block after the other."""
+    in_place = is_terminal() and options.output in ("table", "wide")
+    while True:
+        text = _rendered(options, look(options))
+        if in_place:
+            # Home, each line cleared to its end, then all below: no flicker as with a full clear.
+            lines = "".join(f"{line}\x1b[K\n" for line in text.splitlines())
+            text = f"\x1b[H{lines}\x1b[J"
+        elif options.output in ("table", "wide", "tsv", "ids"):
+            text += "\n"
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        time.sleep(options.interval)

@@ -1,0 +1,86 @@
+"""Argument types of the command line: text in, values out, errors fit for a person."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from hostler.units import parse_duration, parse_size
+
+
+def size(text: str) -> int:
+    """Bytes: "24GiB"."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size_text(text: str) -> str:
+    """A size that the daemon reads; checked here, so that the message names the flag."""
+    size(text)
+    return text
+
+
+def duration(text: str) -> float:
+    """Seconds: "90s", "2h30m"; a bare number means seconds."""
+    if text.isdigit():
+        return float(text)
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def duration_text(text: str) -> str:
+    """A duration that the daemon reads; checked here, so that the message names the flag."""
+    seconds = duration(text)
+    return f"{seconds:g}s" if text.isdigit() else text
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A number from 0."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
+    return int(text)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A name and a value: "lr=0.05"."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def since(text: str) -> float:
+    """A time: how long ago ("2h", "30d"), or a date ("2026-11-24", "2026-11-24T12:00")."""
+    from datetime import datetime
+
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        pass  # not a duration: a date
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither how long ago, like 2h or 30d, nor a date like 2026-11-24"
+        ) from None
+
+
+def run_and_stage(text: str) -> tuple[str, str | None]:
+    """RUN or RUN/STAGE."""
+    run, slash, stage = text.partition("/")
+    if not run or (slash and not stage):
+        raise argparse.ArgumentTypeError(f"{text!r} is not RUN or RUN/STAGE")
+    return run, stage or None

@@ -1,0 +1,137 @@
+"""The table of commands, and how one of them is found, parsed and run."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from types import ModuleType
+
+from hostler import __version__
+from hostler.errors import InputError
+
+# Name -> (module under hostler.cli.commands, one line of help), in groups as --help shows them.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Look": {
+        "gpus": ("gpus", "which GPU is free"),
+        "hosts": ("hosts", "the machines, and what is wrong with them"),
+        "ps": ("ps", "what runs and waits now, and why it waits"),
+        "runs": ("runs", "runs, the newest first"),
+        "show": ("show", "one run with its stages"),
+        "logs": ("logs", "what a stage wrote"),
+        "why": ("why", "why a stage waits"),
+        "events": ("events", "what happened"),
+    },
+    "Run": {
+        "run": ("run", "run a pipeline file, or one command"),
+        "wait": ("wait", "wait for runs to end"),
+        "cancel": ("cancel", "stop runs"),
+        "retry": ("retry", "run again what did not succeed"),
+        "rerun": ("rerun", "run all of it again"),
+        "rm": ("rm", "forget finished runs and their logs"),
+        "gc": ("gc", "free disk space of what nothing needs any more"),
+    },
+    "Machines": {
+        "drain": ("drain", "give a host no new work"),
+        "undrain": ("undrain", "give a host work again"),
+        "doctor": ("doctor", "check hosts, and say how to mend them"),
+        "host": ("host", "trust a host's key"),
+        "init": ("init", "write the configuration"),
+    },
+    "Hostler": {
+        "daemon": ("daemon", "start, stop and see the personal daemon"),
+        "serve": ("serve", "be the daemon, in the foreground"),
+        "config": ("config", "show the configuration"),
+        "schema": ("schema", "JSON Schema of the files that people write"),
+        "completion": ("completion", "a completion script for a shell"),
+        "version": ("version", "versions of client and daemon"),
+    },
+}
+
+HIDDEN = {"__complete": ("complete", "candidates for a shell's completion")}
+
+
+def table() -> dict[str, tuple[str, str]]:
+    """Every command that people type: name -> (module, help)."""
+    return {name: entry for group in COMMANDS.values() for name, entry in group.items()}
+
+
+def dispatch(words: list[str]) -> int:
+    """Run what the words say; the exit code. Raises what the command raises."""
+    if not words:
+        from hostler.cli.home import run as home
+
+        return home()
+    name, rest = words[0], words[1:]
+    if name in ("-h", "--help", "help"):
+        return _help(rest)
+    if name == "--version":
+        sys.stdout.write(f"hostler {__version__}\n")
+        return 0
+    if name.startswith("-"):
+        raise InputError(f"unknown option {name}", remedy="Options follow the command")
+    module = load(name)
+    args = build_parser(name, module).parse_args(rest, namespace=_namespace(module))
+    code: int = module.run(args)
+    return code
+
+
+def load(name: str) -> ModuleType:
+    """A command's module. Raises InputError that suggests the nearest name, never guesses."""
+    entry = table().get(name) or HIDDEN.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, table(), n=1)
+        remedy = f"Did you mean `hostler {near[0]}`?" if near else "See `hostler --help`"
+        raise InputError(f"there is no command {name!r}", remedy=remedy)
+    return importlib.import_module(f"hostler.cli.commands.{entry[0]}")
+
+
+def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one command alone: building all of them takes longer than most answers."""
+    entry = table().get(name) or HIDDEN[name]
+    options = getattr(module, "Options", None)
+    parser = argparse.ArgumentParser(
+        prog=f"hostler {name}",
+        description=f"{entry[1][0].upper()}{entry[1][1:]}.",
+        epilog=getattr(module, "EPILOG", None),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if options is not None:
+        parser.set_defaults(**{k: v for k, v in vars(options).items() if k[0] != "_"})
+    module.configure(parser)
+    return parser
+
+
+def _namespace(module: ModuleType) -> argparse.Namespace:
+    options = getattr(module, "Options", argparse.Namespace)
+    namespace: argparse.Namespace = options()
+    return namespace
+
+
+def _help(rest: list[str]) -> int:
+    if rest:
+        build_parser(rest[0], load(rest[0])).print_help()
+        return 0
+    sys.stdout.write(overview())
+    return 0
+
+
+def overview() -> str:
+    """The text of `hostler --help`."""
+    lines = [
+        "usage: hostler [COMMAND] [OPTIONS]",
+        "",
+        "Which GPU is free, and run my pipeline on it. Without a command: the screen.",
+        "",
+    ]
+    for title, group in COMMANDS.items():
+        lines.append(f"{title}:")
+        lines += [f"  {name:<11} {text}" for name, (_, text) in group.items()]
+        lines.append("")
+    lines.append("hostler COMMAND --help describes a command. Exit codes: 0 done or yes, 2 wrong")
+    lines.append(
+        "usage, 3 no, 4 cannot tell, 5 no daemon, 6 the run failed, 7 stopped, 8 still runs."
+    )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,32 @@
+"""Errors as a person reads them: one line on stderr, every problem of a file, no traceback."""
+
+from __future__ import annotations
+
+import sys
+
+from hostler.errors import HostlerError, InputError
+from hostler.text import clean
+
+
+def report(error: Exception) -> int:
+    """Write the error to stderr; the exit code it means."""
+    sys.stderr.write(describe(error))
+    return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """1 for anything that is not one of Hostler's own errors: it may never mean an answer."""
+    return error.exit_code if isinstance(error, HostlerError) else 1
+
+
+def describe(error: Exception) -> str:
+    """The text of an error: `hostler: MESSAGE. REMEDY`, then its problems, a line each."""
+    if not isinstance(error, HostlerError):
+        return (
+            f"hostler: unexpected {type(error).__name__}: {clean(str(error))}. "
+            "This is a bug; --debug shows where\n"
+        )
+    text = f"hostler: {clean(str(error))}\n"
+    if isinstance(error, InputError):
+        text += "".join(f"  {clean(str(problem))}\n" for problem in error.problems)
+    return text

@@ -1,0 +1,102 @@
+"""What commands have in common: a client, questions, output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hostler.client import Client
+from hostler.errors import InputError
+from hostler.quick.table import (
+    Column,
+    is_terminal,
+    render_table,
+    render_tsv,
+    terminal_width,
+    wants_color,
+)
+from hostler.text import clean
+
+
+def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
+    """A client of the daemon. `start`: a personal daemon that does not run is started.
+
+    Raises NoDaemonError.
+    """
+    from hostler.cli.daemon_start import ensure_daemon
+    from hostler.quick.socket import find_socket
+
+    if start:
+        return Client(found=ensure_daemon(args.socket, say=note_for(args)), timeout=args.timeout)
+    return Client(found=find_socket(args.socket), timeout=args.timeout)
+
+
+def note_for(args: argparse.Namespace) -> Any:
+    """`note`, or silence with --quiet and --json."""
+    if args.quiet or getattr(args, "json", False):
+        return _silent
+    return note
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""
+
+
+def note(text: str) -> None:
+    """A note for people, on stderr."""
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def hint(args: argparse.Namespace, text: str) -> None:
+    """Advice: on a terminal only, and not with --quiet or --json."""
+    if is_terminal(sys.stderr):
+        note_for(args)(text)
+
+
+def out(text: str) -> None:
+    """One line of the answer."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def out_json(schema: str, members: dict[str, Any]) -> None:
+    """A whole object as JSON, with its schema first."""
+    whole = {"schema": f"hostler.{schema}/1", **members}
+    sys.stdout.write(json.dumps(whole, separators=(",", ":"), default=str) + "\n")
+
+
+def out_table(
+    args: argparse.Namespace, columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table on a terminal, tab-separated values elsewhere."""
+    if is_terminal():
+        text = render_table(columns, rows, width=terminal_width(), color=wants_color(args.color))
+    else:
+        text = render_tsv(rows)
+    sys.stdout.write(text)
+
+
+def confirm(args: argparse.Namespace, question: str, effects: Iterable[str] = ()) -> bool:
+    """Ask before something that cannot be undone; the safe answer is the default.
+
+    Raises InputError where nobody can be asked and --yes is missing.
+    """
+    if args.yes:
+        return True
+    if not is_terminal(sys.stdin):
+        raise InputError(
+            f"{question} There is no terminal to ask on", remedy="Add -y (--yes) if you mean it"
+        )
+    for effect in effects:
+        note(f"  {effect}")
+    return ask_line(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def ask_line(prompt: str) -> str:
+    """One line from the person; "" at the end of input. The prompt goes to stderr."""
+    sys.stderr.write(clean(prompt))
+    sys.stderr.flush()
+    return sys.stdin.readline().rstrip("\n")

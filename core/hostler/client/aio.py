@@ -1,0 +1,344 @@
+"""The asynchronous client: the same calls, for asyncio programs such as the TUI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hostler.client import calls
+from hostler.client.calls import Call
+from hostler.client.sync import CHANGE_TIMEOUT
+from hostler.errors import HostlerError, NoDaemonError
+from hostler.quick.socket import DEFAULT_TIMEOUT, Found, decode_answer, find_socket, unreachable
+from hostler.quick.wire import Response, WireError, encode_request
+
+_BLOCK = 262144
+
+
+class AsyncExchange:
+    """One request on its own connection, and its answer as it arrives."""
+
+    def __init__(self, found: Found, call: Call) -> None:
+        self._found = found
+        self._call = call
+        self._response = Response(head_only=call.method == "HEAD")
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._early = b""
+
+    async def send(self, body: bytes = b"") -> None:
+        """Connect and send the whole request. Raises NoDaemonError."""
+        await self.open()
+        await self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+
+    async def open(self) -> None:
+        """Connect. Raises NoDaemonError."""
+        try:
+            self._reader, self._writer = await asyncio.open_unix_connection(self._found.path)
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    async def send_raw(self, data: bytes) -> None:
+        """Part of an encoded request, waiting while the daemon is slow."""
+        assert self._writer is not None
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    async def head(self) -> Response:
+        """The answer with its status and headers known."""
+        while not self._response.status:
+            self._early += await self._receive()
+        return self._response
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end. Raises NoDaemonError."""
+        early, self._early = self._early, b""
+        if early:
+            return early
+        while not self._response.done:
+            part = await self._receive()
+            if part:
+                return part
+        return b""
+
+    async def body(self) -> bytes:
+        """All of the body."""
+        parts = []
+        while part := await self.read():
+            parts.append(part)
+        return b"".join(parts)
+
+    async def close(self) -> None:
+        """End it; may be called twice."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+            # An error while closing is no news: the answer is complete, or one was raised.
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    async def _receive(self) -> bytes:
+        assert self._reader is not None
+        try:
+            data = await self._reader.read(_BLOCK)
+            if data:
+                return self._response.feed(data)
+            self._response.end()
+        except WireError as error:
+            raise NoDaemonError(
+                f"the daemon at {self._found.path} went away: {error}",
+                remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+            ) from error
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+        return b""
+
+
+class AsyncLog:
+    """A stage's output: iterate over it for bytes. `attempt` is the number of the attempt."""
+
+    def __init__(self, exchange: AsyncExchange, attempt: str) -> None:
+        self.attempt = attempt
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while part := await self._exchange.read():
+                yield part
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop reading; may be called twice."""
+        await self._exchange.close()
+
+
+class AsyncClient:
+    """Asks the daemon; see `Client`. Any number of calls may be under way at once."""
+
+    def __init__(
+        self,
+        socket_path: str | Path | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        found: Found | None = None,
+    ) -> None:
+        self.found = found or find_socket(str(socket_path) if socket_path else None)
+        self.timeout = timeout
+
+    async def version(self) -> dict[str, Any]:
+        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`."""
+        return await self._object(calls.version())
+
+    async def gpus(self) -> dict[str, Any]:
+        """The `hostler.gpus/1` object: every host and GPU with its state."""
+        return await self._object(calls.gpus())
+
+    async def hosts(self) -> Any:
+        """All hosts."""
+        return await self.request(calls.hosts())
+
+    async def host(self, name: str) -> dict[str, Any]:
+        """One host with its look and facts."""
+        return await self._object(calls.host(name))
+
+    async def drain(self, name: str, reason: str = "") -> None:
+        """Give a host no new work; what runs there goes on."""
+        await self.request(calls.drain(name, reason))
+
+    async def undrain(self, name: str) -> None:
+        """Give a host work again."""
+        await self.request(calls.undrain(name))
+
+    async def has_snapshot(self, digest: str) -> bool:
+        """Whether the daemon holds a packed source tree."""
+        exchange = AsyncExchange(self.found, calls.snapshot(digest, "HEAD"))
+        try:
+            async with self._limit(self.timeout):
+                await exchange.send()
+                status = (await exchange.head()).status
+        finally:
+            await exchange.close()
+        if status >= 400 and status != 404:
+            raise HostlerError(f"the daemon answered with status {status} about a snapshot")
+        return status < 400
+
+    async def put_snapshot(self, digest: str, path: str | Path) -> None:
+        """Upload a packed source tree (tar) of that SHA-256, unless it is there already."""
+        if await self.has_snapshot(digest):
+            return
+        call, file_path = calls.snapshot(digest, "PUT"), Path(path)
+        exchange = AsyncExchange(self.found, call)
+        size = (await asyncio.to_thread(file_path.stat)).st_size
+        file = await asyncio.to_thread(file_path.open, "rb")
+        try:
+            await exchange.open()
+            head = encode_request("PUT", call.target, length=size, content_type="application/x-tar")
+            await exchange.send_raw(head)
+            while block := await asyncio.to_thread(file.read, _BLOCK):
+                await exchange.send_raw(block)
+            async with self._limit(CHANGE_TIMEOUT):
+                decode_answer((await exchange.head()).status, await exchange.body())
+        finally:
+            file.close()
+            await exchange.close()
+
+    async def submit(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """A new run, durable when this returns: a `pipeline` text or a `command`."""
+        return await self._object(calls.submit(submission))
+
+    async def plan(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a submission would go, changing nothing."""
+        return await self._object(calls.plan(submission))
+
+    async def runs(
+        self,
+        *,
+        state: str | None = None,
+        pipeline: str | None = None,
+        owner: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
+    ) -> Any:
+        """Summaries of runs, the newest first."""
+        return await self.request(calls.runs(state, pipeline, owner, since, limit))
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        """One run with its stages and attempts; the id may be shortened."""
+        return await self._object(calls.run(run_id))
+
+    def run_events(self, run_id: str, *, follow: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """A run's events; with `follow` live, until it ends."""
+        return self._lines(calls.run_events(run_id, follow))
+
+    def events(
+        self, *, since: int | None = None, follow: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """All events after number `since`; live with `follow`."""
+        return self._lines(calls.events(since, follow))
+
+    async def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
+        async with asyncio.timeout(timeout):
+            async for _ in self.run_events(run_id, follow=True):
+                pass
+        return await self.run(run_id)
+
+    async def why(self, run_id: str, stage: str | None = None) -> Any:
+        """Why stages of a run wait."""
+        return await self.request(calls.why(run_id, stage))
+
+    async def logs(
+        self,
+        run_id: str,
+        stage: str,
+        *,
+        attempt: int | None = None,
+        offset: int | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> AsyncLog:
+        """A stage's output from byte `offset`, or its last `tail` lines; live with `follow`."""
+        exchange = AsyncExchange(
+            self.found, calls.logs(run_id, stage, attempt, offset, follow, tail)
+        )
+        try:
+            response = await self._good_head(exchange)
+        except BaseException:
+            await exchange.close()
+            raise
+        return AsyncLog(exchange, response.headers.get("x-hostler-attempt", ""))
+
+    async def metrics(self, run_id: str, stage: str) -> Any:
+        """What a stage wrote to its metrics file, as rows."""
+        return await self.request(calls.metrics(run_id, stage))
+
+    async def cancel(self, run_id: str) -> Any:
+        """Stop a run: what waits never starts, what runs is stopped."""
+        return await self.request(calls.act(run_id, "cancel"))
+
+    async def retry(self, run_id: str) -> dict[str, Any]:
+        """A new run of what did not succeed."""
+        return await self._object(calls.act(run_id, "retry"))
+
+    async def rerun(
+        self, run_id: str, *, source: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new run of everything, with new code where a source is given."""
+        return await self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
+
+    async def remove(self, run_id: str) -> Any:
+        """Forget a finished run and its logs."""
+        return await self.request(calls.remove(run_id))
+
+    async def gc(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """Free disk space of what nothing needs; `dry_run` only tells."""
+        return await self._object(calls.gc(dry_run))
+
+    async def shutdown(self) -> None:
+        """Stop the daemon; work goes on."""
+        await self.request(calls.shutdown())
+
+    async def request(self, call: Call) -> Any:
+        """Any call of the API; its JSON answer."""
+        reading = call.method in ("GET", "HEAD")
+        exchange = AsyncExchange(self.found, call)
+        try:
+            async with self._limit(self.timeout if reading else CHANGE_TIMEOUT):
+                await exchange.send(b"" if call.body is None else json.dumps(call.body).encode())
+                status = (await exchange.head()).status
+                return decode_answer(status, await exchange.body())
+        finally:
+            await exchange.close()
+
+    async def _object(self, call: Call) -> dict[str, Any]:
+        answer = await self.request(call)
+        if not isinstance(answer, dict):
+            raise HostlerError(f"the daemon's answer to {call.target} is not an object")
+        return answer
+
+    async def _good_head(self, exchange: AsyncExchange) -> Response:
+        async with self._limit(self.timeout):
+            await exchange.send()
+            response = await exchange.head()
+            if response.status >= 400:
+                decode_answer(response.status, await exchange.body())
+        return response
+
+    async def _lines(self, call: Call) -> AsyncIterator[dict[str, Any]]:
+        exchange = AsyncExchange(self.found, call)
+        try:
+            await self._good_head(exchange)
+            rest = b""
+            while part := await exchange.read():
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield json.loads(line)
+        finally:
+            await exchange.close()
+
+    def _limit(self, seconds: float) -> _Limit:
+        return _Limit(self.found, seconds)
+
+
+class _Limit:
+    """`asyncio.timeout` whose end is a NoDaemonError that names the socket."""
+
+    def __init__(self, found: Found, seconds: float) -> None:
+        self._found = found
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise unreachable(self._found, late) from late

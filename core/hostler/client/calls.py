@@ -1,0 +1,126 @@
+"""Every call of the API as a value, so that the two clients only differ in how they send. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.quick.wire import target
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: `body` is a JSON value or None."""
+
+    method: str
+    target: str
+    body: Any = None
+
+
+def version() -> Call:
+    """Who answers: version, API level, daemon id, pid."""
+    return Call("GET", target(["version"]))
+
+
+def gpus() -> Call:
+    """The `hostler.gpus/1` object."""
+    return Call("GET", target(["gpus"]))
+
+
+def hosts() -> Call:
+    """All hosts."""
+    return Call("GET", target(["hosts"]))
+
+
+def host(name: str) -> Call:
+    """One host with its look and facts."""
+    return Call("GET", target(["hosts", name]))
+
+
+def drain(name: str, reason: str) -> Call:
+    """Give a host no new work."""
+    return Call("POST", target(["hosts", name, "drain"]), {"reason": reason})
+
+
+def undrain(name: str) -> Call:
+    """Give a host work again."""
+    return Call("POST", target(["hosts", name, "undrain"]), {})
+
+
+def snapshot(digest: str, method: str) -> Call:
+    """HEAD: is it there? PUT: here it is."""
+    return Call(method, target(["snapshots", digest]))
+
+
+def submit(submission: Mapping[str, Any]) -> Call:
+    """A new run."""
+    return Call("POST", target(["runs"]), dict(submission))
+
+
+def plan(submission: Mapping[str, Any]) -> Call:
+    """Where a submission would go, changing nothing."""
+    return Call("POST", target(["plan"]), dict(submission))
+
+
+def runs(
+    state: str | None, pipeline: str | None, owner: str | None,
+    since: float | None, limit: int | None,
+) -> Call:  # fmt: skip
+    """Summaries, the newest first."""
+    query = {"state": state, "pipeline": pipeline, "owner": owner, "since": since, "limit": limit}
+    return Call("GET", target(["runs"], query))
+
+
+def run(run_id: str) -> Call:
+    """One run with its stages and attempts."""
+    return Call("GET", target(["runs", run_id]))
+
+
+def run_events(run_id: str, follow: bool) -> Call:
+    """A run's events; with `follow` until it ends."""
+    return Call("GET", target(["runs", run_id, "events"], {"follow": follow}))
+
+
+def events(since: int | None, follow: bool) -> Call:
+    """All events after number `since`."""
+    return Call("GET", target(["events"], {"since": since, "follow": follow}))
+
+
+def why(run_id: str, stage: str | None) -> Call:
+    """Reasons why stages wait."""
+    return Call("GET", target(["runs", run_id, "why"], {"stage": stage}))
+
+
+def logs(
+    run_id: str, stage: str, attempt: int | None, offset: int | None,
+    follow: bool, tail: int | None,
+) -> Call:  # fmt: skip
+    """A stage's output as raw bytes; `tail` in lines."""
+    query = {"attempt": attempt, "offset": offset, "follow": follow, "tail": tail}
+    return Call("GET", target(["runs", run_id, "logs", stage], query))
+
+
+def metrics(run_id: str, stage: str) -> Call:
+    """What a stage wrote to its metrics file, as rows."""
+    return Call("GET", target(["runs", run_id, "metrics", stage]))
+
+
+def act(run_id: str, verb: str, body: Any = None) -> Call:
+    """`cancel`, `retry` or `rerun` a run."""
+    return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)
+
+
+def remove(run_id: str) -> Call:
+    """Forget a finished run."""
+    return Call("DELETE", target(["runs", run_id]))
+
+
+def gc(dry_run: bool) -> Call:
+    """Free what nothing needs."""
+    return Call("POST", target(["gc"]), {"dry_run": dry_run})
+
+
+def shutdown() -> Call:
+    """Stop the daemon; work goes on."""
+    return Call("POST", target(["shutdown"]), {})

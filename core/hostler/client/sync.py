@@ -1,0 +1,358 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hostler.client import calls
+from hostler.client.calls import Call
+from hostler.errors import HostlerError, NoDaemonError
+from hostler.quick.socket import (
+    DEFAULT_TIMEOUT,
+    Found,
+    connect,
+    decode_answer,
+    find_socket,
+    unreachable,
+)
+from hostler.quick.wire import Response, WireError, encode_request
+
+CHANGE_TIMEOUT = 60.0
+"""Seconds for calls that change something: they answer once the change is durable."""
+
+_BLOCK = 262144
+
+
+class Exchange:
+    """One request on its own connection, and its answer as it arrives."""
+
+    def __init__(self, found: Found, call: Call, timeout: float | None) -> None:
+        self._found = found
+        self._call = call
+        self._response = Response(head_only=call.method == "HEAD")
+        self._connection = connect(found, timeout)
+        self._early = b""
+
+    def send(self, body: bytes = b"") -> None:
+        """The whole request."""
+        self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+
+    def send_raw(self, data: bytes) -> None:
+        """Part of an encoded request. Raises NoDaemonError."""
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    def head(self) -> Response:
+        """The answer with its status and headers known."""
+        while not self._response.status:
+            self._early += self._receive()
+        return self._response
+
+    def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end.
+
+        Raises TimeoutError after the timeout, NoDaemonError where the daemon goes away.
+        """
+        early, self._early = self._early, b""
+        if early:
+            return early
+        while not self._response.done:
+            part = self._receive(quiet_timeout=True)
+            if part:
+                return part
+        return b""
+
+    def body(self) -> bytes:
+        """All of the body."""
+        parts = []
+        try:
+            while part := self.read():
+                parts.append(part)
+        except TimeoutError as error:
+            raise unreachable(self._found, error) from error
+        return b"".join(parts)
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that each following read may take; None: any."""
+        self._connection.settimeout(timeout)
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        self._connection.close()
+
+    def _receive(self, quiet_timeout: bool = False) -> bytes:
+        try:
+            data = self._connection.recv(_BLOCK)
+            if data:
+                return self._response.feed(data)
+            self._response.end()
+        except TimeoutError as error:
+            if quiet_timeout:
+                raise
+            raise unreachable(self._found, error) from error
+        except WireError as error:
+            raise _gone(self._found, error) from error
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+        return b""
+
+
+def _gone(found: Found, error: Exception) -> NoDaemonError:
+    return NoDaemonError(
+        f"the daemon at {found.path} went away: {error}",
+        remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+    )
+
+
+class Log:
+    """A stage's output: iterate over it for bytes. `attempt` is the number of the attempt."""
+
+    def __init__(self, exchange: Exchange, attempt: str) -> None:
+        self.attempt = attempt
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while part := self._exchange.read():
+                yield part
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading; may be called twice."""
+        self._exchange.close()
+
+
+class Client:
+    """Asks the daemon. Safe to use from several threads: each call has its own connection.
+
+    `socket_path` names the daemon's socket; without it the usual places are searched. `timeout` is
+    in seconds, for calls that only read. Every method raises NoDaemonError where no daemon
+    answers, and else the error the daemon gave.
+    """
+
+    def __init__(
+        self,
+        socket_path: str | Path | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        found: Found | None = None,
+    ) -> None:
+        self.found = found or find_socket(str(socket_path) if socket_path else None)
+        self.timeout = timeout
+
+    def version(self) -> dict[str, Any]:
+        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`."""
+        return self._object(calls.version())
+
+    def gpus(self) -> dict[str, Any]:
+        """The `hostler.gpus/1` object: every host and GPU with its state."""
+        return self._object(calls.gpus())
+
+    def hosts(self) -> Any:
+        """All hosts."""
+        return self.request(calls.hosts())
+
+    def host(self, name: str) -> dict[str, Any]:
+        """One host with its look and facts."""
+        return self._object(calls.host(name))
+
+    def drain(self, name: str, reason: str = "") -> None:
+        """Give a host no new work; what runs there goes on."""
+        self.request(calls.drain(name, reason))
+
+    def undrain(self, name: str) -> None:
+        """Give a host work again."""
+        self.request(calls.undrain(name))
+
+    def has_snapshot(self, digest: str) -> bool:
+        """Whether the daemon holds a packed source tree."""
+        exchange = self._start(calls.snapshot(digest, "HEAD"), self.timeout)
+        try:
+            status = exchange.head().status
+        finally:
+            exchange.close()
+        if status >= 400 and status != 404:
+            raise HostlerError(f"the daemon answered with status {status} about a snapshot")
+        return status < 400
+
+    def put_snapshot(self, digest: str, path: str | Path) -> None:
+        """Upload a packed source tree (tar) of that SHA-256, unless it is there already."""
+        if self.has_snapshot(digest):
+            return
+        call, file_path = calls.snapshot(digest, "PUT"), Path(path)
+        exchange = Exchange(self.found, call, CHANGE_TIMEOUT)
+        try:
+            with file_path.open("rb") as file:
+                size = file_path.stat().st_size
+                exchange.send_raw(
+                    encode_request(
+                        "PUT", call.target, length=size, content_type="application/x-tar"
+                    )
+                )
+                while block := file.read(_BLOCK):
+                    exchange.send_raw(block)
+            decode_answer(exchange.head().status, exchange.body())
+        finally:
+            exchange.close()
+
+    def submit(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """A new run, durable when this returns: a `pipeline` text or a `command`."""
+        return self._object(calls.submit(submission))
+
+    def plan(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a submission would go, changing nothing."""
+        return self._object(calls.plan(submission))
+
+    def runs(
+        self,
+        *,
+        state: str | None = None,
+        pipeline: str | None = None,
+        owner: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
+    ) -> Any:
+        """Summaries of runs, the newest first."""
+        return self.request(calls.runs(state, pipeline, owner, since, limit))
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run with its stages and attempts; the id may be shortened."""
+        return self._object(calls.run(run_id))
+
+    def run_events(
+        self, run_id: str, *, follow: bool = False, tick: float | None = None
+    ) -> Iterator[dict[str, Any] | None]:
+        """A run's events; with `follow` live, until it ends.
+
+        With `tick`, None is yielded after each that many seconds of silence.
+        """
+        return self._lines(calls.run_events(run_id, follow), follow, tick)
+
+    def events(
+        self, *, since: int | None = None, follow: bool = False, tick: float | None = None
+    ) -> Iterator[dict[str, Any] | None]:
+        """All events after number `since`; `follow` and `tick` as in `run_events`."""
+        return self._lines(calls.events(since, follow), follow, tick)
+
+    def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for _ in self.run_events(run_id, follow=True, tick=None if timeout is None else 0.2):
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"run {run_id} has not ended after {timeout:g} s")
+        return self.run(run_id)
+
+    def why(self, run_id: str, stage: str | None = None) -> Any:
+        """Why stages of a run wait."""
+        return self.request(calls.why(run_id, stage))
+
+    def logs(
+        self,
+        run_id: str,
+        stage: str,
+        *,
+        attempt: int | None = None,
+        offset: int | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> Log:
+        """A stage's output from byte `offset`, or its last `tail` lines; live with `follow`."""
+        call = calls.logs(run_id, stage, attempt, offset, follow, tail)
+        exchange = self._start(call, self.timeout)
+        try:
+            response = self._good_head(exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        exchange.set_timeout(None if follow else CHANGE_TIMEOUT)
+        return Log(exchange, response.headers.get("x-hostler-attempt", ""))
+
+    def metrics(self, run_id: str, stage: str) -> Any:
+        """What a stage wrote to its metrics file, as rows."""
+        return self.request(calls.metrics(run_id, stage))
+
+    def cancel(self, run_id: str) -> Any:
+        """Stop a run: what waits never starts, what runs is stopped."""
+        return self.request(calls.act(run_id, "cancel"))
+
+    def retry(self, run_id: str) -> dict[str, Any]:
+        """A new run of what did not succeed."""
+        return self._object(calls.act(run_id, "retry"))
+
+    def rerun(self, run_id: str, *, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A new run of everything, with new code where a source is given."""
+        return self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
+
+    def remove(self, run_id: str) -> Any:
+        """Forget a finished run and its logs."""
+        return self.request(calls.remove(run_id))
+
+    def gc(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """Free disk space of what nothing needs; `dry_run` only tells."""
+        return self._object(calls.gc(dry_run))
+
+    def shutdown(self) -> None:
+        """Stop the daemon; work goes on."""
+        self.request(calls.shutdown())
+
+    def request(self, call: Call) -> Any:
+        """Any call of the API; its JSON answer."""
+        reading = call.method in ("GET", "HEAD")
+        exchange = self._start(call, self.timeout if reading else CHANGE_TIMEOUT)
+        try:
+            return decode_answer(exchange.head().status, exchange.body())
+        finally:
+            exchange.close()
+
+    def _object(self, call: Call) -> dict[str, Any]:
+        answer = self.request(call)
+        if not isinstance(answer, dict):
+            raise HostlerError(f"the daemon's answer to {call.target} is not an object")
+        return answer
+
+    def _start(self, call: Call, timeout: float | None) -> Exchange:
+        exchange = Exchange(self.found, call, timeout)
+        try:
+            exchange.send(b"" if call.body is None else json.dumps(call.body).encode())
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    def _good_head(self, exchange: Exchange) -> Response:
+        response = exchange.head()
+        if response.status >= 400:
+            decode_answer(response.status, exchange.body())
+        return response
+
+    def _lines(
+        self, call: Call, follow: bool, tick: float | None
+    ) -> Iterator[dict[str, Any] | None]:
+        exchange = self._start(call, self.timeout)
+        try:
+            self._good_head(exchange)
+            exchange.set_timeout(tick if tick is not None else None if follow else self.timeout)
+            rest = b""
+            while True:
+                try:
+                    part = exchange.read()
+                except TimeoutError as error:
+                    if tick is None:
+                        raise unreachable(self.found, error) from error
+                    yield None
+                    continue
+                if not part:
+                    return
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield json.loads(line)
+        finally:
+            exchange.close()

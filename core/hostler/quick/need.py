@@ -1,0 +1,281 @@
+""" "Are there N free GPUs like this?" answered from a `hostler.gpus/1` object. Pure.
+
+Yes, no, or cannot tell: the last where hosts that are not heard could change a "no".
+"""
+
+from __future__ import annotations
+
+from hostler.quick.fleet import TOLERANCE, host_matches, model_matches, short_model
+from hostler.units import GIB, format_duration, format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
+EXIT_CODES = {YES: 0, NO: 3, CANNOT_TELL: 4}
+
+
+class Need:
+    """What is asked for: `gpus` of them, each with `memory` bytes (nominal), of a model, on hosts.
+
+    `spread`: they may lie on several hosts.
+    """
+
+    __slots__ = ("gpus", "hosts", "memory", "models", "spread")
+
+    def __init__(
+        self,
+        gpus: int,
+        *,
+        memory: int | None = None,
+        models: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        spread: bool = False,
+    ) -> None:
+        self.gpus = gpus
+        self.memory = memory
+        self.models = tuple(models)
+        self.hosts = tuple(hosts)
+        self.spread = spread
+
+    def fits(self, gpu: dict[str, Any]) -> bool | None:
+        """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
+        kind = model_matches(gpu.get("model"), self.models)
+        if kind is False or self.memory is None:
+            return kind
+        total = gpu.get("memory_total")
+        if total is None:
+            return None
+        return kind if total >= self.memory * TOLERANCE else False
+
+    def but(self, **changes: Any) -> Need:
+        """The same need with some fields changed."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        fields.update(changes)
+        return Need(fields.pop("gpus"), **fields)
+
+
+class Answer:
+    """`verdict` with its one sentence; `picks` names GPUs by host where the verdict is yes."""
+
+    __slots__ = ("hints", "picks", "sentence", "verdict")
+
+    def __init__(
+        self,
+        verdict: str,
+        sentence: str,
+        picks: Sequence[tuple[str, list[int]]] = (),
+        hints: Sequence[str] = (),
+    ) -> None:
+        self.verdict = verdict
+        self.sentence = sentence
+        self.picks = list(picks)
+        self.hints = list(hints)
+
+    @property
+    def exit_code(self) -> int:
+        """0 yes, 3 no, 4 cannot tell."""
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self, need: Need) -> dict[str, Any]:
+        """The `need` member of the `hostler.gpus/1` object."""
+        return {
+            "gpus": need.gpus,
+            "gpu_memory": need.memory,
+            "models": list(need.models),
+            "spread": need.spread,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "picks": [{"host": host, "indices": indices} for host, indices in self.picks],
+            "hints": self.hints,
+        }
+
+
+class _Room:
+    """What one host has of the wanted kind."""
+
+    __slots__ = ("free", "host", "unheard", "unknown")
+
+    def __init__(self, host: dict[str, Any], need: Need) -> None:
+        self.host = host
+        self.free = []
+        self.unknown = 0
+        for gpu in host["gpus"]:
+            fits = need.fits(gpu)
+            if gpu["state"] == "free" and fits:
+                self.free.append(gpu)
+            elif fits is not False and (gpu["state"] == "unknown" or gpu["state"] == "free"):
+                self.unknown += 1
+        self.unheard = not host["gpus"] and host.get("condition") != "up"
+
+    @property
+    def name(self) -> str:
+        return str(self.host["host"])
+
+
+def answer(fleet: dict[str, Any], need: Need) -> Answer:
+    """The answer to `need`; hosts that were drained cannot be had and change nothing."""
+    rooms = [
+        _Room(host, need)
+        for host in fleet["hosts"]
+        if host_matches(host["host"], need.hosts) and host.get("drained") is None
+    ]
+    picked = _pick(rooms, need)
+    if picked:
+        return _yes(picked, rooms, need)
+    doubtful = _doubtful(rooms, need)
+    if doubtful:
+        return _cannot_tell(doubtful, rooms)
+    return _no(fleet, rooms, need)
+
+
+def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[dict[str, Any]]]]:
+    """The smallest room that is large enough; with `spread`, the largest rooms until it is."""
+    fitting = [room for room in rooms if len(room.free) >= need.gpus]
+    if fitting:
+        best = min(fitting, key=lambda room: len(room.free))
+        return [(best, best.free[: need.gpus])]
+    picked: list[tuple[_Room, list[dict[str, Any]]]] = []
+    missing = need.gpus
+    for room in sorted(rooms, key=lambda room: -len(room.free)) if need.spread else ():
+        taken = room.free[:missing]
+        if taken:
+            picked.append((room, taken))
+            missing -= len(taken)
+    return picked if missing == 0 else []
+
+
+def _doubtful(rooms: Sequence[_Room], need: Need) -> list[_Room]:
+    """Hosts not (fully) heard that, if all their unknown GPUs were free, would make it a yes."""
+    unsure = [room for room in rooms if room.unknown or room.unheard]
+    if need.spread:
+        total = sum(len(room.free) + room.unknown for room in rooms)
+        enough = total >= need.gpus or any(room.unheard for room in unsure)
+        return unsure if enough else []
+    return [r for r in unsure if r.unheard or len(r.free) + r.unknown >= need.gpus]
+
+
+def _yes(
+    picked: Sequence[tuple[_Room, list[dict[str, Any]]]], rooms: Sequence[_Room], need: Need
+) -> Answer:
+    parts = []
+    for room, gpus in picked:
+        indices = ",".join(str(gpu["index"]) for gpu in gpus)
+        word = "gpu" if len(gpus) == 1 else "gpus"
+        parts.append(f"{room.name} {word} {indices} ({_describe(gpus)})")
+    age = max(room.host.get("age_s") or 0.0 for room, _ in picked)
+    sentence = f"yes: {' + '.join(parts)}, data {format_duration(round(age))} old"
+    others = sum(len(room.free) >= need.gpus for room in rooms) - 1
+    if len(picked) == 1 and others > 0:
+        sentence += f"; {others} more host{'s fit' if others > 1 else ' fits'}"
+    picks = [(room.name, [int(gpu["index"]) for gpu in gpus]) for room, gpus in picked]
+    return Answer(YES, sentence, picks)
+
+
+def _describe(gpus: Sequence[dict[str, Any]]) -> str:
+    models = sorted({short_model(g.get("model"), g.get("memory_total")) for g in gpus})
+    spare = [free_memory(gpu) for gpu in gpus]
+    known = [size for size in spare if size is not None]
+    if not known:
+        return "/".join(models)
+    each = " each" if len(gpus) > 1 else ""
+    return f"{'/'.join(models)}, {format_size(min(known))} free{each}"
+
+
+def free_memory(gpu: dict[str, Any]) -> int | None:
+    """Bytes of memory not in use; None where it is not known."""
+    total, used = gpu.get("memory_total"), gpu.get("memory_used")
+    return None if total is None else int(total) - int(used or 0)
+
+
+def _cannot_tell(doubtful: Sequence[_Room], rooms: Sequence[_Room]) -> Answer:
+    have = max((len(room.free) for room in rooms), default=0)
+    who = []
+    for room in doubtful[:3]:
+        count = f" ({room.unknown} GPUs)" if room.unknown else ""
+        who.append(f"{room.name}{count} {_silence(room.host)}")
+    more = f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
+    sentence = f"cannot tell: {have} free on hosts that answer; {', '.join(who)}{more}"
+    return Answer(CANNOT_TELL, sentence, hints=["hostler doctor says what is wrong with a host"])
+
+
+def _silence(host: dict[str, Any]) -> str:
+    age = host.get("age_s")
+    if host.get("condition") in ("refused", "connecting"):
+        return f"is {host['condition']}"
+    return "was never heard" if age is None else f"is stale for {format_duration(round(age))}"
+
+
+def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
+    best = max(rooms, key=lambda room: len(room.free), default=None)
+    if best is None:
+        return Answer(NO, "no: no such host that is not drained")
+    if not best.free:
+        some = any(need.fits(gpu) for room in rooms for gpu in room.host["gpus"])
+        sentence = "no: none is free" if some else "no: there are no such GPUs"
+    else:
+        sentence = f"no: best is {best.name} with {len(best.free)} free"
+    return Answer(NO, sentence, hints=_near_misses(fleet, rooms, need))
+
+
+def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> list[str]:
+    hints = []
+    if not need.spread:
+        spread = answer_yes(fleet, need.but(spread=True))
+        if spread:
+            hints.append(f"over several hosts: {_names(spread)}; ask with --spread")
+    if need.memory is not None:
+        smaller = _largest_memory(rooms, need)
+        if smaller:
+            hints.append(
+                f"{need.gpus} with {format_size(smaller)} each are free; "
+                f"ask --gpu-memory {max(1, int(smaller / GIB))}GiB"
+            )
+    if need.models:
+        other = answer_yes(fleet, need.but(models=()))
+        if other:
+            hints.append(f"of another model: {_names(other)}")
+    hints += _idle_hints(rooms, need)
+    return hints
+
+
+def answer_yes(fleet: dict[str, Any], need: Need) -> Answer | None:
+    """The answer where it is yes, else None."""
+    rooms = [
+        _Room(host, need)
+        for host in fleet["hosts"]
+        if host_matches(host["host"], need.hosts) and host.get("drained") is None
+    ]
+    picked = _pick(rooms, need)
+    return _yes(picked, rooms, need) if picked else None
+
+
+def _names(found: Answer) -> str:
+    return " + ".join(f"{host} {','.join(map(str, indices))}" for host, indices in found.picks)
+
+
+def _largest_memory(rooms: Sequence[_Room], need: Need) -> int | None:
+    """The largest size per GPU with which one host would have enough of them free."""
+    anysize = need.but(memory=None)
+    best = 0
+    for room in rooms:
+        sizes = sorted(
+            (int(gpu.get("memory_total") or 0) for gpu in _Room(room.host, anysize).free),
+            reverse=True,
+        )
+        if len(sizes) >= need.gpus:
+            best = max(best, sizes[need.gpus - 1])
+    return best or None
+
+
+def _idle_hints(rooms: Sequence[_Room], need: Need) -> list[str]:
+    hints = []
+    for room in rooms:
+        idle = [g for g in room.host["gpus"] if g["state"] == "idle" and need.fits(g)]
+        if idle and len(room.free) + len(idle) >= need.gpus:
+            owners = sorted({str(owner) for gpu in idle for owner in gpu.get("owners") or ()})
+            by = f" by {' '.join(owners)}" if owners else ""
+            hints.append(f"{room.name} would have enough: {len(idle)} leased{by} but idle")
+    return hints[:3]
