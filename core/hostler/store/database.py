@@ -1,0 +1,283 @@
+"""The daemon's memory: intent and history, durable when a method returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from hostler.errors import StateError
+from hostler.model.hosts import HostFacts
+from hostler.model.records import (
+    Artifact,
+    AttemptFilter,
+    AuditEntry,
+    Drain,
+    MetricPoint,
+    NewEvent,
+    RunFilter,
+    RunSummary,
+    StageMetric,
+)
+from hostler.model.runs import Attempt, Event, Outcome, Run
+from hostler.store import reads, writes
+from hostler.store.files import private_folder
+from hostler.store.log_store import LogStore
+from hostler.store.logs import LogFile
+from hostler.store.metrics import MetricStore
+from hostler.store.migrations import STATE
+from hostler.store.opening import back_up, open_for_writing, read_identity
+from hostler.store.readers import Readers
+from hostler.store.summaries import summaries
+from hostler.store.writer import Writer
+
+__all__ = ["NewEvent", "Store", "new_run_id"]
+
+T = TypeVar("T")
+
+_ANY_RUN = RunFilter()
+_ANY_ATTEMPT = AttemptFilter()
+
+_RUN_ID_CHARACTERS = "0123456789abcdefghjkmnpqrstuvwxyz"
+"""Without i, l and o, which are taken for digits."""
+
+
+def new_run_id() -> str:
+    """A new id like `r7f3a2k`: short, typeable, without a dash. One of 1.3 billion; `create_run`
+    refuses one that is taken."""
+    return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
+
+
+class Store:
+    """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
+
+    Every method that changes something returns once the change is committed and synced, and may be
+    repeated. All raise StateError when the disk or the database is at fault.
+    """
+
+    def __init__(
+        self, folder: Path, daemon_id: str, writer: Writer, readers: Readers, metrics: MetricStore
+    ) -> None:
+        self.folder = folder
+        self.daemon_id = daemon_id
+        """32 hex digits; part of every container's name and labels."""
+        self.metrics = metrics
+        self.logs = LogStore(folder / "logs")
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, folder: Path) -> Store:
+        """Open or make the state folder (0700) and what is in it.
+
+        Raises StateError (unusable, damaged: kept as it is) or SchemaTooNew (left untouched).
+        """
+        return await asyncio.to_thread(_open, cls, folder)
+
+    async def close(self) -> None:
+        """Finish what waits, close all files. May be called twice."""
+        self.logs.close()
+        await self.metrics.close()
+        await asyncio.to_thread(self._readers.close)
+        await asyncio.to_thread(self._writer.close)
+
+    async def back_up(self) -> Path:
+        """A consistent copy of the state database in `backups/`; its path."""
+        return await asyncio.to_thread(back_up, self.folder / "hostler.db")
+
+    async def create_run(
+        self, run: Run, pipeline_text: str, events: Sequence[NewEvent]
+    ) -> tuple[Event, ...]:
+        """Store a new run; the events with their numbers, none when it was there already.
+
+        Raises ConflictError when another run has this id.
+        """
+        return await self._write(lambda db: writes.create_run(db, run, pipeline_text, events))
+
+    async def add_attempt(
+        self, attempt: Attempt, event: NewEvent | None = None, facts: HostFacts | None = None
+    ) -> Event | None:
+        """Store the intent to start an attempt, which holds its GPUs from now on.
+
+        Raises ConflictError when a GPU is held by another open attempt of any run, when the stage
+        has an open attempt, when the run has ended; NotFoundError when there is no such run.
+        """
+        return await self._write(lambda db: writes.add_attempt(db, attempt, event, facts))
+
+    async def update_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> Event | None:
+        """Store a transition and its event as one; a final phase gives the GPUs back.
+
+        Raises NotFoundError without an intent, ConflictError when it ended otherwise before.
+        """
+        return await self._write(lambda db: writes.update_attempt(db, attempt, event))
+
+    async def end_run(
+        self, run_id: str, outcome: Outcome, at: float, event: NewEvent | None = None
+    ) -> Event | None:
+        """Store the outcome. Raises ConflictError for a second, different one, or while an attempt
+        is open."""
+        return await self._write(lambda db: writes.end_run(db, run_id, outcome, at, event))
+
+    async def request_cancel(
+        self, run_id: str, by: str, event: NewEvent | None = None
+    ) -> Event | None:
+        """Store who wants the run to end. Raises ConflictError when it has ended."""
+        return await self._write(lambda db: writes.request_cancel(db, run_id, by, event))
+
+    async def delete_run(self, run_id: str) -> None:
+        """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc."""
+        attempts = await self._write(lambda db: writes.delete_run(db, run_id))
+        await self.metrics.forget(attempts)
+        await asyncio.to_thread(self.logs.remove_run, run_id)
+
+    async def add_event(self, event: NewEvent) -> Event:
+        """Append an event; the same with its number."""
+        return (await self._write(lambda db: writes.add_events(db, [event])))[0]
+
+    async def add_artifact(self, artifact: Artifact) -> None:
+        """Store that an output was collected."""
+        await self._write(lambda db: writes.put_artifact(db, artifact))
+
+    async def set_drain(self, drain: Drain, event: NewEvent | None = None) -> Event | None:
+        """Close a host to new work."""
+        return await self._write(lambda db: writes.set_drain(db, drain, event))
+
+    async def clear_drain(self, host: str, event: NewEvent | None = None) -> Event | None:
+        """Open a host again; no event where it was open."""
+        return await self._write(lambda db: writes.clear_drain(db, host, event))
+
+    async def put_facts(self, host: str, facts: HostFacts, at: float) -> str:
+        """Remember what a host said of itself; the digest of its content."""
+        return await self._write(lambda db: writes.put_host_facts(db, host, facts, at))
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        """Append a mutating call. Arguments must be redacted already."""
+        await self._write(lambda db: writes.add_audit(db, entry))
+
+    async def put_stage_metrics(
+        self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
+    ) -> None:
+        """Points of an attempt's metrics file from its row `first` on; repeatable."""
+        await self.metrics.put_stage_metrics(attempt_id, points, first)
+
+    def open_log(self, run_id: str, attempt_id: str, cap: int) -> LogFile:
+        """The file an attempt's output is appended to; the same object while it is open."""
+        return self.logs.open(run_id, attempt_id, cap)
+
+    async def open_runs(self) -> list[Run]:
+        """Runs without an outcome, whole, oldest first."""
+        return await self._readers.run(reads.open_runs)
+
+    async def get_run(self, run_id: str) -> Run:
+        """One run, whole; a unique prefix of the id will do. Raises as `resolve`."""
+        return await self._readers.run(lambda db: reads.get_run(db, run_id))
+
+    async def resolve(self, prefix: str) -> str:
+        """The run id that is meant. Raises NotFoundError, or InputError naming the candidates."""
+        return await self._readers.run(lambda db: reads.resolve(db, prefix))
+
+    async def list_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[RunSummary]:
+        """Rows for a list, newest first."""
+        return await self._readers.run(lambda db: summaries(db, wanted, limit))
+
+    async def find_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[Run]:
+        """Whole runs, newest first."""
+        return await self._readers.run(lambda db: reads.find_runs(db, wanted, limit))
+
+    async def pipeline_text(self, run_id: str) -> str:
+        """The pipeline file of a run as it was submitted. Raises NotFoundError."""
+        return await self._readers.run(lambda db: reads.pipeline_text(db, run_id))
+
+    async def attempts(
+        self, wanted: AttemptFilter = _ANY_ATTEMPT, limit: int = 1000
+    ) -> list[Attempt]:
+        """Attempts, the last placed first."""
+        return await self._readers.run(lambda db: reads.attempts(db, wanted, limit))
+
+    async def events(
+        self,
+        after_seq: int = 0,
+        run_id: str | None = None,
+        limit: int = 1000,
+        *,
+        host: str | None = None,
+    ) -> list[Event]:
+        """Events with a number above `after_seq`, in order."""
+        return await self._readers.run(lambda db: reads.events(db, after_seq, run_id, host, limit))
+
+    async def last_events(self, run_id: str | None = None, limit: int = 100) -> list[Event]:
+        """The newest events, in order."""
+        return await self._readers.run(lambda db: reads.last_events(db, run_id, limit))
+
+    async def last_seq(self) -> int:
+        """The number of the newest event, 0 for none: where to begin following."""
+        return await self._readers.run(reads.last_seq)
+
+    async def artifacts(self, run_id: str) -> list[Artifact]:
+        """Collected outputs of a run."""
+        return await self._readers.run(lambda db: reads.artifacts(db, run_id))
+
+    async def drains(self) -> Mapping[str, Drain]:
+        """Closed hosts by name."""
+        return await self._readers.run(reads.drains)
+
+    async def facts_of_attempt(self, attempt_id: str) -> HostFacts | None:
+        """Its host's facts when it was placed, if they were given."""
+        return await self._readers.run(lambda db: reads.facts_of_attempt(db, attempt_id))
+
+    async def hosts_seen(self) -> Mapping[str, tuple[HostFacts, float]]:
+        """Host -> its last known facts, and when they were read."""
+        return await self._readers.run(reads.hosts_seen)
+
+    async def audit(self, limit: int = 100) -> list[AuditEntry]:
+        """Mutating calls, newest first."""
+        return await self._readers.run(lambda db: reads.audit(db, limit))
+
+    async def referenced_digests(self) -> set[str]:
+        """What gc must keep in the content store: snapshots and outputs that runs name."""
+        return await self._readers.run(reads.referenced_digests)
+
+    async def stage_metrics(
+        self, attempt_ids: Sequence[str], names: Sequence[str] = ()
+    ) -> list[StageMetric]:
+        """What attempts wrote to their metrics files, in order."""
+        return await self.metrics.stage_metrics(attempt_ids, names)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.submit(work)
+
+
+def _open(cls: type[Store], folder: Path) -> Store:
+    private_folder(folder)
+    path = folder / "hostler.db"
+    with contextlib.ExitStack() as undo:
+        connection = open_for_writing(path, STATE, synchronous="FULL", backups=True)
+        undo.callback(connection.close)
+        daemon_id = _identity(folder, connection)
+        readers = Readers(path)
+        undo.callback(readers.close)
+        metrics = MetricStore.open(folder / "metrics.db")
+        store = cls(folder, daemon_id, Writer(connection, path), readers, metrics)
+        undo.pop_all()
+    return store
+
+
+def _identity(folder: Path, connection: sqlite3.Connection) -> str:
+    """The id in the file and in the database, which must agree: containers carry it."""
+    stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
+    if stored is None:
+        daemon_id = read_identity(folder)
+        connection.execute("INSERT INTO identity VALUES (?)", (daemon_id,))
+        return daemon_id
+    known = str(stored[0])
+    daemon_id = read_identity(folder, known)
+    if daemon_id != known:
+        raise StateError(
+            f"{folder}/id and {folder}/hostler.db belong to two different daemons",
+            remedy=f"put the right id back: the database's is {known}",
+        )
+    return daemon_id

@@ -1,0 +1,101 @@
+"""The one place where errors of SQLite and of the disk become a StateError with a remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from hostler.errors import StateError
+
+_FULL = "free some space (`hostler gc` shows what can go), then try again"
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FORBIDDEN = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+
+
+class CorruptError(StateError):
+    """The database file is damaged. It is kept as it is."""
+
+
+def database_error(error: sqlite3.Error, path: Path) -> StateError:
+    """What an error of SQLite means for whoever runs the daemon."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StateError(f"the disk that holds {path} is full", remedy=_FULL)
+    if code == sqlite3.SQLITE_READONLY:
+        return StateError(
+            f"{path} cannot be written",
+            remedy="make its folder writable (is the disk mounted read-only?), then try again",
+        )
+    if code in _LOCKED:
+        return StateError(
+            f"{path} is locked by another program",
+            remedy=f"end what has it open (see: fuser {path}), then try again",
+        )
+    if code in _CORRUPT:
+        return corrupt_error(path, str(error))
+    if code in _FORBIDDEN:
+        return StateError(
+            f"{path} cannot be opened ({error})",
+            remedy="check that it and its folder belong to you and are readable and writable",
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StateError(
+            f"the disk failed under {path} ({error})",
+            remedy="check the disk (dmesg); nothing that was acknowledged is lost by this alone",
+        )
+    return StateError(f"{path}: {error}", remedy="this is likely a bug in Hostler: report it")
+
+
+def corrupt_error(path: Path, found: str) -> CorruptError:
+    """A damaged database: the file stays, and the remedy says how to go back to a backup."""
+    backups = sorted((path.parent / "backups").glob(f"{path.stem}-*.db"))
+    if backups:
+        remedy = (
+            "stop the daemon, keep the damaged files and go back to the newest backup: "
+            f"mkdir {path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
+            f"cp {backups[-1]} {path}; what runs on the hosts is found again at start"
+        )
+    else:
+        remedy = (
+            f"stop the daemon and move {path}* away (keep them); an empty database is made at "
+            "start, and what runs on the hosts is found again"
+        )
+    return CorruptError(f"{path} is damaged ({found}); it was kept as it is", remedy=remedy)
+
+
+def disk_error(error: OSError, path: Path) -> StateError:
+    """What an error of the file system means for whoever runs the daemon."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StateError(f"the disk that holds {path} is full", remedy=_FULL)
+    if error.errno == errno.EROFS:
+        return StateError(
+            f"{path} is on a disk that is mounted read-only", remedy="mount it writable"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return StateError(
+            f"{path} cannot be used ({error.strerror})",
+            remedy="check that it and its folder belong to you and are readable and writable",
+        )
+    return StateError(f"{path}: {error.strerror or error}", remedy="check the disk")
+
+
+@contextlib.contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StateError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+@contextlib.contextmanager
+def database_faults(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite in the block into a StateError about `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise database_error(error, path) from error

@@ -1,0 +1,97 @@
+"""Small durable file operations, and what kind of disk a folder lies on."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hostler.errors import StateError
+from hostler.store.faults import disk_faults
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_NETWORK_TYPES = frozenset(
+    {
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs",
+        "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.beegfs",
+        "fuse.juicefs", "fuse.s3fs", "fuse.rclone", "fuse.mfs", "orangefs", "panfs", "pvfs2",
+        "ocfs2", "gfs2", "davfs", "ncpfs", "coda", "wekafs",
+    }
+)  # fmt: skip
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder with mode 0700, or check and tighten one that is there.
+
+    Raises StateError when it belongs to somebody else or cannot be made.
+    """
+    with disk_faults(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+        if found.st_uid != os.geteuid():
+            raise StateError(
+                f"{path} belongs to uid {found.st_uid}, not to you",
+                remedy="choose another state folder, or have it removed",
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            path.chmod(0o700)
+    return path
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durable(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600 that is whole or absent after a crash at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def is_local_disk(path: Path) -> bool:
+    """Whether a folder (or its nearest existing parent) is on a disk of this machine.
+
+    SQLite's locks and shared memory do not work over a network file system. Where mounts cannot be
+    listed, the answer is True.
+    """
+    try:
+        table = _MOUNTINFO.read_text(errors="surrogateescape")
+    except OSError:
+        return True
+    return file_system_type(path, table) not in _NETWORK_TYPES
+
+
+def file_system_type(path: Path, mountinfo: str) -> str:
+    """The type of the file system that holds `path`, by a table like /proc/self/mountinfo."""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, types = left.split(" "), right.split(" ")
+        if len(fields) < 5 or not right:
+            continue
+        mount = _unescape(fields[4])
+        inside = real == mount or real.startswith(mount.rstrip("/") + "/")
+        # Of two mounts on one folder, the later hides the earlier.
+        if inside and len(mount) >= len(best):
+            best, kind = mount, types[0]
+    return kind
+
+
+def _unescape(text: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text

@@ -1,0 +1,168 @@
+"""Logs of attempts: append-only files that have neither gap nor duplicate after a crash.
+
+Beside `ATTEMPT.log` lies `ATTEMPT.pos` with two slots, written in turn: the follower's position,
+and how long the log was just then. The log is written first. A process that is killed in between
+leaves a log that is too long, and opening it again cuts it to what the newer intact slot says. A
+power cut may take the end of the log; a slot whose end is not there does not count, and what is
+missing is read again from the position of the other one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hostler.errors import StateError
+from hostler.store.faults import disk_faults
+from hostler.units import format_size
+
+_SLOT = 1024
+_TAIL = 4096
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _State(NamedTuple):
+    """What a slot says."""
+
+    number: int
+    size: int
+    tail_crc: int
+    capped: bool
+    position: dict[str, Any]
+
+
+_EMPTY = _State(0, 0, 0, False, {})
+
+
+class LogFile:
+    """A log that is being written. Implements `ports.LogSink`. Belongs to the loop's thread."""
+
+    def __init__(self, path: Path, cap: int, on_change: Callable[[], None]) -> None:
+        self.path = path
+        self._cap = cap
+        self._on_change = on_change
+        self._closed = False
+        with disk_faults(path):
+            self._log = os.open(path, _FLAGS, 0o600)
+            try:
+                self._slots = os.open(path.with_suffix(".pos"), _FLAGS, 0o600)
+            except BaseException:
+                os.close(self._log)
+                raise
+        try:
+            with disk_faults(path):
+                self._state, self._tail = _recover(self._log, self._slots)
+        except BaseException:
+            self._close_files()
+            raise
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """What `append` was last given: empty at the start."""
+        return self._state.position
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file, all of them recorded."""
+        return self._state.size
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing will be appended through this object any more."""
+        return self._closed
+
+    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+        """Write bytes and the position just after them, as one step for whoever opens it next.
+
+        Over the cap, data is left out with a note, and only the position advances.
+        Raises StateError when the disk is full or failing: nothing was appended then.
+        """
+        if self._closed:
+            raise StateError(f"{self.path} is closed", remedy="the attempt has ended")
+        if self._state.capped:
+            kept = b""
+        elif self._state.size + len(data) > self._cap:
+            kept = data[: self._cap - self._state.size] + _note(self._cap)
+        else:
+            kept = data
+        capped = self._state.capped or kept is not data
+        with disk_faults(self.path):
+            self._write(kept, dict(position), capped)
+        self._on_change()
+
+    def sync(self) -> None:
+        """Make everything appended survive a power cut. Blocks; safe to call in a thread."""
+        with disk_faults(self.path):
+            os.fdatasync(self._log)
+            os.fdatasync(self._slots)
+
+    def close(self) -> None:
+        """No more will come; whoever follows the file is told. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._close_files()
+        self._on_change()
+
+    def _write(self, data: bytes, position: dict[str, Any], capped: bool) -> None:
+        before = self._state
+        try:
+            offset, rest = before.size, memoryview(data)
+            while rest:
+                written = os.pwrite(self._log, rest, offset)
+                offset, rest = offset + written, rest[written:]
+            tail = (self._tail + data)[-_TAIL:] if len(data) < _TAIL else data[-_TAIL:]
+            state = _State(before.number + 1, offset, zlib.crc32(tail), capped, position)
+            os.pwrite(self._slots, _encode(state), state.number % 2 * _SLOT)
+        except BaseException:
+            os.ftruncate(self._log, before.size)
+            raise
+        self._state, self._tail = state, tail
+
+    def _close_files(self) -> None:
+        os.close(self._log)
+        os.close(self._slots)
+
+
+def _note(cap: int) -> bytes:
+    size = format_size(cap)
+    return f"\n[hostler] this log is longer than {size}: the rest was left out\n".encode()
+
+
+def _recover(log: int, slots: int) -> tuple[_State, bytes]:
+    """The newest slot whose log is really there; the log is cut to its length."""
+    size = os.fstat(log).st_size
+    stored = os.pread(slots, 2 * _SLOT, 0)
+    found = [_decode(stored[:_SLOT]), _decode(stored[_SLOT:])]
+    for state in sorted(filter(None, found), key=lambda slot: slot.number, reverse=True):
+        if state.size > size:
+            continue
+        length = min(state.size, _TAIL)
+        tail = os.pread(log, length, state.size - length)
+        if zlib.crc32(tail) == state.tail_crc:
+            os.ftruncate(log, state.size)
+            return state, tail
+    os.ftruncate(log, 0)
+    return _EMPTY, b""
+
+
+def _encode(state: _State) -> bytes:
+    text = json.dumps(list(state), separators=(",", ":")).encode()
+    line = b"%08x %s" % (zlib.crc32(text), text)
+    if len(line) >= _SLOT:
+        raise ValueError(f"a log position of {len(text)} bytes is too long")
+    return line.ljust(_SLOT - 1) + b"\n"
+
+
+def _decode(slot: bytes) -> _State | None:
+    checksum, _, text = slot.rstrip().partition(b" ")
+    try:
+        if int(checksum, 16) != zlib.crc32(text):
+            return None
+        return _State(*json.loads(text))
+    except (ValueError, TypeError):
+        return None

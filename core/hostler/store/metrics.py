@@ -1,0 +1,128 @@
+"""The second database: what GPUs did, minute by minute, and the numbers that stages wrote.
+
+It is history, not state: it syncs lazily, and a damaged one is put aside rather than trusted or
+allowed to keep the daemon from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostler.model.records import GpuPoint, GpuSample, MetricPoint, StageMetric
+from hostler.store import gpu_history, stage_metrics
+from hostler.store.faults import CorruptError, disk_faults
+from hostler.store.migrations import METRICS
+from hostler.store.opening import open_for_writing
+from hostler.store.readers import Readers
+from hostler.store.writer import Writer
+
+
+class MetricStore:
+    """Opened by `Store.open` as its `metrics`. Times are seconds on the daemon's clock."""
+
+    def __init__(self, writer: Writer, readers: Readers, put_aside: Path | None) -> None:
+        self._writer = writer
+        self._readers = readers
+        self.put_aside = put_aside
+        """Where a damaged file was moved when this was opened; None: it was well."""
+
+    @classmethod
+    def open(cls, path: Path) -> MetricStore:
+        """Open or make the file. Blocks. Raises StateError, SchemaTooNew."""
+        put_aside = None
+        try:
+            connection = _connect(path)
+        except CorruptError:
+            put_aside = _put_aside(path)
+            connection = _connect(path)
+        try:
+            return cls(Writer(connection, path), Readers(path), put_aside)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish what waits and close."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._readers.close()
+        self._writer.close()
+
+    async def add_gpu_samples(self, samples: Sequence[GpuSample]) -> None:
+        """One tick of the whole fleet in one commit. Minutes that are over are rolled up."""
+        rows = gpu_history.encode(samples)
+        if rows:
+            await self._writer.submit(lambda connection: gpu_history.insert(connection, rows))
+
+    async def put_stage_metrics(
+        self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
+    ) -> None:
+        """Points of an attempt's metrics file from its row `first` on. The same rows may be put
+        again: they take the place of the earlier ones."""
+        if points:
+            await self._writer.submit(
+                lambda connection: stage_metrics.put(connection, attempt_id, points, first)
+            )
+
+    async def stage_metrics(
+        self, attempt_ids: Sequence[str], names: Sequence[str] = ()
+    ) -> list[StageMetric]:
+        """What the attempts wrote, in order; only these names where some are given."""
+        return await self._readers.run(
+            lambda connection: stage_metrics.read(connection, attempt_ids, names)
+        )
+
+    async def count_stage_metrics(self, attempt_id: str) -> int:
+        """How many rows are stored of an attempt: where to go on reading its file."""
+        return await self._readers.run(
+            lambda connection: stage_metrics.count(connection, attempt_id)
+        )
+
+    async def gpu_series(self, gpu: str, since: float, until: float) -> list[GpuPoint]:
+        """One GPU, minute by minute, the running minute included."""
+        return await self._readers.run(
+            lambda connection: gpu_history.series(connection, gpu, since, until)
+        )
+
+    async def fleet_series(self, since: float, until: float) -> list[GpuPoint]:
+        """The mean of all GPUs, minute by minute; `samples` counts the GPUs."""
+        return await self._readers.run(
+            lambda connection: gpu_history.fleet(connection, since, until)
+        )
+
+    async def gpu_samples(self, gpu: str, since: float, until: float) -> list[GpuSample]:
+        """The samples themselves, where they are not yet pruned."""
+        return await self._readers.run(
+            lambda connection: gpu_history.samples(connection, gpu, since, until)
+        )
+
+    async def prune(self, samples_before: float, minutes_before: float) -> int:
+        """Drop samples and roll-ups older than these times; how many rows went."""
+        return await self._writer.submit(
+            lambda connection: gpu_history.prune(connection, samples_before, minutes_before)
+        )
+
+    async def forget(self, attempt_ids: Sequence[str]) -> None:
+        """Drop what these attempts wrote."""
+        if attempt_ids:
+            await self._writer.submit(
+                lambda connection: stage_metrics.forget(connection, attempt_ids)
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return open_for_writing(path, METRICS, synchronous="NORMAL", backups=False)
+
+
+def _put_aside(path: Path) -> Path:
+    target = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+    with disk_faults(path):
+        path.replace(target)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return target

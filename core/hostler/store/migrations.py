@@ -1,0 +1,237 @@
+"""Numbered changes of the two databases' schemas. A published one is never edited: add another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The numbered steps of one database, oldest first."""
+
+    name: str
+    steps: tuple[Callable[[Database], None], ...]
+    migrations: Migrations = field(init=False)
+
+    def __post_init__(self) -> None:
+        migrations = Migrations(self.name)
+        for step in self.steps:
+            migrations(name=step.__name__)(step)
+        object.__setattr__(self, "migrations", migrations)
+
+    def newer(self, db: Database) -> list[str]:
+        """Steps that the database has and this version does not know."""
+        known = {step.__name__ for step in self.steps}
+        return [done.name for done in self.migrations.applied(db) if done.name not in known]
+
+    def is_pending(self, db: Database) -> bool:
+        """Whether the database lacks a step. Does not write."""
+        return bool(self.migrations.pending(db))
+
+    def apply(self, db: Database) -> None:
+        """Bring the database up to date, each step with its record in one transaction."""
+        self.migrations.apply(db)
+
+
+_STATE_TABLES = (
+    "CREATE TABLE identity (daemon_id TEXT NOT NULL) STRICT",
+    # One row a submission. `env`, `source`, `params`, `kept` are JSON.
+    """CREATE TABLE runs (
+        number INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        pipeline TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        uid INTEGER NOT NULL,
+        submitted_at REAL NOT NULL,
+        params TEXT NOT NULL,
+        source TEXT NOT NULL,
+        source_digest TEXT,
+        priority INTEGER NOT NULL,
+        cancelled_by TEXT,
+        outcome TEXT,
+        finished_at REAL,
+        kept TEXT NOT NULL,
+        retry_of TEXT,
+        env TEXT NOT NULL,
+        title TEXT NOT NULL,
+        stage_count INTEGER NOT NULL,
+        pipeline_text TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX runs_open ON runs (number) WHERE outcome IS NULL",
+    "CREATE INDEX runs_submitted ON runs (submitted_at)",
+    "CREATE INDEX runs_pipeline ON runs (pipeline, submitted_at)",
+    "CREATE INDEX runs_owner ON runs (owner, submitted_at)",
+    """CREATE TABLE stages (
+        run INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        PRIMARY KEY (run, position)
+    ) STRICT, WITHOUT ROWID""",
+    # `gpus`, `metrics`, `outputs`, `usage` are JSON; `facts` is a digest in host_facts.
+    """CREATE TABLE attempts (
+        placed INTEGER PRIMARY KEY,
+        attempt_id TEXT NOT NULL UNIQUE,
+        run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+        stage TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        phase TEXT NOT NULL,
+        host TEXT NOT NULL,
+        gpus TEXT NOT NULL,
+        placed_at REAL NOT NULL,
+        runtime TEXT NOT NULL,
+        launched_at REAL,
+        ref TEXT,
+        boot_id TEXT,
+        started_at REAL,
+        finished_at REAL,
+        duration REAL,
+        exit_code INTEGER,
+        signal INTEGER,
+        cause TEXT,
+        detail TEXT NOT NULL,
+        stop_reason TEXT,
+        stop_detail TEXT NOT NULL,
+        metrics TEXT NOT NULL,
+        outputs TEXT NOT NULL,
+        image_digest TEXT,
+        usage TEXT NOT NULL,
+        facts TEXT,
+        UNIQUE (run_id, stage, number)
+    ) STRICT""",
+    "CREATE INDEX attempts_host ON attempts (host, placed_at)",
+    "CREATE INDEX attempts_placed ON attempts (placed_at)",
+    # At most one open attempt of a stage, whatever the planner says.
+    """CREATE UNIQUE INDEX attempts_open ON attempts (run_id, stage)
+        WHERE phase IN ('starting', 'running')""",
+    # At most one open attempt for a GPU, whatever the planner says.
+    """CREATE TABLE holds (
+        host TEXT NOT NULL,
+        gpu TEXT NOT NULL,
+        attempt_id TEXT NOT NULL REFERENCES attempts (attempt_id) ON DELETE CASCADE,
+        PRIMARY KEY (host, gpu)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX holds_attempt ON holds (attempt_id)",
+    # AUTOINCREMENT: a number is never given twice, even after runs were forgotten.
+    """CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        message TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        run_id TEXT,
+        stage TEXT,
+        attempt_id TEXT,
+        host TEXT,
+        actor TEXT
+    ) STRICT""",
+    "CREATE INDEX events_run ON events (run_id, seq) WHERE run_id IS NOT NULL",
+    "CREATE INDEX events_host ON events (host, seq) WHERE host IS NOT NULL",
+    """CREATE TABLE artifacts (
+        attempt_id TEXT NOT NULL REFERENCES attempts (attempt_id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        collected_at REAL NOT NULL,
+        files INTEGER NOT NULL,
+        tree_digest TEXT,
+        PRIMARY KEY (attempt_id, name)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX artifacts_run ON artifacts (run_id)",
+    "CREATE INDEX artifacts_digest ON artifacts (digest)",
+    """CREATE TABLE host_facts (
+        digest TEXT PRIMARY KEY,
+        facts TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE hosts_seen (
+        host TEXT PRIMARY KEY,
+        facts TEXT NOT NULL REFERENCES host_facts (digest),
+        at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE drains (
+        host TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        uid INTEGER NOT NULL,
+        user TEXT NOT NULL,
+        call TEXT NOT NULL,
+        arguments TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TRIGGER audit_only_grows_1 BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit table is append only'); END""",
+    """CREATE TRIGGER audit_only_grows_2 BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit table is append only'); END""",
+)
+
+# Whole numbers and no row id: 20-odd bytes a sample, and one GPU's day lies in one place.
+_METRICS_TABLES = (
+    """CREATE TABLE gpus (
+        id INTEGER PRIMARY KEY,
+        uuid TEXT NOT NULL UNIQUE,
+        host TEXT NOT NULL
+    ) STRICT""",
+    # t: seconds; utilization: %; memory: MiB; power: W; temperature: C.
+    """CREATE TABLE gpu_samples (
+        gpu INTEGER NOT NULL,
+        t INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        power INTEGER,
+        temperature INTEGER,
+        PRIMARY KEY (gpu, t)
+    ) STRICT, WITHOUT ROWID""",
+    # t: the minute's begin; means of utilization in 0.1 %, memory in MiB, power in 0.1 W.
+    """CREATE TABLE gpu_minutes (
+        gpu INTEGER NOT NULL,
+        t INTEGER NOT NULL,
+        samples INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        memory_peak INTEGER,
+        power INTEGER,
+        temperature INTEGER,
+        PRIMARY KEY (gpu, t)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE rolled (up_to INTEGER NOT NULL) STRICT",
+    "INSERT INTO rolled VALUES (0)",
+    "CREATE TABLE metric_attempts (id INTEGER PRIMARY KEY, attempt_id TEXT NOT NULL UNIQUE) STRICT",
+    "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    # value: NULL is NaN, which SQLite does not store.
+    """CREATE TABLE stage_metrics (
+        attempt INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        name INTEGER NOT NULL,
+        t REAL NOT NULL,
+        step INTEGER,
+        value REAL,
+        PRIMARY KEY (attempt, row)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+def m0001_first(db: Database) -> None:
+    """Runs, what was tried, what happened, who asked."""
+    for statement in _STATE_TABLES:
+        db.execute(statement)
+
+
+def m0001_first_metrics(db: Database) -> None:
+    """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
+    for statement in _METRICS_TABLES:
+        db.execute(statement)
+
+
+STATE = Schema("hostler", (m0001_first,))
+METRICS = Schema("hostler-metrics", (m0001_first_metrics,))

@@ -1,0 +1,153 @@
+"""Opening a database file safely: refuse a newer one, back up before changing, migrate, tune."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+import uuid
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from hostler.errors import SchemaTooNew, StateError
+from hostler.store.faults import corrupt_error, database_faults, disk_faults
+from hostler.store.files import private_folder, sync_folder, write_durable
+from hostler.store.migrations import Schema
+from hostler.store.readers import open_for_reading
+
+_KEPT_BACKUPS = 3
+_CHECK_UP_TO = 256 * 1024 * 1024
+_BUSY_S = 5.0
+_BACKUP_AGE_S = 24 * 3600.0
+
+
+def read_identity(folder: Path, known: str | None = None) -> str:
+    """The daemon id in `folder/id`; written and synced where there is none."""
+    path = folder / "id"
+    with disk_faults(path):
+        if path.exists():
+            found = path.read_text(errors="replace").strip()
+            if len(found) != 32 or set(found) - set("0123456789abcdef"):
+                raise StateError(
+                    f"{path} does not hold a daemon id",
+                    remedy="put back the 32 hex digits; containers on the hosts carry them as "
+                    "the label hostler.daemon",
+                )
+            return found
+        made = known or uuid.uuid4().hex
+        write_durable(path, made.encode() + b"\n")
+        return made
+
+
+def open_for_writing(
+    path: Path, schema: Schema, *, synchronous: str, backups: bool
+) -> sqlite3.Connection:
+    """The writing connection of a database that has the newest schema.
+
+    A file written by a newer Hostler is only looked at: SchemaTooNew. A damaged one is kept:
+    CorruptError. Before an existing database is migrated, and once a day, a copy goes to
+    `backups/`, of which the last three stay.
+    """
+    with disk_faults(path):
+        existed = path.exists() and path.stat().st_size > 0
+        if existed:
+            pending = _inspect(path, schema)
+            if backups and (pending or _backup_is_old(path)):
+                back_up(path)
+        else:
+            _create_private(path)
+    with database_faults(path):
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S
+        )
+        try:
+            _tune(connection, synchronous)
+            schema.apply(Database(connection, recursive_triggers=False, execute_plugins=False))
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def back_up(path: Path) -> Path:
+    """A consistent copy in `backups/` beside the database, synced; older copies than the last
+    three are removed. The copy's path."""
+    folder = private_folder(path.parent / "backups")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = folder / f"{path.stem}-{stamp}-{time.time_ns() % 1_000_000:06d}.db"
+    with disk_faults(target), database_faults(path):
+        unfinished = target.with_suffix(".new")
+        _create_private(unfinished)
+        try:
+            _copy(path, unfinished)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        unfinished.replace(target)
+        sync_folder(folder)
+        for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-_KEPT_BACKUPS]:
+            old.unlink()
+    return target
+
+
+def _copy(path: Path, target: Path) -> None:
+    with (
+        contextlib.closing(open_for_reading(path)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+        # The copy must be one file, whole without a write-ahead log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _inspect(path: Path, schema: Schema) -> bool:
+    """Look at an existing database without changing it: whether migrations are pending."""
+    log = path.with_name(path.name + "-wal")
+    # Without a write-ahead log, even the shared-memory file of a normal reader can be avoided.
+    settled = not log.exists() or log.stat().st_size == 0
+    with (
+        database_faults(path),
+        contextlib.closing(open_for_reading(path, immutable=settled)) as connection,
+    ):
+        db = Database(connection, recursive_triggers=False, execute_plugins=False)
+        newer = schema.newer(db)
+        if newer:
+            raise SchemaTooNew(
+                f"{path} was written by a newer Hostler (it has {newer[-1]}); nothing was changed",
+                remedy="install that version again; backups of older ones lie in "
+                f"{path.parent / 'backups'}",
+            )
+        if path.stat().st_size <= _CHECK_UP_TO:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise corrupt_error(path, str(found).splitlines()[-1])
+        return schema.is_pending(db)
+
+
+def _backup_is_old(path: Path) -> bool:
+    times = [copy.stat().st_mtime for copy in (path.parent / "backups").glob(f"{path.stem}-*.db")]
+    return not times or time.time() - max(times) > _BACKUP_AGE_S
+
+
+def _create_private(path: Path) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o600))
+    path.chmod(0o600)
+    sync_folder(path.parent)
+
+
+def _tune(connection: sqlite3.Connection, synchronous: str) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise sqlite3.OperationalError(f"no write-ahead log here (journal mode is {mode})")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA journal_size_limit = 67108864")

@@ -1,0 +1,208 @@
+"""Questions to the state database, as queries on a connection that only reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+
+from hostler.errors import InputError, NotFoundError
+from hostler.model.codec import from_json
+from hostler.model.hosts import HostFacts
+from hostler.model.records import Artifact, AttemptFilter, AuditEntry, Drain, RunFilter
+from hostler.model.runs import Attempt, Event, Run
+from hostler.store.filters import attempt_where, run_where
+from hostler.store.rows import (
+    ARTIFACT_COLUMNS,
+    ATTEMPT_COLUMNS,
+    EVENT_COLUMNS,
+    read_artifact,
+    read_attempt,
+    read_event,
+    read_run,
+    read_stage,
+)
+
+Connection = sqlite3.Connection
+
+_ATTEMPT = ", ".join(ATTEMPT_COLUMNS)
+_EVENT = "seq, " + ", ".join(EVENT_COLUMNS)
+_ARTIFACT = ", ".join(ARTIFACT_COLUMNS)
+_CANDIDATES = 8
+_CHUNK = 500
+
+
+def open_runs(connection: Connection) -> list[Run]:
+    """Runs without an outcome, with stages and attempts, oldest first."""
+    rows = connection.execute(
+        "SELECT * FROM runs WHERE outcome IS NULL ORDER BY submitted_at, number"
+    ).fetchall()
+    return _runs(connection, rows)
+
+
+def find_runs(connection: Connection, wanted: RunFilter, limit: int) -> list[Run]:
+    """Whole runs that match, newest first."""
+    where, values = run_where(wanted)
+    rows = connection.execute(
+        f"SELECT * FROM runs WHERE {where} ORDER BY submitted_at DESC, number DESC LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    return _runs(connection, rows)
+
+
+def get_run(connection: Connection, run_id: str) -> Run:
+    """One run; the id may be a unique prefix. Raises as `resolve`."""
+    found = resolve(connection, run_id)
+    rows = connection.execute("SELECT * FROM runs WHERE run_id = ?", (found,)).fetchall()
+    return _runs(connection, rows)[0]
+
+
+def resolve(connection: Connection, prefix: str) -> str:
+    """The id of the run that is meant.
+
+    Raises NotFoundError when none begins so, InputError naming the candidates when several do.
+    """
+    exact = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (prefix,)).fetchone()
+    if exact is not None:
+        return prefix
+    rows = connection.execute(
+        "SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ?"
+        " ORDER BY submitted_at DESC LIMIT ?",
+        (prefix, prefix + "\U0010ffff", _CANDIDATES + 1),
+    ).fetchall()
+    if not rows or not prefix:
+        raise NotFoundError(f"no run {prefix!r}", remedy="list them: hostler runs")
+    if len(rows) > 1:
+        names = ", ".join(row["run_id"] for row in rows[:_CANDIDATES])
+        more = ", ..." if len(rows) > _CANDIDATES else ""
+        raise InputError(
+            f"{prefix!r} could mean {names}{more}", remedy="write one more character of the id"
+        )
+    return str(rows[0]["run_id"])
+
+
+def pipeline_text(connection: Connection, run_id: str) -> str:
+    """The file as it was submitted. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT pipeline_text FROM runs WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")
+    return str(row["pipeline_text"])
+
+
+def attempts(connection: Connection, wanted: AttemptFilter, limit: int) -> list[Attempt]:
+    """Attempts that match, the last placed first."""
+    where, values = attempt_where(wanted)
+    rows = connection.execute(
+        f"SELECT {_ATTEMPT} FROM attempts WHERE {where} ORDER BY placed DESC LIMIT ?",
+        (*values, limit),
+    )
+    return [read_attempt(row) for row in rows]
+
+
+def events(
+    connection: Connection, after: int, run_id: str | None, host: str | None, limit: int
+) -> list[Event]:
+    """Events with a number above `after`, in order."""
+    where = "seq > ?"
+    values: list[object] = [after]
+    for column, value in (("run_id", run_id), ("host", host)):
+        if value is not None:
+            where += f" AND {column} = ?"
+            values.append(value)
+    rows = connection.execute(
+        f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY seq LIMIT ?",
+        (*values, limit),
+    )
+    return [read_event(row) for row in rows]
+
+
+def last_events(connection: Connection, run_id: str | None, limit: int) -> list[Event]:
+    """The newest events, in order."""
+    where, values = ("run_id = ?", (run_id,)) if run_id is not None else ("1", ())
+    rows = connection.execute(
+        f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    return [read_event(row) for row in reversed(rows)]
+
+
+def last_seq(connection: Connection) -> int:
+    """The number of the newest event; 0 when there was none."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+
+def artifacts(connection: Connection, run_id: str) -> list[Artifact]:
+    """Collected outputs of a run, by stage and name."""
+    rows = connection.execute(
+        f"SELECT {_ARTIFACT} FROM artifacts WHERE run_id = ? ORDER BY stage, attempt_id, name",
+        (run_id,),
+    )
+    return [read_artifact(row) for row in rows]
+
+
+def drains(connection: Connection) -> dict[str, Drain]:
+    """Closed hosts by name."""
+    rows = connection.execute("SELECT host, reason, by, at FROM drains ORDER BY host")
+    return {row["host"]: Drain(**dict(row)) for row in rows}
+
+
+def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | None:
+    """What its host said of itself when the attempt was placed."""
+    row = connection.execute(
+        "SELECT f.facts FROM attempts a JOIN host_facts f ON f.digest = a.facts"
+        " WHERE a.attempt_id = ?",
+        (attempt_id,),
+    ).fetchone()
+    return None if row is None else from_json(HostFacts, json.loads(row[0]))
+
+
+def hosts_seen(connection: Connection) -> dict[str, tuple[HostFacts, float]]:
+    """The last known facts of every host that ever connected, and when."""
+    rows = connection.execute(
+        "SELECT s.host, f.facts, s.at FROM hosts_seen s JOIN host_facts f ON f.digest = s.facts"
+    )
+    return {row[0]: (from_json(HostFacts, json.loads(row[1])), row[2]) for row in rows}
+
+
+def audit(connection: Connection, limit: int) -> list[AuditEntry]:
+    """The newest entries first."""
+    rows = connection.execute(
+        "SELECT at, uid, user, call, arguments FROM audit ORDER BY number DESC LIMIT ?", (limit,)
+    )
+    return [AuditEntry(**{**dict(row), "arguments": json.loads(row["arguments"])}) for row in rows]
+
+
+def referenced_digests(connection: Connection) -> set[str]:
+    """Everything in the content store that some run still names: snapshots and outputs."""
+    found = connection.execute(
+        "SELECT source_digest FROM runs WHERE source_digest IS NOT NULL"
+        " UNION SELECT digest FROM artifacts"
+        " UNION SELECT j.value FROM attempts a, json_each(a.outputs) j"
+        " UNION SELECT o.value FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
+    )
+    return {row[0] for row in found}
+
+
+def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
+    stages: dict[int, list[str]] = defaultdict(list)
+    tried: dict[str, list[Attempt]] = defaultdict(list)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        for row in connection.execute(
+            f"SELECT run, spec FROM stages WHERE run IN ({marks}) ORDER BY run, position",
+            [row["number"] for row in chunk],
+        ):
+            stages[row[0]].append(row[1])
+        for row in connection.execute(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
+            [row["run_id"] for row in chunk],
+        ):
+            tried[row["run_id"]].append(read_attempt(row))
+    return [
+        read_run(row, [read_stage(spec) for spec in stages[row["number"]]], tried[row["run_id"]])
+        for row in rows
+    ]

@@ -1,0 +1,192 @@
+"""Rows of the state database to model values and back. Pure."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.model.codec import from_json, to_json
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.records import Artifact, NewEvent
+from hostler.model.runs import Attempt, Event, Outcome, Phase, Run, Source
+
+ATTEMPT_COLUMNS = (
+    "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
+    "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
+    "signal", "cause", "detail", "stop_reason", "stop_detail", "metrics", "outputs",
+    "image_digest", "usage",
+)  # fmt: skip
+ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
+"""What the intent says and no later transition may change."""
+
+EVENT_COLUMNS = (
+    "at", "kind", "message", "severity", "run_id", "stage", "attempt_id", "host", "actor",
+)  # fmt: skip
+ARTIFACT_COLUMNS = (
+    "attempt_id", "name", "run_id", "stage", "digest", "size", "collected_at", "files",
+    "tree_digest",
+)  # fmt: skip
+
+
+def storable(text: str) -> str:
+    """Text that SQLite takes: lone surrogates, which file names and logs may bring, become "?"."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def dump(value: object) -> str:
+    """Compact JSON of a model value."""
+    return json.dumps(to_json(value), separators=(",", ":"))
+
+
+def run_values(run: Run, pipeline_text: str) -> dict[str, Any]:
+    """The columns of a run."""
+    return {
+        "run_id": run.run_id,
+        "pipeline": storable(run.pipeline),
+        "owner": storable(run.owner),
+        "uid": run.uid,
+        "submitted_at": run.submitted_at,
+        "params": dump(run.params),
+        "source": dump(run.source),
+        "source_digest": run.source.digest,
+        "priority": run.priority,
+        "cancelled_by": run.cancelled_by,
+        "outcome": run.outcome.value if run.outcome else None,
+        "finished_at": run.finished_at,
+        "kept": dump(run.kept),
+        "retry_of": run.retry_of,
+        "env": dump(run.env),
+        "title": storable(run.title),
+        "stage_count": len(run.stages),
+        "pipeline_text": storable(pipeline_text),
+    }
+
+
+def read_run(row: sqlite3.Row, stages: Sequence[Stage], attempts: Sequence[Attempt]) -> Run:
+    """A run from its row and what belongs to it."""
+    kept = json.loads(row["kept"])
+    return Run(
+        run_id=row["run_id"],
+        pipeline=row["pipeline"],
+        stages=tuple(stages),
+        owner=row["owner"],
+        uid=row["uid"],
+        submitted_at=row["submitted_at"],
+        params=json.loads(row["params"]),
+        source=from_json(Source, json.loads(row["source"])),
+        priority=row["priority"],
+        attempts=tuple(attempts),
+        cancelled_by=row["cancelled_by"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+        finished_at=row["finished_at"],
+        kept={stage: from_json(Attempt, attempt) for stage, attempt in kept.items()},
+        retry_of=row["retry_of"],
+        env=json.loads(row["env"]),
+        title=row["title"],
+    )
+
+
+@functools.lru_cache(maxsize=8192)
+def read_stage(spec: str) -> Stage:
+    """A stage from its JSON. Runs of one pipeline mostly share their stages, hence the cache."""
+    return from_json(Stage, json.loads(spec))
+
+
+def attempt_values(attempt: Attempt) -> dict[str, Any]:
+    """The columns of an attempt, in the order of `ATTEMPT_COLUMNS`."""
+    return {
+        "attempt_id": attempt.attempt_id,
+        "run_id": attempt.run_id,
+        "stage": attempt.stage,
+        "number": attempt.number,
+        "phase": attempt.phase.value,
+        "host": attempt.host,
+        "gpus": json.dumps(attempt.gpus),
+        "placed_at": attempt.placed_at,
+        "runtime": attempt.runtime,
+        "launched_at": attempt.launched_at,
+        "ref": attempt.ref,
+        "boot_id": attempt.boot_id,
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at,
+        "duration": attempt.duration,
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "cause": attempt.cause.value if attempt.cause else None,
+        "detail": storable(attempt.detail),
+        "stop_reason": attempt.stop_reason.value if attempt.stop_reason else None,
+        "stop_detail": storable(attempt.stop_detail),
+        "metrics": _mapping(attempt.metrics),
+        "outputs": _mapping(attempt.outputs),
+        "image_digest": attempt.image_digest,
+        "usage": _mapping(attempt.usage),
+    }
+
+
+def read_attempt(row: sqlite3.Row) -> Attempt:
+    """An attempt from a row with `ATTEMPT_COLUMNS`, in that order."""
+    values = list(row)
+    return Attempt(
+        attempt_id=values[0],
+        run_id=values[1],
+        stage=values[2],
+        number=values[3],
+        phase=Phase(values[4]),
+        host=values[5],
+        gpus=tuple(json.loads(values[6])),
+        placed_at=values[7],
+        runtime=values[8],
+        launched_at=values[9],
+        ref=values[10],
+        boot_id=values[11],
+        started_at=values[12],
+        finished_at=values[13],
+        duration=values[14],
+        exit_code=values[15],
+        signal=values[16],
+        cause=Cause(values[17]) if values[17] else None,
+        detail=values[18],
+        stop_reason=Cause(values[19]) if values[19] else None,
+        stop_detail=values[20],
+        metrics=_read_mapping(values[21]),
+        outputs=_read_mapping(values[22]),
+        image_digest=values[23],
+        usage=_read_mapping(values[24]),
+    )
+
+
+def event_values(event: NewEvent) -> tuple[Any, ...]:
+    """The columns of an event, in the order of `EVENT_COLUMNS`."""
+    return (
+        event.at, event.kind, storable(event.message), event.severity, event.run_id, event.stage,
+        event.attempt_id, event.host, event.actor,
+    )  # fmt: skip
+
+
+def read_event(row: sqlite3.Row) -> Event:
+    """An event from a row with `seq` and `EVENT_COLUMNS`."""
+    return Event(**dict(zip(row.keys(), row, strict=True)))
+
+
+def artifact_values(artifact: Artifact) -> tuple[Any, ...]:
+    """The columns of an artifact, in the order of `ARTIFACT_COLUMNS`."""
+    return tuple(getattr(artifact, column) for column in ARTIFACT_COLUMNS)
+
+
+def read_artifact(row: sqlite3.Row) -> Artifact:
+    """An artifact from a row with `ARTIFACT_COLUMNS`."""
+    return Artifact(**dict(zip(row.keys(), row, strict=True)))
+
+
+def _mapping(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value)) if value else "{}"
+
+
+def _read_mapping(text: str) -> dict[str, Any]:
+    if text == "{}":
+        return {}
+    read: dict[str, Any] = json.loads(text)
+    return read

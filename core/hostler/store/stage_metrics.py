@@ -1,0 +1,79 @@
+"""The numbers that stages wrote, as statements on a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from hostler.model.records import MetricPoint, StageMetric
+from hostler.store.rows import storable
+
+
+def put(
+    connection: sqlite3.Connection, attempt_id: str, points: Sequence[MetricPoint], first: int
+) -> None:
+    """Write an attempt's rows from number `first` on; rows that are there are replaced."""
+    attempt = _intern(connection, "metric_attempts", "attempt_id", attempt_id)
+    names = {
+        name: _intern(connection, "metric_names", "name", storable(name))
+        for name in {point.name for point in points}
+    }
+    connection.executemany(
+        "INSERT OR REPLACE INTO stage_metrics (attempt, row, name, t, step, value)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (attempt, first + index, names[point.name], point.at, point.step, float(point.value))
+            for index, point in enumerate(points)
+        ],
+    )
+
+
+def read(
+    connection: sqlite3.Connection, attempt_ids: Sequence[str], names: Sequence[str]
+) -> list[StageMetric]:
+    """The rows of some attempts, attempt by attempt, in the order they were written."""
+    only = f" AND n.name IN ({', '.join('?' * len(names))})" if names else ""
+    found: list[StageMetric] = []
+    for attempt_id in attempt_ids:
+        rows = connection.execute(
+            "SELECT n.name, m.value, m.t, m.step FROM metric_attempts a"
+            " JOIN stage_metrics m ON m.attempt = a.id JOIN metric_names n ON n.id = m.name"
+            f" WHERE a.attempt_id = ?{only} ORDER BY m.row",
+            (attempt_id, *names),
+        )
+        for name, value, at, step in rows:
+            number = float("nan") if value is None else value
+            found.append(StageMetric(attempt_id, name, number, at, step))
+    return found
+
+
+def count(connection: sqlite3.Connection, attempt_id: str) -> int:
+    """One more than the number of the last row."""
+    found = connection.execute(
+        "SELECT max(m.row) + 1 FROM metric_attempts a JOIN stage_metrics m ON m.attempt = a.id"
+        " WHERE a.attempt_id = ?",
+        (attempt_id,),
+    ).fetchone()[0]
+    return int(found or 0)
+
+
+def forget(connection: sqlite3.Connection, attempt_ids: Sequence[str]) -> None:
+    """Delete all rows of some attempts."""
+    for attempt_id in attempt_ids:
+        connection.execute(
+            "DELETE FROM stage_metrics WHERE attempt ="
+            " (SELECT id FROM metric_attempts WHERE attempt_id = ?)",
+            (attempt_id,),
+        )
+        connection.execute("DELETE FROM metric_attempts WHERE attempt_id = ?", (attempt_id,))
+
+
+def _intern(connection: sqlite3.Connection, table: str, column: str, value: str) -> int:
+    found = connection.execute(
+        f"SELECT id FROM {table} WHERE {column} = ?",
+        (value,),
+    ).fetchone()
+    if found is not None:
+        return int(found[0])
+    made = connection.execute(f"INSERT INTO {table} ({column}) VALUES (?)", (value,))
+    return int(made.lastrowid or 0)

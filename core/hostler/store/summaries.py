@@ -1,0 +1,89 @@
+"""The list of runs: one row each, made without reading the stages."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from hostler.model.records import RunFilter, RunSummary
+from hostler.model.runs import Outcome
+from hostler.store.filters import run_where
+
+_CHUNK = 500
+_COLUMNS = (
+    "run_id, pipeline, owner, uid, submitted_at, title, params, source, priority, retry_of,"
+    " cancelled_by, outcome, finished_at, stage_count"
+)
+
+
+def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> list[RunSummary]:
+    """Runs that match, newest first."""
+    where, values = run_where(wanted)
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM runs WHERE {where}"
+        " ORDER BY submitted_at DESC, number DESC LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    tried = _attempts(connection, [row["run_id"] for row in rows])
+    return [_summary(row, tried[row["run_id"]]) for row in rows]
+
+
+def _attempts(
+    connection: sqlite3.Connection, run_ids: Sequence[str]
+) -> defaultdict[str, list[sqlite3.Row]]:
+    found: defaultdict[str, list[sqlite3.Row]] = defaultdict(list)
+    for start in range(0, len(run_ids), _CHUNK):
+        chunk = run_ids[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        for row in connection.execute(
+            "SELECT run_id, stage, phase, host, cause, finished_at, metrics, usage"
+            f" FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
+            chunk,
+        ):
+            found[row["run_id"]].append(row)
+    return found
+
+
+def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
+    source = json.loads(row["source"])
+    newest = {attempt["stage"]: attempt for attempt in attempts}
+    metrics: dict[str, float] = {}
+    gpu_seconds = 0.0
+    for attempt in attempts:
+        if attempt["metrics"] != "{}":
+            metrics |= json.loads(attempt["metrics"])
+        if attempt["usage"] != "{}":
+            gpu_seconds += json.loads(attempt["usage"]).get("gpu_seconds_allocated", 0.0)
+    return RunSummary(
+        run_id=row["run_id"],
+        pipeline=row["pipeline"],
+        owner=row["owner"],
+        uid=row["uid"],
+        submitted_at=row["submitted_at"],
+        title=row["title"],
+        params=json.loads(row["params"]),
+        git_commit=source["git_commit"],
+        git_branch=source["git_branch"],
+        git_dirty=source["git_dirty"],
+        priority=row["priority"],
+        retry_of=row["retry_of"],
+        cancelled_by=row["cancelled_by"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+        finished_at=row["finished_at"],
+        stage_count=row["stage_count"],
+        phases=dict(Counter(attempt["phase"] for attempt in newest.values())),
+        hosts=tuple(sorted({attempt["host"] for attempt in attempts})),
+        gpu_seconds=gpu_seconds,
+        metrics=metrics,
+        cause=_cause(list(newest.values())),
+    )
+
+
+def _cause(newest: Sequence[sqlite3.Row]) -> str | None:
+    ended = [a for a in newest if a["cause"] is not None and a["phase"] in ("failed", "lost")]
+    if not ended:
+        return None
+    last = max(ended, key=lambda attempt: attempt["finished_at"] or 0.0)
+    return f"{last['stage']}: {last['cause']}"

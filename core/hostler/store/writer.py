@@ -1,0 +1,185 @@
+"""One thread that writes to one database, several waiting changes to a commit.
+
+A change is durable when its `submit` returns. A lone change waits for nobody; while a commit is
+being synced, those that come in gather and share the next one. Each has its own savepoint, so that
+one that fails does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from hostler.errors import StateError
+from hostler.store.faults import database_error
+
+T = TypeVar("T")
+
+_BATCH = 512
+
+
+class _Change:
+    """A waiting change: what to do, and where its result goes."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(
+        self,
+        work: Callable[[sqlite3.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.work = work
+        self.loop = loop
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """In the loop: hand over what became of it, unless nobody waits any more."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Owns the only writing connection of a database."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._queue: SimpleQueue[_Change | None] = SimpleQueue()
+        self._closed = False
+        self.commits = 0
+        """Transactions committed so far; fewer than changes when they come at once."""
+        self._thread = threading.Thread(target=self._run, name=f"write {path.name}", daemon=True)
+        self._thread.start()
+
+    async def submit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a transaction; returns its result once that is committed and synced.
+
+        `work` runs in the writer's thread, and runs again where a neighbour's failure undid it: it
+        may only touch the connection. Its errors are raised here, its changes undone.
+        Raises StateError when the database cannot be written.
+        """
+        if self._closed:
+            raise StateError(f"{self._path} is closed", remedy="the daemon is stopping")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Change(work, loop, future))
+        return await future
+
+    def close(self) -> None:
+        """Finish what waits, then close the connection. Blocks; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, more = [first], True
+            while more and len(batch) < _BATCH:
+                try:
+                    following = self._queue.get_nowait()
+                except Empty:
+                    break
+                if following is None:
+                    self._queue.put(None)
+                    more = False
+                else:
+                    batch.append(following)
+            self._write(batch)
+            _settle(batch)
+
+    def _write(self, batch: list[_Change]) -> None:
+        """Commit all of the batch that can be; note result or error on each."""
+        waiting = list(batch)
+        while waiting:
+            waiting = self._attempt(waiting)
+
+    def _attempt(self, batch: list[_Change]) -> list[_Change]:
+        """One transaction. Returns those that have to be tried again without the culprit."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            _fail(batch, database_error(error, self._path))
+            return []
+        for change in batch:
+            self._apply(change)
+            if not self._connection.in_transaction:
+                # SQLite gave up the whole transaction (disk full, I/O error), neighbours included.
+                return [other for other in batch if other is not change]
+        alive = [change for change in batch if change.error is None]
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            if len(alive) == 1:
+                _fail(alive, database_error(error, self._path))
+                return []
+            for change in alive:
+                self._write([change])
+            return []
+        self.commits += 1
+        return []
+
+    def _apply(self, change: _Change) -> None:
+        connection = self._connection
+        change.error = None
+        try:
+            connection.execute("SAVEPOINT change")
+            change.result = change.work(connection)
+            connection.execute("RELEASE change")
+        except sqlite3.Error as error:
+            change.error = database_error(error, self._path)
+            self._undo_change()
+        except Exception as error:  # a bug or a refusal of `work`: raised where it was submitted
+            change.error = error
+            self._undo_change()
+
+    def _undo_change(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK TO change")
+                self._connection.execute("RELEASE change")
+            except sqlite3.Error:
+                self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            # Where even this fails the next BEGIN does too, and says so to whoever waits.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+
+def _fail(batch: list[_Change], error: StateError) -> None:
+    for change in batch:
+        change.error = error
+
+
+def _settle(batch: list[_Change]) -> None:
+    """Wake each loop once for all its changes."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Change]] = {}
+    for change in batch:
+        by_loop.setdefault(change.loop, []).append(change)
+    for loop, changes in by_loop.items():
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_here, changes)
+
+
+def _settle_here(changes: list[_Change]) -> None:
+    for change in changes:
+        change.settle()

@@ -1,0 +1,305 @@
+"""Changes of the state database, as statements on a connection that is inside a transaction.
+
+Each may be repeated: what is there already, the same, is success.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from hostler.errors import ConflictError, NotFoundError
+from hostler.model.hosts import HostFacts
+from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent
+from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
+from hostler.store.rows import (
+    ARTIFACT_COLUMNS,
+    ATTEMPT_COLUMNS,
+    ATTEMPT_FIXED,
+    EVENT_COLUMNS,
+    artifact_values,
+    attempt_values,
+    dump,
+    event_values,
+    run_values,
+    storable,
+)
+
+Connection = sqlite3.Connection
+
+
+def _insert(table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
+    names = ", ".join(columns)
+    marks = ", ".join("?" * len(columns))
+    return f"{verb} INTO {table} ({names}) VALUES ({marks})"
+
+
+_INSERT_EVENT = _insert("events", EVENT_COLUMNS)
+_INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
+_INSERT_ARTIFACT = _insert("artifacts", ARTIFACT_COLUMNS, "INSERT OR REPLACE")
+_CHANGED = tuple(column for column in ATTEMPT_COLUMNS if column not in ATTEMPT_FIXED)
+_UPDATE_ATTEMPT = (
+    f"UPDATE attempts SET {', '.join(f'{column} = :{column}' for column in _CHANGED)}"
+    " WHERE attempt_id = :attempt_id"
+)
+
+
+def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+    """Append events; the same with their numbers."""
+    return tuple(_add_event(connection, event) for event in events)
+
+
+def _add_event(connection: Connection, event: NewEvent) -> Event:
+    seq = connection.execute(_INSERT_EVENT, event_values(event)).lastrowid
+    assert seq is not None  # a number is given to every row
+    return Event(
+        seq=seq,
+        at=event.at,
+        kind=event.kind,
+        message=event.message,
+        severity=event.severity,
+        run_id=event.run_id,
+        stage=event.stage,
+        attempt_id=event.attempt_id,
+        host=event.host,
+        actor=event.actor,
+    )
+
+
+def create_run(
+    connection: Connection, run: Run, pipeline_text: str, events: Sequence[NewEvent]
+) -> tuple[Event, ...]:
+    """A new run with its stages. Of a run that is there already nothing is written again.
+
+    Raises ConflictError when another run has this id.
+    """
+    values = run_values(run, pipeline_text)
+    there = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
+    if there is not None:
+        same = all(there[key] == values[key] for key in ("uid", "pipeline", "pipeline_text"))
+        if not same:
+            raise ConflictError(
+                f"run id {run.run_id} is taken by another run", remedy="submit it once more"
+            )
+        return ()
+    number = connection.execute(_insert("runs", tuple(values)), tuple(values.values())).lastrowid
+    connection.executemany(
+        "INSERT INTO stages (run, position, name, kind, spec) VALUES (?, ?, ?, ?, ?)",
+        (
+            (number, position, stage.name, stage.kind.value, dump(stage))
+            for position, stage in enumerate(run.stages)
+        ),
+    )
+    return add_events(connection, events)
+
+
+def add_attempt(
+    connection: Connection, attempt: Attempt, event: NewEvent | None, facts: HostFacts | None
+) -> Event | None:
+    """The intent. Holds its GPUs until the attempt is final.
+
+    Raises ConflictError when a GPU is held by another open attempt, when the stage has one, or when
+    another attempt has this id; NotFoundError when the run is gone.
+    """
+    there = _stored(connection, attempt.attempt_id)
+    if there is not None:
+        _check_fixed(there, attempt)
+        return None
+    _check_run_open(connection, attempt)
+    _check_gpus_free(connection, attempt)
+    connection.execute(_INSERT_ATTEMPT, tuple(attempt_values(attempt).values()))
+    if not attempt.phase.is_final:
+        connection.executemany(
+            "INSERT INTO holds (host, gpu, attempt_id) VALUES (?, ?, ?)",
+            [(attempt.host, gpu, attempt.attempt_id) for gpu in attempt.gpus],
+        )
+    if facts is not None:
+        connection.execute(
+            "UPDATE attempts SET facts = ? WHERE attempt_id = ?",
+            (_put_facts(connection, facts), attempt.attempt_id),
+        )
+    return _add_event(connection, event) if event is not None else None
+
+
+def update_attempt(
+    connection: Connection, attempt: Attempt, event: NewEvent | None
+) -> Event | None:
+    """A transition with its event; a final one gives the GPUs back.
+
+    Raises NotFoundError for an attempt without an intent, ConflictError when it ended otherwise
+    already or when what the intent fixed differs.
+    """
+    there = _stored(connection, attempt.attempt_id)
+    if there is None:
+        raise NotFoundError(f"attempt {attempt.attempt_id} is not known")
+    _check_fixed(there, attempt)
+    before = Phase(there["phase"])
+    if before.is_final and attempt.phase is not before:
+        raise ConflictError(
+            f"attempt {attempt.attempt_id} already {before.value}: it cannot become "
+            f"{attempt.phase.value}"
+        )
+    connection.execute(_UPDATE_ATTEMPT, attempt_values(attempt))
+    if attempt.phase.is_final:
+        connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt.attempt_id,))
+    return _add_event(connection, event) if event is not None else None
+
+
+def end_run(
+    connection: Connection, run_id: str, outcome: Outcome, at: float, event: NewEvent | None
+) -> Event | None:
+    """The run's one and only outcome.
+
+    Raises ConflictError when it ended otherwise already, or an attempt of it is still open.
+    """
+    row = _run(connection, run_id)
+    if row["outcome"] is not None:
+        if row["outcome"] != outcome.value:
+            raise ConflictError(f"run {run_id} already {row['outcome']}")
+        return None
+    still = connection.execute(
+        "SELECT attempt_id FROM attempts WHERE run_id = ? AND phase IN ('starting', 'running')",
+        (run_id,),
+    ).fetchone()
+    if still is not None:
+        raise ConflictError(f"run {run_id} cannot end: {still['attempt_id']} is still open")
+    connection.execute(
+        "UPDATE runs SET outcome = ?, finished_at = ? WHERE run_id = ?",
+        (outcome.value, at, run_id),
+    )
+    return _add_event(connection, event) if event is not None else None
+
+
+def request_cancel(
+    connection: Connection, run_id: str, by: str, event: NewEvent | None
+) -> Event | None:
+    """Note the wish; the first who asked is the one named. Raises ConflictError when it ended."""
+    row = _run(connection, run_id)
+    if row["outcome"] is not None:
+        raise ConflictError(f"run {run_id} already {row['outcome']}: nothing to cancel")
+    if row["cancelled_by"] is not None:
+        return None
+    connection.execute("UPDATE runs SET cancelled_by = ? WHERE run_id = ?", (by, run_id))
+    return _add_event(connection, event) if event is not None else None
+
+
+def delete_run(connection: Connection, run_id: str) -> list[str]:
+    """Forget a finished run, its attempts and events. The ids of its attempts.
+
+    Raises ConflictError while it is open, or while an open retry still builds on it.
+    """
+    row = _run(connection, run_id)
+    if row["outcome"] is None:
+        raise ConflictError(
+            f"run {run_id} has not ended", remedy=f"cancel it first: hostler cancel {run_id}"
+        )
+    attempts = [
+        found["attempt_id"]
+        for found in connection.execute(
+            "SELECT attempt_id FROM attempts WHERE run_id = ?", (run_id,)
+        )
+    ]
+    connection.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
+    connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+    return attempts
+
+
+def put_artifact(connection: Connection, artifact: Artifact) -> None:
+    """A collected output; a second one of the same attempt and name takes the first one's place."""
+    if _stored(connection, artifact.attempt_id) is None:
+        raise NotFoundError(f"attempt {artifact.attempt_id} is not known")
+    connection.execute(_INSERT_ARTIFACT, artifact_values(artifact))
+
+
+def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> Event | None:
+    """Close a host to new work; a second time changes the reason."""
+    connection.execute(
+        "INSERT OR REPLACE INTO drains (host, reason, by, at) VALUES (?, ?, ?, ?)",
+        (drain.host, storable(drain.reason), storable(drain.by), drain.at),
+    )
+    return _add_event(connection, event) if event is not None else None
+
+
+def clear_drain(connection: Connection, host: str, event: NewEvent | None) -> Event | None:
+    """Open a host again; one that is open is left so, without an event."""
+    gone = connection.execute("DELETE FROM drains WHERE host = ?", (host,)).rowcount
+    return _add_event(connection, event) if gone and event is not None else None
+
+
+def put_host_facts(connection: Connection, host: str, facts: HostFacts, at: float) -> str:
+    """The last known facts of a host; their digest."""
+    digest = _put_facts(connection, facts)
+    connection.execute(
+        "INSERT OR REPLACE INTO hosts_seen (host, facts, at) VALUES (?, ?, ?)", (host, digest, at)
+    )
+    return digest
+
+
+def add_audit(connection: Connection, entry: AuditEntry) -> None:
+    """Append who asked for what."""
+    connection.execute(
+        "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
+        (entry.at, entry.uid, storable(entry.user), entry.call, json.dumps(dict(entry.arguments))),
+    )
+
+
+def _put_facts(connection: Connection, facts: HostFacts) -> str:
+    text = json.dumps(json.loads(dump(facts)), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    connection.execute(
+        "INSERT OR IGNORE INTO host_facts (digest, facts) VALUES (?, ?)", (digest, text)
+    )
+    return digest
+
+
+def _run(connection: Connection, run_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT outcome, cancelled_by FROM runs WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")
+    return row
+
+
+def _stored(connection: Connection, attempt_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM attempts WHERE attempt_id = ?", (attempt_id,)
+    ).fetchone()
+    return row
+
+
+def _check_fixed(there: sqlite3.Row, attempt: Attempt) -> None:
+    values = attempt_values(attempt)
+    for column in ATTEMPT_FIXED:
+        if there[column] != values[column]:
+            raise ConflictError(
+                f"attempt {attempt.attempt_id} has {column} {there[column]} in its intent, "
+                f"not {values[column]}"
+            )
+
+
+def _check_run_open(connection: Connection, attempt: Attempt) -> None:
+    if _run(connection, attempt.run_id)["outcome"] is not None:
+        raise ConflictError(f"run {attempt.run_id} has ended: {attempt.stage} cannot start")
+    other = connection.execute(
+        "SELECT attempt_id FROM attempts WHERE run_id = ? AND stage = ?"
+        " AND (number = ? OR phase IN ('starting', 'running'))",
+        (attempt.run_id, attempt.stage, attempt.number),
+    ).fetchone()
+    if other is not None:
+        raise ConflictError(
+            f"stage {attempt.stage} of run {attempt.run_id} has attempt {other['attempt_id']}"
+        )
+
+
+def _check_gpus_free(connection: Connection, attempt: Attempt) -> None:
+    for gpu in attempt.gpus:
+        holder = connection.execute(
+            "SELECT attempt_id FROM holds WHERE host = ? AND gpu = ?", (attempt.host, gpu)
+        ).fetchone()
+        if holder is not None:
+            raise ConflictError(
+                f"GPU {gpu} of {attempt.host} is held by attempt {holder['attempt_id']}"
+            )
