@@ -1,0 +1,63 @@
+"""What a stage may rely on, whichever runtime it gets: its arguments, variables and folders."""
+
+from __future__ import annotations
+
+import posixpath
+
+from hostler.errors import InputError
+from hostler.model.jobs import Job
+
+METRICS = ".hostler/metrics.jsonl"
+"""Where a stage writes its metrics, relative to the working folder; `$HOSTLER_METRICS` names it."""
+
+
+def argv(job: Job) -> list[str]:
+    """The arguments to execute. With `shell` the one element of the command is a line for `sh`."""
+    if job.shell:
+        return ["sh", "-c", *job.command]
+    return list(job.command)
+
+
+def relative(path: str) -> str:
+    """`path` normalised, relative to the working folder; "" is the working folder itself.
+
+    Raises InputError for absolute paths, those that lead out of the folder, and NUL.
+    """
+    clean = posixpath.normpath(path or ".")
+    if posixpath.isabs(path) or clean == ".." or clean.startswith("../") or "\0" in path:
+        raise InputError(
+            f"{path!r} is not inside the working folder",
+            remedy="use a path relative to the working folder, without '..'",
+        )
+    return "" if clean == "." else clean
+
+
+def contract_env(job: Job, work: str) -> dict[str, str]:
+    """Variables that every stage gets; `work` is its working folder as it sees it."""
+    env = {
+        "HOSTLER_RUN": job.run_id,
+        "HOSTLER_STAGE": job.stage,
+        "HOSTLER_ATTEMPT": job.attempt_id,
+        "HOSTLER_WORK": work,
+        "HOSTLER_METRICS": posixpath.join(work, METRICS),
+        "HOSTLER_GPUS": ",".join(job.gpus),
+    }
+    if job.checkpoint is not None:
+        env["HOSTLER_CHECKPOINT"] = posixpath.join(work, relative(job.checkpoint))
+    return env
+
+
+def folders(job: Job) -> list[str]:
+    """Folders that must exist in the working folder before a start, parents first, without ""."""
+    wanted = {posixpath.dirname(METRICS)}
+    wanted |= {relative(placement.target) for placement in job.placements}
+    if job.checkpoint is not None:
+        wanted.add(relative(job.checkpoint))
+    if job.workdir is not None and not posixpath.isabs(job.workdir):
+        wanted.add(relative(job.workdir))
+    return sorted({part for path in wanted for part in _lineage(path)})
+
+
+def _lineage(path: str) -> list[str]:
+    parts = path.split("/") if path else []
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

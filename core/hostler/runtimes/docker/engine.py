@@ -1,0 +1,211 @@
+"""Docker's short calls, by the SDK in a small thread pool; its errors become ours here alone.
+
+No answer (refused, reset, timed out) is `Unreachable`: nobody knows how far the call got, and
+every call here may be repeated. An answer that says no is `EngineError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import docker
+import docker.auth
+import docker.errors
+import docker.utils
+import requests.exceptions
+
+from hostler.errors import EngineError, Unreachable
+from hostler.runtimes.docker.explain import engine_error, permission_denied
+
+T = TypeVar("T")
+
+_THREADS = 8
+_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
+"""A start may have to wait for a slow disk, or for a GPU to wake up."""
+
+
+class Engine:
+    """One host's Docker at one URL. Close it when the URL is no longer the host's."""
+
+    def __init__(self, host: str, url: str) -> None:
+        self.host = host
+        self.url = url
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"docker-{host}")
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+        self._digests: dict[str, str | None] = {}
+
+    async def create(self, name: str, body: Mapping[str, Any]) -> str:
+        """A new container's id. Raises EngineError with status 404 (no image) or 409 (name)."""
+
+        def call(client: Any) -> str:
+            url = client._url("/containers/create")
+            answer = client._post_json(url, data=dict(body), params={"name": name})
+            return str(client._result(answer, json=True)["Id"])
+
+        return await self._call(f"creating {name}", call)
+
+    async def start(self, ref: str) -> None:
+        """Start a container that has not run."""
+
+        def call(client: Any) -> None:
+            url = client._url("/containers/{0}/start", ref)
+            client._raise_for_status(client._post(url, timeout=_START_TIMEOUT_S))
+
+        await self._call(f"starting {ref[:12]}", call, _START_TIMEOUT_S)
+
+    async def inspect(self, ref: str) -> dict[str, Any] | None:
+        """A container by id or name; None: there is none."""
+        found = await self._optional(f"inspecting {ref[:12]}", lambda c: c.inspect_container(ref))
+        return found if isinstance(found, dict) else None
+
+    async def put_archive(self, ref: str, path: str, data: bytes) -> None:
+        """Unpack a tar at `path` of a container."""
+
+        def call(client: Any) -> None:
+            url = client._url("/containers/{0}/archive", ref)
+            client._raise_for_status(client._put(url, params={"path": path}, data=data))
+
+        await self._call(f"placing files in {ref[:12]}", call)
+
+    async def kill(self, ref: str, signal: str) -> bool:
+        """Send a signal; False: it does not run (any more), or does not exist."""
+        try:
+            await self._call(f"stopping {ref[:12]}", lambda c: c.kill(ref, signal))
+        except EngineError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        return True
+
+    async def remove(self, ref: str) -> None:
+        """Remove an ended container and its nameless volumes; named ones (checkpoints) stay."""
+        try:
+            await self._call(f"removing {ref[:12]}", lambda c: c.remove_container(ref, v=True))
+        except EngineError as error:
+            if error.status == 404 or "already in progress" in error.message:
+                return
+            raise
+
+    async def image_digest(self, image_id: str) -> str | None:
+        """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone."""
+        if image_id not in self._digests:
+            data = await self._optional("reading the image", lambda c: c.inspect_image(image_id))
+            if data is None:
+                return None
+            known = data.get("RepoDigests") or []
+            self._digests[image_id] = str(known[0]) if known else image_id
+        return self._digests[image_id]
+
+    async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Query and headers for a pull, with the login that docker login left for the registry."""
+
+        def call(client: Any) -> tuple[dict[str, str], dict[str, str]]:
+            repository, tag = docker.utils.parse_repository_tag(image)
+            registry, _ = docker.auth.resolve_repository_name(repository)
+            header = docker.auth.get_config_header(client, registry)
+            if isinstance(header, bytes):
+                header = header.decode()
+            query = {"fromImage": repository, "tag": tag or "latest"}
+            return query, {"X-Registry-Auth": header} if header else {}
+
+        return await self._call(f"pulling {image}", call)
+
+    async def close(self) -> None:
+        """Drop connections. Calls under way end by their own time limits."""
+        client, self._client = self._client, None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if client is not None:
+            client.close()
+
+    async def _optional(self, what: str, call: Callable[[Any], Any]) -> Any:
+        try:
+            return await self._call(what, call)
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _call(self, what: str, call: Callable[[Any], T], timeout: float = _TIMEOUT_S) -> T:
+        loop = asyncio.get_running_loop()
+        with _our_errors(self.host, what):
+            client = self._client or await self._open(loop)
+            # The SDK's own limit ends the call; this one also ends the wait for a free thread.
+            async with asyncio.timeout(timeout + 10.0):
+                return await loop.run_in_executor(self._pool, call, client)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Any:
+        async with self._opening:
+            if self._client is None:
+                async with asyncio.timeout(_TIMEOUT_S + 10.0):
+                    self._client = await loop.run_in_executor(self._pool, _connect, self.url)
+            return self._client
+
+
+def _connect(url: str) -> Any:
+    if url.startswith("unix://"):
+        # The SDK leaks its socket where nothing listens, and hides why in a chain of errors.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_TIMEOUT_S)
+            probe.connect(url.removeprefix("unix://"))
+    client = docker.APIClient(
+        base_url=url, version="auto", timeout=_TIMEOUT_S, max_pool_size=_THREADS
+    )
+    # The environment's proxies and .netrc are not for a Unix socket, and cost time at each call.
+    client.trust_env = False
+    return client
+
+
+@contextmanager
+def _our_errors(host: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise engine_error(host, what, error.status_code or 0, _explanation(error)) from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise _no_answer(host, what, error) from error
+    except TimeoutError as error:
+        raise Unreachable(host, f"{what}: Docker did not answer in time") from error
+    except OSError as error:
+        raise _no_answer(host, what, error) from error
+
+
+def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unreachable:
+    if _caused_by(error, PermissionError):
+        message, remedy = permission_denied(host)
+        return EngineError(host, message, remedy=remedy)
+    return Unreachable(
+        host, f"{what}: Docker does not answer ({error})", remedy="is dockerd running there?"
+    )
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    # urllib3 and requests keep the cause in `args` as well as in the chain.
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, kind):
+            return True
+        seen.add(id(current))
+        pending += [current.__cause__, current.__context__]
+        pending += [arg for arg in current.args if isinstance(arg, BaseException)]
+    return False
+
+
+def _explanation(error: Any) -> str:
+    text = error.explanation or str(error)
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(text)

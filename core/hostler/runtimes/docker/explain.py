@@ -1,0 +1,96 @@
+"""What Docker's refusals mean, and what to do about each. Pure: status and text in, words out."""
+
+from __future__ import annotations
+
+import re
+
+from hostler.errors import EngineError
+
+_NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
+_NOT_FOUND = re.compile(r'exec: "([^"]*)": (executable file not found|stat .*no such file)')
+_NO_DEVICE = re.compile(r'could not select device driver "([^"]*)"')
+_UNKNOWN_GPU = re.compile(
+    r"unknown device|unresolvable CDI devices? (\S+)|device error: (\S+): unknown|"
+    r"invalid CDI device|nvidia-container-cli: device error"
+)
+_BIND_SOURCE = re.compile(r"bind source path does not exist: (\S+)")
+_REGISTRY_AUTH = re.compile(
+    r"unauthorized|authentication required|pull access denied|denied: requested access|"
+    r"no basic auth credentials|403 Forbidden"
+)
+_NO_MANIFEST = re.compile(r"manifest unknown|manifest for .* not found|not found: manifest")
+_NO_REGISTRY = re.compile(
+    r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection refused|"
+    r"server misbehaving|network is unreachable|Client\.Timeout|context deadline exceeded"
+)
+
+
+def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
+    """The error for an answer of Docker: `what` was tried, `text` is what Docker said."""
+    message, remedy = explain(host, what, status, text.strip())
+    return EngineError(host, message, remedy=remedy, status=status)
+
+
+def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
+    """A sentence with the cause, and a remedy (which may be empty)."""
+    if match := _NO_SPACE.search(text):
+        where = match[1] or _path_in(text) or "Docker's data folder"
+        return f"no space on {host}: {where}", f"free space on {host}: hostler gc, docker prune"
+    if "permission denied" in text and "docker" in text.lower() and "socket" in text.lower():
+        return permission_denied(host)
+    if match := _NOT_FOUND.search(text):
+        return (
+            f"command {match[1]!r} was not found in the image",
+            "check the command, or use an image that has it",
+        )
+    if match := _NO_DEVICE.search(text):
+        return (
+            f"Docker on {host} has no way to give GPUs to containers",
+            "install the NVIDIA container toolkit there and restart Docker",
+        )
+    if _UNKNOWN_GPU.search(text):
+        return f"Docker on {host} does not know the GPU: {text}", "see hostler doctor for this host"
+    if match := _BIND_SOURCE.search(text):
+        return f"{match[1]} does not exist on {host}", "create it there, or drop the mount"
+    if status == 409:
+        return f"{what}: {text}", "something else has this name or is using it"
+    return f"{what}: {text or f'Docker answered {status}'}", ""
+
+
+def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
+    """The error for an image that could not be pulled."""
+    message, remedy = _explain_pull(host, image, status, text.strip())
+    return EngineError(host, message, remedy=remedy, status=status)
+
+
+def permission_denied(host: str) -> tuple[str, str]:
+    """Cause and remedy when the login may not use Docker's socket."""
+    return (
+        f"this login may not use Docker on {host}",
+        "have an administrator add it to the group docker, then reconnect",
+    )
+
+
+def _explain_pull(host: str, image: str, status: int, text: str) -> tuple[str, str]:
+    if _NO_SPACE.search(text):
+        return explain(host, f"pulling {image}", status, text)
+    if _REGISTRY_AUTH.search(text):
+        return (
+            f"the registry refused {image}: it does not exist there, or needs a login",
+            "check the name; for a private registry run docker login where the daemon runs",
+        )
+    if _NO_MANIFEST.search(text):
+        return f"there is no image {image}", "check the name and the tag"
+    if "toomanyrequests" in text:
+        return f"the registry's pull limit is reached: {image}", "docker login, or wait"
+    if _NO_REGISTRY.search(text):
+        return (
+            f"{image} is not on {host}, which does not reach the registry",
+            f"load it there (docker save, docker load), or give {host} a way out: {text}",
+        )
+    return f"pulling {image}: {text}", ""
+
+
+def _path_in(text: str) -> str | None:
+    match = re.search(r"(/var/lib/docker[^\s:\"']*)", text)
+    return match[1] if match else None

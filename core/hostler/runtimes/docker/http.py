@@ -1,0 +1,138 @@
+"""Long answers of Docker over a forwarded connection: logs, waits, pulls. Tasks, no threads.
+
+Requests go out as HTTP/1.0, so that the body is what comes until the end instead of one chunk per
+log line: taking chunks apart would cost more than everything else here. A cut can then look like
+an end; every caller checks afterwards what the container really did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import h11
+
+from hostler.errors import EngineError, Unreachable
+from hostler.ports import ByteStream, HostLink
+from hostler.runtimes.docker.explain import engine_error
+
+_READ = 256 * 1024
+_ERROR_CAP = 64 * 1024
+_LINE_CAP = 8 * 1024 * 1024
+
+
+class Response:
+    """The answer to one request; the body is read once, by one of the methods."""
+
+    def __init__(self, host: str, stream: ByteStream, parser: h11.Connection) -> None:
+        self._host = host
+        self._stream = stream
+        self._parser = parser
+        self.status = 0
+
+    async def head(self) -> None:
+        """Read status and headers."""
+        event = await self._next()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._next()
+        if not isinstance(event, h11.Response):
+            raise Unreachable(self._host, "Docker closed the connection without an answer")
+        self.status = event.status_code
+
+    async def body(self) -> AsyncGenerator[bytes, None]:
+        """The body in pieces as they come. Raises Unreachable when cut."""
+        while isinstance(event := await self._next(), h11.Data):
+            yield bytes(event.data)
+
+    async def json_lines(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The body as JSON objects, one a line; what is no object is passed over."""
+        rest = b""
+        async for data in self.body():
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _LINE_CAP:
+                raise EngineError(self._host, "Docker sent a line over 8 MiB")
+            for line in lines:
+                if (value := _json_object(line)) is not None:
+                    yield value
+        if (value := _json_object(rest)) is not None:
+            yield value
+
+    async def text(self, cap: int = _ERROR_CAP) -> str:
+        """The whole body, cut at `cap` bytes."""
+        taken = b""
+        async for data in self.body():
+            taken += data
+            if len(taken) >= cap:
+                break
+        return taken[:cap].decode("utf-8", "replace")
+
+    async def _next(self) -> h11.Event | None:
+        while True:
+            try:
+                event = self._parser.next_event()
+                if isinstance(event, h11.Event):
+                    return event
+                if event is h11.PAUSED:
+                    return None
+                self._parser.receive_data(await self._stream.read(_READ))
+            except h11.RemoteProtocolError as error:
+                raise EngineError(self._host, f"Docker's answer is no HTTP: {error}") from error
+
+
+@asynccontextmanager
+async def request(
+    link: HostLink,
+    method: str,
+    path: str,
+    query: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Response]:
+    """One request on a connection of its own, closed at the end. The body sent is empty.
+
+    Raises Unreachable when the link is cut or Docker is not there, EngineError when it answers
+    with an error (`status` is set).
+    """
+    target = f"{path}?{urlencode(query)}" if query else path
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
+    sent = h11.Request(
+        method=method,
+        target=target,
+        headers=[("Host", "docker"), ("Content-Length", "0"), *(headers or {}).items()],
+    )
+    head = parser.send(sent) or b""
+    parser.send(h11.EndOfMessage())
+    stream = await _open(link)
+    try:
+        await stream.write(head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
+        response = Response(link.host, stream, parser)
+        await response.head()
+        if response.status >= 400:
+            raise await _refusal(link.host, f"{method} {path}", response)
+        yield response
+    finally:
+        await stream.close()
+
+
+async def _open(link: HostLink) -> ByteStream:
+    try:
+        return await link.open_docker()
+    except EngineError as error:
+        # It was there when the stage was placed: it restarts, or somebody is at work on it.
+        raise Unreachable(link.host, error.message, remedy=error.remedy) from error
+
+
+async def _refusal(host: str, what: str, response: Response) -> EngineError:
+    text = await response.text()
+    body = _json_object(text.encode())
+    return engine_error(host, what, response.status, str((body or {}).get("message", text)))
+
+
+def _json_object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,144 @@
+"""A container's output, copied into a sink so that a cut or a crash loses and repeats nothing.
+
+Docker has no byte offsets. It stamps every part of a line (16 KiB at most) with nanoseconds, and
+`since` begins with the first part that is not older than the given stamp, then sends everything
+that follows, in the order of the file. Stamps are not quite monotonic: stdout and stderr are
+stamped by two threads. So a position is the highest stamp seen, and the number of parts from the
+first one that carries it: asked again from that stamp, exactly so many parts are known already.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from hostler.errors import EngineError
+from hostler.ports import HostLink, LogSink
+from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.workload import epoch_ns
+
+_HEAD = struct.Struct(">BxxxI")
+_SYSTEM_ERROR = 3
+_PART_CAP = 16 * 1024 * 1024
+_STAMP = 30
+"""Length of `2026-11-24T14:16:36.316143319Z`; text of this form sorts by time."""
+
+
+class BadLog(ValueError):
+    """The stream is not what Docker sends, or Docker says that it cannot read the log."""
+
+
+class LogParser:
+    """Takes Docker's frames apart. Feed it pieces of any size; pure but for its own state."""
+
+    def __init__(self, position: Mapping[str, Any]) -> None:
+        stamp, parts = position.get("stamp"), position.get("parts")
+        known = isinstance(stamp, str) and isinstance(parts, int) and epoch_ns(stamp) is not None
+        self._top = str(stamp).encode() if known else b""
+        self._skip = int(parts or 0) if known else 0
+        self._parts = 0
+        self._rest = b""
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Just after what `feed` last returned; give it to the next parser to go on there."""
+        parts = self._parts + self._skip
+        return {"stamp": self._top.decode("ascii", "replace"), "parts": parts} if self._top else {}
+
+    @property
+    def since(self) -> str | None:
+        """The `since` parameter that goes with the position the parser began at."""
+        nanoseconds = epoch_ns(self._top.decode("ascii", "replace")) if self._top else None
+        if nanoseconds is None:
+            return None
+        return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
+
+    def feed(self, data: bytes) -> bytes:
+        """The output that became complete with `data`, without frames and stamps.
+
+        Raises BadLog.
+        """
+        if self._rest:
+            data = self._rest + data
+        at, end, taken = 0, len(data), []
+        top, parts = self._top, self._parts
+        while end - at >= 8:
+            kind, size = _HEAD.unpack_from(data, at)
+            if kind >= _SYSTEM_ERROR or size > _PART_CAP:
+                raise BadLog(_complaint(kind, data[at + 8 : at + 8 + min(size, 500)]))
+            begin, stop = at + 8, at + 8 + size
+            if stop > end:
+                break
+            gap = data.find(b" ", begin, stop)
+            stamp = data[begin:gap] if gap - begin == _STAMP else _canonical(data[begin:gap], gap)
+            at = stop
+            if stamp > top:
+                top, parts, self._skip = stamp, 1, 0
+            else:
+                parts += 1
+                if self._skip:
+                    self._skip -= 1
+                    continue
+            taken.append(data[gap + 1 : stop])
+        self._top, self._parts, self._rest = top, parts, data[at:]
+        return b"".join(taken)
+
+
+async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> None:
+    """Copy output from the sink's position on: what is there, and with `follow` what comes.
+
+    Raises Unreachable when cut, EngineError where Docker cannot read the log.
+    """
+    parser = LogParser(sink.position)
+    query: dict[str, object] = {"follow": int(follow)}
+    if parser.since is not None:
+        query["since"] = parser.since
+    async for output in _read(link, ref, query, parser):
+        sink.append(output, parser.position)
+
+
+async def is_complete(link: HostLink, ref: str, sink: LogSink) -> bool:
+    """Whether the sink has the last part of an ended container's log.
+
+    It reads the end of the log only: reading up to it again would cost as much as all of it.
+    """
+    known = LogParser(sink.position).position
+    parser = LogParser({})
+    async for _ in _read(link, ref, {"tail": int(known.get("parts", 0)) + 1}, parser):
+        pass
+    return parser.position == known
+
+
+async def _read(
+    link: HostLink, ref: str, query: Mapping[str, object], parser: LogParser
+) -> AsyncGenerator[bytes, None]:
+    everything = {"stdout": 1, "stderr": 1, "timestamps": 1, **query}
+    async with request(link, "GET", f"/containers/{ref}/logs", everything) as response:
+        try:
+            async for data in response.body():
+                if output := parser.feed(data):
+                    yield output
+        except BadLog as error:
+            message = f"the log of {ref[:12]} cannot be read: {error}"
+            raise EngineError(link.host, message) from error
+
+
+def _canonical(stamp: bytes, gap: int) -> bytes:
+    """A stamp of another form (fewer digits, a zone) in the form that sorts."""
+    nanoseconds = epoch_ns(stamp.decode("ascii", "replace")) if gap >= 0 else None
+    if nanoseconds is None:
+        raise BadLog("a part carries no time")
+    return _format(nanoseconds)
+
+
+def _format(nanoseconds: int) -> bytes:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z".encode()
+
+
+def _complaint(kind: int, text: bytes) -> str:
+    if kind == _SYSTEM_ERROR:
+        return text.decode("utf-8", "replace")
+    return "it is not in Docker's format"

@@ -1,0 +1,218 @@
+"""From a Job to the body of Docker's create call: pure, and the one place of container defaults."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from typing import Any
+
+from hostler.errors import InputError
+from hostler.model.jobs import Job, Mount
+from hostler.runtimes.contract import argv, contract_env, relative
+from hostler.units import GIB, MIB
+
+WORK = "/work"
+"""The working folder inside every container."""
+
+HOME = f"{WORK}/.hostler/home"
+"""HOME where the person's own is not mounted: programs expect one that they can write."""
+
+PIDS_LIMIT = 4096
+
+# Mounting one of these gives away the host, or another user's session on it.
+_NEVER_MOUNTED = ("/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var/run", "/var/lib")
+
+
+def bind_paths(job: Job) -> list[str]:
+    """Folders of the host that the container will see."""
+    return [mount.path for mount in _binds(job)]
+
+
+def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The JSON body for `POST /containers/create`.
+
+    `private` names binds on file systems that share no mounts, where Docker refuses `rslave`.
+    Raises InputError where the job cannot be a container: no image, no user id, a mount that
+    would give the host away, a path outside the working folder.
+    """
+    if job.image is None:
+        raise InputError(f"stage {job.stage} names no image", remedy="set `image` for the stage")
+    if job.uid is None:
+        raise InputError(
+            f"the user id of {job.owner} on {job.host} is not known",
+            remedy="a container never runs as the image's own user: wait until the host was looked "
+            "at, or set the person's uid for this host",
+        )
+    gid = job.gid if job.gid is not None else job.uid
+    return {
+        "Image": job.image,
+        "Cmd": argv(job),
+        "Env": [f"{key}={value}" for key, value in _env(job).items()],
+        "User": f"{job.uid}:{gid}",
+        "WorkingDir": _workdir(job),
+        "Labels": labels(job),
+        "StopSignal": "SIGTERM",
+        "StopTimeout": math.ceil(job.grace),
+        # An image's own health check would be one more process in the stage's cgroup.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": _host_config(job, private),
+    }
+
+
+def labels(job: Job) -> dict[str, str]:
+    """Labels of the container: by these, and its name, it is known to be ours."""
+    return {
+        **job.labels,
+        "hostler.daemon": job.daemon_id,
+        "hostler.attempt": job.attempt_id,
+        "hostler.run": job.run_id,
+        "hostler.stage": job.stage,
+        "hostler.owner": job.owner,
+        "hostler.gpus": ",".join(job.gpus),
+    }
+
+
+def volume_name(job: Job) -> str:
+    """The volume that keeps a stage's checkpoints over retries."""
+    return f"hostler-{job.daemon_id[:8]}-{job.checkpoint_key}"
+
+
+def memory_limit(job: Job) -> int | None:
+    """Bytes a container may use: what was asked, else the host's less what it needs itself.
+
+    None where neither is known. An eighth (1 GiB at least) stays for sshd, dockerd and the rest,
+    so that a stage without a limit ends alone instead of taking the host with it.
+    """
+    if job.ram is not None:
+        return job.ram
+    if job.host_memory is None:
+        return None
+    return max(job.host_memory - max(GIB, job.host_memory // 8), 64 * MIB)
+
+
+def _host_config(job: Job, private: frozenset[str]) -> dict[str, Any]:
+    memory = memory_limit(job)
+    config: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "GroupAdd": [str(group) for group in job.groups],
+        "Init": True,
+        "PidsLimit": PIDS_LIMIT,
+        "IpcMode": "private",
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,
+        "LogConfig": _log_config(job.log_cap),
+        # A weight, not a ceiling: a stage may use cores that nobody else wants.
+        "CpuShares": min(max(round(job.cpus * 1024), 2), 262144),
+        "Mounts": [*(_bind(mount, private) for mount in _binds(job)), *_checkpoint(job)],
+    }
+    if memory is not None:
+        config |= {"Memory": memory, "MemorySwap": memory}
+    shm = job.shm if job.shm is not None else memory and memory // 2
+    if shm:
+        # Docker's 64 MiB break data loaders; half of the memory is what Linux itself does.
+        config["ShmSize"] = shm
+    if job.network is not None:
+        config["NetworkMode"] = job.network
+    if job.gpus:
+        config["DeviceRequests"] = [_device_request(job)]
+    return config
+
+
+def _log_config(cap: int) -> dict[str, Any]:
+    # `json-file` replaces every byte that is not UTF-8; `local` keeps output exact. Five files of
+    # a quarter each hold `cap` bytes at any time, also just after a rotation.
+    size = max(math.ceil(cap / 4), MIB)
+    return {
+        "Type": "local",
+        "Config": {"max-size": f"{size}b", "max-file": "5", "compress": "false"},
+    }
+
+
+def _device_request(job: Job) -> dict[str, Any]:
+    if job.gpu_access == "cdi":
+        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in job.gpus]}
+    return {"Driver": "nvidia", "DeviceIDs": list(job.gpus), "Capabilities": [["gpu"]]}
+
+
+def _env(job: Job) -> dict[str, str]:
+    env = {"HOME": _home(job)}
+    if job.user is not None:
+        env |= {"USER": job.user, "LOGNAME": job.user}
+    env |= job.env
+    env |= contract_env(job, WORK)
+    if not job.gpus:
+        # CUDA images ask for "all", and where nvidia is the default runtime they would get it.
+        env |= {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
+    return env
+
+
+def _home(job: Job) -> str:
+    if job.home is not None and any(_covers(mount.path, job.home) for mount in _binds(job)):
+        return job.home
+    return HOME
+
+
+def _workdir(job: Job) -> str:
+    base = job.code_path or WORK
+    if job.workdir is None:
+        return base
+    if posixpath.isabs(job.workdir):
+        return posixpath.normpath(job.workdir)
+    return posixpath.normpath(posixpath.join(base, relative(job.workdir)))
+
+
+def _binds(job: Job) -> list[Mount]:
+    binds = list(job.mounts)
+    if job.code_path is not None and not any(
+        mount.path == job.code_path and not mount.read_only for mount in binds
+    ):
+        binds = [mount for mount in binds if mount.path != job.code_path]
+        binds.append(Mount(path=job.code_path, read_only=False))
+    return binds
+
+
+def _bind(mount: Mount, private: frozenset[str]) -> dict[str, Any]:
+    path = posixpath.normpath(mount.path)
+    if not posixpath.isabs(path):
+        raise InputError(f"mount {mount.path!r} is not an absolute path")
+    if path in _NEVER_MOUNTED or path.endswith("docker.sock") or _covers(path, WORK):
+        raise InputError(
+            f"{path} is never mounted into a container",
+            remedy="mount a data folder below it instead",
+        )
+    # `rslave` lets file systems that autofs mounts later on the host appear inside.
+    return {
+        "Type": "bind",
+        "Source": path,
+        "Target": path,
+        "ReadOnly": mount.read_only,
+        "BindOptions": {"Propagation": "rprivate" if path in private else "rslave"},
+    }
+
+
+def _checkpoint(job: Job) -> list[dict[str, Any]]:
+    if job.checkpoint is None or job.checkpoint_key is None:
+        return []
+    return [
+        {
+            "Type": "volume",
+            "Source": volume_name(job),
+            "Target": posixpath.join(WORK, relative(job.checkpoint)),
+            "VolumeOptions": {
+                "NoCopy": True,
+                "Labels": {
+                    "hostler.daemon": job.daemon_id,
+                    "hostler.checkpoint": job.checkpoint_key,
+                    "hostler.run": job.run_id,
+                    "hostler.stage": job.stage,
+                    "hostler.owner": job.owner,
+                },
+            },
+        }
+    ]
+
+
+def _covers(folder: str, path: str) -> bool:
+    folder = posixpath.normpath(folder).rstrip("/")
+    return path == folder or path.startswith(folder + "/")

@@ -1,0 +1,79 @@
+"""Pulling an image, with progress for people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.errors import EngineError
+from hostler.ports import HostLink, Progress
+from hostler.runtimes.docker.engine import Engine
+from hostler.runtimes.docker.explain import pull_error
+from hostler.runtimes.docker.http import request
+
+_IDLE_S = 900.0
+_TELL_EVERY_S = 0.5
+
+
+class PullProgress:
+    """Adds up what Docker says of each layer. Pure but for its own state."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, tuple[int, int]] = {}
+
+    def update(self, line: Mapping[str, Any]) -> None:
+        """Take one line of Docker's progress."""
+        layer, detail = line.get("id"), line.get("progressDetail")
+        if not isinstance(layer, str) or not isinstance(detail, dict):
+            return
+        current, total = detail.get("current"), detail.get("total")
+        status = line.get("status")
+        if status == "Downloading" and isinstance(current, int) and isinstance(total, int):
+            self._layers[layer] = (current, total)
+        elif status in ("Download complete", "Pull complete") and layer in self._layers:
+            self._layers[layer] = (self._layers[layer][1], self._layers[layer][1])
+
+    @property
+    def done(self) -> int:
+        """Bytes downloaded."""
+        return sum(current for current, _ in self._layers.values())
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the layers known so far; None before the first."""
+        return sum(total for _, total in self._layers.values()) if self._layers else None
+
+
+async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -> None:
+    """Pull `image` onto the host. Raises EngineError with cause and remedy, Unreachable when cut;
+    layers that came already are kept by Docker for the next time."""
+    query, headers = await engine.pull_request(image)
+    what = f"pulling {image}"
+    progress(what, 0, None)
+    try:
+        async with request(link, "POST", "/images/create", query, headers) as response:
+            await _watch(link.host, image, response.json_lines(), progress, what)
+    except EngineError as error:
+        if error.status:
+            raise pull_error(link.host, image, error.status, error.message) from error
+        raise
+
+
+async def _watch(host: str, image: str, lines: Any, progress: Progress, what: str) -> None:
+    state, loop = PullProgress(), asyncio.get_running_loop()
+    told = loop.time()
+    while True:
+        try:
+            line = await asyncio.wait_for(anext(lines, None), _IDLE_S)
+        except TimeoutError as error:
+            raise EngineError(host, f"{what}: no progress for {_IDLE_S:.0f} s") from error
+        if line is None:
+            break
+        if "error" in line:
+            raise pull_error(host, image, 0, str(line["error"]))
+        state.update(line)
+        if loop.time() - told >= _TELL_EVERY_S:
+            told = loop.time()
+            progress(what, state.done, state.total)
+    progress(what, state.done, state.total)

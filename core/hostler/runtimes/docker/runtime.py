@@ -1,0 +1,251 @@
+"""Stages in containers: Docker, and what answers like it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from hostler.errors import EngineError, Unreachable
+from hostler.model.hosts import Workload
+from hostler.model.jobs import Job, Placement
+from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
+from hostler.runtimes.contract import relative
+from hostler.runtimes.docker.engine import Engine
+from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.logs import copy_log, is_complete
+from hostler.runtimes.docker.options import bind_paths, container_options
+from hostler.runtimes.docker.packing import pack
+from hostler.runtimes.docker.pull import pull
+from hostler.runtimes.docker.workload import workload_from_inspect
+
+_SMALL = 1024 * 1024
+"""Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
+
+_KILLED_WITHIN_S = 20.0
+_AGAIN_S = 0.2
+_CREATE_TRIES = 5
+
+
+class DockerRuntime:
+    """The runtime "docker". Holds nothing that matters: connections, and what saves round trips."""
+
+    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+        """`blob_path`: where the content store keeps the file with a digest."""
+        self._blob_path = blob_path
+        self._engines: dict[str, Engine] = {}
+        self._fresh: set[str] = set()
+        """Containers created by this very process and never started: need no look before."""
+        self._images: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """ "docker"."""
+        return "docker"
+
+    async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
+        """Image, container, folders and archives. Raises EngineError, InputError, Unreachable."""
+        body = container_options(job, await _check_binds(link, job))
+        engine = await self._engine(link)
+        ref, started = await self._created(link, engine, job, body, progress)
+        if not started:
+            await self._fill(link, engine, job, ref, progress)
+        return ref
+
+    async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
+        """Start it once: a container that ran already is never run again."""
+        engine = await self._engine(link)
+        if ref in self._fresh:
+            self._fresh.discard(ref)
+        else:
+            existing = await self._present(link, ref)
+            if not existing.created_only:
+                return existing
+        await engine.start(ref)
+        return await self._present(link, ref)
+
+    async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
+        """TERM, `grace` seconds, KILL. Done here and not by Docker, so that a daemon that comes
+        back finds nothing half done: it begins again.
+
+        Raises EngineError when even KILL does not end it (a GPU or a disk that hangs).
+        """
+        engine, ref = await self._engine(link), workload.ref
+        for signal, patience in (("SIGTERM", grace), ("SIGKILL", _KILLED_WITHIN_S)):
+            if not await engine.kill(ref, signal):
+                return
+            if await _ended(link, ref, patience):
+                return
+        raise EngineError(
+            link.host,
+            f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL",
+            remedy=f"a GPU or disk of {link.host} hangs: drain it and restart it",
+        )
+
+    async def remove(self, link: HostLink, workload: Workload) -> None:
+        """Remove the ended container; checkpoint volumes stay."""
+        engine = await self._engine(link)
+        await engine.remove(workload.ref)
+        self._fresh.discard(workload.ref)
+        self._images.pop(workload.ref, None)
+
+    async def inspect(self, link: HostLink, ref: str) -> Workload | None:
+        """As it is now; None: it does not exist, or is not Hostler's."""
+        engine = await self._engine(link)
+        data = await engine.inspect(ref)
+        if data is None:
+            return None
+        workload = workload_from_inspect(data)
+        if workload is not None:
+            self._images[workload.ref] = str(data.get("Image", ""))
+        return workload
+
+    async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
+        """Copy its output to the end. A stream may end because Docker restarts: only the container
+        having ended, and its last part being in the sink, counts."""
+        ref, live = workload.ref, workload.running or workload.created_only
+        while True:
+            before = dict(sink.position)
+            await copy_log(link, ref, sink, follow=live)
+            stuck = not live and dict(sink.position) == before
+            if live:
+                current = await self._present(link, ref)
+                live = current.running or current.created_only
+            if live:
+                await asyncio.sleep(_AGAIN_S)
+            elif await is_complete(link, ref, sink):
+                return
+            elif stuck:
+                raise EngineError(link.host, f"Docker does not give all of the log of {ref[:12]}")
+
+    async def image_digest(self, link: HostLink, ref: str) -> str | None:
+        """`name@sha256:...`, or the image's id where no registry knows it."""
+        if not self._images.get(ref):
+            await self.inspect(link, ref)
+        image = self._images.get(ref)
+        return await (await self._engine(link)).image_digest(image) if image else None
+
+    async def close(self) -> None:
+        """Drop all connections to Dockers."""
+        engines, self._engines = self._engines, {}
+        for engine in engines.values():
+            await engine.close()
+
+    async def _engine(self, link: HostLink) -> Engine:
+        url = await link.docker_url()
+        engine = self._engines.get(link.host)
+        if engine is None or engine.url != url:
+            self._engines[link.host] = Engine(link.host, url)
+            if engine is not None:
+                await engine.close()
+        return self._engines[link.host]
+
+    async def _present(self, link: HostLink, ref: str) -> Workload:
+        workload = await self.inspect(link, ref)
+        if workload is None:
+            raise EngineError(link.host, f"container {ref[:12]} is gone", status=404)
+        return workload
+
+    async def _created(
+        self, link: HostLink, engine: Engine, job: Job, body: Mapping[str, Any], progress: Progress
+    ) -> tuple[str, bool]:
+        """The container's id, and whether it has been started already."""
+        pulled = False
+        for _ in range(_CREATE_TRIES):
+            try:
+                ref = await engine.create(job.name, body)
+            except EngineError as error:
+                if error.status == 409:
+                    found = await engine.inspect(job.name)
+                    if found is not None:
+                        return _ours(link.host, job, found)
+                    # The name of a create whose reply was lost, or of one being removed.
+                    await asyncio.sleep(_AGAIN_S)
+                elif error.status == 404 and "No such image" in error.message and not pulled:
+                    await pull(link, engine, str(body["Image"]), progress)
+                    pulled = True
+                else:
+                    raise
+            else:
+                self._fresh.add(ref)
+                return ref, False
+        raise EngineError(link.host, f"the name {job.name} is taken and cannot be looked at")
+
+    async def _fill(
+        self, link: HostLink, engine: Engine, job: Job, ref: str, progress: Progress
+    ) -> None:
+        small = list(takewhile(lambda placement: placement.size <= _SMALL, job.placements))
+        archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
+        await engine.put_archive(ref, "/", pack(job, archives))
+        for placement in job.placements[len(small) :]:
+            what = f"placing {placement.target or 'the source'}"
+            progress(what, 0, placement.size)
+            await link.put_blob(placement.digest, self._blob_path(placement.digest))
+            target = ArchiveSource(job.attempt_id, self.name, ref, relative(placement.target))
+            await link.place_blob(placement.digest, target)
+            progress(what, placement.size, placement.size)
+
+    def _read(self, placement: Placement) -> bytes:
+        return self._blob_path(placement.digest).read_bytes()
+
+
+def _ours(host: str, job: Job, found: Mapping[str, Any]) -> tuple[str, bool]:
+    workload = workload_from_inspect(found)
+    if (
+        workload is None
+        or workload.daemon_id != job.daemon_id
+        or workload.attempt_id != job.attempt_id
+    ):
+        raise EngineError(
+            host,
+            f"a container named {job.name} exists and is not of this attempt",
+            remedy="it was not touched: find out whose it is, rename or remove it",
+            status=409,
+        )
+    return workload.ref, not workload.created_only
+
+
+async def _check_binds(link: HostLink, job: Job) -> frozenset[str]:
+    """Those of the job's binds that lie on a file system without shared mounts.
+
+    Asked of the login before Docker looks as root; it also wakes what autofs mounts on demand.
+    """
+    paths = bind_paths(job)
+    if not paths:
+        return frozenset()
+    answers = await link.call("stat", {"paths": paths}, timeout=30.0)
+    private = set()
+    for path in paths:
+        answer = answers.get(path)
+        if not isinstance(answer, dict):
+            continue
+        if not answer.get("exists"):
+            raise EngineError(
+                link.host,
+                f"{path} does not exist on {link.host}, or this login cannot see it",
+                remedy="create it there, or drop the mount",
+            )
+        if answer.get("shared") is False:
+            private.add(path)
+    return frozenset(private)
+
+
+async def _ended(link: HostLink, ref: str, patience: float) -> bool:
+    """Whether it ends within `patience` seconds. Raises Unreachable when cut."""
+    try:
+        async with (
+            asyncio.timeout(max(patience, 0.0)),
+            request(link, "POST", f"/containers/{ref}/wait") as response,
+        ):
+            async for answer in response.json_lines():
+                return "StatusCode" in answer
+    except TimeoutError:
+        return False
+    except EngineError as error:
+        if error.status == 404:
+            return True
+        raise
+    # Docker itself went away. To take that for patience at its end would kill too early.
+    raise Unreachable(link.host, f"Docker stopped answering while {ref[:12]} was to end")

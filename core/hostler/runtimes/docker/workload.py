@@ -1,0 +1,74 @@
+"""What `docker inspect` says, as a Workload. Pure."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.model.hosts import Workload
+
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))"
+)
+_SIGNALS = range(1, 65)
+
+
+def workload_from_inspect(data: Mapping[str, Any]) -> Workload | None:
+    """The workload of one inspected container; None where it does not carry our labels."""
+    labels = (data.get("Config") or {}).get("Labels") or {}
+    attempt, daemon = labels.get("hostler.attempt"), labels.get("hostler.daemon")
+    if not attempt or not daemon:
+        return None
+    state: Mapping[str, Any] = data.get("State") or {}
+    running = bool(state.get("Running"))
+    created_only = state.get("Status") == "created"
+    started = timestamp(state.get("StartedAt"))
+    ended = not running and not created_only
+    # A container that failed to start stays "created", with an exit code and the reason.
+    known = ended or bool(state.get("Error"))
+    return Workload(
+        attempt_id=attempt,
+        daemon_id=daemon,
+        runtime="docker",
+        ref=str(data.get("Id", "")),
+        running=running,
+        created_only=created_only,
+        exit_code=state.get("ExitCode") if known and not running else None,
+        signal=signal_of(state.get("ExitCode")) if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        error=state.get("Error") or None,
+        started_at=started,
+        finished_at=timestamp(state.get("FinishedAt")) if ended else None,
+        gpus=tuple(uuid for uuid in (labels.get("hostler.gpus") or "").split(",") if uuid),
+        owner=labels.get("hostler.owner"),
+    )
+
+
+def signal_of(exit_code: int | None) -> int | None:
+    """The signal behind an exit code over 128, as shells and container inits report it."""
+    if exit_code is None or exit_code - 128 not in _SIGNALS:
+        return None
+    return exit_code - 128
+
+
+def timestamp(text: object) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None for Docker's zero time and for nonsense."""
+    nanoseconds = epoch_ns(text) if isinstance(text, str) else None
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+def epoch_ns(text: str) -> int | None:
+    """Nanoseconds since the epoch of an RFC 3339 time; None where it is none or before 1970."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    fields = (int(match[1]), int(match[2]), int(match[3]), int(match[4]), int(match[5]))
+    seconds = calendar.timegm((*fields, int(match[6])))
+    if match[8]:
+        offset = int(match[9]) * 3600 + int(match[10]) * 60
+        seconds += -offset if match[8] == "+" else offset
+    if seconds <= 0:
+        return None
+    return seconds * 10**9 + int((match[7] or "").ljust(9, "0"))

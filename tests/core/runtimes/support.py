@@ -1,0 +1,53 @@
+"""Jobs and sinks that the tests of the runtimes share."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.model.jobs import Job
+from tests.support.dockerd import IMAGE
+
+
+class MemorySink:
+    """A log sink that keeps all."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.position: Mapping[str, Any] = {}
+
+    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+        self.data += data
+        self.position = dict(position)
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """No progress wanted."""
+
+
+def make_job(line: str, **changes: Any) -> Job:
+    attempt = f"run-{uuid.uuid4().hex[:8]}-1"
+    values: dict[str, Any] = {
+        "attempt_id": attempt,
+        "daemon_id": "d" * 32,
+        "run_id": "run",
+        "stage": "stage",
+        "owner": "anna",
+        "host": "here",
+        "name": f"hostler-dddddddd-{attempt}",
+        "command": (line,),
+        "shell": True,
+        "env": {},
+        "gpus": (),
+        "image": IMAGE,
+        "uid": 1234,
+        "gid": 1235,
+        "groups": (1300,),
+        "user": "anna",
+        "home": "/home/anna",
+        "network": "none",
+        "host_memory": 8 * 1024**3,
+        "grace": 1.0,
+    }
+    return Job(**{**values, **changes})
