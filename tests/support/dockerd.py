@@ -17,7 +17,7 @@ from pathlib import Path
 IMAGE = "hostler-test:1"
 _APPLETS = (
     "sh", "cat", "echo", "sleep", "seq", "id", "ls", "stat", "kill", "true", "false", "dd", "head",
-    "env", "mkdir", "touch", "printf", "test", "rm", "tail", "awk", "pwd", "wc", "chmod",
+    "env", "mkdir", "touch", "printf", "test", "rm", "tail", "awk", "pwd", "wc", "chmod", "yes",
 )  # fmt: skip
 
 

@@ -133,26 +133,27 @@ async def _remove(runtime: DockerRuntime, link: DirectLink, workload: Workload) 
 
 
 async def test_output_is_exact(runtime: DockerRuntime, link: DirectLink) -> None:
-    """Bytes that are no text, a line of a megabyte, escapes, and nothing added but a last newline."""
+    """Bytes that are no text, a line of a megabyte, escapes, a last line without its end."""
     line = (
-        "head -c 300000 /dev/zero; echo; head -c 1000000 /dev/zero | tr '\\0' x; echo;"
+        "head -c 300000 /dev/zero; echo; head -c 1000000 /dev/zero; echo;"
         " printf '\\033[2J\\377\\376\\r\\n'; printf end"
     )
-    workload = await _start(runtime, link, line.replace("| tr '\\0' x", ""))
+    workload = await _start(runtime, link, line)
     sink = MemorySink()
     await runtime.follow(link, workload, sink)
-    expected = bytes(300000) + b"\n" + bytes(1000000) + b"\n" + b"\033[2J\377\376\r\nend\n"
+    expected = bytes(300000) + b"\n" + bytes(1000000) + b"\n" + b"\033[2J\377\376\r\nend"
     assert hashlib.sha256(sink.data).hexdigest() == hashlib.sha256(expected).hexdigest()
     await _remove(runtime, link, workload)
 
 
+@pytest.mark.slow
 async def test_a_million_lines_come_whole_across_cuts(
     runtime: DockerRuntime, link: DirectLink
 ) -> None:
     workload = await _start(runtime, link, "seq 1000000")
     sink, cuts = MemorySink(), 0
     while True:
-        link.cut_after = link.received + 12_000_000 if cuts < 4 else None
+        link.cut_after = link.received + 9_000_000 if cuts < 4 else None
         try:
             await runtime.follow(link, workload, sink)
             break
@@ -211,7 +212,7 @@ def _records(path: Path) -> tuple[bytes, dict[str, Any]]:
 async def test_a_killed_follower_is_continued_where_it_was(
     runtime: DockerRuntime, link: DirectLink, dockerd: Dockerd, tmp_path: Path
 ) -> None:
-    workload = await _start(runtime, link, "seq 400000; sleep 0.2; seq 400000")
+    workload = await _start(runtime, link, "seq 100000; sleep 0.2; seq 100000")
     got, position = b"", dict[str, Any]()
     for number in range(3):
         file = tmp_path / f"log{number}"
@@ -229,7 +230,7 @@ async def test_a_killed_follower_is_continued_where_it_was(
         assert code == (-signal.SIGKILL if number < 2 else 0)
         data, position = _records(file)
         got += data
-    expected = "".join(f"{n}\n" for n in range(1, 400_001)).encode() * 2
+    expected = "".join(f"{n}\n" for n in range(1, 100_001)).encode() * 2
     assert hashlib.sha256(got).hexdigest() == hashlib.sha256(expected).hexdigest()
     await _remove(runtime, link, workload)
 
