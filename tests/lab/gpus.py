@@ -30,10 +30,18 @@ def default_gpus(count: int, host: int) -> list[FakeGpu]:
     return made
 
 
-def _parse_value(field: str, text: str) -> object:
+def parse_value(field: str, text: str) -> object:
+    """The value of a field of FakeGpu (or of an alias), written as in the control file."""
+    field = _ALIASES.get(field, field)
+    if field not in {item.name for item in dataclasses.fields(FakeGpu)}:
+        raise LabError(f"a fake GPU has no field {field}")
     if field == "error":
+        if text in ("", "none"):
+            return None
         return int(text) if text.lstrip("-").isdigit() else text
     kind = type(getattr(FakeGpu(""), field))
+    if kind in (list, tuple):
+        return [item for item in text.split(",") if item]
     return int(text, 0) if kind is int else kind(text)
 
 
@@ -51,10 +59,8 @@ def parse(text: str) -> tuple[dict[str, object], list[FakeGpu]]:
             machine[key] = value
         elif key in _LISTS:
             getattr(gpus[-1], _LISTS[key]).append(value)
-        elif key == "unsupported":
-            gpus[-1].unsupported = value.split(",")
         else:
-            setattr(gpus[-1], key, _parse_value(key, value))
+            setattr(gpus[-1], key, parse_value(key, value))
     return machine, gpus
 
 

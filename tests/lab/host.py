@@ -303,8 +303,12 @@ class Host:
 
     def fill_disk(self) -> None:
         """Leave no byte free on the disk that holds its root and Docker's data."""
-        script = "dd if=/dev/zero of=/var/lib/docker/filler bs=1M 2>/dev/null; true"
-        self.exec(["sh", "-c", f"fallocate -l 1T /var/lib/docker/filler 2>/dev/null; {script}"])
+        script = (
+            "size=$(df --output=avail --block-size=1 /var/lib/docker | tail -n 1) && "
+            "fallocate --length $((size * 99 / 100)) /var/lib/docker/filler && "
+            "cat /dev/zero 2>/dev/null >>/var/lib/docker/filler; true"
+        )
+        self.exec(["sh", "-c", script])
 
     def unfill_disk(self) -> None:
         """Undo `fill_disk`."""

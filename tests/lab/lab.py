@@ -8,6 +8,7 @@ lab.down()
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -60,7 +61,7 @@ class Lab:
         kit = template.complete(build.prepare())
         paths = LabPaths(name)
         with locked(CACHE / ".labs.lock"):
-            network = _claim(paths, owned)
+            network = _claim(paths, kit, owned)
         lab = cls(paths, network, kit, states)
         try:
             lab._create()
@@ -75,10 +76,12 @@ class Lab:
         paths = LabPaths(name)
         if not paths.state.exists():
             raise LabError(f"no lab {name} is up: `python -m tests.lab up`")
-        number = json.loads(paths.state.read_text())["number"]
+        state = json.loads(paths.state.read_text())
         found = [json.loads(file.read_text()) for file in paths.folder.glob("hosts/*/state.json")]
         states = sorted((HostState(**item) for item in found), key=lambda state: state.index)
-        return cls(paths, net.Net(name, number), template.complete(build.prepare()), states)
+        # What it was made from, not what the sources would make now.
+        kit = Kit(**{part: Path(path) for part, path in state["kit"].items()})
+        return cls(paths, net.Net(name, state["number"]), kit, states)
 
     def _create(self) -> None:
         for folder in ("stage", "share"):
@@ -171,7 +174,7 @@ def _check(states: Sequence[HostState], named: set[str], count: int) -> None:
         raise LabError(f"a host cannot be without {', '.join(sorted(features))}: only {known}")
 
 
-def _claim(paths: LabPaths, owned: bool) -> net.Net:
+def _claim(paths: LabPaths, kit: Kit, owned: bool) -> net.Net:
     """Take the lab's name and a network for it; called under the lock of all labs."""
     owner = owner_of(paths.name)
     if owner:
@@ -181,7 +184,12 @@ def _claim(paths: LabPaths, owned: bool) -> net.Net:
     network = net.Net(paths.name, net.free_number(taken))
     paths.folder.mkdir(parents=True)
     pid = os.getpid() if owned else 0
-    state = {"number": network.number, "owner": pid, "owner_start": process_start(pid)}
+    state = {
+        "number": network.number,
+        "owner": pid,
+        "owner_start": process_start(pid),
+        "kit": {item.name: str(getattr(kit, item.name)) for item in dataclasses.fields(kit)},
+    }
     paths.state.write_text(json.dumps(state))
     return network
 

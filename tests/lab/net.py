@@ -39,7 +39,7 @@ class Net:
 
     def address(self, index: int) -> IPv4Address:
         """A host's address; hosts count from 1."""
-        return self.gateway + 10 + index
+        return self.gateway + 9 + index
 
     def mac(self, index: int) -> str:
         """A host's MAC address, the same after every boot."""

@@ -11,7 +11,7 @@ cp /run/hostler-lab/hosts /etc/hosts
 : >/etc/resolv.conf
 
 library=/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1
-hook=/usr/local/bin/nvidia-container-runtime-hook
+hook=/usr/bin/nvidia-container-runtime-hook
 rm -f "$library" "$hook"
 if [ -n "$NVML" ]; then
     cp /run/hostler-lab/libnvidia-ml.so.1 "$library"
