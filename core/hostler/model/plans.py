@@ -98,6 +98,8 @@ class Finish:
     attempt: Attempt
     stage: Stage
     workload: Workload
+    boot_id: str | None = None
+    """Of the host when the end was seen: other than the attempt's means it rebooted between."""
 
     @property
     def key(self) -> str:
@@ -179,6 +181,9 @@ class RemedyKind(StrEnum):
     """`subject`: "host:gpu-uuid" whose memory has not come back."""
     WAIT_UNTIL = "wait until"
     """`value`: seconds since the epoch (retry back-off)."""
+    WAIT_FOR_TURN = "wait for turn"
+    """`subject`: "run/stage" at the head of what waits before it, `value`: how many those are; all
+    of them have to start or leave."""
     WAIT_FOR_LOOK = "wait for look"
     """`subject`: the host to be heard again."""
     UNDRAIN = "undrain"
@@ -188,7 +193,8 @@ class RemedyKind(StrEnum):
     LOWER = "lower"
     """`subject`: the resource (`gpus`, `gpu_memory`, `cpus`, `ram`), `value`: what would fit."""
     DROP = "drop"
-    """`subject`: the constraint to give up (`gpu_models`, `labels`, `hosts`, `max_parallel`)."""
+    """`subject`: the constraint to give up (`gpu_models`, `labels`, `hosts`, `max_parallel`, `code`:
+    a snapshot instead of the folder itself)."""
     ADD_HOST = "add host"
     """No host could ever take it as asked."""
 
@@ -210,7 +216,7 @@ class HostReason:
     sentence: str
     """Names the holder and since when, where there is one."""
     remedies: tuple[Remedy, ...] = ()
-    """All of them together would let it start here."""
+    """All of them together, and its turn, would let it start here. Empty: nothing would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +227,7 @@ class Reason:
     hosts: tuple[HostReason, ...] = ()
     """One per host, nearest first; empty where hosts are not what it waits for."""
     remedies: tuple[Remedy, ...] = ()
-    """Where hosts are not what it waits for: what it does wait for."""
+    """What it waits for apart from hosts: stages, time, its turn in the queue."""
     nearest: str | None = None
     """The nearest request that would start now: "2 GPUs on gpu1"."""
 
@@ -235,3 +241,22 @@ class Plan:
     """(run id, stage name) -> reason."""
     wake_at: float | None = None
     """When time alone changes the plan (back-off, time limit); None: only news do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewLine:
+    """Where a stage of a run that was not submitted yet would go."""
+
+    stage: str
+    host: str | None = None
+    """It would start there now; None: it would wait, or comes later."""
+    gpus: tuple[int, ...] = ()
+    """Indices on that host."""
+    why: str = ""
+    """One sentence, for each line."""
+    reason: Reason | None = None
+    """Why it would wait, where hosts are what it waits for."""
+    later: bool = False
+    """Stages before it have to succeed first."""
+    hosts: tuple[str, ...] = ()
+    """Those that could take it, were they free."""

@@ -1,0 +1,198 @@
+"""Whether each GPU can be had, in one word, and who is on it: what `hostler gpus` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostler.decide.holding import Holder, HolderKind, describe, holders
+from hostler.decide.index import OpenAttempt, fresh_look
+from hostler.model.hosts import Gpu, GpuState, Host, HostCondition
+from hostler.model.plans import Policy
+
+SCHEMA = "hostler.gpus/1"
+
+_HELD_BY_HOSTLER = (HolderKind.ATTEMPT, HolderKind.WORKLOAD, HolderKind.LEASE)
+_HELD_BY_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView:
+    """One GPU and whether it can be had."""
+
+    gpu: Gpu
+    state: GpuState
+    owners: tuple[str, ...] = ()
+    """Unix users on it, each once."""
+    why: str | None = None
+    """For everything but free: who, what, since when."""
+    since: float | None = None
+    """When the state began, where that is known: ours on the daemon's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a single look cannot know."""
+
+    idle_since: Mapping[str, float] = field(default_factory=dict)
+    """UUIDs of GPUs that have hardly computed for long -> when that began."""
+    ended_at: Mapping[str, float] = field(default_factory=dict)
+    """Attempts that ended lately -> when. An ended attempt that is missing here ended long ago."""
+
+
+def classify(
+    host: Host,
+    now: float,
+    policy: Policy,
+    daemon_id: str | None = None,
+    attempts: Sequence[OpenAttempt] = (),
+    history: History | None = None,
+) -> tuple[GpuView, ...]:
+    """The GPUs of a host in NVML order; empty where none were ever heard of.
+
+    `attempts` are this daemon's open ones (of any host: those elsewhere are skipped).
+    """
+    if host.look is None:
+        return ()
+    here = [item for item in attempts if item.attempt.host == host.name]
+    held = holders(host, policy, daemon_id, here)
+    silent = None if fresh_look(host, now, policy) is not None else _silence(host)
+    known = history or History()
+    return tuple(
+        _unknown(gpu, held[gpu.uuid], host, silent)
+        if silent is not None
+        else _view(gpu, held[gpu.uuid], host, now, policy, known)
+        for gpu in host.look.gpus
+    )
+
+
+def fleet(
+    hosts: Iterable[Host],
+    now: float,
+    policy: Policy,
+    *,
+    source: str = "daemon",
+    daemon_id: str | None = None,
+    attempts: Sequence[OpenAttempt] = (),
+    history: History | None = None,
+) -> dict[str, Any]:
+    """The `hostler.gpus/1` object of docs/protocol.md, as plain JSON values.
+
+    Text that hosts said is raw in it; clean it where it is shown.
+    """
+    listed = []
+    total = free = 0
+    for host in hosts:
+        views = classify(host, now, policy, daemon_id, attempts, history)
+        total += len(views)
+        free += sum(view.state is GpuState.FREE for view in views)
+        listed.append(_host_json(host, now, views))
+    summary = {"total": total, "free": free}
+    return {"schema": SCHEMA, "at": now, "source": source, "summary": summary, "hosts": listed}
+
+
+def _unknown(gpu: Gpu, held: tuple[Holder, ...], host: Host, why: str) -> GpuView:
+    since = host.look.asked_at if host.look is not None else host.since
+    return GpuView(gpu, GpuState.UNKNOWN, _owners(held), why, since)
+
+
+def _view(
+    gpu: Gpu,
+    held: tuple[Holder, ...],
+    host: Host,
+    now: float,
+    policy: Policy,
+    history: History,
+) -> GpuView:
+    state = _state(gpu, held, host, now, policy, history)
+    if state is GpuState.DRAINED:
+        return GpuView(gpu, state, (), host.drained or "drained")
+    why = "; ".join(describe(holder, now) for holder in held) or None
+    since = held[0].since if held else None
+    idle_since = history.idle_since.get(gpu.uuid)
+    if state is GpuState.LEASED and idle_since is not None:
+        return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since)
+    return GpuView(gpu, state, _owners(held), why, since)
+
+
+def _state(
+    gpu: Gpu,
+    held: tuple[Holder, ...],
+    host: Host,
+    now: float,
+    policy: Policy,
+    history: History,
+) -> GpuState:
+    """The first that holds: unhealthy, contested, leased, foreign, drained, free."""
+    if not held:
+        return GpuState.FREE if host.drained is None else GpuState.DRAINED
+    kinds = {holder.kind for holder in held}
+    if HolderKind.UNHEALTHY in kinds or HolderKind.MEMORY in kinds:
+        return GpuState.UNHEALTHY
+    hostlers = [h for h in held if h.kind in _HELD_BY_HOSTLER]
+    dead = [h for h in held if getattr(h.source, "exists", True) is False]
+    others = [h for h in held if h.kind in _HELD_BY_OTHERS and h not in dead]
+    if hostlers and (others or len(hostlers) > 1):
+        return GpuState.CONTESTED
+    if hostlers:
+        kept = _is_quarantined(gpu, hostlers[0], now, policy, history)
+        return GpuState.UNHEALTHY if kept else GpuState.LEASED
+    return GpuState.FOREIGN if others else GpuState.UNHEALTHY
+
+
+def _is_quarantined(gpu: Gpu, holder: Holder, now: float, policy: Policy, history: History) -> bool:
+    """Only our lease is left, its attempt ended long ago, and the memory is not back."""
+    if holder.kind is not HolderKind.LEASE or not holder.ours or holder.attempt_id is None:
+        return False
+    if gpu.memory_used is None or gpu.memory_used <= policy.memory_floor:
+        return False
+    ended = history.ended_at.get(holder.attempt_id)
+    return ended is None or now - ended > policy.release_patience
+
+
+def _owners(held: tuple[Holder, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(h.owner for h in held if h.owner))
+
+
+def _silence(host: Host) -> str:
+    if host.condition is HostCondition.UP:
+        return "no news from the host"
+    return f"host {host.condition}" + (f": {host.problem}" if host.problem else "")
+
+
+def _host_json(host: Host, now: float, views: Sequence[GpuView]) -> dict[str, Any]:
+    look = host.look
+    problem = host.problem
+    if problem is None and look is not None:
+        problem = look.gpu_problem or look.docker_problem
+    return {
+        "host": host.name,
+        "transport": host.transport,
+        "condition": host.condition.value,
+        "problem": problem,
+        "age_s": None if look is None else round(max(0.0, now - look.asked_at), 1),
+        "drained": host.drained,
+        "labels": dict(host.labels),
+        "gpus": [_gpu_json(view) for view in views],
+    }
+
+
+def _gpu_json(view: GpuView) -> dict[str, Any]:
+    gpu = view.gpu
+    # What an old look measured is not what is there now: neither 0 % nor 100 %, but not known.
+    known = view.state is not GpuState.UNKNOWN
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "model": gpu.name,
+        "state": view.state.value,
+        "why": view.why,
+        "owners": list(view.owners),
+        "since": view.since,
+        "memory_total": gpu.memory_total,
+        "memory_used": gpu.memory_used if known else None,
+        "utilization": gpu.utilization if known else None,
+        "temperature": gpu.temperature if known else None,
+        "power": gpu.power if known else None,
+    }

@@ -1,0 +1,128 @@
+"""How an attempt ended: from exit codes, signals and wishes to a phase, a cause and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hostler.model.hosts import Workload
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.runs import Attempt, Phase
+
+Ending = tuple[Phase, Cause | None, str]
+
+_SIGNALS = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+    9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
+    25: "SIGXFSZ", 31: "SIGSYS",
+}  # fmt: skip
+
+_GPU_MEMORY_WORDS = (
+    "cuda out of memory", "cuda_error_out_of_memory", "outofmemoryerror: cuda",
+    "cudaerrormemoryallocation", "cublas_status_alloc_failed", "hip out of memory",
+    "out of memory while trying to allocate",
+)  # fmt: skip
+_GPU_LOST_WORDS = (
+    "gpu is lost", "fallen off the bus", "uncorrectable ecc error", "cuda_error_device_unavailable",
+    "failed to initialize nvml: unknown error", "no cuda-capable device is detected",
+)  # fmt: skip
+
+_BY_RUNTIME = (125, 126, 127)
+"""Exit codes of `docker run` and shells for "there was nothing to execute"."""
+
+
+def conclude(
+    attempt: Attempt,
+    stage: Stage,
+    workload: Workload,
+    *,
+    boot_id: str | None = None,
+    tail: Sequence[str] = (),
+    engine_restarted: bool = False,
+    gpu_lost: bool = False,
+) -> Ending:
+    """Phase, cause (None: it succeeded) and one sentence for an ended workload.
+
+    `boot_id` is the host's when the end was seen, `tail` the last lines of its log,
+    `engine_restarted` that Docker was away meanwhile, `gpu_lost` that a GPU of it failed. Success
+    is an observed exit code 0 and nothing else; a gate's numbers are judged afterwards.
+    """
+    if attempt.stop_reason is not None:
+        return _stopped(attempt)
+    code = workload.exit_code
+    if code == 0 and workload.signal is None:
+        return Phase.SUCCEEDED, None, ""
+    if workload.oom_killed:
+        return _failed(Cause.OOM_HOST, _oom_sentence(stage))
+    if boot_id is not None and attempt.boot_id is not None and boot_id != attempt.boot_id:
+        seen = "" if code is None else f"; {_how(workload)}"
+        return _failed(Cause.HOST_REBOOTED, f"{attempt.host} rebooted while it ran{seen}")
+    if engine_restarted and (code in (137, 255) or code is None):
+        return _failed(
+            Cause.ENGINE_RESTARTED,
+            f"Docker on {attempt.host} was restarted, which ended the container "
+            "(live-restore would have kept it)",
+        )
+    if code is None and workload.signal is None:
+        error = f": {workload.error}" if workload.error else ""
+        return _failed(Cause.VANISHED, f"it ended and nobody knows how{error}")
+    if workload.error and (workload.started_at is None or code in _BY_RUNTIME):
+        return _failed(Cause.START_FAILED, workload.error)
+    hint = Cause.GPU_LOST if gpu_lost else cause_from_log(tail)
+    if hint is not None:
+        return _failed(hint, _how(workload))
+    return _failed(Cause.USER_ERROR, _how(workload))
+
+
+def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
+    """The ending of an attempt whose workload is gone without anybody having seen its end."""
+    if attempt.stop_reason is not None:
+        return _stopped(attempt)
+    if rebooted:
+        return _failed(
+            Cause.HOST_REBOOTED, f"{attempt.host} rebooted, and nothing of it is left there"
+        )
+    return _failed(
+        Cause.VANISHED,
+        f"it is gone from {attempt.host}, and Hostler did not remove it (removed by hand?)",
+    )
+
+
+def cause_from_log(tail: Sequence[str]) -> Cause | None:
+    """What the last lines of a failed command's log give away; None: nothing known."""
+    for line in reversed(tail):
+        low = line.lower()
+        if any(words in low for words in _GPU_MEMORY_WORDS):
+            return Cause.OOM_GPU
+        if any(words in low for words in _GPU_LOST_WORDS):
+            return Cause.GPU_LOST
+    return None
+
+
+def _stopped(attempt: Attempt) -> Ending:
+    """A wish to stop explains the end, whatever the exit code: a command that catches TERM and
+    ends with 0 did not do what it was started for."""
+    cause = attempt.stop_reason
+    phase = Phase.CANCELLED if cause in (Cause.STOPPED, Cause.DEPENDENCY) else Phase.FAILED
+    return phase, cause, attempt.stop_detail
+
+
+def _failed(cause: Cause, detail: str) -> Ending:
+    return Phase.FAILED, cause, detail
+
+
+def _oom_sentence(stage: Stage) -> str:
+    if stage.resources.ram is None:
+        return "killed by the kernel for its memory; `ram` in resources asks for more"
+    return "killed by the kernel at its memory limit; raise `ram` in resources"
+
+
+def _how(workload: Workload) -> str:
+    number, code = workload.signal, workload.exit_code
+    if number is None and code is not None and 128 < code < 160:
+        number = code - 128
+    if number is None:
+        return f"exit code {code}"
+    name = _SIGNALS.get(number, f"signal {number}")
+    if number == 9:
+        return f"killed by {name}, and not by Hostler (often the kernel, for memory)"
+    return f"killed by {name}"

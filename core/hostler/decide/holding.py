@@ -1,0 +1,237 @@
+"""Who is on each GPU of a host: the one question behind placing, the fleet view and every "why"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hostler.decide.index import OpenAttempt
+from hostler.model.hosts import ForeignContainer, Gpu, GpuProcess, Host, Lease, Look, Workload
+from hostler.model.plans import Policy, Remedy, RemedyKind
+from hostler.text import clean_line
+from hostler.units import format_duration, format_size
+
+
+class HolderKind(StrEnum):
+    """What keeps a GPU from being free."""
+
+    ATTEMPT = "attempt"
+    """An open attempt of ours, seen on the host or not."""
+    WORKLOAD = "workload"
+    """A running workload of any Hostler that no open attempt of ours explains."""
+    LEASE = "lease"
+    PROCESS = "process"
+    """A compute process that nobody's lease explains."""
+    CONTAINER = "container"
+    """A running container without our labels that was given the GPU."""
+    MEMORY = "memory"
+    """More memory in use than the floor, and nobody to be seen who uses it."""
+    UNHEALTHY = "unhealthy"
+
+
+Source = OpenAttempt | Workload | Lease | GpuProcess | ForeignContainer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One thing that keeps a GPU from being free."""
+
+    kind: HolderKind
+    gpu: Gpu
+    source: Source
+    ours: bool = False
+    """Of this daemon."""
+
+    @property
+    def owner(self) -> str | None:
+        """The Unix user behind it, where that is known."""
+        source = self.source
+        if isinstance(source, OpenAttempt):
+            return source.run.owner
+        if isinstance(source, (Workload, Lease)):
+            return source.owner
+        return source.user if isinstance(source, GpuProcess) else None
+
+    @property
+    def attempt_id(self) -> str | None:
+        """Of the attempt behind it, of whichever Hostler."""
+        source = self.source
+        if isinstance(source, OpenAttempt):
+            return source.attempt.attempt_id
+        return source.attempt_id if isinstance(source, (Workload, Lease)) else None
+
+    @property
+    def since(self) -> float | None:
+        """When it began: ours on the daemon's clock, others' on the host's."""
+        source = self.source
+        if isinstance(source, OpenAttempt):
+            return source.attempt.placed_at
+        if isinstance(source, Lease):
+            return source.claimed_at
+        return source.started_at if isinstance(source, (Workload, GpuProcess)) else None
+
+
+NOT_HELD: tuple[Holder, ...] = ()
+
+
+def holders(
+    host: Host, policy: Policy, daemon_id: str | None, open_here: Sequence[OpenAttempt]
+) -> dict[str, tuple[Holder, ...]]:
+    """GPU UUID -> everything that keeps it from being free; an empty tuple: it is free.
+
+    `open_here` are our open attempts on this host. Several signs of one attempt (its lease, its
+    container, its processes) are one holder.
+    """
+    look = host.look
+    if look is None or not look.gpus:
+        return {}
+    by_gpu: dict[str, list[Holder]] = {gpu.uuid: [] for gpu in look.gpus}
+    gpus = {gpu.uuid: gpu for gpu in look.gpus}
+    for item in open_here:
+        _add(by_gpu, gpus, item.attempt.gpus, HolderKind.ATTEMPT, item, True)
+    for workload in look.workloads:
+        if workload.running and workload.gpus:
+            ours = workload.daemon_id == daemon_id
+            _add(by_gpu, gpus, workload.gpus, HolderKind.WORKLOAD, workload, ours)
+    for lease in look.leases:
+        if not lease.stale:
+            ours = lease.daemon_id == daemon_id
+            _add(by_gpu, gpus, (lease.gpu,), HolderKind.LEASE, lease, ours)
+    for container in look.foreign_containers:
+        _add(by_gpu, gpus, container.gpus, HolderKind.CONTAINER, container, False)
+    ignore = frozenset(policy.ignore)
+    refs = _containers(look)
+    found: dict[str, tuple[Holder, ...]] = {}
+    for gpu in look.gpus:
+        held = by_gpu[gpu.uuid]
+        if _needs_closer_look(gpu, policy):
+            _add_what_nvml_shows(gpu, held, refs, ignore, policy)
+        found[gpu.uuid] = tuple(held) if held else NOT_HELD
+    return found
+
+
+def remedy_for(holder: Holder, host: str) -> Remedy:
+    """What has to happen for this holder to be gone."""
+    kind, place = holder.kind, f"{host}:{holder.gpu.uuid}"
+    if kind is HolderKind.UNHEALTHY:
+        return Remedy(RemedyKind.FIX_HOST, host)
+    if kind is HolderKind.MEMORY:
+        return Remedy(RemedyKind.WAIT_FOR_MEMORY, place)
+    if kind is HolderKind.ATTEMPT or (kind is HolderKind.WORKLOAD and holder.ours):
+        return Remedy(RemedyKind.WAIT_FOR_ATTEMPT, str(holder.attempt_id))
+    if isinstance(holder.source, Lease):
+        if holder.ours and holder.attempt_id is not None:
+            return Remedy(RemedyKind.WAIT_FOR_MEMORY, place)
+        return Remedy(RemedyKind.WAIT_FOR_LEASE, holder.source.lease_id)
+    return Remedy(RemedyKind.WAIT_FOR_PROCESS, place)
+
+
+def describe(holder: Holder, now: float) -> str:
+    """A holder in a few words: who, what, since when."""
+    source = holder.source
+    if isinstance(source, OpenAttempt):
+        run, stage = source.run, source.stage
+        return f"{run.owner}'s {run.run_id} {stage.name}{_age(holder, now)}"
+    if isinstance(source, Workload):
+        whose = "our" if holder.ours else f"{source.owner or 'somebody'}'s"
+        ending = ", being stopped" if holder.ours else ""
+        return f"{whose} {source.attempt_id}{_age(holder, now)}{ending}"
+    if isinstance(source, Lease):
+        if holder.ours and source.attempt_id is not None:
+            return f"{source.attempt_id}, ended, its memory ({_used(holder.gpu)}) not yet back"
+        what = source.attempt_id or "lease by hand"
+        return f"{source.owner}'s {what}{_age(holder, now)}"
+    if isinstance(source, GpuProcess):
+        return _describe_process(source, holder, now)
+    if isinstance(source, ForeignContainer):
+        return f"container {clean_line(source.name, 40)} (not Hostler's)"
+    if holder.kind is HolderKind.MEMORY:
+        return f"{_used(holder.gpu)} in use by nobody who can be seen"
+    return clean_line(holder.gpu.problem or "MIG is on", 60)
+
+
+def _describe_process(process: GpuProcess, holder: Holder, now: float) -> str:
+    if not process.exists:
+        return f"{_used(holder.gpu)} held by PID {process.pid}, which no longer exists"
+    command = clean_line(program(process) or "a process", 30)
+    memory = f", {format_size(process.memory)}" if process.memory else ""
+    return f"{process.user or 'somebody'}'s {command} ({process.pid}{memory}){_age(holder, now)}"
+
+
+def program(process: GpuProcess) -> str | None:
+    """The program's own name: "/usr/lib/xorg/Xorg vt2" is "Xorg"."""
+    if not process.command:
+        return None
+    words = process.command.split()
+    return words[0].rsplit("/", 1)[-1] if words else None
+
+
+def _used(gpu: Gpu) -> str:
+    return format_size(gpu.memory_used)
+
+
+def _age(holder: Holder, now: float) -> str:
+    """Coarse on purpose: a sentence that changes each second is no news each second."""
+    since = holder.since
+    if since is None or now - since < 60:
+        return ""
+    return f" for {format_duration(float(int((now - since) // 60) * 60))}"
+
+
+def _add(
+    by_gpu: dict[str, list[Holder]],
+    gpus: Mapping[str, Gpu],
+    uuids: Iterable[str],
+    kind: HolderKind,
+    source: OpenAttempt | Workload | Lease | ForeignContainer,
+    ours: bool,
+) -> None:
+    for uuid in uuids:
+        held = by_gpu.get(uuid)
+        if held is None:
+            continue
+        holder = Holder(kind, gpus[uuid], source, ours)
+        attempt = holder.attempt_id
+        if attempt is None or all(h.attempt_id != attempt for h in held):
+            held.append(holder)
+
+
+def _needs_closer_look(gpu: Gpu, policy: Policy) -> bool:
+    used = gpu.memory_used
+    over = used is not None and used > policy.memory_floor
+    return bool(gpu.processes) or over or bool(gpu.problem) or bool(gpu.mig)
+
+
+def _containers(look: Look) -> dict[str, str]:
+    """Container id -> the attempt or container name by which a holder is known."""
+    refs = {w.ref: w.attempt_id for w in look.workloads if w.ref}
+    refs.update((c.container_id, c.container_id) for c in look.foreign_containers)
+    for lease in look.leases:
+        if lease.workload and lease.attempt_id:
+            refs.setdefault(lease.workload, lease.attempt_id)
+    return refs
+
+
+def _add_what_nvml_shows(
+    gpu: Gpu,
+    held: list[Holder],
+    refs: Mapping[str, str],
+    ignore: frozenset[str],
+    policy: Policy,
+) -> None:
+    known = {h.attempt_id for h in held}
+    known.update(h.source.container_id for h in held if isinstance(h.source, ForeignContainer))
+    known.discard(None)
+    for process in gpu.processes:
+        if process.kind != "compute" or (program(process) or "") in ignore:
+            continue
+        # Before the container is known to be its, a starting attempt's process has only its ref.
+        if process.attempt_id in known or refs.get(process.container_id or "") in known:
+            continue
+        held.append(Holder(HolderKind.PROCESS, gpu, process))
+    if gpu.problem or gpu.mig:
+        held.append(Holder(HolderKind.UNHEALTHY, gpu, None))
+    used = gpu.memory_used
+    if not held and used is not None and used > policy.memory_floor:
+        held.append(Holder(HolderKind.MEMORY, gpu, None))

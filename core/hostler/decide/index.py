@@ -1,0 +1,82 @@
+"""A snapshot, indexed once for all passes of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hostler.decide.progress import Progress, progress_of
+from hostler.model.hosts import Host, HostCondition, Look, Workload
+from hostler.model.pipelines import Stage
+from hostler.model.plans import Policy, Snapshot
+from hostler.model.runs import Attempt, Run
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt that is not final, with what it is a try of."""
+
+    run: Run
+    stage: Stage
+    attempt: Attempt
+
+
+class Index:
+    """Look-ups over one snapshot. Treat it as frozen."""
+
+    __slots__ = ("at_host", "attempts", "hosts", "open", "progress", "snapshot", "workloads")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
+        self.progress: dict[str, Progress] = {r.run_id: progress_of(r) for r in snapshot.runs}
+        self.attempts: dict[str, Attempt] = {
+            a.attempt_id: a for run in snapshot.runs for a in run.attempts
+        }
+        self.open: dict[str, OpenAttempt] = {}
+        self.at_host: dict[str, list[OpenAttempt]] = {}
+        for item in open_attempts(snapshot.runs, self.progress):
+            self.open[item.attempt.attempt_id] = item
+            self.at_host.setdefault(item.attempt.host, []).append(item)
+        self.workloads: dict[tuple[str, str], Workload] = {
+            (host.name, workload.attempt_id): workload
+            for host in snapshot.hosts
+            if host.look is not None
+            for workload in host.look.workloads
+            if workload.daemon_id == snapshot.daemon_id
+        }
+
+    def workload(self, host: str, attempt_id: str) -> Workload | None:
+        """Our workload of that attempt, as the host's last look shows it."""
+        return self.workloads.get((host, attempt_id))
+
+    def owns(self, host: str, attempt_id: str) -> bool:
+        """Whether an open attempt is entitled to a workload or lease on that host."""
+        item = self.open.get(attempt_id)
+        return item is not None and item.attempt.host == host
+
+    def starting(self, attempt_id: str) -> bool:
+        """Whether its start is being carried out at this moment."""
+        return f"start:{attempt_id}" in self.snapshot.in_flight
+
+
+def open_attempts(
+    runs: Iterable[Run], progress: dict[str, Progress] | None = None
+) -> list[OpenAttempt]:
+    """All attempts that are not final, in the order of runs and placing."""
+    found: list[OpenAttempt] = []
+    for run in runs:
+        live = [a for a in run.attempts if not a.phase.is_final]
+        if not live:
+            continue
+        known = progress.get(run.run_id) if progress is not None else None
+        stages = known.stages if known is not None else {s.name: s for s in run.stages}
+        found.extend(OpenAttempt(run, stages[a.stage], a) for a in live if a.stage in stages)
+    return found
+
+
+def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
+    """The host's look if it is up and the look new enough to decide on; else None."""
+    if host is None or host.condition is not HostCondition.UP or host.look is None:
+        return None
+    return host.look if now - host.look.asked_at <= policy.fresh_for else None

@@ -1,0 +1,278 @@
+"""Why a request is not on one host now: every obstacle, who it is, and what would remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
+from hostler.decide.index import Index
+from hostler.decide.requests import (
+    Request,
+    card_of,
+    card_suits,
+    count_gpus,
+    host_named,
+    labels_suit,
+    memory_suits,
+    model_suits,
+    runs_kind,
+    sees_code,
+)
+from hostler.decide.reservation import Reservation
+from hostler.decide.rooms import Room
+from hostler.model.hosts import Gpu, HostCondition, Look
+from hostler.model.plans import HostReason, Remedy, RemedyKind
+from hostler.text import clean_line
+from hostler.units import format_duration, format_size
+
+_TROUBLE = {
+    HolderKind.ATTEMPT: 2,
+    HolderKind.WORKLOAD: 3,
+    HolderKind.LEASE: 4,
+    HolderKind.PROCESS: 5,
+    HolderKind.CONTAINER: 5,
+    HolderKind.MEMORY: 6,
+    HolderKind.UNHEALTHY: 7,
+}
+"""How far a GPU is from being free, by the worst of its holders."""
+
+
+@dataclass(slots=True)
+class _Finding:
+    """What is collected on the way."""
+
+    words: list[str] = field(default_factory=list)
+    remedies: list[Remedy] = field(default_factory=list)
+    hopeless: bool = False
+    """No remedy would bring it here."""
+
+    def add(self, words: str, *remedies: Remedy) -> None:
+        self.words.append(words)
+        self.remedies.extend(r for r in remedies if r not in self.remedies)
+
+    def never(self, words: str) -> None:
+        self.words.append(words)
+        self.hopeless = True
+
+
+def host_reason(
+    room: Room, request: Request, index: Index, reservation: Reservation | None
+) -> HostReason:
+    """Every obstacle between a request and this host. The remedies together remove them all; where
+    nothing would, there are none."""
+    found = _Finding()
+    _host_itself(room, index, found)
+    look = room.host.look
+    if look is not None:
+        _constraints(room, request, found)
+        waited = _gpus(room, look, request, index, reservation, found) if request.gpus else ()
+        _cpus_and_ram(room, request, waited, index, reservation, found)
+    remedies = () if found.hopeless else tuple(found.remedies)
+    return HostReason(room.host.name, "; ".join(found.words) or "is free", remedies)
+
+
+def _host_itself(room: Room, index: Index, found: _Finding) -> None:
+    host, snapshot = room.host, index.snapshot
+    wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
+    problem = f": {clean_line(host.problem, 80)}" if host.problem else ""
+    if host.condition is HostCondition.REFUSED:
+        found.add(f"refused us{problem}", Remedy(RemedyKind.FIX_HOST, host.name))
+    elif host.look is None:
+        found.add(f"not heard yet{problem}", wait)
+    elif host.condition is not HostCondition.UP:
+        silent = format_duration(float(int(max(0.0, snapshot.now - host.look.asked_at))))
+        found.add(f"{host.condition}, last heard {silent} ago{problem}", wait)
+    elif snapshot.now - host.look.asked_at > snapshot.policy.fresh_for:
+        found.add("has not answered lately", wait)
+    elif snapshot.refused.get(host.name, -1.0) >= host.look.asked_at:
+        found.add("refused a claim just now; waits for a newer look", wait)
+    if host.drained is not None:
+        why = f": {clean_line(host.drained, 60)}" if host.drained else ""
+        found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))
+
+
+def _constraints(room: Room, request: Request, found: _Finding) -> None:
+    host = room.host
+    if request.pin is not None and request.pin != host.name:
+        found.never(f"the checkpoint of its last attempt is on {request.pin}")
+    if not runs_kind(host, request):
+        docker = host.look.docker_problem if host.look is not None else None
+        seen = f": {clean_line(docker, 80)}" if docker and request.runtime == "docker" else ""
+        fix = Remedy(RemedyKind.FIX_HOST, host.name)
+        found.add(f"cannot run {request.runtime} stages{seen}", fix)
+    if not host_named(host, request):
+        wanted = ", ".join(request.hosts)
+        found.add(f"is not one of the hosts asked for ({wanted})", _drop("hosts"))
+    if not labels_suit(host, request):
+        missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
+        found.add(f"lacks the label {missing}", _drop("labels"))
+    if not sees_code(host, request):
+        found.add("does not see the folder with the code", _drop("code"))
+
+
+def _gpus(
+    room: Room,
+    look: Look,
+    request: Request,
+    index: Index,
+    reservation: Reservation | None,
+    found: _Finding,
+) -> tuple[str, ...]:
+    """What is in the way of its GPUs; the attempts that have to end for them."""
+    if look.gpu_problem is not None:
+        fix = Remedy(RemedyKind.FIX_HOST, room.host.name)
+        found.add(f"no GPUs known: {clean_line(look.gpu_problem, 80)}", fix)
+        return ()
+    if not look.gpus:
+        found.never("has no GPUs")
+        return ()
+    suitable, wanted = _relaxed(look.gpus, request, found)
+    kept = {gpu.uuid for gpu in room.kept}
+    ranked = sorted(suitable, key=lambda gpu: (_trouble(gpu, room, kept), gpu.index))
+    chosen = ranked[:wanted]
+    if all(_trouble(gpu, room, kept) == 0 for gpu in chosen):
+        return ()
+    free = sum(_trouble(gpu, room, kept) == 0 for gpu in suitable)
+    words = [f"{free} of {len(suitable)} GPUs free"]
+    remedies: list[Remedy] = []
+    who: dict[str, list[int]] = {}
+    waited: list[str] = []
+    for gpu in chosen:
+        if gpu.uuid in kept and reservation is not None:
+            who.setdefault(_kept_words(reservation), []).append(gpu.index)
+            remedies.append(_turn(reservation))
+        for holder in room.held[gpu.uuid]:
+            who.setdefault(describe(holder, index.snapshot.now), []).append(gpu.index)
+            remedy = remedy_for(holder, room.host.name)
+            remedies.append(remedy)
+            if remedy.kind is RemedyKind.WAIT_FOR_ATTEMPT:
+                waited.append(remedy.subject)
+    words += [f"GPU {','.join(map(str, indices))}: {words}" for words, indices in who.items()]
+    found.add(", ".join(words), *remedies)
+    return tuple(dict.fromkeys(waited))
+
+
+def _relaxed(gpus: Sequence[Gpu], request: Request, found: _Finding) -> tuple[list[Gpu], int]:
+    """The GPUs to look at and how many of them, after giving up what cannot be had there: of
+    several ways the one that gives up least."""
+    wanted = request.gpus
+    suits = [gpu for gpu in gpus if card_suits(card_of(gpu), request)]
+    if len(suits) >= wanted:
+        return suits, wanted
+    models = ", ".join(request.gpu_models)
+    big = [gpu for gpu in gpus if memory_suits(card_of(gpu), request)]
+    if len(big) >= wanted:
+        found.add(f"has {len(suits)} of the model asked for ({models})", _drop("gpu_models"))
+        return big, wanted
+    named = [gpu for gpu in gpus if model_suits(card_of(gpu), request)]
+    if len(named) >= wanted:
+        return _smaller(named, wanted, request, found), wanted
+    if suits:
+        found.add(
+            f"has {count_gpus(len(suits))} that suit, of {wanted} asked for",
+            _lower("gpus", len(suits)),
+        )
+        return suits, len(suits)
+    pool = named or big or list(gpus)
+    if not named:
+        found.add(f"has none of the model asked for ({models})", _drop("gpu_models"))
+    count = min(wanted, len(pool))
+    if count < wanted:
+        found.add(f"has {count_gpus(len(pool))}, of {wanted} asked for", _lower("gpus", count))
+    if any(not memory_suits(card_of(gpu), request) for gpu in pool):
+        return _smaller(pool, count, request, found), count
+    return pool, count
+
+
+def _smaller(gpus: Sequence[Gpu], wanted: int, request: Request, found: _Finding) -> list[Gpu]:
+    sizes = sorted((gpu.memory_total or 0 for gpu in gpus), reverse=True)
+    enough = sizes[wanted - 1]
+    found.add(
+        f"its GPUs have {format_size(enough)}, not {format_size(request.gpu_memory)}",
+        _lower("gpu_memory", enough),
+    )
+    return [gpu for gpu in gpus if (gpu.memory_total or 0) >= enough]
+
+
+def _cpus_and_ram(
+    room: Room,
+    request: Request,
+    waited: tuple[str, ...],
+    index: Index,
+    reservation: Reservation | None,
+    found: _Finding,
+) -> None:
+    host = room.host
+    cpus, ram = request.cpus, float(request.ram or 0)
+    if host.cpus is not None and cpus > host.cpus:
+        found.add(f"has {host.cpus} CPUs, of {cpus:g} asked for", _lower("cpus", host.cpus))
+        cpus = float(host.cpus)
+    if host.memory is not None and ram > host.memory:
+        sizes = f"{format_size(host.memory)} RAM, of {format_size(ram)} asked for"
+        found.add(f"has {sizes}", _lower("ram", host.memory))
+        ram = float(host.memory)
+    gone = set(waited)
+    free_cpus, free_ram = room.cpus, room.ram
+    for item in room.placed:
+        if item.attempt.attempt_id in gone:
+            free_cpus += item.stage.resources.cpus
+            free_ram += item.stage.resources.ram or 0
+    if free_cpus + 1e-9 >= cpus and free_ram >= ram:
+        return
+    what = f"{max(0.0, room.cpus):g} of {host.cpus} CPUs free"
+    if free_cpus + 1e-9 >= cpus:
+        what = f"{format_size(max(0.0, room.ram))} of {format_size(host.memory)} RAM free"
+    who: list[str] = []
+    remedies: list[Remedy] = []
+    if reservation is not None and reservation.room is room:
+        who.append(_kept_words(reservation))
+        remedies.append(_turn(reservation))
+        free_cpus += room.kept_cpus
+        free_ram += room.kept_ram
+    for item in sorted(room.placed, key=lambda i: -i.stage.resources.cpus):
+        if free_cpus + 1e-9 >= cpus and free_ram >= ram:
+            break
+        attempt = item.attempt
+        if attempt.attempt_id in gone:
+            continue
+        holder = Holder(HolderKind.ATTEMPT, _NO_GPU, item, True)
+        who.append(describe(holder, index.snapshot.now))
+        remedies.append(Remedy(RemedyKind.WAIT_FOR_ATTEMPT, attempt.attempt_id))
+        free_cpus += item.stage.resources.cpus
+        free_ram += item.stage.resources.ram or 0
+    found.add(f"{what}: {_some(who)}", *remedies)
+
+
+_NO_GPU = Gpu("", -1)
+
+
+def _trouble(gpu: Gpu, room: Room, kept: set[str]) -> int:
+    held = room.held[gpu.uuid]
+    if not held:
+        return 1 if gpu.uuid in kept else 0
+    return max(_TROUBLE[holder.kind] for holder in held)
+
+
+def _kept_words(reservation: Reservation) -> str:
+    run, stage = reservation.entry.run, reservation.entry.stage
+    return f"kept for {run.owner}'s {run.run_id} {stage.name}, which is before it"
+
+
+def _turn(reservation: Reservation) -> Remedy:
+    run_id, stage = reservation.entry.key
+    return Remedy(RemedyKind.WAIT_FOR_TURN, f"{run_id}/{stage}", 1.0)
+
+
+def _some(words: list[str]) -> str:
+    shown = words[:3]
+    more = [f"{len(words) - 3} more"] if len(words) > 3 else []
+    return ", ".join(shown + more)
+
+
+def _drop(what: str) -> Remedy:
+    return Remedy(RemedyKind.DROP, what)
+
+
+def _lower(what: str, value: float) -> Remedy:
+    return Remedy(RemedyKind.LOWER, what, float(value))

@@ -1,0 +1,66 @@
+"""`plan(snapshot)`: what to do now, and why the rest waits. Pure, and afresh on every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hostler.decide.index import Index, fresh_look
+from hostler.decide.queue import Placing, place
+from hostler.decide.reap import is_over, quarantine_at, reap, release
+from hostler.decide.reasons import Reasons
+from hostler.decide.settle import lost_at, settle
+from hostler.decide.wishes import time_limit
+from hostler.model.plans import Action, EndRun, Plan, Snapshot
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """Decide on a snapshot, in five passes: settle, reap, release, end, place.
+
+    The same snapshot gives the same plan. No action is given whose key is in flight. Every action
+    may be repeated: until its effect is seen in a later snapshot, it may be given again.
+    """
+    index = Index(snapshot)
+    placing = place(index)
+    actions: list[Action] = [
+        *settle(index),
+        *reap(index),
+        *release(index),
+        *_end_runs(index),
+        *placing.starts,
+    ]
+    ready = tuple(action for action in actions if action.key not in snapshot.in_flight)
+    return Plan(ready, Reasons(index, placing), _wake_at(index, placing))
+
+
+def _end_runs(index: Index) -> Iterator[Action]:
+    """Runs of which every stage is final."""
+    for run_id, progress in index.progress.items():
+        outcome = progress.outcome()
+        if outcome is not None:
+            yield EndRun(run_id, outcome)
+
+
+def _wake_at(index: Index, placing: Placing) -> float | None:
+    """The next moment at which time alone changes the plan."""
+    now = index.snapshot.now
+    coming = [at for at in _moments(index, placing) if at > now]
+    return min(coming, default=None)
+
+
+def _moments(index: Index, placing: Placing) -> Iterator[float]:
+    snapshot = index.snapshot
+    yield from placing.resting.values()
+    for item in index.open.values():
+        limit = time_limit(item)
+        if limit is not None and item.attempt.stop_reason is None:
+            yield limit
+        host = index.hosts.get(item.attempt.host)
+        if fresh_look(host, snapshot.now, snapshot.policy) is None:
+            lost = lost_at(item, host)
+            if lost is not None:
+                yield lost
+    for host in snapshot.hosts:
+        for lease in host.look.leases if host.look is not None else ():
+            patience = quarantine_at(lease, index) if is_over(lease, host, index) else None
+            if patience is not None:
+                yield patience

@@ -1,0 +1,67 @@
+"""Where a run would go if it were submitted now: `hostler run --plan`. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.decide.index import Index
+from hostler.decide.plan import plan
+from hostler.decide.requests import request_of, wanted
+from hostler.decide.rooms import Room, candidates
+from hostler.model.pipelines import Stage
+from hostler.model.plans import PreviewLine, Reason, RemedyKind, Snapshot, Start
+from hostler.model.runs import Run, StageStatus
+
+
+def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
+    """A line for each stage in file order: where it would start now and why, or why it would wait;
+    for stages that come later, which hosts could take them."""
+    others = tuple(r for r in snapshot.runs if r.run_id != run.run_id)
+    with_run = replace(snapshot, runs=(*others, run))
+    decided = plan(with_run)
+    index = Index(with_run)
+    starts = {
+        action.stage.name: action
+        for action in decided.actions
+        if isinstance(action, Start) and action.attempt.run_id == run.run_id
+    }
+    ordered = sorted(with_run.hosts, key=lambda host: host.name)
+    rooms = [Room(host, i, index) for i, host in enumerate(ordered)]
+    lines = []
+    for stage in run.stages:
+        able = tuple(c.room.host.name for c in candidates(rooms, request_of(run, stage)))
+        start = starts.get(stage.name)
+        reason = decided.reasons.get((run.run_id, stage.name))
+        if start is not None:
+            lines.append(_now(start, index, able))
+        elif reason is not None:
+            lines.append(_waits(stage, run, reason, able))
+        else:
+            lines.append(_over(stage, index, run, able))
+    return lines
+
+
+def _now(start: Start, index: Index, able: tuple[str, ...]) -> PreviewLine:
+    attempt = start.attempt
+    look = index.hosts[attempt.host].look
+    gpus = look.gpus if look is not None else ()
+    indices = tuple(gpu.index for gpu in gpus if gpu.uuid in attempt.gpus)
+    return PreviewLine(start.stage.name, attempt.host, indices, start.why, hosts=able)
+
+
+def _waits(stage: Stage, run: Run, reason: Reason, able: tuple[str, ...]) -> PreviewLine:
+    later = any(r.kind is RemedyKind.WAIT_FOR_STAGE for r in reason.remedies)
+    if not later:
+        return PreviewLine(stage.name, why=reason.sentence, reason=reason, hosts=able)
+    after = ", ".join(stage.needs[:3]) + (", ..." if len(stage.needs) > 3 else "")
+    where = f"{', '.join(able)} could take it" if able else "no host that is up could take it"
+    why = f"after {after}: {wanted(request_of(run, stage))}; {where}"
+    return PreviewLine(stage.name, why=why, later=True, hosts=able)
+
+
+def _over(stage: Stage, index: Index, run: Run, able: tuple[str, ...]) -> PreviewLine:
+    progress = index.progress[run.run_id]
+    status = progress.status[stage.name]
+    words = {StageStatus.SUCCEEDED: "done in the run that this one repeats"}
+    why = progress.notes.get(stage.name) or words.get(status, str(status))
+    return PreviewLine(stage.name, why=why, hosts=able)

@@ -1,0 +1,253 @@
+"""Where each stage of a run is, computed from its attempts; what is ready, what is over.
+
+Nothing of this is stored: a status that can be computed cannot be wrong after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hostler.decide.conditions import expression_names
+from hostler.decide.expressions import evaluate
+from hostler.errors import InputError
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
+
+MAX_BACKOFF = 600.0
+"""Seconds: no back-off before a retry is longer."""
+MAX_UNCOUNTED_BACKOFF = 60.0
+"""Seconds: the longest pause after claims were refused again and again."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """One run's stages, indexed once. Treat it as frozen."""
+
+    run: Run
+    stages: dict[str, Stage]
+    status: dict[str, StageStatus] = field(default_factory=dict)
+    tries: dict[str, list[Attempt]] = field(default_factory=dict)
+    """Stage -> its attempts, in order of placing."""
+    ready: list[Stage] = field(default_factory=list)
+    """Waiting stages whose needs are met, in file order. Back-off and `max_parallel` may still
+    hold them."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Stage -> why it was skipped, cancelled, or failed without an attempt."""
+    failed_bases: dict[str, str] = field(default_factory=dict)
+    """Base of a matrix with `fail_fast` -> the cell that failed."""
+    running_cells: dict[str, int] = field(default_factory=dict)
+    """Base -> how many of its cells have an open attempt."""
+
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while a stage is not final."""
+        seen = set(self.status.values())
+        if not all(status.is_final for status in seen):
+            return None
+        if self.run.cancelled_by is not None and not seen <= _GOOD:
+            return Outcome.CANCELLED
+        if StageStatus.FAILED in seen:
+            return Outcome.FAILED
+        return Outcome.CANCELLED if StageStatus.CANCELLED in seen else Outcome.SUCCEEDED
+
+    def next_number(self, stage: str) -> int:
+        """The number of the next attempt, from 1."""
+        return max((a.number for a in self.tries.get(stage, ())), default=0) + 1
+
+    def not_before(self, stage: Stage) -> float | None:
+        """When the next attempt may start at the earliest; None: at once."""
+        tries = self.tries.get(stage.name)
+        return _not_before(stage, tries) if tries else None
+
+    def metrics(self, stage: str) -> Mapping[str, float]:
+        """The last metrics of a stage that succeeded, in this run or in the one it repeats."""
+        if stage in self.run.kept:
+            return self.run.kept[stage].metrics
+        done = [a for a in self.tries.get(stage, ()) if a.phase is Phase.SUCCEEDED]
+        return done[-1].metrics if done else {}
+
+    def unmet(self, stage: Stage) -> tuple[str, ...]:
+        """The stages it needs that have not succeeded yet."""
+        return tuple(n for n in stage.needs if self.status.get(n) is not StageStatus.SUCCEEDED)
+
+
+_GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
+_BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
+
+
+def progress_of(run: Run) -> Progress:
+    """Index a run: one pass over its attempts, one over its stages in order of need."""
+    progress = Progress(run, {stage.name: stage for stage in run.stages})
+    for name in run.kept:
+        progress.status[name] = StageStatus.SUCCEEDED
+    for attempt in run.attempts:
+        progress.tries.setdefault(attempt.stage, []).append(attempt)
+    retrying = _settle_attempted(progress)
+    needs_cache: dict[tuple[str, ...], StageStatus | None] = {}
+    for stage in run.stages:
+        if stage.name not in progress.status:
+            _resolve(progress, stage, needs_cache)
+        elif stage.name in retrying:
+            progress.ready.append(stage)
+    if progress.ready:
+        order = {stage.name: i for i, stage in enumerate(run.stages)}
+        progress.ready.sort(key=lambda stage: order[stage.name])
+    return progress
+
+
+def stage_status(run: Run, stage: Stage) -> StageStatus:
+    """Where one stage is. For many stages of a run take `progress_of(run).status`."""
+    return progress_of(run).status[stage.name]
+
+
+def counted_failures(tries: Iterable[Attempt]) -> int:
+    """Attempts that count against `retries.max`: a claim that was refused does not."""
+    return sum(
+        1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause != Cause.NOT_STARTED
+    )
+
+
+def may_retry(stage: Stage, tries: list[Attempt]) -> bool:
+    """Whether the stage is tried again after its last attempt, which is final and did not
+    succeed."""
+    last = tries[-1]
+    if last.cause is Cause.NOT_STARTED:
+        return True
+    if last.phase not in (Phase.FAILED, Phase.LOST) or last.cause not in stage.retries.on:
+        return False
+    return counted_failures(tries) <= stage.retries.max
+
+
+def _settle_attempted(progress: Progress) -> set[str]:
+    """The status of every stage that has attempts; the names of those to be tried again."""
+    retrying: list[Stage] = []
+    for name, tries in progress.tries.items():
+        stage = progress.stages.get(name)
+        if stage is None or name in progress.status:
+            continue
+        status = _attempted_status(tries)
+        if status in (StageStatus.STARTING, StageStatus.RUNNING):
+            cells = progress.running_cells
+            cells[stage.base] = cells.get(stage.base, 0) + 1
+        elif status is StageStatus.FAILED:
+            if progress.run.cancelled_by is None and may_retry(stage, tries):
+                retrying.append(stage)
+                status = StageStatus.WAITING
+            elif tries[-1].cause is Cause.NOT_STARTED:
+                status = StageStatus.CANCELLED
+            elif stage.fail_fast:
+                progress.failed_bases.setdefault(stage.base, name)
+        progress.status[name] = status
+    return _not_cut_short(progress, retrying)
+
+
+def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
+    """Cells waiting for a retry end where another cell of theirs failed for good."""
+    kept: set[str] = set()
+    for stage in retrying:
+        if stage.base in progress.failed_bases:
+            uncounted = progress.tries[stage.name][-1].cause is Cause.NOT_STARTED
+            progress.status[stage.name] = StageStatus.CANCELLED if uncounted else StageStatus.FAILED
+            progress.notes[stage.name] = f"{progress.failed_bases[stage.base]} failed (fail_fast)"
+        else:
+            kept.add(stage.name)
+    return kept
+
+
+def _attempted_status(tries: list[Attempt]) -> StageStatus:
+    last = tries[-1]
+    if not last.phase.is_final:
+        running = last.phase is Phase.RUNNING
+        return StageStatus.RUNNING if running else StageStatus.STARTING
+    if any(a.phase is Phase.SUCCEEDED for a in tries):
+        return StageStatus.SUCCEEDED
+    return StageStatus.CANCELLED if last.phase is Phase.CANCELLED else StageStatus.FAILED
+
+
+def _resolve(
+    progress: Progress, stage: Stage, cache: dict[tuple[str, ...], StageStatus | None]
+) -> None:
+    """The status of a stage without attempts, and of all before it. A stack of our own: a chain of
+    ten thousand stages is deeper than Python's."""
+    stack = [stage]
+    status = progress.status
+    while stack:
+        top = stack[-1]
+        if top.name in status:
+            stack.pop()
+            continue
+        if top.needs not in cache:
+            pending = [progress.stages[n] for n in top.needs if n not in status]
+            if pending:
+                stack.extend(pending)
+                continue
+            cache[top.needs] = _worst(status, top.needs)
+        stack.pop()
+        status[top.name] = _unattempted_status(progress, top, cache[top.needs])
+
+
+def _worst(status: Mapping[str, StageStatus], needs: tuple[str, ...]) -> StageStatus | None:
+    """What the needs come to: None when all succeeded, else the one that decides."""
+    seen = {status[n] for n in needs}
+    for decisive in (StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED):
+        if decisive in seen:
+            return decisive
+    return None if seen <= {StageStatus.SUCCEEDED} else StageStatus.WAITING
+
+
+def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | None) -> StageStatus:
+    run, notes = progress.run, progress.notes
+    if needs in (StageStatus.FAILED, StageStatus.SKIPPED):
+        notes[stage.name] = _broken_need(progress, stage)
+        return StageStatus.SKIPPED
+    if run.cancelled_by is not None:
+        notes[stage.name] = f"cancelled by {run.cancelled_by}"
+        return StageStatus.CANCELLED
+    if needs is StageStatus.CANCELLED:
+        notes[stage.name] = _broken_need(progress, stage)
+        return StageStatus.SKIPPED
+    if stage.base in progress.failed_bases:
+        notes[stage.name] = f"{progress.failed_bases[stage.base]} failed (fail_fast)"
+        return StageStatus.CANCELLED
+    if needs is StageStatus.WAITING:
+        return StageStatus.WAITING
+    return _gated_status(progress, stage)
+
+
+def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
+    """All needs are met: only its `when` can keep it from being ready."""
+    if stage.when is not None:
+        try:
+            names = expression_names(progress.run, stage, progress.metrics)
+            wanted = bool(evaluate(stage.when, names))
+        except (InputError, ValueError) as error:
+            # A question that cannot be answered is not a "no": the run must not end as a success.
+            progress.notes[stage.name] = f"its `when` cannot be evaluated: {error}"
+            return StageStatus.FAILED
+        if not wanted:
+            progress.notes[stage.name] = f"its `when` is false: {stage.when}"
+            return StageStatus.SKIPPED
+    progress.ready.append(stage)
+    return StageStatus.WAITING
+
+
+def _broken_need(progress: Progress, stage: Stage) -> str:
+    broken = [n for n in stage.needs if progress.status[n] in _BROKEN]
+    more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    return f"needs {broken[0]}, which was {progress.status[broken[0]]}{more}"
+
+
+def _not_before(stage: Stage, tries: list[Attempt]) -> float | None:
+    last = tries[-1]
+    ended = last.finished_at if last.finished_at is not None else last.placed_at
+    if last.cause is Cause.NOT_STARTED:
+        in_a_row = 0
+        for attempt in reversed(tries):
+            if attempt.cause is not Cause.NOT_STARTED:
+                break
+            in_a_row += 1
+        # The first refusal is chance, another host may do. The tenth is a look and a claim that
+        # disagree for good, and must not fill the history at one attempt a second.
+        return ended + min(2.0 ** min(in_a_row - 1, 10) - 1, MAX_UNCOUNTED_BACKOFF)
+    doubled: float = stage.retries.backoff * 2.0 ** min(counted_failures(tries) - 1, 30)
+    return ended + min(doubled, MAX_BACKOFF)

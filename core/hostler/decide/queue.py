@@ -1,0 +1,227 @@
+"""Who is next, and who is placed: the queue of ready stages against the rooms that are left.
+
+The order: higher priority first, then whoever holds the fewest GPUs, then age. The first stage that
+has to wait for work of ours to end gets a reservation (see `reservation`).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.requests import Request, checkpoint_host, count_gpus, request_of
+from hostler.decide.reservation import Entry, Reservation, reserve
+from hostler.decide.rooms import Candidate, Choice, Room, candidates, choose, suitable_cards
+from hostler.model.plans import Start
+from hostler.model.runs import Attempt, Phase
+
+
+@dataclass(slots=True)
+class Placing:
+    """What one pass over the queue came to."""
+
+    rooms: dict[str, Room]
+    requests: dict[tuple[str, str], Request] = field(default_factory=dict)
+    """Of every stage that was looked at."""
+    starts: list[Start] = field(default_factory=list)
+    started: dict[tuple[str, str], Start] = field(default_factory=dict)
+    blocked: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Stage that no host takes now -> how many such came before it."""
+    resting: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Stage whose retry waits -> until when."""
+    capped: set[tuple[str, str]] = field(default_factory=set)
+    """Cells that `max_parallel` holds back."""
+    reservation: Reservation | None = None
+    candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
+
+    def candidates_for(self, request: Request) -> list[Candidate]:
+        """The rooms big enough for a request, worked out once for all that ask the same."""
+        found = self.candidates.get(request)
+        if found is None:
+            found = self.candidates[request] = candidates(self.rooms.values(), request)
+        return found
+
+
+def place(index: Index) -> Placing:
+    """Go through the queue once and place what fits."""
+    by_name = sorted(index.hosts.values(), key=lambda host: host.name)
+    placing = Placing({host.name: Room(host, i, index) for i, host in enumerate(by_name)})
+    _Pass(index, placing).run()
+    return placing
+
+
+def queue_order(index: Index) -> list[Entry]:
+    """All ready stages, in the order in which they would be looked at if none could start."""
+    return list(_Queue(index))
+
+
+class _Queue:
+    """An iterator over ready stages. `charge` tells it of GPUs handed out meanwhile."""
+
+    def __init__(self, index: Index) -> None:
+        self.held: dict[str, int] = {}
+        for item in index.open.values():
+            self.charge(item.run.owner, len(item.attempt.gpus))
+        levels: dict[int, dict[str, deque[tuple[int, Entry]]]] = {}
+        age = 0
+        for run in index.snapshot.runs:
+            progress = index.progress[run.run_id]
+            for stage in progress.ready:
+                owners = levels.setdefault(-(run.priority + stage.priority), {})
+                owners.setdefault(run.owner, deque()).append((age, Entry(run, stage, progress)))
+                age += 1
+        self._levels = [levels[priority] for priority in sorted(levels)]
+
+    def charge(self, owner: str, gpus: int) -> None:
+        """This person holds so many GPUs more."""
+        self.held[owner] = self.held.get(owner, 0) + gpus
+
+    def __iter__(self) -> Iterator[Entry]:
+        for owners in self._levels:
+            yield from self._level(owners)
+
+    def _level(self, owners: dict[str, deque[tuple[int, Entry]]]) -> Iterator[Entry]:
+        if len(owners) == 1:
+            for _, entry in next(iter(owners.values())):
+                yield entry
+            return
+        heap = [(self.held.get(owner, 0), line[0][0], owner) for owner, line in owners.items()]
+        heapq.heapify(heap)
+        while heap:
+            _, _, owner = heapq.heappop(heap)
+            line = owners[owner]
+            yield line.popleft()[1]
+            if line:
+                heapq.heappush(heap, (self.held.get(owner, 0), line[0][0], owner))
+
+
+class _Pass:
+    """One walk over the queue."""
+
+    def __init__(self, index: Index, placing: Placing) -> None:
+        self._index = index
+        self._now = index.snapshot.now
+        self._placing = placing
+        self._cells: dict[tuple[str, str], int] = {}
+        """(run id, base) -> its cells that are started by this pass."""
+        self._hopeless: set[Request] = set()
+        """Rooms only get smaller during a pass: what did not fit will not."""
+
+    def run(self) -> None:
+        queue = _Queue(self._index)
+        for entry in queue:
+            if self._held_back(entry):
+                continue
+            request = self._request(entry)
+            choice = None if request in self._hopeless else self._choose(request)
+            if choice is not None:
+                self._start(entry, choice)
+                queue.charge(entry.run.owner, len(choice.gpus))
+                continue
+            placing = self._placing
+            placing.blocked[entry.key] = len(placing.blocked)
+            if request not in self._hopeless:
+                self._hopeless.add(request)
+                if placing.reservation is None:
+                    found = placing.candidates_for(request)
+                    placing.reservation = reserve(entry, request, found, self._index)
+
+    def _held_back(self, entry: Entry) -> bool:
+        """Whether time or `max_parallel` holds the stage, rather than a lack of room."""
+        stage, progress = entry.stage, entry.progress
+        until = progress.not_before(stage)
+        if until is not None and until > self._now:
+            self._placing.resting[entry.key] = until
+            return True
+        if stage.max_parallel is None:
+            return False
+        cells = progress.running_cells.get(stage.base, 0)
+        cells += self._cells.get((entry.run.run_id, stage.base), 0)
+        if cells >= stage.max_parallel:
+            self._placing.capped.add(entry.key)
+            return True
+        return False
+
+    def _request(self, entry: Entry) -> Request:
+        pin = pinned_host(entry, self._placing, self._index)
+        request = request_of(entry.run, entry.stage, pin)
+        self._placing.requests[entry.key] = request
+        return request
+
+    def _choose(self, request: Request) -> Choice | None:
+        found = self._placing.candidates_for(request)
+        choice = choose(found, request)
+        if choice is None and request.timeout is not None:
+            return self._backfill(found, request)
+        return choice
+
+    def _backfill(self, found: list[Candidate], request: Request) -> Choice | None:
+        """Use what is kept for the head of the queue, if it is surely given back in time."""
+        reservation = self._placing.reservation
+        if reservation is None or reservation.until is None or request.timeout is None:
+            return None
+        if self._now + request.timeout > reservation.until:
+            return None
+        room = reservation.room
+        kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
+        room.unkeep()
+        choice = choose([c for c in found if c.room is room], request)
+        used = {gpu.uuid for gpu in choice.gpus} if choice is not None else set()
+        room.keep((gpu for gpu in kept if gpu.uuid not in used), cpus, ram)
+        return choice
+
+    def _start(self, entry: Entry, choice: Choice) -> None:
+        run, stage, room = entry.run, entry.stage, choice.room
+        look = room.host.look
+        assert look is not None
+        number = entry.progress.next_number(stage.name)
+        attempt = Attempt(
+            attempt_id=f"{run.run_id}-{stage.name}-{number}",
+            run_id=run.run_id,
+            stage=stage.name,
+            number=number,
+            phase=Phase.STARTING,
+            host=room.host.name,
+            gpus=tuple(gpu.uuid for gpu in choice.gpus),
+            placed_at=self._now,
+            runtime=stage.runtime,
+            boot_id=look.boot_id,
+        )
+        start = Start(attempt, stage, why_there(choice, self._placing.requests[entry.key]))
+        room.take(OpenAttempt(run, stage, attempt), choice.gpus)
+        cells = (run.run_id, stage.base)
+        self._cells[cells] = self._cells.get(cells, 0) + 1
+        self._placing.starts.append(start)
+        self._placing.started[entry.key] = start
+
+
+def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
+    """The host with the stage's checkpoint, as long as it is up and could take it."""
+    if entry.stage.checkpoint is None:
+        return None
+    name = checkpoint_host(entry.progress, entry.stage)
+    host = index.hosts.get(name) if name is not None else None
+    snapshot = index.snapshot
+    if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
+        return None
+    room = placing.rooms[host.name]
+    if host.drained is not None or suitable_cards(room, request_of(entry.run, entry.stage)) is None:
+        return None
+    return host.name
+
+
+def why_there(choice: Choice, request: Request) -> str:
+    """One sentence: why this host."""
+    name = choice.room.host.name
+    if request.pin is not None:
+        return f"its checkpoint is on {name}"
+    if choice.fitting == 1:
+        return f"{name} is the only host that has it free"
+    if not request.gpus:
+        return f"{name} suits CPU work best of {choice.fitting} hosts that have it free"
+    left = choice.room.free_count - len(choice.gpus)
+    rest = f"leaves {count_gpus(left)} there" if left else "leaves no GPU there"
+    return f"the tightest fit of {choice.fitting} hosts that have it free: {rest}"

@@ -1,0 +1,127 @@
+"""Workloads and leases of ours that nobody needs any more.
+
+Another daemon's are never touched, whatever they look like.
+"""
+
+from __future__ import annotations
+
+from hostler.decide.index import Index, fresh_look
+from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
+from hostler.model.pipelines import Cause
+from hostler.model.plans import Action, Policy, Release, Remove, Stop
+from hostler.model.runs import Attempt
+
+REAP_GRACE = 30.0
+"""Seconds between TERM and KILL for a workload whose stage is not known any more."""
+
+
+def reap(index: Index) -> list[Action]:
+    """Stop workloads of ours that no open attempt owns; remove those that have ended."""
+    actions: list[Action] = []
+    snapshot = index.snapshot
+    for host in snapshot.hosts:
+        look = fresh_look(host, snapshot.now, snapshot.policy)
+        if look is None:
+            continue
+        for workload in look.workloads:
+            if _is_orphan(workload, host, index):
+                actions.append(_end(workload, host, index))
+    return actions
+
+
+def release(index: Index) -> list[Action]:
+    """Give leases back whose attempt is over, on proof that the GPU is really empty of it."""
+    actions: list[Action] = []
+    snapshot = index.snapshot
+    for host in snapshot.hosts:
+        look = fresh_look(host, snapshot.now, snapshot.policy)
+        if look is None or not look.leases:
+            continue
+        done: dict[str, list[str]] = {}
+        for lease in look.leases:
+            if is_over(lease, host, index) and is_empty(lease, host, look, index):
+                done.setdefault(str(lease.attempt_id), []).append(lease.lease_id)
+        for attempt_id, lease_ids in done.items():
+            actions.append(Release(host.name, tuple(sorted(lease_ids)), attempt_id))
+    return actions
+
+
+def is_over(lease: Lease, host: Host, index: Index) -> bool:
+    """Whether a lease is ours and nothing of ours needs it any more.
+
+    An attempt that the snapshot does not know belongs to a run that ended: intents are durable
+    before anything is claimed, so it cannot be one that is about to come.
+    """
+    return (
+        lease.attempt_id is not None
+        and lease.daemon_id == index.snapshot.daemon_id
+        and not index.owns(host.name, lease.attempt_id)
+        and not index.starting(lease.attempt_id)
+    )
+
+
+def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
+    """Whether the workload is gone and its memory is back, as far as that can be seen."""
+    if lease.stale:
+        return True
+    workload = index.workload(host.name, str(lease.attempt_id))
+    if workload is not None and workload.running:
+        return False
+    if look.docker_problem and _may_be_docker(lease, index):
+        return False
+    gpu = next((gpu for gpu in look.gpus if gpu.uuid == lease.gpu), None)
+    return gpu is not None and memory_is_back(gpu, lease, index.snapshot.policy)
+
+
+def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
+    """Whether nothing of the lease's holder is left on the GPU. A card that does not tell its
+    memory counts as empty; memory that a living process of somebody else holds is not ours."""
+    ours = [p for p in gpu.processes if _belongs(p.attempt_id, p.container_id, lease)]
+    if ours:
+        return False
+    if gpu.memory_used is None or gpu.memory_used <= policy.memory_floor:
+        return True
+    return any(p.exists and p.kind == "compute" for p in gpu.processes)
+
+
+def quarantine_at(lease: Lease, index: Index) -> float | None:
+    """When a GPU whose memory has not come back is called quarantined; None: not known."""
+    attempt = _attempt(lease, index)
+    if attempt is None or attempt.finished_at is None:
+        return None
+    return attempt.finished_at + index.snapshot.policy.release_patience
+
+
+def _belongs(attempt_id: str | None, container_id: str | None, lease: Lease) -> bool:
+    if attempt_id is not None and attempt_id == lease.attempt_id:
+        return True
+    return container_id is not None and container_id == lease.workload
+
+
+def _may_be_docker(lease: Lease, index: Index) -> bool:
+    attempt = _attempt(lease, index)
+    return attempt is None or attempt.runtime == "docker"
+
+
+def _attempt(lease: Lease, index: Index) -> Attempt | None:
+    return index.attempts.get(lease.attempt_id) if lease.attempt_id is not None else None
+
+
+def _is_orphan(workload: Workload, host: Host, index: Index) -> bool:
+    return (
+        workload.daemon_id == index.snapshot.daemon_id
+        and not index.owns(host.name, workload.attempt_id)
+        and not index.starting(workload.attempt_id)
+    )
+
+
+def _end(workload: Workload, host: Host, index: Index) -> Action:
+    if not workload.running:
+        return Remove(host.name, workload)
+    attempt = index.attempts.get(workload.attempt_id)
+    if attempt is None:
+        return Stop(host.name, workload, Cause.STOPPED, "its run is over", REAP_GRACE)
+    stage = index.progress[attempt.run_id].stages.get(attempt.stage)
+    grace = stage.grace if stage is not None else REAP_GRACE
+    detail = f"its attempt is {attempt.phase} already"
+    return Stop(host.name, workload, attempt.cause or Cause.STOPPED, detail, grace)

@@ -1,0 +1,228 @@
+"""For everything that waits, why: worked out when somebody asks, and once for equal requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from hostler.decide.index import Index
+from hostler.decide.obstacles import host_reason
+from hostler.decide.progress import Progress
+from hostler.decide.queue import Placing
+from hostler.decide.requests import Request, count_gpus, wanted
+from hostler.decide.rooms import Room, candidates, choose, has_cpus_and_ram
+from hostler.model.pipelines import Stage
+from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
+from hostler.model.runs import StageStatus
+from hostler.units import format_duration
+
+Key = tuple[str, str]
+
+_DISTANCE = {
+    RemedyKind.WAIT_FOR_TURN: 1,
+    RemedyKind.WAIT_FOR_ATTEMPT: 2,
+    RemedyKind.WAIT_FOR_LOOK: 4,
+    RemedyKind.WAIT_FOR_MEMORY: 4,
+    RemedyKind.WAIT_FOR_LEASE: 6,
+    RemedyKind.WAIT_FOR_PROCESS: 6,
+    RemedyKind.UNDRAIN: 8,
+    RemedyKind.LOWER: 10,
+    RemedyKind.DROP: 10,
+    RemedyKind.FIX_HOST: 12,
+}
+"""How far a remedy is from happening by itself; hosts are listed nearest first."""
+
+_BY_CHANGE = {RemedyKind.LOWER, RemedyKind.DROP, RemedyKind.FIX_HOST}
+
+
+class Nearest(NamedTuple):
+    """A smaller or other request that would start now."""
+
+    host: str
+    gpus: int
+    cpus: float
+    any_card: bool
+    """Without `gpu_models` and `gpu_memory`."""
+    text: str
+
+
+class Reasons(Mapping[Key, Reason]):
+    """(run id, stage) -> reason, for every waiting stage that the plan does not start.
+
+    A plan is made on every event and its reasons are read now and then, so they are worked out on
+    reading. All they are made of is frozen once the plan is made: reading changes nothing.
+    """
+
+    def __init__(self, index: Index, placing: Placing) -> None:
+        self._index = index
+        self._placing = placing
+        self._hosts: dict[Request, tuple[HostReason, ...]] = {}
+        self._nearest: dict[Request, Nearest | None] = {}
+        self._found: dict[Key, Reason] = {}
+
+    def __getitem__(self, key: Key) -> Reason:
+        found = self._found.get(key)
+        if found is None:
+            progress = self._index.progress.get(key[0])
+            if progress is None or not self._waits(key, progress):
+                raise KeyError(key)
+            found = self._found[key] = self._reason(key, progress)
+        return found
+
+    def __iter__(self) -> Iterator[Key]:
+        for run_id, progress in self._index.progress.items():
+            for stage in progress.run.stages:
+                if self._waits((run_id, stage.name), progress):
+                    yield (run_id, stage.name)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def nearest(self, key: Key) -> Nearest | None:
+        """The nearest request that would start now, for a stage that no host takes."""
+        request = self._placing.requests[key]
+        if request not in self._nearest:
+            self._nearest[request] = nearest_request(self._placing, request)
+        return self._nearest[request]
+
+    def _waits(self, key: Key, progress: Progress) -> bool:
+        waiting = progress.status.get(key[1]) is StageStatus.WAITING
+        return waiting and key not in self._placing.started
+
+    def _reason(self, key: Key, progress: Progress) -> Reason:
+        placing, stage = self._placing, progress.stages[key[1]]
+        if key in placing.resting:
+            return _resting(stage, progress, placing.resting[key], self._index.snapshot.now)
+        if key in placing.capped:
+            return self._capped(stage, progress)
+        if key in placing.blocked:
+            return self._blocked(key)
+        return _waiting_for_stages(stage, progress)
+
+    def _blocked(self, key: Key) -> Reason:
+        request = self._placing.requests[key]
+        before = self._placing.blocked[key]
+        hosts = self._hosts.get(request)
+        if hosts is None:
+            hosts = self._hosts[request] = self._host_reasons(request)
+        found = self.nearest(key)
+        return Reason(
+            _blocked_sentence(request, hosts, before),
+            hosts,
+            (*_turn(self._placing, before), *_add_host(hosts)),
+            found.text if found is not None else None,
+        )
+
+    def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
+        placing = self._placing
+        reasons = [
+            host_reason(room, request, self._index, placing.reservation)
+            for room in placing.rooms.values()
+        ]
+        return tuple(sorted(reasons, key=_distance))
+
+    def _capped(self, stage: Stage, progress: Progress) -> Reason:
+        run_id = progress.run.run_id
+        running = [
+            start.attempt.attempt_id
+            for start in self._placing.starts
+            if start.attempt.run_id == run_id and start.stage.base == stage.base
+        ]
+        running += [
+            item.attempt.attempt_id
+            for item in self._index.open.values()
+            if item.run.run_id == run_id and item.stage.base == stage.base
+        ]
+        return Reason(
+            f"{len(running)} cells of {stage.base} run, and max_parallel is {stage.max_parallel}",
+            remedies=(Remedy(RemedyKind.WAIT_FOR_ATTEMPT, min(running)),) if running else (),
+        )
+
+
+def nearest_request(placing: Placing, request: Request) -> Nearest | None:
+    """What would start at once if it were asked for instead: fewer GPUs of the kind asked for,
+    else other GPUs, else fewer CPUs; None: nothing like it."""
+    rooms = list(placing.rooms.values())
+    if not request.gpus:
+        return _fewer_cpus(rooms, request)
+    for any_card in (False, True):
+        asked = request._replace(gpu_models=(), gpu_memory=None) if any_card else request
+        if any_card and asked == request:
+            break
+        most = max((room.free_count for room in rooms), default=0)
+        for count in range(min(most, request.gpus - (not any_card)), 0, -1):
+            smaller = asked._replace(gpus=count)
+            choice = choose(candidates(rooms, smaller), smaller)
+            if choice is not None:
+                host = choice.room.host.name
+                model = f" ({choice.gpus[0].name})" if any_card and choice.gpus[0].name else ""
+                text = f"{count_gpus(count)} on {host}{model}"
+                return Nearest(host, count, request.cpus, any_card, text)
+    return None
+
+
+def _fewer_cpus(rooms: Sequence[Room], request: Request) -> Nearest | None:
+    smallest = request._replace(cpus=0.0)
+    best = max(
+        (
+            candidate.room
+            for candidate in candidates(rooms, smallest)
+            if has_cpus_and_ram(candidate.room, smallest)
+        ),
+        key=lambda room: room.cpus,
+        default=None,
+    )
+    if best is None or best.cpus < 1:
+        return None
+    cpus = float(int(best.cpus))
+    name = best.host.name
+    return Nearest(name, 0, cpus, False, f"{cpus:g} CPU{'s' if cpus != 1 else ''} on {name}")
+
+
+def _distance(reason: HostReason) -> tuple[bool, int, str]:
+    return (not reason.remedies, sum(_DISTANCE[r.kind] for r in reason.remedies), reason.host)
+
+
+def _as_it_is(reason: HostReason) -> bool:
+    """Whether the host could take the request as it is, given time."""
+    return bool(reason.remedies) and all(r.kind not in _BY_CHANGE for r in reason.remedies)
+
+
+def _blocked_sentence(request: Request, hosts: Sequence[HostReason], before: int) -> str:
+    queue = f" ({before} before it in the queue)" if before else ""
+    if not hosts:
+        return "there are no hosts"
+    best = hosts[0]
+    if not any(map(_as_it_is, hosts)):
+        return f"no host can take {wanted(request)} as asked; nearest {best.host}: {best.sentence}"
+    return f"waits for {wanted(request)}; nearest {best.host}: {best.sentence}{queue}"
+
+
+def _turn(placing: Placing, before: int) -> tuple[Remedy, ...]:
+    if not before:
+        return ()
+    run_id, stage = next(iter(placing.blocked))
+    return (Remedy(RemedyKind.WAIT_FOR_TURN, f"{run_id}/{stage}", float(before)),)
+
+
+def _add_host(hosts: Sequence[HostReason]) -> tuple[Remedy, ...]:
+    return () if any(map(_as_it_is, hosts)) else (Remedy(RemedyKind.ADD_HOST),)
+
+
+def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
+    unmet = progress.unmet(stage)
+    shown = ", ".join(f"{name} ({progress.status[name]})" for name in unmet[:3])
+    more = f" and {len(unmet) - 3} more" if len(unmet) > 3 else ""
+    return Reason(
+        f"waits for {shown}{more}",
+        remedies=tuple(Remedy(RemedyKind.WAIT_FOR_STAGE, name) for name in unmet),
+    )
+
+
+def _resting(stage: Stage, progress: Progress, until: float, now: float) -> Reason:
+    last = progress.tries[stage.name][-1]
+    wait = format_duration(max(1.0, float(round(until - now))))
+    return Reason(
+        f"attempt {last.number} ended ({last.cause}); the next starts in {wait}",
+        remedies=(Remedy(RemedyKind.WAIT_UNTIL, value=until),),
+    )

@@ -1,0 +1,136 @@
+"""What a stage asks of a host, as a hashable value, and which hosts could ever give it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from hostler.decide.progress import Progress
+from hostler.model.hosts import Gpu, Host
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt, Run
+from hostler.units import format_size
+
+MEMORY_TOLERANCE = 0.93
+"""Cards report a little less than their nominal size: an H100 "80GiB" 81,559 MiB."""
+
+Card = tuple[str, int]
+"""GPUs that are alike for placing: (NVML name or "", memory_total or 0)."""
+
+
+class Request(NamedTuple):
+    """Stages with equal requests are placed, blocked and explained alike."""
+
+    gpus: int
+    gpu_memory: int | None
+    gpu_models: tuple[str, ...]
+    cpus: float
+    ram: int | None
+    labels: tuple[tuple[str, str], ...]
+    hosts: tuple[str, ...]
+    runtime: str
+    here: str | None
+    """The folder that the host has to see itself; None: the code travels."""
+    pin: str | None
+    """The host that holds the checkpoint of the last attempt; None: any will do."""
+    timeout: float | None
+
+
+def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
+    """What a stage asks for."""
+    asked = stage.resources
+    return Request(
+        asked.gpus,
+        asked.gpu_memory,
+        asked.gpu_models,
+        asked.cpus,
+        asked.ram,
+        tuple(sorted(asked.labels.items())) if asked.labels else (),
+        asked.hosts,
+        stage.runtime,
+        (run.source.path or "") if stage.code == "here" else None,
+        pin,
+        stage.timeout,
+    )
+
+
+def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
+    """Where the last attempt that ran left its checkpoint; None: there is none."""
+    if stage.checkpoint is None:
+        return None
+    tries: list[Attempt] = progress.tries.get(stage.name, [])
+    ran = [a for a in tries if a.launched_at is not None]
+    return ran[-1].host if ran else None
+
+
+def card_of(gpu: Gpu) -> Card:
+    """What kind of card it is."""
+    return (gpu.name or "", gpu.memory_total or 0)
+
+
+def card_suits(card: Card, request: Request) -> bool:
+    """Whether a card has the memory and the name asked for."""
+    return memory_suits(card, request) and model_suits(card, request)
+
+
+def memory_suits(card: Card, request: Request) -> bool:
+    """Whether a card's nominal memory is enough. A card that does not tell is not enough."""
+    return request.gpu_memory is None or card[1] >= request.gpu_memory * MEMORY_TOLERANCE
+
+
+def model_suits(card: Card, request: Request) -> bool:
+    """Whether a card is one of the models asked for. "A100*" means "NVIDIA A100-SXM4-80GB" too:
+    nobody writes the maker's name in front."""
+    if not request.gpu_models:
+        return True
+    name = card[0].lower()
+    for model in request.gpu_models:
+        wanted = model.lower()
+        if fnmatchcase(name, "*" + wanted) if "*" in wanted else wanted in name:
+            return True
+    return False
+
+
+def host_named(host: Host, request: Request) -> bool:
+    """Whether the host is one of those named, if any are."""
+    return not request.hosts or any(fnmatchcase(host.name, glob) for glob in request.hosts)
+
+
+def labels_suit(host: Host, request: Request) -> bool:
+    """Whether every label asked for is equal on the host."""
+    return all(host.labels.get(key) == value for key, value in request.labels)
+
+
+def sees_code(host: Host, request: Request) -> bool:
+    """Whether the host sees the submitter's folder itself, where that is asked for."""
+    path = request.here
+    if path is None or host.transport == "local":
+        return True
+    return any(
+        path == shared or path.startswith(shared.rstrip("/") + "/") for shared in host.shared_paths
+    )
+
+
+def runs_kind(host: Host, request: Request) -> bool:
+    """Whether the runtime works there now."""
+    if request.runtime not in host.runtimes:
+        return False
+    seen = host.look is not None and host.look.docker_problem is not None
+    return request.runtime != "docker" or not seen
+
+
+def wanted(request: Request) -> str:
+    """The request in a few words: "4 GPUs (A100*, 24 GiB)" or "8 CPUs"."""
+    if not request.gpus:
+        ram = f" and {format_size(request.ram)} RAM" if request.ram else ""
+        return f"{request.cpus:g} CPU{'s' if request.cpus != 1 else ''}{ram}"
+    details = list(request.gpu_models)
+    if request.gpu_memory is not None:
+        details.append(format_size(request.gpu_memory))
+    kind = f" ({', '.join(details)})" if details else ""
+    return f"{count_gpus(request.gpus)}{kind}"
+
+
+def count_gpus(number: int) -> str:
+    """ "1 GPU", "2 GPUs"."""
+    return f"{number} GPU{'s' if number != 1 else ''}"

@@ -1,0 +1,252 @@
+"""What is left on each host while a plan is made, and the best place for a request.
+
+Rooms are the one mutable thing in here: made for a plan, thrown away with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hostler.decide.holding import Holder, HolderKind, holders
+from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.requests import (
+    Card,
+    Request,
+    card_of,
+    card_suits,
+    host_named,
+    labels_suit,
+    runs_kind,
+    sees_code,
+)
+from hostler.model.hosts import Gpu, Host
+from hostler.model.plans import Snapshot
+
+_EPSILON = 1e-9
+"""CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
+
+
+class Room:
+    """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
+
+    __slots__ = (
+        "cpus", "free", "free_count", "held", "host", "kept", "kept_cpus", "kept_ram",
+        "open_to_work", "order", "placed", "ram", "share", "total",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, order: int, index: Index) -> None:
+        snapshot = index.snapshot
+        self.host = host
+        self.order = order
+        self.open_to_work = is_open_to_work(host, snapshot)
+        here = index.at_host.get(host.name, [])
+        self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
+        self.placed: list[OpenAttempt] = list(here)
+        """Open attempts here, those that this plan starts among them."""
+        self.free: dict[Card, list[Gpu]] = {}
+        self.total: dict[Card, int] = {}
+        """Kind of card -> how many of them are well."""
+        self._count_gpus()
+        self.free_count = sum(map(len, self.free.values()))
+        self.cpus = math.inf if host.cpus is None else float(host.cpus)
+        self.ram = math.inf if host.memory is None else float(host.memory)
+        for item in here:
+            self.cpus -= item.stage.resources.cpus
+            self.ram -= item.stage.resources.ram or 0
+        gpus = sum(self.total.values())
+        self.share = max(1.0, host.cpus / gpus / 2) if gpus and host.cpus else 1.0
+        """CPUs that a GPU is likely to need: without them it is of no use to anybody."""
+        self.kept: list[Gpu] = []
+        """Free GPUs kept for the head of the queue, and with them CPUs and RAM."""
+        self.kept_cpus = 0.0
+        self.kept_ram = 0.0
+
+    def _count_gpus(self) -> None:
+        look = self.host.look
+        if look is None or look.gpu_problem is not None:
+            return
+        for gpu in look.gpus:
+            held = self.held[gpu.uuid]
+            card = card_of(gpu)
+            if any(h.kind is HolderKind.UNHEALTHY for h in held):
+                continue
+            self.total[card] = self.total.get(card, 0) + 1
+            if not held:
+                self.free.setdefault(card, []).append(gpu)
+
+    def take(self, item: OpenAttempt, gpus: Sequence[Gpu]) -> None:
+        """Give GPUs, CPUs and RAM to an attempt that this plan starts."""
+        asked = item.stage.resources
+        for gpu in gpus:
+            self.free[card_of(gpu)].remove(gpu)
+            self.held[gpu.uuid] = (Holder(HolderKind.ATTEMPT, gpu, item, True),)
+        self.free_count -= len(gpus)
+        self.cpus -= asked.cpus
+        self.ram -= asked.ram or 0
+        self.placed.append(item)
+
+    def keep(self, gpus: Iterable[Gpu], cpus: float, ram: float) -> None:
+        """Put something aside for the head of the queue."""
+        self.kept = list(gpus)
+        for gpu in self.kept:
+            self.free[card_of(gpu)].remove(gpu)
+        self.free_count -= len(self.kept)
+        self.kept_cpus = min(cpus, max(self.cpus, 0.0))
+        self.kept_ram = min(ram, max(self.ram, 0.0))
+        self.cpus -= self.kept_cpus
+        self.ram -= self.kept_ram
+
+    def unkeep(self) -> None:
+        """Take back what was put aside."""
+        for gpu in self.kept:
+            self.free.setdefault(card_of(gpu), []).append(gpu)
+        for gpus in self.free.values():
+            gpus.sort(key=lambda gpu: gpu.index)
+        self.free_count += len(self.kept)
+        self.cpus += self.kept_cpus
+        self.ram += self.kept_ram
+        self.kept, self.kept_cpus, self.kept_ram = [], 0.0, 0.0
+
+    def stranded(self, free: int, cpus: float) -> int:
+        """How many of `free` GPUs would be left without the CPUs to use them."""
+        if cpus >= free * self.share:
+            return 0
+        return free - max(0, int(cpus / self.share))
+
+
+class Candidate(NamedTuple):
+    """A room that could take a request if it were empty."""
+
+    room: Room
+    cards: tuple[Card, ...]
+    """The kinds of card that suit, smallest memory first."""
+
+
+class Choice(NamedTuple):
+    """The best place for a request now."""
+
+    room: Room
+    gpus: tuple[Gpu, ...]
+    fitting: int
+    """How many hosts would have done."""
+
+
+def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
+    """Whether a host may get anything new now: heard just now, not drained, and no claim refused
+    since it was last looked at."""
+    look = fresh_look(host, snapshot.now, snapshot.policy)
+    if look is None or host.drained is not None:
+        return False
+    return snapshot.refused.get(host.name, -math.inf) < look.asked_at
+
+
+def candidates(rooms: Iterable[Room], request: Request) -> list[Candidate]:
+    """The rooms that are open to work and big enough for a request, whoever is in them now."""
+    found = []
+    for room in rooms:
+        host = room.host
+        if not room.open_to_work or (request.pin is not None and request.pin != host.name):
+            continue
+        cards = suitable_cards(room, request)
+        if cards is not None and _suits(host, request):
+            found.append(Candidate(room, cards))
+    return found
+
+
+def suitable_cards(room: Room, request: Request) -> tuple[Card, ...] | None:
+    """The kinds of card there that suit; None: too few even if all were free."""
+    if not request.gpus:
+        return ()
+    cards = [card for card in room.total if card_suits(card, request)]
+    if sum(room.total[card] for card in cards) < request.gpus:
+        return None
+    return tuple(sorted(cards, key=lambda card: (card[1], card[0])))
+
+
+def choose(found: Sequence[Candidate], request: Request) -> Choice | None:
+    """The best of the candidates; None: none has it free now. The same input, the same answer."""
+    return _choose_gpus(found, request) if request.gpus else _choose_cpus(found, request)
+
+
+def _suits(host: Host, request: Request) -> bool:
+    return (
+        (host.cpus is None or request.cpus <= host.cpus + _EPSILON)
+        and (request.ram is None or host.memory is None or request.ram <= host.memory)
+        and runs_kind(host, request)
+        and host_named(host, request)
+        and labels_suit(host, request)
+        and sees_code(host, request)
+    )
+
+
+def has_cpus_and_ram(room: Room, request: Request) -> bool:
+    """Whether CPUs and RAM are there now."""
+    return room.cpus + _EPSILON >= request.cpus and room.ram >= (request.ram or 0)
+
+
+def _choose_cpus(found: Sequence[Candidate], request: Request) -> Choice | None:
+    """CPU work goes where no GPUs are, else where it strands the fewest; then the tightest fit."""
+    best: Room | None = None
+    best_score: tuple[float, ...] = ()
+    fitting = 0
+    for room, _ in found:
+        if not has_cpus_and_ram(room, request):
+            continue
+        fitting += 1
+        left = room.cpus - request.cpus
+        free = room.free_count
+        score = (float(bool(room.total)), room.stranded(free, left), free, left, room.order)
+        if best is None or score < best_score:
+            best, best_score = room, score
+    return None if best is None else Choice(best, (), fitting)
+
+
+def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
+    """The tightest fit keeps large blocks whole: alike cards first, then the fewest GPUs stranded
+    without CPUs, the fewest left over, the smallest cards, the fewest CPUs left."""
+    best: tuple[Room, tuple[Card, ...]] | None = None
+    best_score: tuple[float, ...] = ()
+    fitting = 0
+    wanted = request.gpus
+    for room, cards in found:
+        if room.free_count < wanted or not has_cpus_and_ram(room, request):
+            continue
+        picked = _pick_cards(room, cards, wanted)
+        if picked is None:
+            continue
+        fitting += 1
+        left, cpus = room.free_count - wanted, room.cpus - request.cpus
+        mixed, stranded = float(len(picked) > 1), room.stranded(left, cpus)
+        score = (mixed, stranded, left, picked[-1][1], cpus, room.order)
+        if best is None or score < best_score:
+            best, best_score = (room, picked), score
+    if best is None:
+        return None
+    room, picked = best
+    return Choice(room, _pick_gpus(room, picked, wanted), fitting)
+
+
+def _pick_cards(room: Room, cards: tuple[Card, ...], wanted: int) -> tuple[Card, ...] | None:
+    """One kind of card if one kind is enough, the smallest such; else several together."""
+    free = room.free
+    together = 0
+    for card in cards:
+        here = len(free.get(card, ()))
+        if here >= wanted:
+            return (card,)
+        together += here
+    return cards if together >= wanted else None
+
+
+def _pick_gpus(room: Room, cards: tuple[Card, ...], wanted: int) -> tuple[Gpu, ...]:
+    """Neighbours where there are any: an aligned block of free indices, else the lowest ones."""
+    free = [gpu for card in cards for gpu in room.free.get(card, ())]
+    if len(cards) == 1 and wanted > 1:
+        by_index = {gpu.index: gpu for gpu in free}
+        for start in sorted(by_index):
+            block = range(start, start + wanted)
+            if start % wanted == 0 and all(i in by_index for i in block):
+                return tuple(by_index[i] for i in block)
+    return tuple(sorted(free[:wanted], key=lambda gpu: gpu.index))

@@ -1,0 +1,249 @@
+"""Each open attempt against the last look at its host: a table of rules, the first match wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hostler.decide.ending import Ending, conclude_absent
+from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.wishes import Wish, wish_for
+from hostler.model.hosts import Host, Look, Workload
+from hostler.model.pipelines import Cause, OnLost
+from hostler.model.plans import Action, Finish, Record, Resume, Stop
+from hostler.model.runs import Attempt, Phase
+from hostler.units import format_duration
+
+
+class Case(NamedTuple):
+    """One open attempt and all that is known about it now."""
+
+    item: OpenAttempt
+    now: float
+    host: Host | None
+    """None: the config no longer names it."""
+    look: Look | None
+    """A fresh one, else None: the host is silent."""
+    workload: Workload | None
+    """In the last look, fresh or not."""
+    starting: bool
+    """Its start is being carried out."""
+    ending: bool
+    """Its end is being written down."""
+    wish: Wish | None
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt itself."""
+        return self.item.attempt
+
+    @property
+    def never_launched(self) -> bool:
+        """Its start was not seen to return. It may have happened all the same."""
+        return self.attempt.launched_at is None and self.attempt.phase is Phase.STARTING
+
+    @property
+    def runs(self) -> bool:
+        """Its workload was running in the last look."""
+        return self.workload is not None and self.workload.running
+
+    @property
+    def ended(self) -> bool:
+        """Its workload ran and ended."""
+        workload = self.workload
+        return workload is not None and not workload.running and not workload.created_only
+
+    @property
+    def proves(self) -> bool:
+        """The look is newer than the launch, so that absence from it means something."""
+        attempt = self.attempt
+        since = attempt.placed_at if attempt.launched_at is None else attempt.launched_at
+        return self.look is not None and self.look.asked_at > since
+
+    @property
+    def rebooted(self) -> bool:
+        """The host has booted since the attempt was placed."""
+        before = self.attempt.boot_id
+        return self.look is not None and before is not None and self.look.boot_id != before
+
+    @property
+    def heard_at(self) -> float:
+        """When the host was last heard since the attempt was placed."""
+        placed = self.attempt.placed_at
+        if self.host is None:
+            return placed
+        heard = self.host.look.asked_at if self.host.look is not None else self.host.since
+        return max(heard, placed)
+
+
+Verdict = tuple[Action, ...]
+
+
+class Rule(NamedTuple):
+    """If `when`, then `then`; `why` in one sentence."""
+
+    why: str
+    when: Callable[[Case], bool]
+    then: Callable[[Case], Verdict]
+
+
+def settle(index: Index) -> list[Action]:
+    """What the looks say about the open attempts."""
+    actions: list[Action] = []
+    for item in index.open.values():
+        case = case_of(item, index)
+        actions.extend(rule_for(case).then(case))
+    return actions
+
+
+def rule_for(case: Case) -> Rule:
+    """The rule that decides this case."""
+    return next(rule for rule in RULES if rule.when(case))
+
+
+def case_of(item: OpenAttempt, index: Index) -> Case:
+    """All that the rules may ask about an open attempt."""
+    attempt, snapshot = item.attempt, index.snapshot
+    host = index.hosts.get(attempt.host)
+    busy = snapshot.in_flight
+    return Case(
+        item,
+        snapshot.now,
+        host,
+        fresh_look(host, snapshot.now, snapshot.policy),
+        index.workload(attempt.host, attempt.attempt_id),
+        index.starting(attempt.attempt_id),
+        f"finish:{attempt.attempt_id}" in busy or f"record:{attempt.attempt_id}" in busy,
+        wish_for(item, index),
+    )
+
+
+def lost_at(item: OpenAttempt, host: Host | None) -> float | None:
+    """When a silent host's attempt is given up; None: never, silence is not death."""
+    if item.stage.on_lost is not OnLost.RESTART:
+        return None
+    heard = item.attempt.placed_at
+    if host is not None:
+        heard = max(heard, host.look.asked_at if host.look is not None else host.since)
+    return heard + item.stage.lost_after
+
+
+def _gives_up(case: Case) -> bool:
+    limit = lost_at(case.item, case.host)
+    return case.look is None and limit is not None and case.now >= limit
+
+
+def _nothing(case: Case) -> Verdict:
+    return ()
+
+
+def _cancel_unlaunched(case: Case) -> Verdict:
+    ended = conclude_absent(case.attempt)
+    wish = case.wish
+    if case.attempt.stop_reason is None and wish is not None:
+        phase = Phase.CANCELLED if wish.cause is not Cause.TIME_LIMIT else Phase.FAILED
+        ended = (phase, wish.cause, f"{wish.detail}, before it started")
+    return (_record(case, ended),)
+
+
+def _give_up(case: Case) -> Verdict:
+    silent = format_duration(float(int(case.now - case.heard_at)))
+    detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
+    return (_record(case, (Phase.LOST, Cause.HOST_LOST, detail)),)
+
+
+def _running(case: Case) -> Verdict:
+    workload, attempt = case.workload, case.attempt
+    assert workload is not None
+    actions: list[Action] = []
+    if attempt.phase is Phase.STARTING:
+        actions.append(Record(attempt.attempt_id, Phase.RUNNING, workload=workload))
+    if case.wish is not None:
+        grace = case.item.stage.grace
+        actions.append(Stop(attempt.host, workload, case.wish.cause, case.wish.detail, grace))
+    return tuple(actions)
+
+
+def _finish(case: Case) -> Verdict:
+    assert case.workload is not None
+    assert case.look is not None
+    return (Finish(case.attempt, case.item.stage, case.workload, case.look.boot_id),)
+
+
+def _rebooted(case: Case) -> Verdict:
+    return (_record(case, conclude_absent(case.attempt, rebooted=True)),)
+
+
+def _rebooted_before_launch(case: Case) -> Verdict:
+    detail = f"{case.attempt.host} rebooted before it was started"
+    return (_record(case, (Phase.FAILED, Cause.NOT_STARTED, detail)),)
+
+
+def _resume(case: Case) -> Verdict:
+    return (Resume(case.attempt, case.item.stage),)
+
+
+def _vanished(case: Case) -> Verdict:
+    return (_record(case, conclude_absent(case.attempt)),)
+
+
+def _record(case: Case, ended: Ending) -> Record:
+    phase, cause, detail = ended
+    return Record(case.attempt.attempt_id, phase, cause, detail, case.workload)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "its start is being carried out: an image pull takes minutes, and absence is right",
+        lambda c: c.starting,
+        _nothing,
+    ),
+    Rule("its end is being written down", lambda c: c.ending, _nothing),
+    Rule(
+        "nobody wants it and it was never seen to start; should it exist after all, it is reaped",
+        lambda c: (
+            c.wish is not None
+            and c.never_launched
+            and not c.runs
+            and not c.ended
+            and (c.proves or c.look is None)
+        ),
+        _cancel_unlaunched,
+    ),
+    Rule(
+        "its host is silent for so long that its stage gives it up",
+        _gives_up,
+        _give_up,
+    ),
+    Rule(
+        "its host is silent, and silence is not death",
+        lambda c: c.look is None,
+        _nothing,
+    ),
+    Rule("it runs; it is stopped if somebody wants that", lambda c: c.runs, _running),
+    Rule("it ended: that is proof whenever it was seen", lambda c: c.ended, _finish),
+    Rule(
+        "Docker cannot be seen there: absence proves nothing",
+        lambda c: (
+            c.attempt.runtime == "docker" and c.look is not None and bool(c.look.docker_problem)
+        ),
+        _nothing,
+    ),
+    Rule(
+        "the look is not newer than its launch: it proves nothing",
+        lambda c: not c.proves,
+        _nothing,
+    ),
+    Rule(
+        "its host rebooted before it was started: it does not count as a try",
+        lambda c: c.rebooted and c.never_launched,
+        _rebooted_before_launch,
+    ),
+    Rule("its host rebooted and nothing of it is left", lambda c: c.rebooted, _rebooted),
+    Rule(
+        "its start was cut short: carry it out again",
+        lambda c: c.never_launched or c.workload is not None,
+        _resume,
+    ),
+    Rule("it was launched and is gone", lambda c: True, _vanished),
+)

@@ -1,0 +1,49 @@
+"""Which open attempts should not go on, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hostler.decide.index import Index, OpenAttempt
+from hostler.model.pipelines import Cause
+from hostler.model.runs import Attempt, Phase
+from hostler.units import format_duration
+
+
+class Wish(NamedTuple):
+    """A reason to stop an attempt."""
+
+    cause: Cause
+    detail: str
+
+
+def wish_for(item: OpenAttempt, index: Index) -> Wish | None:
+    """Why this attempt should end; None: it may go on. The first wish written down stays."""
+    run, stage, attempt = item.run, item.stage, item.attempt
+    if attempt.stop_reason is not None:
+        return Wish(attempt.stop_reason, attempt.stop_detail)
+    if run.cancelled_by is not None:
+        return Wish(Cause.STOPPED, f"by {run.cancelled_by}")
+    limit = time_limit(item)
+    if limit is not None and index.snapshot.now >= limit:
+        return Wish(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
+    failed = index.progress[run.run_id].failed_bases.get(stage.base)
+    if failed is not None:
+        return Wish(Cause.DEPENDENCY, f"{failed} failed (fail_fast)")
+    return None
+
+
+def time_limit(item: OpenAttempt) -> float | None:
+    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet."""
+    begun = begun_at(item.attempt)
+    if item.stage.timeout is None or begun is None:
+        return None
+    return begun + item.stage.timeout
+
+
+def begun_at(attempt: Attempt) -> float | None:
+    """Since when it runs, on the daemon's clock. A start that was cut short by a restart of the
+    daemon has no launch time; its placing is then the nearest that is known."""
+    if attempt.launched_at is not None:
+        return attempt.launched_at
+    return attempt.placed_at if attempt.phase is Phase.RUNNING else None
