@@ -1,0 +1,12 @@
+"""From a folder to one tar file named by its content. Standard library only.
+
+The same files give the same bytes: entries are sorted and carry neither time nor owner.
+"""
+
+from __future__ import annotations
+
+from hostler.packing.source import PackedSource, pack_source
+from hostler.packing.tar import TarWriter, link_stays_inside
+from hostler.packing.tree import Skipped
+
+__all__ = ["PackedSource", "Skipped", "TarWriter", "link_stays_inside", "pack_source"]

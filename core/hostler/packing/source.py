@@ -1,0 +1,125 @@
+"""Packing a source tree for a run: the tar file, its digest, and what git says of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hostler.errors import InputError
+from hostler.model.runs import Source
+from hostler.packing import git
+from hostler.packing.tar import TarWriter
+from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
+from hostler.units import MIB, format_size
+
+DEFAULT_LIMIT = 500 * MIB
+_DIFF_LIMIT = MIB
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSource:
+    """A packed tree. Whoever gets it removes `path` when it is sent."""
+
+    path: Path
+    """A tar file in a temporary place, 0600."""
+    digest: str
+    """SHA-256 (hex) of that file: the same for the same content."""
+    size: int
+    files: int
+    source: Source
+    """For the run: digest, folder, commit, branch, dirty, diff."""
+    skipped: tuple[Skipped, ...] = ()
+
+
+def pack_source(
+    folder: Path,
+    limit: int = DEFAULT_LIMIT,
+    *,
+    include: Sequence[str] = (),
+    temporary: Path | None = None,
+) -> PackedSource:
+    """Pack what git sees of `folder` (dirty files too), or without git all but what
+    `.hostlerignore` names. Never `.git`, `.env` or keys, unless `include` names them.
+
+    Raises InputError when it is no folder, when files together exceed `limit` bytes (naming the
+    largest), or when a file changes or cannot be read meanwhile.
+    """
+    root = folder.absolute()
+    if not root.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    tree = choose(root, include)
+    _check_size(root, tree.entries, limit)
+    handle, name = tempfile.mkstemp(prefix="hostler-source-", suffix=".tar", dir=temporary)
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "wb", buffering=MIB) as out, TarWriter(out) as tar:
+            for entry in tree.entries:
+                _add(tar, root, entry)
+        source = _describe(root, tree, tar.digest)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return PackedSource(path, tar.digest, tar.size, tar.files, source, tree.skipped)
+
+
+def _check_size(root: Path, entries: Sequence[Entry], limit: int) -> None:
+    total = sum(entry.size for entry in entries)
+    if total <= limit:
+        return
+    largest = sorted(entries, key=lambda entry: -entry.size)[:_NAMED]
+    named = ", ".join(f"{entry.path} ({format_size(entry.size)})" for entry in largest)
+    raise InputError(
+        f"{root} has {format_size(total)} to send, more than {format_size(limit)}; the largest: "
+        f"{named}",
+        remedy=f"leave data out by .gitignore or {IGNORE_FILE}, and name it under [mounts] where "
+        'the hosts see it; or use code = "here"',
+    )
+
+
+def _add(tar: TarWriter, root: Path, entry: Entry) -> None:
+    if entry.target is not None:
+        tar.add_link(entry.path, entry.target)
+        return
+    try:
+        with _open(root / entry.path) as content:
+            size = os.fstat(content.fileno()).st_size
+            if size != entry.size:
+                raise InputError(_changed(entry))
+            tar.add_file(entry.path, 0o755 if entry.executable else 0o644, size, content)
+    except FileNotFoundError as error:
+        raise InputError(_changed(entry)) from error
+    except OSError as error:
+        reason = error.strerror or _changed(entry)
+        raise InputError(
+            f"{entry.path} cannot be packed: {reason}",
+            remedy=f"make it readable, or leave it out by {IGNORE_FILE}",
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+
+
+def _changed(entry: Entry) -> str:
+    return f"{entry.path} changed while it was being packed: try again"
+
+
+def _describe(root: Path, tree: Tree, digest: str) -> Source:
+    if not tree.by_git:
+        return Source(digest=digest, path=str(root))
+    commit = git.commit(root)
+    dirty = git.is_dirty(root)
+    diff = git.diff(root, _DIFF_LIMIT, tree.secrets) if dirty and commit is not None else None
+    return Source(
+        digest=digest,
+        path=str(root),
+        git_commit=commit,
+        git_branch=git.branch(root),
+        git_dirty=dirty,
+        git_diff=diff or None,
+    )

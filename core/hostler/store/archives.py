@@ -1,0 +1,148 @@
+"""Tar files from outside: looked at, repacked and unpacked without ever trusting them.
+
+Refused: absolute names, "..", links that lead out, entries below links, devices, FIFOs, sparse
+files, names twice, too many entries, too much content. Owners and times are dropped, modes masked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from hostler.errors import InputError
+from hostler.packing.tar import TarWriter
+from hostler.store.archive_scan import (
+    ArchiveCaps,
+    Entry,
+    Manifest,
+    Member,
+    RangeReader,
+    manifest_of,
+    scan,
+)
+from hostler.store.faults import disk_faults
+from hostler.text import clean_line
+
+__all__ = [
+    "ArchiveCaps",
+    "Entry",
+    "Manifest",
+    "extract",
+    "inspect_archive",
+    "normalise",
+]
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CAPS = ArchiveCaps()
+
+
+def inspect_archive(path: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
+    """What is in a tar file; the same digest for the same content, whatever packed it.
+
+    Raises InputError naming the first member that is refused.
+    """
+    with disk_faults(path), path.open("rb") as raw:
+        return manifest_of(scan(raw, caps, ""))
+
+
+def normalise(
+    source: Path, target: Path, strip_prefix: str = "", caps: ArchiveCaps = _CAPS
+) -> tuple[Manifest, str, int]:
+    """Repack `source` into a new file `target`: the same content gives the same bytes.
+
+    `strip_prefix` names the folder that everything lies in (Docker packs `out/` as `out/...`) and
+    that is taken away; where it names a file, the file stays under its own name. Returns what is
+    in it, and SHA-256 and size of the new file, which is synced. Raises InputError as
+    `inspect_archive`; no `target` is left then.
+    """
+    with disk_faults(source), source.open("rb") as raw:
+        members = scan(raw, caps, strip_prefix)
+        with disk_faults(target):
+            descriptor = os.open(target, _FILE_FLAGS, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb", buffering=1024 * 1024) as out:
+                    with TarWriter(out) as tar:
+                        _repack(raw, members, tar)
+                    out.flush()
+                    os.fsync(out.fileno())
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+    return manifest_of(members), tar.digest, tar.size
+
+
+def extract(path: Path, target: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
+    """Unpack into the folder `target`, made where it is not there. Files there are never replaced.
+
+    Links are made last, so that nothing can be written through one. Raises InputError naming the
+    member that is refused or in the way.
+    """
+    with disk_faults(path), path.open("rb") as raw:
+        members = scan(raw, caps, "")
+        with disk_faults(target):
+            target.mkdir(mode=0o755, parents=True, exist_ok=True)
+            root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for member in sorted(members, key=lambda each: each.entry.kind == "link"):
+                _unpack(raw, root, member)
+        finally:
+            os.close(root)
+    return manifest_of(members)
+
+
+def _repack(raw: BinaryIO, members: Sequence[Member], tar: TarWriter) -> None:
+    for member in members:
+        entry = member.entry
+        if entry.kind == "folder":
+            tar.add_folder(entry.path, entry.mode)
+        elif entry.kind == "link":
+            tar.add_link(entry.path, entry.target)
+        else:
+            content = RangeReader(raw, member.offset, entry.size)
+            tar.add_file(entry.path, entry.mode, entry.size, content)  # type: ignore[arg-type]
+
+
+def _unpack(raw: BinaryIO, root: int, member: Member) -> None:
+    entry = member.entry
+    *folders, last = entry.path.split("/")
+    parent = os.dup(root)
+    try:
+        for name in folders:
+            parent = _enter(parent, name)
+        if entry.kind == "folder":
+            _make_folder(parent, last, entry.mode)
+        elif entry.kind == "link":
+            os.symlink(entry.target, last, dir_fd=parent)
+        else:
+            descriptor = os.open(last, _FILE_FLAGS, entry.mode, dir_fd=parent)
+            with os.fdopen(descriptor, "wb") as out:
+                shutil.copyfileobj(RangeReader(raw, member.offset, entry.size), out, 256 * 1024)
+                os.fchmod(out.fileno(), entry.mode)
+    except OSError as error:
+        name = clean_line(entry.path, 200)
+        if isinstance(error, (FileExistsError, NotADirectoryError)) or error.errno == errno.ELOOP:
+            raise InputError(
+                f"{name}: something else is in the way there", remedy="unpack into an empty folder"
+            ) from error
+        raise
+    finally:
+        os.close(parent)
+
+
+def _enter(parent: int, name: str) -> int:
+    """Step down; closes `parent` when it worked."""
+    inner = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    os.close(parent)
+    return inner
+
+
+def _make_folder(parent: int, name: str, mode: int) -> None:
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        os.close(os.open(name, _FOLDER_FLAGS, dir_fd=parent))

@@ -1,0 +1,261 @@
+"""Blobs by SHA-256: `content/AA/DIGEST`, and half-received ones in `partial/KEY`.
+
+Everything here blocks for as long as the disk takes: call it in a thread where files are large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+
+from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.store.faults import disk_faults
+from hostler.store.files import private_folder, sync_folder
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_CHUNK = 1024 * 1024
+_GRACE_S = 3600.0
+
+
+class ContentStore:
+    """The daemon's files: snapshots of source, collected outputs. A file never changes."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = private_folder(state / "content")
+        self._partial = private_folder(state / "partial")
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is here. Raises InputError when it is no digest."""
+        return self._place(digest).exists()
+
+    def path(self, digest: str) -> Path:
+        """The blob's file, to be read only. Raises NotFoundError."""
+        place = self._place(digest)
+        if not place.exists():
+            raise NotFoundError(f"content {digest[:12]} is not here (any more)")
+        return place
+
+    def size(self, digest: str) -> int:
+        """Bytes. Raises NotFoundError."""
+        return self.path(digest).stat().st_size
+
+    def partial(self, key: str) -> Partial:
+        """A file being received, resumed where it ended. `key` is the caller's: a digest, or a
+        name of the transfer. Raises ConflictError while somebody else receives it."""
+        if not _KEY.fullmatch(key):
+            raise InputError(f"{key!r} cannot name a transfer")
+        return Partial(self, self._partial / key)
+
+    def adopt(self, temporary: Path, digest: str | None = None) -> str:
+        """Move a complete file in; its digest. It is durable when this returns.
+
+        Raises InputError, and leaves the file, when its content is not that of `digest`.
+        """
+        with disk_faults(temporary):
+            descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest is not None and found != digest:
+            raise InputError(
+                f"the content of {temporary.name} is {found[:12]}, not {digest[:12]}",
+                remedy="send it again",
+            )
+        self._take(temporary, found)
+        return found
+
+    def sizes(self) -> dict[str, tuple[int, float]]:
+        """Digest -> (bytes, time it was taken in) of every blob."""
+        with disk_faults(self._folder):
+            return {
+                blob.name: (found.st_size, found.st_mtime)
+                for group in self._folder.iterdir()
+                for blob in group.iterdir()
+                if _DIGEST.fullmatch(blob.name)
+                for found in (blob.stat(),)
+            }
+
+    def remove(self, digests: Collection[str]) -> int:
+        """Delete blobs; the bytes freed. Those that are not here are no error."""
+        freed = 0
+        for digest in digests:
+            place = self._place(digest)
+            with disk_faults(place), contextlib.suppress(FileNotFoundError):
+                size = place.stat().st_size
+                place.unlink()
+                freed += size
+        return freed
+
+    def gc(self, keep: Collection[str], now: float | None = None, grace: float = _GRACE_S) -> int:
+        """Delete every blob not in `keep` that was taken in more than `grace` seconds ago (a
+        younger one may belong to a run about to be stored), and partial files as old that nobody
+        receives. The bytes freed."""
+        before = (time.time() if now is None else now) - grace
+        old = [
+            digest
+            for digest, (_, taken_in) in self.sizes().items()
+            if digest not in keep and taken_in < before
+        ]
+        return self.remove(old) + self._remove_partials(before)
+
+    def _remove_partials(self, before: float) -> int:
+        freed = 0
+        for path in self._partial.iterdir():
+            with contextlib.suppress(FileNotFoundError, ConflictError):
+                if path.stat().st_mtime < before:
+                    with self.partial(path.name) as partial:
+                        freed += partial.size
+                        partial.discard()
+        return freed
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise InputError(f"{digest!r} is not a SHA-256 digest")
+        return self._folder / digest[:2] / digest
+
+    def _take(self, temporary: Path, digest: str) -> None:
+        """Sync a file whose digest is known, and move it to its place."""
+        place = self._place(digest)
+        with disk_faults(temporary):
+            if place.exists():
+                # Taken in again: its age counts from now, so that a gc under way spares it.
+                os.utime(place)
+                temporary.unlink()
+                return
+            if not place.parent.exists():
+                private_folder(place.parent)
+                sync_folder(self._folder)
+            temporary.chmod(0o600)
+            os.utime(temporary)
+            _sync_file(temporary)
+            try:
+                temporary.replace(place)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy_in(temporary, place)
+            sync_folder(place.parent)
+
+    def _copy_in(self, temporary: Path, place: Path) -> None:
+        """From another disk: copy beside, sync, rename."""
+        beside = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            with temporary.open("rb") as source, beside.open("xb") as target:
+                beside.chmod(0o600)
+                shutil.copyfileobj(source, target, _CHUNK)
+                target.flush()
+                os.fsync(target.fileno())
+            beside.replace(place)
+        finally:
+            beside.unlink(missing_ok=True)
+        temporary.unlink()
+
+
+class Partial:
+    """A file being received. Close it, or use it as a context manager; it stays for next time."""
+
+    def __init__(self, store: ContentStore, path: Path) -> None:
+        self._store = store
+        self.path = path
+        with disk_faults(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(path, flags, 0o600), "a+b", buffering=0)
+        try:
+            self._lock()
+            self._sha256 = hashlib.sha256()
+            self.size = 0
+            self._read_what_is_there()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Partial:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is there so far."""
+        return self._sha256.hexdigest()
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end. Raises StateError when the disk is full; then `size` still says
+        how much is there."""
+        with disk_faults(self.path):
+            rest = memoryview(data)
+            while rest:
+                written = self._file.write(rest)
+                self._sha256.update(rest[:written])
+                self.size += written
+                rest = rest[written:]
+
+    def restart(self) -> None:
+        """Drop what is there: the other side has something else by now."""
+        with disk_faults(self.path):
+            self._file.truncate(0)
+        self._sha256, self.size = hashlib.sha256(), 0
+
+    def finish(self, digest: str | None = None) -> str:
+        """Take the whole file into the content store; its digest. Then this is closed.
+
+        Raises InputError when its content is not that of `digest`; the file is dropped then, since
+        resuming it could not help.
+        """
+        if digest is not None and digest != self.digest:
+            found = self.digest
+            self.discard()
+            raise InputError(
+                f"what arrived is {found[:12]}, not {digest[:12]}", remedy="send it again"
+            )
+        self._store._take(self.path, self.digest)
+        self.close()
+        return self.digest
+
+    def discard(self) -> None:
+        """Delete it."""
+        with disk_faults(self.path):
+            self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+        self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"{self.path.name} is being received already", remedy="wait for it, or try again"
+            ) from None
+
+    def _read_what_is_there(self) -> None:
+        with disk_faults(self.path):
+            self._file.seek(0)
+            while chunk := self._file.read(_CHUNK):
+                self._sha256.update(chunk)
+                self.size += len(chunk)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

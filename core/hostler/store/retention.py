@@ -1,0 +1,125 @@
+"""What may be deleted, decided from values alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionLimits:
+    """How long things stay. None: for ever."""
+
+    logs_for: float | None = 90 * _DAY
+    """Seconds after the end of a run."""
+    outputs_for: float | None = 30 * _DAY
+    """Seconds after the end of the last run that uses an output."""
+    content_bytes: int | None = None
+    """Over this, outputs of ended runs go, the longest ended first, however young."""
+    young_for: float = 3600.0
+    """Seconds a blob is left alone after it came: its run may be about to be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunUse:
+    """What one run occupies or needs."""
+
+    run_id: str
+    finished_at: float | None
+    """None: it has not ended, and nothing of it may go."""
+    log_bytes: int = 0
+    snapshot: str | None = None
+    """Digest of its source, needed as long as the run is known: a rerun packs nothing."""
+    outputs: tuple[str, ...] = ()
+    """Digests it made, or took over from an earlier run."""
+    is_kept: bool = False
+    """A person asked to keep all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file in the content store."""
+
+    size: int
+    taken_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class GcPlan:
+    """What to delete, and how many bytes that frees."""
+
+    logs: tuple[str, ...] = ()
+    """Run ids, oldest end first."""
+    blobs: tuple[str, ...] = ()
+    """Digests, sorted."""
+    log_bytes: int = 0
+    blob_bytes: int = 0
+
+    @property
+    def freed(self) -> int:
+        """Bytes in all."""
+        return self.log_bytes + self.blob_bytes
+
+
+def plan_gc(
+    runs: Sequence[RunUse], blobs: Mapping[str, Blob], limits: RetentionLimits, now: float
+) -> GcPlan:
+    """What may go now.
+
+    Logs and outputs of a run that has not ended or is kept never do, nor an output that such a run
+    uses; nor a snapshot while any run that was submitted with it is known.
+    """
+    logs = [run for run in runs if run.log_bytes and _is_over(run, limits.logs_for, now)]
+    logs.sort(key=lambda run: (run.finished_at or 0.0, run.run_id))
+    doomed = _doomed_blobs(runs, blobs, limits, now)
+    return GcPlan(
+        logs=tuple(run.run_id for run in logs),
+        blobs=tuple(sorted(doomed)),
+        log_bytes=sum(run.log_bytes for run in logs),
+        blob_bytes=sum(blobs[digest].size for digest in doomed),
+    )
+
+
+def _doomed_blobs(
+    runs: Sequence[RunUse], blobs: Mapping[str, Blob], limits: RetentionLimits, now: float
+) -> set[str]:
+    snapshots = {run.snapshot for run in runs}
+    used = {digest for run in runs for digest in run.outputs}
+    idle_since = _idle_since(runs, snapshots)
+    old = {
+        digest for digest, blob in blobs.items() if blob.taken_in <= now - limits.young_for
+    } - snapshots
+    doomed = {digest for digest in old if digest not in used}
+    if limits.outputs_for is not None:
+        ended_before = now - limits.outputs_for
+        doomed |= {d for d in old if d in idle_since and idle_since[d] <= ended_before}
+    if limits.content_bytes is not None:
+        total = sum(blob.size for digest, blob in blobs.items() if digest not in doomed)
+        candidates = sorted((idle_since[d], d) for d in old if d in idle_since and d not in doomed)
+        for _, digest in candidates:
+            if total <= limits.content_bytes:
+                break
+            doomed.add(digest)
+            total -= blobs[digest].size
+    return doomed
+
+
+def _idle_since(runs: Sequence[RunUse], snapshots: set[str | None]) -> dict[str, float]:
+    """Outputs that only ended runs use which nobody keeps: when the last of these ended."""
+    idle: dict[str, float] = {}
+    busy: set[str] = set()
+    for run in runs:
+        for digest in run.outputs:
+            if run.is_kept or run.finished_at is None:
+                busy.add(digest)
+            else:
+                idle[digest] = max(idle.get(digest, 0.0), run.finished_at)
+    return {d: at for d, at in idle.items() if d not in busy and d not in snapshots}
+
+
+def _is_over(run: RunUse, allowed: float | None, now: float) -> bool:
+    if allowed is None or run.is_kept or run.finished_at is None:
+        return False
+    return run.finished_at <= now - allowed
