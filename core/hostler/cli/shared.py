@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import pwd
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hostler.cli.daemon_start import ensure_daemon
+from hostler.cli.problems import report
 from hostler.client import Client
-from hostler.errors import InputError
+from hostler.errors import HostlerError, InputError
+from hostler.quick.socket import find_socket
 from hostler.quick.table import (
     Column,
     is_terminal,
@@ -26,12 +31,11 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
 
     Raises NoDaemonError.
     """
-    from hostler.cli.daemon_start import ensure_daemon
-    from hostler.quick.socket import find_socket
-
     if start:
-        return Client(found=ensure_daemon(args.socket, say=note_for(args)), timeout=args.timeout)
-    return Client(found=find_socket(args.socket), timeout=args.timeout)
+        return Client(
+            found=ensure_daemon(args.socket, say=note_for(args)), timeout=args.read_timeout
+        )
+    return Client(found=find_socket(args.socket), timeout=args.read_timeout)
 
 
 def note_for(args: argparse.Namespace) -> Any:
@@ -100,3 +104,32 @@ def ask_line(prompt: str) -> str:
     sys.stderr.write(clean(prompt))
     sys.stderr.flush()
     return sys.stdin.readline().rstrip("\n")
+
+
+def yes_to_several(args: argparse.Namespace, verb: str, ids: Sequence[str]) -> bool:
+    """Ask before doing something to several runs at once."""
+    return confirm(args, f"{verb} {len(ids)} runs ({', '.join(ids)})?")
+
+
+def each(items: Sequence[str], action: Callable[[str], None]) -> int:
+    """Do it for every item, whatever happens to one; the worst exit code."""
+    worst = 0
+    for item in items:
+        try:
+            action(item)
+        except HostlerError as error:
+            worst = max(worst, report(error))
+    return worst
+
+
+def me(owner: str | None) -> str | None:
+    """The user that --owner names; `me` is the caller."""
+    return user_name() if owner == "me" else owner
+
+
+def user_name() -> str:
+    """The caller's Unix user; the number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -139,9 +139,9 @@ class AsyncClient:
         """The `hostler.gpus/1` object: every host and GPU with its state."""
         return await self._object(calls.gpus())
 
-    async def hosts(self) -> Any:
-        """All hosts."""
-        return await self.request(calls.hosts())
+    async def hosts(self) -> list[dict[str, Any]]:
+        """All hosts, each with look and facts."""
+        return await self._list(calls.hosts(), "hosts")
 
     async def host(self, name: str) -> dict[str, Any]:
         """One host with its look and facts."""
@@ -204,34 +204,45 @@ class AsyncClient:
         owner: str | None = None,
         since: float | None = None,
         limit: int | None = None,
-    ) -> Any:
+    ) -> list[dict[str, Any]]:
         """Summaries of runs, the newest first."""
-        return await self.request(calls.runs(state, pipeline, owner, since, limit))
+        return await self._list(calls.runs(state, pipeline, owner, since, limit), "runs")
 
     async def run(self, run_id: str) -> dict[str, Any]:
         """One run with its stages and attempts; the id may be shortened."""
         return await self._object(calls.run(run_id))
 
-    def run_events(self, run_id: str, *, follow: bool = False) -> AsyncIterator[dict[str, Any]]:
-        """A run's events; with `follow` live, until it ends."""
-        return self._lines(calls.run_events(run_id, follow))
+    def run_events(
+        self, run_id: str, *, after: int | None = None, follow: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
+
+        With `follow` live, until the run ends or the daemon does.
+        """
+        return self._lines(calls.run_events(run_id, after, follow))
 
     def events(
-        self, *, since: int | None = None, follow: bool = False
+        self, *, after: int | None = None, limit: int | None = None, follow: bool = False
     ) -> AsyncIterator[dict[str, Any]]:
-        """All events after number `since`; live with `follow`."""
-        return self._lines(calls.events(since, follow))
+        """All events after number `after` as `{"event": ...}`; live with `follow`."""
+        return self._lines(calls.events(after, limit, follow))
 
     async def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
         """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
         async with asyncio.timeout(timeout):
-            async for _ in self.run_events(run_id, follow=True):
-                pass
-        return await self.run(run_id)
+            run: dict[str, Any] = {}
+            async for line in self.run_events(run_id, follow=True):
+                run = line.get("run") or run
+        if run.get("outcome") is None:
+            raise NoDaemonError(
+                f"the daemon at {self.found.path} ended before run {run_id} did",
+                remedy="Work goes on without it; ask again once it is back",
+            )
+        return run
 
-    async def why(self, run_id: str, stage: str | None = None) -> Any:
-        """Why stages of a run wait."""
-        return await self.request(calls.why(run_id, stage))
+    async def why(self, run_id: str, stage: str | None = None) -> dict[str, Any]:
+        """For each stage one sentence, and the full reason while it waits."""
+        return await self._object(calls.why(run_id, stage))
 
     async def logs(
         self,
@@ -254,13 +265,13 @@ class AsyncClient:
             raise
         return AsyncLog(exchange, response.headers.get("x-hostler-attempt", ""))
 
-    async def metrics(self, run_id: str, stage: str) -> Any:
+    async def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""
-        return await self.request(calls.metrics(run_id, stage))
+        return await self._list(calls.metrics(run_id, stage), "metrics")
 
-    async def cancel(self, run_id: str) -> Any:
+    async def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop a run: what waits never starts, what runs is stopped."""
-        return await self.request(calls.act(run_id, "cancel"))
+        return await self._object(calls.act(run_id, "cancel"))
 
     async def retry(self, run_id: str) -> dict[str, Any]:
         """A new run of what did not succeed."""
@@ -272,9 +283,9 @@ class AsyncClient:
         """A new run of everything, with new code where a source is given."""
         return await self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
 
-    async def remove(self, run_id: str) -> Any:
+    async def remove(self, run_id: str) -> dict[str, Any]:
         """Forget a finished run and its logs."""
-        return await self.request(calls.remove(run_id))
+        return await self._object(calls.remove(run_id))
 
     async def gc(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Free disk space of what nothing needs; `dry_run` only tells."""
@@ -301,6 +312,12 @@ class AsyncClient:
         if not isinstance(answer, dict):
             raise HostlerError(f"the daemon's answer to {call.target} is not an object")
         return answer
+
+    async def _list(self, call: Call, member: str) -> list[dict[str, Any]]:
+        found = (await self._object(call)).get(member)
+        if not isinstance(found, list):
+            raise HostlerError(f"the daemon's answer to {call.target} has no list of {member}")
+        return found
 
     async def _good_head(self, exchange: AsyncExchange) -> Response:
         async with self._limit(self.timeout):

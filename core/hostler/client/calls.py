@@ -77,14 +77,14 @@ def run(run_id: str) -> Call:
     return Call("GET", target(["runs", run_id]))
 
 
-def run_events(run_id: str, follow: bool) -> Call:
-    """A run's events; with `follow` until it ends."""
-    return Call("GET", target(["runs", run_id, "events"], {"follow": follow}))
+def run_events(run_id: str, after: int | None, follow: bool) -> Call:
+    """A run's events after number `after`; with `follow` until it ends."""
+    return Call("GET", target(["runs", run_id, "events"], {"after": after, "follow": follow}))
 
 
-def events(since: int | None, follow: bool) -> Call:
-    """All events after number `since`."""
-    return Call("GET", target(["events"], {"since": since, "follow": follow}))
+def events(after: int | None, limit: int | None, follow: bool) -> Call:
+    """All events after number `after`."""
+    return Call("GET", target(["events"], {"after": after, "limit": limit, "follow": follow}))
 
 
 def why(run_id: str, stage: str | None) -> Call:

@@ -155,9 +155,9 @@ class Client:
         """The `hostler.gpus/1` object: every host and GPU with its state."""
         return self._object(calls.gpus())
 
-    def hosts(self) -> Any:
-        """All hosts."""
-        return self.request(calls.hosts())
+    def hosts(self) -> list[dict[str, Any]]:
+        """All hosts, each with look and facts."""
+        return self._list(calls.hosts(), "hosts")
 
     def host(self, name: str) -> dict[str, Any]:
         """One host with its look and facts."""
@@ -218,40 +218,58 @@ class Client:
         owner: str | None = None,
         since: float | None = None,
         limit: int | None = None,
-    ) -> Any:
+    ) -> list[dict[str, Any]]:
         """Summaries of runs, the newest first."""
-        return self.request(calls.runs(state, pipeline, owner, since, limit))
+        return self._list(calls.runs(state, pipeline, owner, since, limit), "runs")
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One run with its stages and attempts; the id may be shortened."""
         return self._object(calls.run(run_id))
 
     def run_events(
-        self, run_id: str, *, follow: bool = False, tick: float | None = None
+        self,
+        run_id: str,
+        *,
+        after: int | None = None,
+        follow: bool = False,
+        tick: float | None = None,
     ) -> Iterator[dict[str, Any] | None]:
-        """A run's events; with `follow` live, until it ends.
+        """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
 
-        With `tick`, None is yielded after each that many seconds of silence.
+        With `follow` live, until the run ends or the daemon does. With `tick`, None is yielded
+        after each that many seconds of silence.
         """
-        return self._lines(calls.run_events(run_id, follow), follow, tick)
+        return self._lines(calls.run_events(run_id, after, follow), follow, tick)
 
     def events(
-        self, *, since: int | None = None, follow: bool = False, tick: float | None = None
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+        tick: float | None = None,
     ) -> Iterator[dict[str, Any] | None]:
-        """All events after number `since`; `follow` and `tick` as in `run_events`."""
-        return self._lines(calls.events(since, follow), follow, tick)
+        """All events after number `after` as `{"event": ...}`; the rest as in `run_events`."""
+        return self._lines(calls.events(after, limit, follow), follow, tick)
 
     def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
         """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for _ in self.run_events(run_id, follow=True, tick=None if timeout is None else 0.2):
+        run: dict[str, Any] = {}
+        for line in self.run_events(run_id, follow=True, tick=None if timeout is None else 0.2):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {run_id} has not ended after {timeout:g} s")
-        return self.run(run_id)
+            run = (line or {}).get("run") or run
+        if run.get("outcome") is None:
+            raise NoDaemonError(
+                f"the daemon at {self.found.path} ended before run {run_id} did",
+                remedy="Work goes on without it; ask again once it is back",
+            )
+        return run
 
-    def why(self, run_id: str, stage: str | None = None) -> Any:
-        """Why stages of a run wait."""
-        return self.request(calls.why(run_id, stage))
+    def why(self, run_id: str, stage: str | None = None) -> dict[str, Any]:
+        """For each stage one sentence, and the full reason while it waits."""
+        return self._object(calls.why(run_id, stage))
 
     def logs(
         self,
@@ -274,13 +292,13 @@ class Client:
         exchange.set_timeout(None if follow else CHANGE_TIMEOUT)
         return Log(exchange, response.headers.get("x-hostler-attempt", ""))
 
-    def metrics(self, run_id: str, stage: str) -> Any:
+    def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""
-        return self.request(calls.metrics(run_id, stage))
+        return self._list(calls.metrics(run_id, stage), "metrics")
 
-    def cancel(self, run_id: str) -> Any:
+    def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop a run: what waits never starts, what runs is stopped."""
-        return self.request(calls.act(run_id, "cancel"))
+        return self._object(calls.act(run_id, "cancel"))
 
     def retry(self, run_id: str) -> dict[str, Any]:
         """A new run of what did not succeed."""
@@ -290,9 +308,9 @@ class Client:
         """A new run of everything, with new code where a source is given."""
         return self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
 
-    def remove(self, run_id: str) -> Any:
+    def remove(self, run_id: str) -> dict[str, Any]:
         """Forget a finished run and its logs."""
-        return self.request(calls.remove(run_id))
+        return self._object(calls.remove(run_id))
 
     def gc(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Free disk space of what nothing needs; `dry_run` only tells."""
@@ -316,6 +334,12 @@ class Client:
         if not isinstance(answer, dict):
             raise HostlerError(f"the daemon's answer to {call.target} is not an object")
         return answer
+
+    def _list(self, call: Call, member: str) -> list[dict[str, Any]]:
+        found = (self._object(call)).get(member)
+        if not isinstance(found, list):
+            raise HostlerError(f"the daemon's answer to {call.target} has no list of {member}")
+        return found
 
     def _start(self, call: Call, timeout: float | None) -> Exchange:
         exchange = Exchange(self.found, call, timeout)

@@ -30,7 +30,7 @@ class Options:
     """The command's options and their defaults; argparse fills one in."""
 
     socket: str | None = None
-    timeout: float = 5.0
+    read_timeout: float = 5.0
     color: str = "auto"
     quiet: bool = False
     json: bool = False
@@ -152,7 +152,7 @@ def look(options: Options) -> dict[str, Any]:
 
 
 def _from_daemon(found: Found, options: Options) -> dict[str, Any]:
-    fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.timeout)
+    fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
     return fleets.age_out(fleet, options.max_age)
 
 

@@ -1,0 +1,30 @@
+"""`hostler cancel RUN...`: stop runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common, add_yes
+from hostler.cli.shared import each, open_client, out, yes_to_several
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    add_yes(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cancel; of several only after asking."""
+    client = open_client(args)
+    ids = [str(client.run(run_id)["run_id"]) for run_id in args.runs]
+    if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
+        return 1
+
+    def cancel(run_id: str) -> None:
+        client.cancel(run_id)
+        if not args.quiet:
+            out(f"{run_id}: cancelling")
+
+    return each(ids, cancel)

@@ -1,0 +1,57 @@
+"""`hostler daemon start|stop|restart|status`: the personal daemon."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from hostler.cli.daemon_start import ensure_daemon, running, start, stop
+from hostler.cli.options import add_common
+from hostler.cli.shared import note_for, out, out_json
+from hostler.errors import ConflictError
+from hostler.quick.socket import Found, find_socket
+from hostler.units import format_duration
+
+NOT_RUNNING = 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=("start", "stop", "restart", "status"), help="what to do")
+    add_common(parser, json_output=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it. Work on the hosts goes on whatever happens to the daemon."""
+    found = find_socket(args.socket)
+    if args.action == "status":
+        return _status(args, found)
+    if args.action == "start":
+        ensure_daemon(args.socket, note_for(args))
+        return _status(args, found)
+    if not found.personal and args.action == "restart":
+        raise ConflictError(
+            f"the daemon at {found.path} is not your personal one",
+            remedy="Restart it the way it was started",
+        )
+    if not stop(found):
+        note_for(args)("no daemon ran")
+    if args.action == "restart":
+        start(found)
+        return _status(args, found)
+    return 0
+
+
+def _status(args: argparse.Namespace, found: Found) -> int:
+    about = running(found)
+    if args.json:
+        out_json("daemon", {"socket": found.path, "origin": found.origin, "daemon": about})
+    elif about is None:
+        if not args.quiet:
+            out(f"not running (socket {found.path})")
+    elif not args.quiet:
+        since = format_duration(max(0, int(time.time() - float(about.get("started_at", 0)))))
+        out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
+        out(f"socket: {found.path} ({found.origin})")
+        out(f"state: {about.get('state')}")
+    return NOT_RUNNING if about is None else 0

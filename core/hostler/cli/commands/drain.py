@@ -1,0 +1,27 @@
+"""`hostler drain HOST...`: give hosts no new work."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import each, open_client, out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts, by name")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for everybody to see")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Drain; what runs on the hosts goes on."""
+    client = open_client(args)
+
+    def drain(host: str) -> None:
+        client.drain(host, args.reason)
+        if not args.quiet:
+            out(f"{host}: drained; what runs there goes on")
+
+    return each(args.hosts, drain)

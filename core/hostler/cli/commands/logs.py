@@ -1,0 +1,113 @@
+"""`hostler logs RUN`: what a stage wrote."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from hostler.cli.follow import copy_log
+from hostler.cli.kinds import count, natural, run_and_stage
+from hostler.cli.log_output import LogPrinter
+from hostler.cli.options import add_common
+from hostler.cli.shared import note_for, open_client
+from hostler.errors import InputError, NotFoundError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "run",
+        type=run_and_stage,
+        metavar="RUN[/STAGE]",
+        help="a run's id, or its beginning; `last`",
+    )
+    parser.add_argument(
+        "--stage", metavar="NAME", help="which stage; not needed where only one has started"
+    )
+    parser.add_argument(
+        "--attempt", type=count, metavar="N", help="which attempt (default: the latest)"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the attempt ends")
+    parser.add_argument("--tail", type=natural, metavar="N", help="only the last N lines")
+    parser.add_argument(
+        "--raw", action="store_true", help="the bytes as they are, on a terminal too"
+    )
+    parser.add_argument("--grep", metavar="REGEX", help="only lines that match")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a log."""
+    pattern = _pattern(args.grep)
+    client = open_client(args)
+    found = client.run(args.run[0])
+    stage = choose_stage(found, args.run[1] or args.stage)
+    attempt = args.attempt or _latest(stage)
+    if attempt is None:
+        raise NotFoundError(
+            f"stage {stage['name']} of {found['run_id']} has not started",
+            remedy=f"See why: hostler why {found['run_id']}/{stage['name']}",
+        )
+    printer = LogPrinter(raw=args.raw, grep=pattern, color=args.color)
+    run_id = str(found["run_id"])
+    if args.follow:
+        try:
+            copy_log(client, run_id, stage["name"], attempt, printer, tail=args.tail)
+        except KeyboardInterrupt:
+            note_for(args)(f"\ndetached; {run_id} goes on")
+            raise
+        return 0
+    for part in client.logs(run_id, stage["name"], attempt=attempt, tail=args.tail):
+        printer.write(part)
+    printer.finish()
+    return 0
+
+
+def _pattern(text: str | None) -> re.Pattern[bytes] | None:
+    if text is None:
+        return None
+    try:
+        return re.compile(text.encode("utf-8"))
+    except re.error as error:
+        raise InputError(f"--grep {text!r} is not a regular expression: {error}") from None
+
+
+def _latest(stage: dict[str, Any]) -> int | None:
+    attempt = stage.get("attempt")
+    return int(attempt["number"]) if attempt else None
+
+
+def choose_stage(run: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """The stage of that name; without one the only one that has started.
+
+    Raises NotFoundError or InputError naming the stages to choose from.
+    """
+    stages: list[dict[str, Any]] = run["stages"]
+    if name is not None:
+        exact = [stage for stage in stages if stage["name"] == name]
+        cells = [stage for stage in stages if stage["base"] == name]
+        if exact or len(cells) == 1:
+            return (exact or cells)[0]
+        if cells:
+            raise InputError(f"{name} has {len(cells)} cells", remedy=f"Name one: {_names(cells)}")
+        raise NotFoundError(
+            f"run {run['run_id']} has no stage {name!r}", remedy=f"It has: {_names(stages)}"
+        )
+    started = [stage for stage in stages if stage.get("attempt")]
+    if len(stages) == 1:
+        return stages[0]
+    if len(started) == 1:
+        return started[0]
+    running = [stage for stage in started if stage["status"] == "running"]
+    if len(running) == 1:
+        return running[0]
+    raise InputError(
+        f"run {run['run_id']} has {len(stages)} stages",
+        remedy=f"Add --stage: {_names(running or started or stages)}",
+    )
+
+
+def _names(stages: list[dict[str, Any]]) -> str:
+    names = [str(stage["name"]) for stage in stages]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

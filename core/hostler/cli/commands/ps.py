@@ -1,0 +1,47 @@
+"""`hostler ps`: what runs and waits now, a line a stage, and why it waits."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from hostler.cli.follow import indices_of
+from hostler.cli.kinds import count
+from hostler.cli.options import add_common
+from hostler.cli.render import PS_COLUMNS, ps_rows
+from hostler.cli.shared import hint, me, open_client, out_json, out_table
+from hostler.errors import NotFoundError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--owner", metavar="USER", help="only runs of this user; `me` is you")
+    parser.add_argument(
+        "--limit", type=count, default=50, metavar="N", help="at most N runs (default 50)"
+    )
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the stages of all open runs, the oldest run first."""
+    client = open_client(args)
+    found = client.runs(state="open", owner=me(args.owner), limit=args.limit)
+    runs = []
+    for summary in reversed(found):
+        try:
+            runs.append(client.run(summary["run_id"]))
+        except NotFoundError:
+            continue  # removed between the two questions
+    if args.json:
+        out_json("ps", {"at": time.time(), "runs": runs})
+        return 0
+    indices = indices_of(client)
+    rows: list[list[Any]] = []
+    for entry in runs:
+        rows += ps_rows(entry, time.time(), indices)
+    if rows:
+        out_table(args, PS_COLUMNS, rows)
+    else:
+        hint(args, "nothing runs or waits; `hostler runs` lists what has ended")
+    return 0

@@ -1,0 +1,32 @@
+"""`hostler rm RUN...`: forget finished runs and their logs."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common, add_yes
+from hostler.cli.shared import confirm, each, open_client, out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="finished runs, by id")
+    add_yes(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Remove, after asking."""
+    client = open_client(args)
+    found = [client.run(run_id) for run_id in args.runs]
+    effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
+    what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
+    if not confirm(args, f"Forget {what}, with logs and outputs?", effects):
+        return 1
+
+    def remove(run_id: str) -> None:
+        client.remove(run_id)
+        if not args.quiet:
+            out(f"{run_id}: removed")
+
+    return each([str(r["run_id"]) for r in found], remove)

@@ -1,0 +1,24 @@
+"""`hostler schema`: JSON Schema of the files that people write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from hostler.cli.options import add_common
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("file", choices=("pipeline", "config"), help="of which file")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the schema."""
+    from hostler.spec import schema
+
+    found = schema.config_schema() if args.file == "config" else schema.pipeline_schema()
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return 0

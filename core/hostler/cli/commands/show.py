@@ -1,0 +1,57 @@
+"""`hostler show RUN`: one run with its stages."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from hostler.cli.follow import indices_of
+from hostler.cli.live import count_line, title_line
+from hostler.cli.options import add_common
+from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_row
+from hostler.cli.shared import open_client, out, out_json, out_table
+from hostler.quick.table import is_terminal
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="a run's id, or its beginning; `last`")
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show a run."""
+    client = open_client(args)
+    found = client.run(args.run)
+    if args.json:
+        out_json("run", {k: v for k, v in found.items() if k != "schema"})
+        return 0
+    terminal = is_terminal()
+    if terminal:
+        for line in header_lines(found, time.time()):
+            out(line)
+    indices = indices_of(client)
+    rows = [stage_row(stage, found, time.time(), indices) for stage in found["stages"]]
+    out_table(args, STAGE_COLUMNS, rows)
+    if terminal:
+        out(count_line(found))
+    return 0
+
+
+def header_lines(run: dict[str, Any], now: float) -> list[str]:
+    """What is known of the run itself, above its stages."""
+    lines = [
+        title_line(run, now),
+        f"by {run['owner']}, submitted {clock_text(run['submitted_at'])}",
+    ]
+    source = run.get("source") or {}
+    if source.get("git_commit"):
+        dirty = " with changes" if source.get("git_dirty") else ""
+        branch = f" ({source['git_branch']})" if source.get("git_branch") else ""
+        lines.append(f"code: {source['git_commit'][:12]}{branch}{dirty}")
+    if run.get("params"):
+        lines.append("params: " + " ".join(f"{k}={v}" for k, v in run["params"].items()))
+    if run.get("retry_of"):
+        lines.append(f"repeats {run['retry_of']}")
+    return lines

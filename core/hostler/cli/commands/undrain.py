@@ -1,0 +1,26 @@
+"""`hostler undrain HOST...`: give hosts work again."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import each, open_client, out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts, by name")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Undrain."""
+    client = open_client(args)
+
+    def undrain(host: str) -> None:
+        client.undrain(host)
+        if not args.quiet:
+            out(f"{host}: takes work again")
+
+    return each(args.hosts, undrain)

@@ -1,0 +1,37 @@
+"""`hostler version`: versions of client and daemon."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+
+from hostler import __version__
+from hostler.cli.daemon_start import running
+from hostler.cli.options import add_common
+from hostler.cli.shared import out, out_json
+from hostler.errors import NoDaemonError
+from hostler.quick.socket import find_socket
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_common(parser, json_output=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say both; starts nothing."""
+    found = find_socket(args.socket)
+    try:
+        about, trouble = running(found), "not running"
+    except NoDaemonError as error:
+        about, trouble = None, error.message
+    if args.json:
+        python = platform.python_version()
+        out_json("version", {"client": __version__, "python": python, "daemon": about})
+        return 0
+    out(f"hostler {__version__} (Python {platform.python_version()})")
+    if about is None:
+        out(f"daemon: {trouble}")
+    else:
+        out(f"daemon: {about.get('version')} at {found.path} (pid {about.get('pid')})")
+    return 0

@@ -1,0 +1,46 @@
+"""`hostler wait RUN...`: until runs have ended."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from hostler.cli.follow import Follower
+from hostler.cli.kinds import duration
+from hostler.cli.options import add_common
+from hostler.cli.render import end_code, end_lines
+from hostler.cli.shared import note_for, open_client, out_json
+
+STILL_RUNNING = 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="wait at most this long: exit 8 if it ends"
+    )
+    add_common(parser, json_output=True, timeout=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wait; the worst exit code of all runs (a run that still goes on counts most)."""
+    client = open_client(args)
+    deadline = None if args.timeout is None else time.monotonic() + args.timeout
+    codes, ended = [], []
+    for run_id in args.runs:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        follower = Follower(client, client.run(run_id)["run_id"], left)
+        for _ in follower.updates():
+            pass
+        if follower.run is None or not follower.is_over:
+            note_for(args)(f"{follower.run_id} still runs")
+            codes.append(STILL_RUNNING)
+            continue
+        ended.append(follower.run)
+        codes.append(end_code(follower.run))
+        for line in end_lines(follower.run):
+            note_for(args)(line)
+    if args.json:
+        out_json("wait", {"runs": ended})
+    return max(codes)

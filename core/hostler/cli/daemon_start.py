@@ -1,0 +1,229 @@
+"""Finding the daemon, and starting the personal one where none runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hostler import __version__
+from hostler.errors import HostlerError, NoDaemonError, StateError
+from hostler.quick.socket import Found, ask, find_socket
+
+API_LEVEL = 1
+START_DEADLINE = 30.0
+STOP_DEADLINE = 20.0
+_POLL = 0.03
+_LOG_TAIL = 5
+
+Say = Callable[[str], None]
+
+
+def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
+    """A socket that a daemon answers on. A personal one is started where none runs, and restarted
+    where it is older than this client.
+
+    Raises NoDaemonError where a named daemon does not answer or the personal one cannot start.
+    """
+    found = find_socket(named)
+    about = running(found)
+    if about is None:
+        if not found.personal:
+            ask(found, "GET", "/v1/version")  # raises the error that names the socket
+        _say(say, "starting your daemon")
+        return start(found)
+    if found.personal and is_older(str(about.get("version", "")), __version__):
+        _say(say, f"restarting your daemon ({about.get('version')} -> {__version__}); work goes on")
+        stop(found)
+        return start(found)
+    check_api(about)
+    return found
+
+
+def running(found: Found) -> dict[str, Any] | None:
+    """What the daemon says of itself; None where none runs.
+
+    Raises NoDaemonError where something listens but does not answer, or access is denied.
+    """
+    try:
+        about = ask(found, "GET", "/v1/version")
+    except NoDaemonError as error:
+        cause = error.__cause__
+        if isinstance(cause, (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)):
+            return None
+        raise
+    return about if isinstance(about, dict) else {}
+
+
+def is_older(theirs: str, ours: str) -> bool:
+    """Whether version `theirs` comes before `ours`; what is no version is not older."""
+    try:
+        return _numbers(theirs) < _numbers(ours)
+    except ValueError:
+        return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    plain = version.split("+")[0]
+    return tuple(int(part) for part in plain.split("."))
+
+
+def check_api(about: dict[str, Any]) -> None:
+    """Raise HostlerError where the daemon speaks another level of the API."""
+    level = about.get("api")
+    if level == API_LEVEL:
+        return
+    newer = isinstance(level, int) and level > API_LEVEL
+    raise HostlerError(
+        f"the daemon (version {about.get('version')}) speaks level {level} of the API, "
+        f"this client level {API_LEVEL}",
+        remedy="Upgrade hostler here" if newer else "Have the daemon upgraded",
+    )
+
+
+def start(found: Found) -> Found:
+    """Start the personal daemon and wait until it answers. Of several clients that try at once,
+    one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
+    folder = os.path.dirname(found.path)
+    _private_folder(folder)
+    deadline = time.monotonic() + START_DEADLINE
+    with _starting_lock(os.path.join(folder, "start.lock"), deadline):
+        if running(found) is not None:
+            return found  # another client was faster
+        log = os.path.join(folder, "daemon.log")
+        pid = _spawn(log)
+        while time.monotonic() < deadline:
+            if _answers(found):
+                return found
+            if _has_ended(pid):
+                raise NoDaemonError(
+                    f"your daemon could not start: {_last_lines(log)}",
+                    remedy=f"Its log is {log}; `hostler serve --personal` shows it live",
+                )
+            time.sleep(_POLL)
+    raise NoDaemonError(
+        f"your daemon did not answer within {START_DEADLINE:g} s", remedy=f"See its log, {log}"
+    )
+
+
+def _answers(found: Found) -> bool:
+    """Whether it is ready; one that listens but is still opening its database is not."""
+    try:
+        return running(found) is not None
+    except NoDaemonError:
+        return False
+
+
+def stop(found: Found) -> bool:
+    """Stop a daemon and wait for its process to end; False where none ran.
+
+    Raises HostlerError where it does not end in time.
+    """
+    about = running(found)
+    if about is None:
+        return False
+    pid = about.get("pid")
+    ask(found, "POST", "/v1/shutdown", {})
+    deadline = time.monotonic() + STOP_DEADLINE
+    while time.monotonic() < deadline:
+        if isinstance(pid, int) and not _is_alive(pid):
+            return True
+        if not isinstance(pid, int) and running(found) is None:
+            return True
+        time.sleep(_POLL)
+    raise HostlerError(
+        f"the daemon (pid {pid}) has not ended within {STOP_DEADLINE:g} s",
+        remedy=f"See `daemon.log` beside {found.path}",
+    )
+
+
+def _say(say: Say | None, text: str) -> None:
+    if say is not None:
+        say(text)
+
+
+def _private_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        owner = os.stat(folder).st_uid
+    except OSError as error:
+        raise StateError(
+            f"the state folder {folder} cannot be used ({error.strerror})",
+            remedy="Set HOSTLER_STATE to a folder of your own on a local disk",
+        ) from error
+    if owner != os.getuid():
+        raise StateError(
+            f"the state folder {folder} belongs to somebody else (uid {owner})",
+            remedy="Set HOSTLER_STATE to a folder of your own",
+        )
+
+
+@contextlib.contextmanager
+def _starting_lock(path: str, deadline: float) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise NoDaemonError(
+                        "another hostler has been starting the daemon for too long",
+                        remedy=f"End it; it holds {path}",
+                    ) from None
+                time.sleep(_POLL)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _spawn(log: str) -> int:
+    """Start the daemon detached from this terminal; its pid."""
+    argv = [sys.executable, "-m", "hostler", "serve", "--personal"]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        sys.executable,
+        argv,
+        dict(os.environ),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.waitpid(pid, os.WNOHANG)  # our own child would stay as a zombie
+    except ChildProcessError:
+        pass  # not our child: the usual case
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _last_lines(log: str) -> str:
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            lines = [line.strip() for line in file.readlines()[-_LOG_TAIL:]]
+    except OSError as error:
+        return f"its log cannot be read ({error.strerror})"
+    return "; ".join(line for line in lines if line) or "it wrote nothing"

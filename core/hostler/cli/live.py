@@ -1,0 +1,94 @@
+"""The table that `hostler run` shows while a run goes on, and how it is redrawn.
+
+What is shown is pure; `Screen` is the only thing here that writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from hostler.cli.render import STAGE_COLUMNS, Indices, stage_row
+from hostler.quick.table import render_table
+from hostler.text import clean
+from hostler.units import format_duration
+
+_ACTIVE = ("running", "starting", "failed")
+
+
+def live_lines(
+    run: Mapping[str, Any],
+    now: float,
+    indices: Indices,
+    *,
+    width: int,
+    height: int,
+    color: bool,
+) -> list[str]:
+    """The whole picture: a title, the stages that fit into `height` lines, and a count."""
+    stages = chosen_stages(run["stages"], max(1, height - 4))
+    rows = [stage_row(stage, run, now, indices) for stage in stages]
+    table = render_table(STAGE_COLUMNS, rows, width=width, color=color)
+    left_out = len(run["stages"]) - len(stages)
+    more = f"; {left_out} not shown" if left_out else ""
+    return [clean(title_line(run, now)), *table.splitlines(), clean(count_line(run) + more)]
+
+
+def chosen_stages(stages: Sequence[Mapping[str, Any]], room: int) -> list[Mapping[str, Any]]:
+    """The stages to show, in their own order: all if they fit, else what is active first."""
+    if len(stages) <= room:
+        return list(stages)
+    ranked = sorted(range(len(stages)), key=lambda n: (_rank(stages[n]), n))
+    return [stages[n] for n in sorted(ranked[:room])]
+
+
+def _rank(stage: Mapping[str, Any]) -> int:
+    status = stage["status"]
+    if status in _ACTIVE:
+        return 0
+    return 1 if status == "waiting" else 2
+
+
+def title_line(run: Mapping[str, Any], now: float) -> str:
+    """ "r7f3a2k digits: running, 3m12s"."""
+    end = run.get("finished_at") or now
+    spent = format_duration(max(0, int(end - run["submitted_at"])))
+    title = f" ({run['title']})" if run.get("title") else ""
+    return f"{run['run_id']} {run['pipeline']}{title}: {run['state']}, {spent}"
+
+
+def count_line(run: Mapping[str, Any]) -> str:
+    """ "3 of 12 succeeded, 2 running, 7 waiting"."""
+    counts: dict[str, int] = {}
+    for stage in run["stages"]:
+        counts[stage["status"]] = counts.get(stage["status"], 0) + 1
+    parts = [f"{counts.pop('succeeded', 0)} of {len(run['stages'])} succeeded"]
+    parts += [f"{count} {status}" for status, count in sorted(counts.items())]
+    return ", ".join(parts)
+
+
+def redraw(before: int, lines: Sequence[str]) -> str:
+    """The bytes that replace `before` lines of the terminal by `lines`, without a full clear."""
+    up = f"\x1b[{before}A" if before else ""
+    return up + "".join(f"\r{line}\x1b[K\n" for line in lines) + "\x1b[J"
+
+
+class Screen:
+    """A picture of some lines at the end of a terminal, redrawn in place."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._height = 0
+        self._shown: list[str] = []
+
+    def show(self, lines: list[str]) -> None:
+        """Replace what was shown; nothing is written where it is the same."""
+        if lines == self._shown:
+            return
+        self._stream.write(redraw(self._height, lines))
+        self._stream.flush()
+        self._height, self._shown = len(lines), lines
+
+    def forget(self) -> None:
+        """What is on the terminal stays; the next picture comes below it."""
+        self._height, self._shown = 0, []

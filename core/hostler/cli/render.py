@@ -1,0 +1,285 @@
+"""Runs as rows and lines, from the API's objects. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.quick.table import Column, style
+from hostler.units import format_duration, format_size
+
+_STYLES = {
+    "succeeded": "green", "running": "cyan", "starting": "cyan", "failed": "red",
+    "cancelled": "yellow", "skipped": "dim", "waiting": "dim", "lost": "red",
+    "up": "green", "connecting": "dim", "unreachable": "red", "refused": "red",
+    "ok": "green", "warn": "yellow", "FAIL": "red", "skip": "dim",
+    "warning": "yellow", "error": "red",
+}  # fmt: skip
+
+_HOST_CAUSES = ("host lost", "host rebooted", "GPU lost", "vanished", "ended by docker restart")
+
+
+def paint_status(text: str) -> str:
+    """A status word in its colour."""
+    name = _STYLES.get(text.strip())
+    return style(text, name) if name else text
+
+
+RUN_COLUMNS = (
+    Column("RUN"),
+    Column("PIPELINE", flex=True, least=10),
+    Column("OWNER", flex=True, least=8),
+    Column("STATE", paint=paint_status),
+    Column("STAGES", right=True),
+    Column("TIME", right=True),
+    Column("SUBMITTED"),
+    Column("NOTE", flex=True, least=12),
+)
+
+PS_COLUMNS = (
+    Column("RUN"),
+    Column("PIPELINE", flex=True, least=10),
+    Column("STAGE", flex=True, least=8),
+    Column("OWNER", flex=True, least=8),
+    Column("STATE", paint=paint_status),
+    Column("GPUS", flex=True, least=10),
+    Column("TIME", right=True),
+    Column("WHY", flex=True, least=16),
+)
+
+STAGE_COLUMNS = (
+    Column("STAGE", flex=True, least=10),
+    Column("STATUS", paint=paint_status),
+    Column("TRY", right=True),
+    Column("TIME", right=True),
+    Column("WHERE", flex=True, least=8),
+    Column("NOTE", flex=True, least=16),
+)
+
+Indices = Mapping[str, int]
+"""GPU UUID -> index on its host."""
+
+
+def clock_text(at: float | None) -> str:
+    """A time in the person's zone: "2026-11-24 12:04"; "-" for None."""
+    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def exact_time(at: float | None) -> str:
+    """RFC 3339 with zone, for pipes; "" for None."""
+    if at is None:
+        return ""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
+    return f"{stamp[:-2]}:{stamp[-2:]}"
+
+
+def summary_row(run: Mapping[str, Any], now: float, *, piped: bool) -> list[str]:
+    """A row of `hostler runs`."""
+    end = run.get("finished_at") or now
+    phases = run.get("phases") or {}
+    submitted = run["submitted_at"]
+    return [
+        str(run["run_id"]),
+        str(run["pipeline"]),
+        str(run["owner"]),
+        str(run["state"]),
+        f"{phases.get('succeeded', 0)}/{run.get('stage_count', 0)}",
+        format_duration(max(0, int(end - submitted))),
+        exact_time(submitted) if piped else clock_text(submitted),
+        str(run.get("cause") or run.get("title") or "-"),
+    ]
+
+
+def gpu_indices(fleet: Mapping[str, Any]) -> dict[str, int]:
+    """UUID -> index of every GPU in a `hostler.gpus/1` object."""
+    return {gpu["uuid"]: gpu["index"] for host in fleet["hosts"] for gpu in host["gpus"]}
+
+
+def where(attempt: Mapping[str, Any] | None, indices: Indices) -> str:
+    """ "gpu1:2-3": the host and the GPUs of an attempt; the host alone without GPUs."""
+    if not attempt:
+        return "-"
+    gpus = attempt.get("gpus") or ()
+    if not gpus:
+        return str(attempt["host"])
+    numbers = [indices.get(uuid) for uuid in gpus]
+    if None in numbers:
+        return f"{attempt['host']}:{len(gpus)} GPUs"
+    return f"{attempt['host']}:{ranges(sorted(n for n in numbers if n is not None))}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """ "0-3,6" for 0, 1, 2, 3, 6."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+def stage_time(stage: Mapping[str, Any], run: Mapping[str, Any], now: float) -> str:
+    """How long the stage ran, runs, or has waited; "-" where that means nothing."""
+    attempt = stage.get("attempt")
+    if stage["status"] == "waiting":
+        return format_duration(max(0, int(now - run["submitted_at"])))
+    if not attempt:
+        return "-"
+    if attempt.get("duration") is not None:
+        return format_duration(round(attempt["duration"], 1))
+    begin = attempt.get("launched_at") or attempt["placed_at"]
+    end = attempt.get("finished_at") or now
+    return format_duration(max(0, int(end - begin)))
+
+
+def stage_note(stage: Mapping[str, Any]) -> str:
+    """The one thing worth knowing of a stage now: progress, why it waits, how it ended."""
+    if stage.get("kept"):
+        return "kept from the run it repeats"
+    if stage["status"] == "waiting":
+        reason = stage.get("reason")
+        return str(reason["sentence"]) if reason else "-"
+    if stage["status"] == "starting" and stage.get("progress"):
+        return progress_text(stage["progress"])
+    attempt = stage.get("attempt")
+    if attempt and stage["status"] not in ("succeeded", "running", "starting"):
+        return attempt_end(attempt) or "-"
+    return str(stage.get("note") or "-")
+
+
+def progress_text(progress: Mapping[str, Any]) -> str:
+    """ "pulling python:3.12-slim 63% of 49 MiB"."""
+    what, done, total = progress["what"], progress["done"], progress.get("total")
+    if total:
+        return f"{what} {min(100, 100 * done // total)}% of {format_size(total)}"
+    return f"{what} {format_size(done)}" if done else str(what)
+
+
+def attempt_end(attempt: Mapping[str, Any]) -> str:
+    """ "user error, exit code 2: no such file": how an attempt ended; "" while or where it is well."""
+    cause = attempt.get("cause")
+    if not cause:
+        return ""
+    text = str(cause)
+    if attempt.get("signal"):
+        text += f", signal {attempt['signal']}"
+    elif attempt.get("exit_code"):
+        text += f", exit code {attempt['exit_code']}"
+    detail = attempt.get("detail")
+    return f"{text}: {detail}" if detail else text
+
+
+def stage_row(
+    stage: Mapping[str, Any], run: Mapping[str, Any], now: float, indices: Indices
+) -> list[str]:
+    """A row of `hostler show` and of the live table."""
+    attempt = stage.get("attempt")
+    number = str(attempt["number"]) if attempt else "-"
+    return [
+        str(stage.get("label") or stage["name"]),
+        str(stage["status"]),
+        number,
+        stage_time(stage, run, now),
+        where(attempt, indices),
+        stage_note(stage),
+    ]
+
+
+def ps_rows(
+    run: Mapping[str, Any], now: float, indices: Indices, limit: int = 20
+) -> list[list[str]]:
+    """Rows of `hostler ps` for one run: what runs first, then what waits, `limit` of them."""
+    order = {"running": 0, "starting": 1, "waiting": 2}
+    active = [stage for stage in run["stages"] if stage["status"] in order]
+    active.sort(key=lambda stage: order[stage["status"]])
+    rows = []
+    for stage in active[:limit]:
+        attempt = stage.get("attempt")
+        waits = stage["status"] == "waiting"
+        wanted = f"{stage['gpus']} GPU{'' if stage['gpus'] == 1 else 's'}" if stage["gpus"] else "-"
+        rows.append(
+            [
+                str(run["run_id"]),
+                str(run["pipeline"]),
+                str(stage.get("label") or stage["name"]),
+                str(run["owner"]),
+                str(stage["status"]),
+                wanted if waits else where(attempt, indices),
+                stage_time(stage, run, now),
+                stage_note(stage),
+            ]
+        )
+    rest = len(active) - limit
+    if rest > 0:
+        rows.append([str(run["run_id"]), str(run["pipeline"]), f"{rest} more", str(run["owner"]),
+                     "waiting", "-", "-", "-"])  # fmt: skip
+    return rows
+
+
+def end_code(run: Mapping[str, Any]) -> int:
+    """The exit code that a run's end means: 0, 6 it failed, 7 stopped or its host was lost."""
+    outcome = run.get("outcome")
+    if outcome == "succeeded":
+        return 0
+    if outcome == "cancelled":
+        return 7
+    failed = [stage for stage in run["stages"] if stage["status"] == "failed"]
+    causes = [(stage.get("attempt") or {}).get("cause") for stage in failed]
+    return 7 if causes and all(cause in _HOST_CAUSES for cause in causes) else 6
+
+
+def command_code(run: Mapping[str, Any]) -> int:
+    """The exit code of a run of one command: the command's own, where it had one."""
+    attempt = run["stages"][0].get("attempt") if len(run["stages"]) == 1 else None
+    if run.get("outcome") == "failed" and attempt and attempt.get("cause") == "user error":
+        if attempt.get("signal"):
+            return 128 + int(attempt["signal"])
+        if attempt.get("exit_code"):
+            return int(attempt["exit_code"]) & 0xFF
+    return end_code(run)
+
+
+def end_lines(run: Mapping[str, Any]) -> list[str]:
+    """What is to be said when a run has ended: one line, and one for each stage that failed."""
+    spent = format_duration(max(0, int((run.get("finished_at") or 0) - run["submitted_at"])))
+    by = f" by {run['cancelled_by']}" if run.get("cancelled_by") else ""
+    lines = [f"{run['run_id']} {run['outcome']}{by} after {spent}"]
+    for stage in run["stages"]:
+        if stage["status"] == "failed":
+            host = (stage.get("attempt") or {}).get("host")
+            on = f" on {host}" if host else ""
+            lines.append(f"{stage.get('label') or stage['name']}{on}: {stage_note(stage)}")
+    return lines
+
+
+def transitions(
+    before: Mapping[str, Any] | None, run: Mapping[str, Any], indices: Indices
+) -> list[str]:
+    """A line for each stage whose status or attempt changed between two run objects."""
+    known = {stage["name"]: stage for stage in before["stages"]} if before else {}
+    lines = []
+    for stage in run["stages"]:
+        old = known.get(stage["name"])
+        if old is None and stage["status"] == "waiting":
+            continue
+        if old is None or _state_of(old) != _state_of(stage):
+            lines.append(transition_line(stage, indices))
+    return lines
+
+
+def _state_of(stage: Mapping[str, Any]) -> tuple[Any, Any]:
+    return stage["status"], (stage.get("attempt") or {}).get("number")
+
+
+def transition_line(stage: Mapping[str, Any], indices: Indices) -> str:
+    """ "train: running on gpu1:0-1"."""
+    text = f"{stage.get('label') or stage['name']}: {stage['status']}"
+    attempt = stage.get("attempt")
+    if attempt and stage["status"] in ("running", "starting", "succeeded", "failed"):
+        text += f" on {where(attempt, indices)}"
+    note = stage_note(stage)
+    if stage["status"] == "succeeded" and attempt and attempt.get("duration") is not None:
+        text += f" after {format_duration(round(attempt['duration'], 1))}"
+    return text if note == "-" else f"{text} ({note})"
