@@ -34,7 +34,7 @@ def build(folder: Path | None = None) -> Path:
         if not target.exists():
             partial = target.with_suffix(".part")
             subprocess.run(
-                ["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden",
+                ["gcc", "-O2", "-Wall", "-Wextra", "-Wno-format-truncation", "-shared", "-fPIC", "-fvisibility=hidden",
                  "-Wl,-soname,libnvidia-ml.so.1", "-o", str(partial), str(SOURCE), "-lpthread"],
                 check=True,
             )  # fmt: skip

@@ -1,0 +1,134 @@
+"""Where things lie on a host, and what keeps them there."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import time
+from typing import Optional
+
+_ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,@-]{0,199}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LEASES = "/var/tmp/hostler/leases"
+
+
+class Refusal(Exception):
+    """A request that cannot be done; `kind` is the name of the daemon's error class."""
+
+    def __init__(self, message: str, kind: str = "AgentError") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def check_attempt(value: object) -> str:
+    """An attempt id fit to be a file name. Raises Refusal."""
+    if isinstance(value, str) and _ATTEMPT.fullmatch(value):
+        return value
+    raise Refusal("%r is not an attempt id" % (value,), "InputError")
+
+
+def check_digest(value: object) -> str:
+    """A SHA-256 in hex. Raises Refusal."""
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return value
+    raise Refusal("%r is not a SHA-256 digest" % (value,), "InputError")
+
+
+def check_relative(value: object) -> str:
+    """A path below some folder: relative, without "..", "" for the folder itself. Or Refusal."""
+    if not isinstance(value, str) or "\0" in value:
+        raise Refusal("%r is not a path" % (value,), "InputError")
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    if value.startswith("/") or ".." in parts:
+        raise Refusal("%r leads out of its folder" % value, "InputError")
+    return "/".join(parts)
+
+
+class Folders:
+    """The folders of this login. `base` exists, is 0700 and ours: the bootstrap has checked."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.jobs = os.path.join(base, "jobs")
+        self.blobs = os.path.join(base, "blobs")
+        self.checkpoints = os.path.join(base, "checkpoints")
+        self.venvs = os.path.join(base, "venvs")
+        self.notify = os.path.join(base, "notify")
+        # The variable is for tests; the folder is shared by all users of the host.
+        self.leases = os.environ.get("HOSTLER_LEASES") or _LEASES
+        self._lock: Optional[int] = None
+
+    def make(self) -> None:
+        """Create what is missing."""
+        for path in (self.jobs, self.blobs, self.checkpoints, self.venvs, self.notify):
+            os.makedirs(path, 0o700, exist_ok=True)
+
+    def hold(self) -> None:
+        """Keep systemd-tmpfiles from ageing the folder away for as long as this process lives.
+
+        It skips folders on which somebody holds a BSD lock.
+        """
+        self._lock = hold(self.base)
+
+    def job(self, attempt: str) -> str:
+        """The folder of an attempt. Raises Refusal for an id that is no file name."""
+        return os.path.join(self.jobs, check_attempt(attempt))
+
+    def blob(self, digest: str) -> str:
+        """The file of a cached blob. Raises Refusal for what is no digest."""
+        return os.path.join(self.blobs, check_digest(digest))
+
+    def adopt(self, version: str) -> bool:
+        """Make the agent's own files young again, once a day; False when some are gone.
+
+        Cleaners of /var/tmp remove files one by one by their age. When one is missing the whole
+        folder is put aside, so that the next start brings a fresh one.
+        """
+        folder = os.path.join(self.base, "agent", version)
+        package = os.path.join(folder, "hostler_agent")
+        if not os.path.isdir(folder):
+            return True  # run from a source tree, by a test
+        stamp = os.path.join(folder, "stamp")
+        try:
+            if time.time() - os.stat(stamp).st_mtime < 86400:
+                return True
+            names = open(stamp).read().split()
+        except FileNotFoundError:
+            names = sorted(n for n in os.listdir(package) if n.endswith(".py"))
+        try:
+            os.utime(os.path.join(folder, "pynvml.py"))
+            for name in names:
+                os.utime(os.path.join(package, name))
+        except FileNotFoundError:
+            os.rename(folder, "%s.gone.%d" % (folder, os.getpid()))
+            return False
+        write_file(stamp, "\n".join(names).encode())
+        return True
+
+
+def hold(folder: str) -> int:
+    """A descriptor with a shared lock on `folder`; closing it ends the lock."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        # A cleaner holds it for a moment. The next agent will have it.
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.ENOLCK):
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def write_file(path: str, data: bytes, mode: int = 0o600, sync: bool = False) -> None:
+    """Replace a file as one step."""
+    partial = "%s.%d.new" % (path, os.getpid())
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        os.write(descriptor, data)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(partial, path)

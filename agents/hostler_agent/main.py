@@ -1,0 +1,58 @@
+"""Starts the agent: says that it is ready, reads the mode line, runs that mode."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict
+
+from hostler_agent import wire
+from hostler_agent.folders import Folders
+
+
+def main(version: str, base: str) -> None:
+    """Run until the mode ends. `version` is the archive's hash, `base` this user's folder here."""
+    folders = Folders(base)
+    if not folders.adopt(version):
+        _say({"agent": "bad"})
+        return
+    _say({"agent": "ready"})
+    try:
+        mode = wire.decode_line(_read_line())
+    except (EOFError, ValueError) as error:
+        sys.stderr.write("hostler agent: no mode line: %s\n" % error)
+        return
+    _run(mode, version, folders)
+
+
+def _run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
+    name = mode.get("mode")
+    if name == "bulk":
+        from hostler_agent import bulk
+
+        bulk.run(mode, folders)
+        return
+    if name not in ("serve", "once") or mode.get("protocol", wire.PROTOCOL) != wire.PROTOCOL:
+        problem = "this agent speaks protocol %d, not %r" % (wire.PROTOCOL, mode)
+        _say({"error": {"kind": "AgentError", "message": problem}})
+        return
+    from hostler_agent import serve
+
+    serve.run(mode, version, folders)
+
+
+def _say(message: Dict[str, Any]) -> None:
+    os.write(1, wire.encode(message))
+
+
+def _read_line() -> bytes:
+    # Byte by byte, so that nothing of what follows is taken from the next reader.
+    line = bytearray()
+    while len(line) < 65536:
+        byte = os.read(0, 1)
+        if not byte:
+            raise EOFError("stdin ended")
+        if byte == b"\n":
+            return bytes(line)
+        line += byte
+    raise ValueError("it is too long")

@@ -1,0 +1,174 @@
+"""What the agent and the daemon say to each other: limits, lines, frames, and looks as differences.
+
+Both sides import this module (docs/protocol.md section 1 is its text form). What the daemon reads
+comes from a host that may be hostile: see `decode`, whose names are offered here too.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, Dict, List, Optional, Union
+
+from hostler_agent.decode import (
+    LookDecoder,
+    decode_claimed,
+    decode_hello,
+    decode_push,
+    decode_workload,
+)
+
+__all__ = [
+    "END", "MAX_FRAME", "MAX_LINE", "PROTOCOL", "SECTIONS", "SILENCE", "FrameReader", "LineReader",
+    "LookDecoder", "LookEncoder", "decode_claimed", "decode_hello", "decode_line", "decode_push",
+    "decode_workload", "encode", "frame", "json_frame",
+]  # fmt: skip
+
+PROTOCOL = 1
+MAX_LINE = 8 * 1024 * 1024
+"""Bytes of one line, newline included."""
+MAX_FRAME = 1024 * 1024
+"""Bytes of one frame's content in bulk streams."""
+SILENCE = 30.0
+"""Seconds without a line after which an agent ends."""
+SECTIONS = (
+    "boot", "names", "g", "slow", "procs", "work", "foreign", "leases", "machine", "trouble",
+)  # fmt: skip
+END = b"\x00\x00\x00\x00"
+"""The frame that ends a stream."""
+
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_JSON_BIT = 0x80000000
+
+
+def encode(message: Dict[str, Any]) -> bytes:
+    """One line, newline included. Raises ValueError when it would be longer than `MAX_LINE`."""
+    line = _encoder.encode(message).encode("ascii") + b"\n"
+    if len(line) > MAX_LINE:
+        raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
+    return line
+
+
+def decode_line(line: bytes) -> Dict[str, Any]:
+    """The object on a line. Raises ValueError for anything else, however it is broken."""
+    if len(line) > MAX_LINE:
+        raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
+    try:
+        value = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("a line is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("a line should hold an object, it holds a %s" % type(value).__name__)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError("%s is not JSON" % name)
+
+
+class LineReader:
+    """Cuts a byte stream into lines; holds what is incomplete, up to `MAX_LINE`."""
+
+    def __init__(self) -> None:
+        self._parts: List[bytes] = []
+        self._held = 0
+
+    def feed(self, data: bytes) -> List[bytes]:
+        """The lines that `data` completes, without newlines. Raises ValueError on a long one."""
+        if b"\n" not in data:
+            self._hold(data)
+            return []
+        lines = data.split(b"\n")
+        if self._parts:
+            lines[0] = b"".join(self._parts) + lines[0]
+            self._parts, self._held = [], 0
+        rest = lines.pop()
+        if rest:
+            self._hold(rest)
+        if max(map(len, lines)) >= MAX_LINE:
+            raise ValueError("a line is longer than the protocol allows")
+        return lines
+
+    def _hold(self, data: bytes) -> None:
+        self._held += len(data)
+        if self._held >= MAX_LINE:
+            raise ValueError("a line is longer than the protocol allows")
+        self._parts.append(data)
+
+
+def frame(data: bytes) -> bytes:
+    """`data` as a frame; it may not be empty (that is `END`) nor longer than `MAX_FRAME`."""
+    if not 0 < len(data) <= MAX_FRAME:
+        raise ValueError("a frame holds 1 to %d bytes, not %d" % (MAX_FRAME, len(data)))
+    return struct.pack(">I", len(data)) + data
+
+
+def json_frame(message: Dict[str, Any]) -> bytes:
+    """An object as a frame."""
+    data = _encoder.encode(message).encode("ascii")
+    if len(data) > MAX_FRAME:
+        raise ValueError("an object of %d bytes does not fit a frame" % len(data))
+    return struct.pack(">I", len(data) | _JSON_BIT) + data
+
+
+class FrameReader:
+    """Cuts a byte stream into frames."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> List[Union[bytes, Dict[str, Any], None]]:
+        """The frames that `data` completes: bytes, an object, or None for the end of the stream.
+
+        Raises ValueError when a frame is longer than `MAX_FRAME` or holds no object.
+        """
+        self._data += data
+        found: List[Union[bytes, Dict[str, Any], None]] = []
+        at = 0
+        while len(self._data) - at >= 4:
+            (head,) = struct.unpack_from(">I", self._data, at)
+            size = head & ~_JSON_BIT
+            if size > MAX_FRAME:
+                raise ValueError("a frame of %d bytes is longer than the protocol allows" % size)
+            if len(self._data) - at - 4 < size:
+                break
+            content = bytes(self._data[at + 4 : at + 4 + size])
+            at += 4 + size
+            if head & _JSON_BIT:
+                found.append(decode_line(content))
+            else:
+                found.append(content if size else None)
+        del self._data[:at]
+        return found
+
+
+class LookEncoder:
+    """Leaves out of each look what the other side already knows. One per connection."""
+
+    def __init__(self) -> None:
+        self._sent: Dict[str, Any] = {}
+
+    def changes(self, sections: Dict[str, Any]) -> Dict[str, Any]:
+        """The sections to send: those that differ from what was sent last, and always `g`.
+
+        `names` changes the meaning of `g` and `slow`, so `slow` goes with it.
+        """
+        sent = self._sent
+        changed = {}
+        for name, value in sections.items():
+            if name == "g":
+                changed[name] = value
+                continue
+            before = sent.get(name)
+            if before is value and name in sent:
+                continue
+            if before != value or name not in sent:
+                changed[name] = value
+            sent[name] = value
+        if "names" in changed and "slow" in sections:
+            changed["slow"] = sections["slow"]
+        return changed
+
+    def line(self, request: Optional[int], sections: Dict[str, Any]) -> bytes:
+        """The answer to look `request`, as a line."""
+        return encode({"id": request, "ok": self.changes(sections)})
