@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.lab import images
+from tests.lab import clean, images
 from tests.lab.build import cached, digest
 from tests.lab.disk import copy_disk, edit_disk, new_disk
 from tests.lab.files import write_share
@@ -41,8 +41,7 @@ def _make(kit: Kit, target: Path) -> None:
     host = Host(
         HostState("gpu1", 1, without=["nvml", "nvidia-docker"]), lab, Net("hlabbase", 0), kit
     )
-    shutil.rmtree(lab.folder, ignore_errors=True)
-    host.power_off()  # what a builder that was killed left
+    clean.destroy(lab.name)  # what a builder that was killed left
     for folder in (host.paths.stage, lab.referee, host.paths.share):
         folder.mkdir(parents=True)
     try:
@@ -57,8 +56,7 @@ def _make(kit: Kit, target: Path) -> None:
         edit_disk(host.paths.disk, "rm -rf upper work docker/engine-id docker/filler")
         copy_disk(host.paths.disk, target)
     finally:
-        host.power_off()
-        shutil.rmtree(lab.folder)
+        clean.destroy(lab.name)
 
 
 def _import(host: Host, kit: Kit) -> None:

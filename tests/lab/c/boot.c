@@ -165,19 +165,34 @@ static void mount_dev(void) {
         || symlink("/proc/self/fd/2", "dev/stderr")) die("symlink in", "/dev");
 }
 
+static int alone(void) { return cgroup_count == 1 && !*cgroups[0].name; }
+
+/* Where cgroup 2 is all there is, a group with controllers may hold no processes: they sit in a leaf. */
+static void move_to_leaf(void) {
+    if (!alone()) return;
+    folder(join("%s/init", cgroups[0].dir), 0755);
+    put(join("%s/init/cgroup.procs", cgroups[0].dir), "0", 0644);
+}
+
+static void delegate(void) {
+    const char *wanted[] = {"+cpu", "+cpuset", "+io", "+memory", "+pids"};
+    for (size_t i = 0; alone() && i < sizeof wanted / sizeof *wanted; i++) {
+        int file = open("sys/fs/cgroup/cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
+        if (file < 0) die("open", "cgroup.subtree_control");
+        if (write(file, wanted[i], strlen(wanted[i])) < 0) /* this machine has none, and nor will Docker */
+            fprintf(stderr, "no cgroup controller %s\n", wanted[i] + 1);
+        close(file);
+    }
+}
+
 static void mount_cgroups(void) {
-    int alone = cgroup_count == 1 && !*cgroups[0].name;
-    if (!alone) attach("cgroup", "sys/fs/cgroup", "tmpfs", 0, "mode=755");
+    if (!alone()) attach("cgroup", "sys/fs/cgroup", "tmpfs", 0, "mode=755");
     for (int i = 0; i < cgroup_count; i++) {
         const char *on = join("sys/fs/cgroup/%s", cgroups[i].name);
-        if (!alone) folder(on, 0755);
+        if (!alone()) folder(on, 0755);
         attach(cgroups[i].type, on, cgroups[i].type, MS_NOSUID | MS_NODEV | MS_NOEXEC, cgroups[i].options);
     }
-    if (!alone) return;
-    /* cgroup 2 wants no processes in a group that has controllers: ours move to a leaf. */
-    folder("sys/fs/cgroup/init", 0755);
-    put("sys/fs/cgroup/init/cgroup.procs", "0", 0644);
-    put("sys/fs/cgroup/cgroup.subtree_control", "+cpu +memory +pids", 0644);
+    delegate();
 }
 
 static void mount_all(void) {
@@ -247,6 +262,7 @@ int main(int argc, char **argv) {
     sigaddset(&children, SIGCHLD);
     int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
     if (unshare(flags)) die("unshare", name);
+    move_to_leaf(); /* now: the group joined above stays the root of the host's cgroups */
     int ready[2];
     if (pipe2(ready, O_CLOEXEC)) die("pipe", name);
     pid_t child = fork();
