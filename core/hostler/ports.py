@@ -211,3 +211,6 @@ class Runtime(Protocol):
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """The digest of the image it runs; None without images."""
+
+    async def close(self) -> None:
+        """Let go of what was opened on this machine; workloads go on."""

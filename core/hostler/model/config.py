@@ -68,6 +68,8 @@ class DaemonConfig:
     """None: `socket` in the state folder."""
     group: str | None = None
     """Unix group that may use the socket (0660); None: its owner alone (0600)."""
+    allow: tuple[str, ...] = ()
+    """Unix users who may use this daemon beside its owner and root."""
     look_interval: float = 2.0
     """Seconds between looks at a host."""
     look_timeout: float = 5.0

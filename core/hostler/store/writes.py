@@ -185,6 +185,12 @@ def request_cancel(
     return _add_event(connection, event) if event is not None else None
 
 
+def set_priority(connection: Connection, run_id: str, priority: int) -> None:
+    """Change a run's priority. Raises NotFoundError."""
+    _run(connection, run_id)
+    connection.execute("UPDATE runs SET priority = ? WHERE run_id = ?", (priority, run_id))
+
+
 def delete_run(connection: Connection, run_id: str) -> list[str]:
     """Forget a finished run, its attempts and events. The ids of its attempts.
 

@@ -1,0 +1,84 @@
+"""Errors and values as HTTP answers, in one place each."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from hostler.errors import (
+    ConflictError,
+    ForbiddenError,
+    HostError,
+    HostlerError,
+    InputError,
+    NotFoundError,
+    Problem,
+    StateError,
+)
+from hostler.model.codec import to_json
+
+_log = logging.getLogger("hostler.api")
+
+_STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
+    (ForbiddenError, 403),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (InputError, 400),
+    (StateError, 503),
+    (HostError, 502),
+    (HostlerError, 500),
+)
+
+
+def answer(value: object, status: int = 200) -> JSONResponse:
+    """A model value as JSON."""
+    return JSONResponse(to_json(value), status_code=status)
+
+
+def error_answer(error: HostlerError) -> JSONResponse:
+    """An error as the API's error object, with the status of its kind."""
+    status = next(code for kind, code in _STATUSES if isinstance(error, kind))
+    return JSONResponse({"error": error.to_json()}, status_code=status)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every error leaves as the API's error object, never as a page or a traceback."""
+
+    async def on_error(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HostlerError)
+        return error_answer(error)
+
+    async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        problems = [_problem(item) for item in error.errors()]
+        return error_answer(InputError("the request is not valid", problems=problems))
+
+    async def on_http(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        body = {"kind": "NotFoundError" if error.status_code == 404 else "InputError"}
+        body |= {"message": str(error.detail), "remedy": "see GET /openapi.json"}
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
+
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_answer(
+            HostlerError(
+                f"the daemon failed on this request ({type(error).__name__})",
+                remedy="this is a bug in Hostler; the daemon's log has the details",
+            )
+        )
+
+    app.add_exception_handler(HostlerError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def _problem(item: Any) -> Problem:
+    path = ".".join(str(part) for part in item["loc"] if part != "body")
+    return Problem(path, str(item["msg"]))

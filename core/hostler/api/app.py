@@ -1,0 +1,47 @@
+"""The HTTP API as a FastAPI application over a running daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+
+import hostler
+from hostler.api import hosts, runs, snapshots, streams
+from hostler.api.answers import install_error_handlers
+from hostler.api.peer import caller_of
+from hostler.daemon.service import Service
+
+API_VERSION = 1
+
+router = APIRouter()
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application; every route asks first who is calling."""
+    app = FastAPI(
+        title="Hostler",
+        version=hostler.__version__,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(caller_of)],
+    )
+    app.state.service = service
+    app.state.allowed = frozenset(service.context.config.daemon.allow)
+    for part in (router, hosts.router, runs.router, snapshots.router, streams.router):
+        app.include_router(part, prefix="/v1")
+    install_error_handlers(app)
+    return app
+
+
+@router.get("/version")
+async def version(request: Request) -> dict[str, Any]:
+    """Who answers: version, API number, database id, process, state folder."""
+    return {"api": API_VERSION, **request.app.state.service.about()}
+
+
+@router.post("/shutdown")
+async def shutdown(request: Request) -> dict[str, Any]:
+    """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
+    request.app.state.service.request_stop()
+    return {"stopping": True}

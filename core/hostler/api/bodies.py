@@ -1,0 +1,112 @@
+"""What clients send, checked by pydantic before anything else sees it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hostler.daemon.submit import Submission
+from hostler.model.runs import Source
+
+_MIB = 1024 * 1024
+Short = Annotated[str, Field(max_length=4096)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SourceBody(_Body):
+    """Where the code comes from; `digest` names an uploaded snapshot."""
+
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    path: Short | None = None
+    git_commit: Short | None = None
+    git_branch: Short | None = None
+    git_dirty: bool = False
+    git_diff: Annotated[str, Field(max_length=2 * _MIB)] | None = None
+
+    def to_model(self) -> Source:
+        """The same as a model value."""
+        return Source(**self.model_dump())
+
+
+class CommandBody(_Body):
+    """One command instead of a pipeline file."""
+
+    command: Annotated[list[Annotated[str, Field(max_length=128 * 1024)]], Field(min_length=1)]
+    name: Short | None = None
+    shell: bool = False
+    image: Short | None = None
+    gpus: Annotated[int, Field(ge=0, le=1024)] = 0
+    gpu_memory: Short | None = None
+    gpu_model: list[Short] | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    ram: Short | None = None
+    shm: Short | None = None
+    host: list[Short] | None = None
+    env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] | None = None
+    timeout: Short | None = None
+    code: Short | None = None
+    workdir: Short | None = None
+    mounts: list[Short] | None = None
+    labels: dict[Short, Short] | None = None
+    runtime: Short | None = None
+    venv: Short | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    checkpoint: Short | None = None
+    outputs: dict[Short, Short] | None = None
+
+
+class SubmitBody(_Body):
+    """A pipeline (the file's text) or a command, and what goes with it."""
+
+    pipeline: Annotated[str, Field(max_length=2 * _MIB)] | None = None
+    file: Short = "pipeline.toml"
+    command: CommandBody | None = None
+    params: dict[Short, Short] = Field(default_factory=dict)
+    source: SourceBody = Field(default_factory=SourceBody)
+    env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] = Field(default_factory=dict)
+    priority: int = 0
+    title: Annotated[str, Field(max_length=200)] = ""
+
+    def to_model(self) -> Submission:
+        """The same as a model value."""
+        command = None
+        if self.command is not None:
+            command = self.command.model_dump(exclude_none=True)
+        return Submission(
+            pipeline=self.pipeline,
+            file=self.file,
+            command=command,
+            params=self.params,
+            source=self.source.to_model(),
+            env=self.env,
+            priority=self.priority,
+            title=self.title,
+        )
+
+
+class RerunBody(_Body):
+    """New code for a rerun; None: the code of the first time."""
+
+    source: SourceBody | None = None
+
+
+class DrainBody(_Body):
+    """Why a host is taken out."""
+
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class GcBody(_Body):
+    """What to free; `dry_run` only tells."""
+
+    dry_run: bool = False
+
+
+class PriorityBody(_Body):
+    """A run's new priority; people may only lower it."""
+
+    priority: Annotated[int, Field(le=0, ge=-1_000_000)]

@@ -1,0 +1,61 @@
+"""Routes about hosts and GPUs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from hostler.api.answers import answer
+from hostler.api.bodies import DrainBody
+from hostler.api.peer import caller_of
+from hostler.daemon.service import Service
+from hostler.daemon.submit import Caller
+
+router = APIRouter()
+Who = Annotated[Caller, Depends(caller_of)]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.get("/gpus")
+async def gpus(request: Request) -> JSONResponse:
+    """Which GPU is free: the `hostler.gpus/1` object."""
+    return JSONResponse(_service(request).gpus())
+
+
+@router.get("/hosts")
+async def hosts(request: Request) -> JSONResponse:
+    """Every host with its condition, facts and last look."""
+    return answer({"hosts": _service(request).hosts()})
+
+
+@router.get("/hosts/{name}")
+async def host(request: Request, name: str) -> JSONResponse:
+    """One host with its condition, facts and last look."""
+    return answer(_service(request).host(name))
+
+
+@router.post("/hosts/{name}/drain")
+async def drain(request: Request, name: str, body: DrainBody, who: Who) -> dict[str, Any]:
+    """Give the host no new work. What runs there goes on."""
+    await _service(request).drain(name, body.reason, who)
+    return {"host": name, "drained": body.reason or f"by {who.user}"}
+
+
+@router.post("/hosts/{name}/undrain")
+async def undrain(request: Request, name: str, who: Who) -> dict[str, Any]:
+    """Give the host new work again."""
+    await _service(request).undrain(name, who)
+    return {"host": name, "drained": None}
+
+
+@router.post("/hosts/{name}/retry")
+async def retry(request: Request, name: str) -> dict[str, Any]:
+    """Try to connect again at once, also after a refused login."""
+    _service(request).retry_host(name)
+    return {"host": name}

@@ -1,0 +1,115 @@
+"""Routes about runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+
+from hostler.api.answers import answer
+from hostler.api.bodies import GcBody, PriorityBody, RerunBody, SubmitBody
+from hostler.api.peer import caller_of
+from hostler.daemon.service import Service
+from hostler.daemon.submit import Caller
+from hostler.model.records import RunFilter
+
+router = APIRouter()
+Who = Annotated[Caller, Depends(caller_of)]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.post("/runs")
+async def submit(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
+    """Submit a pipeline or a command. Answered once the run is durable."""
+    run = await _service(request).submit(body.to_model(), who)
+    return answer(await _service(request).describe(run.run_id), 201)
+
+
+@router.post("/plan")
+async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
+    """Where every stage of a submission would go now, and why; changes nothing."""
+    return answer(_service(request).preview(body.to_model(), who))
+
+
+@router.get("/runs")
+async def list_runs(
+    request: Request,
+    state: Annotated[str | None, Query(max_length=20)] = None,
+    pipeline: Annotated[str | None, Query(max_length=200)] = None,
+    owner: Annotated[str | None, Query(max_length=200)] = None,
+    since: float | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> JSONResponse:
+    """Summaries of runs, newest first."""
+    wanted = RunFilter(state=state, pipeline=pipeline, owner=owner, since=since)
+    return answer({"runs": await _service(request).list_runs(wanted, limit)})
+
+
+@router.get("/runs/{run_id}")
+async def show(request: Request, run_id: str) -> JSONResponse:
+    """One run with its stages, attempts, statuses and reasons."""
+    return answer(await _service(request).describe(run_id))
+
+
+@router.get("/runs/{run_id}/why")
+async def why(request: Request, run_id: str, stage: str | None = None) -> JSONResponse:
+    """Why the stages of a run wait, were placed where they are, or ended as they did."""
+    return answer(await _service(request).why(run_id, stage))
+
+
+@router.get("/runs/{run_id}/metrics/{stage}")
+async def metrics(request: Request, run_id: str, stage: str) -> JSONResponse:
+    """Every number a stage has written, oldest first."""
+    return answer({"metrics": await _service(request).metrics(run_id, stage)})
+
+
+@router.get("/runs/{run_id}/artifacts")
+async def artifacts(request: Request, run_id: str) -> JSONResponse:
+    """The outputs a run has left."""
+    return answer({"artifacts": await _service(request).artifacts(run_id)})
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(request: Request, run_id: str, who: Who) -> JSONResponse:
+    """Stop what runs, never start what waits. Answered once the wish is durable."""
+    service = _service(request)
+    return answer(await service.describe(await service.cancel(run_id, who)))
+
+
+@router.post("/runs/{run_id}/priority")
+async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) -> JSONResponse:
+    """Lower a waiting run's priority."""
+    service = _service(request)
+    return answer(await service.describe(await service.lower(run_id, body.priority, who)))
+
+
+@router.post("/runs/{run_id}/retry")
+async def retry(request: Request, run_id: str, who: Who) -> JSONResponse:
+    """A new run of what did not succeed."""
+    service = _service(request)
+    return answer(await service.describe((await service.retry(run_id, who)).run_id), 201)
+
+
+@router.post("/runs/{run_id}/rerun")
+async def rerun(request: Request, run_id: str, body: RerunBody, who: Who) -> JSONResponse:
+    """A new run of everything."""
+    service = _service(request)
+    source = body.source.to_model() if body.source is not None else None
+    return answer(await service.describe((await service.rerun(run_id, who, source)).run_id), 201)
+
+
+@router.delete("/runs/{run_id}")
+async def remove(request: Request, run_id: str, who: Who) -> dict[str, Any]:
+    """Forget a finished run, its logs and what only it kept."""
+    return {"removed": await _service(request).remove(run_id, who)}
+
+
+@router.post("/gc")
+async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONResponse:
+    """Delete logs, snapshots and outputs past their time; or only tell which."""
+    return answer(await _service(request).collect_garbage(body.dry_run, who))

@@ -1,0 +1,38 @@
+"""`hostler serve`: the daemon with its API, in the foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hostler.api.app import make_app
+from hostler.api.server import bind, make_server
+from hostler.daemon.config_file import load_config
+from hostler.daemon.serve import log_to_stderr, serve
+from hostler.daemon.service import Service
+from hostler.quick.places import SOCKET_NAME, state_folder
+
+
+def main(config_path: str | None = None, *, personal: bool = False, verbose: bool = False) -> None:
+    """Serve until told to stop. Raises HostlerError where it cannot start.
+
+    A personal daemon listens beside its state, whatever the config says of a shared one.
+    """
+    log_to_stderr(verbose=verbose)
+    config = load_config(config_path)
+    state = Path(state_folder() if personal else config.daemon.state or state_folder())
+    socket_path = state / SOCKET_NAME
+    if not personal and config.daemon.socket is not None:
+        socket_path = Path(config.daemon.socket)
+    serve(config, state, socket_path, serve_api)
+
+
+async def serve_api(
+    service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
+) -> None:
+    """Answer on the Unix socket at `path` until cancelled."""
+    server = make_server(make_app(service))
+    mode = 0o600 if group is None else 0o660
+    with bind(path, mode, group) as listening:
+        ready()
+        await server.serve(sockets=[listening])

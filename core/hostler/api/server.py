@@ -1,0 +1,81 @@
+"""Serving the API on a Unix socket: never a TCP port, never more open than asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from hostler.api.peer import PeerProtocol
+from hostler.errors import StateError
+
+_LONGEST_PATH = 107
+"""Bytes that Linux allows in the path of a Unix socket."""
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the daemon decides when to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the daemon's."""
+        yield
+
+
+def make_server(app: FastAPI) -> ApiServer:
+    """A server for `app`, to be run with the socket of `bind`."""
+    config = uvicorn.Config(
+        app,
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        server_header=False,
+        date_header=False,
+    )
+    return ApiServer(config)
+
+
+@contextlib.contextmanager
+def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.socket]:
+    """A listening Unix socket at `path` with exactly these rights; removed at the end.
+
+    The caller holds the state lock, so a socket that is there already is a leftover. It is bound
+    under a private name and renamed into place, so that it never is more open than asked. Raises
+    StateError where the path is too long or cannot be used.
+    """
+    if len(os.fsencode(path)) > _LONGEST_PATH - 4:
+        raise StateError(
+            f"the socket's path is too long for a Unix socket: {path}",
+            remedy="set HOSTLER_STATE to a shorter folder on a local disk",
+        )
+    fresh = path.with_name(path.name + ".new")
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        fresh.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            server.bind(str(fresh))
+        finally:
+            os.umask(before)
+        if group is not None:
+            os.chown(fresh, -1, group)
+        fresh.chmod(mode)
+        server.listen(256)
+        fresh.rename(path)
+    except OSError as error:
+        server.close()
+        raise StateError(f"cannot listen on {path}: {error.strerror}") from error
+    try:
+        yield server
+    finally:
+        path.unlink(missing_ok=True)
+        server.close()

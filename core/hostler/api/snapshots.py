@@ -1,0 +1,48 @@
+"""Routes for packed source trees, named by their SHA-256."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from hostler.daemon.service import Service
+from hostler.errors import InputError
+from hostler.units import format_size
+
+router = APIRouter()
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.head("/snapshots/{digest}")
+async def has(request: Request, digest: Digest) -> Response:
+    """200 when the snapshot is here already, 404 when it has to be sent."""
+    there = _service(request).context.content.has(digest)
+    return Response(status_code=200 if there else 404)
+
+
+@router.put("/snapshots/{digest}")
+async def put(request: Request, digest: Digest) -> dict[str, object]:
+    """Take a snapshot in; kept only when its bytes have this digest."""
+    context = _service(request).context
+    limit = context.config.limits.source_size
+    size = 0
+    with context.content.partial(f"source-{digest}") as incoming:
+        incoming.restart()
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                incoming.discard()
+                raise InputError(
+                    f"the source is larger than {format_size(limit)}",
+                    remedy="leave files out by .gitignore or .hostlerignore, or raise "
+                    "[limits] source_size",
+                )
+            incoming.append(chunk)
+        incoming.finish(digest)
+    return {"digest": digest, "size": size}

@@ -1,0 +1,115 @@
+"""Routes that go on: events, runs, logs. Nothing is queued: a slow reader reads later."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from hostler.daemon.service import Service
+from hostler.model.codec import to_json
+
+router = APIRouter()
+
+_ALIVE_S = 15.0
+_LEAST_S = 0.2
+_PAGE = 500
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.get("/events")
+async def events(
+    request: Request,
+    after: Annotated[int, Query(ge=0)] = 0,
+    follow: bool = False,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> StreamingResponse:
+    """All events after a number, oldest first; with `follow` for ever."""
+    lines = _events(_service(request), after, limit, follow)
+    return StreamingResponse(lines, media_type="application/jsonl")
+
+
+@router.get("/runs/{run_id}/events")
+async def run_events(
+    request: Request,
+    run_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    follow: bool = False,
+) -> StreamingResponse:
+    """One run's events and, as it changes, the run itself; ends with the run."""
+    service = _service(request)
+    full = await service.resolve(run_id)
+    lines = _run_events(service, full, after, follow)
+    return StreamingResponse(lines, media_type="application/jsonl")
+
+
+@router.get("/runs/{run_id}/logs/{stage}")
+async def logs(
+    request: Request,
+    run_id: str,
+    stage: str,
+    attempt: Annotated[int | None, Query(ge=1)] = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    tail: Annotated[int | None, Query(ge=0)] = None,
+    follow: bool = False,
+) -> StreamingResponse:
+    """The output of an attempt as raw bytes; with `follow` until the attempt has ended."""
+    found, read = await _service(request).open_log(run_id, stage, attempt)
+    headers = {"X-Hostler-Attempt": found.attempt_id}
+    chunks = read(offset, tail=tail, follow=follow)
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+async def _events(service: Service, after: int, limit: int, follow: bool) -> AsyncIterator[bytes]:
+    hub = service.context.hub
+    while True:
+        seen = hub.version
+        found = await service.context.store.events(after, limit=min(limit, _PAGE))
+        for event in found:
+            after = event.seq
+            limit -= 0 if follow else 1
+            yield _line({"event": to_json(event)})
+        if len(found) >= _PAGE and limit > 0:
+            continue
+        if not follow or hub.is_closed or limit <= 0:
+            return
+        if await hub.wait(seen, _ALIVE_S) == seen:
+            yield b"{}\n"
+
+
+async def _run_events(
+    service: Service, run_id: str, after: int, follow: bool
+) -> AsyncIterator[bytes]:
+    hub, store = service.context.hub, service.context.store
+    shown: Any = None
+    while True:
+        seen = hub.version
+        run = service.context.book.find(run_id) or await store.get_run(run_id)
+        found = await store.events(after, run_id=run_id, limit=_PAGE)
+        for event in found:
+            after = event.seq
+            yield _line({"event": to_json(event)})
+        view = service.view(run)
+        if view != shown:
+            shown = view
+            yield _line({"run": view})
+        if len(found) >= _PAGE:
+            continue
+        if run.outcome is not None or not follow or hub.is_closed:
+            return
+        if await hub.wait(seen, _ALIVE_S) == seen:
+            yield b"{}\n"
+        else:
+            await asyncio.sleep(_LEAST_S if len(run.stages) > 50 else 0.02)

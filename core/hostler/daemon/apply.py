@@ -1,0 +1,110 @@
+"""One short function per action. The match is exhaustive: a new action is a type error here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from hostler.daemon.context import Context
+from hostler.daemon.finish import Finisher
+from hostler.daemon.follow import Followers
+from hostler.daemon.start import Starter
+from hostler.daemon.usage import Usage
+from hostler.model.plans import (
+    Action,
+    EndRun,
+    Finish,
+    Record,
+    Release,
+    Remove,
+    Resume,
+    Start,
+    Stop,
+)
+from hostler.model.runs import Outcome
+
+
+class Applier:
+    """Carries out what the planner decided. Every action may be repeated without harm."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.usage = Usage(context)
+        self.followers = Followers(context)
+        self.starter = Starter(context, self.followers)
+        self._finisher = Finisher(context, self.followers, self.usage)
+
+    def announce(self, action: Action) -> None:
+        """What later plans must see at once: an intent holds its GPUs before it is durable."""
+        if isinstance(action, Start):
+            self._context.book.put_attempt(action.attempt)
+
+    async def apply(self, action: Action) -> None:
+        """Carry one action out. Raises HostError or StateError; the plan repeats it then."""
+        match action:
+            case Start():
+                await self.starter.start(action)
+            case Resume():
+                await self.starter.resume(action)
+            case Record():
+                await self._finisher.record(action)
+            case Finish():
+                await self._finisher.finish(action)
+            case Stop():
+                await self._stop(action)
+            case Remove():
+                await self._remove(action)
+            case Release():
+                await self._release(action)
+            case EndRun():
+                await self._end(action)
+            case _:
+                assert_never(action)
+
+    async def _stop(self, action: Stop) -> None:
+        """Note why before doing it, so that the end is recorded with its cause."""
+        context, workload = self._context, action.workload
+        attempt = context.book.attempt(workload.attempt_id)
+        if attempt is not None and not attempt.phase.is_final and attempt.stop_reason is None:
+            asked = replace(attempt, stop_reason=action.cause, stop_detail=action.detail)
+            event = context.event(
+                "attempt.stopping", f"stopping {attempt.stage}: {action.detail}", attempt
+            )
+            await context.save_attempt(asked, event)
+        runtime = context.runtimes[workload.runtime]
+        await runtime.stop(context.link(action.host), workload, action.grace)
+        context.keepers[action.host].look_soon()
+
+    async def _remove(self, action: Remove) -> None:
+        context = self._context
+        runtime = context.runtimes[action.workload.runtime]
+        await runtime.remove(context.link(action.host), action.workload)
+        context.keepers[action.host].look_soon()
+
+    async def _release(self, action: Release) -> None:
+        context = self._context
+        await context.link(action.host).release(action.lease_ids)
+        context.keepers[action.host].look_soon()
+
+    async def _end(self, action: EndRun) -> None:
+        context = self._context
+        run = context.book.find(action.run_id)
+        if run is None:
+            return
+        severity = "error" if action.outcome is Outcome.FAILED else "info"
+        event = replace(
+            context.event(
+                f"run.{action.outcome.value}",
+                f"run {run.run_id} ({run.pipeline}) {action.outcome.value}",
+                severity=severity,
+            ),
+            run_id=run.run_id,
+        )
+        await context.store.end_run(run.run_id, action.outcome, context.clock.now(), event)
+        context.book.drop(run.run_id)
+        context.hub.publish()
+
+
+def is_slow_start(action: Action, run_id: str) -> bool:
+    """A start of that run that a cancellation should not wait for."""
+    return isinstance(action, (Start, Resume)) and action.attempt.run_id == run_id

@@ -1,0 +1,90 @@
+"""The open runs, as values in memory that mirror the database.
+
+Nothing here matters for safety: it is filled from the store at start, and every change is durable
+before it is shown, except an intent, which is shown at once so that no second plan gives the same
+GPU away while it is being written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.errors import NotFoundError
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt, Run
+
+
+class Book:
+    """Open runs by id, with quick access to their attempts and stages."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._stages: dict[str, dict[str, Stage]] = {}
+        self._attempts: dict[str, dict[str, Attempt]] = {}
+        self._stale: set[str] = set()
+
+    def add(self, run: Run) -> None:
+        """Take a run in, new or read back from the store."""
+        self._runs[run.run_id] = run
+        self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
+        self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
+
+    def drop(self, run_id: str) -> None:
+        """Forget a run that has its outcome."""
+        for table in (self._runs, self._stages, self._attempts):
+            table.pop(run_id, None)
+        self._stale.discard(run_id)
+
+    def runs(self) -> tuple[Run, ...]:
+        """All open runs, oldest first."""
+        for run_id in self._stale:
+            attempts = tuple(self._attempts[run_id].values())
+            self._runs[run_id] = replace(self._runs[run_id], attempts=attempts)
+        self._stale.clear()
+        return tuple(self._runs.values())
+
+    def find(self, run_id: str) -> Run | None:
+        """The open run of that id."""
+        if run_id in self._stale:
+            self.runs()
+        return self._runs.get(run_id)
+
+    def run(self, run_id: str) -> Run:
+        """The open run of that id. Raises NotFoundError."""
+        found = self.find(run_id)
+        if found is None:
+            raise NotFoundError(f"run {run_id} is not open")
+        return found
+
+    def update(self, run: Run) -> None:
+        """Replace what is known of a run, keeping its attempts."""
+        attempts = tuple(self._attempts[run.run_id].values())
+        self._runs[run.run_id] = replace(run, attempts=attempts)
+
+    def stage(self, run_id: str, name: str) -> Stage:
+        """A stage of an open run."""
+        return self._stages[run_id][name]
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """An attempt of an open run."""
+        run_id = attempt_id.partition("-")[0]
+        return self._attempts.get(run_id, {}).get(attempt_id)
+
+    def put_attempt(self, attempt: Attempt) -> None:
+        """Add or replace an attempt."""
+        self._attempts[attempt.run_id][attempt.attempt_id] = attempt
+        self._stale.add(attempt.run_id)
+
+    def drop_attempt(self, attempt: Attempt) -> None:
+        """Take back an intent that could not be made durable."""
+        self._attempts.get(attempt.run_id, {}).pop(attempt.attempt_id, None)
+        self._stale.add(attempt.run_id)
+
+    def open_attempts(self) -> list[Attempt]:
+        """Every attempt that has not ended."""
+        return [
+            attempt
+            for attempts in self._attempts.values()
+            for attempt in attempts.values()
+            if not attempt.phase.is_final
+        ]

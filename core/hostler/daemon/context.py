@@ -1,0 +1,69 @@
+"""What every action of the daemon works with, handed round as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hostler.daemon.book import Book
+from hostler.daemon.clock import Clock
+from hostler.daemon.hub import Hub
+from hostler.daemon.keeper import HostKeeper
+from hostler.model.config import Config
+from hostler.model.records import NewEvent
+from hostler.model.runs import Attempt
+from hostler.ports import HostLink, Runtime
+from hostler.store.content import ContentStore
+from hostler.store.database import Store
+
+
+@dataclass(slots=True)
+class Context:
+    """The daemon's parts. Filled by `assemble`, used by everything that acts."""
+
+    config: Config
+    daemon_id: str
+    store: Store
+    content: ContentStore
+    book: Book
+    hub: Hub
+    clock: Clock
+    keepers: dict[str, HostKeeper]
+    runtimes: Mapping[str, Runtime]
+    wake: Callable[[], None] = lambda: None
+    progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
+    """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
+
+    def link(self, host: str) -> HostLink:
+        """The link to a host of the config."""
+        return self.keepers[host].link
+
+    def runtime(self, attempt: Attempt) -> Runtime:
+        """The runtime an attempt was placed with."""
+        return self.runtimes[attempt.runtime]
+
+    async def save_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> None:
+        """Write an attempt's transition, then show it."""
+        await self.store.update_attempt(attempt, event)
+        self.book.put_attempt(attempt)
+        self.hub.publish()
+
+    async def tell(self, event: NewEvent) -> None:
+        """Write an event of its own, then show it."""
+        await self.store.add_event(event)
+        self.hub.publish()
+
+    def event(
+        self, kind: str, message: str, attempt: Attempt | None = None, *, severity: str = "info"
+    ) -> NewEvent:
+        """An event at this moment, about an attempt where one is given."""
+        return NewEvent(
+            at=self.clock.now(),
+            kind=kind,
+            message=message,
+            severity=severity,
+            run_id=attempt.run_id if attempt else None,
+            stage=attempt.stage if attempt else None,
+            attempt_id=attempt.attempt_id if attempt else None,
+            host=attempt.host if attempt else None,
+        )

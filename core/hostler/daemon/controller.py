@@ -1,0 +1,149 @@
+"""The loop: look, plan, act, publish. Looking is the keepers' work, so a step never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from hostler.daemon.apply import Applier, is_slow_start
+from hostler.daemon.context import Context
+from hostler.decide.plan import plan
+from hostler.errors import AgentError, EngineError, HostlerError, StateError, Unreachable
+from hostler.model.plans import Action, Plan, Snapshot
+
+_log = logging.getLogger("hostler.daemon")
+
+_SILENT_S = 1.0
+"""After this without news, plan again: looks grow old and hosts go stale by themselves."""
+
+_FAILED_PAUSE_S = 2.0
+"""An action that failed is not tried again sooner than this."""
+
+
+class Controller:
+    """Makes a snapshot, plans, carries the actions out at the same time, one per key."""
+
+    def __init__(self, context: Context, applier: Applier) -> None:
+        self._context = context
+        self._applier = applier
+        self._news = asyncio.Event()
+        self._tasks: dict[str, tuple[Action, asyncio.Task[None]]] = {}
+        self._paused: dict[str, float] = {}
+        self._plan = Plan(actions=(), reasons={})
+        self._plan_cost_s = 0.0
+        context.wake = self.wake
+
+    @property
+    def plan(self) -> Plan:
+        """The latest plan, with the reasons of everything that waits."""
+        return self._plan
+
+    def wake(self) -> None:
+        """Something changed."""
+        self._news.set()
+
+    def snapshot(self) -> Snapshot:
+        """All that a decision may depend on, as of now."""
+        context = self._context
+        now = context.clock.now()
+        self._paused = {key: until for key, until in self._paused.items() if until > now}
+        return Snapshot(
+            now=now,
+            daemon_id=context.daemon_id,
+            hosts=tuple(keeper.host for keeper in context.keepers.values()),
+            runs=context.book.runs(),
+            in_flight=frozenset(self._tasks) | frozenset(self._paused),
+            refused=dict(self._applier.starter.refused),
+            policy=context.config.policy,
+        )
+
+    async def run(self) -> None:
+        """Step for ever; ends when cancelled, leaving all work running."""
+        try:
+            while True:
+                self._news.clear()
+                self.step()
+                await self._wait()
+        finally:
+            await self._end_tasks()
+
+    def step(self) -> Plan:
+        """Plan once and begin what was decided."""
+        begun = time.perf_counter()
+        snapshot = self.snapshot()
+        decided = plan(snapshot)
+        self._plan_cost_s = time.perf_counter() - begun
+        changed = decided.reasons != self._plan.reasons
+        self._plan = decided
+        for action in decided.actions:
+            if action.key not in self._tasks and action.key not in self._paused:
+                self._begin(action)
+        if changed:
+            self._context.hub.publish()
+        return decided
+
+    async def interrupt_starts(self, run_id: str) -> None:
+        """Stop waiting for slow starts (pulls) of a run that was cancelled."""
+        tasks = [task for action, task in self._tasks.values() if is_slow_start(action, run_id)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.wake()
+
+    def _begin(self, action: Action) -> None:
+        self._applier.announce(action)
+        task = asyncio.create_task(self._carry_out(action), name=action.key)
+        self._tasks[action.key] = (action, task)
+
+    async def _carry_out(self, action: Action) -> None:
+        try:
+            await self._applier.apply(action)
+        except Unreachable as error:
+            _log.info("%s waits: %s", action.key, error)
+            self._pause(action)
+        except (EngineError, AgentError) as error:
+            await self._complain(action, error)
+        except StateError as error:
+            _log.error("%s: the state cannot be written: %s", action.key, error)
+            self._pause(action)
+        except HostlerError as error:
+            await self._complain(action, error)
+        except Exception:
+            _log.exception("%s failed: this is a bug in Hostler, please report it", action.key)
+            self._pause(action)
+        finally:
+            self._tasks.pop(action.key, None)
+            self.wake()
+
+    def _pause(self, action: Action) -> None:
+        self._paused[action.key] = self._context.clock.now() + _FAILED_PAUSE_S
+
+    async def _complain(self, action: Action, error: HostlerError) -> None:
+        self._pause(action)
+        context = self._context
+        _log.warning("%s: %s", action.key, error)
+        with contextlib.suppress(StateError):
+            kind = action.key.partition(":")[0]
+            await context.tell(context.event(f"{kind}.failed", str(error), severity="warning"))
+
+    async def _wait(self) -> None:
+        """Until there is news, at least as long as ten times what a plan costs."""
+        least = self._plan_cost_s * 10 if self._plan_cost_s > 0.005 else 0.0
+        if least:
+            await asyncio.sleep(least)
+        now = self._context.clock.now()
+        wakes = [until - now for until in self._paused.values()]
+        if self._plan.wake_at is not None:
+            wakes.append(self._plan.wake_at - now)
+        timeout = max(0.0, min([_SILENT_S, *wakes]))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout)
+
+    async def _end_tasks(self) -> None:
+        tasks = [task for _, task in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._applier.followers.close()

@@ -1,0 +1,189 @@
+"""The end of an attempt: the rest of its log, its metrics and outputs, the verdict, the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.follow import Followers
+from hostler.daemon.usage import Usage
+from hostler.decide.conditions import gate_failure
+from hostler.decide.ending import conclude
+from hostler.errors import AgentError, EngineError, HostError, InputError
+from hostler.model.hosts import Workload
+from hostler.model.pipelines import Cause, Stage, StageKind
+from hostler.model.plans import Finish, Record
+from hostler.model.records import Artifact, NewEvent
+from hostler.model.runs import Attempt, Phase
+from hostler.runtimes.collect import collect_output
+from hostler.runtimes.metrics import last_values, read_metrics
+
+_TAIL_LINES = 30
+
+
+class Finisher:
+    """Carries out `Finish` and `Record`."""
+
+    def __init__(self, context: Context, followers: Followers, usage: Usage) -> None:
+        self._context = context
+        self._followers = followers
+        self._usage = usage
+
+    async def finish(self, action: Finish) -> None:
+        """Take everything an ended workload left, record its end, then remove it.
+
+        Raises Unreachable when the host went away meanwhile: nothing is recorded then, and the
+        action is repeated when the host is back.
+        """
+        attempt, stage, workload = action.attempt, action.stage, action.workload
+        context = self._context
+        await self._followers.drained(attempt, stage, workload)
+        attempt = context.book.attempt(attempt.attempt_id) or attempt
+        metrics = await self._metrics(attempt, workload)
+        phase, cause, detail = conclude(
+            attempt, stage, workload, boot_id=action.boot_id, tail=self._tail(attempt)
+        )
+        outputs: Mapping[str, str] = {}
+        if phase is Phase.SUCCEEDED:
+            outputs, problem = await self._outputs(attempt, stage, workload)
+            if problem is not None:
+                phase, cause, detail = Phase.FAILED, Cause.OUTPUT, problem
+        if phase is Phase.SUCCEEDED and stage.kind is StageKind.GATE:
+            params = context.book.run(attempt.run_id).params
+            refusal = gate_failure(stage, metrics, params)
+            if refusal is not None:
+                phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
+        ended = replace(
+            attempt,
+            phase=phase,
+            cause=cause,
+            detail=detail,
+            ref=workload.ref,
+            exit_code=workload.exit_code,
+            signal=workload.signal,
+            metrics=metrics,
+            outputs=outputs,
+            finished_at=self._finished_at(attempt, workload),
+            duration=_duration(workload),
+        )
+        ended = replace(ended, usage=self._usage.summary(ended))
+        await context.save_attempt(ended, self._event(ended, stage))
+        await self._remove(ended, workload)
+
+    async def record(self, action: Record) -> None:
+        """Write what the planner concluded about an attempt."""
+        context = self._context
+        attempt = context.book.attempt(action.attempt_id)
+        if attempt is None:
+            return
+        stage = context.book.stage(attempt.run_id, attempt.stage)
+        changed = replace(attempt, phase=action.phase, cause=action.cause, detail=action.detail)
+        workload = action.workload
+        if not action.phase.is_final:
+            now = context.clock.now()
+            changed = replace(
+                changed,
+                ref=workload.ref if workload else attempt.ref,
+                launched_at=attempt.launched_at or now,
+                started_at=attempt.started_at or now,
+            )
+            event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}")
+            await context.save_attempt(changed, event)
+            if workload is not None:
+                self._followers.follow(changed, stage, workload)
+            return
+        changed = replace(
+            changed,
+            exit_code=workload.exit_code if workload else None,
+            signal=workload.signal if workload else None,
+            finished_at=context.clock.now(),
+            usage=self._usage.summary(changed),
+        )
+        await context.save_attempt(changed, self._event(changed, stage))
+
+    def _tail(self, attempt: Attempt) -> list[str]:
+        """The last lines of its log, where a cause may be read."""
+        raw = self._context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
+        return raw.decode(errors="replace").splitlines()
+
+    def _finished_at(self, attempt: Attempt, workload: Workload) -> float:
+        """When it ended on the daemon's clock, by the duration that the host's clock measured."""
+        now, duration = self._context.clock.now(), _duration(workload)
+        if duration is None or attempt.started_at is None:
+            return now
+        return min(now, attempt.started_at + duration)
+
+    async def _metrics(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
+        context = self._context
+        try:
+            link = context.link(attempt.host)
+            points = await read_metrics(link, attempt.attempt_id, attempt.runtime, workload.ref)
+        except EngineError as error:
+            message = f"the metrics of {attempt.attempt_id} cannot be read: {error}"
+            await context.tell(
+                context.event("attempt.metrics_lost", message, attempt, severity="warning")
+            )
+            return dict(attempt.metrics)
+        if points:
+            await context.store.put_stage_metrics(attempt.attempt_id, points)
+        return last_values(points)
+
+    async def _outputs(
+        self, attempt: Attempt, stage: Stage, workload: Workload
+    ) -> tuple[dict[str, str], str | None]:
+        """Digest of each declared output, and a sentence when one could not be taken."""
+        context = self._context
+        found: dict[str, str] = {}
+        for name, path in stage.outputs.items():
+            try:
+                collected = await collect_output(
+                    context.link(attempt.host),
+                    workload,
+                    path,
+                    context.content,
+                    context.config.limits.output_size,
+                )
+            except (InputError, EngineError, AgentError) as error:
+                return found, f"output {name} ({path}): {error.message}"
+            await context.store.add_artifact(
+                Artifact(
+                    run_id=attempt.run_id,
+                    stage=attempt.stage,
+                    attempt_id=attempt.attempt_id,
+                    name=name,
+                    digest=collected.digest,
+                    size=collected.size,
+                    collected_at=context.clock.now(),
+                    files=collected.files,
+                    tree_digest=collected.tree_digest,
+                )
+            )
+            found[name] = collected.digest
+        return found, None
+
+    def _event(self, attempt: Attempt, stage: Stage) -> NewEvent:
+        kind = f"attempt.{attempt.phase.value}"
+        if attempt.phase is Phase.SUCCEEDED:
+            message, severity = f"{stage.label} succeeded on {attempt.host}", "info"
+        else:
+            why = f"{attempt.cause}: {attempt.detail}" if attempt.detail else f"{attempt.cause}"
+            message = f"{stage.label} {attempt.phase.value} on {attempt.host}: {why}"
+            severity = "info" if attempt.phase is Phase.CANCELLED else "error"
+        return self._context.event(kind, message, attempt, severity=severity)
+
+    async def _remove(self, attempt: Attempt, workload: Workload) -> None:
+        """At once, so that the host is clean; a later plan repeats it where this does not work."""
+        context = self._context
+        try:
+            await context.runtime(attempt).remove(context.link(attempt.host), workload)
+        except HostError as error:
+            event = context.event("workload.not_removed", str(error), attempt, severity="warning")
+            await context.tell(event)
+        context.keepers[attempt.host].look_soon()
+
+
+def _duration(workload: Workload) -> float | None:
+    if workload.started_at is None or workload.finished_at is None:
+        return None
+    return max(0.0, workload.finished_at - workload.started_at)

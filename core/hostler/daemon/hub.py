@@ -1,0 +1,49 @@
+"""Tells watchers that something was written. What it was, they read from the store.
+
+A watcher that is slow, or away for a while, misses nothing: it asks the store for every event after
+the last number it saw. Nothing is queued for anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Hub:
+    """A number that grows with each change, to wait on."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    @property
+    def version(self) -> int:
+        """Grows with each `publish`."""
+        return self._version
+
+    @property
+    def is_closed(self) -> bool:
+        """The daemon is stopping: watchers should end."""
+        return self._closed
+
+    def publish(self) -> None:
+        """Wake everybody who waits."""
+        self._version += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def close(self) -> None:
+        """Wake everybody for the last time."""
+        self._closed = True
+        self.publish()
+
+    async def wait(self, seen: int, timeout: float | None = None) -> int:
+        """Until the version is past `seen`, or `timeout` seconds went by; the version."""
+        if self._version == seen and not self._closed:
+            event = self._changed
+            try:
+                await asyncio.wait_for(event.wait(), timeout)
+            except TimeoutError:
+                return self._version
+        return self._version

@@ -1,0 +1,110 @@
+"""From an attempt to a Job: what the runtime has to do, worked out without doing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hostler.model.config import Config
+from hostler.model.hosts import Host
+from hostler.model.jobs import Job, Mount, Placement
+from hostler.model.pipelines import Scalar, Stage
+from hostler.model.runs import Attempt, Run
+
+_SUBMITTER_PREFIXES = ("CONDA_",)
+_SUBMITTER_NAMES = ("PATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
+
+
+def build_job(
+    run: Run,
+    stage: Stage,
+    attempt: Attempt,
+    host: Host,
+    config: Config,
+    daemon_id: str,
+    placements: tuple[Placement, ...],
+) -> Job:
+    """All that `attempt` needs on `host`, as one value."""
+    indices = {gpu.uuid: gpu.index for gpu in host.look.gpus} if host.look else {}
+    facts = host.facts
+    return Job(
+        attempt_id=attempt.attempt_id,
+        daemon_id=daemon_id,
+        run_id=run.run_id,
+        stage=stage.name,
+        owner=run.owner,
+        host=host.name,
+        name=container_name(daemon_id, attempt.attempt_id),
+        command=stage.command,
+        shell=stage.shell,
+        env=stage_env(run, stage, attempt, config),
+        gpus=attempt.gpus,
+        gpu_indices=tuple(indices[uuid] for uuid in attempt.gpus if uuid in indices),
+        image=stage.image,
+        workdir=stage.workdir,
+        placements=placements,
+        mounts=_mounts(stage, config),
+        cpus=stage.resources.cpus,
+        ram=stage.resources.ram,
+        shm=stage.resources.shm,
+        uid=facts.uid,
+        gid=facts.gid,
+        groups=facts.groups,
+        user=facts.user,
+        home=facts.home,
+        checkpoint=stage.checkpoint,
+        checkpoint_key=f"{run.retry_of or run.run_id}-{stage.name}" if stage.checkpoint else None,
+        code_path=run.source.path if stage.code == "here" else None,
+        venv=stage.venv,
+        grace=stage.grace,
+        log_cap=config.limits.log_size,
+        gpu_access=facts.docker_gpu,
+        host_memory=facts.memory_total,
+        network=config.docker_network,
+    )
+
+
+def container_name(daemon_id: str, attempt_id: str) -> str:
+    """The name that makes a repeated create a conflict instead of a second container."""
+    return f"hostler-{daemon_id[:8]}-{attempt_id}"
+
+
+def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[str, str]:
+    """The environment of a stage: lab, then submitter, then stage, then what Hostler says."""
+    env = config.env_of(attempt.host)
+    if stage.runtime == "process":
+        env |= submitter_env(run.env)
+    env |= stage.env
+    env |= {
+        "HOSTLER_RUN": run.run_id,
+        "HOSTLER_STAGE": stage.name,
+        "HOSTLER_ATTEMPT": attempt.attempt_id,
+        "HOSTLER_ATTEMPT_NUMBER": str(attempt.number),
+        "HOSTLER_PIPELINE": run.pipeline,
+    }
+    env |= {f"HOSTLER_PARAM_{_env_name(k)}": _text(v) for k, v in run.params.items()}
+    env |= {f"HOSTLER_MATRIX_{_env_name(k)}": _text(v) for k, v in stage.cell.items()}
+    return env
+
+
+def submitter_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The part of the submitting shell's environment that makes `python` the same `python`."""
+    return {
+        key: value
+        for key, value in env.items()
+        if key in _SUBMITTER_NAMES or key.startswith(_SUBMITTER_PREFIXES)
+    }
+
+
+def _mounts(stage: Stage, config: Config) -> tuple[Mount, ...]:
+    wanted = [m for m in config.mounts if m.name in stage.mounts or m.default]
+    return tuple(Mount(path=m.path, read_only=m.read_only) for m in wanted)
+
+
+def _env_name(key: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in key).upper()
+
+
+def _text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

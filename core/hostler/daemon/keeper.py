@@ -1,0 +1,211 @@
+"""One host, kept: connected, looked at, and described by the latest `Host` value.
+
+A keeper never concludes anything from silence. It reports what it saw and since when; the planner
+decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hostler.daemon.clock import Clock
+from hostler.daemon.overlay import ExitOverlay, has_news
+from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.model.config import HostConfig
+from hostler.model.hosts import Host, HostCondition, HostFacts, Look
+from hostler.ports import Exited, GpuFault, HostLink
+
+_BACKOFF_FIRST_S = 1.0
+_BACKOFF_LAST_S = 30.0
+
+
+class HostKeeper:
+    """Holds the link to one host. `host` is always the latest known state of it.
+
+    `on_news` is called when something changed that a decision may depend on; `on_look` for every
+    look, for the record of measurements; `on_event` with (host, kind, message, severity).
+    """
+
+    def __init__(
+        self,
+        config: HostConfig,
+        link: HostLink,
+        *,
+        clock: Clock,
+        interval: float,
+        look_timeout: float,
+        shared_paths: tuple[str, ...] = (),
+        drained: str | None = None,
+        on_news: Callable[[], None],
+        on_look: Callable[[Host, Look], None],
+        on_event: Callable[[str, str, str, str], None],
+    ) -> None:
+        self.link = link
+        self._config = config
+        self._clock = clock
+        self._interval = interval
+        self._look_timeout = look_timeout
+        self._on_news = on_news
+        self._on_look = on_look
+        self._on_event = on_event
+        self._overlay = ExitOverlay()
+        self._hurry = asyncio.Event()
+        self._retry = asyncio.Event()
+        self._connected = asyncio.Event()
+        self.host = Host(
+            name=config.name,
+            transport=config.transport,
+            condition=HostCondition.CONNECTING,
+            since=clock.now(),
+            labels=config.labels,
+            shared_paths=shared_paths,
+            drained=drained,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Requests to the link have a chance now."""
+        return self._connected.is_set()
+
+    async def wait_connected(self) -> None:
+        """Until the link is up."""
+        await self._connected.wait()
+
+    def look_soon(self) -> None:
+        """Do not wait for the rest of the interval."""
+        self._hurry.set()
+
+    def retry_now(self) -> None:
+        """Try to connect again at once; also the only way out of `refused`."""
+        self._retry.set()
+
+    def configure(self, *, drained: str | None) -> None:
+        """What people set from outside: a drain reason, None to take it back."""
+        self._set(replace(self.host, drained=drained))
+        self._on_news()
+
+    async def run(self) -> None:
+        """Connect, look, reconnect, until cancelled."""
+        delay = _BACKOFF_FIRST_S
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    delay = _BACKOFF_FIRST_S
+                    await self._serve()
+                except Refused as error:
+                    self._lost(HostCondition.REFUSED, error)
+                    await self._retry.wait()
+                except (Unreachable, AgentError) as error:
+                    self._lost(HostCondition.UNREACHABLE, error)
+                    await self._pause(delay)
+                    delay = min(_BACKOFF_LAST_S, delay * 2)
+                self._retry.clear()
+        finally:
+            await self.link.close()
+
+    async def _pause(self, delay: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retry.wait(), delay)
+
+    async def _connect(self) -> None:
+        hello = await self.link.connect()
+        facts = hello.facts
+        self._set(
+            replace(
+                self.host,
+                facts=facts,
+                cpus=self._config.cpus or facts.cpus,
+                memory=self._config.ram or facts.memory_total,
+                runtimes=_allowed(facts, self._config.runtimes),
+            )
+        )
+
+    async def _serve(self) -> None:
+        """Look and listen until the link drops; then raise why."""
+        async with asyncio.TaskGroup() as group:
+            try:
+                listening = group.create_task(self._listen())
+                await self._look()
+                self._connected.set()
+                self._up()
+                while not listening.done():
+                    await self._wait_interval(listening)
+                    if not listening.done():
+                        await self._look()
+            except BaseException:
+                listening.cancel()
+                raise
+            finally:
+                self._connected.clear()
+        raise Unreachable(self.host.name, listening.result())
+
+    async def _wait_interval(self, listening: asyncio.Task[str]) -> None:
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait(
+            (hurry, listening), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        self._hurry.clear()
+
+    async def _look(self) -> None:
+        asked_at = self._clock.now()
+        seen = await self.link.look(asked_at, self._look_timeout)
+        look = self._overlay.apply(seen)
+        before = self.host.look
+        self._set(replace(self.host, look=look))
+        self._on_look(self.host, look)
+        if before is None or has_news(before, look):
+            self._on_news()
+
+    async def _listen(self) -> str:
+        """Take what the agent says by itself; why it stopped saying anything."""
+        async for push in self.link.pushes():
+            if isinstance(push, Exited):
+                self._exited(push)
+            elif isinstance(push, GpuFault):
+                name = self.host.name
+                self._on_event(name, "gpu.fault", f"{name}: {push.gpu}: {push.message}", "error")
+                self.look_soon()
+            else:
+                return push.reason
+        return "the agent ended"
+
+    def _exited(self, push: Exited) -> None:
+        self._overlay.add(push.workload, self._clock.now())
+        if self.host.look is not None:
+            self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
+        self._on_news()
+
+    def _up(self) -> None:
+        if self.host.condition is HostCondition.UP:
+            return
+        was = self.host.condition
+        self._set(
+            replace(self.host, condition=HostCondition.UP, since=self._clock.now(), problem=None)
+        )
+        if was is HostCondition.UNREACHABLE:
+            name = self.host.name
+            self._on_event(name, "host.returned", f"{name} answers again", "info")
+        self._on_news()
+
+    def _lost(self, condition: HostCondition, error: HostError) -> None:
+        changed = self.host.condition is not condition
+        since = self._clock.now() if changed else self.host.since
+        self._set(replace(self.host, condition=condition, since=since, problem=str(error)))
+        if changed:
+            severity = "error" if condition is HostCondition.REFUSED else "warning"
+            self._on_event(self.host.name, f"host.{condition.value}", str(error), severity)
+            self._on_news()
+
+    def _set(self, host: Host) -> None:
+        self.host = host
+
+
+def _allowed(facts: HostFacts, configured: Sequence[str]) -> tuple[str, ...]:
+    if not configured:
+        return facts.runtimes
+    return tuple(name for name in facts.runtimes if name in configured)

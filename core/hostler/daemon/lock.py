@@ -1,0 +1,58 @@
+"""One daemon per state folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from hostler.errors import DaemonBusy
+
+
+class StateLock:
+    """An exclusive lock on a state folder, held for the life of the process.
+
+    Raises DaemonBusy naming the holder's pid and host when another process has it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "daemon.lock"
+        self._fd: int | None = None
+
+    def __enter__(self) -> StateLock:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 4096, 0).decode(errors="replace")
+            os.close(fd)
+            raise DaemonBusy(
+                f"another daemon{_describe(holder)} holds {self._path.parent}",
+                remedy="stop it first: hostler daemon stop",
+            ) from None
+        os.ftruncate(fd, 0)
+        mark = {"pid": os.getpid(), "host": socket.gethostname()}
+        os.pwrite(fd, json.dumps(mark).encode(), 0)
+        self._fd = fd
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _describe(holder: str) -> str:
+    try:
+        mark = json.loads(holder)
+        return f" (pid {int(mark['pid'])} on {mark['host']!s})"
+    except (ValueError, KeyError, TypeError):
+        return ""

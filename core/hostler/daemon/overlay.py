@@ -1,0 +1,56 @@
+"""Pure helpers of a host's keeper: what a push adds to a look, and whether a look brings news."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.model.hosts import Gpu, Look, Workload
+from hostler.units import GIB
+
+
+class ExitOverlay:
+    """Exits that were pushed, laid over looks until a look shows them itself.
+
+    A look may have been taken a moment before the exit and be answered a moment after the push; it
+    must not bring the workload back to life. An attempt runs once, so an exit stays an exit.
+    """
+
+    def __init__(self) -> None:
+        self._exits: dict[str, tuple[float, Workload]] = {}
+
+    def add(self, workload: Workload, at: float) -> None:
+        """Remember an exit that was pushed at `at`, on the daemon's clock."""
+        self._exits[workload.ref] = (at, workload)
+
+    def apply(self, look: Look) -> Look:
+        """`look` with the remembered exits in it; forgets those that it shows or has outlived."""
+        if not self._exits:
+            return look
+        listed = {workload.ref: workload for workload in look.workloads}
+        for ref, (at, workload) in tuple(self._exits.items()):
+            shown = listed.get(ref)
+            if (shown is not None and (shown.running or shown.created_only)) or (
+                shown is None and look.asked_at <= at
+            ):
+                listed[ref] = workload
+            else:
+                del self._exits[ref]
+        return replace(look, workloads=tuple(listed.values()))
+
+
+def has_news(before: Look, after: Look) -> bool:
+    """Whether a decision could differ: not for mere changes of load, power or temperature."""
+    return (
+        before.boot_id != after.boot_id
+        or before.workloads != after.workloads
+        or before.leases != after.leases
+        or before.foreign_containers != after.foreign_containers
+        or before.gpu_problem != after.gpu_problem
+        or before.docker_problem != after.docker_problem
+        or [_decisive(gpu) for gpu in before.gpus] != [_decisive(gpu) for gpu in after.gpus]
+    )
+
+
+def _decisive(gpu: Gpu) -> tuple[object, ...]:
+    used = None if gpu.memory_used is None else gpu.memory_used * 4 // GIB
+    return (gpu.uuid, gpu.problem, gpu.mig, used, tuple(p.pid for p in gpu.processes))

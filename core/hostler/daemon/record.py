@@ -1,0 +1,73 @@
+"""What the looks leave in the history: samples of GPUs, events of hosts. One commit a tick."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.usage import Usage
+from hostler.errors import StateError
+from hostler.model.hosts import Host, Look
+from hostler.model.records import GpuSample, NewEvent
+
+_log = logging.getLogger("hostler.daemon")
+_TICK_S = 2.0
+_MOST_WAITING = 50_000
+
+
+class Recorder:
+    """Collects what keepers say and writes it in batches, so that no look ever waits for disk."""
+
+    def __init__(self, context: Context, usage: Usage) -> None:
+        self._context = context
+        self._usage = usage
+        self._samples: list[GpuSample] = []
+        self._events: list[NewEvent] = []
+        self._wake = asyncio.Event()
+
+    def saw(self, host: Host, look: Look) -> None:
+        """Take one look in."""
+        self._usage.saw(host, look)
+        if len(self._samples) > _MOST_WAITING:
+            return  # the disk is full or gone; what cannot be written must not fill the memory
+        self._samples.extend(
+            GpuSample(
+                host=host.name,
+                gpu=gpu.uuid,
+                at=look.asked_at,
+                utilization=gpu.utilization,
+                memory_used=gpu.memory_used,
+                power=gpu.power,
+                temperature=gpu.temperature,
+            )
+            for gpu in look.gpus
+        )
+
+    def host_event(self, host: str, kind: str, message: str, severity: str) -> None:
+        """Something happened to a host."""
+        event = self._context.event(kind, message, severity=severity)
+        self._events.append(replace(event, host=host))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write every two seconds, events at once, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _TICK_S)
+            self._wake.clear()
+            await self._write()
+
+    async def _write(self) -> None:
+        context = self._context
+        events, self._events = self._events, []
+        samples, self._samples = self._samples, []
+        try:
+            for event in events:
+                await context.tell(event)
+            if samples:
+                await context.store.metrics.add_gpu_samples(samples)
+        except StateError as error:
+            _log.warning("measurements were not written: %s", error)

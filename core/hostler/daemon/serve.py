@@ -1,0 +1,97 @@
+"""The daemon's process: state folder, lock, store, loop, API, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from hostler.daemon.assemble import Daemon, assemble
+from hostler.daemon.lock import StateLock
+from hostler.daemon.service import Service
+from hostler.errors import ConfigError, HostlerError
+from hostler.model.config import Config
+from hostler.store.files import private_folder
+
+_log = logging.getLogger("hostler.daemon")
+
+
+class Api(Protocol):
+    """Serves a service on a Unix socket until cancelled (`hostler.api` is a layer above)."""
+
+    async def __call__(
+        self, service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
+    ) -> None: ...
+
+
+def serve(config: Config, state: Path, socket_path: Path, api: Api) -> None:
+    """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work goes on without it.
+
+    Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
+    """
+    private_folder(state)
+    with StateLock(state):
+        asyncio.run(_serve(config, state, socket_path, api))
+
+
+async def _serve(config: Config, state: Path, socket_path: Path, api: Api) -> None:
+    daemon = await assemble(config, state)
+    try:
+        await _run(daemon, socket_path, api, _group(config.daemon.group))
+    finally:
+        await daemon.close()
+
+
+async def _run(daemon: Daemon, socket_path: Path, api: Api, group: int | None) -> None:
+    stopping = daemon.service.stopping
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    ready = lambda: _log.info("listening on %s", socket_path)  # noqa: E731
+    serving = asyncio.create_task(
+        api(daemon.service, socket_path, group=group, ready=ready), name="api"
+    )
+    working = asyncio.create_task(daemon.run(), name="daemon")
+    stopped = asyncio.create_task(stopping.wait(), name="stopping")
+    await asyncio.wait((serving, working, stopped), return_when=asyncio.FIRST_COMPLETED)
+    daemon.context.hub.close()
+    for task in (serving, working, stopped):
+        task.cancel()
+    results = await asyncio.gather(serving, working, stopped, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"the group {name!r} of [daemon] group does not exist on this machine"
+        ) from None
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """One line an entry, with the time; the personal daemon's stderr is its log file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("hostler")
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for noisy in ("asyncssh", "uvicorn", "urllib3", "docker"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def report(error: HostlerError) -> None:
+    """The last word of a daemon that cannot start."""
+    with contextlib.suppress(OSError):
+        print(f"hostler: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,253 @@
+"""What the daemon offers to its API: one method per thing that people ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import hostler
+from hostler.daemon.apply import Applier
+from hostler.daemon.context import Context
+from hostler.daemon.controller import Controller
+from hostler.daemon.garbage import GarbageCollector
+from hostler.daemon.submit import Caller, Submission, Submitter
+from hostler.daemon.tail import find_attempt, read_log
+from hostler.daemon.views import run_object, summary_object, why_lines
+from hostler.decide.availability import fleet
+from hostler.decide.index import open_attempts
+from hostler.decide.preview import preview
+from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.model.codec import to_json
+from hostler.model.hosts import Host
+from hostler.model.records import (
+    Artifact,
+    AuditEntry,
+    Drain,
+    NewEvent,
+    RunFilter,
+    StageMetric,
+)
+from hostler.model.runs import Attempt, Run, Source
+
+
+class Service:
+    """The daemon's front: reads and wishes. Every wish is durable before it is answered."""
+
+    def __init__(self, context: Context, controller: Controller, applier: Applier) -> None:
+        self.context = context
+        self.controller = controller
+        self._applier = applier
+        self._submitter = Submitter(context)
+        self._garbage = GarbageCollector(context)
+        self._started_at = context.clock.now()
+        self.stopping = asyncio.Event()
+
+    def about(self) -> dict[str, Any]:
+        """Version, database id, process and state folder."""
+        return {
+            "version": hostler.__version__,
+            "daemon_id": self.context.daemon_id,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "state": str(self.context.store.folder),
+            "open_runs": len(self.context.book.runs()),
+        }
+
+    def request_stop(self) -> None:
+        """Ask the process to end."""
+        self.stopping.set()
+
+    def gpus(self) -> dict[str, Any]:
+        """The `hostler.gpus/1` object."""
+        context = self.context
+        return fleet(
+            [keeper.host for keeper in context.keepers.values()],
+            context.clock.now(),
+            context.config.policy,
+            source="daemon",
+            attempts=open_attempts(context.book.runs()),
+            daemon_id=context.daemon_id,
+            history=self._applier.usage.history(),
+        )
+
+    def hosts(self) -> list[Host]:
+        """All hosts, in the order of the config."""
+        return [keeper.host for keeper in self.context.keepers.values()]
+
+    def host(self, name: str) -> Host:
+        """One host. Raises NotFoundError naming those there are."""
+        keeper = self.context.keepers.get(name)
+        if keeper is None:
+            known = ", ".join(self.context.keepers) or "none"
+            raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
+        return keeper.host
+
+    def retry_host(self, name: str) -> None:
+        """Connect again at once, also after a refused login."""
+        self.host(name)
+        self.context.keepers[name].retry_now()
+
+    async def drain(self, name: str, reason: str, who: Caller) -> None:
+        """Take a host out of placement, durably."""
+        self.host(name)
+        context = self.context
+        said = reason or f"by {who.user}"
+        await self._audit(who, "drain", {"host": name, "reason": reason})
+        event = self._host_event("host.drained", f"{name} drained: {said}", name, who)
+        drain = Drain(host=name, reason=said, by=who.user, at=context.clock.now())
+        await context.store.set_drain(drain, event)
+        context.keepers[name].configure(drained=said)
+        context.hub.publish()
+
+    async def undrain(self, name: str, who: Caller) -> None:
+        """Put a host back."""
+        self.host(name)
+        await self._audit(who, "undrain", {"host": name})
+        event = self._host_event("host.undrained", f"{name} takes work again", name, who)
+        await self.context.store.clear_drain(name, event)
+        self.context.keepers[name].configure(drained=None)
+        self.context.hub.publish()
+
+    async def submit(self, submission: Submission, who: Caller) -> Run:
+        """A new run, durable when this returns."""
+        return await self._submitter.submit(submission, who)
+
+    def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
+        """Where everything would go now; changes nothing."""
+        run = self._submitter.prepare(submission, who)
+        lines = preview(self.controller.snapshot(), run)
+        return {"pipeline": run.pipeline, "stages": [to_json(line) for line in lines]}
+
+    async def retry(self, run_id: str, who: Caller) -> Run:
+        """A new run of what did not succeed."""
+        return await self._submitter.retry(await self.resolve(run_id), who)
+
+    async def rerun(self, run_id: str, who: Caller, source: Source | None) -> Run:
+        """A new run of everything."""
+        return await self._submitter.rerun(await self.resolve(run_id), who, source)
+
+    async def cancel(self, run_id: str, who: Caller) -> str:
+        """Stop a run. Returns its full id once the wish is durable."""
+        run = await self._open_run(run_id, "cancelled")
+        context = self.context
+        if run.cancelled_by is None:
+            await self._audit(who, "cancel", {"run": run.run_id})
+            event = replace(
+                context.event("run.cancelling", f"{who.user} cancels run {run.run_id}"),
+                run_id=run.run_id,
+                actor=who.user,
+            )
+            await context.store.request_cancel(run.run_id, who.user, event)
+            context.book.update(replace(run, cancelled_by=who.user))
+            context.hub.publish()
+            await self.controller.interrupt_starts(run.run_id)
+        return run.run_id
+
+    async def lower(self, run_id: str, priority: int, who: Caller) -> str:
+        """Lower a run's priority. Raises InputError for a higher one."""
+        run = await self._open_run(run_id, "changed")
+        if priority > run.priority:
+            raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
+        await self._audit(who, "priority", {"run": run.run_id, "priority": priority})
+        await self.context.store.set_priority(run.run_id, priority)
+        self.context.book.update(replace(run, priority=priority))
+        self.context.wake()
+        return run.run_id
+
+    async def remove(self, run_id: str, who: Caller) -> str:
+        """Forget a finished run."""
+        run = await self._run(run_id)
+        if run.outcome is None:
+            raise ConflictError(
+                f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
+            )
+        await self._audit(who, "remove", {"run": run.run_id})
+        await self._garbage.remove_run(run.run_id)
+        return run.run_id
+
+    async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:
+        """Free what is past its time; with `dry_run` only tell."""
+        if not dry_run:
+            await self._audit(who, "gc", {})
+        return await self._garbage.collect(dry_run)
+
+    async def resolve(self, run_id: str) -> str:
+        """The full id of a shortened one; "last" is the newest run."""
+        if run_id == "last":
+            newest = await self.context.store.list_runs(RunFilter(), 1)
+            if not newest:
+                raise NotFoundError("there are no runs yet", remedy="hostler run pipeline.toml")
+            return newest[0].run_id
+        return await self.context.store.resolve(run_id)
+
+    async def list_runs(self, wanted: RunFilter, limit: int) -> list[dict[str, Any]]:
+        """Summaries, newest first."""
+        found = await self.context.store.list_runs(wanted, limit)
+        return [summary_object(summary) for summary in found]
+
+    async def describe(self, run_id: str, *, with_diff: bool = False) -> dict[str, Any]:
+        """The `hostler.run/1` object."""
+        return self.view(await self._run(run_id), with_diff=with_diff)
+
+    def view(self, run: Run, *, with_diff: bool = False) -> dict[str, Any]:
+        """The `hostler.run/1` object of a run at hand."""
+        return run_object(
+            run, self.controller.plan.reasons, self.context.progress, with_diff=with_diff
+        )
+
+    async def why(self, run_id: str, stage: str | None) -> dict[str, Any]:
+        """One line and, while it waits, the full reason for each stage (or the one named)."""
+        run = await self._run(run_id)
+        lines = why_lines(run, self.controller.plan.reasons)
+        if stage is not None:
+            lines = [line for line in lines if stage in (line["name"], line["base"])]
+            if not lines:
+                raise NotFoundError(
+                    f"run {run.run_id} has no stage {stage!r}",
+                    remedy="its stages: " + ", ".join(s.name for s in run.stages[:20]),
+                )
+        return {"run_id": run.run_id, "stages": lines}
+
+    async def metrics(self, run_id: str, stage: str) -> list[StageMetric]:
+        """Every number of every attempt of a stage."""
+        run = await self._run(run_id)
+        attempts = [a.attempt_id for a in run.attempts if a.stage == stage]
+        return await self.context.store.stage_metrics(attempts)
+
+    async def artifacts(self, run_id: str) -> list[Artifact]:
+        """The outputs a run has left."""
+        return await self.context.store.artifacts(await self.resolve(run_id))
+
+    async def open_log(
+        self, run_id: str, stage: str, number: int | None
+    ) -> tuple[Attempt, Callable[..., AsyncIterator[bytes]]]:
+        """The attempt that is meant, and a reader of its log (see `tail.read_log`)."""
+        attempt = find_attempt(await self._run(run_id), stage, number)
+        return attempt, partial(read_log, self.context, self._applier.followers, attempt)
+
+    async def _run(self, run_id: str) -> Run:
+        full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)
+        return self.context.book.find(full) or await self.context.store.get_run(full)
+
+    async def _open_run(self, run_id: str, verb: str) -> Run:
+        run = await self._run(run_id)
+        if run.outcome is not None:
+            raise ConflictError(
+                f"run {run.run_id} has already {run.outcome.value}: it cannot be {verb}"
+                if run.outcome.value != "cancelled"
+                else f"run {run.run_id} was cancelled already"
+            )
+        return run
+
+    async def _audit(self, who: Caller, call: str, arguments: dict[str, object]) -> None:
+        entry = AuditEntry(
+            at=self.context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
+        )
+        await self.context.store.add_audit(entry)
+
+    def _host_event(self, kind: str, message: str, host: str, who: Caller) -> NewEvent:
+        return replace(self.context.event(kind, message), host=host, actor=who.user)

@@ -1,0 +1,155 @@
+"""The start of an attempt: intent, claim, create, start. Every step may be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.follow import Followers
+from hostler.daemon.jobs import build_job
+from hostler.daemon.placements import placements_of
+from hostler.errors import HostError, InputError, StateError, Unreachable
+from hostler.model.jobs import Claim, Job
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.plans import Resume, Start
+from hostler.model.runs import Attempt, Phase
+
+
+class ClaimRefused(Exception):
+    """The host said at the last moment that a GPU is not free."""
+
+
+class Starter:
+    """Carries out `Start` and `Resume`. Remembers which hosts refused a claim, and when."""
+
+    def __init__(self, context: Context, followers: Followers) -> None:
+        self._context = context
+        self._followers = followers
+        self.refused: dict[str, float] = {}
+
+    async def start(self, action: Start) -> None:
+        """Write the intent durably, then carry it out."""
+        attempt, context = action.attempt, self._context
+        try:
+            event = context.event(
+                "attempt.placed", f"{attempt.stage} placed on {attempt.host}: {action.why}", attempt
+            )
+            await context.store.add_attempt(attempt, event)
+        except StateError:
+            context.book.drop_attempt(attempt)
+            raise
+        context.hub.publish()
+        await self._carry_out(attempt, action.stage)
+
+    async def resume(self, action: Resume) -> None:
+        """Go on with a start that a restart of the daemon or a cut interrupted."""
+        await self._carry_out(action.attempt, action.stage)
+
+    async def _carry_out(self, attempt: Attempt, stage: Stage) -> None:
+        try:
+            await self._launch(attempt, stage)
+        except Unreachable:
+            # Nobody knows how far it got. It stays STARTING, and is resumed when the host is back.
+            return
+        except ClaimRefused as refusal:
+            self.refused[attempt.host] = self._context.clock.now()
+            await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
+        except (HostError, InputError) as error:
+            await self._fail(attempt, Cause.START_FAILED, _sentence(error))
+        finally:
+            self._context.progress.pop(attempt.attempt_id, None)
+
+    async def _launch(self, attempt: Attempt, stage: Stage) -> None:
+        context = self._context
+        link, runtime = context.link(attempt.host), context.runtime(attempt)
+        lease_ids = await self._claim(attempt)
+        job = self._job(attempt, stage)
+        ref = await runtime.create(link, job, self._progress(attempt))
+        if lease_ids:
+            await link.bind(lease_ids, ref)
+        workload = await runtime.start(link, job, ref)
+        digest = await runtime.image_digest(link, ref)
+        now = context.clock.now()
+        launched = replace(
+            self._current(attempt),
+            phase=Phase.RUNNING,
+            ref=ref,
+            launched_at=now,
+            started_at=now,
+            image_digest=digest,
+        )
+        where = f"{stage.label} runs on {attempt.host}"
+        await context.save_attempt(launched, context.event("attempt.started", where, launched))
+        self._followers.follow(launched, stage, workload)
+
+    def _current(self, attempt: Attempt) -> Attempt:
+        """The attempt as the book has it: a stop may have been asked for meanwhile."""
+        return self._context.book.attempt(attempt.attempt_id) or attempt
+
+    async def _claim(self, attempt: Attempt) -> tuple[str, ...]:
+        if not attempt.gpus:
+            return ()
+        context = self._context
+        run = context.book.run(attempt.run_id)
+        claimed = await context.link(attempt.host).claim(
+            Claim(
+                gpus=attempt.gpus,
+                attempt_id=attempt.attempt_id,
+                daemon_id=context.daemon_id,
+                owner=run.owner,
+                memory_floor=context.config.policy.memory_floor,
+                ignore=context.config.policy.ignore,
+            )
+        )
+        if claimed.refused is not None:
+            raise ClaimRefused(claimed.refused)
+        return claimed.lease_ids
+
+    def _job(self, attempt: Attempt, stage: Stage) -> Job:
+        context = self._context
+        run = context.book.run(attempt.run_id)
+        return build_job(
+            run,
+            stage,
+            attempt,
+            context.keepers[attempt.host].host,
+            context.config,
+            context.daemon_id,
+            placements_of(run, stage, context.content),
+        )
+
+    def _progress(self, attempt: Attempt) -> _Progress:
+        return _Progress(self._context, attempt.attempt_id)
+
+    async def _fail(self, attempt: Attempt, cause: Cause, detail: str) -> None:
+        context = self._context
+        current = self._current(attempt)
+        stopped = current.stop_reason is Cause.STOPPED
+        ended = replace(
+            current,
+            phase=Phase.CANCELLED if stopped else Phase.FAILED,
+            cause=Cause.STOPPED if stopped else cause,
+            detail=current.stop_detail if stopped else detail,
+            finished_at=context.clock.now(),
+        )
+        message = f"{attempt.stage} did not start on {attempt.host}: {detail}"
+        severity = "info" if cause is Cause.NOT_STARTED else "error"
+        await context.save_attempt(
+            ended, context.event("attempt.not_started", message, ended, severity=severity)
+        )
+
+
+class _Progress:
+    """Keeps the latest progress of a slow start where the API can show it."""
+
+    def __init__(self, context: Context, attempt_id: str) -> None:
+        self._context = context
+        self._attempt_id = attempt_id
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        self._context.progress[self._attempt_id] = (what, done, total)
+        self._context.hub.publish()
+
+
+def _sentence(error: HostError | InputError) -> str:
+    return f"{error.message}. {error.remedy}" if error.remedy else error.message

@@ -1,0 +1,179 @@
+"""From what a client sends to a run: read, checked, durable, and only then answered."""
+
+from __future__ import annotations
+
+import fnmatch
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hostler.daemon.context import Context
+from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.model.pipelines import Pipeline, Stage
+from hostler.model.runs import Phase, Run, Source
+from hostler.spec.pipeline import command_pipeline, read_pipeline
+from hostler.store.database import new_run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client asks to run: a pipeline file's text, or one command."""
+
+    pipeline: str | None = None
+    file: str = "pipeline.toml"
+    command: Mapping[str, Any] | None = None
+    """Keyword arguments of `spec.pipeline.command_pipeline`."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    source: Source = field(default_factory=Source)
+    env: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, by the kernel's word (SO_PEERCRED)."""
+
+    uid: int
+    user: str
+
+
+class Submitter:
+    """Makes runs: new ones, retries of what failed, reruns of everything."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def prepare(self, submission: Submission, caller: Caller) -> Run:
+        """The run that a submission means, not stored. Raises PipelineError with all problems."""
+        if submission.priority > 0:
+            raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
+        pipeline = self._read(submission)
+        self._check_source(pipeline, submission.source)
+        self._check_mounts(pipeline)
+        return Run(
+            run_id=new_run_id(),
+            pipeline=pipeline.name,
+            stages=pipeline.stages,
+            owner=caller.user,
+            uid=caller.uid,
+            submitted_at=self._context.clock.now(),
+            params=pipeline.params,
+            source=submission.source,
+            priority=submission.priority,
+            env=submission.env,
+            title=submission.title or pipeline.title,
+        )
+
+    async def submit(self, submission: Submission, caller: Caller) -> Run:
+        """A new run, durable when this returns."""
+        run = self.prepare(submission, caller)
+        await self._store(run, submission.pipeline or "", "submitted")
+        return run
+
+    async def retry(self, run_id: str, caller: Caller) -> Run:
+        """A new run of what did not succeed; what did is kept."""
+        old = await self._finished(run_id)
+        kept = dict(old.kept)
+        kept |= {a.stage: a for a in old.attempts if a.phase is Phase.SUCCEEDED}
+        if len(kept) == len(old.stages):
+            raise ConflictError(
+                f"every stage of {old.run_id} succeeded: nothing to retry",
+                remedy=f"run it all again: hostler rerun {old.run_id}",
+            )
+        run = replace(self._again(old, caller), kept=kept, retry_of=old.retry_of or old.run_id)
+        await self._store(run, await self._text(old), f"submitted as a retry of {old.run_id}")
+        return run
+
+    async def rerun(self, run_id: str, caller: Caller, source: Source | None) -> Run:
+        """A new run of everything, with new code where a new source is given."""
+        old = await self._context.store.get_run(run_id)
+        run = self._again(old, caller)
+        if source is not None:
+            run = replace(run, source=source)
+        await self._store(run, await self._text(old), f"submitted as a rerun of {old.run_id}")
+        return run
+
+    async def _text(self, run: Run) -> str:
+        return await self._context.store.pipeline_text(run.run_id)
+
+    async def _finished(self, run_id: str) -> Run:
+        old = await self._context.store.get_run(run_id)
+        if old.outcome is None:
+            raise ConflictError(
+                f"run {old.run_id} has not ended", remedy=f"see it: hostler show {old.run_id}"
+            )
+        return old
+
+    def _again(self, old: Run, caller: Caller) -> Run:
+        return Run(
+            run_id=new_run_id(),
+            pipeline=old.pipeline,
+            stages=old.stages,
+            owner=caller.user,
+            uid=caller.uid,
+            submitted_at=self._context.clock.now(),
+            params=old.params,
+            source=old.source,
+            priority=old.priority,
+            env=old.env,
+            title=old.title,
+        )
+
+    async def _store(self, run: Run, text: str, verb: str) -> None:
+        context = self._context
+        message = f"run {run.run_id} ({run.pipeline}, {len(run.stages)} stages) {verb}"
+        event = replace(context.event("run.submitted", message), run_id=run.run_id, actor=run.owner)
+        await context.store.create_run(run, text, [event])
+        context.book.add(run)
+        context.hub.publish()
+        context.wake()
+
+    def _read(self, submission: Submission) -> Pipeline:
+        if submission.command is not None:
+            return command_pipeline(**submission.command)
+        if submission.pipeline is None:
+            raise InputError("a submission needs a pipeline or a command")
+        return read_pipeline(
+            submission.pipeline,
+            file=submission.file,
+            params=submission.params,
+            glob=lambda pattern: self._glob(submission.source, pattern),
+        )
+
+    def _glob(self, source: Source, pattern: str) -> list[str]:
+        """Files of the packed source that match, sorted: what a `glob` in a matrix means."""
+        if source.digest is None:
+            return []
+        path = self._context.content.path(source.digest)
+        if not path.exists():
+            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
+        with tarfile.open(path) as archive:
+            names = [m.name for m in archive.getmembers() if m.isfile()]
+        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+    def _check_source(self, pipeline: Pipeline, source: Source) -> None:
+        if source.digest is not None and not self._context.content.has(source.digest):
+            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
+        here = [stage.name for stage in pipeline.stages if stage.code == "here"]
+        if here and source.path is None:
+            raise InputError(
+                f'stage {here[0]} wants code = "here", but the folder was not given',
+                remedy="submit with a `source.path`",
+            )
+
+    def _check_mounts(self, pipeline: Pipeline) -> None:
+        known = {mount.name for mount in self._context.config.mounts}
+        for stage in pipeline.stages:
+            missing = _first_missing(stage, known)
+            if missing is not None:
+                names = ", ".join(sorted(known)) or "none"
+                raise InputError(
+                    f"stage {stage.name} names mount {missing!r}, which the config does not have",
+                    remedy=f"known mounts: {names}; add it under [mounts] in config.toml",
+                )
+
+
+def _first_missing(stage: Stage, known: set[str]) -> str | None:
+    return next((name for name in stage.mounts if name not in known), None)

@@ -1,0 +1,94 @@
+"""What an attempt used: GPU-seconds held and busy, peak memory, mean utilization, energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hostler.daemon.context import Context
+from hostler.decide.availability import History
+from hostler.model.hosts import Gpu, Host, Look
+from hostler.model.runs import Attempt, Phase
+
+_IDLE_BELOW_PERCENT = 5.0
+_IDLE_AFTER_S = 900.0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over the looks of one attempt's GPUs."""
+
+    seen_s: float = 0.0
+    busy_s: float = 0.0
+    memory_peak: int = 0
+    last_at: float | None = None
+    energy_first: dict[str, float] = field(default_factory=dict)
+    energy_last: dict[str, float] = field(default_factory=dict)
+
+    def add(self, at: float, gpus: list[Gpu]) -> None:
+        step = 0.0 if self.last_at is None else max(0.0, at - self.last_at)
+        self.last_at = at
+        for gpu in gpus:
+            if gpu.utilization is not None:
+                self.seen_s += step
+                self.busy_s += step * gpu.utilization / 100
+            if gpu.memory_used is not None:
+                self.memory_peak = max(self.memory_peak, gpu.memory_used)
+            if gpu.energy is not None:
+                self.energy_first.setdefault(gpu.uuid, gpu.energy)
+                self.energy_last[gpu.uuid] = gpu.energy
+
+    def energy_wh(self) -> float | None:
+        if not self.energy_last:
+            return None
+        joules = sum(last - self.energy_first[u] for u, last in self.energy_last.items())
+        return joules / 3600
+
+
+class Usage:
+    """Tallies open attempts from the looks, and writes samples of every GPU to the history."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tallies: dict[str, _Tally] = {}
+        self._quiet_since: dict[str, float] = {}
+
+    def history(self) -> History:
+        """What a single look cannot know: which GPUs have been quiet for long."""
+        now = self._context.clock.now()
+        quiet = self._quiet_since.items()
+        return History(idle_since={u: at for u, at in quiet if now - at >= _IDLE_AFTER_S})
+
+    def saw(self, host: Host, look: Look) -> None:
+        """Take one look into account."""
+        self._note_quiet(look)
+        for attempt in self._context.book.open_attempts():
+            if attempt.host != host.name or not attempt.gpus or attempt.phase is not Phase.RUNNING:
+                continue
+            mine = [gpu for gpu in look.gpus if gpu.uuid in attempt.gpus]
+            self._tallies.setdefault(attempt.attempt_id, _Tally()).add(look.asked_at, mine)
+
+    def _note_quiet(self, look: Look) -> None:
+        for gpu in look.gpus:
+            if gpu.utilization is None or gpu.utilization >= _IDLE_BELOW_PERCENT:
+                self._quiet_since.pop(gpu.uuid, None)
+            else:
+                self._quiet_since.setdefault(gpu.uuid, look.asked_at)
+
+    def summary(self, attempt: Attempt) -> dict[str, float]:
+        """The sums of an attempt that ended; what could not be measured is absent."""
+        tally = self._tallies.pop(attempt.attempt_id, None)
+        if not attempt.gpus:
+            return {}
+        used: dict[str, float] = {}
+        begun, ended = attempt.started_at, attempt.finished_at
+        if begun is not None and ended is not None:
+            used["gpu_seconds_allocated"] = max(0.0, ended - begun) * len(attempt.gpus)
+        if tally is not None:
+            used["gpu_memory_peak"] = float(tally.memory_peak)
+            if tally.seen_s > 0:
+                used["gpu_seconds_busy"] = tally.busy_s
+                used["gpu_utilization_mean"] = 100 * tally.busy_s / tally.seen_s
+            energy = tally.energy_wh()
+            if energy is not None:
+                used["energy_wh"] = energy
+        return used

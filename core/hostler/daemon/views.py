@@ -1,0 +1,131 @@
+"""Runs as the JSON objects of the API. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.decide.progress import Progress, progress_of
+from hostler.model.codec import to_json
+from hostler.model.pipelines import Stage
+from hostler.model.plans import Reason
+from hostler.model.records import RunSummary
+from hostler.model.runs import Run, StageStatus
+
+Reasons = Mapping[tuple[str, str], Reason]
+ProgressTable = Mapping[str, tuple[str, int, int | None]]
+
+
+def run_object(
+    run: Run, reasons: Reasons, progress: ProgressTable, *, with_diff: bool = False
+) -> dict[str, Any]:
+    """The `hostler.run/1` object."""
+    progressed = progress_of(run)
+    statuses = progressed.status
+    source = to_json(run.source)
+    if not with_diff:
+        source.pop("git_diff")
+    return {
+        "schema": "hostler.run/1",
+        "run_id": run.run_id,
+        "pipeline": run.pipeline,
+        "title": run.title,
+        "owner": run.owner,
+        "uid": run.uid,
+        "state": run_state(run, statuses),
+        "outcome": run.outcome.value if run.outcome else None,
+        "submitted_at": run.submitted_at,
+        "finished_at": run.finished_at,
+        "cancelled_by": run.cancelled_by,
+        "priority": run.priority,
+        "params": dict(run.params),
+        "retry_of": run.retry_of,
+        "source": source,
+        "stages": [_stage_object(progressed, stage, reasons, progress) for stage in run.stages],
+    }
+
+
+def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
+    """ "waiting" (nothing started yet), "running", or the outcome."""
+    if run.outcome is not None:
+        return run.outcome.value
+    begun = any(status is not StageStatus.WAITING for status in statuses.values())
+    return "running" if begun or run.attempts else "waiting"
+
+
+def summary_object(summary: RunSummary) -> dict[str, Any]:
+    """A summary with its state in one word."""
+    if summary.outcome is not None:
+        state = summary.outcome.value
+    else:
+        state = "running" if summary.phases else "waiting"
+    return {**to_json(summary), "state": state}
+
+
+def why_lines(run: Run, reasons: Reasons) -> list[dict[str, Any]]:
+    """For each stage one line for people, and the full reason while it waits."""
+    progressed = progress_of(run)
+    lines = []
+    for stage in run.stages:
+        reason = reasons.get((run.run_id, stage.name))
+        lines.append(
+            {
+                "name": stage.name,
+                "base": stage.base,
+                "label": stage.label,
+                "status": progressed.status[stage.name].value,
+                "sentence": _sentence(progressed, stage, reason),
+                "reason": to_json(reason),
+            }
+        )
+    return lines
+
+
+def _sentence(progressed: Progress, stage: Stage, reason: Reason | None) -> str:
+    run, status = progressed.run, progressed.status[stage.name]
+    tries = progressed.tries.get(stage.name, [])
+    if status is StageStatus.WAITING:
+        return reason.sentence if reason else "will be looked at in a moment"
+    if status is StageStatus.SKIPPED:
+        return progressed.notes.get(stage.name, "skipped")
+    if not tries:
+        return f"kept from run {run.retry_of}" if stage.name in run.kept else "never started"
+    last = tries[-1]
+    if last.cause is not None:
+        tail = f": {last.detail}" if last.detail else ""
+        return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
+    gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
+    return f"{last.phase.value} on {last.host}{gpus}"
+
+
+def _stage_object(
+    progressed: Progress, stage: Stage, reasons: Reasons, progress: ProgressTable
+) -> dict[str, Any]:
+    run, status = progressed.run, progressed.status[stage.name]
+    tries = progressed.tries.get(stage.name, [])
+    kept = run.kept.get(stage.name)
+    last = tries[-1] if tries else kept
+    return {
+        "name": stage.name,
+        "base": stage.base,
+        "label": stage.label,
+        "kind": stage.kind.value,
+        "status": status.value,
+        "needs": list(stage.needs),
+        "command": list(stage.command),
+        "image": stage.image,
+        "runtime": stage.runtime,
+        "gpus": stage.resources.gpus,
+        "attempt": to_json(last),
+        "attempts": [to_json(attempt) for attempt in tries],
+        "reason": to_json(reasons.get((run.run_id, stage.name))),
+        "progress": _progress(progress.get(last.attempt_id) if last else None),
+        "kept": kept is not None,
+    }
+
+
+def _progress(entry: tuple[str, int, int | None] | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    what, done, total = entry
+    return {"what": what, "done": done, "total": total}

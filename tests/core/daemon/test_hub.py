@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import asyncio
+
+from hostler.daemon.hub import Hub
+
+
+async def test_a_change_before_the_wait_is_not_missed() -> None:
+    hub = Hub()
+    seen = hub.version
+    hub.publish()
+    assert await hub.wait(seen, timeout=5) == seen + 1
+
+
+async def test_everybody_who_waits_is_woken() -> None:
+    hub = Hub()
+    waiting = [asyncio.create_task(hub.wait(hub.version)) for _ in range(3)]
+    await asyncio.sleep(0)
+    hub.publish()
+    assert await asyncio.gather(*waiting) == [1, 1, 1]
+
+
+async def test_nothing_new_within_the_time_gives_the_same_version() -> None:
+    hub = Hub()
+    assert await hub.wait(hub.version, timeout=0.01) == hub.version
+
+
+async def test_closing_ends_every_wait() -> None:
+    hub = Hub()
+    waiting = asyncio.create_task(hub.wait(hub.version))
+    await asyncio.sleep(0)
+    hub.close()
+    await asyncio.wait_for(waiting, 5)
+    assert hub.is_closed
+    await asyncio.wait_for(hub.wait(hub.version), 5)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon.lock import StateLock
+from hostler.errors import DaemonBusy
+
+
+def test_the_second_daemon_of_a_folder_names_the_holder(tmp_path: Path) -> None:
+    with StateLock(tmp_path):
+        with pytest.raises(DaemonBusy) as caught, StateLock(tmp_path):
+            raise AssertionError("two daemons hold one folder")
+        assert f"pid {os.getpid()}" in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+    with StateLock(tmp_path):
+        pass
+
+
+def test_a_lock_left_by_a_killed_daemon_does_not_hold(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        StateLock(tmp_path).__enter__()
+        os._exit(9)
+    os.waitpid(pid, 0)
+    with StateLock(tmp_path):
+        pass
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("as it was")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "daemon.lock").symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"), StateLock(folder):
+        pass
+    assert target.read_text() == "as it was"
