@@ -1,0 +1,6 @@
+"""Reaching hosts by SSH. asyncssh is imported here and nowhere else.
+
+Strict by construction: the user's `ssh_config`, keys, agent and `known_hosts` are used, a host key
+is never accepted on its own, nothing is forwarded but Docker's socket, and a refused login is not
+tried again until something has changed.
+"""

@@ -1,0 +1,279 @@
+"""`ports.HostLink` over any door: the agent kept running, its requests, its transfers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from hostler.errors import AgentError, HostError, Unreachable
+from hostler.link.bulk import ArchiveStream, place_blob, put_blob
+from hostler.link.decode import read_claimed
+from hostler.link.lines import Hostile
+from hostler.link.logs import LogSlots, read_log
+from hostler.link.program import AgentProgram, read_hello, start_agent
+from hostler.link.pushes import PushQueue
+from hostler.link.session import AgentSession, End, EndKind, SessionEnded
+from hostler.model.codec import to_json
+from hostler.model.hosts import HostFacts, Look
+from hostler.model.jobs import Claim, Claimed
+from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
+from hostler_agent import wire
+
+T = TypeVar("T")
+
+HUNG_AFTER = 4.5
+"""Seconds of silence while asked after which the agent is started anew; doubled by each such
+start in a row, for hosts that are merely slow."""
+_HUNG_MOST = 30.0
+_QUARANTINE = 60.0
+"""Seconds in which a host whose agent broke the protocol is not connected to."""
+_RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0)
+_QUICK_END = 30.0
+"""An agent that lived shorter than this was no good start: the next pause is longer."""
+
+
+@runtime_checkable
+class FactsUser(Protocol):
+    """A door that can make use of what the host says of itself."""
+
+    def use_facts(self, facts: HostFacts) -> None:
+        """Learn them."""
+
+
+class AgentLink:
+    """A host with its agent running. After `Dropped` it may be connected again."""
+
+    def __init__(self, door: Door, program: AgentProgram, daemon_id: str) -> None:
+        self._door, self._program, self._daemon_id = door, program, daemon_id
+        self._session: AgentSession | None = None
+        self._changed = asyncio.Condition()
+        self._down: HostError | None = Unreachable(door.host, "not connected")
+        self._keeper: asyncio.Task[None] | None = None
+        self._pushes = PushQueue()
+        self._transfers = asyncio.Semaphore(1)
+        self._logs = LogSlots(2)
+        self._quarantine: tuple[float, str] | None = None
+        self._hung_after = HUNG_AFTER
+        self.hello: Hello | None = None
+        """What the agent said last."""
+
+    @property
+    def host(self) -> str:
+        """The host's name in the config."""
+        return self._door.host
+
+    async def connect(self) -> Hello:
+        """Connect, start the agent, read the facts. Raises Unreachable, Refused or AgentError."""
+        self._check_quarantine()
+        await self._stop_keeper()
+        try:
+            await self._door.connect()
+            session = await self._start_session()
+        except BaseException:
+            await self._door.close()
+            raise
+        assert self.hello is not None
+        self._pushes.open()
+        self._hung_after = HUNG_AFTER
+        await self._use(session)
+        self._keeper = asyncio.create_task(self._keep(session), name=f"link {self.host}")
+        return self.hello
+
+    async def look(self, asked_at: float, timeout: float) -> Look:
+        """One observation; `asked_at` is the daemon's clock at the time of asking."""
+        return await self._ask(lambda session, left: session.look(asked_at, left), timeout, "look")
+
+    def pushes(self) -> AsyncIterator[Push]:
+        """What the agent says by itself; ends with `Dropped`."""
+        return self._pushes.listen()
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Hold GPUs, all or none, after checking on the host that each is free."""
+        answer = await self.call("claim", to_json(claim))
+        try:
+            return read_claimed(answer)
+        except Hostile as error:
+            raise AgentError(self.host, f"the agent sent {error}") from error
+
+    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
+        """Tie leases to the container or process that uses the GPUs."""
+        await self.call("bind", {"lease_ids": list(lease_ids), "workload": workload})
+
+    async def release(self, lease_ids: Sequence[str]) -> None:
+        """Give leases back; those that do not exist (any more) are no error."""
+        await self.call("release", {"lease_ids": list(lease_ids)})
+
+    async def call(
+        self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
+    ) -> dict[str, Any]:
+        """Any other request to the agent; its answer. Asked again if the agent is started anew
+        meanwhile: every request may be repeated."""
+        return await self._ask(
+            lambda session, left: session.request(verb, payload, left), timeout, verb
+        )
+
+    async def put_blob(self, digest: str, path: Path) -> None:
+        """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""
+        async with self._transfers:
+            await put_blob(self._door, self._program, digest, path)
+
+    async def place_blob(self, digest: str, source: ArchiveSource) -> None:
+        """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""
+        async with self._transfers:
+            await place_blob(self._door, self._program, digest, source)
+
+    def read_archive(self, source: ArchiveSource, offset: int = 0) -> ArchiveStream:
+        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
+        return ArchiveStream(self._door, self._program, source, offset, self._transfers)
+
+    def read_log(
+        self, attempt_id: str, offset: int, follow: bool
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """A process workload's log from a byte offset: (offset, bytes), live with `follow`."""
+        return read_log(self._door, self._program, self._logs, attempt_id, offset, follow)
+
+    async def open_docker(self) -> ByteStream:
+        """A new connection to the host's Docker socket."""
+        return await self._door.open_docker()
+
+    async def docker_url(self) -> str:
+        """A URL on this machine that leads to the host's Docker, for the SDK."""
+        return await self._door.docker_url()
+
+    async def close(self) -> None:
+        """End agent and connection; workloads go on. May be called twice."""
+        await self._stop_keeper()
+        await self._go_down(Unreachable(self.host, "closed"))
+        await self._door.close()
+
+    async def _ask(
+        self,
+        ask: Callable[[AgentSession, float], Awaitable[T]],
+        timeout: float,
+        what: str,
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout
+        try:
+            async with asyncio.timeout_at(ends):
+                while True:
+                    session = await self._ready()
+                    try:
+                        return await ask(session, max(0.001, ends - loop.time()))
+                    except SessionEnded:
+                        await self._replaced(session)
+        except TimeoutError as error:
+            raise Unreachable(self.host, f"no answer to {what} within {timeout:g} s") from error
+
+    async def _ready(self) -> AgentSession:
+        async with self._changed:
+            while self._session is None:
+                if self._down is not None:
+                    raise type(self._down)(self.host, self._down.message, remedy=self._down.remedy)
+                await self._changed.wait()
+            return self._session
+
+    async def _replaced(self, session: AgentSession) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._session is not session)
+
+    async def _use(self, session: AgentSession) -> None:
+        async with self._changed:
+            self._session, self._down = session, None
+            self._changed.notify_all()
+
+    async def _go_down(self, why: HostError | None) -> None:
+        """No session now. None: another one is coming."""
+        async with self._changed:
+            session, self._session = self._session, None
+            self._down = why
+            self._changed.notify_all()
+        if session is not None:
+            await session.close()
+        if why is not None:
+            self._pushes.drop(why.message)
+
+    async def _start_session(self) -> AgentSession:
+        started = await start_agent(self._door, self._program)
+        try:
+            await started.send(
+                {"mode": "serve", "daemon": self._daemon_id, "protocol": wire.PROTOCOL}
+            )
+            hello = await read_hello(self.host, started, self._program)
+        except BaseException:
+            await started.stream.close()
+            raise
+        self.hello = hello
+        if isinstance(self._door, FactsUser):
+            self._door.use_facts(hello.facts)
+        session = AgentSession(self.host, started, self._pushes.put)
+        session.start(self._hung_after)
+        return session
+
+    async def _keep(self, session: AgentSession) -> None:
+        """Start the agent anew when it ends, on the same connection; give up when that is gone."""
+        loop = asyncio.get_running_loop()
+        quick_ends = 0
+        while True:
+            began = loop.time()
+            end = await self._end_of(session)
+            if end.kind not in (EndKind.DIED, EndKind.HUNG):
+                break
+            if end.kind is EndKind.HUNG:
+                self._hung_after = min(_HUNG_MOST, self._hung_after * 2)
+            quick_ends = quick_ends + 1 if loop.time() - began < _QUICK_END else 1
+            await self._go_down(None)
+            if quick_ends > len(_RESTART_PAUSES):
+                end = End(EndKind.DIED, f"{end.reason}, {quick_ends} times in a row")
+                break
+            await asyncio.sleep(_RESTART_PAUSES[quick_ends - 1])
+            try:
+                session = await self._start_session()
+            except HostError as error:
+                end = End(EndKind.CUT, error.message)
+                break
+            await self._use(session)
+        await self._give_up(end)
+
+    async def _end_of(self, session: AgentSession) -> End:
+        """How it ended. That the agent's channel closed may mean that the connection did."""
+        gone = asyncio.create_task(self._wait_closed(), name=f"connection {self.host}")
+        try:
+            await asyncio.wait((session.ended, gone), return_when=asyncio.FIRST_COMPLETED)
+            return gone.result() if gone.done() else session.ended.result()
+        finally:
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+
+    async def _wait_closed(self) -> End:
+        return End(EndKind.CUT, await self._door.wait_closed())
+
+    async def _give_up(self, end: End) -> None:
+        if end.kind is EndKind.HOSTILE:
+            until = asyncio.get_running_loop().time() + _QUARANTINE
+            self._quarantine = (until, end.reason)
+            await self._go_down(AgentError(self.host, end.reason))
+        else:
+            await self._go_down(Unreachable(self.host, end.reason))
+        await self._door.close()
+
+    async def _stop_keeper(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    def _check_quarantine(self) -> None:
+        if self._quarantine is None:
+            return
+        until, reason = self._quarantine
+        if asyncio.get_running_loop().time() < until:
+            raise AgentError(
+                self.host,
+                f"in quarantine: {reason}",
+                remedy="find out what runs as hostler_agent there; it is tried again after "
+                f"{_QUARANTINE:g} s",
+            )
+        self._quarantine = None

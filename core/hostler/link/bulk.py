@@ -1,0 +1,176 @@
+"""Transfers of bytes, each by an agent in a session of its own, so that looks never wait."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from hostler.errors import AgentError, Unreachable
+from hostler.link.decode import answer_error
+from hostler.link.lines import Hostile, parse_object
+from hostler.link.program import AgentProgram, Complaining, Started, start_agent
+from hostler.ports import ArchiveSource, Door
+from hostler.text import clean_line
+
+CHUNK = 256 * 1024
+MAX_DATA = 8 * 1024 * 1024
+MAX_JSON = 1024 * 1024
+SILENCE = 120.0
+"""Seconds without a byte after which a transfer is given up: a disk there hangs."""
+_JSON_BIT = 0x80000000
+
+Frame = bytes | dict[str, Any] | None
+"""Data, a JSON object, or None: the stream has ended."""
+
+
+class BulkAgent:
+    """One transfer: frames out and in."""
+
+    def __init__(self, host: str, started: Started) -> None:
+        self._host, self._started = host, started
+
+    async def send(self, data: bytes) -> None:
+        """A frame of data."""
+        async with asyncio.timeout(SILENCE):
+            await self._started.stream.write(len(data).to_bytes(4, "big") + data)
+
+    async def send_end(self) -> None:
+        """No more data will come."""
+        async with asyncio.timeout(SILENCE):
+            await self._started.stream.write(bytes(4))
+
+    async def frame(self, patience: float | None = SILENCE) -> Frame:
+        """The next frame; errors that the agent reports are raised."""
+        async with asyncio.timeout(patience):
+            head = int.from_bytes(await self._started.reader.exactly(4), "big")
+            size = head & ~_JSON_BIT
+            if head & _JSON_BIT:
+                if size > MAX_JSON:
+                    raise Hostile(f"a message of {size} bytes")
+                return self._object(await self._started.reader.exactly(size))
+            if size > MAX_DATA:
+                raise Hostile(f"a frame of {size} bytes")
+            return await self._started.reader.exactly(size) if size else None
+
+    async def result(self) -> dict[str, Any]:
+        """The JSON object that is due now."""
+        frame = await self.frame()
+        if not isinstance(frame, dict):
+            raise Hostile("bytes where a result was due")
+        return frame
+
+    def last_words(self) -> str:
+        """What the agent said on stderr, for people."""
+        stream = self._started.stream
+        return stream.complaint if isinstance(stream, Complaining) else ""
+
+    def _object(self, data: bytes) -> dict[str, Any]:
+        value = parse_object(data)
+        if "error" in value:
+            raise answer_error(self._host, value["error"])
+        return value
+
+
+@asynccontextmanager
+async def bulk_agent(
+    door: Door, program: AgentProgram, fields: dict[str, Any]
+) -> AsyncIterator[BulkAgent]:
+    """An agent that does one transfer. Raises Unreachable or AgentError, also out of the body."""
+    started = await start_agent(door, program)
+    agent = BulkAgent(door.host, started)
+    what = str(fields.get("op"))
+    try:
+        await started.send({"mode": "bulk", **fields})
+        yield agent
+    except Hostile as error:
+        said = agent.last_words()
+        raise AgentError(
+            door.host, f"{what} failed: {error}" + (f" ({clean_line(said, 300)})" if said else "")
+        ) from error
+    except TimeoutError as error:
+        raise Unreachable(door.host, f"{what}: nothing came for {SILENCE:g} s") from error
+    finally:
+        await started.stream.close()
+
+
+async def put_blob(door: Door, program: AgentProgram, digest: str, path: Path) -> None:
+    """Send the bytes of a file that the host's cache does not have yet."""
+    size = (await asyncio.to_thread(path.stat)).st_size
+    fields = {"op": "blob.put", "digest": digest, "size": size}
+    async with bulk_agent(door, program, fields) as agent:
+        offset = (await agent.result()).get("offset")
+        if not isinstance(offset, int) or not 0 <= offset <= size:
+            raise Hostile("an offset outside the file")
+        with path.open("rb") as file:
+            file.seek(offset)
+            while data := await asyncio.to_thread(file.read, CHUNK):
+                await agent.send(data)
+        await agent.send_end()
+        _expect_ok(await agent.result())
+
+
+async def place_blob(door: Door, program: AgentProgram, digest: str, source: ArchiveSource) -> None:
+    """Have a cached blob unpacked into a workload that has not started."""
+    fields = {"op": "place", "digest": digest, **source_fields(source)}
+    async with bulk_agent(door, program, fields) as agent:
+        _expect_ok(await agent.result())
+
+
+class ArchiveStream:
+    """The tar of a workload's folder. `size` and `sha256`, of all its bytes, are known at the end,
+    when both have been checked against what came (the hash, if it came from byte 0)."""
+
+    def __init__(
+        self, door: Door, program: AgentProgram, source: ArchiveSource, offset: int,
+        slots: asyncio.Semaphore,
+    ) -> None:  # fmt: skip
+        self.sha256: str | None = None
+        self.size: int | None = None
+        self._door, self._program, self._source = door, program, source
+        self._offset, self._slots = offset, slots
+        self._chunks = self._read()
+
+    def __aiter__(self) -> ArchiveStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Stop before the end."""
+        await self._chunks.aclose()
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        fields = {"op": "archive", "offset": self._offset, **source_fields(self._source)}
+        came, hashed = self._offset, hashlib.sha256()
+        async with self._slots, bulk_agent(self._door, self._program, fields) as agent:
+            while isinstance(frame := await agent.frame(), bytes):
+                came += len(frame)
+                hashed.update(frame)
+                yield frame
+            end = frame if frame is not None else await agent.result()
+            sha256, size = end.get("sha256"), end.get("size")
+            if not isinstance(sha256, str) or size != came:
+                raise Hostile(f"an archive of {size} bytes as {came}")
+            if self._offset == 0 and hashed.hexdigest() != sha256:
+                raise Hostile("an archive whose bytes do not fit its hash")
+            self.sha256, self.size = sha256, came
+
+
+def source_fields(source: ArchiveSource) -> dict[str, str]:
+    """An `ArchiveSource` as the agent is told of it."""
+    return {
+        "attempt_id": source.attempt_id,
+        "runtime": source.runtime,
+        "ref": source.ref,
+        "path": source.path,
+    }
+
+
+def _expect_ok(result: dict[str, Any]) -> None:
+    if result.get("ok") is not True:
+        raise Hostile("a result without ok")

@@ -1,0 +1,65 @@
+"""Doors and links for the hosts of a config."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hostler.errors import ConfigError
+from hostler.link.agent_link import AgentLink
+from hostler.link.program import AgentProgram, agent_program
+from hostler.local.door import LocalDoor
+from hostler.model.config import HostConfig
+from hostler.ports import Door
+from hostler.ssh.connection import Dialler
+from hostler.ssh.door import SshDoor
+from hostler.ssh.target import SshSettings, SshTarget, user_settings
+
+
+class Doors:
+    """Makes the doors and links of one process; they share caps, back-off and jump hosts."""
+
+    def __init__(self, settings: SshSettings | None = None) -> None:
+        self.dialler = Dialler(settings or user_settings())
+
+    def door(self, config: HostConfig) -> Door:
+        """A way onto a host, not connected yet."""
+        if config.transport == "local":
+            return LocalDoor(config.name, config.docker_socket)
+        return SshDoor(ssh_target(config), self.dialler)
+
+    def link(self, config: HostConfig, daemon_id: str) -> AgentLink:
+        """A host with the agent of one daemon, not connected yet."""
+        return AgentLink(self.door(config), program_for(config), daemon_id)
+
+    def reset(self, host: str | None = None) -> None:
+        """Let refused and waiting hosts (None: all) be tried again at once: somebody has changed
+        config, trusted a key or asked for it."""
+        self.dialler.connects.reset(host)
+
+    def use_agent(self, socket: str) -> None:
+        """Use the SSH agent of a client's shell: that of the shell that started this process is
+        gone after logout. Refused logins are tried again by themselves, since what they were
+        decided on has changed."""
+        os.environ["SSH_AUTH_SOCK"] = socket
+
+
+def ssh_target(config: HostConfig) -> SshTarget:
+    """A host of the config as SSH is told of it."""
+    return SshTarget(
+        name=config.name,
+        address=config.address,
+        user=config.user,
+        port=config.port,
+        key=str(Path(config.key).expanduser()) if config.key else None,
+        jump=config.jump,
+        docker_socket=config.docker_socket,
+    )
+
+
+def program_for(config: HostConfig) -> AgentProgram:
+    """The agent as that host has to start it. Raises ConfigError."""
+    try:
+        return agent_program().with_python(config.python)
+    except ValueError as error:
+        raise ConfigError(f"hosts.{config.name}.python: {error}") from error

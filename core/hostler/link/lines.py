@@ -1,0 +1,115 @@
+"""Lines and frames out of a byte stream, and JSON out of lines, all with caps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from hostler.ports import ByteStream
+
+MAX_LINE = 8 * 1024 * 1024
+MAX_DEPTH = 16
+
+
+class Hostile(Exception):
+    """The other side breaks the protocol. Stays inside this package: it becomes AgentError."""
+
+
+class LineReader:
+    """Reads a `ByteStream` by lines or by counts. Both may be mixed."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+        self._searched = 0
+        self._at_end = False
+
+    async def line(self, cap: int = MAX_LINE) -> bytes | None:
+        """The next line without its newline; None at the end. Raises Hostile above `cap` bytes."""
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
+            if end >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                self._searched = 0
+                if len(line) > cap:
+                    raise Hostile(f"a line of more than {cap} bytes")
+                return line
+            self._searched = len(self._buffer)
+            if self._searched > cap:
+                raise Hostile(f"a line of more than {cap} bytes")
+            if not await self._fill():
+                return self._rest()
+
+    async def exactly(self, count: int) -> bytes:
+        """So many bytes. Raises Hostile when the stream ends before."""
+        while len(self._buffer) < count:
+            if not await self._fill():
+                raise Hostile("the stream ended in the middle")
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        self._searched = 0
+        return data
+
+    async def _fill(self) -> bool:
+        if self._at_end:
+            return False
+        data = await self._stream.read(262144)
+        if not data:
+            self._at_end = True
+            return False
+        self._buffer += data
+        return True
+
+    def _rest(self) -> bytes | None:
+        if not self._buffer:
+            return None
+        line = bytes(self._buffer)
+        self._buffer.clear()
+        self._searched = 0
+        return line
+
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """The JSON object in a line. Raises Hostile for anything else: other values, NaN and infinite
+    numbers, nesting deeper than `MAX_DEPTH`."""
+    try:
+        value = json.loads(line, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise Hostile(f"a line that is not JSON ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise Hostile("a line that is not a JSON object")
+    _check_depth(value, MAX_DEPTH)
+    return value
+
+
+def to_line(value: Mapping[str, Any]) -> bytes:
+    """A JSON object as one line, with its newline."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _check_depth(value: object, left: int) -> None:
+    if isinstance(value, dict):
+        children: Any = value.values()
+    elif isinstance(value, list):
+        children = value
+    else:
+        return
+    if left == 0:
+        raise Hostile(f"JSON nested deeper than {MAX_DEPTH}")
+    for child in children:
+        if isinstance(child, dict | list):
+            _check_depth(child, left - 1)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number out of range")
+    return value

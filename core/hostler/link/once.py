@@ -1,0 +1,79 @@
+"""Looking at hosts once, without a daemon: connect, one exec, two lines, gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hostler.errors import AgentError, HostlerError, Unreachable
+from hostler.link.decode import LookReader
+from hostler.link.lines import Hostile, parse_object
+from hostler.link.program import AgentProgram, read_hello, start_agent
+from hostler.model.hosts import Look
+from hostler.ports import Door, Hello
+
+_CLEAN_UP = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a host showed."""
+
+    hello: Hello
+    look: Look
+
+
+async def look_once(door: Door, program: AgentProgram) -> Seen:
+    """Connect, look and hang up. Raises Unreachable, Refused or AgentError."""
+    try:
+        await door.connect()
+        asked_at = time.time()
+        started = await start_agent(door, program)
+        try:
+            await started.send({"mode": "once"})
+            hello = await read_hello(door.host, started, program)
+            line = await started.reader.line()
+            if line is None:
+                raise Hostile("no look")
+            sections = parse_object(line).get("ok")
+            if not isinstance(sections, dict):
+                raise Hostile("no look")
+            return Seen(hello, LookReader().read(sections, asked_at))
+        except Hostile as error:
+            raise AgentError(door.host, f"the agent sent {error}") from error
+        finally:
+            await started.stream.close()
+    finally:
+        await door.close()
+
+
+async def look_all(
+    doors: Iterable[Door], program: AgentProgram, deadline: float = 3.0
+) -> dict[str, Seen | HostlerError]:
+    """Look at many hosts at once; by name, in the order given. Hosts that have not answered after
+    `deadline` seconds are Unreachable: they never delay the others."""
+    tasks = {
+        door.host: asyncio.create_task(look_once(door, program), name=f"look {door.host}")
+        for door in doors
+    }
+    if not tasks:
+        return {}
+    _, late = await asyncio.wait(tasks.values(), timeout=deadline)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=_CLEAN_UP)
+    return {host: _outcome(host, task, deadline) for host, task in tasks.items()}
+
+
+def _outcome(host: str, task: asyncio.Task[Seen], deadline: float) -> Seen | HostlerError:
+    if not task.done() or task.cancelled():
+        return Unreachable(host, f"no answer within {deadline:g} s")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, HostlerError):
+        return error
+    raise error

@@ -1,0 +1,198 @@
+"""The agent as something to start on a host, and its start: bootstrap, upload, hello."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from hostler.errors import AgentError, Unreachable
+from hostler.link.decode import answer_error
+from hostler.link.decode import read_hello as decode_hello
+from hostler.link.lines import Hostile, LineReader, parse_object, to_line
+from hostler.ports import ByteStream, Door, Hello
+from hostler.text import clean_line
+from hostler_agent import bundle
+
+START_DEADLINE = 20.0
+"""Seconds from the exec to the agent's first line: login shells that set up conda are slow."""
+_MAX_NOISE = 64 * 1024
+_MARK = b'{"agent":'
+_PYTHON = re.compile(r"[A-Za-z0-9._/+-]{1,200}")
+
+
+@runtime_checkable
+class Complaining(Protocol):
+    """A stream that knows what its command said on stderr and how it ended."""
+
+    @property
+    def complaint(self) -> str:
+        """ "" when there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProgram:
+    """The agent's archive, and the one constant command that starts it."""
+
+    hash: str
+    data: bytes
+    command: str
+
+    def with_python(self, python: str) -> AgentProgram:
+        """The same under another Python: a name on the host's PATH, or a path.
+
+        Raises ValueError for anything that is not plainly one of these.
+        """
+        if python == "python3":
+            return self
+        if not _PYTHON.fullmatch(python):
+            raise ValueError(f"{python!r} is not a name or path of a Python")
+        start = "exec python3 "
+        if not self.command.startswith(start):
+            raise ValueError("the agent's command does not begin as it should")
+        rest = self.command.removeprefix(start)
+        return AgentProgram(self.hash, self.data, f"exec {shlex.quote(python)} {rest}")
+
+
+@functools.cache
+def agent_program() -> AgentProgram:
+    """The agent that belongs to this version of Hostler."""
+    built = bundle.build()
+    return AgentProgram(built.hash, built.data, bundle.command(built.hash))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An agent that waits for its mode line."""
+
+    stream: ByteStream
+    reader: LineReader
+
+    async def send(self, value: dict[str, Any]) -> None:
+        """Write one line."""
+        await self.stream.write(to_line(value))
+
+
+async def start_agent(
+    door: Door, program: AgentProgram, deadline: float = START_DEADLINE
+) -> Started:
+    """Run the agent on an open door, uploading it first where it is missing.
+
+    What a login shell prints before it is passed over. Raises Unreachable or AgentError.
+    """
+    for last in (False, True):
+        stream = await door.exec_agent(program.command)
+        started = Started(stream, LineReader(stream))
+        try:
+            async with asyncio.timeout(deadline):
+                if await _bootstrap(door.host, program, started, last):
+                    return started
+        except TimeoutError as error:
+            await stream.close()
+            raise Unreachable(
+                door.host, f"the agent did not start within {deadline:g} s{_said(stream)}"
+            ) from error
+        except BaseException:
+            await stream.close()
+            raise
+        await stream.close()
+    raise AgentError(door.host, "the agent could not be unpacked")
+
+
+async def read_hello(host: str, started: Started, program: AgentProgram) -> Hello:
+    """The agent's first line after the mode line. Raises AgentError."""
+    line = await started.reader.line()
+    if line is None:
+        raise _ended(host, started.stream)
+    try:
+        message = parse_object(line)
+        if "error" in message:
+            raise answer_error(host, message["error"])
+        hello = decode_hello(message)
+    except Hostile as error:
+        raise AgentError(host, f"the agent sent {error}") from error
+    if hello.agent_version != program.hash:
+        raise AgentError(host, "an agent of another version answered")
+    return hello
+
+
+async def _bootstrap(host: str, program: AgentProgram, started: Started, last: bool) -> bool:
+    """Until the agent is ready. False: what lay there was damaged and has been put aside, so that
+    another try may do better; with `last` that is an error."""
+    answer = await _first_word(host, started)
+    if answer.get("agent") == "need":
+        data = program.data
+        await started.stream.write(b"%d\n" % len(data) + data)
+        answer = await _first_word(host, started)
+    word = answer.get("agent")
+    if word == "ready":
+        return True
+    if word == "bad" and not last:
+        return False
+    if word == "old":
+        version = clean_line(str(answer.get("version")), 20)
+        raise AgentError(
+            host,
+            f"its python3 is {version}, and the agent needs 3.8 or newer",
+            remedy="install a newer one, or name one with `python` in config.toml",
+        )
+    if word == "unsafe":
+        folder = clean_line(str(answer.get("folder")), 200)
+        raise AgentError(
+            host,
+            f"{folder} there belongs to somebody else or is open to others",
+            remedy="see who made it, and remove it",
+        )
+    raise AgentError(
+        host,
+        "the agent could not be unpacked",
+        remedy="see that /var/tmp there has space and is writable for this login",
+    )
+
+
+async def _first_word(host: str, started: Started) -> dict[str, Any]:
+    """The bootstrap's next line, among what the login shell may print around it."""
+    noise = 0
+    while True:
+        try:
+            line = await started.reader.line(_MAX_NOISE)
+        except Hostile as error:
+            raise _noisy(host) from error
+        if line is None:
+            raise _ended(host, started.stream)
+        start = line.find(_MARK)
+        if start >= 0:
+            try:
+                return parse_object(line[start:])
+            except Hostile as error:
+                raise AgentError(host, f"the agent's bootstrap sent {error}") from error
+        noise += len(line) + 1
+        if noise > _MAX_NOISE:
+            raise _noisy(host)
+
+
+def _noisy(host: str) -> AgentError:
+    return AgentError(
+        host,
+        "the login shell prints too much before it runs a command",
+        remedy="let ~/.bashrc or ~/.profile there print only on a terminal: [ -t 1 ] && ...",
+    )
+
+
+def _ended(host: str, stream: ByteStream) -> AgentError:
+    said = _said(stream)
+    if "exit status 127" in said or "not found" in said:
+        return AgentError(
+            host,
+            f"there is no python3{said}",
+            remedy="install Python 3.8 or newer, or name one with `python` in config.toml",
+        )
+    return AgentError(host, f"the agent ended before it began{said}")
+
+
+def _said(stream: ByteStream) -> str:
+    complaint = stream.complaint if isinstance(stream, Complaining) else ""
+    return f": {complaint}" if complaint else ""

@@ -1,0 +1,227 @@
+"""One running agent: requests out, answers and pushes in, and whether it still lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from hostler.errors import AgentError, HostError, Unreachable
+from hostler.link.decode import LookReader, answer_error, read_push
+from hostler.link.lines import Hostile, parse_object
+from hostler.link.program import Complaining, Started
+from hostler.model.hosts import Look
+from hostler.ports import Push
+
+_PING_AFTER = 2.0
+"""Seconds of silence while something is asked, before a ping asks whether the agent lives."""
+_IDLE_PING = 10.0
+"""Seconds without a request before a ping keeps the agent alive: it ends by itself after 30."""
+_TICK = 0.5
+_MAX_PENDING = 10_000
+_MAX_PUSHES = 2000
+_PUSH_WINDOW = 10.0
+
+
+class EndKind(Enum):
+    """Why a session ended; decides what is done about it."""
+
+    CLOSED = "closed"
+    """We ended it."""
+    DIED = "died"
+    """The agent ended."""
+    HUNG = "hung"
+    """It says nothing any more."""
+    CUT = "cut"
+    """The connection is gone."""
+    HOSTILE = "hostile"
+    """It broke the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a session ended."""
+
+    kind: EndKind
+    reason: str
+    """For people."""
+
+
+class SessionEnded(Exception):
+    """The session ended under a request. Stays inside this package."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    answer: asyncio.Future[dict[str, Any] | Look]
+    sent: float
+    look_at: float | None
+    """For a look: the daemon's clock when it was asked for."""
+
+
+class AgentSession:
+    """Multiplexes requests over one agent in mode `serve`."""
+
+    def __init__(self, host: str, started: Started, on_push: Callable[[Push], None]) -> None:
+        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._host, self._started, self._on_push = host, started, on_push
+        self._looks = LookReader()
+        self._pending: dict[int, _Pending] = {}
+        self._last_id = 0
+        self._heard = self._asked = self._now()
+        self._pushes, self._push_window = 0, self._now()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, hung_after: float) -> None:
+        """Begin to listen. Silence of `hung_after` seconds while asked counts as hung."""
+        self._tasks = [
+            asyncio.create_task(self._listen(), name=f"agent {self._host}"),
+            asyncio.create_task(self._watch(hung_after), name=f"agent watch {self._host}"),
+        ]
+
+    async def look(self, asked_at: float, timeout: float) -> Look:
+        """One look. Raises TimeoutError, SessionEnded or a HostError."""
+        answer = await self._ask("look", {}, timeout, asked_at)
+        if not isinstance(answer, Look):
+            raise AgentError(self._host, "a look was answered with something else")
+        return answer
+
+    async def request(
+        self, verb: str, payload: Mapping[str, Any], timeout: float
+    ) -> dict[str, Any]:
+        """Any other request. Raises TimeoutError, SessionEnded or a HostError."""
+        answer = await self._ask(verb, payload, timeout, None)
+        return answer if isinstance(answer, dict) else {}
+
+    async def close(self) -> None:
+        """End the agent; what it started goes on."""
+        self._end(EndKind.CLOSED, "closed")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._started.stream.close()
+
+    async def _ask(
+        self, verb: str, payload: Mapping[str, Any], timeout: float, asked_at: float | None
+    ) -> dict[str, Any] | Look:
+        if self.ended.done():
+            raise SessionEnded
+        if len(self._pending) >= _MAX_PENDING:
+            raise AgentError(self._host, "the agent has stopped answering")
+        self._last_id += 1
+        number = self._last_id
+        answer: asyncio.Future[dict[str, Any] | Look] = asyncio.get_running_loop().create_future()
+        self._asked = self._now()
+        self._pending[number] = _Pending(answer, self._asked, asked_at)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._started.send({"id": number, verb: dict(payload)})
+                return await answer
+        except Unreachable as error:
+            if not self.ended.done():
+                self._end(EndKind.CUT, error.message)
+            raise SessionEnded from error
+        finally:
+            answer.cancel()
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                line = await self._started.reader.line()
+                if line is None:
+                    self._end(EndKind.DIED, self._last_words())
+                    return
+                self._heard = self._now()
+                self._dispatch(parse_object(line))
+        except Hostile as error:
+            self._end(EndKind.HOSTILE, f"the agent sent {error}")
+        except HostError as error:
+            self._end(EndKind.CUT, error.message)
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        number = message.get("id")
+        if number is None:
+            self._count_push()
+            push = read_push(message)
+            if push is not None:
+                self._on_push(push)
+            return
+        pending = self._pending.pop(number, None) if type(number) is int else None
+        if pending is None:
+            raise Hostile("an answer that nobody asked for")
+        error = message.get("error")
+        if error is not None:
+            _settle(pending.answer, answer_error(self._host, error))
+            return
+        result = message.get("ok")
+        if not isinstance(result, dict):
+            raise Hostile("an answer without a result")
+        if pending.look_at is not None:
+            # Also when nobody waits any more: later looks leave out what this one said.
+            _settle(pending.answer, self._looks.read(result, pending.look_at))
+        else:
+            _settle(pending.answer, result)
+
+    def _count_push(self) -> None:
+        now = self._now()
+        if now - self._push_window > _PUSH_WINDOW:
+            self._pushes, self._push_window = 0, now
+        self._pushes += 1
+        if self._pushes > _MAX_PUSHES:
+            raise Hostile(f"more than {_MAX_PUSHES} messages in {_PUSH_WINDOW:g} s unasked")
+
+    async def _watch(self, hung_after: float) -> None:
+        """Keep the agent alive with pings, and find out when it no longer is."""
+        pinged_at = 0.0
+        while True:
+            await asyncio.sleep(_TICK)
+            now = self._now()
+            waiting = next(iter(self._pending.values()), None)
+            if waiting is not None and now - max(self._heard, waiting.sent) > hung_after:
+                self._end(EndKind.HUNG, f"the agent has said nothing for {hung_after:g} s")
+                return
+            quiet = waiting is not None and now - max(self._heard, waiting.sent) > _PING_AFTER
+            idle = now - self._asked > _IDLE_PING
+            if (quiet or idle) and now - pinged_at > _PING_AFTER:
+                pinged_at = now
+                self._ping()
+
+    def _ping(self) -> None:
+        task = asyncio.create_task(self._ping_once())
+        self._tasks = [t for t in self._tasks if not t.done()]
+        self._tasks.append(task)
+
+    async def _ping_once(self) -> None:
+        with contextlib.suppress(TimeoutError, SessionEnded, HostError):
+            await self._ask("ping", {}, 60.0, None)
+
+    def _end(self, kind: EndKind, reason: str) -> None:
+        if self.ended.done():
+            return
+        self.ended.set_result(End(kind, reason))
+        for pending in self._pending.values():
+            _settle(pending.answer, SessionEnded())
+        self._pending.clear()
+
+    def _last_words(self) -> str:
+        stream = self._started.stream
+        said = stream.complaint if isinstance(stream, Complaining) else ""
+        return f"the agent ended: {said}" if said else "the agent ended"
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _settle(
+    future: asyncio.Future[dict[str, Any] | Look], outcome: dict[str, Any] | Look | Exception
+) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

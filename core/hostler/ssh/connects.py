@@ -1,0 +1,155 @@
+"""When a host may be connected to: caps for the whole process, back-off for each host.
+
+sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
+out the whole machine that they came from. So: few at a time, slower and slower on failure, and
+never again by itself after a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hostler.errors import HostlerError, Refused
+
+T = TypeVar("T")
+
+JUMP_PREFIX = "jump host "
+"""Begins the names of jump hosts here; any `reset` is theirs too."""
+
+_FIRST_STEPS = (1.0, 1.0, 2.0)
+_STEADY = 5.0
+_STEADY_FOR = 3600.0
+"""Seconds of failure after which the steps grow towards a minute."""
+_SLOWEST = 60.0
+_SETTLED = 30.0
+"""A connection that lived this long was a good one; one that did not counts as a failure."""
+
+
+def delay(failures: int, failing_for: float, chance: float) -> float:
+    """Seconds between the start of one connect and the next, after `failures` in a row.
+
+    `chance` (0 to 1) spreads the first steps, and so the hosts, apart; after them it is one connect
+    in 5 s, and towards one a minute for a host that has been away for an hour.
+    """
+    if failures <= 0:
+        return 0.0
+    if failures <= len(_FIRST_STEPS):
+        return _FIRST_STEPS[failures - 1] * (1.0 + 0.5 * chance)
+    if failing_for < _STEADY_FOR:
+        return _STEADY
+    return min(_SLOWEST, _STEADY * failing_for / _STEADY_FOR) * (1.0 + 0.1 * chance)
+
+
+@dataclass(slots=True)
+class _State:
+    failures: int = 0
+    failing_since: float = 0.0
+    started: float = 0.0
+    connected_at: float | None = None
+    next_at: float = 0.0
+    refused: Refused | None = None
+    evidence: object = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Connects:
+    """Gives each attempt to connect its turn. One for a whole process."""
+
+    def __init__(self, total: int = 50, per_address: int = 5) -> None:
+        self._total = asyncio.Semaphore(total)
+        self._per_address = per_address
+        self._addresses: dict[str, asyncio.Semaphore] = {}
+        self._states: dict[str, _State] = {}
+        self._random = random.Random()  # noqa: S311 (spreads load, guards nothing)
+
+    async def attempt(
+        self,
+        host: str,
+        connect: Callable[[], Awaitable[T]],
+        evidence: Callable[[Refused], object] = lambda _: None,
+    ) -> T:
+        """Wait for this host's turn, then `connect`, which passes `gate` before it dials.
+
+        After a Refused, raises it again without connecting, until `reset` or until `evidence` (of
+        the refusal: what it was decided on, such as the state of known_hosts) has changed.
+        """
+        state = self._states.setdefault(host, _State())
+        self._check_refused(state, evidence)
+        self._count_short_life(state)
+        await self._turn(state)
+        state.started = self._now()
+        try:
+            result = await connect()
+        except Refused as error:
+            state.refused, state.evidence = error, evidence(error)
+            raise
+        except HostlerError:
+            self._failed(state)
+            raise
+        state.connected_at = self._now()
+        return result
+
+    @asynccontextmanager
+    async def gate(self, address: str) -> AsyncIterator[None]:
+        """Held from dialling an address to the end of the login. Waits while too many others, in
+        all or at this address, are not logged in yet."""
+        mine = self._addresses.setdefault(address, asyncio.Semaphore(self._per_address))
+        async with mine, self._total:
+            yield
+
+    def reset(self, host: str | None = None) -> None:
+        """Try again at once: config has changed, a key was trusted, a new SSH agent is there."""
+        for name, state in list(self._states.items()):
+            if host is None or name == host or name.startswith(JUMP_PREFIX):
+                state.wake.set()
+                self._states[name] = _State()
+
+    def refusal(self, host: str) -> Refused | None:
+        """Why a host is not tried any more."""
+        state = self._states.get(host)
+        return state.refused if state else None
+
+    def _check_refused(self, state: _State, evidence: Callable[[Refused], object]) -> None:
+        refused = state.refused
+        if refused is None:
+            return
+        if evidence(refused) == state.evidence:
+            raise Refused(refused.host, refused.message, remedy=refused.remedy)
+        state.refused = None
+
+    def _count_short_life(self, state: _State) -> None:
+        if state.connected_at is None:
+            return
+        lived = self._now() - state.connected_at
+        state.connected_at = None
+        if lived >= _SETTLED:
+            state.failures, state.next_at = 0, 0.0
+        else:
+            self._failed(state)
+
+    def _failed(self, state: _State) -> None:
+        now = self._now()
+        if state.failures == 0:
+            state.failing_since = now
+        state.failures += 1
+        step = delay(state.failures, now - state.failing_since, self._random.random())
+        state.next_at = state.started + step
+
+    async def _turn(self, state: _State) -> None:
+        left = state.next_at - self._now()
+        if left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left):
+                await state.wake.wait()
+        except TimeoutError:
+            return
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,181 @@
+"""`ports.Door` by SSH: one connection, at most four sessions, Docker through channels."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncssh
+
+from hostler.errors import EngineError, Unreachable
+from hostler.model.hosts import HostFacts
+from hostler.ssh.connection import Connection, Dialler
+from hostler.ssh.faults import mapped_docker, mapped_use, no_docker
+from hostler.ssh.streams import DockerSession, ExecSession
+from hostler.ssh.target import SshTarget
+
+MAX_SESSIONS = 4
+"""sshd allows ten by default, and people want some for themselves."""
+_OPEN_DEADLINE = 10.0
+_USUAL_DOCKER = ("/var/run/docker.sock",)
+
+
+class SshDoor:
+    """A way onto one host by SSH. Connects again after a cut: `connect` may be called again."""
+
+    def __init__(self, target: SshTarget, dialler: Dialler) -> None:
+        self._target, self._dialler = target, dialler
+        self._connection: Connection | None = None
+        self._sessions = asyncio.Semaphore(MAX_SESSIONS)
+        self._docker_paths: tuple[str, ...] = (
+            (target.docker_socket,) if target.docker_socket else _USUAL_DOCKER
+        )
+        self._docker_path: str | None = None
+        self._forward: tuple[Path, asyncssh.SSHListener] | None = None
+        self._forwarding = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        """The host's name in the config."""
+        return self._target.name
+
+    @property
+    def transport(self) -> str:
+        """ "ssh"."""
+        return "ssh"
+
+    @property
+    def login(self) -> str:
+        """For people: user@host of the open connection, else what was asked for."""
+        open_now = self._connection
+        return open_now.found.login if open_now else self._target.destination
+
+    def use_facts(self, facts: HostFacts) -> None:
+        """Learn where a rootless Docker or a Podman of this login would listen."""
+        if self._target.docker_socket is None and facts.uid is not None:
+            run = f"/run/user/{facts.uid}"
+            self._docker_paths = (
+                *_USUAL_DOCKER, f"{run}/docker.sock", f"{run}/podman/podman.sock"
+            )  # fmt: skip
+
+    async def connect(self) -> None:
+        """Connect and log in, when it is this host's turn. Raises Unreachable or Refused."""
+        if self._connection is not None:
+            if not self._connection.lost.done():
+                return
+            await self.close()
+        self._sessions = asyncio.Semaphore(MAX_SESSIONS)
+        self._docker_path = None
+        self._connection = await self._dialler.dial(self._target)
+
+    async def exec_agent(self, command: str) -> ExecSession:
+        """Run the one constant command; waits while four sessions are open."""
+        connection = self._open_connection()
+        slots = self._sessions
+        await slots.acquire()
+        stream = ExecSession(self.host, self._silence, slots.release)
+        opened = False
+        try:
+            with mapped_use(self.host, "starting the agent"):
+                async with asyncio.timeout(_OPEN_DEADLINE):
+                    await connection.raw.create_session(lambda: stream, command, encoding=None)
+            opened = True
+        finally:
+            if not opened:
+                await _abandon(stream, slots)
+        return stream
+
+    async def open_docker(self) -> DockerSession:
+        """A new connection to the host's Docker socket. Raises EngineError when there is none."""
+        connection = self._open_connection()
+        if self._docker_path is not None:
+            return await self._docker_channel(connection, self._docker_path)
+        refusals: list[EngineError] = []
+        for path in self._docker_paths:
+            try:
+                stream = await self._docker_channel(connection, path)
+            except EngineError as error:
+                refusals.append(error)
+            else:
+                self._docker_path = path
+                return stream
+        raise refusals[0]
+
+    async def docker_url(self) -> str:
+        """A `unix://` URL on this machine that leads to the host's Docker. The socket lies in a
+        folder that only this user can enter, and goes when the connection does."""
+        connection = self._open_connection()
+        async with self._forwarding:
+            if self._forward is None:
+                await (await self.open_docker()).close()
+                self._forward = await self._start_forward(connection)
+            return f"unix://{self._forward[0]}"
+
+    async def wait_closed(self) -> str:
+        """Until the connection is gone; why, for people."""
+        if self._connection is None:
+            return "not connected"
+        return await asyncio.shield(self._connection.lost)
+
+    async def close(self) -> None:
+        """Close connection and forwards; may be called twice."""
+        forward, self._forward = self._forward, None
+        if forward is not None:
+            forward[1].close()
+            shutil.rmtree(forward[0].parent, ignore_errors=True)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._dialler.hang_up(connection)
+
+    @property
+    def _silence(self) -> float:
+        settings = self._dialler.settings
+        return settings.keepalive * (settings.keepalive_count + 1)
+
+    def _open_connection(self) -> Connection:
+        connection = self._connection
+        if connection is None:
+            raise Unreachable(self.host, "not connected")
+        if connection.lost.done():
+            raise Unreachable(self.host, connection.lost.result())
+        return connection
+
+    async def _docker_channel(self, connection: Connection, path: str) -> DockerSession:
+        stream = DockerSession(self.host, self._silence)
+        with mapped_docker(self.host, path):
+            async with asyncio.timeout(_OPEN_DEADLINE):
+                await connection.raw.create_unix_connection(lambda: stream, path)
+        return stream
+
+    async def _start_forward(self, connection: Connection) -> tuple[Path, asyncssh.SSHListener]:
+        if self._docker_path is None:
+            raise no_docker(self.host, self._docker_paths[0], "it was not found")
+        folder = Path(tempfile.mkdtemp(prefix="hostler-", dir=_short_folder()))
+        path = folder / "docker.sock"
+        try:
+            with mapped_use(self.host, "forwarding Docker"):
+                listener = await connection.raw.forward_local_path(str(path), self._docker_path)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return path, listener
+
+
+async def _abandon(stream: ExecSession, slots: asyncio.Semaphore) -> None:
+    """Give the slot of a session back that did not come to be. If its channel exists, the slot is
+    given back when the channel is gone."""
+    if stream.attached:
+        await stream.close()
+    else:
+        slots.release()
+
+
+def _short_folder(candidates: Sequence[str] = ("/tmp", "/var/tmp")) -> str | None:
+    """A socket's path may have about 100 bytes, and TMPDIR may be long."""
+    folder = tempfile.gettempdir()
+    if len(folder) < 60:
+        return folder
+    return next((c for c in candidates if Path(c).is_dir()), None)

@@ -1,0 +1,116 @@
+"""Which host keys the user and the system know, and where each of them is written down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+_MAX_FILE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a known_hosts file that speaks of a host."""
+
+    file: str
+    line: int
+    """From 1."""
+    algorithm: str
+    fingerprint: str
+    marker: str
+    """"", "cert-authority" or "revoked"."""
+
+    @property
+    def place(self) -> str:
+        """For people."""
+        return f"{self.file} line {self.line}"
+
+
+class KnownHosts:
+    """The lines of some known_hosts files. Lines that cannot be read are passed over, as OpenSSH
+    does, instead of making every host unreachable."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = tuple(files)
+        self._lines: list[tuple[str, int, str]] = []
+        self.trusted = asyncssh.SSHKnownHosts()
+        """For asyncssh. Never None and never an empty list: both would switch checking off."""
+        for name in files:
+            self._load(name)
+
+    def find(self, host: str, port: int) -> list[Entry]:
+        """The lines for exactly this name and port, in file order."""
+        wanted = spelled(host, port)
+        found = []
+        for name, number, line in self._lines:
+            single = asyncssh.import_known_hosts(line)
+            match = asyncssh.match_known_hosts(single, wanted, "", None)
+            for marker, keys in zip(("", "cert-authority", "revoked"), match[:3], strict=True):
+                found += [
+                    Entry(name, number, key.get_algorithm(), key.get_fingerprint(), marker)
+                    for key in keys
+                    if isinstance(key, asyncssh.SSHKey)
+                ]
+        return found
+
+    def _load(self, name: str) -> None:
+        try:
+            with Path(name).open("rb") as file:
+                text = file.read(_MAX_FILE).decode("utf-8", "replace")
+        except OSError:
+            return
+        for number, line in enumerate(text.split("\n"), 1):
+            stripped = line.strip()
+            if not stripped or stripped.startswith("#"):
+                continue
+            try:
+                self.trusted.load(stripped)
+            except ValueError:
+                continue
+            self._lines.append((name, number, stripped))
+
+
+_cache: dict[tuple[str, ...], tuple[object, KnownHosts]] = {}
+
+
+def load_known_hosts(files: Sequence[str]) -> KnownHosts:
+    """Read the files, or take what was read before if none has changed since."""
+    key, now = tuple(files), stamp(files)
+    held = _cache.get(key)
+    if held is not None and held[0] == now:
+        return held[1]
+    known = KnownHosts(files)
+    _cache[key] = (now, known)
+    return known
+
+
+def stamp(files: Sequence[str]) -> tuple[object, ...]:
+    """Something that differs when one of the files has changed."""
+    result: list[object] = []
+    for name in files:
+        try:
+            info = Path(name).stat()
+        except OSError:
+            result.append((name, None))
+        else:
+            result.append((name, info.st_mtime_ns, info.st_size, info.st_ino))
+    return tuple(result)
+
+
+def spelled(host: str, port: int) -> str:
+    """How known_hosts writes a host: `name`, or `[name]:port` for another port than 22."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+def hashed(name: str) -> str:
+    """A name as `HashKnownHosts` writes it."""
+    salt = os.urandom(20)
+    digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"

@@ -1,0 +1,70 @@
+"""What to reach and how: plain values, so that nobody above needs asyncssh's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """A host as config names it. What is None comes from `ssh_config`, then from its defaults."""
+
+    name: str
+    """The host's name in Hostler's config; also what it is called in messages."""
+    address: str | None = None
+    """A name, an address or a `Host` alias of `ssh_config`; None: `name` itself."""
+    user: str | None = None
+    port: int | None = None
+    key: str | None = None
+    """Private key file. When it is named, no other key is offered."""
+    jump: str | None = None
+    """`ProxyJump` syntax (`user@host:port,...`); "none" switches off the one of `ssh_config`."""
+    docker_socket: str | None = None
+    """Path on the host; None: the usual places are tried."""
+
+    @property
+    def destination(self) -> str:
+        """What is looked up in `ssh_config`."""
+        return self.address or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """Where this user's SSH files lie, and how long to wait. Times in seconds."""
+
+    home: str
+    config_files: tuple[str, ...]
+    """The first value of an option wins, as with OpenSSH: the user's file comes first."""
+    system_known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+    agent_socket: str | None = None
+    """None: `$SSH_AUTH_SOCK` at the time of connecting."""
+    tcp_deadline: float = 5.0
+    handshake_deadline: float = 5.0
+    """From the TCP connection to a verified host key; covers an sshd that is silent."""
+    login_deadline: float = 5.0
+    keepalive: float = 3.0
+    keepalive_count: int = 2
+    """Silence of `keepalive * (keepalive_count + 1)` seconds ends a connection."""
+
+    @property
+    def default_known_hosts(self) -> tuple[str, ...]:
+        """OpenSSH's defaults for `UserKnownHostsFile`."""
+        return (f"{self.home}/.ssh/known_hosts", f"{self.home}/.ssh/known_hosts2")
+
+    @property
+    def default_keys(self) -> tuple[str, ...]:
+        """OpenSSH's defaults for `IdentityFile`."""
+        names = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
+        return tuple(f"{self.home}/.ssh/{name}" for name in names)
+
+    def agent(self) -> str | None:
+        """The SSH agent's socket, as things stand now."""
+        return self.agent_socket or os.environ.get("SSH_AUTH_SOCK") or None
+
+
+def user_settings(home: str | None = None) -> SshSettings:
+    """The settings of the person who runs Hostler; `home` for somebody else's folder."""
+    folder = home or str(Path.home())
+    return SshSettings(home=folder, config_files=(f"{folder}/.ssh/config", "/etc/ssh/ssh_config"))

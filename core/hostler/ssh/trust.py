@@ -1,0 +1,190 @@
+"""Host keys for people to look at, and to trust: the only place that writes known_hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import asyncssh
+
+from hostler.errors import HostlerError, StateError, Unreachable
+from hostler.ssh.config import Resolved, hashes_names, resolve
+from hostler.ssh.connection import Dialler
+from hostler.ssh.faults import Login, mapped_login
+from hostler.ssh.known_hosts import Entry, hashed, load_known_hosts, spelled
+from hostler.ssh.target import SshSettings, SshTarget
+
+_ALGORITHMS = (
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+    "rsa-sha2-512", "rsa-sha2-256",
+)  # fmt: skip
+_AT_ONCE = 20
+
+
+class Known(StrEnum):
+    """What known_hosts says of a key."""
+
+    YES = "yes"
+    NO = "no"
+    CHANGED = "changed"
+    """Another key is known: somebody may be listening in."""
+    BY_AUTHORITY = "by authority"
+    """A certificate authority vouches for the host; it is checked when connecting."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedKey:
+    """The key a host showed. It proves nothing until a person has compared the fingerprint."""
+
+    host: str
+    """In Hostler's config."""
+    address: str
+    """As known_hosts spells it: "gpu1.lab" or "[gpu1.lab]:2222"."""
+    algorithm: str
+    fingerprint: str
+    """"SHA256:..."."""
+    known: Known
+    public: str
+    """Its line in known_hosts, less the host: "ssh-ed25519 AAAA..."."""
+    places: tuple[str, ...] = ()
+    """"FILE line N" of what is known of the host."""
+
+
+async def scan(targets: Iterable[SshTarget], dialler: Dialler) -> list[ScannedKey | HostlerError]:
+    """Fetch the host keys of hosts without logging in to them; in the order given.
+
+    Jump hosts on the way are logged in to, and must be trusted already.
+    """
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(target: SshTarget) -> ScannedKey | HostlerError:
+        async with places:
+            try:
+                return await scan_one(target, dialler)
+            except HostlerError as error:
+                return error
+
+    return list(await asyncio.gather(*(one(target) for target in targets)))
+
+
+async def scan_one(target: SshTarget, dialler: Dialler) -> ScannedKey:
+    """Fetch the host key of one host. Raises Unreachable or Refused."""
+    found = resolve(target, dialler.settings)
+    entries = load_known_hosts(found.known_hosts).find(found.known_as, found.port)
+    hop = await dialler.borrow_hop(target.name, found.jumps)
+    try:
+        login = Login(target.name, found, via=hop.found.login if hop else "")
+        login.deadline = dialler.settings.tcp_deadline + dialler.settings.handshake_deadline
+        with mapped_login(login):
+            async with dialler.connects.gate(f"{found.hostname}:{found.port}"):
+                async with asyncio.timeout(login.deadline):
+                    key = await asyncssh.get_server_host_key(
+                        target.destination,
+                        port=target.port if target.port is not None else (),
+                        tunnel=hop.raw if hop else None,
+                        proxy_command=None if target.jump is not None else (),
+                        config=list(found.config_files),
+                        server_host_key_algs=_algorithms(entries),
+                    )
+    finally:
+        await dialler.give_back(found.jumps)
+    if key is None:
+        raise Unreachable(target.name, f"{found.login} showed no host key")
+    return _scanned(target, found, key, entries)
+
+
+def trust(keys: Sequence[ScannedKey], settings: SshSettings) -> Path | None:
+    """Append keys that a person has compared to the user's known_hosts (0600), as one step. Keys
+    that are known are passed over. Returns the file, None when there was nothing to add.
+
+    Raises StateError for a changed key: the old line has to be removed by hand first.
+    """
+    changed = [key for key in keys if key.known is Known.CHANGED]
+    if changed:
+        places = "; ".join(place for key in changed for place in key.places)
+        raise StateError(
+            f"another key of {', '.join(key.host for key in changed)} is known",
+            remedy=f"if its administrator confirms the change, delete {places} first",
+        )
+    new: dict[str, ScannedKey] = {}
+    for key in keys:
+        if key.known is Known.NO:
+            new[f"{key.address} {key.public}"] = key
+    if not new:
+        return None
+    file = Path(_own_file(settings, next(iter(new.values()))))
+    lines = [f"{_name(key, settings)} {key.public}" for key in new.values()]
+    try:
+        _append(file, lines)
+    except OSError as error:
+        raise StateError(f"{file} cannot be written: {error.strerror}") from error
+    return file
+
+
+def _algorithms(entries: Sequence[Entry]) -> list[str]:
+    """Kinds of keys to ask for: those that are known come first, so that they are compared."""
+    known = [entry.algorithm for entry in entries if not entry.marker]
+    kinds = [a for name in known for a in _signing(name)]
+    return list(dict.fromkeys([*(k for k in kinds if k in _ALGORITHMS), *_ALGORITHMS]))
+
+
+def _signing(algorithm: str) -> tuple[str, ...]:
+    return ("rsa-sha2-512", "rsa-sha2-256") if algorithm == "ssh-rsa" else (algorithm,)
+
+
+def _scanned(
+    target: SshTarget, found: Resolved, key: asyncssh.SSHKey, entries: Sequence[Entry]
+) -> ScannedKey:
+    fingerprint = key.get_fingerprint()
+    plain = [entry for entry in entries if not entry.marker]
+    if any(entry.fingerprint == fingerprint for entry in plain):
+        known = Known.YES
+    elif plain:
+        known = Known.CHANGED
+    elif any(entry.marker == "cert-authority" for entry in entries):
+        known = Known.BY_AUTHORITY
+    else:
+        known = Known.NO
+    public = key.export_public_key("openssh").decode().split()
+    return ScannedKey(
+        host=target.name,
+        address=spelled(found.known_as, found.port),
+        algorithm=key.get_algorithm(),
+        fingerprint=fingerprint,
+        known=known,
+        public=" ".join(public[:2]),
+        places=tuple(entry.place for entry in entries),
+    )
+
+
+def _own_file(settings: SshSettings, key: ScannedKey) -> str:
+    """The first file of `UserKnownHostsFile`, as it holds for that host."""
+    return resolve(SshTarget(name=key.host), settings).known_hosts[0]
+
+
+def _name(key: ScannedKey, settings: SshSettings) -> str:
+    return hashed(key.address) if hashes_names(settings, key.host) else key.address
+
+
+def _append(file: Path, lines: Sequence[str]) -> None:
+    """Add lines to a file by replacing it, so that a reader sees all of them or none."""
+    file = file.resolve()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = file.read_bytes() if file.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    handle, temporary = tempfile.mkstemp(prefix=".known_hosts-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as new:
+            new.write(before + "".join(f"{line}\n" for line in lines).encode())
+            new.flush()
+            os.fsync(new.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
