@@ -1,0 +1,220 @@
+"""References between stages: `needs` and `inputs` to cells, and that nothing needs itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.pipelines import Scalar
+from hostler.spec.matrix import identity, paired
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems, shown
+
+MAX_EDGES = 1_000_000
+"""Needs of all stages together; two stages of 1,000 cells, all to all, have a million."""
+_MAX_CYCLES = 5
+_SHOWN_IN_CYCLE = 8
+
+
+@dataclass(slots=True)
+class Node:
+    """A stage of the file, with its cells. `outputs` is None where the stage itself is wrong."""
+
+    base: str
+    names: tuple[str, ...]
+    cells: tuple[Mapping[str, Scalar], ...]
+    has_matrix: bool
+    outputs: frozenset[str] | None
+    needed: dict[str, None] = field(default_factory=dict)
+    """Stages it needs, by base; filled by the linker."""
+
+    @property
+    def path(self) -> Path:
+        """Where it stands in the file."""
+        return ("stages", self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What one cell depends on, expanded."""
+
+    needs: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+
+
+class Linker:
+    """Resolves references. Cells that depend on the same share one value: there may be many."""
+
+    def __init__(self, nodes: Mapping[str, Node], problems: Problems) -> None:
+        self._nodes = nodes
+        self._problems = problems
+        self._pairs: dict[tuple[str, str], dict[object, list[int]]] = {}
+        self._shared: dict[object, Links] = {}
+        self._edges = 0
+
+    def link(
+        self, node: Node, index: int, needs: list[str], inputs: Mapping[str, list[str]]
+    ) -> Links:
+        """What cell `index` of a stage depends on; an input implies a need."""
+        paired_cells = any("@" in ref for ref in needs) or any(
+            "@" in ref for refs in inputs.values() for ref in refs
+        )
+        key = (
+            node.base,
+            index if paired_cells else None,
+            tuple(needs),
+            tuple((name, tuple(refs)) for name, refs in inputs.items()),
+        )
+        links = self._shared.get(key)
+        if links is None:
+            links = self._shared[key] = self._resolve(node, index, needs, inputs)
+        self._edges += len(links.needs)
+        if self._edges > MAX_EDGES:
+            self._problems.add(
+                (*node.path, "needs"),
+                f"the stages have more than {MAX_EDGES} needs in all",
+                "put a stage without a matrix between two large matrices",
+            )
+            return Links((), {})
+        return links
+
+    def _resolve(
+        self, node: Node, index: int, needs: list[str], inputs: Mapping[str, list[str]]
+    ) -> Links:
+        found: dict[str, None] = {}
+        for number, ref in enumerate(needs):
+            base, _, selector = ref.partition(".")
+            found |= dict.fromkeys(
+                self._cells(node, index, base, selector, (*node.path, "needs", number))
+            )
+        folders: dict[str, tuple[str, ...]] = {}
+        for name, refs in inputs.items():
+            expanded: dict[str, None] = {}
+            for ref in refs:
+                path = (*node.path, "inputs", name)
+                cells, output = self._input(node, index, ref, path)
+                found |= dict.fromkeys(cells)
+                expanded |= dict.fromkeys(f"{cell}.{output}" for cell in cells)
+            folders[name] = tuple(expanded)
+        return Links(tuple(found), folders)
+
+    def _input(self, node: Node, index: int, ref: str, path: Path) -> tuple[tuple[str, ...], str]:
+        parts = ref.split(".")
+        if len(parts) not in (2, 3):
+            self._problems.add(
+                path,
+                f"{shown(ref)} is not an output of a stage",
+                "write STAGE.OUTPUT, or of a matrix STAGE.*.OUTPUT, STAGE.0.OUTPUT, STAGE.@.OUTPUT",
+            )
+            return (), ""
+        base, selector, output = parts[0], parts[1] if len(parts) == 3 else "", parts[-1]
+        cells = self._cells(node, index, base, selector, path)
+        target = self._nodes.get(base)
+        if target is not None and target.outputs is not None and output not in target.outputs:
+            known = ", ".join(sorted(target.outputs)[:8]) or "none"
+            self._problems.add(
+                path,
+                f"stage {base} has no output {shown(output)}",
+                self._problems.guess(output, target.outputs) or f"its outputs: {known}",
+            )
+            return (), ""
+        return cells, output
+
+    def _cells(
+        self, node: Node, index: int, base: str, selector: str, path: Path
+    ) -> tuple[str, ...]:
+        """The cells that a reference means, () after noting a problem."""
+        if base == node.base:
+            self._problems.add(path, f"stage {base} needs itself")
+            return ()
+        target = self._nodes.get(base)
+        if target is None:
+            hint = self._problems.guess(base, self._nodes)
+            self._problems.add(path, f"there is no stage {shown(base)}", hint)
+            return ()
+        node.needed[base] = None
+        if target.outputs is None or selector in ("", "*"):
+            return target.names
+        if not target.has_matrix:
+            self._problems.add(path, f"stage {base} has no matrix, so it has no cells to choose")
+            return ()
+        if selector == "@":
+            return self._paired(node, index, target, path)
+        name = f"{base}.{selector}"
+        if selector.isascii() and selector.isdecimal() and name in target.names:
+            return (name,)
+        last = len(target.names) - 1
+        self._problems.add(
+            path,
+            f"stage {base} has no cell {shown(selector)}",
+            f"its cells: {base}.0 to {base}.{last}; all of them: {base}",
+        )
+        return ()
+
+    def _paired(self, node: Node, index: int, target: Node, path: Path) -> tuple[str, ...]:
+        mine = node.cells[index]
+        theirs = target.cells[0] if target.cells else {}
+        keys = tuple(key for key in mine if key in theirs)
+        if not keys:
+            self._problems.add(
+                path,
+                f"{target.base}.@ means the cells with the same matrix values, and "
+                f"{node.base} and {target.base} have no matrix key in common",
+            )
+            return ()
+        pair = (node.base, target.base)
+        if pair not in self._pairs:
+            self._pairs[pair] = dict(paired(target.cells, keys))
+        found = self._pairs[pair].get(identity(mine[key] for key in keys), [])
+        if not found:
+            values = ", ".join(f"{key} = {mine[key]}" for key in keys)
+            self._problems.add(path, f"stage {target.base} has no cell with {shown(values)}")
+        return tuple(target.names[number] for number in found)
+
+
+def note_cycles(nodes: Mapping[str, Node], problems: Problems) -> None:
+    """Note the cycles among stages, by name.
+
+    Every cell of a stage needs some cell of each stage that its base needs, so bases tell it all.
+    """
+    edges = {base: [need for need in node.needed if need in nodes] for base, node in nodes.items()}
+    for _ in range(_MAX_CYCLES):
+        left = _unordered(edges)
+        if not left:
+            return
+        cycle = _cycle(edges, left)
+        steps = [*cycle[:_SHOWN_IN_CYCLE], cycle[0]]
+        more = f" (and {len(cycle) - _SHOWN_IN_CYCLE} more)" if len(cycle) > _SHOWN_IN_CYCLE else ""
+        said = " -> ".join(steps) + more
+        problems.add(("stages", cycle[0], "needs"), f"stages need each other in a circle: {said}")
+        for base in cycle:
+            edges[base] = []
+
+
+def _unordered(edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Stages that are in a cycle, or need one that is."""
+    waiting_for = {base: len(list(needs)) for base, needs in edges.items()}
+    needed_by: dict[str, list[str]] = {base: [] for base in edges}
+    for base, needs in edges.items():
+        for need in needs:
+            needed_by[need].append(base)
+    ready = deque(base for base, count in waiting_for.items() if count == 0)
+    while ready:
+        base = ready.popleft()
+        del waiting_for[base]
+        for after in needed_by[base]:
+            waiting_for[after] -= 1
+            if waiting_for[after] == 0:
+                ready.append(after)
+    return set(waiting_for)
+
+
+def _cycle(edges: Mapping[str, Iterable[str]], left: set[str]) -> list[str]:
+    """One cycle in the order of needing. Each stage left needs another one left."""
+    order: dict[str, int] = {}
+    base = next(name for name in edges if name in left)
+    while base not in order:
+        order[base] = len(order)
+        base = next(need for need in edges[base] if need in left)
+    return list(order)[order[base] :]

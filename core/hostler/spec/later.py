@@ -1,0 +1,83 @@
+"""Keys of later versions, refused by name: nothing that a person asks for is silently left out."""
+
+from __future__ import annotations
+
+_HOST = "this version runs a stage on one host"
+_SERVICE = "this version runs tasks and gates, which end by themselves"
+
+KINDS = {
+    "build": "building images is not supported yet: build the image before, and name it as `image`",
+    "service": f"services are not supported yet; {_SERVICE}",
+}
+
+STAGE = {
+    "build": "`build` (an image made here) is not supported yet: name a built image",
+    "context": "`context` (an image made here) is not supported yet: name a built image",
+    "dockerfile": "`dockerfile` (an image made here) is not supported yet: name a built image",
+    "nodes": f"`nodes` (several hosts at once) is not supported yet; {_HOST}",
+    "launcher": f"`launcher` (starting one process per GPU or host) is not supported yet; {_HOST}, "
+    "where the command may be `torchrun` itself",
+    "preemptible": "`preemptible` (making room for others) is not supported yet; a running stage "
+    "keeps its GPUs until it ends",
+    "cache": "`cache` (skipping what was done before) is not supported yet; a run executes every "
+    "stage, and `hostler retry` only those that did not succeed",
+    "port": f"`port` (a service) is not supported yet; {_SERVICE}",
+    "ports": f"`ports` (a service) is not supported yet; {_SERVICE}",
+    "replicas": f"`replicas` (a service) is not supported yet; {_SERVICE}",
+    "health": f"`health` (a service) is not supported yet; {_SERVICE}",
+    "release": f"`release` (a service) is not supported yet; {_SERVICE}",
+    "schedule": "`schedule` is not supported yet: start the run with cron",
+    "secrets": "`secrets` is not supported yet: the command may read a file that only you can read",
+    "sessions": "`sessions` (interactive stages) is not supported yet; stages have no terminal",
+    "user": "`user` is not supported: a stage runs as the person who submits it",
+    "network": "`network` is not a stage's to choose; see [docker] in config.toml",
+    "privileged": "`privileged` is not supported: a stage gets what it names in `mounts`, no more",
+    "volumes": "`volumes` is not supported: name folders under [mounts] in config.toml, and those "
+    "names in `mounts`",
+    "semaphores": "`semaphores` is not supported yet; `max_parallel` limits the cells of one stage",
+}
+
+RESOURCES = {
+    "nodes": STAGE["nodes"],
+    "disk": "`disk` is not supported yet; `hostler hosts` shows free space",
+    "mig": "`mig` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
+    "gpu_share": "`gpu_share` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
+    "memory": "say which memory: `ram` is the host's, `gpu_memory` the size of each card",
+}
+
+PIPELINE = {
+    "triggers": "`triggers` is not supported yet: start the run with cron or a git hook",
+    "secrets": STAGE["secrets"],
+    "sessions": STAGE["sessions"],
+    "user": STAGE["user"],
+    "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
+    "services": f"`services` is not supported yet; {_SERVICE}",
+    "include": "`include` is not supported yet: a pipeline is one file",
+}
+
+CONFIG = {
+    "gateway": "`gateway` (services) is not supported yet; this version runs tasks and gates",
+    "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
+    "quotas": "`quotas` is not supported yet; runs start in order of submission and priority",
+    "users": "`users` is not supported yet; whoever may use the daemon's socket may submit",
+    "fairness": "`fairness` is not supported yet; runs start in order of submission and priority",
+    "secrets": "`secrets` is not supported yet: let commands read files that only you can read",
+    "triggers": "`triggers` is not supported yet: start runs with cron",
+    "slurm": "`slurm` is not supported yet; runtimes are docker and process",
+    "electricity": "`electricity` (a price) is not supported yet; energy is shown in Wh",
+    "registry": "`registry` is not supported: hosts pull images with their own login",
+    "base_image": "`base_image` is not supported yet; a stage without an image runs as a process",
+}
+
+HOST = {
+    "gpus": "`gpus` (hiding some of a host's GPUs) is not supported yet; `hostler drain` takes a "
+    "host out",
+    "password": "`password` is not supported: log in with a key or the SSH agent",
+    "max_gpus": "`max_gpus` is not supported yet; `hostler drain` takes a host out",
+}
+
+DAEMON = {
+    "listen": "`listen` (TCP) is not supported: the daemon is reached by its Unix socket",
+    "port": "`port` (TCP) is not supported: the daemon is reached by its Unix socket",
+    "tls": "`tls` is not needed: the daemon is reached by its Unix socket",
+}

@@ -1,0 +1,143 @@
+"""`matrix`: one cell of a stage for each combination of values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hostler.model.pipelines import Scalar
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems, shown
+from hostler.spec.values import kind_of, read_identifier
+
+MAX_STAGES = 10_000
+"""Stages of a pipeline after expansion."""
+
+Cell = dict[str, Scalar]
+Glob = Callable[[str], list[str]]
+
+
+def read_matrix(
+    value: Any, path: Path, problems: Problems, glob: Glob | None
+) -> tuple[Cell, ...] | None:
+    """The cells of a matrix in order, the last key changing fastest; None after noting problems."""
+    reader = _Reader(path, problems, glob)
+    if isinstance(value, dict):
+        cells = reader.product(value)
+    elif isinstance(value, list):
+        cells = reader.listed(value)
+    else:
+        problems.add(path, f"should be a table of lists or a list of tables, is {kind_of(value)}")
+        return None
+    if problems.has(path) or not cells:
+        return None
+    return reader.without_repeats(cells)
+
+
+class _Reader:
+    def __init__(self, path: Path, problems: Problems, glob: Glob | None) -> None:
+        self._path = path
+        self._problems = problems
+        self._glob = glob
+
+    def product(self, table: dict[str, Any]) -> list[Cell]:
+        if not table:
+            self._problems.add(self._path, "is an empty table")
+            return []
+        axes = {key: self._axis(key, value) for key, value in table.items()}
+        if not self._fits(math.prod(len(values) for values in axes.values())):
+            return []
+        return [
+            dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
+        ]
+
+    def listed(self, items: list[Any]) -> list[Cell]:
+        if not items:
+            self._problems.add(self._path, "is an empty list")
+        if not self._fits(len(items)):
+            return []
+        return [self._cell(index, item, items[0]) for index, item in enumerate(items)]
+
+    def without_repeats(self, cells: list[Cell]) -> tuple[Cell, ...] | None:
+        seen: set[tuple[object, ...]] = set()
+        for cell in cells:
+            key = identity(cell.values())
+            if key in seen:
+                said = ", ".join(f"{name} = {value}" for name, value in cell.items())
+                self._problems.add(self._path, f"has the same cell twice: {shown(said)}")
+                return None
+            seen.add(key)
+        return tuple(cells)
+
+    def _fits(self, count: int) -> bool:
+        if count > MAX_STAGES:
+            self._problems.add(self._path, f"is {count} cells; a pipeline has at most {MAX_STAGES}")
+        return count <= MAX_STAGES
+
+    def _axis(self, key: str, value: Any) -> list[Scalar]:
+        path = (*self._path, key)
+        self._check_key(key, path)
+        if isinstance(value, dict):
+            return self._files(value, path)
+        if not isinstance(value, list):
+            self._problems.add(path, f"should be a list of values, is {kind_of(value)}")
+            return []
+        if not value:
+            self._problems.add(path, "is an empty list")
+        return [self._scalar(item, (*path, index)) for index, item in enumerate(value)]
+
+    def _files(self, table: dict[str, Any], path: Path) -> list[Scalar]:
+        pattern = table.get("glob")
+        if list(table) != ["glob"] or not isinstance(pattern, str) or not pattern:
+            self._problems.add(path, 'should be a list of values, or { glob = "data/*.csv" }')
+            return []
+        if self._glob is None:
+            self._problems.add(path, "names files, and there is no source to look for them in")
+            return []
+        found = sorted(self._glob(pattern))
+        if not found:
+            self._problems.add(path, f"no file of the source matches {shown(pattern)}")
+        bad = next((name for name in found if not name.isprintable()), None)
+        if bad is not None:
+            self._problems.add(path, f"the name of file {shown(bad)} has a control character")
+            return []
+        return list(found)
+
+    def _cell(self, index: int, item: Any, first: Any) -> Cell:
+        path = (*self._path, index)
+        if not isinstance(item, dict) or not item:
+            self._problems.add(path, f"should be a table of values, is {kind_of(item)}")
+            return {}
+        if isinstance(first, dict) and set(item) != set(first):
+            wanted = ", ".join(first)
+            self._problems.add(path, f"should have the keys of the first table: {shown(wanted)}")
+        for key in item:
+            self._check_key(key, (*path, key))
+        return {key: self._scalar(value, (*path, key)) for key, value in item.items()}
+
+    def _check_key(self, key: str, path: Path) -> None:
+        try:
+            read_identifier(key)
+        except ValueError as error:
+            self._problems.add(path, str(error))
+
+    def _scalar(self, value: Any, path: Path) -> Scalar:
+        if isinstance(value, (str, int, float)):
+            return value
+        self._problems.add(path, f"should be text, a number or true/false, is {kind_of(value)}")
+        return ""
+
+
+def identity(values: Any) -> tuple[object, ...]:
+    """What makes two cells the same: 1, 1.0 and true are three values."""
+    return tuple((type(value), value) for value in values)
+
+
+def paired(cells: tuple[Mapping[str, Scalar], ...], keys: tuple[str, ...]) -> dict[Any, list[int]]:
+    """Indices of cells by their values of the given keys."""
+    found: dict[Any, list[int]] = {}
+    for index, cell in enumerate(cells):
+        found.setdefault(identity(cell[key] for key in keys), []).append(index)
+    return found

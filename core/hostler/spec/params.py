@@ -1,0 +1,90 @@
+"""Parameters: the file's defaults, and what the command line says instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hostler.errors import PipelineError, Problem
+from hostler.model.pipelines import Scalar
+from hostler.spec.problems import Problems, shown
+from hostler.spec.values import MAX_ARGUMENT
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+def read_params(
+    defaults: Mapping[str, Scalar], given: Mapping[str, str], problems: Problems
+) -> dict[str, Scalar]:
+    """The defaults with the given texts in their place, each converted to its default's kind."""
+    values = dict(defaults)
+    for name, text in given.items():
+        if name not in defaults:
+            known = ", ".join(list(defaults)[:10]) or "none"
+            hint = problems.guess(name, defaults) or f"known: {known}"
+            problems.add(("params",), f"there is no parameter {shown(name)}", hint)
+            continue
+        try:
+            values[name] = convert(text, defaults[name])
+        except ValueError as error:
+            problems.add(("params", name), str(error))
+    return values
+
+
+def convert(text: str, default: Scalar) -> Scalar:
+    """A text from the command line as a value of the default's kind. Raises ValueError."""
+    if not isinstance(text, str):
+        raise ValueError(f"{shown(text)} should be text")
+    if len(text) > MAX_ARGUMENT or "\0" in text:
+        raise ValueError("is too long or has a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{shown(text)} is not valid Unicode") from error
+    if isinstance(default, bool):
+        return _flag(text)
+    if isinstance(default, int):
+        return _whole(text)
+    return _number(text) if isinstance(default, float) else text
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(f"{shown(text)} should be true or false")
+    return word in _TRUE
+
+
+def _whole(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} should be a whole number, as its default is") from error
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{shown(text)} is too large")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} should be a number, as its default is") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{shown(text)} should be a finite number")
+    return number
+
+
+def parse_assignments(texts: list[str]) -> dict[str, str]:
+    """`lr=0.05` words of a command line as a mapping. Raises PipelineError listing the bad ones."""
+    found: dict[str, str] = {}
+    problems = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            problems.append(Problem("-p", f"{shown(text)} should be NAME=VALUE"))
+        found[name.strip()] = value
+    if problems:
+        raise PipelineError("a parameter is not NAME=VALUE", problems=problems)
+    return found

@@ -1,0 +1,196 @@
+"""pipeline.toml to a Pipeline: read, expanded, checked, with every problem told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.errors import PipelineError, Problem
+from hostler.model.pipelines import Pipeline, Scalar, Stage
+from hostler.spec.graph import Linker, Links, Node, note_cycles
+from hostler.spec.matrix import MAX_STAGES, Glob
+from hostler.spec.params import read_params
+from hostler.spec.placeholders import Filler
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems
+from hostler.spec.stages import Context, Draft, build_stages, check_expressions, read_draft
+from hostler.spec.tables import HeadTable, PipelineTable, SharedKeys
+from hostler.spec.toml import load
+from hostler.spec.validation import validate
+from hostler.spec.values import kind_of
+
+
+def read_pipeline(
+    text: str,
+    *,
+    file: str,
+    params: Mapping[str, str] | None = None,
+    glob: Glob | None = None,
+) -> Pipeline:
+    """The pipeline that a TOML text describes, expanded for the given parameters.
+
+    `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
+    `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source.
+    Raises PipelineError with every problem found, each with key, line and, where there is one, the
+    nearest thing that would be right.
+    """
+    values, problems = load(text, file, PipelineError)
+    return _read(values, problems, params or {}, glob)
+
+
+def command_pipeline(
+    command: Sequence[str],
+    *,
+    name: str | None = None,
+    shell: bool = False,
+    image: str | None = None,
+    gpus: int = 0,
+    gpu_memory: str | None = None,
+    gpu_model: Sequence[str] | None = None,
+    cpus: float | None = None,
+    ram: str | None = None,
+    shm: str | None = None,
+    host: Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: str | None = None,
+    code: str | None = None,
+    workdir: str | None = None,
+    mounts: Sequence[str] | None = None,
+    runtime: str | None = None,
+    venv: str | None = None,
+    retries: int | None = None,
+    checkpoint: str | None = None,
+    outputs: Mapping[str, str] | None = None,
+) -> Pipeline:
+    """The pipeline of one stage, `run`, that `hostler run -- COMMAND` means.
+
+    Arguments are as in a pipeline file; with `shell` the words of the command are joined to one
+    line. Braces in the command are text, not placeholders. Raises PipelineError.
+    """
+    resources = _given(
+        gpus=gpus, gpu_memory=gpu_memory, gpu_model=_listed(gpu_model), cpus=cpus, ram=ram,
+        shm=shm, host=_listed(host), labels=_table(labels),
+    )  # fmt: skip
+    line: Any = " ".join(command) if shell else list(command)
+    stage = _given(
+        command=line, shell=shell, image=image, resources=resources, env=_table(env),
+        timeout=timeout, code=code, workdir=workdir, mounts=_listed(mounts), runtime=runtime,
+        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs),
+    )  # fmt: skip
+    values = {"name": name or "run", "stages": {"run": stage}}
+    try:
+        return _read(values, Problems("the command", ""), {}, None, literal=True)
+    except PipelineError as error:
+        raise PipelineError(error.message, problems=_as_options(error.problems)) from error
+
+
+def _as_options(problems: Sequence[Problem]) -> list[Problem]:
+    """Problems named by option (`gpu_memory`), since there is no file with a path in it."""
+    return [
+        Problem(
+            problem.path.removeprefix("stages.run.").removeprefix("resources."),
+            problem.message,
+            hint=problem.hint,
+        )
+        for problem in problems
+    ]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _listed(value: Sequence[str] | None) -> list[str] | None:
+    return list(value) if value else None
+
+
+def _table(value: Mapping[str, str] | None) -> dict[str, str] | None:
+    return dict(value) if value else None
+
+
+def _read(
+    values: dict[str, Any],
+    problems: Problems,
+    given: Mapping[str, str],
+    glob: Glob | None,
+    *,
+    literal: bool = False,
+) -> Pipeline:
+    top = {key: value for key, value in values.items() if key not in ("defaults", "stages")}
+    head = validate(HeadTable, top, (), problems, known=PipelineTable)
+    declared = head.params if head else _usable_params(values.get("params"))
+    params = read_params(declared, given, problems)
+    context = Context(
+        params=params,
+        defaults=_defaults(values.get("defaults", {}), params, problems),
+        problems=problems,
+        glob=glob,
+        literal=literal,
+    )
+    drafts = _drafts(values.get("stages"), context)
+    stages = _link(drafts, context)
+    problems.raise_any(PipelineError)
+    assert head is not None  # else there was a problem
+    return Pipeline(name=head.name, stages=stages, params=params, title=head.title or "")
+
+
+def _usable_params(value: Any) -> dict[str, Scalar]:
+    """The parameters that are right in a file whose top is not: so that only what is wrong with
+    the stages themselves is told of the stages."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, (str, int, float))}
+
+
+def _defaults(value: Any, params: Mapping[str, Scalar], problems: Problems) -> dict[str, Any]:
+    """The keys of [defaults] that are right; placeholders are filled stage by stage."""
+    if not isinstance(value, dict):
+        problems.add(("defaults",), f"should be a table, is {kind_of(value)}")
+        return {}
+    path: Path = ("defaults",)
+    names = {f"params.{key}": item for key, item in params.items()}
+    validate(SharedKeys, Filler(names, path, problems).table(value), path, problems)
+    return {key: item for key, item in value.items() if not problems.has((*path, key))}
+
+
+def _drafts(value: Any, context: Context) -> list[Draft]:
+    problems = context.problems
+    if not isinstance(value, dict) or not value:
+        problems.add(("stages",), "a pipeline needs a stage: write [stages.NAME] and its keys")
+        return []
+    drafts: list[Draft] = []
+    count = 0
+    for base, table in value.items():
+        drafts.append(read_draft(base, table, context))
+        count += len(drafts[-1].cells) or 1
+        if count > MAX_STAGES:
+            problems.add(("stages",), f"has more than {MAX_STAGES} stages after expansion")
+            return []
+    return drafts
+
+
+def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
+    """The stages with their needs resolved; what is wrong with references is noted."""
+    nodes = {draft.base: _node(draft) for draft in drafts}
+    linker = Linker(nodes, context.problems)
+    linked: list[tuple[Draft, list[Links]]] = []
+    for draft in drafts:
+        node = nodes[draft.base]
+        links = [
+            linker.link(node, index, table.needs, table.inputs)
+            for index, table in enumerate(draft.tables)
+        ]
+        linked.append((draft, links))
+        if draft.tables:
+            check_expressions(draft, node.needed, context)
+    note_cycles(nodes, context.problems)
+    if context.problems:
+        return ()
+    return tuple(stage for draft, links in linked for stage in build_stages(draft, links))
+
+
+def _node(draft: Draft) -> Node:
+    outputs = frozenset(draft.tables[0].outputs) if draft.tables else None
+    names = draft.names if draft.tables else (draft.base,)
+    return Node(draft.base, names, draft.cells, draft.has_matrix, outputs)

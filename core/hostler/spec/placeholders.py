@@ -1,0 +1,146 @@
+"""`{params.x}` and `{matrix.x}` in texts, replaced by values before a table is checked.
+
+`{{params.x}}` stands for that text itself; any other brace is left as it is, so that awk programs,
+JSON and `${HOME}` need no escaping.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.model.pipelines import Scalar
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems
+from hostler.text import clean_line
+
+_PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
+
+_AS_THEY_ARE = frozenset({"when", "pass", "matrix", "kind", "runtime"})
+_TYPED = frozenset(
+    {
+        ("resources", "gpus"), ("resources", "cpus"), ("retries",), ("retries", "max"),
+        ("priority",), ("max_parallel",), ("fail_fast",),
+    }
+)  # fmt: skip
+"""Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
+
+
+def as_text(value: Scalar) -> str:
+    """A value as it appears in an argument."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def depends_on_matrix(value: object) -> bool:
+    """Whether a value differs from cell to cell."""
+    if isinstance(value, str):
+        return "{matrix." in value
+    if isinstance(value, dict):
+        return any(depends_on_matrix(item) for item in value.values())
+    return isinstance(value, list) and any(depends_on_matrix(item) for item in value)
+
+
+class Filler:
+    """Fills the placeholders of one table with the values of one cell."""
+
+    def __init__(self, names: Mapping[str, Scalar], path: Path, problems: Problems) -> None:
+        self._names = names
+        self._path = path
+        self._problems = problems
+
+    def table(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        """A stage's table, filled. A shell line gets its values quoted for the shell."""
+        filled: dict[str, Any] = {}
+        for key, value in table.items():
+            if key in _AS_THEY_ARE:
+                filled[key] = value
+            elif key == "command" and table.get("shell") is True and isinstance(value, str):
+                filled[key] = self._shell_line(value)
+            else:
+                filled[key] = self.value(value, (key,))
+        return filled
+
+    def value(self, value: Any, path: Path = ()) -> Any:
+        """Any value, filled all through; keys of tables are left."""
+        if isinstance(value, str):
+            if "{" not in value:
+                return value
+            return self._alone(value) if path in _TYPED else self._text(value, path)
+        if isinstance(value, dict):
+            return {key: self.value(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, (*path, index)) for index, item in enumerate(value)]
+        return value
+
+    def _alone(self, text: str) -> Scalar:
+        match = _PLACE.fullmatch(text)
+        if match is not None and match[2] in self._names:
+            return self._names[match[2]]
+        return self._text(text, ())
+
+    def _text(self, text: str, path: Path) -> str:
+        return _PLACE.sub(lambda match: self._replacement(match, path), text)
+
+    def _replacement(self, match: re.Match[str], path: Path) -> str:
+        if match[1] is not None:
+            return f"{{{match[1]}}}"
+        name = match[2]
+        if name in self._names:
+            return as_text(self._names[name])
+        self._unknown(name, path)
+        return match[0]
+
+    def _unknown(self, name: str, path: Path) -> None:
+        near = self._problems.guess(name, self._names)
+        known = ", ".join(f"{{{name}}}" for name in list(self._names)[:6]) or "none"
+        hint = near or f"known: {known}"
+        place = clean_line(name, 60)
+        self._problems.add(
+            (*self._path, *path),
+            f"unknown placeholder {{{place}}}",
+            f"{hint}; for the text itself write {{{{{place}}}}}",
+        )
+
+    def _shell_line(self, line: str) -> str:
+        """Values enter as one word each, whatever they hold: so they stand outside quotes."""
+        parts, end, quotes = [], 0, _Quotes()
+        for match in _PLACE.finditer(line):
+            parts.append(line[end : match.start()])
+            open_quote = quotes.read(parts[-1])
+            end = match.end()
+            text = self._replacement(match, ("command",))
+            if match[1] is not None or match[2] not in self._names:
+                parts.append(text)
+                continue
+            if open_quote:
+                self._problems.add(
+                    (*self._path, "command"),
+                    f"{match[0]} stands inside quotes of a shell line",
+                    "take it out of the quotes: its value is quoted by Hostler",
+                )
+            parts.append(shlex.quote(text))
+        return "".join([*parts, line[end:]])
+
+
+class _Quotes:
+    """Which quotation mark is open while a shell line is read piece by piece."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def read(self, text: str) -> str:
+        escaped = False
+        for char in text:
+            if escaped:
+                escaped = False
+            elif char == "\\" and self._open != "'":
+                escaped = True
+            elif char == self._open:
+                self._open = ""
+            elif char in "\"'`" and not self._open:
+                self._open = char
+        return self._open

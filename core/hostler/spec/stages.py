@@ -1,0 +1,318 @@
+"""One stage's table to the stages of a run: defaults under it, placeholders filled, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostler.decide.expressions import check, names_in
+from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage, StageKind
+from hostler.spec.graph import Links
+from hostler.spec.matrix import Cell, Glob, read_matrix
+from hostler.spec.placeholders import Filler, depends_on_matrix
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems, shown
+from hostler.spec.tables import StageTable
+from hostler.spec.validation import validate
+from hostler.spec.values import split_command
+
+_BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESERVED = ("params", "matrix")
+MAX_NAME = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all stages of a file share while they are read."""
+
+    params: Mapping[str, Scalar]
+    defaults: Mapping[str, Any]
+    problems: Problems
+    glob: Glob | None
+    literal: bool = False
+    """Braces are text: there are no placeholders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A stage's table once per cell. Cells whose tables are equal share one."""
+
+    base: str
+    cells: tuple[Cell, ...]
+    tables: tuple[StageTable, ...]
+    """Empty where the table is wrong."""
+    has_matrix: bool
+    own: frozenset[str]
+    """Keys that the stage says itself, `resources.` ones included."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the cells."""
+        if not self.has_matrix:
+            return (self.base,)
+        return tuple(f"{self.base}.{index}" for index in range(len(self.cells)))
+
+
+def read_draft(base: str, value: Any, context: Context) -> Draft:
+    """Read one table under [stages]. What is wrong is noted; the draft then has no tables."""
+    path: Path = ("stages", base)
+    problems = context.problems
+    _check_name(base, path, problems)
+    if not isinstance(value, dict):
+        problems.add(path, f"should be a table: write [stages.{base}] above its keys")
+        return Draft(base, (), (), False, frozenset())
+    own = frozenset(value) | _own_resources(value)
+    merged = _split(_merge(value, context.defaults), path, problems)
+    has_matrix = "matrix" in value
+    cells = _cells(value["matrix"], path, context) if has_matrix else ({},)
+    if cells is None:
+        _table(_without_matrix(merged), {}, own, path, context)
+        return Draft(base, (), (), True, own)
+    tables = _tables(merged, cells, own, path, context)
+    if problems.has(path):
+        return Draft(base, cells, (), has_matrix, own)
+    if has_matrix and len(f"{base}.{len(cells) - 1}") > MAX_NAME:
+        problems.add(path, f"the names of its cells are longer than {MAX_NAME} characters")
+    return Draft(base, cells, tables, has_matrix, own)
+
+
+def _cells(value: Any, path: Path, context: Context) -> tuple[Cell, ...] | None:
+    path = (*path, "matrix")
+    filler = Filler(_names(context.params, {}), path, context.problems)
+    return read_matrix(filler.value(value), path, context.problems, context.glob)
+
+
+def _check_name(base: str, path: Path, problems: Problems) -> None:
+    if base in _RESERVED:
+        problems.add(path, f"{shown(base)} cannot be a stage: expressions use this name")
+    elif not _BASE.fullmatch(base):
+        problems.add(
+            path,
+            f"{shown(base)} cannot name a stage: begin with a small letter or digit and go on with "
+            "at most 62 of a-z 0-9 _ -",
+            "dots are for cells" if "." in base else "",
+        )
+
+
+def _own_resources(table: Mapping[str, Any]) -> frozenset[str]:
+    resources = table.get("resources")
+    return (
+        frozenset(f"resources.{key}" for key in resources)
+        if isinstance(resources, dict)
+        else (frozenset())
+    )
+
+
+def _merge(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The stage's keys over the defaults; `env` and `resources` are merged key by key.
+
+    A default for the other runtime is left out: a stage that says `runtime = "process"` has no
+    inherited image, and one in an image no inherited `venv`.
+    """
+    merged = {**defaults, **own}
+    for key in ("env", "resources"):
+        if isinstance(own.get(key), dict) and isinstance(defaults.get(key), dict):
+            merged[key] = {**defaults[key], **own[key]}
+    if own.get("runtime") == "process" and "image" not in own:
+        merged.pop("image", None)
+    if "image" in own and "runtime" not in own:
+        merged.pop("runtime", None)
+    if "image" in merged and "venv" not in own:
+        merged.pop("venv", None)
+    return merged
+
+
+def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
+    """The command as arguments before placeholders are filled: a value is never split.
+
+    A shell line stays one text, also where it was written as a list of one.
+    """
+    command = table.get("command")
+    if table.get("shell") is True:
+        if isinstance(command, list) and len(command) == 1:
+            return {**table, "command": command[0]}
+    elif isinstance(command, str):
+        try:
+            return {**table, "command": split_command(command)}
+        except ValueError as error:
+            problems.add((*path, "command"), str(error))
+    return table
+
+
+def _without_matrix(table: dict[str, Any]) -> dict[str, Any]:
+    """What can be checked of a stage whose matrix is wrong."""
+    kept = {key: item for key, item in table.items() if not depends_on_matrix(item)}
+    kept.pop("matrix", None)
+    return {"command": ["true"], **kept} if "command" in table else kept
+
+
+def _names(params: Mapping[str, Scalar], cell: Cell) -> dict[str, Scalar]:
+    return {
+        **{f"params.{key}": value for key, value in params.items()},
+        **{f"matrix.{key}": value for key, value in cell.items()},
+    }
+
+
+def _tables(
+    merged: dict[str, Any],
+    cells: tuple[Cell, ...],
+    own: frozenset[str],
+    path: Path,
+    context: Context,
+) -> tuple[StageTable, ...]:
+    """The checked table of each cell, () when one is wrong."""
+    first = _table(merged, cells[0], own, path, context)
+    if first is None:
+        return ()
+    changing = {key for key, value in merged.items() if depends_on_matrix(value)}
+    if not changing:
+        return (first,) * len(cells)
+    tables = [first]
+    for cell in cells[1:]:
+        table = _table(merged, cell, own, path, context)
+        if table is None:
+            return ()
+        tables.append(table)
+    return tuple(tables)
+
+
+def _table(
+    merged: dict[str, Any], cell: Cell, own: frozenset[str], path: Path, context: Context
+) -> StageTable | None:
+    filled = dict(merged)
+    if not context.literal:
+        filled = Filler(_names(context.params, cell), path, context.problems).table(merged)
+    if filled.get("shell") is True and isinstance(filled.get("command"), str):
+        filled["command"] = [filled["command"]]
+    table = validate(StageTable, filled, path, context.problems)
+    if table is None or context.problems.has(path):
+        return None
+    _check_together(table, own, path, context.problems)
+    return None if context.problems.has(path) else table
+
+
+def _check_together(table: StageTable, own: frozenset[str], path: Path, problems: Problems) -> None:
+    """What no key can say alone."""
+    runtime = runtime_of(table)
+    if table.runtime == "docker" and table.image is None:
+        problems.add((*path, "runtime"), "docker needs an image", 'add image = "..."')
+    if table.runtime == "process" and table.image is not None:
+        problems.add((*path, "runtime"), "a process has no image: remove `image` or `runtime`")
+    if runtime == "docker" and table.venv is not None:
+        problems.add((*path, "venv"), "is for processes; in a container the image has the packages")
+    if runtime == "process" and (table.workdir or "").startswith("/"):
+        problems.add((*path, "workdir"), "should be relative: only a container may begin elsewhere")
+    if table.shell and len(table.command) != 1:
+        problems.add((*path, "command"), "should be one text, since `shell = true`")
+    if table.kind == "gate" and not table.pass_:
+        problems.add(path, "a gate needs `pass`", 'like pass = ["accuracy >= 0.95"]')
+    if table.kind != "gate" and table.pass_ is not None:
+        problems.add((*path, "pass"), "is for gates", 'add kind = "gate"')
+    if table.resources.gpus == 0:
+        for key in ("gpu_memory", "gpu_model"):
+            if f"resources.{key}" in own:
+                problems.add((*path, "resources", key), "asks for a GPU, and `gpus` is 0")
+    if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
+        problems.add((*path, "max_parallel"), "is for stages with a matrix")
+
+
+def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:
+    """Check `when` and `pass` against the names they will have."""
+    table, path = draft.tables[0], ("stages", draft.base)
+    own = [f"params.{key}" for key in context.params]
+    own += [f"matrix.{key}" for key in draft.cells[0]]
+    if table.when is not None:
+        known = [*own, *(f"{base}.*" for base in needed)]
+        for problem in check(table.when, known):
+            context.problems.add((*path, "when"), problem)
+    for index, expression in enumerate(table.pass_ or ()):
+        at = (*path, "pass") if len(table.pass_ or ()) == 1 else (*path, "pass", index)
+        problems = check(expression)
+        for problem in problems or _unknown_in_pass(expression, own):
+            context.problems.add(at, problem)
+
+
+def _unknown_in_pass(expression: str, own: list[str]) -> list[str]:
+    """A gate's own metrics have any name; what else there is, is known."""
+    names = names_in(expression)
+    problems = [
+        "`live` (numbers of the release that runs) is not supported yet"
+        for name in names
+        if name.startswith("live.")
+    ]
+    bad = [name for name in names if name.startswith(("params.", "matrix.")) and name not in own]
+    known = ", ".join(own[:8]) or "none"
+    return problems + [f"unknown name {shown(name)} (known: {known})" for name in bad]
+
+
+def runtime_of(table: StageTable) -> str:
+    """ "docker" or "process": what `auto` means for this table."""
+    if table.runtime != "auto":
+        return table.runtime
+    return "docker" if table.image is not None else "process"
+
+
+def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
+    """The stages of a draft, one per cell, with what each depends on."""
+    stages: list[Stage] = []
+    template: Stage | None = None
+    last: StageTable | None = None
+    for name, cell, table, link in zip(draft.names, draft.cells, draft.tables, links, strict=True):
+        if template is None or table is not last:
+            template, last = _stage(draft.base, table), table
+        stages.append(replace(template, name=name, cell=cell, needs=link.needs, inputs=link.inputs))
+    return stages
+
+
+def _stage(base: str, table: StageTable) -> Stage:
+    return Stage(
+        name=base,
+        base=base,
+        kind=StageKind(table.kind),
+        command=tuple(table.command),
+        shell=table.shell,
+        runtime=runtime_of(table),
+        image=table.image,
+        venv=table.venv,
+        env=table.env,
+        workdir=None if table.workdir == "." else table.workdir,
+        mounts=tuple(dict.fromkeys(table.mounts)),
+        code=table.code,
+        when=table.when,
+        conditions=tuple(table.pass_ or ()),
+        resources=_resources(table),
+        timeout=table.timeout,
+        retries=_retries(table),
+        on_lost=OnLost(table.on_lost),
+        lost_after=table.lost_after,
+        outputs=table.outputs,
+        checkpoint=table.checkpoint,
+        max_parallel=table.max_parallel,
+        fail_fast=table.fail_fast,
+        priority=table.priority,
+        grace=table.grace,
+    )
+
+
+def _resources(table: StageTable) -> Resources:
+    asked = table.resources
+    wants_gpus = asked.gpus > 0  # an inherited gpu_memory means nothing without GPUs
+    return Resources(
+        gpus=asked.gpus,
+        gpu_memory=asked.gpu_memory if wants_gpus else None,
+        gpu_models=tuple(asked.gpu_model) if wants_gpus else (),
+        cpus=asked.cpus,
+        ram=asked.ram,
+        shm=asked.shm,
+        labels=asked.labels,
+        hosts=tuple(asked.host),
+    )
+
+
+def _retries(table: StageTable) -> Retries:
+    asked = table.retries
+    if asked.on is None:
+        return Retries(max=asked.max, backoff=asked.backoff)
+    return Retries(max=asked.max, on=tuple(asked.on), backoff=asked.backoff)

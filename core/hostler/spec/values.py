@@ -1,0 +1,336 @@
+"""The kinds of values in our TOML files: what each accepts, and how it says no.
+
+Each reader takes whatever TOML held and returns the model's form, or raises ValueError with a
+sentence fit for a person. `WithJsonSchema` says the same to an editor.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from hostler.model.pipelines import RETRYABLE, Cause, Scalar
+from hostler.spec.problems import shown
+from hostler.units import parse_duration, parse_size
+
+MAX_SECONDS = 10 * 366 * 86400.0
+MAX_BYTES = 2**60
+MAX_ARGUMENT = 128 * 1024
+"""Characters: what Linux takes as one argument."""
+MAX_LENGTH = 4096
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_GRANTED = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+
+
+def kind_of(value: object) -> str:
+    """What a TOML value is, for "should be a list, is text"."""
+    kinds: list[tuple[type, str]] = [
+        (bool, "true or false"), (str, "text"), (int, "a whole number"), (float, "a number"),
+        (list, "a list"), (dict, "a table"),
+    ]  # fmt: skip
+    return next((word for kind, word in kinds if isinstance(value, kind)), "a date or time")
+
+
+def _text(value: object, wanted: str = "text") -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"should be {wanted}, is {kind_of(value)}")
+    return value
+
+
+def _line(value: object, wanted: str = "text") -> str:
+    text = _text(value, wanted)
+    if not text.strip():
+        raise ValueError("is empty")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"is longer than {MAX_LENGTH} characters")
+    if not text.isprintable():
+        raise ValueError("has a control character or a line break")
+    return text
+
+
+def read_duration(value: object) -> float:
+    """Seconds in "90s" or "2h30m"; more than none, less than ten years."""
+    seconds = parse_duration(_text(value, "a duration in quotes (like 2h30m)"))
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"{shown(value)} is not between 1ms and ten years")
+    return seconds
+
+
+def read_size(value: object) -> int:
+    """Bytes in "24GiB"; more than none."""
+    try:
+        size = parse_size(_text(value, "a size in quotes (like 24GiB)"))
+    except OverflowError as error:
+        raise ValueError(f"{shown(value)} is too large") from error
+    if not 0 < size <= MAX_BYTES:
+        raise ValueError(f"{shown(value)} is not between 1B and 1024PiB")
+    return size
+
+
+def read_name(value: object) -> str:
+    """A name of a pipeline."""
+    text = _text(value)
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)} should begin with a small letter or digit and go on with at most 62 of "
+            "a-z 0-9 . _ -"
+        )
+    return text
+
+
+def read_word(value: object) -> str:
+    """A name of an output, input or mount."""
+    text = _text(value)
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{shown(text)} should be at most 63 of A-Z a-z 0-9 _ -")
+    return text
+
+
+def read_identifier(value: object) -> str:
+    """A name of a parameter or matrix key: one that expressions can use."""
+    text = _text(value)
+    if not _IDENTIFIER.fullmatch(text):
+        raise ValueError(f"{shown(text)} should be letters, digits and _, and begin with no digit")
+    return text
+
+
+def read_scalar(value: object) -> Scalar:
+    """Text, a number, or true or false."""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"should be text, a number or true/false, is {kind_of(value)}")
+    return value
+
+
+def read_words(value: object) -> list[str]:
+    """One text or a list of texts, each printable and not empty."""
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        raise ValueError("is an empty list")
+    return [_line(item, "text or a list of texts") for item in items]
+
+
+def read_relative(value: object) -> str:
+    """A path below the working folder, normalized."""
+    text = _line(value, "a path in quotes")
+    if text.startswith("/"):
+        raise ValueError(f"{shown(text)} should be relative to the working folder")
+    if ".." in text.split("/"):
+        raise ValueError(f"{shown(text)} should not go up with ..")
+    path = posixpath.normpath(text)
+    if path == ".":
+        raise ValueError("should be a folder or file in the working folder, not all of it")
+    return path
+
+
+def read_workdir(value: object) -> str:
+    """A path below the working folder ("." is that itself), or absolute."""
+    text = _line(value, "a path in quotes")
+    if ".." in text.split("/"):
+        raise ValueError(f"{shown(text)} should not go up with ..")
+    return posixpath.normpath(text)
+
+
+def read_absolute(value: object) -> str:
+    """An absolute path without `..`."""
+    text = _line(value, "a path in quotes")
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise ValueError(f"{shown(text)} should be an absolute path without ..")
+    return posixpath.normpath(text)
+
+
+def read_file(value: object) -> str:
+    """A path on the daemon's machine: absolute or from the home folder."""
+    text = _line(value, "a path in quotes")
+    if not text.startswith(("/", "~/")):
+        raise ValueError(f"{shown(text)} should begin with / or ~/")
+    return text
+
+
+def read_image(value: object) -> str:
+    """A reference of a container image."""
+    text = _line(value, "an image in quotes")
+    if len(text) > 512 or " " in text or not (text[0].isascii() and text[0].isalnum()):
+        raise ValueError(f"{shown(text)} is not an image: write it like python:3.12-slim")
+    return text
+
+
+def read_command(value: object) -> list[str]:
+    """Arguments; a text is split as a shell would split it, and nothing more."""
+    if isinstance(value, str):
+        value = split_command(value)
+    if not isinstance(value, list):
+        raise ValueError(f"should be text or a list of texts, is {kind_of(value)}")
+    for item in value:
+        if not isinstance(item, str):
+            raise ValueError(f"should be a list of texts: put {kind_of(item)} in quotes")
+        if len(item) > MAX_ARGUMENT:
+            raise ValueError(f"has an argument of more than {MAX_ARGUMENT // 1024} KiB")
+        _check_carried(item, "has an argument that")
+    if not value or not value[0].strip():
+        raise ValueError("is empty")
+    return value
+
+
+def split_command(text: str) -> list[str]:
+    """A command line as arguments. Raises ValueError where a quotation mark is left open."""
+    if len(text) > MAX_ARGUMENT:
+        raise ValueError(f"is longer than {MAX_ARGUMENT // 1024} KiB")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot be split into arguments: {str(error).lower()} "
+            "(use a list, or shell = true for a shell line)"
+        ) from error
+
+
+def read_env(value: object) -> dict[str, str]:
+    """Environment variables. Numbers become text."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"should be a table of variables, is {kind_of(value)}")
+    return {_variable(key): _env_value(key, item) for key, item in value.items()}
+
+
+def _variable(key: object) -> str:
+    if not isinstance(key, str) or not _VARIABLE.fullmatch(key):
+        raise ValueError(f"{shown(key)} is not a name of a variable: use A-Z a-z 0-9 _")
+    if key.startswith("HOSTLER_"):
+        raise ValueError(f"{key}: variables named HOSTLER_... are set by Hostler")
+    if key in _GRANTED:
+        raise ValueError(f"{key} is set by Hostler, by the GPUs a stage is given")
+    return key
+
+
+def _env_value(key: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"{key} should be text: put the value in quotes")
+    text = str(value)
+    if len(text) > MAX_ARGUMENT:
+        raise ValueError(f"{key} is longer than {MAX_ARGUMENT // 1024} KiB")
+    _check_carried(text, key)
+    return text
+
+
+def _check_carried(text: str, what: str) -> None:
+    """Refuse what no process can be given; anything else is carried unchanged."""
+    if "\0" in text:
+        raise ValueError(f"{what} holds a NUL character")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} is not valid Unicode") from error
+
+
+def read_causes(value: object) -> list[Cause]:
+    """Causes of a failed attempt after which a retry makes sense."""
+    known = {cause.value.lower(): cause for cause in RETRYABLE}
+    found = []
+    for word in read_words(value):
+        if word.lower() not in known:
+            listed = ", ".join(cause.value for cause in RETRYABLE)
+            raise ValueError(f"{shown(word)} is not one of: {listed}")
+        found.append(known[word.lower()])
+    return list(dict.fromkeys(found))
+
+
+def plain(read: Callable[[object], Any], schema: dict[str, Any]) -> Any:
+    """Annotations for a field that `read` alone checks, with what an editor is told."""
+    return PlainValidator(read), WithJsonSchema(schema)
+
+
+def filled(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema that also takes a placeholder, which becomes such a value."""
+    pattern = r"^\{(params|matrix)\.[A-Za-z_][A-Za-z0-9_]*\}$"
+    return {"anyOf": [schema, {"type": "string", "pattern": pattern}]}
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"should be a whole number, is {kind_of(value)}")
+        if not low <= value <= high:
+            raise ValueError(f"should be from {low} to {high}, is {value}")
+        return value
+
+    return read
+
+
+def whole(low: int, high: int, *, fillable: bool = False) -> Any:
+    """Annotations for a whole number between two bounds."""
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return plain(_whole(low, high), filled(schema) if fillable else schema)
+
+
+def _cpus(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"should be a number, is {kind_of(value)}")
+    if not 0 < value <= 4096:
+        raise ValueError(f"should be more than 0 and at most 4096, is {value}")
+    return float(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"should be true or false, is {kind_of(value)}")
+    return value
+
+
+_STRING = {"type": "string"}
+_STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}
+
+Duration = Annotated[float, *plain(read_duration, {**_STRING, "examples": ["90s", "2h30m"]})]
+Size = Annotated[int, *plain(read_size, {**_STRING, "examples": ["512MiB", "24GiB"]})]
+Name = Annotated[str, *plain(read_name, {**_STRING, "pattern": f"^{_NAME.pattern}$"})]
+Word = Annotated[str, *plain(read_word, {**_STRING, "pattern": f"^{_WORD.pattern}$"})]
+Identifier = Annotated[
+    str, *plain(read_identifier, {**_STRING, "pattern": f"^{_IDENTIFIER.pattern}$"})
+]
+ScalarValue = Annotated[
+    str | int | float | bool, *plain(read_scalar, {"type": ["string", "number", "boolean"]})
+]
+Words = Annotated[list[str], *plain(read_words, _STRINGS)]
+Line = Annotated[str, *plain(_line, _STRING)]
+Relative = Annotated[str, *plain(read_relative, _STRING)]
+Workdir = Annotated[str, *plain(read_workdir, _STRING)]
+Absolute = Annotated[str, *plain(read_absolute, _STRING)]
+FilePath = Annotated[str, *plain(read_file, _STRING)]
+Image = Annotated[str, *plain(read_image, {**_STRING, "examples": ["python:3.12-slim"]})]
+Command = Annotated[list[str], *plain(read_command, _STRINGS)]
+Env = Annotated[
+    dict[str, str],
+    *plain(read_env, {"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
+]
+Causes = Annotated[
+    list[Cause],
+    *plain(
+        read_causes,
+        {"type": "array", "items": {"enum": [cause.value for cause in RETRYABLE]}, "minItems": 1},
+    ),
+]
+Cpus = Annotated[
+    float, *plain(_cpus, filled({"type": "number", "exclusiveMinimum": 0, "maximum": 4096}))
+]
+Flag = Annotated[bool, *plain(_flag, filled({"type": "boolean"}))]
+Switch = Annotated[bool, *plain(_flag, {"type": "boolean"})]
+
+
+def count_or_table(value: object) -> object:
+    """`retries = 2` for `retries = { max = 2 }`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"max": value}
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
+
+
+CountOrTable = BeforeValidator(count_or_table)
