@@ -176,7 +176,9 @@ def _bind(mount: Mount, private: frozenset[str]) -> dict[str, Any]:
     path = posixpath.normpath(mount.path)
     if not posixpath.isabs(path):
         raise InputError(f"mount {mount.path!r} is not an absolute path")
-    if path in _NEVER_MOUNTED or path.endswith("docker.sock") or _covers(path, WORK):
+    if _covers(path, WORK) and path != "/":
+        raise InputError(f"{path} is where stages find their working folder; mount one below it")
+    if path in _NEVER_MOUNTED or path.endswith("docker.sock"):
         raise InputError(
             f"{path} is never mounted into a container",
             remedy="mount a data folder below it instead",

@@ -56,7 +56,10 @@ def signal_of(exit_code: int | None) -> int | None:
 def timestamp(text: object) -> float | None:
     """Seconds since the epoch of an RFC 3339 time; None for Docker's zero time and for nonsense."""
     nanoseconds = epoch_ns(text) if isinstance(text, str) else None
-    return None if nanoseconds is None else nanoseconds / 1e9
+    if nanoseconds is None:
+        return None
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return seconds + rest / 1e9
 
 
 def epoch_ns(text: str) -> int | None:

@@ -1,0 +1,159 @@
+"""Stages as plain processes under the agent's shim, which outlives the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hostler.errors import AgentError, EngineError
+from hostler.model.codec import from_json
+from hostler.model.hosts import Workload
+from hostler.model.jobs import Job, Placement
+from hostler.ports import HostLink, LogSink, Progress
+from hostler.runtimes.contract import argv, relative
+from hostler.runtimes.process.environment import process_env, working_folder
+
+_CREATE_TIMEOUT_S = 30.0
+_PLACE_TIMEOUT_S = 600.0
+_START_TIMEOUT_S = 900.0
+"""A virtual environment may have to be built first."""
+_STOP_SLACK_S = 30.0
+
+
+class ProcessRuntime:
+    """The runtime "process". The agent does the work; nothing is kept here that matters."""
+
+    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+        """`blob_path`: where the content store keeps the file with a digest."""
+        self._blob_path = blob_path
+        self._folders: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """ "process"."""
+        return "process"
+
+    async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
+        """The attempt's folder with all archives in it. Raises AgentError, EngineError, InputError,
+        Unreachable."""
+        if job.code_path is not None:
+            await _check_code(link, job.code_path)
+        ref = await self._make_folder(link, job)
+        for placement in job.placements:
+            await self._place(link, job, placement, progress)
+        return ref
+
+    async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
+        """Start it under the shim; the agent makes sure that it starts once."""
+        if job.attempt_id not in self._folders:
+            await self._make_folder(link, job)
+        folder = self._folders[job.attempt_id]
+        payload = {
+            "attempt_id": job.attempt_id,
+            "argv": argv(job),
+            "env": process_env(job, folder),
+            "cwd": working_folder(job, folder),
+            "venv": job.venv,
+            "gpu_indices": list(job.gpu_indices),
+        }
+        return _workload(link.host, await link.call("job.start", payload, _START_TIMEOUT_S))
+
+    async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
+        """TERM to its group, `grace` seconds, KILL. Raises EngineError when it does not end."""
+        payload = {"attempt_id": workload.attempt_id, "grace": grace}
+        answer = await link.call("job.stop", payload, grace + _STOP_SLACK_S)
+        if answer and _workload(link.host, answer).running:
+            raise EngineError(
+                link.host,
+                f"the process of {workload.attempt_id} does not end after SIGKILL",
+                remedy=f"a GPU or disk of {link.host} hangs: drain it and restart it",
+            )
+
+    async def remove(self, link: HostLink, workload: Workload) -> None:
+        """Its folder and log; checkpoints stay."""
+        await link.call("job.remove", {"attempt_id": workload.attempt_id}, _CREATE_TIMEOUT_S)
+        self._folders.pop(workload.attempt_id, None)
+
+    async def inspect(self, link: HostLink, ref: str) -> Workload | None:
+        """As it is now; None: the host knows nothing of it."""
+        answer = await link.call("job.inspect", {"attempt_id": ref})
+        found = answer.get("workload")
+        return None if found is None else _workload(link.host, found)
+
+    async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
+        """Copy its output to the end, from the byte where the sink stopped."""
+        offset = _offset(sink.position)
+        async for at, data in link.read_log(workload.attempt_id, offset, follow=True):
+            if at > offset:
+                note = f"[hostler: {at - offset} bytes are missing: over the log's limit]\n"
+                sink.append(note.encode(), {"offset": at})
+            offset = at + len(data)
+            sink.append(data, {"offset": offset})
+
+    async def image_digest(self, link: HostLink, ref: str) -> str | None:
+        """None: there is no image."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+        self._folders.clear()
+
+    async def _make_folder(self, link: HostLink, job: Job) -> str:
+        payload = {
+            "attempt_id": job.attempt_id,
+            "daemon_id": job.daemon_id,
+            "run_id": job.run_id,
+            "stage": job.stage,
+            "owner": job.owner,
+            "gpus": list(job.gpus),
+            "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
+            "checkpoint_key": job.checkpoint_key,
+            "log_cap": job.log_cap,
+            "grace": job.grace,
+        }
+        answer = await link.call("job.create", payload, _CREATE_TIMEOUT_S)
+        ref, folder = answer.get("ref"), answer.get("folder")
+        if not isinstance(ref, str) or not isinstance(folder, str):
+            raise AgentError(link.host, "the agent does not say where it made the folder")
+        self._folders[job.attempt_id] = folder
+        return ref
+
+    async def _place(
+        self, link: HostLink, job: Job, placement: Placement, progress: Progress
+    ) -> None:
+        payload = {
+            "attempt_id": job.attempt_id,
+            "digest": placement.digest,
+            "target": relative(placement.target),
+        }
+        what = f"placing {placement.target or 'the source'}"
+        # A transfer needs a session of its own, and stages of one run share their source.
+        cached = await link.call("blob.has", {"digest": placement.digest})
+        if cached.get("size") != placement.size:
+            progress(what, 0, placement.size)
+            await link.put_blob(placement.digest, self._blob_path(placement.digest))
+            progress(what, placement.size, placement.size)
+        await link.call("job.place", payload, _PLACE_TIMEOUT_S)
+
+
+async def _check_code(link: HostLink, path: str) -> None:
+    answer = (await link.call("stat", {"paths": [path]})).get(path)
+    if isinstance(answer, dict) and not (answer.get("exists") and answer.get("is_dir")):
+        raise EngineError(
+            link.host,
+            f"{path} is not a folder on {link.host}",
+            remedy='use code = "snapshot", or run where the folder is shared',
+        )
+
+
+def _workload(host: str, data: Mapping[str, Any]) -> Workload:
+    try:
+        return from_json(Workload, dict(data))
+    except ValueError as error:
+        raise AgentError(host, f"the agent describes a process oddly: {error}") from error
+
+
+def _offset(position: Mapping[str, Any]) -> int:
+    offset = position.get("offset", 0)
+    return offset if isinstance(offset, int) and offset >= 0 else 0

@@ -1,0 +1,287 @@
+"""The pure parts of the Docker runtime: options, archives, words for errors, inspected states."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import tarfile
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.errors import InputError
+from hostler.model.jobs import Mount, Placement
+from hostler.runtimes.contract import folders, relative
+from hostler.runtimes.docker.explain import engine_error, pull_error
+from hostler.runtimes.docker.options import container_options, memory_limit
+from hostler.runtimes.docker.packing import pack
+from hostler.runtimes.docker.pull import PullProgress
+from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
+from hostler.units import GIB, MIB
+from tests.core.runtimes.support import make_job
+
+
+def _env(options: dict[str, Any]) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in options["Env"])
+
+
+def test_every_container_is_confined() -> None:
+    options = container_options(make_job("true"))
+    host = options["HostConfig"]
+    assert options["User"] == "1234:1235"
+    assert host["GroupAdd"] == ["1300"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["PidsLimit"] == 4096
+    assert host["IpcMode"] == "private"
+    assert host["RestartPolicy"] == {"Name": "no"}
+    assert host["Init"] is True
+    assert not {"Privileged", "PidMode", "Binds", "CapAdd", "Devices", "VolumesFrom"} & set(host)
+    assert host["LogConfig"]["Type"] == "local"
+    assert host["Memory"] == host["MemorySwap"] == 7 * GIB
+    assert host["ShmSize"] == 7 * GIB // 2
+    assert options["Cmd"] == ["sh", "-c", "true"]
+    assert options["WorkingDir"] == "/work"
+
+
+def test_labels_say_whose_it_is_and_cannot_be_forged() -> None:
+    job = make_job("true", gpus=("GPU-a", "GPU-b"), labels={"hostler.daemon": "x", "team": "nlp"})
+    labels = container_options(job)["Labels"]
+    assert labels == {
+        "team": "nlp",
+        "hostler.daemon": "d" * 32,
+        "hostler.attempt": job.attempt_id,
+        "hostler.run": "run",
+        "hostler.stage": "stage",
+        "hostler.owner": "anna",
+        "hostler.gpus": "GPU-a,GPU-b",
+    }
+
+
+def test_gpus_are_given_by_uuid_or_not_at_all() -> None:
+    job = make_job("true", gpus=("GPU-a",), gpu_access="nvidia")
+    options = container_options(job)
+    assert options["HostConfig"]["DeviceRequests"] == [
+        {"Driver": "nvidia", "DeviceIDs": ["GPU-a"], "Capabilities": [["gpu"]]}
+    ]
+    assert "NVIDIA_VISIBLE_DEVICES" not in _env(options)
+    cdi = container_options(dataclasses.replace(job, gpu_access="cdi"))
+    assert cdi["HostConfig"]["DeviceRequests"] == [
+        {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-a"]}
+    ]
+    none = container_options(make_job("true", env={"NVIDIA_VISIBLE_DEVICES": "all"}))
+    assert "DeviceRequests" not in none["HostConfig"]
+    assert _env(none)["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert _env(none)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_what_hostler_says_wins_over_the_stage() -> None:
+    job = make_job("true", env={"HOSTLER_RUN": "forged", "A": "b=c"}, checkpoint="ckpt/")
+    env = _env(container_options(job))
+    assert env["HOSTLER_RUN"] == "run"
+    assert env["A"] == "b=c"
+    assert env["HOSTLER_METRICS"] == "/work/.hostler/metrics.jsonl"
+    assert env["HOSTLER_CHECKPOINT"] == "/work/ckpt"
+    assert env["HOME"] == "/work/.hostler/home"
+
+
+def test_home_is_the_persons_own_where_it_is_mounted() -> None:
+    mounted = make_job("true", mounts=(Mount("/home"),))
+    assert _env(container_options(mounted))["HOME"] == "/home/anna"
+    beside = make_job("true", mounts=(Mount("/home/ann"),))
+    assert _env(container_options(beside))["HOME"] == "/work/.hostler/home"
+
+
+def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
+    job = make_job("true", mounts=(Mount("/data/"), Mount("/scratch", read_only=False)))
+    binds = container_options(job, frozenset({"/scratch"}))["HostConfig"]["Mounts"]
+    assert [(b["Source"], b["Target"], b["ReadOnly"]) for b in binds] == [
+        ("/data", "/data", True),
+        ("/scratch", "/scratch", False),
+    ]
+    assert [b["BindOptions"]["Propagation"] for b in binds] == ["rslave", "rprivate"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/etc", "/etc/", "/data/../etc", "/var/run/docker.sock", "/proc", "data", "/work"],
+)
+def test_what_would_give_the_host_away_is_never_mounted(path: str) -> None:
+    with pytest.raises(InputError):
+        container_options(make_job("true", mounts=(Mount(path),)))
+
+
+def test_code_here_is_the_folder_itself() -> None:
+    options = container_options(make_job("true", code_path="/home/anna/x", workdir="sub"))
+    assert options["WorkingDir"] == "/home/anna/x/sub"
+    (bind,) = options["HostConfig"]["Mounts"]
+    assert (bind["Source"], bind["ReadOnly"]) == ("/home/anna/x", False)
+
+
+def test_limits() -> None:
+    assert memory_limit(make_job("true", ram=GIB)) == GIB
+    assert memory_limit(make_job("true", host_memory=64 * GIB)) == 56 * GIB
+    assert memory_limit(make_job("true", host_memory=2 * GIB)) == GIB
+    assert memory_limit(make_job("true", host_memory=None)) is None
+    log = container_options(make_job("true", log_cap=8 * MIB))["HostConfig"]["LogConfig"]["Config"]
+    assert log == {"max-size": f"{2 * MIB}b", "max-file": "5", "compress": "false"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"uid": None}, {"image": None}, {"checkpoint": "../x", "checkpoint_key": "k"}]
+)
+def test_what_cannot_be_a_container_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        container_options(make_job("true", **changes))
+
+
+@given(st.text(alphabet="a./\0", max_size=12))
+def test_relative_paths_stay_inside(path: str) -> None:
+    try:
+        clean = relative(path)
+    except InputError:
+        return
+    assert not clean.startswith(("/", "../"))
+    assert clean not in (".", "..")
+    assert ".." not in clean.split("/")
+    assert relative(clean) == clean
+
+
+def test_folders_come_with_their_parents_first() -> None:
+    job = make_job(
+        "true", checkpoint="a/b", workdir="c", placements=(Placement("0" * 64, 1, "inputs/x"),)
+    )
+    assert folders(job) == [".hostler", "a", "a/b", "c", "inputs", "inputs/x"]
+
+
+def _tar(*entries: tarfile.TarInfo) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for entry in entries:
+            tar.addfile(entry, io.BytesIO(b"x" * entry.size))
+    return made.getvalue()
+
+
+def _entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname, entry.mode = kind, link, 0o750
+    entry.size = 3 if kind == tarfile.REGTYPE else 0
+    return entry
+
+
+def test_packed_files_belong_to_the_person() -> None:
+    long = "d/" + "n" * 150
+    archive = _tar(
+        _entry(long), _entry("l", tarfile.LNKTYPE, long), _entry("s", tarfile.SYMTYPE, "l")
+    )
+    packed = pack(make_job("true"), [("in", archive)])
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        found = {entry.name: entry for entry in tar}
+    assert list(found) == [
+        "work", "work/.hostler", "work/.hostler/home", "work/in", "work/in/d",
+        f"work/in/{long}", "work/in/l", "work/in/s",
+    ]  # fmt: skip
+    assert {(entry.uid, entry.gid) for entry in found.values()} == {(1234, 1235)}
+    assert found[f"work/in/{long}"].mode == 0o750
+    assert found["work/in/l"].linkname == f"work/in/{long}"
+    assert found["work/in/s"].linkname == "l"
+
+
+@pytest.mark.parametrize("archive", [b"no tar at all", _tar(_entry("../x"))])
+def test_a_bad_archive_is_refused(archive: bytes) -> None:
+    with pytest.raises(InputError):
+        pack(make_job("true"), [("", archive)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mkdir /var/lib/docker/overlay2/x: no space left on device",
+         "no space on gpu1: /var/lib/docker/overlay2/x"),
+        ("write /data/docker/x: no space left on device", "no space on gpu1: /data/docker/x"),
+        ("no space left on device", "no space on gpu1: Docker's data folder"),
+        ('could not select device driver "nvidia" with capabilities: [[gpu]]',
+         "Docker on gpu1 has no way to give GPUs to containers"),
+        ("nvidia-container-cli: device error: GPU-x: unknown device",
+         "Docker on gpu1 does not know the GPU: "
+         "nvidia-container-cli: device error: GPU-x: unknown device"),
+        ("invalid mount config: bind source path does not exist: /data",
+         "/data does not exist on gpu1"),
+        ('exec: "pyton": executable file not found in $PATH',
+         "command 'pyton' was not found in the image"),
+        ("Got permission denied while trying to connect to the Docker daemon socket",
+         "this login may not use Docker on gpu1"),
+        ("something else", "starting: something else"),
+        ("", "starting: Docker answered 500"),
+    ],
+)  # fmt: skip
+def test_refusals_in_words(text: str, message: str) -> None:
+    error = engine_error("gpu1", "starting", 500, text)
+    assert (error.message, error.status, error.host) == (message, 500, "gpu1")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("pull access denied for x, repository does not exist", "refused x"),
+        ("Head https://r/v2/x: unauthorized: authentication required", "refused x"),
+        ("manifest for x:y not found: manifest unknown: manifest unknown", "there is no image x"),
+        ("Get https://registry-1.docker.io/v2/: dial tcp: lookup: no such host", "does not reach"),
+        ("toomanyrequests: You have reached your pull rate limit", "pull limit"),
+        ("failed to register layer: no space left on device", "no space on gpu1"),
+        ("what", "pulling x: what"),
+    ],
+)
+def test_failed_pulls_in_words(text: str, part: str) -> None:
+    assert part in pull_error("gpu1", "x", 0, text).message
+
+
+def _inspected(**state: Any) -> dict[str, Any]:
+    labels = {"hostler.daemon": "d", "hostler.attempt": "a", "hostler.gpus": ""}
+    zero = "0001-01-01T00:00:00Z"
+    begin = {"Status": "created", "Running": False, "ExitCode": 0, "StartedAt": zero}
+    return {
+        "Id": "c1", "Config": {"Labels": labels}, "State": {**begin, "FinishedAt": zero, **state},
+    }  # fmt: skip
+
+
+def test_states() -> None:
+    created = workload_from_inspect(_inspected())
+    assert created is not None
+    assert (created.created_only, created.exit_code, created.started_at) == (True, None, None)
+    running = workload_from_inspect(
+        _inspected(Status="running", Running=True, StartedAt="2026-11-24T14:16:36.25Z")
+    )
+    assert running is not None
+    assert (running.running, running.exit_code, running.finished_at) == (True, None, None)
+    assert running.started_at == 1795529796.25
+    ended = workload_from_inspect(
+        _inspected(
+            Status="exited", ExitCode=137, OOMKilled=True, StartedAt="2026-11-24T14:16:36Z",
+            FinishedAt="2026-11-24T15:16:36+01:00",
+        )
+    )  # fmt: skip
+    assert ended is not None
+    assert (ended.exit_code, ended.signal, ended.oom_killed) == (137, 9, True)
+    assert ended.started_at == ended.finished_at
+    assert workload_from_inspect({"Id": "x", "Config": {"Labels": None}, "State": {}}) is None
+
+
+@given(st.text(max_size=40))
+def test_no_text_is_a_time_by_accident(text: str) -> None:
+    assert epoch_ns(text) is None
+
+
+def test_pull_progress_adds_up_layers() -> None:
+    state = PullProgress()
+    assert (state.done, state.total) == (0, None)
+    for layer, status, current in (("a", "Downloading", 10), ("b", "Downloading", 5)):
+        detail = {"current": current, "total": 100}
+        state.update({"id": layer, "status": status, "progressDetail": detail})
+    state.update({"id": "a", "status": "Extracting", "progressDetail": {"current": 1, "total": 9}})
+    assert (state.done, state.total) == (15, 200)
+    state.update({"id": "b", "status": "Download complete", "progressDetail": {}})
+    state.update({"status": "Digest: sha256:0"})
+    assert (state.done, state.total) == (110, 200)
