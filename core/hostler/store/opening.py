@@ -77,8 +77,9 @@ def back_up(path: Path) -> Path:
     """A consistent copy in `backups/` beside the database, synced; older copies than the last
     three are removed. The copy's path."""
     folder = private_folder(path.parent / "backups")
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = folder / f"{path.stem}-{stamp}-{time.time_ns() % 1_000_000:06d}.db"
+    seconds, fraction = divmod(time.time_ns(), 10**9)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+    target = folder / f"{path.stem}-{stamp}-{fraction:09d}.db"
     with disk_faults(target), database_faults(path):
         unfinished = target.with_suffix(".new")
         _create_private(unfinished)
@@ -89,7 +90,8 @@ def back_up(path: Path) -> Path:
             raise
         unfinished.replace(target)
         sync_folder(folder)
-        for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-_KEPT_BACKUPS]:
+        others = sorted(found for found in folder.glob(f"{path.stem}-*.db") if found != target)
+        for old in others[: max(0, len(others) - _KEPT_BACKUPS + 1)]:
             old.unlink()
     return target
 

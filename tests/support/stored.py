@@ -1,0 +1,61 @@
+"""Small runs and attempts to store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hostler.model.pipelines import Cause, Stage, StageKind
+from hostler.model.records import NewEvent
+from hostler.model.runs import Attempt, Phase, Run
+
+
+def stage(name: str = "train", **changes: Any) -> Stage:
+    """A task that runs `true`."""
+    made = Stage(name=name, base=name, kind=StageKind.TASK, command=("true",))
+    return replace(made, **changes)
+
+
+def run(run_id: str = "raaaaaa", **changes: Any) -> Run:
+    """An open run of one stage."""
+    made = Run(
+        run_id=run_id,
+        pipeline="digits",
+        stages=(stage(),),
+        owner="ana",
+        uid=1000,
+        submitted_at=100.0,
+    )
+    return replace(made, **changes)
+
+
+def attempt(
+    run_id: str = "raaaaaa",
+    stage_name: str = "train",
+    number: int = 1,
+    *,
+    host: str = "gpu1",
+    gpus: tuple[str, ...] = ("GPU-1",),
+    phase: Phase = Phase.STARTING,
+    **changes: Any,
+) -> Attempt:
+    """An attempt; a final one that did not succeed has a cause."""
+    made = Attempt(
+        attempt_id=f"{run_id}-{stage_name}-{number}",
+        run_id=run_id,
+        stage=stage_name,
+        number=number,
+        phase=phase,
+        host=host,
+        gpus=gpus,
+        placed_at=110.0,
+        runtime="docker",
+    )
+    if phase in (Phase.FAILED, Phase.LOST):
+        made = replace(made, cause=Cause.USER_ERROR)
+    return replace(made, **changes)
+
+
+def event(kind: str = "run.submitted", **changes: Any) -> NewEvent:
+    """Something that happened at 100."""
+    return replace(NewEvent(at=100.0, kind=kind, message=f"{kind} it was"), **changes)
