@@ -104,6 +104,15 @@ def freeze(lab: str, host: str) -> None:
                 return
 
 
+def frozen(lab: str, host: str) -> bool:
+    """Whether `freeze` was called and `thaw` was not."""
+    for item in hierarchies():
+        for name, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if (file := item.group(lab, host) / name).exists():
+                return file.read_text().strip() != text
+    return False
+
+
 def thaw(lab: str, host: str = "") -> None:
     """Let all processes go on, those of paused containers too."""
     for item in hierarchies():

@@ -281,6 +281,8 @@ class Host:
     def _enter(self, argv: Sequence[str], user: str) -> list[str]:
         if not self.alive:
             raise LabError(f"{self.name} does not run")
+        if cgroups.frozen(self._lab.name, self.name):  # whatever enters would freeze as well
+            raise LabError(f"{self.name} is frozen: thaw it first")
         groups = [str(item.group(self._lab.name, self.name)) for item in cgroups.hierarchies()]
         if len(groups) == 1:  # cgroup 2 alone: processes may only sit in a leaf
             groups = [f"{groups[0]}/init"]

@@ -1,7 +1,7 @@
 """A lab: several hosts with sshd, dockerd and GPUs, on one machine, as root on Linux.
 
 lab = Lab.up(3)
-lab.ssh("gpu1", ["nvidia-smi"])
+lab.ssh("gpu1", ["hostname"])
 lab.host("gpu2").cut()
 lab.down()
 """

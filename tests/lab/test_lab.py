@@ -249,6 +249,8 @@ def test_without_live_restore_containers_end_with_dockerd(gpu1: Host) -> None:
 def test_a_frozen_host_says_nothing_and_goes_on(gpu1: Host) -> None:
     gpu1.freeze()
     assert not gpu1.docker_answers()
+    with pytest.raises(LabError, match="gpu1 is frozen"):
+        gpu1.exec(["true"])
     gpu1.thaw()
     assert gpu1.docker_answers()
 
