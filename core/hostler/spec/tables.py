@@ -11,7 +11,6 @@ from hostler.spec.problems import shown
 from hostler.spec.values import (
     Causes,
     Command,
-    CountOrTable,
     Cpus,
     Duration,
     Env,
@@ -23,10 +22,12 @@ from hostler.spec.values import (
     Relative,
     ScalarValue,
     Size,
+    Some,
     Switch,
     Word,
     Words,
     Workdir,
+    count_or_table,
     kind_of,
     plain,
     whole,
@@ -51,7 +52,9 @@ def _read_kind(value: object) -> str:
     return str(value)
 
 
-def _choice(*words: str) -> Any:
+def choice(*words: str) -> Any:
+    """Annotations for a field that takes one of a few words."""
+
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in words:
             raise ValueError(f"{shown(value)} should be one of: {', '.join(words)}")
@@ -116,19 +119,21 @@ class SharedKeys(Table):
     """Folder to start in, below the working folder, or absolute in a container."""
     mounts: list[Word] = Field(default_factory=list)
     """Folders of the host by their names under [mounts] in config.toml."""
-    code: Annotated[str, *_choice("snapshot", "here", "none")] = "snapshot"
+    code: Annotated[str, *choice("snapshot", "here", "none")] = "snapshot"
     """Where the code comes from: a copy made at submit, the folder itself, or no code."""
     venv: Relative | None = None
     """Requirements file from which a virtual environment is built once, for processes."""
-    runtime: Annotated[str, *_choice("auto", "docker", "process")] = "auto"
+    runtime: Annotated[str, *choice("auto", "docker", "process")] = "auto"
     """What runs the stage; auto is docker where there is an image, else process."""
     resources: ResourcesTable = Field(default_factory=ResourcesTable)
     """What one attempt needs."""
     timeout: Duration | None = None
     """An attempt that runs longer is stopped. Left out: no limit."""
-    retries: Annotated[RetriesTable, CountOrTable] = Field(default_factory=RetriesTable)
+    retries: Annotated[
+        RetriesTable, BeforeValidator(count_or_table, json_schema_input_type=int | RetriesTable)
+    ] = Field(default_factory=RetriesTable)
     """How often to try again, as a number or a table."""
-    on_lost: Annotated[str, *_choice("wait", "restart")] = "wait"
+    on_lost: Annotated[str, *choice("wait", "restart")] = "wait"
     """When the stage's host falls silent: wait until it is heard, or restart elsewhere."""
     lost_after: Duration = 600.0
     """Silence after which `on_lost = "restart"` restarts."""
@@ -158,7 +163,7 @@ class StageTable(SharedKeys):
     """A task does work; a gate's metrics decide whether what follows may run."""
     command: Command
     """Arguments as a list, or text that is split like a shell would. Placeholders: `{params.x}`."""
-    needs: list[Line] = Field(default_factory=list)
+    needs: Some = Field(default_factory=list)
     """Stages that must succeed before: `train` (all its cells), `train.0`, or `train.@` (the cell
     with the same matrix values)."""
     matrix: dict[str, Any] | list[dict[str, Any]] | None = None

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema
 
 from hostler.model.pipelines import RETRYABLE, Cause, Scalar
 from hostler.spec.problems import shown
@@ -27,6 +27,7 @@ MAX_LENGTH = 4096
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_PROGRAM = re.compile(r"/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _GRANTED = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 
@@ -118,6 +119,11 @@ def read_words(value: object) -> list[str]:
     return [_line(item, "text or a list of texts") for item in items]
 
 
+def read_some(value: object) -> list[str]:
+    """As `read_words`, or an empty list."""
+    return [] if value == [] else read_words(value)
+
+
 def read_relative(value: object) -> str:
     """A path below the working folder, normalized."""
     text = _line(value, "a path in quotes")
@@ -152,6 +158,22 @@ def read_file(value: object) -> str:
     text = _line(value, "a path in quotes")
     if not text.startswith(("/", "~/")):
         raise ValueError(f"{shown(text)} should begin with / or ~/")
+    return text
+
+
+def read_target(value: object) -> str:
+    """A login, group, network, host or address: no blank, and never an option (`-x`)."""
+    text = _line(value, "a name in quotes")
+    if text.startswith("-") or any(char.isspace() for char in text):
+        raise ValueError(f"{shown(text)} should have no blank and not begin with -")
+    return text
+
+
+def read_python(value: object) -> str:
+    """A program's name or absolute path, in characters that no shell reads twice."""
+    text = _line(value, "a name or path in quotes")
+    if not _PROGRAM.fullmatch(text):
+        raise ValueError(f"{shown(text)} should be like python3.11 or /opt/python/bin/python3")
     return text
 
 
@@ -299,11 +321,14 @@ ScalarValue = Annotated[
     str | int | float | bool, *plain(read_scalar, {"type": ["string", "number", "boolean"]})
 ]
 Words = Annotated[list[str], *plain(read_words, _STRINGS)]
+Some = Annotated[list[str], *plain(read_some, {"type": "array", "items": _STRING})]
 Line = Annotated[str, *plain(_line, _STRING)]
 Relative = Annotated[str, *plain(read_relative, _STRING)]
 Workdir = Annotated[str, *plain(read_workdir, _STRING)]
 Absolute = Annotated[str, *plain(read_absolute, _STRING)]
 FilePath = Annotated[str, *plain(read_file, _STRING)]
+Target = Annotated[str, *plain(read_target, _STRING)]
+Python = Annotated[str, *plain(read_python, _STRING)]
 Image = Annotated[str, *plain(read_image, {**_STRING, "examples": ["python:3.12-slim"]})]
 Command = Annotated[list[str], *plain(read_command, _STRINGS)]
 Env = Annotated[
@@ -331,6 +356,3 @@ def count_or_table(value: object) -> object:
     if isinstance(value, dict):
         return value
     raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
-
-
-CountOrTable = BeforeValidator(count_or_table)
