@@ -62,7 +62,7 @@ def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
     files = _readable(settings.config_files)
     try:
         options = _options(target, files)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise Refused(
             target.name,
             f"ssh_config cannot be used: {error}",
@@ -81,7 +81,7 @@ def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
         jumps=_jumps(target, config.get("ProxyJump")),
         identity_files=tuple(_expand(f, settings) for f in named) or settings.default_keys,
         identities_only=bool(target.key) or bool(config.get("IdentitiesOnly")),
-        agent=_agent(config.get("IdentityAgent"), settings),
+        agent=_agent(config.get("IdentityAgent", "SSH_AUTH_SOCK"), settings),
         known_hosts=_known_hosts(config.get("UserKnownHostsFile"), settings),
         config_files=files,
         host_key_algorithms=config.get("HostKeyAlgorithms") is not None,
@@ -154,11 +154,11 @@ def _expand(name: str, settings: SshSettings) -> str:
 
 
 def _agent(configured: object, settings: SshSettings) -> str | None:
-    if configured is None or configured == "SSH_AUTH_SOCK":
-        return settings.agent()
-    text = str(configured)
-    if text.lower() == "none" or not text:
+    if configured is None:  # "none"
         return None
+    text = str(configured)
+    if text == "SSH_AUTH_SOCK":
+        return settings.agent()
     if text.startswith("$"):
         return os.environ.get(text.strip("${}")) or None
     return _expand(text, settings)

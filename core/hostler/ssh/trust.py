@@ -51,6 +51,10 @@ class ScannedKey:
     known: Known
     public: str
     """Its line in known_hosts, less the host: "ssh-ed25519 AAAA..."."""
+    file: str
+    """The known_hosts file it would be written to."""
+    hash_name: bool = False
+    """`HashKnownHosts` holds for it."""
     places: tuple[str, ...] = ()
     """"FILE line N" of what is known of the host."""
 
@@ -95,12 +99,12 @@ async def scan_one(target: SshTarget, dialler: Dialler) -> ScannedKey:
         await dialler.give_back(found.jumps)
     if key is None:
         raise Unreachable(target.name, f"{found.login} showed no host key")
-    return _scanned(target, found, key, entries)
+    return _scanned(target, found, key, entries, dialler.settings)
 
 
-def trust(keys: Sequence[ScannedKey], settings: SshSettings) -> Path | None:
+def trust(keys: Sequence[ScannedKey]) -> list[ScannedKey]:
     """Append keys that a person has compared to the user's known_hosts (0600), as one step. Keys
-    that are known are passed over. Returns the file, None when there was nothing to add.
+    that are known are passed over. Returns those that were added.
 
     Raises StateError for a changed key: the old line has to be removed by hand first.
     """
@@ -111,19 +115,16 @@ def trust(keys: Sequence[ScannedKey], settings: SshSettings) -> Path | None:
             f"another key of {', '.join(key.host for key in changed)} is known",
             remedy=f"if its administrator confirms the change, delete {places} first",
         )
-    new: dict[str, ScannedKey] = {}
+    new: dict[str, dict[str, ScannedKey]] = {}
     for key in keys:
         if key.known is Known.NO:
-            new[f"{key.address} {key.public}"] = key
-    if not new:
-        return None
-    file = Path(_own_file(settings, next(iter(new.values()))))
-    lines = [f"{_name(key, settings)} {key.public}" for key in new.values()]
-    try:
-        _append(file, lines)
-    except OSError as error:
-        raise StateError(f"{file} cannot be written: {error.strerror}") from error
-    return file
+            new.setdefault(key.file, {})[f"{key.address} {key.public}"] = key
+    for file, added in new.items():
+        try:
+            _append(Path(file), [_line(key) for key in added.values()])
+        except OSError as error:
+            raise StateError(f"{file} cannot be written: {error.strerror}") from error
+    return [key for added in new.values() for key in added.values()]
 
 
 def _algorithms(entries: Sequence[Entry]) -> list[str]:
@@ -138,7 +139,11 @@ def _signing(algorithm: str) -> tuple[str, ...]:
 
 
 def _scanned(
-    target: SshTarget, found: Resolved, key: asyncssh.SSHKey, entries: Sequence[Entry]
+    target: SshTarget,
+    found: Resolved,
+    key: asyncssh.SSHKey,
+    entries: Sequence[Entry],
+    settings: SshSettings,
 ) -> ScannedKey:
     fingerprint = key.get_fingerprint()
     plain = [entry for entry in entries if not entry.marker]
@@ -158,17 +163,14 @@ def _scanned(
         fingerprint=fingerprint,
         known=known,
         public=" ".join(public[:2]),
+        file=found.known_hosts[0],
+        hash_name=hashes_names(settings, target.destination),
         places=tuple(entry.place for entry in entries),
     )
 
 
-def _own_file(settings: SshSettings, key: ScannedKey) -> str:
-    """The first file of `UserKnownHostsFile`, as it holds for that host."""
-    return resolve(SshTarget(name=key.host), settings).known_hosts[0]
-
-
-def _name(key: ScannedKey, settings: SshSettings) -> str:
-    return hashed(key.address) if hashes_names(settings, key.host) else key.address
+def _line(key: ScannedKey) -> str:
+    return f"{hashed(key.address) if key.hash_name else key.address} {key.public}"
 
 
 def _append(file: Path, lines: Sequence[str]) -> None:
