@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hostler import __version__
@@ -88,13 +89,13 @@ def check_api(about: dict[str, Any]) -> None:
 def start(found: Found) -> Found:
     """Start the personal daemon and wait until it answers. Of several clients that try at once,
     one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
-    folder = os.path.dirname(found.path)
+    folder = str(Path(found.path).parent)
     _private_folder(folder)
     deadline = time.monotonic() + START_DEADLINE
-    with _starting_lock(os.path.join(folder, "start.lock"), deadline):
+    with _starting_lock(f"{folder}/start.lock", deadline):
         if running(found) is not None:
             return found  # another client was faster
-        log = os.path.join(folder, "daemon.log")
+        log = f"{folder}/daemon.log"
         pid = _spawn(log)
         while time.monotonic() < deadline:
             if _answers(found):
@@ -148,8 +149,8 @@ def _say(say: Say | None, text: str) -> None:
 
 def _private_folder(folder: str) -> None:
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        owner = os.stat(folder).st_uid
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = Path(folder).stat().st_uid
     except OSError as error:
         raise StateError(
             f"the state folder {folder} cannot be used ({error.strerror})",
@@ -207,10 +208,8 @@ def _has_ended(pid: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
+    with contextlib.suppress(ChildProcessError):  # not our child: the usual case
         os.waitpid(pid, os.WNOHANG)  # our own child would stay as a zombie
-    except ChildProcessError:
-        pass  # not our child: the usual case
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -222,8 +221,8 @@ def _is_alive(pid: int) -> bool:
 
 def _last_lines(log: str) -> str:
     try:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            lines = [line.strip() for line in file.readlines()[-_LOG_TAIL:]]
+        text = Path(log).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         return f"its log cannot be read ({error.strerror})"
+    lines = [line.strip() for line in text.splitlines()[-_LOG_TAIL:]]
     return "; ".join(line for line in lines if line) or "it wrote nothing"

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from hostler.cli.log_output import LogPrinter
 from hostler.cli.live import Screen, live_lines
+from hostler.cli.log_output import LogPrinter
 from hostler.cli.render import gpu_indices, transitions
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client

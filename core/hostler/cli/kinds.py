@@ -84,3 +84,14 @@ def run_and_stage(text: str) -> tuple[str, str | None]:
     if not run or (slash and not stage):
         raise argparse.ArgumentTypeError(f"{text!r} is not RUN or RUN/STAGE")
     return run, stage or None
+
+
+def positive(text: str) -> float:
+    """A number above 0, also a fraction."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

@@ -72,9 +72,24 @@ def dispatch(words: list[str]) -> int:
     if name.startswith("-"):
         raise InputError(f"unknown option {name}", remedy="Options follow the command")
     module = load(name)
-    args = build_parser(name, module).parse_args(rest, namespace=_namespace(module))
+    args = parse(name, module, rest)
     code: int = module.run(args)
     return code
+
+
+def parse(name: str, module: ModuleType, words: list[str]) -> argparse.Namespace:
+    """The arguments of a command. What follows `--` belongs to the person's own command."""
+    namespace: argparse.Namespace = getattr(module, "Options", argparse.Namespace)()
+    own = words
+    if getattr(module, "TAKES_WORDS", False):  # whatever they look like
+        namespace.words = words
+        return namespace
+    if getattr(module, "TAKES_COMMAND", False):
+        cut = words.index("--") if "--" in words else len(words)
+        own, namespace.command = words[:cut], words[cut + 1 :]
+        if cut < len(words) and not namespace.command:
+            raise InputError("there is no command after --")
+    return build_parser(name, module).parse_args(own, namespace=namespace)
 
 
 def load(name: str) -> ModuleType:
@@ -102,12 +117,6 @@ def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
         parser.set_defaults(**{k: v for k, v in vars(options).items() if k[0] != "_"})
     module.configure(parser)
     return parser
-
-
-def _namespace(module: ModuleType) -> argparse.Namespace:
-    options = getattr(module, "Options", argparse.Namespace)
-    namespace: argparse.Namespace = options()
-    return namespace
 
 
 def _help(rest: list[str]) -> int:

@@ -158,7 +158,7 @@ def progress_text(progress: Mapping[str, Any]) -> str:
 
 
 def attempt_end(attempt: Mapping[str, Any]) -> str:
-    """ "user error, exit code 2: no such file": how an attempt ended; "" while or where it is well."""
+    """ "user error, exit code 2: no such file": how it ended; "" while or where it is well."""
     cause = attempt.get("cause")
     if not cause:
         return ""

@@ -66,21 +66,17 @@ def short_model(name: str | None, memory_total: int | None = None) -> str:
 def model_matches(name: str | None, patterns: Sequence[str]) -> bool | None:
     """Whether a GPU's name fits any pattern; None: the name is not known.
 
-    Case-insensitive; a substring, or a glob where it holds a `*` (of the name with or without its
-    vendor). No patterns: everything fits.
+    Case-insensitive; a substring, or a glob where it holds a `*`, with anything in front, since
+    nobody writes the maker's name. No patterns: everything fits. The planner decides the same.
     """
     if not patterns:
         return True
     if name is None:
         return None
     lower = name.lower()
-    bare = lower.removeprefix("nvidia ")
     for pattern in patterns:
         wanted = pattern.lower()
-        if "*" not in wanted:
-            if wanted in lower:
-                return True
-        elif fnmatch.fnmatchcase(lower, wanted) or fnmatch.fnmatchcase(bare, wanted):
+        if fnmatch.fnmatchcase(lower, "*" + wanted) if "*" in wanted else wanted in lower:
             return True
     return False
 

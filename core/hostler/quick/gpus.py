@@ -126,7 +126,7 @@ def owners_text(host: dict[str, Any], at: float) -> str:
         for gpu in host["gpus"]
         if gpu["state"] == "unhealthy"
     ]
-    return ", ".join(notes[:1]) + (" " if notes[:1] and notes[1:] else "") + " ".join(notes[1:])
+    return " ".join(notes) or "-"
 
 
 def _trouble(host: dict[str, Any]) -> str:

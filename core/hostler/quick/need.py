@@ -5,8 +5,8 @@ Yes, no, or cannot tell: the last where hosts that are not heard could change a 
 
 from __future__ import annotations
 
-from hostler.quick.fleet import TOLERANCE, host_matches, model_matches, short_model
-from hostler.units import GIB, format_duration, format_size
+from hostler.quick.fleet import TOLERANCE, host_matches, model_matches, nominal_gib, short_model
+from hostler.units import format_duration, format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> l
         if smaller:
             hints.append(
                 f"{need.gpus} with {format_size(smaller)} each are free; "
-                f"ask --gpu-memory {max(1, int(smaller / GIB))}GiB"
+                f"ask --gpu-memory {nominal_gib(smaller)}GiB"
             )
     if need.models:
         other = answer_yes(fleet, need.but(models=()))

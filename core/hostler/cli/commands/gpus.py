@@ -17,7 +17,6 @@ from hostler.text import clean
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
     from typing import Any
 
 _WATCH_EVERY = 2.0
@@ -35,8 +34,8 @@ class Options:
     quiet: bool = False
     json: bool = False
     output: str = "table"
-    hosts: Sequence[str] = ()
-    models: Sequence[str] = ()
+    hosts: list[str] | None = None
+    models: list[str] | None = None
     free: bool = False
     need: int | None = None
     gpu_memory: int | None = None
@@ -167,11 +166,11 @@ def _from_hosts(options: Options) -> dict[str, Any]:
         ):
             sys.stderr.write(clean(text) + "\n")
 
-    return look_direct(options.hosts, deadline=DIRECT_DEADLINE, say=say)
+    return look_direct(options.hosts or (), deadline=DIRECT_DEADLINE, say=say)
 
 
 def _rendered(options: Options, fleet: dict[str, Any]) -> str:
-    chosen = fleets.select(fleet, hosts=options.hosts, models=options.models, free=options.free)
+    chosen = fleets.select(fleet, hosts=options.hosts or (), models=options.models or (), free=options.free)
     terminal = is_terminal()
     return render(
         chosen,
@@ -186,8 +185,8 @@ def _answer_need(options: Options) -> int:
     need = Need(
         options.need or 1,
         memory=options.gpu_memory,
-        models=options.models,
-        hosts=options.hosts,
+        models=options.models or (),
+        hosts=options.hosts or (),
         spread=options.spread,
     )
     deadline = time.monotonic() + (options.wait or 0.0)
@@ -206,7 +205,7 @@ def _answer_need(options: Options) -> int:
 def _show_answer(options: Options, fleet: dict[str, Any], need: Need, found: Answer) -> None:
     if options.output in ("json", "jsonl"):
         whole = {
-            **fleets.select(fleet, hosts=options.hosts, models=options.models),
+            **fleets.select(fleet, hosts=options.hosts or (), models=options.models or ()),
             "need": found.to_json(need),
         }
         sys.stdout.write(json.dumps(whole, separators=(",", ":")) + "\n")

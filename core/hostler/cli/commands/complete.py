@@ -1,0 +1,76 @@
+"""`hostler __complete WORD...`: candidates for the last word, a line each. Never starts a daemon,
+never asks a host, never fails aloud: a shell is waiting for a key press."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hostler.cli.parser import build_parser, load, table
+from hostler.errors import HostlerError
+from hostler.quick.socket import ask, find_socket
+from hostler.text import clean
+
+TAKES_WORDS = True
+_PATIENCE = 0.3
+
+_RUN_ARGUMENTS = ("run", "runs")
+_HOST_ARGUMENTS = ("hosts", "host")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("words", nargs="*", metavar="WORD", help="the words typed so far")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the candidates."""
+    for candidate in candidates(args.words or [""]):
+        sys.stdout.write(clean(candidate) + "\n")
+    return 0
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """What the last of `words` could become."""
+    last = words[-1]
+    if len(words) == 1:
+        return [name for name in table() if name.startswith(last)]
+    if words[0] not in table() or "--" in words[:-1]:
+        return []
+    parser = build_parser(words[0], load(words[0]))
+    actions = parser._actions
+    before = _option(actions, words[-2])
+    if before is not None and before.nargs is None and not _is_flag(before):
+        found = _values(before)
+    elif last.startswith("-"):
+        found = [flag for action in actions for flag in action.option_strings]
+    else:
+        found = [v for action in actions if not action.option_strings for v in _values(action)]
+    return sorted({text for text in found if text.startswith(last)})
+
+
+def _option(actions: Sequence[argparse.Action], word: str) -> argparse.Action | None:
+    return next((action for action in actions if word in action.option_strings), None)
+
+
+def _is_flag(action: argparse.Action) -> bool:
+    return isinstance(action.const, bool) or action.nargs == 0
+
+
+def _values(action: argparse.Action) -> list[str]:
+    if action.choices is not None:
+        return [str(choice) for choice in action.choices]
+    try:
+        if action.dest in _RUN_ARGUMENTS:
+            return [str(run["run_id"]) for run in _ask("/v1/runs?limit=50")["runs"]] + ["last"]
+        if action.dest in _HOST_ARGUMENTS:
+            return [str(host["host"]) for host in _ask("/v1/gpus")["hosts"]]
+    except (HostlerError, KeyError, TypeError):
+        return []  # no daemon, no candidates: a shell has no use for the reason
+    return []
+
+
+def _ask(target: str) -> Any:
+    return ask(find_socket(), "GET", target, timeout=_PATIENCE)

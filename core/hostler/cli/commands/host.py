@@ -1,0 +1,55 @@
+"""`hostler host trust HOST...`: look at hosts' keys, and trust them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from hostler.cli.configured import configured_or_named
+from hostler.cli.identity import add_trust_option, settle_keys
+from hostler.cli.options import add_common
+from hostler.cli.shared import note_for
+from hostler.errors import HostlerError
+from hostler.link.factory import ssh_target
+from hostler.model.config import HostConfig
+from hostler.ssh.connection import Dialler
+from hostler.ssh.target import SshSettings, SshTarget, user_settings
+from hostler.ssh.trust import ScannedKey, scan
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=("trust",), help="what to do")
+    parser.add_argument(
+        "hosts", nargs="+", metavar="HOST", help="hosts; ranges like gpu[01-12]"
+    )
+    add_trust_option(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch the keys, show them, ask once; exit 3 where a host could not be trusted."""
+    hosts = configured_or_named(args.hosts)
+    settings = user_settings()
+    scanned = scan_hosts(hosts, settings)
+    added = settle_keys(args, scanned, settings)
+    failed = [entry for entry in scanned if isinstance(entry, HostlerError)]
+    changed = [k for k in scanned if isinstance(k, ScannedKey) and k.known.value == "changed"]
+    new = [k for k in scanned if isinstance(k, ScannedKey) and k.known.value == "no"]
+    if not added and not failed and not changed and not new:
+        note_for(args)("all keys are known already")
+    return 3 if failed or changed or added < len(new) else 0
+
+
+def scan_hosts(
+    hosts: list[HostConfig], settings: SshSettings
+) -> list[ScannedKey | HostlerError]:
+    """The keys of all hosts that are reached by SSH, fetched at once."""
+    targets = [ssh_target(host) for host in hosts if host.transport == "ssh"]
+    return asyncio.run(_scan(targets, settings)) if targets else []
+
+
+async def _scan(
+    targets: list[SshTarget], settings: SshSettings
+) -> list[ScannedKey | HostlerError]:
+    return await scan(targets, Dialler(settings))

@@ -1,0 +1,205 @@
+"""`hostler run`: run a pipeline file, or one command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from hostler.cli.follow import (
+    Follower,
+    ask_detach,
+    detached_note,
+    follow_command,
+    follow_lines,
+    follow_table,
+)
+from hostler.cli.kinds import duration, duration_text, natural, pair, positive, size_text
+from hostler.cli.options import add_common
+from hostler.cli.plan import PLAN_COLUMNS, plan_row
+from hostler.cli.render import command_code, end_code, end_lines
+from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
+from hostler.cli.submit import (
+    DEFAULT_FILE,
+    choose_code,
+    command_body,
+    current_folder,
+    pipeline_body,
+    with_source,
+)
+from hostler.client import Client
+from hostler.errors import InputError
+from hostler.quick.table import is_terminal
+
+TAKES_COMMAND = True
+STILL_RUNNING = 8
+
+EPILOG = """\
+Two forms:
+  hostler run [FILE] [-p NAME=VALUE]...      a pipeline (default: pipeline.toml)
+  hostler run [--gpus N] ... -- CMD [ARG]... one command
+
+On a terminal the run is followed to its end; Ctrl-C asks whether to detach or to cancel.
+Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyway.
+"""
+
+_COMMAND_ONLY = ("gpus", "gpu_memory", "models", "image", "cpus", "ram", "shm", "hosts", "env",
+                 "name", "time_limit", "code", "mounts")  # fmt: skip
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a pipeline file")
+    parser.add_argument(
+        "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
+        help="a parameter of the pipeline; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--title", default="", metavar="TEXT", help="a few words to find it by")
+    parser.add_argument(
+        "--priority", type=int, default=0, metavar="N", help="0 or less: lets others go first"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="only say where everything would go, and why"
+    )
+    parser.add_argument("-d", "--detach", action="store_true", help="print the id and return")
+    parser.add_argument("--wait", action="store_true", help="follow it to its end, also in a pipe")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="follow at most this long: exit 8 then"
+    )
+    _configure_command(parser.add_argument_group("for one command"))
+    add_common(parser, json_output=True, timeout=False)
+
+
+def _configure_command(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--gpus", type=natural, metavar="N", help="GPUs, on one host")
+    group.add_argument(
+        "--gpu-memory", type=size_text, metavar="SIZE", help="of each card at least, like 24GiB"
+    )
+    group.add_argument(
+        "--model", dest="models", action="append", metavar="TEXT",
+        help="GPU model: part of the name, or a glob with a *; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--image", metavar="IMAGE", help="container image; none: a plain process")
+    group.add_argument("--cpus", type=positive, metavar="N", help="CPUs")
+    group.add_argument("--ram", type=size_text, metavar="SIZE", help="memory of the host")
+    group.add_argument("--shm", type=size_text, metavar="SIZE", help="shared memory")
+    group.add_argument(
+        "--host", dest="hosts", action="append", metavar="NAME",
+        help="only on this host; a glob; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--env", action="append", metavar="NAME[=VALUE]",
+        help="a variable, or the value that your shell has; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--name", metavar="NAME", help="what to call it")
+    group.add_argument(
+        "--time-limit", type=duration_text, metavar="TIME", help="stop it after that"
+    )
+    group.add_argument(
+        "--code", choices=("snapshot", "here", "none"),
+        help="a copy of this folder, the folder itself, or nothing",
+    )  # fmt: skip
+    group.add_argument(
+        "--mount", dest="mounts", action="append", metavar="NAME",
+        help="a folder named under [mounts] of the configuration; may be repeated",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Submit, and follow or not."""
+    body, folder = _body(args)
+    client = open_client(args)
+    body = with_source(client, choose_code(client, body, folder), folder, note_for(args))
+    if args.plan:
+        return _plan(args, client.plan(body))
+    submitted = client.submit(body)
+    run_id = str(submitted["run_id"])
+    if not _attached(args):
+        return _detached(args, submitted)
+    if not args.quiet:
+        note(run_id)
+    return _follow(args, client, run_id)
+
+
+def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """What to submit, and the folder of its code."""
+    if args.priority > 0:
+        raise InputError("--priority can only lower", remedy="Use 0 or less")
+    if args.command:
+        if args.file is not None or args.params:
+            raise InputError(
+                "a pipeline and a command at once",
+                remedy="Give either FILE with -p, or a command after --",
+            )
+        body, folder = command_body(args, args.command, os.environ), current_folder()
+    else:
+        wrong = [name for name in _COMMAND_ONLY if getattr(args, name) is not None]
+        if wrong:
+            flag = {"models": "model", "hosts": "host", "mounts": "mount"}.get(wrong[0], wrong[0])
+            raise InputError(
+                f"--{flag.replace('_', '-')} belongs to `hostler run -- CMD`",
+                remedy="Put the command after --, or write it into the pipeline file",
+            )
+        file = Path(args.file or DEFAULT_FILE)
+        body = pipeline_body(file, dict(args.params or ()), os.environ)
+        folder = file.parent if args.file else current_folder()
+    return {**body, "title": args.title, "priority": args.priority}, folder
+
+
+def _attached(args: argparse.Namespace) -> bool:
+    if args.detach:
+        return False
+    return bool(args.wait) or (is_terminal() and not args.json)
+
+
+def _detached(args: argparse.Namespace, submitted: dict[str, Any]) -> int:
+    run_id = str(submitted["run_id"])
+    if args.json:
+        out_json("run", {k: v for k, v in submitted.items() if k != "schema"})
+        return 0
+    out(run_id)
+    hint(args, f"see it: hostler show {run_id}   stop it: hostler cancel {run_id}")
+    return 0
+
+
+def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
+    """To the end, to the deadline, or until the person detaches; the exit code."""
+    follower = Follower(client, run_id, args.timeout)
+    while True:
+        try:
+            _show(args, follower)
+            break
+        except KeyboardInterrupt:
+            if not is_terminal() or ask_detach(client, run_id):
+                detached_note(run_id)
+                raise
+    if follower.run is None or not follower.is_over:
+        note_for(args)(f"{run_id} still runs")
+        return STILL_RUNNING
+    if args.json:
+        out_json("run", {k: v for k, v in follower.run.items() if k != "schema"})
+    elif not args.quiet and (follower.run["outcome"] != "succeeded" or not args.command):
+        for line in end_lines(follower.run):
+            note(line)
+    return command_code(follower.run) if args.command else end_code(follower.run)
+
+
+def _show(args: argparse.Namespace, follower: Follower) -> None:
+    if args.json:
+        for _ in follower.updates():
+            pass
+    elif args.command:
+        follow_command(follower, quiet=args.quiet)
+    elif is_terminal() and not args.quiet:
+        follow_table(follower, args.color)
+    else:
+        follow_lines(follower, quiet=args.quiet)
+
+
+def _plan(args: argparse.Namespace, found: dict[str, Any]) -> int:
+    if args.json:
+        out_json("plan", {k: v for k, v in found.items() if k != "schema"})
+        return 0
+    out_table(args, PLAN_COLUMNS, [plan_row(stage) for stage in found["stages"]])
+    return 0

@@ -1,0 +1,25 @@
+"""`hostler serve`: be the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from hostler.cli.options import add_common
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--config", metavar="FILE", help="the configuration to use")
+    parser.add_argument(
+        "--personal",
+        action="store_true",
+        help="as the personal daemon: state and socket in your own folder, for you alone",
+    )
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until stopped; work on the hosts goes on without it."""
+    from hostler.api.serve import main
+
+    main(args.config, personal=args.personal, verbose=args.debug)
+    return 0

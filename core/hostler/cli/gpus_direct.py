@@ -1,0 +1,126 @@
+"""`hostler gpus` without a daemon: every host is asked at once. Starts and keeps nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hostler.decide.availability import fleet
+from hostler.errors import ConfigError, HostlerError, Refused
+from hostler.link.once import Seen, look_all
+from hostler.link.program import AgentProgram, agent_program
+from hostler.local.door import LocalDoor
+from hostler.model.config import Config, HostConfig, local_host
+from hostler.model.hosts import Host, HostCondition
+from hostler.ports import Door
+from hostler.quick.fleet import host_matches
+from hostler.quick.hosts import read_hosts
+from hostler.quick.places import config_files
+
+SLOW_AFTER = 4
+"""Hosts. With more of them the person is told what the wait is for."""
+
+_CONNECTING = ("address", "port", "user", "key", "jump", "python", "transport", "docker_socket",
+               "labels")  # fmt: skip
+
+
+def look_direct(
+    hosts: Sequence[str] = (),
+    *,
+    deadline: float = 3.0,
+    say: Callable[[str], None] | None = None,
+    config: Config | None = None,
+) -> dict[str, Any]:
+    """The `hostler.gpus/1` object with `source` "direct". Hosts that do not answer within
+    `deadline` seconds, or refuse, are in it with the reason.
+
+    Raises ConfigError where the configuration cannot be used.
+    """
+    settings = config or quick_config()
+    chosen = [host for host in settings.hosts if host_matches(host.name, hosts)]
+    if say is not None and len(chosen) >= SLOW_AFTER:
+        say(f"no daemon runs: asking {len(chosen)} hosts directly")
+    seen = asyncio.run(_look(chosen, deadline))
+    now = time.time()
+    shown = [host_of(entry, seen[entry.name], now) for entry in chosen]
+    return fleet(shown, now, settings.policy, source="direct")
+
+
+def quick_config() -> Config:
+    """What connecting needs of the configuration; by the full reader only where it has to be.
+
+    Raises ConfigError.
+    """
+    existing = [Path(name) for name in reversed(config_files()) if Path(name).exists()]
+    if not existing:
+        return Config()
+    try:
+        found = read_hosts(existing[0].read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        found = None  # the full reader tells what is wrong
+    if found is None:
+        from hostler.daemon.config_file import load_config
+
+        return load_config()
+    entries = tuple(
+        HostConfig(name=name, **{key: keys[key] for key in _CONNECTING if key in keys})
+        for name, keys in found
+    )
+    return Config(hosts=entries or (local_host(),))
+
+
+async def _look(hosts: Sequence[HostConfig], deadline: float) -> dict[str, Seen | HostlerError]:
+    seen: dict[str, Seen | HostlerError] = {}
+    by_python: dict[str, list[HostConfig]] = {}
+    for host in hosts:
+        by_python.setdefault(host.python, []).append(host)
+    groups = [
+        look_all(_doors(group), _program(group[0]), deadline) for group in by_python.values()
+    ]
+    for found in await asyncio.gather(*groups):
+        seen |= found
+    return seen
+
+
+def _program(host: HostConfig) -> AgentProgram:
+    try:
+        return agent_program().with_python(host.python)
+    except ValueError as error:
+        raise ConfigError(f"hosts.{host.name}.python: {error}") from error
+
+
+def _doors(hosts: Sequence[HostConfig]) -> list[Door]:
+    if all(host.transport == "local" for host in hosts):
+        return [LocalDoor(host.name, host.docker_socket) for host in hosts]
+    from hostler.link.factory import Doors  # loads asyncssh: 200 ms, only where hosts are remote
+
+    doors = Doors()
+    return [doors.door(host) for host in hosts]
+
+
+def host_of(config: HostConfig, seen: Seen | HostlerError, now: float) -> Host:
+    """A host as the planner sees it, from what one look showed or why there was none."""
+    if isinstance(seen, HostlerError):
+        condition = (
+            HostCondition.REFUSED if isinstance(seen, Refused) else HostCondition.UNREACHABLE
+        )
+        return Host(
+            name=config.name,
+            transport=config.transport,
+            condition=condition,
+            since=now,
+            problem=f"{seen.message}. {seen.remedy}" if seen.remedy else seen.message,
+            labels=config.labels,
+        )
+    return Host(
+        name=config.name,
+        transport=config.transport,
+        condition=HostCondition.UP,
+        since=now,
+        look=seen.look,
+        facts=seen.hello.facts,
+        labels=config.labels,
+    )

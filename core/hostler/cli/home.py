@@ -1,0 +1,60 @@
+"""`hostler` alone: the screen on a terminal, else one page of status."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import time
+from typing import Any
+
+from hostler.cli.daemon_start import ensure_daemon
+from hostler.cli.live import count_line
+from hostler.client import Client
+from hostler.errors import HostlerError
+from hostler.quick.gpus import render, summary_line
+from hostler.quick.table import is_terminal, terminal_width, wants_color
+from hostler.text import clean
+
+SCREEN = "hostler_tui.app"
+
+
+def run() -> int:
+    """Open the screen where there is a terminal and the screen is installed; else the status."""
+    if is_terminal() and is_terminal(sys.stdin) and has_screen():
+        # The one import upwards, and only by name: the screen is a client like the others.
+        code: int | None = importlib.import_module(SCREEN).main()
+        return code or 0
+    client = Client(found=ensure_daemon())
+    sys.stdout.write(status_text(client, time.time()))
+    return 0
+
+
+def has_screen() -> bool:
+    """Whether the screen's module is there."""
+    try:
+        return importlib.util.find_spec(SCREEN) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def status_text(client: Client, now: float) -> str:
+    """The GPUs, and what runs and waits."""
+    fleet = client.gpus()
+    terminal = is_terminal()
+    width = terminal_width() if terminal else None
+    text = render(fleet, "table", terminal=terminal, width=width, color=wants_color())
+    if not terminal:
+        text += clean(summary_line(fleet)) + "\n"
+    open_runs = client.runs(state="open", limit=20)
+    for summary in open_runs:
+        text += clean(_run_line(client, summary)) + "\n"
+    return text if open_runs else text + "no runs are open\n"
+
+
+def _run_line(client: Client, summary: dict[str, Any]) -> str:
+    name = f"{summary['run_id']} {summary['pipeline']} by {summary['owner']}"
+    try:
+        return f"{name}: {count_line(client.run(str(summary['run_id'])))}"
+    except HostlerError as error:  # it ended and was removed in between
+        return f"{name}: {error.message}"

@@ -1,0 +1,100 @@
+"""Host keys before a person: one table of fingerprints, one question, never trusted unasked."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from hostler.cli.shared import ask_line, note
+from hostler.errors import HostlerError, InputError
+from hostler.quick.table import Column, is_terminal, render_table
+from hostler.ssh.target import SshSettings
+from hostler.ssh.trust import Known, ScannedKey, trust
+
+COLUMNS = (
+    Column("HOST"),
+    Column("ADDRESS"),
+    Column("KEY"),
+    Column("FINGERPRINT"),
+    Column("KNOWN"),
+)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """--trust-fingerprints, for where nobody can be asked."""
+    parser.add_argument(
+        "--trust-fingerprints",
+        metavar="SHA256:...",
+        action="append",
+        help="trust keys with this fingerprint without asking; may be repeated, or separated by "
+        "commas",
+    )
+
+
+def key_row(key: ScannedKey) -> list[str]:
+    """A row of the table of fingerprints."""
+    return [key.host, key.address, key.algorithm, key.fingerprint, key.known.value]
+
+
+def settle_keys(
+    args: argparse.Namespace,
+    scanned: Sequence[ScannedKey | HostlerError],
+    settings: SshSettings,
+) -> int:
+    """Show what is new, ask once, and write what the person trusts to known_hosts.
+
+    Returns how many keys were added. Raises InputError where there is nobody to ask and the
+    fingerprints were not given; changed keys are only reported: they are never added.
+    """
+    keys = [key for key in scanned if isinstance(key, ScannedKey)]
+    for error in scanned:
+        if isinstance(error, HostlerError):
+            note(f"{error}")
+    for key in keys:
+        if key.known is Known.CHANGED:
+            note(f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}); left as it is")
+    new = [key for key in keys if key.known is Known.NO]
+    if not new:
+        return 0
+    accepted = _accepted(args, new)
+    if accepted:
+        file = trust(accepted, settings)
+        note(f"{len(accepted)} keys added to {file}")
+    return len(accepted)
+
+
+def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[ScannedKey]:
+    given = {
+        part.strip()
+        for text in args.trust_fingerprints or ()
+        for part in text.split(",")
+        if part.strip()
+    }
+    listed = [key for key in new if key.fingerprint in given]
+    rest = [key for key in new if key.fingerprint not in given]
+    if not rest:
+        return listed
+    note(render_keys(rest))
+    if not is_terminal_for_asking():
+        raise InputError(
+            f"{len(rest)} host keys are not known, and there is no terminal to ask on",
+            remedy="Compare the fingerprints above with what the hosts' administrator says, then "
+            "add --trust-fingerprints SHA256:...",
+        )
+    question = "Are these the hosts' true fingerprints? Trust them all? [y/N] "
+    if ask_line(question).strip().lower() in ("y", "yes"):
+        return listed + rest
+    note("not trusted; these hosts will refuse until their keys are known")
+    return listed
+
+
+def is_terminal_for_asking() -> bool:
+    """Whether a person can answer."""
+    import sys
+
+    return is_terminal(sys.stdin)
+
+
+def render_keys(keys: Sequence[ScannedKey]) -> str:
+    """The table of fingerprints, as wide as it needs: a cut fingerprint cannot be compared."""
+    return render_table(COLUMNS, [key_row(key) for key in keys]).rstrip("\n")

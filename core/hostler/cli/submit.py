@@ -1,0 +1,150 @@
+"""From files and flags to a submission: the body of POST /v1/runs, and the code with it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hostler.client import Client
+from hostler.errors import InputError, NotFoundError
+from hostler.model.codec import to_json
+from hostler.packing import PackedSource, pack_source
+from hostler.units import format_size
+
+DEFAULT_FILE = "pipeline.toml"
+_SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+
+def pipeline_body(
+    file: Path, params: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise NotFoundError(
+            f"there is no pipeline file {file}",
+            remedy="Name one, or run a command: hostler run -- CMD",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    return {
+        "pipeline": text,
+        "file": str(file),
+        "params": dict(params),
+        "env": shell_env(environ),
+    }
+
+
+def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The body for one command, without its source. Raises InputError."""
+    asked = {
+        "command": command,
+        "name": args.name,
+        "image": args.image,
+        "gpus": args.gpus,
+        "gpu_memory": args.gpu_memory,
+        "gpu_model": args.models,
+        "cpus": args.cpus,
+        "ram": args.ram,
+        "shm": args.shm,
+        "host": args.hosts,
+        "env": stage_env(args.env or (), environ),
+        "timeout": args.time_limit,
+        "code": args.code,
+        "mounts": args.mounts,
+    }
+    return {
+        "command": {key: value for key, value in asked.items() if value is not None},
+        "env": shell_env(environ),
+    }
+
+
+def shell_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the shell gives to process stages: where its programs are."""
+    return {name: environ[name] for name in _SHELL_NAMES if environ.get(name)}
+
+
+def stage_env(given: list[str] | tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+    """--env: NAME=VALUE, or NAME for the shell's own value. Raises InputError."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise InputError(f"--env {text!r} has no name", remedy="Write NAME=VALUE or NAME")
+        if not equals:
+            if name not in environ:
+                raise InputError(f"--env {name}: there is no such variable in your shell")
+            value = environ[name]
+        found[name] = value
+    return found
+
+
+def wants_snapshot(body: Mapping[str, Any]) -> bool:
+    """Whether any stage takes a copy of the code along. A file that cannot be read wants none:
+    the daemon will say what is wrong with it."""
+    command = body.get("command")
+    if command is not None:
+        return bool(command.get("code") == "snapshot")
+    try:
+        document = tomllib.loads(body["pipeline"])
+    except tomllib.TOMLDecodeError:
+        return False
+    stages = document.get("stages")
+    defaults = document.get("defaults")
+    usual = defaults.get("code", "snapshot") if isinstance(defaults, dict) else "snapshot"
+    tables = stages.values() if isinstance(stages, dict) else ()
+    return any(isinstance(t, dict) and t.get("code", usual) == "snapshot" for t in tables)
+
+
+def with_source(
+    client: Client, body: dict[str, Any], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The body with its source: packed and uploaded where a stage wants a copy of the code."""
+    if not wants_snapshot(body):
+        return {**body, "source": {"path": str(folder.absolute())}}
+    packed = pack_source(folder)
+    try:
+        if not client.has_snapshot(packed.digest):
+            say(f"sending {packed.files} files ({format_size(packed.size)})")
+            client.put_snapshot(packed.digest, packed.path)
+        for line in skipped_lines(packed):
+            say(line)
+    finally:
+        packed.path.unlink(missing_ok=True)
+    source = {key: value for key, value in to_json(packed.source).items() if value is not None}
+    return {**body, "source": source}
+
+
+def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
+    """What was left out though git sees it, so that nobody wonders later."""
+    lines = [f"left out: {entry.path} ({entry.reason})" for entry in packed.skipped[:most]]
+    rest = len(packed.skipped) - most
+    return [*lines, f"left out: {rest} more"] if rest > 0 else lines
+
+
+def current_folder() -> Path:
+    """The working folder as the person sees it (symbolic links kept), for `code = "here"`."""
+    shown = os.environ.get("PWD", "")
+    if shown.startswith("/") and os.path.realpath(shown) == str(Path.cwd()):
+        return Path(shown)
+    return Path.cwd()
+
+
+def choose_code(client: Client, body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The body with `code` decided for a command that does not say: the folder itself where only
+    this machine runs it, nothing from a home folder, else a copy of what git sees."""
+    command = body.get("command")
+    if command is None or command.get("code") is not None:
+        return body
+    if all(host.get("transport") == "local" for host in client.hosts()):
+        code = "here"
+    elif folder.resolve() in (Path.home().resolve(), Path("/")):
+        code = "none"
+    else:
+        code = "snapshot"
+    return {**body, "command": {**command, "code": code}}

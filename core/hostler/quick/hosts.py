@@ -1,0 +1,51 @@
+"""Host entries of config.toml by tomllib alone: the full reader takes longer to load than a host
+takes to answer. Anything out of the ordinary is left to the full reader."""
+
+from __future__ import annotations
+
+from hostler.units import expand_hosts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Keys that say how a host is reached, with the type they must have to be taken as they are.
+_TEXT = ("address", "user", "key", "jump", "python", "transport", "docker_socket")
+_OTHER = {"port": int, "labels": dict, "cpus": int, "runtimes": list, "env": dict}
+_PLAIN_TABLES = ("hosts", "daemon", "limits", "mounts", "shared", "docker", "env")
+
+
+def read_hosts(text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """Name and keys of each host, in file order; None: only the full reader can say."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    tables = document.get("hosts", {})
+    if not isinstance(tables, dict) or any(key not in _PLAIN_TABLES for key in document):
+        return None
+    found: list[tuple[str, dict[str, Any]]] = []
+    for pattern, keys in tables.items():
+        if not isinstance(keys, dict) or not all(_is_plain(k, v) for k, v in keys.items()):
+            return None
+        try:
+            names = expand_hosts(pattern)
+        except ValueError:
+            return None
+        found += [(name, _filled(name, keys)) for name in names]
+    names_seen = {name for name, _ in found}
+    return found if len(names_seen) == len(found) else None
+
+
+def _is_plain(key: str, value: object) -> bool:
+    if key in _TEXT:
+        return isinstance(value, str) and value.isprintable() and value == value.strip() != ""
+    wanted = _OTHER.get(key)
+    return wanted is not None and isinstance(value, wanted) and not isinstance(value, bool)
+
+
+def _filled(name: str, keys: dict[str, Any]) -> dict[str, Any]:
+    address = keys.get("address")
+    return {**keys, "address": address.replace("{name}", name)} if address else dict(keys)
