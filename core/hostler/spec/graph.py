@@ -90,13 +90,18 @@ class Linker:
             )
         folders: dict[str, tuple[str, ...]] = {}
         for name, refs in inputs.items():
-            expanded: dict[str, None] = {}
+            path = (*node.path, "inputs", name)
+            taken: dict[str, str] = {}
             for ref in refs:
-                path = (*node.path, "inputs", name)
                 cells, output = self._input(node, index, ref, path)
-                found |= dict.fromkeys(cells)
-                expanded |= dict.fromkeys(f"{cell}.{output}" for cell in cells)
-            folders[name] = tuple(expanded)
+                twice = next((cell for cell in cells if taken.get(cell, output) != output), None)
+                if twice is not None:
+                    self._problems.add(
+                        path, f"takes two outputs of {twice}", "give each an input of its own"
+                    )
+                taken |= dict.fromkeys(cells, output)
+            found |= dict.fromkeys(taken)
+            folders[name] = tuple(f"{cell}.{output}" for cell, output in taken.items())
         return Links(tuple(found), folders)
 
     def _input(self, node: Node, index: int, ref: str, path: Path) -> tuple[tuple[str, ...], str]:
