@@ -90,14 +90,17 @@ def holders(
     gpus = {gpu.uuid: gpu for gpu in look.gpus}
     for item in open_here:
         _add(by_gpu, gpus, item.attempt.gpus, HolderKind.ATTEMPT, item, True)
-    for workload in look.workloads:
-        if workload.running and workload.gpus:
-            ours = workload.daemon_id == daemon_id
-            _add(by_gpu, gpus, workload.gpus, HolderKind.WORKLOAD, workload, ours)
+    running = [w for w in look.workloads if w.running and w.gpus]
+    for workload in running:
+        if workload.daemon_id == daemon_id:
+            _add(by_gpu, gpus, workload.gpus, HolderKind.WORKLOAD, workload, True)
     for lease in look.leases:
         if not lease.stale:
             ours = lease.daemon_id == daemon_id
             _add(by_gpu, gpus, (lease.gpu,), HolderKind.LEASE, lease, ours)
+    for workload in running:
+        if workload.daemon_id != daemon_id:
+            _add(by_gpu, gpus, workload.gpus, HolderKind.WORKLOAD, workload, False)
     for container in look.foreign_containers:
         _add(by_gpu, gpus, container.gpus, HolderKind.CONTAINER, container, False)
     ignore = frozenset(policy.ignore)
@@ -139,7 +142,8 @@ def describe(holder: Holder, now: float) -> str:
         return f"{whose} {source.attempt_id}{_age(holder, now)}{ending}"
     if isinstance(source, Lease):
         if holder.ours and source.attempt_id is not None:
-            return f"{source.attempt_id}, ended, its memory ({_used(holder.gpu)}) not yet back"
+            memory = f", memory in use {_used(holder.gpu)}" if holder.gpu.memory_used else ""
+            return f"{source.attempt_id}, which ended and is being released{memory}"
         what = source.attempt_id or "lease by hand"
         return f"{source.owner}'s {what}{_age(holder, now)}"
     if isinstance(source, GpuProcess):

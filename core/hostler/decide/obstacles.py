@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
 from hostler.decide.index import Index
 from hostler.decide.requests import (
+    EPSILON,
     Request,
     card_of,
     card_suits,
@@ -63,11 +64,12 @@ def host_reason(
     nothing would, there are none."""
     found = _Finding()
     _host_itself(room, index, found)
+    _constraints(room, request, found)
     look = room.host.look
-    if look is not None:
-        _constraints(room, request, found)
-        waited = _gpus(room, look, request, index, reservation, found) if request.gpus else ()
-        _cpus_and_ram(room, request, waited, index, reservation, found)
+    waited: tuple[str, ...] = ()
+    if look is not None and request.gpus:
+        waited = _gpus(room, look, request, index, reservation, found)
+    _cpus_and_ram(room, request, waited, index, reservation, found)
     remedies = () if found.hopeless else tuple(found.remedies)
     return HostReason(room.host.name, "; ".join(found.words) or "is free", remedies)
 
@@ -96,7 +98,7 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
     host = room.host
     if request.pin is not None and request.pin != host.name:
         found.never(f"the checkpoint of its last attempt is on {request.pin}")
-    if not runs_kind(host, request):
+    if host.look is not None and not runs_kind(host, request):
         docker = host.look.docker_problem if host.look is not None else None
         seen = f": {clean_line(docker, 80)}" if docker and request.runtime == "docker" else ""
         fix = Remedy(RemedyKind.FIX_HOST, host.name)
@@ -218,10 +220,10 @@ def _cpus_and_ram(
         if item.attempt.attempt_id in gone:
             free_cpus += item.stage.resources.cpus
             free_ram += item.stage.resources.ram or 0
-    if free_cpus + 1e-9 >= cpus and free_ram >= ram:
+    if free_cpus + EPSILON >= cpus and free_ram >= ram:
         return
     what = f"{max(0.0, room.cpus):g} of {host.cpus} CPUs free"
-    if free_cpus + 1e-9 >= cpus:
+    if free_cpus + EPSILON >= cpus:
         what = f"{format_size(max(0.0, room.ram))} of {format_size(host.memory)} RAM free"
     who: list[str] = []
     remedies: list[Remedy] = []
@@ -231,7 +233,7 @@ def _cpus_and_ram(
         free_cpus += room.kept_cpus
         free_ram += room.kept_ram
     for item in sorted(room.placed, key=lambda i: -i.stage.resources.cpus):
-        if free_cpus + 1e-9 >= cpus and free_ram >= ram:
+        if free_cpus + EPSILON >= cpus and free_ram >= ram:
             break
         attempt = item.attempt
         if attempt.attempt_id in gone:

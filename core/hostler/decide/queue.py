@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hostler.decide.index import Index, OpenAttempt, fresh_look
-from hostler.decide.requests import Request, checkpoint_host, count_gpus, request_of
+from hostler.decide.requests import (
+    Request,
+    checkpoint_host,
+    count_gpus,
+    regardless_of_amounts,
+    request_of,
+)
 from hostler.decide.reservation import Entry, Reservation, reserve
 from hostler.decide.rooms import Candidate, Choice, Room, candidates, choose, suitable_cards
 from hostler.model.plans import Start
@@ -38,10 +44,11 @@ class Placing:
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
     def candidates_for(self, request: Request) -> list[Candidate]:
-        """The rooms big enough for a request, worked out once for all that ask the same."""
-        found = self.candidates.get(request)
+        """The rooms of the right kind for a request, worked out once for all that ask alike."""
+        alike = regardless_of_amounts(request)
+        found = self.candidates.get(alike)
         if found is None:
-            found = self.candidates[request] = candidates(self.rooms.values(), request)
+            found = self.candidates[alike] = candidates(self.rooms.values(), alike)
         return found
 
 

@@ -14,6 +14,9 @@ from hostler.units import format_size
 MEMORY_TOLERANCE = 0.93
 """Cards report a little less than their nominal size: an H100 "80GiB" 81,559 MiB."""
 
+EPSILON = 1e-9
+"""CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
+
 Card = tuple[str, int]
 """GPUs that are alike for placing: (NVML name or "", memory_total or 0)."""
 
@@ -51,6 +54,19 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         (run.source.path or "") if stage.code == "here" else None,
         pin,
         stage.timeout,
+    )
+
+
+def regardless_of_amounts(request: Request) -> Request:
+    """The request without what is merely counted: the same hosts are of the right kind for it."""
+    return request._replace(cpus=0.0, ram=None, timeout=None)
+
+
+def amounts_suit(host: Host, request: Request) -> bool:
+    """Whether an empty host has the CPUs and the RAM."""
+    enough_cpus = host.cpus is None or request.cpus <= host.cpus + EPSILON
+    return enough_cpus and (
+        request.ram is None or host.memory is None or request.ram <= host.memory
     )
 
 

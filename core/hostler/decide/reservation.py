@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hostler.decide.holding import Holder, HolderKind
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.progress import Progress
-from hostler.decide.requests import Request, card_of
+from hostler.decide.requests import Request, amounts_suit, card_of
 from hostler.decide.rooms import Candidate, Room, has_cpus_and_ram
 from hostler.decide.wishes import time_limit
 from hostler.model.hosts import Gpu
@@ -72,6 +72,8 @@ def reserve(
 
 def _option(candidate: Candidate, request: Request, index: Index) -> _Option | None:
     room, cards = candidate
+    if not amounts_suit(room.host, request):
+        return None
     look = room.host.look
     suitable = [g for g in look.gpus if card_of(g) in cards] if look is not None else []
     free = [gpu for gpu in suitable if not room.held[gpu.uuid]]

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from hostler.decide.holding import Holder, HolderKind, holders
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.requests import (
+    EPSILON,
     Card,
     Request,
+    amounts_suit,
     card_of,
     card_suits,
     host_named,
@@ -23,9 +25,6 @@ from hostler.decide.requests import (
 )
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Snapshot
-
-_EPSILON = 1e-9
-"""CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
 
 
 class Room:
@@ -172,8 +171,7 @@ def choose(found: Sequence[Candidate], request: Request) -> Choice | None:
 
 def _suits(host: Host, request: Request) -> bool:
     return (
-        (host.cpus is None or request.cpus <= host.cpus + _EPSILON)
-        and (request.ram is None or host.memory is None or request.ram <= host.memory)
+        amounts_suit(host, request)
         and runs_kind(host, request)
         and host_named(host, request)
         and labels_suit(host, request)
@@ -183,7 +181,7 @@ def _suits(host: Host, request: Request) -> bool:
 
 def has_cpus_and_ram(room: Room, request: Request) -> bool:
     """Whether CPUs and RAM are there now."""
-    return room.cpus + _EPSILON >= request.cpus and room.ram >= (request.ram or 0)
+    return room.cpus + EPSILON >= request.cpus and room.ram >= (request.ram or 0)
 
 
 def _choose_cpus(found: Sequence[Candidate], request: Request) -> Choice | None:
