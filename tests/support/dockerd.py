@@ -84,6 +84,7 @@ class Dockerd:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+        self._end_orphans()
         self._unmount()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -106,6 +107,13 @@ class Dockerd:
             probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
             return b"200 OK" in probe.recv(100)
         return False
+
+    def _end_orphans(self) -> None:
+        """What outlives a killed dockerd: its containerd, and shims, all named by our folder."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _unmount(self) -> None:
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import docker
 import docker.auth
 import docker.errors
 import docker.utils
@@ -22,6 +20,7 @@ import requests.exceptions
 
 from hostler.errors import EngineError, Unreachable
 from hostler.runtimes.docker.explain import engine_error, permission_denied
+from hostler.runtimes.docker.sdk import connect
 
 T = TypeVar("T")
 
@@ -145,22 +144,10 @@ class Engine:
         async with self._opening:
             if self._client is None:
                 async with asyncio.timeout(_TIMEOUT_S + 10.0):
-                    self._client = await loop.run_in_executor(self._pool, _connect, self.url)
+                    self._client = await loop.run_in_executor(
+                        self._pool, connect, self.url, _TIMEOUT_S, _THREADS
+                    )
             return self._client
-
-
-def _connect(url: str) -> Any:
-    if url.startswith("unix://"):
-        # The SDK leaks its socket where nothing listens, and hides why in a chain of errors.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(_TIMEOUT_S)
-            probe.connect(url.removeprefix("unix://"))
-    client = docker.APIClient(
-        base_url=url, version="auto", timeout=_TIMEOUT_S, max_pool_size=_THREADS
-    )
-    # The environment's proxies and .netrc are not for a Unix socket, and cost time at each call.
-    client.trust_env = False
-    return client
 
 
 @contextmanager

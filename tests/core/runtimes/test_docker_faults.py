@@ -1,0 +1,207 @@
+"""Docker that restarts, pulls, swallows answers; many followers without threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from hostler.errors import EngineError, Unreachable
+from hostler.runtimes.docker.runtime import DockerRuntime
+from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.support.direct_link import DirectLink
+from tests.support.dockerd import Dockerd, image_tree, why_not
+from tests.support.registry import serve
+
+
+@pytest.fixture
+def lasting() -> Iterator[Dockerd]:
+    """A dockerd whose containers outlive it."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    engine = Dockerd("--live-restore")
+    try:
+        engine.start()
+        engine.load_image()
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.mark.slow
+async def test_a_stage_and_its_log_outlive_docker(lasting: Dockerd) -> None:
+    link, runtime = DirectLink(lasting.socket), DockerRuntime(Path)
+    line = "trap '' TERM; i=0; while [ ! -e stop ]; do i=$((i+1)); echo $i; sleep 0.02; done"
+    job = make_job(line)
+    ref = await runtime.create(link, job, silent)
+    workload = await runtime.start(link, job, ref)
+    sink = MemorySink()
+
+    async def follow() -> None:
+        while True:
+            try:
+                return await runtime.follow(link, workload, sink)
+            except Unreachable:
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(follow())
+    async with asyncio.timeout(30):
+        while len(sink.data) < 100:
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(lasting.kill)
+    with pytest.raises(Unreachable):
+        await runtime.inspect(link, ref)
+    with pytest.raises(Unreachable):
+        await runtime.stop(link, workload, 0.0)
+    await asyncio.to_thread(lasting.start)
+    before = len(sink.data)
+    async with asyncio.timeout(30):
+        while len(sink.data) <= before + 100:
+            await asyncio.sleep(0.01)
+    again = await runtime.start(link, job, ref)
+    assert again.running
+    await runtime.stop(link, workload, 0.0)
+    async with asyncio.timeout(30):
+        await task
+    lines = sink.data.decode().splitlines()
+    assert lines == [str(n + 1) for n in range(len(lines))]
+    await runtime.remove(link, workload)
+    await runtime.close()
+
+
+async def test_an_image_is_pulled_once_and_known_by_its_digest(
+    runtime: DockerRuntime, link: DirectLink, dockerd: Dockerd
+) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    with serve(image_tree()) as registry:
+        job = make_job("echo hello", image=registry.image)
+        ref = await runtime.create(link, job, lambda *step: told.append(step))
+        digest = await runtime.image_digest(link, ref)
+        workload = await runtime.start(link, job, ref)
+        sink = MemorySink()
+        await runtime.follow(link, workload, sink)
+        registry.refuse = 401
+        with pytest.raises(EngineError, match="the registry refused"):
+            await runtime.create(link, make_job("true", image=f"{registry.image}.2"), silent)
+        registry.refuse = None
+        with pytest.raises(EngineError, match="there is no image"):
+            await runtime.create(link, make_job("true", image=f"{registry.image}.2"), silent)
+        again = make_job("true", image=f"{registry.image}")
+        other = await runtime.create(link, again, lambda *step: pytest.fail("pulled again"))
+    assert sink.data == b"hello\n"
+    assert digest == f"{registry.image.removesuffix(':1')}@{registry.digest}"
+    assert told[0] == (f"pulling {registry.image}", 0, None)
+    for container in (ref, other):
+        found = await runtime.inspect(link, container)
+        assert found is not None
+        await runtime.remove(link, found)
+    client = docker.APIClient(base_url=dockerd.url, version="auto")
+    try:
+        client.remove_image(registry.image, force=True)
+    finally:
+        client.close()
+
+
+class Swallower:
+    """A proxy before Docker that loses the answer to the first create."""
+
+    def __init__(self, target: Path, path: Path) -> None:
+        self.path = path
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self.creates = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, str(self.path))
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        far_reader, far_writer = await asyncio.open_unix_connection(str(self._target))
+        lose = False
+
+        async def up() -> None:
+            nonlocal lose
+            while data := await reader.read(65536):
+                if b"/containers/create" in data:
+                    self.creates += 1
+                    lose = self.creates == 1
+                far_writer.write(data)
+                await far_writer.drain()
+            far_writer.write_eof()
+
+        async def down() -> None:
+            while data := await far_reader.read(65536):
+                if lose:
+                    break
+                writer.write(data)
+                await writer.drain()
+
+        tasks = [asyncio.create_task(up()), asyncio.create_task(down())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not lose:
+                await tasks[1]
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for end in (writer, far_writer):
+                end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+            self._tasks.discard(task)
+
+
+async def test_a_lost_answer_to_create_leaves_one_container(
+    dockerd: Dockerd, tmp_path: Path
+) -> None:
+    proxy = Swallower(dockerd.socket, dockerd.folder / f"proxy-{tmp_path.name[-8:]}.sock")
+    await proxy.start()
+    link, runtime = DirectLink(proxy.path), DockerRuntime(Path)
+    job = make_job("true")
+    with pytest.raises(Unreachable):
+        await runtime.create(link, job, silent)
+    ref = await runtime.create(link, job, silent)
+    assert proxy.creates == 2
+    found = await runtime.inspect(link, ref)
+    assert found is not None
+    assert found.created_only
+    assert (await runtime.start(link, job, ref)).attempt_id == job.attempt_id
+    await runtime.stop(link, found, 0.0)
+    await runtime.remove(link, found)
+    await runtime.close()
+    await proxy.stop()
+
+
+async def test_two_hundred_followers_are_tasks(runtime: DockerRuntime, link: DirectLink) -> None:
+    job = make_job("echo up; exec sleep 100")
+    ref = await runtime.create(link, job, silent)
+    workload = await runtime.start(link, job, ref)
+    before = threading.active_count()
+    sinks = [MemorySink() for _ in range(200)]
+    tasks = [asyncio.create_task(runtime.follow(link, workload, sink)) for sink in sinks]
+    async with asyncio.timeout(30):
+        while not all(sink.data == b"up\n" for sink in sinks):
+            await asyncio.sleep(0.02)
+    assert threading.active_count() <= before + 1
+    await runtime.stop(link, workload, 0.0)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*tasks)
+    assert link.streams == set()
+    await runtime.remove(link, workload)
