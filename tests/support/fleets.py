@@ -18,7 +18,7 @@ _STATES = {
 def gpu(index: int, state: str, card: tuple[str | None, int | None] = A100, **more: Any) -> Any:
     """One GPU by the letter of its state."""
     word = _STATES[state]
-    made = {
+    made: dict[str, Any] = {
         "index": index, "uuid": f"GPU-{index}", "model": card[0], "state": word, "why": None,
         "owners": ["ana"] if word in ("leased", "idle", "foreign", "contested") else [],
         "since": None, "memory_total": card[1], "memory_used": 0, "utilization": 0.0,
@@ -31,7 +31,7 @@ def host(
     name: str, states: str, card: tuple[str | None, int | None] = A100, **more: Any
 ) -> dict[str, Any]:
     """A host by the letters of its GPUs."""
-    made = {
+    made: dict[str, Any] = {
         "host": name, "transport": "ssh", "condition": "up", "problem": None, "age_s": 0.8,
         "drained": None, "labels": {},
         "gpus": [gpu(n, state, card, uuid=f"GPU-{name}-{n}") for n, state in enumerate(states)],

@@ -77,9 +77,7 @@ async def _look(hosts: Sequence[HostConfig], deadline: float) -> dict[str, Seen 
     by_python: dict[str, list[HostConfig]] = {}
     for host in hosts:
         by_python.setdefault(host.python, []).append(host)
-    groups = [
-        look_all(_doors(group), _program(group[0]), deadline) for group in by_python.values()
-    ]
+    groups = [look_all(_doors(group), _program(group[0]), deadline) for group in by_python.values()]
     for found in await asyncio.gather(*groups):
         seen |= found
     return seen

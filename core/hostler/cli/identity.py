@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from hostler.cli.shared import ask_line, note
 from hostler.errors import HostlerError, InputError
 from hostler.quick.table import Column, is_terminal, render_table
-from hostler.ssh.target import SshSettings
 from hostler.ssh.trust import Known, ScannedKey, trust
 
 COLUMNS = (
@@ -39,7 +39,6 @@ def key_row(key: ScannedKey) -> list[str]:
 def settle_keys(
     args: argparse.Namespace,
     scanned: Sequence[ScannedKey | HostlerError],
-    settings: SshSettings,
 ) -> int:
     """Show what is new, ask once, and write what the person trusts to known_hosts.
 
@@ -58,8 +57,8 @@ def settle_keys(
         return 0
     accepted = _accepted(args, new)
     if accepted:
-        file = trust(accepted, settings)
-        note(f"{len(accepted)} keys added to {file}")
+        trust(accepted)
+        note(f"{len(accepted)} host keys added to known_hosts")
     return len(accepted)
 
 
@@ -90,8 +89,6 @@ def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[Scann
 
 def is_terminal_for_asking() -> bool:
     """Whether a person can answer."""
-    import sys
-
     return is_terminal(sys.stdin)
 
 

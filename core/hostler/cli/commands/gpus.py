@@ -170,7 +170,9 @@ def _from_hosts(options: Options) -> dict[str, Any]:
 
 
 def _rendered(options: Options, fleet: dict[str, Any]) -> str:
-    chosen = fleets.select(fleet, hosts=options.hosts or (), models=options.models or (), free=options.free)
+    chosen = fleets.select(
+        fleet, hosts=options.hosts or (), models=options.models or (), free=options.free
+    )
     terminal = is_terminal()
     return render(
         chosen,

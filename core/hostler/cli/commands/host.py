@@ -20,9 +20,7 @@ from hostler.ssh.trust import ScannedKey, scan
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("action", choices=("trust",), help="what to do")
-    parser.add_argument(
-        "hosts", nargs="+", metavar="HOST", help="hosts; ranges like gpu[01-12]"
-    )
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts; ranges like gpu[01-12]")
     add_trust_option(parser)
     add_common(parser)
 
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     hosts = configured_or_named(args.hosts)
     settings = user_settings()
     scanned = scan_hosts(hosts, settings)
-    added = settle_keys(args, scanned, settings)
+    added = settle_keys(args, scanned)
     failed = [entry for entry in scanned if isinstance(entry, HostlerError)]
     changed = [k for k in scanned if isinstance(k, ScannedKey) and k.known.value == "changed"]
     new = [k for k in scanned if isinstance(k, ScannedKey) and k.known.value == "no"]
@@ -41,15 +39,11 @@ def run(args: argparse.Namespace) -> int:
     return 3 if failed or changed or added < len(new) else 0
 
 
-def scan_hosts(
-    hosts: list[HostConfig], settings: SshSettings
-) -> list[ScannedKey | HostlerError]:
+def scan_hosts(hosts: list[HostConfig], settings: SshSettings) -> list[ScannedKey | HostlerError]:
     """The keys of all hosts that are reached by SSH, fetched at once."""
     targets = [ssh_target(host) for host in hosts if host.transport == "ssh"]
     return asyncio.run(_scan(targets, settings)) if targets else []
 
 
-async def _scan(
-    targets: list[SshTarget], settings: SshSettings
-) -> list[ScannedKey | HostlerError]:
+async def _scan(targets: list[SshTarget], settings: SshSettings) -> list[ScannedKey | HostlerError]:
     return await scan(targets, Dialler(settings))

@@ -17,8 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
-    from hostler.spec import schema
+    from hostler.spec.schema import config_schema, schema
 
-    found = schema.config_schema() if args.file == "config" else schema.pipeline_schema()
+    found = config_schema() if args.file == "config" else schema()
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+
 from hostler.cli.options import add_common
 
 

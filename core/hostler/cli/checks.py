@@ -1,0 +1,140 @@
+"""The checks of `hostler doctor`: of this machine, and of a host through its agent."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hostler.cli.daemon_start import running
+from hostler.daemon.config_file import load_config
+from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused
+from hostler.link.agent_link import AgentLink
+from hostler.link.factory import Doors
+from hostler.model.config import HostConfig
+from hostler.model.hosts import HostFacts
+from hostler.quick.places import state_folder
+from hostler.quick.socket import find_socket
+
+CONNECT_DEADLINE = 20.0
+AGENT_DEADLINE = 30.0
+STATES = ("fail", "warn", "ok", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `state`: "ok", "warn", "fail" or "skip"."""
+
+    name: str
+    state: str
+    message: str
+    remedy: str = ""
+    host: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+def counts(checks: Sequence[Check]) -> dict[str, int]:
+    """How many checks there are of each state."""
+    return {state: sum(check.state == state for check in checks) for state in STATES}
+
+
+def worst_first(checks: Sequence[Check]) -> list[Check]:
+    """Local checks first, then hosts in their order; within one, as they were made. Hosts that are
+    entirely well come last, so that trouble is at the top of a long list."""
+    troubled = {c.host for c in checks if c.state in ("fail", "warn")}
+    return sorted(checks, key=lambda c: (c.host is not None, c.host not in troubled))
+
+
+def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
+    """This machine; and whether the configuration can be used to go on."""
+    checks = [Check("local.python", "ok", platform.python_version())]
+    try:
+        config = load_config()
+        found = find_socket(named_socket)
+    except ConfigError as error:
+        detail = "; ".join([error.message, *map(str, error.problems)])
+        return [*checks, Check("local.config", "fail", detail, error.remedy or "Correct it")], False
+    checks.append(Check("local.config", "ok", f"{len(config.hosts)} hosts"))
+    checks.append(Check("local.state", "ok", state_folder()))
+    checks.append(_check_daemon(found.path, found.personal, named_socket))
+    return checks, True
+
+
+def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
+    try:
+        about = running(find_socket(named))
+    except NoDaemonError as error:
+        return Check("local.daemon", "fail", error.message, error.remedy)
+    if about is not None:
+        return Check("local.daemon", "ok", f"version {about.get('version')} at {path}")
+    if personal:
+        return Check("local.daemon", "ok", "does not run; the first run starts it")
+    return Check("local.daemon", "fail", f"nothing answers at {path}", "Have it started")
+
+
+async def check_host(config: HostConfig, doors: Doors) -> list[Check]:
+    """Connect, start the agent, and let it check its side. Never raises for a host's trouble."""
+    host = config.name
+    link = doors.link(config, f"doctor-{uuid.uuid4().hex}")
+    try:
+        async with asyncio.timeout(CONNECT_DEADLINE):
+            hello = await link.connect()
+    except (HostError, ConfigError, TimeoutError) as error:
+        await link.close()
+        return _not_connected(host, error)
+    try:
+        checks = [
+            Check("host.ssh" if config.transport == "ssh" else "host.local", "ok",
+                  _login(hello.facts), host=host),
+            Check("host.agent", "ok", f"python {hello.facts.python or '?'}", host=host),
+        ]  # fmt: skip
+        return checks + await _ask_agent(link, host)
+    finally:
+        await link.close()
+
+
+def _login(facts: HostFacts) -> str:
+    user = f"as {facts.user}" if facts.user else "logged in"
+    return f"{user} on {facts.hostname}" if facts.hostname else user
+
+
+def _not_connected(host: str, error: Exception) -> list[Check]:
+    name = "host.agent" if isinstance(error, AgentError) else "host.ssh"
+    if isinstance(error, (HostError, ConfigError)):
+        message, remedy = error.message, error.remedy
+    else:
+        message, remedy = f"no answer within {CONNECT_DEADLINE:g} s", ""
+    if not remedy:
+        remedy = f"Try: ssh {host} true"
+        if isinstance(error, Refused):
+            remedy = f"Try: ssh {host} true, or hostler host trust {host}"
+    return [
+        Check(name, "fail", message, remedy, host),
+        Check("host.checks", "skip", f"needs {name}", host=host),
+    ]
+
+
+async def _ask_agent(link: AgentLink, host: str) -> list[Check]:
+    try:
+        answer = await link.call("doctor", {}, timeout=AGENT_DEADLINE)
+    except HostError as error:
+        return [Check("host.checks", "fail", error.message, error.remedy, host)]
+    return [read_check(entry, host) for entry in answer.get("checks", ())]
+
+
+def read_check(entry: dict[str, Any], host: str) -> Check:
+    """A check as the agent sends it; a state that is not known is a warning."""
+    state = str(entry.get("state"))
+    return Check(
+        name=f"host.{entry.get('check', '?')}",
+        state=state if state in STATES else "warn",
+        message=str(entry.get("message", "")),
+        remedy=str(entry.get("remedy") or ""),
+        host=host,
+    )

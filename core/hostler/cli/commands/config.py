@@ -1,0 +1,62 @@
+"""`hostler config show`: the configuration as Hostler reads it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import hint, out_json
+from hostler.daemon.config_file import load_config
+from hostler.model.codec import to_json
+from hostler.quick.places import config_files, state_folder
+from hostler.quick.socket import find_socket
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=("show",), help="what to do")
+    parser.add_argument(
+        "--origin", action="store_true", help="only where everything comes from: files and folders"
+    )
+    add_common(parser, json_output=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the configuration and show it, defaults included."""
+    origin = origins(args.socket)
+    if args.origin and not args.json:
+        for name, value in origin.items():
+            sys.stdout.write(f"{name}: {value}\n")
+        return 0
+    config = without_none(to_json(load_config()))
+    if args.json:
+        out_json("config", {"origin": origin, "config": config})
+        return 0
+    sys.stdout.write(tomli_w.dumps(config))
+    hint(args, f"read from {origin['config']}; sizes in bytes, times in seconds")
+    return 0
+
+
+def origins(named: str | None) -> dict[str, str]:
+    """Where configuration, state and daemon are found, and why there."""
+    existing = [name for name in config_files() if Path(name).exists()]
+    found = find_socket(named)
+    return {
+        "config": existing[-1] if existing else "no file (defaults)",
+        "state": state_folder(),
+        "socket": f"{found.path} ({found.origin})",
+    }
+
+
+def without_none(value: Any) -> Any:
+    """The same without what is None, which TOML cannot say."""
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_none(item) for item in value]
+    return value

@@ -1,0 +1,140 @@
+"""`hostler init [HOST...]`: probe hosts and write the configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from hostler.cli.config_write import merged, write_config
+from hostler.cli.configured import expand, named_host
+from hostler.cli.gpus_direct import look_direct
+from hostler.cli.identity import add_trust_option, settle_keys
+from hostler.cli.options import add_common, add_yes
+from hostler.cli.shared import ask_line, confirm, note, note_for
+from hostler.daemon.config_file import load_config
+from hostler.errors import ConfigError, InputError
+from hostler.model.config import Config, HostConfig
+from hostler.quick.gpus import HOST_COLUMNS, host_rows, summary_line
+from hostler.quick.places import user_config
+from hostler.quick.table import is_terminal, render_table, terminal_width
+from hostler.ssh.config import ListedHost, list_hosts
+from hostler.ssh.target import SshSettings, user_settings
+
+_PROBE_DEADLINE = 15.0
+
+EPILOG = """\
+Hosts are names that SSH knows, ranges like gpu[01-12], or `local` for this machine. Without any,
+those of your ~/.ssh/config are offered. Nothing is installed on them.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="hosts, ranges, or `local`")
+    parser.add_argument("--no-probe", action="store_true", help="only write the file")
+    add_trust_option(parser)
+    add_yes(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask for what is missing, trust keys with the person, look at the hosts, write the file."""
+    settings = user_settings()
+    names = expand(args.hosts) or _choose(settings)
+    path = Path(user_config())
+    old = _present(path)
+    if old is not None and not confirm(args, f"{path} is there already. Add these hosts to it?"):
+        return 1
+    hosts = [_known_or_named(name) for name in names]
+    if not args.no_probe:
+        _probe(args, hosts, settings)
+    document = merged(old, {host.name: entry(host) for host in hosts})
+    backup = write_config(path, document)
+    say = note_for(args)
+    if backup is not None:
+        say(f"the old file is kept as {backup}")
+    say(f"wrote {path}: {len(document['hosts'])} hosts")
+    say("next: hostler gpus   hostler doctor")
+    return 0
+
+
+def _present(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _known_or_named(name: str) -> HostConfig:
+    """What the present configuration says of a host; a file that is wrong says nothing."""
+    try:
+        return load_config().host(name) or named_host(name)
+    except ConfigError:
+        return named_host(name)
+
+
+def entry(host: HostConfig) -> dict[str, Any]:
+    """The host's table in the file: all that cannot be left to ssh_config."""
+    return {"transport": "local"} if host.transport == "local" else {}
+
+
+def _choose(settings: SshSettings) -> list[str]:
+    """Hosts that the person picks from their ssh_config. Raises InputError without a terminal."""
+    if not is_terminal(sys.stdin):
+        raise InputError(
+            "no hosts were named, and there is no terminal to ask on",
+            remedy="Name them: hostler init gpu[01-12] or hostler init local",
+        )
+    listed = list_hosts(settings)
+    for line in choice_lines(listed):
+        note(line)
+    answer = ask_line("Which hosts? Numbers, names or ranges; empty: `local`, this machine: ")
+    return picked(answer, listed)
+
+
+def choice_lines(listed: list[ListedHost]) -> list[str]:
+    """The hosts of ssh_config, numbered."""
+    if not listed:
+        return ["~/.ssh/config names no hosts"]
+    return [
+        f"{n:3}  {host.alias}  ({host.user}@{host.hostname}:{host.port})"
+        for n, host in enumerate(listed, 1)
+    ]
+
+
+def picked(answer: str, listed: list[ListedHost]) -> list[str]:
+    """Host names from "1 3-5 gpu[01-04] all". Raises InputError."""
+    names: list[str] = []
+    for word in answer.replace(",", " ").split():
+        first, _, last = word.partition("-")
+        if word == "all":
+            names += [host.alias for host in listed]
+        elif first.isdigit() and (last.isdigit() or not last):
+            numbers = range(int(first), int(last or first) + 1)
+            if not numbers or numbers[0] < 1 or numbers[-1] > len(listed):
+                raise InputError(f"there is no host number {word}")
+            names += [listed[number - 1].alias for number in numbers]
+        else:
+            names += expand([word])
+    return list(dict.fromkeys(names)) or ["local"]
+
+
+def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSettings) -> None:
+    from hostler.cli.commands.host import scan_hosts
+
+    say = note_for(args)
+    remote = sum(host.transport == "ssh" for host in hosts)
+    if remote:
+        say(f"asking {remote} hosts for their keys")
+        settle_keys(args, scan_hosts(hosts, settings))
+    say(f"looking at {len(hosts)} hosts")
+    fleet = look_direct(deadline=_PROBE_DEADLINE, config=Config(hosts=tuple(hosts)))
+    if not args.quiet:
+        note(summary_line(fleet))
+        width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
+        table = render_table(HOST_COLUMNS, host_rows(fleet), width=width)
+        sys.stderr.write(table)
