@@ -1,0 +1,47 @@
+"""Whatever is sent, the API answers with JSON of a documented kind, and never fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+
+from tests.support.served import Served, served
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("openapi"), over_tcp=True) as running:
+        yield running
+
+
+def test_no_request_makes_the_daemon_fail(daemon: Served) -> None:
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{daemon.port}/openapi.json")
+    # Streams that follow never end by themselves, and shutting down would end the test.
+    schema = schema.exclude(path_regex="(/events|/logs/|/shutdown)")
+    tried = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        _throw_at(operation)
+        tried += 1
+    assert tried >= 15
+
+
+def _throw_at(operation: Any) -> None:
+    @hypothesis.settings(
+        max_examples=15,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy())
+    def throw(case: schemathesis.Case) -> None:
+        response = case.call(timeout=20)
+        assert response.status_code < 500, (case.as_curl_command(), response.text)
+        if response.status_code >= 400 and case.method != "HEAD":
+            assert set(response.json()) == {"error"}
+
+    throw()

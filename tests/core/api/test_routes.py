@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.served import Served, served
+
+PIPELINE = """
+name = "two"
+[stages.a]
+command = "true"
+[stages.b]
+needs = ["a"]
+command = "true"
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("api"), over_tcp=True) as running:
+        yield running
+
+
+def call(daemon: Served, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port or 0, timeout=20)
+    try:
+        raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
+        connection.request(method, path, raw, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text and method != "HEAD" else None
+    finally:
+        connection.close()
+
+
+def submit(daemon: Served, **more: Any) -> dict[str, Any]:
+    status, run = call(daemon, "POST", "/v1/runs", {"pipeline": PIPELINE, **more})
+    assert status == 201, run
+    found: dict[str, Any] = run
+    return found
+
+
+def test_a_run_is_there_once_its_id_was_answered(daemon: Served) -> None:
+    run = submit(daemon)
+    status, again = call(daemon, "GET", f"/v1/runs/{run['run_id'][:5]}")
+    assert status == 200
+    assert again["run_id"] == run["run_id"]
+    assert [s["name"] for s in again["stages"]] == ["a", "b"]
+    assert run["run_id"] in [r["run_id"] for r in call(daemon, "GET", "/v1/runs")[1]["runs"]]
+
+
+def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
+    run = submit(daemon)
+    status, why = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why")
+    assert status == 200
+    assert all(line["sentence"] for line in why["stages"])
+    status, one = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=b")
+    assert [line["name"] for line in one["stages"]] == ["b"]
+    assert call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=z")[0] == 404
+
+
+def test_a_cancelled_run_ends_and_cannot_be_cancelled_again(daemon: Served) -> None:
+    run = submit(daemon)
+    path = f"/v1/runs/{run['run_id']}"
+    assert call(daemon, "POST", f"{path}/cancel", {})[0] == 200
+    events = _follow(daemon, run["run_id"])
+    assert events[-1]["run"]["outcome"] == "cancelled"
+    status, refused = call(daemon, "POST", f"{path}/cancel", {})
+    assert status == 409
+    assert refused["error"]["kind"] == "ConflictError"
+    assert call(daemon, "DELETE", path)[0] == 200
+    assert call(daemon, "GET", path)[0] == 404
+
+
+def _follow(daemon: Served, run_id: str) -> list[dict[str, Any]]:
+    """Every line of the run's stream; it ends by itself when the run has."""
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port or 0, timeout=20)
+    try:
+        connection.request("GET", f"/v1/runs/{run_id}/events?follow=1")
+        return [json.loads(line) for line in connection.getresponse().read().splitlines()]
+    finally:
+        connection.close()
+
+
+def test_every_problem_of_a_pipeline_comes_back_with_its_line(daemon: Served) -> None:
+    bad = 'name = "x"\n[stages.a]\ncomand = "true"\n[stages.b]\ncommand = "true"\nneeds = ["c"]\n'
+    status, body = call(daemon, "POST", "/v1/runs", {"pipeline": bad})
+    assert status == 400
+    error = body["error"]
+    assert error["kind"] == "PipelineError"
+    assert {p["line"] for p in error["problems"]} >= {3, 6}
+
+
+def test_priority_only_goes_down(daemon: Served) -> None:
+    run = submit(daemon)
+    path = f"/v1/runs/{run['run_id']}/priority"
+    assert call(daemon, "POST", path, {"priority": -5})[1]["priority"] == -5
+    assert call(daemon, "POST", path, {"priority": -1})[0] == 400
+    assert call(daemon, "POST", "/v1/runs", {"pipeline": PIPELINE, "priority": 1})[0] == 400
+
+
+def test_a_drained_host_says_so_and_an_unknown_one_is_refused(daemon: Served) -> None:
+    assert call(daemon, "POST", "/v1/hosts/nowhere/drain", {"reason": "new PSU"})[0] == 200
+    assert call(daemon, "GET", "/v1/hosts/nowhere")[1]["drained"] == "new PSU"
+    assert call(daemon, "POST", "/v1/hosts/nowhere/undrain", {})[0] == 200
+    assert call(daemon, "GET", "/v1/hosts/nowhere")[1]["drained"] is None
+    status, body = call(daemon, "POST", "/v1/hosts/gone/drain", {})
+    assert status == 404
+    assert "nowhere" in body["error"]["remedy"]
+
+
+def test_a_snapshot_is_kept_only_under_its_own_digest(daemon: Served) -> None:
+    data = _tar({"train.py": b"print(1)"})
+    digest = hashlib.sha256(data).hexdigest()
+    assert call(daemon, "HEAD", f"/v1/snapshots/{digest}")[0] == 404
+    wrong = "0" * 64
+    assert call(daemon, "PUT", f"/v1/snapshots/{wrong}", data)[0] == 400
+    assert call(daemon, "HEAD", f"/v1/snapshots/{wrong}")[0] == 404
+    assert call(daemon, "PUT", f"/v1/snapshots/{digest}", data)[0] == 200
+    assert call(daemon, "HEAD", f"/v1/snapshots/{digest}")[0] == 200
+    run = submit(daemon, source={"digest": digest, "path": "/home/ana/x"})
+    assert run["source"]["digest"] == digest
+    missing = {"pipeline": PIPELINE, "source": {"digest": "1" * 64}}
+    assert call(daemon, "POST", "/v1/runs", missing)[0] == 404
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return raw.getvalue()
+
+
+def test_a_plan_changes_nothing(daemon: Served) -> None:
+    before = len(call(daemon, "GET", "/v1/runs?limit=10000")[1]["runs"])
+    status, plan = call(daemon, "POST", "/v1/plan", {"pipeline": PIPELINE})
+    assert status == 200
+    assert [line["stage"] for line in plan["stages"]] == ["a", "b"]
+    assert len(call(daemon, "GET", "/v1/runs?limit=10000")[1]["runs"]) == before
+
+
+def test_a_log_that_does_not_exist_yet_says_why(daemon: Served) -> None:
+    run = submit(daemon)
+    status, body = call(daemon, "GET", f"/v1/runs/{run['run_id']}/logs/a")
+    assert status == 404
+    assert "hostler why" in body["error"]["remedy"]
+
+
+def test_garbage_collection_tells_first(daemon: Served) -> None:
+    status, told = call(daemon, "POST", "/v1/gc", {"dry_run": True})
+    assert status == 200
+    assert told["dry_run"] is True
+    assert told["freed"] >= 0
+
+
+def test_what_is_not_there_is_a_clean_error(daemon: Served) -> None:
+    status, body = call(daemon, "GET", "/v1/nothing")
+    assert status == 404
+    assert body["error"]["message"]
+    status, body = call(daemon, "POST", "/v1/runs", {"pipelin": "x"})
+    assert status == 400
+    assert "pipelin" in body["error"]["problems"][0]["path"]
+
+
+def test_the_state_folder_holds_nothing_open_to_others(daemon: Served) -> None:
+    folder: Path = daemon.service.context.store.folder
+    for path in [folder, *folder.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hostler.api.server import bind
+from hostler.errors import StateError
+from tests.support.served import Served, served
+
+ASK = """
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b"GET /v1/version HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> object:
+    with served(tmp_path / "s") as running:
+        yield running
+
+
+def ask(path: Path, uid: int | None = None) -> tuple[int, dict[str, object]]:
+    """Status and body of GET /v1/version, asked by a process of that uid."""
+    # Another user may not enter the folder that this test's own interpreter lies in.
+    python = sys.executable if uid is None else "/usr/bin/python3"
+    done = subprocess.run(
+        [python, "-I", "-c", ASK, str(path)],
+        capture_output=True,
+        text=True,
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else [],
+    )
+    assert done.returncode == 0, done.stderr
+    head, _, body = done.stdout.partition("\n\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def open_to_all(path: Path) -> None:
+    """Let everybody reach the socket file, so that only the peer check stands in the way."""
+    path.chmod(0o666)
+    for folder in (path.parent, *path.parent.parents):
+        if stat.S_IMODE(folder.stat().st_mode) & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o011)
+
+
+def test_the_socket_is_its_owners_alone(daemon: Served) -> None:
+    mode = daemon.socket_path.stat()
+    assert stat.S_IMODE(mode.st_mode) == 0o600
+    assert stat.S_IMODE(daemon.socket_path.parent.stat().st_mode) == 0o700
+    assert ask(daemon.socket_path)[0] == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_another_user_is_refused_by_the_kernels_word(daemon: Served) -> None:
+    open_to_all(daemon.socket_path)
+    status, body = ask(daemon.socket_path, uid=65534)
+    assert status == 403
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert error["kind"] == "ForbiddenError"
+    assert "allow" in error["remedy"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_a_user_named_in_the_config_is_served(tmp_path: Path) -> None:
+    with served(tmp_path / "s", allow=("nobody",)) as running:
+        open_to_all(running.socket_path)
+        assert ask(running.socket_path, uid=65534)[0] == 200
+        assert ask(running.socket_path, uid=65533)[0] == 403
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120) / "hostler.sock"
+    with pytest.raises(StateError, match="HOSTLER_STATE"), bind(path, 0o600):
+        raise AssertionError("bound to an impossible path")
+
+
+def test_a_leftover_socket_is_replaced_and_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "hostler.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    with bind(path, 0o600) as listening:
+        assert path.is_socket()
+        assert listening.getsockname()
+    assert not path.exists()
+
+
+def test_a_peer_that_sends_nothing_delays_nobody(daemon: Served) -> None:
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+    for peer in idle:
+        peer.connect(str(daemon.socket_path))
+    try:
+        assert ask(daemon.socket_path)[0] == 200
+    finally:
+        for peer in idle:
+            peer.close()
+
+
+def test_a_peer_that_never_reads_a_stream_delays_nobody(daemon: Served) -> None:
+    peer = socket.socket(socket.AF_UNIX)
+    peer.connect(str(daemon.socket_path))
+    peer.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        assert ask(daemon.socket_path)[0] == 200
+    finally:
+        peer.close()
+    assert threading.active_count() < 50
