@@ -45,11 +45,11 @@ def _rule(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
     negated = pattern.startswith("!")
     pattern = pattern[1:] if negated else pattern
     folders_only = pattern.endswith("/")
-    pattern = pattern.rstrip("/")
+    pattern = pattern.removesuffix("/")
     if not pattern:
         return None
     anchored = "/" in pattern
-    body = _translate(pattern.lstrip("/"))
+    body = _translate(pattern.removeprefix("/"))
     return re.compile(body if anchored else f"(?:.*/)?{body}", re.DOTALL), negated, folders_only
 
 
@@ -57,13 +57,15 @@ def _translate(pattern: str) -> str:
     out, index = "", 0
     while index < len(pattern):
         rest = pattern[index:]
-        at_begin = index == 0 or pattern[index - 1] == "/"
-        if at_begin and rest.startswith("**/"):
-            out, index = out + "(?:.*/)?", index + 3
-        elif at_begin and rest == "**":
-            out, index = out + ".*", index + 2
-        elif rest[0] == "*":
-            out, index = out + "[^/]*", index + 1
+        if rest[0] == "*":
+            stars = len(rest) - len(rest.lstrip("*"))
+            # Two stars mean folders only where they stand for a whole part of the path.
+            whole = stars > 1 and (index == 0 or pattern[index - 1] == "/")
+            if whole and rest[stars : stars + 1] == "/":
+                out, index = out + "(?:.*/)?", index + stars + 1
+            else:
+                any_depth = whole and len(rest) == stars
+                out, index = out + (".*" if any_depth else "[^/]*"), index + stars
         elif rest[0] == "?":
             out, index = out + "[^/]", index + 1
         elif rest[0] == "[" and (length := _class_length(rest)):
