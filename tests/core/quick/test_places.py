@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hostler.errors import ConfigError
+from hostler.quick import places
+from hostler.quick.socket import find_socket
+
+MOUNTS = (
+    "22 1 0:21 / / rw,relatime - ext4 /dev/vda1 rw\n"
+    "35 22 0:40 / /home rw,relatime - nfs4 server:/home rw\n"
+    "36 35 0:41 / /home/local\\040disk rw - ext4 /dev/vdb rw\n"
+    "37 22 0:42 / /scratch rw - lustre lab rw\n"
+    "38 22 0:43 / /scratch rw - tmpfs tmpfs rw\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [
+        ("/var/lib/x", False),
+        ("/home/ana/.local/state", True),
+        ("/homework", False),
+        ("/home/local disk/x", False),
+        ("/scratch/x", False),  # the later mount covers the earlier one
+    ],
+)
+def test_network_file_systems_are_recognised(path: str, remote: bool) -> None:
+    assert places.is_remote(path, MOUNTS) is remote
+
+
+def test_state_lies_in_the_home_where_that_is_local() -> None:
+    assert places.state_folder({"HOME": "/opt/ana"}, MOUNTS) == "/opt/ana/.local/state/hostler"
+    env = {"HOME": "/opt/ana", "XDG_STATE_HOME": "/opt/state"}
+    assert places.state_folder(env, MOUNTS) == "/opt/state/hostler"
+
+
+def test_state_lies_on_a_local_disk_where_the_home_is_not() -> None:
+    expected = f"/var/tmp/hostler-{os.getuid()}/state"
+    assert places.state_folder({"HOME": "/home/ana"}, MOUNTS) == expected
+
+
+def test_state_lies_where_it_is_told_to() -> None:
+    env = {"HOME": "/home/ana", "HOSTLER_STATE": "/opt/s"}
+    assert places.state_folder(env, MOUNTS) == "/opt/s"
+
+
+def test_config_files_end_with_the_persons_own() -> None:
+    files = places.config_files({"HOME": "/h"})
+    assert files == ["/etc/hostler/config.toml", "/h/.config/hostler/config.toml"]
+    assert places.config_files({"HOSTLER_CONFIG": "/c.toml"}) == ["/c.toml"]
+    assert places.user_config({"XDG_CONFIG_HOME": "/x"}) == "/x/hostler/config.toml"
+
+
+def find(tmp_path: Path, config: str = "", named: str | None = None, **env: str) -> tuple[str, str]:
+    file = tmp_path / "config.toml"
+    file.write_text(config)
+    state = {"HOSTLER_CONFIG": str(file), "HOSTLER_STATE": "/s", "HOME": "/h"}
+    found = find_socket(named, {**state, **env}, system=str(tmp_path / "system.sock"))
+    return found.path, found.origin
+
+
+def test_the_socket_is_searched_in_order(tmp_path: Path) -> None:
+    config = '[daemon]\nsocket = "/c.sock"\n'
+    assert find(tmp_path) == ("/s/hostler.sock", "personal")
+    (tmp_path / "system.sock").touch()
+    system = str(tmp_path / "system.sock")
+    assert find(tmp_path) == (system, "system")
+    assert find(tmp_path, config) == ("/c.sock", "config")
+    assert find(tmp_path, config, HOSTLER_SOCKET="/e.sock") == ("/e.sock", "environment")
+    assert find(tmp_path, config, "/f.sock", HOSTLER_SOCKET="/e.sock") == ("/f.sock", "flag")
+
+
+@pytest.mark.parametrize(
+    "config", ["# socket\n", '[hosts.a]\ndocker_socket = "/x"\n', "daemon = 3\n# socket\n"]
+)
+def test_other_sockets_in_the_configuration_are_not_meant(tmp_path: Path, config: str) -> None:
+    assert find(tmp_path, config) == ("/s/hostler.sock", "personal")
+
+
+def test_a_broken_configuration_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        find(tmp_path, "[daemon\nsocket = 3")
+
+
+def test_the_persons_configuration_wins_over_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, own = tmp_path / "etc.toml", tmp_path / "hostler/config.toml"
+    own.parent.mkdir()
+    system.write_text('[daemon]\nsocket = "/etc.sock"\n')
+    monkeypatch.setattr(places, "SYSTEM_CONFIG", str(system))
+    env = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/h"}
+    assert find_socket(None, env).path == "/etc.sock"
+    own.write_text('[daemon]\nsocket = "/own.sock"\n')
+    assert find_socket(None, env).path == "/own.sock"
