@@ -48,12 +48,13 @@ class AgentLink:
     def __init__(self, door: Door, program: AgentProgram, daemon_id: str) -> None:
         self._door, self._program, self._daemon_id = door, program, daemon_id
         self._session: AgentSession | None = None
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._down: HostError | None = Unreachable(door.host, "not connected")
         self._keeper: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
         self._transfers = asyncio.Semaphore(1)
         self._logs = LogSlots(2)
+        self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = HUNG_AFTER
         self.hello: Hello | None = None
@@ -68,6 +69,9 @@ class AgentLink:
         """Connect, start the agent, read the facts. Raises Unreachable, Refused or AgentError."""
         self._check_quarantine()
         await self._stop_keeper()
+        self._go_down(Unreachable(self.host, "connecting"))
+        await asyncio.gather(*self._closing)
+        self._hung_after = HUNG_AFTER
         try:
             await self._door.connect()
             session = await self._start_session()
@@ -76,8 +80,7 @@ class AgentLink:
             raise
         assert self.hello is not None
         self._pushes.open()
-        self._hung_after = HUNG_AFTER
-        await self._use(session)
+        self._switch(session, None)
         self._keeper = asyncio.create_task(self._keep(session), name=f"link {self.host}")
         return self.hello
 
@@ -145,7 +148,8 @@ class AgentLink:
     async def close(self) -> None:
         """End agent and connection; workloads go on. May be called twice."""
         await self._stop_keeper()
-        await self._go_down(Unreachable(self.host, "closed"))
+        self._go_down(Unreachable(self.host, "closed"))
+        await asyncio.gather(*self._closing)
         await self._door.close()
 
     async def _ask(
@@ -168,32 +172,36 @@ class AgentLink:
             raise Unreachable(self.host, f"no answer to {what} within {timeout:g} s") from error
 
     async def _ready(self) -> AgentSession:
-        async with self._changed:
-            while self._session is None:
-                if self._down is not None:
-                    raise type(self._down)(self.host, self._down.message, remedy=self._down.remedy)
-                await self._changed.wait()
-            return self._session
+        while self._session is None:
+            if self._down is not None:
+                raise type(self._down)(self.host, self._down.message, remedy=self._down.remedy)
+            await self._changed.wait()
+        return self._session
 
     async def _replaced(self, session: AgentSession) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._session is not session)
+        while self._session is session:
+            await self._changed.wait()
 
-    async def _use(self, session: AgentSession) -> None:
-        async with self._changed:
-            self._session, self._down = session, None
-            self._changed.notify_all()
+    def _switch(self, session: AgentSession | None, down: HostError | None) -> None:
+        """From now on this session, or none and why; None and None: another one is coming."""
+        self._session, self._down = session, down
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
-    async def _go_down(self, why: HostError | None) -> None:
+    def _go_down(self, why: HostError | None) -> None:
         """No session now. None: another one is coming."""
-        async with self._changed:
-            session, self._session = self._session, None
-            self._down = why
-            self._changed.notify_all()
+        session = self._session
+        self._switch(None, why)
         if session is not None:
-            await session.close()
+            self._dispose(session)
         if why is not None:
             self._pushes.drop(why.message)
+
+    def _dispose(self, session: AgentSession) -> None:
+        """Close a session in the background: one that hangs may take a while."""
+        task = asyncio.create_task(session.close(), name=f"closing {self.host}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _start_session(self) -> AgentSession:
         started = await start_agent(self._door, self._program)
@@ -224,7 +232,7 @@ class AgentLink:
             if end.kind is EndKind.HUNG:
                 self._hung_after = min(_HUNG_MOST, self._hung_after * 2)
             quick_ends = quick_ends + 1 if loop.time() - began < _QUICK_END else 1
-            await self._go_down(None)
+            self._go_down(None)
             if quick_ends > len(_RESTART_PAUSES):
                 end = End(EndKind.DIED, f"{end.reason}, {quick_ends} times in a row")
                 break
@@ -234,7 +242,7 @@ class AgentLink:
             except HostError as error:
                 end = End(EndKind.CUT, error.message)
                 break
-            await self._use(session)
+            self._switch(session, None)
         await self._give_up(end)
 
     async def _end_of(self, session: AgentSession) -> End:
@@ -254,9 +262,9 @@ class AgentLink:
         if end.kind is EndKind.HOSTILE:
             until = asyncio.get_running_loop().time() + _QUARANTINE
             self._quarantine = (until, end.reason)
-            await self._go_down(AgentError(self.host, end.reason))
+            self._go_down(AgentError(self.host, end.reason))
         else:
-            await self._go_down(Unreachable(self.host, end.reason))
+            self._go_down(Unreachable(self.host, end.reason))
         await self._door.close()
 
     async def _stop_keeper(self) -> None:

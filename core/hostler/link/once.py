@@ -14,7 +14,7 @@ from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.model.hosts import Look
 from hostler.ports import Door, Hello
 
-_CLEAN_UP = 0.3
+_CLEAN_UP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ async def look_all(
     if not tasks:
         return {}
     _, late = await asyncio.wait(tasks.values(), timeout=deadline)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late, timeout=_CLEAN_UP)
+    for _ in range(2):  # the second time out of their hanging up
+        if late:
+            for task in late:
+                task.cancel()
+            _, late = await asyncio.wait(late, timeout=_CLEAN_UP)
     return {host: _outcome(host, task, deadline) for host, task in tasks.items()}
 
 

@@ -152,18 +152,25 @@ class AgentSession:
         pending = self._pending.pop(number, None) if type(number) is int else None
         if pending is None:
             raise Hostile("an answer that nobody asked for")
+        try:
+            _settle(pending.answer, self._result(message, pending))
+        except Hostile:
+            _settle(pending.answer, SessionEnded())
+            raise
+
+    def _result(
+        self, message: dict[str, Any], pending: _Pending
+    ) -> dict[str, Any] | Look | Exception:
         error = message.get("error")
         if error is not None:
-            _settle(pending.answer, answer_error(self._host, error))
-            return
+            return answer_error(self._host, error)
         result = message.get("ok")
         if not isinstance(result, dict):
             raise Hostile("an answer without a result")
-        if pending.look_at is not None:
-            # Also when nobody waits any more: later looks leave out what this one said.
-            _settle(pending.answer, self._looks.read(result, pending.look_at))
-        else:
-            _settle(pending.answer, result)
+        if pending.look_at is None:
+            return result
+        # Also when nobody waits any more: later looks leave out what this one said.
+        return self._looks.read(result, pending.look_at)
 
     def _count_push(self) -> None:
         now = self._now()

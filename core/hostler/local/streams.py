@@ -79,14 +79,22 @@ class ProcessStream(SocketStream):
     async def close(self) -> None:
         """End it at once: EOF on its stdin, then TERM and KILL if it does not end by itself. What
         it started in sessions of their own goes on."""
-        await super().close()
-        for send in (None, signal.SIGTERM, signal.SIGKILL):
-            if send is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.send_signal(send)
-            if await self._ended():
-                break
-        self._stderr.close()
+        try:
+            await super().close()
+            for send in (None, signal.SIGTERM, signal.SIGKILL):
+                self._signal(send)
+                if await self._ended():
+                    break
+        except asyncio.CancelledError:
+            self._signal(signal.SIGKILL)
+            raise
+        finally:
+            self._stderr.close()
+
+    def _signal(self, send: signal.Signals | None) -> None:
+        if send is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(send)
 
     async def _ended(self) -> bool:
         try:

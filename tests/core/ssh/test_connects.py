@@ -127,24 +127,21 @@ async def test_reset_wakes_a_host_that_waits_for_its_turn() -> None:
         assert await waiting == "connected"
 
 
-async def test_caps_hold_for_all_and_for_one_address() -> None:
-    connects = Connects(total=6, per_address=2)
-    inside: dict[str, int] = {}
-    most: dict[str, int] = {}
-    top = 0
+@pytest.mark.parametrize(("total", "per_address", "addresses"), [(6, 50, 8), (50, 2, 1)])
+async def test_caps_hold(total: int, per_address: int, addresses: int) -> None:
+    connects = Connects(total, per_address)
+    inside = top = 0
 
     async def dial(address: str) -> None:
-        nonlocal top
+        nonlocal inside, top
         async with connects.gate(address):
-            inside[address] = inside.get(address, 0) + 1
-            most[address] = max(most.get(address, 0), inside[address])
-            top = max(top, sum(inside.values()))
+            inside += 1
+            top = max(top, inside)
             await asyncio.sleep(0.001)
-            inside[address] -= 1
+            inside -= 1
 
-    await asyncio.gather(*(dial(f"host{n % 8}") for n in range(80)))
-    assert max(most.values()) == 2
-    assert top == 6
+    await asyncio.gather(*(dial(f"host{n % addresses}") for n in range(40)))
+    assert top == min(total, per_address)
 
 
 @given(st.integers(0, 1000), st.floats(0, 1e7, allow_nan=False), st.floats(0, 1, allow_nan=False))

@@ -1,0 +1,34 @@
+"""A link to a scripted agent on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hostler.link.agent_link import AgentLink
+from hostler.link.program import AgentProgram
+from hostler.local.door import LocalDoor
+from tests.support import scripted_agent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of the script; one that does all as it should."""
+    scripted_agent.script(tmp_path / "agent")
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def program(folder: Path) -> AgentProgram:
+    """The scripted agent as a program."""
+    return AgentProgram(scripted_agent.HASH, b"archive", scripted_agent.command(folder))
+
+
+@pytest.fixture
+async def link(program: AgentProgram) -> AsyncIterator[AgentLink]:
+    """Not connected yet."""
+    made = AgentLink(LocalDoor("gpu1"), program, "daemon-1")
+    yield made
+    await made.close()

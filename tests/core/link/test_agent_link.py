@@ -1,0 +1,253 @@
+"""The agent kept running and listened to, against an agent that does as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import AgentError, EngineError, Unreachable
+from hostler.link import agent_link
+from hostler.link.agent_link import AgentLink
+from hostler.model.jobs import Claim
+from hostler.ports import Dropped, Exited, GpuFault
+from tests.support.scripted_agent import BOOT, HASH, LOOK, heard, hello, script, starts
+
+WORKLOAD = {
+    "attempt_id": "r1-train-1", "daemon_id": "d", "runtime": "process", "ref": "r1-train-1",
+    "running": False, "exit_code": 3,
+}  # fmt: skip
+
+
+async def test_says_hello_and_looks(link: AgentLink, folder: Path) -> None:
+    said = await link.connect()
+    assert said.boot_id == BOOT
+    assert said.agent_version == HASH
+    assert said.facts.hostname == "scripted"
+    look = await link.look(1234.5, 5.0)
+    assert look.asked_at == 1234.5
+    assert [gpu.uuid for gpu in look.gpus] == ["GPU-1"]
+    assert heard(folder)[0] == {"mode": "serve", "daemon": "daemon-1", "protocol": 1}
+
+
+async def test_sections_that_are_left_out_are_kept(link: AgentLink, folder: Path) -> None:
+    changed = {"g": [[20, 50.0, None, None, None, None]]}
+    script(folder, answers={"look": [{"ok": LOOK}, {"ok": changed}]})
+    await link.connect()
+    first, second = await link.look(1.0, 5.0), await link.look(2.0, 5.0)
+    assert second.gpus[0].name == first.gpus[0].name == "Model A100"
+    assert second.gpus[0].utilization == 50.0
+    assert second.machine == first.machine
+
+
+async def test_requests_are_answered_out_of_order(link: AgentLink, folder: Path) -> None:
+    script(folder, answers={"slow": "ignore"})
+    await link.connect()
+    slow = asyncio.create_task(link.call("slow", {}, timeout=1.0))
+    answers = await asyncio.gather(*(link.call("ping", {}) for _ in range(50)))
+    assert answers == [{}] * 50
+    with pytest.raises(Unreachable, match="no answer to slow within 1 s"):
+        await slow
+
+
+async def test_pushes_end_with_dropped(link: AgentLink, folder: Path) -> None:
+    xid = {"gpu": "GPU-1", "xid": 79, "message": "fell off the bus"}
+    script(folder, pushes=[{"exit": WORKLOAD}, {"xid": xid}, {"of": "a newer agent"}])
+    await link.connect()
+    pushes = link.pushes()
+    exited, fault = await anext(pushes), await anext(pushes)
+    assert isinstance(exited, Exited)
+    assert exited.workload.exit_code == 3
+    assert fault == GpuFault("GPU-1", 79, "fell off the bus")
+    await link.close()
+    assert [type(push) async for push in pushes] == [Dropped]
+
+
+async def test_pushes_of_a_link_that_is_not_connected_end_at_once(link: AgentLink) -> None:
+    assert [type(push) async for push in link.pushes()] == [Dropped]
+
+
+async def test_claim_bind_release(link: AgentLink, folder: Path) -> None:
+    script(folder, answers={"claim": {"ok": {"lease_ids": ["l1"], "refused": None}}})
+    await link.connect()
+    claim = Claim(("GPU-1",), "r1-t-1", "d", "ana", memory_floor=1, ignore=("Xorg",))
+    assert (await link.claim(claim)).lease_ids == ("l1",)
+    await link.bind(["l1"], "123:456")
+    await link.release(["l1"])
+    told = [{k: v for k, v in line.items() if k != "id"} for line in heard(folder)[1:]]
+    assert told[0]["claim"]["gpus"] == ["GPU-1"]
+    assert told[1:] == [
+        {"bind": {"lease_ids": ["l1"], "workload": "123:456"}},
+        {"release": {"lease_ids": ["l1"]}},
+    ]
+
+
+async def test_errors_keep_their_kind(link: AgentLink, folder: Path) -> None:
+    engine = {"kind": "EngineError", "message": "no \x1b[31mspace", "remedy": "make some"}
+    script(
+        folder,
+        answers={"a": {"error": engine}, "b": {"error": {"kind": "Odd", "message": "?"}}},
+    )
+    await link.connect()
+    with pytest.raises(EngineError, match="make some") as caught:
+        await link.call("a", {})
+    assert "\x1b" not in caught.value.message
+    assert caught.value.host == "gpu1"
+    with pytest.raises(AgentError):
+        await link.call("b", {})
+
+
+async def test_agent_that_dies_is_started_anew_and_asked_again(
+    link: AgentLink, folder: Path
+) -> None:
+    script(folder, answers={"look": [{"ok": LOOK}, "die"], "work": "die"}, stderr="killed")
+    await link.connect()
+    await link.look(1.0, 5.0)
+    script(folder)
+    look = await link.look(2.0, 5.0)
+    assert look.gpus[0].name == "Model A100"
+    assert starts(folder) == 2
+    assert await link.call("work", {}) == {}
+    assert starts(folder) == 2
+
+
+async def test_agent_that_keeps_dying_is_given_up(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_link, "_RESTART_PAUSES", (0.0, 0.0))
+    script(folder, answers={"look": "die"}, stderr="out of memory")
+    await link.connect()
+    with pytest.raises(Unreachable, match="out of memory"):
+        await link.look(1.0, 10.0)
+    assert starts(folder) == 3
+    assert [type(push) async for push in link.pushes()] == [Dropped]
+    script(folder)
+    await link.connect()
+    assert (await link.look(1.0, 5.0)).gpus
+
+
+async def test_agent_that_hangs_is_started_anew(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_link, "HUNG_AFTER", 0.6)
+    script(folder, answers={"look": "hang"})
+    await link.connect()
+    asking = asyncio.create_task(link.look(1.0, 15.0))
+    async with asyncio.timeout(10):
+        while len(heard(folder)) < 2:
+            await asyncio.sleep(0.01)
+    script(folder)
+    assert (await asking).gpus
+    assert starts(folder) == 2
+
+
+async def test_slow_answers_do_not_count_as_hanging(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_link, "HUNG_AFTER", 1.5)
+    monkeypatch.setattr("hostler.link.session._PING_AFTER", 0.3)
+    script(folder, answers={"job.stop": "ignore"})
+    await link.connect()
+    with pytest.raises(Unreachable):
+        await link.call("job.stop", {}, timeout=4.0)
+    assert starts(folder) == 1
+
+
+async def test_an_idle_agent_is_pinged(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostler.link.session._IDLE_PING", 0.2)
+    await link.connect()
+    async with asyncio.timeout(10):
+        while not any("ping" in line for line in heard(folder)):
+            await asyncio.sleep(0.01)
+
+
+HOSTILE: dict[str, dict[str, Any]] = {
+    "no JSON": {"raw": "hello\n"},
+    "a list": {"raw": "[]\n"},
+    "deep": {"raw": "[" * 100_000 + "\n"},
+    "deep but closed": {"raw": '{"a":' + "[" * 40 + "]" * 40 + "}\n"},
+    "a long line": {"raw": "x" * 1_000_000, "times": 9},
+    "an answer to nothing": {"raw": '{"id":77,"ok":{}}\n'},
+    "a strange id": {"raw": '{"id":[1],"ok":{}}\n'},
+    "NaN": {"raw": '{"id":1,"ok":{"g":[[NaN]]}}\n'},
+    "infinite": {"raw": '{"id":1,"ok":{"g":[[1e999]]}}\n'},
+    "bytes": {"raw": "\x00\x01\x02\n"},
+    "wrong types": {"ok": {**LOOK, "names": "many"}},
+    "no sections": {"ok": {}},
+    "no result": {"ok": [1]},
+    "a wrong error": {"error": "no"},
+    "a wrong push": {"raw": '{"exit":{"attempt_id":5}}\n'},
+    "a flood": {"raw": '{"of":"something"}\n', "times": 3000},
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_hostile_output_is_quarantined(link: AgentLink, folder: Path, what: str) -> None:
+    script(folder, answers={"look": HOSTILE[what]})
+    await link.connect()
+    pushes = link.pushes()
+    with pytest.raises(AgentError):
+        await link.look(1.0, 10.0)
+    assert [type(push) async for push in pushes] == [Dropped]
+    with pytest.raises(AgentError, match="quarantine"):
+        await link.connect()
+    assert starts(folder) == 1
+
+
+async def test_quarantine_ends(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_link, "_QUARANTINE", 0.0)
+    script(folder, answers={"look": HOSTILE["NaN"]})
+    await link.connect()
+    with pytest.raises(AgentError):
+        await link.look(1.0, 10.0)
+    script(folder)
+    await link.connect()
+    assert (await link.look(1.0, 10.0)).gpus
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"hello": {"protocol": 2, "agent": HASH, "boot_id": "b", "facts": {}}},
+        {"hello": {"protocol": 1, "agent": "0" * 64, "boot_id": "b", "facts": {}}},
+        {"hello": {"protocol": 1, "agent": HASH, "boot_id": "b", "facts": {"uid": "root"}}},
+        {"hello": []},
+        {"error": {"kind": "AgentError", "message": "wrong protocol"}},
+        {},
+    ],
+)
+async def test_wrong_hello(link: AgentLink, folder: Path, first: dict[str, Any]) -> None:
+    script(folder, hello=first)
+    with pytest.raises(AgentError):
+        await link.connect()
+    script(folder)
+    await link.connect()
+
+
+async def test_closing_under_a_request_ends_it(link: AgentLink, folder: Path) -> None:
+    script(folder, answers={"wait": "ignore"})
+    await link.connect()
+    waiting = asyncio.create_task(link.call("wait", {}, timeout=30))
+    async with asyncio.timeout(10):
+        while len(heard(folder)) < 2:
+            await asyncio.sleep(0.01)
+    await link.close()
+    with pytest.raises(Unreachable, match="closed"):
+        await waiting
+    with pytest.raises(Unreachable):
+        await link.call("ping", {})
+    await link.close()
+
+
+async def test_connecting_twice_ends_the_first_agent(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    await link.connect()
+    assert (await link.look(1.0, 5.0)).gpus
+    assert starts(folder) == 2
+    assert hello()["hello"]["agent"] == HASH

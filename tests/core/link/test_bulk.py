@@ -1,0 +1,207 @@
+"""Transfers, against an agent that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import AgentError, EngineError, HostlerError
+from hostler.link.agent_link import AgentLink
+from hostler.ports import ArchiveSource
+from hostler_agent.wire import END, FrameReader, frame, json_frame
+from tests.support.scripted_agent import heard, script
+
+SOURCE = ArchiveSource("r1-train-1", "process", "r1-train-1", "out")
+DATA = bytes(range(256)) * 5000
+
+
+def says(*frames: bytes) -> dict[str, Any]:
+    return {"bulk": b"".join(frames).hex()}
+
+
+def framed(data: bytes, size: int = 100_000) -> bytes:
+    return b"".join(frame(data[at : at + size]) for at in range(0, len(data), size))
+
+
+def ending(data: bytes) -> bytes:
+    return json_frame({"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)})
+
+
+async def drained(items: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+def received(folder: Path) -> list[object]:
+    """Frames that the bulk agent was sent."""
+    return list(FrameReader().feed((folder / "received").read_bytes()))
+
+
+@pytest.mark.parametrize("have", [0, 700_000, len(DATA)])
+async def test_put_sends_what_is_missing(
+    link: AgentLink, folder: Path, tmp_path: Path, have: int
+) -> None:
+    await link.connect()
+    (tmp_path / "blob").write_bytes(DATA)
+    result = json_frame({"ok": True}).hex()
+    script(folder, **says(json_frame({"offset": have})), bulk_after=result)
+    await link.put_blob("cd" * 32, tmp_path / "blob")
+    *data, end = received(folder)
+    assert b"".join(part for part in data if isinstance(part, bytes)) == DATA[have:]
+    assert end is None
+    assert heard(folder)[-1] == {
+        "mode": "bulk", "op": "blob.put", "digest": "cd" * 32, "size": len(DATA)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_frame({"offset": 99}),
+        json_frame({"offset": -1}),
+        json_frame({"offset": "0"}),
+        json_frame({}),
+        frame(b"bytes"),
+        b"\xff\xff\xff\xff",
+        b"\x7f\xff\xff\xff",
+        b"\x80\x00\x00\x02[]",
+        json_frame({"offset": 0}) + json_frame({"ok": 1}),
+    ],
+)
+async def test_put_refuses_what_does_not_fit(
+    link: AgentLink, folder: Path, tmp_path: Path, answer: bytes
+) -> None:
+    await link.connect()
+    (tmp_path / "blob").write_bytes(b"four")
+    script(folder, **says(answer))
+    with pytest.raises(HostlerError):
+        await link.put_blob("cd" * 32, tmp_path / "blob")
+
+
+async def test_errors_of_a_transfer_keep_their_kind(
+    link: AgentLink, folder: Path, tmp_path: Path
+) -> None:
+    await link.connect()
+    error = {"kind": "EngineError", "message": "no space left on gpu1:/var/tmp"}
+    script(folder, **says(json_frame({"error": error})))
+    with pytest.raises(EngineError, match="no space"):
+        await link.place_blob("cd" * 32, SOURCE)
+
+
+async def test_place(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    script(folder, **says(json_frame({"ok": True})))
+    await link.place_blob("cd" * 32, SOURCE)
+    told = heard(folder)[-1]
+    assert told["op"] == "place"
+    assert (told["path"], told["attempt_id"], told["runtime"]) == ("out", "r1-train-1", "process")
+
+
+async def test_archive_is_read_and_checked(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    script(folder, **says(framed(DATA), ending(DATA)))
+    archive = link.read_archive(SOURCE)
+    came = b"".join([chunk async for chunk in archive])
+    assert came == DATA
+    assert archive.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert archive.size == len(DATA)
+
+
+async def test_archive_from_an_offset(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    script(folder, **says(framed(DATA[1000:]), END, ending(DATA)))
+    archive = link.read_archive(SOURCE, 1000)
+    assert b"".join([chunk async for chunk in archive]) == DATA[1000:]
+    assert heard(folder)[-1]["offset"] == 1000
+    assert archive.sha256 == hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        (framed(DATA), ending(DATA[:-1])),
+        (framed(DATA[:-1] + b"x"), ending(DATA)),
+        (framed(DATA),),
+        (framed(DATA), END, END),
+        (framed(DATA), json_frame({"size": len(DATA)})),
+        (framed(DATA)[:-5],),
+    ],
+)
+async def test_archive_that_is_not_what_it_says(
+    link: AgentLink, folder: Path, frames: tuple[bytes, ...]
+) -> None:
+    await link.connect()
+    script(folder, **says(*frames), bulk_ends=True)
+    with pytest.raises(AgentError, match="archive"):
+        await drained(link.read_archive(SOURCE))
+
+
+async def test_archive_may_be_left_early(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    script(folder, **says(framed(DATA), ending(DATA)))
+    archive = link.read_archive(SOURCE)
+    assert await anext(archive)
+    await archive.aclose()
+    assert b"".join([chunk async for chunk in link.read_archive(SOURCE)]) == DATA
+
+
+async def test_log_with_a_jump(link: AgentLink, folder: Path) -> None:
+    await link.connect()
+    script(
+        folder,
+        **says(frame(b"abc"), json_frame({"offset": 100}), frame(b"de"), json_frame({"end": True})),
+    )
+    read = [item async for item in link.read_log("r1-train-1", 5, follow=False)]
+    assert read == [(5, b"abc"), (100, b"de")]
+    assert heard(folder)[-1] == {
+        "mode": "bulk", "op": "log", "attempt_id": "r1-train-1", "offset": 5, "follow": False
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [-1, "5", True, None])
+async def test_log_with_a_wrong_offset(link: AgentLink, folder: Path, value: object) -> None:
+    await link.connect()
+    script(folder, **says(json_frame({"offset": value})))
+    with pytest.raises(AgentError, match="offset"):
+        await drained(link.read_log("r1-train-1", 0, follow=False))
+
+
+async def test_many_followers_share_two_sessions(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostler.link.logs._TURN", 0.1)
+    await link.connect()
+    script(folder, **says(frame(b"line\n")))
+    came: dict[str, list[int]] = {f"r1-{n}-1": [] for n in range(5)}
+
+    async def follow(attempt: str) -> None:
+        async for offset, _ in link.read_log(attempt, 0, follow=True):
+            came[attempt].append(offset)
+
+    tasks = [asyncio.create_task(follow(attempt)) for attempt in came]
+    async with asyncio.timeout(20):
+        while min(len(offsets) for offsets in came.values()) < 2:
+            await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for offsets in came.values():
+        assert offsets == [5 * n for n in range(len(offsets))]
+
+
+async def test_looks_do_not_wait_for_transfers(
+    link: AgentLink, folder: Path, tmp_path: Path
+) -> None:
+    await link.connect()
+    (tmp_path / "blob").write_bytes(DATA)
+    script(folder, bulk="")
+    transfer = asyncio.create_task(link.put_blob("cd" * 32, tmp_path / "blob"))
+    for _ in range(20):
+        assert (await link.look(1.0, 1.0)).gpus
+    assert not transfer.done()
+    transfer.cancel()
+    await asyncio.gather(transfer, return_exceptions=True)

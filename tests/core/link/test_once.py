@@ -1,0 +1,68 @@
+"""Looking at hosts once, without a daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import AgentError, Refused, Unreachable
+from hostler.link.once import Seen, look_all, look_once
+from hostler.link.program import AgentProgram
+from hostler.local.door import LocalDoor
+from hostler.local.streams import ProcessStream
+from tests.support.scripted_agent import BOOT, LOOK, heard, script
+
+
+class HangingDoor(LocalDoor):
+    async def connect(self) -> None:
+        await asyncio.sleep(3600)
+
+
+class RefusingDoor(LocalDoor):
+    async def connect(self) -> None:
+        raise Refused(self.host, "no")
+
+
+class SlowDoor(LocalDoor):
+    async def exec_agent(self, command: str) -> ProcessStream:
+        return await super().exec_agent("exec sleep 3600")
+
+
+async def test_look_once(program: AgentProgram, folder: Path) -> None:
+    door = LocalDoor("gpu1")
+    seen = await look_once(door, program)
+    assert seen.hello.boot_id == BOOT
+    assert seen.look.gpus[0].uuid == "GPU-1"
+    assert heard(folder) == [{"mode": "once"}]
+    with pytest.raises(Unreachable):
+        await door.open_docker()
+
+
+@pytest.mark.parametrize("line", [{"ok": []}, {}, {"ok": {**LOOK, "g": []}}, {"error": "x"}])
+async def test_a_look_that_cannot_be_read(
+    program: AgentProgram, folder: Path, line: dict[str, Any]
+) -> None:
+    script(folder, once=line)
+    with pytest.raises(AgentError):
+        await look_once(LocalDoor("gpu1"), program)
+
+
+async def test_dead_and_slow_hosts_delay_nobody(program: AgentProgram) -> None:
+    doors = [HangingDoor("a"), LocalDoor("b"), RefusingDoor("c"), SlowDoor("d"), LocalDoor("e")]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    seen = await look_all(doors, program, deadline=2.0)
+    assert loop.time() - began < 3.0
+    assert list(seen) == ["a", "b", "c", "d", "e"]
+    assert isinstance(seen["a"], Unreachable)
+    assert isinstance(seen["b"], Seen)
+    assert isinstance(seen["c"], Refused)
+    assert isinstance(seen["d"], Unreachable)
+    assert isinstance(seen["e"], Seen)
+
+
+async def test_no_hosts(program: AgentProgram) -> None:
+    assert await look_all([], program) == {}

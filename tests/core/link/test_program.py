@@ -1,0 +1,101 @@
+"""Starting the agent: bootstrap, upload, noisy shells, hosts without Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import AgentError, Unreachable
+from hostler.link.agent_link import AgentLink
+from hostler.link.program import AgentProgram, agent_program, start_agent
+from hostler.local.door import LocalDoor
+from tests.support.scripted_agent import script, starts
+
+
+async def test_missing_agent_is_uploaded(link: AgentLink, folder: Path) -> None:
+    script(folder, word={"agent": "need"})
+    await link.connect()
+    assert (folder / "uploaded").read_bytes() == b"archive"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    ["Welcome to gpu1!\n\n  \x1b[1mhello\x1b[0m\n", "no newline", '{"agent\n', "x\n" * 9999],
+)
+async def test_what_the_login_shell_prints_is_passed_over(
+    link: AgentLink, folder: Path, noise: str
+) -> None:
+    script(folder, noise=noise)
+    await link.connect()
+    assert (await link.look(1.0, 5.0)).gpus
+
+
+@pytest.mark.parametrize("noise", ["a line\n" * 20_000, "x" * 100_000])
+async def test_endless_noise_is_named(link: AgentLink, folder: Path, noise: str) -> None:
+    script(folder, noise=noise)
+    with pytest.raises(AgentError, match="bashrc"):
+        await link.connect()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ({"agent": "old", "version": "3.6.15"}, r"3\.6\.15"),
+        ({"agent": "unsafe", "folder": "/var/tmp/hostler-0"}, "/var/tmp/hostler-0"),
+        ({"agent": "what"}, "unpacked"),
+    ],
+)
+async def test_a_host_that_cannot_run_it(
+    link: AgentLink, folder: Path, word: dict[str, Any], said: str
+) -> None:
+    script(folder, word=word)
+    with pytest.raises(AgentError, match=said) as caught:
+        await link.connect()
+    assert caught.value.remedy
+
+
+async def test_damaged_agent_is_tried_once_more(link: AgentLink, folder: Path) -> None:
+    script(folder, word={"agent": "bad"})
+    with pytest.raises(AgentError):
+        await link.connect()
+    assert starts(folder) == 2
+
+
+async def test_agent_that_ends_at_once_says_why(link: AgentLink, folder: Path) -> None:
+    script(folder, word=None, stderr="This account is currently not available.", status=1)
+    with pytest.raises(AgentError, match="not available"):
+        await link.connect()
+
+
+async def test_no_python_is_named() -> None:
+    program = AgentProgram("ab" * 32, b"", "exec python3 -c pass").with_python("/no/python3.9")
+    link = AgentLink(LocalDoor("gpu1"), program, "d")
+    with pytest.raises(AgentError, match="no python3") as caught:
+        await link.connect()
+    assert "`python` in config.toml" in caught.value.remedy
+    await link.close()
+
+
+async def test_silence_has_a_deadline() -> None:
+    door = LocalDoor("gpu1")
+    await door.connect()
+    program = AgentProgram("ab" * 32, b"", "exec sleep 60")
+    with pytest.raises(Unreachable, match=r"within 0\.2 s"):
+        await start_agent(door, program, deadline=0.2)
+    await door.close()
+
+
+def test_the_command_is_constant_but_for_the_python() -> None:
+    program = agent_program()
+    assert program.with_python("python3") is program
+    other = program.with_python("/opt/python 3".replace(" ", ""))
+    assert other.command.split()[:4] == ["exec", "/opt/python3", "-I", "-S"]
+    assert other.command.split()[2:] == program.command.split()[2:]
+
+
+@pytest.mark.parametrize("python", ["python3; rm -rf /", "a b", "$(x)", "", "'", "py\nthon"])
+def test_a_python_that_is_more_than_a_name_is_refused(python: str) -> None:
+    with pytest.raises(ValueError, match="Python"):
+        agent_program().with_python(python)

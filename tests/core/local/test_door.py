@@ -1,0 +1,94 @@
+"""This machine as a host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hostler.errors import EngineError, Unreachable
+from hostler.local.door import LocalDoor
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[LocalDoor]:
+    made = LocalDoor("here", str(tmp_path / "docker.sock"))
+    await made.connect()
+    yield made
+    await made.close()
+
+
+async def test_carries_bytes_both_ways(door: LocalDoor) -> None:
+    stream = await door.exec_agent("cat")
+    data = bytes(range(256)) * 20_000
+    writing = asyncio.create_task(stream.write(data))
+    came = b""
+    while len(came) < len(data):
+        came += await stream.read(100_000)
+    await writing
+    assert came == data
+    await stream.write_eof()
+    assert await stream.read() == b""
+    await stream.close()
+    await stream.close()
+
+
+async def test_runs_in_a_session_of_its_own(door: LocalDoor) -> None:
+    stream = await door.exec_agent("ps -o sid= -p $$")
+    assert int(await stream.read()) != os.getsid(0)
+    await stream.close()
+
+
+async def test_a_command_that_fails_says_why(door: LocalDoor) -> None:
+    stream = await door.exec_agent("echo bad >&2; kill -9 $$")
+    assert await stream.read() == b""
+    async with asyncio.timeout(5):
+        while "SIGKILL" not in stream.complaint:
+            await asyncio.sleep(0.01)
+    assert stream.complaint == "bad; ended by signal SIGKILL"
+    await stream.close()
+
+
+async def test_closing_ends_what_does_not_end_by_itself(
+    door: LocalDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostler.local.streams._PATIENCE", 0.1)
+    stream = await door.exec_agent("trap '' TERM; echo $$; while :; do sleep 0.01; done")
+    pid = int(await stream.read())
+    await stream.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_docker_socket(door: LocalDoor, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="No such file"):
+        await door.open_docker()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read(100)).upper())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_unix_server(serve, str(tmp_path / "docker.sock")):
+        stream = await door.open_docker()
+        await stream.write(b"ping")
+        assert await stream.read() == b"PING"
+        assert await stream.read() == b""
+        await stream.close()
+        assert await door.docker_url() == f"unix://{tmp_path / 'docker.sock'}"
+
+
+async def test_closed_until_connected_again(door: LocalDoor) -> None:
+    waiting = asyncio.create_task(door.wait_closed())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await door.close()
+    assert await waiting == "closed"
+    with pytest.raises(Unreachable):
+        await door.exec_agent("true")
+    await door.connect()
+    stream = await door.exec_agent("echo again")
+    assert await stream.read() == b"again\n"
+    await stream.close()

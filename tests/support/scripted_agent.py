@@ -1,0 +1,155 @@
+"""An agent that does as a script says, for tests of the side that talks to it.
+
+As a module: `script(folder, ...)` writes the script and gives the program that runs it. As a
+program: `python scripted_agent.py FOLDER` is that agent. It reads `FOLDER/script.json` anew at each
+start and counts its starts in `FOLDER/starts`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HASH = "ab" * 32
+BOOT = "boot-1"
+GPU = ["GPU-1", 0, "Model A100", 1000, 400.0]
+LOOK: dict[str, Any] = {
+    "boot": BOOT, "names": [GPU], "g": [[10, 0.0, 30.0, 50.0, 100, 200]],
+    "slow": [[0, [], False, 5.0, None]], "procs": {}, "work": [], "foreign": [], "leases": [],
+    "machine": [0.5, 1000, 500, [["/", 100, 50]]], "trouble": {"gpu": None, "docker": None},
+}  # fmt: skip
+
+
+def script(folder: Path, **what: Any) -> None:
+    """Say what the agent does from its next start on. Keys, all optional:
+
+    noise: text before the first word; word: the bootstrap's first word, or None to end at once;
+    hello: instead of the proper first line; answers: verb -> answer, a list of answers one after
+    another, "die", "hang" or {"raw": text}; pushes: lines said after the hello; bulk: the bytes, as
+    hex, that a bulk agent says; bulk_ends: it ends after them; bulk_after:
+    what it says when it was sent the end of a stream; stderr, status: what it ends with.
+    """
+    folder.mkdir(exist_ok=True)
+    new = folder / "script.new"
+    new.write_text(json.dumps(what))
+    new.replace(folder / "script.json")
+
+
+def starts(folder: Path) -> int:
+    """How often it was started."""
+    file = folder / "starts"
+    return len(file.read_text()) if file.exists() else 0
+
+
+def heard(folder: Path) -> list[dict[str, Any]]:
+    """All lines it was told, of all its starts."""
+    file = folder / "heard"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def command(folder: Path) -> str:
+    """What runs it."""
+    return f"exec {sys.executable} -I -S {Path(__file__).resolve()} {folder}"
+
+
+def hello() -> dict[str, Any]:
+    """A proper first line."""
+    facts = {"hostname": "scripted", "uid": os.getuid(), "runtimes": ["process"]}
+    return {"hello": {"protocol": 1, "agent": HASH, "boot_id": BOOT, "facts": facts}}
+
+
+class _Agent:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script: dict[str, Any] = json.loads((folder / "script.json").read_text())
+        self.asked: dict[str, int] = {}
+
+    def run(self) -> None:
+        with (self.folder / "starts").open("a") as file:
+            file.write("x")
+        sys.stdout.write(self.script.get("noise", ""))
+        word = self.script.get("word", {"agent": "ready"})
+        if word is None:
+            self.end()
+        self.say(word)
+        if word == {"agent": "need"}:
+            size = int(sys.stdin.buffer.readline())
+            (self.folder / "uploaded").write_bytes(sys.stdin.buffer.read(size))
+            self.say({"agent": "ready"})
+        mode = self.hear()
+        if mode["mode"] == "bulk":
+            self.bulk()
+        else:
+            self.serve(once=mode["mode"] == "once")
+
+    def serve(self, once: bool) -> None:
+        self.say(self.script.get("hello", hello()))
+        for push in self.script.get("pushes", []):
+            self.say(push)
+        if once:
+            self.say(self.script.get("once", {"ok": LOOK}))
+            return
+        while True:
+            request = self.hear()
+            verb = next(key for key in request if key != "id")
+            self.answer(verb, request["id"])
+
+    def answer(self, verb: str, number: int) -> None:
+        wanted = self.script.get("answers", {}).get(verb, {"ok": LOOK if verb == "look" else {}})
+        if isinstance(wanted, list):
+            count = self.asked.get(verb, 0)
+            self.asked[verb] = count + 1
+            wanted = wanted[min(count, len(wanted) - 1)]
+        if wanted == "die":
+            self.end()
+        if wanted == "hang":
+            time.sleep(3600)
+        if wanted == "ignore":
+            return
+        if "raw" in wanted:
+            self.write(wanted["raw"].encode() * wanted.get("times", 1))
+        else:
+            self.say({"id": number, **wanted})
+
+    def bulk(self) -> None:
+        self.write(bytes.fromhex(self.script.get("bulk", "")))
+        if self.script.get("bulk_ends"):
+            self.end()
+        received = b""
+        while head := sys.stdin.buffer.read(4):
+            received += head + sys.stdin.buffer.read(int.from_bytes(head, "big"))
+            if head == bytes(4):
+                break
+        (self.folder / "received").write_bytes(received)
+        self.write(bytes.fromhex(self.script.get("bulk_after", "")))
+
+    def hear(self) -> dict[str, Any]:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            self.end()
+        with (self.folder / "heard").open("ab") as file:
+            file.write(line)
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.write(json.dumps(message).encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def end(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.write(self.script.get("stderr", ""))
+        sys.stderr.flush()
+        os._exit(self.script.get("status", 0))
+
+
+if __name__ == "__main__":
+    _Agent(Path(sys.argv[1])).run()
