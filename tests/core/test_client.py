@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hostler
+from hostler.client import AsyncClient, Client
+from hostler.errors import ConflictError, NoDaemonError, NotFoundError
+from tests.support.run_objects import run, stage
+from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
+
+
+@pytest.fixture
+def daemon() -> Iterator[ScriptedDaemon]:
+    with scripted_daemon() as running:
+        yield running
+
+
+@pytest.fixture
+def client(daemon: ScriptedDaemon) -> Client:
+    return Client(daemon.path, timeout=5)
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def names(cls: type) -> dict[str, list[str]]:
+        functions = inspect.getmembers(cls, inspect.isfunction)
+        return {
+            name: [p for p in inspect.signature(f).parameters if p != "tick"]
+            for name, f in functions
+            if not name.startswith("_") or name == "__init__"
+        }
+
+    assert names(Client) == names(AsyncClient)
+
+
+def test_the_package_gives_both_clients() -> None:
+    assert hostler.Client is Client
+    assert hostler.AsyncClient is AsyncClient
+
+
+# method name, arguments -> the request it makes
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]]] = [
+    ("version", (), {}, "GET", "/v1/version", {}),
+    ("gpus", (), {}, "GET", "/v1/gpus", {}),
+    ("host", ("gpu 1",), {}, "GET", "/v1/hosts/gpu 1", {}),
+    ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
+    ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),
+    ("submit", ({"pipeline": "x"},), {}, "POST", "/v1/runs", {}),
+    ("plan", ({"pipeline": "x"},), {}, "POST", "/v1/plan", {}),
+    ("run", ("r7",), {}, "GET", "/v1/runs/r7", {}),
+    ("why", ("r7", "a"), {}, "GET", "/v1/runs/r7/why", {"stage": "a"}),
+    ("cancel", ("r7",), {}, "POST", "/v1/runs/r7/cancel", {}),
+    ("retry", ("r7",), {}, "POST", "/v1/runs/r7/retry", {}),
+    ("rerun", ("r7",), {"source": {"path": "/x"}}, "POST", "/v1/runs/r7/rerun", {}),
+    ("remove", ("r7",), {}, "DELETE", "/v1/runs/r7", {}),
+    ("gc", (), {"dry_run": True}, "POST", "/v1/gc", {}),
+    ("shutdown", (), {}, "POST", "/v1/shutdown", {}),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[call[0] for call in CALLS])
+def test_each_method_makes_its_call(daemon: ScriptedDaemon, client: Client, call: Any) -> None:
+    name, arguments, options, method, path, query = call
+    daemon.on(method, path, {"answer": 1})
+    result = getattr(client, name)(*arguments, **options)
+    assert result in ({"answer": 1}, None)
+    asked = daemon.requests(method, path)[0]
+    assert asked.query == query
+    again = asyncio.run(getattr(AsyncClient(daemon.path), name)(*arguments, **options))
+    assert again == result
+    assert daemon.requests(method, path)[1] == asked
+
+
+def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) -> None:
+    daemon.on("GET", "/v1/runs", {"runs": [{"run_id": "r7"}]})
+    daemon.on("GET", "/v1/hosts", {"hosts": []})
+    daemon.on("GET", "/v1/runs/r7/metrics/a", {"metrics": [{"name": "loss"}]})
+    assert client.runs(state="open", limit=3) == [{"run_id": "r7"}]
+    assert daemon.asked[0].query == {"state": "open", "limit": "3"}
+    assert client.hosts() == []
+    assert client.metrics("r7", "a") == [{"name": "loss"}]
+
+
+def test_errors_are_those_of_the_daemon(daemon: ScriptedDaemon, client: Client) -> None:
+    with pytest.raises(NotFoundError):
+        client.run("r7")
+    error = {"error": {"kind": "ConflictError", "message": "has ended", "remedy": ""}}
+    daemon.on("POST", "/v1/runs/r7/cancel", Answer(error, 409))
+    with pytest.raises(ConflictError, match="has ended"):
+        client.cancel("r7")
+    with pytest.raises(ConflictError, match="has ended"):
+        asyncio.run(AsyncClient(daemon.path).cancel("r7"))
+
+
+def test_a_snapshot_is_sent_once(daemon: ScriptedDaemon, client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "source.tar"
+    file.write_bytes(bytes(range(256)) * 4096)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    path = f"/v1/snapshots/{digest}"
+    daemon.on("HEAD", path, Answer(status=404))
+    daemon.on("PUT", path, {"size": 1})
+    client.put_snapshot(digest, file)
+    asyncio.run(AsyncClient(daemon.path).put_snapshot(digest, file))
+    assert [asked.body for asked in daemon.requests("PUT", path)] == [file.read_bytes()] * 2
+    daemon.on("HEAD", path, Answer())
+    client.put_snapshot(digest, file)
+    asyncio.run(AsyncClient(daemon.path).put_snapshot(digest, file))
+    assert len(daemon.requests("PUT", path)) == 2
+
+
+def test_a_stream_is_read_line_by_line(daemon: ScriptedDaemon, client: Client) -> None:
+    parts = json_lines({"event": 1}, {}, {"run": 2})
+    assert isinstance(parts[2], bytes)
+    parts[2:] = [parts[2][:4], parts[2][4:]]
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=parts))
+    assert list(client.run_events("r7", after=5)) == [{"event": 1}, {}, {"run": 2}]
+    assert daemon.asked[0].query == {"after": "5"}
+
+    async def collect() -> list[Any]:
+        return [line async for line in AsyncClient(daemon.path).run_events("r7", follow=True)]
+
+    assert asyncio.run(collect()) == [{"event": 1}, {}, {"run": 2}]
+    assert daemon.asked[1].query == {"follow": "1"}
+
+
+def test_ticks_come_while_nothing_else_does(daemon: ScriptedDaemon, client: Client) -> None:
+    go_on = threading.Event()
+    parts = [*json_lines({"a": 1}), go_on, *json_lines({"b": 2})]
+    daemon.on("GET", "/v1/events", Answer(parts=parts))
+    stream = client.events(follow=True, tick=0.02)
+    assert next(stream) == {"a": 1}
+    assert next(stream) is None
+    go_on.set()
+    assert [line for line in stream if line is not None] == [{"b": 2}]
+
+
+def test_a_stream_cut_short_is_told_apart_from_its_end(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    daemon.on("GET", "/v1/events", Answer(parts=json_lines({"a": 1}), cut=True))
+    stream = client.events(follow=True)
+    assert next(stream) == {"a": 1}
+    with pytest.raises(NoDaemonError, match="went away"):
+        next(stream)
+
+    async def read() -> None:
+        async for _ in AsyncClient(daemon.path).events(follow=True):
+            pass
+
+    with pytest.raises(NoDaemonError, match="went away"):
+        asyncio.run(read())
+
+
+def test_logs_are_bytes_with_their_attempt(daemon: ScriptedDaemon, client: Client) -> None:
+    answer = Answer(parts=[b"\xff\x00", b"end"], headers={"X-Hostler-Attempt": "r7-a-2"})
+    daemon.on("GET", "/v1/runs/r7/logs/a", answer)
+    log = client.logs("r7", "a", attempt=2, offset=10, follow=True)
+    assert log.attempt == "r7-a-2"
+    assert b"".join(log) == b"\xff\x00end"
+    assert daemon.asked[0].query == {"attempt": "2", "offset": "10", "follow": "1"}
+
+    async def read() -> bytes:
+        log = await AsyncClient(daemon.path).logs("r7", "a")
+        assert log.attempt == "r7-a-2"
+        return b"".join([part async for part in log])
+
+    assert asyncio.run(read()) == b"\xff\x00end"
+    with pytest.raises(NotFoundError):
+        client.logs("r7", "b")
+
+
+def test_waiting_ends_with_the_run(daemon: ScriptedDaemon, client: Client) -> None:
+    lines = json_lines(
+        {"run": run()}, {}, {"run": run(stage(status="succeeded"), outcome="succeeded")}
+    )
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=lines))
+    assert client.wait("r7")["outcome"] == "succeeded"
+    assert asyncio.run(AsyncClient(daemon.path).wait("r7"))["outcome"] == "succeeded"
+
+
+def test_waiting_has_an_end_of_its_own(daemon: ScriptedDaemon, client: Client) -> None:
+    never = threading.Event()
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=[*json_lines({"run": run()}), never]))
+    with pytest.raises(TimeoutError):
+        client.wait("r7", timeout=0.05)
+    with pytest.raises(TimeoutError):
+        asyncio.run(AsyncClient(daemon.path).wait("r7", timeout=0.05))
+    never.set()
+
+
+def test_a_daemon_that_ends_first_is_not_a_run_that_ended(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=json_lines({"run": run()})))
+    with pytest.raises(NoDaemonError, match="before run r7 did"):
+        client.wait("r7")
+    with pytest.raises(NoDaemonError, match="before run r7 did"):
+        asyncio.run(AsyncClient(daemon.path).wait("r7"))
+
+
+def test_no_daemon() -> None:
+    with pytest.raises(NoDaemonError):
+        Client("/nowhere/x.sock").version()
+    with pytest.raises(NoDaemonError):
+        asyncio.run(AsyncClient("/nowhere/x.sock").version())
+
+
+def test_a_silent_daemon_is_given_up(daemon: ScriptedDaemon) -> None:
+    never = threading.Event()
+    daemon.on("GET", "/v1/version", Answer(parts=[never]))
+    with pytest.raises(NoDaemonError, match="does not answer"):
+        Client(daemon.path, timeout=0.05).version()
+    with pytest.raises(NoDaemonError, match="does not answer"):
+        asyncio.run(AsyncClient(daemon.path, timeout=0.05).version())
+    never.set()

@@ -1,0 +1,54 @@
+"""`hostler.run/1` objects for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NOW = 1764000000.0
+
+
+def attempt(phase: str = "running", number: int = 1, **more: Any) -> dict[str, Any]:
+    """An attempt on gpu1."""
+    made: dict[str, Any] = {
+        "attempt_id": f"r7-train-{number}", "run_id": "r7", "stage": "train", "number": number,
+        "phase": phase, "host": "gpu1", "gpus": ["GPU-gpu1-0", "GPU-gpu1-1"],
+        "placed_at": NOW - 100, "launched_at": NOW - 90, "finished_at": None, "duration": None,
+        "exit_code": None, "signal": None, "cause": None, "detail": "",
+    }  # fmt: skip
+    return {**made, **more}
+
+
+def stage(name: str = "train", status: str = "waiting", **more: Any) -> dict[str, Any]:
+    """A stage in a status, with the attempt that goes with it."""
+    phases = {"starting": "starting", "running": "running", "succeeded": "succeeded",
+              "failed": "failed"}  # fmt: skip
+    made: dict[str, Any] = {
+        "name": name, "base": name.split(".")[0], "label": name, "kind": "task", "status": status,
+        "needs": [], "command": ["x"], "image": None, "runtime": "process", "gpus": 2,
+        "attempt": attempt(phases[status]) if status in phases else None, "reason": None,
+        "progress": None, "kept": False,
+    }  # fmt: skip
+    made["attempts"] = [made["attempt"]] if made["attempt"] else []
+    return {**made, **more}
+
+
+def run(*stages: dict[str, Any], outcome: str | None = None, **more: Any) -> dict[str, Any]:
+    """A run of these stages."""
+    made: dict[str, Any] = {
+        "schema": "hostler.run/1", "run_id": "r7", "pipeline": "digits", "title": "",
+        "owner": "ana", "uid": 1000, "state": outcome or "running", "outcome": outcome,
+        "submitted_at": NOW - 192, "finished_at": NOW if outcome else None, "cancelled_by": None,
+        "priority": 0, "params": {}, "retry_of": None, "source": {},
+        "stages": list(stages) or [stage()],
+    }  # fmt: skip
+    return {**made, **more}
+
+
+def summary(run_id: str = "r7", state: str = "running", **more: Any) -> dict[str, Any]:
+    """A row of GET /v1/runs."""
+    made: dict[str, Any] = {
+        "run_id": run_id, "pipeline": "digits", "owner": "ana", "uid": 1000,
+        "submitted_at": NOW - 192, "state": state, "outcome": None, "finished_at": None,
+        "stage_count": 3, "phases": {"succeeded": 1, "running": 1}, "title": "", "cause": None,
+    }  # fmt: skip
+    return {**made, **more}
