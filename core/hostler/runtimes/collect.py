@@ -17,7 +17,7 @@ from hostler.store.content import ContentStore, Partial
 from hostler.units import MIB, format_size
 
 _ROOT_NAME = "work"
-"""How the working folder itself is called in its own archive."""
+"""How Docker calls the working folder itself in an archive of it."""
 
 _TRIES = 2
 
@@ -49,7 +49,7 @@ async def collect_output(
     partial = await asyncio.to_thread(content.partial, f"output-{key}")
     with partial:
         await _receive(link, source, partial, limit)
-        return await asyncio.to_thread(_take_in, partial, inside, content, limit)
+        return await asyncio.to_thread(_take_in, partial, _prefix(source), content, limit)
 
 
 async def _receive(link: HostLink, source: ArchiveSource, partial: Partial, limit: int) -> None:
@@ -93,10 +93,16 @@ async def _append(
             await close()
 
 
-def _take_in(partial: Partial, path: str, content: ContentStore, limit: int) -> Collected:
+def _prefix(source: ArchiveSource) -> str:
+    """What all names in the archive begin with: Docker's own archives name the folder itself."""
+    if source.runtime != "docker":
+        return ""
+    return posixpath.basename(source.path) or _ROOT_NAME
+
+
+def _take_in(partial: Partial, prefix: str, content: ContentStore, limit: int) -> Collected:
     clean = partial.path.with_name(f"{partial.path.name}.tar")
     clean.unlink(missing_ok=True)
-    prefix = posixpath.basename(path) or _ROOT_NAME
     try:
         manifest, digest, size = normalise(partial.path, clean, prefix, ArchiveCaps(size=limit))
         content.adopt(clean, digest)

@@ -60,7 +60,7 @@ def _tar(**files: bytes | str) -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for name, data in files.items():
-            entry = tarfile.TarInfo(f"model/{name}")
+            entry = tarfile.TarInfo(name)
             if isinstance(data, str):
                 entry.type, entry.linkname = tarfile.SYMTYPE, data
                 tar.addfile(entry)

@@ -191,11 +191,10 @@ def test_the_environment() -> None:
     env = process_env(_job(env=given_env), FOLDER)
     assert env["PATH"] == "/conda/bin:/bin"
     assert env["CONDA_PREFIX"] == "/conda"
-    assert (env["HOME"], env["USER"], env["LOGNAME"]) == ("/home/anna", "anna", "anna")
     assert env["HOSTLER_RUN"] == "run"
     assert env["HOSTLER_METRICS"] == f"{FOLDER}/.hostler/metrics.jsonl"
     assert (env["CUDA_VISIBLE_DEVICES"], env["NVIDIA_VISIBLE_DEVICES"]) == ("", "void")
-    assert "/usr/bin" in process_env(_job(), FOLDER)["PATH"]
+    assert not {"PATH", "HOME", "USER"} & set(process_env(_job(), FOLDER))
 
 
 def test_gpus_go_by_number_in_nvmls_order() -> None:

@@ -8,25 +8,15 @@ from hostler.errors import InputError
 from hostler.model.jobs import Job
 from hostler.runtimes.contract import contract_env, relative
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 def process_env(job: Job, folder: str) -> dict[str, str]:
-    """All variables of the stage; `folder` is its working folder on the host.
+    """What the stage gets over the login's own HOME, USER, PATH and the like, which the agent
+    gives; `folder` is its working folder on the host.
 
-    The job's own (lab, submitter, stage, in that order) win over what a login would have; what
-    Hostler says and the GPUs that were granted win over everything.
+    What Hostler says and the GPUs that were granted win over the job's own (lab, submitter, stage).
     Raises InputError where the index of a granted GPU is not known.
     """
-    env = {"PATH": _PATH, "LANG": "C.UTF-8"}
-    if job.home is not None:
-        env["HOME"] = job.home
-    if job.user is not None:
-        env |= {"USER": job.user, "LOGNAME": job.user}
-    env |= job.env
-    env |= contract_env(job, folder)
-    env |= _gpus(job)
-    return env
+    return {**job.env, **contract_env(job, folder), **_gpus(job)}
 
 
 def working_folder(job: Job, folder: str) -> str:
