@@ -30,6 +30,7 @@ _HUNG_MOST = 30.0
 _QUARANTINE = 60.0
 """Seconds in which a host whose agent broke the protocol is not connected to."""
 _RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0)
+_CLOSE_PATIENCE = 0.5
 _QUICK_END = 30.0
 """An agent that lived shorter than this was no good start: the next pause is longer."""
 
@@ -233,6 +234,8 @@ class AgentLink:
                 self._hung_after = min(_HUNG_MOST, self._hung_after * 2)
             quick_ends = quick_ends + 1 if loop.time() - began < _QUICK_END else 1
             self._go_down(None)
+            if self._closing:  # its session counts with sshd until it is closed
+                await asyncio.wait(self._closing, timeout=_CLOSE_PATIENCE)
             if quick_ends > len(_RESTART_PAUSES):
                 end = End(EndKind.DIED, f"{end.reason}, {quick_ends} times in a row")
                 break
@@ -240,7 +243,7 @@ class AgentLink:
             try:
                 session = await self._start_session()
             except HostError as error:
-                end = End(EndKind.CUT, error.message)
+                end = End(EndKind.CUT, error.message, error.remedy)
                 break
             self._switch(session, None)
         await self._give_up(end)
@@ -264,7 +267,7 @@ class AgentLink:
             self._quarantine = (until, end.reason)
             self._go_down(AgentError(self.host, end.reason))
         else:
-            self._go_down(Unreachable(self.host, end.reason))
+            self._go_down(Unreachable(self.host, end.reason, remedy=end.remedy))
         await self._door.close()
 
     async def _stop_keeper(self) -> None:

@@ -48,6 +48,7 @@ class End:
     kind: EndKind
     reason: str
     """For people."""
+    remedy: str = ""
 
 
 class SessionEnded(Exception):

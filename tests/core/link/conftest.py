@@ -1,4 +1,4 @@
-"""A link to a scripted agent on this machine."""
+"""A link to a scripted agent on this machine, and what it takes to have one over SSH."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram
 from hostler.local.door import LocalDoor
 from tests.support import scripted_agent
+from tests.support.sshfixtures import home, sshd
+
+__all__ = ["folder", "home", "link", "program", "sshd"]
 
 
 @pytest.fixture

@@ -1,0 +1,193 @@
+"""The link over a real sshd: login shells, cuts, killed agents, few sessions, many hosts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hostler.errors import Refused, Unreachable
+from hostler.link.agent_link import AgentLink
+from hostler.link.once import Seen, look_all
+from hostler.link.program import AgentProgram
+from hostler.ports import Dropped
+from hostler.ssh.connection import Dialler
+from hostler.ssh.door import SshDoor
+from hostler.ssh.target import SshSettings, SshTarget
+from tests.support.relay import Relay
+from tests.support.scripted_agent import LOOK, heard, script, starts
+from tests.support.sshd import Home, Sshd, free_port, target
+
+
+def make_link(
+    where: SshTarget, settings: SshSettings, program: AgentProgram
+) -> tuple[AgentLink, Dialler]:
+    dialler = Dialler(settings)
+    return AgentLink(SshDoor(where, dialler), program, "daemon-1"), dialler
+
+
+async def test_looks_over_ssh(sshd: Sshd, home: Home, program: AgentProgram) -> None:
+    home.know(sshd)
+    link, _ = make_link(target(sshd), home.settings(), program)
+    await link.connect()
+    logins = sshd.log.count("Accepted publickey")
+    for number in range(20):
+        assert (await link.look(float(number), 5.0)).gpus
+    assert sshd.log.count("Accepted publickey") == logins
+    await link.close()
+
+
+async def test_a_login_shell_that_talks_is_tolerated(
+    home: Home, program: AgentProgram, tmp_path: Path
+) -> None:
+    shell = tmp_path / "talk"
+    shell.write_text('#!/bin/sh\necho "Welcome!"; printf "\\033[1m(base) "\n'
+                     'echo oops >&2\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')  # fmt: skip
+    shell.chmod(0o755)
+    server = Sshd(tmp_path / "noisy", options=(f"ForceCommand {shell}",)).start()
+    try:
+        home.know(server)
+        link, _ = make_link(target(server), home.settings(), program)
+        await link.connect()
+        assert (await link.look(1.0, 5.0)).gpus
+        await link.close()
+    finally:
+        server.stop()
+
+
+async def test_killed_agent_is_started_anew_on_the_same_connection(
+    sshd: Sshd, home: Home, program: AgentProgram, folder: Path
+) -> None:
+    home.know(sshd)
+    script(folder, answers={"look": [{"ok": LOOK}, "die"]}, stderr="Killed")
+    link, _ = make_link(target(sshd), home.settings(), program)
+    await link.connect()
+    logins = sshd.log.count("Accepted publickey")
+    await link.look(1.0, 5.0)
+    assert (await link.look(2.0, 5.0)).gpus
+    assert starts(folder) == 2
+    assert sshd.log.count("Accepted publickey") == logins
+    await link.close()
+
+
+async def test_one_session_is_enough_for_looks(
+    home: Home, program: AgentProgram, folder: Path, tmp_path: Path
+) -> None:
+    server = Sshd(tmp_path / "narrow", options=("MaxSessions 1",)).start()
+    try:
+        home.know(server)
+        script(folder, answers={"look": [{"ok": LOOK}, "die"]})
+        link, _ = make_link(target(server), home.settings(), program)
+        await link.connect()
+        await link.look(1.0, 5.0)
+        assert (await link.look(2.0, 5.0)).gpus
+        (tmp_path / "blob").write_bytes(b"x")
+        with pytest.raises(Unreachable, match="MaxSessions"):
+            await link.put_blob("cd" * 32, tmp_path / "blob")
+        assert (await link.look(3.0, 5.0)).gpus
+        await link.close()
+    finally:
+        server.stop()
+
+
+async def test_cut_is_noticed_and_healed(
+    sshd: Sshd, home: Home, program: AgentProgram, folder: Path
+) -> None:
+    relay = await Relay(sshd.port).start()
+    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
+    where = target(sshd, port=relay.port)
+    link, dialler = make_link(where, home.settings(keepalive=0.2, handshake_deadline=0.5), program)
+    await link.connect()
+    pushes = link.pushes()
+    relay.cut()
+    with pytest.raises(Unreachable):
+        await link.look(1.0, 5.0)
+    async with asyncio.timeout(3):
+        assert [type(push) async for push in pushes] == [Dropped]
+    with pytest.raises(Unreachable, match="no answer"):
+        await link.call("ping", {})
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await link.connect()
+    relay.heal()
+    dialler.connects.reset()
+    await link.connect()
+    assert (await link.look(2.0, 5.0)).gpus
+    await link.close()
+    await relay.stop()
+
+
+async def test_reset_connection_drops_the_link_at_once(
+    sshd: Sshd, home: Home, program: AgentProgram
+) -> None:
+    relay = await Relay(sshd.port).start()
+    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
+    link, _ = make_link(target(sshd, port=relay.port), home.settings(), program)
+    await link.connect()
+    pushes = link.pushes()
+    relay.reset()
+    async with asyncio.timeout(2):
+        assert [type(push) async for push in pushes] == [Dropped]
+    await link.close()
+    await relay.stop()
+
+
+async def test_refused_login_starts_no_agent(
+    sshd: Sshd, home: Home, program: AgentProgram, folder: Path
+) -> None:
+    link, _ = make_link(target(sshd), home.settings(), program)
+    with pytest.raises(Refused):
+        await link.connect()
+    assert starts(folder) == 0
+    await link.close()
+
+
+async def test_closing_ends_the_agent(
+    sshd: Sshd, home: Home, program: AgentProgram, folder: Path
+) -> None:
+    home.know(sshd)
+    link, _ = make_link(target(sshd), home.settings(), program)
+    await link.connect()
+    (pid,) = agents(folder)
+    await link.close()
+    async with asyncio.timeout(5):
+        while Path(f"/proc/{pid}").exists():
+            await asyncio.sleep(0.01)
+    assert heard(folder)[0]["mode"] == "serve"
+
+
+async def test_many_hosts_at_once_with_dead_ones_among_them(
+    sshd: Sshd, home: Home, program: AgentProgram
+) -> None:
+    home.know(sshd)
+    hung = await asyncio.start_server(lambda r, w: writers.append(w), "127.0.0.1", 0)
+    writers: list[asyncio.StreamWriter] = []
+    dialler = Dialler(home.settings())
+    targets = [target(sshd, name=f"gpu{n}") for n in range(12)]
+    targets.append(target(sshd, name="silent", port=hung.sockets[0].getsockname()[1]))
+    targets.append(target(sshd, name="gone", port=free_port()))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    seen = await look_all([SshDoor(t, dialler) for t in targets], program, deadline=4.0)
+    assert loop.time() - began < 5.0
+    assert all(isinstance(seen[f"gpu{n}"], Seen) for n in range(12))
+    assert isinstance(seen["silent"], Unreachable)
+    assert isinstance(seen["gone"], Unreachable)
+    hung.close()
+    for writer in writers:
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def agents(folder: Path) -> list[int]:
+    """Process ids of the scripted agents of a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if str(folder).encode() in words and b"-I" in words:
+                found.append(int(entry.parent.name))
+    return found
