@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from hostler.cli import gpus_direct
+from hostler.cli.commands import gpus
+from tests.support.commandline import CommandLine
+from tests.support.fleets import fleet, host
+from tests.support.scripted_daemon import Answer, ScriptedDaemon
+
+FLEET = fleet(
+    host("gpu1", "..L"), host("gpu2", "L"), host("gpu3", "??", condition="unreachable", age_s=99.0)
+)
+
+
+@pytest.fixture(autouse=True)
+def _fleet(daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/gpus", FLEET)
+
+
+def test_piped_it_is_tab_separated(hostler: CommandLine) -> None:
+    ran = hostler("gpus")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].split("\t")[:4] == ["gpu1", "A100-80G", "..L", "2/3"]
+    assert ran.err == ""
+
+
+def test_on_a_terminal_it_is_a_table(hostler: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    ran = hostler("gpus", tty=True)
+    assert ran.out.splitlines()[0].startswith("HOST   MODEL")
+    assert "\x1b" not in ran.out
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[32m.\x1b[0m" in hostler("gpus", tty=True).out
+    assert "\x1b" not in hostler("gpus", "--color", "never", tty=True).out
+
+
+def test_json_is_the_daemons_object(hostler: CommandLine) -> None:
+    assert hostler("gpus", "--json").json == FLEET
+    chosen = hostler("gpus", "--json", "--host", "gpu[12]").json
+    assert [entry["host"] for entry in chosen["hosts"]] == ["gpu1", "gpu2"]
+
+
+def test_filters_combine(hostler: CommandLine) -> None:
+    ran = hostler("gpus", "--free", "--model", "a100", "--host", "gpu1", "-o", "ids")
+    assert ran.out == "gpu1 0,1\n"
+    assert hostler("gpus", "--host", "a", "--host", "gpu2", "-o", "tsv").out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "begins"),
+    [
+        (["--need", "2"], 0, "yes: gpu1 gpus 0,1"),
+        (["--need", "2", "--gpu-memory", "100GiB"], 3, "no: there are no such GPUs"),
+        (["--need", "3", "--host", "gpu[13]", "--host", "gpu2", "--spread"], 4, "cannot tell: 2"),
+        (["--need", "3"], 3, "no: best is gpu1 with 2 free"),
+    ],
+)
+def test_questions_are_answered_by_exit_code(
+    hostler: CommandLine, words: list[str], code: int, begins: str
+) -> None:
+    ran = hostler("gpus", *words)
+    assert (ran.code, ran.out[: len(begins)]) == (code, begins)
+    assert ran.err == ""  # hints are for terminals
+    quiet = hostler("gpus", *words, "-q")
+    assert (quiet.code, quiet.out) == (code, "")
+
+
+def test_an_answer_for_scripts(hostler: CommandLine) -> None:
+    assert hostler("gpus", "--need", "2", "-o", "ids").out == "gpu1 0,1\n"
+    answered = hostler("gpus", "--need", "2", "--json").json
+    assert answered["schema"] == "hostler.gpus/1"
+    assert answered["need"]["picks"] == [{"host": "gpu1", "indices": [0, 1]}]
+
+
+def test_hints_go_to_a_terminals_stderr(hostler: CommandLine) -> None:
+    assert "hostler run --gpus 2 -- CMD" in hostler("gpus", "--need", "2", tty=True).err
+    assert "--spread" not in hostler("gpus", "--need", "4", "-q", tty=True).err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--need", "0"], ["--need", "x"], ["--gpu-memory", "24GiB"], ["--need", "1", "--gpu-memory",
+     "24"], ["--wait", "30m"], ["--need", "1", "--wait", "soon"]],
+)  # fmt: skip
+def test_wrong_usage_is_2(hostler: CommandLine, words: list[str]) -> None:
+    ran = hostler("gpus", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+
+
+def test_waiting_blocks_until_yes(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_WAIT_EVERY", 0.01)
+    answers = iter([fleet(host("a", "L")), fleet(host("a", "L")), fleet(host("a", "."))])
+    daemon.on("GET", "/v1/gpus", lambda _asked: Answer(next(answers)))
+    ran = hostler("gpus", "--need", "1", "--wait", "30s")
+    assert (ran.code, ran.out[:4]) == (0, "yes:")
+    assert len(daemon.asked) == 3
+
+
+def test_waiting_ends_with_the_last_answer(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_WAIT_EVERY", 0.01)
+    assert hostler("gpus", "--need", "3", "--wait", "50ms").code == 3
+
+
+def test_old_values_can_be_refused(hostler: CommandLine) -> None:
+    assert hostler("gpus", "--need", "1", "--max-age", "500ms").code == 4
+    assert hostler("gpus", "--need", "1", "--max-age", "10s").code == 0
+
+
+def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hostler", "gpus", "-w", "--json", "--interval", "10ms"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "HOSTLER_SOCKET": str(daemon.path)},
+    )
+    with process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert json.loads(process.stdout.readline()) == FLEET
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_watching_redraws_a_terminal_in_place(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def sleep(_seconds: float) -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpus.time, "sleep", sleep)
+    ran = hostler("gpus", "--watch", "--color", "never", tty=True)
+    assert ran.code == 130
+    assert ran.out.count("\x1b[H") == 2
+    assert ran.out.endswith("\x1b[J")
+
+
+def test_a_named_daemon_that_is_silent_is_5_and_hosts_are_not_asked(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_SOCKET", "/nowhere/x.sock")
+    monkeypatch.setattr(gpus_direct, "look_direct", lambda *_a, **_k: pytest.fail("asked hosts"))
+    ran = hostler("gpus")
+    assert (ran.code, ran.out) == (5, "")
+    assert "--direct" in ran.err
+
+
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    asked: list[Any] = []
+
+    def look(hosts: Any = (), **_options: Any) -> dict[str, Any]:
+        asked.append(tuple(hosts))
+        return fleet(host("far", "."), source="direct")
+
+    monkeypatch.setattr(gpus_direct, "look_direct", look)
+    return asked
+
+
+def test_without_a_daemon_hosts_are_asked(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOSTLER_SOCKET")
+    asked = direct(monkeypatch)
+    assert hostler("gpus", "--need", "1", "--host", "far").code == 0
+    assert hostler("gpus", "--json").json["source"] == "direct"
+    assert asked == [("far",), ()]
+
+
+def test_hosts_are_asked_where_that_is_wanted(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = direct(monkeypatch)
+    assert hostler("gpus", "--direct", "-o", "ids").out == "far 0\n"
+    assert asked == [()]
+    assert daemon.asked == []
