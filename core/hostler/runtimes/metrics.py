@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.errors import EngineError
+from hostler.errors import AgentError, EngineError
 from hostler.model.records import MetricPoint
 from hostler.ports import HostLink
 from hostler.runtimes.contract import METRICS
@@ -73,7 +73,7 @@ async def read_metrics(
 ) -> tuple[MetricPoint, ...]:
     """All that a stage has written so far; none where it wrote no such file.
 
-    Raises Unreachable, EngineError, AgentError.
+    Raises Unreachable when cut, EngineError where they cannot be read.
     """
     if runtime == "docker":
         data, at = await _from_container(link, ref)
@@ -119,7 +119,10 @@ def _first_file(packed: bytes) -> tuple[bytes, float]:
 async def _from_process(link: HostLink, attempt_id: str) -> tuple[bytes, float]:
     data, at, offset = bytearray(), 0.0, 0
     while len(data) < MAX_FILE:
-        answer = await link.call("job.metrics", {"attempt_id": attempt_id, "offset": offset})
+        try:
+            answer = await link.call("job.metrics", {"attempt_id": attempt_id, "offset": offset})
+        except AgentError as error:
+            raise EngineError(link.host, error.message, remedy=error.remedy) from error
         text, following = answer.get("text"), answer.get("next")
         at = _number(answer.get("mtime")) or at
         if not isinstance(text, str) or not isinstance(following, int) or following <= offset:

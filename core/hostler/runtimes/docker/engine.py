@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ import requests.exceptions
 from hostler.errors import EngineError, Unreachable
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.sdk import connect
+from hostler.runtimes.docker.threads import Threads
 
 T = TypeVar("T")
 
@@ -36,7 +36,8 @@ class Engine:
     def __init__(self, host: str, url: str) -> None:
         self.host = host
         self.url = url
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"docker-{host}")
+        self._threads = Threads(_THREADS, f"docker-{host}")
+        self._closed = False
         self._client: Any = None
         self._opening = asyncio.Lock()
         self._digests: dict[str, str | None] = {}
@@ -119,8 +120,8 @@ class Engine:
 
     async def close(self) -> None:
         """Drop connections. Calls under way end by their own time limits."""
-        client, self._client = self._client, None
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        client, self._client, self._closed = self._client, None, True
+        self._threads.close()
         if client is not None:
             client.close()
 
@@ -133,19 +134,20 @@ class Engine:
             raise
 
     async def _call(self, what: str, call: Callable[[Any], T], timeout: float = _TIMEOUT_S) -> T:
-        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise Unreachable(self.host, f"{what}: the connection was replaced meanwhile")
         with _our_errors(self.host, what):
-            client = self._client or await self._open(loop)
+            client = self._client or await self._open()
             # The SDK's own limit ends the call; this one also ends the wait for a free thread.
             async with asyncio.timeout(timeout + 10.0):
-                return await loop.run_in_executor(self._pool, call, client)
+                return await self._threads.run(lambda: call(client))
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> Any:
+    async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
                 async with asyncio.timeout(_TIMEOUT_S + 10.0):
-                    self._client = await loop.run_in_executor(
-                        self._pool, connect, self.url, _TIMEOUT_S, _THREADS
+                    self._client = await self._threads.run(
+                        lambda: connect(self.url, _TIMEOUT_S, _THREADS)
                     )
             return self._client
 
