@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.daemon.jobs import build_job, container_name, submitter_env
+from hostler.model.config import Config, HostConfig, MountConfig
+from hostler.model.hosts import Gpu, Host, HostCondition, HostFacts, Look
+from hostler.model.jobs import Job
+from hostler.model.pipelines import Resources, Stage, StageKind
+from hostler.model.runs import Attempt, Phase, Run, Source
+
+DAEMON = "abcdef0123456789abcdef0123456789"
+STAGE = Stage(
+    name="train.0",
+    base="train",
+    kind=StageKind.TASK,
+    command=("python", "train.py"),
+    cell={"lr": 0.1, "big": True},
+    env={"A": "stage", "B": "stage"},
+    resources=Resources(gpus=1),
+)
+RUN = Run(
+    run_id="r1",
+    pipeline="digits",
+    stages=(STAGE,),
+    owner="ana",
+    uid=1000,
+    submitted_at=0.0,
+    params={"batch-size": 32},
+    env={"PATH": "/conda/bin:/usr/bin", "CONDA_PREFIX": "/conda", "SECRET_TOKEN": "x"},
+)
+ATTEMPT = Attempt(
+    attempt_id="r1-train.0-1",
+    run_id="r1",
+    stage="train.0",
+    number=1,
+    phase=Phase.STARTING,
+    host="gpu1",
+    gpus=("GPU-b",),
+    placed_at=0.0,
+    runtime="process",
+)
+HOST = Host(
+    name="gpu1",
+    transport="ssh",
+    condition=HostCondition.UP,
+    since=0.0,
+    look=Look(
+        asked_at=0.0,
+        boot_id="b",
+        gpus=(Gpu(uuid="GPU-a", index=0), Gpu(uuid="GPU-b", index=1)),
+    ),
+    facts=HostFacts(uid=2000, gid=2001, groups=(2001, 998), user="ana", home="/home/ana"),
+)
+
+
+def job_of(stage: Stage = STAGE, run: Run = RUN, config: Config | None = None) -> Job:
+    return build_job(run, stage, ATTEMPT, HOST, config or Config(), DAEMON, ())
+
+
+def test_a_job_carries_the_attempts_gpus_by_uuid_and_by_todays_index() -> None:
+    job = job_of()
+    assert job.gpus == ("GPU-b",)
+    assert job.gpu_indices == (1,)
+
+
+def test_a_job_runs_as_the_login_of_that_host() -> None:
+    job = job_of()
+    assert (job.uid, job.gid, job.groups) == (2000, 2001, (2001, 998))
+    assert (job.user, job.home) == ("ana", "/home/ana")
+
+
+def test_the_name_is_the_same_for_the_same_attempt_so_that_a_repeat_is_a_conflict() -> None:
+    assert (
+        job_of().name == container_name(DAEMON, "r1-train.0-1") == "hostler-abcdef01-r1-train.0-1"
+    )
+
+
+def test_stage_wins_over_host_wins_over_lab() -> None:
+    config = Config(
+        hosts=(HostConfig(name="gpu1", env={"B": "host", "C": "host"}),),
+        env={"A": "lab", "B": "lab", "C": "lab", "D": "lab"},
+    )
+    env = job_of(config=config).env
+    assert {k: env[k] for k in "ABCD"} == {"A": "stage", "B": "stage", "C": "host", "D": "lab"}
+
+
+def test_parameters_and_cell_are_variables_too() -> None:
+    env = job_of().env
+    assert env["HOSTLER_PARAM_BATCH_SIZE"] == "32"
+    assert env["HOSTLER_MATRIX_LR"] == "0.1"
+    assert env["HOSTLER_MATRIX_BIG"] == "true"
+    assert env["HOSTLER_ATTEMPT_NUMBER"] == "1"
+
+
+def test_only_what_makes_python_the_same_python_comes_from_the_submitters_shell() -> None:
+    assert submitter_env(RUN.env) == {"PATH": "/conda/bin:/usr/bin", "CONDA_PREFIX": "/conda"}
+    assert "PATH" in job_of().env
+    docker = replace(STAGE, runtime="docker", image="x:1")
+    assert "PATH" not in job_of(docker).env
+
+
+def test_mounts_are_those_named_and_those_for_everybody() -> None:
+    config = Config(
+        mounts=(
+            MountConfig(name="data", path="/data", default=True),
+            MountConfig(name="scratch", path="/scratch", read_only=False),
+            MountConfig(name="other", path="/other"),
+        )
+    )
+    job = job_of(replace(STAGE, mounts=("scratch",)), config=config)
+    assert [(m.path, m.read_only) for m in job.mounts] == [("/data", True), ("/scratch", False)]
+
+
+def test_a_checkpoint_is_the_same_folder_for_every_retry_of_a_run() -> None:
+    stage = replace(STAGE, checkpoint="ckpt")
+    assert job_of(stage).checkpoint_key == "r1-train.0"
+    assert job_of(stage, replace(RUN, run_id="r2", retry_of="r1")).checkpoint_key == "r1-train.0"
+    assert job_of().checkpoint_key is None
+
+
+def test_code_here_is_the_submitters_folder() -> None:
+    run = replace(RUN, source=Source(path="/home/ana/work"))
+    assert job_of(replace(STAGE, code="here"), run).code_path == "/home/ana/work"
+    assert job_of(STAGE, run).code_path is None
