@@ -75,7 +75,10 @@ class ScriptedDaemon:
         self._acceptor.start()
 
     def on(self, method: str, path: str, answer: Any) -> None:
-        """Answer with a JSON value, an Answer, or what a function of the request returns."""
+        """Answer with a JSON value, an Answer, or what a function of the request returns.
+
+        A path that ends in `*` stands for all that begin so and have no route of their own.
+        """
         if callable(answer):
             self._routes[method, path] = answer
         else:
@@ -123,7 +126,7 @@ class ScriptedDaemon:
 
     def _answer(self, connection: socket.socket, asked: Asked) -> None:
         missing = {"error": {"kind": "NotFoundError", "message": f"no {asked.path}", "remedy": ""}}
-        handler = self._routes.get((asked.method, asked.path))
+        handler = self._handler(asked)
         answer = handler(asked) if handler else Answer(missing, 404)
         head = f"HTTP/1.1 {answer.status} X\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
@@ -138,6 +141,16 @@ class ScriptedDaemon:
         connection.sendall(f"{head}content-length: {length}\r\n\r\n".encode())
         if asked.method != "HEAD":
             connection.sendall(body)
+
+    def _handler(self, asked: Asked) -> Handler | None:
+        exact = self._routes.get((asked.method, asked.path))
+        if exact is not None:
+            return exact
+        for (method, path), handler in self._routes.items():
+            prefix = path.removesuffix("*")
+            if method == asked.method and prefix != path and asked.path.startswith(prefix):
+                return handler
+        return None
 
     def _send_parts(self, connection: socket.socket, parts: list[bytes | threading.Event]) -> None:
         for part in parts:

@@ -101,7 +101,7 @@ class LogPrinter:
             cut = _UNFINISHED.search(text)
             self._held = cut[0] if cut else ""
             text = text[: len(text) - len(self._held)]
-            self._colored = self._colored or (self._color and "\x1b[" in text)
+            self._colored = self._colored or (self._color and _SGR.search(text) is not None)
             text = safe_text(text, color=self._color)
         self._stream.write(text)
         self._stream.flush()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,6 @@ def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
 
 
 def test_ctrl_c_ends_a_follow_with_130(daemon: ScriptedDaemon) -> None:
-    import threading
-
     never = threading.Event()
     first = json_lines({"event": {"at": 1.0, "kind": "x", "message": "y"}})
     daemon.on("GET", "/v1/events", Answer(parts=[*first, never]))

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         for name, value in origin.items():
             sys.stdout.write(f"{name}: {value}\n")
         return 0
-    config = without_none(to_json(load_config()))
+    config = file_form(to_json(load_config()))
     if args.json:
         out_json("config", {"origin": origin, "config": config})
         return 0
@@ -51,6 +51,17 @@ def origins(named: str | None) -> dict[str, str]:
         "state": state_folder(),
         "socket": f"{found.path} ({found.origin})",
     }
+
+
+def file_form(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration laid out as in the file: hosts and mounts are tables by name."""
+    tables = {
+        kind: {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in items}
+        for kind, items in config.items()
+        if kind in ("hosts", "mounts")
+    }
+    plain: dict[str, Any] = without_none({**config, **tables})
+    return plain
 
 
 def without_none(value: Any) -> Any:

@@ -1,0 +1,302 @@
+"""The small commands: what they ask the daemon, what they say, how they end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commandline import CommandLine
+from tests.support.fleets import fleet, host
+from tests.support.run_objects import attempt, run, stage, summary
+from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines
+
+
+def error(kind: str, message: str, status: int) -> Answer:
+    return Answer({"error": {"kind": kind, "message": message, "remedy": ""}}, status)
+
+
+@pytest.fixture(autouse=True)
+def _gpus(daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "LL")))
+    daemon.on("GET", "/v1/runs/r7", run(stage(status="running"), stage("eval")))
+    daemon.on("GET", "/v1/runs/r8", run(stage(), run_id="r8"))
+
+
+def test_ps_has_a_line_a_stage(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs", {"runs": [summary("r8"), summary("gone"), summary("r7")]})
+    ran = hostler("ps", "--owner", "ana")
+    rows = [line.split("\t") for line in ran.out.splitlines()]
+    assert [row[0] for row in rows] == ["r7", "r7", "r8"]  # the oldest first
+    assert rows[0][2:6] == ["train", "ana", "running", "gpu1:0-1"]
+    asked = daemon.requests("GET", "/v1/runs")[0]
+    assert asked.query == {"state": "open", "owner": "ana", "limit": "50"}
+    assert [r["run_id"] for r in hostler("ps", "--json").json["runs"]] == ["r7", "r8"]
+
+
+def test_ps_says_when_there_is_nothing(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs", {"runs": []})
+    assert hostler("ps").out == ""
+    assert "nothing runs" in hostler("ps", tty=True).err
+
+
+def test_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs", {"runs": [summary(), summary("r6", "failed", cause="a: OOM")]})
+    ran = hostler("runs", "--state", "failed", "--pipeline", "digits", "--since", "2026-01-02")
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["r7", "r6"]
+    assert ran.out.splitlines()[1].endswith("a: OOM")
+    query = daemon.requests("GET", "/v1/runs")[0].query
+    assert query["state"] == "failed"
+    assert float(query["since"]) == pytest.approx(1767312000, abs=86400)
+    assert hostler("runs", "-q").out == "r7\nr6\n"
+    assert hostler("runs", "-o", "ids").out == "r7\nr6\n"
+    assert hostler("runs", "--json").json["schema"] == "hostler.runs/1"
+    assert hostler("runs", "--since", "yesterdayish").code == 2
+
+
+def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    assert hostler("show", "r7").out.splitlines()[0].split("\t")[:3] == ["train", "running", "1"]
+    shown = hostler("show", "r7", "--json").json
+    assert shown["schema"] == "hostler.run/1"
+    source = {"git_commit": "a" * 40, "git_branch": "main", "git_dirty": True}
+    daemon.on("GET", "/v1/runs/r9", run(source=source, params={"lr": 1}, retry_of="r1"))
+    header = hostler("show", "r9", tty=True).out
+    assert "code: aaaaaaaaaaaa (main) with changes" in header
+    assert "params: lr=1" in header
+    assert "repeats r1" in header
+    assert hostler("show", "zz").code == 2
+
+
+def test_why(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    reason = {"sentence": "s", "hosts": [{"host": "gpu1", "sentence": "held by bo"}],
+              "nearest": "1 GPU on gpu1"}  # fmt: skip
+    stages = [
+        {"label": "a", "status": "running", "sentence": "running on gpu1", "reason": None},
+        {"label": "b", "status": "waiting", "sentence": "s", "reason": reason},
+    ]
+    daemon.on("GET", "/v1/runs/r7/why", {"run_id": "r7", "stages": stages})
+    assert hostler("why", "r7").out == (
+        "a: running on gpu1\nb: s\n  gpu1: held by bo\n  would start now: 1 GPU on gpu1\n"
+    )
+    hostler("why", "r7/b")
+    assert daemon.requests("GET", "/v1/runs/r7/why")[1].query == {"stage": "b"}
+    assert hostler("why", "r7", "--json").json["stages"] == stages
+    assert hostler("why", "r7/").code == 2
+
+
+def test_logs_of_the_stage_that_started(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs/r7/logs/train", Answer(parts=[b"a\n", b"loss=1\n"]))
+    assert hostler("logs", "r7").out == "a\nloss=1\n"
+    assert hostler("logs", "r7/train", "--grep", "loss").out == "loss=1\n"
+    hostler("logs", "r7", "--stage", "train", "--tail", "5", "--attempt", "1", "-f")
+    queries = [asked.query for asked in daemon.requests("GET", "/v1/runs/r7/logs/train")]
+    assert queries == [{"attempt": "1"}, {"attempt": "1"},
+                       {"attempt": "1", "tail": "5", "follow": "1"}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["r7/eval"], "has not started"),
+        (["r7/nope"], "no stage 'nope'"),
+        (["r9"], "Add --stage: a.0, a.1"),
+        (["r9/a"], "Name one: a.0, a.1"),
+        (["r7", "--grep", "["], "not a regular expression"),
+        (["r7", "--tail", "-1"], "not a whole number"),
+    ],
+)
+def test_logs_say_what_to_choose_from(
+    hostler: CommandLine, daemon: ScriptedDaemon, words: list[str], says: str
+) -> None:
+    daemon.on("GET", "/v1/runs/r9", run(stage("a.0", "running"), stage("a.1", "running")))
+    ran = hostler("logs", *words)
+    assert ran.code == 2
+    assert says in ran.err
+
+
+def test_events(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    event = {"seq": 1, "at": 0.0, "kind": "host.lost", "message": "gpu1\tgone\x1b[2J",
+             "severity": "warning"}  # fmt: skip
+    lines = json_lines({"event": event}, {}, {"run": run()})
+    daemon.on("GET", "/v1/events", Answer(parts=lines))
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=lines))
+    ran = hostler("events", "--after", "5", "--limit", "9", "-f")
+    fields = ran.out.rstrip("\n").split("\t")
+    assert fields[1:] == ["warning", "host.lost", "gpu1 gone␛[2J"]
+    assert daemon.asked[-1].query == {"after": "5", "limit": "9", "follow": "1"}
+    made = json.loads(hostler("events", "--run", "r7", "--json").out)
+    assert (made["schema"], made["kind"]) == ("hostler.event/1", "host.lost")
+
+
+def test_waiting_for_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    ends = {
+        "r7": run(stage(status="succeeded"), outcome="succeeded"),
+        "r8": run(stage(status="failed", attempt=attempt(cause="user error")), outcome="failed",
+                  run_id="r8"),
+    }  # fmt: skip
+    for run_id, end in ends.items():
+        daemon.on("GET", f"/v1/runs/{run_id}/events", Answer(parts=json_lines({"run": end})))
+    assert hostler("wait", "r7").code == 0
+    ran = hostler("wait", "r7", "r8")
+    assert ran.code == 6
+    assert "r8 failed" in ran.err
+    assert len(hostler("wait", "r7", "r8", "--json").json["runs"]) == 2
+
+
+def test_waiting_has_a_deadline(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    never = threading.Event()
+    answer = Answer(parts=[*json_lines({"run": run()}), never])
+    daemon.on("GET", "/v1/runs/r7/events", answer)
+    ran = hostler("wait", "r7", "--timeout", "30ms")
+    never.set()
+    assert ran.code == 8
+
+
+def test_cancelling_one_does_not_ask_several_do(
+    hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any
+) -> None:
+    daemon.on("POST", "/v1/runs/r7/cancel", run())
+    daemon.on("POST", "/v1/runs/r8/cancel", error("ConflictError", "r8 has ended", 409))
+    assert hostler("cancel", "r7").out == "r7: cancelling\n"
+    refused = hostler("cancel", "r7", "r8")
+    assert refused.code == 2
+    assert "Add -y" in refused.err
+    terminal("\n")  # Enter is no
+    assert hostler("cancel", "r7", "r8", tty=True).code == 1
+    assert len(daemon.requests("POST", "/v1/runs/r7/cancel")) == 1
+    ran = hostler("cancel", "r8", "r7", "-y")  # one that fails keeps no other from its turn
+    assert (ran.code, ran.out) == (2, "r7: cancelling\n")
+    assert "r8 has ended" in ran.err
+
+
+def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any) -> None:
+    daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
+    assert hostler("rm", "r7").code == 2
+    terminal("n\n")
+    assert hostler("rm", "r7", tty=True).code == 1
+    assert daemon.requests("DELETE", "/v1/runs/r7") == []
+    terminal("yes\n")
+    ran = hostler("rm", "r7", tty=True)
+    assert ran.code == 0
+    assert "digits by ana" in ran.err
+    assert hostler("rm", "r7", "-y").out == "r7: removed\n"
+
+
+def test_freeing_space_asks(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("POST", "/v1/gc", {"freed": 2**30, "logs": ["a", "b"]})
+    ran = hostler("gc", "-n")
+    assert ran.out == "would be freed: 1 GiB\nlogs would be freed: 2\n"
+    assert [asked.json for asked in daemon.requests("POST", "/v1/gc")] == [{"dry_run": True}]
+    assert hostler("gc").code == 2
+    assert hostler("gc", "-y").out.startswith("freed: 1 GiB\n")
+    assert daemon.requests("POST", "/v1/gc")[-1].json == {"dry_run": False}
+    assert hostler("gc", "-n", "--json").json["freed"] == 2**30
+
+
+def test_retry_and_rerun_print_the_new_id(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("POST", "/v1/runs/r7/retry", Answer(run(run_id="r9"), 201))
+    daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
+    assert hostler("retry", "r7").out == "r9\n"
+    assert hostler("retry", "r7", "--json").json["run_id"] == "r9"
+    assert hostler("rerun", "r7", "--same-code").out == "r9\n"
+    assert daemon.requests("POST", "/v1/runs/r7/rerun")[0].json == {"source": None}
+
+
+def test_rerun_takes_todays_code(
+    hostler: CommandLine, daemon: ScriptedDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/train.py").write_text("new")
+    old = run(source={"digest": "0" * 64, "path": str(tmp_path / "code")})
+    daemon.on("GET", "/v1/runs/r7", old)
+    daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
+    daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
+    daemon.on("PUT", "/v1/snapshots/*", {})
+    ran = hostler("rerun", "r7")
+    assert (ran.code, ran.out) == (0, "r9\n")
+    assert [asked.method for asked in daemon.asked if "snapshots" in asked.path] == [
+        "HEAD", "HEAD", "PUT",
+    ]  # fmt: skip
+    source = daemon.requests("POST", "/v1/runs/r7/rerun")[0].json["source"]
+    assert source["path"] == str(tmp_path / "code")
+    assert source["digest"] != "0" * 64
+
+
+def test_rerun_without_the_folder_says_so(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    old = run(source={"digest": "0" * 64, "path": "/not/here"})
+    daemon.on("GET", "/v1/runs/r7", old)
+    ran = hostler("rerun", "r7")
+    assert ran.code == 2
+    assert "--same-code" in ran.err
+
+
+def test_draining(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("POST", "/v1/hosts/a/drain", {})
+    daemon.on("POST", "/v1/hosts/a/undrain", {})
+    ran = hostler("drain", "a", "nope", "--reason", "PSU")
+    assert (ran.code, ran.out[:10]) == (2, "a: drained")
+    assert daemon.requests("POST", "/v1/hosts/a/drain")[0].json == {"reason": "PSU"}
+    assert hostler("undrain", "a").out == "a: takes work again\n"
+
+
+def test_hosts(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    look = {"asked_at": 0.0, "gpus": [1, 2], "gpu_problem": None, "docker_problem": "no docker",
+            "machine": {"load1": 1.25, "memory_total": 2**34,
+                        "disks": [{"free": 2**40}]}}  # fmt: skip
+    up = {"name": "a", "condition": "up", "since": 0.0, "look": look, "problem": None,
+          "drained": "", "facts": {"cpus": 8, "driver": "580.95"}}  # fmt: skip
+    dead = {"name": "b", "condition": "unreachable", "since": 0.0, "look": None,
+            "problem": "timed out", "drained": None, "facts": {}}  # fmt: skip
+    daemon.on("GET", "/v1/hosts", {"hosts": [up, dead]})
+    rows = [line.split("\t") for line in hostler("hosts").out.splitlines()]
+    assert rows[0][3:9] == ["2", "8", "16 GiB", "1.2", "1 TiB", "580.95"]
+    assert rows[0][-1] == "drained; no docker"
+    assert rows[1][-1].startswith("timed out; for ")
+    assert len(hostler("hosts", "b*", "--json").json["hosts"]) == 1
+
+
+def test_versions(hostler: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "daemon: 999.0 at" in hostler("version").out
+    assert hostler("version", "--json").json["daemon"]["version"] == "999.0"
+    monkeypatch.setenv("HOSTLER_SOCKET", "/nowhere")
+    assert "daemon: not running" in hostler("version").out
+
+
+def test_config_show(hostler: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[hosts."g[1-2]"]\n[limits]\nlog_size = "1MiB"\n')
+    shown = tomllib.loads(hostler("config", "show").out)
+    assert list(shown["hosts"]) == ["g1", "g2"]
+    assert shown["limits"]["log_size"] == 2**20
+    assert f"config: {tmp_path}/config.toml" in hostler("config", "show", "--origin").out
+    (tmp_path / "config.toml").write_text("[limit]\n[hosts.a]\nprot = 3\n")
+    ran = hostler("config", "show")
+    assert ran.code == 2
+    assert "limit" in ran.err
+    assert "prot" in ran.err
+
+
+@pytest.mark.parametrize("name", ["pipeline", "config"])
+def test_schemas_are_json(hostler: CommandLine, name: str) -> None:
+    assert "properties" in hostler("schema", name).json
+
+
+def test_home_in_a_pipe_is_a_status(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs", {"runs": [summary(), summary("gone")]})
+    lines = hostler().out.splitlines()
+    assert lines[0].split("\t")[0] == "gpu1"
+    assert lines[1] == "0 of 2 free on 1 host"
+    assert lines[2] == "r7 digits by ana: 0 of 2 succeeded, 1 running, 1 waiting"
+    assert lines[3].startswith("gone digits by ana: no /v1/runs/gone")
+    daemon.on("GET", "/v1/runs", {"runs": []})
+    assert hostler().out.endswith("no runs are open\n")
+
+
+def test_a_daemon_of_another_api_is_told(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/version", {"version": "9.0", "api": 2})
+    ran = hostler("runs")
+    assert ran.code == 1
+    assert "Upgrade hostler here" in ran.err

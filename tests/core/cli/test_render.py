@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hostler.cli.live import chosen_stages, count_line, live_lines, redraw
+from hostler.cli.plan import plan_row
+from hostler.cli.render import (
+    attempt_end,
+    command_code,
+    end_code,
+    end_lines,
+    exact_time,
+    progress_text,
+    ps_rows,
+    ranges,
+    stage_note,
+    stage_row,
+    stage_time,
+    summary_row,
+    transitions,
+    where,
+)
+from tests.support.run_objects import NOW, attempt, run, stage, summary
+
+INDICES = {"GPU-gpu1-0": 0, "GPU-gpu1-1": 1}
+
+
+def test_ranges_are_folded() -> None:
+    assert ranges([0, 1, 2, 3, 6]) == "0-3,6"
+    assert ranges([5]) == "5"
+
+
+def test_where_an_attempt_is() -> None:
+    assert where(attempt(), INDICES) == "gpu1:0-1"
+    assert where(attempt(), {}) == "gpu1:2 GPUs"
+    assert where(attempt(gpus=[]), {}) == "gpu1"
+    assert where(None, {}) == "-"
+
+
+@pytest.mark.parametrize(
+    ("given", "note", "time"),
+    [
+        (stage(), "-", "3m12s"),
+        (stage(reason={"sentence": "waits for gpu1", "hosts": []}), "waits for gpu1", "3m12s"),
+        (stage(status="running"), "-", "1m30s"),
+        (stage(status="starting", progress={"what": "pulling x", "done": 5, "total": 10}),
+         "pulling x 50% of 10 B", "1m30s"),
+        (stage(status="succeeded", attempt=attempt("succeeded", duration=41.26)), "-", "41s"),
+        (stage(status="failed", attempt=attempt("failed", cause="user error", exit_code=2,
+                                                finished_at=NOW - 30, detail="no file")),
+         "user error, exit code 2: no file", "1m"),
+        (stage(status="succeeded", kept=True), "kept from the run it repeats", "1m30s"),
+        (stage(status="skipped"), "-", "-"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_stage(given: dict[str, Any], note: str, time: str) -> None:
+    assert stage_note(given) == note
+    assert stage_time(given, run(given), NOW) == time
+
+
+def test_how_attempts_end() -> None:
+    assert attempt_end(attempt("failed", cause="OOM (GPU)")) == "OOM (GPU)"
+    assert attempt_end(attempt("failed", cause="time limit", signal=9)) == "time limit, signal 9"
+    assert attempt_end(attempt()) == ""
+
+
+def test_progress_without_a_total() -> None:
+    assert progress_text({"what": "pulling", "done": 2048, "total": None}) == "pulling 2 KiB"
+    assert progress_text({"what": "packing", "done": 0, "total": None}) == "packing"
+
+
+def test_rows_of_ps_put_what_runs_first_and_cap_what_waits() -> None:
+    stages = [stage(f"s.{n}") for n in range(5)] + [stage("r", "running"), stage("d", "succeeded")]
+    rows = ps_rows(run(*stages), NOW, INDICES, limit=3)
+    assert [row[2] for row in rows] == ["r", "s.0", "s.1", "3 more"]
+    assert rows[0][5] == "gpu1:0-1"
+    assert rows[1][5] == "2 GPUs"
+
+
+def test_summaries() -> None:
+    row = summary_row(summary(), NOW, piped=True)
+    assert row[:6] == ["r7", "digits", "ana", "running", "1/3", "3m12s"]
+    assert row[6] == exact_time(NOW - 192)
+    assert row[6][-3] == ":"
+    assert row[7] == "-"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "cause", "code"),
+    [
+        ("succeeded", "succeeded", None, 0),
+        ("failed", "failed", "user error", 6),
+        ("failed", "failed", "OOM (GPU)", 6),
+        ("failed", "failed", "host lost", 7),
+        ("cancelled", "cancelled", "stopped", 7),
+    ],
+)
+def test_exit_codes_of_runs(outcome: str, status: str, cause: str | None, code: int) -> None:
+    ended = run(stage(status=status, attempt=attempt(cause=cause)), outcome=outcome)
+    assert end_code(ended) == code
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (attempt("failed", cause="user error", exit_code=42), 42),
+        (attempt("failed", cause="user error", exit_code=137, signal=9), 137),
+        (attempt("failed", cause="time limit", exit_code=143), 6),
+        (attempt("failed", cause="host lost"), 7),
+        (attempt("failed", cause="user error", exit_code=None), 6),
+    ],
+)
+def test_a_command_gives_its_own_exit_code(given: dict[str, Any], code: int) -> None:
+    ended = run(stage(status="failed", attempt=given), outcome="failed")
+    assert command_code(ended) == code
+
+
+def test_the_end_is_told_with_what_failed() -> None:
+    failed = stage(status="failed", attempt=attempt("failed", cause="user error", exit_code=1))
+    ended = run(stage("ok", "succeeded"), failed, outcome="failed")
+    assert end_lines(ended) == ["r7 failed after 3m12s", "train on gpu1: user error, exit code 1"]
+    assert end_lines(run(outcome="cancelled", cancelled_by="bo")) == [
+        "r7 cancelled by bo after 3m12s"
+    ]
+
+
+def test_only_changes_become_lines() -> None:
+    before = run(stage("a", "running"), stage("b"))
+    after = run(stage("a", "succeeded", attempt=attempt("succeeded", duration=3.0)), stage("b"))
+    assert transitions(before, after, INDICES) == ["a: succeeded on gpu1:0-1 after 3s"]
+    assert transitions(after, after, INDICES) == []
+    assert transitions(None, before, INDICES) == ["a: running on gpu1:0-1"]
+    again = run(stage("a", "running", attempt=attempt(number=2)), stage("b"))
+    assert transitions(before, again, INDICES) == ["a: running on gpu1:0-1"]
+
+
+def test_the_live_picture_fits() -> None:
+    stages = [stage(f"t.{n}", "succeeded") for n in range(50)]
+    stages += [stage("now", "running"), stage("bad", "failed")]
+    lines = live_lines(run(*stages), NOW, INDICES, width=60, height=12, color=False)
+    assert len(lines) < 12
+    assert lines[0] == "r7 digits: running, 3m12s"
+    assert lines[-1] == "50 of 52 succeeded, 1 failed, 1 running; 44 not shown"
+    assert any(line.startswith("now ") for line in lines)
+    assert any(line.startswith("bad ") for line in lines)
+    assert all(len(line) <= 60 for line in lines)
+
+
+def test_hostile_names_stay_on_their_line() -> None:
+    evil = stage("a\x1b[2J\nb", "running", label="x\x1b]52;c;eA==\x07\r\ny")
+    lines = live_lines(run(evil), NOW, {}, width=80, height=24, color=False)
+    assert len(lines) == 4
+    assert "\x1b" not in "".join(lines)
+
+
+def test_chosen_stages_keep_their_order() -> None:
+    stages = [stage("a", "succeeded"), stage("b"), stage("c", "running")]
+    assert [s["name"] for s in chosen_stages(stages, 2)] == ["b", "c"]
+    assert chosen_stages(stages, 3) == stages
+
+
+def test_counting() -> None:
+    counted = count_line(run(stage("a"), stage("b", "succeeded")))
+    assert counted == "1 of 2 succeeded, 1 waiting"
+
+
+def test_redrawing_goes_up_over_the_last_picture() -> None:
+    assert redraw(0, ["a"]) == "\ra\x1b[K\n\x1b[J"
+    assert redraw(3, ["a"]).startswith("\x1b[3A\ra")
+
+
+def test_plans() -> None:
+    placed = {"stage": "a", "label": "a", "host": "gpu1", "gpus": [0, 1], "why": "fits best"}
+    assert plan_row(placed) == ["a", "gpu1", "0,1", "fits best"]
+    waits = {"stage": "a", "host": None, "gpus": [], "why": None, "reason": {"sentence": "full"}}
+    assert plan_row(waits) == ["a", "waits", "-", "full"]
+
+
+def test_a_row_of_show() -> None:
+    row = stage_row(stage(status="running"), run(), NOW, INDICES)
+    assert row == ["train", "running", "1", "1m30s", "gpu1:0-1", "-"]

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.cli import follow
+from tests.support.commandline import CommandLine
+from tests.support.fleets import fleet, host
+from tests.support.run_objects import attempt, run, stage
+from tests.support.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+
+PIPELINE = '[stages.a]\ncommand = "true"\ncode = "none"\n'
+FAILED = run(
+    stage(status="failed", attempt=attempt("failed", cause="user error", exit_code=42)),
+    outcome="failed",
+)
+DONE = run(stage(status="succeeded", attempt=attempt("succeeded", duration=3.0)),
+           outcome="succeeded")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _daemon(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "TICK", 0.01)
+    monkeypatch.chdir(tmp_path)
+    Path("pipeline.toml").write_text(PIPELINE)
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "..")))
+    daemon.on("GET", "/v1/hosts", {"hosts": [{"name": "local", "transport": "local"}]})
+    daemon.on("POST", "/v1/runs", Answer(run(), 201))
+    daemon.on("POST", "/v1/runs/r7/cancel", run(cancelled_by="ana"))
+    daemon.on("GET", "/v1/runs/r7/logs/train", Answer(parts=[b"hello\n", b"\x1b[2Jworld\n"]))
+    stream(daemon, run(), run(stage(status="running")), DONE)
+
+
+def stream(daemon: ScriptedDaemon, *runs: dict[str, Any]) -> None:
+    lines = json_lines(*({"run": entry} for entry in runs))
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=lines))
+
+
+def submitted(daemon: ScriptedDaemon) -> Any:
+    return daemon.requests("POST", "/v1/runs")[-1].json
+
+
+def test_in_a_pipe_the_id_is_all(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    ran = hostler("run", "-p", "lr=0.1", "-p", "note=a=b", "--title", "first")
+    assert (ran.code, ran.out, ran.err) == (0, "r7\n", "")
+    body = submitted(daemon)
+    assert body["pipeline"] == PIPELINE
+    assert body["file"] == "pipeline.toml"
+    assert body["params"] == {"lr": "0.1", "note": "a=b"}
+    assert body["title"] == "first"
+    assert body["source"] == {"path": str(Path.cwd())}
+    assert "PATH" in body["env"]
+    assert daemon.requests("GET", "/v1/runs/r7/events") == []
+
+
+def test_json_is_the_run(hostler: CommandLine) -> None:
+    assert hostler("run", "--json").json == run()
+
+
+def test_waiting_follows_with_lines(hostler: CommandLine) -> None:
+    ran = hostler("run", "--wait")
+    assert ran.code == 0
+    assert ran.out == "train: running on gpu1:0-1\ntrain: succeeded on gpu1:0-1 after 3s\n"
+    assert ran.err == "r7\nr7 succeeded after 3m12s\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(DONE, 0), (FAILED, 6), (run(outcome="cancelled", cancelled_by="bo"), 7)],
+)
+def test_the_end_is_the_exit_code(
+    hostler: CommandLine, daemon: ScriptedDaemon, end: dict[str, Any], code: int
+) -> None:
+    stream(daemon, end)
+    assert hostler("run", "--wait", "-q").code == code
+
+
+def test_a_deadline_is_8_and_the_run_goes_on(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    never = threading.Event()
+    answer = Answer(parts=[*json_lines({"run": run()}), never])
+    daemon.on("GET", "/v1/runs/r7/events", answer)
+    ran = hostler("run", "--wait", "--timeout", "50ms")
+    never.set()
+    assert ran.code == 8
+    assert "r7 still runs" in ran.err
+    assert daemon.requests("POST", "/v1/runs/r7/cancel") == []
+
+
+def test_on_a_terminal_a_table_is_redrawn(hostler: CommandLine, terminal: Any) -> None:
+    terminal()
+    ran = hostler("run", tty=True)
+    assert ran.code == 0
+    assert "STAGE" in ran.out
+    assert "\x1b[4A" in ran.out
+    last = ran.out.rsplit("\x1b[4A", 1)[1]
+    assert "1 of 1 succeeded" in last
+
+
+def test_a_command_shows_its_output_and_gives_its_code(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    stream(daemon, run(), run(stage(status="running")), FAILED)
+    ran = hostler("run", "--gpus", "2", "--gpu-memory", "24GiB", "--model", "A100", "--env", "A=1",
+                  "--wait", "--", "python", "train.py", "-d", "--lr", "3")  # fmt: skip
+    assert ran.code == 42
+    assert ran.out == "hello\n\x1b[2Jworld\n"  # a pipe gets the bytes
+    assert "train on gpu1: user error, exit code 42" in ran.err
+    command = submitted(daemon)["command"]
+    assert command == {
+        "command": ["python", "train.py", "-d", "--lr", "3"], "gpus": 2, "gpu_memory": "24GiB",
+        "gpu_model": ["A100"], "env": {"A": "1"}, "code": "here",
+    }  # fmt: skip
+
+
+def test_a_commands_output_is_harmless_on_a_terminal(hostler: CommandLine, terminal: Any) -> None:
+    terminal()
+    ran = hostler("run", "--", "x", tty=True)
+    assert ran.code == 0
+    assert ran.out == "hello\n␛[2Jworld\n"
+
+
+def test_every_attempt_of_a_command_is_shown_once(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    second = stage(status="running", attempt=attempt(number=2))
+    stream(daemon, run(stage(status="running")), run(stage(status="running")), run(second), DONE)
+    assert hostler("run", "--wait", "-q", "--", "x").out.count("hello") == 2
+    attempts = [a.query["attempt"] for a in daemon.requests("GET", "/v1/runs/r7/logs/train")]
+    assert attempts == ["1", "2"]
+
+
+def test_why_it_waits_is_said_once(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    waits = run(stage(reason={"sentence": "gpu1 is full", "hosts": []}))
+    stream(daemon, waits, waits, DONE)
+    assert hostler("run", "--wait", "--", "x").err.count("waiting: gpu1 is full") == 1
+
+
+def test_a_cut_log_goes_on_where_it_was(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    def log(asked: Asked) -> Answer:
+        whole = b"0123456789"
+        offset = int(asked.query["offset"])
+        return Answer(parts=[whole[offset : offset + 4]], cut=offset < 8)
+
+    daemon.on("GET", "/v1/runs/r7/logs/train", log)
+    stream(daemon, run(stage(status="running")), DONE)
+    assert hostler("run", "--wait", "-q", "--", "x").out == "0123456789"
+
+
+def test_a_daemon_that_restarts_is_waited_for(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    answers = iter(
+        [
+            Answer(parts=json_lines({"run": run(stage(status="running"))}), cut=True),
+            Answer(parts=json_lines({"run": run(stage(status="running"))})),
+            Answer(parts=json_lines({"run": DONE})),
+        ]
+    )
+    daemon.on("GET", "/v1/runs/r7/events", lambda _asked: next(answers))
+    ran = hostler("run", "--wait")
+    assert ran.code == 0
+    assert ran.out.count("running") == 1
+
+
+def test_a_daemon_that_stays_away_is_5(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PATIENCE", 0.05)
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=[], cut=True))
+    assert hostler("run", "--wait").code == 5
+
+
+class Interrupts:
+    """Ctrl-C at the first update, then as it comes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 1
+        original = follow.Follower.updates
+
+        def updates(follower: follow.Follower) -> Any:
+            for entry in original(follower):
+                if self.left:
+                    self.left -= 1
+                    raise KeyboardInterrupt
+                yield entry
+
+        monkeypatch.setattr(follow.Follower, "updates", updates)
+
+
+def test_ctrl_c_asks_and_detaches_by_default(
+    hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Interrupts(monkeypatch)
+    terminal("\n")
+    ran = hostler("run", tty=True)
+    assert ran.code == 130
+    assert "detached; r7 goes on" in ran.err
+    assert daemon.requests("POST", "/v1/runs/r7/cancel") == []
+
+
+def test_ctrl_c_can_cancel_and_waits_for_the_end(
+    hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Interrupts(monkeypatch)
+    terminal("c\n")
+    stream(daemon, run(outcome="cancelled", cancelled_by="ana"))
+    ran = hostler("run", tty=True)
+    assert ran.code == 7
+    assert len(daemon.requests("POST", "/v1/runs/r7/cancel")) == 1
+
+
+def test_ctrl_c_in_a_pipe_only_detaches(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Interrupts(monkeypatch)
+    assert hostler("run", "--wait").code == 130
+    assert daemon.requests("POST", "/v1/runs/r7/cancel") == []
+
+
+def test_a_plan_changes_nothing(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    stages = [{"stage": "a", "label": "a", "host": "gpu1", "gpus": [0], "why": "free"}]
+    daemon.on("POST", "/v1/plan", {"stages": stages})
+    ran = hostler("run", "--plan")
+    assert (ran.code, ran.out) == (0, "a\tgpu1\t0\tfree\n")
+    assert hostler("run", "--plan", "--json").json["stages"] == stages
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nowhere.toml"],
+        ["pipeline.toml", "--", "x"],
+        ["-p", "lr=1", "--", "x"],
+        ["--gpus", "1"],
+        ["--"],
+        ["--gpus", "-1", "--", "x"],
+        ["--gpu-memory", "24", "--", "x"],
+        ["--priority", "3"],
+        ["--env", "NOT_SET_ANYWHERE", "--", "x"],
+        ["-p", "lr"],
+    ],
+)
+def test_wrong_usage_is_2_and_submits_nothing(
+    hostler: CommandLine, daemon: ScriptedDaemon, words: list[str]
+) -> None:
+    ran = hostler("run", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_all_problems_of_a_pipeline_are_told(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    problems = [{"path": f"stages.{n}", "message": "bad", "line": n, "hint": ""} for n in "12"]
+    error = {"kind": "PipelineError", "message": "2 problems", "remedy": "", "problems": problems}
+    daemon.on("POST", "/v1/runs", Answer({"error": error}, 400))
+    ran = hostler("run")
+    assert ran.code == 2
+    assert ran.err == "hostler: 2 problems\n  stages.1: bad\n  stages.2: bad\n"
