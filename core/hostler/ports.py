@@ -6,11 +6,12 @@ those of `hostler.errors`: Unreachable, Refused, AgentError, EngineError.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hostler.model.config import HostConfig
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 
@@ -214,3 +215,17 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Let go of what was opened on this machine; workloads go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """All that a daemon reaches beyond its own disk: real hosts, or a simulated lab."""
+
+    link: Callable[[HostConfig, str], HostLink]
+    """A link, not connected yet, to a host of the config for the daemon with that id."""
+    runtimes: Mapping[str, Runtime]
+    """By name: "docker" and "process"."""
+
+
+MakeOutside = Callable[[Callable[[str], Path]], Outside]
+"""Told where the content store keeps the file with a digest."""

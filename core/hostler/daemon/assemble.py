@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.daemon.apply import Applier
 from hostler.daemon.book import Book
-from hostler.daemon.clock import SystemClock
+from hostler.daemon.clock import Clock, SystemClock
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.hub import Hub
@@ -17,7 +18,7 @@ from hostler.daemon.record import Recorder
 from hostler.daemon.service import Service
 from hostler.link.factory import Doors
 from hostler.model.config import Config, HostConfig
-from hostler.ports import HostLink
+from hostler.ports import HostLink, MakeOutside, Outside
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
@@ -49,11 +50,24 @@ class Daemon:
         await self.context.store.close()
 
 
-async def assemble(config: Config, state: Path) -> Daemon:
+def real_outside(blob_path: Callable[[str], Path]) -> Outside:
+    """Hosts behind SSH or this machine itself, Docker and plain processes."""
+    return Outside(
+        link=Doors().link,
+        runtimes={"docker": DockerRuntime(blob_path), "process": ProcessRuntime(blob_path)},
+    )
+
+
+async def assemble(
+    config: Config,
+    state: Path,
+    outside: MakeOutside = real_outside,
+    clock: Clock | None = None,
+) -> Daemon:
     """Open the state, read back what is open, and wire everything. Raises StateError."""
     store = await Store.open(state)
     content = ContentStore(state)
-    doors = Doors()
+    reached = outside(content.path)
     context = Context(
         config=config,
         daemon_id=store.daemon_id,
@@ -61,9 +75,9 @@ async def assemble(config: Config, state: Path) -> Daemon:
         content=content,
         book=Book(),
         hub=Hub(),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         keepers={},
-        runtimes={"docker": DockerRuntime(content.path), "process": ProcessRuntime(content.path)},
+        runtimes=reached.runtimes,
     )
     for run in await store.open_runs():
         context.book.add(run)
@@ -74,7 +88,7 @@ async def assemble(config: Config, state: Path) -> Daemon:
     for host in config.hosts:
         drain = drains.get(host.name)
         drained = drain.reason if drain is not None else None
-        link = doors.link(host, context.daemon_id)
+        link = reached.link(host, context.daemon_id)
         context.keepers[host.name] = _keeper(context, recorder, host, link, drained)
     service = Service(context, controller, applier)
     return Daemon(context, controller, applier, recorder, service)

@@ -8,15 +8,17 @@ import grp
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from hostler.daemon.assemble import Daemon, assemble
+from hostler.daemon.assemble import Daemon, assemble, real_outside
+from hostler.daemon.clock import Clock
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
 from hostler.errors import ConfigError, HostlerError
 from hostler.model.config import Config
+from hostler.ports import MakeOutside
 from hostler.store.files import private_folder
 
 _log = logging.getLogger("hostler.daemon")
@@ -30,18 +32,29 @@ class Api(Protocol):
     ) -> None: ...
 
 
-def serve(config: Config, state: Path, socket_path: Path, api: Api) -> None:
+def serve(
+    config: Config,
+    state: Path,
+    socket_path: Path,
+    api: Api,
+    outside: MakeOutside = real_outside,
+    clock: Clock | None = None,
+) -> None:
     """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work goes on without it.
+
+    `outside` and `clock` are a simulated lab's, where one is served.
 
     Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
     """
     private_folder(state)
     with StateLock(state):
-        asyncio.run(_serve(config, state, socket_path, api))
+        asyncio.run(_serve(config, socket_path, api, assemble(config, state, outside, clock)))
 
 
-async def _serve(config: Config, state: Path, socket_path: Path, api: Api) -> None:
-    daemon = await assemble(config, state)
+async def _serve(
+    config: Config, socket_path: Path, api: Api, assembling: Coroutine[Any, Any, Daemon]
+) -> None:
+    daemon = await assembling
     try:
         await _run(daemon, socket_path, api, _group(config.daemon.group))
     finally:

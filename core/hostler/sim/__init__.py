@@ -1,0 +1,32 @@
+"""A lab in memory, behind the same Protocols as the real one; always marked SIM.
+
+lab = demo_lab()
+daemon = await assemble(lab.config(), state, outside(lab))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hostler.model.config import HostConfig
+from hostler.ports import Outside
+from hostler.sim.fleet import demo_lab
+from hostler.sim.lab import Pace, SimLab
+from hostler.sim.link import SimLink
+from hostler.sim.runtime import SimRuntime
+
+__all__ = ["Pace", "SimLab", "SimLink", "SimRuntime", "demo_lab", "outside"]
+
+
+def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
+    """What `assemble` takes in place of the real outside: the hosts of this lab and no others."""
+
+    def make(blob_path: Callable[[str], Path]) -> Outside:
+        def link(host: HostConfig, daemon_id: str) -> SimLink:
+            return SimLink(lab, host.name, daemon_id)
+
+        runtimes = {name: SimRuntime(name, blob_path) for name in ("docker", "process")}
+        return Outside(link=link, runtimes=runtimes)
+
+    return make

@@ -1,0 +1,114 @@
+"""The requests that a simulated host's agent answers (docs/protocol.md), as JSON in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hostler.errors import AgentError
+from hostler.model.codec import from_json, to_json
+from hostler.model.jobs import Claim
+from hostler.sim.behaviour import metrics_text
+from hostler.sim.host import SimHost
+
+Asked = Mapping[str, Any]
+
+
+def answer(host: SimHost, verb: str, asked: Asked) -> dict[str, Any]:
+    """Carry a request out. Raises HostError, as the agent's errors become at the other side."""
+    handler = _HANDLERS.get(verb)
+    if handler is None:
+        raise AgentError(host.name, f"no such request: {verb}")
+    return handler(host, asked)
+
+
+def _claim(host: SimHost, asked: Asked) -> dict[str, Any]:
+    told: dict[str, Any] = to_json(host.claim(from_json(Claim, dict(asked))))
+    return told
+
+
+def _bind(host: SimHost, asked: Asked) -> dict[str, Any]:
+    host.bind(asked["lease_ids"], asked["workload"])
+    return {}
+
+
+def _release(host: SimHost, asked: Asked) -> dict[str, Any]:
+    host.release(asked["lease_ids"])
+    return {}
+
+
+def _pull(host: SimHost, asked: Asked) -> dict[str, Any]:
+    done, total = host.pull(asked["image"])
+    return {"done": done, "total": total}
+
+
+def _create(host: SimHost, asked: Asked) -> dict[str, Any]:
+    work = host.create(asked)
+    return {"ref": work.ref, "folder": f"/var/tmp/hostler-1000/jobs/{work.attempt_id}"}
+
+
+def _place(host: SimHost, asked: Asked) -> dict[str, Any]:
+    host.place(asked["attempt_id"], asked["digest"], asked["target"])
+    return {}
+
+
+def _start(host: SimHost, asked: Asked) -> dict[str, Any]:
+    return host.start(asked["attempt_id"], asked["env"]).to_wire()
+
+
+def _signal(host: SimHost, asked: Asked) -> dict[str, Any]:
+    return {"reached": host.signal(asked["attempt_id"], asked["signal"])}
+
+
+def _remove(host: SimHost, asked: Asked) -> dict[str, Any]:
+    host.remove(asked["attempt_id"])
+    return {}
+
+
+def _inspect(host: SimHost, asked: Asked) -> dict[str, Any]:
+    wanted = asked["attempt_id"]
+    for work in host.works.values():
+        if wanted in (work.attempt_id, work.ref):
+            host.check_docker(work.runtime)
+            return {"workload": work.to_wire()}
+    return {"workload": None}
+
+
+def _metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
+    work = host.works.get(asked["attempt_id"])
+    now = host.clock.now()
+    text = "" if work is None else metrics_text(work.behaviour, work.elapsed(now))
+    fresh = text[asked["offset"] :]
+    return {"text": fresh, "next": asked["offset"] + len(fresh), "mtime": now}
+
+
+def _blob(host: SimHost, asked: Asked) -> dict[str, Any]:
+    return {"size": len(host.blobs.get(asked["digest"], b""))}
+
+
+def _stat(host: SimHost, asked: Asked) -> dict[str, Any]:
+    found = {}
+    for path in asked["paths"]:
+        there = not any(fnmatchcase(path, glob) for glob in host.trouble.no_path)
+        found[path] = {"exists": there, "is_dir": there, "token_ok": there}
+    return found
+
+
+_HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
+    "ping": lambda host, asked: {},
+    "claim": _claim,
+    "bind": _bind,
+    "release": _release,
+    "sim.pull": _pull,
+    "job.create": _create,
+    "job.place": _place,
+    "job.start": _start,
+    "job.signal": _signal,
+    "job.remove": _remove,
+    "job.inspect": _inspect,
+    "job.metrics": _metrics,
+    "blob.has": _blob,
+    "stat": _stat,
+    "gc": lambda host, asked: {"freed": 0},
+}

@@ -1,0 +1,46 @@
+"""Folders of simulated workloads, held in memory as path -> bytes, as tar and back."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+from collections.abc import Mapping
+
+
+def pack(files: Mapping[str, bytes], path: str) -> bytes | None:
+    """A tar of the file or folder `path`, names beginning with its last part; None: not there.
+
+    The same bytes each time.
+    """
+    inside = {name: data for name, data in files.items() if _below(name, path)}
+    if not inside and path:
+        return None
+    root = posixpath.basename(path) or "work"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        if path not in inside:
+            folder = tarfile.TarInfo(root)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
+        for name in sorted(inside):
+            relative = name[len(path) :].lstrip("/")
+            entry = tarfile.TarInfo(f"{root}/{relative}" if relative else root)
+            entry.size, entry.mode = len(inside[name]), 0o644
+            tar.addfile(entry, io.BytesIO(inside[name]))
+    return out.getvalue()
+
+
+def unpack(data: bytes, target: str) -> dict[str, bytes]:
+    """The files of a tar, by their path below the working folder when unpacked at `target`."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for entry in tar:
+            content = tar.extractfile(entry) if entry.isreg() else None
+            if content is not None:
+                found[posixpath.normpath(posixpath.join(target, entry.name))] = content.read()
+    return found
+
+
+def _below(name: str, path: str) -> bool:
+    return not path or name == path or name.startswith(path + "/")

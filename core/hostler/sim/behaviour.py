@@ -1,0 +1,153 @@
+"""What a simulated stage does: told by its variable HOSTLER_SIM, else derived from its attempt.
+
+    HOSTLER_SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93"
+
+Everything here is a pure function of the attempt and of how long it has run, so that a look, a log
+and an archive read at any time agree with each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+VARIABLE = "HOSTLER_SIM"
+_NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
+            "term": float}  # fmt: skip
+_FLAGS = ("oom", "gpu_oom", "ignore_term")
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a workload runs and ends when nobody disturbs it."""
+
+    seconds: float
+    """Of the lab's time, from start to end."""
+    exit: int = 0
+    lines: int = 10
+    """Of output, evenly over the time."""
+    memory: float = 0.6
+    """Part of each GPU's memory in use while it runs, 0 to 1."""
+    util: float = 85.0
+    """Percent, roughly."""
+    term: float = 0.0
+    """Seconds it takes to end after TERM."""
+    oom: bool = False
+    """The kernel kills it for its memory at the end."""
+    gpu_oom: bool = False
+    """It ends with CUDA's words for no memory left."""
+    ignore_term: bool = False
+    """Only KILL ends it."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Values at the end; before, they approach them."""
+    no_output: tuple[str, ...] = ()
+    """Paths that it declares and does not write."""
+    start_error: str = ""
+    """What the runtime says when it cannot be started."""
+
+
+def behaviour_of(attempt_id: str, env: Mapping[str, str]) -> Behaviour:
+    """What an attempt with these variables does. Raises ValueError naming the wrong word."""
+    chance = _fractions(attempt_id)
+    found = Behaviour(
+        seconds=round(5 + 35 * next(chance), 1),
+        lines=20 + int(60 * next(chance)),
+        memory=round(0.25 + 0.6 * next(chance), 3),
+        util=round(55 + 42 * next(chance)),
+        metrics={"accuracy": round(0.85 + 0.14 * next(chance), 4)},
+    )
+    told = env.get(VARIABLE)
+    return found if told is None else _told(replace(found, metrics={}), told)
+
+
+def _told(found: Behaviour, text: str) -> Behaviour:
+    changes: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    missing: list[str] = []
+    for word in shlex.split(text):
+        key, _, value = word.partition("=")
+        try:
+            if key.startswith("metric."):
+                metrics[key.removeprefix("metric.")] = float(value)
+            elif key in _NUMBERS:
+                changes[key] = _NUMBERS[key](value)
+            elif key in _FLAGS:
+                changes[key] = value not in ("", "0")
+            elif key == "no_output":
+                missing.append(value)
+            elif key == "start_error":
+                changes[key] = value
+            else:
+                raise ValueError("no such setting")
+        except ValueError as error:
+            raise ValueError(f"{VARIABLE}: {word!r}: {error}") from None
+    return replace(found, **changes, metrics=metrics, no_output=tuple(missing))
+
+
+def _fractions(seed: str) -> Any:
+    """Numbers in [0, 1) that depend on the seed alone."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    return (byte / 256 for byte in digest)
+
+
+def wobble(seed: str, at: float) -> float:
+    """A number in [-1, 1] that moves slowly with time, differently for each seed."""
+    phase = hashlib.sha256(seed.encode()).digest()[0]
+    return math.sin(at / 7 + phase) * 0.6 + math.sin(at / 2.3 + 2 * phase) * 0.4
+
+
+def end_of(behaviour: Behaviour) -> tuple[int, bool]:
+    """Exit code, and whether the kernel killed it for memory."""
+    if behaviour.oom:
+        return 137, True
+    if behaviour.gpu_oom:
+        return behaviour.exit or 1, False
+    return behaviour.exit, False
+
+
+def log_text(attempt_id: str, behaviour: Behaviour, elapsed: float, last_words: str = "") -> bytes:
+    """All that it has written after so many seconds; `last_words` once it has ended."""
+    count, total = _steps(behaviour, elapsed)
+    lines = [f"{attempt_id}: step {step}/{total}" for step in range(1, count + 1)]
+    if last_words:
+        lines.append(last_words)
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def next_line_at(behaviour: Behaviour, elapsed: float) -> float | None:
+    """Seconds after the start at which the next line comes; None: the last has come."""
+    count, total = _steps(behaviour, elapsed)
+    return None if count >= total else behaviour.seconds * (count + 1) / total
+
+
+def metrics_text(behaviour: Behaviour, elapsed: float) -> str:
+    """Its metrics file after so many seconds: one line for each line of output."""
+    if not behaviour.metrics:
+        return ""
+    count, total = _steps(behaviour, elapsed)
+    rows = []
+    for step in range(1, count + 1):
+        near = 1 - math.exp(-4 * step / total) if step < total else 1.0
+        rows.append({"step": step, **{k: v * near for k, v in behaviour.metrics.items()}})
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _steps(behaviour: Behaviour, elapsed: float) -> tuple[int, int]:
+    total = max(1, behaviour.lines) if behaviour.metrics else behaviour.lines
+    if elapsed >= behaviour.seconds:
+        return total, total
+    return max(0, int(total * elapsed / behaviour.seconds)), total
+
+
+def result_text(attempt_id: str, inputs: Mapping[str, bytes]) -> bytes:
+    """What it leaves in an output: who made it, and the first line of each file it was given."""
+    lines = [f"made by {attempt_id}"]
+    for path, data in sorted(inputs.items()):
+        first = data.decode("utf-8", "replace").partition("\n")[0]
+        lines.append(f"from {path}: {first}")
+    return "".join(line + "\n" for line in lines).encode()

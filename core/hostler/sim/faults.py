@@ -1,0 +1,176 @@
+"""Everything that goes wrong in a lab, to be done to a simulated host. Each has its end, too."""
+
+from __future__ import annotations
+
+import time
+
+from hostler.errors import EngineError, HostError
+from hostler.sim.host import SimHost
+from hostler.sim.parts import SimGpu
+
+
+class Faults:
+    """What can be done to one host."""
+
+    def __init__(self, host: SimHost) -> None:
+        self._host = host
+        self._trouble = host.trouble
+
+    def cut(self) -> None:
+        """Nothing gets through any more; what runs goes on. Noticed after `Pace.notice`."""
+        if self._trouble.cut_since is None:
+            self._trouble.cut_since = time.monotonic()
+            self._host.bell.ring()
+
+    def heal(self) -> None:
+        """Messages get through again; those of connections that were not given up arrive late."""
+        self._trouble.cut_since = None
+        self._host.bell.ring()
+
+    def heal_quietly(self) -> None:
+        """The same, where it may not be cut at all."""
+        if self._trouble.cut_since is not None and not self._trouble.off:
+            self.heal()
+
+    def power_off(self) -> None:
+        """The machine is down: all that ran is dead, and nobody says so."""
+        host, trouble = self._host, self._trouble
+        host.advance()
+        self.cut()
+        trouble.off = True
+        now = host.clock.now()
+        for work in host.works.values():
+            if work.running:
+                host.end(work, now, 255 if work.runtime == "docker" else None)
+        host.by_hand.clear()
+
+    def power_on(self) -> None:
+        """The machine is up again, with another boot id and empty GPUs."""
+        host, trouble = self._host, self._trouble
+        host.boots += 1
+        trouble.off, trouble.docker = False, None
+        for gpu in host.gpus:
+            gpu.problem, gpu.hung, gpu.kept, gpu.energy = None, False, 0, 0.0
+        self.heal()
+
+    def reboot(self) -> None:
+        """Off and on again at once."""
+        self.power_off()
+        self.power_on()
+
+    def docker_down(self, why: str = "the Docker daemon does not answer") -> None:
+        """Docker does not answer; containers go on (live-restore)."""
+        self._trouble.docker = why
+        self._host.bell.ring()
+
+    def docker_up(self) -> None:
+        """Docker answers again, and tells what ended meanwhile."""
+        self._trouble.docker = None
+        self._host.bell.ring()
+
+    def restart_docker(self) -> None:
+        """Docker was restarted without live-restore: its containers were killed."""
+        self._host.advance()
+        for work in self._host.works.values():
+            if work.running and work.runtime == "docker":
+                self._host.end(work, self._host.clock.now(), 137)
+
+    def slow(self, seconds: float) -> None:
+        """Each message takes so many real seconds more; 0 ends it."""
+        self._trouble.slow = seconds
+
+    def refuse_login(self, why: str = "Permission denied (publickey)") -> None:
+        """Logins are refused from now on."""
+        self._trouble.refuses = why
+
+    def accept_login(self) -> None:
+        """Logins work again."""
+        self._trouble.refuses = None
+
+    def lose_gpu(self, index: int) -> None:
+        """A card falls off the bus: what runs on it fails, an XID is told."""
+        host, gpu = self._host, self._host.gpus[index]
+        host.advance()
+        gpu.problem = "lost"
+        for listener in tuple(host.listeners):
+            message = "GPU has fallen off the bus"
+            listener({"xid": {"gpu": gpu.uuid, "xid": 79, "message": message}})
+        for work in host.users_of(gpu):
+            work.last_words = "RuntimeError: CUDA error: GPU is lost"
+            host.end(work, host.clock.now(), 1)
+
+    def hang_gpu(self, index: int) -> None:
+        """A card does not answer; what uses it cannot be killed."""
+        gpu = self._gpu(index)
+        gpu.problem, gpu.hung = "does not answer", True
+
+    def mend_gpu(self, index: int) -> None:
+        """A card works again."""
+        gpu = self._gpu(index)
+        gpu.problem, gpu.hung = None, False
+        self._host.bell.ring()
+
+    def keep_memory(self, index: int) -> None:
+        """The memory of whatever ends on this card does not come back."""
+        self._gpu(index).keeps = True
+
+    def give_memory_back(self, index: int) -> None:
+        """It comes back, and so does all that comes later."""
+        gpu = self._gpu(index)
+        gpu.keeps, gpu.kept = False, 0
+        self._host.bell.ring()
+
+    def start_by_hand(
+        self, index: int, user: str = "bob", memory: int = 8 * 1024**3, image: str | None = None
+    ) -> int:
+        """Somebody uses a card without Hostler (in a container, where an image is named)."""
+        return self._host.start_by_hand(self._gpu(index).uuid, user, memory, image=image)
+
+    def end_by_hand(self, pid: int) -> None:
+        """That ends."""
+        self._host.by_hand.pop(pid, None)
+
+    def take_at_claim(self, user: str = "bob", times: int = 1) -> None:
+        """Somebody is faster: starts by hand on a GPU just before the next claim for it arrives."""
+        self._trouble.taken_at_claim.extend([user] * times)
+
+    def no_image(self, glob: str = "*") -> None:
+        """The registry does not have these images."""
+        self._trouble.no_image.append(glob)
+
+    def slow_pull(self, seconds: float) -> None:
+        """An image that is not there takes so many of the lab's seconds."""
+        self._host.pull_seconds = seconds
+
+    def no_output(self, glob: str = "*") -> None:
+        """Stages do not write these outputs."""
+        self._trouble.no_output.append(glob)
+
+    def no_path(self, glob: str) -> None:
+        """These folders do not exist on the host."""
+        self._trouble.no_path.append(glob)
+
+    def lose_reply(self, verb: str, times: int = 1) -> None:
+        """The next answers to this request get lost after it was carried out."""
+        lost = self._trouble.lost_replies
+        lost[verb] = lost.get(verb, 0) + times
+
+    def fail(self, verb: str, error: HostError | None = None) -> None:
+        """The next such request is answered with an error, without effect."""
+        why = error or EngineError(self._host.name, "internal error", status=500)
+        self._trouble.failures.setdefault(verb, []).append(why)
+
+    def garbage(self, times: int = 1) -> None:
+        """The next looks are answered with nonsense."""
+        self._trouble.garbage += times
+
+    def vanish(self, attempt_id: str) -> None:
+        """A workload is removed by hand, by force and without a trace."""
+        self._host.advance()
+        work = self._host.works.pop(attempt_id, None)
+        if work is not None:
+            work.ended_at = self._host.clock.now()
+        self._host.bell.ring()
+
+    def _gpu(self, index: int) -> SimGpu:
+        return self._host.gpus[index]

@@ -1,0 +1,318 @@
+"""One simulated host: its state, and what its agent, kernel and Docker would do to it.
+
+No waiting happens here, and nobody is asked for the time but the clock that was passed in. What is
+due is done by `advance`, which every entry calls first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hostler.errors import AgentError, EngineError, Unreachable
+from hostler.model.hosts import HostFacts, Lease
+from hostler.model.jobs import Claim, Claimed
+from hostler.sim.archive import pack, unpack
+from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text
+from hostler.sim.claims import in_the_way, lease_is_stale
+from hostler.sim.clock import Bell, LabClock
+from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
+from hostler.sim.referee import Referee
+
+METRICS = ".hostler/metrics.jsonl"
+_RUNS_NO_MORE = "No such container or process"
+
+
+@dataclass(slots=True)
+class SimHost:
+    """A host. `works` are the containers and processes of every Hostler, by attempt."""
+
+    name: str
+    gpus: list[SimGpu]
+    clock: LabClock
+    referee: Referee
+    facts: HostFacts
+    pull_seconds: float = 0.0
+    """Of the lab's time that an image takes which is not there yet."""
+    pull_bytes: int = 4 * 1024**3
+    boots: int = 1
+    works: dict[str, SimWork] = field(default_factory=dict)
+    by_hand: dict[int, ByHand] = field(default_factory=dict)
+    """Processes without Hostler, by pid."""
+    leases: dict[str, Lease] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    trouble: Trouble = field(default_factory=Trouble)
+    bell: Bell = field(default_factory=Bell)
+    listeners: set[Callable[[dict[str, Any]], None]] = field(default_factory=set)
+    """Told what agents push: those that are connected."""
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
+    _pulls: dict[str, float] = field(default_factory=dict)
+    _advanced: float | None = None
+
+    @property
+    def boot_id(self) -> str:
+        """Another one after each reboot."""
+        return f"{self.name}-boot-{self.boots}"
+
+    def gpu(self, uuid: str) -> SimGpu | None:
+        """The card of that UUID."""
+        return next((gpu for gpu in self.gpus if gpu.uuid == uuid), None)
+
+    def advance(self) -> float:
+        """Let everything happen that is due; the time now."""
+        now = self.clock.now()
+        if self.trouble.off:
+            self._advanced = now
+            return now
+        for work in list(self.works.values()):
+            due = work.due()
+            if due is not None and due <= now:
+                self._end_by_itself(work, due)
+        self._use_energy(now)
+        return now
+
+    def next_due(self) -> float | None:
+        """When something happens by itself next."""
+        dues = (work.due() for work in self.works.values())
+        return min((due for due in dues if due is not None), default=None)
+
+    def users_of(self, gpu: SimGpu) -> list[SimWork]:
+        """What runs on a card, started by any Hostler."""
+        return [work for work in self.works.values() if work.running and gpu.uuid in work.gpus]
+
+    def memory_used(self, gpu: SimGpu) -> int:
+        """Bytes in use on a card."""
+        hands = sum(hand.memory for hand in self.by_hand.values() if hand.gpu == gpu.uuid)
+        ours = sum(memory_of(work, gpu) for work in self.users_of(gpu))
+        return min(gpu.memory_total, gpu.kept + hands + ours)
+
+    def claim(self, claim: Claim) -> Claimed:
+        """Hold all the GPUs for an attempt, or none and why."""
+        if self.trouble.taken_at_claim and claim.gpus:
+            self.start_by_hand(claim.gpus[0], self.trouble.taken_at_claim.pop(0))
+        for uuid in claim.gpus:
+            refusal = in_the_way(self, uuid, claim)
+            if refusal is not None:
+                return Claimed(refused=refusal)
+        return Claimed(lease_ids=tuple(self._lease(uuid, claim) for uuid in claim.gpus))
+
+    def bind(self, lease_ids: list[str], workload: str) -> None:
+        """Tie leases to what uses their GPUs."""
+        for lease_id in lease_ids:
+            if lease_id in self.leases:
+                self.leases[lease_id] = replace(self.leases[lease_id], workload=workload)
+
+    def release(self, lease_ids: list[str]) -> None:
+        """Give leases back."""
+        for lease_id in lease_ids:
+            self.leases.pop(lease_id, None)
+
+    def pull(self, image: str) -> tuple[int, int]:
+        """Begin or go on with fetching an image: bytes done and in all."""
+        self.check_docker("docker")
+        if any(fnmatchcase(image, glob) for glob in self.trouble.no_image):
+            raise EngineError(
+                self.name,
+                f"No such image: {image}",
+                remedy="check its name, or log in to its registry on the host",
+                status=404,
+            )
+        begun = self._pulls.setdefault(image, self.clock.now())
+        passed = self.clock.now() - begun
+        if image in self.images or passed >= self.pull_seconds:
+            self.images.add(image)
+            self._pulls.pop(image, None)
+            return self.pull_bytes, self.pull_bytes
+        return int(self.pull_bytes * passed / self.pull_seconds), self.pull_bytes
+
+    def create(self, asked: Mapping[str, Any]) -> SimWork:
+        """A container or folder that has not started; the one that is there, if it is the same."""
+        runtime = str(asked.get("runtime", "process"))
+        self.check_docker(runtime)
+        existing = self.works.get(asked["attempt_id"])
+        if existing is not None:
+            if existing.daemon_id != asked["daemon_id"]:
+                raise EngineError(
+                    self.name,
+                    f"{asked['attempt_id']} exists and is not of this daemon",
+                    remedy="it was not touched",
+                    status=409,
+                )
+            return existing
+        number = next(self._numbers)
+        seed = f"{self.name}/{number}".encode()
+        docker_ref = hashlib.sha256(seed).hexdigest()
+        work = SimWork(
+            attempt_id=asked["attempt_id"],
+            daemon_id=asked["daemon_id"],
+            run_id=asked["run_id"],
+            runtime=runtime,
+            ref=docker_ref if runtime == "docker" else asked["attempt_id"],
+            owner=asked["owner"],
+            gpus=tuple(asked["gpus"]),
+            pid=number,
+            grace=float(asked.get("grace", 30.0)),
+        )
+        self.works[work.attempt_id] = work
+        self.referee.created(work)
+        return work
+
+    def place(self, attempt_id: str, digest: str, target: str) -> None:
+        """Unpack a cached blob into a workload that has not started."""
+        work = self.work(attempt_id)
+        if digest not in self.blobs:
+            raise AgentError(self.name, f"blob {digest[:12]} is not in the cache")
+        if work.started_at is None:
+            work.files.update(unpack(self.blobs[digest], target))
+
+    def start(self, attempt_id: str, env: Mapping[str, str]) -> SimWork:
+        """Start what was created; what was started already is left as it is."""
+        work = self.work(attempt_id)
+        self.check_docker(work.runtime)
+        if work.started_at is not None:
+            return work
+        try:
+            behaviour = behaviour_of(attempt_id, env)
+        except ValueError as error:
+            raise EngineError(self.name, str(error), remedy="correct the variable") from error
+        if behaviour.start_error:
+            work.error = behaviour.start_error
+            raise EngineError(self.name, behaviour.start_error, status=500)
+        for uuid in work.gpus:
+            gpu = self.gpu(uuid)
+            if gpu is None or gpu.problem:
+                raise EngineError(self.name, f"no device {uuid} could be given", status=500)
+        now = self.clock.now()
+        self.referee.started(self.name, work, self.works.values(), self.leases.values())
+        work.behaviour, work.started_at, work.error = behaviour, now, None
+        return work
+
+    def signal(self, attempt_id: str, number: int) -> bool:
+        """Send TERM (15) or KILL (9); False: it does not run."""
+        work = self.works.get(attempt_id)
+        if work is None or not work.running:
+            return False
+        self.check_docker(work.runtime)
+        self.referee.stops[attempt_id] += 1
+        if any(gpu is not None and gpu.hung for gpu in map(self.gpu, work.gpus)):
+            return True
+        now = self.clock.now()
+        if number == 9:
+            work.killed_at, work.killed_by = now, 9
+        elif not work.behaviour.ignore_term and work.killed_at is None:
+            work.killed_at, work.killed_by = now + work.behaviour.term, number
+        self.advance()
+        return True
+
+    def remove(self, attempt_id: str) -> None:
+        """Forget what does not run."""
+        work = self.works.get(attempt_id)
+        if work is None:
+            return
+        self.check_docker(work.runtime)
+        if work.running:
+            raise EngineError(self.name, f"{attempt_id} still runs", status=409)
+        del self.works[attempt_id]
+        self.referee.removes[attempt_id] += 1
+
+    def work(self, attempt_id: str) -> SimWork:
+        """The workload of an attempt, or of a ref. Raises EngineError."""
+        work = self.works.get(attempt_id) or next(
+            (work for work in self.works.values() if work.ref == attempt_id), None
+        )
+        if work is None:
+            raise EngineError(self.name, f"{_RUNS_NO_MORE}: {attempt_id}", status=404)
+        return work
+
+    def read(self, attempt_id: str, path: str) -> bytes:
+        """A tar of a path in a workload's folder. A stage that ended well wrote what is asked for,
+        unless it was told not to."""
+        work = self.work(attempt_id)
+        self.check_docker(work.runtime)
+        files = dict(work.files)
+        if text := metrics_text(work.behaviour, work.elapsed(self.clock.now())):
+            files[METRICS] = text.encode()
+        tar = pack(files, path)
+        if tar is None and work.exit_code == 0 and self._writes(work, path):
+            inputs = {n: d for n, d in work.files.items() if n.startswith("inputs/")}
+            name = path if "." in path.rpartition("/")[2] else f"{path}/result.txt"
+            tar = pack({name: result_text(work.attempt_id, inputs)}, path)
+        if tar is None:
+            raise AgentError(self.name, f"{path} does not exist in the working folder")
+        return tar
+
+    def start_by_hand(
+        self,
+        uuid: str,
+        user: str,
+        memory: int = 8 * 1024**3,
+        command: str = "python train.py",
+        image: str | None = None,
+    ) -> int:
+        """Somebody uses a card without Hostler, in a container where an image is named; the pid."""
+        pid = 20000 + next(self._numbers)
+        ref = hashlib.sha256(f"{self.name}/{pid}".encode()).hexdigest()
+        container = None if image is None else (ref, f"{user}-{pid}", image)
+        self.by_hand[pid] = ByHand(pid, user, command, uuid, memory, self.clock.now(), container)
+        return pid
+
+    def check_docker(self, runtime: str) -> None:
+        """Raises Unreachable while Docker, asked by the runtime "docker", does not answer."""
+        if runtime == "docker" and self.trouble.docker is not None:
+            raise Unreachable(self.name, self.trouble.docker)
+
+    def end(self, work: SimWork, at: float, code: int | None, signal: int | None = None) -> None:
+        """Something ends: its memory comes back, its agents say so."""
+        work.ended_at, work.exit_code, work.signal = at, code, signal
+        for gpu in map(self.gpu, work.gpus):
+            if gpu is not None and gpu.keeps:
+                gpu.kept = max(gpu.kept, memory_of(work, gpu))
+        if not self.trouble.off and (work.runtime != "docker" or self.trouble.docker is None):
+            for listener in tuple(self.listeners):
+                listener({"exit": work.to_wire()})
+        self.bell.ring()
+
+    def _writes(self, work: SimWork, path: str) -> bool:
+        withheld = (*work.behaviour.no_output, *self.trouble.no_output)
+        return path != METRICS and not any(fnmatchcase(path, glob) for glob in withheld)
+
+    def _end_by_itself(self, work: SimWork, at: float) -> None:
+        if work.killed_at is not None and at == work.killed_at:
+            docker = work.runtime == "docker"
+            number = work.killed_by
+            self.end(work, at, 128 + number if docker else None, None if docker else number)
+            return
+        code, work.oom = end_of(work.behaviour)
+        if work.behaviour.gpu_oom:
+            work.last_words = "torch.OutOfMemoryError: CUDA out of memory."
+        self.end(work, at, code)
+
+    def _lease(self, uuid: str, claim: Claim) -> str:
+        for lease in list(self.leases.values()):
+            if lease.gpu == uuid:
+                if not lease_is_stale(self, lease):
+                    return lease.lease_id
+                del self.leases[lease.lease_id]
+        lease_id = f"{self.name}-lease-{next(self._numbers)}"
+        self.leases[lease_id] = Lease(
+            lease_id, uuid, claim.daemon_id, claim.owner, claim.attempt_id,
+            self.clock.now(), claim.until, self.boot_id,
+        )  # fmt: skip
+        return lease_id
+
+    def _use_energy(self, now: float) -> None:
+        passed = 0.0 if self._advanced is None else now - self._advanced
+        self._advanced = now
+        for gpu in self.gpus:
+            busy = bool(self.users_of(gpu)) or any(h.gpu == gpu.uuid for h in self.by_hand.values())
+            gpu.energy += passed * gpu.power_limit * (0.75 if busy else 0.12)
+
+
+def memory_of(work: SimWork, gpu: SimGpu) -> int:
+    """Bytes that a workload uses on a card while it runs."""
+    return int(gpu.memory_total * min(1.0, max(0.0, work.behaviour.memory)))

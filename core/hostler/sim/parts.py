@@ -1,0 +1,154 @@
+"""What a simulated host is made of: cards, things that use them, and what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostler.errors import HostError
+from hostler.sim.behaviour import Behaviour, log_text
+
+
+@dataclass(slots=True)
+class SimGpu:
+    """One card. Bytes and watts."""
+
+    uuid: str
+    index: int
+    name: str
+    memory_total: int
+    power_limit: float
+    problem: str | None = None
+    hung: bool = False
+    """Nothing that uses it can be killed."""
+    keeps: bool = False
+    """The memory of what ends on it does not come back."""
+    kept: int = 0
+    """Bytes in use by nobody who can be seen."""
+    energy: float = 0.0
+    """Joules."""
+
+
+@dataclass(slots=True)
+class ByHand:
+    """What somebody without Hostler does on a card."""
+
+    pid: int
+    user: str
+    command: str
+    gpu: str
+    memory: int
+    started_at: float
+    container: tuple[str, str, str] | None = None
+    """Id, name and image of the container it runs in."""
+
+
+@dataclass(slots=True)
+class SimWork:
+    """A container or supervised process of some Hostler."""
+
+    attempt_id: str
+    daemon_id: str
+    run_id: str
+    runtime: str
+    ref: str
+    owner: str
+    gpus: tuple[str, ...]
+    pid: int
+    grace: float = 30.0
+    behaviour: Behaviour = field(default_factory=lambda: Behaviour(seconds=0.0))
+    files: dict[str, bytes] = field(default_factory=dict)
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    error: str | None = None
+    killed_at: float | None = None
+    """When signals that were sent will have ended it."""
+    killed_by: int = 0
+    last_words: str = ""
+
+    @property
+    def running(self) -> bool:
+        """It was started and has not ended."""
+        return self.started_at is not None and self.ended_at is None
+
+    def due(self) -> float | None:
+        """When it ends if nothing more happens; None: it does not run."""
+        if self.started_at is None or self.ended_at is not None:
+            return None
+        natural = self.started_at + self.behaviour.seconds
+        return natural if self.killed_at is None else min(natural, self.killed_at)
+
+    def elapsed(self, now: float) -> float:
+        """Seconds it has run."""
+        if self.started_at is None:
+            return 0.0
+        return (now if self.ended_at is None else self.ended_at) - self.started_at
+
+    def log(self, now: float) -> bytes:
+        """All its output so far."""
+        if self.started_at is None:
+            return b""
+        return log_text(self.attempt_id, self.behaviour, self.elapsed(now), self.last_words)
+
+    def to_wire(self) -> dict[str, Any]:
+        """A `Workload` as the agent tells it: what is not known is left out."""
+        told: dict[str, Any] = {
+            "attempt_id": self.attempt_id, "daemon_id": self.daemon_id, "runtime": self.runtime,
+            "ref": self.ref, "running": self.running, "gpus": list(self.gpus),
+            "owner": self.owner,
+        }  # fmt: skip
+        if self.started_at is None:
+            told["created_only"] = True
+        more = {
+            "started_at": self.started_at, "finished_at": self.ended_at, "error": self.error,
+            "exit_code": self.exit_code, "signal": self.signal,
+        }  # fmt: skip
+        told.update({key: value for key, value in more.items() if value is not None})
+        if self.oom:
+            told["oom_killed"] = True
+        return told
+
+
+@dataclass(slots=True)
+class Trouble:
+    """All that is wrong with one host at the moment; set by `Faults`."""
+
+    cut_since: float | None = None
+    """Real (monotonic) time since which nothing gets through."""
+    off: bool = False
+    """The machine itself is down."""
+    slow: float = 0.0
+    """Real seconds that each message takes more."""
+    refuses: str | None = None
+    """Why a login is refused."""
+    docker: str | None = None
+    """Why Docker does not answer."""
+    lost_replies: dict[str, int] = field(default_factory=dict)
+    """Verb -> how many more of its answers get lost, and the connection with them."""
+    failures: dict[str, list[HostError]] = field(default_factory=dict)
+    """Verb -> errors for its next calls, which have no effect."""
+    garbage: int = 0
+    """So many more looks are answered with nonsense."""
+    taken_at_claim: list[str] = field(default_factory=list)
+    """Users who start something by hand just before the next claims arrive."""
+    no_image: list[str] = field(default_factory=list)
+    """Globs of images that the registry does not have."""
+    no_output: list[str] = field(default_factory=list)
+    """Globs of output paths that nothing writes."""
+    no_path: list[str] = field(default_factory=list)
+    """Globs of folders that do not exist there."""
+
+    def loses_reply(self, verb: str) -> bool:
+        """Whether the answer to this call gets lost; each is counted once."""
+        left = self.lost_replies.get(verb, 0)
+        if left:
+            self.lost_replies[verb] = left - 1
+        return left > 0
+
+    def failure(self, verb: str) -> HostError | None:
+        """The error to answer this call with, if there is one."""
+        waiting = self.failures.get(verb)
+        return waiting.pop(0) if waiting else None

@@ -1,0 +1,136 @@
+"""What a simulated host's agent would say: the sections of a look, and its hello."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hostler.model.codec import to_json
+from hostler.sim.behaviour import wobble
+from hostler.sim.claims import lease_is_stale
+from hostler.sim.host import SimHost, memory_of
+from hostler.sim.parts import SimGpu
+from hostler.units import GIB, MIB
+from hostler_agent import wire
+
+AGENT = "sim"
+
+
+def hello_line(host: SimHost) -> bytes:
+    """The agent's first line."""
+    hello = {
+        "protocol": wire.PROTOCOL, "agent": AGENT, "boot_id": host.boot_id,
+        "facts": to_json(host.facts),
+    }  # fmt: skip
+    return wire.encode({"hello": hello})
+
+
+def sections(host: SimHost) -> dict[str, Any]:
+    """All sections of a look (docs/protocol.md), as of now."""
+    now = host.advance()
+    shown = [w for w in host.works.values() if w.runtime != "docker" or not host.trouble.docker]
+    return {
+        "boot": host.boot_id,
+        "names": [[g.uuid, g.index, g.name, g.memory_total, g.power_limit] for g in host.gpus],
+        "g": [_measured(host, gpu, now) for gpu in host.gpus],
+        "slow": [[0, _throttle(host, gpu), False, _energy(gpu), gpu.problem] for gpu in host.gpus],
+        "procs": {gpu.uuid: _processes(host, gpu) for gpu in host.gpus},
+        "work": [work.to_wire() for work in shown],
+        "foreign": _containers(host),
+        "leases": [_lease(host, lease_id) for lease_id in host.leases],
+        "machine": _machine(host),
+        "trouble": {"gpu": None, "docker": host.trouble.docker},
+    }
+
+
+def _measured(host: SimHost, gpu: SimGpu, now: float) -> list[float | None]:
+    if gpu.problem:
+        return [None] * 6
+    used = round(host.memory_used(gpu) / MIB, 1)
+    load = _load(host, gpu)
+    if load is None:
+        drift = wobble(gpu.uuid, now / 10)
+        return [used, 0.0, round(33 + 2 * drift), round(gpu.power_limit * 0.13 + drift, 1),
+                210.0, 405.0]  # fmt: skip
+    moved = min(100.0, max(0.0, load + 9 * wobble(gpu.uuid, now)))
+    power = gpu.power_limit * (0.25 + 0.7 * moved / 100)
+    return [used, round(moved), round(45 + 30 * moved / 100), round(power, 1), 1410.0, 1593.0]
+
+
+def _load(host: SimHost, gpu: SimGpu) -> float | None:
+    """Percent that those on a card ask of it together; None: nobody is."""
+    loads = [work.behaviour.util for work in host.users_of(gpu)]
+    loads += [70.0 + 20 * wobble(str(h.pid), 0) for h in _hands(host, gpu)]
+    return min(97.0, sum(loads)) if loads else None
+
+
+def _throttle(host: SimHost, gpu: SimGpu) -> list[str]:
+    load = _load(host, gpu)
+    return ["power cap"] if load is not None and load > 92 else []
+
+
+def _energy(gpu: SimGpu) -> float:
+    """In coarse steps, as the agent tells it at most every ten seconds."""
+    step = gpu.power_limit * 10
+    return math.floor(gpu.energy / step) * step
+
+
+def _processes(host: SimHost, gpu: SimGpu) -> list[dict[str, Any]]:
+    if gpu.problem:
+        return []
+    listed: list[dict[str, Any]] = []
+    for work in host.users_of(gpu):
+        docker = work.runtime == "docker"
+        owner = {"container_id": work.ref} if docker else {"attempt_id": work.attempt_id}
+        listed.append(
+            {
+                "pid": work.pid,
+                "kind": "compute",
+                "user": work.owner,
+                "command": "python",
+                "memory": memory_of(work, gpu),
+                "started_at": work.started_at,
+                **owner,
+            }
+        )
+    for hand in _hands(host, gpu):
+        container = {} if hand.container is None else {"container_id": hand.container[0]}
+        listed.append(
+            {
+                "pid": hand.pid,
+                "kind": "compute",
+                "user": hand.user,
+                "command": hand.command,
+                "memory": hand.memory,
+                "started_at": hand.started_at,
+                **container,
+            }
+        )
+    return listed
+
+
+def _hands(host: SimHost, gpu: SimGpu) -> list[Any]:
+    return [hand for hand in host.by_hand.values() if hand.gpu == gpu.uuid]
+
+
+def _containers(host: SimHost) -> list[dict[str, Any]]:
+    if host.trouble.docker:
+        return []
+    return [
+        {"container_id": c[0], "name": c[1], "image": c[2], "gpus": [hand.gpu]}
+        for hand in host.by_hand.values()
+        if (c := hand.container) is not None
+    ]
+
+
+def _lease(host: SimHost, lease_id: str) -> dict[str, Any]:
+    lease = host.leases[lease_id]
+    told: dict[str, Any] = to_json(lease)
+    return {**told, "stale": lease_is_stale(host, lease)}
+
+
+def _machine(host: SimHost) -> list[Any]:
+    running = sum(work.running for work in host.works.values()) + len(host.by_hand)
+    total = host.facts.memory_total or 256 * GIB
+    available = max(0, total - (4 + 6 * running) * GIB)
+    return [float(running), total, available, [["/", 2000 * GIB, (1500 - 3 * running) * GIB]]]
