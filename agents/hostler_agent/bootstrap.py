@@ -19,14 +19,14 @@ def say(**k: str) -> None:
 h = sys.argv[1]
 u = os.getuid()
 if sys.version_info < (3, 8):
-    sys.exit(say(agent="old", version=sys.version.split()[0]))
+    sys.exit(say(agent="old", version=sys.version.split()[0]))  # type: ignore[func-returns-value]
 # Only tests set this variable.
 b = os.environ.get("HOSTLER_FOLDER") or "/var/tmp/hostler-%d" % u
 os.makedirs(b, 448, True)
 t = os.lstat(b)
 # Another user may have put a folder or link of that name there: then nothing in it is trusted.
 if not (t.st_mode, t.st_uid) == (16832, u):
-    sys.exit(say(agent="unsafe", folder=b))
+    sys.exit(say(agent="unsafe", folder=b))  # type: ignore[func-returns-value]
 f = b + "/agent/" + h
 if not os.path.isdir(f):
     import hashlib
@@ -43,14 +43,14 @@ if not os.path.isdir(f):
             sys.exit(1)
         d += c
     if not hashlib.sha256(d).hexdigest() == h:
-        sys.exit(say(agent="bad"))
+        sys.exit(say(agent="bad"))  # type: ignore[func-returns-value]
     p = "%s.%d" % (f, os.getpid())
     zipfile.ZipFile(io.BytesIO(d)).extractall(p)
     try:
         os.rename(p, f)
     except OSError:
         # A twin was faster; what it unpacked is the same.
-        os.path.isdir(f) or sys.exit(say(agent="bad"))
+        os.path.isdir(f) or sys.exit(say(agent="bad"))  # type: ignore[func-returns-value]
     # A fresh process is smaller than one that has loaded zipfile, and uses the cached bytecode.
     os.execv(sys.executable, [sys.executable, "-I", "-S", f + "/hostler_agent/__main__.py", h, b])
 sys.path.insert(0, f)

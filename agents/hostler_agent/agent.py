@@ -1,0 +1,256 @@
+"""The long-lived agent of one daemon: one loop, which never waits for a GPU, Docker or a job.
+
+Looks are answered by the loop itself. Requests that may take time run in threads of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from typing import Any, Dict, List, Optional
+
+from hostler_agent import wire
+from hostler_agent.claims import Claims
+from hostler_agent.containers import Containers
+from hostler_agent.faults import Faults
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.jobs import Jobs
+from hostler_agent.leases import TOUCH_EVERY, Leases
+from hostler_agent.looks import Looks
+from hostler_agent.machine import Machine, boot_id, docker_gpu, facts
+from hostler_agent.processes import Processes
+from hostler_agent.sampler import Sampler
+from hostler_agent.spawner import Spawner
+from hostler_agent.verbs import Verbs
+
+HELLO_PATIENCE = 3.0
+"""Seconds that the hello waits for NVML and Docker to say what they are."""
+MAX_THREADS = 64
+
+
+class Agent:
+    """Everything the loop holds together."""
+
+    def __init__(
+        self, version: str, folders: Folders, spawner: Optional[Spawner], daemon_id: str
+    ) -> None:
+        self._version = version
+        self._folders = folders
+        self._daemon_id = daemon_id
+        self._boot = boot_id()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._output = threading.Lock()
+        self._sampler = Sampler(self._wake)
+        self._containers = Containers(self._wake, self._push_exit)
+        self._jobs = Jobs(folders, self._boot, spawner, self._indices)
+        self._leases = Leases(folders.leases)
+        self._looks = Looks(
+            self._boot, self._sampler, self._containers, self._jobs, self._leases,
+            Machine(_disk_paths(folders)), Processes(),
+        )  # fmt: skip
+        claims = Claims(self._leases, self._looks.sight())
+        self._verbs = Verbs(folders, version, self._jobs, claims, self._containers, self._sampler)
+        self._faults = Faults(self._sampler, self._push)
+        self._encoder = wire.LookEncoder()
+        self._waiting: List[Any] = []
+        self._threads = 0
+        self._told: Dict[str, Any] = {}
+        self._socket: Optional[socket.socket] = None
+
+    def once(self) -> None:
+        """The hello and one look."""
+        self._containers.start(events=False)
+        self._greet()
+        self._waiting.append(0)
+        self._sampler.start()
+        self._containers.refresh()
+        while not self._answer_looks():
+            self._wait(self._timeout(None), [self._wake_read])
+
+    def serve(self) -> None:
+        """Answer requests until EOF on stdin, or silence."""
+        self._containers.start()
+        self._socket = self._listen()
+        try:
+            self._greet()
+            self._faults.start()
+            self._loop(self._socket)
+        finally:
+            self._socket.close()
+            os.unlink(self._socket_path())
+
+    def _greet(self) -> None:
+        self._sampler.start()
+        self._containers.refresh()
+        until = time.monotonic() + HELLO_PATIENCE
+        while time.monotonic() < until:
+            now = time.monotonic()
+            if self._sampler.poll(now) and self._containers.ready(now):
+                break
+            self._wait(min(until - now, self._timeout(None) or 0.0), [self._wake_read])
+        found = facts()
+        nvml, docker = self._sampler.nvml, self._containers
+        found["driver"], found["cuda"] = nvml.driver, nvml.cuda
+        found["runtimes"] = ["process"]
+        if docker.version:
+            found["docker"], found["docker_gpu"] = docker.version, docker_gpu(docker.info)
+            found["runtimes"] = ["docker", "process"]
+        self._send(
+            {
+                "hello": {
+                    "protocol": wire.PROTOCOL, "agent": self._version, "boot_id": self._boot,
+                    "facts": found, "docker_socket": docker.path,
+                }
+            }
+        )  # fmt: skip
+
+    def _loop(self, notices: socket.socket) -> None:
+        reader = wire.LineReader()
+        heard = time.monotonic()
+        touched = 0.0
+        poller = select.poll()
+        for descriptor in (0, self._wake_read, notices.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        while True:
+            now = time.monotonic()
+            if now - heard > wire.SILENCE:
+                return
+            if now - touched > TOUCH_EVERY:
+                touched = now
+                self._leases.touch(self._daemon_id)
+            left = self._timeout(heard + wire.SILENCE - now)
+            ready = {d for d, _ in poller.poll(None if left is None else left * 1000 + 1)}
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+            if notices.fileno() in ready:
+                notices.recv(4096)
+                self._jobs.changed()
+                self._push_ended(self._jobs.list()[1])
+            if 0 in ready:
+                data = os.read(0, 65536)
+                if not data:
+                    return
+                heard = time.monotonic()
+                for line in reader.feed(data):
+                    self._request(line)
+            if self._waiting:
+                self._answer_looks()
+
+    def _timeout(self, most: Optional[float]) -> Optional[float]:
+        if not self._waiting and most is not None:
+            return max(0.0, most)
+        now = time.monotonic()
+        times = (self._sampler.timeout(now), self._containers.timeout(now), most)
+        known = [t for t in times if t is not None]
+        return max(0.0, min(known)) if known else None
+
+    @staticmethod
+    def _wait(seconds: Optional[float], descriptors: List[int]) -> None:
+        ready, _, _ = select.select(descriptors, [], [], seconds)
+        for descriptor in ready:
+            os.read(descriptor, 4096)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b".")
+        except BlockingIOError:
+            pass  # it is awake already
+
+    def _request(self, line: bytes) -> None:
+        try:
+            request = wire.decode_line(line)
+        except ValueError as error:
+            sys.stderr.write("hostler agent: a line was dropped: %s\n" % error)
+            return
+        number = request.get("id")
+        if "look" in request:
+            self._waiting.append(number)
+            self._sampler.start()
+            self._containers.refresh()
+            return
+        if "ping" in request:
+            self._send({"id": number, "ok": {}})
+            return
+        if self._threads >= MAX_THREADS:
+            self._refuse(number, Refusal("the agent is busy with %d requests" % self._threads))
+            return
+        self._threads += 1
+        threading.Thread(target=self._serve_one, args=(number, request), daemon=True).start()
+
+    def _serve_one(self, number: Any, request: Dict[str, Any]) -> None:
+        try:
+            self._send({"id": number, "ok": self._verbs.run(request)})
+        except Refusal as refusal:
+            self._refuse(number, refusal)
+        except BrokenPipeError:
+            pass  # the loop sees it too
+        except Exception as error:
+            self._refuse(number, Refusal("%s: %s" % (type(error).__name__, error)))
+        finally:
+            self._threads -= 1
+
+    def _refuse(self, number: Any, refusal: Refusal) -> None:
+        error = {"kind": refusal.kind, "message": str(refusal)}
+        self._send({"id": number, "error": error})
+
+    def _answer_looks(self) -> bool:
+        """Answer the looks that wait, if all that they wait for is there."""
+        now = time.monotonic()
+        sampled = self._sampler.poll(now)
+        if not sampled or not self._containers.ready(now):
+            return False
+        sections, ended = self._looks.sections()
+        for number in self._waiting:
+            self._write(self._encoder.line(number, sections))
+        self._waiting.clear()
+        self._push_ended(ended)
+        return True
+
+    def _push_ended(self, ended: List[Dict[str, Any]]) -> None:
+        for workload in ended:
+            self._push_exit(workload)
+
+    def _push_exit(self, workload: Dict[str, Any]) -> None:
+        if self._told.get(workload["ref"]) != workload:
+            self._told[workload["ref"]] = workload
+            while len(self._told) > 1000:
+                del self._told[next(iter(self._told))]
+            self._push({"exit": workload})
+
+    def _push(self, message: Dict[str, Any]) -> None:
+        try:
+            self._send(message)
+        except BrokenPipeError:
+            pass  # from a helper thread: the loop ends by itself at EOF
+
+    def _send(self, message: Dict[str, Any]) -> None:
+        self._write(wire.encode(message))
+
+    def _write(self, data: bytes) -> None:
+        with self._output:
+            done = os.write(1, data)
+            while done < len(data):
+                done += os.write(1, data[done:])
+
+    def _indices(self) -> Dict[str, int]:
+        return {device.uuid: device.index for device in self._sampler.devices}
+
+    def _socket_path(self) -> str:
+        return os.path.join(self._folders.notify, "%d.sock" % os.getpid())
+
+    def _listen(self) -> socket.socket:
+        path = self._socket_path()
+        if os.path.lexists(path):
+            os.unlink(path)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        listening.bind(path)
+        return listening
+
+
+def _disk_paths(folders: Folders) -> List[str]:
+    return ["/", folders.base, "/var/lib/docker"]

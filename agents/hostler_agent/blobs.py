@@ -1,0 +1,124 @@
+"""The cache of blobs by SHA-256, and what is cleared away when it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from typing import Any, Dict, Iterable, List, Tuple
+
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.jobs import remove_tree
+
+_PIECE = 1024 * 1024
+OLD_AGENT = 7 * 86400.0
+OLD_VENV = 30 * 86400.0
+
+
+def size(folders: Folders, digest: str) -> Dict[str, Any]:
+    """Bytes that are there, and whether that is all of them."""
+    path = folders.blob(digest)
+    for name, complete in ((path, True), (path + ".part", False)):
+        with contextlib.suppress(FileNotFoundError):
+            return {"size": os.stat(name).st_size, "complete": complete}
+    return {"size": 0, "complete": False}
+
+
+class Incoming:
+    """A blob on its way in: what a cut transfer left is gone on from."""
+
+    def __init__(self, folders: Folders, digest: str, total: int) -> None:
+        os.makedirs(folders.blobs, 0o700, exist_ok=True)
+        self._path = folders.blob(digest)
+        self._part = self._path + ".part"
+        self._digest = digest
+        self._total = total
+        self.complete = os.path.exists(self._path)
+        """Nothing has to be sent."""
+        self.offset = total if self.complete else 0
+        self._file = None if self.complete else open(self._part, "ab")
+        if self._file is not None:
+            self.offset = self._file.tell()
+            if self.offset > total:
+                self._file.truncate(0)
+                self.offset = 0
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises Refusal when it grows beyond its size, OSError when the disk is full."""
+        if self._file is None:
+            return
+        self.offset += len(data)
+        if self.offset > self._total:
+            raise Refusal("more bytes came than the %d announced" % self._total, "InputError")
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Keep what is there for another try."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def finish(self) -> None:
+        """Verify, and put it in place. Raises Refusal when digest or size do not fit."""
+        self.close()
+        if self.complete:
+            os.utime(self._path)
+            return
+        if self.offset != self._total:
+            text = "%d of %d bytes came"
+            raise Refusal(text % (self.offset, self._total), "Unreachable")
+        if _digest(self._part) != self._digest:
+            os.unlink(self._part)
+            raise Refusal("what came is not blob %s: it was damaged" % self._digest)
+        os.rename(self._part, self._path)
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while True:
+            piece = file.read(_PIECE)
+            if not piece:
+                return digest.hexdigest()
+            digest.update(piece)
+
+
+def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> Dict[str, Any]:
+    """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes are left, and
+    agents and virtual environments that nobody has used for long. How many bytes that freed."""
+    kept = set(keep)
+    blobs = [b for b in _files(folders.blobs) if b[2].split(".")[0] not in kept]
+    total = sum(b[1] for b in _files(folders.blobs))
+    freed = 0
+    for _, length, name in sorted(blobs):
+        if total - freed <= most:
+            break
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folders.blobs, name))
+            freed += length
+    _remove_old(os.path.join(folders.base, "agent"), OLD_AGENT, version, "stamp")
+    _remove_old(folders.venvs, OLD_VENV, "", ".hostler-ready")
+    return {"freed": freed}
+
+
+def _files(folder: str) -> List[Tuple[float, int, str]]:
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(os.path.join(folder, name))
+                found.append((status.st_mtime, status.st_size, name))
+    return found
+
+
+def _remove_old(folder: str, age: float, current: str, stamp: str) -> None:
+    for _, _, name in _files(folder):
+        path = os.path.join(folder, name)
+        if name == current or not os.path.isdir(path):
+            continue
+        used = os.stat(path).st_mtime
+        with contextlib.suppress(FileNotFoundError):
+            used = os.stat(os.path.join(path, stamp)).st_mtime
+        if time.time() - used > age:
+            remove_tree(path)

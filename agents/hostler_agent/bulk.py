@@ -1,0 +1,226 @@
+"""Transfers of bytes, each in an agent of its own: blobs in, archives and logs out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+from typing import Any, Callable, Dict, Iterator, Union
+
+from hostler_agent import archive, journal, wire
+from hostler_agent.blobs import Incoming
+from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.joblog import Reader
+from hostler_agent.jobs import Jobs
+from hostler_agent.machine import boot_id
+from hostler_agent.processes import Proc
+
+_POLL = 0.05
+_DOCKER_TIMEOUT = 600.0
+_WORKDIR = "/work"
+
+
+def run(mode: Dict[str, Any], folders: Folders) -> None:
+    """One transfer as the mode line says; errors go out as a frame."""
+    folders.make()
+    folders.hold()
+    operations: Dict[str, Callable[[Dict[str, Any], Folders], None]] = {
+        "blob.put": _put, "place": _place, "archive": _archive, "log": _log,
+    }  # fmt: skip
+    try:
+        operation = operations.get(str(mode.get("op")))
+        if operation is None:
+            raise Refusal("there is no transfer %r" % mode.get("op"), "InputError")
+        operation(mode, folders)
+    except Refusal as refusal:
+        _fail(refusal.kind, str(refusal))
+    except HttpError as error:
+        _fail("EngineError", str(error), error.status)
+    except BrokenPipeError:
+        pass  # the other side has gone; what came so far is kept
+    except OSError as error:
+        _fail("AgentError", "%s: %s" % (error.filename or "transfer", error.strerror or error))
+
+
+def _fail(kind: str, message: str, status: int = 0) -> None:
+    _send(wire.json_frame({"error": {"kind": kind, "message": message, "status": status}}))
+
+
+def _send(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def _send_data(data: bytes) -> None:
+    for at in range(0, len(data), wire.MAX_FRAME):
+        _send(wire.frame(data[at : at + wire.MAX_FRAME]))
+
+
+def _frames() -> Iterator[Union[bytes, Dict[str, Any], None]]:
+    reader = wire.FrameReader()
+    while True:
+        data = os.read(0, 1024 * 1024)
+        if not data:
+            return
+        try:
+            yield from reader.feed(data)
+        except ValueError as error:
+            raise Refusal("the stream is broken: %s" % error) from error
+
+
+def _put(mode: Dict[str, Any], folders: Folders) -> None:
+    total = mode.get("size")
+    if not isinstance(total, int) or total < 0:
+        raise Refusal("a blob needs its size", "InputError")
+    incoming = Incoming(folders, str(mode.get("digest")), total)
+    _send(wire.json_frame({"offset": incoming.offset}))
+    try:
+        for item in _frames():
+            if item is None:
+                break
+            if isinstance(item, bytes):
+                incoming.write(item)
+        incoming.finish()
+    finally:
+        incoming.close()
+    _send(wire.json_frame({"ok": True}))
+
+
+def _place(mode: Dict[str, Any], folders: Folders) -> None:
+    if mode.get("runtime") == "docker":
+        _place_docker(mode, folders)
+    else:
+        jobs = Jobs(folders, boot_id(), None, dict)
+        jobs.place(
+            str(mode.get("attempt_id")), str(mode.get("digest")), str(mode.get("path") or "")
+        )
+    _send(wire.json_frame({"ok": True}))
+
+
+def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
+    """Put the blob into a container that is the attempt's and has never run; nothing else."""
+    blob = folders.blob(str(mode.get("digest")))
+    connection, found = _container(mode)
+    try:
+        if (found.get("State") or {}).get("Status") != "created":
+            raise Refusal("the container has been started already", "ConflictError")
+        size = os.stat(blob).st_size
+        os.utime(blob)
+        path = query(_archive_path(mode), path=_inside(mode, found))
+        for _ in connection.stream("PUT", path, size, _pieces(blob, size)):
+            pass  # the answer's body is empty
+    finally:
+        connection.close()
+
+
+def _pieces(path: str, size: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while size:
+            piece = file.read(min(size, 256 * 1024))
+            if not piece:
+                raise Refusal("the cached blob is shorter than it was")
+            size -= len(piece)
+            yield piece
+
+
+def _container(mode: Dict[str, Any]) -> Any:
+    """A connection, and the inspected container, which must carry the attempt's label."""
+    from hostler_agent.containers import socket_path
+
+    ref = str(mode.get("ref"))
+    if not ref.isalnum():
+        raise Refusal("%r is not a container id" % ref, "InputError")
+    path = socket_path()
+    if path is None:
+        raise Refusal("Docker has no socket here", "EngineError")
+    connection = Connection(path, _DOCKER_TIMEOUT)
+    try:
+        found = connection.get("/containers/%s/json" % ref)
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        if labels.get("hostler.attempt") != mode.get("attempt_id"):
+            raise Refusal("container %s is not of this attempt" % ref, "ForbiddenError")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, found
+
+
+def _archive_path(mode: Dict[str, Any]) -> str:
+    return "/containers/%s/archive" % mode.get("ref")
+
+
+def _inside(mode: Dict[str, Any], found: Dict[str, Any]) -> str:
+    workdir = (found.get("Config") or {}).get("WorkingDir") or _WORKDIR
+    relative = check_relative(mode.get("path") or "")
+    return os.path.join(workdir, relative) if relative else str(workdir)
+
+
+def _archive(mode: Dict[str, Any], folders: Folders) -> None:
+    offset = mode.get("offset") or 0
+    if not isinstance(offset, int) or offset < 0:
+        raise Refusal("an offset should be a number, not negative", "InputError")
+    digest = hashlib.sha256()
+    size = 0
+    for piece in archive.skip(_tar(mode, folders), offset, digest):
+        size += len(piece)
+        _send_data(piece)
+    _send(wire.json_frame({"sha256": digest.hexdigest(), "size": offset + size}))
+    _send(wire.END)
+
+
+def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
+    if mode.get("runtime") == "docker":
+        connection, found = _container(mode)
+        try:
+            where = query(_archive_path(mode), path=_inside(mode, found))
+            yield from connection.stream("GET", where)
+        finally:
+            connection.close()
+        return
+    job = folders.job(str(mode.get("attempt_id")))
+    work = os.path.join(job, "work")
+    path = os.path.realpath(os.path.join(work, check_relative(mode.get("path") or "")))
+    allowed = [os.path.realpath(work), os.path.realpath(folders.checkpoints)]
+    if not any(path == folder or path.startswith(folder + os.sep) for folder in allowed):
+        raise Refusal("%r leads out of the job's folder" % mode.get("path"), "ForbiddenError")
+    if not os.path.exists(path):
+        raise Refusal("%r does not exist" % mode.get("path"), "NotFoundError")
+    yield from archive.stream(path)
+
+
+def _log(mode: Dict[str, Any], folders: Folders) -> None:
+    folder = folders.job(str(mode.get("attempt_id")))
+    offset, follow = mode.get("offset") or 0, bool(mode.get("follow"))
+    if not isinstance(offset, int) or offset < 0:
+        raise Refusal("an offset should be a number, not negative", "InputError")
+    boot, proc = boot_id(), Proc()
+    reader = Reader(folder, offset)
+    expected = -1
+    try:
+        while True:
+            job = journal.load(folder)
+            if job is None:
+                raise Refusal("there is no job %s here" % mode.get("attempt_id"), "NotFoundError")
+            # Whether it is over is seen first: what is read after that is all of it.
+            over = not follow or (job.started is not None and not job.running(proc, boot))
+            for at, data in reader.pieces():
+                if at != expected:
+                    _send(wire.json_frame({"offset": at}))
+                _send_data(data)
+                expected = at + len(data)
+            if over:
+                break
+            if _gone(_POLL):
+                return
+    finally:
+        reader.close()
+    _send(wire.json_frame({"end": True, "offset": reader.offset}))
+    _send(wire.END)
+
+
+def _gone(seconds: float) -> bool:
+    """Wait; True when the other side has closed or sent anything (nothing is due)."""
+    readable, _, _ = select.select([0], [], [], seconds)
+    return bool(readable) and not os.read(0, 4096)

@@ -1,0 +1,227 @@
+"""A claim: check on the spot that GPUs are free, and write the leases, under the one lock."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+
+from hostler_agent.containers import Running
+from hostler_agent.folders import Refusal
+from hostler_agent.grants import resolve
+from hostler_agent.leases import Found, Leases, Live
+from hostler_agent.nvml import Device, Reading
+
+_GIB = 1024**3
+
+
+class Sight(NamedTuple):
+    """How the machine is looked at for a claim; each call looks anew."""
+
+    devices: Callable[[], Sequence[Device]]
+    read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]
+    containers: Callable[[], Sequence[Running]]
+    """Running ones; raises HttpError when Docker is there and does not tell."""
+    describe: Callable[[Tuple[int, Optional[int], str]], Dict[str, Any]]
+    """A `GpuProcess` of a process that NVML lists."""
+    programs: Callable[[int], Sequence[str]]
+    live: Callable[[Sequence[Running]], Live]
+    gpu_problem: Callable[[], Optional[str]]
+
+
+class Claim(NamedTuple):
+    """The request, checked."""
+
+    gpus: Tuple[str, ...]
+    attempt_id: Optional[str]
+    daemon_id: str
+    owner: str
+    memory_floor: int
+    ignore: Tuple[str, ...]
+    until: Optional[float]
+
+
+def read_claim(payload: Dict[str, Any]) -> Claim:
+    """The claim in a request. Raises Refusal when a field does not fit."""
+    try:
+        attempt, until = payload.get("attempt_id"), payload.get("until")
+        return Claim(
+            tuple(str(uuid) for uuid in payload["gpus"]),
+            None if attempt is None else str(attempt),
+            str(payload["daemon_id"]),
+            str(payload["owner"]),
+            int(payload.get("memory_floor", _GIB)),
+            tuple(str(name) for name in payload.get("ignore", ())),
+            None if until is None else float(until),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refusal("a claim does not fit: %r" % error, "InputError") from error
+
+
+class Claims:
+    """Claims, binds and releases leases of this user."""
+
+    def __init__(self, leases: Leases, sight: Sight) -> None:
+        self._leases = leases
+        self._sight = sight
+
+    def claim(self, claim: Claim) -> Dict[str, Any]:
+        """A `Claimed` as the model's fields: all GPUs, or none and the sentence why."""
+        devices = {d.uuid: d for d in self._sight.devices()}
+        try:
+            targets = [self._device(devices, uuid) for uuid in claim.gpus]
+        except Refusal as refusal:
+            return {"refused": str(refusal)}
+        with self._leases.locked():
+            containers = self._sight.containers()
+            live = self._sight.live(containers)
+            found = self._leases.list(live)
+            own = {f.lease["gpu"]: f.lease for f in found if _is_own(f, claim)}
+            refused = self._refusal(claim, targets, devices, found, own, containers)
+            if refused is not None:
+                return {"refused": refused}
+            return {"lease_ids": [self._write(claim, d, own, live.boot_id) for d in targets]}
+
+    def _device(self, devices: Dict[str, Device], uuid: str) -> Device:
+        device = devices.get(uuid)
+        if device is None:
+            why = self._sight.gpu_problem()
+            raise Refusal("GPU %s is not on this machine%s" % (uuid, ": " + why if why else ""))
+        return device
+
+    def _refusal(
+        self,
+        claim: Claim,
+        targets: Sequence[Device],
+        devices: Dict[str, Device],
+        found: Sequence[Found],
+        own: Dict[str, Dict[str, Any]],
+        containers: Sequence[Running],
+    ) -> Optional[str]:
+        for one in found:
+            index = next((d.index for d in targets if d.uuid == one.lease["gpu"]), None)
+            if index is not None and not one.lease["stale"] and not _is_own(one, claim):
+                return "GPU %d: %s" % (index, _lease_text(one))
+        pairs = [(d.index, d.uuid) for d in devices.values()]
+        for container in containers:
+            if _is_ours(container, claim) or _ignored((container.name, container.image), claim):
+                continue
+            for uuid in resolve(container.grants, pairs):
+                if uuid in claim.gpus:
+                    text = "container %s (%s) was given it"
+                    return ("GPU %d: " + text) % (
+                        devices[uuid].index, container.name, container.image,
+                    )  # fmt: skip
+        readings = self._sight.read(targets)
+        for device in targets:
+            why = self._in_the_way(claim, device, readings[device.uuid], containers)
+            if why is not None:
+                return "GPU %d: %s" % (device.index, why)
+        return None
+
+    def _in_the_way(
+        self,
+        claim: Claim,
+        device: Device,
+        reading: Optional[Reading],
+        containers: Sequence[Running],
+    ) -> Optional[str]:
+        if reading is None:
+            return "it does not answer"
+        if reading.problem:
+            return "it cannot be used: %s" % reading.problem
+        if device.slow.mig:
+            return "MIG mode is on"
+        if reading.compute is None:
+            return "NVML does not list its processes"
+        mine = {c.container_id for c in containers if _is_ours(c, claim)}
+        ours = False
+        for process in reading.compute:
+            described = self._sight.describe(process)
+            inside = described.get("container_id") in mine and bool(mine)
+            if inside or (claim.attempt_id and described.get("attempt_id") == claim.attempt_id):
+                ours = True
+            elif not _ignored(self._sight.programs(process[0]), claim):
+                return _process_text(described)
+        used = reading.values[0]
+        if used is None:
+            return "its memory cannot be read" if reading.memory_supported else None
+        if not ours and used * 1024**2 >= claim.memory_floor:
+            return "%.1f GiB of its memory are in use by no process that NVML lists" % (used / 1024)
+        return None
+
+    def _write(
+        self, claim: Claim, device: Device, own: Dict[str, Dict[str, Any]], boot_id: str
+    ) -> str:
+        before = own.get(device.uuid)
+        if before is not None and not before["stale"]:
+            self._leases.write({**before, "until": claim.until, "owner": claim.owner[:255]})
+            return str(before["lease_id"])
+        lease = {
+            "lease_id": "%s.%d.%s" % (device.uuid, os.getuid(), os.urandom(6).hex()),
+            "gpu": device.uuid,
+            "daemon_id": claim.daemon_id,
+            "owner": claim.owner[:255],
+            "attempt_id": claim.attempt_id,
+            "claimed_at": time.time(),
+            "until": claim.until,
+            "boot_id": boot_id,
+            "workload": None,
+        }
+        self._leases.write(lease)
+        return str(lease["lease_id"])
+
+    def bind(self, lease_ids: Sequence[str], workload: str) -> None:
+        """Tie leases to a container id or "pid:start ticks". Raises Refusal when one is gone."""
+        with self._leases.locked():
+            leases = [(i, self._leases.own(i)) for i in lease_ids]
+            for lease_id, lease in leases:
+                if lease is None:
+                    raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
+                lease.pop("stale", None)
+                self._leases.write({**lease, "workload": workload[:255]})
+
+    def release(self, lease_ids: Sequence[str]) -> None:
+        """Give leases back; those that are gone are no error."""
+        with self._leases.locked():
+            for lease_id in lease_ids:
+                self._leases.remove(lease_id)
+
+
+def _is_own(found: Found, claim: Claim) -> bool:
+    lease = found.lease
+    if found.uid != os.getuid() or lease["daemon_id"] != claim.daemon_id:
+        return False
+    if claim.attempt_id is None:
+        return lease["attempt_id"] is None and lease["owner"] == claim.owner
+    return bool(lease["attempt_id"] == claim.attempt_id)
+
+
+def _is_ours(container: Running, claim: Claim) -> bool:
+    return (
+        claim.attempt_id is not None
+        and container.attempt_id == claim.attempt_id
+        and container.daemon_id == claim.daemon_id
+    )
+
+
+def _ignored(names: Sequence[str], claim: Claim) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in claim.ignore)
+
+
+def _lease_text(found: Found) -> str:
+    lease = found.lease
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(lease["claimed_at"]))
+    what = "for %s " % lease["attempt_id"] if lease["attempt_id"] else "by reservation "
+    return "leased to %s %ssince %s" % (lease["owner"], what, since)
+
+
+def _process_text(described: Dict[str, Any]) -> str:
+    pid, memory = described["pid"], described.get("memory")
+    size = "" if memory is None else ", %.1f GiB" % (memory / _GIB)
+    if described.get("exists") is False:
+        return "its memory is held by PID %d, which no longer exists%s" % (pid, size)
+    command = (described.get("command") or "an unknown program")[:120]
+    user = described.get("user") or "an unknown user"
+    return "in use by %s: %s (PID %d%s)" % (user, command, pid, size)

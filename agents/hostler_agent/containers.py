@@ -1,0 +1,328 @@
+"""Containers, by reading (GET) the Docker socket that this login may use.
+
+One thread lists and inspects when asked; another follows Docker's events, so that an exit is told
+at once. Neither holds up anything else when Docker hangs: then `problem` says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import re
+import socket
+import threading
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from hostler_agent.grants import grants
+from hostler_agent.http import Connection, HttpError, query
+
+PATIENCE = 2.0
+"""Seconds that a look waits for Docker."""
+FOREIGN_EVERY = 10.0
+_TIMEOUT = 20.0
+_ATTEMPT = "hostler.attempt"
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+class Running(NamedTuple):
+    """A running container."""
+
+    container_id: str
+    name: str
+    image: str
+    grants: Tuple[str, ...]
+    attempt_id: Optional[str]
+    daemon_id: Optional[str]
+
+
+def socket_path() -> Optional[str]:
+    """The Docker (or Podman) socket to use: `DOCKER_HOST`, the system's, this user's own."""
+    host = os.environ.get("DOCKER_HOST", "")
+    if host.startswith("unix://"):
+        return host[len("unix://") :]
+    own = os.environ.get("XDG_RUNTIME_DIR") or "/run/user/%d" % os.getuid()
+    found = [
+        path
+        for path in (
+            "/var/run/docker.sock",
+            own + "/docker.sock",
+            own + "/podman/podman.sock",
+            "/run/podman/podman.sock",
+        )
+        if _is_socket(path)
+    ]
+    usable = [path for path in found if os.access(path, os.R_OK | os.W_OK)]
+    return (usable + found)[0] if found else None
+
+
+def _is_socket(path: str) -> bool:
+    import stat
+
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def epoch(text: Any) -> Optional[float]:
+    """Docker's time as seconds since the epoch; None for its year 1, which means never."""
+    match = _TIME.match(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) < 1970:
+        return None
+    import calendar
+
+    parts = [int(part) for part in match.groups()[:6]]
+    seconds = float(calendar.timegm((*parts, 0, 0, 0)))
+    if match[8] != "Z":
+        offset = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
+        seconds -= offset if match[8][0] == "+" else -offset
+    return seconds + float(match[7] or 0)
+
+
+def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """The `Workload` that an inspected container is; None without our labels."""
+    labels = (inspect.get("Config") or {}).get("Labels") or {}
+    attempt, daemon = labels.get(_ATTEMPT), labels.get("hostler.daemon")
+    if not attempt or not daemon:
+        return None
+    state = inspect.get("State") or {}
+    status = state.get("Status")
+    running = status in ("running", "paused", "restarting")
+    result: Dict[str, Any] = {
+        "attempt_id": attempt, "daemon_id": daemon, "runtime": "docker",
+        "ref": inspect.get("Id", ""), "running": running,
+        "gpus": [uuid for uuid in labels.get("hostler.gpus", "").split(",") if uuid],
+    }  # fmt: skip
+    if status == "created":
+        result["created_only"] = True
+    elif not running:
+        result["exit_code"] = state.get("ExitCode")
+        result["finished_at"] = epoch(state.get("FinishedAt"))
+    more = {
+        "started_at": epoch(state.get("StartedAt")),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "error": state.get("Error") or None,
+        "owner": labels.get("hostler.owner") or None,
+    }
+    result.update({key: value for key, value in more.items() if value})
+    return result
+
+
+class Containers:
+    """What Docker shows. `wake` is called by the threads when `ready` may have become true."""
+
+    def __init__(self, wake: Callable[[], None], exited: Callable[[Dict[str, Any]], None]) -> None:
+        self.path = socket_path()
+        self.work: List[Dict[str, Any]] = []
+        self.foreign: List[Running] = []
+        self.problem: Optional[str] = None if self.path else "Docker has no socket here"
+        self.version: Optional[str] = None
+        self.info: Dict[str, Any] = {}
+        self._wake = wake
+        self._exited = exited
+        self._asked = False
+        self._deadline = 0.0
+        self._foreign_due = 0.0
+        self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._connection: Optional[Connection] = None
+        self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
+        self._known: Dict[str, Running] = {}
+        self._started = False
+
+    def start(self, events: bool = True) -> None:
+        """Start the threads; `events`: follow events too."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._serve, daemon=True, name="docker").start()
+            if events:
+                threading.Thread(target=self._follow, daemon=True, name="docker-events").start()
+
+    def refresh(self) -> None:
+        """Ask for a list that is newer than this call."""
+        if self._started and not self._asked:
+            self._asked = True
+            self._deadline = time.monotonic() + PATIENCE
+            self._jobs.put(None)
+
+    def timeout(self, now: float) -> Optional[float]:
+        """Seconds until `ready` at the latest; None: nothing is awaited."""
+        return max(0.0, self._deadline - now) if self._asked else None
+
+    def ready(self, now: float) -> bool:
+        """The list is as new as the last `refresh`, or `problem` says why not."""
+        if not self._asked:
+            return True
+        if now < self._deadline:
+            return False
+        self.problem = "Docker does not answer"
+        return True
+
+    def usable(self) -> bool:
+        """This login may use Docker here, whether or not it answers at the moment."""
+        return self.path is not None and os.access(self.path, os.R_OK | os.W_OK)
+
+    def running(self) -> List[Running]:
+        """All running containers of anybody, now, for a claim. Raises HttpError."""
+        path = self._find()
+        if path is None:
+            return []
+        connection = Connection(path, PATIENCE)
+        try:
+            return self._list_running(connection)
+        finally:
+            connection.close()
+
+    def _find(self) -> Optional[str]:
+        if self.path is None:
+            self.path = socket_path()
+        return self.path
+
+    def _serve(self) -> None:
+        while True:
+            self._jobs.get()
+            try:
+                self._refresh()
+                self.problem = None
+            except HttpError as error:
+                self.problem = _problem(self.path, error)
+            self._asked = False
+            self._wake()
+
+    def _refresh(self) -> None:
+        path = self._find()
+        if path is None:
+            raise HttpError("Docker has no socket here")
+        for fresh in (self._connection is None, True):
+            if fresh:
+                self._reconnect(path)
+            assert self._connection is not None
+            try:
+                self._read(self._connection)
+                return
+            except HttpError as error:
+                self._connection.close()
+                self._connection = None
+                if fresh or error.status:
+                    raise
+
+    def _reconnect(self, path: str) -> None:
+        self._connection = Connection(path, _TIMEOUT)
+        self.version = str(self._connection.get("/version").get("Version") or "")
+        self.info = self._connection.get("/info")
+
+    def _read(self, connection: Connection) -> None:
+        label = {"label": [_ATTEMPT]}
+        listed = connection.get(query("/containers/json", all="1", filters=label))
+        work, kept = [], {}
+        for item in listed:
+            ref, state = str(item.get("Id", "")), str(item.get("State", ""))
+            before = self._inspected.get(ref)
+            if before is not None and before[0] == state:
+                kept[ref] = before
+            else:
+                found = self._inspect(connection, ref)
+                if found is None:
+                    continue
+                kept[ref] = (state, found)
+            one = workload(kept[ref][1])
+            if one is not None:
+                work.append(one)
+        self._inspected = kept
+        if work != self.work:
+            self.work = work
+        if time.monotonic() >= self._foreign_due:
+            self._foreign_due = time.monotonic() + FOREIGN_EVERY
+            running = self._list_running(connection)
+            foreign = [c for c in running if c.grants and not c.attempt_id]
+            if foreign != self.foreign:
+                self.foreign = foreign
+
+    def _inspect(self, connection: Connection, ref: str) -> Optional[Dict[str, Any]]:
+        try:
+            found = connection.get("/containers/%s/json" % ref)
+        except HttpError as error:
+            if error.status == 404:  # removed since it was listed
+                return None
+            raise
+        return found if isinstance(found, dict) else None
+
+    def _list_running(self, connection: Connection) -> List[Running]:
+        result, kept = [], {}
+        for item in connection.get("/containers/json"):
+            ref = str(item.get("Id", ""))
+            one = self._known.get(ref)
+            if one is None:
+                found = self._inspect(connection, ref)
+                if found is None:
+                    continue
+                one = _running(found, str(self.info.get("DefaultRuntime") or ""))
+            kept[ref] = one
+            result.append(one)
+        self._known = kept
+        return result
+
+    def _follow(self) -> None:
+        while True:
+            path = self._find()
+            try:
+                if path is None:
+                    raise HttpError("no socket")
+                connection = Connection(path, None)
+                try:
+                    self._events(connection, path)
+                finally:
+                    connection.close()
+            except (HttpError, ValueError):
+                pass  # looks report it; here it is only tried again
+            time.sleep(2.0)
+
+    def _events(self, connection: Connection, path: str) -> None:
+        import json
+
+        wanted = {"type": ["container"], "event": ["create", "start", "die", "destroy"]}
+        held = b""
+        for piece in connection.stream("GET", query("/events", filters=wanted)):
+            lines = (held + piece).split(b"\n")
+            held = lines.pop()
+            for line in lines:
+                if line.strip():
+                    self._event(json.loads(line), path)
+
+    def _event(self, event: Dict[str, Any], path: str) -> None:
+        self._foreign_due = 0.0
+        actor = event.get("Actor") or {}
+        attributes = actor.get("Attributes") or {}
+        if event.get("Action") != "die" or _ATTEMPT not in attributes:
+            return
+        connection = Connection(path, _TIMEOUT)
+        try:
+            found = self._inspect(connection, str(actor.get("ID", "")))
+        finally:
+            connection.close()
+        one = workload(found) if found else None
+        if one is not None and not one["running"]:
+            self._exited(one)
+
+
+def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
+    config = inspect.get("Config") or {}
+    labels = config.get("Labels") or {}
+    return Running(
+        str(inspect.get("Id", "")),
+        str(inspect.get("Name", "")).lstrip("/"),
+        str(config.get("Image", "")),
+        grants(inspect, default_runtime),
+        labels.get(_ATTEMPT),
+        labels.get("hostler.daemon"),
+    )
+
+
+def _problem(path: Optional[str], error: HttpError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM):
+        return "this login may not use Docker (%s): it is not in group docker" % path
+    if isinstance(cause, (ConnectionRefusedError, FileNotFoundError, socket.timeout)):
+        return "Docker is not running (%s)" % path
+    return str(error)

@@ -1,0 +1,157 @@
+"""HTTP over a Unix socket, as little of it as reading from Docker needs.
+
+The standard library's client would load 60 modules more than this file.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+from urllib.parse import quote
+
+MAX_BODY = 64 * 1024 * 1024
+
+
+class HttpError(Exception):
+    """The request did not work. `status` is 0 when there was no answer at all."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Connection:
+    """One connection to a Unix socket. Each method raises HttpError; then it has to be closed."""
+
+    def __init__(self, path: str, timeout: Optional[float]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        self._data = b""
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise HttpError("%s: %s" % (path, error.strerror or error)) from error
+
+    def close(self) -> None:
+        """End it; may be called twice, and from another thread, which wakes a blocked reader."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was not connected any more
+        self._socket.close()
+
+    def get(self, path: str) -> Any:
+        """The JSON answer to a GET."""
+        body = b"".join(self.stream("GET", path))
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise HttpError("%s: not JSON: %s" % (path, error)) from error
+
+    def stream(
+        self, method: str, path: str, size: Optional[int] = None, body: Iterable[bytes] = ()
+    ) -> Iterator[bytes]:
+        """Send a request (with a body of `size` bytes) and yield the answer's body in pieces."""
+        head = "%s %s HTTP/1.1\r\nHost: docker\r\n" % (method, path)
+        if size is not None:
+            head += "Content-Type: application/x-tar\r\nContent-Length: %d\r\n" % size
+        self._send(head.encode("ascii") + b"\r\n")
+        for piece in body:
+            self._send(piece)
+        status, headers = self._head()
+        pieces = self._body(method, status, headers)
+        if status >= 400:
+            raise HttpError(_message(b"".join(pieces), status), status)
+        return pieces
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise HttpError("Docker cut the connection: %s" % error) from error
+
+    def _more(self) -> bytes:
+        try:
+            data = self._socket.recv(65536)
+        except socket.timeout as error:
+            raise HttpError("Docker does not answer") from error
+        except OSError as error:
+            raise HttpError("Docker cut the connection: %s" % error) from error
+        return data
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._data:
+            if len(self._data) > 65536:
+                raise HttpError("Docker's answer is not HTTP")
+            data = self._more()
+            if not data:
+                raise HttpError("Docker cut the connection")
+            self._data += data
+        line, _, self._data = self._data.partition(b"\n")
+        return line.rstrip(b"\r")
+
+    def _head(self) -> Tuple[int, Dict[str, str]]:
+        status_line = self._line().split(b" ", 2)
+        if len(status_line) < 2 or not status_line[1].isdigit():
+            raise HttpError("Docker's answer is not HTTP")
+        headers: Dict[str, str] = {}
+        while True:
+            line = self._line()
+            if not line:
+                break
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        if status_line[1] == b"100":
+            return self._head()
+        return int(status_line[1]), headers
+
+    def _body(self, method: str, status: int, headers: Dict[str, str]) -> Iterator[bytes]:
+        if status in (204, 304) or method == "HEAD":
+            return
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            while True:
+                size = int(self._line().split(b";")[0], 16)
+                if not size:
+                    self._line()
+                    return
+                yield from self._exactly(size)
+                self._line()
+        elif "content-length" in headers:
+            yield from self._exactly(int(headers["content-length"]))
+        else:
+            yield self._data
+            self._data = b""
+            while True:
+                data = self._more()
+                if not data:
+                    return
+                yield data
+
+    def _exactly(self, size: int) -> Iterator[bytes]:
+        while size:
+            if not self._data:
+                self._data = self._more()
+                if not self._data:
+                    raise HttpError("Docker cut the connection")
+            piece, self._data = self._data[:size], self._data[size:]
+            size -= len(piece)
+            yield piece
+
+
+def query(target: str, **values: Any) -> str:
+    """A path with a query; what is not text goes as JSON."""
+    pairs = [
+        "%s=%s" % (key, quote(value if isinstance(value, str) else json.dumps(value), safe=""))
+        for key, value in values.items()
+    ]
+    return target + "?" + "&".join(pairs)
+
+
+def _message(body: bytes, status: int) -> str:
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body[:200].decode("utf-8", "replace")
+    return "%s (HTTP %d)" % (message, status)

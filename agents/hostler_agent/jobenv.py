@@ -1,0 +1,59 @@
+"""The environment of a process job, and how its virtual environment is put in front. Pure but for
+reading the requirements file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from typing import Dict, List, Mapping, Sequence
+
+from hostler_agent.folders import Refusal
+
+_KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+METRICS = "metrics.jsonl"
+"""File in the working folder that `HOSTLER_METRICS` names."""
+
+
+def environment(
+    login: Mapping[str, str],
+    given: Mapping[str, str],
+    created: Mapping[str, object],
+    work: str,
+    gpu_indices: Sequence[int],
+) -> Dict[str, str]:
+    """All variables of a job: a few of the login's, Hostler's own, and over both the given ones.
+
+    Only what names the attempt and its GPUs cannot be given otherwise.
+    """
+    env = {name: login[name] for name in _KEPT if name in login}
+    env.setdefault("PATH", _PATH)
+    env["HOSTLER_METRICS"] = os.path.join(work, METRICS)
+    env["HOSTLER_RUN"] = str(created.get("run_id", ""))
+    env["HOSTLER_STAGE"] = str(created.get("stage", ""))
+    env.update(given)
+    env["HOSTLER_ATTEMPT"] = str(created.get("attempt_id", ""))
+    gpus = created.get("gpus")
+    uuids = [str(uuid) for uuid in gpus] if isinstance(gpus, list) else []
+    env["HOSTLER_GPUS"] = ",".join(uuids)
+    # UUIDs here crash some tools; indices mean the same GPUs as NVML's only in PCI order.
+    env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index in gpu_indices)
+    return env
+
+
+def venv_command(argv: Sequence[str], requirements: str, venvs: str, package: str) -> List[str]:
+    """The command that builds the virtual environment if needed and then becomes `argv`.
+
+    Raises Refusal when the requirements file cannot be read.
+    """
+    try:
+        with open(requirements, "rb") as file:
+            wanted = file.read()
+    except OSError as error:
+        raise Refusal("the requirements file cannot be read: %s" % error, "InputError") from error
+    key = hashlib.sha256(wanted + sys.version.encode() + sys.executable.encode()).hexdigest()
+    script = os.path.join(package, "venv.py")
+    folder = os.path.join(venvs, key)
+    return [sys.executable, "-I", "-S", script, folder, requirements, "--", *argv]

@@ -1,0 +1,336 @@
+"""Process jobs of this login: made, started, stopped, removed, and found again from journals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from hostler_agent import journal, shim
+from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
+from hostler_agent.jobenv import environment, venv_command
+from hostler_agent.journal import Job
+from hostler_agent.processes import Proc
+from hostler_agent.spawner import Spawner
+
+SCAN_EVERY = 5.0
+LOG_CAP = 1024**3
+GRACE = 30.0
+_DIE = 15.0
+"""Seconds that processes have to disappear after KILL."""
+_FIELDS = (
+    "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
+    "log_cap", "grace",
+)  # fmt: skip
+
+
+class Jobs:
+    """All jobs of this login. Methods raise Refusal.
+
+    `list` and `pids` are the main loop's; the others may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        boot_id: str,
+        spawner: Optional[Spawner],
+        indices: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._folders = folders
+        self._boot_id = boot_id
+        self._spawner = spawner
+        self._indices = indices
+        self._proc = Proc()
+        self._starting = threading.Lock()
+        self._jobs: Dict[str, Job] = {}
+        self._stamps: Dict[str, Tuple[int, int]] = {}
+        self._running: Dict[str, bool] = {}
+        self._due = 0.0
+        self._folder_stamp = 0
+        self._listed: List[Dict[str, Any]] = []
+
+    def changed(self) -> None:
+        """Something happened to a job: the next list reads the journals again."""
+        self._due = 0.0
+
+    def list(self) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
+        """All workloads (the same object while nothing changes), and those that just ended."""
+        now = time.monotonic()
+        try:
+            stamp = os.stat(self._folders.jobs).st_mtime_ns
+        except FileNotFoundError:
+            return [], []
+        if now < self._due and stamp == self._folder_stamp:
+            return self._listed, []
+        self._due, self._folder_stamp = now + SCAN_EVERY, stamp
+        before = self._running
+        self._scan()
+        listed = [self._workload(job) for job in list(self._jobs.values())]
+        ended = [w for w in listed if before.get(w["attempt_id"]) and not w["running"]]
+        if listed != self._listed:
+            self._listed = listed
+        return self._listed, ended
+
+    def _scan(self) -> None:
+        jobs: Dict[str, Job] = {}
+        stamps: Dict[str, Tuple[int, int]] = {}
+        for name in sorted(os.listdir(self._folders.jobs)):
+            folder = os.path.join(self._folders.jobs, name)
+            try:
+                status = os.stat(os.path.join(folder, journal.NAME))
+            except OSError:
+                continue  # being made or removed
+            stamps[name] = (status.st_mtime_ns, status.st_size)
+            known = self._jobs.get(name)
+            if known is None or self._stamps.get(name) != stamps[name]:
+                known = journal.load(folder)
+            if known is not None:
+                jobs[name] = known
+        self._jobs, self._stamps = jobs, stamps
+        self._running = {n: job.running(self._proc, self._boot_id) for n, job in jobs.items()}
+
+    def _workload(self, job: Job) -> Dict[str, Any]:
+        running = self._running.get(job.attempt_id, False)
+        if not running and job.started is not None and job.ended is None:
+            # The end may have been written between the look at the journal and at the process.
+            again = journal.load(job.folder)
+            if again is not None and again.ended is not None:
+                job = self._jobs[job.attempt_id] = again
+        return job.workload(running, self._boot_id)
+
+    def pids(self) -> Dict[int, str]:
+        """PID to attempt id of running jobs and their shims."""
+        result: Dict[int, str] = {}
+        for attempt, running in list(self._running.items()):
+            job = self._jobs.get(attempt)
+            if running and job is not None and job.started is not None:
+                result[job.started["pid"]] = attempt
+                result[job.started["shim"]] = attempt
+        return result
+
+    def _load(self, attempt: str) -> Job:
+        job = journal.load(self._folders.job(attempt))
+        if job is None:
+            raise Refusal("there is no job %s here" % attempt, "NotFoundError")
+        return job
+
+    def inspect(self, attempt: str) -> Optional[Dict[str, Any]]:
+        """The workload now, or None."""
+        job = journal.load(self._folders.job(attempt))
+        if job is None:
+            return None
+        running = job.running(self._proc, self._boot_id)
+        if not running and job.ended is None:
+            job = journal.load(job.folder) or job
+        return job.workload(running and job.ended is None, self._boot_id)
+
+    def work_folder(self, attempt: str) -> str:
+        """The job's working folder."""
+        return os.path.join(self._folders.job(attempt), "work")
+
+    def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:
+        """Make the job's folder; the same job again is no error."""
+        attempt = check_attempt(payload.get("attempt_id"))
+        check_relative(payload.get("checkpoint") or "")
+        event = {name: payload.get(name) for name in _FIELDS}
+        folder = self._folders.job(attempt)
+        with self._starting:
+            there = journal.load(folder)
+            if there is not None and there.created.get("daemon_id") != event["daemon_id"]:
+                raise Refusal("job %s belongs to another daemon" % attempt, "ConflictError")
+            os.makedirs(os.path.join(folder, "work"), 0o700, exist_ok=True)
+            if there is None:
+                event.update(event="created", boot_id=self._boot_id, at=time.time())
+                journal.append(folder, event)
+        self.changed()
+        return {"ref": attempt, "folder": self.work_folder(attempt)}
+
+    def place(self, attempt: str, digest: str, target: str) -> None:
+        """Unpack a cached blob under the working folder."""
+        job = self._load(attempt)
+        if job.started is not None:
+            raise Refusal("job %s has started already" % attempt, "ConflictError")
+        path = os.path.join(self.work_folder(attempt), check_relative(target))
+        os.makedirs(path, exist_ok=True)
+        blob = self._folders.blob(digest)
+        if not os.path.exists(blob):
+            raise Refusal("blob %s is not cached here" % digest, "NotFoundError")
+        os.utime(blob)
+        from hostler_agent.archive import extract  # tarfile costs megabytes; few need it
+
+        extract(blob, path)
+
+    def start(self, payload: Mapping[str, Any], login: Mapping[str, str]) -> Dict[str, Any]:
+        """Start the process, unless it was started before; the workload."""
+        attempt = check_attempt(payload.get("attempt_id"))
+        with self._starting:
+            job = self._load(attempt)
+            if job.started is None and job.ended is None:
+                if job.created.get("boot_id") != self._boot_id:
+                    raise Refusal("the host was rebooted since job %s was made" % attempt)
+                answer = self._spawn(job, payload, login)
+                if "error" in answer and answer["error"] != "running already":
+                    raise Refusal(str(answer["error"]), "EngineError")
+        self.changed()
+        found = self.inspect(attempt)
+        if found is None:
+            raise Refusal("job %s was removed meanwhile" % attempt, "NotFoundError")
+        return found
+
+    def _spawn(
+        self, job: Job, payload: Mapping[str, Any], login: Mapping[str, str]
+    ) -> Dict[str, Any]:
+        if self._spawner is None:
+            raise Refusal("this agent starts no jobs")
+        argv = payload.get("argv")
+        given = payload.get("env") or {}
+        if not isinstance(argv, list) or not argv or not all(isinstance(a, str) for a in argv):
+            raise Refusal("argv should be a list of texts, not empty", "InputError")
+        if not isinstance(given, dict):
+            raise Refusal("env should be an object", "InputError")
+        work = self.work_folder(job.attempt_id)
+        self._link_checkpoint(job, work)
+        indices = self._gpu_indices(job, payload)
+        variables = {str(name): str(value) for name, value in given.items()}
+        env = environment(login, variables, job.created, work, indices)
+        cwd = str(payload.get("cwd") or "")
+        if payload.get("venv"):
+            wanted = os.path.join(work, cwd, str(payload["venv"]))
+            package = os.path.dirname(os.path.abspath(__file__))
+            argv = venv_command(argv, wanted, self._folders.venvs, package)
+        return self._spawner.start(
+            {
+                "attempt_id": job.attempt_id, "folder": job.folder, "base": self._folders.base,
+                "notify": self._folders.notify, "boot_id": self._boot_id, "argv": argv, "env": env,
+                "cwd": os.path.join(work, cwd), "log_cap": job.created.get("log_cap") or LOG_CAP,
+            }
+        )  # fmt: skip
+
+    def _gpu_indices(self, job: Job, payload: Mapping[str, Any]) -> List[int]:
+        """The job's GPUs as NVML counts them at this moment."""
+        uuids = job.created.get("gpus") or []
+        known = self._indices() if uuids else {}
+        if uuids and not known:
+            given = payload.get("gpu_indices") or []
+            return [int(index) for index in given]
+        missing = [uuid for uuid in uuids if uuid not in known]
+        if missing:
+            raise Refusal("GPU %s is not on this machine any more" % missing[0], "EngineError")
+        return [known[uuid] for uuid in uuids]
+
+    def _link_checkpoint(self, job: Job, work: str) -> None:
+        """Put the folder that survives retries where the job expects its checkpoint."""
+        relative = check_relative(job.created.get("checkpoint") or "")
+        key = job.created.get("checkpoint_key")
+        if not relative or not key:
+            return
+        store = os.path.join(self._folders.checkpoints, check_attempt(key))
+        path = os.path.join(work, relative)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.islink(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            import shutil
+
+            # What the snapshot brought along is the first checkpoint; a later one wins over it.
+            if os.path.isdir(store) and os.listdir(store):
+                shutil.rmtree(path)
+            else:
+                if os.path.isdir(store):
+                    os.rmdir(store)
+                os.makedirs(self._folders.checkpoints, 0o700, exist_ok=True)
+                shutil.move(path, store)
+        os.makedirs(store, 0o700, exist_ok=True)
+        os.symlink(store, path)
+
+    def signal(self, attempt: str, number: int) -> None:
+        """Send a signal to the job's process group; no error when it has ended."""
+        job = self._load(attempt)
+        if job.running(self._proc, self._boot_id):
+            self._signal_group(job, number)
+
+    def _signal_group(self, job: Job, number: int) -> None:
+        if job.started is not None and self._same(job):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(job.started["pid"]), number)
+
+    def _same(self, job: Job) -> bool:
+        started = job.started or {}
+        return self._proc.start_ticks(int(started["pid"])) == started.get("ticks")
+
+    def stop(self, attempt: str, grace: float) -> Dict[str, Any]:
+        """TERM, `grace` seconds, KILL, for all of the job's processes; the workload then."""
+        job = self._load(attempt)
+        if job.running(self._proc, self._boot_id):
+            with open(os.path.join(job.folder, shim.STOPPING), "w"):
+                pass
+            self._signal_all(job, signal.SIGTERM)
+            if not self._wait_gone(job, grace):
+                until = time.monotonic() + _DIE
+                while time.monotonic() < until:
+                    self._signal_all(job, signal.SIGKILL)
+                    if self._wait_gone(job, 0.5):
+                        break
+        self.changed()
+        return self.inspect(attempt) or job.workload(False, self._boot_id)
+
+    def _signal_all(self, job: Job, number: int) -> None:
+        """The process group, and processes that left it but carry the attempt's name."""
+        self._signal_group(job, number)
+        group = int(job.started["pid"]) if job.started else 0
+        for pid in self._tagged(job.attempt_id):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != group:
+                    os.kill(pid, number)
+
+    def _tagged(self, attempt: str) -> List[int]:
+        me = os.getuid()
+        return [
+            pid
+            for pid in self._proc.pids()
+            if self._proc.uid(pid) == me
+            and self._proc.environ(pid, "HOSTLER_ATTEMPT") == attempt
+            and self._proc.state(pid)[0] not in ("Z", "X", None)
+        ]
+
+    def _wait_gone(self, job: Job, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while True:
+            again = journal.load(job.folder)
+            if again is None or again.ended is not None:
+                return True
+            if not again.running(self._proc, self._boot_id) and not self._tagged(job.attempt_id):
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+
+    def remove(self, attempt: str) -> None:
+        """Remove the job's folder; its checkpoint stays. No error when it is gone already."""
+        folder = self._folders.job(attempt)
+        job = journal.load(folder)
+        if job is not None and job.running(self._proc, self._boot_id):
+            raise Refusal("job %s is still running" % attempt, "ConflictError")
+        remove_tree(folder)
+        self.changed()
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder, also where a job has taken away write permissions. Raises OSError."""
+    if not os.path.lexists(path):
+        return
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+        return
+    except PermissionError:
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                os.chmod(folder, stat.S_IRWXU)
+    shutil.rmtree(path)

@@ -1,0 +1,177 @@
+"""The machine itself: boot id, load, memory, disks, and what it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+_EVERY = 5.0
+_DISKS_EVERY = 30.0
+_LOAD_STEP = 0.3
+_MEMORY_STEP = 0.02
+_GIB = 1024**3
+
+
+def boot_id(root: str = "/proc") -> str:
+    """Names this boot of the machine. Where the kernel tells none, the boot time does."""
+    try:
+        with open(root + "/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        with open(root + "/stat") as file:
+            return "btime-" + next((n.split()[1] for n in file if n.startswith("btime ")), "0")
+
+
+def memory(root: str = "/proc") -> Tuple[Optional[int], Optional[int]]:
+    """Total and available bytes."""
+    found: Dict[str, int] = {}
+    try:
+        with open(root + "/meminfo") as file:
+            for line in file:
+                name, _, rest = line.partition(":")
+                if name in ("MemTotal", "MemAvailable"):
+                    found[name] = int(rest.split()[0]) * 1024
+                    if len(found) == 2:
+                        break
+    except (OSError, ValueError, IndexError):
+        pass
+    return found.get("MemTotal"), found.get("MemAvailable")
+
+
+def disks(paths: List[str]) -> List[List[Any]]:
+    """[path, total, free] of each file system, once even if several paths lie on it."""
+    found, seen = [], set()
+    for path in paths:
+        try:
+            device = os.stat(path).st_dev
+            if device in seen:
+                continue
+            status = os.statvfs(path)
+        except OSError:
+            continue
+        seen.add(device)
+        total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+        found.append([path, total, free])
+    return found
+
+
+class Machine:
+    """The `machine` section, renewed only when it has changed enough to be worth sending."""
+
+    def __init__(self, paths: List[str]) -> None:
+        self.paths = paths
+        """Local ones only: asking a dead network file system would block."""
+        self._due = 0.0
+        self._disks_due = 0.0
+        self._disks: List[List[Any]] = []
+        self._section: List[Any] = [None, None, None, []]
+
+    def section(self) -> List[Any]:
+        """[load1, memory_total, memory_available, disks]; the same object while it holds."""
+        now = time.monotonic()
+        if now < self._due:
+            return self._section
+        self._due = now + _EVERY
+        try:
+            load: Optional[float] = round(os.getloadavg()[0], 2)
+        except OSError:
+            load = None
+        total, available = memory()
+        if now >= self._disks_due:
+            self._disks_due = now + _DISKS_EVERY
+            self._disks = disks(self.paths)
+        fresh = [load, total, available, self._disks]
+        if _differs(self._section, fresh):
+            self._section = fresh
+        return self._section
+
+
+def _differs(old: List[Any], new: List[Any]) -> bool:
+    if old[1] != new[1] or (old[0] is None) != (new[0] is None) or len(old[3]) != len(new[3]):
+        return True
+    if new[0] is not None and abs(old[0] - new[0]) >= max(_LOAD_STEP, 0.1 * old[0]):
+        return True
+    if (old[2] is None) != (new[2] is None):
+        return True
+    if new[2] is not None and abs(old[2] - new[2]) >= _MEMORY_STEP * (new[1] or new[2]):
+        return True
+    return any(
+        a[:2] != b[:2] or abs(a[2] - b[2]) >= max(_GIB, 0.01 * b[1]) for a, b in zip(old[3], new[3])
+    )
+
+
+def facts() -> Dict[str, Any]:
+    """`HostFacts` as far as the kernel and this login tell; GPU and Docker facts are added."""
+    import pwd
+
+    uname = os.uname()
+    uid = os.getuid()
+    result: Dict[str, Any] = {
+        "hostname": uname.nodename,
+        "kernel": uname.release,
+        "os": _os_name(),
+        "python": "%d.%d.%d" % sys.version_info[:3],
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_total": memory()[0],
+        "uid": uid,
+        "gid": os.getgid(),
+        "groups": sorted(set(os.getgroups()) | {os.getgid()}),
+        "home": os.environ.get("HOME"),
+        "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
+    }
+    if not result["home"] or not result["user"]:
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:
+            return result
+        result["home"], result["user"] = entry.pw_dir, entry.pw_name
+    return result
+
+
+def _os_name() -> Optional[str]:
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("PRETTY_NAME="):
+                    return line.partition("=")[2].strip().strip('"')
+    except OSError:
+        pass
+    return None
+
+
+def docker_gpu(info: Dict[str, Any], paths: Tuple[str, ...] = ()) -> Optional[str]:
+    """How containers get GPUs here: "nvidia", "cdi" or None, from Docker's /info.
+
+    Docker registers NVIDIA's driver when it finds the hook on its own PATH, which /info does not
+    tell; the usual places stand for it.
+    """
+    runtimes = info.get("Runtimes")
+    if isinstance(runtimes, dict) and "nvidia" in runtimes:
+        return "nvidia"
+    for folder in paths or ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin"):
+        if os.access(os.path.join(folder, "nvidia-container-runtime-hook"), os.X_OK):
+            return "nvidia"
+    for device in info.get("DiscoveredDevices") or []:
+        if isinstance(device, dict) and str(device.get("ID", "")).startswith("nvidia.com/gpu="):
+            return "cdi"
+    for folder in info.get("CDISpecDirs") or []:
+        if _names_nvidia(str(folder)):
+            return "cdi"
+    return None
+
+
+def _names_nvidia(folder: str) -> bool:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                if b"nvidia.com/gpu" in file.read(65536):
+                    return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,391 @@
+"""GPUs as NVML shows them. The only file that touches NVML.
+
+Functions are called through the library that pynvml has loaded, with its structures, but with
+prepared buffers instead of its wrappers: a look costs half of theirs. Every field may be None. The
+calls of one GPU may block for ever (a GPU that fell off the bus), so they are made by `sampler`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+
+import pynvml
+
+from hostler_agent.processes import Process
+
+_NOT_SUPPORTED = {3, 13, 25}  # also: the function, or its version, is not there
+_LOST = {15: "lost", 16: "needs a reset"}
+_UNINITIALIZED = 1
+_TOO_SMALL = 7
+_NOT_AVAILABLE = 2**64 - 1
+_THROTTLES = (
+    (0x04, "power cap"), (0x08, "hardware slowdown"), (0x20, "thermal"), (0x40, "thermal"),
+    (0x80, "power brake"),
+)  # fmt: skip
+_FRAMES = "/proc/driver/nvidia/gpus"
+
+
+class Slow(NamedTuple):
+    """What is read every few seconds only."""
+
+    ecc_errors: Optional[int]
+    throttle: Tuple[str, ...]
+    mig: Optional[bool]
+    energy: Optional[float]
+    power_limit: Optional[float]
+    graphics: Tuple[Process, ...]
+
+
+class Reading(NamedTuple):
+    """One GPU at one moment."""
+
+    values: List[Any]
+    """memory_used MiB, utilization, temperature, power W, clock_sm, clock_memory."""
+    compute: Optional[Tuple[Process, ...]]
+    """None: NVML would not list them."""
+    problem: Optional[str]
+    memory_supported: bool
+
+
+class Failed(Exception):
+    """NVML cannot be used; the message says why, for people."""
+
+
+class Device:
+    """One GPU. `lock` is held while it is read; a reading may block for ever."""
+
+    def __init__(self, index: int, handle: Any, uuid: str, name: Optional[str]) -> None:
+        self.index = index
+        self.uuid = uuid
+        self.name = name
+        self.memory_total: Optional[int] = None
+        self.slow = Slow(None, (), None, None, None, ())
+        self.last: Optional[Reading] = None
+        self.stuck_since: Optional[float] = None
+        """Monotonic time since when one call has not returned."""
+        self.answered = False
+        """It has answered at least once; the first time may take seconds."""
+        self.lock = threading.Lock()
+        self.handle = handle
+        self.gone = "lost"
+        """What is wrong with it when there is no handle."""
+        self._problem: Optional[str] = None
+        self._unsupported: Set[str] = set()
+        if handle is None:
+            return
+        lib = pynvml.nvmlLib
+        self._memory = _memory_call(lib)
+        self._utilization = _call(
+            lib, pynvml.c_nvmlUtilization_t(), "nvmlDeviceGetUtilizationRates"
+        )
+        self._temperature = _temperature_call(lib)
+        self._power = _call(lib, ctypes.c_uint(), "nvmlDeviceGetPowerUsage")
+        self._clock = _call(lib, ctypes.c_uint(), "nvmlDeviceGetClockInfo")
+        self._compute = _Lister(lib, "nvmlDeviceGetComputeRunningProcesses")
+        self._graphics = _Lister(lib, "nvmlDeviceGetGraphicsRunningProcesses")
+        self._lib = lib
+
+    def read(self) -> Reading:
+        """The values of now. Never raises; may block."""
+        with self.lock:
+            if self.handle is None:
+                return Reading([None] * 6, None, self.gone, True)
+            self._problem = None
+            values = self._values()
+            compute = None if self._problem else self._list(self._compute, "compute")
+            reading = Reading(values, compute, self._problem, "memory" not in self._unsupported)
+            self.last, self.answered = reading, True
+            return reading
+
+    def read_slow(self) -> None:
+        """Renew `slow`. Never raises; may block."""
+        with self.lock:
+            if self.handle is None or (self.last is not None and self.last.problem):
+                return
+            self._unsupported.clear()
+            handle, lib = self.handle, self._lib
+            number = ctypes.c_ulonglong()
+            ecc = self._number(_get(lib, "nvmlDeviceGetTotalEccErrors"), "ecc", number, 1, 0)
+            reasons = _get(
+                lib, "nvmlDeviceGetCurrentClocksEventReasons",
+                "nvmlDeviceGetCurrentClocksThrottleReasons",
+            )  # fmt: skip
+            mask = self._number(reasons, "throttle", number) or 0
+            throttle = tuple(dict.fromkeys(word for bit, word in _THROTTLES if mask & bit))
+            energy = self._number(
+                _get(lib, "nvmlDeviceGetTotalEnergyConsumption"), "energy", number
+            )
+            limit_of = _get(lib, "nvmlDeviceGetEnforcedPowerLimit")
+            limit = self._number(limit_of, "power_limit", ctypes.c_uint())
+            current, pending = ctypes.c_uint(), ctypes.c_uint()
+            code = _get(lib, "nvmlDeviceGetMigMode")(
+                handle, ctypes.byref(current), ctypes.byref(pending)
+            )
+            graphics = self._list(self._graphics, "graphics") or ()
+            self.slow = Slow(
+                ecc,
+                throttle,
+                None if code else bool(current.value),
+                None if energy is None else energy / 1000.0,
+                None if limit is None else limit / 1000.0,
+                graphics,
+            )
+
+    def _values(self) -> List[Any]:
+        handle = self.handle
+        row: List[Any] = [None] * 6
+        function, holder, reference = self._memory
+        code = function(handle, reference)
+        if code in _NOT_SUPPORTED and not isinstance(holder, pynvml.c_nvmlMemory_t):
+            self._memory = _call(self._lib, pynvml.c_nvmlMemory_t(), "nvmlDeviceGetMemoryInfo")
+            function, holder, reference = self._memory
+            code = function(handle, reference)
+        if code == 0:
+            row[0] = holder.used >> 20
+            self.memory_total = holder.total
+        elif self._failed(code, "memory", True):
+            return row
+        function, holder, reference = self._utilization
+        code = function(handle, reference)
+        if code == 0:
+            row[1] = holder.gpu
+        elif self._failed(code, "utilization"):
+            return row
+        function, holder, arguments = self._temperature
+        code = function(handle, *arguments)
+        if code == 0:
+            row[2] = holder.value
+        elif self._failed(code, "temperature"):
+            return row
+        function, holder, reference = self._power
+        code = function(handle, reference)
+        if code == 0:
+            row[3] = round(holder.value / 1000.0, 1)
+        elif self._failed(code, "power"):
+            return row
+        function, holder, reference = self._clock
+        for slot, kind in ((4, 1), (5, 2)):
+            code = function(handle, kind, reference)
+            if code == 0:
+                row[slot] = holder.value
+            elif self._failed(code, "clocks"):
+                break
+        return row
+
+    def _failed(self, code: int, field: str, serious: bool = False) -> bool:
+        """Note a failed call; True when the GPU as a whole has failed."""
+        if code in _NOT_SUPPORTED:
+            self._unsupported.add(field)
+            return False
+        if code in _LOST:
+            self._problem = _LOST[code]
+        elif code == _UNINITIALIZED or serious:
+            self._problem = "NVML says: %s" % _error_text(code)
+        return self._problem is not None
+
+    def _number(self, function: Callable[..., int], field: str, holder: Any, *args: int) -> Any:
+        code = function(self.handle, *args, ctypes.byref(holder))
+        if code == 0:
+            return holder.value
+        self._failed(code, field)
+        return None
+
+    def _list(self, lister: _Lister, kind: str) -> Optional[Tuple[Process, ...]]:
+        code, found = lister.read(self.handle, kind)
+        if code == 0:
+            return found
+        self._failed(code, "processes")
+        return None
+
+
+class _Lister:
+    """Lists processes with the newest version of the call that this driver has."""
+
+    def __init__(self, lib: Any, name: str) -> None:
+        self._function, self._kind = _absent, pynvml.c_nvmlProcessInfo_v2_t
+        for suffix in ("_v3", "_v2"):
+            if hasattr(lib, name + suffix):
+                self._function = getattr(lib, name + suffix)
+                break
+        self._room = 32
+        self._grow()
+
+    def _grow(self) -> None:
+        self._array = (self._kind * self._room)()
+        self._count = ctypes.c_uint()
+        self._reference = ctypes.byref(self._count)
+
+    def read(self, handle: Any, kind: str) -> Tuple[int, Tuple[Process, ...]]:
+        """NVML's code and the processes."""
+        while True:
+            self._count.value = self._room
+            code = self._function(handle, self._reference, self._array)
+            if code != _TOO_SMALL or self._room > 8192:
+                break
+            self._room *= 4
+            self._grow()
+        if code or not self._count.value:
+            return code, ()
+        found = []
+        for i in range(min(self._count.value, self._room)):
+            item = self._array[i]
+            memory = item.usedGpuMemory
+            found.append((item.pid, None if memory == _NOT_AVAILABLE else memory, kind))
+        return 0, tuple(found)
+
+
+def _absent(*_args: Any) -> int:
+    return 13
+
+
+def _get(lib: Any, *names: str) -> Callable[..., int]:
+    for name in names:
+        if hasattr(lib, name):
+            function: Callable[..., int] = getattr(lib, name)
+            return function
+    return _absent
+
+
+def _call(lib: Any, holder: Any, *names: str) -> Tuple[Callable[..., int], Any, Any]:
+    return _get(lib, *names), holder, ctypes.byref(holder)
+
+
+def _memory_call(lib: Any) -> Tuple[Callable[..., int], Any, Any]:
+    holder = pynvml.c_nvmlMemory_v2_t()
+    holder.version = pynvml.nvmlMemory_v2
+    return _call(lib, holder, "nvmlDeviceGetMemoryInfo_v2")
+
+
+class _Temperature(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint), ("sensor", ctypes.c_int), ("value", ctypes.c_int))
+
+
+def _temperature_call(lib: Any) -> Tuple[Callable[..., int], Any, Tuple[Any, ...]]:
+    # Old drivers have the first only, drivers to come the second only.
+    old, new = _get(lib, "nvmlDeviceGetTemperature"), _get(lib, "nvmlDeviceGetTemperatureV")
+    if old is not _absent:
+        value = ctypes.c_uint()
+        return old, value, (0, ctypes.byref(value))
+    holder = _Temperature(ctypes.sizeof(_Temperature) | 1 << 24, 0, 0)
+    return new, holder, (ctypes.byref(holder),)
+
+
+def _error_text(code: int) -> str:
+    try:
+        raw = pynvml.nvmlErrorString(code)
+    except Exception:
+        return "error %d" % code
+    return raw.decode("ascii", "replace") if isinstance(raw, bytes) else str(raw)
+
+
+class Nvml:
+    """The library and its devices. `open` may block; run it where that is allowed."""
+
+    def __init__(self) -> None:
+        self.devices: List[Device] = []
+        self.driver: Optional[str] = None
+        self.cuda: Optional[str] = None
+
+    def open(self) -> None:
+        """Load the library if needed and list the devices anew.
+
+        Known devices that still answer are kept. Raises Failed.
+        """
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+            self.driver = _text(pynvml.nvmlSystemGetDriverVersion())
+            self.cuda = _cuda()
+        except pynvml.NVMLError as error:
+            self.devices = []
+            raise Failed(_init_problem(error)) from error
+        known: Dict[str, Device] = {d.uuid: d for d in self.devices if d.handle is not None}
+        self.devices = [_device(index, known) for index in range(count)]
+
+    def changed(self) -> bool:
+        """The number of GPUs is another one, or one that was not there may be back."""
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError:
+            self.devices = []  # the driver was reloaded: handles mean nothing any more
+            return True
+        return count != len(self.devices) or any(d.handle is None for d in self.devices)
+
+
+def _device(index: int, known: Dict[str, Device]) -> Device:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+        name = _text(pynvml.nvmlDeviceGetName(handle))
+    except pynvml.NVMLError as error:
+        for device in known.values():
+            if device.index == index:
+                return device
+        gone = Device(index, None, _uuid_from_kernel(index) or "lost-%d" % index, None)
+        gone.gone = _LOST.get(error.value, "NVML says: %s" % _error_text(error.value))
+        return gone
+    if uuid in known and known[uuid].index == index:
+        return known[uuid]
+    return Device(index, handle, uuid, name)
+
+
+def _uuid_from_kernel(index: int) -> Optional[str]:
+    """The UUID that the driver remembers for a GPU that NVML cannot open any more."""
+    try:
+        buses = sorted(os.listdir(_FRAMES))
+        with open(os.path.join(_FRAMES, buses[index], "information")) as file:
+            for line in file:
+                if line.startswith("GPU UUID:"):
+                    uuid = line.split(":", 1)[1].strip()
+                    return uuid if uuid.startswith("GPU-") and "?" not in uuid else None
+    except (OSError, IndexError):
+        pass
+    return None
+
+
+def _init_problem(error: Any) -> str:
+    code = error.value
+    if code == 12:
+        return "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
+    if code == 9:
+        return "the NVIDIA driver is not loaded"
+    if code == 18:
+        return "the NVIDIA driver and its library differ in version: reboot after the update"
+    return "NVML cannot be used: %s" % _error_text(code)
+
+
+def _cuda() -> Optional[str]:
+    try:
+        number = pynvml.nvmlSystemGetCudaDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    return "%d.%d" % (number // 1000, number % 1000 // 10)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def gpus_without_driver() -> bool:
+    """The machine has an NVIDIA display device, whatever NVML says."""
+    if os.path.exists("/dev/nvidia0"):
+        return True
+    folder = "/sys/bus/pci/devices"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            with open(os.path.join(folder, name, "vendor")) as file:
+                if file.read().strip() != "0x10de":
+                    continue
+            with open(os.path.join(folder, name, "class")) as file:
+                if file.read().startswith("0x03"):
+                    return True
+        except OSError:
+            continue
+    return False

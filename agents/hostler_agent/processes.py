@@ -1,0 +1,266 @@
+"""Who a PID is: user, command, container, attempt, read from /proc and remembered.
+
+Without root some of /proc of other users cannot be read: those fields are None.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+Process = Tuple[int, Optional[int], str]
+"""A process on a GPU: PID, memory in bytes, "compute" or "graphics"."""
+MAX_COMMAND = 512
+"""Characters of a command line that are kept."""
+RECHECK_EVERY = 10.0
+_MAX_ANCESTORS = 64
+# A path component that ends in a container id, with the prefix and suffix that Docker, containerd,
+# CRI-O or Podman put there. conmon watches a container from outside. Of nested ones the outermost
+# counts: that is the one the host's engine knows.
+_CGROUP = re.compile(
+    r"[/:](?!libpod-conmon|crio-conmon)(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)", re.MULTILINE
+)
+_CLOCK = os.sysconf("SC_CLK_TCK")
+
+
+class Proc:
+    """Reads a /proc; the root can be another folder in tests."""
+
+    def __init__(self, root: str = "/proc") -> None:
+        self.root = root
+        self._boot: Optional[float] = None
+
+    def text(self, pid: int, name: str, limit: int = 65536) -> Optional[str]:
+        """A file of a process, or None when it cannot be read."""
+        try:
+            with open("%s/%d/%s" % (self.root, pid, name), "rb") as file:
+                return file.read(limit).decode("utf-8", "replace")
+        except (OSError, ValueError):
+            return None
+
+    def start_ticks(self, pid: int) -> Optional[int]:
+        """When the process started, in ticks since boot: with the PID this names it for good."""
+        stat = self.text(pid, "stat")
+        fields = stat.rpartition(")")[2].split() if stat else []
+        return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else None
+
+    def state(self, pid: int) -> Tuple[Optional[str], Optional[int]]:
+        """State letter ("Z" is dead) and parent."""
+        stat = self.text(pid, "stat")
+        fields = stat.rpartition(")")[2].split() if stat else []
+        return (fields[0], int(fields[1])) if len(fields) > 1 else (None, None)
+
+    def same(self, pid: int, ticks: int) -> bool:
+        """The very process that started at `ticks` still runs (a zombie does not)."""
+        return self.start_ticks(pid) == ticks and self.state(pid)[0] not in ("Z", "X", None)
+
+    def started_at(self, ticks: Optional[int]) -> Optional[float]:
+        """Ticks since boot as host time."""
+        if ticks is None:
+            return None
+        if self._boot is None:
+            self._boot = _boot_time(self.root)
+        return None if self._boot is None else round(self._boot + ticks / _CLOCK, 2)
+
+    def uid(self, pid: int) -> Optional[int]:
+        """The effective user."""
+        try:
+            return os.stat("%s/%d" % (self.root, pid)).st_uid
+        except OSError:
+            return None
+
+    def command(self, pid: int) -> Optional[str]:
+        """The command line, capped; the short name in brackets when there is none."""
+        raw = self.text(pid, "cmdline", MAX_COMMAND * 4)
+        if raw:
+            return raw.rstrip("\0").replace("\0", " ")[:MAX_COMMAND]
+        name = self.text(pid, "comm")
+        return "[%s]" % name.strip() if name else None
+
+    def program(self, pid: int) -> Tuple[str, ...]:
+        """The names that an ignore list may mean: comm and the file name of argv[0]."""
+        comm = (self.text(pid, "comm") or "").strip()
+        first = (self.text(pid, "cmdline", 4096) or "").split("\0")[0]
+        names = (comm, os.path.basename(first.split(" ")[0]))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def container(self, pid: int) -> Optional[str]:
+        """The full id of the container it runs in."""
+        text = self.text(pid, "cgroup")
+        return container_of(text) if text else None
+
+    def environ(self, pid: int, name: str) -> Optional[str]:
+        """A variable of a process of this user."""
+        text = self.text(pid, "environ", 1024 * 1024)
+        if text:
+            for item in text.split("\0"):
+                if item.startswith(name + "="):
+                    return item[len(name) + 1 :]
+        return None
+
+    def pids(self) -> List[int]:
+        """All PIDs that can be seen."""
+        try:
+            return [int(name) for name in os.listdir(self.root) if name.isdigit()]
+        except OSError:
+            return []
+
+
+def container_of(cgroup: str) -> Optional[str]:
+    """The container id in the text of /proc/PID/cgroup, whichever engine wrote it."""
+    match = _CGROUP.search(cgroup)
+    return match[1] if match else None
+
+
+def _boot_time(root: str) -> Optional[float]:
+    try:
+        with open(root + "/stat") as file:
+            for line in file:
+                if line.startswith("btime "):
+                    return float(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+class Users:
+    """Names of Unix users, without waiting for a slow directory service."""
+
+    def __init__(self, file_name: str = "/etc/passwd") -> None:
+        self._names: Dict[int, str] = {}
+        self._asked: Dict[int, threading.Thread] = {}
+        try:
+            with open(file_name, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    fields = line.split(":")
+                    if len(fields) > 2 and fields[2].isdigit():
+                        self._names.setdefault(int(fields[2]), fields[0])
+        except OSError:
+            pass
+
+    def name(self, uid: int) -> str:
+        """The user's name; the number while it is not known."""
+        if uid not in self._names and uid not in self._asked:
+            thread = threading.Thread(target=self._ask, args=(uid,), daemon=True)
+            self._asked[uid] = thread
+            thread.start()
+            thread.join(0.2)
+        return self._names.get(uid) or "uid %d" % uid
+
+    def _ask(self, uid: int) -> None:
+        import pwd
+
+        try:
+            self._names[uid] = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return  # stays a number
+
+
+class _Known:
+    __slots__ = ("checked", "info", "ticks")
+
+    def __init__(self, ticks: Optional[int], info: Dict[str, Any], checked: float) -> None:
+        self.ticks = ticks
+        self.info = info
+        self.checked = checked
+
+
+class Processes:
+    """What is known of the PIDs that NVML lists; each is looked up once, and checked again."""
+
+    def __init__(self, proc: Optional[Proc] = None, users: Optional[Users] = None) -> None:
+        self.proc = proc or Proc()
+        self.users = users or Users()
+        self._known: Dict[int, _Known] = {}
+        self._shims: Dict[int, str] = {}
+        self._last: Tuple[Any, ...] = ()
+        self._section: Dict[str, List[Dict[str, Any]]] = {}
+        self._due = 0.0
+
+    def set_jobs(self, pids: Dict[int, str]) -> None:
+        """PID to attempt id of the job processes that this login supervises."""
+        if pids != self._shims:
+            self._shims, self._due = dict(pids), 0.0
+            self._known.clear()
+
+    def section(self, listed: Sequence[Tuple[str, Sequence[Process]]]) -> Dict[str, Any]:
+        """The `procs` section for (UUID, processes) pairs; the same object when nothing changed."""
+        now = time.monotonic()
+        alive = tuple((uuid, found, tuple([_alive(p[0]) for p in found])) for uuid, found in listed)
+        if alive == self._last and now < self._due:
+            return self._section
+        self._last, self._due = alive, now + RECHECK_EVERY
+        fresh = {
+            uuid: [self.describe(process, exists, now) for process, exists in zip(found, living)]
+            for uuid, found, living in alive
+            if found
+        }
+        pids = {p[0] for _, found, _ in alive for p in found}
+        self._known = {pid: known for pid, known in self._known.items() if pid in pids}
+        if fresh != self._section:
+            self._section = fresh
+        return self._section
+
+    def once(self, process: Process) -> Dict[str, Any]:
+        """A `GpuProcess` looked up anew; for any thread."""
+        pid, memory, kind = process
+        result: Dict[str, Any] = {"pid": pid, "kind": kind, "memory": memory}
+        if not _alive(pid):
+            result["exists"] = False
+            return result
+        result.update(self._look_up(pid, self.proc.start_ticks(pid)))
+        return result
+
+    def describe(self, process: Process, exists: bool, now: float) -> Dict[str, Any]:
+        """A `GpuProcess` as the model's fields."""
+        pid, memory, kind = process
+        result: Dict[str, Any] = {"pid": pid, "kind": kind, "memory": memory}
+        if not exists:
+            result["exists"] = False
+            return result
+        known = self._known.get(pid)
+        if known is None or now - known.checked >= RECHECK_EVERY:
+            ticks = self.proc.start_ticks(pid)
+            if known is None or known.ticks != ticks:
+                known = self._known[pid] = _Known(ticks, self._look_up(pid, ticks), now)
+            known.checked = now
+        result.update(known.info)
+        return result
+
+    def _look_up(self, pid: int, ticks: Optional[int]) -> Dict[str, Any]:
+        proc = self.proc
+        uid = proc.uid(pid)
+        info = {
+            "user": None if uid is None else self.users.name(uid),
+            "command": proc.command(pid),
+            "container_id": proc.container(pid),
+            "attempt_id": self.attempt(pid),
+            "started_at": proc.started_at(ticks),
+        }
+        return {key: value for key, value in info.items() if value is not None}
+
+    def attempt(self, pid: int) -> Optional[str]:
+        """The attempt whose job it is part of: by its ancestors, else by its environment."""
+        at: Optional[int] = pid
+        for _ in range(_MAX_ANCESTORS):
+            if at is None or at <= 1:
+                break
+            if at in self._shims:
+                return self._shims[at]
+            at = self.proc.state(at)[1]
+        named = self.proc.environ(pid, "HOSTLER_ATTEMPT")
+        # Anybody may set a variable; it counts only for a job that this login runs.
+        return named if named in self._shims.values() else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,39 @@
+"""The modes `serve` and `once`: first the spawner, then everything else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict
+
+from hostler_agent import wire
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.spawner import Spawner
+from hostler_agent.twin import displace
+
+
+def run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
+    """Serve until EOF or silence; with mode "once" answer one look and end."""
+    folders.make()
+    daemon = mode.get("daemon")
+    spawner = None
+    if mode["mode"] == "serve":
+        # Before anything is opened or loaded: what it inherits, every job inherits.
+        spawner = Spawner()
+    try:
+        folders.hold()
+        if spawner is not None:
+            displace(folders, daemon)
+        from hostler_agent.agent import Agent
+
+        agent = Agent(version, folders, spawner, str(daemon or ""))
+        if spawner is not None:
+            agent.serve()
+        else:
+            agent.once()
+    except Refusal as refusal:
+        os.write(1, wire.encode({"error": {"kind": refusal.kind, "message": str(refusal)}}))
+    except BrokenPipeError:
+        pass  # the daemon has gone; jobs go on
+    finally:
+        if spawner is not None:
+            spawner.close()

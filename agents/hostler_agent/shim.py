@@ -1,0 +1,321 @@
+"""Supervises one job: a process of its own session that outlives agent, daemon and connection.
+
+It copies the job's output into the log, waits for its end, removes what it left behind, writes the
+end to the journal, and tells the agents that listen. Forked from the spawner, never from a process
+that has loaded NVML.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from hostler_agent import journal
+from hostler_agent.joblog import Writer
+from hostler_agent.processes import Proc
+
+STRAY_GRACE = 2.0
+"""Seconds that processes which outlive the job's own process have between TERM and KILL."""
+LOCK = "lock"
+STOPPING = "stopping"
+"""A file that says: what happens now was asked for."""
+_GIVE_UP = 30.0
+_SUBREAPER = 36
+_RESET = (
+    signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGXFSZ,
+)  # fmt: skip
+
+
+class Cannot(Exception):
+    """The job could not be started; the message goes to the person who asked."""
+
+
+def run(spec: Dict[str, Any], reply: int) -> None:
+    """The whole life of a shim. Call it in a fresh fork; end that fork when it returns."""
+    folder = str(spec["folder"])
+    supervisor: Optional[Supervisor] = None
+    try:
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        lock = _lock(folder)
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+        held = _hold(str(spec["base"]))
+        log = Writer(folder, int(spec["log_cap"]))
+        starting = Supervisor(spec, log)
+        answer = starting.start()
+        supervisor = starting
+    except (Cannot, OSError) as error:
+        answer = {"error": str(error)}
+    os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
+    os.close(reply)
+    if supervisor is None:
+        return
+    notify(spec["notify"], str(spec["attempt_id"]), "started")
+    supervisor.supervise()
+    journal.append(folder, supervisor.end, sync=True)
+    notify(spec["notify"], str(spec["attempt_id"]), "ended")
+    os.close(lock)
+    if held is not None:
+        os.close(held)
+
+
+def _lock(folder: str) -> int:
+    path = os.path.join(folder, LOCK)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Cannot("running already") from error
+    return descriptor
+
+
+def _hold(base: str) -> Optional[int]:
+    from hostler_agent.folders import hold
+
+    try:
+        return hold(base)
+    except OSError:
+        return None  # only the protection against age cleaning is missing
+
+
+def notify(folder: str, attempt: str, event: str) -> None:
+    """Tell every agent of this login that listens; sockets of dead ones are removed."""
+    message = json.dumps({"attempt": attempt, "event": event}).encode("ascii")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sender:
+        sender.settimeout(1.0)
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                sender.sendto(message, path)
+            except ConnectionRefusedError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            except OSError:
+                continue  # that agent is busy; it looks at the journals by itself too
+
+
+class Supervisor:
+    """Starts the process, pumps its output, and sees how it ends."""
+
+    def __init__(self, spec: Dict[str, Any], log: Writer) -> None:
+        self._spec = spec
+        self._log = log
+        self._proc = Proc()
+        self._pid = 0
+        self._status: Optional[int] = None
+        self._finished_at = 0.0
+        self._output = -1
+        self._wake = -1
+        self._full = False
+        self._ooms = _oom_kills()
+        self.end: Dict[str, Any] = {}
+        """The event that says how it ended; filled by `supervise`."""
+
+    def start(self) -> Dict[str, Any]:
+        """Start the process; the "started" event. Raises Cannot or OSError."""
+        self._wake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(self._wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._signal_group(signal.SIGTERM))
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._output, output = os.pipe()
+        os.set_blocking(self._output, False)
+        self._pid = spawn(self._spec["argv"], self._spec["env"], self._spec["cwd"], output)
+        os.close(output)
+        me = os.getpid()
+        event = {
+            "event": "started", "pid": self._pid, "ticks": self._proc.start_ticks(self._pid),
+            "shim": me, "shim_ticks": self._proc.start_ticks(me),
+            "boot_id": self._spec["boot_id"], "at": time.time(),
+        }  # fmt: skip
+        journal.append(self._spec["folder"], event)
+        return event
+
+    def supervise(self) -> None:
+        """Return when the process and all it started are gone, and all output is in the log."""
+        poller = select.poll()
+        poller.register(self._output, select.POLLIN)
+        poller.register(self._wake, select.POLLIN)
+        killed_at: Optional[float] = None
+        sent: Set[int] = set()
+        while True:
+            left = self._reap()
+            self._pump(poller)
+            if not left:
+                break
+            timeout = None
+            if self._status is not None:
+                now = time.monotonic()
+                killed_at = now if killed_at is None else killed_at
+                late = now - killed_at >= STRAY_GRACE
+                if now - killed_at > _GIVE_UP:
+                    break
+                self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
+                timeout = 100.0
+            with contextlib.suppress(InterruptedError):
+                poller.poll(timeout)
+            _drain(self._wake)
+        self._pump(poller)
+        self.end = self._ending()
+
+    def _reap(self) -> bool:
+        """Collect what has ended; False when no descendant is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._pid:
+                self._status, self._finished_at = status, time.time()
+
+    def _pump(self, poller: Any) -> None:
+        for _ in range(256):
+            try:
+                data = os.read(self._output, 65536)
+            except BlockingIOError:
+                return
+            except ValueError:
+                return
+            if not data:
+                with contextlib.suppress(KeyError):
+                    poller.unregister(self._output)
+                return
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._log.write(data)
+            self._full = False
+        except OSError as error:
+            if not self._full:  # the job goes on without its log
+                self._full = True
+                event = {"event": "log", "error": str(error), "at": time.time()}
+                with contextlib.suppress(OSError):
+                    journal.append(self._spec["folder"], event)
+
+    def _signal_group(self, number: int) -> None:
+        if self._pid and self._status is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._pid, number)
+
+    def _clear(self, number: int, sent: Set[int]) -> None:
+        """Signal every descendant: TERM once each, KILL as often as it takes."""
+        for pid in descendants(self._proc, os.getpid()):
+            if number == signal.SIGKILL or pid not in sent:
+                sent.add(pid)
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+
+    def _ending(self) -> Dict[str, Any]:
+        status = self._status if self._status is not None else 0
+        event: Dict[str, Any] = {"event": "ended", "at": self._finished_at or time.time()}
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            event["signal"], event["exit_code"] = number, 128 + number
+            asked = os.path.exists(os.path.join(self._spec["folder"], STOPPING))
+            if number == signal.SIGKILL and not asked and _oom_kills() > self._ooms:
+                event["oom_killed"] = True
+        else:
+            event["exit_code"] = os.WEXITSTATUS(status)
+        if self._full:
+            event["error"] = "the log could not be written: the disk is full"
+        return event
+
+
+def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
+    """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
+    path = find_program(argv[0], env.get("PATH", ""), cwd)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(path, argv, env, cwd, output)
+        except BaseException as error:
+            os.write(write, str(getattr(error, "strerror", None) or error).encode()[:4000])
+        finally:
+            os._exit(127)
+    os.close(write)
+    try:
+        problem = os.read(read, 4096)
+    finally:
+        os.close(read)
+    if problem:
+        os.waitpid(pid, 0)
+        text = problem.decode("utf-8", "replace")
+        raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text))
+    return pid
+
+
+def _become(path: str, argv: List[str], env: Dict[str, str], cwd: str, output: int) -> None:
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(cwd)
+    os.execve(path, argv, env)  # noqa: S606 - a shell is what the job may name, not we
+
+
+def find_program(name: str, search: str, cwd: str) -> str:
+    """The file that a command's first word means. Raises Cannot."""
+    if "/" in name:
+        return name if name.startswith("/") else os.path.join(cwd, name)
+    for folder in search.split(os.pathsep):
+        path = os.path.join(cwd, folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise Cannot("%s: no such program on PATH (%s)" % (name, search))
+
+
+def descendants(proc: Proc, root: int) -> List[int]:
+    """All living processes below `root`."""
+    parents: List[Tuple[int, Optional[int]]] = []
+    for pid in proc.pids():
+        state, parent = proc.state(pid)
+        if state not in ("Z", "X", None):
+            parents.append((pid, parent))
+    found: Set[int] = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents if parent in found and pid not in found}
+        found |= more
+        grown = bool(more)
+    found.discard(root)
+    return sorted(found)
+
+
+def _oom_kills() -> int:
+    try:
+        with open("/proc/vmstat") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _drain(descriptor: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(descriptor, 4096):
+            pass

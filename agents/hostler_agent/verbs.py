@@ -1,0 +1,152 @@
+"""Requests other than looks: each runs in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List
+
+from hostler_agent.claims import Claims, read_claim
+from hostler_agent.containers import Containers
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.http import HttpError
+from hostler_agent.jobs import GRACE, Jobs
+from hostler_agent.sampler import Sampler
+
+_SIGNALS = range(1, 65)
+_MAX_PATHS = 256
+
+
+class Verbs:
+    """Finds the method of a request by its key."""
+
+    def __init__(
+        self,
+        folders: Folders,
+        version: str,
+        jobs: Jobs,
+        claims: Claims,
+        containers: Containers,
+        sampler: Sampler,
+    ) -> None:
+        self._folders = folders
+        self._version = version
+        self._jobs = jobs
+        self._claims = claims
+        self._containers = containers
+        self._sampler = sampler
+        self._verbs: Dict[str, Callable[[Dict[str, Any]], Any]] = {
+            "claim": self._claim, "bind": self._bind, "release": self._release,
+            "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
+            "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
+            "job.inspect": self._inspect, "stat": self._stat, "doctor": self._doctor,
+            "blob.has": self._has, "gc": self._gc,
+        }  # fmt: skip
+
+    def run(self, request: Dict[str, Any]) -> Any:
+        """The answer to a request. Raises Refusal, or anything when there is a bug."""
+        for name, verb in self._verbs.items():
+            if name in request:
+                payload = request[name]
+                if not isinstance(payload, dict):
+                    raise Refusal("%s needs an object" % name, "InputError")
+                try:
+                    return verb(payload)
+                except OSError as error:
+                    where = "%s: " % error.filename if error.filename else ""
+                    raise Refusal("%s%s" % (where, error.strerror or error)) from error
+        names = sorted(key for key in request if key != "id")
+        raise Refusal("this agent does not know %s" % ", ".join(map(repr, names)), "InputError")
+
+    def _claim(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        claim = read_claim(payload)
+        try:
+            return self._claims.claim(claim)
+        except HttpError as error:
+            return {"refused": "who uses the GPUs cannot be seen: %s" % error}
+
+    def _bind(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        self._claims.bind(_texts(payload, "lease_ids"), str(payload.get("workload") or ""))
+        return {}
+
+    def _release(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        self._claims.release(_texts(payload, "lease_ids"))
+        return {}
+
+    def _place(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        attempt, digest = str(payload.get("attempt_id")), str(payload.get("digest"))
+        self._jobs.place(attempt, digest, payload.get("target") or "")
+        return {}
+
+    def _start(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        return self._jobs.start(payload, os.environ)
+
+    def _signal(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        number = payload.get("signal")
+        if not isinstance(number, int) or number not in _SIGNALS:
+            raise Refusal("%r is not a signal's number" % (number,), "InputError")
+        self._jobs.signal(str(payload.get("attempt_id")), number)
+        return {}
+
+    def _stop(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        grace = payload.get("grace", GRACE)
+        if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace < 1e6:
+            raise Refusal("%r is not a grace period in seconds" % (grace,), "InputError")
+        return self._jobs.stop(str(payload.get("attempt_id")), float(grace))
+
+    def _remove(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        self._jobs.remove(str(payload.get("attempt_id")))
+        return {}
+
+    def _inspect(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        return {"workload": self._jobs.inspect(str(payload.get("attempt_id")))}
+
+    def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        paths = payload.get("paths")
+        if not isinstance(paths, list) or len(paths) > _MAX_PATHS:
+            raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
+        return {"paths": [_stat_one(item) for item in paths]}
+
+    def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import doctor
+
+        return {"checks": doctor.checks(self._folders, self._containers, self._sampler)}
+
+    def _has(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import blobs
+
+        return blobs.size(self._folders, str(payload.get("digest")))
+
+    def _gc(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import blobs
+
+        most = payload.get("max_bytes", 0)
+        if not isinstance(most, int) or most < 0:
+            raise Refusal("max_bytes should be a number, not negative", "InputError")
+        return blobs.collect(self._folders, _texts(payload, "keep"), most, self._version)
+
+
+def _texts(payload: Dict[str, Any], name: str) -> List[str]:
+    value = payload.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Refusal("%s should be a list of texts" % name, "InputError")
+    return value
+
+
+def _stat_one(item: Any) -> Dict[str, Any]:
+    """One path, or {"path", "token": {"name", "content"}}: does the token lie in that folder?"""
+    path = item.get("path") if isinstance(item, dict) else item
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise Refusal("%r is not an absolute path" % (path,), "InputError")
+    result: Dict[str, Any] = {
+        "path": path, "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
+        "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
+    }  # fmt: skip
+    token = item.get("token") if isinstance(item, dict) else None
+    if isinstance(token, dict):
+        name, wanted = os.path.basename(str(token.get("name"))), str(token.get("content"))
+        try:
+            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
+                result["token_ok"] = file.read(4096) == wanted
+        except OSError:
+            result["token_ok"] = False
+    return result
