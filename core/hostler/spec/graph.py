@@ -116,7 +116,9 @@ class Linker:
         base, selector, output = parts[0], parts[1] if len(parts) == 3 else "", parts[-1]
         cells = self._cells(node, index, base, selector, path)
         target = self._nodes.get(base)
-        if target is not None and target.outputs is not None and output not in target.outputs:
+        if target is None or not cells:
+            return (), ""
+        if target.outputs is not None and output not in target.outputs:
             known = ", ".join(sorted(target.outputs)[:8]) or "none"
             self._problems.add(
                 path,

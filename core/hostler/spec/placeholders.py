@@ -28,6 +28,10 @@ _TYPED = frozenset(
 """Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
 
 
+class Split(list[str]):
+    """Arguments that were written as one text: problems are told of the whole."""
+
+
 def as_text(value: Scalar) -> str:
     """A value as it appears in an argument."""
     if isinstance(value, bool):
@@ -72,6 +76,8 @@ class Filler:
             return self._alone(value) if path in _TYPED else self._text(value, path)
         if isinstance(value, dict):
             return {key: self.value(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, Split):
+            return [self._text(item, path) for item in value]
         if isinstance(value, list):
             return [self.value(item, (*path, index)) for index, item in enumerate(value)]
         return value

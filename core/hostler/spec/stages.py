@@ -11,7 +11,7 @@ from hostler.decide.expressions import check, names_in
 from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage, StageKind
 from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, Glob, read_matrix
-from hostler.spec.placeholders import Filler, depends_on_matrix
+from hostler.spec.placeholders import Filler, Split, depends_on_matrix
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
 from hostler.spec.tables import StageTable
@@ -135,7 +135,7 @@ def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, A
             return {**table, "command": command[0]}
     elif isinstance(command, str):
         try:
-            return {**table, "command": split_command(command)}
+            return {**table, "command": Split(split_command(command))}
         except ValueError as error:
             problems.add((*path, "command"), str(error))
     return table
@@ -166,8 +166,7 @@ def _tables(
     first = _table(merged, cells[0], own, path, context)
     if first is None:
         return ()
-    changing = {key for key, value in merged.items() if depends_on_matrix(value)}
-    if not changing:
+    if len(cells) == 1 or not depends_on_matrix(merged):
         return (first,) * len(cells)
     tables = [first]
     for cell in cells[1:]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from hostler.spec import later
 from hostler.spec.problems import shown
@@ -154,6 +154,20 @@ class GlobTable(Table):
     """Pattern of files in the source, like `data/*.csv`."""
 
 
+def _as_it_is(value: object) -> object:
+    return value
+
+
+Matrix = Annotated[
+    Any,  # read by `matrix.read_matrix`, before this table is
+    PlainValidator(
+        _as_it_is,
+        json_schema_input_type=dict[Identifier, list[ScalarValue] | GlobTable]
+        | list[dict[Identifier, ScalarValue]],
+    ),
+]
+
+
 class StageTable(SharedKeys):
     """One stage of the pipeline."""
 
@@ -166,7 +180,7 @@ class StageTable(SharedKeys):
     needs: Some = Field(default_factory=list)
     """Stages that must succeed before: `train` (all its cells), `train.0`, or `train.@` (the cell
     with the same matrix values)."""
-    matrix: dict[str, Any] | list[dict[str, Any]] | None = None
+    matrix: Matrix | None = None
     """Run the stage once for each combination (a table of lists) or each table (a list)."""
     when: Line | None = None
     """Expression over params, matrix and metrics of needed stages; false skips the stage."""

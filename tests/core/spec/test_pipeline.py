@@ -1,0 +1,313 @@
+"""What a right pipeline file becomes."""
+
+from __future__ import annotations
+
+import pytest
+
+from hostler.errors import PipelineError
+from hostler.model.codec import from_json, to_json
+from hostler.model.pipelines import Cause, OnLost, Pipeline, Retries, Stage, StageKind
+from hostler.spec.pipeline import command_pipeline, read_pipeline
+from hostler.units import GIB
+
+DIGITS = """
+name = "digits"
+title = "The small one"
+[params]
+lr = 0.1
+gpus = 4
+tag = "a b"
+[defaults]
+image = "python:3.12-slim"
+env = { PYTHONUNBUFFERED = "1", THREADS = 4 }
+resources = { cpus = 2, gpu_memory = "24GiB" }
+[stages.test]
+command = "pytest -q 'a test'"
+[stages.prepare]
+matrix = { shard = [0, 1], kind = ["x", "y"] }
+command = ["python", "prepare.py", "--shard", "{matrix.shard}", "{params.tag}-{matrix.kind}"]
+outputs = { shard = "./out/" }
+max_parallel = 2
+fail_fast = false
+[stages.train]
+needs = ["test"]
+resources = { gpus = "{params.gpus}", gpu_model = ["A100*", "H100*"], shm = "8GiB", ram = "64GiB" }
+command = "train.py --lr {params.lr}"
+inputs = { data = "prepare.shard" }
+outputs = { model = "model/" }
+checkpoint = "ckpt/"
+timeout = "12h"
+retries = { max = 2, on = ["gpu lost", "host lost"], backoff = "1m" }
+on_lost = "restart"
+lost_after = "30m"
+env = { THREADS = "8" }
+grace = "2m"
+priority = -3
+[stages.validate]
+kind = "gate"
+needs = ["train"]
+when = "train.loss < 1 and params.lr > 0"
+command = "python eval.py"
+pass = "accuracy >= 0.95"
+runtime = "process"
+"""
+
+
+def read(text: str, **params: str) -> Pipeline:
+    return read_pipeline(text, file="pipeline.toml", params=params)
+
+
+def stages(text: str, **params: str) -> dict[str, Stage]:
+    return {stage.name: stage for stage in read('name = "t"\n' + text, **params).stages}
+
+
+def test_the_whole_of_a_pipeline() -> None:
+    pipeline = read(DIGITS, lr="0.5")
+    assert (pipeline.name, pipeline.title) == ("digits", "The small one")
+    assert pipeline.params == {"lr": 0.5, "gpus": 4, "tag": "a b"}
+    assert [stage.name for stage in pipeline.stages] == [
+        "test", "prepare.0", "prepare.1", "prepare.2", "prepare.3", "train", "validate",
+    ]  # fmt: skip
+    test, first, *_, train, validate = pipeline.stages
+    assert test.command == ("pytest", "-q", "a test")
+    assert test.resources.cpus == 2
+    assert test.resources.gpu_memory is None, "a default size of GPUs asks for none"
+    assert first.command == ("python", "prepare.py", "--shard", "0", "a b-x")
+    assert first.label == "prepare.0 (shard=0, kind=x)"
+    assert (first.outputs, first.max_parallel, first.fail_fast) == ({"shard": "out"}, 2, False)
+    assert pipeline.stages[2].cell == {"shard": 0, "kind": "y"}, "the last key changes fastest"
+    assert train.needs == ("test", "prepare.0", "prepare.1", "prepare.2", "prepare.3")
+    assert train.inputs == {"data": tuple(f"prepare.{n}.shard" for n in range(4))}
+    assert train.command == ("train.py", "--lr", "0.5")
+    assert train.resources.gpus == 4
+    assert train.resources.gpu_memory == 24 * GIB
+    assert train.resources.gpu_models == ("A100*", "H100*")
+    assert (train.resources.shm, train.resources.ram) == (8 * GIB, 64 * GIB)
+    assert train.retries == Retries(2, (Cause.GPU_LOST, Cause.HOST_LOST), 60.0)
+    assert (train.on_lost, train.lost_after, train.timeout) == (OnLost.RESTART, 1800.0, 43200.0)
+    assert train.env == {"PYTHONUNBUFFERED": "1", "THREADS": "8"}
+    assert (train.grace, train.priority, train.checkpoint) == (120.0, -3, "ckpt")
+    assert (train.runtime, train.image) == ("docker", "python:3.12-slim")
+    assert (validate.runtime, validate.image) == ("process", None)
+    assert (validate.kind, validate.conditions) == (StageKind.GATE, ("accuracy >= 0.95",))
+    assert validate.when == "train.loss < 1 and params.lr > 0"
+
+
+def test_it_survives_being_stored() -> None:
+    pipeline = read(DIGITS)
+    assert from_json(Pipeline, to_json(pipeline)) == pipeline
+
+
+def test_the_shortest_pipeline_has_the_defaults_of_the_model() -> None:
+    (stage,) = stages('[stages.a]\ncommand = "x"').values()
+    assert stage == Stage(name="a", base="a", kind=StageKind.TASK, command=("x",))
+
+
+@pytest.mark.parametrize(
+    ("needs", "found"),
+    [
+        ('["a"]', ["a.0", "a.1", "a.2"]),
+        ('["a.*"]', ["a.0", "a.1", "a.2"]),
+        ('["a.1"]', ["a.1"]),
+        ('["a.2", "a.0", "a.2"]', ["a.2", "a.0"]),
+        ('"a.1"', ["a.1"]),
+    ],
+)
+def test_needs_choose_cells(needs: str, found: list[str]) -> None:
+    text = f'[stages.b]\ncommand="x"\nneeds={needs}\n'
+    text += '[stages.a]\ncommand="x"\nmatrix={i=[1,2,3]}\n'
+    assert list(stages(text)["b"].needs) == found
+
+
+def test_pairs_by_the_matrix_keys_that_both_have() -> None:
+    text = """
+    [stages.train]
+    command = "x"
+    matrix = { seed = [1, 2], size = ["s", "l"] }
+    outputs = { model = "m" }
+    [stages.test]
+    command = "x"
+    matrix = { lang = ["en"], seed = [2, 1] }
+    inputs = { model = "train.@.model" }
+    when = "max(train.loss) < 1"
+    """
+    found = stages(text)
+    assert found["test.0"].inputs == {"model": ("train.2.model", "train.3.model")}
+    assert found["test.1"].needs == ("train.0", "train.1")
+    assert found["train.0"].needs == ()
+
+
+def test_matrix_without_pairing_is_all_to_all() -> None:
+    text = '[stages.a]\ncommand="x"\nmatrix={i=[1,2]}\n'
+    text += '[stages.b]\ncommand="x"\nmatrix={i=[1,2]}\nneeds=["a"]\n'
+    assert stages(text)["b.1"].needs == ("a.0", "a.1")
+
+
+def test_matrix_as_list_and_from_files() -> None:
+    text = """name = "t"
+    [params]
+    folder = "data"
+    [stages.a]
+    command = "x {matrix.m} {matrix.n}"
+    matrix = [{ m = "s", n = 1.5 }, { m = "l", n = true }]
+    [stages.b]
+    command = ["x", "{matrix.file}"]
+    matrix = { file = { glob = "{params.folder}/*.csv" } }
+    """
+    asked: list[str] = []
+
+    def glob(pattern: str) -> list[str]:
+        asked.append(pattern)
+        return ["data/b c.csv", "data/$(a).csv"]
+
+    found = read_pipeline(text, file="t", glob=glob).stages
+    assert [stage.command for stage in found] == [
+        ("x", "s", "1.5"), ("x", "l", "true"), ("x", "data/$(a).csv"), ("x", "data/b c.csv"),
+    ]  # fmt: skip
+    assert asked == ["data/*.csv"]
+
+
+@pytest.mark.parametrize(
+    ("written", "argument"),
+    [
+        ("{params.x}", "1 2"),
+        ("a{params.x}b{params.x}", "a1 2b1 2"),
+        ("{{params.x}}", "{params.x}"),
+        ("{{foo}}", "{foo}"),
+        ("${params.x}", "${params.x}"),
+        ("${HOME}", "${HOME}"),
+        ("{print $1}", "{print $1}"),
+        ("{}", "{}"),
+        ('{"a":{"b":{params.n}}}', '{"a":{"b":3}}'),
+        ("{{ jinja }}", "{{ jinja }}"),
+        ("{params.t}", "true"),
+        ("{params.evil}", "$(touch /tmp/pwn); `x` '\""),
+    ],
+)
+def test_placeholders(written: str, argument: str) -> None:
+    text = f"""name = "t"
+    [params]
+    x = "1 2"
+    n = 3
+    t = true
+    evil = '''$(touch /tmp/pwn); `x` '"'''
+    [stages.a]
+    command = ["x", '''{written}''']
+    env = {{ V = '''{written}''' }}
+    """
+    (stage,) = read(text).stages
+    assert stage.command == ("x", argument)
+    assert stage.env == {"V": argument}
+
+
+def test_a_value_is_never_split_or_run() -> None:
+    text = """
+    [params]
+    x = "a b; c"
+    [stages.split]
+    command = "run --x={params.x} 'q {params.x}'"
+    [stages.line]
+    shell = true
+    command = "echo {params.x} | cat && echo ${HOME}"
+    """
+    found = stages(text)
+    assert found["split"].command == ("run", "--x=a b; c", "q a b; c")
+    assert found["line"].command == ("echo 'a b; c' | cat && echo ${HOME}",)
+    assert found["line"].shell
+
+
+def test_placeholders_become_numbers_where_numbers_are_wanted() -> None:
+    text = """
+    [params]
+    n = 2
+    c = 1.5
+    f = false
+    d = "90s"
+    [stages.a]
+    command = "x"
+    matrix = { g = [1, 2] }
+    retries = "{params.n}"
+    fail_fast = "{params.f}"
+    max_parallel = "{params.n}"
+    timeout = "{params.d}"
+    resources = { gpus = "{matrix.g}", cpus = "{params.c}" }
+    """
+    found = stages(text)
+    assert [found[name].resources.gpus for name in ("a.0", "a.1")] == [1, 2]
+    stage = found["a.1"]
+    assert (stage.retries.max, stage.fail_fast, stage.max_parallel) == (2, False, 2)
+    assert (stage.timeout, stage.resources.cpus) == (90.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "value"),
+    [
+        ("0.1", "3e-5", 3e-5), ("0.1", "2", 2.0), ("1", "-7", -7), ('"s"', "1", "1"),
+        ('"s"', "", ""), ("true", "no", False), ("false", "TRUE", True),
+    ],
+)  # fmt: skip
+def test_given_parameters_take_the_kind_of_their_default(
+    kind: str, given: str, value: object
+) -> None:
+    params = read(f'name="t"\n[params]\np={kind}\n[stages.a]\ncommand="x"', p=given).params
+    assert params == {"p": value}
+    assert type(params["p"]) is type(value)
+
+
+def test_defaults_of_the_other_runtime_are_left_out() -> None:
+    text = """
+    [defaults]
+    image = "base"
+    [stages.proc]
+    runtime = "process"
+    command = "x"
+    venv = "requirements.txt"
+    [stages.cont]
+    command = "x"
+    """
+    found = stages(text)
+    assert (found["proc"].image, found["proc"].runtime) == (None, "process")
+    assert (found["cont"].image, found["cont"].runtime) == ("base", "docker")
+    text = '[defaults]\nruntime="process"\nvenv="r.txt"\n[stages.a]\ncommand="x"\nimage="i"\n'
+    assert (stages(text)["a"].runtime, stages(text)["a"].venv) == ("docker", None)
+
+
+def test_ten_thousand_stages_in_a_chain_and_in_a_matrix() -> None:
+    chain = "".join(
+        f'[stages.s{n}]\ncommand="x"\n' + (f'needs=["s{n - 1}"]\n' if n else "")
+        for n in range(10_000)
+    )
+    found = read('name="t"\n' + chain).stages
+    assert len(found) == 10_000
+    assert found[-1].needs == ("s9998",)
+    numbers = ",".join(map(str, range(100)))
+    matrix = f'[stages.a]\ncommand="x {{matrix.i}}"\nmatrix={{i=[{numbers}],j=[{numbers}]}}\n'
+    assert len(read('name="t"\n' + matrix).stages) == 10_000
+
+
+def test_a_command_without_a_file() -> None:
+    pipeline = command_pipeline(
+        ["python", "x.py", "{params.x}", "a\nb", "$(x)"],
+        gpus=2, gpu_memory="24GiB", gpu_model=["A100"], cpus=3, ram="1GiB", shm="1GiB",
+        host=["gpu1"], env={"A": "{b}"}, timeout="1h", code="here", workdir="w", mounts=["data"],
+        image="img", name="mine",
+    )  # fmt: skip
+    (stage,) = pipeline.stages
+    assert (pipeline.name, stage.name) == ("mine", "run")
+    assert stage.command == ("python", "x.py", "{params.x}", "a\nb", "$(x)")
+    assert stage.env == {"A": "{b}"}
+    assert (stage.resources.gpus, stage.resources.hosts) == (2, ("gpu1",))
+    assert (stage.runtime, stage.code, stage.timeout) == ("docker", "here", 3600.0)
+    line = command_pipeline(["a | b", "{c}"], shell=True).stages[0]
+    assert (line.command, line.shell) == (("a | b {c}",), True)
+
+
+def test_a_wrong_command_names_its_options() -> None:
+    with pytest.raises(PipelineError) as caught:
+        command_pipeline(["x", "\0"], gpu_memory="24", gpus=-1, env={"HOSTLER_RUN": "x"})
+    assert {problem.path for problem in caught.value.problems} == {
+        "command", "gpus", "gpu_memory", "env",
+    }  # fmt: skip
+    for command in ([], [""], ["\ud800"]):
+        with pytest.raises(PipelineError):
+            command_pipeline(command)

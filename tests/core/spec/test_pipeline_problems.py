@@ -1,0 +1,289 @@
+"""What is wrong with a pipeline is told all at once: key, line, nearest right word."""
+
+from __future__ import annotations
+
+import pytest
+
+from hostler.errors import PipelineError, Problem, error_from_json
+from hostler.spec.pipeline import read_pipeline
+
+
+def problems(text: str, **params: str) -> list[Problem]:
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="p.toml", params=params, glob=lambda pattern: [])
+    assert caught.value.problems
+    return list(caught.value.problems)
+
+
+def stage(keys: str, more: str = "") -> str:
+    return f'name = "t"\n[stages.a]\n{keys}\n{more}'
+
+
+def test_all_problems_at_once_in_the_order_of_the_file() -> None:
+    found = problems(
+        """
+        name = "Digits"
+        titel = "x"
+        [stages.a]
+        command = "x {param.lr}"
+        [stages.a.resources]
+        gpu = 1
+        ram = "4"
+        [stages.b]
+        needs = ["a", "c"]
+        """
+    )
+    assert [(p.line, p.path) for p in found] == [
+        (2, "name"),
+        (3, "titel"),
+        (5, "stages.a.command"),
+        (7, "stages.a.resources.gpu"),
+        (8, "stages.a.resources.ram"),
+        (9, "stages.b.command"),
+    ]
+    assert str(found[3]) == (
+        "line 7: stages.a.resources.gpu: unknown key 'gpu' (did you mean 'gpus'?)"
+    )
+
+
+def test_problems_travel() -> None:
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(stage('comand = "x"'), file="p.toml")
+    again = error_from_json(caught.value.to_json())
+    assert isinstance(again, PipelineError)
+    assert again.problems == caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "said"),
+    [
+        ('command = "x"\nimagee = "x"', "stages.a.imagee", "did you mean 'image'?"),
+        ("", "stages.a.command", "is missing"),
+        ('command = ""', "stages.a.command", "is empty"),
+        ("command = []", "stages.a.command", "is empty"),
+        ('command = ["", "x"]', "stages.a.command", "is empty"),
+        ('command = ["x", 1]', "stages.a.command", "in quotes"),
+        ('command = "it\'s"', "stages.a.command", "no closing quotation"),
+        ('command = ["x", "y"]\nshell = true', "stages.a.command", "one text"),
+        ('command = "x"\ngpus = 1', "stages.a.gpus", "resources"),
+        ('command = "x"\nresources = { timeout = "1h" }', "stages.a.resources.timeout", "itself"),
+        ('command = "x"\nresources = { gpus = -1 }', "stages.a.resources.gpus", "from 0 to"),
+        ('command = "x"\nresources = { gpus = true }', "stages.a.resources.gpus", "whole number"),
+        (
+            'command = "x"\nresources = { gpus = 1, gpu_memory = 24 }',
+            "stages.a.resources.gpu_memory", "size in quotes",
+        ),
+        (
+            'command = "x"\nresources = { gpu_model = "A100" }',
+            "stages.a.resources.gpu_model", "`gpus` is 0",
+        ),
+        ('command = "x"\nresources = { ram = "1e9" }', "stages.a.resources.ram", "not a size"),
+        (f'command = "x"\nresources.ram = "{"9" * 400}G"', "stages.a.resources.ram", "too large"),
+        ('command = "x"\nresources = { cpus = 0 }', "stages.a.resources.cpus", "more than 0"),
+        ('command = "x"\nresources = { host = [] }', "stages.a.resources.host", "empty list"),
+        ('command = "x"\nresources = { labels = 1 }', "stages.a.resources.labels", "a table"),
+        ('command = "x"\nresources = 1', "stages.a.resources", "a table"),
+        ('command = "x"\ntimeout = 3600', "stages.a.timeout", "a duration in quotes"),
+        ('command = "x"\ntimeout = "0s"', "stages.a.timeout", "not between"),
+        ('command = "x"\ntimeout = "99999d"', "stages.a.timeout", "not between"),
+        ('command = "x"\nimage = "-v /:/x"', "stages.a.image", "not an image"),
+        ('command = "x"\nimage = "a b"', "stages.a.image", "not an image"),
+        ('command = "x"\nimage = "a\\u001bb"', "stages.a.image", "control character"),
+        ('command = "x"\nruntime = "docker"', "stages.a.runtime", "needs an image"),
+        ('command = "x"\nimage = "i"\nruntime = "process"', "stages.a.runtime", "no image"),
+        ('command = "x"\nruntime = "podman"', "stages.a.runtime", "one of: auto"),
+        ('command = "x"\nimage = "i"\nvenv = "r.txt"', "stages.a.venv", "for processes"),
+        ('command = "x"\nworkdir = "/abs"', "stages.a.workdir", "relative"),
+        ('command = "x"\nworkdir = "../x"', "stages.a.workdir", ".."),
+        ('command = "x"\nkind = "gate"', "stages.a", "needs `pass`"),
+        ('command = "x"\npass = "a > 1"', "stages.a.pass", "is for gates"),
+        ('command = "x"\nkind = "gate"\npass = "a >"', "stages.a.pass", "not an expression"),
+        ('command = "x"\nkind = "gate"\npass = "params.x > 1"', "stages.a.pass", "unknown name"),
+        ('command = "x"\nkind = "gate"\npass = "a > live.a"', "stages.a.pass", "not supported yet"),
+        ('command = "x"\nwhen = "loss > 1"', "stages.a.when", "unknown name"),
+        ('command = "x"\nwhen = "b.loss > 1"', "stages.a.when", "unknown name"),
+        ('command = "x"\noutputs = { o = "/abs" }', "stages.a.outputs.o", "relative"),
+        ('command = "x"\noutputs = { o = "a/../../b" }', "stages.a.outputs.o", ".."),
+        ('command = "x"\noutputs = { o = "./" }', "stages.a.outputs.o", "not all of it"),
+        ('command = "x"\noutputs = { o = "" }', "stages.a.outputs.o", "empty"),
+        ('command = "x"\noutputs = { "a/b" = "o" }', 'stages.a.outputs."a/b"', "at most 63"),
+        ('command = "x"\ncheckpoint = "/c"', "stages.a.checkpoint", "relative"),
+        ('command = "x"\nenv = { "A B" = "1" }', "stages.a.env", "not a name of a variable"),
+        ('command = "x"\nenv = { "1A" = "1" }', "stages.a.env", "not a name of a variable"),
+        ('command = "x"\nenv = { A = true }', "stages.a.env", "in quotes"),
+        ('command = "x"\nenv = { HOSTLER_RUN = "1" }', "stages.a.env", "set by Hostler"),
+        ('command = "x"\nenv = { CUDA_VISIBLE_DEVICES = "0" }', "stages.a.env", "set by Hostler"),
+        ('command = "x"\nretries = "2"', "stages.a.retries", "a number of tries"),
+        ('command = "x"\nretries = { on = ["GPU los"] }', "stages.a.retries.on", "GPU lost"),
+        ('command = "x"\nretries = { mx = 1 }', "stages.a.retries.mx", "'max'"),
+        ('command = "x"\non_lost = "restrt"', "stages.a.on_lost", "wait, restart"),
+        ('command = "x"\npriority = 1', "stages.a.priority", "to 0"),
+        ('command = "x"\nmax_parallel = 1', "stages.a.max_parallel", "matrix"),
+        ('command = "x"\nmounts = "data"', "stages.a.mounts", "a list"),
+        ('command = "x"\ncode = "git"', "stages.a.code", "snapshot, here, none"),
+        ('command = "x"\nneeds = ["a"]', "stages.a.needs[0]", "needs itself"),
+        ('command = "x"\nneeds = ["b"]', "stages.a.needs[0]", "no stage 'b'"),
+        ('command = "x"\nneeds = [1]', "stages.a.needs", "text"),
+        ('command = "x"\ninputs = { i = "a.o" }', "stages.a.inputs.i", "needs itself"),
+        ('command = "x"\ninputs = { i = "b" }', "stages.a.inputs.i", "STAGE.OUTPUT"),
+        ('command = "x"\nmatrix = {}', "stages.a.matrix", "empty table"),
+        ('command = "x"\nmatrix = []', "stages.a.matrix", "empty list"),
+        ('command = "x"\nmatrix = 1', "stages.a.matrix", "table of lists"),
+        ('command = "x"\nmatrix = { i = [] }', "stages.a.matrix.i", "empty list"),
+        ('command = "x"\nmatrix = { i = 1 }', "stages.a.matrix.i", "list of values"),
+        ('command = "x"\nmatrix = { "a b" = [1] }', 'stages.a.matrix."a b"', "letters"),
+        ('command = "x"\nmatrix = { i = [1, 1] }', "stages.a.matrix", "same cell twice"),
+        ('command = "x"\nmatrix = { i = [[1]] }', "stages.a.matrix.i[0]", "is a list"),
+        ('command = "x"\nmatrix = [{ a = 1 }, { b = 1 }]', "stages.a.matrix[1]", "first table"),
+        ('command = "x"\nmatrix = { i = { glob = "*.x" } }', "stages.a.matrix.i", "no file"),
+        ('command = "x {matrix.i}"', "stages.a.command", "unknown placeholder {matrix.i}"),
+        ('command = "x"\nshell = true\nenv = 1', "stages.a.env", "a table"),
+    ],
+)  # fmt: skip
+def test_one_wrong_thing(keys: str, path: str, said: str) -> None:
+    found = problems(stage(keys))
+    assert [problem.path for problem in found] == [path]
+    assert said in str(found[0])
+    assert found[0].line is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("nodes = 2", "`nodes` (several hosts at once) is not supported yet; this version runs"),
+        ('kind = "build"', "building images is not supported yet"),
+        ('kind = "service"', "services are not supported yet"),
+        ('context = "."', "not supported yet"), ('launcher = "torchrun"', "not supported yet"),
+        ("preemptible = true", "not supported yet"), ("cache = true", "not supported yet"),
+        ("port = 8000", "not supported yet"), ("replicas = 2", "not supported yet"),
+        ("health = {}", "not supported yet"), ("release = {}", "not supported yet"),
+        ("secrets = []", "not supported yet"), ("sessions = 1", "not supported yet"),
+        ('user = "root"', "not supported"), ("resources = { nodes = 2 }", "not supported yet"),
+        ('resources = { memory = "1GiB" }', "`gpu_memory`"),
+    ],
+)  # fmt: skip
+def test_keys_of_later_versions_are_refused_by_name(key: str, said: str) -> None:
+    (found,) = problems(stage(f'command = "x"\n{key}'))
+    assert said in found.message
+    assert found.line == 4
+
+
+def test_later_keys_at_the_top() -> None:
+    found = problems(stage('command = "x"') + '[[triggers]]\nschedule = "0 3 * * *"\n')
+    assert [(p.path, p.line) for p in found] == [("triggers", 4)]
+
+
+def test_cycles_are_named() -> None:
+    text = 'name = "t"\n' + "".join(
+        f'[stages.{name}]\ncommand = "x"\nneeds = ["{need}"]\n'
+        for name, need in [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("e", "f"), ("f", "e")]
+    )
+    found = problems(text)
+    assert [p.message for p in found] == [
+        "stages need each other in a circle: a -> b -> c -> a",
+        "stages need each other in a circle: e -> f -> e",
+    ]
+    assert [p.line for p in found] == [4, 16]
+
+
+def test_references_to_cells_and_outputs() -> None:
+    matrix = '[stages.b]\ncommand="x"\nmatrix={i=[1,2]}\noutputs={shard="s", other="o"}\n'
+    more = matrix + '[stages.c]\ncommand="x"\nmatrix={i=[9]}\nneeds=["b.@"]\n'
+    found = problems(
+        stage(
+            'command = "x"\nneeds = ["b.2", "b.@", "b.x", "b.01"]\n'
+            'inputs = { i = "b.shrd", j = "b.0.shard.x", k = ["b.shard", "b.0.other"] }',
+            more,
+        )
+    )
+    said = {problem.path: str(problem) for problem in found}
+    assert "no cell '2' (its cells: b.0 to b.1" in str(found[0])
+    assert "no matrix key in common" in said["stages.a.needs[1]"]
+    assert "no cell 'x'" in said["stages.a.needs[2]"]
+    assert "no cell '01'" in said["stages.a.needs[3]"]
+    assert "did you mean 'shard'?" in said["stages.a.inputs.i"]
+    assert "STAGE.OUTPUT" in said["stages.a.inputs.j"]
+    assert "takes two outputs of b.0" in said["stages.a.inputs.k"]
+    assert "no cell with 'i = 9'" in said["stages.c.needs[0]"]
+
+
+def test_cells_of_a_stage_without_a_matrix() -> None:
+    text = stage('command = "x"\nneeds = ["b.0"]', '[stages.b]\ncommand = "x"\n')
+    assert "has no matrix" in problems(text)[0].message
+
+
+@pytest.mark.parametrize(
+    "name", ["A", "a.b", "-a", "a b", "params", "matrix", "a" * 64, "é", "", "a/b", "..", "$(x)"]
+)
+def test_stage_names(name: str) -> None:
+    found = problems(f'name = "t"\n[stages."{name}"]\ncommand = "x"\n')
+    assert "cannot" in found[0].message
+
+
+def test_names_of_cells_have_room() -> None:
+    base = "a" * 62
+    found = problems(f'name="t"\n[stages.{base}]\ncommand="x"\nmatrix={{i=[1]}}\n')
+    assert "longer than 63" in found[0].message
+
+
+def test_parameters() -> None:
+    text = 'name="t"\n[params]\nlr = 0.1\nn = 1\nb = true\n[stages.a]\ncommand="x {params.lrr}"\n'
+    found = problems(text, lrx="1", lr="fast", n="1.5", b="maybe")
+    assert {problem.path for problem in found} == {
+        "params", "params.lr", "params.n", "params.b", "stages.a.command",
+    }  # fmt: skip
+    assert "'lrx'" in str(found[0])
+    assert "did you mean 'lr'?" in str(found[0])
+    assert "known" not in found[0].hint
+    assert "did you mean 'params.lr'?; for the text itself write {{params.lrr}}" in str(found[-1])
+    for value in ("nan", "inf", "1" * 5000, "\0", "\ud800"):
+        assert problems(text.replace("lrr", "lr"), lr=value)[0].path == "params.lr"
+
+
+def test_wrong_parameters_do_not_spoil_the_rest() -> None:
+    found = problems('name="T"\n[params]\nx=1\ny=1970-01-01\n[stages.a]\ncommand="c {params.x}"')
+    assert [problem.path for problem in found] == ["name", "params.y"]
+
+
+def test_defaults_are_checked_once() -> None:
+    text = 'name="t"\n[defaults]\ntimeout=1\ncommand="x"\nnodes=1\nimage="{matrix.i}"\n'
+    text += "".join(f'[stages.s{n}]\ncommand="x"\n' for n in range(3))
+    found = problems(text)
+    assert [problem.path for problem in found] == [
+        "defaults.timeout", "defaults.command", "defaults.nodes", "defaults.image",
+    ]  # fmt: skip
+    assert "cannot be a default" in found[1].hint
+
+
+def test_a_placeholder_inside_quotes_of_a_shell_line() -> None:
+    text = (
+        "name=\"t\"\n[params]\nx=\"a\"\n[stages.a]\nshell=true\ncommand='''echo \"{params.x}\"'''\n"
+    )
+    assert "stands inside quotes" in problems(text)[0].message
+
+
+@pytest.mark.parametrize("text", ["", "name = 't'", "name = 't'\nstages = {}", "stages = 1"])
+def test_no_stages(text: str) -> None:
+    assert any("needs a stage" in problem.message for problem in problems(text))
+
+
+def test_too_many() -> None:
+    numbers = ",".join(map(str, range(101)))
+    text = stage(f'command = "x"\nmatrix = {{ i = [{numbers}], j = [{numbers}] }}')
+    assert "is 10201 cells; a pipeline has at most 10000" in problems(text)[0].message
+    cells = f'command = "x"\nmatrix = {{ i = [{",".join(map(str, range(6000)))}] }}\n'
+    both = f'name = "t"\n[stages.a]\n{cells}[stages.b]\n{cells}'
+    assert "more than 10000 stages" in problems(both)[0].message
+    edges = cells.replace("6000", "x") + 'needs = ["a"]\n'
+    half = edges.replace(",".join(map(str, range(6000))), ",".join(map(str, range(2000))))
+    first = half.replace('needs = ["a"]\n', "")
+    assert (
+        "1000000 needs" in problems(f'name="t"\n[stages.a]\n{first}[stages.b]\n{half}')[0].message
+    )
+
+
+def test_a_file_wrong_everywhere_lists_the_first_problems() -> None:
+    text = 'name = "t"\n' + "".join(f'[stages.s{n}]\ncomand = "x"\n' for n in range(5000))
+    found = problems(text)
+    assert len(found) == 101
+    assert found[-1].message == "and 9900 more problems"

@@ -1,0 +1,75 @@
+"""The JSON Schemas say what the readers say."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from hostler.spec.config_tables import ConfigTable
+from hostler.spec.schema import config_schema, schema
+from hostler.spec.tables import PipelineTable, StageTable
+from hostler.spec.validation import keys_of
+from tests.core.spec.test_pipeline import DIGITS
+
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+
+
+def properties(made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(made["properties"])
+    for table in made["$defs"].values():
+        found |= table["properties"]
+    return found
+
+
+def has_help(field: dict[str, Any]) -> bool:
+    """A text of its own, or that of the table it refers to."""
+    return bool(field.get("description") or field.get("$ref"))
+
+
+@pytest.mark.parametrize("made", [schema(), config_schema()], ids=["pipeline", "config"])
+def test_every_key_has_a_help_text_and_no_null(made: dict[str, Any]) -> None:
+    assert {key for key, field in properties(made).items() if not has_help(field)} == set()
+    assert "null" not in json.dumps(made)
+    assert made["$schema"].startswith("https://json-schema.org/")
+
+
+def test_it_has_the_keys_of_the_models() -> None:
+    made = schema()
+    assert set(made["properties"]) == set(keys_of(PipelineTable))
+    assert set(made["$defs"]["StageTable"]["properties"]) == set(keys_of(StageTable))
+    assert set(config_schema()["properties"]) == set(keys_of(ConfigTable))
+
+
+def test_it_takes_what_the_reader_takes() -> None:
+    check = jsonschema_rs.validator_for(schema())
+    values = tomllib.loads(DIGITS)
+    check.validate(values)
+    values["stages"]["train"]["retries"] = 2
+    values["stages"]["prepare"]["matrix"] = {"file": {"glob": "data/*.csv"}}
+    check.validate(values)
+    config = jsonschema_rs.validator_for(config_schema())
+    config.validate(tomllib.loads(EXAMPLE.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("comand", "x"), ("kind", "service"), ("priority", 1), ("timeout", 5), ("matrix", {"i": 1})],
+)
+def test_it_refuses_what_the_reader_refuses(key: str, value: object) -> None:
+    values = tomllib.loads(DIGITS)
+    values["stages"]["train"][key] = value
+    assert not jsonschema_rs.validator_for(schema()).is_valid(values)
+
+
+def test_defaults_are_written_as_people_write_them() -> None:
+    made = schema()["$defs"]
+    assert made["StageTable"]["properties"]["lost_after"]["default"] == "10m"
+    assert made["RetriesTable"]["properties"]["backoff"]["default"] == "5s"
+    limits = config_schema()["$defs"]["LimitsTable"]["properties"]
+    assert limits["source_size"]["default"] == "256MiB"
+    assert limits["keep_logs"]["default"] == "90d"
