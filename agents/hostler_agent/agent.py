@@ -27,7 +27,7 @@ from hostler_agent.sampler import Sampler
 from hostler_agent.spawner import Spawner
 from hostler_agent.verbs import Verbs
 
-HELLO_PATIENCE = 3.0
+HELLO_PATIENCE = 1.5
 """Seconds that the hello waits for NVML and Docker to say what they are."""
 MAX_THREADS = 64
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tarfile
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from hostler_agent.folders import Refusal
 
@@ -171,12 +172,25 @@ def _content(path: str, size: int) -> Iterator[bytes]:
             yield piece
 
 
-def skip(pieces: Iterator[bytes], offset: int, digest: Any) -> Iterator[bytes]:
-    """The pieces from byte `offset` on; all of them go into `digest`."""
-    at = 0
-    for piece in pieces:
-        digest.update(piece)
-        start = max(0, offset - at)
-        at += len(piece)
-        if start < len(piece):
-            yield piece[start:]
+class Skipped:
+    """The pieces of a stream from byte `offset` on, while all of it is counted and hashed."""
+
+    def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
+        self._pieces = pieces
+        self._offset = offset
+        self._digest = hashlib.sha256()
+        self.size = 0
+        """Bytes so far, those that were skipped included."""
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes so far, in hex."""
+        return self._digest.hexdigest()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._digest.update(piece)
+            start = max(0, self._offset - self.size)
+            self.size += len(piece)
+            if start < len(piece):
+                yield piece[start:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 from typing import Any, Callable, Dict, Iterator, Union
@@ -14,6 +13,7 @@ from hostler_agent.http import Connection, HttpError, query
 from hostler_agent.joblog import Reader
 from hostler_agent.jobs import Jobs
 from hostler_agent.machine import boot_id
+from hostler_agent.ownership import owned
 from hostler_agent.processes import Proc
 
 _POLL = 0.05
@@ -108,8 +108,8 @@ def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
             raise Refusal("the container has been started already", "ConflictError")
         size = os.stat(blob).st_size
         os.utime(blob)
-        path = query(_archive_path(mode), path=_inside(mode, found))
-        for _ in connection.stream("PUT", path, size, _pieces(blob, size)):
+        path = query(_archive_path(mode), path=_inside(mode))
+        for _ in connection.stream("PUT", path, size, _owned(found, _pieces(blob, size))):
             pass  # the answer's body is empty
     finally:
         connection.close()
@@ -151,30 +151,36 @@ def _archive_path(mode: Dict[str, Any]) -> str:
     return "/containers/%s/archive" % mode.get("ref")
 
 
-def _inside(mode: Dict[str, Any], found: Dict[str, Any]) -> str:
-    workdir = (found.get("Config") or {}).get("WorkingDir") or _WORKDIR
+def _inside(mode: Dict[str, Any]) -> str:
+    # Not where the command starts: a stage may have a `workdir` of its own.
     relative = check_relative(mode.get("path") or "")
-    return os.path.join(workdir, relative) if relative else str(workdir)
+    return os.path.join(_WORKDIR, relative) if relative else _WORKDIR
+
+
+def _owned(found: Dict[str, Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The blob's entries as the container's user's, where it is a plain "uid:gid"."""
+    uid, _, gid = str((found.get("Config") or {}).get("User") or "").partition(":")
+    if not uid.isdigit() or not (gid or uid).isdigit():
+        return pieces
+    return owned(pieces, int(uid), int(gid or uid))
 
 
 def _archive(mode: Dict[str, Any], folders: Folders) -> None:
     offset = mode.get("offset") or 0
     if not isinstance(offset, int) or offset < 0:
         raise Refusal("an offset should be a number, not negative", "InputError")
-    digest = hashlib.sha256()
-    size = 0
-    for piece in archive.skip(_tar(mode, folders), offset, digest):
-        size += len(piece)
+    sent = archive.Skipped(_tar(mode, folders), offset)
+    for piece in sent:
         _send_data(piece)
-    _send(wire.json_frame({"sha256": digest.hexdigest(), "size": offset + size}))
+    _send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))
     _send(wire.END)
 
 
 def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     if mode.get("runtime") == "docker":
-        connection, found = _container(mode)
+        connection, _ = _container(mode)
         try:
-            where = query(_archive_path(mode), path=_inside(mode, found))
+            where = query(_archive_path(mode), path=_inside(mode))
             yield from connection.stream("GET", where)
         finally:
             connection.close()

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal
 from hostler_agent.grants import resolve
-from hostler_agent.leases import Found, Leases, Live
+from hostler_agent.leases import NOTHING, Found, Leases, Live
 from hostler_agent.nvml import Device, Reading
 
 _GIB = 1024**3
@@ -181,6 +181,16 @@ class Claims:
                     raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
                 lease.pop("stale", None)
                 self._leases.write({**lease, "workload": workload[:255]})
+
+    def started(self, daemon_id: str, attempt_id: str, bound: str) -> None:
+        """Tie the leases of a job to its process, once there is one: others can check that."""
+        with self._leases.locked():
+            for found in self._leases.list(NOTHING):
+                lease = found.lease
+                of_job = (lease["daemon_id"], lease["attempt_id"]) == (daemon_id, attempt_id)
+                if of_job and found.uid == os.getuid() and lease["workload"] != bound:
+                    lease.pop("stale", None)
+                    self._leases.write({**lease, "workload": bound})
 
     def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back; those that are gone are no error."""

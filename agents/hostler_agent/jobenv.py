@@ -12,7 +12,7 @@ from hostler_agent.folders import Refusal
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-METRICS = "metrics.jsonl"
+METRICS = os.path.join(".hostler", "metrics.jsonl")
 """File in the working folder that `HOSTLER_METRICS` names."""
 
 

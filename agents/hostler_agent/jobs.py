@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from hostler_agent import journal, shim
 from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
-from hostler_agent.jobenv import environment, venv_command
+from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 from hostler_agent.spawner import Spawner
@@ -20,6 +20,7 @@ from hostler_agent.spawner import Spawner
 SCAN_EVERY = 5.0
 LOG_CAP = 1024**3
 GRACE = 30.0
+_METRICS_PIECE = 1024 * 1024
 _DIE = 15.0
 """Seconds that processes have to disappear after KILL."""
 _FIELDS = (
@@ -133,6 +134,28 @@ class Jobs:
         """The job's working folder."""
         return os.path.join(self._folders.job(attempt), "work")
 
+    def metrics(self, attempt: str, offset: int) -> Dict[str, Any]:
+        """A piece of the job's metrics file: its text, where the next begins, when it was written.
+
+        A job that can write the file can put anything there: only a plain file is read.
+        """
+        path = os.path.join(self.work_folder(attempt), METRICS)
+        nothing = {"text": "", "next": offset, "mtime": 0.0}
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return nothing
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return nothing
+            file.seek(offset)
+            data = file.read(_METRICS_PIECE)
+        if len(data) == _METRICS_PIECE and b"\n" in data:
+            data = data[: data.rindex(b"\n") + 1]
+        text = data.decode("utf-8", "replace")
+        return {"text": text, "next": offset + len(data), "mtime": status.st_mtime}
+
     def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:
         """Make the job's folder; the same job again is no error."""
         attempt = check_attempt(payload.get("attempt_id"))
@@ -143,7 +166,9 @@ class Jobs:
             there = journal.load(folder)
             if there is not None and there.created.get("daemon_id") != event["daemon_id"]:
                 raise Refusal("job %s belongs to another daemon" % attempt, "ConflictError")
-            os.makedirs(os.path.join(folder, "work"), 0o700, exist_ok=True)
+            work = os.path.join(folder, "work")
+            os.makedirs(work, 0o700, exist_ok=True)
+            os.makedirs(os.path.join(work, os.path.dirname(METRICS)), exist_ok=True)
             if there is None:
                 event.update(event="created", boot_id=self._boot_id, at=time.time())
                 journal.append(folder, event)
@@ -247,6 +272,11 @@ class Jobs:
                 shutil.move(path, store)
         os.makedirs(store, 0o700, exist_ok=True)
         os.symlink(store, path)
+
+    def bound(self, attempt: str) -> Optional[str]:
+        """What the job's leases are tied to; None while it has not started."""
+        job = journal.load(self._folders.job(attempt))
+        return None if job is None else job.bound
 
     def signal(self, attempt: str, number: int) -> None:
         """Send a signal to the job's process group; no error when it has ended."""

@@ -71,8 +71,10 @@ class Job:
 
     @property
     def bound(self) -> Optional[str]:
-        """What a lease is bound to: "pid:start ticks"."""
-        return "%d:%d" % (self.started["pid"], self.started["ticks"]) if self.started else None
+        """What a lease is bound to: "pid:start ticks" of the shim, which outlives the rest."""
+        if self.started is None:
+            return None
+        return "%d:%d" % (self.started["shim"], self.started["shim_ticks"])
 
     def running(self, proc: Proc, boot_id: str) -> bool:
         """It was started in this boot, has not ended, and its process is the same one."""

@@ -29,6 +29,7 @@ _LOCK_PATIENCE = 5.0
 _NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.json")
 _ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.([0-9a-f]{12})")
 _PROCESS = re.compile(r"(\d{1,10}):(\d{1,20})")
+_CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
 class Live(NamedTuple):
@@ -162,7 +163,7 @@ class Leases:
         match = _ID.fullmatch(lease_id)
         if match is None or int(match[2]) != os.getuid():
             return None
-        found = self._read(match[1], int(match[2]), _NOTHING, time.time())
+        found = self._read(match[1], int(match[2]), NOTHING, time.time())
         return found.lease if found and found.lease["lease_id"] == lease_id else None
 
     def remove(self, lease_id: str) -> None:
@@ -174,13 +175,14 @@ class Leases:
 
     def touch(self, daemon_id: str) -> None:
         """Say that the leases of this daemon are still wanted."""
-        for found in self.list(_NOTHING):
+        for found in self.list(NOTHING):
             if found.uid == os.getuid() and found.lease["daemon_id"] == daemon_id:
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(found.path)
 
 
-_NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
+NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
+"""For callers to whom it does not matter whether leases are stale."""
 
 
 def _open_lock(path: str) -> int:
@@ -268,10 +270,13 @@ def is_stale(lease: Dict[str, Any], touched: float, live: Live, now: float) -> b
 
 
 def _works(workload: Optional[str], live: Live) -> Optional[bool]:
-    """Whether the work a lease is bound to runs; None: nobody can tell. Unbound: False."""
+    """Whether the work a lease is bound to runs; None: nobody can tell.
+
+    False when it is bound to nothing, or to a job that has not started yet (its attempt's name).
+    """
     if workload is None:
         return False
     match = _PROCESS.fullmatch(workload)
     if match:
         return live.process(int(match[1]), int(match[2]))
-    return live.container(workload)
+    return live.container(workload) if _CONTAINER.fullmatch(workload) else False

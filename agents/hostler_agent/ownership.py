@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, Optional
 
+from hostler_agent.folders import Refusal
+
 _BLOCK = 512
 _PAX_CAP = 1024 * 1024
 _SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)(?=\n)")
@@ -19,7 +21,7 @@ _EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
 def owned(pieces: Iterable[bytes], uid: int, gid: int) -> Iterator[bytes]:
     """The tar of `pieces`, all of its entries owned by `uid` and `gid`.
 
-    Raises ValueError where it is no tar.
+    Raises Refusal where it is no tar.
     """
     tar = _Blocks(pieces)
     size: Optional[int] = None
@@ -33,7 +35,7 @@ def owned(pieces: Iterable[bytes], uid: int, gid: int) -> Iterator[bytes]:
         yield _patched(head, uid, gid)
         if kind in (b"x", b"g"):
             if stated > _PAX_CAP:
-                raise ValueError("a tar header of %d bytes" % stated)
+                raise Refusal("the archive has a header of %d bytes" % stated, "InputError")
             body = tar.take(_padded(stated))
             match = _SIZE.search(body[:stated])
             size = int(match.group(1)) if match and kind == b"x" else None
@@ -87,7 +89,10 @@ def _stated_size(head: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     text = field.strip(b" \0")
-    return int(text, 8) if text else 0
+    try:
+        return int(text, 8) if text else 0
+    except ValueError as error:
+        raise Refusal("the archive is no tar", "InputError") from error
 
 
 def _patched(head: bytes, uid: int, gid: int) -> bytes:

@@ -15,7 +15,7 @@ from hostler_agent.nvml import Device, Failed, Nvml, Reading, gpus_without_drive
 
 DEADLINE = 1.0
 """Seconds that one pass over all GPUs may take."""
-FIRST_DEADLINE = 4.0
+FIRST_DEADLINE = 2.0
 """The same while NVML or a GPU has not answered yet: without persistence mode that takes long."""
 SLOW_EVERY = 10.0
 """Seconds between readings of what changes slowly, and between checks that GPUs came or went."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List
 
+from hostler_agent import mounts
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders, Refusal
@@ -38,8 +39,8 @@ class Verbs:
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
-            "job.inspect": self._inspect, "stat": self._stat, "doctor": self._doctor,
-            "blob.has": self._has, "gc": self._gc,
+            "job.inspect": self._inspect, "job.metrics": self._metrics, "stat": self._stat,
+            "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -78,7 +79,11 @@ class Verbs:
         return {}
 
     def _start(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return self._jobs.start(payload, os.environ)
+        workload = self._jobs.start(payload, os.environ)
+        bound = self._jobs.bound(workload["attempt_id"])
+        if bound is not None and workload["gpus"]:
+            self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
+        return workload
 
     def _signal(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         number = payload.get("signal")
@@ -100,11 +105,18 @@ class Verbs:
     def _inspect(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         return {"workload": self._jobs.inspect(str(payload.get("attempt_id")))}
 
+    def _metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        offset = payload.get("offset", 0)
+        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+            raise Refusal("an offset should be a number, not negative", "InputError")
+        return self._jobs.metrics(str(payload.get("attempt_id")), offset)
+
     def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         paths = payload.get("paths")
         if not isinstance(paths, list) or len(paths) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
-        return {"paths": [_stat_one(item) for item in paths]}
+        answers = [_stat_one(item) for item in paths]
+        return {answer.pop("path"): answer for answer in answers}
 
     def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import doctor
@@ -140,6 +152,7 @@ def _stat_one(item: Any) -> Dict[str, Any]:
     result: Dict[str, Any] = {
         "path": path, "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
         "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
+        "shared": mounts.shared(path),
     }  # fmt: skip
     token = item.get("token") if isinstance(item, dict) else None
     if isinstance(token, dict):
