@@ -110,7 +110,7 @@ def _not_connected(host: str, error: Exception) -> list[Check]:
         message, remedy = error.message, error.remedy
     else:
         message, remedy = f"no answer within {CONNECT_DEADLINE:g} s", ""
-    if not remedy:
+    if not remedy and name == "host.ssh":
         remedy = f"Try: ssh {host} true"
         if isinstance(error, Refused):
             remedy = f"Try: ssh {host} true, or hostler host trust {host}"

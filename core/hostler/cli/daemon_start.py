@@ -15,6 +15,9 @@ from hostler import __version__
 from hostler.errors import HostlerError, NoDaemonError, StateError
 from hostler.quick.socket import Found, ask, find_socket
 
+COMMAND = ("-m", "hostler", "serve", "--personal")
+"""What the personal daemon is, after the name of this Python."""
+
 API_LEVEL = 1
 START_DEADLINE = 30.0
 STOP_DEADLINE = 20.0
@@ -128,7 +131,8 @@ def stop(found: Found) -> bool:
     if about is None:
         return False
     pid = about.get("pid")
-    ask(found, "POST", "/v1/shutdown", {})
+    with contextlib.suppress(NoDaemonError):  # it may end before its answer is out: seen below
+        ask(found, "POST", "/v1/shutdown", {})
     deadline = time.monotonic() + STOP_DEADLINE
     while time.monotonic() < deadline:
         if isinstance(pid, int) and not _is_alive(pid):
@@ -185,7 +189,7 @@ def _starting_lock(path: str, deadline: float) -> Iterator[None]:
 
 def _spawn(log: str) -> int:
     """Start the daemon detached from this terminal; its pid."""
-    argv = [sys.executable, "-m", "hostler", "serve", "--personal"]
+    argv = [sys.executable, *COMMAND]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,

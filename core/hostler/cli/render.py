@@ -167,8 +167,8 @@ def attempt_end(attempt: Mapping[str, Any]) -> str:
         text += f", signal {attempt['signal']}"
     elif attempt.get("exit_code"):
         text += f", exit code {attempt['exit_code']}"
-    detail = attempt.get("detail")
-    return f"{text}: {detail}" if detail else text
+    detail = str(attempt.get("detail") or "")
+    return f"{text}: {detail}" if detail and detail not in text else text
 
 
 def stage_row(

@@ -144,7 +144,7 @@ def test_watching_redraws_a_terminal_in_place(
         if len(seen) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gpus.time, "sleep", sleep)
+    monkeypatch.setattr("time.sleep", sleep)
     ran = hostler("gpus", "--watch", "--color", "never", tty=True)
     assert ran.code == 130
     assert ran.out.count("\x1b[H") == 2

@@ -74,4 +74,4 @@ def test_raw_passes_everything() -> None:
     printer = LogPrinter(raw=True, stream=stream)
     printer.write(b"\x1b[2J\xff")
     printer.finish()
-    assert stream.buffer.getvalue() == b"\x1b[2J\xff"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue() == b"\x1b[2J\xff"

@@ -174,7 +174,13 @@ def test_redrawing_goes_up_over_the_last_picture() -> None:
 def test_plans() -> None:
     placed = {"stage": "a", "label": "a", "host": "gpu1", "gpus": [0, 1], "why": "fits best"}
     assert plan_row(placed) == ["a", "gpu1", "0,1", "fits best"]
-    waits = {"stage": "a", "host": None, "gpus": [], "why": None, "reason": {"sentence": "full"}}
+    waits: dict[str, Any] = {
+        "stage": "a",
+        "host": None,
+        "gpus": [],
+        "why": None,
+        "reason": {"sentence": "full"},
+    }
     assert plan_row(waits) == ["a", "waits", "-", "full"]
 
 

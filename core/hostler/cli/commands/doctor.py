@@ -73,11 +73,14 @@ def _print(args: argparse.Namespace, found: Sequence[Check], spent: float) -> No
             continue
         for line in check_lines(check, color=color):
             sys.stdout.write(line + "\n")
-    total = counts(found)
-    parts = [f"{total[state]} {word}" for state, word in
-             (("fail", "failed"), ("warn", "warnings"), ("ok", "ok"), ("skip", "skipped"))
-             if total[state]]  # fmt: skip
-    sys.stdout.write(f"{', '.join(parts)} in {format_duration(round(spent, 1))}\n")
+    sys.stdout.write(f"{total_line(counts(found))} in {format_duration(round(spent, 1))}\n")
+
+
+def total_line(total: dict[str, int]) -> str:
+    """ "1 failed, 2 warnings, 14 ok"."""
+    warnings = "warning" if total["warn"] == 1 else "warnings"
+    words = (("fail", "failed"), ("warn", warnings), ("ok", "ok"), ("skip", "skipped"))
+    return ", ".join(f"{total[state]} {word}" for state, word in words if total[state])
 
 
 def check_lines(check: Check, *, color: bool) -> list[str]:

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hostler
+from hostler.cli import daemon_start
+from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
+from hostler.errors import HostlerError, NoDaemonError, StateError
+from hostler.quick.socket import find_socket
+from tests.support.commandline import CommandLine
+from tests.support.scripted_daemon import ScriptedDaemon
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder with a short path; whatever was started in it is stopped."""
+    with tempfile.TemporaryDirectory(prefix="hs-") as folder:
+        path = Path(folder, "state")
+        monkeypatch.setenv("HOSTLER_STATE", str(path))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        use(monkeypatch, hostler.__version__)
+        try:
+            yield path
+        finally:
+            if running(find_socket()) is not None:
+                stop(find_socket())
+
+
+def use(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(
+        daemon_start, "COMMAND", (str(ROOT / "tests/support/tiny_daemon.py"), version)
+    )
+
+
+def started(state: Path) -> list[str]:
+    return (state / "started").read_text().split()
+
+
+def test_a_daemon_is_started_once_and_in_private(state: Path) -> None:
+    said: list[str] = []
+    found = ensure_daemon(say=said.append)
+    assert said == ["starting your daemon"]
+    about = running(found)
+    assert about is not None
+    assert started(state) == [str(about["pid"])]
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert os.getsid(about["pid"]) != os.getsid(0)  # it outlives this terminal
+    assert ensure_daemon(say=said.append).path == found.path
+    assert len(started(state)) == 1
+    assert len(said) == 1
+
+
+def test_clients_that_start_at_once_start_one(state: Path) -> None:
+    program = (
+        "import sys; from hostler.cli import daemon_start as d; "
+        f"d.COMMAND = {daemon_start.COMMAND!r}; print(d.running(d.ensure_daemon())['pid'])"
+    )
+    clients = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    pids = {client.communicate(timeout=60)[0].strip() for client in clients}
+    assert [client.returncode for client in clients] == [0] * 4
+    assert pids == set(started(state))
+    assert len(pids) == 1
+
+
+def test_a_daemon_that_cannot_start_says_why(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "broken")
+    with pytest.raises(NoDaemonError, match="the database is full") as caught:
+        ensure_daemon()
+    assert "daemon.log" in caught.value.remedy
+
+
+def test_an_older_daemon_is_restarted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "0.0.1")
+    ensure_daemon()  # it is that version already: nothing else can be started
+    use(monkeypatch, hostler.__version__)
+    said: list[str] = []
+    found = ensure_daemon(say=said.append)
+    about = running(found)
+    assert about is not None
+    assert about["version"] == hostler.__version__
+    assert len(started(state)) == 2
+    assert "work goes on" in said[0]
+
+
+def test_what_was_left_behind_is_no_daemon(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(state / "hostler.sock"))
+    ensure_daemon()
+    assert len(started(state)) == 1
+
+
+def test_a_silent_daemon_is_not_replaced(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hostler.cli.daemon_start.ask", silent)
+    with pytest.raises(NoDaemonError, match="does not answer"):
+        ensure_daemon()
+    assert not state.exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("HOSTLER_STATE", str(state))
+
+
+def silent(*_arguments: object, **_options: object) -> object:
+    raise NoDaemonError("it does not answer") from TimeoutError()
+
+
+def test_a_named_daemon_is_never_started(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTLER_SOCKET", str(state / "other.sock"))
+    with pytest.raises(NoDaemonError, match=r"other\.sock"):
+        ensure_daemon()
+    assert not state.exists()
+    monkeypatch.delenv("HOSTLER_SOCKET")
+
+
+def test_somebody_elses_state_folder_is_refused(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(StateError, match="belongs to somebody else"):
+        ensure_daemon()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "older"),
+    [
+        ("0.1.0", "0.2.0", True),
+        ("0.10.0", "0.9.9", False),
+        ("0.1.0", "0.1.0", False),
+        ("0.1.0+g123", "0.1.1", True),
+        ("unknown", "0.1.0", False),
+        ("", "0.1.0", False),
+    ],
+)
+def test_versions_are_compared_as_numbers(theirs: str, ours: str, older: bool) -> None:
+    assert is_older(theirs, ours) is older
+
+
+def test_the_api_has_to_be_the_same() -> None:
+    daemon_start.check_api({"version": "0.1.0", "api": 1})
+    with pytest.raises(HostlerError, match="Have the daemon upgraded"):
+        daemon_start.check_api({"version": "0.0.1", "api": 0})
+
+
+def test_the_daemon_command(state: Path, hostler: CommandLine) -> None:
+    assert hostler("daemon", "status").code == 3
+    assert not state.exists()
+    begun = hostler("daemon", "start")
+    assert begun.code == 0
+    assert "running: version" in begun.out
+    assert hostler("daemon", "status", "--json").json["daemon"]["pid"] == int(started(state)[0])
+    assert hostler("daemon", "restart", "-q").code == 0
+    assert len(started(state)) == 2
+    assert hostler("daemon", "stop").code == 0
+    assert "no daemon ran" in hostler("daemon", "stop").err
+    assert hostler("daemon", "status").out.startswith("not running")
+
+
+def test_a_shared_daemon_is_not_restarted_from_here(
+    daemon: ScriptedDaemon, hostler: CommandLine
+) -> None:
+    ran = hostler("daemon", "restart")
+    assert ran.code == 2
+    assert daemon.requests("POST", "/v1/shutdown") == []
