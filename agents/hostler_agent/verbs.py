@@ -115,8 +115,7 @@ class Verbs:
         paths = payload.get("paths")
         if not isinstance(paths, list) or len(paths) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
-        answers = [_stat_one(item) for item in paths]
-        return {answer.pop("path"): answer for answer in answers}
+        return {"paths": [_stat_one(item) for item in paths]}
 
     def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import doctor
