@@ -58,20 +58,28 @@ Handler = Callable[[Asked], Answer]
 
 
 class ScriptedDaemon:
-    """Answers by (method, path); everything else is 404. `asked` holds all requests."""
+    """Answers by (method, path); everything else is 404. `asked` holds all requests.
 
-    def __init__(self, path: Path) -> None:
+    With `listening` false nobody can connect before `listen` is called.
+    """
+
+    def __init__(self, path: Path, *, listening: bool = True) -> None:
         self.path = path
         self.asked: list[Asked] = []
         self._routes: dict[tuple[str, str], Handler] = {}
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._server.bind(str(path))
-        self._server.listen(64)
         self._ending = False
         self.on("GET", "/v1/version", VERSION)
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        if listening:
+            self.listen()
+
+    def listen(self) -> None:
+        """Let clients connect."""
+        self._server.bind(str(self.path))
+        self._server.listen(64)
         self._acceptor.start()
 
     def on(self, method: str, path: str, answer: Any) -> None:

@@ -23,7 +23,7 @@ def main(version: str) -> None:
     path = state / "hostler.sock"
     path.unlink(missing_ok=True)
     stopping = threading.Event()
-    daemon = ScriptedDaemon(path)
+    daemon = ScriptedDaemon(path, listening=False)
     about = {**VERSION, "version": version, "pid": os.getpid(), "started_at": 0.0}
     daemon.on("GET", "/v1/version", about)
 
@@ -32,6 +32,7 @@ def main(version: str) -> None:
         return Answer({"stopping": True})
 
     daemon.on("POST", "/v1/shutdown", shutdown)
+    daemon.listen()
     stopping.wait(60)
     daemon.close()
     path.unlink(missing_ok=True)
