@@ -62,7 +62,7 @@ class Agent(DirectLink):
                 found = self.jobs.get(attempt)
                 return {"workload": None if found is None else to_json(found)}
             case "stat":
-                return {path: {"exists": False} for path in payload["paths"]}
+                return {"paths": [{"path": path, "exists": False} for path in payload["paths"]]}
         return {}
 
     async def put_blob(self, digest: str, path: Path) -> None:

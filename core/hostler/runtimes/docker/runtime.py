@@ -20,6 +20,7 @@ from hostler.runtimes.docker.options import bind_paths, container_options
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import pull
 from hostler.runtimes.docker.workload import workload_from_inspect
+from hostler.runtimes.paths import stat_paths
 
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
@@ -47,7 +48,9 @@ class DockerRuntime:
 
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
         """Image, container, folders and archives. Raises EngineError, InputError, Unreachable."""
-        body = container_options(job, await _check_binds(link, job))
+        body = container_options(job)  # before anything is asked of the host
+        if private := await _check_binds(link, job):
+            body = container_options(job, private)
         engine = await self._engine(link)
         ref, started = await self._created(link, engine, job, body, progress)
         if not started:
@@ -215,12 +218,8 @@ async def _check_binds(link: HostLink, job: Job) -> frozenset[str]:
     paths = bind_paths(job)
     if not paths:
         return frozenset()
-    answers = await link.call("stat", {"paths": paths}, timeout=30.0)
     private = set()
-    for path in paths:
-        answer = answers.get(path)
-        if not isinstance(answer, dict):
-            continue
+    for path, answer in (await stat_paths(link, paths)).items():
         if not answer.get("exists"):
             raise EngineError(
                 link.host,

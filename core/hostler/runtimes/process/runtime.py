@@ -12,6 +12,7 @@ from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, relative
+from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.environment import process_env, working_folder
 
 _CREATE_TIMEOUT_S = 30.0
@@ -138,8 +139,8 @@ class ProcessRuntime:
 
 
 async def _check_code(link: HostLink, path: str) -> None:
-    answer = (await link.call("stat", {"paths": [path]})).get(path)
-    if isinstance(answer, dict) and not (answer.get("exists") and answer.get("is_dir")):
+    answer = (await stat_paths(link, [path])).get(path, {})
+    if not (answer.get("exists") and answer.get("is_dir")):
         raise EngineError(
             link.host,
             f"{path} is not a folder on {link.host}",

@@ -1,0 +1,19 @@
+"""What the agent says of paths on its host, seen with the rights of its login."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hostler.ports import HostLink
+
+_TIMEOUT_S = 30.0
+"""A path may have to be mounted first, or lie on a file server that is slow."""
+
+
+async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Path -> what is there: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
+    answer = await link.call("stat", {"paths": list(paths)}, timeout=_TIMEOUT_S)
+    found = answer.get("paths")
+    listed = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return {str(item.get("path")): item for item in listed}

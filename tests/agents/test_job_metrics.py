@@ -1,0 +1,47 @@
+"""A job's metrics file, read in pieces by an agent that trusts nothing in a working folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hostler_agent.folders import Folders
+from hostler_agent.jobs import Jobs
+
+
+def _job(tmp_path: Path) -> tuple[Jobs, Path]:
+    folders = Folders(str(tmp_path / "base"))
+    folders.make()
+    jobs = Jobs(folders, "boot", None, dict)
+    made = jobs.create({"attempt_id": "run-a-1", "daemon_id": "d"})
+    return jobs, Path(made["folder"]) / ".hostler" / "metrics.jsonl"
+
+
+def test_pieces_end_with_lines(tmp_path: Path) -> None:
+    jobs, file = _job(tmp_path)
+    assert jobs.metrics("run-a-1", 0) == {"text": "", "next": 0, "mtime": 0.0}
+    line = '{"loss": 0.123456789}\n'
+    file.write_text(line * 60_000)
+    text, offset = "", 0
+    while piece := jobs.metrics("run-a-1", offset)["text"]:
+        assert piece.endswith("\n")
+        text, offset = text + piece, jobs.metrics("run-a-1", offset)["next"]
+    assert text == line * 60_000
+    assert jobs.metrics("run-a-1", 0)["mtime"] == file.stat().st_mtime
+
+
+def test_bytes_that_are_no_text_do_not_move_the_offset(tmp_path: Path) -> None:
+    jobs, file = _job(tmp_path)
+    file.write_bytes(b"\xff\xfe\n")
+    assert jobs.metrics("run-a-1", 0)["text"] == "\ufffd\ufffd\n"
+    assert jobs.metrics("run-a-1", 0)["next"] == 3
+
+
+def test_only_a_plain_file_is_read(tmp_path: Path) -> None:
+    jobs, file = _job(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    file.symlink_to(tmp_path / "secret")
+    assert jobs.metrics("run-a-1", 0)["text"] == ""
+    file.unlink()
+    os.mkfifo(file)
+    assert jobs.metrics("run-a-1", 0)["text"] == ""
