@@ -117,7 +117,7 @@ def host_of(config: HostConfig, seen: Seen | HostlerError, now: float) -> Host:
         name=config.name,
         transport=config.transport,
         condition=HostCondition.UP,
-        since=now,
+        since=seen.look.asked_at,
         look=seen.look,
         facts=seen.hello.facts,
         labels=config.labels,
