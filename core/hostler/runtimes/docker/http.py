@@ -116,12 +116,25 @@ async def request(
         await stream.close()
 
 
+async def docker_url(link: HostLink) -> str:
+    """The link's own; a Docker that is not there counts as silent here."""
+    try:
+        return await link.docker_url()
+    except EngineError as error:
+        raise _silent(link.host, error) from error
+
+
 async def _open(link: HostLink) -> ByteStream:
     try:
         return await link.open_docker()
     except EngineError as error:
-        # It was there when the stage was placed: it restarts, or somebody is at work on it.
-        raise Unreachable(link.host, error.message, remedy=error.remedy) from error
+        raise _silent(link.host, error) from error
+
+
+def _silent(host: str, error: EngineError) -> Unreachable:
+    # It was there when the stage was placed: it restarts, or somebody is at work on it. To wait
+    # costs nothing; to conclude something would end stages that still run.
+    return Unreachable(host, error.message, remedy=error.remedy)
 
 
 async def _refusal(host: str, what: str, response: Response) -> EngineError:

@@ -14,7 +14,7 @@ from hostler.model.jobs import Job, Placement
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import relative
 from hostler.runtimes.docker.engine import Engine
-from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
 from hostler.runtimes.docker.options import bind_paths, container_options
 from hostler.runtimes.docker.packing import pack
@@ -137,7 +137,7 @@ class DockerRuntime:
             await engine.close()
 
     async def _engine(self, link: HostLink) -> Engine:
-        url = await link.docker_url()
+        url = await docker_url(link)
         engine = self._engines.get(link.host)
         if engine is None or engine.url != url:
             self._engines[link.host] = Engine(link.host, url)

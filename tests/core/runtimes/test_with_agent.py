@@ -1,0 +1,148 @@
+"""Both runtimes with the real agent on this machine, from the first blob to the last output."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from hostler.link.agent_link import AgentLink
+from hostler.link.program import agent_program
+from hostler.local.door import LocalDoor
+from hostler.model.jobs import Mount, Placement
+from hostler.ports import HostLink, Runtime
+from hostler.runtimes.collect import collect_output
+from hostler.runtimes.docker.runtime import DockerRuntime
+from hostler.runtimes.metrics import last_values, read_metrics
+from hostler.runtimes.process.runtime import ProcessRuntime
+from hostler.store.content import ContentStore
+from hostler.units import GIB, MIB
+from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.support.dockerd import Dockerd
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> ContentStore:
+    return ContentStore(tmp_path)
+
+
+@pytest.fixture
+async def agent(
+    tmp_path: Path, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AgentLink]:
+    """A connected link to an agent with folders of its own."""
+    folder = dockerd.folder / f"agent-{tmp_path.name[-12:]}"
+    monkeypatch.setenv("HOSTLER_FOLDER", str(folder))
+    monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv("DOCKER_HOST", dockerd.url)
+    link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
+    await link.connect()
+    yield link
+    await link.close()
+
+
+def _blob(content: ContentStore, folder: Path, files: Mapping[str, bytes]) -> Placement:
+    made = folder / "made.tar"
+    with tarfile.open(made, mode="w") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    size = made.stat().st_size
+    return Placement(content.adopt(made), size, "")
+
+
+_LINE = """
+set -e
+cat code.txt inputs/big/seed
+echo '{"step": 1, "loss": 0.5}' >> "$HOSTLER_METRICS"
+echo state >> "$HOSTLER_CHECKPOINT/step"
+mkdir -p out/model
+cp inputs/big/data out/model/weights
+printf '{"loss": 0.25}' >> "$HOSTLER_METRICS"
+wc -l < ckpt/step
+"""
+
+
+async def _whole_life(
+    link: HostLink, runtime: Runtime, content: ContentStore, tmp_path: Path, image: str | None
+) -> None:
+    code = _blob(content, tmp_path, {"code.txt": b"code\n"})
+    data = bytes(3 * MIB)
+    big = _blob(content, tmp_path, {"seed": b"seed\n", "data": data})
+    placements = (code, dataclasses.replace(big, target="inputs/big"))
+    line = _LINE.replace("cp ", "cat < ").replace(" out/model/weights", " > out/model/weights")
+    for number, lines in ((1, "1"), (2, "2")):
+        changes = {} if image is None else {"image": image}
+        job = make_job(
+            line, placements=placements, checkpoint="ckpt", checkpoint_key="run-train",
+            **({"image": None} | changes),
+        )  # fmt: skip
+        ref = await runtime.create(link, job, silent)
+        assert await runtime.create(link, job, silent) == ref
+        workload = await runtime.start(link, job, ref)
+        sink = MemorySink()
+        await runtime.follow(link, workload, sink)
+        ended = await runtime.inspect(link, ref)
+        assert ended is not None
+        assert (ended.exit_code, ended.running) == (0, False), sink.data
+        assert sink.data.decode().split() == ["code", "seed", lines], number
+        points = await read_metrics(link, job.attempt_id, runtime.name, ref)
+        assert last_values(points) == {"loss": 0.25}
+        assert [point.step for point in points] == [1, None]
+        output = await collect_output(link, ended, "out/model", content, GIB)
+        with tarfile.open(content.path(output.digest)) as tar:
+            weights = tar.extractfile("weights")
+            assert weights is not None
+            assert hashlib.sha256(weights.read()).digest() == hashlib.sha256(data).digest()
+        await runtime.remove(link, ended)
+        assert await runtime.inspect(link, ref) is None
+        await runtime.remove(link, ended)
+
+
+async def test_a_process(agent: AgentLink, content: ContentStore, tmp_path: Path) -> None:
+    await _whole_life(agent, ProcessRuntime(content.path), content, tmp_path, None)
+
+
+async def test_a_container(
+    agent: AgentLink, content: ContentStore, tmp_path: Path, dockerd: Dockerd
+) -> None:
+    runtime = DockerRuntime(content.path)
+    await _whole_life(agent, runtime, content, tmp_path, "hostler-test:1")
+    await runtime.close()
+
+
+async def test_a_mount(agent: AgentLink, content: ContentStore, tmp_path: Path) -> None:
+    """The agent says how the folder is mounted, so that Docker takes the bind."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x").write_text("there")
+    runtime = DockerRuntime(content.path)
+    job = make_job(f"cat {tmp_path}/data/x", uid=0, gid=0, mounts=(Mount(str(tmp_path / "data")),))
+    ref = await runtime.create(agent, job, silent)
+    workload = await runtime.start(agent, job, ref)
+    sink = MemorySink()
+    await runtime.follow(agent, workload, sink)
+    assert sink.data == b"there"
+    await runtime.remove(agent, workload)
+    await runtime.close()
+
+
+async def test_a_process_is_stopped(agent: AgentLink, content: ContentStore) -> None:
+    runtime = ProcessRuntime(content.path)
+    job = make_job("trap '' TERM; echo up; while :; do sleep 0.05; done", image=None)
+    ref = await runtime.create(agent, job, silent)
+    workload = await runtime.start(agent, job, ref)
+    assert (await runtime.start(agent, job, ref)).running
+    await runtime.stop(agent, workload, 0.3)
+    ended = await runtime.inspect(agent, ref)
+    assert ended is not None
+    assert (ended.running, ended.signal) == (False, 9)
+    sink = MemorySink()
+    await runtime.follow(agent, ended, sink)
+    assert sink.data == b"up\n"
+    await runtime.remove(agent, ended)
