@@ -76,7 +76,14 @@ def open_attempts(
 
 
 def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
-    """The host's look if it is up and the look new enough to decide on; else None."""
+    """The host's look if it is up and the look new enough to decide on; else None.
+
+    A host that comes back is not judged by what was seen before it went away: an attempt may have
+    been given up meanwhile that still runs there.
+    """
     if host is None or host.condition is not HostCondition.UP or host.look is None:
         return None
-    return host.look if now - host.look.asked_at <= policy.fresh_for else None
+    look = host.look
+    if look.asked_at < host.since or now - look.asked_at > policy.fresh_for:
+        return None
+    return look

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
-from hostler.decide.index import Index
+from hostler.decide.index import Index, fresh_look
 from hostler.decide.requests import (
     EPSILON,
     Request,
@@ -85,7 +85,7 @@ def _host_itself(room: Room, index: Index, found: _Finding) -> None:
     elif host.condition is not HostCondition.UP:
         silent = format_duration(float(int(max(0.0, snapshot.now - host.look.asked_at))))
         found.add(f"{host.condition}, last heard {silent} ago{problem}", wait)
-    elif snapshot.now - host.look.asked_at > snapshot.policy.fresh_for:
+    elif fresh_look(host, snapshot.now, snapshot.policy) is None:
         found.add("has not answered lately", wait)
     elif snapshot.refused.get(host.name, -1.0) >= host.look.asked_at:
         found.add("refused a claim just now; waits for a newer look", wait)

@@ -56,7 +56,7 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
             yield limit
         host = index.hosts.get(item.attempt.host)
         if fresh_look(host, snapshot.now, snapshot.policy) is None:
-            lost = lost_at(item, host)
+            lost = lost_at(item, host, snapshot.policy)
             if lost is not None:
                 yield lost
     for host in snapshot.hosts:

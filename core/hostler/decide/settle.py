@@ -8,9 +8,9 @@ from typing import NamedTuple
 from hostler.decide.ending import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.wishes import Wish, wish_for
-from hostler.model.hosts import Host, Look, Workload
+from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
-from hostler.model.plans import Action, Finish, Record, Resume, Stop
+from hostler.model.plans import Action, Finish, Policy, Record, Resume, Stop
 from hostler.model.runs import Attempt, Phase
 from hostler.units import format_duration
 
@@ -20,6 +20,7 @@ class Case(NamedTuple):
 
     item: OpenAttempt
     now: float
+    policy: Policy
     host: Host | None
     """None: the config no longer names it."""
     look: Look | None
@@ -67,13 +68,9 @@ class Case(NamedTuple):
         return self.look is not None and before is not None and self.look.boot_id != before
 
     @property
-    def heard_at(self) -> float:
-        """When the host was last heard since the attempt was placed."""
-        placed = self.attempt.placed_at
-        if self.host is None:
-            return placed
-        heard = self.host.look.asked_at if self.host.look is not None else self.host.since
-        return max(heard, placed)
+    def away(self) -> bool:
+        """The link to the host is down. Once it is up again only newer looks count."""
+        return self.host is None or self.host.condition is not HostCondition.UP
 
 
 Verdict = tuple[Action, ...]
@@ -109,6 +106,7 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
     return Case(
         item,
         snapshot.now,
+        snapshot.policy,
         host,
         fresh_look(host, snapshot.now, snapshot.policy),
         index.workload(attempt.host, attempt.attempt_id),
@@ -118,18 +116,26 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
     )
 
 
-def lost_at(item: OpenAttempt, host: Host | None) -> float | None:
-    """When a silent host's attempt is given up; None: never, silence is not death."""
+def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | None:
+    """When a silent host's attempt is given up; None: never, silence is not death.
+
+    Not before a look that is still under way would be too old to be believed.
+    """
     if item.stage.on_lost is not OnLost.RESTART:
         return None
-    heard = item.attempt.placed_at
-    if host is not None:
-        heard = max(heard, host.look.asked_at if host.look is not None else host.since)
-    return heard + item.stage.lost_after
+    return _heard_at(item.attempt, host) + max(item.stage.lost_after, policy.fresh_for)
+
+
+def _heard_at(attempt: Attempt, host: Host | None) -> float:
+    """When the host was last heard, or last worked with for this attempt."""
+    heard = attempt.placed_at if attempt.launched_at is None else attempt.launched_at
+    if host is None:
+        return heard
+    return max(heard, host.look.asked_at if host.look is not None else host.since)
 
 
 def _gives_up(case: Case) -> bool:
-    limit = lost_at(case.item, case.host)
+    limit = lost_at(case.item, case.host, case.policy)
     return case.look is None and limit is not None and case.now >= limit
 
 
@@ -147,7 +153,7 @@ def _cancel_unlaunched(case: Case) -> Verdict:
 
 
 def _give_up(case: Case) -> Verdict:
-    silent = format_duration(float(int(case.now - case.heard_at)))
+    silent = format_duration(float(int(case.now - _heard_at(case.attempt, case.host))))
     detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
     return (_record(case, (Phase.LOST, Cause.HOST_LOST, detail)),)
 
@@ -206,7 +212,7 @@ RULES: tuple[Rule, ...] = (
             and c.never_launched
             and not c.runs
             and not c.ended
-            and (c.proves or c.look is None)
+            and (c.proves or c.away)
         ),
         _cancel_unlaunched,
     ),

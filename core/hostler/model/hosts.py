@@ -237,7 +237,7 @@ class Host:
     """"ssh", "local" or "sim"."""
     condition: HostCondition
     since: float
-    """When the condition began."""
+    """When the condition began. Looks asked for before an `up` began decide nothing any more."""
     problem: str | None = None
     look: Look | None = None
     """The last one, however old."""

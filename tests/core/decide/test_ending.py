@@ -1,0 +1,86 @@
+"""From exit codes and wishes to a cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hostler.decide.ending import cause_from_log, conclude
+from hostler.model.pipelines import Cause
+from hostler.model.runs import Phase
+from tests.support import planning as lab
+
+
+def cause_of(attempt: dict[str, Any] | None = None, **fields: Any) -> tuple[Phase, Cause | None]:
+    """Phase and cause of an attempt whose workload ended so; `told` goes to `conclude`."""
+    told = fields.pop("told", {})
+    tried = lab.attempt(**(attempt or {}))
+    workload = lab.workload(tried, running=False, started_at=5.0, **fields)
+    phase, cause, detail = conclude(tried, lab.stage(), workload, **told)
+    assert (detail == "") == (phase is Phase.SUCCEEDED)
+    return phase, cause
+
+
+@pytest.mark.parametrize(
+    ("ended", "phase", "cause"),
+    [
+        ({"exit_code": 0}, Phase.SUCCEEDED, None),
+        ({"exit_code": 1}, Phase.FAILED, Cause.USER_ERROR),
+        ({"exit_code": 139, "signal": 11}, Phase.FAILED, Cause.USER_ERROR),
+        ({"exit_code": 137, "oom_killed": True}, Phase.FAILED, Cause.OOM_HOST),
+        ({"exit_code": 0, "oom_killed": True}, Phase.SUCCEEDED, None),
+        ({"exit_code": 127, "error": "exec: no such file"}, Phase.FAILED, Cause.START_FAILED),
+        ({"exit_code": 1, "error": "oci", "started_at": None}, Phase.FAILED, Cause.START_FAILED),
+        ({"exit_code": None}, Phase.FAILED, Cause.VANISHED),
+        ({"exit_code": 255, "told": {"boot_id": "boot-2"}}, Phase.FAILED, Cause.HOST_REBOOTED),
+        ({"exit_code": None, "told": {"boot_id": "boot-2"}}, Phase.FAILED, Cause.HOST_REBOOTED),
+        ({"exit_code": 0, "told": {"boot_id": "boot-2"}}, Phase.SUCCEEDED, None),
+        ({"exit_code": 1, "told": {"boot_id": lab.BOOT}}, Phase.FAILED, Cause.USER_ERROR),
+        ({"exit_code": 137, "told": {"engine_restarted": True}}, Phase.FAILED,
+         Cause.ENGINE_RESTARTED),
+        ({"exit_code": 2, "told": {"engine_restarted": True}}, Phase.FAILED, Cause.USER_ERROR),
+        ({"exit_code": 1, "told": {"gpu_lost": True}}, Phase.FAILED, Cause.GPU_LOST),
+        ({"exit_code": 1, "told": {"tail": ["CUDA out of memory. Tried"]}}, Phase.FAILED,
+         Cause.OOM_GPU),
+        ({"exit_code": 0, "told": {"tail": ["CUDA out of memory, retrying"]}}, Phase.SUCCEEDED,
+         None),
+    ],
+)  # fmt: skip
+def test_what_an_exit_means(ended: dict[str, Any], phase: Phase, cause: Cause | None) -> None:
+    if "started_at" in ended:
+        tried = lab.attempt()
+        workload = lab.workload(tried, running=False, **ended)
+        assert conclude(tried, lab.stage(), workload)[:2] == (phase, cause)
+        return
+    assert cause_of(**ended) == (phase, cause)
+
+
+@pytest.mark.parametrize("code", [0, 1, 143, None])
+@pytest.mark.parametrize(
+    ("reason", "phase"),
+    [
+        (Cause.STOPPED, Phase.CANCELLED),
+        (Cause.DEPENDENCY, Phase.CANCELLED),
+        (Cause.TIME_LIMIT, Phase.FAILED),
+        (Cause.PREEMPTED, Phase.FAILED),
+    ],
+)
+def test_a_stop_explains_the_end_whatever_the_code(
+    code: int | None, reason: Cause, phase: Phase
+) -> None:
+    asked = {"stop_reason": reason, "stop_detail": "by eve"}
+    assert cause_of(asked, exit_code=code) == (phase, reason)
+
+
+def test_a_signal_is_named() -> None:
+    tried = lab.attempt()
+    workload = lab.workload(tried, running=False, exit_code=139)
+    assert "SIGSEGV" in conclude(tried, lab.stage(), workload)[2]
+
+
+def test_the_last_line_that_tells_something_decides() -> None:
+    assert cause_from_log(["GPU is lost", "torch.OutOfMemoryError: CUDA out of memory"]) is (
+        Cause.OOM_GPU
+    )
+    assert cause_from_log(["Traceback", "ValueError"]) is None

@@ -1,0 +1,205 @@
+"""Where stages and runs are, computed from attempts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hostler.decide.plan import plan
+from hostler.decide.progress import progress_of, stage_status
+from hostler.model.pipelines import Cause, Retries
+from hostler.model.plans import EndRun, RemedyKind, Start
+from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
+from tests.support import planning as lab
+
+OK, FAILED = StageStatus.SUCCEEDED, StageStatus.FAILED
+WAITING, SKIPPED = StageStatus.WAITING, StageStatus.SKIPPED
+CANCELLED = StageStatus.CANCELLED
+
+
+def done(stage: str, **fields: Any) -> Attempt:
+    return lab.attempt(stage=stage, phase=Phase.SUCCEEDED, gpus=(), **fields)
+
+
+def failed(stage: str, cause: Cause = Cause.USER_ERROR, number: int = 1, **fields: Any) -> Attempt:
+    phase = Phase.CANCELLED if cause is Cause.STOPPED else Phase.FAILED
+    return lab.attempt(stage=stage, number=number, phase=phase, gpus=(), cause=cause, **fields)
+
+
+def statuses(run: Run) -> list[StageStatus]:
+    progress = progress_of(run)
+    return [progress.status[stage.name] for stage in run.stages]
+
+
+A = lab.stage("a")
+B = lab.stage("b", needs=("a",))
+C = lab.stage("c", needs=("b",))
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected", "outcome"),
+    [
+        ([], [WAITING, WAITING, WAITING], None),
+        ([done("a")], [OK, WAITING, WAITING], None),
+        ([lab.attempt(stage="a")], [StageStatus.RUNNING, WAITING, WAITING], None),
+        (
+            [lab.attempt(stage="a", phase=Phase.STARTING)],
+            [StageStatus.STARTING, WAITING, WAITING],
+            None,
+        ),
+        ([failed("a")], [FAILED, SKIPPED, SKIPPED], Outcome.FAILED),
+        ([failed("a", Cause.STOPPED)], [CANCELLED, SKIPPED, SKIPPED], Outcome.CANCELLED),
+        ([failed("a", Cause.NOT_STARTED)], [WAITING, WAITING, WAITING], None),
+        ([done("a"), done("b"), done("c")], [OK, OK, OK], Outcome.SUCCEEDED),
+    ],
+)
+def test_a_chain(
+    attempts: list[Attempt], expected: list[StageStatus], outcome: Outcome | None
+) -> None:
+    run = lab.run("r-1", A, B, C, attempts=attempts)
+    assert statuses(run) == expected
+    assert progress_of(run).outcome() is outcome
+    assert stage_status(run, C) is expected[2]
+    ends = lab.of_kind(plan(lab.snapshot(lab.host(), run)).actions, EndRun)
+    assert ends == ([] if outcome is None else [EndRun("r-1", outcome)])
+
+
+def test_file_order_need_not_be_the_order_of_needs() -> None:
+    run = lab.run("r-1", C, B, A, attempts=[done("a")])
+    assert statuses(run) == [WAITING, WAITING, OK]
+    assert progress_of(run).ready == [B]
+
+
+def test_a_cancelled_run() -> None:
+    run = lab.run("r-1", A, B, C, attempts=[done("a"), lab.attempt(stage="b")], cancelled_by="eve")
+    assert statuses(run) == [OK, StageStatus.RUNNING, CANCELLED]
+    assert progress_of(run).outcome() is None
+    over = replace(run, attempts=(done("a"), failed("b", Cause.STOPPED)))
+    assert progress_of(over).outcome() is Outcome.CANCELLED
+
+
+def test_a_cancel_that_came_too_late_changes_nothing() -> None:
+    run = lab.run("r-1", A, attempts=[done("a")], cancelled_by="eve")
+    assert progress_of(run).outcome() is Outcome.SUCCEEDED
+
+
+def test_a_cancelled_run_is_not_retried() -> None:
+    stage = lab.stage("a", retries=Retries(max=5))
+    run = lab.run("r-1", stage, attempts=[failed("a")], cancelled_by="eve")
+    assert statuses(run) == [FAILED]
+
+
+def test_kept_stages_are_not_repeated() -> None:
+    run = lab.run("r-2", A, B, kept={"a": done("a", metrics={"x": 1.0})})
+    assert statuses(run) == [OK, WAITING]
+    assert progress_of(run).metrics("a") == {"x": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("when", "status", "outcome"),
+    [
+        ("a.loss < 1", WAITING, None),
+        ("a.loss > 1", SKIPPED, Outcome.SUCCEEDED),
+        ("params.deep", WAITING, None),
+        ("a.accuracy > 0", FAILED, Outcome.FAILED),
+    ],
+)
+def test_when(when: str, status: StageStatus, outcome: Outcome | None) -> None:
+    stage = lab.stage("b", needs=("a",), when=when)
+    run = lab.run(
+        "r-1", A, stage, attempts=[done("a", metrics={"loss": 0.5})], params={"deep": True}
+    )
+    assert statuses(run) == [OK, status]
+    assert progress_of(run).outcome() is outcome
+
+
+def test_when_sees_the_cells_of_a_matrix() -> None:
+    cells = [lab.stage(f"a.{i}", base="a", cell={"i": i}) for i in range(2)]
+    stage = lab.stage("b", needs=("a.0", "a.1"), when="min(a.loss) < 1 and max(a.loss) > 1")
+    attempts = [done(f"a.{i}", metrics={"loss": 0.5 + i}) for i in range(2)]
+    assert statuses(lab.run("r-1", *cells, stage, attempts=attempts))[2] is WAITING
+
+
+def test_a_dependent_of_a_skipped_stage_is_skipped() -> None:
+    run = lab.run("r-1", lab.stage("a", when="params.deep"), B, params={"deep": False})
+    assert statuses(run) == [SKIPPED, SKIPPED]
+    assert progress_of(run).outcome() is Outcome.SUCCEEDED
+
+
+CELLS = [lab.stage(f"t.{i}", base="t", retries=Retries(max=1)) for i in range(3)]
+
+
+def test_fail_fast_cancels_cells_that_wait_and_ends_retries() -> None:
+    attempts = [failed("t.0"), failed("t.0", number=2), failed("t.1")]
+    assert statuses(lab.run("r-1", *CELLS, attempts=attempts)) == [FAILED, FAILED, CANCELLED]
+
+
+def test_without_fail_fast_the_other_cells_go_on() -> None:
+    cells = [replace(cell, fail_fast=False) for cell in CELLS]
+    attempts = [failed("t.0"), failed("t.0", number=2), failed("t.1")]
+    assert statuses(lab.run("r-1", *cells, attempts=attempts)) == [FAILED, WAITING, WAITING]
+
+
+@pytest.mark.parametrize(
+    ("causes", "retries", "status"),
+    [
+        ([Cause.USER_ERROR], Retries(max=1), WAITING),
+        ([Cause.USER_ERROR, Cause.USER_ERROR], Retries(max=1), FAILED),
+        ([Cause.NOT_STARTED] * 5, Retries(max=0), WAITING),
+        ([Cause.NOT_STARTED, Cause.USER_ERROR], Retries(max=1), WAITING),
+        ([Cause.USER_ERROR], Retries(max=1, on=(Cause.GPU_LOST,)), FAILED),
+        ([Cause.GPU_LOST], Retries(max=1, on=(Cause.GPU_LOST,)), WAITING),
+    ],
+)
+def test_retries(causes: list[Cause], retries: Retries, status: StageStatus) -> None:
+    attempts = [failed("a", cause, i + 1) for i, cause in enumerate(causes)]
+    run = lab.run("r-1", lab.stage("a", retries=retries), attempts=attempts)
+    assert statuses(run) == [status]
+    assert progress_of(run).next_number("a") == len(causes) + 1
+
+
+def test_a_retry_waits_twice_as_long_each_time_and_the_plan_wakes_for_it() -> None:
+    stage = lab.stage("a", retries=Retries(max=9, backoff=100.0))
+    first = lab.run("r-1", stage, attempts=[failed("a", finished_at=lab.NOW - 30)])
+    decided = plan(lab.snapshot(lab.host(), first))
+    assert decided.actions == ()
+    assert decided.wake_at == lab.NOW + 70
+    reason = decided.reasons["r-1", "a"]
+    assert reason.remedies[0].kind is RemedyKind.WAIT_UNTIL
+    assert reason.remedies[0].value == lab.NOW + 70
+    tries = [failed("a", number=i + 1, finished_at=lab.NOW - 30) for i in range(2)]
+    second = plan(lab.snapshot(lab.host(), replace(first, attempts=tuple(tries))))
+    assert second.wake_at == lab.NOW + 170
+    late = plan(lab.snapshot(lab.host(asked_at=lab.NOW + 70), first, now=lab.NOW + 70))
+    (start,) = lab.of_kind(late.actions, Start)
+    assert (start.attempt.attempt_id, start.attempt.number) == ("r-1-a-2", 2)
+
+
+def test_refused_claims_are_tried_again_at_once_and_then_ever_more_slowly() -> None:
+    def pause(times: int) -> float:
+        tries = [failed("a", Cause.NOT_STARTED, i + 1, finished_at=lab.NOW) for i in range(times)]
+        progress = progress_of(lab.run("r-1", A, attempts=tries))
+        return (progress.not_before(A) or 0.0) - lab.NOW
+
+    assert [pause(n) for n in (1, 2, 3, 4, 12)] == [0, 1, 3, 7, 60]
+
+
+def test_max_parallel_holds_cells_back_and_says_so() -> None:
+    cells = [lab.stage(f"t.{i}", base="t", max_parallel=2) for i in range(4)]
+    running = lab.attempt(stage="t.0", gpus=())
+    host = lab.host(look={"workloads": (lab.workload(running),)})
+    decided = plan(lab.snapshot(host, lab.run("r-1", *cells, attempts=[running])))
+    assert [a.stage.name for a in lab.of_kind(decided.actions, Start)] == ["t.1"]
+    assert "max_parallel is 2" in decided.reasons["r-1", "t.2"].sentence
+    assert decided.reasons["r-1", "t.2"].remedies[0].kind is RemedyKind.WAIT_FOR_ATTEMPT
+
+
+def test_ten_thousand_stages_in_a_chain() -> None:
+    stages = [lab.stage(f"s{i}", needs=(f"s{i - 1}",) if i else ()) for i in range(10_000)]
+    progress = progress_of(lab.run("r-1", *reversed(stages)))
+    assert [stage.name for stage in progress.ready] == ["s0"]
+    decided = plan(lab.snapshot(lab.host(), lab.run("r-1", *stages)))
+    assert len(decided.actions) == 1
+    assert "s0" in decided.reasons["r-1", "s1"].sentence

@@ -1,0 +1,39 @@
+"""The planner in a lab that is as unkind as the world, played at random."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.hypothesis_profiles import examples
+from tests.support.random_lab import NAMES, RandomLab, moves
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    steps=st.lists(st.sampled_from(list(NAMES)), min_size=20, max_size=120),
+)
+@examples(250)
+def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[str]) -> None:
+    lab = RandomLab(Random(seed))
+    does = moves(lab)
+    lab.submit()
+    for step in steps:
+        does[step][1]()
+        lab.check()
+    lab.calm_down()
+
+
+@given(seed=st.integers(0, 2**32))
+@examples(150)
+def test_long_random_days(seed: int) -> None:
+    rng = Random(seed)
+    lab = RandomLab(rng)
+    does = moves(lab)
+    names = list(NAMES)
+    for _ in range(250):
+        does[rng.choice(names)][1]()
+        lab.check()
+    lab.calm_down()
