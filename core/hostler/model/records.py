@@ -172,17 +172,19 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuPoint:
-    """What one GPU, or the mean of several, did in one minute; `at` is the minute's begin."""
+class GpuSeries:
+    """What one GPU, or the mean of several, did step by step: columns of equal length."""
 
-    at: float
-    utilization: float | None = None
+    at: tuple[float, ...] = ()
+    """Begin of each step, a minute or several; those without a sample are absent."""
+    utilization: tuple[float | None, ...] = ()
     """Percent, mean."""
-    memory_used: int | None = None
+    memory_used: tuple[int | None, ...] = ()
     """Bytes, mean."""
-    memory_peak: int | None = None
-    power: float | None = None
+    memory_peak: tuple[int | None, ...] = ()
+    power: tuple[float | None, ...] = ()
     """Watts, mean."""
-    temperature: float | None = None
+    temperature: tuple[float | None, ...] = ()
     """The highest."""
-    samples: int = 0
+    samples: tuple[int, ...] = ()
+    """How many samples, or of a fleet GPUs, the step is made of."""

@@ -201,6 +201,8 @@ class _Scanner:
 
     def _put_file(self, path: str, info: tarfile.TarInfo) -> None:
         self._check_new(path, info.name)
+        if info.size > self._archive_size:
+            raise tarfile.ReadError("unexpected end of data")
         self._count(info.size, info.name)
         digest, content = hashlib.sha256(), RangeReader(self._raw, info.offset_data, info.size)
         while chunk := content.read(_CHUNK):

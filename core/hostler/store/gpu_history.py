@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any
 
-from hostler.model.records import GpuPoint, GpuSample
+from hostler.model.records import GpuSample, GpuSeries
 from hostler.units import MIB
 
-Row = tuple[str, str, int, int | None, int | None, int | None, int | None]
+Row = tuple[int, int, int | None, int | None, int | None, int | None]
 
 _MINUTE = 60
+_MEMORY = 8 * MIB
 _LATE_S = 10
 """Hosts of one tick are not looked at in the same second: a minute is closed a little later."""
 
+# avg and round give REAL; STRICT columns take 12.0 for an INTEGER, so nothing has to be cast.
 _ROLL_UP = """
 INSERT OR REPLACE INTO gpu_minutes
 SELECT gpus.id, s.t / 60 * 60, count(*), round(avg(s.utilization) * 10), round(avg(s.memory)),
@@ -22,23 +27,12 @@ SELECT gpus.id, s.t / 60 * 60, count(*), round(avg(s.utilization) * 10), round(a
 FROM gpus CROSS JOIN gpu_samples s ON s.gpu = gpus.id AND s.t >= ? AND s.t < ?
 GROUP BY gpus.id, s.t / 60
 """
-# avg and round give REAL; STRICT columns take 12.0 for an INTEGER, so nothing has to be cast.
-
-_MINUTES = """
-SELECT m.t, m.utilization / 10.0, m.memory, m.memory_peak, m.power / 10.0, m.temperature, m.samples
-FROM gpus JOIN gpu_minutes m ON m.gpu = gpus.id
-WHERE gpus.uuid = ? AND m.t >= ? AND m.t < ? ORDER BY m.t
-"""
-_RUNNING_MINUTES = """
-SELECT s.t / 60 * 60, avg(s.utilization), avg(s.memory), max(s.memory), avg(s.power),
-       max(s.temperature), count(*)
-FROM gpus JOIN gpu_samples s ON s.gpu = gpus.id
-WHERE gpus.uuid = ? AND s.t >= ? AND s.t < ? GROUP BY s.t / 60 ORDER BY 1
-"""
-_FLEET = """
-SELECT t, avg(utilization) / 10.0, avg(memory), max(memory_peak), avg(power) / 10.0,
-       max(temperature), count(*)
-FROM gpu_minutes WHERE t >= ? AND t < ? GROUP BY t ORDER BY t
+_ROLL_UP_FLEET = """
+INSERT OR REPLACE INTO fleet_minutes
+SELECT m.t, count(*), round(avg(m.utilization)), round(avg(m.memory)), max(m.memory_peak),
+       round(avg(m.power)), max(m.temperature)
+FROM gpus CROSS JOIN gpu_minutes m ON m.gpu = gpus.id AND m.t >= ? AND m.t < ?
+GROUP BY m.t
 """
 _SAMPLES = """
 SELECT gpus.host, gpus.uuid, s.t, s.utilization, s.memory, s.power, s.temperature
@@ -47,55 +41,117 @@ WHERE gpus.uuid = ? AND s.t >= ? AND s.t < ? ORDER BY s.t
 """
 
 
-def encode(samples: Sequence[GpuSample]) -> list[Row]:
-    """Whole numbers in the units of the table."""
-    return [
-        (
-            sample.host,
-            sample.gpu,
-            int(sample.at),
-            _whole(sample.utilization),
-            None if sample.memory_used is None else sample.memory_used // MIB,
-            _whole(sample.power),
-            _whole(sample.temperature),
-        )
-        for sample in samples
-    ]
+class GpuIds:
+    """The numbers of the GPUs, so that not every tick reads them all. For the writer's thread."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._seen = (0, 0)
+
+    def read(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """UUID -> number. Read again when rows came, or went by a change that was undone."""
+        count, last = connection.execute("SELECT count(*), max(id) FROM gpus").fetchone()
+        if (count, last) != self._seen:
+            self._ids = dict(connection.execute("SELECT uuid, id FROM gpus").fetchall())
+            self._seen = (count, last)
+        return self._ids
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Write rows, and roll up every minute that is over. Not empty."""
-    ids: dict[str, int] = dict(connection.execute("SELECT uuid, id FROM gpus").fetchall())
-    for row in rows:
-        if row[1] not in ids:
-            made = connection.execute("INSERT INTO gpus (uuid, host) VALUES (?, ?)", row[1::-1])
-            ids[row[1]] = made.lastrowid or 0
-    connection.executemany(
-        "INSERT OR REPLACE INTO gpu_samples VALUES (?, ?, ?, ?, ?, ?)",
-        [(ids[row[1]], *row[2:]) for row in rows],
-    )
-    over = (max(row[2] for row in rows) - _LATE_S) // _MINUTE * _MINUTE
+def insert(connection: sqlite3.Connection, given: Sequence[GpuSample], known: GpuIds) -> None:
+    """Write samples, and roll up every minute that is over. Not empty."""
+    ids = known.read(connection)
+    try:
+        rows = _rows(given, ids)
+    except KeyError:
+        new = {sample.gpu: sample.host for sample in given if sample.gpu not in ids}
+        connection.executemany("INSERT INTO gpus (uuid, host) VALUES (?, ?)", new.items())
+        rows = _rows(given, known.read(connection))
+    connection.executemany("INSERT OR REPLACE INTO gpu_samples VALUES (?, ?, ?, ?, ?, ?)", rows)
+    over = (max(map(itemgetter(1), rows)) - _LATE_S) // _MINUTE * _MINUTE
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
     if over > done:
         connection.execute(_ROLL_UP, (done, over))
+        connection.execute(_ROLL_UP_FLEET, (done, over))
         connection.execute("UPDATE rolled SET up_to = ?", (over,))
 
 
-def series(connection: sqlite3.Connection, gpu: str, since: float, until: float) -> list[GpuPoint]:
+def _rows(given: Sequence[GpuSample], ids: dict[str, int]) -> list[Row]:
+    try:
+        # Hundreds of these in every tick: written out, it takes a third of the time.
+        return [
+            (
+                ids[sample.gpu],
+                int(sample.at),
+                None if (value := sample.utilization) is None else round(value),
+                None if (memory := sample.memory_used) is None else memory // _MEMORY,
+                None if (value := sample.power) is None else round(value),
+                None if (value := sample.temperature) is None else round(value),
+            )
+            for sample in given
+        ]
+    except (ValueError, OverflowError):  # a driver that says NaN or infinity
+        return _rows([_finite(sample) for sample in given], ids)
+
+
+def _finite(sample: GpuSample) -> GpuSample:
+    def kept(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+    return replace(
+        sample,
+        utilization=kept(sample.utilization),
+        power=kept(sample.power),
+        temperature=kept(sample.temperature),
+    )
+
+
+def series(
+    connection: sqlite3.Connection, gpu: str, since: float, until: float, step: int
+) -> GpuSeries:
     """Rolled-up minutes, and those not rolled up yet from the samples."""
-    first, last = int(since) // _MINUTE * _MINUTE, math.ceil(until)
+    found = connection.execute("SELECT id FROM gpus WHERE uuid = ?", (gpu,)).fetchone()
+    if found is None:
+        return GpuSeries()
+    first, last = int(since) // step * step, math.ceil(until)
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
-    points = [_point(row) for row in connection.execute(_MINUTES, (gpu, first, min(last, done)))]
-    if last > done:
-        rows = connection.execute(_RUNNING_MINUTES, (gpu, max(first, done), last))
-        points.extend(_point(row) for row in rows)
-    return points
+    # A step that is rolled up in part is made from samples as a whole.
+    border = done // step * step
+    cursor = _plain(connection)
+    query = _minutes("gpu_minutes", step, "gpu = ? AND")
+    rows = cursor.execute(query, (found[0], first, min(last, border))).fetchall()
+    if last > border:
+        query = _columns_of("gpu_samples", step, "gpu = ? AND", percent="1.0", count="count(*)")
+        rows += cursor.execute(query, (found[0], max(first, border), last)).fetchall()
+    return _series(rows)
 
 
-def fleet(connection: sqlite3.Connection, since: float, until: float) -> list[GpuPoint]:
-    """The mean over all GPUs of each rolled-up minute."""
-    first = int(since) // _MINUTE * _MINUTE
-    return [_point(row) for row in connection.execute(_FLEET, (first, math.ceil(until)))]
+def fleet(connection: sqlite3.Connection, since: float, until: float, step: int) -> GpuSeries:
+    """The mean over all GPUs of each step that is rolled up."""
+    first = int(since) // step * step
+    query = _minutes("fleet_minutes", step, "")
+    return _series(_plain(connection).execute(query, (first, math.ceil(until))).fetchall())
+
+
+def _minutes(table: str, step: int, which: str) -> str:
+    if step == _MINUTE:
+        return (
+            f"SELECT t + 0.0, utilization / 10.0, memory * {_MEMORY}, memory_peak * {_MEMORY},"
+            f" power / 10.0, temperature, samples FROM {table}"
+            f" WHERE {which} t >= ? AND t < ? ORDER BY t"
+        )
+    count = "sum(samples)" if table == "gpu_minutes" else "max(samples)"
+    return _columns_of(table, step, which, percent="10.0", count=count)
+
+
+def _columns_of(table: str, step: int, which: str, *, percent: str, count: str) -> str:
+    """The query that makes one row of each step; `percent`: parts of a percent and of a watt."""
+    peak = "memory" if table == "gpu_samples" else "memory_peak"
+    return (
+        f"SELECT t / {step} * {step} + 0.0, avg(utilization) / {percent},"
+        f" CAST(round(avg(memory)) AS INTEGER) * {_MEMORY}, max({peak}) * {_MEMORY},"
+        f" avg(power) / {percent}, max(temperature), {count} FROM {table}"
+        f" WHERE {which} t >= ? AND t < ? GROUP BY t / {step} ORDER BY 1"
+    )
 
 
 def samples(
@@ -108,7 +164,7 @@ def samples(
             gpu=row[1],
             at=float(row[2]),
             utilization=row[3],
-            memory_used=None if row[4] is None else row[4] * MIB,
+            memory_used=None if row[4] is None else row[4] * _MEMORY,
             power=row[5],
             temperature=row[6],
         )
@@ -119,31 +175,25 @@ def samples(
 def prune(connection: sqlite3.Connection, samples_before: float, minutes_before: float) -> int:
     """Delete what is older; samples only where they are rolled up. How many rows went."""
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
-    gone = 0
+    minutes = int(minutes_before)
+    gone = connection.execute("DELETE FROM fleet_minutes WHERE t < ?", (minutes,)).rowcount
     for (gpu,) in connection.execute("SELECT id FROM gpus").fetchall():
         for table, before in (
             ("gpu_samples", min(done, int(samples_before))),
-            ("gpu_minutes", int(minutes_before)),
+            ("gpu_minutes", minutes),
         ):
             gone += connection.execute(
-                f"DELETE FROM {table} WHERE gpu = ? AND t < ?",
-                (gpu, before),
+                f"DELETE FROM {table} WHERE gpu = ? AND t < ?", (gpu, before)
             ).rowcount
     return gone
 
 
-def _point(row: sqlite3.Row) -> GpuPoint:
-    at, utilization, memory, peak, power, temperature, count = tuple(row)
-    return GpuPoint(
-        at=float(at),
-        utilization=utilization,
-        memory_used=None if memory is None else int(memory) * MIB,
-        memory_peak=None if peak is None else int(peak) * MIB,
-        power=power,
-        temperature=temperature,
-        samples=count,
-    )
+def _plain(connection: sqlite3.Connection) -> sqlite3.Cursor:
+    """A cursor that gives tuples: a day of minutes is read in one go."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return cursor
 
 
-def _whole(value: float | None) -> int | None:
-    return round(value) if value is not None and math.isfinite(value) else None
+def _series(rows: Sequence[tuple[Any, ...]]) -> GpuSeries:
+    return GpuSeries(*zip(*rows, strict=True)) if rows else GpuSeries()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostler.model.records import GpuPoint, GpuSample, MetricPoint, StageMetric
+from hostler.model.records import GpuSample, GpuSeries, MetricPoint, StageMetric
 from hostler.store import gpu_history, stage_metrics
 from hostler.store.faults import CorruptError, disk_faults
 from hostler.store.migrations import METRICS
@@ -27,6 +27,7 @@ class MetricStore:
     def __init__(self, writer: Writer, readers: Readers, put_aside: Path | None) -> None:
         self._writer = writer
         self._readers = readers
+        self._gpu_ids = gpu_history.GpuIds()
         self.put_aside = put_aside
         """Where a damaged file was moved when this was opened; None: it was well."""
 
@@ -55,9 +56,10 @@ class MetricStore:
 
     async def add_gpu_samples(self, samples: Sequence[GpuSample]) -> None:
         """One tick of the whole fleet in one commit. Minutes that are over are rolled up."""
-        rows = gpu_history.encode(samples)
-        if rows:
-            await self._writer.submit(lambda connection: gpu_history.insert(connection, rows))
+        if samples:
+            await self._writer.submit(
+                lambda connection: gpu_history.insert(connection, samples, self._gpu_ids)
+            )
 
     async def put_stage_metrics(
         self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
@@ -83,16 +85,16 @@ class MetricStore:
             lambda connection: stage_metrics.count(connection, attempt_id)
         )
 
-    async def gpu_series(self, gpu: str, since: float, until: float) -> list[GpuPoint]:
-        """One GPU, minute by minute, the running minute included."""
+    async def gpu_series(self, gpu: str, since: float, until: float, step: int = 60) -> GpuSeries:
+        """One GPU, a point each `step` seconds (whole minutes), the running one included."""
         return await self._readers.run(
-            lambda connection: gpu_history.series(connection, gpu, since, until)
+            lambda connection: gpu_history.series(connection, gpu, since, until, _minutes(step))
         )
 
-    async def fleet_series(self, since: float, until: float) -> list[GpuPoint]:
-        """The mean of all GPUs, minute by minute; `samples` counts the GPUs."""
+    async def fleet_series(self, since: float, until: float, step: int = 60) -> GpuSeries:
+        """The mean of all GPUs, a point each `step` seconds (whole minutes) that is over."""
         return await self._readers.run(
-            lambda connection: gpu_history.fleet(connection, since, until)
+            lambda connection: gpu_history.fleet(connection, since, until, _minutes(step))
         )
 
     async def gpu_samples(self, gpu: str, since: float, until: float) -> list[GpuSample]:
@@ -113,6 +115,10 @@ class MetricStore:
             await self._writer.submit(
                 lambda connection: stage_metrics.forget(connection, attempt_ids)
             )
+
+
+def _minutes(step: int) -> int:
+    return max(1, round(step / 60)) * 60
 
 
 def _connect(path: Path) -> sqlite3.Connection:

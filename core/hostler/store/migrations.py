@@ -182,7 +182,7 @@ _METRICS_TABLES = (
         uuid TEXT NOT NULL UNIQUE,
         host TEXT NOT NULL
     ) STRICT""",
-    # t: seconds; utilization: %; memory: MiB; power: W; temperature: C.
+    # t: seconds; utilization: %; memory: 8 MiB, so that two bytes are enough; power: W.
     """CREATE TABLE gpu_samples (
         gpu INTEGER NOT NULL,
         t INTEGER NOT NULL,
@@ -192,7 +192,7 @@ _METRICS_TABLES = (
         temperature INTEGER,
         PRIMARY KEY (gpu, t)
     ) STRICT, WITHOUT ROWID""",
-    # t: the minute's begin; means of utilization in 0.1 %, memory in MiB, power in 0.1 W.
+    # t: the minute's begin; means of utilization in 0.1 %, memory in 8 MiB, power in 0.1 W.
     """CREATE TABLE gpu_minutes (
         gpu INTEGER NOT NULL,
         t INTEGER NOT NULL,
@@ -204,6 +204,16 @@ _METRICS_TABLES = (
         temperature INTEGER,
         PRIMARY KEY (gpu, t)
     ) STRICT, WITHOUT ROWID""",
+    # The mean of all GPUs; samples counts GPUs.
+    """CREATE TABLE fleet_minutes (
+        t INTEGER PRIMARY KEY,
+        samples INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        memory_peak INTEGER,
+        power INTEGER,
+        temperature INTEGER
+    ) STRICT""",
     "CREATE TABLE rolled (up_to INTEGER NOT NULL) STRICT",
     "INSERT INTO rolled VALUES (0)",
     "CREATE TABLE metric_attempts (id INTEGER PRIMARY KEY, attempt_id TEXT NOT NULL UNIQUE) STRICT",

@@ -117,7 +117,8 @@ class Writer:
             _fail(batch, database_error(error, self._path))
             return []
         for change in batch:
-            self._apply(change)
+            # Alone it needs no savepoint, which would copy every page it touches.
+            self._apply(change, alone=len(batch) == 1)
             if not self._connection.in_transaction:
                 # SQLite gave up the whole transaction (disk full, I/O error), neighbours included.
                 return [other for other in batch if other is not change]
@@ -135,22 +136,27 @@ class Writer:
         self.commits += 1
         return []
 
-    def _apply(self, change: _Change) -> None:
+    def _apply(self, change: _Change, *, alone: bool) -> None:
         connection = self._connection
         change.error = None
         try:
+            if alone:
+                change.result = change.work(connection)
+                return
             connection.execute("SAVEPOINT change")
             change.result = change.work(connection)
             connection.execute("RELEASE change")
         except sqlite3.Error as error:
             change.error = database_error(error, self._path)
-            self._undo_change()
+            self._undo_change(alone=alone)
         except Exception as error:  # a bug or a refusal of `work`: raised where it was submitted
             change.error = error
-            self._undo_change()
+            self._undo_change(alone=alone)
 
-    def _undo_change(self) -> None:
-        if self._connection.in_transaction:
+    def _undo_change(self, *, alone: bool) -> None:
+        if alone:
+            self._roll_back()
+        elif self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK TO change")
                 self._connection.execute("RELEASE change")

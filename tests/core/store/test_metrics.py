@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.model.records import GpuSample, MetricPoint
+from hostler.model.records import GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
 from hostler.units import GIB, MIB
 
@@ -20,13 +20,13 @@ def _sample(at: float, utilization: float | None = 50.0, gpu: str = "GPU-1") -> 
 async def test_a_minute_is_rolled_up_once_it_is_over(store: Store) -> None:
     for second in range(0, 200, 2):
         await store.metrics.add_gpu_samples([_sample(_T + second, second % 4 * 25.0)])
-    points = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
-    assert [point.at - _T for point in points] == [0, 60, 120, 180]
-    assert [point.samples for point in points] == [30, 30, 30, 10]
-    assert points[0].utilization == pytest.approx(25.0)
-    assert points[0].memory_used == points[0].memory_peak == 2 * GIB
-    assert points[0].power == pytest.approx(100.0)
-    assert points[0].temperature == 60
+    series = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
+    assert [at - _T for at in series.at] == [0, 60, 120, 180]
+    assert series.samples == (30, 30, 30, 10)
+    assert series.utilization == pytest.approx((25.0,) * 4)
+    assert series.memory_used == series.memory_peak == (2 * GIB,) * 4
+    assert series.power == pytest.approx((100.0,) * 4)
+    assert series.temperature == (60,) * 4
     rolled = await store.metrics._readers.run(
         lambda db: [row[0] for row in db.execute("SELECT t FROM gpu_minutes ORDER BY t")]
     )
@@ -39,8 +39,9 @@ async def test_minutes_missed_while_the_daemon_was_down_are_made_up_for(tmp_path
     await store.close()
     store = await Store.open(tmp_path)
     await store.metrics.add_gpu_samples([_sample(_T + 7200)])
-    points = await store.metrics.gpu_series("GPU-1", _T, _T + 8000)
-    assert [(point.at - _T, point.samples) for point in points] == [(0, 2), (7200, 1)]
+    series = await store.metrics.gpu_series("GPU-1", _T, _T + 8000)
+    assert ([at - _T for at in series.at], series.samples) == ([0, 7200], (2, 1))
+    assert await store.metrics.gpu_series("GPU-9", _T, _T + 8000) == GpuSeries()
     await store.close()
 
 
@@ -48,8 +49,8 @@ async def test_what_was_not_measured_stays_unknown(store: Store) -> None:
     unknown = GpuSample("gpu1", "GPU-1", _T, None, None, math.nan, None)
     await store.metrics.add_gpu_samples([unknown])
     await store.metrics.add_gpu_samples([])
-    (point,) = await store.metrics.gpu_series("GPU-1", _T, _T + 60)
-    assert (point.utilization, point.memory_used, point.power, point.temperature) == (None,) * 4
+    series = await store.metrics.gpu_series("GPU-1", _T, _T + 60)
+    assert series == GpuSeries((_T,), (None,), (None,), (None,), (None,), (None,), (1,))
     (sample,) = await store.metrics.gpu_samples("GPU-1", _T, _T + 60)
     assert (sample.utilization, sample.memory_used, sample.power) == (None, None, None)
 
@@ -60,23 +61,39 @@ async def test_the_fleet_is_the_mean_of_its_gpus(store: Store) -> None:
         await store.metrics.add_gpu_samples(
             [_sample(at, 0.0, "GPU-1"), _sample(at, 100.0, "GPU-2")]
         )
-    (point,) = await store.metrics.fleet_series(_T, _T + 60)
-    assert (point.utilization, point.samples, point.memory_used) == (50.0, 2, 2 * GIB)
+    fleet = await store.metrics.fleet_series(_T, _T + 60)
+    assert (fleet.utilization, fleet.samples, fleet.memory_used) == ((50.0,), (2,), (2 * GIB,))
 
 
 async def test_pruning_keeps_what_is_not_rolled_up(store: Store) -> None:
     for second in range(0, 200, 2):
         await store.metrics.add_gpu_samples([_sample(_T + second)])
     await store.metrics.prune(_T + 10_000, _T + 60)
-    points = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
-    assert [point.at - _T for point in points] == [60, 120, 180]
+    series = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
+    assert [at - _T for at in series.at] == [60, 120, 180]
     assert len(await store.metrics.gpu_samples("GPU-1", _T, _T + 200)) == 10
 
 
-async def test_memory_is_whole_mebibytes(store: Store) -> None:
-    await store.metrics.add_gpu_samples([GpuSample("gpu1", "GPU-1", _T, memory_used=MIB * 3 + 5)])
+async def test_memory_is_kept_in_steps_of_8_mib(store: Store) -> None:
+    await store.metrics.add_gpu_samples([GpuSample("gpu1", "GPU-1", _T, memory_used=MIB * 25)])
     (sample,) = await store.metrics.gpu_samples("GPU-1", _T, _T + 1)
-    assert sample.memory_used == 3 * MIB
+    assert sample.memory_used == 24 * MIB
+
+
+@pytest.mark.parametrize("step", [60, 120, 300, 3600])
+async def test_wider_steps_say_the_same_of_all_their_minutes(store: Store, step: int) -> None:
+    begin = _T // 3600 * 3600
+    for second in range(0, 1200, 10):
+        await store.metrics.add_gpu_samples([_sample(begin + second, second // 60 * 5.0)])
+    series = await store.metrics.gpu_series("GPU-1", begin, begin + 3600, step)
+    assert series.at == tuple(begin + at for at in range(0, 1200, step))
+    assert sum(series.samples) == 120
+    minutes = min(step, 1200) // 60
+    means = [sum(range(first, first + minutes)) * 5.0 / minutes for first in range(0, 20, minutes)]
+    assert series.utilization == pytest.approx(means)
+    fleet = await store.metrics.fleet_series(begin, begin + 3600, step)
+    assert set(fleet.samples) == {1}
+    assert fleet.utilization[0] == pytest.approx(means[0], rel=0.06)
 
 
 async def test_stage_metrics_keep_their_order_and_may_be_put_again(store: Store) -> None:
