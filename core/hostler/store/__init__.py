@@ -1,0 +1,1 @@
+"""What outlives the daemon: database, content, archives, logs. SQLite is spoken here only."""

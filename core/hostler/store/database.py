@@ -32,6 +32,7 @@ from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
 from hostler.store.opening import back_up, open_for_writing, read_identity
 from hostler.store.readers import Readers
+from hostler.store.retention import RunUse
 from hostler.store.summaries import summaries
 from hostler.store.writer import Writer
 
@@ -244,6 +245,10 @@ class Store:
     async def referenced_digests(self) -> set[str]:
         """What gc must keep in the content store: snapshots and outputs that runs name."""
         return await self._readers.run(reads.referenced_digests)
+
+    async def run_uses(self) -> list[RunUse]:
+        """For `plan_gc`: every run with the digests it needs, without reading the runs whole."""
+        return await self._readers.run(reads.run_uses)
 
     async def stage_metrics(
         self, attempt_ids: Sequence[str], names: Sequence[str] = ()

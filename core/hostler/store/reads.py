@@ -13,6 +13,7 @@ from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AttemptFilter, AuditEntry, Drain, RunFilter
 from hostler.model.runs import Attempt, Event, Run
 from hostler.store.filters import attempt_where, run_where
+from hostler.store.retention import RunUse
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
@@ -184,6 +185,22 @@ def referenced_digests(connection: Connection) -> set[str]:
         " UNION SELECT o.value FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
     )
     return {row[0] for row in found}
+
+
+def run_uses(connection: Connection) -> list[RunUse]:
+    """What every run needs of the content store; log sizes are not known here."""
+    made: dict[str, set[str]] = defaultdict(set)
+    for run_id, digest in connection.execute(
+        "SELECT run_id, digest FROM artifacts"
+        " UNION SELECT a.run_id, j.value FROM attempts a, json_each(a.outputs) j"
+        " UNION SELECT r.run_id, o.value"
+        " FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
+    ):
+        made[run_id].add(digest)
+    rows = connection.execute("SELECT run_id, finished_at, source_digest FROM runs")
+    return [
+        RunUse(row[0], row[1], snapshot=row[2], outputs=tuple(sorted(made[row[0]]))) for row in rows
+    ]
 
 
 def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:

@@ -64,7 +64,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(_PATTERN, min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_git_itself_agrees(repository: Path, patterns: list[str]) -> None:
     (repository / ".git" / "info" / "exclude").write_text("\n".join(patterns) + "\n")
     said = subprocess.run(

@@ -95,7 +95,7 @@ def test_a_log_without_positions_begins_anew(tmp_path: Path) -> None:
     cut=st.integers(0, 6000),
     torn=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_after_any_damage_the_log_is_what_its_position_says(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], cut: int, torn: bool
 ) -> None:

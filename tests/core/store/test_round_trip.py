@@ -71,7 +71,7 @@ async def _through(run: Run, attempt: Attempt, kept: Attempt) -> tuple[Run, Run]
 
 
 @given(_RUNS, _ATTEMPTS, _ATTEMPTS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_runs_and_attempts_come_back_as_they_were(
     run: Run, attempt: Attempt, kept: Attempt
 ) -> None:
