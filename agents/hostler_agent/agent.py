@@ -208,6 +208,8 @@ class Agent:
         for number in self._waiting:
             self._write(self._encoder.line(number, sections))
         self._waiting.clear()
+        if self._socket is not None:
+            self._faults.start()
         self._push_ended(ended)
         return True
 

@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from hostler_agent.containers import Running
-from hostler_agent.folders import Refusal
+from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.grants import resolve
 from hostler_agent.leases import NOTHING, Found, Leases, Live
 from hostler_agent.nvml import Device, Reading
@@ -44,6 +44,9 @@ class Claim(NamedTuple):
 
 def read_claim(payload: Dict[str, Any]) -> Claim:
     """The claim in a request. Raises Refusal when a field does not fit."""
+    for key in ("attempt_id", "daemon_id"):
+        if payload.get(key) is not None and not is_identifier(payload[key]):
+            raise Refusal("%s of the claim is not an id" % key, "InputError")
     try:
         attempt, until = payload.get("attempt_id"), payload.get("until")
         return Claim(

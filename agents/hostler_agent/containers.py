@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from hostler_agent.folders import is_identifier
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
 
@@ -23,6 +24,7 @@ PATIENCE = 2.0
 FOREIGN_EVERY = 10.0
 _TIMEOUT = 20.0
 _ATTEMPT = "hostler.attempt"
+_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -85,7 +87,7 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     """The `Workload` that an inspected container is; None without our labels."""
     labels = (inspect.get("Config") or {}).get("Labels") or {}
     attempt, daemon = labels.get(_ATTEMPT), labels.get("hostler.daemon")
-    if not attempt or not daemon:
+    if not all(map(is_identifier, (attempt, daemon, inspect.get("Id")))):
         return None
     state = inspect.get("State") or {}
     status = state.get("Status")
@@ -93,7 +95,7 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     result: Dict[str, Any] = {
         "attempt_id": attempt, "daemon_id": daemon, "runtime": "docker",
         "ref": inspect.get("Id", ""), "running": running,
-        "gpus": [uuid for uuid in labels.get("hostler.gpus", "").split(",") if uuid],
+        "gpus": [u for u in str(labels.get("hostler.gpus")).split(",") if _UUID.fullmatch(u)][:64],
     }  # fmt: skip
     if status == "created":
         result["created_only"] = True
@@ -230,6 +232,7 @@ class Containers:
             if one is not None:
                 work.append(one)
         self._inspected = kept
+        work = work[:4000]
         if work != self.work:
             self.work = work
         if time.monotonic() >= self._foreign_due:

@@ -39,10 +39,12 @@ class Faults:
     def __init__(self, sampler: Sampler, push: Callable[[Dict[str, Any]], None]) -> None:
         self._sampler = sampler
         self._push = push
+        self._started = False
 
     def start(self) -> None:
-        """Begin to wait, if there are GPUs."""
-        if self._sampler.devices:
+        """Begin to wait, once there are GPUs; to be called again until then."""
+        if not self._started and self._sampler.devices:
+            self._started = True
             threading.Thread(target=self._run, daemon=True, name="xid").start()
 
     def _run(self) -> None:

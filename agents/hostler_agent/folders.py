@@ -10,6 +10,7 @@ import time
 from typing import Optional
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,@-]{0,199}")
+_IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LEASES = "/var/tmp/hostler/leases"
 
@@ -20,6 +21,12 @@ class Refusal(Exception):
     def __init__(self, message: str, kind: str = "AgentError") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def is_identifier(value: object) -> bool:
+    """Fit to be told to the daemon as an id. What other people label their containers with may
+    not be, and one such label must not spoil a look."""
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def check_attempt(value: object) -> str:

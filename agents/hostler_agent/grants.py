@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 ALL = "all"
 """A grant of every GPU of the machine."""
 _CDI = "nvidia.com/gpu="
+_MOST = 64
 _NONE = ("", "void", "none")
 
 
@@ -72,10 +74,10 @@ def resolve(granted: Sequence[str], gpus: Sequence[Tuple[int, str]]) -> List[str
         matching = [uuid for index, uuid in gpus if str(index) == grant or uuid.startswith(grant)]
         if grant.isdigit():
             matching = [uuid for index, uuid in gpus if str(index) == grant]
-        elif not matching and grant.startswith("GPU-"):
+        elif not matching and re.fullmatch(r"GPU-[A-Za-z0-9-]{1,100}", grant):
             matching = [grant]
         found += matching
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[:_MOST]
 
 
 def _dict(value: Any) -> Dict[str, Any]:

@@ -11,7 +11,13 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from hostler_agent import journal, shim
-from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
+from hostler_agent.folders import (
+    Folders,
+    Refusal,
+    check_attempt,
+    check_relative,
+    is_identifier,
+)
 from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
@@ -160,6 +166,7 @@ class Jobs:
         """Make the job's folder; the same job again is no error."""
         attempt = check_attempt(payload.get("attempt_id"))
         check_relative(payload.get("checkpoint") or "")
+        _check_created(payload)
         event = {name: payload.get(name) for name in _FIELDS}
         folder = self._folders.job(attempt)
         with self._starting:
@@ -348,6 +355,16 @@ class Jobs:
             raise Refusal("job %s is still running" % attempt, "ConflictError")
         remove_tree(folder)
         self.changed()
+
+
+def _check_created(payload: Mapping[str, Any]) -> None:
+    daemon, gpus = payload.get("daemon_id"), payload.get("gpus") or []
+    if not isinstance(daemon, str) or not is_identifier(daemon):
+        raise Refusal("%r is not a daemon id" % (daemon,), "InputError")
+    if not isinstance(gpus, list) or not all(is_identifier(uuid) for uuid in gpus):
+        raise Refusal("gpus should be a list of UUIDs", "InputError")
+    if not isinstance(payload.get("owner") or "", str):
+        raise Refusal("owner should be a text", "InputError")
 
 
 def remove_tree(path: str) -> None:

@@ -96,7 +96,7 @@ class Job:
         result: Dict[str, Any] = {
             "attempt_id": self.attempt_id, "daemon_id": created.get("daemon_id", ""),
             "runtime": "process", "ref": self.attempt_id, "running": running,
-            "gpus": created.get("gpus", []), "owner": created.get("owner"),
+            "gpus": created.get("gpus") or [], "owner": created.get("owner"),
         }  # fmt: skip
         if self.started is not None:
             result["started_at"] = self.started.get("at")

@@ -18,7 +18,7 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
-from hostler_agent.folders import Refusal
+from hostler_agent.folders import Refusal, is_identifier
 
 UNTOUCHED = 2 * 3600.0
 """Seconds without a touch after which a lease whose work is gone counts as abandoned."""
@@ -227,11 +227,14 @@ def parse(data: bytes, gpu: str, uid: int) -> Optional[Dict[str, Any]]:
     if match is None or match[1] != gpu or int(match[2]) != uid or raw.get("gpu") != gpu:
         return None
     lease = {"lease_id": raw["lease_id"], "gpu": gpu}
-    for key in ("daemon_id", "owner"):
-        if not _short(raw.get(key)):
-            return None
-        lease[key] = raw[key]
-    for key in ("attempt_id", "boot_id", "workload"):
+    if not is_identifier(raw.get("daemon_id")) or not _short(raw.get("owner")):
+        return None
+    lease["daemon_id"], lease["owner"] = raw["daemon_id"], raw["owner"]
+    attempt = raw.get("attempt_id")
+    if attempt is not None and not is_identifier(attempt):
+        return None
+    lease["attempt_id"] = attempt
+    for key in ("boot_id", "workload"):
         value = raw.get(key)
         lease[key] = value if _short(value) else None
     for key in ("claimed_at", "until"):

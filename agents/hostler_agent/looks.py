@@ -18,6 +18,8 @@ from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
 
 _LEASES_EVERY = 30.0
+_MOST = 4000
+"""Items of one kind: the daemon refuses a look that holds more than 4096."""
 _STUCK_STEP = 10
 _NOTHING = [None] * 6
 
@@ -68,7 +70,7 @@ class Looks:
             "g": [_value_row(d) for d in devices],
             "slow": self._renew("_slow", [_slow_row(d) for d in devices]),
             "procs": self._processes.section(listed),
-            "work": docker + jobs if docker and jobs else docker or jobs,
+            "work": (docker + jobs)[:_MOST] if docker and jobs else docker or jobs,
             "foreign": self._foreign_section(devices),
             "leases": self._lease_section(),
             "machine": self._machine.section(),
@@ -95,7 +97,7 @@ class Looks:
                     "container_id": c.container_id, "name": c.name, "image": c.image,
                     "gpus": resolve(c.grants, pairs),
                 }
-                for c in self._containers.foreign
+                for c in self._containers.foreign[:_MOST]
             ]  # fmt: skip
         return self._foreign
 
@@ -107,7 +109,7 @@ class Looks:
             stamp = None
         if stamp != self._lease_stamp or now >= self._lease_due:
             self._lease_stamp, self._lease_due = stamp, now + _LEASES_EVERY
-            found = [f.lease for f in self._leases.list(self._live_by_look())]
+            found = [f.lease for f in self._leases.list(self._live_by_look())][:_MOST]
             if found != self._lease_list:
                 self._lease_list = found
         return self._lease_list

@@ -92,7 +92,9 @@ class Device:
         """The values of now. Never raises; may block."""
         with self.lock:
             if self.handle is None:
-                return Reading([None] * 6, None, self.gone, True)
+                self.last = Reading([None] * 6, None, self.gone, True)
+                self.answered = True
+                return self.last
             self._problem = None
             values = self._values()
             compute = None if self._problem else self._list(self._compute, "compute")

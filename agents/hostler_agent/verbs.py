@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List
 
-from hostler_agent import mounts
+from hostler_agent import mounts, tail
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
+from hostler_agent.machine import boot_id
 from hostler_agent.sampler import Sampler
 
 _SIGNALS = range(1, 65)
@@ -39,8 +40,8 @@ class Verbs:
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
-            "job.inspect": self._inspect, "job.metrics": self._metrics, "stat": self._stat,
-            "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
+            "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
+            "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -106,10 +107,14 @@ class Verbs:
         return {"workload": self._jobs.inspect(str(payload.get("attempt_id")))}
 
     def _metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        offset = payload.get("offset", 0)
-        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-            raise Refusal("an offset should be a number, not negative", "InputError")
-        return self._jobs.metrics(str(payload.get("attempt_id")), offset)
+        return self._jobs.metrics(str(payload.get("attempt_id")), _offset(payload))
+
+    def _log(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        wait = payload.get("wait", 0)
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0:
+            raise Refusal("%r is not a time to wait in seconds" % (wait,), "InputError")
+        folder = self._folders.job(str(payload.get("attempt_id")))
+        return tail.tail(folder, boot_id(), _offset(payload), float(wait))
 
     def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         paths = payload.get("paths")
@@ -134,6 +139,13 @@ class Verbs:
         if not isinstance(most, int) or most < 0:
             raise Refusal("max_bytes should be a number, not negative", "InputError")
         return blobs.collect(self._folders, _texts(payload, "keep"), most, self._version)
+
+
+def _offset(payload: Dict[str, Any]) -> int:
+    offset = payload.get("offset", 0)
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+        raise Refusal("an offset should be a number, not negative", "InputError")
+    return offset
 
 
 def _texts(payload: Dict[str, Any], name: str) -> List[str]:

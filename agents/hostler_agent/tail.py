@@ -1,0 +1,55 @@
+"""A piece of a job's log as the answer to one request: no session, no process for short jobs."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any, Callable, Dict
+
+from hostler_agent import journal
+from hostler_agent.folders import Refusal
+from hostler_agent.joblog import Reader
+from hostler_agent.processes import Proc
+
+CAP = 256 * 1024
+MAX_WAIT = 5.0
+_FIRST_PAUSE = 0.001
+_LAST_PAUSE = 0.02
+
+
+def tail(
+    folder: str, boot: str, offset: int, wait: float, clock: Callable[[], float] = time.monotonic
+) -> Dict[str, Any]:
+    """Output from `offset` on, waiting up to `wait` seconds for some, or for the job's end.
+
+    `offset` of the answer is where its data begin (later than asked where rotation took
+    something); `end`: the job has ended and this is the last of its output.
+    """
+    proc, until, pause = Proc(), clock() + min(wait, MAX_WAIT), _FIRST_PAUSE
+    while True:
+        job = journal.load(folder)
+        if job is None:
+            raise Refusal("there is no such job here", "NotFoundError")
+        # Whether it is over is seen first: what is read after that is all of it.
+        over = job.started is not None and not job.running(proc, boot)
+        answer = _read(folder, offset)
+        answer["end"] = over and bool(answer.pop("all"))
+        if answer["data"] or over or clock() >= until:
+            return answer
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LAST_PAUSE)
+
+
+def _read(folder: str, offset: int) -> Dict[str, Any]:
+    reader, data, at = Reader(folder, offset), b"", offset
+    everything = True
+    try:
+        for start, piece in reader.pieces():
+            if data and (start != at + len(data) or len(data) + len(piece) > CAP):
+                everything = False
+                break
+            at = at if data else start
+            data += piece
+    finally:
+        reader.close()
+    return {"offset": at, "data": base64.b64encode(data).decode("ascii"), "all": everything}

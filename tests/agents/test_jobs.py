@@ -1,0 +1,307 @@
+"""Process jobs by the real agent: started, watched over all kinds of ends, stopped, found again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.model.codec import from_json
+from hostler.model.hosts import Workload
+from hostler_agent import wire
+from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving
+from tests.support.fake_nvml import FakeNvml
+
+
+def _pid_in(path: Path) -> int:
+    return int(eventually(lambda: path.exists() and path.read_text().strip()))
+
+
+def _gone(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def _work(agent: Agent, attempt: str) -> Path:
+    return agent.place.base / "jobs" / attempt / "work"
+
+
+def test_a_job_runs_and_its_exit_is_pushed(agent: Agent) -> None:
+    workload = from_json(Workload, agent.job("r-s-1", ["sh", "-c", "echo hi; exit 7"]))
+    assert workload.runtime == "process"
+    assert workload.attempt_id == workload.ref == "r-s-1"
+    kind, value = wire.decode_push(agent.push())
+    ended = from_json(Workload, value)
+    assert kind == "exit"
+    assert (ended.attempt_id, ended.running, ended.exit_code) == ("r-s-1", False, 7)
+    assert ended.signal is None
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert ended.finished_at >= ended.started_at
+    listed = agent.look()["workloads"]
+    assert [w["exit_code"] for w in listed] == [7]
+
+
+def test_signals_are_told(agent: Agent) -> None:
+    agent.job("a", ["sh", "-c", "kill -SEGV $$"])
+    ended = from_json(Workload, agent.ended("a"))
+    assert (ended.signal, ended.exit_code) == (signal.SIGSEGV, 128 + signal.SIGSEGV)
+    assert not ended.oom_killed
+
+
+def test_starting_twice_starts_once(agent: Agent) -> None:
+    script = "echo x >> count; sleep 60"
+    first = agent.job("a", ["sh", "-c", script])
+    again = agent.job("a", ["sh", "-c", script])
+    assert again["started_at"] == first["started_at"]
+    assert agent.ask("job.stop", attempt_id="a", grace=5)["running"] is False
+    once_more = agent.job("a", ["sh", "-c", script])
+    assert once_more["running"] is False
+    assert (_work(agent, "a") / "count").read_text() == "x\n"
+
+
+def test_the_environment(agent: Agent, gpus: FakeNvml) -> None:
+    wanted = [gpus.gpus[1].uuid, gpus.gpus[0].uuid]
+    agent.job("a", ["sh", "-c", "env > env.txt"], gpus=wanted, env={"MINE": "1", "HOME": "/else"})
+    agent.ended("a")
+    lines = (_work(agent, "a") / "env.txt").read_text().splitlines()
+    env = dict(line.split("=", 1) for line in lines)
+    assert env["CUDA_VISIBLE_DEVICES"] == "1,0"
+    assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert env["HOSTLER_GPUS"] == ",".join(wanted)
+    assert env["HOSTLER_ATTEMPT"] == "a"
+    assert env["HOSTLER_METRICS"].startswith(str(_work(agent, "a")))
+    assert (env["MINE"], env["HOME"]) == ("1", "/else")
+    assert "HOSTLER_FAKE_NVML" not in env
+    assert "LD_LIBRARY_PATH" not in env
+
+
+def test_without_gpus_none_is_seen(agent: Agent) -> None:
+    agent.job("a", ["sh", "-c", 'test "${CUDA_VISIBLE_DEVICES-unset}" = ""'])
+    assert agent.ended("a")["exit_code"] == 0
+
+
+def test_a_gpu_that_is_gone_is_not_started_on(agent: Agent) -> None:
+    with pytest.raises(AgentSaysNo, match="not on this machine"):
+        agent.job("a", ["true"], gpus=["GPU-gone"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["no-such-program-at-all"], "no such program on PATH"),
+        (["/etc/passwd"], "Permission denied"),
+        (["./missing.sh"], "No such file"),
+    ],
+)
+def test_what_cannot_be_run_is_said(argv: list[str], words: str, agent: Agent) -> None:
+    with pytest.raises(AgentSaysNo, match=words) as refused:
+        agent.job("a", argv)
+    assert refused.value.kind == "EngineError"
+    assert agent.ask("job.inspect", attempt_id="a")["workload"]["created_only"] is True
+
+
+def test_stop_ends_what_ignores_term_and_what_ran_away(agent: Agent) -> None:
+    script = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "away = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+        "open('pids', 'w').write(f'{os.getpid()} {away.pid}')\n"
+        "time.sleep(300)\n"
+    )
+    agent.job("a", [sys.executable, "-c", script])
+    pids = _work(agent, "a") / "pids"
+    found = eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    assert found
+    mine, away = (int(pid) for pid in pids.read_text().split())
+    workload = agent.ask("job.stop", attempt_id="a", grace=0.3)
+    assert (workload["running"], workload["signal"]) == (False, signal.SIGKILL)
+    assert "oom_killed" not in workload
+    assert _gone(mine)
+    assert _gone(away)
+    assert agent.ask("job.stop", attempt_id="a", grace=0.3) == workload
+
+
+def test_stop_lets_a_job_end_itself(agent: Agent) -> None:
+    script = "trap 'echo saved > saved; exit 5' TERM; echo $$ > up; while :; do sleep 0.02; done"
+    agent.job("a", ["sh", "-c", script])
+    _pid_in(_work(agent, "a") / "up")
+    workload = agent.ask("job.stop", attempt_id="a", grace=20)
+    assert workload["exit_code"] == 5
+    assert (_work(agent, "a") / "saved").exists()
+
+
+def test_what_a_job_leaves_behind_is_ended_with_it(agent: Agent) -> None:
+    away = "(setsid sh -c 'echo $$ > left; exec env -i sleep 300' &)"
+    script = away + "; while [ ! -s left ]; do sleep 0.01; done"
+    agent.job("a", ["sh", "-c", script])
+    ended = agent.ended("a")
+    assert ended["exit_code"] == 0
+    assert _gone(_pid_in(_work(agent, "a") / "left"))
+
+
+def test_signals_reach_the_group(agent: Agent) -> None:
+    script = "trap 'exit 9' USR1; echo $$ > up; while :; do sleep 0.02; done"
+    agent.job("a", ["sh", "-c", script])
+    _pid_in(_work(agent, "a") / "up")
+    assert agent.ask("job.signal", attempt_id="a", signal=int(signal.SIGUSR1)) == {}
+    assert agent.ended("a")["exit_code"] == 9
+    with pytest.raises(AgentSaysNo, match="not a signal"):
+        agent.ask("job.signal", attempt_id="a", signal=99)
+
+
+def test_jobs_outlive_the_agent_and_are_found_again(place: Place) -> None:
+    with serving(place) as first:
+        first.job(
+            "long", ["sh", "-c", "echo $$ > up; while [ ! -e go ]; do sleep 0.02; done; exit 4"]
+        )
+        first.job("short", ["sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 3"])
+        pid = _pid_in(_work(first, "long") / "up")
+        first.process.kill()
+    (place.base / "jobs" / "short" / "work" / "go").touch()
+    assert not _gone(pid)
+    with serving(place) as second:
+        eventually(
+            lambda: (
+                {
+                    w["attempt_id"]: (w["running"], w.get("exit_code"))
+                    for w in second.look()["workloads"]
+                }
+                == {"long": (True, None), "short": (False, 3)}
+            )
+        )
+        (_work(second, "long") / "go").touch()
+        pushed = [wire.decode_push(second.push())[1]]
+        assert (pushed[-1]["attempt_id"], pushed[-1]["exit_code"]) == ("long", 4)
+
+
+def test_a_shim_that_was_killed(place: Place) -> None:
+    with serving(place) as agent:
+        agent.job("a", ["sh", "-c", "echo $$ > up; trap '' PIPE; while :; do sleep 0.02; done"])
+        pid = _pid_in(_work(agent, "a") / "up")
+        journal = (place.base / "jobs" / "a" / "journal").read_text()
+        started = next(json.loads(n) for n in journal.splitlines() if '"started"' in n)
+        os.kill(started["shim"], signal.SIGKILL)
+        eventually(lambda: _gone(started["shim"]))
+        assert agent.ask("job.inspect", attempt_id="a")["workload"]["running"] is True
+        ended = agent.ask("job.stop", attempt_id="a", grace=0.2)
+        assert ended["running"] is False
+        assert "nobody saw how it ended" in ended["error"]
+        assert "exit_code" not in ended
+        assert _gone(pid)
+
+
+def test_another_boot_means_gone(place: Place) -> None:
+    with serving(place) as agent:
+        agent.job("a", ["sleep", "300"])
+        journal = place.base / "jobs" / "a" / "journal"
+        boot = agent.look()["boot_id"]
+        text = journal.read_text()
+        journal.write_text(text.replace(boot, "of-before"))
+        workload = from_json(Workload, agent.ask("job.inspect", attempt_id="a")["workload"])
+        assert (workload.running, workload.exit_code, workload.created_only) == (False, None, False)
+        journal.write_text(text)
+        agent.ask("job.stop", attempt_id="a", grace=1)
+
+
+def test_a_reused_pid_is_not_taken_for_the_job(place: Place) -> None:
+    with serving(place) as agent:
+        agent.job("a", ["true"])
+        agent.ended("a")
+        journal = place.base / "jobs" / "a" / "journal"
+        events = [json.loads(line) for line in journal.read_text().splitlines() if line]
+        started = next(e for e in events if e["event"] == "started")
+        started["pid"] = started["shim"] = os.getpid()
+        lines = [json.dumps(e) for e in (events[0], started)]
+        journal.write_text("\n".join(lines) + "\n")
+        workload = agent.ask("job.inspect", attempt_id="a")["workload"]
+        assert workload["running"] is False
+        assert agent.ask("job.stop", attempt_id="a", grace=0)["running"] is False
+
+
+def test_remove(agent: Agent) -> None:
+    agent.job("a", ["sh", "-c", "mkdir -p d/e; chmod 0 d; sleep 300"])
+    with pytest.raises(AgentSaysNo, match="still running"):
+        agent.ask("job.remove", attempt_id="a")
+    agent.ask("job.stop", attempt_id="a", grace=1)
+    assert agent.ask("job.remove", attempt_id="a") == {}
+    assert agent.ask("job.remove", attempt_id="a") == {}
+    assert agent.ask("job.inspect", attempt_id="a")["workload"] is None
+    eventually(lambda: agent.look()["workloads"] == [])
+
+
+@pytest.mark.parametrize("attempt", ["../x", "", ".", "a/b", "-a", "a" * 300, None, 3])
+def test_ids_that_are_no_file_names(attempt: Any, agent: Agent) -> None:
+    with pytest.raises(AgentSaysNo, match="not an attempt id"):
+        agent.ask("job.create", attempt_id=attempt, daemon_id="d1")
+
+
+def test_checkpoints_survive_attempts(agent: Agent) -> None:
+    fields = {"checkpoint": "out/ckpt", "checkpoint_key": "r-s"}
+    agent.job("r-s-1", ["sh", "-c", "echo 1 > out/ckpt/state"], **fields)
+    assert agent.ended("r-s-1")["exit_code"] == 0
+    agent.ask("job.remove", attempt_id="r-s-1")
+    agent.job("r-s-2", ["sh", "-c", "grep 1 out/ckpt/state"], **fields)
+    assert agent.ended("r-s-2")["exit_code"] == 0
+    with pytest.raises(AgentSaysNo, match="leads out"):
+        agent.ask("job.create", attempt_id="x", daemon_id="d1", checkpoint="../../ckpt")
+
+
+def test_another_daemons_job_is_left_alone(agent: Agent) -> None:
+    agent.ask("job.create", attempt_id="a", daemon_id="d1")
+    with pytest.raises(AgentSaysNo, match="another daemon") as refused:
+        agent.ask("job.create", attempt_id="a", daemon_id="d2")
+    assert refused.value.kind == "ConflictError"
+
+
+def test_gpu_processes_of_a_job_are_named(agent: Agent, gpus: FakeNvml) -> None:
+    agent.job("a", ["sh", "-c", "sh -c 'echo $$ > pid; sleep 300' & wait"])
+    pid = _pid_in(_work(agent, "a") / "pid")
+    gpus.set(0, processes=[f"{pid}:10"])
+    eventually(
+        lambda: agent.look()["gpus"][0]["processes"][0].get("attempt_id") == "a"
+    )  # the job is known one scan later at the latest
+    agent.ask("job.stop", attempt_id="a", grace=1)
+
+
+def test_a_burst_of_jobs(agent: Agent) -> None:
+    attempts = [f"b-{number}" for number in range(20)]
+    for attempt in attempts:
+        agent.ask("job.create", attempt_id=attempt, daemon_id="d1", log_cap=1 << 20)
+    posted = [
+        agent.post("job.start", {"attempt_id": a, "argv": ["sh", "-c", "exit 6"], "env": {}})
+        for a in attempts
+    ]
+    for number in posted:
+        agent.answer(number)
+    ends: dict[str, int] = {}
+    until = time.monotonic() + 20
+    while len(ends) < len(attempts) and time.monotonic() < until:
+        with contextlib.suppress(AssertionError):
+            value = wire.decode_push(agent.push(2.0))[1]
+            ends[value["attempt_id"]] = value["exit_code"]
+        agent.look()
+    assert ends == dict.fromkeys(attempts, 6)
+
+
+@pytest.mark.slow
+def test_a_virtual_environment_is_built_once(agent: Agent) -> None:
+    script = "import sys, os; print(sys.prefix); sys.exit('venvs' not in sys.prefix)"
+    for attempt in ("v-1", "v-2"):
+        agent.ask("job.create", attempt_id=attempt, daemon_id="d1")
+        (_work(agent, attempt) / "requirements.txt").write_text("# nothing\n")
+        agent.job(attempt, ["python", "-c", script], venv="requirements.txt")
+        workload = agent.ended(attempt, 100.0)
+        logs = sorted((agent.place.base / "jobs" / attempt).glob("log.*"))
+        assert workload["exit_code"] == 0, logs[0].read_text()
+        assert ("building" in logs[0].read_text()) == (attempt == "v-1")

@@ -1,0 +1,260 @@
+"""What the agent shows of a host, by the real library against a fake NVML."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from hostler.model.codec import from_json
+from hostler.model.hosts import HostFacts, Look
+from hostler_agent import wire
+from tests.support.agents import PYTHONS, Agent, Place, Talk, eventually, serving
+from tests.support.fake_nvml import FakeNvml, build
+
+
+@pytest.mark.parametrize("version", sorted(PYTHONS))
+def test_the_bundle_runs_under_old_and_new_pythons(
+    version: str, short_folder: Path, gpus: FakeNvml
+) -> None:
+    if not os.path.exists(PYTHONS[version]):
+        pytest.skip(f"Python {version} is not installed here")
+    place = Place(short_folder, PYTHONS[version], fresh=True)
+    place.variables.update(gpus.env(build()))
+    with serving(place) as first:
+        assert first.uploaded
+        hello = wire.decode_hello(first.first["hello"])
+        facts = from_json(HostFacts, hello["facts"])
+        assert facts.python is not None
+        assert facts.python.startswith(version)
+        assert facts.driver == "550.54.15"
+        assert facts.cuda == "12.4"
+        assert facts.user == "tester"
+        assert from_json(Look, first.look()).gpus[0].name == "NVIDIA A100-SXM4-80GB"
+        first.job("a-1", ["sh", "-c", "exit 3"])
+        assert first.ended("a-1")["exit_code"] == 3
+    with serving(place) as second:
+        assert not second.uploaded
+        compiled = list(place.base.glob("agent/*/hostler_agent/__pycache__/*.pyc"))
+        assert len(compiled) > 10
+        assert second.ask("ping") == {}
+
+
+def test_an_old_python_is_named(short_folder: Path) -> None:
+    old = "/root/.pyenv/versions/3.6.15/bin/python3"
+    if not os.path.exists(old):
+        pytest.skip("no Python older than 3.8 is installed here")
+    talk = Talk(Place(short_folder, old).popen())
+    assert talk.line() == {"agent": "old", "version": "3.6.15"}
+    assert talk.close() == 0
+
+
+def test_once_prints_hello_and_one_look(place: Place) -> None:
+    talk = Talk(place.popen())
+    talk.bootstrap()
+    talk.send({"mode": "once"})
+    hello, answer = talk.line(), talk.line()
+    look = from_json(Look, wire.LookDecoder().apply(answer["ok"], 5.0))
+    assert look.boot_id == hello["hello"]["boot_id"]
+    assert len(look.gpus) == 2
+    assert look.asked_at == 5.0
+    assert talk.close() == 0
+
+
+def test_values_are_those_of_the_card(agent: Agent, gpus: FakeNvml) -> None:
+    gpus.set(
+        1, used=1500, reserved=700, utilization=87, temperature=66, power=300.25, clock_sm=1410,
+        processes=[f"{os.getpid()}:1024", "1:20:graphics"],
+    )  # fmt: skip
+    look = from_json(Look, agent.look())
+    idle, busy = look.gpus
+    assert (idle.memory_used, idle.utilization, idle.processes) == (0, 0.0, ())
+    assert busy.memory_used == 1500 * 1024**2  # without what the driver reserves
+    assert busy.memory_total == 81920 * 1024**2
+    assert (busy.utilization, busy.temperature, busy.clock_sm) == (87.0, 66.0, 1410.0)
+    assert busy.power == pytest.approx(300.25, abs=0.06)
+    assert busy.mig is False
+    mine = busy.processes[0]
+    assert mine.pid == os.getpid()
+    assert mine.kind == "compute"
+    assert mine.memory == 1024**3
+    assert mine.user == "root" or os.getuid() != 0
+    assert "pytest" in (mine.command or "")
+    assert mine.started_at is not None
+    assert mine.exists
+
+
+def test_slow_fields(place: Place, gpus: FakeNvml) -> None:
+    gpus.set(
+        0, ecc=3, mig=1, throttle=0x45, energy=12.5, power_limit=350, processes=["1:5:graphics"]
+    )
+    with serving(place) as agent:
+        gpu = from_json(Look, agent.look()).gpus[0]
+    assert gpu.ecc_errors == 3
+    assert gpu.mig is True
+    assert gpu.throttle == ("power cap", "thermal")
+    assert gpu.energy == 12.5
+    assert gpu.power_limit == 350.0
+    assert [p.kind for p in gpu.processes] == ["graphics"]
+
+
+def test_what_a_card_does_not_support_is_unknown(place: Place, gpus: FakeNvml) -> None:
+    everything = (
+        "memory", "reserved", "utilization", "temperature", "power", "power_limit", "clocks",
+        "ecc", "mig", "energy", "throttle", "processes", "events",
+    )  # fmt: skip
+    gpus.set(0, unsupported=everything)
+    gpus.set(1, unsupported=("reserved",), used=10, reserved=600)
+    with serving(place) as agent:
+        first, second = from_json(Look, agent.look()).gpus
+    assert first.uuid == gpus.gpus[0].uuid
+    assert first.problem is None
+    assert {
+        first.memory_used, first.memory_total, first.utilization, first.temperature, first.power,
+        first.power_limit, first.clock_sm, first.ecc_errors, first.mig, first.energy,
+    } == {None}  # fmt: skip
+    assert second.memory_used == 610 * 1024**2  # an old driver does not tell them apart
+
+
+def test_old_drivers_lack_functions(place: Place, gpus: FakeNvml) -> None:
+    gpus.machine["missing"] = (
+        "nvmlDeviceGetMemoryInfo_v2,nvmlDeviceGetCurrentClocksEventReasons,nvmlDeviceGetMigMode"
+    )
+    gpus.set(0, used=100, reserved=0)
+    with serving(place) as agent:
+        gpu = from_json(Look, agent.look()).gpus[0]
+    assert gpu.memory_used == 100 * 1024**2
+    assert gpu.mig is None
+
+
+def test_a_lost_gpu_is_named_and_the_others_go_on(agent: Agent, gpus: FakeNvml) -> None:
+    gpus.set(0, error="lost")
+    gpus.set(1, utilization=50)
+    lost, other = from_json(Look, agent.look()).gpus
+    assert lost.problem == "lost"
+    assert lost.memory_used is None
+    assert (other.problem, other.utilization) == (None, 50.0)
+    gpus.set(0, error=None)
+    back = from_json(Look, agent.look()).gpus[0]
+    assert (back.problem, back.memory_used) == (None, 0)
+
+
+def test_a_gpu_lost_before_the_agent_came(place: Place, gpus: FakeNvml) -> None:
+    gpus.set(0, error="lost")
+    with serving(place) as agent:
+        lost, other = from_json(Look, agent.look()).gpus
+    assert lost.problem == "lost"
+    assert lost.uuid == "lost-0"
+    assert other.problem is None
+
+
+def test_a_gpu_that_hangs_delays_nobody_for_long(agent: Agent, gpus: FakeNvml) -> None:
+    agent.look()
+    gpus.set(0, hang=60, utilization=11)
+    gpus.set(1, utilization=99)
+    began = time.monotonic()
+    hung, other = from_json(Look, agent.look()).gpus
+    assert time.monotonic() - began < 4.0
+    assert hung.problem is not None
+    assert hung.problem.startswith("does not answer")
+    assert hung.utilization is None  # never an old value as a fresh one
+    assert other.utilization == 99.0
+    gpus.set(1, utilization=98)
+    began = time.monotonic()
+    again = from_json(Look, agent.look()).gpus
+    assert time.monotonic() - began < 0.5  # it is left to itself
+    assert again[1].utilization == 98.0
+    gpus.set(0, hang=0)
+    eventually(lambda: from_json(Look, agent.look()).gpus[0].utilization == 11.0)
+
+
+def test_all_gpus_hang_together(agent: Agent, gpus: FakeNvml) -> None:
+    agent.look()
+    gpus.gpus[0].hang = gpus.gpus[1].hang = 60.0
+    gpus.write()
+    look = from_json(Look, agent.look())
+    assert all(gpu.problem for gpu in look.gpus)
+    assert agent.ask("ping") == {}
+    gpus.gpus[0].hang = gpus.gpus[1].hang = 0.0
+    gpus.write()
+    eventually(lambda: all(gpu.problem is None for gpu in from_json(Look, agent.look()).gpus))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(9, "not loaded"), (18, "differ in version"), (999, "NVML cannot be used")]
+)
+def test_why_no_gpus_are_known(code: int, words: str, place: Place, gpus: FakeNvml) -> None:
+    gpus.machine["init_error"] = code
+    gpus.write()
+    with serving(place) as agent:
+        look = from_json(Look, agent.look())
+    assert look.gpus == ()
+    assert words in (look.gpu_problem or "")
+
+
+def test_a_machine_without_nvidia_simply_has_no_gpus(short_folder: Path) -> None:
+    if os.path.exists("/dev/nvidia0"):
+        pytest.skip("this machine has NVIDIA hardware")
+    with serving(Place(short_folder)) as agent:
+        look = from_json(Look, agent.look())
+    assert look.gpus == ()
+    assert look.gpu_problem is None
+
+
+def test_steady_looks_send_only_values(agent: Agent) -> None:
+    agent.ask("look")
+    agent.ask("look")
+    assert set(agent.ask("look")) <= {"g", "machine"}
+
+
+def test_a_dead_pid_that_holds_memory(agent: Agent, gpus: FakeNvml) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    gpus.set(0, processes=[f"{child.pid}:900"], used=900)
+    alive = from_json(Look, agent.look()).gpus[0].processes[0]
+    assert (alive.exists, alive.command) == (True, "sleep 60")
+    child.kill()
+    child.wait()
+    dead = from_json(Look, agent.look()).gpus[0].processes[0]
+    assert (dead.exists, dead.memory) == (False, 900 * 1024**2)
+
+
+def test_faults_are_told_at_once(agent: Agent, gpus: FakeNvml) -> None:
+    serial = 0
+
+    def told() -> bool:
+        # Faults from before the agent listens are not told; when it does is not known here.
+        nonlocal serial
+        serial += 1
+        gpus.set(1, xids=[f"{serial}:79"])
+        agent.look()
+        return bool(agent.pushes)
+
+    eventually(told)
+    kind, fault = wire.decode_push(agent.push())
+    assert kind == "xid"
+    assert fault["gpu"] == gpus.gpus[1].uuid
+    assert fault["xid"] == 79
+    assert "fallen off the bus" in fault["message"]
+
+
+def test_a_newer_agent_of_the_daemon_ends_the_older(place: Place) -> None:
+    with serving(place, "one") as old, serving(place, "two") as other, serving(place, "one") as new:
+        assert new.ask("ping") == {}
+        assert old.process.wait(10) != 0
+        assert other.ask("ping") == {}
+
+
+def test_the_agent_ends_at_eof_and_leaves_no_socket(place: Place) -> None:
+    with serving(place) as agent:
+        assert list(place.base.glob("notify/*.sock"))
+        assert agent.close() == 0
+    assert not list(place.base.glob("notify/*.sock"))
+
+
+def test_an_unknown_request_is_answered(agent: Agent) -> None:
+    number = agent.post("dance")
+    with pytest.raises(Exception, match="does not know 'dance'"):
+        agent.answer(number)
