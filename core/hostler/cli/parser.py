@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import sys
 from types import ModuleType
@@ -96,6 +95,8 @@ def load(name: str) -> ModuleType:
     """A command's module. Raises InputError that suggests the nearest name, never guesses."""
     entry = table().get(name) or HIDDEN.get(name)
     if entry is None:
+        import difflib  # only for mistakes
+
         near = difflib.get_close_matches(name, table(), n=1)
         remedy = f"Did you mean `hostler {near[0]}`?" if near else "See `hostler --help`"
         raise InputError(f"there is no command {name!r}", remedy=remedy)

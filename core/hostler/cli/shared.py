@@ -25,6 +25,9 @@ from hostler.quick.table import (
 )
 from hostler.text import clean
 
+DECLINED = 130
+"""Exit code after a no to a question: the same as Ctrl-C."""
+
 
 def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
     """A client of the daemon. `start`: a personal daemon that does not run is started.

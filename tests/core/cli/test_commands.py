@@ -166,7 +166,7 @@ def test_cancelling_one_does_not_ask_several_do(
     assert refused.code == 2
     assert "Add -y" in refused.err
     terminal("\n")  # Enter is no
-    assert hostler("cancel", "r7", "r8", tty=True).code == 1
+    assert hostler("cancel", "r7", "r8", tty=True).code == 130
     assert len(daemon.requests("POST", "/v1/runs/r7/cancel")) == 1
     ran = hostler("cancel", "r8", "r7", "-y")  # one that fails keeps no other from its turn
     assert (ran.code, ran.out) == (2, "r7: cancelling\n")
@@ -177,7 +177,7 @@ def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: A
     daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
     assert hostler("rm", "r7").code == 2
     terminal("n\n")
-    assert hostler("rm", "r7", tty=True).code == 1
+    assert hostler("rm", "r7", tty=True).code == 130
     assert daemon.requests("DELETE", "/v1/runs/r7") == []
     terminal("yes\n")
     ran = hostler("rm", "r7", tty=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import each, open_client, out, yes_to_several
+from hostler.cli.shared import DECLINED, each, open_client, out, yes_to_several
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     ids = [str(client.run(run_id)["run_id"]) for run_id in args.runs]
     if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
-        return 1
+        return DECLINED
 
     def cancel(run_id: str) -> None:
         client.cancel(run_id)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import confirm, open_client, out, out_json
+from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
 from hostler.units import format_size
 
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     would = client.gc(dry_run=True)
     if not args.dry_run:
         if not confirm(args, "Free this?", gc_lines(would, "would be freed")):
-            return 1
+            return DECLINED
         would = client.gc()
     if args.json:
         out_json("gc", {"dry_run": args.dry_run, **would})

@@ -12,7 +12,7 @@ from hostler.cli.configured import expand, named_host
 from hostler.cli.gpus_direct import look_direct
 from hostler.cli.identity import add_trust_option, settle_keys
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import ask_line, confirm, note, note_for
+from hostler.cli.shared import DECLINED, ask_line, confirm, note, note_for
 from hostler.daemon.config_file import load_config
 from hostler.errors import ConfigError, InputError
 from hostler.model.config import Config, HostConfig
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     path = Path(user_config())
     old = _present(path)
     if old is not None and not confirm(args, f"{path} is there already. Add these hosts to it?"):
-        return 1
+        return DECLINED
     hosts = [_known_or_named(name) for name in names]
     if not args.no_probe:
         _probe(args, hosts, settings)

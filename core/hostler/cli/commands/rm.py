@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import confirm, each, open_client, out
+from hostler.cli.shared import DECLINED, confirm, each, open_client, out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
     if not confirm(args, f"Forget {what}, with logs and outputs?", effects):
-        return 1
+        return DECLINED
 
     def remove(run_id: str) -> None:
         client.remove(run_id)

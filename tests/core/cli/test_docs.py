@@ -1,0 +1,64 @@
+"""docs/cli.md says all that the parsers know, and nothing that they do not."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from hostler.cli import parser
+
+DOCS = (Path(__file__).parents[3] / "docs/cli.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### hostler (\S+)\n(.*?)(?=^##|\Z)", DOCS, re.MULTILINE | re.DOTALL))
+COMMON = {"--json", "--quiet", "--color", "--socket", "--debug", "--timeout"}
+
+
+def actions(name: str) -> list[argparse.Action]:
+    built = parser.build_parser(name, parser.load(name))
+    return [action for action in built._actions if action.dest != "help"]
+
+
+def rows(text: str) -> dict[str, str]:
+    """First column -> second, of the table of arguments."""
+    cells = re.findall(r"^\| (`.*?) \| (.*) \|$", text, re.MULTILINE)
+    return {first.replace("\\|", "|"): second for first, second in cells}
+
+
+def test_every_command_has_a_section_and_no_other() -> None:
+    assert list(SECTIONS) == list(parser.table())
+    for name, (_, text) in parser.table().items():
+        assert SECTIONS[name].strip().lower().startswith(text.lower())
+
+
+@pytest.mark.parametrize("name", sorted(parser.table()))
+def test_every_argument_is_described_as_in_help(name: str) -> None:
+    documented = rows(SECTIONS[name])
+    wanted = {}
+    for action in actions(name):
+        common = action.option_strings and action.option_strings[-1] in COMMON
+        if not common or action.dest == "timeout":
+            wanted[label(action)] = action.help
+    found = {key: text for key, text in documented.items() if not key.startswith("`.`")}
+    letters = {key for key in found if re.fullmatch(r"`[.LiFCDE?]`", key)}
+    assert {key: found[key] for key in found if key not in letters} == wanted
+
+
+def label(action: argparse.Action) -> str:
+    shown = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
+    if not action.option_strings:
+        return f"`{shown}`" + ("..." if action.nargs in ("*", "+") else "")
+    takes_none = action.nargs == 0 or isinstance(action.const, bool)
+    last = f"`{action.option_strings[-1]}" + ("`" if takes_none else f" {shown}`")
+    return ", ".join([*(f"`{o}`" for o in action.option_strings[:-1]), last])
+
+
+def test_common_options_are_described_once() -> None:
+    head = DOCS.split("## Options of every command")[1].split("\n## ")[0]
+    assert set(re.findall(r"--[a-z]+", head)) >= COMMON
+
+
+@pytest.mark.parametrize("code", ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "141"])
+def test_every_exit_code_is_described(code: str) -> None:
+    assert f"| {code} | " in DOCS

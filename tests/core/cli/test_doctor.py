@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.cli import checks
+from hostler.cli.checks import Check, read_check, worst_first
+from hostler.cli.commands import doctor
+from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.model.config import HostConfig
+from hostler.model.hosts import HostFacts
+from hostler.ports import Hello
+from tests.support.commandline import CommandLine
+from tests.support.scripted_daemon import ScriptedDaemon
+
+
+class Link:
+    """A host's link that does what a test says."""
+
+    def __init__(self, error: Exception | None = None, answer: Any = None) -> None:
+        self.error, self.answer, self.closed = error, answer, False
+
+    async def connect(self) -> Hello:
+        if self.error is not None:
+            raise self.error
+        return Hello(HostFacts(hostname="gpu1", user="lab", python="3.8.18"), "boot", "v")
+
+    async def call(self, verb: str, payload: Any, timeout: float) -> dict[str, Any]:
+        assert verb == "doctor"
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        found: dict[str, Any] = self.answer
+        return found
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Doors:
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def link(self, _config: HostConfig, daemon_id: str) -> Link:
+        assert daemon_id.startswith("doctor-")  # it must not end the daemon's own agent
+        return self._link
+
+
+async def check(link: Link) -> list[Check]:
+    found = await checks.check_host(HostConfig("gpu1"), Doors(link))  # type: ignore[arg-type]
+    assert link.closed
+    return found
+
+
+async def test_a_host_that_answers_is_asked_for_its_checks() -> None:
+    answer = {"checks": [{"check": "docker", "state": "fail", "message": "m", "remedy": "r"}]}
+    found = await check(Link(answer=answer))
+    assert [(c.name, c.state) for c in found] == [
+        ("host.ssh", "ok"), ("host.agent", "ok"), ("host.docker", "fail"),
+    ]  # fmt: skip
+    assert found[0].message == "as lab on gpu1"
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "remedy"),
+    [
+        (Unreachable("gpu1", "reset"), "host.ssh", "Try: ssh gpu1 true"),
+        (Refused("gpu1", "key"), "host.ssh", "hostler host trust gpu1"),
+        (AgentError("gpu1", "old python", remedy="Install 3.8"), "host.agent", "Install 3.8"),
+        (TimeoutError(), "host.ssh", "Try: ssh gpu1 true"),
+    ],
+)
+async def test_a_host_that_does_not_says_why_and_skips_the_rest(
+    error: Exception, name: str, remedy: str
+) -> None:
+    found = await check(Link(error=error))
+    assert [(c.name, c.state) for c in found] == [(name, "fail"), ("host.checks", "skip")]
+    assert remedy in found[0].remedy
+
+
+async def test_an_agent_that_fails_is_a_failed_check() -> None:
+    found = await check(Link(answer=HostError("gpu1", "cut")))
+    assert (found[-1].name, found[-1].state) == ("host.checks", "fail")
+
+
+def test_what_an_agent_sends_is_not_believed_blindly() -> None:
+    odd = read_check({"check": "x", "state": "superb", "message": 3}, "h")
+    assert (odd.name, odd.state, odd.message) == ("host.x", "warn", "3")
+    assert read_check({}, "h").name == "host.?"
+
+
+def test_trouble_comes_before_hosts_that_are_well() -> None:
+    listed = [Check("local.x", "ok", ""), Check("a", "ok", "", host="good"),
+              Check("b", "ok", "", host="bad"), Check("c", "fail", "", host="bad")]  # fmt: skip
+    assert [c.name for c in worst_first(listed)] == ["local.x", "b", "c", "a"]
+
+
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    found: list[Check] = []
+
+    async def check_all(_hosts: object) -> list[Check]:
+        return list(found)
+
+    monkeypatch.setattr(doctor, "_check_all", check_all)
+    return found
+
+
+def test_a_failed_check_is_3_with_its_remedy(hostler: CommandLine, hosts: list[Check]) -> None:
+    hosts.append(Check("host.docker", "ok", "27.1", host="gpu1"))
+    assert hostler("doctor").code == 0
+    hosts.append(Check("host.ssh", "fail", "reset\x1b[2J", "Look", "gpu2"))
+    ran = hostler("doctor")
+    assert ran.code == 3
+    assert "FAIL  host.ssh            gpu2: reset␛[2J\n      fix: Look\n" in ran.out
+    assert "1 failed, 5 ok in " in ran.out
+    assert hostler("doctor", "-q").out.startswith("FAIL")
+    assert hostler("doctor", "--only", "host.docker").code == 0
+    made = hostler("doctor", "--json")
+    assert made.code == 3
+    assert made.json["counts"] == {"fail": 1, "warn": 0, "ok": 5, "skip": 0}
+    assert made.json["checks"][-1]["host"] == "gpu2"
+
+
+def test_a_wrong_configuration_ends_the_visit(
+    hostler: CommandLine, hosts: list[Check], tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text("[hosts.a]\nprot = 3\n")
+    ran = hostler("doctor")
+    assert ran.code == 3
+    assert "prot" in ran.out
+    assert "local.daemon" not in ran.out
+
+
+def test_a_named_daemon_that_is_gone_is_a_failure(
+    hostler: CommandLine, hosts: list[Check], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_SOCKET", "/nowhere/x.sock")
+    ran = hostler("doctor")
+    assert ran.code == 3
+    assert "nothing answers at /nowhere/x.sock" in ran.out
+
+
+def test_the_daemon_is_checked(
+    hostler: CommandLine, hosts: list[Check], daemon: ScriptedDaemon
+) -> None:
+    assert "version 999.0 at" in hostler("doctor").out

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.api.bodies import SubmitBody
+from hostler.cli.parser import load, parse
+from hostler.cli.submit import (
+    choose_code,
+    command_body,
+    current_folder,
+    shell_env,
+    stage_env,
+    wants_snapshot,
+    with_source,
+)
+from hostler.client import Client
+from hostler.errors import InputError
+from tests.support.scripted_daemon import Answer, ScriptedDaemon
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('[stages.a]\ncommand = "x"\n', True),
+        ('[stages.a]\ncode = "none"\n[stages.b]\ncode = "here"\n', False),
+        ('[defaults]\ncode = "none"\n[stages.a]\n', False),
+        ('[defaults]\ncode = "none"\n[stages.a]\ncode = "snapshot"\n', True),
+        ("stages = 3\ndefaults = 4\n", False),
+        ("[broken", False),
+    ],
+)
+def test_code_is_packed_where_a_stage_wants_it(text: str, wanted: bool) -> None:
+    assert wants_snapshot({"pipeline": text}) is wanted
+
+
+def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "train.py").write_text("print(1)")
+    (folder / ".env").write_text("TOKEN=1")
+    daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
+    daemon.on("PUT", "/v1/snapshots/*", {})
+    said: list[str] = []
+    body = with_source(Client(daemon.path), {"pipeline": "[stages.a]"}, folder, said.append)
+    sent = next(asked for asked in daemon.asked if asked.method == "PUT")
+    assert sent.path == f"/v1/snapshots/{body['source']['digest']}"
+    assert b"print(1)" in sent.body
+    assert b"TOKEN" not in sent.body
+    assert body["source"]["path"] == str(folder)
+    assert said[0].startswith("sending 1 files")
+    assert any(".env" in line for line in said)
+
+
+def test_every_flag_is_something_that_the_daemon_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "--gpus", "2", "--gpu-memory", "24GiB", "--model", "A100", "--model", "H100", "--image",
+        "x:1", "--cpus", "1.5", "--ram", "8GiB", "--shm", "1GiB", "--host", "gpu*", "--env", "A=b",
+        "--name", "try", "--time-limit", "2h", "--code", "none", "--mount", "data", "--", "x", "-y",
+    ]  # fmt: skip
+    args = parse("run", load("run"), words)
+    assert args.command == ["x", "-y"]
+    body = command_body(args, args.command, {"PATH": "/bin", "HOME": "/h"})
+    read = SubmitBody.model_validate({**body, "title": "", "priority": 0, "source": {"path": "/x"}})
+    command = read.to_model().command
+    assert command is not None
+    assert command["gpu_model"] == ["A100", "H100"]
+    assert command["timeout"] == "2h"
+    assert body["env"] == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("transport", "folder", "given", "code"),
+    [
+        ("local", "work", None, "here"),
+        ("ssh", "work", None, "snapshot"),
+        ("ssh", "", None, "none"),
+        ("ssh", "work", "here", "here"),
+    ],
+)
+def test_code_of_a_command(
+    daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    transport: str, folder: str, given: str | None, code: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path))
+    daemon.on("GET", "/v1/hosts", {"hosts": [{"transport": transport}]})
+    body: dict[str, Any] = {"command": {"command": ["x"], **({"code": given} if given else {})}}
+    assert choose_code(Client(daemon.path), body, tmp_path / folder)["command"]["code"] == code
+
+
+def test_variables() -> None:
+    assert stage_env(["A=1", "B"], {"B": "2"}) == {"A": "1", "B": "2"}
+    for wrong in ("=1", "C"):
+        with pytest.raises(InputError):
+            stage_env([wrong], {})
+    env = {"VIRTUAL_ENV": "/v", "SECRET": "x", "PATH": ""}
+    assert shell_env(env) == {"VIRTUAL_ENV": "/v"}
+
+
+def test_the_folder_keeps_the_name_the_person_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "link")
+    monkeypatch.setenv("PWD", str(tmp_path / "link"))
+    assert current_folder() == tmp_path / "link"
+    monkeypatch.setenv("PWD", "/")
+    assert current_folder() == tmp_path / "real"
