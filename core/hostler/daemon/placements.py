@@ -12,7 +12,7 @@ from hostler.store.content import ContentStore
 def placements_of(run: Run, stage: Stage, content: ContentStore) -> tuple[Placement, ...]:
     """The source snapshot first, then each input under `inputs/NAME`.
 
-    An input of several cells gets a folder per cell, named like the cell. Raises NotFoundError when
+    An input of a whole matrix has a folder per cell in it, named like the cell. Raises NotFoundError when
     something that was there is gone (removed by hand, or by gc).
     """
     found = []
@@ -28,7 +28,7 @@ def placements_of(run: Run, stage: Stage, content: ContentStore) -> tuple[Placem
                     f"output {output} of stage {producer} was not kept",
                     remedy="rerun the pipeline from the start",
                 )
-            target = f"inputs/{name}" if len(references) == 1 else f"inputs/{name}/{producer}"
+            target = f"inputs/{name}/{producer}" if name in stage.spread else f"inputs/{name}"
             found.append(_placement(digest, target, content))
     return tuple(found)
 

@@ -41,6 +41,8 @@ class Links:
 
     needs: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]]
+    spread: frozenset[str] = frozenset()
+    """Inputs with a folder for each cell in them."""
 
 
 class Linker:
@@ -89,6 +91,7 @@ class Linker:
                 self._cells(node, index, base, selector, (*node.path, "needs", number))
             )
         folders: dict[str, tuple[str, ...]] = {}
+        spread = frozenset(name for name, refs in inputs.items() if self._is_spread(refs))
         for name, refs in inputs.items():
             path = (*node.path, "inputs", name)
             taken: dict[str, str] = {}
@@ -102,7 +105,17 @@ class Linker:
                 taken |= dict.fromkeys(cells, output)
             found |= dict.fromkeys(taken)
             folders[name] = tuple(f"{cell}.{output}" for cell, output in taken.items())
-        return Links(tuple(found), folders)
+        return Links(tuple(found), folders, spread)
+
+    def _is_spread(self, refs: list[str]) -> bool:
+        """Whether the input gets a folder per cell: it depends on the file, not on how many cells
+        a matrix happens to have today."""
+        if len(refs) > 1:
+            return True
+        parts = refs[0].split(".") if refs else []
+        target = self._nodes.get(parts[0]) if parts else None
+        chosen = parts[1] if len(parts) == 3 else "*"
+        return target is not None and target.has_matrix and chosen in ("*", "@")
 
     def _input(self, node: Node, index: int, ref: str, path: Path) -> tuple[tuple[str, ...], str]:
         parts = ref.split(".")
@@ -194,7 +207,7 @@ def note_cycles(nodes: Mapping[str, Node], problems: Problems) -> None:
         steps = [*cycle[:_SHOWN_IN_CYCLE], cycle[0]]
         more = f" (and {len(cycle) - _SHOWN_IN_CYCLE} more)" if len(cycle) > _SHOWN_IN_CYCLE else ""
         said = " -> ".join(steps) + more
-        problems.add(("stages", cycle[0], "needs"), f"stages need each other in a circle: {said}")
+        problems.add(("stages", cycle[0], "needs"), f"the needs of these stages form a cycle: {said}")
         for base in cycle:
             edges[base] = []
 

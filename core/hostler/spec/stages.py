@@ -261,7 +261,16 @@ def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
     for name, cell, table, link in zip(draft.names, draft.cells, draft.tables, links, strict=True):
         if template is None or table is not last:
             template, last = _stage(draft.base, table), table
-        stages.append(replace(template, name=name, cell=cell, needs=link.needs, inputs=link.inputs))
+        stages.append(
+            replace(
+                template,
+                name=name,
+                cell=cell,
+                needs=link.needs,
+                inputs=link.inputs,
+                spread=link.spread,
+            )
+        )
     return stages
 
 

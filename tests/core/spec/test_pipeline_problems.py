@@ -180,8 +180,8 @@ def test_cycles_are_named() -> None:
     )
     found = problems(text)
     assert [p.message for p in found] == [
-        "stages need each other in a circle: a -> b -> c -> a",
-        "stages need each other in a circle: e -> f -> e",
+        "the needs of these stages form a cycle: a -> b -> c -> a",
+        "the needs of these stages form a cycle: e -> f -> e",
     ]
     assert [p.line for p in found] == [4, 16]
 
