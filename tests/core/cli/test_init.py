@@ -177,7 +177,9 @@ def test_known_keys_need_nothing(hostler: CommandLine, lab: list[ScannedKey]) ->
     assert (ran.code, ran.err) == (0, "all keys are known already\n")
 
 
-NAMES = st.dictionaries(st.sampled_from("abcd"), st.just({}), max_size=4)
+NAMES: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from("abcd"), st.just({}), max_size=4
+)
 
 
 @given(NAMES, NAMES)

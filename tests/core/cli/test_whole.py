@@ -1,0 +1,104 @@
+"""The command line with a real daemon, a real agent and a real sshd, as people meet it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commandline import CommandLine
+from tests.support.sshd import WHY_NOT, Sshd, can_run
+
+
+class Shell:
+    """Runs `hostler` as a process of its own, in a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "XDG_"))}
+        self.env = {**kept, "HOME": str(home), "HOSTLER_STATE": str(home / "state")}
+
+    def __call__(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hostler", *words],
+            env=self.env, cwd=self.home, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    with tempfile.TemporaryDirectory(prefix="hs-") as name:
+        made = Shell(Path(name))
+        try:
+            yield made
+        finally:
+            made("daemon", "stop")
+
+
+def test_from_nothing_to_a_finished_run(shell: Shell) -> None:
+    looked = shell("gpus", "--json")
+    assert looked.returncode == 0, looked.stderr
+    assert '"source":"direct"' in looked.stdout
+    assert not (shell.home / "state").exists()  # looking starts and leaves nothing
+
+    ran = shell("run", "--wait", "--", "sh", "-c", "echo out; exit 3")
+    assert ran.returncode == 3, ran.stderr
+    assert ran.stdout == "out\n"
+    assert ran.stderr.startswith("starting your daemon\n")
+    assert shell("logs", "last").stdout == "out\n"
+    assert shell("show", "last").stdout.split("\t")[1] == "failed"
+    assert shell("wait", "last").returncode == 6
+    assert '"source":"daemon"' in shell("gpus", "--json").stdout
+
+    work = shell.home / "work"
+    work.mkdir()
+    (work / "pipeline.toml").write_text(
+        'name = "two"\n[stages.a]\ncommand = "true"\n'
+        '[stages.b]\nneeds = ["a"]\ncommand = "cat pipeline.toml"\n'
+    )
+    ran = shell("run", "work/pipeline.toml", "--wait")
+    assert ran.returncode == 0, ran.stderr
+    assert "a: succeeded on local" in ran.stdout
+    assert "[stages.b]" in shell("logs", "last/b").stdout
+    (work / "broken.toml").write_text('[stages.a]\ncomand = "true"\ngpus = "x"\n')
+    refused = shell("run", "work/broken.toml")
+    assert refused.returncode == 2
+    assert "comand" in refused.stderr
+    assert "name: is missing" in refused.stderr
+
+
+@pytest.mark.skipif(not can_run(), reason=WHY_NOT)
+def test_keys_of_a_real_server_are_shown_and_trusted(
+    hostler: CommandLine, terminal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = Sshd(tmp_path / "sshd").start()
+    try:
+        (tmp_path / "config.toml").write_text(
+            f'[hosts.one]\naddress = "127.0.0.1"\nport = {server.port}\nuser = "root"\n'
+            f'key = "{server.user_key}"\n'
+        )
+        refused = hostler("gpus")
+        assert refused.code == 0
+        assert "refused" in refused.out
+        assert hostler("host", "trust", "one").code == 2
+        terminal("y\n")
+        asked = hostler("host", "trust", "one", tty=True)
+        assert asked.code == 0
+        assert "SHA256:" in asked.err
+        known = (tmp_path / ".ssh/known_hosts").read_text()
+        assert server.public_line in known
+        checked = hostler("doctor", "one", "--json").json
+        states = {check["name"]: check["state"] for check in checked["checks"]}
+        assert states["host.ssh"] == "ok"
+        assert states["host.agent"] == "ok"
+        fleet = hostler("gpus", "--json").json
+        assert fleet["hosts"][0]["condition"] == "up"
+    finally:
+        server.stop()
