@@ -33,7 +33,8 @@ def tail(
         # Whether it is over is seen first: what is read after that is all of it.
         over = job.started is not None and not job.running(proc, boot)
         answer = _read(folder, offset)
-        answer["end"] = over and bool(answer.pop("all"))
+        everything = bool(answer.pop("all"))
+        answer["end"] = over and everything
         if answer["data"] or over or clock() >= until:
             return answer
         time.sleep(pause)

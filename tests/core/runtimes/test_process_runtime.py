@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ class Agent(DirectLink):
         self.kept_from = 0
         self.cut_at: int | None = None
         self.hangs = False
+        self.short = False
+        self.transfers = 0
 
     def asked(self, verb: str) -> list[dict[str, Any]]:
         return [payload for name, payload in self.calls if name == verb]
@@ -61,6 +64,12 @@ class Agent(DirectLink):
             case "job.inspect":
                 found = self.jobs.get(attempt)
                 return {"workload": None if found is None else to_json(found)}
+            case "job.log":
+                # Two bytes by request, then a transfer has to take over.
+                at = max(payload["offset"], self.kept_from)
+                data = self.log[at : at + 2] if payload["offset"] == 0 else b""
+                end = self.short and at + len(data) >= len(self.log)
+                return {"offset": at, "data": base64.b64encode(data).decode(), "end": end}
             case "stat":
                 return {"paths": [{"path": path, "exists": False} for path in payload["paths"]]}
         return {}
@@ -72,6 +81,7 @@ class Agent(DirectLink):
     async def read_log(
         self, attempt_id: str, offset: int, follow: bool
     ) -> AsyncIterator[tuple[int, bytes]]:
+        self.transfers += 1
         at = max(offset, self.kept_from)
         while at < len(self.log):
             if self.cut_at is not None and at >= self.cut_at:
@@ -156,10 +166,20 @@ async def test_the_log_goes_on_where_it_was_cut(runtime: ProcessRuntime) -> None
     workload = Workload("a", "d", "process", "a", running=True)
     with pytest.raises(Unreachable):
         await runtime.follow(agent, workload, sink)
-    assert sink.position == {"offset": 6}
+    assert sink.position == {"offset": 8}
     await runtime.follow(agent, workload, sink)
     await runtime.follow(agent, workload, sink)
     assert sink.data == b"0123456789"
+
+
+async def test_a_short_job_needs_no_transfer(runtime: ProcessRuntime) -> None:
+    agent, sink = Agent(), MemorySink()
+    agent.log, agent.short = b"hi", True
+    workload = Workload("a", "d", "process", "a", running=True)
+    await runtime.follow(agent, workload, sink)
+    await runtime.follow(agent, workload, sink)
+    assert sink.data == b"hi"
+    assert agent.transfers == 0
 
 
 async def test_what_the_log_lost_is_noted(runtime: ProcessRuntime) -> None:

@@ -14,6 +14,7 @@ from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, relative
 from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.environment import process_env, working_folder
+from hostler.runtimes.process.log import follow_shortly, offset_of, take
 
 _CREATE_TIMEOUT_S = 30.0
 _PLACE_TIMEOUT_S = 600.0
@@ -84,13 +85,11 @@ class ProcessRuntime:
 
     async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
         """Copy its output to the end, from the byte where the sink stopped."""
-        offset = _offset(sink.position)
+        if await follow_shortly(link, workload.attempt_id, sink):
+            return
+        offset = offset_of(sink.position)
         async for at, data in link.read_log(workload.attempt_id, offset, follow=True):
-            if at > offset:
-                note = f"[hostler: {at - offset} bytes are missing: over the log's limit]\n"
-                sink.append(note.encode(), {"offset": at})
-            offset = at + len(data)
-            sink.append(data, {"offset": offset})
+            take(sink, at, data)
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """None: there is no image."""
@@ -153,8 +152,3 @@ def _workload(host: str, data: Mapping[str, Any]) -> Workload:
         return from_json(Workload, dict(data))
     except ValueError as error:
         raise AgentError(host, f"the agent describes a process oddly: {error}") from error
-
-
-def _offset(position: Mapping[str, Any]) -> int:
-    offset = position.get("offset", 0)
-    return offset if isinstance(offset, int) and offset >= 0 else 0

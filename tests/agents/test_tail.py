@@ -1,0 +1,79 @@
+"""Pieces of a job's log by request."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+
+from hostler_agent import journal, tail
+from hostler_agent.folders import Refusal
+from hostler_agent.joblog import Writer
+
+
+def _folder(tmp_path: Path, ended: bool) -> str:
+    folder = str(tmp_path / "run-a-1")
+    (tmp_path / "run-a-1").mkdir()
+    journal.append(folder, {"event": "created"})
+    started = {"event": "started", "pid": 1, "ticks": -1, "shim": 1, "shim_ticks": -1}
+    if ended:
+        journal.append(folder, {**started, "boot_id": "b"})
+    return folder
+
+
+def _all(folder: str, offset: int = 0) -> tuple[bytes, int]:
+    data, requests = b"", 0
+    while True:
+        answer = tail.tail(folder, "b", offset, 0.0)
+        requests += 1
+        piece = base64.b64decode(answer["data"])
+        data, offset = data + piece, answer["offset"] + len(piece)
+        if answer["end"]:
+            return data, requests
+
+
+def _write(folder: str, data: bytes, cap: int = 1 << 30) -> None:
+    log = Writer(folder, cap)
+    for at in range(0, len(data), 60_000):
+        log.write(data[at : at + 60_000])
+    os.close(log._descriptor)
+
+
+def test_a_log_comes_whole_in_pieces(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, ended=True)
+    text = b"".join(b"%d\n" % n for n in range(200_000))
+    _write(folder, text)
+    data, requests = _all(folder)
+    assert data == text
+    assert requests >= len(text) // tail.CAP
+    assert _all(folder, 1000)[0] == text[1000:]
+
+
+def test_what_rotation_took_is_jumped_over(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, ended=True)
+    text = bytes(range(256)) * 20_000
+    _write(folder, text, cap=1_000_000)
+    answer = tail.tail(folder, "b", 0, 0.0)
+    at = answer["offset"]
+    assert at > 0
+    assert base64.b64decode(answer["data"]) == text[at : at + len(base64.b64decode(answer["data"]))]
+
+
+def test_no_output_and_an_end(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, ended=True)
+    assert tail.tail(folder, "b", 0, 5.0) == {"offset": 0, "data": "", "end": True}
+
+
+def test_it_waits_no_longer_than_asked(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, ended=False)
+    times = iter([0.0, 0.1, 0.2, 0.3, 9.0])
+    answer = tail.tail(folder, "b", 0, 0.25, clock=lambda: next(times))
+    assert answer == {"offset": 0, "data": "", "end": False}
+    assert next(times) == 9.0
+
+
+def test_no_job_is_a_refusal(tmp_path: Path) -> None:
+    with pytest.raises(Refusal):
+        tail.tail(str(tmp_path / "none"), "b", 0, 0.0)
