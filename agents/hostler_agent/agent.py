@@ -76,6 +76,7 @@ class Agent:
         """Answer requests until EOF on stdin, or silence."""
         self._containers.start()
         self._socket = self._listen()
+        self._jobs.list()  # ends from now on are news
         try:
             self._greet()
             self._faults.start()

@@ -8,7 +8,7 @@ import signal
 import stat
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from hostler_agent import journal, shim
 from hostler_agent.folders import (
@@ -57,6 +57,7 @@ class Jobs:
         self._jobs: Dict[str, Job] = {}
         self._stamps: Dict[str, Tuple[int, int]] = {}
         self._running: Dict[str, bool] = {}
+        self._over: Optional[Set[str]] = None
         self._due = 0.0
         self._folder_stamp = 0
         self._listed: List[Dict[str, Any]] = []
@@ -75,10 +76,14 @@ class Jobs:
         if now < self._due and stamp == self._folder_stamp:
             return self._listed, []
         self._due, self._folder_stamp = now + SCAN_EVERY, stamp
-        before = self._running
         self._scan()
         listed = [self._workload(job) for job in list(self._jobs.values())]
-        ended = [w for w in listed if before.get(w["attempt_id"]) and not w["running"]]
+        over = {
+            w["attempt_id"]: w for w in listed if not w["running"] and not w.get("created_only")
+        }
+        # What was over when this agent came is in its first look; only later ends are news.
+        ended = [] if self._over is None else [w for a, w in over.items() if a not in self._over]
+        self._over = set(over)
         if listed != self._listed:
             self._listed = listed
         return self._listed, ended

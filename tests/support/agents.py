@@ -261,7 +261,8 @@ class Bulk(Talk):
 
     def data(self) -> tuple[bytes, list[dict[str, Any]]]:
         """All bytes to the end frame, and the objects among them."""
-        found, objects = b"", []
+        found = b""
+        objects: list[dict[str, Any]] = []
         while True:
             frame = self.frame()
             if frame is None:
