@@ -112,6 +112,9 @@ class Sshd:
     def _config(self) -> list[str]:
         return [
             *self.options,
+            # Sessions get a home of their own: root's real ~/.bashrc may do anything, slowly.
+            f"SetEnv HOME={self.folder} HOSTLER_FOLDER={self.folder / 'agent'} "
+            f"HOSTLER_LEASES={self.folder / 'leases'}",
             f"ListenAddress 127.0.0.1:{self.port}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",

@@ -11,7 +11,7 @@ from hostler.errors import AgentError, HostError, Unreachable
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.decode import read_claimed
 from hostler.link.lines import Hostile
-from hostler.link.logs import LogSlots, read_log
+from hostler.link.logs import follow_log, read_log
 from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
@@ -23,7 +23,7 @@ from hostler_agent import wire
 
 T = TypeVar("T")
 
-HUNG_AFTER = 4.5
+HUNG_AFTER = 4.0
 """Seconds of silence while asked after which the agent is started anew; doubled by each such
 start in a row, for hosts that are merely slow."""
 _HUNG_MOST = 30.0
@@ -53,8 +53,7 @@ class AgentLink:
         self._down: HostError | None = Unreachable(door.host, "not connected")
         self._keeper: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
-        self._transfers = asyncio.Semaphore(1)
-        self._logs = LogSlots(2)
+        self._transfers, self._log_reads = asyncio.Semaphore(1), asyncio.Semaphore(1)
         self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = HUNG_AFTER
@@ -120,6 +119,9 @@ class AgentLink:
 
     async def put_blob(self, digest: str, path: Path) -> None:
         """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""
+        has = await self.call("blob.has", {"digest": digest})
+        if has.get("complete") is True:
+            return
         async with self._transfers:
             await put_blob(self._door, self._program, digest, path)
 
@@ -136,7 +138,9 @@ class AgentLink:
         self, attempt_id: str, offset: int, follow: bool
     ) -> AsyncIterator[tuple[int, bytes]]:
         """A process workload's log from a byte offset: (offset, bytes), live with `follow`."""
-        return read_log(self._door, self._program, self._logs, attempt_id, offset, follow)
+        if follow:
+            return follow_log(self.host, self.call, attempt_id, offset)
+        return read_log(self._door, self._program, self._log_reads, attempt_id, offset)
 
     async def open_docker(self) -> ByteStream:
         """A new connection to the host's Docker socket."""
@@ -234,7 +238,7 @@ class AgentLink:
                 self._hung_after = min(_HUNG_MOST, self._hung_after * 2)
             quick_ends = quick_ends + 1 if loop.time() - began < _QUICK_END else 1
             self._go_down(None)
-            if self._closing:  # its session counts with sshd until it is closed
+            if self._closing and end.kind is EndKind.DIED:  # sshd counts it until it is closed
                 await asyncio.wait(self._closing, timeout=_CLOSE_PATIENCE)
             if quick_ends > len(_RESTART_PAUSES):
                 end = End(EndKind.DIED, f"{end.reason}, {quick_ends} times in a row")

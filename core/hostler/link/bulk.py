@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hostler.errors import AgentError, Unreachable
 from hostler.link.decode import answer_error
@@ -63,6 +63,15 @@ class BulkAgent:
             raise Hostile("bytes where a result was due")
         return frame
 
+    async def raise_reported(self, cut: Unreachable) -> NoReturn:
+        """Why a stream was cut: what the agent said before it ended, else `cut` itself."""
+        try:
+            while await self.frame(patience=1.0) is not None:
+                continue
+        except (Hostile, TimeoutError, Unreachable):
+            pass
+        raise cut
+
     def last_words(self) -> str:
         """What the agent said on stderr, for people."""
         stream = self._started.stream
@@ -105,11 +114,14 @@ async def put_blob(door: Door, program: AgentProgram, digest: str, path: Path) -
         offset = (await agent.result()).get("offset")
         if not isinstance(offset, int) or not 0 <= offset <= size:
             raise Hostile("an offset outside the file")
-        with path.open("rb") as file:
-            file.seek(offset)
-            while data := await asyncio.to_thread(file.read, CHUNK):
-                await agent.send(data)
-        await agent.send_end()
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                while data := await asyncio.to_thread(file.read, CHUNK):
+                    await agent.send(data)
+            await agent.send_end()
+        except Unreachable as cut:
+            await agent.raise_reported(cut)
         _expect_ok(await agent.result())
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from hostler.errors import AgentError, HostlerError, error_from_json
+from hostler.errors import AgentError, EngineError, HostlerError, Refused, error_from_json
 from hostler.link.lines import Hostile
 from hostler.model.codec import from_json
-from hostler.model.hosts import HostFacts, Look, Workload
+from hostler.model.hosts import (
+    ForeignContainer,
+    Gpu,
+    GpuProcess,
+    HostFacts,
+    Lease,
+    Look,
+    Machine,
+    Workload,
+)
 from hostler.model.jobs import Claimed
 from hostler.ports import Exited, GpuFault, Hello, Push
 from hostler.text import clean_line
 from hostler_agent import wire
+
+T = TypeVar("T")
 
 _UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 """What decoding raises for data that does not fit; all but the first would be an oversight there,
@@ -21,15 +32,41 @@ which must not let a host end the daemon."""
 
 
 class LookReader:
-    """Puts looks together out of the sections that have changed."""
+    """Puts looks together out of the sections that have changed. What has not is not built anew:
+    looks are many, and most of them differ in a few numbers."""
 
     def __init__(self) -> None:
         self._decoder = wire.LookDecoder()
+        self._built: dict[tuple[str, str], tuple[object, tuple[Any, ...]]] = {}
 
     def read(self, sections: dict[str, Any], asked_at: float) -> Look:
         """The whole look after these sections. Raises Hostile."""
         with _fitting("a look"):
-            return from_json(Look, self._decoder.apply(sections, asked_at))
+            data = self._decoder.apply(sections, asked_at)
+            return Look(
+                asked_at=data["asked_at"],
+                boot_id=data["boot_id"],
+                gpus=tuple(self._gpu(gpu) for gpu in data["gpus"]),
+                workloads=self._build(Workload, data["workloads"]),
+                foreign_containers=self._build(ForeignContainer, data["foreign_containers"]),
+                leases=self._build(Lease, data["leases"]),
+                machine=from_json(Machine, data["machine"]),
+                gpu_problem=data["gpu_problem"],
+                docker_problem=data["docker_problem"],
+            )
+
+    def _gpu(self, data: dict[str, Any]) -> Gpu:
+        # The decoder has checked every field; only sequences differ from the model's.
+        processes = self._build(GpuProcess, data["processes"], data["uuid"])
+        return Gpu(**{**data, "throttle": tuple(data["throttle"]), "processes": processes})
+
+    def _build(self, cls: type[T], raw: list[Any], of: str = "") -> tuple[T, ...]:
+        key = (cls.__name__, of)
+        held = self._built.get(key)
+        if held is None or held[0] is not raw:
+            held = (raw, tuple(from_json(cls, item) for item in raw))
+            self._built[key] = held
+        return held[1]
 
 
 def read_hello(message: dict[str, Any]) -> Hello:
@@ -73,6 +110,11 @@ def answer_error(host: str, error: object) -> HostlerError:
         raise Hostile("an error that is not an object")
     data = {key: clean_line(str(error.get(key, "")), 500) for key in ("kind", "message", "remedy")}
     found = error_from_json({**data, "host": host})
-    if isinstance(found, HostlerError) and type(found) is not HostlerError:
-        return found
-    return AgentError(host, data["message"] or "the agent failed", remedy=data["remedy"])
+    if isinstance(found, EngineError):
+        status = error.get("status")
+        return EngineError(
+            host, found.message, remedy=found.remedy, status=status if type(status) is int else 0
+        )
+    if type(found) is HostlerError or isinstance(found, Refused):
+        return AgentError(host, found.message or "the agent failed", remedy=found.remedy)
+    return found

@@ -1,94 +1,74 @@
-"""A process workload's log, followed over few sessions, however many logs are followed."""
+"""A process workload's log: what is there by a transfer, what follows by requests.
+
+Requests need no session of their own, and sshd allows few: all jobs of a host can be followed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
 
-from hostler.link.bulk import BulkAgent, bulk_agent
+from hostler.errors import AgentError
+from hostler.link.bulk import bulk_agent
 from hostler.link.lines import Hostile
 from hostler.link.program import AgentProgram
 from hostler.ports import Door
 
-_TURN = 2.0
-"""Seconds that a follower keeps its session while others wait for one."""
+WAIT = 5.0
+"""Seconds that the agent waits for output before it answers that there was none."""
+_TIMEOUT = 30.0
 
-
-class LogSlots:
-    """The sessions that followers share: each has one for a while, then hands it on."""
-
-    def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
-        self._waiting = 0
-
-    @property
-    def wanted(self) -> bool:
-        """Somebody waits for a session."""
-        return self._waiting > 0
-
-    async def acquire(self) -> None:
-        """Wait for a session; first come, first served."""
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-
-    def release(self) -> None:
-        """Hand it on."""
-        self._free.release()
+Call = Callable[[str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
 
 
 async def read_log(
-    door: Door, program: AgentProgram, slots: LogSlots, attempt_id: str, offset: int, follow: bool
+    door: Door, program: AgentProgram, slots: asyncio.Semaphore, attempt_id: str, offset: int
 ) -> AsyncGenerator[tuple[int, bytes], None]:
-    """The log from a byte offset: (offset, bytes). Ends with the log, or when it has caught up."""
+    """What the log holds now, from a byte offset: (offset, bytes)."""
+    at = offset
+    fields = {"op": "log", "attempt_id": attempt_id, "offset": offset, "follow": False}
+    async with slots, bulk_agent(door, program, fields) as agent:
+        while (frame := await agent.frame()) is not None:
+            if isinstance(frame, bytes):
+                yield at, frame
+                at += len(frame)
+            elif frame.get("end") is True:
+                return
+            else:
+                at = _offset(frame)
+
+
+async def follow_log(
+    host: str, call: Call, attempt_id: str, offset: int
+) -> AsyncGenerator[tuple[int, bytes], None]:
+    """The log from a byte offset to the end of the workload: (offset, bytes), as it is written."""
     at, over = offset, False
     while not over:
-        await slots.acquire()
+        answer = await call(
+            "job.log", {"attempt_id": attempt_id, "offset": at, "wait": WAIT}, _TIMEOUT
+        )
         try:
-            fields = {"op": "log", "attempt_id": attempt_id, "offset": at, "follow": follow}
-            async with bulk_agent(door, program, fields) as agent:
-                turn_ends = asyncio.get_running_loop().time() + _TURN
-                while not over:
-                    frame = await _next(agent, slots, turn_ends)
-                    if frame is _HAND_ON:
-                        break
-                    if isinstance(frame, bytes):
-                        yield at, frame
-                        at += len(frame)
-                    elif isinstance(frame, dict) and frame.get("end") is not True:
-                        at = _offset(frame)
-                    else:
-                        over = True
-        finally:
-            slots.release()
+            at, data, over = _offset(answer), _bytes(answer), answer.get("end") is True
+        except Hostile as error:
+            raise AgentError(host, f"the agent sent {error}") from error
+        if data:
+            yield at, data
+            at += len(data)
 
 
-_HAND_ON = object()
-
-
-async def _next(agent: BulkAgent, slots: LogSlots, turn_ends: float) -> object:
-    """The next frame, or `_HAND_ON` when the turn is over and somebody waits.
-
-    A frame that is being read is always read to its end: the reader is cancelled only between
-    polls of its own task, and then the session is given up as a whole.
-    """
-    reading = asyncio.ensure_future(agent.frame(patience=None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({reading}, timeout=_TURN / 2)
-            if done:
-                return reading.result()
-            if slots.wanted and asyncio.get_running_loop().time() >= turn_ends:
-                return _HAND_ON
-    finally:
-        if not reading.done():
-            reading.cancel()
-
-
-def _offset(frame: dict[str, object]) -> int:
-    value = frame.get("offset")
-    if type(value) is not int or value < 0:
+def _offset(value: Mapping[str, Any]) -> int:
+    offset = value.get("offset")
+    if type(offset) is not int or offset < 0:
         raise Hostile("a log offset that is none")
-    return value
+    return offset
+
+
+def _bytes(value: Mapping[str, Any]) -> bytes:
+    data = value.get("data")
+    try:
+        return base64.b64decode(data, validate=True) if isinstance(data, str) else b""
+    except binascii.Error as error:
+        raise Hostile("log data that is not base64") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hostler.errors import AgentError, HostlerError, Unreachable
 from hostler.link.decode import LookReader
 from hostler.link.lines import Hostile, parse_object
-from hostler.link.program import AgentProgram, read_hello, start_agent
+from hostler.link.program import AgentProgram, Started, read_hello, start_agent
 from hostler.model.hosts import Look
 from hostler.ports import Door, Hello
 
@@ -27,26 +27,32 @@ class Seen:
 
 async def look_once(door: Door, program: AgentProgram) -> Seen:
     """Connect, look and hang up. Raises Unreachable, Refused or AgentError."""
+    started: Started | None = None
     try:
         await door.connect()
         asked_at = time.time()
         started = await start_agent(door, program)
-        try:
-            await started.send({"mode": "once"})
-            hello = await read_hello(door.host, started, program)
-            line = await started.reader.line()
-            if line is None:
-                raise Hostile("no look")
-            sections = parse_object(line).get("ok")
-            if not isinstance(sections, dict):
-                raise Hostile("no look")
-            return Seen(hello, LookReader().read(sections, asked_at))
-        except Hostile as error:
-            raise AgentError(door.host, f"the agent sent {error}") from error
-        finally:
-            await started.stream.close()
+        await started.send({"mode": "once"})
+        hello = await read_hello(door.host, started, program)
+        return Seen(hello, await _read_look(started, asked_at))
+    except Hostile as error:
+        raise AgentError(door.host, f"the agent sent {error}") from error
     finally:
+        # The connection first: over SSH nothing has to be waited for after that.
         await door.close()
+        if started is not None:
+            await started.stream.close()
+
+
+async def _read_look(started: Started, asked_at: float) -> Look:
+    line = await started.reader.line()
+    if line is None:
+        raise Hostile("no look")
+    message = parse_object(line)
+    sections = message.get("ok", message.get("look"))
+    if not isinstance(sections, dict):
+        raise Hostile("no look")
+    return LookReader().read(sections, asked_at)
 
 
 async def look_all(

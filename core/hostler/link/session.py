@@ -21,6 +21,7 @@ _PING_AFTER = 2.0
 _IDLE_PING = 10.0
 """Seconds without a request before a ping keeps the agent alive: it ends by itself after 30."""
 _TICK = 0.5
+_LAST_READ = 1.0
 _MAX_PENDING = 10_000
 _MAX_PUSHES = 2000
 _PUSH_WINDOW = 10.0
@@ -122,8 +123,9 @@ class AgentSession:
                 await self._started.send({"id": number, verb: dict(payload)})
                 return await answer
         except Unreachable as error:
-            if not self.ended.done():
-                self._end(EndKind.CUT, error.message)
+            # The reader knows better whether the agent or the connection is gone.
+            await asyncio.wait((self.ended,), timeout=_LAST_READ)
+            self._end(EndKind.CUT, error.message)
             raise SessionEnded from error
         finally:
             answer.cancel()

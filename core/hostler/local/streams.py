@@ -76,6 +76,13 @@ class ProcessStream(SocketStream):
             )
         return "; ".join(part for part in parts if part)
 
+    async def read(self, limit: int = 65536) -> bytes:
+        """As of a socket, but that the command has ended, however it did, is just the end."""
+        try:
+            return await self._reader.read(limit)
+        except ConnectionError:
+            return b""
+
     async def close(self) -> None:
         """End it at once: EOF on its stdin, then TERM and KILL if it does not end by itself. What
         it started in sessions of their own goes on."""
@@ -87,6 +94,7 @@ class ProcessStream(SocketStream):
                     break
         except asyncio.CancelledError:
             self._signal(signal.SIGKILL)
+            await self._process.wait()
             raise
         finally:
             self._stderr.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import AsyncIterable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hostler.errors import AgentError, EngineError, HostlerError
 from hostler.link.agent_link import AgentLink
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
-from tests.support.scripted_agent import heard, script
+from tests.support.scripted_agent import heard, script, starts
 
 SOURCE = ArchiveSource("r1-train-1", "process", "r1-train-1", "out")
 DATA = bytes(range(256)) * 5000
@@ -80,6 +81,28 @@ async def test_put_refuses_what_does_not_fit(
     script(folder, **says(answer))
     with pytest.raises(HostlerError):
         await link.put_blob("cd" * 32, tmp_path / "blob")
+
+
+async def test_put_sends_nothing_of_what_is_there(
+    link: AgentLink, folder: Path, tmp_path: Path
+) -> None:
+    script(folder, answers={"blob.has": {"ok": {"size": 4, "complete": True}}})
+    await link.connect()
+    (tmp_path / "blob").write_bytes(b"four")
+    await link.put_blob("cd" * 32, tmp_path / "blob")
+    assert [line for line in heard(folder) if line.get("mode") == "bulk"] == []
+
+
+async def test_put_that_fails_in_the_middle_says_why(
+    link: AgentLink, folder: Path, tmp_path: Path
+) -> None:
+    await link.connect()
+    (tmp_path / "blob").write_bytes(bytes(20_000_000))
+    error = {"kind": "EngineError", "message": "the disk is full", "status": 507}
+    script(folder, **says(json_frame({"offset": 0}), json_frame({"error": error})), bulk_ends=True)
+    with pytest.raises(EngineError, match="disk is full") as caught:
+        await link.put_blob("cd" * 32, tmp_path / "blob")
+    assert caught.value.status == 507
 
 
 async def test_errors_of_a_transfer_keep_their_kind(
@@ -170,27 +193,32 @@ async def test_log_with_a_wrong_offset(link: AgentLink, folder: Path, value: obj
         await drained(link.read_log("r1-train-1", 0, follow=False))
 
 
-async def test_many_followers_share_two_sessions(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hostler.link.logs._TURN", 0.1)
+def piece(offset: object, data: bytes, end: bool = False) -> dict[str, Any]:
+    return {"ok": {"offset": offset, "data": base64.b64encode(data).decode(), "end": end}}
+
+
+async def test_log_is_followed_without_a_session(link: AgentLink, folder: Path) -> None:
+    answers = [piece(0, b"ab"), piece(2, b""), piece(100, b"cd"), piece(102, b"e", end=True)]
+    script(folder, answers={"job.log": answers})
     await link.connect()
-    script(folder, **says(frame(b"line\n")))
-    came: dict[str, list[int]] = {f"r1-{n}-1": [] for n in range(5)}
+    assert await drained(link.read_log("r1-t-1", 0, follow=True)) == [
+        (0, b"ab"), (100, b"cd"), (102, b"e")
+    ]  # fmt: skip
+    asked = [line["job.log"]["offset"] for line in heard(folder) if "job.log" in line]
+    assert asked == [0, 2, 2, 102]
+    assert starts(folder) == 1
 
-    async def follow(attempt: str) -> None:
-        async for offset, _ in link.read_log(attempt, 0, follow=True):
-            came[attempt].append(offset)
 
-    tasks = [asyncio.create_task(follow(attempt)) for attempt in came]
-    async with asyncio.timeout(20):
-        while min(len(offsets) for offsets in came.values()) < 2:
-            await asyncio.sleep(0.01)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for offsets in came.values():
-        assert offsets == [5 * n for n in range(len(offsets))]
+@pytest.mark.parametrize(
+    "answer", [piece(-1, b""), piece("0", b""), {"ok": {"offset": 0, "data": "?", "end": False}}]
+)
+async def test_followed_log_that_does_not_fit(
+    link: AgentLink, folder: Path, answer: dict[str, Any]
+) -> None:
+    script(folder, answers={"job.log": answer})
+    await link.connect()
+    with pytest.raises(AgentError):
+        await drained(link.read_log("r1-t-1", 0, follow=True))
 
 
 async def test_looks_do_not_wait_for_transfers(

@@ -1,0 +1,104 @@
+"""What hosts say, as values: the same as the codec reads, and nothing else ever escapes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hostler.link.decode import LookReader, answer_error, read_claimed, read_hello, read_push
+from hostler.link.lines import Hostile, parse_object
+from hostler.model.codec import from_json
+from hostler.model.hosts import Look
+from hostler_agent.wire import SECTIONS, LookDecoder
+from tests.support.scripted_agent import LOOK
+
+PROCESS = {"pid": 7, "kind": "compute", "user": "ana", "command": "python", "memory": 5}
+LEASE = {
+    "lease_id": "l", "gpu": "GPU-1", "daemon_id": "d", "owner": "ana", "attempt_id": None,
+    "claimed_at": 5,
+}  # fmt: skip
+WORKLOAD = {
+    "attempt_id": "a", "daemon_id": "d", "runtime": "docker", "ref": "c", "running": True,
+    "gpus": ["GPU-1"],
+}  # fmt: skip
+FULL = {
+    **LOOK,
+    "procs": {"GPU-1": [PROCESS]},
+    "leases": [LEASE],
+    "work": [WORKLOAD],
+    "foreign": [{"container_id": "c", "name": "n", "image": "i", "gpus": ["GPU-1"]}],
+    "slow": [[1, ["thermal"], True, 5.0, "lost"]],
+}
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+def test_a_look_is_what_the_codec_reads() -> None:
+    reader, decoder = LookReader(), LookDecoder()
+    for sections in (FULL, {"g": LOOK["g"]}, {"g": LOOK["g"], "work": []}, FULL):
+        expected = from_json(Look, decoder.apply(sections, 3.0))
+        assert reader.read(sections, 3.0) == expected
+
+
+def test_what_has_not_changed_is_not_built_anew() -> None:
+    reader = LookReader()
+    first, second = reader.read(FULL, 1.0), reader.read({"g": LOOK["g"]}, 2.0)
+    assert second.workloads is first.workloads
+    assert second.gpus[0].processes is first.gpus[0].processes
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(SECTIONS), values), st.sampled_from(SECTIONS), values)
+def test_no_look_escapes_the_caps(sections: Any, name: str, value: Any) -> None:
+    for said in (sections, {**FULL, name: value}):
+        reader = LookReader()
+        try:
+            look = reader.read(said, 1.0)
+        except Hostile:
+            continue
+        assert isinstance(look, Look)
+        assert look.asked_at == 1.0
+
+
+@given(values)
+def test_nothing_else_escapes_either(value: Any) -> None:
+    for read in (read_hello, read_claimed):
+        try:
+            read({"hello": value, "lease_ids": value, "refused": value})
+        except Hostile:
+            continue
+    for key in ("exit", "xid"):
+        try:
+            read_push({key: value})
+        except Hostile:
+            continue
+    try:
+        assert answer_error("gpu1", value).message is not None
+    except Hostile:
+        assert not isinstance(value, dict)
+
+
+@given(st.binary(max_size=200))
+def test_any_line_is_an_object_or_hostile(line: bytes) -> None:
+    with contextlib.suppress(Hostile):
+        assert isinstance(parse_object(line), dict)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)))
+def test_objects_are_read_back(value: dict[str, Any]) -> None:
+    assert parse_object(json.dumps(value).encode()) == value
+
+
+def test_depth_is_capped() -> None:
+    assert parse_object(b'{"a":' * 16 + b"1" + b"}" * 16)
+    with pytest.raises(Hostile):
+        parse_object(b'{"a":' * 18 + b"1" + b"}" * 18)

@@ -1,0 +1,241 @@
+"""The link and the real agent together, on this machine and over a real sshd."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import signal
+import sys
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import HostlerError
+from hostler.link.agent_link import AgentLink
+from hostler.link.once import look_once
+from hostler.link.program import AgentProgram, agent_program
+from hostler.local.door import LocalDoor
+from hostler.ports import ArchiveSource, Door, Exited
+from hostler.ssh.connection import Dialler
+from hostler.ssh.door import SshDoor
+from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
+
+ATTEMPT = "r1-train-1"
+SOURCE = ArchiveSource(ATTEMPT, "process", ATTEMPT, "out")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The agent's folder on this machine, where it lies unpacked and compiled."""
+    shared = Path(tempfile.gettempdir()) / f"hostler-test-agents-{os.getuid()}"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    (tmp_path / "b").mkdir(mode=0o700)
+    (tmp_path / "b" / "agent").symlink_to(shared)
+    monkeypatch.setenv("HOSTLER_FOLDER", str(tmp_path / "b"))
+    monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "l" / "leases"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
+    return tmp_path / "b"
+
+
+@pytest.fixture(params=["local", "ssh"])
+async def door(
+    request: pytest.FixtureRequest, place: Path, home: Home, tmp_path: Path
+) -> AsyncIterator[Door]:
+    """Both ways onto this machine."""
+    if request.param == "local":
+        yield LocalDoor("here")
+        return
+    if not can_run():
+        pytest.skip(WHY_NOT)
+    server = Sshd(tmp_path / "d", options=(f"SetEnv HOSTLER_FOLDER={place}",)).start()
+    home.know(server)
+    yield SshDoor(target(server), Dialler(home.settings()))
+    server.stop()
+
+
+@pytest.fixture
+def real() -> AgentProgram:
+    """The agent, under this very Python."""
+    return agent_program().with_python(sys.executable)
+
+
+@pytest.fixture
+async def real_link(door: Door, real: AgentProgram) -> AsyncIterator[AgentLink]:
+    """Connected."""
+    made = AgentLink(door, real, "daemon-1")
+    await made.connect()
+    yield made
+    with suppress(HostlerError):
+        await made.call("job.remove", {"attempt_id": ATTEMPT})
+    await made.close()
+
+
+def tar_of(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+async def run_job(link: AgentLink, *command: str) -> dict[str, Any]:
+    """Start a job that needs nothing."""
+    await link.call(
+        "job.create",
+        {
+            "attempt_id": ATTEMPT, "daemon_id": "daemon-1", "run_id": "r1", "stage": "train",
+            "owner": "ana", "gpus": [], "checkpoint": None, "checkpoint_key": None,
+            "log_cap": 1000000, "grace": 1.0,
+        },
+    )  # fmt: skip
+    return await link.call(
+        "job.start",
+        {
+            "attempt_id": ATTEMPT, "argv": list(command), "env": {}, "cwd": "", "venv": None,
+            "gpu_indices": [],
+        },
+    )  # fmt: skip
+
+
+async def test_is_uploaded_where_it_is_missing(door: Door, real: AgentProgram, place: Path) -> None:
+    (place / "agent").unlink()
+    link = AgentLink(door, real, "daemon-1")
+    assert (await link.connect()).agent_version == real.hash
+    assert (place / "agent" / real.hash / "hostler_agent").is_dir()
+    await link.close()
+
+
+async def test_greets_and_looks(real_link: AgentLink) -> None:
+    assert real_link.hello is not None
+    assert real_link.hello.facts.uid == os.getuid()
+    for number in range(3):
+        look = await real_link.look(float(number), 5.0)
+        assert look.boot_id == real_link.hello.boot_id
+        assert look.asked_at == number
+        assert look.machine.memory_total
+
+
+async def test_look_once(door: Door, real: AgentProgram) -> None:
+    seen = await look_once(door, real)
+    assert seen.look.boot_id == seen.hello.boot_id
+    assert seen.hello.facts.python
+
+
+async def test_blob_is_put_resumed_and_placed(
+    real_link: AgentLink, place: Path, tmp_path: Path
+) -> None:
+    data = tar_of(a=os.urandom(3_000_000))
+    digest = hashlib.sha256(data).hexdigest()
+    (tmp_path / "blob").write_bytes(data)
+    (place / "blobs").mkdir(exist_ok=True)
+    (place / "blobs" / f"{digest}.part").write_bytes(data[:1_234_567])
+    await real_link.put_blob(digest, tmp_path / "blob")
+    assert (place / "blobs" / digest).read_bytes() == data
+    await real_link.put_blob(digest, tmp_path / "blob")
+    await real_link.call("job.create", {
+        "attempt_id": ATTEMPT, "daemon_id": "d", "run_id": "r1", "stage": "s", "owner": "o",
+        "gpus": [], "log_cap": 1000, "grace": 1.0,
+    })  # fmt: skip
+    await real_link.place_blob(digest, SOURCE)
+    assert (place / "jobs" / ATTEMPT / "work" / "out" / "a").stat().st_size == 3_000_000
+
+
+async def test_damaged_blob_is_refused(real_link: AgentLink, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"something else")
+    with pytest.raises(HostlerError):
+        await real_link.put_blob("ab" * 32, tmp_path / "blob")
+
+
+async def test_job_its_log_its_exit_and_its_archive(real_link: AgentLink) -> None:
+    pushes = real_link.pushes()
+    script = "mkdir out; head -c 2000000 /dev/zero > out/big; for i in 1 2 3; do echo $i; done"
+    await run_job(real_link, "sh", "-c", script)
+    async with asyncio.timeout(20):
+        exited = await anext(pushes)
+    assert isinstance(exited, Exited)
+    assert exited.workload.exit_code == 0
+    followed = [item async for item in real_link.read_log(ATTEMPT, 0, follow=True)]
+    assert b"".join(data for _, data in followed) == b"1\n2\n3\n"
+    assert [item async for item in real_link.read_log(ATTEMPT, 2, follow=False)] == [(2, b"2\n3\n")]
+    archive = real_link.read_archive(SOURCE)
+    whole = b"".join([chunk async for chunk in archive])
+    assert archive.sha256 == hashlib.sha256(whole).hexdigest()
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        sizes = {os.path.basename(member.name): member.size for member in tar}
+    assert sizes["big"] == 2_000_000
+    rest = [chunk async for chunk in real_link.read_archive(SOURCE, 1_000_000)]
+    assert b"".join(rest) == whole[1_000_000:]
+
+
+async def test_errors_keep_their_kind(real_link: AgentLink) -> None:
+    with pytest.raises(HostlerError, match=r"does not exist|no such|no job"):
+        async for _ in real_link.read_archive(SOURCE):
+            pass
+    with pytest.raises(HostlerError, match="know"):
+        await real_link.call("no.such.verb", {})
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_agent_that_is_killed_or_stopped_is_replaced(
+    door: Door, real: AgentProgram, place: Path, how: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hostler.link.agent_link.HUNG_AFTER", 1.5)
+    monkeypatch.setattr("hostler.link.session._PING_AFTER", 0.5)
+    real_link = AgentLink(door, real, "daemon-1")
+    await real_link.connect()
+    await run_job(real_link, "sleep", "60")
+    before = serving_pid(place)
+    os.kill(before, how)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    look = await real_link.look(1.0, 20.0)
+    assert loop.time() - began < 12.0
+    (workload,) = look.workloads
+    assert workload.running
+    assert workload.attempt_id == ATTEMPT
+    async with asyncio.timeout(10):
+        while Path(f"/proc/{before}").exists() and not is_zombie(before):
+            await asyncio.sleep(0.02)
+    await real_link.call("job.stop", {"attempt_id": ATTEMPT, "grace": 1.0})
+    await real_link.call("job.remove", {"attempt_id": ATTEMPT})
+    await real_link.close()
+
+
+async def test_closing_leaves_the_job_alone(door: Door, real: AgentProgram, place: Path) -> None:
+    link = AgentLink(door, real, "daemon-1")
+    await link.connect()
+    await run_job(link, "sleep", "60")
+    await link.close()
+    await link.connect()
+    (workload,) = (await link.look(1.0, 5.0)).workloads
+    assert workload.running
+    stopped = await link.call("job.stop", {"attempt_id": ATTEMPT, "grace": 1.0})
+    assert stopped["running"] is False
+    await link.call("job.remove", {"attempt_id": ATTEMPT})
+    await link.close()
+
+
+def serving_pid(place: Path) -> int:
+    """The agent that serves: its lock file holds its process id."""
+    for path in place.rglob("*"):
+        if path.is_file() and "serve" in path.name:
+            with suppress(ValueError):
+                return int(path.read_text().split()[0])
+    raise AssertionError(sorted(str(path) for path in place.rglob("*") if path.is_file()))
+
+
+def is_zombie(pid: int) -> bool:
+    """It has ended, and nobody has asked how."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
