@@ -139,7 +139,8 @@ class Controller:
             wakes.append(self._plan.wake_at - now)
         timeout = max(0.0, min([_SILENT_S, *wakes]))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
 
     async def _end_tasks(self) -> None:
         tasks = [task for _, task in self._tasks.values()]

@@ -7,6 +7,7 @@ the last number it saw. Nothing is queued for anybody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 
 class Hub:
@@ -41,9 +42,9 @@ class Hub:
     async def wait(self, seen: int, timeout: float | None = None) -> int:
         """Until the version is past `seen`, or `timeout` seconds went by; the version."""
         if self._version == seen and not self._closed:
-            event = self._changed
-            try:
-                await asyncio.wait_for(event.wait(), timeout)
-            except TimeoutError:
-                return self._version
+            changed = self._changed
+            # Not `wait_for`: in Python 3.11 it can swallow a cancellation that comes with the news.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await changed.wait()
         return self._version

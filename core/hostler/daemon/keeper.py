@@ -109,7 +109,8 @@ class HostKeeper:
 
     async def _pause(self, delay: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._retry.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._retry.wait()
 
     async def _connect(self) -> None:
         hello = await self.link.connect()
@@ -126,29 +127,29 @@ class HostKeeper:
 
     async def _serve(self) -> None:
         """Look and listen until the link drops; then raise why."""
-        async with asyncio.TaskGroup() as group:
-            try:
-                listening = group.create_task(self._listen())
-                await self._look()
-                self._connected.set()
-                self._up()
-                while not listening.done():
-                    await self._wait_interval(listening)
-                    if not listening.done():
-                        await self._look()
-            except BaseException:
-                listening.cancel()
-                raise
-            finally:
-                self._connected.clear()
-        raise Unreachable(self.host.name, listening.result())
+        listening = asyncio.create_task(self._listen(), name=f"listen to {self.host.name}")
+        try:
+            await self._look()
+            self._connected.set()
+            self._up()
+            while not listening.done():
+                await self._wait_interval(listening)
+                if not listening.done():
+                    await self._look()
+            raise Unreachable(self.host.name, listening.result())
+        finally:
+            self._connected.clear()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
 
     async def _wait_interval(self, listening: asyncio.Task[str]) -> None:
         hurry = asyncio.ensure_future(self._hurry.wait())
-        await asyncio.wait(
-            (hurry, listening), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED
-        )
-        hurry.cancel()
+        try:
+            await asyncio.wait(
+                (hurry, listening), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            hurry.cancel()
         self._hurry.clear()
 
     async def _look(self) -> None:
@@ -183,10 +184,10 @@ class HostKeeper:
     def _up(self) -> None:
         if self.host.condition is HostCondition.UP:
             return
-        was = self.host.condition
-        self._set(
-            replace(self.host, condition=HostCondition.UP, since=self._clock.now(), problem=None)
-        )
+        was, look = self.host.condition, self.host.look
+        # Since the first look that was answered: it counts, those of before do not any more.
+        since = self._clock.now() if look is None else look.asked_at
+        self._set(replace(self.host, condition=HostCondition.UP, since=since, problem=None))
         if was is HostCondition.UNREACHABLE:
             name = self.host.name
             self._on_event(name, "host.returned", f"{name} answers again", "info")

@@ -84,15 +84,24 @@ def _metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
 
 
 def _blob(host: SimHost, asked: Asked) -> dict[str, Any]:
-    return {"size": len(host.blobs.get(asked["digest"], b""))}
+    there = host.blobs.get(asked["digest"])
+    return {"size": len(there or b""), "complete": there is not None}
 
 
 def _stat(host: SimHost, asked: Asked) -> dict[str, Any]:
-    found = {}
-    for path in asked["paths"]:
+    found = []
+    for item in asked["paths"]:
+        path = item["path"] if isinstance(item, dict) else item
         there = not any(fnmatchcase(path, glob) for glob in host.trouble.no_path)
-        found[path] = {"exists": there, "is_dir": there, "token_ok": there}
-    return found
+        told = {"exists": there, "is_dir": there, "readable": there, "writable": there}
+        found.append({"path": path, **told, "shared": True, "token_ok": there})
+    return {"paths": found}
+
+
+def _doctor(host: SimHost, asked: Asked) -> dict[str, Any]:
+    state = "fail" if host.trouble.docker else "ok"
+    told = host.trouble.docker or "a simulated host: nothing is real"
+    return {"checks": [{"check": "docker", "state": state, "message": told, "remedy": ""}]}
 
 
 _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
@@ -110,5 +119,6 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "job.metrics": _metrics,
     "blob.has": _blob,
     "stat": _stat,
+    "doctor": _doctor,
     "gc": lambda host, asked: {"freed": 0},
 }

@@ -8,24 +8,26 @@ import tarfile
 from collections.abc import Mapping
 
 
-def pack(files: Mapping[str, bytes], path: str) -> bytes | None:
-    """A tar of the file or folder `path`, names beginning with its last part; None: not there.
+def pack(files: Mapping[str, bytes], path: str, *, prefixed: bool) -> bytes | None:
+    """A tar of the file or folder `path`; None: not there. The same bytes each time.
 
-    The same bytes each time.
+    Names begin with its last part if `prefixed` (as Docker has them), else they are relative to
+    the folder (as the agent has them).
     """
     inside = {name: data for name, data in files.items() if _below(name, path)}
     if not inside and path:
         return None
     root = posixpath.basename(path) or "work"
+    base = root if prefixed or path in inside else "."
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        if path not in inside:
+        if path not in inside and prefixed:
             folder = tarfile.TarInfo(root)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(folder)
         for name in sorted(inside):
             relative = name[len(path) :].lstrip("/")
-            entry = tarfile.TarInfo(f"{root}/{relative}" if relative else root)
+            entry = tarfile.TarInfo(posixpath.normpath(posixpath.join(base, relative)))
             entry.size, entry.mode = len(inside[name]), 0o644
             tar.addfile(entry, io.BytesIO(inside[name]))
     return out.getvalue()

@@ -40,4 +40,5 @@ class Bell:
     async def wait(self, timeout: float) -> None:
         """Until the next ring, at most `timeout` real seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._rung.wait()

@@ -190,6 +190,9 @@ class SimHost:
         now = self.clock.now()
         self.referee.started(self.name, work, self.works.values(), self.leases.values())
         work.behaviour, work.started_at, work.error = behaviour, now, None
+        for lease in [x for x in self.leases.values() if x.workload == attempt_id]:
+            # A process is known by pid and start time from now on, which other users can check.
+            self.leases[lease.lease_id] = replace(lease, workload=f"{work.pid}:{int(now * 100)}")
         return work
 
     def signal(self, attempt_id: str, number: int) -> bool:
@@ -237,11 +240,13 @@ class SimHost:
         files = dict(work.files)
         if text := metrics_text(work.behaviour, work.elapsed(self.clock.now())):
             files[METRICS] = text.encode()
-        tar = pack(files, path)
+        docker = work.runtime == "docker"
+        tar = pack(files, path, prefixed=docker)
         if tar is None and work.exit_code == 0 and self._writes(work, path):
             inputs = {n: d for n, d in work.files.items() if n.startswith("inputs/")}
             name = path if "." in path.rpartition("/")[2] else f"{path}/result.txt"
-            tar = pack({name: result_text(work.attempt_id, inputs)}, path)
+            made = {name: result_text(work.attempt_id, inputs)}
+            tar = pack(made, path, prefixed=docker)
         if tar is None:
             raise AgentError(self.name, f"{path} does not exist in the working folder")
         return tar
@@ -283,9 +288,7 @@ class SimHost:
 
     def _end_by_itself(self, work: SimWork, at: float) -> None:
         if work.killed_at is not None and at == work.killed_at:
-            docker = work.runtime == "docker"
-            number = work.killed_by
-            self.end(work, at, 128 + number if docker else None, None if docker else number)
+            self.end(work, at, 128 + work.killed_by, work.killed_by)
             return
         code, work.oom = end_of(work.behaviour)
         if work.behaviour.gpu_oom:

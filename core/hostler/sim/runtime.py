@@ -96,8 +96,8 @@ class SimRuntime:
         paths += [job.code_path] if job.code_path is not None else []
         if not paths:
             return
-        answers = await link.call("stat", {"paths": paths})
-        missing = next((path for path in paths if not answers[path]["exists"]), None)
+        answer = await link.call("stat", {"paths": paths})
+        missing = next((x["path"] for x in answer["paths"] if not x["exists"]), None)
         if missing is not None:
             raise EngineError(
                 link.host,

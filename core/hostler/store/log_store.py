@@ -113,7 +113,8 @@ class LogStore:
                 # Nothing can be appended between the read above and here: one thread, no await.
                 changed = self._changed.setdefault(path, asyncio.Event())
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_S)
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await changed.wait()
 
     def sizes(self) -> dict[str, int]:
         """Run id -> bytes of its logs on disk."""

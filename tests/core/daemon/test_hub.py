@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from hostler.daemon.hub import Hub
 
 
@@ -33,3 +35,22 @@ async def test_closing_ends_every_wait() -> None:
     await asyncio.wait_for(waiting, 5)
     assert hub.is_closed
     await asyncio.wait_for(hub.wait(hub.version), 5)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_cancellation_that_comes_with_the_news_is_not_swallowed(turns: int) -> None:
+    hub = Hub()
+
+    async def watch() -> None:
+        seen = hub.version
+        while True:
+            seen = await hub.wait(seen, timeout=5)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    hub.publish()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait((watching,), timeout=5)
+    assert watching.cancelled()

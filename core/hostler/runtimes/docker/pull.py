@@ -65,7 +65,8 @@ async def _watch(host: str, image: str, lines: Any, progress: Progress, what: st
     told = loop.time()
     while True:
         try:
-            line = await asyncio.wait_for(anext(lines, None), _IDLE_S)
+            async with asyncio.timeout(_IDLE_S):
+                line = await anext(lines, None)
         except TimeoutError as error:
             raise EngineError(host, f"{what}: no progress for {_IDLE_S:.0f} s") from error
         if line is None:

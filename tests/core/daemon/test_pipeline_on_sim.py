@@ -1,0 +1,168 @@
+"""The daemon's loop from submission to outcome, on a simulated lab that behaves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sqlite3
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.model.jobs import Claim, Claimed
+from hostler.model.pipelines import Cause, Retries, StageKind
+from hostler.model.runs import Outcome, Phase
+from hostler.sim.fleet import small_lab
+from hostler.sim.host import SimHost
+from hostler.sim.parts import SimWork
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim, told
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+@pytest.mark.parametrize("runtime", ["docker", "process"])
+async def test_three_stages_run_to_their_end_and_carry_what_they_make(
+    tmp_path: Path, runtime: str
+) -> None:
+    kind: dict[str, Any] = {
+        "runtime": runtime,
+        "image": "python:3.12" if runtime == "docker" else None,
+    }
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("prepare", outputs={"data": "out"}, env=sim("seconds=0.02"), **kind),
+            stage(
+                "train",
+                gpus=1,
+                needs=("prepare",),
+                inputs={"data": ("prepare.data",)},
+                outputs={"model": "model.pt"},
+                env=sim("seconds=0.05 lines=5 metric.accuracy=0.93"),
+                **kind,
+            ),
+            stage(
+                "check",
+                needs=("train",),
+                kind=StageKind.GATE,
+                conditions=("accuracy >= 0.9",),
+                inputs={"model": ("train.model",)},
+                outputs={"report": "report"},
+                env=sim("seconds=0.02 metric.accuracy=0.91"),
+                **kind,
+            ),
+        )
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        by_stage = {a.stage: a for a in run.attempts}
+        assert len(run.attempts) == 3
+        assert by_stage["train"].metrics == {"accuracy": 0.93}
+        assert by_stage["train"].exit_code == 0
+        assert (by_stage["train"].image_digest is not None) == (runtime == "docker")
+        report = daemon.daemon.context.content.path(by_stage["check"].outputs["report"])
+        with tarfile.open(report) as archive:
+            found = archive.extractfile("result.txt")
+            assert found is not None
+            text = io.TextIOWrapper(found).read()
+        # `report` names the model it was given, and whoever made that.
+        assert text == (
+            f"made by {run_id}-check-1\nfrom inputs/model/model.pt: made by {run_id}-train-1\n"
+        )
+        log = daemon.daemon.context.store.logs.tail(run_id, f"{run_id}-train-1", 100)
+        assert log.decode().splitlines() == [f"{run_id}-train-1: step {n}/5" for n in range(1, 6)]
+        await daemon.clean()
+        assert daemon.lab.referee.violations == []
+        kinds = await daemon.kinds(run_id)
+        assert kinds[:3] == ["run.submitted", "attempt.placed", "attempt.started"]
+        assert kinds[-1] == "run.succeeded"
+
+
+async def test_a_gate_that_fails_ends_the_run_and_names_the_number(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage(
+                "check",
+                kind=StageKind.GATE,
+                conditions=("accuracy >= 0.9",),
+                env=sim("seconds=0.01 metric.accuracy=0.5"),
+            ),
+            stage("deploy", needs=("check",)),
+        )
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.FAILED
+        assert [a.stage for a in run.attempts] == ["check"]
+        assert run.attempts[0].cause is Cause.GATE
+        assert "accuracy" in run.attempts[0].detail
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        ("seconds=0.01 exit=3", Cause.USER_ERROR),
+        ("seconds=0.01 oom=1", Cause.OOM_HOST),
+        ("seconds=0.01 gpu_oom=1", Cause.OOM_GPU),
+        ("seconds=0.01 no_output=out", Cause.OUTPUT),
+        ("start_error='exec format error'", Cause.START_FAILED),
+        ("minutes=3", Cause.START_FAILED),
+    ],
+)
+async def test_each_way_to_fail_has_its_cause(tmp_path: Path, behaviour: str, cause: Cause) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("train", gpus=1, outputs={"o": "out"}, env=sim(behaviour))
+        )
+        run = await daemon.finished(run_id)
+        assert [(a.phase, a.cause) for a in run.attempts] == [(Phase.FAILED, cause)]
+        await daemon.clean()
+
+
+async def test_the_intent_is_durable_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def known(attempt_id: str) -> bool:
+        with contextlib.closing(sqlite3.connect(tmp_path / "hostler.db")) as db:
+            rows = db.execute("SELECT 1 FROM attempts WHERE attempt_id = ?", (attempt_id,))
+            return rows.fetchone() is not None
+
+    claim, create = SimHost.claim, SimHost.create
+
+    def watched_claim(self: SimHost, wanted: Claim) -> Claimed:
+        asked.append(("claim", known(str(wanted.attempt_id))))
+        return claim(self, wanted)
+
+    def watched_create(self: SimHost, wanted: Mapping[str, Any]) -> SimWork:
+        asked.append(("create", known(wanted["attempt_id"])))
+        return create(self, wanted)
+
+    monkeypatch.setattr(SimHost, "claim", watched_claim)
+    monkeypatch.setattr(SimHost, "create", watched_create)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("train", gpus=2, env=sim("seconds=0.02")))
+        await daemon.finished(run_id)
+    assert asked == [("claim", True), ("create", True)]
+
+
+async def test_retries_wait_and_are_counted(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage(
+                "train",
+                gpus=1,
+                retries=Retries(max=2, backoff=0.06),
+                env=sim("seconds=0.01 exit=1"),
+            )
+        )
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.FAILED
+        assert [a.number for a in run.attempts] == [1, 2, 3]
+        for before, after, pause in zip(run.attempts, run.attempts[1:], (0.06, 0.12), strict=False):
+            assert before.finished_at is not None
+            assert after.placed_at - before.finished_at >= pause

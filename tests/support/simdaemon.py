@@ -1,0 +1,200 @@
+"""A real daemon (store, planner, controller, keepers) on a simulated lab, without its API.
+
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.05")))
+        run = await daemon.finished(run_id)
+
+`pace` shortens the daemon's own pauses; use it as a fixture in every such test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from hostler.daemon import controller, follow, keeper, record
+from hostler.daemon.assemble import Daemon, assemble
+from hostler.daemon.submit import Caller
+from hostler.model.config import Config
+from hostler.model.pipelines import Stage
+from hostler.model.plans import Policy
+from hostler.model.records import NewEvent
+from hostler.model.runs import Attempt, Run
+from hostler.sim import SimLab, outside
+from tests.support import planning
+
+ANA = Caller(uid=1000, user="ana")
+_numbers = itertools.count(1)
+
+
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the daemon's own pauses as short as the lab's."""
+    for module, name, seconds in (
+        (controller, "_SILENT_S", 0.05),
+        (controller, "_FAILED_PAUSE_S", 0.05),
+        (follow, "_RETRY_S", 0.02),
+        (keeper, "_BACKOFF_FIRST_S", 0.02),
+        (keeper, "_BACKOFF_LAST_S", 0.05),
+        (record, "_TICK_S", 0.5),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+
+
+def sim(text: str) -> dict[str, str]:
+    """The environment of a stage that does this."""
+    return {"HOSTLER_SIM": text}
+
+
+class SimDaemon:
+    """A daemon that can be stopped in order, or killed and begun again."""
+
+    def __init__(
+        self,
+        lab: SimLab,
+        state: Path,
+        *,
+        change: Callable[[Config], Config] = lambda config: config,
+    ) -> None:
+        self.lab, self.state = lab, state
+        config = lab.config(look_interval=0.02, look_timeout=0.5, connect_timeout=0.5)
+        self.config = change(replace(config, policy=Policy(fresh_for=1.0)))
+        self._daemon: Daemon | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def daemon(self) -> Daemon:
+        """The parts of the one that runs now."""
+        assert self._daemon is not None
+        return self._daemon
+
+    async def __aenter__(self) -> SimDaemon:
+        await self.begin()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+        await self.lab.close()
+
+    async def begin(self) -> None:
+        """Assemble and run."""
+        self._daemon = await assemble(self.config, self.state, outside(self.lab), self.lab.clock)
+        self._task = asyncio.create_task(self._daemon.run(), name="daemon")
+
+    async def stop(self) -> None:
+        """As `hostler daemon stop` does."""
+        daemon, task, self._daemon, self._task = self._daemon, self._task, None, None
+        if daemon is None or task is None:
+            return
+        task.cancel()
+        await asyncio.wait((task,), timeout=5)
+        assert task.done(), f"the daemon does not stop: {asyncio.all_tasks()}"
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await daemon.close()
+
+    async def kill(self) -> None:
+        """As `kill -9`: nothing more is written from this moment on, whatever is under way; what
+        was handed to the disk before is. What was asked of hosts already still happens."""
+        writer = self.daemon.context.store._writer
+        writer._closed = True
+        writer._queue.put(None)
+        await self.stop()
+        await asyncio.to_thread(writer._thread.join)
+        writer._connection.close()
+
+    async def submit(self, *stages: Stage, run_id: str | None = None, **fields: Any) -> str:
+        """A run of these stages, durable when this returns; its id."""
+        context = self.daemon.context
+        name = run_id or f"r{os.getpid():x}{next(_numbers):04x}"
+        run = planning.run(name, *stages, **{"submitted_at": context.clock.now(), **fields})
+        event = NewEvent(at=run.submitted_at, kind="run.submitted", message="", run_id=name)
+        await context.store.create_run(run, "", [event])
+        context.book.add(run)
+        context.wake()
+        return name
+
+    async def cancel(self, run_id: str) -> None:
+        """As a person does."""
+        await self.daemon.service.cancel(run_id, ANA)
+
+    async def run(self, run_id: str) -> Run:
+        """As the database has it."""
+        return await self.daemon.context.store.get_run(run_id)
+
+    async def finished(self, run_id: str, timeout: float = 5.0) -> Run:
+        """The run, once it has its outcome."""
+        await self.until(lambda: self._open(run_id) is None, f"{run_id} does not end", timeout)
+        return await self.run(run_id)
+
+    async def attempt(
+        self,
+        run_id: str,
+        wanted: Callable[[Attempt], bool] = lambda attempt: True,
+        timeout: float = 5.0,
+    ) -> Attempt:
+        """The first attempt of an open run that is as wanted, once there is one."""
+
+        def find() -> Attempt | None:
+            run = self._open(run_id)
+            return next((a for a in run.attempts if wanted(a)), None) if run else None
+
+        await self.until(lambda: find() is not None, f"no such attempt of {run_id}", timeout)
+        found = find()
+        assert found is not None
+        return found
+
+    async def until(self, true: Callable[[], bool], why: str, timeout: float = 5.0) -> None:
+        """Until something holds, looked at whenever the daemon publishes and every 10 ms."""
+        ends = time.monotonic() + timeout
+        hub = self.daemon.context.hub
+        while not true():
+            if time.monotonic() > ends:
+                raise AssertionError(f"{why}; {self.situation()}")
+            await hub.wait(hub.version, 0.01)
+
+    async def clean(self, timeout: float = 5.0) -> None:
+        """Until no workload and no lease is left anywhere."""
+        await self.until(lambda: not self.lab.left(), "something is left", timeout)
+
+    async def kinds(self, run_id: str) -> list[str]:
+        """The kinds of a run's events, in order."""
+        return [event.kind for event in await self.daemon.context.store.events(0, run_id)]
+
+    def situation(self) -> str:
+        """What a person would want to know when it hangs."""
+        context = self.daemon.context
+        open_attempts = [
+            f"{a.attempt_id} {a.phase} on {a.host}" for a in context.book.open_attempts()
+        ]
+        reasons = {
+            key: self.daemon.controller.plan.reasons[key].sentence
+            for key in self.daemon.controller.plan.reasons
+        }
+        hosts = [
+            f"{k.host.name} {k.host.condition} {k.host.problem}" for k in context.keepers.values()
+        ]
+        return f"open {open_attempts}; waits {reasons}; hosts {hosts}; left {self.lab.left()}"
+
+    def _open(self, run_id: str) -> Run | None:
+        return self.daemon.context.book.find(run_id)
+
+
+def told(run: Run) -> str:
+    """How its attempts ended, for messages of tests."""
+    return "; ".join(f"{a.attempt_id} {a.phase} {a.cause} {a.detail}" for a in run.attempts)
