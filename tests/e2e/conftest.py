@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.support.desk import Desk, desk_folder
+from tests.support.labfixture import clean_lab, lab  # noqa: F401
+
+
+@pytest.fixture
+def desk(clean_lab: Lab) -> Iterator[Desk]:
+    """Ana's desk at a lab in its first state."""
+    with desk_folder() as folder:
+        person = Desk.at_lab(clean_lab, folder)
+        yield person
+        person.close()
+
+
+@pytest.fixture
+def alone() -> Iterator[Desk]:
+    """Somebody with this machine only, no SSH."""
+    with desk_folder() as folder:
+        person = Desk(folder)
+        person.config.write_text('[hosts.here]\ntransport = "local"\n')
+        yield person
+        person.close()

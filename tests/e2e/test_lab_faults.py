@@ -1,0 +1,296 @@
+"""What goes wrong in a lab, and what must hold all the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.layout import BUSYBOX
+from tests.support.desk import Desk, desk_folder, stage
+
+pytestmark = pytest.mark.lab
+
+CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "15"))
+HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)
+
+
+def containers(lab: Lab, host: str) -> list[str]:
+    said = lab.host(host).exec(["docker", "ps", "-aq", "--filter", "label=hostler.attempt"])
+    return str(said.stdout).split()
+
+
+def test_a_gpu_that_somebody_uses_by_hand_is_avoided_and_named(clean_lab: Lab, desk: Desk) -> None:
+    for host in clean_lab.hosts:
+        for index in range(4):
+            if (host.name, index) != ("gpu3", 1):
+                host.foreign(index, "cleo", 3000)
+    free = clean_lab.host("gpu3").gpus.uuids[1]
+    run = desk.run(HEAD + '[stages.a]\ncommand = "true"\nresources = { gpus = 1 }\n')
+    assert stage(run, "a")["attempt"]["gpus"] == [free]
+    waiting = desk.submit(HEAD + '[stages.a]\ncommand = "true"\nresources = { gpus = 2 }\n')
+    desk.until(waiting, lambda r: stage(r, "a")["reason"] is not None)
+    assert "cleo" in desk.ok("why", waiting).out
+    desk.ok("cancel", waiting, "-y")
+    assert "cleo" in desk.ok("gpus").out
+
+
+def test_a_killed_daemon_comes_back_to_running_work(clean_lab: Lab, desk: Desk) -> None:
+    lines = 3000
+    run_id = desk.submit(
+        HEAD
+        + f"""
+[stages.a]
+command = "i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.1; done; mkdir out; echo done > out/x; exit 0"
+resources = {{ gpus = 1 }}
+outputs = {{ o = "out" }}
+[stages.b]
+command = "cat inputs/i/x"
+inputs = {{ i = "a.o" }}
+"""
+    )
+    before = desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    for _ in range(3):
+        desk.kill_daemon()
+        again = desk.show(run_id)
+        assert stage(again, "a")["attempt"]["attempt_id"] == f"{run_id}-a-1"
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded"
+    assert len(stage(run, "a")["attempts"]) == 1
+    assert stage(run, "a")["attempt"]["gpus"] == stage(before, "a")["attempt"]["gpus"]
+    log = desk.ok("logs", run_id, "--stage", "a", "--raw").out
+    assert log == "".join(f"line {i}\n" for i in range(lines))
+    assert desk.ok("logs", run_id, "--stage", "b").out == "done\n"
+    assert len([g for g in clean_lab.grants() if g.gpus]) == 1
+    wait_until(lambda: all(not containers(clean_lab, h.name) for h in clean_lab.hosts), "clean")
+
+
+def test_a_cut_costs_no_exit_code_no_line_and_no_time(clean_lab: Lab, desk: Desk) -> None:
+    ticks = int(CUT_S * 10) + 20
+    run_id = desk.submit(
+        HEAD
+        + f"""
+[stages.during]
+command = "i=0; while [ $i -lt 30 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 3"
+resources = {{ host = "gpu1", gpus = 1 }}
+[stages.beyond]
+command = "i=0; while [ $i -lt {ticks} ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 4"
+resources = {{ host = "gpu1" }}
+"""
+    )
+    desk.until(run_id, lambda r: all(s["status"] == "running" for s in r["stages"]))
+    host = clean_lab.host("gpu1")
+    host.cut()
+    begun = time.monotonic()
+
+    def condition() -> str:
+        hosts = desk.ok("hosts", "--json").json["hosts"]
+        return str(next(h["condition"] for h in hosts if h["name"] == "gpu1"))
+
+    wait_until(lambda: condition() == "unreachable", "the cut is seen", 12)
+    assert desk.hostler("gpus", "--need", "1", "--host", "gpu1").code == 4
+    while time.monotonic() - begun < CUT_S:
+        run = desk.show(run_id)
+        assert all(s["status"] == "running" for s in run["stages"]), "silence is not death"
+        time.sleep(0.5)
+    host.heal()
+    healed = time.monotonic()
+    wait_until(lambda: condition() == "up", "the heal is seen", 20)
+    assert time.monotonic() - healed < 15
+    run = desk.ended(run_id)
+    during, beyond = stage(run, "during")["attempt"], stage(run, "beyond")["attempt"]
+    assert (during["exit_code"], beyond["exit_code"]) == (3, 4)
+    assert during["duration"] < CUT_S
+    assert abs(during["finished_at"] - during["started_at"] - during["duration"]) < 0.5
+    out = desk.ok("logs", run_id, "--stage", "beyond", "--raw").out
+    assert out.splitlines() == [str(i) for i in range(ticks)]
+    out = desk.ok("logs", run_id, "--stage", "during", "--raw").out
+    assert out.splitlines() == [str(i) for i in range(30)]
+
+
+def test_a_rebooted_host_is_told_from_a_failed_stage(clean_lab: Lab, desk: Desk) -> None:
+    run_id = desk.submit(
+        HEAD
+        + """
+[stages.a]
+command = "test $HOSTLER_ATTEMPT_NUMBER = 2 || sleep 600"
+resources = { host = "gpu2", gpus = 1 }
+retries = { max = 1, on = ["host rebooted"], backoff = "1ms" }
+"""
+    )
+    desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    clean_lab.host("gpu2").reboot()
+    run = desk.ended(run_id)
+    assert [a["cause"] for a in stage(run, "a")["attempts"]] == ["host rebooted", None]
+    assert run["outcome"] == "succeeded"
+
+
+def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, desk: Desk) -> None:
+    size_mib = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "1024"))
+    run_id = desk.submit(
+        HEAD
+        + f"""
+[stages.make]
+command = "mkdir out && dd if=/dev/zero bs=1M count={size_mib} 2>/dev/null | tr '\\\\0' 'x' > out/big && sha256sum < out/big"
+outputs = {{ big = "out" }}
+resources = {{ host = "gpu1" }}
+[stages.read]
+command = "sha256sum < inputs/i/big"
+inputs = {{ i = "make.big" }}
+resources = {{ host = "gpu2" }}
+"""
+    )
+    host = clean_lab.host("gpu1")
+    partial = desk.state / "partial"
+
+    def received() -> int:
+        return max((f.stat().st_size for f in partial.glob("output-*")), default=0)
+
+    wait_until(lambda: received() > size_mib * 1024 * 1024 // 8, "the transfer is under way")
+    host.cut()
+    at_cut = _settled(received)
+    assert at_cut < size_mib * 1024 * 1024, "the transfer was over before the cut"
+    sent_before = _sent(clean_lab)
+    host.heal()
+    run = desk.ended(run_id, timeout=180)
+    assert run["outcome"] == "succeeded"
+    sent = _sent(clean_lab) - sent_before
+    rest = size_mib * 1024 * 1024 - at_cut
+    assert sent < rest * 1.2 + 64 * 1024 * 1024, "it started over"
+    sums = [desk.ok("logs", run_id, "--stage", s).out for s in ("make", "read")]
+    assert sums[0] == sums[1]
+    assert len(sums[0].split()[0]) == len(hashlib.sha256().hexdigest())
+
+
+def _settled(size: Callable[[], int]) -> int:
+    """The size once it does not grow any more."""
+    last = -1
+    while (now := size()) != last:
+        last = now
+        time.sleep(0.5)
+    return last
+
+
+def _sent(lab: Lab) -> int:
+    """Bytes that gpu1 has sent on its network card."""
+    said = lab.host("gpu1").exec(["cat", "/proc/net/dev"]).stdout
+    line = next(x for x in str(said).splitlines() if "eth0" in x or "hlab" in x)
+    return int(line.split(":")[1].split()[8])
+
+
+def test_two_peoples_daemons_never_share_a_gpu(clean_lab: Lab, desk: Desk) -> None:
+    placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "200"))
+    with desk_folder() as folder:
+        other = Desk.at_lab(clean_lab, folder, user="bo")
+        for person in (desk, other):
+            text = person.config.read_text()
+            person.config.write_text(text[: text.index("[hosts.gpu2]")])
+        try:
+            runs = [(p, p.submit(_many(placements // 2))) for p in (desk, other)]
+            for person, run_id in runs:
+                run = person.ended(run_id, timeout=400)
+                assert run["outcome"] == "succeeded", person.hostler("events").out[-2000:]
+        finally:
+            other.close()
+    assert clean_lab.referee_overlaps() == []
+    assert len([g for g in clean_lab.grants() if g.gpus]) == placements
+
+
+def _many(count: int) -> str:
+    return (
+        HEAD
+        + f"""
+[stages.a]
+command = "true"
+matrix = {{ n = [{", ".join(str(n) for n in range(count))}] }}
+resources = {{ gpus = 1 }}
+"""
+    )
+
+
+@pytest.fixture(scope="module")
+def poor_lab() -> Iterator[Lab]:
+    """Hosts that lack what others take for granted."""
+    from tests.support.labfixture import need_lab, own_name
+
+    need_lab()
+    lab = Lab.up(
+        4,
+        name=own_name("p"),
+        owned=True,
+        without={"gpu1": {"docker"}, "gpu2": {"python3"}, "gpu3": {"nvml"}},
+    )
+    yield lab
+    lab.down()
+
+
+@pytest.fixture
+def poor_desk(poor_lab: Lab) -> Iterator[Desk]:
+    with desk_folder() as folder:
+        person = Desk.at_lab(poor_lab, folder)
+        yield person
+        person.close()
+
+
+def test_hosts_that_lack_something_say_what_and_take_what_they_can(
+    poor_lab: Lab, poor_desk: Desk
+) -> None:
+    desk = poor_desk
+    said = desk.hostler("doctor")
+    assert said.code == 3
+    for host, word in (("gpu1", "docker"), ("gpu2", "python"), ("gpu3", "nvml")):
+        lines = [x for x in said.out.lower().splitlines() if host in x and word in x]
+        assert any(x.startswith(("fail", "warn")) for x in lines), (host, said.out)
+    run = desk.run(
+        HEAD
+        + """
+[stages.container]
+command = "true"
+resources = { gpus = 1 }
+[stages.on-cpu]
+command = "true"
+resources = { host = "gpu3" }
+""",
+        timeout=60,
+    )
+    assert stage(run, "container")["attempt"]["host"] == "gpu4"
+    assert run["outcome"] == "succeeded"
+    run = desk.run(
+        'name = "p"\n[stages.p]\ncommand = "true"\nresources = { gpus = 1, host = "gpu1" }\n'
+    )
+    assert run["outcome"] == "succeeded"
+    for host, gpus in (("gpu2", 0), ("gpu3", 1)):
+        refused = desk.submit(
+            HEAD + f'[stages.a]\ncommand = "true"\nresources = {{ host = "{host}", gpus = {gpus} }}\n'
+        )
+        desk.until(refused, lambda r: stage(r, "a")["reason"] is not None)
+        assert host in desk.ok("why", refused).out
+        desk.ok("cancel", refused, "-y")
+
+
+def test_gpus_with_a_dead_host_shows_the_others_in_time(clean_lab: Lab, desk: Desk) -> None:
+    desk.ok("gpus")
+    clean_lab.host("gpu2").cut()
+    begun = time.monotonic()
+    said = desk.ok("gpus", "--json")
+    took = time.monotonic() - begun
+    hosts = {h["host"]: h for h in said.json["hosts"]}
+    assert said.json["source"] == "direct"
+    assert [len(hosts[name]["gpus"]) for name in ("gpu1", "gpu3")] == [4, 4]
+    assert all(g["state"] == "free" for g in hosts["gpu1"]["gpus"])
+    assert hosts["gpu2"]["condition"] == "unreachable"
+    assert hosts["gpu2"]["problem"]
+    assert took < 8
+    assert not Path(desk.state / "hostler.sock").exists(), "gpus must start nothing"

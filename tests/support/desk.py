@@ -1,0 +1,181 @@
+"""A person at a desk: an empty HOME, an SSH config, a Hostler config, and the command line.
+
+    desk = Desk.at_lab(lab, folder, user="ana")
+    desk.hostler("gpus")
+    run = desk.submit(PIPELINE)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.lab import Lab
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The answer as a JSON value."""
+        return json.loads(self.out)
+
+
+class Desk:
+    """Runs `hostler` as one person would, with everything of theirs in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder
+        self.work = folder / "work"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.state = folder / "state"
+        self.config = folder / "config.toml"
+
+    @classmethod
+    def at_lab(cls, lab: Lab, folder: Path, *, user: str = "ana", more: str = "") -> Desk:
+        """Somebody whose SSH config and Hostler config name every host of the lab."""
+        desk = cls(folder)
+        ssh = folder / ".ssh"
+        ssh.mkdir(mode=0o700)
+        text = lab.ssh_config.read_text()
+        (ssh / "config").write_text(text.replace("User ana", f"User {user}"))
+        shutil.copy(lab.paths.known_hosts, ssh / "known_hosts")
+        hosts = "".join(f'[hosts.{host.name}]\nuser = "{user}"\n' for host in lab.hosts)
+        desk.config.write_text(more + hosts)
+        return desk
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of every command."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "SSH_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        return kept | {
+            "HOME": str(self.home),
+            "HOSTLER_STATE": str(self.state),
+            "HOSTLER_CONFIG": str(self.config),
+        }
+
+    def hostler(self, *words: str, timeout: float = 60, cwd: Path | None = None) -> Said:
+        """Run one command to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "hostler", *words],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            cwd=cwd or self.work,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *words: str, timeout: float = 60) -> Said:
+        """Run one command that has to succeed."""
+        said = self.hostler(*words, timeout=timeout)
+        assert said.code == 0, (words, said)
+        return said
+
+    def submit(self, pipeline: str, *words: str) -> str:
+        """Write `pipeline.toml`, submit it, and give the run's id."""
+        (self.work / "pipeline.toml").write_text(pipeline)
+        return self.ok("run", "-d", "-q", *words).out.strip()
+
+    def run(self, pipeline: str, *words: str, timeout: float = 90) -> dict[str, Any]:
+        """Submit a pipeline, wait for its end, and give the run object."""
+        run_id = self.submit(pipeline, *words)
+        return self.ended(run_id, timeout=timeout)
+
+    def ended(self, run_id: str, *, timeout: float = 90) -> dict[str, Any]:
+        """The run object once the run has ended."""
+        self.hostler("wait", run_id, "--timeout", f"{timeout:g}s", timeout=timeout + 20)
+        run = self.show(run_id)
+        assert run["outcome"] is not None, self.hostler("why", run_id)
+        return run
+
+    def show(self, run_id: str) -> dict[str, Any]:
+        """The run object as it is now."""
+        run: dict[str, Any] = self.ok("show", run_id, "--json").json
+        return run
+
+    def until(
+        self,
+        run_id: str,
+        condition: Callable[[dict[str, Any]], bool],
+        *,
+        timeout: float = 60,
+    ) -> dict[str, Any]:
+        """The run object as soon as it meets a condition."""
+        deadline = time.monotonic() + timeout
+        while True:
+            run = self.show(run_id)
+            if condition(run):
+                return run
+            assert time.monotonic() < deadline, (run, self.hostler("why", run_id).out)
+            time.sleep(0.05)
+
+    def daemon_pid(self) -> int:
+        """The process id of this person's daemon."""
+        return int(json.loads((self.state / "daemon.lock").read_text())["pid"])
+
+    def kill_daemon(self) -> None:
+        """kill -9, and wait until it is gone."""
+        pid = self.daemon_pid()
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while _alive(pid):
+            assert time.monotonic() < deadline, "the daemon does not die"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Stop the daemon."""
+        if self.state.exists():
+            self.hostler("daemon", "stop")
+
+    def log(self) -> str:
+        """What the daemon wrote."""
+        path = self.state / "daemon.log"
+        return path.read_text() if path.exists() else ""
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@contextlib.contextmanager
+def desk_folder() -> Iterator[Path]:
+    """A short folder: the path of a Unix socket may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="hd-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def stage(run: dict[str, Any], name: str) -> dict[str, Any]:
+    """One stage of a run object."""
+    found: dict[str, Any] = next(s for s in run["stages"] if s["name"] == name)
+    return found
