@@ -170,14 +170,14 @@ def _resolve(
     """The status of a stage without attempts, and of all before it. A stack of our own: a chain of
     ten thousand stages is deeper than Python's."""
     stack = [stage]
-    status = progress.status
+    status, stages = progress.status, progress.stages
     while stack:
         top = stack[-1]
         if top.name in status:
             stack.pop()
             continue
         if top.needs not in cache:
-            pending = [progress.stages[n] for n in top.needs if n not in status]
+            pending = [stages[n] for n in top.needs if n not in status]
             if pending:
                 stack.extend(pending)
                 continue

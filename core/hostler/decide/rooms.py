@@ -206,20 +206,27 @@ def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
     without CPUs, the fewest left over, the smallest cards, the fewest CPUs left."""
     best: tuple[Room, tuple[Card, ...]] | None = None
     best_score: tuple[float, ...] = ()
+    most_left = math.inf
+    # More left over than this cannot be better any more.
     fitting = 0
-    wanted = request.gpus
+    wanted, asked_cpus, asked_ram = request.gpus, request.cpus - EPSILON, request.ram or 0
     for room, cards in found:
-        if room.free_count < wanted or not has_cpus_and_ram(room, request):
+        left = room.free_count - wanted
+        if left < 0 or room.cpus < asked_cpus or room.ram < asked_ram:
             continue
-        picked = _pick_cards(room, cards, wanted)
+        if len(room.total) == 1 and left > most_left:
+            fitting += 1
+            continue
+        picked = cards if len(room.total) == 1 else _pick_cards(room, cards, wanted)
         if picked is None:
             continue
         fitting += 1
-        left, cpus = room.free_count - wanted, room.cpus - request.cpus
+        cpus = room.cpus - request.cpus
         mixed, stranded = float(len(picked) > 1), room.stranded(left, cpus)
         score = (mixed, stranded, left, picked[-1][1], cpus, room.order)
         if best is None or score < best_score:
             best, best_score = (room, picked), score
+            most_left = left if not mixed and not stranded else math.inf
     if best is None:
         return None
     room, picked = best

@@ -23,7 +23,7 @@ from tests.support.remedies import apply_remedies, its_turn, the_stage, with_sta
 
 
 @given(st.integers(0, 2**32).map(Random))
-@examples(150)
+@examples(120)
 def test_the_remedies_of_a_host_let_the_stage_start(rng: Random) -> None:
     before = _quiet_lab(rng)
     decided = plan(before)

@@ -1,0 +1,160 @@
+"""Whether a GPU can be had, in one word."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hostler.decide.availability import History, classify, fleet
+from hostler.decide.index import open_attempts
+from hostler.model.hosts import ForeignContainer, Gpu, GpuState, Host, HostCondition
+from hostler.model.plans import Policy
+from hostler.model.runs import Phase
+from hostler.units import GIB
+from tests.support import planning as lab
+
+CARD = lab.gpu("gpu1", 0)
+MINE = lab.attempt(placed_at=lab.NOW - 7200)
+OPEN = open_attempts([lab.run("r-1", attempts=[MINE])])
+LEASE = lab.lease(MINE, CARD.uuid)
+FOREIGN = ForeignContainer("c1", "jupyter", "img", (CARD.uuid,))
+
+
+def one(card: Gpu = CARD, *, drained: str | None = None, **look: Any) -> Host:
+    return lab.host("gpu1", [card], drained=drained, look=look)
+
+
+def state(host: Host, attempts: Any = (), **history: Any) -> tuple[str, tuple[str, ...]]:
+    (view,) = classify(host, lab.NOW, Policy(), lab.DAEMON, attempts, History(**history))
+    assert (view.why is None) == (view.state is GpuState.FREE)
+    return view.state.value, view.owners
+
+
+HELD = replace(CARD, processes=(lab.process(),), memory_used=10 * GIB)
+FULL = replace(CARD, memory_used=10 * GIB)
+DEAD = replace(CARD, processes=(lab.process(exists=False, user=None),), memory_used=10 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("host", "attempts", "expected"),
+    [
+        (one(), (), ("free", ())),
+        (one(drained="fans"), (), ("drained", ())),
+        (one(drained=""), (), ("drained", ())),
+        (one(HELD), (), ("foreign", ("bob",))),
+        (one(HELD, drained="fans"), (), ("foreign", ("bob",))),
+        (one(foreign_containers=(FOREIGN,)), (), ("foreign", ())),
+        (one(), OPEN, ("leased", ("ana",))),
+        (one(leases=(LEASE,)), OPEN, ("leased", ("ana",))),
+        (one(leases=(LEASE,), workloads=(lab.workload(MINE),)), OPEN, ("leased", ("ana",))),
+        (one(leases=(replace(LEASE, daemon_id=lab.OTHER, owner="zoe"),)), (), ("leased", ("zoe",))),
+        (one(HELD), OPEN, ("contested", ("ana", "bob"))),
+        (one(leases=(replace(LEASE, attempt_id="x", daemon_id=lab.OTHER, owner="zoe"),)), OPEN,
+         ("contested", ("ana", "zoe"))),
+        (one(replace(CARD, problem="lost")), OPEN, ("unhealthy", ("ana",))),
+        (one(replace(CARD, mig=True)), (), ("unhealthy", ())),
+        (one(FULL), (), ("unhealthy", ())),
+        (one(DEAD), (), ("unhealthy", ())),
+        (one(FULL, leases=(LEASE,)), (), ("unhealthy", ("ana",))),
+        (one(leases=(LEASE,)), (), ("leased", ("ana",))),
+        (one(leases=(replace(LEASE, stale=True),)), (), ("free", ())),
+    ],
+    ids=["free", "drained", "drained without reason", "process", "process on a drained host",
+         "container", "open attempt", "with lease", "with workload", "somebody's lease",
+         "process on a leased one", "two leases", "lost", "mig", "memory of nobody", "dead process",
+         "quarantined", "being released", "stale lease"],
+)  # fmt: skip
+def test_states(host: Host, attempts: Any, expected: tuple[str, tuple[str, ...]]) -> None:
+    assert state(host, attempts) == expected
+
+
+def test_memory_may_take_its_time_to_come_back() -> None:
+    releasing = one(FULL, leases=(LEASE,))
+    assert state(releasing, ended_at={MINE.attempt_id: lab.NOW - 10})[0] == "leased"
+    assert state(releasing, ended_at={MINE.attempt_id: lab.NOW - 121})[0] == "unhealthy"
+
+
+def test_idle_needs_a_history() -> None:
+    assert state(one(), OPEN, idle_since={CARD.uuid: lab.NOW - 900})[0] == "idle"
+    assert state(one(), (), idle_since={CARD.uuid: lab.NOW - 900})[0] == "free"
+
+
+def test_our_own_process_on_its_gpu_is_no_contest() -> None:
+    ours = lab.process(attempt_id=MINE.attempt_id)
+    assert state(one(replace(HELD, processes=(ours,))), OPEN)[0] == "leased"
+    docker = replace(MINE, runtime="docker")
+    work = lab.workload(docker, runtime="docker", ref="abc")
+    inside = lab.process(container_id="abc", user="root")
+    host = one(replace(HELD, processes=(inside,)), workloads=(work,))
+    assert state(host, open_attempts([lab.run("r-1", attempts=[docker])]))[0] == "leased"
+
+
+def test_our_process_on_a_gpu_it_was_not_given_is_contested() -> None:
+    other = lab.attempt("r-2", gpus=(1,))
+    cards = [replace(CARD, processes=(lab.process(attempt_id=other.attempt_id),)),
+             lab.gpu("gpu1", 1)]  # fmt: skip
+    runs = [lab.run("r-1", attempts=[MINE]), lab.run("r-2", attempts=[other])]
+    views = classify(lab.host("gpu1", cards), lab.NOW, Policy(), lab.DAEMON, open_attempts(runs))
+    assert [v.state.value for v in views] == ["contested", "leased"]
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        lab.host("gpu1", [CARD], condition=HostCondition.UNREACHABLE),
+        lab.host("gpu1", [CARD], asked_at=lab.NOW - 11),
+    ],
+)
+def test_unknown_is_neither_free_nor_zero_percent(silent: Host) -> None:
+    busy = lab.with_look(silent, gpus=(replace(CARD, utilization=97.0),))
+    shown = fleet([busy], lab.NOW, Policy())
+    (card,) = shown["hosts"][0]["gpus"]
+    assert card["state"] == "unknown"
+    assert card["utilization"] is None
+    assert card["memory_used"] is None
+    assert card["memory_total"] == 80 * GIB
+    assert shown["summary"] == {"total": 1, "free": 0}
+
+
+def test_a_host_never_heard_has_no_gpus_to_show() -> None:
+    silent = replace(lab.host(), look=None, condition=HostCondition.CONNECTING)
+    assert classify(silent, lab.NOW, Policy()) == ()
+    (shown,) = fleet([silent], lab.NOW, Policy())["hosts"]
+    assert (shown["gpus"], shown["age_s"], shown["condition"]) == ([], None, "connecting")
+
+
+def test_the_fleet_object_is_what_the_protocol_says() -> None:
+    card = replace(CARD, utilization=12.0, temperature=31.0, power=56.2)
+    host = lab.host("gpu1", [card, lab.gpu("gpu1", 1)], labels={"zone": "a"})
+    shown = fleet([host], lab.NOW, Policy(), daemon_id=lab.DAEMON, attempts=OPEN)
+    assert json.loads(json.dumps(shown)) == shown
+    assert shown == {
+        "schema": "hostler.gpus/1", "at": lab.NOW, "source": "daemon",
+        "summary": {"total": 2, "free": 1},
+        "hosts": [{
+            "host": "gpu1", "transport": "ssh", "condition": "up", "problem": None, "age_s": 0.5,
+            "drained": None, "labels": {"zone": "a"},
+            "gpus": [
+                {"index": 0, "uuid": "GPU-gpu1-0", "model": lab.A100, "state": "leased",
+                 "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200,
+                 "memory_total": 80 * GIB, "memory_used": 0, "utilization": 12.0,
+                 "temperature": 31.0, "power": 56.2},
+                {"index": 1, "uuid": "GPU-gpu1-1", "model": lab.A100, "state": "free", "why": None,
+                 "owners": [], "since": None, "memory_total": 80 * GIB, "memory_used": 0,
+                 "utilization": None, "temperature": None, "power": None},
+            ],
+        }],
+    }  # fmt: skip
+
+
+def test_problems_of_gpus_and_docker_are_the_hosts() -> None:
+    blind = lab.host(look={"gpus": (), "gpu_problem": "no driver"})
+    assert fleet([blind], lab.NOW, Policy())["hosts"][0]["problem"] == "no driver"
+
+
+def test_final_attempts_hold_nothing() -> None:
+    final = replace(MINE, phase=Phase.SUCCEEDED)
+    assert open_attempts([lab.run("r-1", attempts=[final])]) == []

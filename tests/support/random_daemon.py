@@ -1,0 +1,264 @@
+"""The daemon of `random_lab`: it carries plans out in small steps that may be cut short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.decide.ending import conclude
+from hostler.decide.plan import plan
+from hostler.decide.progress import progress_of
+from hostler.model.hosts import Host, HostCondition, Lease, Workload
+from hostler.model.pipelines import Cause
+from hostler.model.plans import (
+    Action,
+    EndRun,
+    Finish,
+    Plan,
+    Record,
+    Release,
+    Remove,
+    Resume,
+    Snapshot,
+    Start,
+    Stop,
+)
+from hostler.model.runs import Attempt, Phase, StageStatus
+from tests.support.random_world import DAEMON, RealHost, Task, World
+
+
+class Daemon(World):
+    """What the daemon does, as tasks of several steps, and what it may never do."""
+
+    def kill_daemon(self) -> None:
+        """All that was in memory is gone; rows, leases and containers stay."""
+        for task in self.tasks.values():
+            task.close()
+        self.tasks.clear()
+        self.places.clear()
+        self.broken.clear()
+        self.looks.clear()
+        self.refused.clear()
+        for name, real in self.real.items():
+            drained = self.known[name].drained
+            host = Host(name, "ssh", HostCondition.CONNECTING, self.now, drained=drained)
+            self.known[name] = replace(host, runtimes=("docker", "process"), cpus=4)
+            if real.reachable:
+                self.known[name] = self._as_up(name, None)
+
+    def work(self) -> None:
+        """One task gets a step further."""
+        if self.tasks:
+            self._advance(self.rng.choice(list(self.tasks)))
+
+    def decide(self) -> Plan:
+        """One turn of the loop."""
+        snapshot = Snapshot(
+            self.now,
+            DAEMON,
+            tuple(self.known.values()),
+            tuple(self.runs.values()),
+            frozenset(self.tasks),
+            dict(self.refused),
+        )
+        decided = plan(snapshot)
+        for action in decided.actions:
+            self._begin(action)
+        self._check_reasons(snapshot, decided)
+        return decided
+
+    def _begin(self, action: Action) -> None:
+        assert action.key not in self.tasks
+        match action:
+            case Start():
+                self._check_start(action)
+                self._save(action.attempt)
+                self._spawn(action, action.attempt.host, self._start(action.attempt))
+            case Resume():
+                self._spawn(action, action.attempt.host, self._start(action.attempt))
+            case Record():
+                self._record(action)
+            case Finish():
+                self._spawn(action, action.attempt.host, self._finish(action))
+            case Stop():
+                assert action.workload.daemon_id == DAEMON
+                self._spawn(action, action.host, self._stop(action))
+            case Remove():
+                assert action.workload.daemon_id == DAEMON
+                self._spawn(action, action.host, self._remove(action))
+            case Release():
+                self._spawn(action, action.host, self._release(action))
+            case EndRun():
+                run = self.runs.pop(action.run_id)
+                self.ended[run.run_id] = replace(run, outcome=action.outcome)
+
+    def _start(self, attempt: Attempt) -> Task:
+        host = self.real[attempt.host]
+        yield
+        if not self._reach(host):
+            return
+        refused = self._claim(host, attempt)
+        if refused is not None:
+            self.refused[host.name] = self.now
+            self._end(attempt.attempt_id, (Phase.FAILED, Cause.NOT_STARTED, refused), None)
+            return
+        yield
+        if not self._reach(host):
+            return
+        name = attempt.attempt_id
+        if name not in host.work:
+            if name in self.created:  # removed by hand between create and start
+                self._start_failed(host, name)
+                return
+            self.created.add(name)
+            host.work[name] = Workload(
+                name, DAEMON, "docker", name, False, True, gpus=attempt.gpus, owner="ana"
+            )
+        yield
+        if not self._reach(host):
+            return
+        found = host.work.get(name)
+        if found is None:
+            self._start_failed(host, name)
+            return
+        if found.created_only:
+            assert name not in self.launches, f"{name} was started twice"
+            self.launches.add(name)
+            host.work[name] = replace(found, running=True, created_only=False)
+        if self.rng.random() < 0.2:
+            yield
+            if not self._reach(host):  # the reply is lost
+                return
+        current = self._attempt(name)
+        if current is not None and not current.phase.is_final:
+            self._save(replace(current, launched_at=self.now))
+
+    def _start_failed(self, host: RealHost, attempt_id: str) -> None:
+        """A start that fails after the claim gives the GPUs back before its end is recorded."""
+        host.leases = {k: x for k, x in host.leases.items() if x.attempt_id != attempt_id}
+        self._end(attempt_id, (Phase.FAILED, Cause.START_FAILED, "gone"), None)
+
+    def _claim(self, host: RealHost, attempt: Attempt) -> str | None:
+        for uuid in attempt.gpus:
+            who = self._in_the_way(host, uuid, attempt.attempt_id)
+            if who is not None:
+                assert not who.startswith("our "), f"{attempt.attempt_id} on {uuid}: {who}"
+                return who
+        for uuid in attempt.gpus:
+            host.leases = {k: x for k, x in host.leases.items() if x.gpu != uuid}
+            lease_id = f"L-{attempt.attempt_id}-{uuid}"
+            host.leases[lease_id] = Lease(
+                lease_id, uuid, DAEMON, "ana", attempt.attempt_id, self.now,
+                boot_id=f"{host.name}-{host.boot}", workload=attempt.attempt_id,
+            )  # fmt: skip
+        return None
+
+    def _finish(self, action: Finish) -> Task:
+        yield
+        if not self._reach(self.real[action.attempt.host]):
+            return
+        attempt = self._attempt(action.attempt.attempt_id)
+        if attempt is not None and not attempt.phase.is_final:
+            ended = conclude(attempt, action.stage, action.workload, boot_id=action.boot_id)
+            self._end(attempt.attempt_id, ended, action.workload)
+
+    def _stop(self, action: Stop) -> Task:
+        attempt = self._attempt(action.workload.attempt_id)
+        if attempt is not None and not attempt.phase.is_final and attempt.stop_reason is None:
+            self._save(replace(attempt, stop_reason=action.cause, stop_detail=action.detail))
+        yield
+        host = self.real[action.host]
+        if self._reach(host) and action.workload.attempt_id in host.work:
+            host.dying.add(action.workload.attempt_id)
+        yield
+
+    def _remove(self, action: Remove) -> Task:
+        yield
+        host = self.real[action.host]
+        found = host.work.get(action.workload.attempt_id)
+        if self._reach(host) and found is not None and not found.running:
+            del host.work[action.workload.attempt_id]
+
+    def _release(self, action: Release) -> Task:
+        yield
+        host = self.real[action.host]
+        if not self._reach(host):
+            return
+        for lease_id in action.lease_ids:
+            lease = host.leases.get(lease_id)
+            if lease is None:
+                continue
+            work = host.work.get(str(lease.attempt_id))
+            assert work is None or not work.running, f"{lease_id} released under {work}"
+            del host.leases[lease_id]
+
+    def _record(self, action: Record) -> None:
+        attempt = self._attempt(action.attempt_id)
+        assert attempt is not None
+        if action.phase is Phase.RUNNING:
+            self._save(replace(attempt, phase=Phase.RUNNING))
+        else:
+            self._end(
+                action.attempt_id, (action.phase, action.cause, action.detail), action.workload
+            )
+
+    def _spawn(self, action: Action, host: str, task: Task) -> None:
+        self.tasks[action.key] = task
+        self.places[action.key] = host
+        self._advance(action.key)
+
+    def _advance(self, key: str) -> None:
+        """A step further; what was under way when the link broke ends there, done or not."""
+        if key in self.broken or next(self.tasks[key], self) is self:
+            self.tasks.pop(key).close()
+            self.places.pop(key)
+            self.broken.discard(key)
+
+    def _attempt(self, attempt_id: str) -> Attempt | None:
+        found = (
+            a for run in self.runs.values() for a in run.attempts if a.attempt_id == attempt_id
+        )
+        return next(found, None)
+
+    def _save(self, attempt: Attempt) -> None:
+        run = self.runs[attempt.run_id]
+        ids = [a.attempt_id for a in run.attempts]
+        if attempt.attempt_id in ids:
+            new = tuple(attempt if a.attempt_id == attempt.attempt_id else a for a in run.attempts)
+        else:
+            new = (*run.attempts, attempt)
+        self.runs[run.run_id] = replace(run, attempts=new)
+
+    def _end(
+        self, attempt_id: str, ended: tuple[Phase, Cause | None, str], workload: Workload | None
+    ) -> None:
+        attempt = self._attempt(attempt_id)
+        if attempt is None or attempt.phase.is_final:
+            return
+        phase, cause, detail = ended
+        assert phase is Phase.SUCCEEDED or cause is not None
+        if phase is Phase.SUCCEEDED:
+            assert workload is not None
+            assert workload.exit_code == 0
+        self._save(replace(attempt, phase=phase, cause=cause, detail=detail, finished_at=self.now))
+
+    def _check_start(self, action: Start) -> None:
+        run = self.runs[action.attempt.run_id]
+        assert run.cancelled_by is None
+        assert all(a.attempt_id != action.attempt.attempt_id for a in run.attempts)
+        assert all(a.phase.is_final for a in run.attempts if a.stage == action.stage.name)
+        done = {a.stage for a in run.attempts if a.phase is Phase.SUCCEEDED}
+        assert done.issuperset(action.stage.needs)
+        assert action.stage.name not in done
+        assert self.known[action.attempt.host].drained is None
+        assert len(set(action.attempt.gpus)) == action.stage.resources.gpus
+
+    def _check_reasons(self, snapshot: Snapshot, decided: Plan) -> None:
+        started = {
+            (a.attempt.run_id, a.stage.name) for a in decided.actions if isinstance(a, Start)
+        }
+        for run in snapshot.runs:
+            status = progress_of(run).status
+            for stage in run.stages:
+                key = (run.run_id, stage.name)
+                waits = status[stage.name] is StageStatus.WAITING and key not in started
+                assert (key in decided.reasons) == waits
