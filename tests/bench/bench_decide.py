@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_decide
 
-Bars: <= 1 ms a placement, its decision <= 3x a plain best fit over the same snapshot; a pass over 1,000
-queued stages on 50 hosts with 8 GPUs <= 100 ms, with every reason read; 200 CPU stages on one small
-host < 1 ms; a run of 10,000 stages <= 100 ms. Exits 1 when a bar is missed.
+Bars: <= 1 ms a placement, its decision <= 3x a plain best fit over the same snapshot; a pass over
+1,000 queued stages on 50 hosts with 8 GPUs <= 100 ms, with every reason read; 200 CPU stages on one
+small host < 1 ms; a run of 10,000 stages <= 100 ms. Exits 1 when a bar is missed.
 """
 
 from __future__ import annotations
