@@ -1,0 +1,266 @@
+"""Containers as the agent reads them from a Docker socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.model.codec import from_json
+from hostler.model.hosts import Look, Workload
+from hostler_agent import wire
+from hostler_agent.containers import epoch, workload
+from hostler_agent.grants import grants, resolve
+from tests.support.agents import Agent, Place, eventually, serving
+from tests.support.fake_docker import FakeDocker, container, fake_docker, ours
+from tests.support.fake_nvml import FakeNvml
+
+GPUS = [(0, "GPU-aaaa-0"), (1, "GPU-aaab-1")]
+
+
+@pytest.fixture
+def docker(short_folder: Path) -> Iterator[FakeDocker]:
+    """An engine whose socket the agent uses."""
+    with fake_docker(short_folder / "d.sock") as engine:
+        yield engine
+
+
+@pytest.fixture
+def place(place: Place, docker: FakeDocker) -> Place:
+    """The host, with that engine."""
+    place.variables["DOCKER_HOST"] = f"unix://{docker.path}"
+    return place
+
+
+def test_workloads_of_all_hostlers_are_listed(place: Place, docker: FakeDocker) -> None:
+    docker.put(container(1, labels=ours("a-1", gpus="GPU-x,GPU-y")))
+    docker.put(container(2, state="exited", exit=137, oom=True, labels=ours("a-2", "d2")))
+    docker.put(container(3, state="created", labels=ours("a-3")))
+    docker.put(container(4))
+    with serving(place) as agent:
+        look = from_json(Look, agent.look())
+    found = {w.attempt_id: w for w in look.workloads}
+    assert sorted(found) == ["a-1", "a-2", "a-3"]
+    assert found["a-1"].running
+    assert found["a-1"].gpus == ("GPU-x", "GPU-y")
+    assert found["a-1"].owner == "alice"
+    assert found["a-1"].started_at == pytest.approx(1763992800.123456)
+    ended = found["a-2"]
+    assert (ended.running, ended.exit_code, ended.oom_killed) == (False, 137, True)
+    assert ended.finished_at == pytest.approx(1763993400.5)
+    assert ended.daemon_id == "d2"
+    assert (found["a-3"].created_only, found["a-3"].exit_code) == (True, None)
+    assert look.docker_problem is None
+
+
+def test_a_look_shows_what_was_there_when_it_was_asked(agent: Agent, docker: FakeDocker) -> None:
+    agent.look()
+    for number in range(1, 6):
+        # No event is told: a look asks by itself.
+        docker.put(container(number, labels=ours(f"a-{number}")))
+        assert len(agent.look()["workloads"]) == number
+
+
+def test_each_container_is_inspected_once(agent: Agent, docker: FakeDocker) -> None:
+    agent.look()
+    eventually(lambda: docker.followed)
+    docker.put(container(1, labels=ours("a-1")))
+    docker.put(container(2, devices=[{"PathOnHost": "/dev/nvidia0"}]), "start")
+    eventually(lambda: agent.look()["foreign_containers"])
+    for _ in range(3):
+        docker.tell("start", container(2))
+        agent.look()
+    inspected = [r for r in docker.requests if r.endswith("/json") and len(r) > 60]
+    assert len(inspected) == 3  # 1 as a workload, and both among all that run
+    docker.put(container(1, state="exited", exit=2, labels=ours("a-1")))
+    assert agent.look()["workloads"][0]["exit_code"] == 2
+
+
+def test_exits_are_pushed_once(agent: Agent, docker: FakeDocker) -> None:
+    docker.put(container(1, labels=ours("a-1")), "start")
+    assert agent.look()["workloads"][0]["running"]
+    eventually(lambda: docker.followed)
+    docker.put(container(9, state="exited"), "die")
+    docker.put(container(1, state="exited", exit=3, labels=ours("a-1")), "die")
+    kind, value = wire.decode_push(agent.push())
+    assert kind == "exit"
+    assert from_json(Workload, value).exit_code == 3
+    agent.look()
+    assert not agent.pushes
+
+
+def test_foreign_containers_with_gpus(agent: Agent, docker: FakeDocker, gpus: FakeNvml) -> None:
+    wanted = [{"Driver": "nvidia", "DeviceIDs": ["1"], "Capabilities": [["gpu"]]}]
+    agent.look()
+    eventually(lambda: docker.followed)
+    docker.put(container(1, requests=wanted), "start")
+    docker.put(container(2), "start")
+
+    def seen() -> Any:
+        return agent.look()["foreign_containers"]
+
+    (foreign,) = eventually(seen)
+    assert foreign == {
+        "container_id": f"{1:064x}", "name": "box-1", "image": "busybox",
+        "gpus": [gpus.gpus[1].uuid],
+    }  # fmt: skip
+
+
+def test_a_claim_asks_docker_anew(agent: Agent, docker: FakeDocker, gpus: FakeNvml) -> None:
+    claim = {
+        "gpus": [gpus.gpus[0].uuid], "attempt_id": "a-1", "daemon_id": "d1", "owner": "me",
+        "memory_floor": 1 << 30, "ignore": [],
+    }  # fmt: skip
+    wanted = [{"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]]}]
+    docker.put(container(1, requests=wanted))
+    assert "container box-1 (busybox) was given it" in agent.ask("claim", claim)["refused"]
+    docker.containers.clear()
+    assert agent.ask("claim", claim)["lease_ids"]
+
+
+def test_a_docker_that_hangs_holds_nobody_up(agent: Agent, docker: FakeDocker) -> None:
+    agent.look()
+    docker.hang = 60.0
+    began = time.monotonic()
+    look = agent.look()
+    assert time.monotonic() - began < 4.0
+    assert look["docker_problem"] == "Docker does not answer"
+    began = time.monotonic()
+    agent.look()
+    assert time.monotonic() - began < 0.5
+    claim = {"gpus": [look["gpus"][0]["uuid"]], "daemon_id": "d", "owner": "o"}
+    assert "Docker does not answer" in agent.ask("claim", claim)["refused"]
+    docker.hang = 0.0
+    eventually(lambda: agent.look()["docker_problem"] is None)
+
+
+def test_docker_comes_and_goes(place: Place, docker: FakeDocker) -> None:
+    docker.close()
+    with serving(place) as agent:
+        assert "Docker is not running" in agent.look()["docker_problem"]
+        assert agent.first["hello"]["facts"]["runtimes"] == ["process"]
+        with fake_docker(docker.path) as again:
+            again.put(container(1, labels=ours("a-1")))
+            look = agent.look()
+            assert look["docker_problem"] is None
+            assert len(look["workloads"]) == 1
+        assert "Docker is not running" in agent.look()["docker_problem"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")
+def test_a_login_that_may_not_use_docker(place: Place, docker: FakeDocker, tmp_path: Path) -> None:
+    from hostler_agent.containers import Containers
+
+    os.chmod(docker.path, 0o600)
+    os.chmod(docker.path.parent, 0o755)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setuid(50_000)
+            os.environ["DOCKER_HOST"] = f"unix://{docker.path}"
+            containers = Containers(lambda: None, lambda workload: None)
+            containers.start(events=False)
+            containers.refresh()
+            eventually(lambda: containers.ready(time.monotonic()))
+            said = "may not use Docker" in str(containers.problem)
+            status = 0 if said and not containers.usable() else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_facts(place: Place, docker: FakeDocker) -> None:
+    docker.info = {"Runtimes": {"nvidia": {}}, "LiveRestoreEnabled": False}
+    with serving(place) as agent:
+        facts = agent.first["hello"]["facts"]
+        assert (facts["docker"], facts["docker_gpu"]) == ("28.1.0", "nvidia")
+        assert facts["runtimes"] == ["docker", "process"]
+        checks = {c["check"]: c for c in agent.ask("doctor")["checks"]}
+        assert checks["live-restore"]["state"] == "warn"
+        assert "live-restore" in checks["live-restore"]["remedy"]
+        assert checks["docker-gpu"]["state"] == "ok"
+        assert all(c["remedy"] for c in checks.values() if c["state"] != "ok")
+
+
+def test_labels_of_others_do_not_spoil_a_look(agent: Agent, docker: FakeDocker) -> None:
+    docker.put(container(1, labels=ours("a-1")))
+    docker.put(container(2, labels=ours("bad id \ud800", "d\n1", gpus="GPU-x y,,\0")))
+    docker.put(container(3, labels=ours("a-3", gpus=",".join(f"GPU-{n}" for n in range(500)))))
+    found = agent.look()["workloads"]
+    assert [w["attempt_id"] for w in found] == ["a-1", "a-3"]
+    assert len(found[1]["gpus"]) == 64
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ours(""))), st.text(max_size=300)))
+def test_any_labels_give_a_workload_that_can_be_read_or_none(labels: dict[str, str]) -> None:
+    found = workload(container(1, labels={**ours("a-1"), **labels}))
+    if found is not None:
+        assert wire.decode_workload(found)["attempt_id"]
+
+
+@pytest.mark.parametrize(
+    ("inspect", "expected"),
+    [
+        ({"requests": [{"Driver": "nvidia", "DeviceIDs": ["GPU-aaaa"]}]}, ["GPU-aaaa-0"]),
+        ({"requests": [{"Count": -1, "Capabilities": [["gpu"]]}]}, ["GPU-aaaa-0", "GPU-aaab-1"]),
+        ({"requests": [{"Count": 1, "Capabilities": [["gpu", "utility"]]}]}, ["GPU-aaaa-0"]),
+        ({"requests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=1"]}]}, ["GPU-aaab-1"]),
+        (
+            {"requests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all", "x.com/y=0"]}]},
+            ["GPU-aaaa-0", "GPU-aaab-1"],
+        ),
+        ({"requests": [{"Driver": "amd", "DeviceIDs": ["0"]}]}, []),
+        ({"requests": [{"Driver": "nvidia", "DeviceIDs": ["GPU-gone"]}]}, ["GPU-gone"]),
+        ({"devices": [{"PathOnHost": "/dev/nvidia1"}, {"PathOnHost": "/dev/nvidiactl"}]},
+         ["GPU-aaab-1"]),
+        ({"env": ["NVIDIA_VISIBLE_DEVICES=all"]}, []),
+        ({"env": ["NVIDIA_VISIBLE_DEVICES=0,1"], "runtime": "nvidia"},
+         ["GPU-aaaa-0", "GPU-aaab-1"]),
+        ({"env": ["NVIDIA_VISIBLE_DEVICES=void"], "runtime": "nvidia"}, []),
+        ({"requests": [{"Driver": "nvidia", "DeviceIDs": ["GPU-<b>"]}]}, []),
+    ],
+)  # fmt: skip
+def test_which_gpus_a_container_was_given(inspect: dict[str, Any], expected: list[str]) -> None:
+    assert resolve(grants(container(1, **inspect)), GPUS) == expected
+
+
+def test_nvidia_as_the_default_runtime() -> None:
+    item = container(1, env=["NVIDIA_VISIBLE_DEVICES=all"], runtime="")
+    assert grants(item, "nvidia") == ("all",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-11-24T14:00:00Z", 1763992800.0),
+        ("2025-11-24T15:00:00.25+01:00", 1763992800.25),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_dockers_times(text: str | None, expected: float | None) -> None:
+    assert epoch(text) == expected
+
+
+def test_something_else_behind_the_socket(place: Place, docker: FakeDocker) -> None:
+    docker.close()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(docker.path))
+        listening.listen()
+        with serving(place) as agent:
+            number = agent.post("look")
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-x\n")
+            assert agent.answer(number)["trouble"]["docker"]

@@ -1,0 +1,396 @@
+"""Leases and claims: who gets a GPU, what counts as stale, and what hostile files can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler_agent import leases as module
+from hostler_agent.claims import Claim, Claims, Sight, read_claim
+from hostler_agent.containers import Running
+from hostler_agent.folders import Refusal
+from hostler_agent.leases import Leases, Live, is_stale, parse
+from hostler_agent.nvml import Device, Reading
+
+GPU = "GPU-0000"
+OTHER = "GPU-1111"
+CONTAINER = "c" * 64
+BOOT = "boot-1"
+
+
+class Scene:
+    """What a claim sees."""
+
+    def __init__(self) -> None:
+        self.containers: list[Running] = []
+        self.readings: dict[str, Reading | None] = {
+            uuid: Reading([0, 0, 30, 50.0, 210, 1593], (), None, True) for uuid in (GPU, OTHER)
+        }
+        self.described: dict[int, dict[str, Any]] = {}
+        self.programs: dict[int, tuple[str, ...]] = {}
+        self.alive: set[tuple[int, int]] = set()
+        self.devices = [Device(0, None, GPU, "A100"), Device(1, None, OTHER, "A100")]
+
+    def put(self, uuid: str, *processes: tuple[int, int], used: int = 0) -> None:
+        """Processes (PID, MiB) on a GPU."""
+        compute = tuple((pid, mib << 20, "compute") for pid, mib in processes)
+        self.readings[uuid] = Reading([used, 0, 30, 50.0, 210, 1593], compute, None, True)
+
+    def live(self, found: Sequence[Running], boot: str = BOOT) -> Live:
+        running = {c.container_id for c in found}
+        return Live(boot, lambda pid, ticks: (pid, ticks) in self.alive, lambda ref: ref in running)
+
+    def sight(self) -> Sight:
+        return Sight(
+            devices=lambda: self.devices,
+            read=lambda devices: {d.uuid: self.readings[d.uuid] for d in devices},
+            containers=lambda: self.containers,
+            describe=lambda p: {
+                "pid": p[0], "memory": p[1], "kind": p[2], **self.described.get(p[0], {}),
+            },
+            programs=lambda pid: self.programs.get(pid, ()),
+            live=self.live,
+            gpu_problem=lambda: None,
+        )  # fmt: skip
+
+
+def claim(*gpus: str, attempt: str | None = "a-1", daemon: str = "d1", **more: Any) -> Claim:
+    fields: dict[str, Any] = {
+        "gpus": list(gpus or (GPU,)), "attempt_id": attempt, "daemon_id": daemon, "owner": "alice",
+        "memory_floor": 1024**3, "ignore": ["Xorg"], "until": None, **more,
+    }  # fmt: skip
+    return read_claim(fields)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Leases:
+    return Leases(str(tmp_path / "hostler" / "leases"))
+
+
+@pytest.fixture
+def claims(folder: Leases, scene: Scene) -> Claims:
+    return Claims(folder, scene.sight())
+
+
+def _lease(**more: Any) -> dict[str, Any]:
+    return {
+        "lease_id": f"{GPU}.{os.getuid()}.{'0' * 12}", "gpu": GPU, "daemon_id": "d9",
+        "owner": "bob", "attempt_id": "z-1", "claimed_at": 1000.0, "until": None, "boot_id": BOOT,
+        "workload": None, **more,
+    }  # fmt: skip
+
+
+def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> None:
+    claimed = claims.claim(claim(GPU, OTHER))
+    assert len(claimed["lease_ids"]) == 2
+    path = Path(folder.folder)
+    assert path.stat().st_mode & 0o7777 == 0o1777
+    assert all(p.stat().st_mode & 0o777 == 0o644 for p in path.iterdir())
+    claims.bind(claimed["lease_ids"], CONTAINER)
+    found = [f.lease for f in folder.list(scene.live(()))]
+    assert [lease["workload"] for lease in found] == [CONTAINER, CONTAINER]
+    assert {lease["boot_id"] for lease in found} == {BOOT}
+    claims.release(claimed["lease_ids"])
+    claims.release(claimed["lease_ids"])
+    assert folder.list(scene.live(())) == []
+    with pytest.raises(Refusal, match="does not exist any more"):
+        claims.bind(claimed["lease_ids"], CONTAINER)
+
+
+def test_the_same_attempt_may_claim_again(claims: Claims, scene: Scene) -> None:
+    first = claims.claim(claim())
+    assert claims.claim(claim()) == first
+    scene.put(GPU, (50, 5000), used=5000)
+    scene.described[50] = {"attempt_id": "a-1"}
+    assert claims.claim(claim()) == first  # its own process is no obstacle, nor is its memory
+
+
+def test_a_late_release_does_not_take_the_next_lease(claims: Claims) -> None:
+    old = claims.claim(claim(attempt="a-1"))["lease_ids"]
+    claims.release(old)
+    new = claims.claim(claim(attempt="a-2"))["lease_ids"]
+    claims.release(old)
+    assert "leased to alice for a-2" in claims.claim(claim(attempt="a-3"))["refused"]
+    assert claims.claim(claim(attempt="a-2"))["lease_ids"] == new
+
+
+def test_all_or_none(claims: Claims, folder: Leases, scene: Scene) -> None:
+    scene.put(OTHER, (77, 2048))
+    scene.described[77] = {"user": "bob", "command": "python train.py"}
+    refused = claims.claim(claim(GPU, OTHER))["refused"]
+    assert refused == "GPU 1: in use by bob: python train.py (PID 77, 2.0 GiB)"
+    assert folder.list(scene.live(())) == []
+
+
+def test_another_lease_is_in_the_way(claims: Claims) -> None:
+    claims.claim(claim(daemon="d1"))
+    for other in (claim(daemon="d2"), claim(attempt="a-2"), claim(attempt=None)):
+        assert claims.claim(other)["refused"].startswith("GPU 0: leased to alice for a-1 since 20")
+
+
+def test_ignored_programs_and_graphics_do_not_count(claims: Claims, scene: Scene) -> None:
+    scene.put(GPU, (60, 100), used=100)
+    scene.programs[60] = ("Xorg",)
+    assert "lease_ids" in claims.claim(claim())
+
+
+def test_memory_over_the_floor(claims: Claims, scene: Scene) -> None:
+    scene.put(GPU, used=2048)
+    assert "2.0 GiB of its memory" in claims.claim(claim())["refused"]
+    scene.put(GPU, used=1023)
+    assert "lease_ids" in claims.claim(claim())
+
+
+def test_a_dead_pid_that_holds_memory(claims: Claims, scene: Scene) -> None:
+    scene.put(GPU, (61, 100))
+    scene.described[61] = {"exists": False}
+    assert "PID 61, which no longer exists" in claims.claim(claim())["refused"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        (None, "does not answer"),
+        (Reading([None] * 6, None, "lost", True), "it cannot be used: lost"),
+        (Reading([0] * 6, None, None, True), "does not list its processes"),
+        (Reading([None] * 6, (), None, True), "memory cannot be read"),
+    ],
+)
+def test_unknown_is_not_free(
+    reading: Reading | None, words: str, claims: Claims, scene: Scene
+) -> None:
+    scene.readings[GPU] = reading
+    assert words in claims.claim(claim())["refused"]
+
+
+def test_memory_that_the_card_never_tells_is_no_obstacle(claims: Claims, scene: Scene) -> None:
+    scene.readings[GPU] = Reading([None] * 6, (), None, False)
+    assert "lease_ids" in claims.claim(claim())
+
+
+def test_mig_and_unknown_gpus_are_refused(claims: Claims, scene: Scene) -> None:
+    scene.devices[0].slow = scene.devices[0].slow._replace(mig=True)
+    assert claims.claim(claim())["refused"] == "GPU 0: MIG mode is on"
+    assert "GPU-none is not on this machine" in claims.claim(claim("GPU-none"))["refused"]
+
+
+def _container(**more: Any) -> Running:
+    plain = Running(CONTAINER, "web", "nginx:1", ("0",), None, None)
+    return plain._replace(**more)
+
+
+def test_containers_of_anybody_are_in_the_way(claims: Claims, scene: Scene) -> None:
+    for grants in (("0",), ("all",), (GPU,), ("GPU-00",)):
+        scene.containers = [_container(grants=grants)]
+        assert claims.claim(claim())["refused"] == "GPU 0: container web (nginx:1) was given it"
+    scene.containers = [_container(grants=("1",))]
+    assert "lease_ids" in claims.claim(claim())
+
+
+def test_the_attempts_own_container_is_not(claims: Claims, scene: Scene) -> None:
+    scene.containers = [_container(attempt_id="a-1", daemon_id="d1")]
+    scene.put(GPU, (70, 4000), used=4000)
+    scene.described[70] = {"container_id": CONTAINER}
+    assert "lease_ids" in claims.claim(claim())
+    claims.release(claims.claim(claim())["lease_ids"])
+    assert "was given it" in claims.claim(claim(attempt="a-2", daemon="d1"))["refused"]
+
+
+def test_ignored_containers(claims: Claims, scene: Scene) -> None:
+    scene.containers = [_container(name="dcgm-exporter", grants=("all",))]
+    assert "lease_ids" in claims.claim(claim(ignore=["dcgm*"]))
+
+
+def test_a_started_job_binds_its_leases(claims: Claims, folder: Leases, scene: Scene) -> None:
+    ids = claims.claim(claim())["lease_ids"]
+    claims.bind(ids, "a-1")
+    claims.started("d1", "a-1", "10:500")
+    scene.alive.add((10, 500))
+    (found,) = folder.list(scene.live(()), now=time.time() + 10 * module.UNTOUCHED)
+    assert found.lease["workload"] == "10:500"
+    assert not found.lease["stale"]
+    scene.alive.clear()
+    (found,) = folder.list(scene.live(()), now=time.time() + 10 * module.UNTOUCHED)
+    assert found.lease["stale"]
+
+
+@pytest.mark.parametrize(
+    ("lease", "touched", "stale"),
+    [
+        ({}, 0.0, False),
+        ({}, module.UNTOUCHED + 1, True),
+        ({"boot_id": "before"}, 0.0, True),
+        ({"boot_id": None}, 0.0, True),
+        ({"boot_id": "before", "workload": CONTAINER}, 0.0, False),
+        ({"workload": CONTAINER}, 9e9, False),
+        ({"workload": "d" * 64}, 0.0, False),
+        ({"workload": "d" * 64}, module.UNTOUCHED + 1, True),
+        ({"workload": "10:500"}, 9e9, False),
+        ({"workload": "10:501"}, module.UNTOUCHED + 1, True),
+        ({"until": 5.0}, 0.0, True),
+        ({"until": 5.0, "workload": CONTAINER}, 0.0, False),
+        ({"attempt_id": None, "until": 2e9}, 9e8, False),
+        ({"attempt_id": None}, module.UNTOUCHED + 1, True),
+    ],
+)
+def test_stale(lease: dict[str, Any], touched: float, stale: bool) -> None:
+    now = 1e9
+    live = Live(BOOT, lambda pid, ticks: (pid, ticks) == (10, 500), lambda ref: ref == CONTAINER)
+    assert is_stale(_lease(**lease), now - touched, live, now) is stale
+
+
+def test_who_cannot_see_containers_does_not_call_them_gone() -> None:
+    live = Live(BOOT, lambda pid, ticks: False, lambda ref: None)
+    assert not is_stale(_lease(workload=CONTAINER), 0.0, live, 1e9)
+
+
+def test_a_stale_lease_is_taken_over(claims: Claims, folder: Leases, scene: Scene) -> None:
+    with folder.locked():
+        folder.write(_lease(boot_id="before", attempt_id="old"))
+    assert folder.list(scene.live(()))[0].lease["stale"]
+    assert "lease_ids" in claims.claim(claim())
+    assert [f.lease["attempt_id"] for f in folder.list(scene.live(()))] == ["a-1"]
+
+
+def test_touching_keeps_a_lease(folder: Leases, scene: Scene, claims: Claims) -> None:
+    claims.claim(claim())
+    (found,) = folder.list(scene.live(()))
+    before = os.stat(found.path).st_ctime_ns
+    time.sleep(0.01)
+    folder.touch("d2")
+    assert os.stat(found.path).st_ctime_ns == before
+    folder.touch("d1")
+    assert os.stat(found.path).st_ctime_ns > before
+
+
+def test_hostile_files_are_passed_over(claims: Claims, folder: Leases, scene: Scene) -> None:
+    claims.claim(claim(OTHER))
+    path, me = Path(folder.folder), os.getuid()
+    (path / f"{GPU}.{me}.json").symlink_to("/etc/passwd")
+    (path / f"GPU-2.{me}.json").write_bytes(b"[" * 4096)
+    (path / f"GPU-3.{me}.json").write_bytes(b"{" + b" " * 10_000_000)
+    (path / f"GPU-4.{me}.json").write_text(json.dumps(_lease(gpu="GPU-4")))
+    (path / f"GPU-5.{me + 1}.json").write_text(json.dumps(_lease()))
+    (path / f"GPU-6.{me}.json").mkdir()
+    os.mkfifo(path / f"GPU-7.{me}.json")
+    (path / "noise").write_text("x")
+    assert [f.lease["gpu"] for f in folder.list(scene.live(()))] == [OTHER]
+    assert "lease_ids" in claims.claim(claim())
+
+
+def test_a_lock_that_is_a_link_is_not_followed(folder: Leases, tmp_path: Path) -> None:
+    with folder.locked():
+        pass
+    lock = Path(folder.folder) / ".lock"
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"), folder.locked():
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_was_cleaned_away_locks_again(folder: Leases) -> None:
+    with folder.locked():
+        (Path(folder.folder) / ".lock").unlink()
+    with folder.locked():
+        assert (Path(folder.folder) / ".lock").exists()
+
+
+def test_a_lock_that_is_held_for_ever(folder: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOCK_PATIENCE", 0.05)
+    with folder.locked(), pytest.raises(Refusal, match="for too long"), folder.locked():
+        pass
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(_lease())), json_values), st.floats(0, 2e9))
+def test_whatever_a_lease_says_is_survived(changes: dict[str, Any], now: float) -> None:
+    lease = parse(json.dumps({**_lease(), **changes}).encode(), GPU, os.getuid())
+    if lease is not None:
+        live = Live(BOOT, lambda pid, ticks: False, lambda ref: False)
+        assert is_stale(lease, now, live, now) in (True, False)
+        assert set(lease) >= set(_lease()) - {"stale"}
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_no_lease(data: bytes) -> None:
+    parse(data, GPU, 0)
+
+
+def _as_user(uid: int, work: Callable[[], str]) -> int:
+    """Run `work` in a child as that user; the PID. Its word goes to the exit status."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 99
+    try:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        status = {"won": 0, "lost": 1}[work()]
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+    raise AssertionError  # not reached
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to become other users")
+def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
+    os.chmod(short_folder, 0o777)
+    folder = Leases(str(short_folder / "hostler" / "leases"))
+    go = short_folder / "go"
+    for wave in range(5):
+        go.unlink(missing_ok=True)
+
+        def work() -> str:
+            while not go.exists():
+                time.sleep(0.0005)
+            own = Claims(folder, scene.sight())
+            return "won" if "lease_ids" in own.claim(claim(daemon=f"d{os.getuid()}")) else "lost"
+
+        pids = [_as_user(50_000 + 100 * wave + number, work) for number in range(6)]
+        go.touch()
+        states = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        # Nobody can remove another's lease, so later waves all lose.
+        expected = [0, 1, 1, 1, 1, 1] if wave == 0 else [1] * 6
+        assert sorted(states) == expected
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to become other users")
+def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Scene) -> None:
+    os.chmod(short_folder, 0o777)
+    folder = Leases(str(short_folder / "hostler" / "leases"))
+
+    def first() -> str:
+        before = scene.sight()._replace(live=lambda found: scene.live(found, "boot-0"))
+        return "won" if "lease_ids" in Claims(folder, before).claim(claim()) else "lost"
+
+    def second() -> str:
+        return "won" if "lease_ids" in Claims(folder, scene.sight()).claim(claim()) else "lost"
+
+    for uid, work in ((50_001, first), (50_002, second)):
+        assert os.waitpid(_as_user(uid, work), 0)[1] == 0
+    found = folder.list(scene.live(()))
+    assert sorted((f.uid, f.lease["stale"]) for f in found) == [(50_001, True), (50_002, False)]
+    assert cast("Any", found[0].lease)["gpu"] == GPU
