@@ -15,10 +15,9 @@ from hostler.link.lines import Hostile, parse_object
 from hostler.link.program import AgentProgram, Complaining, Started, start_agent
 from hostler.ports import ArchiveSource, Door
 from hostler.text import clean_line
+from hostler_agent import wire
 
 CHUNK = 256 * 1024
-MAX_DATA = 8 * 1024 * 1024
-MAX_JSON = 1024 * 1024
 SILENCE = 120.0
 """Seconds without a byte after which a transfer is given up: a disk there hangs."""
 _JSON_BIT = 0x80000000
@@ -48,12 +47,10 @@ class BulkAgent:
         async with asyncio.timeout(patience):
             head = int.from_bytes(await self._started.reader.exactly(4), "big")
             size = head & ~_JSON_BIT
-            if head & _JSON_BIT:
-                if size > MAX_JSON:
-                    raise Hostile(f"a message of {size} bytes")
-                return self._object(await self._started.reader.exactly(size))
-            if size > MAX_DATA:
+            if size > wire.MAX_FRAME:
                 raise Hostile(f"a frame of {size} bytes")
+            if head & _JSON_BIT:
+                return self._object(await self._started.reader.exactly(size))
             return await self._started.reader.exactly(size) if size else None
 
     async def result(self) -> dict[str, Any]:
