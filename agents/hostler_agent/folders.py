@@ -101,7 +101,8 @@ class Folders:
         try:
             if time.time() - os.stat(stamp).st_mtime < 86400:
                 return True
-            names = open(stamp).read().split()
+            with open(stamp) as file:
+                names = file.read().split()
         except FileNotFoundError:
             names = sorted(n for n in os.listdir(package) if n.endswith(".py"))
         try:
