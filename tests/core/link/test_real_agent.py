@@ -27,6 +27,7 @@ from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
 
+pytestmark = pytest.mark.slow
 ATTEMPT = "r1-train-1"
 SOURCE = ArchiveSource(ATTEMPT, "process", ATTEMPT, "out")
 
