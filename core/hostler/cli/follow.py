@@ -12,7 +12,7 @@ from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.render import gpu_indices, transitions
 from hostler.cli.shared import ask_line, note
-from hostler.client import Client
+from hostler.client import Client, Log
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.table import terminal_width, wants_color
 from hostler.text import clean
@@ -66,6 +66,11 @@ class Follower:
                     note("the daemon went away; the work goes on; waiting for it to come back")
                 time.sleep(TICK)
 
+    def finish(self) -> None:
+        """To the end, or the deadline, without showing anything."""
+        for _ in self.updates():
+            continue
+
     def _once(self) -> Iterator[dict[str, Any]]:
         stream = self.client.run_events(self.run_id, follow=True, tick=TICK)
         for line in stream:
@@ -116,73 +121,104 @@ def follow_lines(follower: Follower, *, quiet: bool = False) -> None:
         shown = run
 
 
-def follow_command(follower: Follower, *, quiet: bool = False) -> None:
-    """A run of one command: what it writes, as it is written; notes about it on stderr."""
-    shown: dict[str, Any] | None = None
-    printed: set[int] = set()
-    said = ""
-    indices = indices_of(follower.client)
-    for run in follower.updates():
-        stage = run["stages"][0]
-        attempt = stage.get("attempt")
-        if not quiet:
-            for line in transitions(shown, run, indices):
-                note(line)
-            said = _say_waiting(stage, said)
-        shown = run
-        begun = attempt is not None and stage["status"] not in ("waiting", "starting")
-        if attempt is not None and begun and attempt["number"] not in printed:
-            printed.add(attempt["number"])
-            copy_log(follower.client, follower.run_id, stage["name"], attempt["number"])
+class CommandView:
+    """A run of one command: what it writes, as it is written; notes about it on stderr.
+
+    May be shown again after an interruption: it goes on where it was.
+    """
+
+    def __init__(self, follower: Follower, *, quiet: bool = False) -> None:
+        self._follower = follower
+        self._quiet = quiet
+        self._shown: dict[str, Any] | None = None
+        self._copied: dict[int, LogCopy] = {}
+        self._said = ""
+
+    def show(self) -> None:
+        """Until the run ends or the deadline passes."""
+        indices = indices_of(self._follower.client)
+        for run in self._follower.updates():
+            stage = run["stages"][0]
+            if not self._quiet:
+                for line in transitions(self._shown, run, indices):
+                    note(line)
+                self._say_waiting(stage)
+            self._shown = run
+            attempt = stage.get("attempt")
+            if attempt is not None and stage["status"] not in ("waiting", "starting"):
+                self._copy(stage["name"], attempt["number"])
+
+    def _copy(self, stage: str, number: int) -> None:
+        copy = self._copied.get(number)
+        if copy is None:
+            client, run_id = self._follower.client, self._follower.run_id
+            copy = self._copied[number] = LogCopy(client, run_id, stage, number)
+        copy.follow()
+
+    def _say_waiting(self, stage: dict[str, Any]) -> None:
+        """Say once why the stage waits, and again when that changes."""
+        reason = stage.get("reason") if stage["status"] == "waiting" else None
+        sentence = str(reason["sentence"]) if reason else ""
+        if sentence and sentence != self._said:
+            note(f"waiting: {sentence}")
+            self._said = sentence
 
 
-def _say_waiting(stage: dict[str, Any], said: str) -> str:
-    """Say once why the stage waits, and again when that changes."""
-    reason = stage.get("reason") if stage["status"] == "waiting" else None
-    sentence = str(reason["sentence"]) if reason else ""
-    if sentence and sentence != said:
-        note(f"waiting: {sentence}")
-    return sentence or said
-
-
-def copy_log(
-    client: Client,
-    run_id: str,
-    stage: str,
-    attempt: int,
-    printer: LogPrinter | None = None,
-    *,
-    tail: int | None = None,
-) -> None:
-    """Copy an attempt's output to stdout until the attempt ends.
+class LogCopy:
+    """An attempt's output on its way to stdout, until the attempt ends.
 
     Cut short by a restart of the daemon it resumes: at the same byte, or with `tail`, where the
     byte is not known, with what comes next.
     """
-    printer = printer or LogPrinter()
-    offset = 0
-    gone_since: float | None = None
-    while True:
-        try:
-            where_from = {"offset": offset} if tail is None else {"tail": tail}
-            for part in client.logs(run_id, stage, attempt=attempt, follow=True, **where_from):
-                gone_since = None
-                offset += len(part)
-                printer.write(part)
-            printer.finish()
-            return
-        except NoDaemonError:
-            gone_since = gone_since or time.monotonic()
-            if time.monotonic() - gone_since > PATIENCE:
-                raise
-            tail = None if tail is None else 0
-            time.sleep(TICK)
+
+    def __init__(
+        self,
+        client: Client,
+        run_id: str,
+        stage: str,
+        attempt: int,
+        printer: LogPrinter | None = None,
+        *,
+        tail: int | None = None,
+    ) -> None:
+        self._client = client
+        self._names = (run_id, stage)
+        self._attempt = attempt
+        self._printer = printer or LogPrinter()
+        self._tail = tail
+        self._offset = 0
+        self._done = False
+
+    def follow(self) -> None:
+        """Copy what is left. Raises NoDaemonError where the daemon stays away."""
+        gone_since: float | None = None
+        while not self._done:
+            try:
+                for part in self._open():
+                    gone_since = None
+                    self._offset += len(part)
+                    self._printer.write(part)
+                self._printer.finish()
+                self._done = True
+            except NoDaemonError:
+                gone_since = gone_since or time.monotonic()
+                if time.monotonic() - gone_since > PATIENCE:
+                    raise
+                time.sleep(TICK)
+
+    def _open(self) -> Log:
+        place: dict[str, Any] = (
+            {"offset": self._offset} if self._tail is None else {"tail": self._tail}
+        )
+        self._tail = None if self._tail is None else 0
+        return self._client.logs(*self._names, attempt=self._attempt, follow=True, **place)
 
 
 def ask_detach(client: Client, run_id: str) -> bool:
     """After Ctrl-C on a terminal: detach (True) or cancel (False)? The safe answer is detach."""
+    sys.stderr.write("\n")  # below the ^C that the terminal has shown
     try:
-        answer = ask_line(f"\n{run_id} goes on. [d]etach, or [c]ancel the run? [d] ")
+        answer = ask_line(f"{run_id} goes on. [d]etach, or [c]ancel the run? [d] ")
     except KeyboardInterrupt:
         return True
     if answer.strip().lower() not in ("c", "cancel"):

@@ -210,6 +210,33 @@ def test_ctrl_c_can_cancel_and_waits_for_the_end(
     assert len(daemon.requests("POST", "/v1/runs/r7/cancel")) == 1
 
 
+def test_after_ctrl_c_nothing_is_shown_twice(
+    hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = follow.LogCopy._open
+    interrupted: list[int] = []
+
+    def opened(copy: follow.LogCopy) -> Any:
+        for part in original(copy):
+            yield part
+            if not interrupted:
+                interrupted.append(1)
+                raise KeyboardInterrupt
+
+    def log(asked: Asked) -> Answer:
+        return Answer(parts=[b"first\n", b"second\n"] if asked.query["offset"] == "0" else
+                      [b"first\nsecond\n"[int(asked.query["offset"]):]])  # fmt: skip
+
+    monkeypatch.setattr(follow.LogCopy, "_open", opened)
+    daemon.on("GET", "/v1/runs/r7/logs/train", log)
+    stream(daemon, run(stage(status="running")), run(outcome="cancelled", cancelled_by="ana"))
+    terminal("c\n")
+    ran = hostler("run", "--", "x", tty=True)
+    assert ran.code == 7
+    assert ran.out == "first\nsecond\n"
+    assert ran.err.count("running on gpu1") == 1
+
+
 def test_ctrl_c_in_a_pipe_only_detaches(
     hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from hostler.cli.follow import copy_log
+from hostler.cli.follow import LogCopy
 from hostler.cli.kinds import count, natural, run_and_stage
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.options import add_common
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     run_id = str(found["run_id"])
     if args.follow:
         try:
-            copy_log(client, run_id, stage["name"], attempt, printer, tail=args.tail)
+            LogCopy(client, run_id, stage["name"], attempt, printer, tail=args.tail).follow()
         except KeyboardInterrupt:
             note_for(args)(f"\ndetached; {run_id} goes on")
             raise

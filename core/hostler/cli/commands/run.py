@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hostler.cli.follow import (
+    CommandView,
     Follower,
     ask_detach,
     detached_note,
-    follow_command,
     follow_lines,
     follow_table,
 )
@@ -166,9 +167,10 @@ def _detached(args: argparse.Namespace, submitted: dict[str, Any]) -> int:
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
     """To the end, to the deadline, or until the person detaches; the exit code."""
     follower = Follower(client, run_id, args.timeout)
+    show = _view(args, follower)
     while True:
         try:
-            _show(args, follower)
+            show()
             break
         except KeyboardInterrupt:
             if not is_terminal() or ask_detach(client, run_id):
@@ -185,16 +187,15 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
     return command_code(follower.run) if args.command else end_code(follower.run)
 
 
-def _show(args: argparse.Namespace, follower: Follower) -> None:
+def _view(args: argparse.Namespace, follower: Follower) -> Callable[[], None]:
+    """What shows the run until its end; called again after an interruption."""
     if args.json:
-        for _ in follower.updates():
-            pass
-    elif args.command:
-        follow_command(follower, quiet=args.quiet)
-    elif is_terminal() and not args.quiet:
-        follow_table(follower, args.color)
-    else:
-        follow_lines(follower, quiet=args.quiet)
+        return follower.finish
+    if args.command:
+        return CommandView(follower, quiet=args.quiet).show
+    if is_terminal() and not args.quiet:
+        return lambda: follow_table(follower, args.color)
+    return lambda: follow_lines(follower, quiet=args.quiet)
 
 
 def _plan(args: argparse.Namespace, found: dict[str, Any]) -> int:

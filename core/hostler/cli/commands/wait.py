@@ -31,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     for run_id in args.runs:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         follower = Follower(client, client.run(run_id)["run_id"], left)
-        for _ in follower.updates():
-            pass
+        follower.finish()
         if follower.run is None or not follower.is_over:
             note_for(args)(f"{follower.run_id} still runs")
             codes.append(STILL_RUNNING)
