@@ -225,6 +225,10 @@ class Outside:
     """A link, not connected yet, to a host of the config for the daemon with that id."""
     runtimes: Mapping[str, Runtime]
     """By name: "docker" and "process"."""
+    reset: Callable[[], None] = lambda: None
+    """Let refused logins be tried again: something they depend on has changed."""
+    use_agent: Callable[[str], None] = lambda _socket: None
+    """Use the SSH agent at this socket from now on."""
 
 
 MakeOutside = Callable[[Callable[[str], Path]], Outside]

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.lab import Lab
+from tests.support import labfixture
 from tests.support.desk import Desk, desk_folder
-from tests.support.labfixture import clean_lab, lab  # noqa: F401
+
+globals().update(lab=labfixture.lab, clean_lab=labfixture.clean_lab)
 
 
 @pytest.fixture

@@ -53,7 +53,16 @@ def test_a_killed_daemon_comes_back_to_running_work(clean_lab: Lab, desk: Desk) 
         HEAD
         + f"""
 [stages.a]
-command = "i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.1; done; mkdir out; echo done > out/x; exit 0"
+command = '''
+i=0
+while [ $i -lt {lines} ]; do
+  echo line $i
+  i=$((i+1))
+  [ $((i%100)) = 0 ] && sleep 0.1
+done
+mkdir out
+echo done > out/x
+'''
 resources = {{ gpus = 1 }}
 outputs = {{ o = "out" }}
 [stages.b]
@@ -143,7 +152,11 @@ def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, de
         HEAD
         + f"""
 [stages.make]
-command = "mkdir out && dd if=/dev/zero bs=1M count={size_mib} 2>/dev/null | tr '\\\\0' 'x' > out/big && sha256sum < out/big"
+command = '''
+mkdir out
+yes some text that is not all zeros | head -c {size_mib}M > out/big
+sha256sum < out/big
+'''
 outputs = {{ big = "out" }}
 resources = {{ host = "gpu1" }}
 [stages.read]
@@ -250,9 +263,14 @@ def test_hosts_that_lack_something_say_what_and_take_what_they_can(
     desk = poor_desk
     said = desk.hostler("doctor")
     assert said.code == 3
-    for host, word in (("gpu1", "docker"), ("gpu2", "python"), ("gpu3", "nvml")):
+    # A machine without an NVIDIA driver is no fault: it takes work without GPUs.
+    for host, word, state in (
+        ("gpu1", "docker", "warn"),
+        ("gpu2", "python", "fail"),
+        ("gpu3", "nvml", "ok"),
+    ):
         lines = [x for x in said.out.lower().splitlines() if host in x and word in x]
-        assert any(x.startswith(("fail", "warn")) for x in lines), (host, said.out)
+        assert any(x.startswith(state) for x in lines), (host, said.out)
     run = desk.run(
         HEAD
         + """
@@ -272,9 +290,8 @@ resources = { host = "gpu3" }
     )
     assert run["outcome"] == "succeeded"
     for host, gpus in (("gpu2", 0), ("gpu3", 1)):
-        refused = desk.submit(
-            HEAD + f'[stages.a]\ncommand = "true"\nresources = {{ host = "{host}", gpus = {gpus} }}\n'
-        )
+        wanted = f'resources = {{ host = "{host}", gpus = {gpus} }}'
+        refused = desk.submit(HEAD + f'[stages.a]\ncommand = "true"\n{wanted}\n')
         desk.until(refused, lambda r: stage(r, "a")["reason"] is not None)
         assert host in desk.ok("why", refused).out
         desk.ok("cancel", refused, "-y")

@@ -51,7 +51,10 @@ def test_a_container_sees_exactly_the_gpus_it_was_given(clean_lab: Lab, desk: De
 command = "cat /etc/hostler-gpus; echo $HOSTLER_GPUS"
 resources = { gpus = 2, gpu_model = "A100", host = "gpu2" }
 [stages.none]
-command = "cat /etc/hostler-gpus 2>/dev/null; echo none:$NVIDIA_VISIBLE_DEVICES:$CUDA_VISIBLE_DEVICES:"
+command = '''
+cat /etc/hostler-gpus 2>/dev/null
+echo none:$NVIDIA_VISIBLE_DEVICES:$CUDA_VISIBLE_DEVICES:
+'''
 """
     )
     given = stage(run, "two")["attempt"]["gpus"]
@@ -183,7 +186,9 @@ retries = { max = 5, backoff = "100ms" }
 
 
 def test_retries_end(desk: Desk) -> None:
-    run = desk.run(HEAD + '[stages.a]\ncommand = "exit 1"\nretries = { max = 1, backoff = "1ms" }\n')
+    run = desk.run(
+        HEAD + '[stages.a]\ncommand = "exit 1"\nretries = { max = 1, backoff = "1ms" }\n'
+    )
     assert run["outcome"] == "failed"
     assert len(stage(run, "a")["attempts"]) == 2
 

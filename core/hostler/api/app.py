@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 import hostler
 from hostler.api import hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
+from hostler.api.bodies import SshAgentBody
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 
@@ -38,6 +39,14 @@ def make_app(service: Service) -> FastAPI:
 async def version(request: Request) -> dict[str, Any]:
     """Who answers: version, API number, database id, process, state folder."""
     return {"api": API_VERSION, **request.app.state.service.about()}
+
+
+@router.post("/ssh-agent")
+async def ssh_agent(request: Request, body: SshAgentBody) -> dict[str, Any]:
+    """Use the SSH agent of the caller's shell from now on: that of the shell that started the
+    daemon is gone after logout."""
+    request.app.state.service.use_ssh_agent(body.socket)
+    return {"socket": body.socket}
 
 
 @router.post("/shutdown")

@@ -100,6 +100,12 @@ class DrainBody(_Body):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class SshAgentBody(_Body):
+    """The path in the caller's `SSH_AUTH_SOCK`."""
+
+    socket: Annotated[str, Field(pattern="^/", max_length=107)]
+
+
 class GcBody(_Body):
     """What to free; `dry_run` only tells."""
 

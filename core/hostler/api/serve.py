@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hostler.api.app import make_app
 from hostler.api.server import bind, make_server
-from hostler.daemon.config_file import load_config
+from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.serve import log_to_stderr, serve
 from hostler.daemon.service import Service
 from hostler.quick.places import SOCKET_NAME, state_folder
@@ -19,12 +19,13 @@ def main(config_path: str | None = None, *, personal: bool = False, verbose: boo
     A personal daemon listens beside its state, whatever the config says of a shared one.
     """
     log_to_stderr(verbose=verbose)
-    config = load_config(config_path)
+    files = ConfigFiles(config_path)
+    config = files.load()
     state = Path(state_folder() if personal else config.daemon.state or state_folder())
     socket_path = state / SOCKET_NAME
     if not personal and config.daemon.socket is not None:
         socket_path = Path(config.daemon.socket)
-    serve(config, state, socket_path, serve_api)
+    serve(config, state, socket_path, serve_api, files=files)
 
 
 async def serve_api(

@@ -10,15 +10,18 @@ from pathlib import Path
 from hostler.daemon.apply import Applier
 from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock, SystemClock
+from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
+from hostler.daemon.fleet import Fleet
 from hostler.daemon.hub import Hub
-from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.record import Recorder
+from hostler.daemon.reload import Reloader
 from hostler.daemon.service import Service
 from hostler.link.factory import Doors
-from hostler.model.config import Config, HostConfig
-from hostler.ports import HostLink, MakeOutside, Outside
+from hostler.model.config import Config
+from hostler.model.hosts import Host, Look
+from hostler.ports import MakeOutside, Outside
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
@@ -30,18 +33,24 @@ class Daemon:
     """Everything that runs, and how it ends."""
 
     context: Context
+    fleet: Fleet
     controller: Controller
     applier: Applier
     recorder: Recorder
     service: Service
+    files: ConfigFiles | None = None
+    """Where the config came from, followed for changes; None: from no file."""
 
     async def run(self) -> None:
         """Keep all hosts and step the controller until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for keeper in self.context.keepers.values():
-                group.create_task(keeper.run(), name=f"keep {keeper.host.name}")
+            group.create_task(self.fleet.run(), name="fleet")
             group.create_task(self.recorder.run(), name="recorder")
+            group.create_task(self.applier.followers.read_metrics(), name="metrics")
             group.create_task(self.controller.run(), name="controller")
+            if self.files is not None:
+                reloader = Reloader(self.context, self.fleet, self.files)
+                group.create_task(reloader.run(), name="reloader")
 
     async def close(self) -> None:
         """Close runtimes and store; what runs on the hosts goes on."""
@@ -52,9 +61,12 @@ class Daemon:
 
 def real_outside(blob_path: Callable[[str], Path]) -> Outside:
     """Hosts behind SSH or this machine itself, Docker and plain processes."""
+    doors = Doors()
     return Outside(
-        link=Doors().link,
+        link=doors.link,
         runtimes={"docker": DockerRuntime(blob_path), "process": ProcessRuntime(blob_path)},
+        reset=doors.reset,
+        use_agent=doors.use_agent,
     )
 
 
@@ -63,6 +75,7 @@ async def assemble(
     state: Path,
     outside: MakeOutside = real_outside,
     clock: Clock | None = None,
+    files: ConfigFiles | None = None,
 ) -> Daemon:
     """Open the state, read back what is open, and wire everything. Raises StateError."""
     store = await Store.open(state)
@@ -84,32 +97,12 @@ async def assemble(
     applier = Applier(context)
     controller = Controller(context, applier)
     recorder = Recorder(context, applier.usage)
-    drains = await store.drains()
-    for host in config.hosts:
-        drain = drains.get(host.name)
-        drained = drain.reason if drain is not None else None
-        link = reached.link(host, context.daemon_id)
-        context.keepers[host.name] = _keeper(context, recorder, host, link, drained)
-    service = Service(context, controller, applier)
-    return Daemon(context, controller, applier, recorder, service)
 
+    def on_look(host: Host, look: Look) -> None:
+        recorder.saw(host, look)
+        applier.followers.adopt(host, look)
 
-def _keeper(
-    context: Context,
-    recorder: Recorder,
-    host: HostConfig,
-    link: HostLink,
-    drained: str | None,
-) -> HostKeeper:
-    return HostKeeper(
-        host,
-        link,
-        clock=context.clock,
-        interval=context.config.daemon.look_interval,
-        look_timeout=context.config.daemon.look_timeout,
-        shared_paths=context.config.shared_paths,
-        drained=drained,
-        on_news=lambda: context.wake(),
-        on_look=recorder.saw,
-        on_event=recorder.host_event,
-    )
+    fleet = Fleet(context, reached, on_look, recorder.host_event)
+    await fleet.load()
+    service = Service(context, controller, applier, reached)
+    return Daemon(context, fleet, controller, applier, recorder, service, files)

@@ -1,4 +1,4 @@
-"""Finding and reading the config for a process that needs all of it."""
+"""Finding and reading the config for a process that needs all of it, and seeing it change."""
 
 from __future__ import annotations
 
@@ -9,15 +9,45 @@ from hostler.model.config import Config
 from hostler.quick.places import config_files
 from hostler.spec.config import read_configs
 
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class ConfigFiles:
+    """The files a config is read from: the one named, else the usual ones, the later winning."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._named = path is not None
+        self._paths = [Path(name) for name in ([path] if path is not None else config_files())]
+        self._read_at = self._stamp()
+
+    def load(self) -> Config:
+        """The config as it is now; the default where there is no file.
+
+        Raises ConfigError with every problem in it.
+        """
+        self._read_at = self._stamp()
+        found = [path for path in self._paths if self._named or path.exists()]
+        return read_configs([(str(path), _text(path)) for path in found])
+
+    def has_changed(self) -> bool:
+        """Whether a file is not what `load` read."""
+        return self._stamp() != self._read_at
+
+    def _stamp(self) -> Stamp:
+        return tuple(_stamp(path) for path in self._paths)
+
 
 def load_config(path: str | None = None) -> Config:
-    """The config in `path`, else in the usual files (the later wins, key by key), else the default.
+    """The config in `path`, else in the usual files, else the default. Raises ConfigError."""
+    return ConfigFiles(path).load()
 
-    Raises ConfigError with every problem in it.
-    """
-    names = config_files() if path is None else [path]
-    paths = [Path(name) for name in names if path is not None or Path(name).exists()]
-    return read_configs([(str(found), _text(found)) for found in paths])
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _text(path: Path) -> str:

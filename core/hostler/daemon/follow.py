@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hostler.daemon.context import Context
-from hostler.errors import AgentError, EngineError, HostlerError, StateError, Unreachable
-from hostler.model.hosts import Workload
+from hostler.errors import (
+    AgentError,
+    EngineError,
+    HostError,
+    HostlerError,
+    StateError,
+    Unreachable,
+)
+from hostler.model.hosts import Host, Look, Workload
 from hostler.model.pipelines import Stage
-from hostler.model.runs import Attempt
+from hostler.model.records import MetricPoint
+from hostler.model.runs import Attempt, Phase
+from hostler.runtimes.metrics import last_values, read_metrics
 from hostler.store.logs import LogFile
 
 _RETRY_S = 1.0
-_METRICS_EVERY_S = 2.0
+_METRICS_TICK_S = 0.5
+_METRICS_FIRST_S = 2.0
+_METRICS_LAST_S = 60.0
 
 
 @dataclass(slots=True)
 class _Following:
+    attempt_id: str
+    ref: str
     task: asyncio.Task[None]
     log: LogFile
+    metrics_at: float
+    metrics_every: float
+    metrics_seen: int = 0
 
 
 class Followers:
@@ -37,7 +54,26 @@ class Followers:
         task = asyncio.create_task(
             self._run(attempt, stage, workload, log), name=f"follow {attempt.attempt_id}"
         )
-        self._following[attempt.attempt_id] = _Following(task, log)
+        self._following[attempt.attempt_id] = _Following(
+            attempt.attempt_id,
+            workload.ref,
+            task,
+            log,
+            metrics_at=self._context.clock.now() + _METRICS_FIRST_S,
+            metrics_every=_METRICS_FIRST_S,
+        )
+
+    def adopt(self, host: Host, look: Look) -> None:
+        """Follow what runs of ours and is not followed: after a restart of the daemon."""
+        for workload in look.workloads:
+            if not workload.running or workload.daemon_id != self._context.daemon_id:
+                continue
+            attempt = self._context.book.attempt(workload.attempt_id)
+            if attempt is None or attempt.phase is not Phase.RUNNING or attempt.host != host.name:
+                continue
+            if attempt.attempt_id not in self._following:
+                stage = self._context.book.stage(attempt.run_id, attempt.stage)
+                self.follow(attempt, stage, workload)
 
     def log(self, attempt: Attempt) -> LogFile:
         """The log file of an attempt; the live one while it is followed."""
@@ -57,8 +93,48 @@ class Followers:
         following = self._following[attempt.attempt_id]
         await asyncio.shield(following.task)
         self._following.pop(attempt.attempt_id, None)
-        following.log.sync()
+        await asyncio.to_thread(following.log.sync)
         following.log.close()
+
+    async def read_metrics(self) -> None:
+        """Read what running stages write to their metrics files, until cancelled."""
+        while True:
+            await asyncio.sleep(_METRICS_TICK_S)
+            now = self._context.clock.now()
+            due = [f for f in self._following.values() if f.metrics_at <= now and not f.task.done()]
+            await asyncio.gather(*(self._read_metrics(following, now) for following in due))
+
+    async def _read_metrics(self, following: _Following, now: float) -> None:
+        """One attempt's file. One that does not exist or grow is asked for ever more seldom."""
+        context = self._context
+        attempt = context.book.attempt(following.attempt_id)
+        if attempt is None or not context.keepers[attempt.host].is_connected:
+            return
+        try:
+            points = await read_metrics(
+                context.link(attempt.host), attempt.attempt_id, attempt.runtime, following.ref
+            )
+            if len(points) > following.metrics_seen:
+                fresh = points[following.metrics_seen :]
+                await context.store.put_stage_metrics(
+                    attempt.attempt_id, fresh, following.metrics_seen
+                )
+                self._show_metrics(attempt.attempt_id, points)
+                following.metrics_seen = len(points)
+                following.metrics_every = _METRICS_FIRST_S
+            else:
+                following.metrics_every = min(_METRICS_LAST_S, following.metrics_every * 2)
+        except (HostError, StateError):
+            # Read again later, and once for all when the attempt has ended.
+            following.metrics_every = _METRICS_LAST_S
+        following.metrics_at = now + following.metrics_every
+
+    def _show_metrics(self, attempt_id: str, points: Sequence[MetricPoint]) -> None:
+        """In memory only: the end of the attempt makes the last values durable."""
+        attempt = self._context.book.attempt(attempt_id)
+        if attempt is not None and not attempt.phase.is_final:
+            self._context.book.put_attempt(replace(attempt, metrics=last_values(points)))
+            self._context.hub.publish()
 
     async def close(self) -> None:
         """Stop following; the files know how far they got."""

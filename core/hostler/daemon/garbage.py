@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.model.records import RunFilter
-from hostler.model.runs import Run
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
-
-_ALL = 1_000_000
+from hostler.store.retention import Blob, GcPlan, RetentionLimits, plan_gc
 
 
 class GarbageCollector:
@@ -44,21 +41,10 @@ class GarbageCollector:
         limits = context.config.limits
         sizes = await asyncio.to_thread(context.store.logs.sizes)
         blobs = await asyncio.to_thread(context.content.sizes)
-        runs = await context.store.find_runs(RunFilter(), _ALL)
+        uses = await context.store.run_uses()
         return plan_gc(
-            [_use(run, sizes.get(run.run_id, 0)) for run in runs],
+            [replace(use, log_bytes=sizes.get(use.run_id, 0)) for use in uses],
             {digest: Blob(size, taken_in) for digest, (size, taken_in) in blobs.items()},
             RetentionLimits(logs_for=limits.keep_logs, outputs_for=limits.keep_outputs),
             context.clock.now(),
         )
-
-
-def _use(run: Run, log_bytes: int) -> RunUse:
-    made = [*run.attempts, *run.kept.values()]
-    return RunUse(
-        run_id=run.run_id,
-        finished_at=run.finished_at,
-        log_bytes=log_bytes,
-        snapshot=run.source.digest,
-        outputs=tuple(digest for attempt in made for digest in attempt.outputs.values()),
-    )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from hostler.daemon.assemble import Daemon, assemble, real_outside
 from hostler.daemon.clock import Clock
+from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
 from hostler.errors import ConfigError, HostlerError
@@ -39,16 +40,20 @@ def serve(
     api: Api,
     outside: MakeOutside = real_outside,
     clock: Clock | None = None,
+    files: ConfigFiles | None = None,
 ) -> None:
     """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work goes on without it.
 
-    `outside` and `clock` are a simulated lab's, where one is served.
+    `outside` and `clock` are a simulated lab's, where one is served. `files` are followed for
+    changes of the config.
 
     Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
     """
     private_folder(state)
     with StateLock(state):
-        asyncio.run(_serve(config, socket_path, api, assemble(config, state, outside, clock)))
+        asyncio.run(
+            _serve(config, socket_path, api, assemble(config, state, outside, clock, files))
+        )
 
 
 async def _serve(

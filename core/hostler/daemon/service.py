@@ -32,15 +32,19 @@ from hostler.model.records import (
     StageMetric,
 )
 from hostler.model.runs import Attempt, Run, Source
+from hostler.ports import Outside
 
 
 class Service:
     """The daemon's front: reads and wishes. Every wish is durable before it is answered."""
 
-    def __init__(self, context: Context, controller: Controller, applier: Applier) -> None:
+    def __init__(
+        self, context: Context, controller: Controller, applier: Applier, outside: Outside
+    ) -> None:
         self.context = context
         self.controller = controller
         self._applier = applier
+        self._outside = outside
         self._submitter = Submitter(context)
         self._garbage = GarbageCollector(context)
         self._started_at = context.clock.now()
@@ -54,8 +58,18 @@ class Service:
             "pid": os.getpid(),
             "started_at": self._started_at,
             "state": str(self.context.store.folder),
+            "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
             "open_runs": len(self.context.book.runs()),
         }
+
+    def use_ssh_agent(self, socket: str) -> None:
+        """Take over the SSH agent of a client's shell; logins refused for lack of it are tried
+        once more."""
+        if os.environ.get("SSH_AUTH_SOCK") != socket:
+            self._outside.use_agent(socket)
+            self._outside.reset()
+            for keeper in self.context.keepers.values():
+                keeper.retry_now()
 
     def request_stop(self) -> None:
         """Ask the process to end."""
@@ -89,6 +103,7 @@ class Service:
     def retry_host(self, name: str) -> None:
         """Connect again at once, also after a refused login."""
         self.host(name)
+        self._outside.reset()
         self.context.keepers[name].retry_now()
 
     async def drain(self, name: str, reason: str, who: Caller) -> None:

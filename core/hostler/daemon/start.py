@@ -34,7 +34,8 @@ class Starter:
             event = context.event(
                 "attempt.placed", f"{attempt.stage} placed on {attempt.host}: {action.why}", attempt
             )
-            await context.store.add_attempt(attempt, event)
+            facts = context.keepers[attempt.host].host.facts
+            await context.store.add_attempt(attempt, event, facts)
         except StateError:
             context.book.drop_attempt(attempt)
             raise

@@ -70,7 +70,7 @@ def test_a_job_runs_as_the_login_of_that_host() -> None:
     assert (job.user, job.home) == ("ana", "/home/ana")
 
 
-def test_the_name_is_the_same_for_the_same_attempt_so_that_a_repeat_is_a_conflict() -> None:
+def test_the_name_is_the_same_so_that_a_repeat_is_a_conflict() -> None:
     assert (
         job_of().name == container_name(DAEMON, "r1-train.0-1") == "hostler-abcdef01-r1-train.0-1"
     )

@@ -1,0 +1,46 @@
+"""Following the config file: a change takes effect at once, a wrong one changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from hostler.daemon.config_file import ConfigFiles
+from hostler.daemon.context import Context
+from hostler.daemon.fleet import Fleet
+from hostler.errors import ConfigError
+
+_log = logging.getLogger("hostler.daemon")
+_EVERY_S = 1.0
+
+
+class Reloader:
+    """Looks at the config files every second; they are small, and may lie where no watch works."""
+
+    def __init__(self, context: Context, fleet: Fleet, files: ConfigFiles) -> None:
+        self._context = context
+        self._fleet = fleet
+        self._files = files
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            if self._files.has_changed():
+                await self.reload()
+
+    async def reload(self) -> None:
+        """Read the config again and go over to it, or say why not."""
+        context = self._context
+        try:
+            config = self._files.load()
+        except ConfigError as error:
+            problems = "; ".join(str(problem) for problem in error.problems)
+            message = f"the changed config is not used: {error} {problems}".rstrip()
+            _log.warning("%s", message)
+            await context.tell(context.event("config.refused", message, severity="error"))
+            return
+        await self._fleet.apply(config)
+        message = f"the changed config is used: {len(config.hosts)} hosts"
+        _log.info("%s", message)
+        await context.tell(context.event("config.loaded", message))

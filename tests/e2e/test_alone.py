@@ -1,0 +1,185 @@
+"""One machine, no SSH: what a newcomer meets first. The real command line and a real daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.desk import Desk, stage
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)
+
+
+def test_a_command_gives_its_own_exit_code_and_output(alone: Desk) -> None:
+    said = alone.hostler("run", "--wait", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert said.code == 7
+    assert said.out.splitlines()[-2:] == ["out", "err"]
+
+
+def test_a_pipeline_with_inputs_metrics_and_a_gate(alone: Desk) -> None:
+    run = alone.run(
+        """
+name = "local"
+[stages.make]
+matrix = { n = [1, 2] }
+command = "mkdir out; echo {matrix.n} > out/n"
+shell = true
+outputs = { o = "out" }
+[stages.sum]
+command = '''cat inputs/all/*/n | sort > sums; echo '{"total": 3}' > "$HOSTLER_METRICS"; cat sums'''
+shell = true
+inputs = { all = "make.*.o" }
+[stages.gate]
+kind = "gate"
+needs = ["sum"]
+command = '''echo '{"ok": 1}' > "$HOSTLER_METRICS"'''
+shell = true
+pass = ["ok == 1"]
+"""
+    )
+    assert run["outcome"] == "succeeded", alone.ok("events").out
+    assert stage(run, "sum")["attempt"]["metrics"] == {"total": 3.0}
+    assert alone.ok("logs", run["run_id"], "--stage", "sum").out == "1\n2\n"
+
+
+def test_metrics_are_seen_while_the_stage_runs(alone: Desk) -> None:
+    run_id = alone.submit(
+        """
+name = "m"
+[stages.a]
+command = '''
+echo '{"step": 1, "loss": 0.5}' > "$HOSTLER_METRICS"
+while [ ! -e ../go ]; do sleep 0.1; done
+echo '{"step": 2, "loss": 0.25}' >> "$HOSTLER_METRICS"
+'''
+shell = true
+"""
+    )
+    seen = alone.until(run_id, lambda r: bool((stage(r, "a")["attempt"] or {}).get("metrics")))
+    assert stage(seen, "a")["status"] == "running"
+    assert stage(seen, "a")["attempt"]["metrics"] == {"loss": 0.5}
+    (job,) = Path(f"/var/tmp/hostler-{os.getuid()}/jobs").glob(f"{run_id}-a-1")
+    (job / "go").write_text("")
+    run = alone.ended(run_id)
+    assert stage(run, "a")["attempt"]["metrics"] == {"loss": 0.25}
+
+
+def test_a_running_stage_is_followed_again_after_a_kill_of_the_daemon(alone: Desk) -> None:
+    run_id = alone.submit(
+        'name = "k"\n[stages.a]\nshell = true\n'
+        'command = "i=0; while [ ! -e ../go ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 5"\n'
+    )
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    alone.kill_daemon()
+
+    def lines() -> int:
+        return len(alone.ok("logs", run_id, "--stage", "a", "--raw").out.splitlines())
+
+    first = lines()
+    wait_for(lambda: lines() > first, "new lines come in while it runs")
+    (Path(f"/var/tmp/hostler-{os.getuid()}/jobs") / f"{run_id}-a-1" / "go").write_text("")
+    run = alone.ended(run_id)
+    assert stage(run, "a")["attempt"]["exit_code"] == 5
+    assert len(stage(run, "a")["attempts"]) == 1
+    out = alone.ok("logs", run_id, "--stage", "a", "--raw").out.split()
+    assert out == [str(i) for i in range(len(out))]
+
+
+def test_stopping_the_daemon_leaves_the_work_running(alone: Desk) -> None:
+    run_id = alone.submit('name = "s"\n[stages.a]\ncommand = "sleep 2"\n')
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    begun = time.monotonic()
+    alone.ok("daemon", "stop")
+    assert time.monotonic() - begun < 5
+    run = alone.ended(run_id)
+    assert run["outcome"] == "succeeded"
+    assert len(stage(run, "a")["attempts"]) == 1
+
+
+def test_a_second_daemon_names_the_holder(alone: Desk) -> None:
+    alone.ok("daemon", "start")
+    said = alone.hostler("serve", "--personal")
+    assert said.code == 1
+    assert f"pid {alone.daemon_pid()}" in said.err
+    os.kill(alone.daemon_pid(), signal.SIGTERM)
+
+
+def test_a_changed_config_takes_effect_and_a_wrong_one_changes_nothing(alone: Desk) -> None:
+    alone.ok("daemon", "start")
+
+    def hosts() -> list[str]:
+        return [h["name"] for h in alone.ok("hosts", "--json").json["hosts"]]
+
+    assert hosts() == ["here"]
+    text = alone.config.read_text()
+    alone.config.write_text(text + '[hosts.there]\naddress = "127.0.0.1"\nport = 1\n')
+    wait_for(lambda: hosts() == ["here", "there"], "the new host is kept")
+    alone.config.write_text("[hosts.here]\ntransprt = 'local'\n")
+    wait_for(lambda: "config.refused" in alone.ok("events").out, "the mistake is told")
+    assert hosts() == ["here", "there"]
+    alone.config.write_text(text)
+    wait_for(lambda: hosts() == ["here"], "the host is let go")
+
+
+def test_retry_repeats_only_what_did_not_succeed(alone: Desk) -> None:
+    flag = alone.work / "flag"
+    pipeline = f"""
+name = "r"
+[stages.good]
+command = "mkdir o; date +%N > o/x"
+shell = true
+outputs = {{ o = "o" }}
+[stages.bad]
+command = "cat inputs/i/x; test -e {flag}"
+shell = true
+inputs = {{ i = "good.o" }}
+"""
+    run = alone.run(pipeline)
+    assert run["outcome"] == "failed"
+    flag.write_text("")
+    again = alone.ok("retry", run["run_id"], "-q").out.strip()
+    run2 = alone.ended(again)
+    assert run2["outcome"] == "succeeded"
+    assert stage(run2, "good")["kept"]
+    said = [alone.ok("logs", r, "--stage", "bad").out for r in (run["run_id"], again)]
+    assert said[0] == said[1]
+
+
+def test_bad_input_is_one_clear_message_and_no_traceback(alone: Desk) -> None:
+    (alone.work / "broken.toml").write_text("name = [")
+    for words in (
+        ("run", "broken.toml"),
+        ("run", "missing.toml"),
+        ("show", "rzzzzzz"),
+        ("logs", "../../etc/passwd"),
+        ("cancel", "nothing", "-y"),
+        ("drain", "nowhere"),
+        ("gpus", "--need", "x"),
+        ("frobnicate",),
+        ("run", "--gpus", "-1", "--", "true"),
+        ("run", "-p", "novalue"),
+    ):
+        said = alone.hostler(*words)
+        assert said.code == 2, (words, said)
+        assert said.err.strip(), words
+        assert "Traceback" not in said.err + said.out, words
+        assert said.out == "", words
+    assert alone.ok("runs", "--json").json["runs"] == []
+
+
+def test_the_state_is_private_and_the_database_readable(alone: Desk) -> None:
+    alone.run('name = "x"\n[stages.a]\ncommand = "true"\n')
+    assert alone.state.stat().st_mode & 0o077 == 0
+    for path in alone.state.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    shown = json.loads(alone.ok("runs", "--json").out)
+    assert shown["schema"] == "hostler.runs/1"
