@@ -240,17 +240,36 @@ class AgentLink:
             self._go_down(None)
             if self._closing and end.kind is EndKind.DIED:  # sshd counts it until it is closed
                 await asyncio.wait(self._closing, timeout=_CLOSE_PATIENCE)
-            if quick_ends > len(_RESTART_PAUSES):
-                end = End(EndKind.DIED, f"{end.reason}, {quick_ends} times in a row")
+            started = await self._restart(quick_ends, end)
+            if isinstance(started, End):
+                end = started
                 break
-            await asyncio.sleep(_RESTART_PAUSES[quick_ends - 1])
-            try:
-                session = await self._start_session()
-            except HostError as error:
-                end = End(EndKind.CUT, error.message, error.remedy)
-                break
+            session = started
             self._switch(session, None)
         await self._give_up(end)
+
+    async def _restart(self, quick_ends: int, end: End) -> AgentSession | End:
+        """Another agent on the same connection, or why there is none. It may take a moment until
+        sshd no longer counts the session of the one that ended."""
+        if quick_ends > len(_RESTART_PAUSES):
+            return End(end.kind, f"{end.reason}, {quick_ends} times in a row")
+        for pause in _RESTART_PAUSES[quick_ends - 1 :]:
+            gone = await self._gone_within(pause)
+            if gone is not None:
+                return gone
+            try:
+                return await self._start_session()
+            except HostError as error:
+                end = End(EndKind.CUT, error.message, error.remedy)
+        return end
+
+    async def _gone_within(self, seconds: float) -> End | None:
+        """Why the connection is gone, if it is so after that time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._wait_closed()
+        except TimeoutError:
+            return None
 
     async def _end_of(self, session: AgentSession) -> End:
         """How it ended. That the agent's channel closed may mean that the connection did."""
