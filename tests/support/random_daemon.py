@@ -194,6 +194,7 @@ class Daemon(World):
     def _record(self, action: Record) -> None:
         attempt = self._attempt(action.attempt_id)
         assert attempt is not None
+        self._check_proof(action, attempt)
         if action.phase is Phase.RUNNING:
             self._save(replace(attempt, phase=Phase.RUNNING))
         else:
@@ -249,8 +250,17 @@ class Daemon(World):
         done = {a.stage for a in run.attempts if a.phase is Phase.SUCCEEDED}
         assert done.issuperset(action.stage.needs)
         assert action.stage.name not in done
-        assert self.known[action.attempt.host].drained is None
+        host = self.known[action.attempt.host]
+        assert host.drained is None
+        assert host.look is not None
+        assert host.look.asked_at >= max(host.since, self.now - 10.0)
         assert len(set(action.attempt.gpus)) == action.stage.resources.gpus
+
+    def _check_proof(self, action: Record, attempt: Attempt) -> None:
+        """What is said to have ended has ended, unless it was given up unseen, and said so."""
+        given_up = action.phase in (Phase.RUNNING, Phase.LOST, Phase.CANCELLED)
+        found = self.real[attempt.host].work.get(attempt.attempt_id)
+        assert given_up or found is None or not found.running, action
 
     def _check_reasons(self, snapshot: Snapshot, decided: Plan) -> None:
         started = {

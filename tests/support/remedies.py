@@ -217,6 +217,7 @@ def _with_resources(
 
 def with_stage(snapshot: Snapshot, key: Key, change: Callable[[Stage], Stage]) -> Snapshot:
     """The snapshot with one stage changed."""
+
     def changed(run: Run) -> Run:
         if run.run_id != key[0]:
             return run

@@ -188,6 +188,14 @@ def test_a_cancelled_run_stops_what_runs_by_name() -> None:
     ]
 
 
+def test_a_cancelled_attempt_that_runs_after_all_is_recorded_and_stopped() -> None:
+    workload = lab.workload(STARTING)
+    actions = settled(STARTING, host_with(workload), run={"cancelled_by": "eve"})
+    assert [type(action) for action in actions] == [Record, Stop]
+    assert isinstance(actions[0], Record)
+    assert actions[0].phase is Phase.RUNNING
+
+
 def test_a_stop_in_flight_is_not_repeated() -> None:
     workload = lab.workload(RUNNING)
     busy = frozenset({"stop:gpu1:r-1-train-1"})
