@@ -67,8 +67,8 @@ class SimDaemon:
         change: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.lab, self.state = lab, state
-        config = lab.config(look_interval=0.02, look_timeout=0.5, connect_timeout=0.5)
-        self.config = change(replace(config, policy=Policy(fresh_for=1.0)))
+        config = lab.config(look_interval=0.05, look_timeout=0.5, connect_timeout=0.5)
+        self.config = change(replace(config, policy=Policy(fresh_for=0.6)))
         self._daemon: Daemon | None = None
         self._task: asyncio.Task[None] | None = None
 

@@ -16,7 +16,7 @@ from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 
 _PULL_STEP_S = 0.02
 _END_STEP_S = 0.02
-_KILLED_WITHIN_S = 2.0
+_KILLED_WITHIN_S = 1.0
 
 
 class SimRuntime:

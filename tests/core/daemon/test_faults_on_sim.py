@@ -133,7 +133,7 @@ async def test_on_lost_restart_gives_a_silent_host_up_and_ends_its_ghost(tmp_pat
                 lost_after=0.1,
                 grace=0.05,
                 retries=Retries(max=1, backoff=0.0),
-                env=sim("seconds=2.5"),
+                env=sim("seconds=1.8"),
             )
         )
         first = await daemon.attempt(run_id, running)
@@ -142,6 +142,7 @@ async def test_on_lost_restart_gives_a_silent_host_up_and_ends_its_ghost(tmp_pat
         assert second.host != first.host
         lab.faults(first.host).heal()
         await daemon.until(lambda: lab.running() == [second.attempt_id], "the ghost goes on")
+        assert lab.referee.stops[first.attempt_id] > 0
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert (run.attempts[0].phase, run.attempts[0].cause) == (Phase.LOST, Cause.HOST_LOST)

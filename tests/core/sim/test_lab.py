@@ -189,12 +189,11 @@ async def test_a_cut_hangs_then_drops_and_a_short_one_only_delays(
 
 
 async def test_what_was_asked_happens_though_the_asker_is_gone(lab: SimLab, link: SimLink) -> None:
-    asking = asyncio.create_task(begin(link, job(env="seconds=60")))
-    host = lab.host("gpu1")
-    async with asyncio.timeout(5):
-        while not host.works:
-            await asyncio.sleep(0.001)
-    await asyncio.sleep(0.003)
+    wanted, runtime = job(env="seconds=60"), SimRuntime("process", Path)
+    ref = await runtime.create(link, wanted, silent)
+    asking = asyncio.create_task(runtime.start(link, wanted, ref))
+    await asyncio.sleep(0)  # it has sent its request, which is on its way
+    assert lab.running() == []
     asking.cancel()
     await link.close()
     async with asyncio.timeout(5):
