@@ -44,8 +44,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
         (controller, "_SILENT_S", 0.05),
         (controller, "_FAILED_PAUSE_S", 0.05),
         (follow, "_RETRY_S", 0.02),
-        (keeper, "_BACKOFF_FIRST_S", 0.02),
-        (keeper, "_BACKOFF_LAST_S", 0.05),
+        (keeper, "_PAUSE_S", 0.03),
         (record, "_TICK_S", 0.5),
     ):
         monkeypatch.setattr(module, name, seconds)
