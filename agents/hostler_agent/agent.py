@@ -22,6 +22,7 @@ from hostler_agent.jobs import Jobs
 from hostler_agent.leases import TOUCH_EVERY, Leases
 from hostler_agent.looks import Looks
 from hostler_agent.machine import Machine, boot_id, docker_gpu, facts
+from hostler_agent.pool import Pool
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
 from hostler_agent.spawner import Spawner
@@ -29,7 +30,6 @@ from hostler_agent.verbs import Verbs
 
 HELLO_PATIENCE = 1.5
 """Seconds that the hello waits for NVML and Docker to say what they are."""
-MAX_THREADS = 64
 
 
 class Agent:
@@ -42,8 +42,9 @@ class Agent:
         self._folders = folders
         self._daemon_id = daemon_id
         self._boot = boot_id()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._state = threading.RLock()
+        """Held by whoever puts looks together: the loop, or the thread that had the last part."""
+        self._news = threading.Event()
         self._output = threading.Lock()
         self._sampler = Sampler(self._wake)
         self._containers = Containers(self._wake, self._push_exit)
@@ -58,7 +59,9 @@ class Agent:
         self._faults = Faults(self._sampler, self._push)
         self._encoder = wire.LookEncoder()
         self._waiting: List[Any] = []
-        self._threads = 0
+        self._next: List[Any] = []
+        """Looks that were asked for while others were under way: those may be older than they."""
+        self._pool = Pool()
         self._told: Dict[str, Any] = {}
         self._socket: Optional[socket.socket] = None
 
@@ -66,17 +69,17 @@ class Agent:
         """The hello and one look."""
         self._containers.start(events=False)
         self._greet()
-        self._waiting.append(0)
-        self._sampler.start()
-        self._containers.refresh()
-        while not self._answer_looks():
-            self._wait(self._timeout(None), [self._wake_read])
+        self._look(0)
+        while self._waiting:
+            self._news.wait(self._timeout(None))
+            self._news.clear()
+            self._answer_looks()
 
     def serve(self) -> None:
         """Answer requests until EOF on stdin, or silence."""
         self._containers.start()
         self._socket = self._listen()
-        self._jobs.list()  # ends from now on are news
+        self._jobs.table.list()  # ends from now on are news
         try:
             self._greet()
             self._faults.start()
@@ -93,7 +96,8 @@ class Agent:
             now = time.monotonic()
             if self._sampler.poll(now) and self._containers.ready(now):
                 break
-            self._wait(min(until - now, self._timeout(None) or 0.0), [self._wake_read])
+            self._news.wait(until - now)
+            self._news.clear()
         found = facts()
         nvml, docker = self._sampler.nvml, self._containers
         found["driver"], found["cuda"] = nvml.driver, nvml.cuda
@@ -115,7 +119,7 @@ class Agent:
         heard = time.monotonic()
         touched = 0.0
         poller = select.poll()
-        for descriptor in (0, self._wake_read, notices.fileno()):
+        for descriptor in (0, notices.fileno()):
             poller.register(descriptor, select.POLLIN)
         while True:
             now = time.monotonic()
@@ -126,12 +130,10 @@ class Agent:
                 self._leases.touch(self._daemon_id)
             left = self._timeout(heard + wire.SILENCE - now)
             ready = {d for d, _ in poller.poll(None if left is None else left * 1000 + 1)}
-            if self._wake_read in ready:
-                os.read(self._wake_read, 4096)
             if notices.fileno() in ready:
-                notices.recv(4096)
-                self._jobs.changed()
-                self._push_ended(self._jobs.list()[1])
+                self._jobs.table.touch(notices.recv(4096).decode("ascii", "replace"))
+                with self._state:
+                    self._push_ended(self._jobs.table.list()[1])
             if 0 in ready:
                 data = os.read(0, 65536)
                 if not data:
@@ -139,8 +141,8 @@ class Agent:
                 heard = time.monotonic()
                 for line in reader.feed(data):
                     self._request(line)
-            if self._waiting:
-                self._answer_looks()
+            elif self._waiting:
+                self._answer_looks()  # something hangs: its time is up
 
     def _timeout(self, most: Optional[float]) -> Optional[float]:
         if not self._waiting and most is not None:
@@ -150,17 +152,25 @@ class Agent:
         known = [t for t in times if t is not None]
         return max(0.0, min(known)) if known else None
 
-    @staticmethod
-    def _wait(seconds: Optional[float], descriptors: List[int]) -> None:
-        ready, _, _ = select.select(descriptors, [], [], seconds)
-        for descriptor in ready:
-            os.read(descriptor, 4096)
-
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b".")
-        except BlockingIOError:
-            pass  # it is awake already
+        """Called by the thread that has just finished its part of a look."""
+        self._news.set()
+        if self._waiting:
+            try:
+                self._answer_looks()
+            except BrokenPipeError:
+                pass  # the loop ends by itself at EOF
+
+    def _look(self, number: Any) -> None:
+        """Begin a look; it is answered when all its parts are there."""
+        with self._state:
+            if self._waiting:
+                self._next.append(number)
+                return
+            self._waiting.append(number)
+            self._sampler.start()
+            self._containers.refresh()
+        self._answer_looks()
 
     def _request(self, line: bytes) -> None:
         try:
@@ -170,18 +180,12 @@ class Agent:
             return
         number = request.get("id")
         if "look" in request:
-            self._waiting.append(number)
-            self._sampler.start()
-            self._containers.refresh()
+            self._look(number)
             return
         if "ping" in request:
             self._send({"id": number, "ok": {}})
             return
-        if self._threads >= MAX_THREADS:
-            self._refuse(number, Refusal("the agent is busy with %d requests" % self._threads))
-            return
-        self._threads += 1
-        threading.Thread(target=self._serve_one, args=(number, request), daemon=True).start()
+        self._pool.run(lambda: self._serve_one(number, request))
 
     def _serve_one(self, number: Any, request: Dict[str, Any]) -> None:
         try:
@@ -192,27 +196,30 @@ class Agent:
             pass  # the loop sees it too
         except Exception as error:
             self._refuse(number, Refusal("%s: %s" % (type(error).__name__, error)))
-        finally:
-            self._threads -= 1
 
     def _refuse(self, number: Any, refusal: Refusal) -> None:
         error = {"kind": refusal.kind, "message": str(refusal)}
-        self._send({"id": number, "error": error})
+        self._push({"id": number, "error": error})
 
-    def _answer_looks(self) -> bool:
+    def _answer_looks(self) -> None:
         """Answer the looks that wait, if all that they wait for is there."""
-        now = time.monotonic()
-        sampled = self._sampler.poll(now)
-        if not sampled or not self._containers.ready(now):
-            return False
-        sections, ended = self._looks.sections()
-        for number in self._waiting:
-            self._write(self._encoder.line(number, sections))
-        self._waiting.clear()
+        with self._state:
+            now = time.monotonic()
+            if not self._waiting or not self._sampler.poll(now) or not self._containers.ready(now):
+                return
+            sections, ended = self._looks.sections()
+            for number in self._waiting:
+                self._write(self._encoder.line(number, sections))
+            self._waiting, self._next = self._next, []
+            if self._waiting:
+                self._sampler.start()
+                self._containers.refresh()
+            more = bool(self._waiting)
         if self._socket is not None:
             self._faults.start()
         self._push_ended(ended)
-        return True
+        if more:
+            self._answer_looks()  # where there is nothing to wait for nobody else will
 
     def _push_ended(self, ended: List[Dict[str, Any]]) -> None:
         for workload in ended:

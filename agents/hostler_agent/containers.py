@@ -124,7 +124,8 @@ class Containers:
         self.info: Dict[str, Any] = {}
         self._wake = wake
         self._exited = exited
-        self._asked = False
+        self._wanted = 0
+        self._done = 0
         self._deadline = 0.0
         self._foreign_due = 0.0
         self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -143,18 +144,19 @@ class Containers:
 
     def refresh(self) -> None:
         """Ask for a list that is newer than this call."""
-        if self._started and not self._asked:
-            self._asked = True
-            self._deadline = time.monotonic() + PATIENCE
+        if self._started:
+            if self._done == self._wanted:
+                self._deadline = time.monotonic() + PATIENCE
+            self._wanted += 1
             self._jobs.put(None)
 
     def timeout(self, now: float) -> Optional[float]:
         """Seconds until `ready` at the latest; None: nothing is awaited."""
-        return max(0.0, self._deadline - now) if self._asked else None
+        return max(0.0, self._deadline - now) if self._done < self._wanted else None
 
     def ready(self, now: float) -> bool:
         """The list is as new as the last `refresh`, or `problem` says why not."""
-        if not self._asked:
+        if self._done == self._wanted:
             return True
         if now < self._deadline:
             return False
@@ -184,12 +186,17 @@ class Containers:
     def _serve(self) -> None:
         while True:
             self._jobs.get()
+            wanted = self._wanted
+            if wanted == self._done:
+                continue  # a list that was made meanwhile was new enough
+            problem = None
             try:
                 self._refresh()
-                self.problem = None
             except HttpError as error:
-                self.problem = _problem(self.path, error)
-            self._asked = False
+                problem = _problem(self.path, error)
+            if wanted == self._wanted:
+                self.problem = problem
+            self._done = wanted
             self._wake()
 
     def _refresh(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
-from urllib.parse import quote
 
 MAX_BODY = 64 * 1024 * 1024
 
@@ -143,10 +142,19 @@ class Connection:
 def query(target: str, **values: Any) -> str:
     """A path with a query; what is not text goes as JSON."""
     pairs = [
-        "%s=%s" % (key, quote(value if isinstance(value, str) else json.dumps(value), safe=""))
+        "%s=%s" % (key, _quoted(value if isinstance(value, str) else json.dumps(value)))
         for key, value in values.items()
     ]
     return target + "?" + "&".join(pairs)
+
+
+def _quoted(text: str) -> str:
+    return "".join(
+        chr(byte)
+        if byte < 128 and (chr(byte).isalnum() or chr(byte) in "-._~")
+        else "%%%02X" % byte
+        for byte in text.encode("utf-8", "surrogateescape")
+    )
 
 
 def _message(body: bytes, status: int) -> str:

@@ -3,7 +3,6 @@ reading the requirements file."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from typing import Dict, List, Mapping, Sequence
@@ -53,6 +52,8 @@ def venv_command(argv: Sequence[str], requirements: str, venvs: str, package: st
             wanted = file.read()
     except OSError as error:
         raise Refusal("the requirements file cannot be read: %s" % error, "InputError") from error
+    import hashlib  # maps OpenSSL: megabytes that few jobs need
+
     key = hashlib.sha256(wanted + sys.version.encode() + sys.executable.encode()).hexdigest()
     script = os.path.join(package, "venv.py")
     folder = os.path.join(venvs, key)

@@ -8,7 +8,7 @@ import signal
 import stat
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from hostler_agent import journal, shim
 from hostler_agent.folders import (
@@ -19,11 +19,11 @@ from hostler_agent.folders import (
     is_identifier,
 )
 from hostler_agent.jobenv import METRICS, environment, venv_command
+from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 from hostler_agent.spawner import Spawner
 
-SCAN_EVERY = 5.0
 LOG_CAP = 1024**3
 GRACE = 30.0
 _METRICS_PIECE = 1024 * 1024
@@ -36,10 +36,7 @@ _FIELDS = (
 
 
 class Jobs:
-    """All jobs of this login. Methods raise Refusal.
-
-    `list` and `pids` are the main loop's; the others may be called from any thread.
-    """
+    """All jobs of this login. Methods raise Refusal, and may be called from any thread."""
 
     def __init__(
         self,
@@ -54,76 +51,8 @@ class Jobs:
         self._indices = indices
         self._proc = Proc()
         self._starting = threading.Lock()
-        self._jobs: Dict[str, Job] = {}
-        self._stamps: Dict[str, Tuple[int, int]] = {}
-        self._running: Dict[str, bool] = {}
-        self._over: Optional[Set[str]] = None
-        self._due = 0.0
-        self._folder_stamp = 0
-        self._listed: List[Dict[str, Any]] = []
-
-    def changed(self) -> None:
-        """Something happened to a job: the next list reads the journals again."""
-        self._due = 0.0
-
-    def list(self) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
-        """All workloads (the same object while nothing changes), and those that just ended."""
-        now = time.monotonic()
-        try:
-            stamp = os.stat(self._folders.jobs).st_mtime_ns
-        except FileNotFoundError:
-            return [], []
-        if now < self._due and stamp == self._folder_stamp:
-            return self._listed, []
-        self._due, self._folder_stamp = now + SCAN_EVERY, stamp
-        self._scan()
-        listed = [self._workload(job) for job in list(self._jobs.values())]
-        over = {
-            w["attempt_id"]: w for w in listed if not w["running"] and not w.get("created_only")
-        }
-        # What was over when this agent came is in its first look; only later ends are news.
-        ended = [] if self._over is None else [w for a, w in over.items() if a not in self._over]
-        self._over = set(over)
-        if listed != self._listed:
-            self._listed = listed
-        return self._listed, ended
-
-    def _scan(self) -> None:
-        jobs: Dict[str, Job] = {}
-        stamps: Dict[str, Tuple[int, int]] = {}
-        for name in sorted(os.listdir(self._folders.jobs)):
-            folder = os.path.join(self._folders.jobs, name)
-            try:
-                status = os.stat(os.path.join(folder, journal.NAME))
-            except OSError:
-                continue  # being made or removed
-            stamps[name] = (status.st_mtime_ns, status.st_size)
-            known = self._jobs.get(name)
-            if known is None or self._stamps.get(name) != stamps[name]:
-                known = journal.load(folder)
-            if known is not None:
-                jobs[name] = known
-        self._jobs, self._stamps = jobs, stamps
-        self._running = {n: job.running(self._proc, self._boot_id) for n, job in jobs.items()}
-
-    def _workload(self, job: Job) -> Dict[str, Any]:
-        running = self._running.get(job.attempt_id, False)
-        if not running and job.started is not None and job.ended is None:
-            # The end may have been written between the look at the journal and at the process.
-            again = journal.load(job.folder)
-            if again is not None and again.ended is not None:
-                job = self._jobs[job.attempt_id] = again
-        return job.workload(running, self._boot_id)
-
-    def pids(self) -> Dict[int, str]:
-        """PID to attempt id of running jobs and their shims."""
-        result: Dict[int, str] = {}
-        for attempt, running in list(self._running.items()):
-            job = self._jobs.get(attempt)
-            if running and job is not None and job.started is not None:
-                result[job.started["pid"]] = attempt
-                result[job.started["shim"]] = attempt
-        return result
+        self.table = JobTable(folders.jobs, boot_id, self._proc)
+        """What looks show; for the main loop."""
 
     def _load(self, attempt: str) -> Job:
         job = journal.load(self._folders.job(attempt))
@@ -134,12 +63,7 @@ class Jobs:
     def inspect(self, attempt: str) -> Optional[Dict[str, Any]]:
         """The workload now, or None."""
         job = journal.load(self._folders.job(attempt))
-        if job is None:
-            return None
-        running = job.running(self._proc, self._boot_id)
-        if not running and job.ended is None:
-            job = journal.load(job.folder) or job
-        return job.workload(running and job.ended is None, self._boot_id)
+        return None if job is None else self._now(job)
 
     def work_folder(self, attempt: str) -> str:
         """The job's working folder."""
@@ -184,7 +108,7 @@ class Jobs:
             if there is None:
                 event.update(event="created", boot_id=self._boot_id, at=time.time())
                 journal.append(folder, event)
-        self.changed()
+        self.table.touch(attempt)
         return {"ref": attempt, "folder": self.work_folder(attempt)}
 
     def place(self, attempt: str, digest: str, target: str) -> None:
@@ -202,8 +126,11 @@ class Jobs:
 
         extract(blob, path)
 
-    def start(self, payload: Mapping[str, Any], login: Mapping[str, str]) -> Dict[str, Any]:
-        """Start the process, unless it was started before; the workload."""
+    def start(
+        self, payload: Mapping[str, Any], login: Mapping[str, str]
+    ) -> Tuple[Dict[str, Any], Optional[str]]:
+        """Start the process, unless it was started before; the workload, and what its leases are
+        to be bound to."""
         attempt = check_attempt(payload.get("attempt_id"))
         with self._starting:
             job = self._load(attempt)
@@ -211,13 +138,22 @@ class Jobs:
                 if job.created.get("boot_id") != self._boot_id:
                     raise Refusal("the host was rebooted since job %s was made" % attempt)
                 answer = self._spawn(job, payload, login)
-                if "error" in answer and answer["error"] != "running already":
+                if answer.get("error") == "running already":
+                    job = self._load(attempt)
+                elif "error" in answer:
                     raise Refusal(str(answer["error"]), "EngineError")
-        self.changed()
-        found = self.inspect(attempt)
-        if found is None:
-            raise Refusal("job %s was removed meanwhile" % attempt, "NotFoundError")
-        return found
+                else:
+                    job.started = answer
+                    self.table.touch(attempt)
+                    return job.workload(True, self._boot_id), job.bound
+        return self._now(job), job.bound
+
+    def _now(self, job: Job) -> Dict[str, Any]:
+        running = job.running(self._proc, self._boot_id)
+        if not running and job.ended is None:
+            # The end may have been written between the looks at the journal and at the process.
+            job = journal.load(job.folder) or job
+        return job.workload(running and job.ended is None, self._boot_id)
 
     def _spawn(
         self, job: Job, payload: Mapping[str, Any], login: Mapping[str, str]
@@ -242,8 +178,8 @@ class Jobs:
             argv = venv_command(argv, wanted, self._folders.venvs, package)
         return self._spawner.start(
             {
-                "attempt_id": job.attempt_id, "folder": job.folder, "base": self._folders.base,
-                "notify": self._folders.notify, "boot_id": self._boot_id, "argv": argv, "env": env,
+                "attempt_id": job.attempt_id, "folder": job.folder, "boot_id": self._boot_id,
+                "argv": argv, "env": env,
                 "cwd": os.path.join(work, cwd), "log_cap": job.created.get("log_cap") or LOG_CAP,
             }
         )  # fmt: skip
@@ -285,11 +221,6 @@ class Jobs:
         os.makedirs(store, 0o700, exist_ok=True)
         os.symlink(store, path)
 
-    def bound(self, attempt: str) -> Optional[str]:
-        """What the job's leases are tied to; None while it has not started."""
-        job = journal.load(self._folders.job(attempt))
-        return None if job is None else job.bound
-
     def signal(self, attempt: str, number: int) -> None:
         """Send a signal to the job's process group; no error when it has ended."""
         job = self._load(attempt)
@@ -318,7 +249,7 @@ class Jobs:
                     self._signal_all(job, signal.SIGKILL)
                     if self._wait_gone(job, 0.5):
                         break
-        self.changed()
+        self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
 
     def _signal_all(self, job: Job, number: int) -> None:
@@ -359,7 +290,7 @@ class Jobs:
         if job is not None and job.running(self._proc, self._boot_id):
             raise Refusal("job %s is still running" % attempt, "ConflictError")
         remove_tree(folder)
-        self.changed()
+        self.table.touch(attempt)
 
 
 def _check_created(payload: Mapping[str, Any]) -> None:

@@ -56,8 +56,8 @@ class Looks:
     def sections(self) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:
         """The sections, unchanged ones as the same objects, and workloads that just ended."""
         devices = self._sampler.devices
-        jobs, ended = self._jobs.list()
-        self._processes.set_jobs(self._jobs.pids())
+        jobs, ended = self._jobs.table.list()
+        self._processes.set_jobs(self._jobs.table.pids())
         listed = []
         for device in devices:
             last = device.last

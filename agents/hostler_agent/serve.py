@@ -18,7 +18,7 @@ def run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
     spawner = None
     if mode["mode"] == "serve":
         # Before anything is opened or loaded: what it inherits, every job inherits.
-        spawner = Spawner()
+        spawner = Spawner(folders)
     try:
         folders.hold()
         if spawner is not None:

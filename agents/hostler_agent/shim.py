@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -28,44 +29,48 @@ LOCK = "lock"
 STOPPING = "stopping"
 """A file that says: what happens now was asked for."""
 _GIVE_UP = 30.0
+_SETTLED = 0.5
+"""Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
 _SUBREAPER = 36
-_RESET = (
-    signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGXFSZ,
-)  # fmt: skip
+# Held so that nothing but `_reap` ever waits for it.
+_started: List["subprocess.Popen[bytes]"] = []
+_libc = ctypes.CDLL(None)
 
 
 class Cannot(Exception):
     """The job could not be started; the message goes to the person who asked."""
 
 
-def run(spec: Dict[str, Any], reply: int) -> None:
-    """The whole life of a shim. Call it in a fresh fork; end that fork when it returns."""
-    folder = str(spec["folder"])
-    supervisor: Optional[Supervisor] = None
-    try:
+class Shim:
+    """Made ready before there is a job, in a fresh fork; that fork ends when `run` returns."""
+
+    def __init__(self, base: str, notices: str) -> None:
         os.setsid()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        lock = _lock(folder)
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        held = _hold(str(spec["base"]))
-        log = Writer(folder, int(spec["log_cap"]))
-        starting = Supervisor(spec, log)
-        answer = starting.start()
-        supervisor = starting
-    except (Cannot, OSError) as error:
-        answer = {"error": str(error)}
-    os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
-    os.close(reply)
-    if supervisor is None:
-        return
-    notify(spec["notify"], str(spec["attempt_id"]), "started")
-    supervisor.supervise()
-    journal.append(folder, supervisor.end, sync=True)
-    notify(spec["notify"], str(spec["attempt_id"]), "ended")
-    os.close(lock)
-    if held is not None:
-        os.close(held)
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        _libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+        self._held = _hold(base)
+        self._notices = notices
+        self._supervisor = Supervisor()
+
+    def run(self, spec: Dict[str, Any], reply: int) -> None:
+        """The whole life of a job; its start, or why there is none, goes to `reply`."""
+        folder = str(spec["folder"])
+        supervisor = self._supervisor
+        try:
+            lock = _lock(folder)
+            answer = supervisor.start(spec, Writer(folder, int(spec["log_cap"])))
+        except (Cannot, OSError) as error:
+            answer = {"error": str(error)}
+        os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
+        os.close(reply)
+        if "error" in answer:
+            return
+        end = supervisor.supervise()
+        journal.append(folder, end, sync=True)
+        notify(self._notices, str(spec["attempt_id"]))
+        os.close(lock)
+        if self._held is not None:
+            os.close(self._held)
 
 
 def _lock(folder: str) -> int:
@@ -88,9 +93,9 @@ def _hold(base: str) -> Optional[int]:
         return None  # only the protection against age cleaning is missing
 
 
-def notify(folder: str, attempt: str, event: str) -> None:
-    """Tell every agent of this login that listens; sockets of dead ones are removed."""
-    message = json.dumps({"attempt": attempt, "event": event}).encode("ascii")
+def notify(folder: str, attempt: str) -> None:
+    """Tell every agent of this login that a job has ended; sockets of dead ones are removed."""
+    message = attempt.encode("ascii")
     try:
         names = os.listdir(folder)
     except OSError:
@@ -111,43 +116,42 @@ def notify(folder: str, attempt: str, event: str) -> None:
 class Supervisor:
     """Starts the process, pumps its output, and sees how it ends."""
 
-    def __init__(self, spec: Dict[str, Any], log: Writer) -> None:
-        self._spec = spec
-        self._log = log
+    def __init__(self) -> None:
+        self._spec: Dict[str, Any] = {}
+        self._log: Optional[Writer] = None
         self._proc = Proc()
         self._pid = 0
         self._status: Optional[int] = None
         self._finished_at = 0.0
-        self._output = -1
-        self._wake = -1
         self._full = False
-        self._ooms = _oom_kills()
-        self.end: Dict[str, Any] = {}
-        """The event that says how it ended; filled by `supervise`."""
-
-    def start(self) -> Dict[str, Any]:
-        """Start the process; the "started" event. Raises Cannot or OSError."""
+        self._ooms: Optional[int] = None
+        self._output, self._pipe = os.pipe()
         self._wake, wake = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(self._wake, False)
+        for descriptor in (self._output, self._wake, wake):
+            os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._signal_group(signal.SIGTERM))
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._output, output = os.pipe()
-        os.set_blocking(self._output, False)
-        self._pid = spawn(self._spec["argv"], self._spec["env"], self._spec["cwd"], output)
-        os.close(output)
-        me = os.getpid()
+        self._ticks = self._proc.start_ticks(os.getpid())
+
+    def start(self, spec: Dict[str, Any], log: Writer) -> Dict[str, Any]:
+        """Start the process; the "started" event. Raises Cannot or OSError."""
+        self._spec, self._log = spec, log
+        self._pid = spawn(spec["argv"], spec["env"], spec["cwd"], self._pipe)
+        os.close(self._pipe)
         event = {
             "event": "started", "pid": self._pid, "ticks": self._proc.start_ticks(self._pid),
-            "shim": me, "shim_ticks": self._proc.start_ticks(me),
-            "boot_id": self._spec["boot_id"], "at": time.time(),
+            "shim": os.getpid(), "shim_ticks": self._ticks, "boot_id": spec["boot_id"],
+            "at": time.time(),
         }  # fmt: skip
-        journal.append(self._spec["folder"], event)
+        journal.append(spec["folder"], event)
         return event
 
-    def supervise(self) -> None:
-        """Return when the process and all it started are gone, and all output is in the log."""
+    def supervise(self) -> Dict[str, Any]:
+        """Return when the process and all it started are gone, and all output is in the log.
+
+        The event that says how it ended.
+        """
         poller = select.poll()
         poller.register(self._output, select.POLLIN)
         poller.register(self._wake, select.POLLIN)
@@ -158,7 +162,7 @@ class Supervisor:
             self._pump(poller)
             if not left:
                 break
-            timeout = None
+            timeout = None if self._ooms is not None else _SETTLED * 1000
             if self._status is not None:
                 now = time.monotonic()
                 killed_at = now if killed_at is None else killed_at
@@ -167,11 +171,11 @@ class Supervisor:
                     break
                 self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
                 timeout = 100.0
-            with contextlib.suppress(InterruptedError):
-                poller.poll(timeout)
+            if not poller.poll(timeout) and self._ooms is None:
+                self._ooms = _oom_kills()
             _drain(self._wake)
         self._pump(poller)
-        self.end = self._ending()
+        return self._ending()
 
     def _reap(self) -> bool:
         """Collect what has ended; False when no descendant is left."""
@@ -200,6 +204,7 @@ class Supervisor:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        assert self._log is not None
         try:
             self._log.write(data)
             self._full = False
@@ -230,7 +235,8 @@ class Supervisor:
             number = os.WTERMSIG(status)
             event["signal"], event["exit_code"] = number, 128 + number
             asked = os.path.exists(os.path.join(self._spec["folder"], STOPPING))
-            if number == signal.SIGKILL and not asked and _oom_kills() > self._ooms:
+            killed = number == signal.SIGKILL and not asked and self._ooms is not None
+            if killed and _oom_kills() > (self._ooms or 0):
                 event["oom_killed"] = True
         else:
             event["exit_code"] = os.WEXITSTATUS(status)
@@ -241,50 +247,20 @@ class Supervisor:
 
 def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
     """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
-    path = find_program(argv[0], env.get("PATH", ""), cwd)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(path, argv, env, cwd, output)
-        except BaseException as error:
-            os.write(write, str(getattr(error, "strerror", None) or error).encode()[:4000])
-        finally:
-            os._exit(127)
-    os.close(write)
     try:
-        problem = os.read(read, 4096)
-    finally:
-        os.close(read)
-    if problem:
-        os.waitpid(pid, 0)
-        text = problem.decode("utf-8", "replace")
-        raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text))
-    return pid
-
-
-def _become(path: str, argv: List[str], env: Dict[str, str], cwd: str, output: int) -> None:
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in _RESET:
-        signal.signal(number, signal.SIG_DFL)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.chdir(cwd)
-    os.execve(path, argv, env)  # noqa: S606 - a shell is what the job may name, not we
-
-
-def find_program(name: str, search: str, cwd: str) -> str:
-    """The file that a command's first word means. Raises Cannot."""
-    if "/" in name:
-        return name if name.startswith("/") else os.path.join(cwd, name)
-    for folder in search.split(os.pathsep):
-        path = os.path.join(cwd, folder, name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    raise Cannot("%s: no such program on PATH (%s)" % (name, search))
+        # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
+        process = subprocess.Popen(
+            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and "/" not in argv[0] and os.path.isdir(cwd):
+            search = env.get("PATH", "")
+            raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error
+        text = getattr(error, "strerror", None) or str(error)
+        raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text)) from error
+    _started.append(process)
+    return process.pid
 
 
 def descendants(proc: Proc, root: int) -> List[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List
 
-from hostler_agent import mounts, tail
+from hostler_agent import mounts
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders, Refusal
@@ -80,8 +80,7 @@ class Verbs:
         return {}
 
     def _start(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        workload = self._jobs.start(payload, os.environ)
-        bound = self._jobs.bound(workload["attempt_id"])
+        workload, bound = self._jobs.start(payload, os.environ)
         if bound is not None and workload["gpus"]:
             self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
         return workload
@@ -114,6 +113,8 @@ class Verbs:
         if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0:
             raise Refusal("%r is not a time to wait in seconds" % (wait,), "InputError")
         folder = self._folders.job(str(payload.get("attempt_id")))
+        from hostler_agent import tail
+
         return tail.tail(folder, boot_id(), _offset(payload), float(wait))
 
     def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:

@@ -1,0 +1,113 @@
+"""The jobs of this login as looks show them, read from their journals as seldom as possible."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from hostler_agent import journal
+from hostler_agent.journal import Job
+from hostler_agent.processes import Proc
+
+SCAN_EVERY = 5.0
+"""Seconds between readings of all journals, for what nobody has told of: jobs of other agents, and
+shims that were killed."""
+
+Workload = Dict[str, Any]
+
+
+class JobTable:
+    """All jobs. To be used by one thread at a time; `stale` may be called from any."""
+
+    def __init__(self, folder: str, boot_id: str, proc: Proc) -> None:
+        self._folder = folder
+        self._boot_id = boot_id
+        self._proc = proc
+        self._jobs: Dict[str, Job] = {}
+        self._stamps: Dict[str, Tuple[int, int]] = {}
+        self._running: Dict[str, bool] = {}
+        self._over: Optional[Set[str]] = None
+        self._due = 0.0
+        self._stamp = 0
+        self._touched: Set[str] = set()
+        self._listed: List[Workload] = []
+        self._pids: Dict[int, str] = {}
+
+    def touch(self, attempt: str) -> None:
+        """Something happened to this job: the next list reads its journal again."""
+        self._touched.add(attempt)
+
+    def list(self) -> Tuple[List[Workload], List[Workload]]:
+        """All workloads (the same object while nothing changes), and those that just ended."""
+        now = time.monotonic()
+        try:
+            stamp = os.stat(self._folder).st_mtime_ns
+        except FileNotFoundError:
+            return [], []
+        touched, self._touched = self._touched, set()
+        if now >= self._due or (stamp != self._stamp and not touched):
+            self._due, self._stamp = now + SCAN_EVERY, stamp
+            names = os.listdir(self._folder)
+            gone = self._jobs.keys() - set(names)
+        elif touched:
+            names, gone = list(touched), set()
+        else:
+            return self._listed, []
+        for name in gone:
+            self._forget(name)
+        for name in names:
+            self._read(name)
+        return self._publish()
+
+    def _forget(self, name: str) -> None:
+        for known in (self._jobs, self._stamps, self._running):
+            known.pop(name, None)
+
+    def _read(self, name: str) -> None:
+        folder = os.path.join(self._folder, name)
+        try:
+            status = os.stat(os.path.join(folder, journal.NAME))
+        except OSError:
+            self._forget(name)  # being made or removed
+            return
+        stamp = (status.st_mtime_ns, status.st_size)
+        job = self._jobs.get(name)
+        if job is None or self._stamps.get(name) != stamp:
+            job = journal.load(folder)
+        if job is None:
+            self._forget(name)
+            return
+        running = job.running(self._proc, self._boot_id)
+        if not running and job.started is not None and job.ended is None:
+            # The end may have been written between the looks at the journal and at the process.
+            job = journal.load(folder) or job
+        self._jobs[name], self._stamps[name], self._running[name] = job, stamp, running
+
+    def _publish(self) -> Tuple[List[Workload], List[Workload]]:
+        listed = [
+            job.workload(self._running[name], self._boot_id)
+            for name, job in sorted(self._jobs.items())
+        ]
+        over = {
+            w["attempt_id"]: w for w in listed if not w["running"] and not w.get("created_only")
+        }
+        # What was over when this agent came is in its first look; only later ends are news.
+        ended = [] if self._over is None else [w for a, w in over.items() if a not in self._over]
+        self._over = set(over)
+        if listed != self._listed:
+            self._listed = listed
+            self._pids = self._find_pids()
+        return self._listed, ended
+
+    def _find_pids(self) -> Dict[int, str]:
+        result: Dict[int, str] = {}
+        for name, job in self._jobs.items():
+            if self._running[name] and job.started is not None:
+                result[job.started["pid"]] = name
+                result[job.started["shim"]] = name
+        return result
+
+    def pids(self) -> Dict[int, str]:
+        """PID to attempt id of running jobs and their shims, as of the last list."""
+        return self._pids
