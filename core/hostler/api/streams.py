@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -16,7 +17,10 @@ from hostler.model.codec import to_json
 router = APIRouter()
 
 _ALIVE_S = 15.0
-_LEAST_S = 0.2
+_LEAST_S = 0.02
+_SHARE = 10
+"""A stream rests ten times as long as it took to make: a watched run of thousands of stages must
+not keep the daemon from running it."""
 _PAGE = 500
 
 
@@ -96,6 +100,7 @@ async def _run_events(
     shown: Any = None
     while True:
         seen = hub.version
+        begun = time.perf_counter()
         run = service.context.book.find(run_id) or await store.get_run(run_id)
         found = await store.events(after, run_id=run_id, limit=_PAGE)
         for event in found:
@@ -105,6 +110,7 @@ async def _run_events(
         if view != shown:
             shown = view
             yield _line({"run": view})
+        cost = time.perf_counter() - begun
         if len(found) >= _PAGE:
             continue
         if run.outcome is not None or not follow or hub.is_closed:
@@ -112,4 +118,4 @@ async def _run_events(
         if await hub.wait(seen, _ALIVE_S) == seen:
             yield b"{}\n"
         else:
-            await asyncio.sleep(_LEAST_S if len(run.stages) > 50 else 0.02)
+            await asyncio.sleep(max(_LEAST_S, _SHARE * cost))

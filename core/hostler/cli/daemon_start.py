@@ -45,7 +45,19 @@ def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
         stop(found)
         return start(found)
     check_api(about)
+    if found.personal:
+        _hand_over_ssh_agent(found, about)
     return found
+
+
+def _hand_over_ssh_agent(found: Found, about: dict[str, Any]) -> None:
+    """Give the daemon this shell's SSH agent where its own is gone: that of the shell that started
+    it dies at logout."""
+    ours, its = os.environ.get("SSH_AUTH_SOCK"), about.get("ssh_agent")
+    if not ours or not ours.startswith("/") or ours == its or not Path(ours).exists():
+        return
+    if not isinstance(its, str) or not Path(its).exists():
+        ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
 
 
 def running(found: Found) -> dict[str, Any] | None:

@@ -75,12 +75,12 @@ class Controller:
         snapshot = self.snapshot()
         decided = plan(snapshot)
         self._plan_cost_s = time.perf_counter() - begun
-        changed = decided.reasons != self._plan.reasons
         self._plan = decided
         for action in decided.actions:
             if action.key not in self._tasks and action.key not in self._paused:
                 self._begin(action)
-        if changed:
+        if snapshot.runs:
+            # Reasons are worked out when they are read; to compare them here would read them all.
             self._context.hub.publish()
         return decided
 

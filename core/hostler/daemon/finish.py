@@ -180,7 +180,8 @@ class Finisher:
         except HostError as error:
             event = context.event("workload.not_removed", str(error), attempt, severity="warning")
             await context.tell(event)
-        context.keepers[attempt.host].look_soon()
+        if attempt.gpus:
+            context.keepers[attempt.host].look_soon()  # their memory has to be seen to come back
 
 
 def _duration(workload: Workload) -> float | None:

@@ -18,8 +18,11 @@ from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, Look
 from hostler.ports import Exited, GpuFault, HostLink
 
-_BACKOFF_FIRST_S = 1.0
-_BACKOFF_LAST_S = 30.0
+_PAUSE_S = 0.5
+"""Between two tries to connect. The door itself waits for the host's turn, with back-off."""
+_REFUSED_PAUSE_S = 3.0
+"""A refused door stays shut without touching the network until something has changed that the
+refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
 
 
 class HostKeeper:
@@ -79,7 +82,7 @@ class HostKeeper:
         self._hurry.set()
 
     def retry_now(self) -> None:
-        """Try to connect again at once; also the only way out of `refused`."""
+        """Try to connect again at once."""
         self._retry.set()
 
     def configure(self, *, drained: str | None) -> None:
@@ -89,20 +92,17 @@ class HostKeeper:
 
     async def run(self) -> None:
         """Connect, look, reconnect, until cancelled."""
-        delay = _BACKOFF_FIRST_S
         try:
             while True:
                 try:
                     await self._connect()
-                    delay = _BACKOFF_FIRST_S
                     await self._serve()
                 except Refused as error:
                     self._lost(HostCondition.REFUSED, error)
-                    await self._retry.wait()
+                    await self._pause(_REFUSED_PAUSE_S)
                 except (Unreachable, AgentError) as error:
                     self._lost(HostCondition.UNREACHABLE, error)
-                    await self._pause(delay)
-                    delay = min(_BACKOFF_LAST_S, delay * 2)
+                    await self._pause(_PAUSE_S)
                 self._retry.clear()
         finally:
             await self.link.close()

@@ -8,7 +8,14 @@ from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.jobs import build_job
 from hostler.daemon.placements import placements_of
-from hostler.errors import HostError, InputError, StateError, Unreachable
+from hostler.errors import (
+    AgentError,
+    EngineError,
+    HostError,
+    InputError,
+    StateError,
+    Unreachable,
+)
 from hostler.model.jobs import Claim, Job
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Resume, Start
@@ -64,11 +71,17 @@ class Starter:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
         lease_ids = await self._claim(attempt)
-        job = self._job(attempt, stage)
-        ref = await runtime.create(link, job, self._progress(attempt))
-        if lease_ids:
-            await link.bind(lease_ids, ref)
-        workload = await runtime.start(link, job, ref)
+        try:
+            job = self._job(attempt, stage)
+            ref = await runtime.create(link, job, self._progress(attempt))
+            if lease_ids:
+                await link.bind(lease_ids, ref)
+            workload = await runtime.start(link, job, ref)
+        except (EngineError, AgentError, InputError):
+            # Nothing of it runs: the next claim must not find our own lease in its way.
+            if lease_ids:
+                await link.release(lease_ids)
+            raise
         digest = await runtime.image_digest(link, ref)
         now = context.clock.now()
         launched = replace(

@@ -11,6 +11,7 @@ from hostler.model.runs import Attempt, Phase
 
 _IDLE_BELOW_PERCENT = 5.0
 _IDLE_AFTER_S = 900.0
+_RECENT_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -19,7 +20,7 @@ class _Tally:
 
     seen_s: float = 0.0
     busy_s: float = 0.0
-    memory_peak: int = 0
+    memory_peak: int | None = None
     last_at: float | None = None
     energy_first: dict[str, float] = field(default_factory=dict)
     energy_last: dict[str, float] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class _Tally:
                 self.seen_s += step
                 self.busy_s += step * gpu.utilization / 100
             if gpu.memory_used is not None:
-                self.memory_peak = max(self.memory_peak, gpu.memory_used)
+                self.memory_peak = max(self.memory_peak or 0, gpu.memory_used)
             if gpu.energy is not None:
                 self.energy_first.setdefault(gpu.uuid, gpu.energy)
                 self.energy_last[gpu.uuid] = gpu.energy
@@ -51,12 +52,17 @@ class Usage:
         self._context = context
         self._tallies: dict[str, _Tally] = {}
         self._quiet_since: dict[str, float] = {}
+        self._ended_at: dict[str, float] = {}
 
     def history(self) -> History:
-        """What a single look cannot know: which GPUs have been quiet for long."""
+        """What a single look cannot know: which GPUs have been quiet for long, and
+        which attempts ended lately, whose GPUs are about to be given back."""
         now = self._context.clock.now()
         quiet = self._quiet_since.items()
-        return History(idle_since={u: at for u, at in quiet if now - at >= _IDLE_AFTER_S})
+        return History(
+            idle_since={u: at for u, at in quiet if now - at >= _IDLE_AFTER_S},
+            ended_at=dict(self._ended_at),
+        )
 
     def saw(self, host: Host, look: Look) -> None:
         """Take one look into account."""
@@ -66,6 +72,11 @@ class Usage:
                 continue
             mine = [gpu for gpu in look.gpus if gpu.uuid in attempt.gpus]
             self._tallies.setdefault(attempt.attempt_id, _Tally()).add(look.asked_at, mine)
+
+    def _note_ended(self, attempt: Attempt) -> None:
+        now = self._context.clock.now()
+        self._ended_at = {a: at for a, at in self._ended_at.items() if now - at < _RECENT_S}
+        self._ended_at[attempt.attempt_id] = now
 
     def _note_quiet(self, look: Look) -> None:
         for gpu in look.gpus:
@@ -79,12 +90,14 @@ class Usage:
         tally = self._tallies.pop(attempt.attempt_id, None)
         if not attempt.gpus:
             return {}
+        self._note_ended(attempt)
         used: dict[str, float] = {}
         begun, ended = attempt.started_at, attempt.finished_at
         if begun is not None and ended is not None:
             used["gpu_seconds_allocated"] = max(0.0, ended - begun) * len(attempt.gpus)
         if tally is not None:
-            used["gpu_memory_peak"] = float(tally.memory_peak)
+            if tally.memory_peak is not None:
+                used["gpu_memory_peak"] = float(tally.memory_peak)
             if tally.seen_s > 0:
                 used["gpu_seconds_busy"] = tally.busy_s
                 used["gpu_utilization_mean"] = 100 * tally.busy_s / tally.seen_s

@@ -207,7 +207,9 @@ def note_cycles(nodes: Mapping[str, Node], problems: Problems) -> None:
         steps = [*cycle[:_SHOWN_IN_CYCLE], cycle[0]]
         more = f" (and {len(cycle) - _SHOWN_IN_CYCLE} more)" if len(cycle) > _SHOWN_IN_CYCLE else ""
         said = " -> ".join(steps) + more
-        problems.add(("stages", cycle[0], "needs"), f"the needs of these stages form a cycle: {said}")
+        problems.add(
+            ("stages", cycle[0], "needs"), f"the needs of these stages form a cycle: {said}"
+        )
         for base in cycle:
             edges[base] = []
 

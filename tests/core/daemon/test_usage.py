@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hostler.daemon.context import Context
+from hostler.daemon.usage import Usage
+from hostler.model.hosts import Gpu, Host, HostCondition, Look
+from hostler.model.runs import Attempt, Phase
+
+HOST = Host(name="gpu1", transport="ssh", condition=HostCondition.UP, since=0.0)
+
+
+class _Clock:
+    at = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+
+def attempt(phase: Phase = Phase.RUNNING, **more: Any) -> Attempt:
+    return Attempt(
+        attempt_id="r1-a-1",
+        run_id="r1",
+        stage="a",
+        number=1,
+        phase=phase,
+        host="gpu1",
+        gpus=("GPU-a", "GPU-b"),
+        placed_at=0.0,
+        runtime="docker",
+        **more,
+    )
+
+
+@pytest.fixture
+def clock() -> _Clock:
+    return _Clock()
+
+
+@pytest.fixture
+def usage(clock: _Clock) -> Usage:
+    book = SimpleNamespace(open_attempts=lambda: [attempt()])
+    return Usage(cast(Context, SimpleNamespace(book=book, clock=clock)))
+
+
+def look(at: float, *gpus: Gpu) -> Look:
+    return Look(asked_at=at, boot_id="b", gpus=gpus)
+
+
+def gpu(uuid: str, **more: Any) -> Gpu:
+    return Gpu(uuid=uuid, index=0, **more)
+
+
+def test_busy_seconds_peak_memory_and_energy_are_summed_over_the_attempts_gpus(
+    usage: Usage,
+) -> None:
+    for at, busy, energy in ((0.0, 0.0, 100.0), (10.0, 50.0, 3700.0), (20.0, 100.0, 7300.0)):
+        usage.saw(
+            HOST,
+            look(
+                at,
+                gpu("GPU-a", utilization=busy, memory_used=int(at) * 2**20, energy=energy),
+                gpu("GPU-b", utilization=busy, memory_used=0),
+                gpu("GPU-c", utilization=100.0, memory_used=2**40, energy=at),
+            ),
+        )
+    used = usage.summary(attempt(Phase.SUCCEEDED, started_at=0.0, finished_at=20.0))
+    assert used["gpu_seconds_allocated"] == 40.0
+    assert used["gpu_seconds_busy"] == pytest.approx(30.0)
+    assert used["gpu_utilization_mean"] == pytest.approx(75.0)
+    assert used["gpu_memory_peak"] == 20 * 2**20
+    assert used["energy_wh"] == pytest.approx(2.0)
+
+
+def test_what_nvml_does_not_tell_is_absent_and_not_zero(usage: Usage) -> None:
+    usage.saw(HOST, look(0.0, gpu("GPU-a"), gpu("GPU-b")))
+    used = usage.summary(attempt(Phase.SUCCEEDED, started_at=0.0, finished_at=5.0))
+    assert used["gpu_seconds_allocated"] == 10.0
+    assert not {"gpu_seconds_busy", "gpu_memory_peak", "gpu_utilization_mean", "energy_wh"} & set(
+        used
+    )
+
+
+def test_a_gpu_is_idle_only_after_a_quarter_of_an_hour(usage: Usage, clock: _Clock) -> None:
+    usage.saw(HOST, look(0.0, gpu("GPU-a", utilization=1.0), gpu("GPU-b", utilization=80.0)))
+    clock.at = 899.0
+    assert usage.history().idle_since == {}
+    clock.at = 901.0
+    assert usage.history().idle_since == {"GPU-a": 0.0}
+    usage.saw(HOST, look(902.0, gpu("GPU-a", utilization=60.0)))
+    assert usage.history().idle_since == {}
+
+
+def test_an_attempt_that_ended_lately_is_remembered_for_its_gpus_sake(
+    usage: Usage, clock: _Clock
+) -> None:
+    clock.at = 50.0
+    usage.summary(attempt(Phase.FAILED))
+    assert usage.history().ended_at == {"r1-a-1": 50.0}
