@@ -42,6 +42,7 @@ class Verbs:
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
+            "gc.checkpoints": self._gc_checkpoints,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -140,6 +141,14 @@ class Verbs:
         if not isinstance(most, int) or most < 0:
             raise Refusal("max_bytes should be a number, not negative", "InputError")
         return blobs.collect(self._folders, _texts(payload, "keep"), most, self._version)
+
+    def _gc_checkpoints(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import checkpoints
+
+        prefix = payload.get("prefix")
+        if not isinstance(prefix, str) or len(prefix) < 8:
+            raise Refusal("prefix should be the begin of a daemon's id", "InputError")
+        return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"))
 
 
 def _offset(payload: Dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ those of `hostler.errors`: Unreachable, Refused, AgentError, EngineError.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -212,6 +212,9 @@ class Runtime(Protocol):
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """The digest of the image it runs; None without images."""
+
+    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+        """Remove this daemon's checkpoints on a host but those with a key in `keep`; how many."""
 
     async def close(self) -> None:
         """Let go of what was opened on this machine; workloads go on."""

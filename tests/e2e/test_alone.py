@@ -183,3 +183,28 @@ def test_the_state_is_private_and_the_database_readable(alone: Desk) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
     shown = json.loads(alone.ok("runs", "--json").out)
     assert shown["schema"] == "hostler.runs/1"
+
+
+def test_checkpoints_survive_retries_and_go_with_their_run(alone: Desk) -> None:
+    run = alone.run(
+        """
+name = "c"
+[stages.a]
+command = "echo x >> ckpt/tries; test $(wc -l < ckpt/tries) = 2"
+shell = true
+checkpoint = "ckpt"
+retries = { max = 3, backoff = "1ms" }
+"""
+    )
+    assert [a["phase"] for a in stage(run, "a")["attempts"]] == ["failed", "succeeded"]
+    daemon_id = (alone.state / "id").read_text().strip()
+    folders = Path(f"/var/tmp/hostler-{os.getuid()}/checkpoints")
+
+    def kept() -> list[Path]:
+        return list(folders.glob(f"{daemon_id[:8]}-*"))
+
+    alone.ok("gc", "-y")
+    assert len(kept()) == 1
+    alone.ok("rm", run["run_id"], "-y")
+    alone.ok("gc", "-y")
+    assert kept() == []

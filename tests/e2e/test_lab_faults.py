@@ -47,6 +47,33 @@ def test_a_gpu_that_somebody_uses_by_hand_is_avoided_and_named(clean_lab: Lab, d
     assert "cleo" in desk.ok("gpus").out
 
 
+def test_a_gpu_is_free_again_only_when_its_memory_is_back(clean_lab: Lab, desk: Desk) -> None:
+    panel = clean_lab.host("gpu1").gpus
+    run_id = desk.submit(
+        HEAD
+        + """
+[stages.a]
+command = "sleep 1"
+resources = { host = "gpu1", gpus = 1 }
+"""
+    )
+    run = desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    (uuid,) = stage(run, "a")["attempt"]["gpus"]
+    index = panel.uuids.index(uuid)
+    panel.set(index, memory_used=9000)
+    desk.ended(run_id)
+
+    def state() -> tuple[str, str]:
+        hosts = desk.ok("gpus", "--json", "--host", "gpu1").json["hosts"]
+        gpu = next(g for g in hosts[0]["gpus"] if g["uuid"] == uuid)
+        return gpu["state"], str(gpu["why"])
+
+    assert state()[0] != "free"
+    assert "memory" in state()[1] or run_id in state()[1]
+    panel.set(index, memory_used=0)
+    wait_until(lambda: state()[0] == "free", "the GPU is free again", 20)
+
+
 def test_a_killed_daemon_comes_back_to_running_work(clean_lab: Lab, desk: Desk) -> None:
     lines = 3000
     run_id = desk.submit(

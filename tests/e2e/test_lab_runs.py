@@ -171,7 +171,7 @@ def test_a_time_limit_ends_a_stage_and_says_so(desk: Desk) -> None:
     assert 1.5 < attempt["duration"] < 20
 
 
-def test_retries_keep_the_checkpoint_and_stop_at_success(desk: Desk) -> None:
+def test_retries_keep_the_checkpoint_and_stop_at_success(clean_lab: Lab, desk: Desk) -> None:
     run = desk.run(
         HEAD
         + """
@@ -183,6 +183,17 @@ retries = { max = 5, backoff = "100ms" }
     )
     assert run["outcome"] == "succeeded"
     assert [a["phase"] for a in stage(run, "a")["attempts"]] == ["failed", "failed", "succeeded"]
+    host = clean_lab.host(stage(run, "a")["attempt"]["host"])
+
+    def volumes() -> str:
+        listed = host.exec(["docker", "volume", "ls", "-q", "--filter", "label=hostler.checkpoint"])
+        return str(listed.stdout).strip()
+
+    desk.ok("gc", "-y")
+    assert volumes(), "the checkpoints of a run that is known stay"
+    desk.ok("rm", run["run_id"], "-y")
+    desk.ok("gc", "-y")
+    assert not volumes()
 
 
 def test_retries_end(desk: Desk) -> None:

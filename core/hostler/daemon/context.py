@@ -33,6 +33,9 @@ class Context:
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
+    unseen: dict[str, float] = field(default_factory=dict)
+    """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
+    their GPUs until they are released, and no attempt holds them any more."""
 
     def link(self, host: str) -> HostLink:
         """The link to a host of the config."""
@@ -45,8 +48,21 @@ class Context:
     async def save_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> None:
         """Write an attempt's transition, then show it."""
         await self.store.update_attempt(attempt, event)
+        if attempt.phase.is_final and attempt.gpus:
+            self._wait_for_leases(attempt)
         self.book.put_attempt(attempt)
         self.hub.publish()
+
+    def _wait_for_leases(self, attempt: Attempt) -> None:
+        """A stage may be shorter than the time between two looks. Then the last look is of before
+        its claim, and would show its GPUs free."""
+        claimed = attempt.launched_at if attempt.launched_at is not None else self.clock.now()
+        self.unseen[attempt.host] = max(claimed, self.unseen.get(attempt.host, 0.0))
+        keeper = self.keepers.get(attempt.host)
+        if keeper is not None and (
+            keeper.host.look is None or keeper.host.look.asked_at <= claimed
+        ):
+            keeper.look_soon()
 
     async def tell(self, event: NewEvent) -> None:
         """Write an event of its own, then show it."""

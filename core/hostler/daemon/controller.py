@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
@@ -55,7 +56,7 @@ class Controller:
             hosts=tuple(keeper.host for keeper in context.keepers.values()),
             runs=context.book.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
-            refused=dict(self._applier.starter.refused),
+            refused=_later(self._applier.starter.refused, context.unseen),
             policy=context.config.policy,
         )
 
@@ -148,3 +149,8 @@ class Controller:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._applier.followers.close()
+
+
+def _later(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """For each host the later of two times."""
+    return {host: max(one.get(host, 0.0), other.get(host, 0.0)) for host in {*one, *other}}

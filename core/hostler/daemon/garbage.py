@@ -1,13 +1,27 @@
-"""Deleting what is past its time: logs, snapshots, outputs, runs that people remove."""
+"""Deleting what is past its time: logs, snapshots, outputs, old runs, and caches on the hosts."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, plan_gc
+from hostler.daemon.jobs import checkpoint_key
+from hostler.errors import HostError, StateError
+from hostler.model.records import RunFilter
+from hostler.model.runs import Run
+from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
+
+_log = logging.getLogger("hostler.daemon")
+
+_EVERY_S = 6 * 3600.0
+_SAMPLES_FOR_S = 24 * 3600.0
+_MINUTES_FOR_S = 30 * 24 * 3600.0
+_SWEEP_TIMEOUT_S = 120.0
+_ALL = 1_000_000
 
 
 class GarbageCollector:
@@ -15,6 +29,16 @@ class GarbageCollector:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    async def run(self) -> None:
+        """Collect a few times a day, until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                freed = (await self.collect(dry_run=False))["freed"]
+                _log.info("gc freed %d bytes", freed)
+            except StateError as error:
+                _log.warning("gc: %s", error)
 
     async def remove_run(self, run_id: str) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
@@ -24,27 +48,96 @@ class GarbageCollector:
     async def collect(self, dry_run: bool) -> dict[str, Any]:
         """Delete what is past its time; what was (or with `dry_run` would be) deleted."""
         context = self._context
-        plan = await self._plan()
+        forgotten = await self._old_runs()
+        if not dry_run:
+            for run_id in forgotten:
+                await context.store.delete_run(run_id)
+        plan = await self._plan(frozenset(forgotten))
+        hosts: dict[str, Any] = {}
         if not dry_run:
             for run_id in plan.logs:
                 await asyncio.to_thread(context.store.logs.remove_run, run_id)
             await asyncio.to_thread(context.content.remove, plan.blobs)
+            now = context.clock.now()
+            await context.store.metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
+            hosts = await self._sweep_hosts()
         return {
             "dry_run": dry_run,
             "freed": plan.freed,
+            "runs": forgotten,
             "logs": {"runs": list(plan.logs), "bytes": plan.log_bytes},
             "content": {"blobs": len(plan.blobs), "bytes": plan.blob_bytes},
+            "hosts": hosts,
         }
 
-    async def _plan(self) -> GcPlan:
+    async def _old_runs(self) -> list[str]:
+        limit = self._context.config.limits.keep_history
+        if limit is None:
+            return []
+        before = self._context.clock.now() - limit
+        uses = await self._context.store.run_uses()
+        return [u.run_id for u in uses if u.finished_at is not None and u.finished_at < before]
+
+    async def _plan(self, forgotten: Collection[str]) -> GcPlan:
         context = self._context
-        limits = context.config.limits
+        limits, now = context.config.limits, context.clock.now()
         sizes = await asyncio.to_thread(context.store.logs.sizes)
         blobs = await asyncio.to_thread(context.content.sizes)
-        uses = await context.store.run_uses()
+        uses = [use for use in await context.store.run_uses() if use.run_id not in forgotten]
+        sources_before = now - limits.keep_sources
         return plan_gc(
-            [replace(use, log_bytes=sizes.get(use.run_id, 0)) for use in uses],
+            [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses],
             {digest: Blob(size, taken_in) for digest, (size, taken_in) in blobs.items()},
             RetentionLimits(logs_for=limits.keep_logs, outputs_for=limits.keep_outputs),
-            context.clock.now(),
+            now,
         )
+
+    async def _sweep_hosts(self) -> dict[str, Any]:
+        """On every connected host: cached archives over the limit, checkpoints of nobody's."""
+        context = self._context
+        runs = await context.store.find_runs(RunFilter(), _ALL)
+        before = context.clock.now() - context.config.limits.keep_outputs
+        needed = [run for run in runs if run.finished_at is None or run.finished_at > before]
+        keep = _checkpoint_keys(context.daemon_id, needed)
+        names = [name for name, keeper in context.keepers.items() if keeper.is_connected]
+        swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))
+        return dict(zip(names, swept, strict=True))
+
+    async def _sweep_host(self, name: str, keep: Collection[str]) -> dict[str, Any]:
+        context = self._context
+        host, link = context.keepers[name].host, context.link(name)
+        in_use = {
+            digest
+            for run in context.book.runs()
+            for digest in [run.source.digest, *_outputs(run)]
+            if digest is not None
+        }
+        try:
+            cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
+            freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S)).get("freed", 0)
+            checkpoints = 0
+            for runtime in host.runtimes:
+                checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
+        except HostError as error:
+            return {"error": str(error)}
+        return {"freed": freed, "checkpoints": checkpoints}
+
+
+def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
+    """With the bytes of its logs, and without a snapshot that is kept no longer."""
+    old = use.finished_at is not None and use.finished_at < sources_before
+    return replace(use, log_bytes=log_bytes, snapshot=None if old else use.snapshot)
+
+
+def _checkpoint_keys(daemon_id: str, runs: Collection[Run]) -> frozenset[str]:
+    return frozenset(
+        checkpoint_key(daemon_id, run, stage)
+        for run in runs
+        for stage in run.stages
+        if stage.checkpoint is not None
+    )
+
+
+def _outputs(run: Run) -> list[str]:
+    made = [*run.attempts, *run.kept.values()]
+    return [digest for attempt in made for digest in attempt.outputs.values()]

@@ -52,7 +52,7 @@ def build_job(
         user=facts.user,
         home=facts.home,
         checkpoint=stage.checkpoint,
-        checkpoint_key=f"{run.retry_of or run.run_id}-{stage.name}" if stage.checkpoint else None,
+        checkpoint_key=checkpoint_key(daemon_id, run, stage) if stage.checkpoint else None,
         code_path=run.source.path if stage.code == "here" else None,
         venv=stage.venv,
         grace=stage.grace,
@@ -61,6 +61,11 @@ def build_job(
         host_memory=facts.memory_total,
         network=config.docker_network,
     )
+
+
+def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:
+    """Names what survives retries; the same for every retry of a run, and no other daemon's."""
+    return f"{daemon_id[:8]}-{run.retry_of or run.run_id}-{stage.name}"
 
 
 def container_name(daemon_id: str, attempt_id: str) -> str:

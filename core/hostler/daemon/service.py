@@ -46,7 +46,7 @@ class Service:
         self._applier = applier
         self._outside = outside
         self._submitter = Submitter(context)
-        self._garbage = GarbageCollector(context)
+        self.garbage = GarbageCollector(context)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 
@@ -181,14 +181,14 @@ class Service:
                 f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
             )
         await self._audit(who, "remove", {"run": run.run_id})
-        await self._garbage.remove_run(run.run_id)
+        await self.garbage.remove_run(run.run_id)
         return run.run_id
 
     async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:
         """Free what is past its time; with `dry_run` only tell."""
         if not dry_run:
             await self._audit(who, "gc", {})
-        return await self._garbage.collect(dry_run)
+        return await self.garbage.collect(dry_run)
 
     async def resolve(self, run_id: str) -> str:
         """The full id of a shortened one; "last" is the newest run."""

@@ -60,7 +60,7 @@ class Job:
     checkpoint: str | None = None
     """Folder relative to the working folder."""
     checkpoint_key: str | None = None
-    """Names the volume or folder that survives retries: `<run>-<stage>`."""
+    """Names the volume or folder that survives retries: `<daemon id, 8>-<run>-<stage>`."""
     code_path: str | None = None
     """`code = "here"`: the folder itself, which the host sees at the same path."""
     venv: str | None = None

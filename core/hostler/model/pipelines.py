@@ -131,7 +131,7 @@ class Stage:
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Folder name under `inputs/` -> "stage.output" references, expanded to cells."""
     spread: frozenset[str] = frozenset()
-    """Inputs that hold a folder for each cell, named like the cell, instead of the output itself."""
+    """Inputs that hold a folder for each cell, named like the cell, and not the output itself."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> folder or file, relative to the working folder."""
     checkpoint: str | None = None

@@ -41,7 +41,8 @@ class Snapshot:
     in_flight: frozenset[str] = frozenset()
     """Keys of actions that are being carried out (`Action.key`)."""
     refused: Mapping[str, float] = field(default_factory=dict)
-    """Host -> when it last refused a claim: it gets no work until a look is newer."""
+    """Host -> when it last refused a claim, or took one of an attempt that has ended since: it gets
+    no work until a look is newer."""
     policy: Policy = field(default_factory=Policy)
 
 

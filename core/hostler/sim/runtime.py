@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,10 @@ class SimRuntime:
         if self._name != "docker":
             return None
         return f"sha256:{hashlib.sha256(self._images.get(ref, ref).encode()).hexdigest()}"
+
+    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+        """Simulated stages keep no checkpoints."""
+        return 0
 
     async def close(self) -> None:
         """Nothing is open."""

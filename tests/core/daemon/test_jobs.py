@@ -114,8 +114,9 @@ def test_mounts_are_those_named_and_those_for_everybody() -> None:
 
 def test_a_checkpoint_is_the_same_folder_for_every_retry_of_a_run() -> None:
     stage = replace(STAGE, checkpoint="ckpt")
-    assert job_of(stage).checkpoint_key == "r1-train.0"
-    assert job_of(stage, replace(RUN, run_id="r2", retry_of="r1")).checkpoint_key == "r1-train.0"
+    assert job_of(stage).checkpoint_key == "abcdef01-r1-train.0"
+    retry = replace(RUN, run_id="r2", retry_of="r1")
+    assert job_of(stage, retry).checkpoint_key == "abcdef01-r1-train.0"
     assert job_of().checkpoint_key is None
 
 

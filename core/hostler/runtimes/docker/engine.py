@@ -94,6 +94,23 @@ class Engine:
                 return
             raise
 
+    async def checkpoints(self, daemon_id: str) -> dict[str, str]:
+        """Checkpoint volumes of a daemon: name -> key."""
+        wanted = {"label": [f"hostler.daemon={daemon_id}", "hostler.checkpoint"]}
+        listed = await self._call("listing volumes", lambda c: c.volumes(filters=wanted))
+        return {
+            volume["Name"]: volume["Labels"]["hostler.checkpoint"]
+            for volume in listed.get("Volumes") or ()
+        }
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is gone or in use is no error."""
+        try:
+            await self._call(f"removing volume {name}", lambda c: c.remove_volume(name))
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
+
     async def image_digest(self, image_id: str) -> str | None:
         """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone."""
         if image_id not in self._digests:

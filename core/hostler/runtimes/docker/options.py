@@ -74,7 +74,7 @@ def labels(job: Job) -> dict[str, str]:
 
 def volume_name(job: Job) -> str:
     """The volume that keeps a stage's checkpoints over retries."""
-    return f"hostler-{job.daemon_id[:8]}-{job.checkpoint_key}"
+    return f"hostler-{job.checkpoint_key}"
 
 
 def memory_limit(job: Job) -> int | None:

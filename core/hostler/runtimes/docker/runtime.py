@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,16 @@ class DockerRuntime:
             await self.inspect(link, ref)
         image = self._images.get(ref)
         return await (await self._engine(link)).image_digest(image) if image else None
+
+    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+        """Remove this daemon's checkpoint volumes but those in `keep`; how many. One that a
+        container still uses stays."""
+        engine = await self._engine(link)
+        found = await engine.checkpoints(daemon_id)
+        doomed = [volume for volume, key in found.items() if key not in keep]
+        for volume in doomed:
+            await engine.remove_volume(volume)
+        return len(doomed)
 
     async def close(self) -> None:
         """Drop all connections to Dockers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class ProcessRuntime:
         """Its folder and log; checkpoints stay."""
         await link.call("job.remove", {"attempt_id": workload.attempt_id}, _CREATE_TIMEOUT_S)
         self._folders.pop(workload.attempt_id, None)
+
+    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+        """Remove this daemon's checkpoint folders but those in `keep`; how many."""
+        payload = {"prefix": f"{daemon_id[:8]}-", "keep": list(keep)}
+        answer = await link.call("gc.checkpoints", payload, _PLACE_TIMEOUT_S)
+        removed = answer.get("removed")
+        return removed if isinstance(removed, int) else 0
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: the host knows nothing of it."""

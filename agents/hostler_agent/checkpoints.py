@@ -1,0 +1,23 @@
+"""Checkpoint folders of process jobs: they outlive their jobs, and go when nobody needs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, Dict, Iterable
+
+from hostler_agent.folders import Folders
+
+
+def sweep(folders: Folders, prefix: str, keep: Iterable[str]) -> Dict[str, Any]:
+    """Remove the folders of one daemon (they begin with its prefix) that are not in `keep`."""
+    kept, removed = set(keep), 0
+    try:
+        names = os.listdir(folders.checkpoints)
+    except OSError:
+        return {"removed": 0}
+    for name in names:
+        if name.startswith(prefix) and name not in kept:
+            shutil.rmtree(os.path.join(folders.checkpoints, name), ignore_errors=True)
+            removed += 1
+    return {"removed": removed}
