@@ -67,7 +67,7 @@ class SimDaemon:
     ) -> None:
         self.lab, self.state = lab, state
         config = lab.config(look_interval=0.05, look_timeout=0.5, connect_timeout=0.5)
-        self.config = change(replace(config, policy=Policy(fresh_for=0.6)))
+        self.config = change(replace(config, policy=Policy(fresh_for=0.6, release_patience=0.1)))
         self._daemon: Daemon | None = None
         self._task: asyncio.Task[None] | None = None
 

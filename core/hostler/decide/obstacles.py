@@ -88,7 +88,7 @@ def _host_itself(room: Room, index: Index, found: _Finding) -> None:
     elif fresh_look(host, snapshot.now, snapshot.policy) is None:
         found.add("has not answered lately", wait)
     elif snapshot.refused.get(host.name, -1.0) >= host.look.asked_at:
-        found.add("refused a claim just now; waits for a newer look", wait)
+        found.add("gave or refused a GPU just now; waits for a newer look", wait)
     if host.drained is not None:
         why = f": {clean_line(host.drained, 60)}" if host.drained else ""
         found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))

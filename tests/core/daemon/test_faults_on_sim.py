@@ -291,8 +291,13 @@ async def test_memory_that_does_not_come_back_keeps_the_gpu(tmp_path: Path) -> N
         await daemon.until(lambda: (second, "train") in reasons.plan.reasons, "it does not wait")
         assert "memory" in str(reasons.plan.reasons[(second, "train")])
         assert lab.left() != []
-        [shown] = daemon.daemon.service.gpus()["hosts"][0]["gpus"]
-        assert shown["state"] == GpuState.UNHEALTHY.value
+
+        def state() -> str:
+            [shown] = daemon.daemon.service.gpus()["hosts"][0]["gpus"]
+            return str(shown["state"])
+
+        quarantined = GpuState.UNHEALTHY.value
+        await daemon.until(lambda: state() == quarantined, "it is not quarantined")
         lab.faults("gpu1").give_memory_back(0)
         assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
         await daemon.clean()
@@ -350,4 +355,5 @@ async def test_a_drained_host_takes_nothing(tmp_path: Path) -> None:
             await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.01"))) for _ in range(3)
         ]
         for run_id in runs:
-            assert [a.host for a in (await daemon.finished(run_id)).attempts] == ["gpu2"]
+            run = await daemon.finished(run_id)
+            assert [a.host for a in run.attempts] == ["gpu2"], told(run)

@@ -7,14 +7,18 @@ import io
 import sqlite3
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostler.model.config import Config
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries, StageKind
+from hostler.model.plans import Policy
 from hostler.model.runs import Outcome, Phase
+from hostler.sim import Pace
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
@@ -166,3 +170,21 @@ async def test_retries_wait_and_are_counted(tmp_path: Path) -> None:
         for before, after, pause in zip(run.attempts, run.attempts[1:], (0.06, 0.12), strict=False):
             assert before.finished_at is not None
             assert after.placed_at - before.finished_at >= pause
+
+
+async def test_stages_shorter_than_a_look_follow_each_other_without_a_refused_claim(
+    tmp_path: Path,
+) -> None:
+    def seldom(config: Config) -> Config:
+        daemon = replace(config.daemon, look_interval=20.0)
+        return replace(config, daemon=daemon, policy=Policy(fresh_for=60.0))
+
+    lab = small_lab(1, gpus=1, pace=Pace(0.01, 0.0, 0.0, 0.0, 0.0, notice=1.0))
+    async with SimDaemon(lab, tmp_path, change=seldom) as daemon:
+        runs = [
+            await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.005"))) for _ in range(5)
+        ]
+        for run_id in runs:
+            run = await daemon.finished(run_id)
+            assert run.outcome is Outcome.SUCCEEDED, told(run)
+            assert len(run.attempts) == 1, told(run)
