@@ -48,6 +48,10 @@ class Writer:
         path = _path(self._folder, "%s%d" % (_PREFIX, self._base))
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
     def write(self, data: bytes) -> None:
         """Append. Raises OSError when the disk is full."""
         view = memoryview(data)

@@ -42,35 +42,52 @@ class Cannot(Exception):
 
 
 class Shim:
-    """Made ready before there is a job, in a fresh fork; that fork ends when `run` returns."""
+    """A fresh fork that is ready for a job, and after it for another."""
 
     def __init__(self, base: str, notices: str) -> None:
         os.setsid()
         signal.signal(signal.SIGHUP, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._pass_on(signal.SIGTERM))
         _libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+        self._wake, wake = os.pipe()
+        for descriptor in (self._wake, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._held = _hold(base)
         self._notices = notices
-        self._supervisor = Supervisor()
+        self._ticks = Proc().start_ticks(os.getpid())
+        self._supervisor: Optional[Supervisor] = None
 
-    def run(self, spec: Dict[str, Any], reply: int) -> None:
-        """The whole life of a job; its start, or why there is none, goes to `reply`."""
+    def _pass_on(self, number: int) -> None:
+        if self._supervisor is not None:
+            self._supervisor.signal_group(number)
+
+    def run(self, spec: Dict[str, Any], reply: int) -> bool:
+        """The whole life of a job; its start, or why there is none, goes to `reply`.
+
+        False when this shim should end now.
+        """
         folder = str(spec["folder"])
-        supervisor = self._supervisor
-        try:
-            lock = _lock(folder)
-            answer = supervisor.start(spec, Writer(folder, int(spec["log_cap"])))
-        except (Cannot, OSError) as error:
-            answer = {"error": str(error)}
-        os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
-        os.close(reply)
-        if "error" in answer:
-            return
-        end = supervisor.supervise()
-        journal.append(folder, end, sync=True)
+        with contextlib.ExitStack() as opened:
+            try:
+                lock = _lock(folder)
+                opened.callback(os.close, lock)
+                log = Writer(folder, int(spec["log_cap"]))
+                opened.callback(log.close)
+                self._supervisor = Supervisor(spec, log, self._wake, self._ticks)
+                opened.callback(self._supervisor.close)
+                answer = self._supervisor.start()
+            except (Cannot, OSError) as error:
+                answer = {"error": str(error)}
+            os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
+            if "error" in answer or self._supervisor is None:
+                return True
+            end = self._supervisor.supervise()
+            journal.append(folder, end, sync=True)
+            clean, self._supervisor = self._supervisor.clean, None
         notify(self._notices, str(spec["attempt_id"]))
-        os.close(lock)
-        if self._held is not None:
-            os.close(self._held)
+        return clean
 
 
 def _lock(folder: str) -> int:
@@ -116,9 +133,11 @@ def notify(folder: str, attempt: str) -> None:
 class Supervisor:
     """Starts the process, pumps its output, and sees how it ends."""
 
-    def __init__(self) -> None:
-        self._spec: Dict[str, Any] = {}
-        self._log: Optional[Writer] = None
+    def __init__(self, spec: Dict[str, Any], log: Writer, wake: int, ticks: Optional[int]) -> None:
+        self._spec = spec
+        self._log = log
+        self._wake = wake
+        self._ticks = ticks
         self._proc = Proc()
         self._pid = 0
         self._status: Optional[int] = None
@@ -126,19 +145,22 @@ class Supervisor:
         self._full = False
         self._ooms: Optional[int] = None
         self._output, self._pipe = os.pipe()
-        self._wake, wake = os.pipe()
-        for descriptor in (self._output, self._wake, wake):
-            os.set_blocking(descriptor, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._signal_group(signal.SIGTERM))
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._ticks = self._proc.start_ticks(os.getpid())
+        os.set_blocking(self._output, False)
+        self.clean = True
+        """Nothing of the job is left."""
 
-    def start(self, spec: Dict[str, Any], log: Writer) -> Dict[str, Any]:
+    def close(self) -> None:
+        """Close the pipe that the job wrote to."""
+        os.close(self._output)
+        if self._pipe >= 0:
+            os.close(self._pipe)
+
+    def start(self) -> Dict[str, Any]:
         """Start the process; the "started" event. Raises Cannot or OSError."""
-        self._spec, self._log = spec, log
+        spec = self._spec
         self._pid = spawn(spec["argv"], spec["env"], spec["cwd"], self._pipe)
         os.close(self._pipe)
+        self._pipe = -1
         event = {
             "event": "started", "pid": self._pid, "ticks": self._proc.start_ticks(self._pid),
             "shim": os.getpid(), "shim_ticks": self._ticks, "boot_id": spec["boot_id"],
@@ -168,6 +190,7 @@ class Supervisor:
                 killed_at = now if killed_at is None else killed_at
                 late = now - killed_at >= STRAY_GRACE
                 if now - killed_at > _GIVE_UP:
+                    self.clean = False
                     break
                 self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
                 timeout = 100.0
@@ -204,7 +227,6 @@ class Supervisor:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
-        assert self._log is not None
         try:
             self._log.write(data)
             self._full = False
@@ -215,7 +237,8 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     journal.append(self._spec["folder"], event)
 
-    def _signal_group(self, number: int) -> None:
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the job's process group, if it runs."""
         if self._pid and self._status is None:
             with contextlib.suppress(OSError):
                 os.killpg(self._pid, number)
@@ -259,7 +282,7 @@ def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
             raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error
         text = getattr(error, "strerror", None) or str(error)
         raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text)) from error
-    _started.append(process)
+    _started[:] = [process]
     return process.pid
 
 

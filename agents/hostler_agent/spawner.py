@@ -1,8 +1,8 @@
 """The process that shims are forked from: small, single-threaded, without NVML.
 
-It is forked by `serve` before anything else is loaded, and ends with the agent; shims live on. One
-shim is always ready in advance, so that a job's start waits for no fork of a Python: it reads the
-next request itself, and the spawner forks the one after it.
+It is forked by `serve` before anything else is loaded, and ends with the agent; shims live on. A
+shim is ready in advance, and one whose job has ended takes another: to fork a Python costs more
+than to start a short job.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Optional
 
 from hostler_agent import shim
 from hostler_agent.folders import Folders, Refusal
 
 _PATIENCE = 20.0
-_AFTER_DEATH = 0.2
-"""Seconds before a new shim is made in advance when the last one died without work."""
+_KEPT = 8
+"""Shims without a job that are kept for the next one, until it is quiet."""
+_QUIET = 10.0
+_SPARE_AFTER = 0.05
+"""Seconds to wait for a shim whose job has ended, before one is made in advance. A request that
+finds none does not wait."""
 
 
 class Spawner:
@@ -96,44 +100,106 @@ def _loop(requests: socket.socket, replies: int, folders: Folders) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()  # a collection in a shim would copy every page
     gc.disable()
-    while True:
-        alive = _fork_shim(requests, replies, folders)
-        poller = select.poll()
-        poller.register(alive, select.POLLIN)
-        poller.register(requests, 0)  # tells only that the agent has gone
-        ready = dict(poller.poll())
-        taken = os.read(alive, 1) if alive in ready else b""
-        os.close(alive)
-        if requests.fileno() in ready:
-            return
-        if not taken:
-            time.sleep(_AFTER_DEATH)
+    _Nursery(requests, replies, folders).run()
 
 
-def _fork_shim(requests: socket.socket, replies: int, folders: Folders) -> int:
-    """A pipe that tells when the shim has taken a job (a byte) or died (the end)."""
-    alive, taken = os.pipe()
-    if os.fork() == 0:
+class _Nursery:
+    """The shims: those that wait for a job, and those that have one."""
+
+    def __init__(self, requests: socket.socket, replies: int, folders: Folders) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._folders = folders
+        self._shims: Dict[int, socket.socket] = {}
+        self._idle: List[socket.socket] = []
+        self._poller = select.poll()
+        self._poller.register(requests, select.POLLIN)
+
+    def run(self) -> None:
+        """Hand requests on until the agent has gone."""
+        self._fork()
+        while True:
+            ready = self._poller.poll(self._pause())
+            for descriptor, _ in ready:
+                if descriptor in self._shims:
+                    self._hear(self._shims[descriptor])
+                elif not self._hand_on():
+                    return
+            if not ready:
+                if not self._idle:
+                    self._fork()
+                for one in self._idle[1:]:
+                    self._drop(one)
+
+    def _pause(self) -> Optional[float]:
+        """Milliseconds of quiet after which a shim is made in advance, or those too many end."""
+        if not self._idle:
+            return _SPARE_AFTER * 1000
+        return _QUIET * 1000 if len(self._idle) > 1 else None
+
+    def _hand_on(self) -> bool:
+        head = _exactly(self._requests, 4)
+        data = _exactly(self._requests, struct.unpack(">I", head)[0]) if head else b""
+        if not data:
+            return False
+        while True:
+            if not self._idle:
+                self._fork()
+            chosen = self._idle.pop()
+            try:
+                chosen.sendall(head + data)
+                return True
+            except OSError:
+                self._drop(chosen)  # it was killed meanwhile
+
+    def _hear(self, one: socket.socket) -> None:
+        """A shim wants another job, or has died."""
         try:
-            os.close(alive)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            ready = shim.Shim(folders.base, folders.notify)
-            head, data = _frame(requests)
-            if head:
-                os.write(taken, b"t")
-                os.close(taken)
-                requests.close()
-                ready.run(json.loads(data), replies)
-        finally:
-            os._exit(0)
-    os.close(taken)
-    return alive
+            said = one.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # a new one has the number of one that was dropped just now
+        except OSError:
+            said = b""
+        if said and len(self._idle) < _KEPT:
+            self._idle.append(one)
+        else:
+            self._drop(one)
+
+    def _drop(self, one: socket.socket) -> None:
+        self._poller.unregister(one)
+        del self._shims[one.fileno()]
+        if one in self._idle:
+            self._idle.remove(one)
+        one.close()
+
+    def _fork(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        if os.fork() == 0:
+            try:
+                for other in (self._requests, ours, *self._shims.values()):
+                    other.close()  # or nobody would see the end of those
+                _work(theirs, self._replies, self._folders)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._shims[ours.fileno()] = ours
+        self._idle.append(ours)
+        self._poller.register(ours, select.POLLIN)
 
 
-def _frame(source: socket.socket) -> Tuple[bytes, bytes]:
-    head = _exactly(source, 4)
-    return head, _exactly(source, struct.unpack(">I", head)[0]) if head else b""
+def _work(orders: socket.socket, replies: int, folders: Folders) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    one = shim.Shim(folders.base, folders.notify)
+    while True:
+        head = _exactly(orders, 4)
+        data = _exactly(orders, struct.unpack(">I", head)[0]) if head else b""
+        if not data or not one.run(json.loads(data), replies):
+            return
+        try:
+            orders.sendall(b"i")
+        except OSError:
+            return  # the spawner has gone, and with it all further work
 
 
 def _exactly(source: socket.socket, size: int) -> bytes:

@@ -187,8 +187,10 @@ def test_the_log_by_itself(tmp_path: Path) -> None:
         assert len(parts(str(tmp_path))) == 2
     finally:
         reader.close()
+        writer.close()
     resumed = Writer(str(tmp_path), 16384)
     resumed.write(b"more")
+    resumed.close()
     assert sum(parts(str(tmp_path))[-1]) == 18004
 
 
