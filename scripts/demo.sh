@@ -1,43 +1,87 @@
 #!/bin/sh
 # Run the digits pipeline for real on this machine, with a state folder of its own, and show what
-# came of it. Leaves no process behind and touches nothing outside this folder but /var/tmp/hostler-UID.
+# came of it. Leaves no process behind, also on Ctrl-C. What a host keeps lies in
+# /var/tmp/hostler-UID, as in real use; all else in .demo/. usage: demo.sh VENV
 set -eu
 
-venv=$1
+case $1 in /*) venv=$1 ;; *) venv=$(pwd)/$1 ;; esac
+shown=$1/bin/hostler
 here=$(cd "$(dirname "$0")/.." && pwd)
+hostler=$venv/bin/hostler
 demo=$here/.demo
-hostler=$here/$venv/bin/hostler
 mkdir -p "$demo"
 chmod 700 "$demo"
 
-# A Unix socket's path may have 107 bytes; a deep checkout would not fit.
-export HOSTLER_STATE=$demo/state
-export HOSTLER_CONFIG=$demo/config.toml
-unset HOSTLER_SOCKET
-[ -e "$HOSTLER_CONFIG" ] || printf '# The demo: this machine, no SSH.\n[hosts.here]\ntransport = "local"\n' >"$HOSTLER_CONFIG"
+# A Unix socket's path may have 107 bytes; a deep checkout does not fit.
+short_state() {
+    name=hostler-demo-$(id -u)-$(printf '%s' "$here" | cksum | cut -d' ' -f1)
+    for place in "${XDG_RUNTIME_DIR:-/nonexistent}" /tmp; do
+        folder=$place/$name
+        [ -d "$place" ] && [ -w "$place" ] || continue
+        mkdir -m 700 "$folder" 2>/dev/null || true
+        if [ -d "$folder" ] && [ ! -L "$folder" ] && [ -O "$folder" ]; then
+            chmod 700 "$folder"
+            echo "$folder"
+            return
+        fi
+    done
+    mktemp -d
+}
 
-say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
-[ -t 1 ] || say() { printf '\n%s\n' "$1"; }
+HOSTLER_STATE=$demo/state
+[ "$(printf '%s' "$HOSTLER_STATE/hostler.sock" | wc -c)" -le 100 ] || HOSTLER_STATE=$(short_state)
+HOSTLER_CONFIG=$demo/config.toml
+export HOSTLER_STATE HOSTLER_CONFIG
+unset HOSTLER_SOCKET HOSTLER_DEBUG
+printf '# The demo: this machine, no SSH.\n[hosts.here]\ntransport = "local"\n' >"$HOSTLER_CONFIG"
 
-stop() { "$hostler" daemon stop --quiet || true; }
-trap stop EXIT INT TERM
+# Whatever happens: runs are cancelled, and the daemon is stopped.
+clean_up() {
+    trap '' INT TERM HUP
+    trap - EXIT
+    # A daemon that never came up has nothing to cancel and must not be started for it.
+    if "$hostler" daemon status -q 2>/dev/null; then
+        open=$("$hostler" runs --state open -o ids 2>/dev/null || true)
+        if [ -n "$open" ]; then
+            echo "Stopping what still runs ..."
+            # shellcheck disable=SC2086 (ids are words)
+            "$hostler" cancel -q -y $open || true
+            # shellcheck disable=SC2086
+            "$hostler" wait -q --timeout 20s $open >/dev/null || true
+        fi
+        "$hostler" daemon stop -q || true
+    fi
+}
+trap clean_up EXIT
+trap 'clean_up; exit 130' INT
+trap 'clean_up; exit 143' TERM HUP
 
-say "\$ hostler gpus"
-"$hostler" gpus || true
-say "\$ hostler run examples/digits/pipeline.toml"
+if [ -t 1 ]; then
+    say() { printf '\n\033[1m$ hostler %s\033[0m\n' "$1"; }
+else
+    say() { printf '\n$ hostler %s\n' "$1"; }
+fi
+
+say gpus
+"$hostler" gpus
 cd "$here/examples/digits"
+say 'run --wait pipeline.toml          # in examples/digits: 9 stages, a real classifier'
 status=0
-"$hostler" run pipeline.toml --attach || status=$?
-say "\$ hostler runs"
+# Nothing on stdin: Ctrl-C ends the demo instead of asking whether the run should go on.
+"$hostler" run --wait pipeline.toml </dev/null || status=$?
+[ $status != 130 ] || exit 130
+say 'logs last/validate'
+"$hostler" logs last/validate || true
+say 'runs --limit 5'
 "$hostler" runs --limit 5
-say "\$ hostler show (the last run)"
+say 'show last'
 "$hostler" show last
 cat <<END
 
-Next:
-  $venv/bin/hostler init gpu1 gpu2      name your lab's machines (your SSH config is used)
-  $venv/bin/hostler doctor              see what each of them needs
-  $venv/bin/hostler gpus                which GPU is free?
-  $venv/bin/hostler run --gpus 1 -- python train.py
+That was a daemon, an agent and nine supervised processes; all have ended again. Next:
+  $shown init gpu1 gpu2      name your lab's machines (your SSH config is used)
+  $shown doctor              see what each of them needs
+  $shown gpus                which GPU is free?
+  $shown run --gpus 1 -- python train.py
 END
 exit $status

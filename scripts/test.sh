@@ -1,14 +1,12 @@
 #!/bin/sh
-# Every check and every test that this machine can run. As root on Debian or Ubuntu, what the lab of
-# several hosts needs is installed from apt first, after saying so; else the lab is left out, aloud.
-# usage: test.sh VENV [pytest arguments]
+# Every check and every test that this machine can run. As root on Debian or Ubuntu, what the tests
+# with real sshd, dockerd and a lab of several hosts need is installed from apt first, after saying
+# so. Whatever is left out is said in one line. usage: test.sh VENV [pytest arguments]
 set -eu
 
-venv=$1
+case $1 in /*) bin=$1/bin ;; *) bin=$(pwd)/$1/bin ;; esac
 shift
-here=$(cd "$(dirname "$0")/.." && pwd)
-cd "$here"
-bin=$here/$venv/bin
+cd "$(dirname "$0")/.."
 
 missing_packages() {
     for package in $(grep -v '^#' tests/lab/packages.txt); do
@@ -16,27 +14,37 @@ missing_packages() {
     done
 }
 
+install_packages() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
+    missing=$(missing_packages | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    echo "Installing for the tests, from apt: $missing"
+    apt-get update -qq
+    # RUNLEVEL=1: no service is started by being installed.
+    # shellcheck disable=SC2086 (package names are words)
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+# The lab's base is made before pytest starts: it can take longer than one test may.
 prepare_lab() {
-    if [ "$(uname -s)" != Linux ]; then
-        echo "Left out: the tests on a real lab of several hosts (they need Linux)."
-    elif [ "$(id -u)" != 0 ]; then
-        echo "Left out: the tests on a real lab of several hosts (they need root)."
-    elif ! command -v apt-get >/dev/null 2>&1; then
-        echo "Left out: the tests on a real lab of several hosts (they need Debian or Ubuntu)."
+    [ "${HOSTLER_LAB:-}" != off ] || { echo "Left out: the lab of several hosts (HOSTLER_LAB=off)."; return; }
+    why=$("$bin/python" -c 'from tests.lab.preflight import problem; print(problem() or "")')
+    if [ -n "$why" ]; then
+        echo "Left out: the lab of several hosts, and what else needs root ($why)."
+        export HOSTLER_LAB=off
     else
-        missing=$(missing_packages)
-        if [ -n "$missing" ]; then
-            echo "Installing for the lab, from apt:" $missing
-            apt-get update -qq
-            DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq $missing >/dev/null
-        fi
         export HOSTLER_LAB=require
+        ls /var/cache/hostler-lab/template-*.img >/dev/null 2>&1 \
+            || echo "Making the base of the lab's hosts, once; this takes about a minute ..."
+        "$bin/python" -m tests.lab prepare >/dev/null
     fi
 }
 
-prepare_lab
 "$bin/ruff" format --check --quiet . || { echo "hostler: run make fmt" >&2; exit 1; }
 "$bin/ruff" check --quiet .
 "$bin/mypy" --no-error-summary
 "$bin/lint-imports" >/dev/null || { "$bin/lint-imports"; exit 1; }
+case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
+prepare_lab
 exec "$bin/python" -m pytest "$@"

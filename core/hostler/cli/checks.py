@@ -60,7 +60,8 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
     except ConfigError as error:
         detail = "; ".join([error.message, *map(str, error.problems)])
         return [*checks, Check("local.config", "fail", detail, error.remedy or "Correct it")], False
-    checks.append(Check("local.config", "ok", f"{len(config.hosts)} hosts"))
+    count = len(config.hosts)
+    checks.append(Check("local.config", "ok", f"{count} host{'' if count == 1 else 's'}"))
     checks.append(Check("local.state", "ok", state_folder()))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     return checks, True

@@ -146,7 +146,15 @@ def stage_note(stage: Mapping[str, Any]) -> str:
     attempt = stage.get("attempt")
     if attempt and stage["status"] not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"
+    if attempt and stage["status"] == "succeeded" and stage.get("kind") == "gate":
+        return metrics_text(attempt.get("metrics") or {}) or "-"
     return str(stage.get("note") or "-")
+
+
+def metrics_text(metrics: Mapping[str, Any], limit: int = 4) -> str:
+    """ "accuracy 0.9712, loss 0.08": the first `limit` of them."""
+    shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:limit]]
+    return ", ".join(shown)
 
 
 def progress_text(progress: Mapping[str, Any]) -> str:

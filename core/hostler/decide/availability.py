@@ -163,19 +163,25 @@ def _silence(host: Host) -> str:
 
 def _host_json(host: Host, now: float, views: Sequence[GpuView]) -> dict[str, Any]:
     look = host.look
-    problem = host.problem
-    if problem is None and look is not None:
-        problem = look.gpu_problem or look.docker_problem
     return {
         "host": host.name,
         "transport": host.transport,
         "condition": host.condition.value,
-        "problem": problem,
+        "problem": _problem(host),
         "age_s": None if look is None else round(max(0.0, now - look.asked_at), 1),
         "drained": host.drained,
         "labels": dict(host.labels),
         "gpus": [_gpu_json(view) for view in views],
     }
+
+
+def _problem(host: Host) -> str | None:
+    look = host.look
+    if host.problem is not None or look is None:
+        return host.problem
+    if look.gpu_problem is None and not look.gpus and look.docker_problem:
+        return f"no GPUs; {look.docker_problem}"
+    return look.gpu_problem or look.docker_problem
 
 
 def _gpu_json(view: GpuView) -> dict[str, Any]:

@@ -209,10 +209,9 @@ def summary_line(fleet: dict[str, Any]) -> str:
     """ "3 of 8 free on 2 hosts; 1 host stale", and the legend of the star where it is used."""
     hosts = fleet["hosts"]
     heard = sum(1 for host in hosts if not is_stale(host))
-    parts = [
-        f"{fleet['summary']['free']} of {fleet['summary']['total']} free "
-        f"on {heard} host{'' if heard == 1 else 's'}"
-    ]
+    free, total = fleet["summary"]["free"], fleet["summary"]["total"]
+    count = f"{free} of {total} free" if total else "no GPUs"
+    parts = [f"{count} on {heard} host{'' if heard == 1 else 's'}"]
     stale = len(hosts) - heard
     if stale:
         parts.append(f"{stale} host{'' if stale == 1 else 's'} stale")

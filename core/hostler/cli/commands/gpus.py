@@ -50,67 +50,61 @@ class Options:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    from hostler.cli.kinds import count, duration, size
     from hostler.cli.options import add_common
 
     add_common(parser, listing=True)
     parser.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "wide", "ids", "tsv", "json", "jsonl"),
+        "-o", "--output", choices=("table", "wide", "ids", "tsv", "json", "jsonl"),
         help="form of the answer; wide: one row a GPU",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--host",
-        dest="hosts",
-        action="append",
-        metavar="NAME",
+        "--host", dest="hosts", action="append", metavar="NAME",
         help="only this host; a glob; may be repeated",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--model",
-        dest="models",
-        action="append",
-        metavar="TEXT",
+        "--model", dest="models", action="append", metavar="TEXT",
         help="only GPUs of this model: part of the name, or a glob with a *",
-    )
+    )  # fmt: skip
     parser.add_argument("--free", action="store_true", help="only free GPUs")
+    _configure_need(parser)
+    _configure_source(parser)
+
+
+def _configure_need(parser: argparse.ArgumentParser) -> None:
+    from hostler.cli.kinds import count, duration, size
+
     parser.add_argument(
-        "--need",
-        type=count,
-        metavar="N",
+        "--need", type=count, metavar="N",
         help="ask whether N GPUs of one host are free: exit 0 yes, 3 no, 4 cannot tell",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--gpu-memory",
-        type=size,
-        metavar="SIZE",
+        "--gpu-memory", type=size, metavar="SIZE",
         help="with --need: size of each card at least, like 24GiB",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--spread", action="store_true", help="with --need: the GPUs may lie on several hosts"
     )
     parser.add_argument(
-        "--wait",
-        type=duration,
-        metavar="TIME",
+        "--wait", type=duration, metavar="TIME",
         help="with --need: wait until the answer is yes, at most this long",
-    )
+    )  # fmt: skip
+
+
+def _configure_source(parser: argparse.ArgumentParser) -> None:
+    from hostler.cli.kinds import duration
+
     parser.add_argument("-w", "--watch", action="store_true", help="show it again and again")
     parser.add_argument(
         "--interval", type=duration, metavar="TIME", help="with --watch: how often (default 2s)"
     )
     parser.add_argument(
-        "--max-age",
-        type=duration,
-        metavar="TIME",
+        "--max-age", type=duration, metavar="TIME",
         help="take hosts whose values are older for unknown",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--direct",
-        action="store_true",
+        "--direct", action="store_true",
         help="ask the hosts themselves, whether a daemon runs or not",
-    )
+    )  # fmt: skip
 
 
 def run(options: Options) -> int:

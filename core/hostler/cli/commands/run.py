@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
     run_id = str(submitted["run_id"])
     if not _attached(args):
         return _detached(args, submitted)
-    if not args.quiet:
-        note(run_id)
+    if not args.quiet and (args.command or not is_terminal()):
+        note(run_id)  # the live table names it in its title
     return _follow(args, client, run_id)
 
 
@@ -173,7 +174,7 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
             show()
             break
         except KeyboardInterrupt:
-            if not is_terminal() or ask_detach(client, run_id):
+            if not (is_terminal() and is_terminal(sys.stdin)) or ask_detach(client, run_id):
                 detached_note(run_id)
                 raise
     if follower.run is None or not follower.is_over:

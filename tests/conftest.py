@@ -1,0 +1,76 @@
+"""No test is left out unseen: in CI a skip whose reason is not listed here fails the session."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+_ALWAYS = (
+    # Interpreters and shells that a machine may lack; the suite runs with those that are there.
+    r"Python 3\.\d+ is not installed here",
+    r"no Python older than 3\.8 is installed here",
+    r"(busybox sh|bsd-csh|tcsh|fish|zsh|bash|dash|sh) is not installed here",
+    # The fake library must not be mixed up with a real driver.
+    r"this machine has NVIDIA hardware",
+    # Without Linux, root, loop devices, or by HOSTLER_LAB=off; HOSTLER_LAB=require fails instead.
+    r"the lab (needs|is switched off).*",
+)
+_WITHOUT_ROOT = (
+    r"needs root.*",
+    r"needs to become (other users|another user)",
+    r"needs OpenSSH's sshd and root.*",
+    r"only root can give a folder away",
+    r"a private dockerd needs root",
+)
+
+_unlisted: list[str] = []
+
+
+def is_allowed(reason: str, *, root: bool) -> bool:
+    """Whether a test may be skipped for this reason."""
+    allowed = _ALWAYS if root else _ALWAYS + _WITHOUT_ROOT
+    return any(re.fullmatch(pattern, reason) for pattern in allowed)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = _reason(report)
+    if not is_allowed(reason, root=os.geteuid() == 0):
+        _unlisted.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Look at every skipped test."""
+    _note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Look at every skipped module."""
+    _note(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """In CI, end with a failure where something was skipped for a reason that is not listed."""
+    yield
+    if os.environ.get("CI") and _unlisted and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name them."""
+    if not _unlisted:
+        return
+    terminalreporter.section("skipped for reasons that tests/conftest.py does not list")
+    for line in _unlisted:
+        terminalreporter.write_line(line)

@@ -1,0 +1,148 @@
+"""Rules of the tree that no other tool holds: sizes, forbidden calls, links between documents."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PRODUCT = ("core", "tui", "agents")
+MAX_LINES = 400
+MAX_FUNCTION = 60
+
+TOP_LEVEL = {
+    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+    "agents", "config.example.toml", "core", "docs", "examples", "pyproject.toml", "scripts",
+    "tests", "tui",
+}  # fmt: skip
+
+FORBIDDEN = {
+    r"shell\s*=\s*True": "data would become code; pass an argv list",
+    r"create_subprocess_shell": "data would become code; pass an argv list",
+    r"os\.(system|popen)\(": "data would become code; pass an argv list",
+    r"known_hosts\s*=\s*None": "it switches host key checking off",
+    r"AutoAddPolicy|StrictHostKeyChecking[= ]no": "host keys are never trusted unasked",
+    r"\.run\(\s*f[\"']": "a remote command is constant; data goes by stdin",
+    r"create_process\(\s*f[\"']": "a remote command is constant; data goes by stdin",
+    r"\bpickle\b|\bmarshal\b": "reading it runs code",
+    r"NotImplementedError|\bTODO\b|\bFIXME\b": "finish it, or leave it out",
+    r"^\s*except\s*:": "name what is caught",
+}
+"""Patterns that product code must not have, and why."""
+
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def sources() -> list[Path]:
+    """Every product module."""
+    return [path for folder in PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_files_are_short() -> None:
+    lines = {named(path): len(path.read_text().splitlines()) for path in sources()}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_functions_are_short() -> None:
+    long = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > MAX_FUNCTION:
+                    long[f"{named(path)}:{node.name}"] = length
+    assert long == {}
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_forbidden_things_are_nowhere(pattern: str) -> None:
+    found = [
+        f"{named(path)}:{number}: {line.strip()}: {FORBIDDEN[pattern]}"
+        for path in sources()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("line", "caught"),
+    [
+        ("run(words, shell=True)", True),
+        ("await conn.run(f'ls {path}')", True),
+        ("connect(host, known_hosts=None)", True),
+        ("connect(host, known_hosts=files)", False),
+        ("done = subprocess.run(words)", False),
+    ],
+)
+def test_the_patterns_catch_what_they_should(line: str, caught: bool) -> None:
+    assert any(re.search(pattern, line) for pattern in FORBIDDEN) is caught
+
+
+def test_public_things_have_docstrings() -> None:
+    missing = []
+    for path in sources():
+        tree = ast.parse(path.read_text())
+        if path.name != "__main__.py" and not ast.get_docstring(tree):
+            missing.append(named(path))
+        for node in tree.body:
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+                and not node.name.startswith("_")
+                and not ast.get_docstring(node)
+            ):
+                missing.append(f"{named(path)}:{node.name}")
+    assert missing == []
+
+
+def test_the_top_level_is_as_described() -> None:
+    shown = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
+    made = {"build", "dist"}  # by building; git ignores them
+    assert shown - made == TOP_LEVEL
+
+
+def documents() -> list[Path]:
+    """Every page that people read."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages += [*(ROOT / "examples").rglob("*.md"), ROOT / "tests/lab/README.md"]
+    return sorted(pages)
+
+
+def links(page: Path) -> set[Path]:
+    """The files of this repository that a page links to."""
+    text = page.read_text()
+    return {
+        (page.parent / target).resolve() for target in _LINK.findall(text) if "://" not in target
+    }
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{named(page)}: {target}"
+        for page in documents()
+        for target in sorted(links(page))
+        if not target.exists()
+    ]
+    assert broken == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, open_pages = set(), [ROOT / "README.md"]
+    while open_pages:
+        page = open_pages.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        open_pages += links(page)
+    assert {named(page) for page in documents()} - {named(page) for page in reached} == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
