@@ -1,0 +1,1 @@
+"""The terminal screen: a client of the daemon like the command line."""

@@ -1,0 +1,1 @@
+"""Containers through the Docker Engine, or Podman by the same API."""

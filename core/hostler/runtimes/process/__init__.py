@@ -1,0 +1,1 @@
+"""Stages as supervised processes of a host, through its agent."""
