@@ -78,14 +78,15 @@ class Agent:
     def serve(self) -> None:
         """Answer requests until EOF on stdin, or silence."""
         self._containers.start()
-        self._socket = self._listen()
+        listening = self._listen()
         self._jobs.table.list()  # ends from now on are news
         try:
             self._greet()
+            self._socket = listening
             self._faults.start()
-            self._loop(self._socket)
+            self._loop(listening)
         finally:
-            self._socket.close()
+            listening.close()
             os.unlink(self._socket_path())
 
     def _greet(self) -> None:
@@ -154,7 +155,8 @@ class Agent:
 
     def _wake(self) -> None:
         """Called by the thread that has just finished its part of a look."""
-        self._news.set()
+        if self._socket is None:
+            self._news.set()
         if self._waiting:
             try:
                 self._answer_looks()
@@ -170,7 +172,9 @@ class Agent:
             self._waiting.append(number)
             self._sampler.start()
             self._containers.refresh()
-        self._answer_looks()
+        # Where a reader is at work it answers; to ask now would only take the interpreter from it.
+        if not self._sampler.under_way:
+            self._answer_looks()
 
     def _request(self, line: bytes) -> None:
         try:

@@ -119,7 +119,7 @@ class Containers:
         self.path = socket_path()
         self.work: List[Dict[str, Any]] = []
         self.foreign: List[Running] = []
-        self.problem: Optional[str] = None if self.path else "Docker has no socket here"
+        self.problem: Optional[str] = None if self.path else _absent(None)
         self.version: Optional[str] = None
         self.info: Dict[str, Any] = {}
         self._wake = wake
@@ -128,6 +128,7 @@ class Containers:
         self._done = 0
         self._deadline = 0.0
         self._foreign_due = 0.0
+        self._probe_due = 0.0
         self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._connection: Optional[Connection] = None
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
@@ -144,11 +145,23 @@ class Containers:
 
     def refresh(self) -> None:
         """Ask for a list that is newer than this call."""
-        if self._started:
+        if self._started and self._is_there():
             if self._done == self._wanted:
                 self._deadline = time.monotonic() + PATIENCE
             self._wanted += 1
             self._jobs.put(None)
+
+    def _is_there(self) -> bool:
+        """Whether there is a socket at all; a host without Docker costs a look next to nothing."""
+        now = time.monotonic()
+        if self.path is None and now >= self._probe_due:
+            self._probe_due = now + FOREIGN_EVERY
+            self.path = socket_path()
+        if self.path is not None and os.path.exists(self.path):
+            return True
+        if self._done == self._wanted:
+            self.problem = _absent(self.path)
+        return False
 
     def timeout(self, now: float) -> Optional[float]:
         """Seconds until `ready` at the latest; None: nothing is awaited."""
@@ -202,7 +215,7 @@ class Containers:
     def _refresh(self) -> None:
         path = self._find()
         if path is None:
-            raise HttpError("Docker has no socket here")
+            raise HttpError(_absent(path))
         for fresh in (self._connection is None, True):
             if fresh:
                 self._reconnect(path)
@@ -329,10 +342,14 @@ def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
     )
 
 
+def _absent(path: Optional[str]) -> str:
+    return "Docker is not running (%s)" % path if path else "Docker has no socket here"
+
+
 def _problem(path: Optional[str], error: HttpError) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM):
         return "this login may not use Docker (%s): it is not in group docker" % path
     if isinstance(cause, (ConnectionRefusedError, FileNotFoundError, socket.timeout)):
-        return "Docker is not running (%s)" % path
+        return _absent(path)
     return str(error)

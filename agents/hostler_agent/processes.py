@@ -176,7 +176,7 @@ class Processes:
         self.users = users or Users()
         self._known: Dict[int, _Known] = {}
         self._shims: Dict[int, str] = {}
-        self._last: Tuple[Any, ...] = ()
+        self._last: List[Any] = []
         self._section: Dict[str, List[Dict[str, Any]]] = {}
         self._due = 0.0
 
@@ -189,14 +189,13 @@ class Processes:
     def section(self, listed: Sequence[Tuple[str, Sequence[Process]]]) -> Dict[str, Any]:
         """The `procs` section for (UUID, processes) pairs; the same object when nothing changed."""
         now = time.monotonic()
-        alive = tuple((uuid, found, tuple([_alive(p[0]) for p in found])) for uuid, found in listed)
+        alive = [(uuid, found, [_alive(p[0]) for p in found]) for uuid, found in listed if found]
         if alive == self._last and now < self._due:
             return self._section
         self._last, self._due = alive, now + RECHECK_EVERY
         fresh = {
             uuid: [self.describe(process, exists, now) for process, exists in zip(found, living)]
             for uuid, found, living in alive
-            if found
         }
         pids = {p[0] for _, found, _ in alive for p in found}
         self._known = {pid: known for pid, known in self._known.items() if pid in pids}

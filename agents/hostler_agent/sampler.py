@@ -140,6 +140,11 @@ class Sampler:
         reader.start()
         return reader
 
+    @property
+    def under_way(self) -> bool:
+        """Readers are at work, or their work has not been taken over by `poll` yet."""
+        return bool(self._readers)
+
     def timeout(self, now: float) -> Optional[float]:
         """Seconds until `poll` has to be asked again at the latest; None: nothing under way."""
         return max(0.0, self._deadline - now) if self._readers else None
