@@ -195,6 +195,27 @@ def test_why_no_gpus_are_known(code: int, words: str, place: Place, gpus: FakeNv
     assert words in (look.gpu_problem or "")
 
 
+def test_a_library_that_hangs_holds_nobody_up(place: Place, gpus: FakeNvml) -> None:
+    gpus.machine["init_hang"] = 60
+    gpus.write()
+    with serving(place) as agent:
+        look = from_json(Look, agent.look())
+        assert look.gpus == ()
+        assert "NVML does not answer" in (look.gpu_problem or "")
+        began = time.monotonic()
+        agent.look()
+        assert time.monotonic() - began < 0.5
+        gpus.machine.clear()
+        gpus.write()
+        eventually(lambda: len(agent.look()["gpus"]) == 2)
+        assert from_json(Look, agent.look()).gpu_problem is None
+
+
+@pytest.mark.slow
+def test_an_agent_that_hears_nothing_ends(agent: Agent) -> None:
+    assert agent.process.wait(wire.SILENCE + 10) == 0
+
+
 def test_a_machine_without_nvidia_simply_has_no_gpus(short_folder: Path) -> None:
     if os.path.exists("/dev/nvidia0"):
         pytest.skip("this machine has NVIDIA hardware")

@@ -11,6 +11,7 @@
  *   driver = 550.54.15      driver version
  *   cuda = 12040            as nvmlSystemGetCudaDriverVersion gives it (12.4)
  *   init_error = 9          nvmlInit fails with this code (9 driver not loaded, 18 version mismatch)
+ *   init_hang = 30          nvmlInit blocks for that many seconds, or until the file no longer says so
  *   missing = NAME,NAME     functions this driver does not have (FUNCTION_NOT_FOUND)
  *   static = 1              never look at the file again (for benchmarks)
  *
@@ -75,6 +76,7 @@ typedef struct {
 } Gpu;
 
 typedef struct {
+    double init_hang;
     int loaded, init_error, cuda, is_static, count;
     char driver[80], missing[1024];
     Gpu gpus[MAX_GPUS];
@@ -147,6 +149,7 @@ static void set_machine(State *to, const char *key, const char *value) {
     if (!strcmp(key, "driver")) copy(to->driver, sizeof to->driver, value);
     else if (!strcmp(key, "cuda")) to->cuda = atoi(value);
     else if (!strcmp(key, "init_error")) to->init_error = atoi(value);
+    else if (!strcmp(key, "init_hang")) to->init_hang = atof(value);
     else if (!strcmp(key, "missing")) copy(to->missing, sizeof to->missing, value);
     else if (!strcmp(key, "static")) to->is_static = atoi(value);
 }
@@ -292,8 +295,14 @@ static int enter(const Device *device, const char *function, const char *field, 
 
 API int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
-    pthread_mutex_lock(&lock);
-    refresh();
+    double start = seconds();
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        refresh();
+        if (state.init_hang <= seconds() - start) break;
+        pthread_mutex_unlock(&lock);
+        usleep(10000);
+    }
     int result = !state.loaded ? DRIVER_NOT_LOADED : state.init_error;
     if (!result) references++;
     pthread_mutex_unlock(&lock);

@@ -1,0 +1,138 @@
+"""The agent beside a real dockerd: what the scripted one of other tests only plays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hostler.model.codec import from_json
+from hostler.model.hosts import Look
+from hostler_agent import wire
+from tests.support.agents import Place, eventually, serving, transfer
+from tests.support.dockerd import IMAGE, Dockerd, why_not
+from tests.support.fake_docker import ours
+
+
+@pytest.fixture(scope="module")
+def dockerd() -> Iterator[Dockerd]:
+    """A running dockerd with the test image; skips where it cannot run."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    engine = Dockerd()
+    engine.start()
+    engine.load_image()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def client(dockerd: Dockerd) -> Iterator[Any]:
+    """The SDK's low-level client."""
+    import docker
+
+    made = docker.APIClient(base_url=dockerd.url, version="auto")
+    yield made
+    for found in made.containers(all=True):
+        made.remove_container(found["Id"], force=True)
+    made.close()
+
+
+def _create(client: Any, attempt: str, command: str, **more: Any) -> str:
+    made = client.create_container(
+        IMAGE, ["sh", "-c", command], labels=ours(attempt, gpus="GPU-x"), working_dir="/work",
+        user="1000:1000", host_config=client.create_host_config(network_mode="none"), **more,
+    )  # fmt: skip
+    return str(made["Id"])
+
+
+def test_from_created_to_exited(place: Place, dockerd: Dockerd, client: Any) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    with serving(place) as agent:
+        facts = agent.first["hello"]["facts"]
+        assert facts["docker"] == client.version()["Version"]
+        ref = _create(client, "a-1", "exit 42")
+        created = from_json(Look, agent.look()).workloads[0]
+        assert (created.ref, created.created_only, created.exit_code) == (ref, True, None)
+        before = time.time()
+        client.start(ref)
+        kind, value = wire.decode_push(agent.push())
+        assert (kind, value["ref"], value["exit_code"]) == ("exit", ref, 42)
+        ended = from_json(Look, agent.look()).workloads[0]
+        assert ended.started_at is not None
+        assert ended.finished_at is not None
+        assert before - 1 < ended.started_at <= ended.finished_at < time.time() + 1
+        client.remove_container(ref)
+        assert agent.look()["workloads"] == []
+
+
+def test_a_running_process_is_traced_to_its_container(
+    place: Place, dockerd: Dockerd, client: Any, gpus: Any
+) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    with serving(place) as agent:
+        ref = _create(client, "a-1", "sleep 300")
+        client.start(ref)
+        pid = client.inspect_container(ref)["State"]["Pid"]
+        gpus.set(0, processes=[f"{pid}:100"], used=100)
+        process = from_json(Look, agent.look()).gpus[0].processes[0]
+        assert process.container_id == ref
+        assert process.command is not None
+        assert "sleep 300" in process.command
+
+
+def test_place_and_archive(place: Place, dockerd: Dockerd, client: Any) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        info = tarfile.TarInfo("in/data")
+        info.size = 300_000
+        tar.addfile(info, io.BytesIO(os.urandom(300_000)))
+    data = made.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    with transfer(place, op="blob.put", digest=digest, size=len(data)) as bulk:
+        bulk.result()
+        bulk.write(wire.frame(data) + wire.END)
+        assert bulk.result() == {"ok": True}
+    script = "stat -c %u:%g in/data > out && wc -c < in/data >> out"
+    # As the Docker runtime does: the working folder is there, and the user's, before archives come.
+    ref = _create(client, "a-1", script)
+    folder = io.BytesIO()
+    with tarfile.open(fileobj=folder, mode="w") as tar:
+        info = tarfile.TarInfo("work")
+        info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, 0o755, 1000, 1000
+        tar.addfile(info)
+    client.put_archive(ref, "/", folder.getvalue())
+    fields = {"runtime": "docker", "ref": ref, "attempt_id": "a-1"}
+    with transfer(place, op="place", digest=digest, path="", **fields) as bulk:
+        assert bulk.result() == {"ok": True}
+    client.start(ref)
+    assert client.wait(ref)["StatusCode"] == 0
+    with transfer(place, op="archive", path="out", offset=0, **fields) as bulk:
+        got, (end,) = bulk.data()
+    assert end["size"] == len(got)
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        content = tar.extractfile("out")
+        assert content is not None
+        assert content.read().split() == [b"1000:1000", b"300000"]
+    with transfer(place, op="archive", path="out", offset=len(got) - 100, **fields) as bulk:
+        assert bulk.data()[0] == got[-100:]
+
+
+def test_dockerd_is_killed_and_comes_back(place: Place, dockerd: Dockerd, client: Any) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    with serving(place) as agent:
+        _create(client, "a-1", "true")
+        assert len(agent.look()["workloads"]) == 1
+        dockerd.kill()
+        assert agent.look()["docker_problem"]
+        dockerd.start()
+        eventually(lambda: agent.look()["docker_problem"] is None)
+        assert len(agent.look()["workloads"]) == 1
