@@ -181,7 +181,7 @@ def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, de
 [stages.make]
 command = '''
 mkdir out
-yes some text that is not all zeros | head -c {size_mib}M > out/big
+yes some text that is not all zeros | head -c {size_mib * 1024 * 1024} > out/big
 sha256sum < out/big
 '''
 outputs = {{ big = "out" }}

@@ -57,7 +57,9 @@ def _hand_over_ssh_agent(found: Found, about: dict[str, Any]) -> None:
     if not ours or not ours.startswith("/") or ours == its or not Path(ours).exists():
         return
     if not isinstance(its, str) or not Path(its).exists():
-        ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
+        # A daemon that does not know how is of another version: it goes on with what it has.
+        with contextlib.suppress(HostlerError):
+            ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
 
 
 def running(found: Found) -> dict[str, Any] | None:
@@ -232,7 +234,16 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """It has ended, but whoever adopted it has not noticed yet; in containers that takes long."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _last_lines(log: str) -> str:

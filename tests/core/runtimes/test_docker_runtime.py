@@ -53,7 +53,8 @@ async def test_a_stage_runs_as_the_person_and_ends(
     assert ended.owner == "anna"
     assert ended.started_at is not None
     assert ended.finished_at is not None
-    assert 0 <= ended.finished_at - ended.started_at < 20
+    # dockerd stamps the start, containerd the end: of a very short stage they may cross.
+    assert -1 < ended.finished_at - ended.started_at < 20
     await runtime.remove(link, ended)
     await runtime.remove(link, ended)
     assert await runtime.inspect(link, ended.ref) is None

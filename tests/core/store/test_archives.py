@@ -270,6 +270,7 @@ _HOSTILE_ENTRY = st.tuples(_NAME, _KIND, _NAME, st.binary(max_size=20))
 
 @given(st.lists(_HOSTILE_ENTRY, max_size=7))
 @settings(max_examples=100, deadline=None)
+@example([("a", tarfile.SYMTYPE, "a//a", b"")])
 @example([("l", tarfile.SYMTYPE, ".", b""), ("l/a", tarfile.REGTYPE, "", b"x")])
 def test_no_archive_writes_outside_or_lets_read_outside(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[str, bytes, str, bytes]]
@@ -291,7 +292,10 @@ def test_no_archive_writes_outside_or_lets_read_outside(
     else:
         root = os.path.realpath(target)
         for entry in manifest.entries:
-            real = os.path.realpath(target / entry.path)
+            try:
+                real = os.path.realpath(target / entry.path, strict=True)
+            except OSError:
+                continue  # a link in a circle, or to nothing, leads nowhere
             assert real == root or real.startswith(root + os.sep)
     assert sorted(p.name for p in outer.iterdir()) == ["a", "canary"]
     assert {p.name for p in (outer / "canary").iterdir()} <= {"target"}
