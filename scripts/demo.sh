@@ -76,9 +76,10 @@ say 'runs --limit 5'
 "$hostler" runs --limit 5
 say 'show last'
 "$hostler" show last
+clean_up
 cat <<END
 
-That was a daemon, an agent and nine supervised processes; all have ended again. Next:
+That was a daemon, an agent and nine supervised processes, all ended again. Next:
   $shown init gpu1 gpu2      name your lab's machines (your SSH config is used)
   $shown doctor              see what each of them needs
   $shown gpus                which GPU is free?

@@ -47,4 +47,5 @@ prepare_lab() {
 "$bin/lint-imports" >/dev/null || { "$bin/lint-imports"; exit 1; }
 case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
-exec "$bin/python" -m pytest "$@"
+# Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
+exec "$bin/python" -m pytest -n "${HOSTLER_TEST_WORKERS:-4}" --dist loadfile "$@"

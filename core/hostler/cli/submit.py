@@ -110,7 +110,8 @@ def with_source(
     packed = pack_source(folder)
     try:
         if not client.has_snapshot(packed.digest):
-            say(f"sending {packed.files} files ({format_size(packed.size)})")
+            files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
+            say(f"sending {files} ({format_size(packed.size)})")
             client.put_snapshot(packed.digest, packed.path)
         for line in skipped_lines(packed):
             say(line)

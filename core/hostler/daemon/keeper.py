@@ -196,7 +196,9 @@ class HostKeeper:
     def _lost(self, condition: HostCondition, error: HostError) -> None:
         changed = self.host.condition is not condition
         since = self._clock.now() if changed else self.host.since
-        self._set(replace(self.host, condition=condition, since=since, problem=str(error)))
+        # Shown beside the host's name, so without it.
+        problem = f"{error.message}. {error.remedy}" if error.remedy else error.message
+        self._set(replace(self.host, condition=condition, since=since, problem=problem))
         if changed:
             severity = "error" if condition is HostCondition.REFUSED else "warning"
             self._on_event(self.host.name, f"host.{condition.value}", str(error), severity)

@@ -123,7 +123,9 @@ class Submitter:
 
     async def _store(self, run: Run, text: str, verb: str) -> None:
         context = self._context
-        message = f"run {run.run_id} ({run.pipeline}, {len(run.stages)} stages) {verb}"
+        count = len(run.stages)
+        stages = f"{count} stage{'' if count == 1 else 's'}"
+        message = f"run {run.run_id} ({run.pipeline}, {stages}) {verb}"
         event = replace(context.event("run.submitted", message), run_id=run.run_id, actor=run.owner)
         await context.store.create_run(run, text, [event])
         context.book.add(run)

@@ -226,7 +226,7 @@ def why_there(choice: Choice, request: Request) -> str:
     if request.pin is not None:
         return f"its checkpoint is on {name}"
     if choice.fitting == 1:
-        return f"{name} is the only host that has it free"
+        return "the only host that has it free"
     if not request.gpus:
         return f"{name} suits CPU work best of {choice.fitting} hosts that have it free"
     left = choice.room.free_count - len(choice.gpus)

@@ -102,7 +102,7 @@ class Reasons(Mapping[Key, Reason]):
     def _blocked(self, key: Key) -> Reason:
         request = self._placing.requests[key]
         before = self._placing.blocked[key]
-        hosts = self._hosts.get(request)
+        hosts = self._head_reasons(key, request) or self._hosts.get(request)
         if hosts is None:
             hosts = self._hosts[request] = self._host_reasons(request)
         found = self.nearest(key)
@@ -112,6 +112,23 @@ class Reasons(Mapping[Key, Reason]):
             (*_turn(self._placing, before), *_add_host(hosts)),
             found.text if found is not None else None,
         )
+
+    def _head_reasons(self, key: Key, request: Request) -> tuple[HostReason, ...] | None:
+        """For the head of the queue: what is kept for it is not in its own way. None: another."""
+        reservation = self._placing.reservation
+        if reservation is None or reservation.entry.key != key:
+            return None
+        room = reservation.room
+        kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
+        room.unkeep()
+        try:
+            reasons = [
+                host_reason(each, request, self._index, None)
+                for each in self._placing.rooms.values()
+            ]
+        finally:
+            room.keep(kept, cpus, ram)
+        return tuple(sorted(reasons, key=_distance))
 
     def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
         placing = self._placing

@@ -87,6 +87,16 @@ def test_what_is_free_where_the_head_will_fit_is_kept_for_it() -> None:
     assert reason.hosts[0].remedies[0].kind is RemedyKind.WAIT_FOR_TURN
 
 
+def test_what_is_kept_for_the_head_is_not_in_its_own_way() -> None:
+    snapshot = queue(held_by_stages(4, 1), wants("large", 4, "bo"), wants("small", 1, "cy"))
+    found = plan(snapshot).reasons
+    reason = found["large", "train"]
+    assert "3 of 4 GPUs free" in reason.hosts[0].sentence
+    assert "kept" not in reason.hosts[0].sentence
+    assert [r.kind for r in reason.hosts[0].remedies] == [RemedyKind.WAIT_FOR_ATTEMPT]
+    assert "kept for bo's large train" in found["small", "train"].hosts[0].sentence
+
+
 def test_others_may_use_the_hosts_the_head_does_not_need() -> None:
     snapshot = held_by_stages(4, 1)
     snapshot = replace(snapshot, hosts=(*snapshot.hosts, lab.host("z", 2)))
