@@ -12,7 +12,7 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts, Look
 from hostler_agent import wire
-from tests.support.agents import PYTHONS, Agent, Place, Talk, eventually, serving
+from tests.support.agents import PYTHONS, Agent, Place, Talk, eventually, find_python, serving
 from tests.support.fake_nvml import FakeNvml, build
 
 
@@ -20,7 +20,7 @@ from tests.support.fake_nvml import FakeNvml, build
 def test_the_bundle_runs_under_old_and_new_pythons(
     version: str, short_folder: Path, gpus: FakeNvml
 ) -> None:
-    if not os.path.exists(PYTHONS[version]):
+    if not PYTHONS[version]:
         pytest.skip(f"Python {version} is not installed here")
     place = Place(short_folder, PYTHONS[version], fresh=True)
     place.variables.update(gpus.env(build()))
@@ -44,8 +44,8 @@ def test_the_bundle_runs_under_old_and_new_pythons(
 
 
 def test_an_old_python_is_named(short_folder: Path) -> None:
-    old = "/root/.pyenv/versions/3.6.15/bin/python3"
-    if not os.path.exists(old):
+    old = find_python("3.6")
+    if not old:
         pytest.skip("no Python older than 3.8 is installed here")
     talk = Talk(Place(short_folder, old).popen())
     assert talk.line() == {"agent": "old", "version": "3.6.15"}

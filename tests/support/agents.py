@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,24 @@ from typing import Any
 
 from hostler_agent import bundle, wire
 
-PYTHONS = {
-    "3.8": "/root/.pyenv/versions/3.8.18/bin/python3",
-    "3.11": sys.executable,
-    "3.13": "/root/.pyenv/versions/3.13.0/bin/python3",
-}
+
+def find_python(version: str) -> str:
+    """A Python of that version on PATH or under pyenv; "" where this machine has none."""
+    if sys.version_info[:2] == tuple(int(part) for part in version.split(".")):
+        return sys.executable
+    found = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python3"))
+    candidates = [*map(str, found), shutil.which(f"python{version}"), "/usr/bin/python3"]
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for path in filter(None, candidates):
+        if not os.access(path, os.X_OK):
+            continue
+        said = subprocess.run([path, "-I", "-c", asked], capture_output=True, text=True)
+        if said.stdout.strip() == version:
+            return path
+    return ""
+
+
+PYTHONS = {version: find_python(version) for version in ("3.8", "3.11", "3.13", "3.14")}
 
 
 class AgentSaysNo(Exception):
