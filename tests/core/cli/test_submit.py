@@ -50,7 +50,7 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
     assert b"print(1)" in sent.body
     assert b"TOKEN" not in sent.body
     assert body["source"]["path"] == str(folder)
-    assert said[0].startswith("sending 1 files")
+    assert said[0].startswith("sending 1 file (")
     assert any(".env" in line for line in said)
 
 
