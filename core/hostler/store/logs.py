@@ -39,26 +39,24 @@ _EMPTY = _State(0, 0, 0, False, {})
 
 
 class LogFile:
-    """A log that is being written. Implements `ports.LogSink`. Belongs to the loop's thread."""
+    """A log that is being written. Implements `ports.LogSink`. Belongs to the loop's thread.
+
+    The files are made by the first byte: many a stage says nothing.
+    """
 
     def __init__(self, path: Path, cap: int, on_change: Callable[[], None]) -> None:
         self.path = path
         self._cap = cap
         self._on_change = on_change
         self._closed = False
+        self._synced = 0
+        """Number of the last state that survives a power cut."""
+        self._files: tuple[int, int] | None = None
+        self._state, self._tail = _EMPTY, b""
         with disk_faults(path):
-            self._log = os.open(path, _FLAGS, 0o600)
-            try:
-                self._slots = os.open(path.with_suffix(".pos"), _FLAGS, 0o600)
-            except BaseException:
-                os.close(self._log)
-                raise
-        try:
-            with disk_faults(path):
-                self._state, self._tail = _recover(self._log, self._slots)
-        except BaseException:
-            self._close_files()
-            raise
+            if path.exists():
+                self._files = self._recover()
+        self._synced = self._state.number
 
     @property
     def position(self) -> Mapping[str, Any]:
@@ -94,38 +92,70 @@ class LogFile:
             self._write(kept, dict(position), capped)
         self._on_change()
 
+    @property
+    def is_synced(self) -> bool:
+        """Nothing was appended since the last `sync`."""
+        return self._synced == self._state.number
+
     def sync(self) -> None:
         """Make everything appended survive a power cut. Blocks; safe to call in a thread."""
-        with disk_faults(self.path):
-            os.fdatasync(self._log)
-            os.fdatasync(self._slots)
+        number = self._state.number
+        if self._files is not None:
+            with disk_faults(self.path):
+                for descriptor in self._files:
+                    os.fdatasync(descriptor)
+        self._synced = number
 
     def close(self) -> None:
         """No more will come; whoever follows the file is told. May be called twice."""
         if self._closed:
             return
         self._closed = True
-        self._close_files()
+        if self._files is not None:
+            _close(self._files)
         self._on_change()
 
     def _write(self, data: bytes, position: dict[str, Any], capped: bool) -> None:
         before = self._state
+        if self._files is None:
+            self._files = _open(self.path)
+        log, slots = self._files
         try:
             offset, rest = before.size, memoryview(data)
             while rest:
-                written = os.pwrite(self._log, rest, offset)
+                written = os.pwrite(log, rest, offset)
                 offset, rest = offset + written, rest[written:]
             tail = (self._tail + data)[-_TAIL:] if len(data) < _TAIL else data[-_TAIL:]
             state = _State(before.number + 1, offset, zlib.crc32(tail), capped, position)
-            os.pwrite(self._slots, _encode(state), state.number % 2 * _SLOT)
+            os.pwrite(slots, _encode(state), state.number % 2 * _SLOT)
         except BaseException:
-            os.ftruncate(self._log, before.size)
+            os.ftruncate(log, before.size)
             raise
         self._state, self._tail = state, tail
 
-    def _close_files(self) -> None:
-        os.close(self._log)
-        os.close(self._slots)
+    def _recover(self) -> tuple[int, int]:
+        files = _open(self.path)
+        try:
+            self._state, self._tail = _recover(*files)
+        except BaseException:
+            _close(files)
+            raise
+        return files
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """Descriptors of the log and of its slots."""
+    log = os.open(path, _FLAGS, 0o600)
+    try:
+        return log, os.open(path.with_suffix(".pos"), _FLAGS, 0o600)
+    except BaseException:
+        os.close(log)
+        raise
+
+
+def _close(files: tuple[int, int]) -> None:
+    for descriptor in files:
+        os.close(descriptor)
 
 
 def _note(cap: int) -> bytes:

@@ -90,8 +90,26 @@ def test_a_log_without_positions_begins_anew(tmp_path: Path) -> None:
     log.close()
 
 
+def test_a_stage_that_says_nothing_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    log = _open(path)
+    log.sync()
+    assert log.is_synced
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+    log = _open(path)
+    log.append(b"a", {"n": 1})
+    assert not log.is_synced
+    log.sync()
+    assert log.is_synced
+    log.close()
+    log = _open(path)
+    assert (log.is_synced, log.position) == (True, {"n": 1})
+    log.close()
+
+
 @given(
-    pieces=st.lists(st.binary(max_size=6000), max_size=12),
+    pieces=st.lists(st.binary(max_size=6000), min_size=1, max_size=12),
     cut=st.integers(0, 6000),
     torn=st.booleans(),
 )
