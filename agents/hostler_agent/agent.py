@@ -234,7 +234,10 @@ class Agent:
             self._told[workload["ref"]] = workload
             while len(self._told) > 1000:
                 del self._told[next(iter(self._told))]
-            self._push({"exit": workload})
+            message: Dict[str, Any] = {"exit": workload}
+            if workload["runtime"] == "process":
+                message["left"] = self._jobs.left(workload["attempt_id"])
+            self._push(message)
 
     def _push(self, message: Dict[str, Any]) -> None:
         try:

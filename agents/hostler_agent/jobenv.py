@@ -24,15 +24,18 @@ def environment(
 ) -> Dict[str, str]:
     """All variables of a job: a few of the login's, Hostler's own, and over both the given ones.
 
-    Only what names the attempt and its GPUs cannot be given otherwise.
+    Only what names the attempt, its folders and its GPUs cannot be given otherwise.
     """
     env = {name: login[name] for name in _KEPT if name in login}
     env.setdefault("PATH", _PATH)
-    env["HOSTLER_METRICS"] = os.path.join(work, METRICS)
     env["HOSTLER_RUN"] = str(created.get("run_id", ""))
     env["HOSTLER_STAGE"] = str(created.get("stage", ""))
     env.update(given)
     env["HOSTLER_ATTEMPT"] = str(created.get("attempt_id", ""))
+    env["HOSTLER_WORK"] = work
+    env["HOSTLER_METRICS"] = os.path.join(work, METRICS)
+    if created.get("checkpoint"):
+        env["HOSTLER_CHECKPOINT"] = os.path.join(work, str(created["checkpoint"]))
     gpus = created.get("gpus")
     uuids = [str(uuid) for uuid in gpus] if isinstance(gpus, list) else []
     env["HOSTLER_GPUS"] = ",".join(uuids)

@@ -91,6 +91,13 @@ class Jobs:
         text = data.decode("utf-8", "replace")
         return {"text": text, "next": offset + len(data), "mtime": status.st_mtime}
 
+    def left(self, attempt: str) -> Optional[Dict[str, Any]]:
+        """What is told with a job's exit of its output and metrics; see `tail.left`."""
+        from hostler_agent import tail
+
+        work = self.work_folder(attempt)
+        return tail.left(os.path.dirname(work), os.path.join(work, METRICS))
+
     def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:
         """Make the job's folder; the same job again is no error."""
         attempt = check_attempt(payload.get("attempt_id"))
@@ -130,8 +137,11 @@ class Jobs:
         self, payload: Mapping[str, Any], login: Mapping[str, str]
     ) -> Tuple[Dict[str, Any], Optional[str]]:
         """Start the process, unless it was started before; the workload, and what its leases are
-        to be bound to."""
+        to be bound to. With what `create` wants under "create" it is made first."""
         attempt = check_attempt(payload.get("attempt_id"))
+        created = payload.get("create")
+        if isinstance(created, dict):
+            self.create({**created, "attempt_id": attempt})
         with self._starting:
             job = self._load(attempt)
             if job.started is None and job.ended is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from hostler_agent import journal
 from hostler_agent.folders import Refusal
-from hostler_agent.joblog import Reader
+from hostler_agent.joblog import Reader, parts
 from hostler_agent.processes import Proc
 
 CAP = 256 * 1024
+LITTLE = 8 * 1024
+"""Bytes of output that are told with the exit, so that nobody has to ask for them."""
 MAX_WAIT = 5.0
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
@@ -39,6 +42,16 @@ def tail(
             return answer
         time.sleep(pause)
         pause = min(pause * 1.5, _LAST_PAUSE)
+
+
+def left(folder: str, metrics: str) -> Optional[Dict[str, Any]]:
+    """What a job that has ended left behind: all its output, where that is little, and whether it
+    wrote the file `metrics`. None: it has to be asked for."""
+    there = parts(folder)
+    if there and (len(there) > 1 or there[0][0] > 0 or there[0][1] > LITTLE):
+        return None
+    answer = _read(folder, 0)
+    return {"log": answer["data"], "metrics": os.path.lexists(metrics)}
 
 
 def _read(folder: str, offset: int) -> Dict[str, Any]:

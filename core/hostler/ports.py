@@ -72,10 +72,22 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What a process that wrote little left behind, told with its exit."""
+
+    log: bytes
+    """All of its output."""
+    metrics: bool
+    """Whether it wrote a metrics file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """Pushed by the agent the moment a workload ends."""
 
     workload: Workload
+    left: Left | None = None
+    """None: it has to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)

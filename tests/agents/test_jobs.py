@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -40,9 +41,11 @@ def test_a_job_runs_and_its_exit_is_pushed(agent: Agent) -> None:
     workload = from_json(Workload, agent.job("r-s-1", ["sh", "-c", "echo hi; exit 7"]))
     assert workload.runtime == "process"
     assert workload.attempt_id == workload.ref == "r-s-1"
-    kind, value = wire.decode_push(agent.push())
+    push = agent.push()
+    kind, value = wire.decode_push(push)
     ended = from_json(Workload, value)
     assert kind == "exit"
+    assert push["left"] == {"log": base64.b64encode(b"hi\n").decode(), "metrics": False}
     assert (ended.attempt_id, ended.running, ended.exit_code) == ("r-s-1", False, 7)
     assert ended.signal is None
     assert ended.started_at is not None
@@ -50,6 +53,19 @@ def test_a_job_runs_and_its_exit_is_pushed(agent: Agent) -> None:
     assert ended.finished_at >= ended.started_at
     listed = agent.look()["workloads"]
     assert [w["exit_code"] for w in listed] == [7]
+
+
+def test_a_start_makes_the_job_too(agent: Agent) -> None:
+    created = {"daemon_id": "d1", "run_id": "r", "checkpoint": "ckpt", "checkpoint_key": "k"}
+    started: dict[str, Any] = {"attempt_id": "a", "create": created, "env": {}}
+    script = 'echo 1 > "$HOSTLER_CHECKPOINT/step"; echo {} > "$HOSTLER_METRICS"; seq 5000'
+    for _ in range(2):
+        assert agent.ask("job.start", argv=["sh", "-c", script], **started)["ref"] == "a"
+    assert agent.ended("a")["exit_code"] == 0
+    assert (_work(agent, "a") / "ckpt" / "step").read_text() == "1\n"
+    assert agent.push()["left"] is None
+    with pytest.raises(AgentSaysNo, match="another daemon"):
+        agent.ask("job.start", argv=["true"], **{**started, "create": {"daemon_id": "d2"}})
 
 
 def test_signals_are_told(agent: Agent) -> None:
@@ -81,6 +97,7 @@ def test_the_environment(agent: Agent, gpus: FakeNvml) -> None:
     assert env["HOSTLER_GPUS"] == ",".join(wanted)
     assert env["HOSTLER_ATTEMPT"] == "a"
     assert env["HOSTLER_METRICS"].startswith(str(_work(agent, "a")))
+    assert env["HOSTLER_WORK"] == str(_work(agent, "a"))
     assert (env["MINE"], env["HOME"]) == ("1", "/else")
     assert "HOSTLER_FAKE_NVML" not in env
     assert "LD_LIBRARY_PATH" not in env

@@ -51,6 +51,18 @@ def test_a_log_comes_whole_in_pieces(tmp_path: Path) -> None:
     assert _all(folder, 1000)[0] == text[1000:]
 
 
+def test_what_little_a_job_left_is_told_at_once(tmp_path: Path) -> None:
+    folder, metrics = _folder(tmp_path, ended=True), tmp_path / "metrics.jsonl"
+    assert tail.left(folder, str(metrics)) == {"log": "", "metrics": False}
+    metrics.touch()
+    _write(folder, b"x" * tail.LITTLE)
+    told = tail.left(folder, str(metrics))
+    assert told is not None
+    assert (base64.b64decode(told["log"]), told["metrics"]) == (b"x" * tail.LITTLE, True)
+    _write(folder, b"y")
+    assert tail.left(folder, str(metrics)) is None
+
+
 def test_what_rotation_took_is_jumped_over(tmp_path: Path) -> None:
     folder = _folder(tmp_path, ended=True)
     text = bytes(range(256)) * 20_000

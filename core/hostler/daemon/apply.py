@@ -78,6 +78,7 @@ class Applier:
     async def _remove(self, action: Remove) -> None:
         context = self._context
         runtime = context.runtimes[action.workload.runtime]
+        context.keepers[action.host].removing(action.workload.ref)
         await runtime.remove(context.link(action.host), action.workload)
         context.keepers[action.host].look_soon()
 

@@ -38,7 +38,7 @@ class Finisher:
         """
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context
-        await self._followers.drained(attempt, stage, workload)
+        await self._followers.drained(attempt, workload)
         attempt = context.book.attempt(attempt.attempt_id) or attempt
         metrics = await self._metrics(attempt, workload)
         phase, cause, detail = conclude(
@@ -91,7 +91,7 @@ class Finisher:
             event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}")
             await context.save_attempt(changed, event)
             if workload is not None:
-                self._followers.follow(changed, stage, workload)
+                self._followers.follow(changed, workload)
             return
         changed = replace(
             changed,
@@ -116,6 +116,9 @@ class Finisher:
 
     async def _metrics(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
         context = self._context
+        left = context.keepers[attempt.host].left(workload.ref)
+        if left is not None and not left.metrics:
+            return {}
         try:
             link = context.link(attempt.host)
             points = await read_metrics(link, attempt.attempt_id, attempt.runtime, workload.ref)
@@ -173,8 +176,13 @@ class Finisher:
         return self._context.event(kind, message, attempt, severity=severity)
 
     async def _remove(self, attempt: Attempt, workload: Workload) -> None:
-        """At once, so that the host is clean; a later plan repeats it where this does not work."""
+        """At once, so that the host is clean; a later plan repeats it where this does not work.
+
+        What comes next need not wait for it: the attempt is over.
+        """
         context = self._context
+        context.keepers[attempt.host].removing(workload.ref)
+        context.wake()
         try:
             await context.runtime(attempt).remove(context.link(attempt.host), workload)
         except HostError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hostler.daemon.context import Context
 from hostler.errors import (
@@ -16,13 +17,16 @@ from hostler.errors import (
     Unreachable,
 )
 from hostler.model.hosts import Host, Look, Workload
-from hostler.model.pipelines import Stage
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase
+from hostler.ports import Left
 from hostler.runtimes.metrics import last_values, read_metrics
+from hostler.runtimes.process.log import take_rest
 from hostler.store.logs import LogFile
 
 _RETRY_S = 1.0
+_SHORT_S = 0.1
+"""A process that ends sooner tells all its output with its exit: nobody needs to ask for it."""
 _METRICS_TICK_S = 0.5
 _METRICS_FIRST_S = 2.0
 _METRICS_LAST_S = 60.0
@@ -37,6 +41,7 @@ class _Following:
     metrics_at: float
     metrics_every: float
     metrics_seen: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Followers:
@@ -46,13 +51,13 @@ class Followers:
         self._context = context
         self._following: dict[str, _Following] = {}
 
-    def follow(self, attempt: Attempt, stage: Stage, workload: Workload) -> None:
+    def follow(self, attempt: Attempt, workload: Workload) -> None:
         """Follow an attempt, unless it is followed already."""
         if attempt.attempt_id in self._following:
             return
-        log = self.log(attempt)
+        log, ended = self.log(attempt), asyncio.Event()
         task = asyncio.create_task(
-            self._run(attempt, stage, workload, log), name=f"follow {attempt.attempt_id}"
+            self._run(attempt, workload, log, ended), name=f"follow {attempt.attempt_id}"
         )
         self._following[attempt.attempt_id] = _Following(
             attempt.attempt_id,
@@ -61,6 +66,7 @@ class Followers:
             log,
             metrics_at=self._context.clock.now() + _METRICS_FIRST_S,
             metrics_every=_METRICS_FIRST_S,
+            ended=ended,
         )
 
     def adopt(self, host: Host, look: Look) -> None:
@@ -72,8 +78,7 @@ class Followers:
             if attempt is None or attempt.phase is not Phase.RUNNING or attempt.host != host.name:
                 continue
             if attempt.attempt_id not in self._following:
-                stage = self._context.book.stage(attempt.run_id, attempt.stage)
-                self.follow(attempt, stage, workload)
+                self.follow(attempt, workload)
 
     def log(self, attempt: Attempt) -> LogFile:
         """The log file of an attempt; the live one while it is followed."""
@@ -87,14 +92,34 @@ class Followers:
         """Whether output still comes in."""
         return attempt_id in self._following
 
-    async def drained(self, attempt: Attempt, stage: Stage, workload: Workload) -> None:
+    async def drained(self, attempt: Attempt, workload: Workload) -> None:
         """Until all output of an ended workload is in its file. Raises Unreachable when cut off."""
-        self.follow(attempt, stage, workload)
-        following = self._following[attempt.attempt_id]
-        await asyncio.shield(following.task)
+        log = self.log(attempt)
+        left = self._context.keepers[attempt.host].left(workload.ref)
+        if left is None:
+            self.follow(attempt, workload)
+            following = self._following[attempt.attempt_id]
+            following.ended.set()
+            await asyncio.shield(following.task)
+        else:
+            await self._stop(attempt.attempt_id)
+            await self._take(attempt, log, left)
         self._following.pop(attempt.attempt_id, None)
-        await asyncio.to_thread(following.log.sync)
-        following.log.close()
+        if not log.is_synced:
+            await asyncio.to_thread(log.sync)
+        log.close()
+
+    async def _stop(self, attempt_id: str) -> None:
+        following = self._following.get(attempt_id)
+        if following is not None:
+            following.task.cancel()
+            await asyncio.gather(following.task, return_exceptions=True)
+
+    async def _take(self, attempt: Attempt, log: LogFile, left: Left) -> None:
+        try:
+            take_rest(log, left.log)
+        except StateError as error:
+            await self._explain(attempt, error)
 
     async def read_metrics(self) -> None:
         """Read what running stages write to their metrics files, until cancelled."""
@@ -146,9 +171,15 @@ class Followers:
             following.log.close()
         self._following.clear()
 
-    async def _run(self, attempt: Attempt, stage: Stage, workload: Workload, log: LogFile) -> None:
+    async def _run(
+        self, attempt: Attempt, workload: Workload, log: LogFile, ended: asyncio.Event
+    ) -> None:
         keeper = self._context.keepers[attempt.host]
         runtime = self._context.runtime(attempt)
+        if workload.running and workload.runtime == "process":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SHORT_S):
+                    await ended.wait()
         while True:
             try:
                 await runtime.follow(keeper.link, workload, log)

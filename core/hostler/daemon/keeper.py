@@ -16,13 +16,15 @@ from hostler.daemon.overlay import ExitOverlay, has_news
 from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, Look
-from hostler.ports import Exited, GpuFault, HostLink
+from hostler.ports import Exited, GpuFault, HostLink, Left
 
 _PAUSE_S = 0.5
 """Between two tries to connect. The door itself waits for the host's turn, with back-off."""
 _REFUSED_PAUSE_S = 3.0
 """A refused door stays shut without touching the network until something has changed that the
 refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
+_LEFT_MOST = 256
+"""Of so many ended workloads it is kept what they left; of others it is asked for again."""
 
 
 class HostKeeper:
@@ -55,6 +57,7 @@ class HostKeeper:
         self._on_look = on_look
         self._on_event = on_event
         self._overlay = ExitOverlay()
+        self._left: dict[str, Left] = {}
         self._hurry = asyncio.Event()
         self._retry = asyncio.Event()
         self._connected = asyncio.Event()
@@ -84,6 +87,17 @@ class HostKeeper:
     def retry_now(self) -> None:
         """Try to connect again at once."""
         self._retry.set()
+
+    def removing(self, ref: str) -> None:
+        """A workload is about to be removed: looks of before now do not show it any more."""
+        self._left.pop(ref, None)
+        self._overlay.remove(ref, self._clock.now())
+        if self.host.look is not None:
+            self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
+
+    def left(self, ref: str) -> Left | None:
+        """What an ended workload left behind, where that was told with its exit."""
+        return self._left.get(ref)
 
     def configure(self, *, drained: str | None) -> None:
         """What people set from outside: a drain reason, None to take it back."""
@@ -177,6 +191,10 @@ class HostKeeper:
 
     def _exited(self, push: Exited) -> None:
         self._overlay.add(push.workload, self._clock.now())
+        if push.left is not None:
+            self._left[push.workload.ref] = push.left
+            while len(self._left) > _LEFT_MOST:
+                del self._left[next(iter(self._left))]
         if self.host.look is not None:
             self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
         self._on_news()

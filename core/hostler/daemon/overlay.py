@@ -9,7 +9,7 @@ from hostler.units import GIB
 
 
 class ExitOverlay:
-    """Exits that were pushed, laid over looks until a look shows them itself.
+    """Exits that were pushed and removals, laid over looks until a look shows them itself.
 
     A look may have been taken a moment before the exit and be answered a moment after the push; it
     must not bring the workload back to life. An attempt runs once, so an exit stays an exit.
@@ -17,16 +17,29 @@ class ExitOverlay:
 
     def __init__(self) -> None:
         self._exits: dict[str, tuple[float, Workload]] = {}
+        self._removed: dict[str, float] = {}
 
     def add(self, workload: Workload, at: float) -> None:
         """Remember an exit that was pushed at `at`, on the daemon's clock."""
-        self._exits[workload.ref] = (at, workload)
+        if workload.ref not in self._removed:
+            self._exits[workload.ref] = (at, workload)
+
+    def remove(self, ref: str, at: float) -> None:
+        """Remember that a workload is removed since `at`: only a later look can show it again,
+        where that did not work."""
+        self._exits.pop(ref, None)
+        self._removed[ref] = at
 
     def apply(self, look: Look) -> Look:
-        """`look` with the remembered exits in it; forgets those that it shows or has outlived."""
-        if not self._exits:
+        """`look` with what is remembered in it; forgets what it shows or has outlived."""
+        if not self._exits and not self._removed:
             return look
         listed = {workload.ref: workload for workload in look.workloads}
+        for ref, at in tuple(self._removed.items()):
+            if look.asked_at <= at:
+                listed.pop(ref, None)
+            else:
+                del self._removed[ref]
         for ref, (at, workload) in tuple(self._exits.items()):
             shown = listed.get(ref)
             if (shown is not None and (shown.running or shown.created_only)) or (

@@ -94,7 +94,7 @@ class Starter:
         )
         where = f"{stage.label} runs on {attempt.host}"
         await context.save_attempt(launched, context.event("attempt.started", where, launched))
-        self._followers.follow(launched, stage, workload)
+        self._followers.follow(launched, workload)
 
     def _current(self, attempt: Attempt) -> Attempt:
         """The attempt as the book has it: a stop may have been asked for meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from hostler.model.hosts import (
     Workload,
 )
 from hostler.model.jobs import Claimed
-from hostler.ports import Exited, GpuFault, Hello, Push
+from hostler.ports import Exited, GpuFault, Hello, Left, Push
 from hostler.text import clean_line
 from hostler_agent import wire
 
@@ -86,8 +87,16 @@ def read_push(message: dict[str, Any]) -> Push | None:
     with _fitting("a message"):
         kind, value = wire.decode_push(message)
         if kind == "exit":
-            return Exited(from_json(Workload, value))
+            return Exited(from_json(Workload, value), _left(message.get("left")))
         return GpuFault(value["gpu"], value.get("xid"), value["message"])
+
+
+def _left(told: Any) -> Left | None:
+    if told is None:
+        return None
+    if not isinstance(told["metrics"], bool):
+        raise ValueError("left.metrics is neither true nor false")
+    return Left(base64.b64decode(told["log"], validate=True), told["metrics"])
 
 
 def read_claimed(answer: dict[str, Any]) -> Claimed:

@@ -32,16 +32,18 @@ def relative(path: str) -> str:
     return "" if clean == "." else clean
 
 
-def contract_env(job: Job, work: str) -> dict[str, str]:
-    """Variables that every stage gets; `work` is its working folder as it sees it."""
+def contract_env(job: Job, work: str | None) -> dict[str, str]:
+    """Variables that every stage gets; `work` is its working folder as it sees it. None: whoever
+    knows that folder adds what names it."""
     env = {
         "HOSTLER_RUN": job.run_id,
         "HOSTLER_STAGE": job.stage,
         "HOSTLER_ATTEMPT": job.attempt_id,
-        "HOSTLER_WORK": work,
-        "HOSTLER_METRICS": posixpath.join(work, METRICS),
         "HOSTLER_GPUS": ",".join(job.gpus),
     }
+    if work is None:
+        return env
+    env |= {"HOSTLER_WORK": work, "HOSTLER_METRICS": posixpath.join(work, METRICS)}
     if job.checkpoint is not None:
         env["HOSTLER_CHECKPOINT"] = posixpath.join(work, relative(job.checkpoint))
     return env

@@ -41,6 +41,16 @@ def test_a_removed_workload_is_forgotten_once_a_later_look_lacks_it() -> None:
     assert overlay.apply(look(10.0)).workloads == ()
 
 
+def test_a_removed_workload_is_not_shown_by_looks_of_before() -> None:
+    overlay = ExitOverlay()
+    overlay.add(EXITED, at=11.0)
+    overlay.remove("c1", at=12.0)
+    assert overlay.apply(look(11.5, EXITED)).workloads == ()
+    overlay.add(EXITED, at=12.5)
+    assert overlay.apply(look(11.9)).workloads == ()
+    assert overlay.apply(look(13.0, EXITED)).workloads == (EXITED,)
+
+
 def test_what_the_host_says_itself_replaces_the_push() -> None:
     overlay = ExitOverlay()
     overlay.add(EXITED, at=11.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from typing import Any
@@ -14,6 +15,7 @@ from hostler.link.decode import LookReader, answer_error, read_claimed, read_hel
 from hostler.link.lines import Hostile, parse_object
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look
+from hostler.ports import Exited, Left
 from hostler_agent.wire import SECTIONS, LookDecoder
 from tests.support.scripted_agent import LOOK
 
@@ -76,15 +78,28 @@ def test_nothing_else_escapes_either(value: Any) -> None:
             read({"hello": value, "lease_ids": value, "refused": value})
         except Hostile:
             continue
-    for key in ("exit", "xid"):
+    for push in ({"exit": value}, {"xid": value}, {"exit": WORKLOAD, "left": value}):
         try:
-            read_push({key: value})
+            read_push(push)
         except Hostile:
             continue
     try:
         assert answer_error("gpu1", value).message is not None
     except Hostile:
         assert not isinstance(value, dict)
+
+
+def test_what_an_exit_left_is_read() -> None:
+    left = {"log": base64.b64encode(b"hi\n").decode(), "metrics": True}
+    push = read_push({"exit": WORKLOAD, "left": left})
+    assert isinstance(push, Exited)
+    assert push.left == Left(b"hi\n", metrics=True)
+    plain = read_push({"exit": WORKLOAD, "left": None})
+    assert isinstance(plain, Exited)
+    assert plain.left is None
+    for bad in ({**left, "log": "?"}, {**left, "metrics": 1}, {"log": ""}):
+        with pytest.raises(Hostile):
+            read_push({"exit": WORKLOAD, "left": bad})
 
 
 @given(st.binary(max_size=200))

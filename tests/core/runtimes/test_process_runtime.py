@@ -15,6 +15,7 @@ from hostler.model.codec import to_json
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.runtimes.process.environment import process_env, working_folder
+from hostler.runtimes.process.log import take, take_rest
 from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.direct_link import DirectLink
@@ -52,7 +53,7 @@ class Agent(DirectLink):
                 return {"size": self.cached.get(payload["digest"], 0)}
             case "job.start":
                 workload = Workload(attempt, "d", "process", attempt, running=True)
-                self.jobs[attempt] = self.jobs[attempt] or workload
+                self.jobs[attempt] = self.jobs.get(attempt) or workload
                 return self._told(attempt)
             case "job.stop":
                 ended = dataclasses.replace(
@@ -117,27 +118,25 @@ async def test_a_job_from_create_to_remove(runtime: ProcessRuntime) -> None:
     assert (ended.running, ended.signal) == (False, 15)
     await runtime.remove(agent, ended)
     assert [verb for verb, _ in agent.calls if verb != "job.inspect"] == [
-        "job.create", "job.start", "job.stop", "job.remove",
+        "job.start", "job.stop", "job.remove",
     ]  # fmt: skip
-    (created,) = agent.asked("job.create")
-    assert created == {
+    (started,) = agent.asked("job.start")
+    assert started["create"] == {
         "attempt_id": job.attempt_id, "daemon_id": job.daemon_id, "run_id": "run",
         "stage": "stage", "owner": "anna", "gpus": [], "checkpoint": "ckpt",
         "checkpoint_key": "k", "log_cap": job.log_cap, "grace": 1.0,
     }  # fmt: skip
-    (started,) = agent.asked("job.start")
     assert started["argv"] == ["sh", "-c", "echo $HOME"]
-    assert started["cwd"] == f"{FOLDER}/sub"
-    assert started["env"]["HOSTLER_CHECKPOINT"] == f"{FOLDER}/ckpt"
+    assert started["cwd"] == "sub"
     assert await runtime.image_digest(agent, ref) is None
 
 
-async def test_a_start_after_a_restart_finds_its_folder(runtime: ProcessRuntime) -> None:
+async def test_a_start_after_a_restart_makes_what_is_missing(runtime: ProcessRuntime) -> None:
     agent, job = Agent(), _job()
-    await runtime.create(agent, job, silent)
+    ref = await runtime.create(agent, job, silent)
     other = ProcessRuntime(Path)
-    assert (await other.start(agent, job, job.attempt_id)).running
-    assert agent.asked("job.start")[0]["cwd"] == FOLDER
+    assert (await other.start(agent, job, ref)).running
+    assert agent.asked("job.start")[0]["create"]["attempt_id"] == job.attempt_id
 
 
 async def test_only_what_the_host_lacks_is_sent(runtime: ProcessRuntime) -> None:
@@ -182,6 +181,17 @@ async def test_a_short_job_needs_no_transfer(runtime: ProcessRuntime) -> None:
     assert agent.transfers == 0
 
 
+def test_a_whole_output_is_added_to_what_is_there() -> None:
+    sink = MemorySink()
+    take_rest(sink, b"")
+    assert sink.position == {}
+    take(sink, 0, b"one ")
+    take_rest(sink, b"one two")
+    take_rest(sink, b"one two")
+    assert sink.data == b"one two"
+    assert sink.position == {"offset": 7}
+
+
 async def test_what_the_log_lost_is_noted(runtime: ProcessRuntime) -> None:
     agent, sink = Agent(), MemorySink()
     agent.log, agent.kept_from = b"0123456789", 4
@@ -203,38 +213,38 @@ async def test_an_odd_answer_is_the_agents_fault(runtime: ProcessRuntime) -> Non
     with pytest.raises(AgentError):
         await runtime.inspect(Odd(), "a")
     with pytest.raises(AgentError):
-        await runtime.create(Odd(), _job(), silent)
+        await runtime.start(Odd(), _job(), "a")
 
 
 def test_the_environment() -> None:
     given_env = {"PATH": "/conda/bin:/bin", "CONDA_PREFIX": "/conda", "HOSTLER_RUN": "forged"}
-    env = process_env(_job(env=given_env), FOLDER)
+    env = process_env(_job(env=given_env))
     assert env["PATH"] == "/conda/bin:/bin"
     assert env["CONDA_PREFIX"] == "/conda"
     assert env["HOSTLER_RUN"] == "run"
-    assert env["HOSTLER_METRICS"] == f"{FOLDER}/.hostler/metrics.jsonl"
+    assert not {"HOSTLER_WORK", "HOSTLER_METRICS"} & set(env)  # the agent's to say
     assert (env["CUDA_VISIBLE_DEVICES"], env["NVIDIA_VISIBLE_DEVICES"]) == ("", "void")
-    assert not {"PATH", "HOME", "USER"} & set(process_env(_job(), FOLDER))
+    assert not {"PATH", "HOME", "USER"} & set(process_env(_job()))
 
 
 def test_gpus_go_by_number_in_nvmls_order() -> None:
-    env = process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3, 0)), FOLDER)
+    env = process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3, 0)))
     assert env["CUDA_VISIBLE_DEVICES"] == "3,0"
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert env["HOSTLER_GPUS"] == "GPU-b,GPU-a"
     with pytest.raises(InputError, match="not known"):
-        process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3,)), FOLDER)
+        process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3,)))
 
 
 @pytest.mark.parametrize(
     ("changes", "folder"),
     [
-        ({}, FOLDER),
-        ({"workdir": "a/../b"}, f"{FOLDER}/b"),
+        ({}, ""),
+        ({"workdir": "a/../b"}, "b"),
         ({"workdir": "/opt"}, "/opt"),
         ({"code_path": "/home/anna/x"}, "/home/anna/x"),
         ({"code_path": "/home/anna/x", "workdir": "src"}, "/home/anna/x/src"),
     ],
 )
 def test_where_it_starts(changes: dict[str, Any], folder: str) -> None:
-    assert working_folder(_job(**changes), FOLDER) == folder
+    assert working_folder(_job(**changes)) == folder

@@ -9,24 +9,25 @@ from hostler.model.jobs import Job
 from hostler.runtimes.contract import contract_env, relative
 
 
-def process_env(job: Job, folder: str) -> dict[str, str]:
-    """What the stage gets over the login's own HOME, USER, PATH and the like, which the agent
-    gives; `folder` is its working folder on the host.
+def process_env(job: Job) -> dict[str, str]:
+    """What the stage gets over the login's own HOME, USER, PATH and the like. Those come from the
+    agent, as do the variables that name folders on the host.
 
     What Hostler says and the GPUs that were granted win over the job's own (lab, submitter, stage).
     Raises InputError where the index of a granted GPU is not known.
     """
-    return {**job.env, **contract_env(job, folder), **_gpus(job)}
+    return {**job.env, **contract_env(job, None), **_gpus(job)}
 
 
-def working_folder(job: Job, folder: str) -> str:
-    """Where the command starts: the attempt's own folder, or the submitter's (`code = "here"`)."""
-    base = job.code_path or folder
+def working_folder(job: Job) -> str:
+    """Where the command starts: relative to the attempt's own folder, or absolute where that is
+    elsewhere (`code = "here"`: the submitter's)."""
+    base = job.code_path or ""
     if job.workdir is None:
         return base
     if posixpath.isabs(job.workdir):
         return posixpath.normpath(job.workdir)
-    return posixpath.normpath(posixpath.join(base, relative(job.workdir)))
+    return posixpath.join(base, relative(job.workdir))
 
 
 def _gpus(job: Job) -> dict[str, str]:

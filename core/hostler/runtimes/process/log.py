@@ -49,6 +49,13 @@ def take(sink: LogSink, at: int, data: bytes) -> None:
         sink.append(data, {"offset": at + len(data)})
 
 
+def take_rest(sink: LogSink, whole: bytes) -> None:
+    """Append what the sink has not of a process's whole output."""
+    offset = offset_of(sink.position)
+    if offset < len(whole):
+        take(sink, offset, whole[offset:])
+
+
 def offset_of(position: Mapping[str, Any]) -> int:
     """The byte a sink is at."""
     offset = position.get("offset", 0)

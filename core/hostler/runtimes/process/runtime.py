@@ -29,7 +29,6 @@ class ProcessRuntime:
     def __init__(self, blob_path: Callable[[str], Path]) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
         self._blob_path = blob_path
-        self._folders: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -37,25 +36,24 @@ class ProcessRuntime:
         return "process"
 
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
-        """The attempt's folder with all archives in it. Raises AgentError, EngineError, InputError,
-        Unreachable."""
+        """The attempt's folder with all archives in it; an empty one is made by the start. Raises
+        AgentError, EngineError, InputError, Unreachable."""
         if job.code_path is not None:
             await _check_code(link, job.code_path)
-        ref = await self._make_folder(link, job)
+        if job.placements:
+            await link.call("job.create", _created(job), _CREATE_TIMEOUT_S)
         for placement in job.placements:
             await self._place(link, job, placement, progress)
-        return ref
+        return job.attempt_id
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it under the shim; the agent makes sure that it starts once."""
-        if job.attempt_id not in self._folders:
-            await self._make_folder(link, job)
-        folder = self._folders[job.attempt_id]
         payload = {
             "attempt_id": job.attempt_id,
+            "create": _created(job),
             "argv": argv(job),
-            "env": process_env(job, folder),
-            "cwd": working_folder(job, folder),
+            "env": process_env(job),
+            "cwd": working_folder(job),
             "venv": job.venv,
             "gpu_indices": list(job.gpu_indices),
         }
@@ -75,7 +73,6 @@ class ProcessRuntime:
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Its folder and log; checkpoints stay."""
         await link.call("job.remove", {"attempt_id": workload.attempt_id}, _CREATE_TIMEOUT_S)
-        self._folders.pop(workload.attempt_id, None)
 
     async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
         """Remove this daemon's checkpoint folders but those in `keep`; how many."""
@@ -104,27 +101,6 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Nothing is open."""
-        self._folders.clear()
-
-    async def _make_folder(self, link: HostLink, job: Job) -> str:
-        payload = {
-            "attempt_id": job.attempt_id,
-            "daemon_id": job.daemon_id,
-            "run_id": job.run_id,
-            "stage": job.stage,
-            "owner": job.owner,
-            "gpus": list(job.gpus),
-            "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
-            "checkpoint_key": job.checkpoint_key,
-            "log_cap": job.log_cap,
-            "grace": job.grace,
-        }
-        answer = await link.call("job.create", payload, _CREATE_TIMEOUT_S)
-        ref, folder = answer.get("ref"), answer.get("folder")
-        if not isinstance(ref, str) or not isinstance(folder, str):
-            raise AgentError(link.host, "the agent does not say where it made the folder")
-        self._folders[job.attempt_id] = folder
-        return ref
 
     async def _place(
         self, link: HostLink, job: Job, placement: Placement, progress: Progress
@@ -142,6 +118,22 @@ class ProcessRuntime:
             await link.put_blob(placement.digest, self._blob_path(placement.digest))
             progress(what, placement.size, placement.size)
         await link.call("job.place", payload, _PLACE_TIMEOUT_S)
+
+
+def _created(job: Job) -> dict[str, Any]:
+    """What the attempt's folder is made from."""
+    return {
+        "attempt_id": job.attempt_id,
+        "daemon_id": job.daemon_id,
+        "run_id": job.run_id,
+        "stage": job.stage,
+        "owner": job.owner,
+        "gpus": list(job.gpus),
+        "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
+        "checkpoint_key": job.checkpoint_key,
+        "log_cap": job.log_cap,
+        "grace": job.grace,
+    }
 
 
 async def _check_code(link: HostLink, path: str) -> None:
