@@ -34,7 +34,13 @@ class Served:
 
 
 @contextmanager
-def served(state: Path, *, over_tcp: bool = False, allow: tuple[str, ...] = ()) -> Iterator[Served]:
+def served(
+    state: Path,
+    *,
+    over_tcp: bool = False,
+    allow: tuple[str, ...] = (),
+    group: str | None = None,
+) -> Iterator[Served]:
     """Run a daemon with one unreachable host until the block ends.
 
     Over TCP, which the product never does, everybody is the caller `ana`: for tools that speak to
@@ -45,7 +51,7 @@ def served(state: Path, *, over_tcp: bool = False, allow: tuple[str, ...] = ()) 
     stop: list[asyncio.Event] = []
 
     async def main() -> None:
-        config = Config(hosts=(NOWHERE,), daemon=DaemonConfig(allow=allow))
+        config = Config(hosts=(NOWHERE,), daemon=DaemonConfig(allow=allow, group=group))
         daemon = await assemble(config, state)
         stop.append(asyncio.Event())
         app = make_app(daemon.service)

@@ -10,7 +10,7 @@ import hostler
 from hostler.api import hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
-from hostler.api.peer import caller_of
+from hostler.api.peer import caller_of, only_owner
 from hostler.daemon.service import Service
 
 API_VERSION = 1
@@ -28,7 +28,6 @@ def make_app(service: Service) -> FastAPI:
         dependencies=[Depends(caller_of)],
     )
     app.state.service = service
-    app.state.allowed = frozenset(service.context.config.daemon.allow)
     for part in (router, hosts.router, runs.router, snapshots.router, streams.router):
         app.include_router(part, prefix="/v1")
     install_error_handlers(app)
@@ -41,7 +40,7 @@ async def version(request: Request) -> dict[str, Any]:
     return {"api": API_VERSION, **request.app.state.service.about()}
 
 
-@router.post("/ssh-agent")
+@router.post("/ssh-agent", dependencies=[Depends(only_owner)])
 async def ssh_agent(request: Request, body: SshAgentBody) -> dict[str, Any]:
     """Use the SSH agent of the caller's shell from now on: that of the shell that started the
     daemon is gone after logout."""
@@ -49,7 +48,7 @@ async def ssh_agent(request: Request, body: SshAgentBody) -> dict[str, Any]:
     return {"socket": body.socket}
 
 
-@router.post("/shutdown")
+@router.post("/shutdown", dependencies=[Depends(only_owner)])
 async def shutdown(request: Request) -> dict[str, Any]:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
     request.app.state.service.request_stop()

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import grp
 import logging
 import os
 import pwd
 import socket
 import struct
-from typing import Any
+import time
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.daemon.submit import Caller
 from hostler.errors import ForbiddenError
+from hostler.model.config import DaemonConfig
 
 _log = logging.getLogger("hostler.api")
 _UCRED = struct.Struct("3i")
+_GROUPS_FOR_S = 60
 
 
 class PeerProtocol(H11Protocol):
@@ -44,18 +49,44 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
+@functools.lru_cache(maxsize=512)
+def in_group(uid: int, group: str, _period: int) -> bool:
+    """Whether the user is in the group, by this machine's user database. Asking it may mean asking
+    a directory server: an answer counts until the period is over."""
+    try:
+        user = pwd.getpwuid(uid)
+        wanted = grp.getgrnam(group).gr_gid
+    except KeyError:
+        return False
+    return wanted in os.getgrouplist(user.pw_name, user.pw_gid)
+
+
 def caller_of(request: Request) -> Caller:
-    """The caller, if they may use this daemon: its owner, root, and those the config lists.
+    """The caller, if they may use this daemon: its owner, root, and whom the config names, singly
+    or by a group.
 
     Raises ForbiddenError, and logs it, for everybody else.
     """
     uid: int = request.state.peer_uid
-    allowed: frozenset[str] = request.app.state.allowed
+    settings: DaemonConfig = request.app.state.service.context.config.daemon
     name = user_name(uid)
-    if uid not in (0, os.getuid()) and name not in allowed:
+    if (
+        uid not in (0, os.getuid())
+        and name not in settings.allow
+        and not (settings.group and in_group(uid, settings.group, int(time.time() / _GROUPS_FOR_S)))
+    ):
         _log.warning("refused %s (uid %d): %s %s", name, uid, request.method, request.url.path)
         raise ForbiddenError(
             f"user {name} may not use this daemon",
-            remedy="its owner can list you: [daemon] allow in config.toml",
+            remedy="its owner can let you in: [daemon] allow or group in config.toml",
         )
     return Caller(uid=uid, user=name)
+
+
+def only_owner(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """The caller, if the daemon is theirs; root's too. Raises ForbiddenError."""
+    if caller.uid not in (0, os.getuid()):
+        raise ForbiddenError(
+            "only the daemon's owner may do that", remedy=f"Ask {user_name(os.getuid())}"
+        )
+    return caller

@@ -31,9 +31,15 @@ def main(config_path: str | None = None, *, personal: bool = False, verbose: boo
 async def serve_api(
     service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
 ) -> None:
-    """Answer on the Unix socket at `path` until cancelled."""
+    """Answer on the Unix socket at `path` until cancelled.
+
+    Its file is as open as the config asks for; who is served, the kernel's word on each connection
+    decides.
+    """
     server = make_server(make_app(service))
     mode = 0o600 if group is None else 0o660
+    if service.context.config.daemon.allow:
+        mode = 0o666
     with bind(path, mode, group) as listening:
         ready()
         await server.serve(sockets=[listening])

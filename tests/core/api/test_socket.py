@@ -19,7 +19,8 @@ ASK = """
 import json, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
-s.sendall(b"GET /v1/version HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+rest = " HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n"
+s.sendall((sys.argv[2] + rest).encode())
 print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
 """
 
@@ -30,12 +31,14 @@ def daemon(tmp_path: Path) -> object:
         yield running
 
 
-def ask(path: Path, uid: int | None = None) -> tuple[int, dict[str, object]]:
-    """Status and body of GET /v1/version, asked by a process of that uid."""
+def ask(
+    path: Path, uid: int | None = None, call: str = "GET /v1/version"
+) -> tuple[int, dict[str, object]]:
+    """Status and body of a call, made by a process of that uid."""
     # Another user may not enter the folder that this test's own interpreter lies in.
     python = sys.executable if uid is None else "/usr/bin/python3"
     done = subprocess.run(
-        [python, "-I", "-c", ASK, str(path)],
+        [python, "-I", "-c", ASK, str(path), call],
         capture_output=True,
         text=True,
         user=uid,
@@ -79,6 +82,23 @@ def test_a_user_named_in_the_config_is_served(tmp_path: Path) -> None:
         open_to_all(running.socket_path)
         assert ask(running.socket_path, uid=65534)[0] == 200
         assert ask(running.socket_path, uid=65533)[0] == 403
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_a_member_of_the_group_in_the_config_is_served(tmp_path: Path) -> None:
+    with served(tmp_path / "s", group="nogroup") as running:
+        open_to_all(running.socket_path)
+        assert ask(running.socket_path, uid=65534)[0] == 200  # nobody, whose group it is
+        assert ask(running.socket_path, uid=1)[0] == 403
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_only_the_owner_stops_a_shared_daemon(tmp_path: Path) -> None:
+    with served(tmp_path / "s", allow=("nobody",)) as running:
+        open_to_all(running.socket_path)
+        assert ask(running.socket_path, uid=65534, call="POST /v1/shutdown")[0] == 403
+        assert not running.service.stopping.is_set()
+        assert ask(running.socket_path, call="POST /v1/shutdown")[0] == 200
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_the_remedy(tmp_path: Path) -> None:
