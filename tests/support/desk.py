@@ -1,8 +1,8 @@
 """A person at a desk: an empty HOME, an SSH config, a Hostler config, and the command line.
 
-    desk = Desk.at_lab(lab, folder, user="ana")
-    desk.hostler("gpus")
-    run = desk.submit(PIPELINE)
+desk = Desk.at_lab(lab, folder, user="ana")
+desk.hostler("gpus")
+run = desk.submit(PIPELINE)
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class Desk:
 
     def ended(self, run_id: str, *, timeout: float = 90) -> dict[str, Any]:
         """The run object once the run has ended."""
-        self.hostler("wait", run_id, "--timeout", f"{timeout:g}s", timeout=timeout + 20)
+        said = self.hostler("wait", run_id, "--timeout", f"{timeout:g}s", timeout=timeout + 20)
         run = self.show(run_id)
-        assert run["outcome"] is not None, self.hostler("why", run_id)
+        assert run["outcome"] is not None, (said, self.hostler("why", run_id), self.log())
         return run
 
     def show(self, run_id: str) -> dict[str, Any]:
@@ -179,3 +179,11 @@ def stage(run: dict[str, Any], name: str) -> dict[str, Any]:
     """One stage of a run object."""
     found: dict[str, Any] = next(s for s in run["stages"] if s["name"] == name)
     return found
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Return once the condition is true; fail after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)

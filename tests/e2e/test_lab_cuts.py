@@ -1,0 +1,119 @@
+"""Hosts that cannot be heard for a while: nothing that runs there may suffer from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.layout import BUSYBOX
+from tests.support.desk import Desk, stage, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "60"))
+HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
+
+
+def test_a_cut_costs_no_exit_code_no_line_and_no_time(clean_lab: Lab, desk: Desk) -> None:
+    ticks = int(CUT_S * 10) + 20
+    run_id = desk.submit(
+        HEAD
+        + f"""
+[stages.during]
+command = "i=0; while [ $i -lt 30 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 3"
+resources = {{ host = "gpu1", gpus = 1 }}
+[stages.beyond]
+command = "i=0; while [ $i -lt {ticks} ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 4"
+resources = {{ host = "gpu1" }}
+"""
+    )
+    desk.until(run_id, lambda r: all(s["status"] == "running" for s in r["stages"]))
+    host = clean_lab.host("gpu1")
+    host.cut()
+    begun = time.monotonic()
+
+    def condition() -> str:
+        hosts = desk.ok("hosts", "--json").json["hosts"]
+        return str(next(h["condition"] for h in hosts if h["name"] == "gpu1"))
+
+    wait_until(lambda: condition() == "unreachable", "the cut is seen", 12)
+    assert desk.hostler("gpus", "--need", "1", "--host", "gpu1").code == 4
+    while time.monotonic() - begun < CUT_S:
+        run = desk.show(run_id)
+        assert all(s["status"] == "running" for s in run["stages"]), "silence is not death"
+        time.sleep(0.5)
+    host.heal()
+    healed = time.monotonic()
+    wait_until(lambda: condition() == "up", "the heal is seen", 20)
+    assert time.monotonic() - healed < 15
+    run = desk.ended(run_id)
+    during, beyond = stage(run, "during")["attempt"], stage(run, "beyond")["attempt"]
+    assert (during["exit_code"], beyond["exit_code"]) == (3, 4)
+    assert during["duration"] < CUT_S
+    assert abs(during["finished_at"] - during["started_at"] - during["duration"]) < 0.5
+    out = desk.ok("logs", run_id, "--stage", "beyond", "--raw").out
+    assert out.splitlines() == [str(i) for i in range(ticks)]
+    out = desk.ok("logs", run_id, "--stage", "during", "--raw").out
+    assert out.splitlines() == [str(i) for i in range(30)]
+
+
+def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, desk: Desk) -> None:
+    size_mib = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "1024"))
+    run_id = desk.submit(
+        HEAD
+        + f"""
+[stages.make]
+command = '''
+mkdir out
+yes some text that is not all zeros | head -c {size_mib * 1024 * 1024} > out/big
+sha256sum < out/big
+'''
+outputs = {{ big = "out" }}
+resources = {{ host = "gpu1" }}
+[stages.read]
+command = "sha256sum < inputs/i/big"
+inputs = {{ i = "make.big" }}
+resources = {{ host = "gpu2" }}
+"""
+    )
+    host = clean_lab.host("gpu1")
+    partial = desk.state / "partial"
+
+    def received() -> int:
+        return max((f.stat().st_size for f in partial.glob("output-*")), default=0)
+
+    wait_until(lambda: received() > size_mib * 1024 * 1024 // 8, "the transfer is under way")
+    host.cut()
+    at_cut = _settled(received)
+    assert at_cut < size_mib * 1024 * 1024, "the transfer was over before the cut"
+    sent_before = _sent(clean_lab)
+    host.heal()
+    run = desk.ended(run_id, timeout=180)
+    assert run["outcome"] == "succeeded"
+    sent = _sent(clean_lab) - sent_before
+    rest = size_mib * 1024 * 1024 - at_cut
+    assert sent < rest * 1.2 + 64 * 1024 * 1024, "it started over"
+    sums = [desk.ok("logs", run_id, "--stage", s).out for s in ("make", "read")]
+    assert sums[0] == sums[1]
+    assert len(sums[0].split()[0]) == len(hashlib.sha256().hexdigest())
+
+
+def _settled(size: Callable[[], int]) -> int:
+    """The size once it does not grow any more."""
+    last = -1
+    while (now := size()) != last:
+        last = now
+        time.sleep(0.5)
+    return last
+
+
+def _sent(lab: Lab) -> int:
+    """Bytes that gpu1 has sent on its network card."""
+    said = lab.host("gpu1").exec(["cat", "/proc/net/dev"]).stdout
+    line = next(x for x in str(said).splitlines() if "eth0" in x or "hlab" in x)
+    return int(line.split(":")[1].split()[8])
