@@ -40,5 +40,5 @@ def report(**metrics: float) -> None:
     """Hand numbers to Hostler: one JSON object a line in the file it names."""
     path = os.environ.get("HOSTLER_METRICS")
     if path:
-        with open(path, "a") as file:
+        with Path(path).open("a") as file:
             file.write(json.dumps(metrics) + "\n")

@@ -12,7 +12,9 @@ parser.add_argument("--shards", type=int, required=True)
 args = parser.parse_args()
 
 with gzip.open("data/digits.csv.gz", "rt", newline="") as file:
-    rows = [row for number, row in enumerate(csv.reader(file)) if number % args.shards == args.shard]
+    rows = [
+        row for number, row in enumerate(csv.reader(file)) if number % args.shards == args.shard
+    ]
 
 examples = [([int(pixel) / 16 for pixel in row[:64]], int(row[64])) for row in rows]
 train, tune = len(examples) * 6 // 10, len(examples) * 8 // 10

@@ -33,11 +33,12 @@ def build(folder: Path | None = None) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
             partial = target.with_suffix(".part")
-            subprocess.run(
-                ["gcc", "-O2", "-Wall", "-Wextra", "-Wno-format-truncation", "-shared", "-fPIC", "-fvisibility=hidden",
-                 "-Wl,-soname,libnvidia-ml.so.1", "-o", str(partial), str(SOURCE), "-lpthread"],
-                check=True,
-            )  # fmt: skip
+            words = [
+                "gcc", "-O2", "-Wall", "-Wextra", "-Wno-format-truncation", "-shared", "-fPIC",
+                "-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1", "-o", str(partial),
+                str(SOURCE), "-lpthread",
+            ]  # fmt: skip
+            subprocess.run(words, check=True)
             partial.rename(target)
     return target
 
