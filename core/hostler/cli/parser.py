@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 
 from hostler import __version__
+from hostler.cli.usage import UsageParser
 from hostler.errors import InputError
 
 # Name -> (module under hostler.cli.commands, one line of help), in groups as --help shows them.
@@ -107,7 +108,7 @@ def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command alone: building all of them takes longer than most answers."""
     entry = table().get(name) or HIDDEN[name]
     options = getattr(module, "Options", None)
-    parser = argparse.ArgumentParser(
+    parser = UsageParser(
         prog=f"hostler {name}",
         description=f"{entry[1][0].upper()}{entry[1][1:]}.",
         epilog=getattr(module, "EPILOG", None),
@@ -117,6 +118,7 @@ def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     if options is not None:
         parser.set_defaults(**{k: v for k, v in vars(options).items() if k[0] != "_"})
     module.configure(parser)
+    parser.takes_command = bool(getattr(module, "TAKES_COMMAND", False))
     return parser
 
 

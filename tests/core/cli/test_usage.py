@@ -1,0 +1,33 @@
+"""Wrong usage is one line that says what is wrong and what was probably meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.commandline import CommandLine
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("gpus --memory 24GiB", "there is no option --memory. Did you mean --gpu-memory? See"),
+        ("gpus --hlep", "there is no option --hlep. Did you mean --help? See"),
+        ("gpus --zzz=3", "there is no option --zzz. See `hostler gpus --help`"),
+        ("gpus --need 0", "--need: '0' is not a whole number from 1. See"),
+        ("gpus --need", "--need needs a value. See"),
+        ("gpus nope", "'nope' is one word too many. See"),
+        ("runs --state foo", "--state: 'foo' is none of open, finished, succeeded, failed"),
+        ("daemon foo", "'foo' is none of start, stop, restart, status. See"),
+        ("show", "RUN is missing. See `hostler show --help`"),
+        ("run -p", "--param needs a value. See"),
+        ("run --gpus 1 python train.py", "after --: `hostler run -- CMD train.py`"),
+        ("run --det -- x", "there is no option --det. Did you mean --detach? See"),
+    ],
+)
+def test_a_mistake_is_one_line(hostler: CommandLine, words: str, said: str) -> None:
+    ran = hostler(*words.split())
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.startswith("hostler: ")
+    assert ran.err.count("\n") == 1
+    assert said in ran.err, ran.err
