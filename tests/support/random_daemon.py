@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 from hostler.decide.ending import conclude
+from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
 from hostler.model.hosts import Host, HostCondition, Lease, Workload
@@ -28,6 +30,10 @@ from tests.support.random_world import DAEMON, RealHost, Task, World
 
 class Daemon(World):
     """What the daemon does, as tasks of several steps, and what it may never do."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.memo = Memo()
 
     def kill_daemon(self) -> None:
         """All that was in memory is gone; rows, leases and containers stay."""
@@ -60,7 +66,11 @@ class Daemon(World):
             frozenset(self.tasks),
             dict(self.refused),
         )
-        decided = plan(snapshot)
+        decided = plan(snapshot, self.memo)
+        afresh = plan(snapshot)
+        assert decided.actions == afresh.actions
+        assert decided.wake_at == afresh.wake_at
+        assert decided.reasons == afresh.reasons
         for action in decided.actions:
             self._begin(action)
         self._check_reasons(snapshot, decided)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
+from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.errors import AgentError, EngineError, HostlerError, StateError, Unreachable
-from hostler.model.plans import Action, Plan, Snapshot
+from hostler.model.plans import Action, EndRun, Finish, Plan, Remove, Snapshot
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -21,6 +22,8 @@ _SILENT_S = 1.0
 
 _FAILED_PAUSE_S = 2.0
 """An action that failed is not tried again sooner than this."""
+_TELLING = (Finish, Remove, EndRun)
+"""Actions whose effect is shown, and waked for, before they are through: their end is no news."""
 
 
 class Controller:
@@ -34,6 +37,8 @@ class Controller:
         self._paused: dict[str, float] = {}
         self._plan = Plan(actions=(), reasons={})
         self._plan_cost_s = 0.0
+        self.memo = Memo()
+        """What plans know of open runs already; views of them may use it too."""
         context.wake = self.wake
 
     @property
@@ -72,10 +77,10 @@ class Controller:
 
     def step(self) -> Plan:
         """Plan once and begin what was decided."""
-        begun = time.perf_counter()
+        begun = time.thread_time()  # what others do on this machine does not count
         snapshot = self.snapshot()
-        decided = plan(snapshot)
-        self._plan_cost_s = time.perf_counter() - begun
+        decided = plan(snapshot, self.memo)
+        self._plan_cost_s = time.thread_time() - begun
         self._plan = decided
         for action in decided.actions:
             if action.key not in self._tasks and action.key not in self._paused:
@@ -99,8 +104,10 @@ class Controller:
         self._tasks[action.key] = (action, task)
 
     async def _carry_out(self, action: Action) -> None:
+        told = False
         try:
             await self._applier.apply(action)
+            told = isinstance(action, _TELLING)
         except Unreachable as error:
             _log.info("%s waits: %s", action.key, error)
             self._pause(action)
@@ -116,7 +123,8 @@ class Controller:
             self._pause(action)
         finally:
             self._tasks.pop(action.key, None)
-            self.wake()
+            if not told:
+                self.wake()
 
     def _pause(self, action: Action) -> None:
         self._paused[action.key] = self._context.clock.now() + _FAILED_PAUSE_S

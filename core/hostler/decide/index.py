@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hostler.decide.progress import Progress, progress_of
+from hostler.decide.memo import Memo
+from hostler.decide.progress import Progress, live_attempts
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy, Snapshot
@@ -24,12 +25,18 @@ class OpenAttempt:
 class Index:
     """Look-ups over one snapshot. Treat it as frozen."""
 
-    __slots__ = ("at_host", "attempts", "hosts", "open", "progress", "snapshot", "workloads")
+    __slots__ = (
+        "at_host", "attempts", "hosts", "memo", "open", "progress", "snapshot", "workloads",
+    )  # fmt: skip
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, memo: Memo | None = None) -> None:
         self.snapshot = snapshot
+        self.memo = memo if memo is not None else Memo()
+        self.memo.keep(snapshot.runs)
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
-        self.progress: dict[str, Progress] = {r.run_id: progress_of(r) for r in snapshot.runs}
+        self.progress: dict[str, Progress] = {
+            run.run_id: self.memo.progress(run) for run in snapshot.runs
+        }
         self.attempts: dict[str, Attempt] = {
             a.attempt_id: a for run in snapshot.runs for a in run.attempts
         }
@@ -66,10 +73,10 @@ def open_attempts(
     """All attempts that are not final, in the order of runs and placing."""
     found: list[OpenAttempt] = []
     for run in runs:
-        live = [a for a in run.attempts if not a.phase.is_final]
+        known = progress.get(run.run_id) if progress is not None else None
+        live = known.live if known is not None else live_attempts(run)
         if not live:
             continue
-        known = progress.get(run.run_id) if progress is not None else None
         stages = known.stages if known is not None else {s.name: s for s in run.stages}
         found.extend(OpenAttempt(run, stages[a.stage], a) for a in live if a.stage in stages)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostler.decide.index import Index, fresh_look
+from hostler.decide.memo import Memo
 from hostler.decide.queue import Placing, place
 from hostler.decide.reap import is_over, quarantine_at, reap, release
 from hostler.decide.reasons import Reasons
@@ -13,13 +14,14 @@ from hostler.decide.wishes import time_limit
 from hostler.model.plans import Action, EndRun, Plan, Snapshot
 
 
-def plan(snapshot: Snapshot) -> Plan:
-    """Decide on a snapshot, in five passes: settle, reap, release, end, place.
+def plan(snapshot: Snapshot, memo: Memo | None = None) -> Plan:
+    """Decide on a snapshot, in five passes: settle, reap, release, end, place. A `memo` that is
+    handed from plan to plan makes them quicker.
 
     The same snapshot gives the same plan. No action is given whose key is in flight. Every action
     may be repeated: until its effect is seen in a later snapshot, it may be given again.
     """
-    index = Index(snapshot)
+    index = Index(snapshot, memo)
     placing = place(index)
     actions: list[Action] = [
         *settle(index),

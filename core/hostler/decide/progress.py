@@ -38,6 +38,8 @@ class Progress:
     """Base of a matrix with `fail_fast` -> the cell that failed."""
     running_cells: dict[str, int] = field(default_factory=dict)
     """Base -> how many of its cells have an open attempt."""
+    live: list[Attempt] = field(default_factory=list)
+    """Attempts that are not final."""
 
     def outcome(self) -> Outcome | None:
         """How the run ended; None while a stage is not final."""
@@ -71,28 +73,36 @@ class Progress:
         return tuple(n for n in stage.needs if self.status.get(n) is not StageStatus.SUCCEEDED)
 
 
+_LIVE = frozenset(phase for phase in Phase if not phase.is_final)
+_DONE = {StageStatus.SUCCEEDED}
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
 _BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
 
 
 def progress_of(run: Run) -> Progress:
     """Index a run: one pass over its attempts, one over its stages in order of need."""
-    progress = Progress(run, {stage.name: stage for stage in run.stages})
+    progress = Progress(run, {stage.name: stage for stage in run.stages}, live=live_attempts(run))
     for name in run.kept:
         progress.status[name] = StageStatus.SUCCEEDED
     for attempt in run.attempts:
         progress.tries.setdefault(attempt.stage, []).append(attempt)
     retrying = _settle_attempted(progress)
     needs_cache: dict[tuple[str, ...], StageStatus | None] = {}
+    in_order = True
     for stage in run.stages:
         if stage.name not in progress.status:
-            _resolve(progress, stage, needs_cache)
+            in_order &= _resolve(progress, stage, needs_cache)
         elif stage.name in retrying:
             progress.ready.append(stage)
-    if progress.ready:
+    if not in_order:
         order = {stage.name: i for i, stage in enumerate(run.stages)}
         progress.ready.sort(key=lambda stage: order[stage.name])
     return progress
+
+
+def live_attempts(run: Run) -> list[Attempt]:
+    """Its attempts that are not final, in order of placing."""
+    return [attempt for attempt in run.attempts if attempt.phase in _LIVE]
 
 
 def stage_status(run: Run, stage: Stage) -> StageStatus:
@@ -156,6 +166,8 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
 
 def _attempted_status(tries: list[Attempt]) -> StageStatus:
     last = tries[-1]
+    if last.phase is Phase.SUCCEEDED:
+        return StageStatus.SUCCEEDED
     if not last.phase.is_final:
         running = last.phase is Phase.RUNNING
         return StageStatus.RUNNING if running else StageStatus.STARTING
@@ -166,11 +178,12 @@ def _attempted_status(tries: list[Attempt]) -> StageStatus:
 
 def _resolve(
     progress: Progress, stage: Stage, cache: dict[tuple[str, ...], StageStatus | None]
-) -> None:
-    """The status of a stage without attempts, and of all before it. A stack of our own: a chain of
-    ten thousand stages is deeper than Python's."""
+) -> bool:
+    """The status of a stage without attempts, and of all before it; whether those were known
+    already. A stack of our own: a chain of ten thousand stages is deeper than Python's."""
     stack = [stage]
     status, stages = progress.status, progress.stages
+    in_order = True
     while stack:
         top = stack[-1]
         if top.name in status:
@@ -180,19 +193,23 @@ def _resolve(
             pending = [stages[n] for n in top.needs if n not in status]
             if pending:
                 stack.extend(pending)
+                in_order = False
                 continue
             cache[top.needs] = _worst(status, top.needs)
         stack.pop()
         status[top.name] = _unattempted_status(progress, top, cache[top.needs])
+    return in_order
 
 
 def _worst(status: Mapping[str, StageStatus], needs: tuple[str, ...]) -> StageStatus | None:
     """What the needs come to: None when all succeeded, else the one that decides."""
     seen = {status[n] for n in needs}
+    if not seen & _BROKEN:
+        return None if seen <= _DONE else StageStatus.WAITING
     for decisive in (StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED):
         if decisive in seen:
             return decisive
-    return None if seen <= {StageStatus.SUCCEEDED} else StageStatus.WAITING
+    raise AssertionError(seen)
 
 
 def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | None) -> StageStatus:

@@ -17,7 +17,6 @@ from hostler.decide.requests import (
     checkpoint_host,
     count_gpus,
     regardless_of_amounts,
-    request_of,
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
 from hostler.decide.rooms import Candidate, Choice, Room, candidates, choose, suitable_cards
@@ -122,14 +121,15 @@ class _Pass:
         for entry in queue:
             if self._held_back(entry):
                 continue
-            request = self._request(entry)
+            key = entry.key
+            request = self._request(entry, key)
             choice = None if request in self._hopeless else self._choose(request)
             if choice is not None:
                 self._start(entry, choice)
                 queue.charge(entry.run.owner, len(choice.gpus))
                 continue
             placing = self._placing
-            placing.blocked[entry.key] = len(placing.blocked)
+            placing.blocked[key] = len(placing.blocked)
             if request not in self._hopeless:
                 self._hopeless.add(request)
                 if placing.reservation is None:
@@ -139,7 +139,7 @@ class _Pass:
     def _held_back(self, entry: Entry) -> bool:
         """Whether time or `max_parallel` holds the stage, rather than a lack of room."""
         stage, progress = entry.stage, entry.progress
-        until = progress.not_before(stage)
+        until = progress.not_before(stage) if stage.name in progress.tries else None
         if until is not None and until > self._now:
             self._placing.resting[entry.key] = until
             return True
@@ -152,10 +152,11 @@ class _Pass:
             return True
         return False
 
-    def _request(self, entry: Entry) -> Request:
-        pin = pinned_host(entry, self._placing, self._index)
-        request = request_of(entry.run, entry.stage, pin)
-        self._placing.requests[entry.key] = request
+    def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
+        request = self._index.memo.request(entry.run, entry.stage)
+        if entry.stage.checkpoint is not None:
+            request = request._replace(pin=pinned_host(entry, self._placing, self._index))
+        self._placing.requests[key] = request
         return request
 
     def _choose(self, request: Request) -> Choice | None:
@@ -215,7 +216,10 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
     room = placing.rooms[host.name]
-    if host.drained is not None or suitable_cards(room, request_of(entry.run, entry.stage)) is None:
+    if (
+        host.drained is not None
+        or suitable_cards(room, index.memo.request(entry.run, entry.stage)) is None
+    ):
         return None
     return host.name
 
