@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import assert_never
 
@@ -106,6 +107,10 @@ class Applier:
         context.hub.publish()
 
 
-def is_slow_start(action: Action, run_id: str) -> bool:
-    """A start of that run that a cancellation should not wait for."""
-    return isinstance(action, (Start, Resume)) and action.attempt.run_id == run_id
+def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:
+    """A start of that run that a cancellation need not wait for: it still prepares."""
+    return (
+        isinstance(action, (Start, Resume))
+        and action.attempt.run_id == run_id
+        and action.attempt.attempt_id in preparing
+    )

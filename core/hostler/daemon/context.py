@@ -9,6 +9,7 @@ from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
+from hostler.errors import Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt
@@ -38,8 +39,11 @@ class Context:
     their GPUs until they are released, and no attempt holds them any more."""
 
     def link(self, host: str) -> HostLink:
-        """The link to a host of the config."""
-        return self.keepers[host].link
+        """The link to a host. Raises Unreachable where the config does not name it any more."""
+        keeper = self.keepers.get(host)
+        if keeper is None:
+            raise Unreachable(host, "no longer in the config", remedy="put it back into the config")
+        return keeper.link
 
     def runtime(self, attempt: Attempt) -> Runtime:
         """The runtime an attempt was placed with."""

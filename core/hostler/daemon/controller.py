@@ -70,10 +70,17 @@ class Controller:
         try:
             while True:
                 self._news.clear()
-                self.step()
+                self._try_step()
                 await self._wait()
         finally:
             await self._end_tasks()
+
+    def _try_step(self) -> None:
+        """A plan that fails must not end the daemon: what runs is still looked at, shown, kept."""
+        try:
+            self.step()
+        except Exception:
+            _log.exception("planning failed: this is a bug in Hostler, please report it")
 
     def step(self) -> Plan:
         """Plan once and begin what was decided."""
@@ -91,8 +98,17 @@ class Controller:
         return decided
 
     async def interrupt_starts(self, run_id: str) -> None:
-        """Stop waiting for slow starts (pulls) of a run that was cancelled."""
-        tasks = [task for action, task in self._tasks.values() if is_slow_start(action, run_id)]
+        """Stop waiting for what is slow in starts (pulls) of a run that was cancelled.
+
+        Only that: who stops waiting for a start on the host itself does not know whether it
+        happens, and would give GPUs back under something that is about to use them.
+        """
+        preparing = self._applier.starter.preparing
+        tasks = [
+            task
+            for action, task in self._tasks.values()
+            if is_slow_start(action, run_id, preparing)
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

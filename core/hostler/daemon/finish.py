@@ -10,7 +10,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
 from hostler.decide.conditions import gate_failure
 from hostler.decide.ending import conclude
-from hostler.errors import AgentError, EngineError, HostError, InputError
+from hostler.errors import AgentError, EngineError, HostError, InputError, StateError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage, StageKind
 from hostler.model.plans import Finish, Record
@@ -128,8 +128,14 @@ class Finisher:
                 context.event("attempt.metrics_lost", message, attempt, severity="warning")
             )
             return dict(attempt.metrics)
-        if points:
+        try:
             await context.store.put_stage_metrics(attempt.attempt_id, points)
+        except StateError as error:
+            # Rows of the history. An end must not wait for them where the state can be written.
+            message = f"the metrics of {attempt.attempt_id} were not written: {error}"
+            await context.tell(
+                context.event("attempt.metrics_lost", message, attempt, severity="warning")
+            )
         return last_values(points)
 
     async def _outputs(

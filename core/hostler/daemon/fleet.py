@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hostler.daemon.context import Context
 from hostler.daemon.keeper import HostKeeper
@@ -13,6 +13,8 @@ from hostler.ports import Outside
 
 OnLook = Callable[[Host, Look], None]
 OnEvent = Callable[[str, str, str, str], None]
+Settings = tuple[HostConfig, float, float, tuple[str, ...]]
+"""All of the config that a keeper is made from."""
 
 _GONE = "no longer in the config"
 
@@ -28,16 +30,15 @@ class Fleet:
         self._on_look = on_look
         self._on_event = on_event
         self._drains: dict[str, str] = {}
-        self._configs: dict[str, HostConfig] = {}
+        self._settings: dict[str, Settings] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
 
     async def load(self) -> None:
         """Make the keepers of the context's config, not running yet."""
-        drains = await self._context.store.drains()
-        self._drains = {name: drain.reason for name, drain in drains.items()}
+        await self._load_drains()
         for host in self._context.config.hosts:
-            self._add(host)
+            self._put(host, self._make(host, self._context.config))
 
     async def run(self) -> None:
         """Keep every host until cancelled."""
@@ -53,40 +54,66 @@ class Fleet:
 
     async def apply(self, config: Config) -> None:
         """Go over to a changed config. A host that is no longer in it, or differs, is let go;
-        where something of ours still runs on a removed one, it stays, drained, to the end."""
+        where something of ours still runs on a removed one, it stays, drained, to the end.
+
+        All at once, so that no plan sees a host missing that is only being made anew. Raises
+        ConfigError or StateError, and nothing has changed then.
+        """
         context = self._context
+        await self._load_drains()
+        changed = [h for h in config.hosts if self._settings.get(h.name) != _settings(h, config)]
+        fresh = [(host, self._make(host, config)) for host in changed]
         context.config = config
-        self._drains |= {n: d.reason for n, d in (await context.store.drains()).items()}
-        wanted = {host.name: host for host in config.hosts}
-        busy = {attempt.host for attempt in context.book.open_attempts()}
-        for name in tuple(context.keepers):
-            if name not in wanted and name in busy:
-                context.keepers[name].configure(drained=_GONE)
-            elif wanted.get(name) != self._configs.get(name):
-                await self._drop(name)
-        for host in config.hosts:
-            if host.name not in context.keepers:
-                self._add(host)
-                self._begin(host.name)
-        context.keepers = {
-            name: context.keepers[name]
-            for name in (*wanted, *(n for n in context.keepers if n not in wanted))
-        }
+        wanted = {host.name for host in config.hosts}
+        ended = self._let_go(wanted)
+        for host, keeper in fresh:
+            ended += self._take_task(host.name)
+            self._put(host, keeper)
+        for name in wanted:
+            context.keepers[name].configure(drained=self._drains.get(name))
+        order = [host.name for host in config.hosts]
+        order += [name for name in context.keepers if name not in wanted]
+        context.keepers = {name: context.keepers[name] for name in order}
+        await asyncio.gather(*ended, return_exceptions=True)
+        for host in changed:
+            self._begin(host.name)
         self._outside.reset()
         for keeper in context.keepers.values():
             keeper.retry_now()
         context.wake()
 
-    def _add(self, host: HostConfig) -> None:
+    async def _load_drains(self) -> None:
+        drains = await self._context.store.drains()
+        self._drains = {name: drain.reason for name, drain in drains.items()}
+
+    def _let_go(self, wanted: Collection[str]) -> list[asyncio.Task[None]]:
+        """Forget hosts that nobody wants any more, unless ours still runs there; their tasks."""
         context = self._context
-        self._configs[host.name] = host
-        context.keepers[host.name] = HostKeeper(
+        busy = {attempt.host for attempt in context.book.open_attempts()}
+        ended = []
+        for name in [name for name in context.keepers if name not in wanted]:
+            if name in busy:
+                context.keepers[name].configure(drained=_GONE)
+            else:
+                ended += self._take_task(name)
+                del context.keepers[name]
+                del self._settings[name]
+        return ended
+
+    def _put(self, host: HostConfig, keeper: HostKeeper) -> None:
+        context = self._context
+        self._settings[host.name] = _settings(host, context.config)
+        context.keepers[host.name] = keeper
+
+    def _make(self, host: HostConfig, config: Config) -> HostKeeper:
+        context = self._context
+        return HostKeeper(
             host,
             self._outside.link(host, context.daemon_id),
             clock=context.clock,
-            interval=context.config.daemon.look_interval,
-            look_timeout=context.config.daemon.look_timeout,
-            shared_paths=context.config.shared_paths,
+            interval=config.daemon.look_interval,
+            look_timeout=config.daemon.look_timeout,
+            shared_paths=config.shared_paths,
             drained=self._drains.get(host.name),
             on_news=lambda: context.wake(),
             on_look=self._on_look,
@@ -98,10 +125,14 @@ class Fleet:
             keeper = self._context.keepers[name]
             self._tasks[name] = asyncio.create_task(keeper.run(), name=f"keep {name}")
 
-    async def _drop(self, name: str) -> None:
-        self._context.keepers.pop(name)
-        self._configs.pop(name, None)
+    def _take_task(self, name: str) -> list[asyncio.Task[None]]:
+        """The task of a keeper that is let go, cancelled; none where it does not run."""
         task = self._tasks.pop(name, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if task is None:
+            return []
+        task.cancel()
+        return [task]
+
+
+def _settings(host: HostConfig, config: Config) -> Settings:
+    return host, config.daemon.look_interval, config.daemon.look_timeout, config.shared_paths

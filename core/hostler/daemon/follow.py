@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,8 @@ from hostler.ports import Left
 from hostler.runtimes.metrics import last_values, read_metrics
 from hostler.runtimes.process.log import take_rest
 from hostler.store.logs import LogFile
+
+_log = logging.getLogger("hostler.daemon")
 
 _RETRY_S = 1.0
 _SHORT_S = 0.1
@@ -78,7 +81,11 @@ class Followers:
             if attempt is None or attempt.phase is not Phase.RUNNING or attempt.host != host.name:
                 continue
             if attempt.attempt_id not in self._following:
-                self.follow(attempt, workload)
+                try:
+                    self.follow(attempt, workload)
+                except StateError as error:
+                    # The next look tries again; a log that cannot be opened stops no look.
+                    _log.error("%s is not followed yet: %s", attempt.attempt_id, error)
 
     def log(self, attempt: Attempt) -> LogFile:
         """The log file of an attempt; the live one while it is followed."""
@@ -100,7 +107,12 @@ class Followers:
             self.follow(attempt, workload)
             following = self._following[attempt.attempt_id]
             following.ended.set()
-            await asyncio.shield(following.task)
+            try:
+                await asyncio.shield(following.task)
+            except Exception:
+                if following.task.done():  # the next try begins anew
+                    self._following.pop(attempt.attempt_id, None)
+                raise
         else:
             await self._stop(attempt.attempt_id)
             await self._take(attempt, log, left)
@@ -127,13 +139,20 @@ class Followers:
             await asyncio.sleep(_METRICS_TICK_S)
             now = self._context.clock.now()
             due = [f for f in self._following.values() if f.metrics_at <= now and not f.task.done()]
-            await asyncio.gather(*(self._read_metrics(following, now) for following in due))
+            done = await asyncio.gather(
+                *(self._read_metrics(following, now) for following in due), return_exceptions=True
+            )
+            for following, result in zip(due, done, strict=True):
+                if isinstance(result, Exception):
+                    following.metrics_at = now + _METRICS_LAST_S
+                    _log.error("metrics of %s: bug", following.attempt_id, exc_info=result)
 
     async def _read_metrics(self, following: _Following, now: float) -> None:
         """One attempt's file. One that does not exist or grow is asked for ever more seldom."""
         context = self._context
         attempt = context.book.attempt(following.attempt_id)
-        if attempt is None or not context.keepers[attempt.host].is_connected:
+        keeper = context.keepers.get(attempt.host) if attempt is not None else None
+        if attempt is None or keeper is None or not keeper.is_connected:
             return
         try:
             points = await read_metrics(
@@ -174,22 +193,45 @@ class Followers:
     async def _run(
         self, attempt: Attempt, workload: Workload, log: LogFile, ended: asyncio.Event
     ) -> None:
-        keeper = self._context.keepers[attempt.host]
-        runtime = self._context.runtime(attempt)
+        runtime, told = self._context.runtime(attempt), False
         if workload.running and workload.runtime == "process":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SHORT_S):
                     await ended.wait()
         while True:
             try:
-                await runtime.follow(keeper.link, workload, log)
+                await runtime.follow(self._context.link(attempt.host), workload, log)
                 return
             except Unreachable:
-                await asyncio.sleep(_RETRY_S)
-                await keeper.wait_connected()
-            except (AgentError, EngineError, StateError) as error:
+                await self._wait_connected(attempt.host)
+            except (AgentError, EngineError) as error:
                 await self._explain(attempt, error)
                 return
+            except StateError as error:
+                # A full disk may have space again before the workload ends.
+                if ended.is_set() or log.is_closed:
+                    await self._explain(attempt, error)
+                    return
+                if not told:
+                    _log.error("the log of %s waits: %s", attempt.attempt_id, error)
+                told = True
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_S):
+                        await ended.wait()
+
+    async def _wait_connected(self, host: str) -> None:
+        """Until the host's keeper is connected, whichever that is: a change of the config makes
+        another one."""
+        await asyncio.sleep(_RETRY_S)
+        while True:
+            keeper = self._context.keepers.get(host)
+            if keeper is None:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S):
+                    await keeper.wait_connected()
+                    return
 
     async def _explain(self, attempt: Attempt, error: HostlerError) -> None:
         message = f"the log of {attempt.attempt_id} ends early: {error}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from hostler.daemon.context import Context
 from hostler.daemon.jobs import checkpoint_key
-from hostler.errors import HostError, StateError
+from hostler.errors import HostError, HostlerError
 from hostler.model.records import RunFilter
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
@@ -37,8 +37,10 @@ class GarbageCollector:
             try:
                 freed = (await self.collect(dry_run=False))["freed"]
                 _log.info("gc freed %d bytes", freed)
-            except StateError as error:
+            except HostlerError as error:
                 _log.warning("gc: %s", error)
+            except Exception:
+                _log.exception("gc failed: this is a bug in Hostler, please report it")
 
     async def remove_run(self, run_id: str) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
@@ -116,7 +118,7 @@ class GarbageCollector:
             cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
             freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S)).get("freed", 0)
             checkpoints = 0
-            for runtime in host.runtimes:
+            for runtime in context.runtimes.keys() & set(host.runtimes):
                 checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
         except HostError as error:
             return {"error": str(error)}

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hostler.daemon.clock import Clock
 from hostler.daemon.overlay import ExitOverlay, has_news
-from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.errors import HostError, Refused, Unreachable
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
+
+_log = logging.getLogger("hostler.daemon")
 
 _PAUSE_S = 0.5
 """Between two tries to connect. The door itself waits for the host's turn, with back-off."""
@@ -114,9 +117,14 @@ class HostKeeper:
                 except Refused as error:
                     self._lost(HostCondition.REFUSED, error)
                     await self._pause(_REFUSED_PAUSE_S)
-                except (Unreachable, AgentError) as error:
+                except HostError as error:
                     self._lost(HostCondition.UNREACHABLE, error)
                     await self._pause(_PAUSE_S)
+                except Exception as error:
+                    # One host's trouble, whatever it is, must not blind the daemon for good.
+                    _log.exception("%s: this is a bug in Hostler, please report it", self.host.name)
+                    self._lost(HostCondition.UNREACHABLE, _odd(self.host.name, error))
+                    await self._pause(_REFUSED_PAUSE_S)
                 self._retry.clear()
         finally:
             await self.link.close()
@@ -224,6 +232,12 @@ class HostKeeper:
 
     def _set(self, host: Host) -> None:
         self.host = host
+
+
+def _odd(host: str, error: Exception) -> HostError:
+    return Unreachable(
+        host, f"Hostler failed there ({error})", remedy="the daemon's log has the details"
+    )
 
 
 def _allowed(facts: HostFacts, configured: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hostler.model.records import GpuSample, NewEvent
 _log = logging.getLogger("hostler.daemon")
 _TICK_S = 2.0
 _MOST_WAITING = 50_000
+_MOST_EVENTS = 1000
 
 
 class Recorder:
@@ -63,12 +64,16 @@ class Recorder:
 
     async def _write(self) -> None:
         context = self._context
-        events, self._events = self._events, []
-        samples, self._samples = self._samples, []
         try:
-            for event in events:
-                await context.tell(event)
+            while self._events:
+                await context.tell(self._events[0])
+                del self._events[0]
+            samples, self._samples = self._samples, []
             if samples:
                 await context.store.metrics.add_gpu_samples(samples)
         except StateError as error:
+            # Events wait until they can be written; measurements are worth no memory.
+            del self._events[:-_MOST_EVENTS]
             _log.warning("measurements were not written: %s", error)
+        except Exception:
+            _log.exception("recording failed: this is a bug in Hostler, please report it")

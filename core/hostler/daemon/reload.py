@@ -8,7 +8,7 @@ import logging
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.fleet import Fleet
-from hostler.errors import ConfigError
+from hostler.errors import ConfigError, StateError
 
 _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 1.0
@@ -21,26 +21,41 @@ class Reloader:
         self._context = context
         self._fleet = fleet
         self._files = files
+        self._wanted = False
+        """The files have changed, and what they say is not used yet."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             if self._files.has_changed():
-                await self.reload()
+                self._wanted = True
+            if self._wanted:
+                await self._try_reload()
+
+    async def _try_reload(self) -> None:
+        """Tried again where the state cannot be written just now; no failure ends the daemon."""
+        try:
+            await self.reload()
+            self._wanted = False
+        except StateError as error:
+            _log.error("the changed config is not used yet: %s", error)
+        except Exception:
+            self._wanted = False
+            _log.exception("reloading failed: this is a bug in Hostler, please report it")
 
     async def reload(self) -> None:
         """Read the config again and go over to it, or say why not."""
         context = self._context
         try:
             config = self._files.load()
+            await self._fleet.apply(config)
         except ConfigError as error:
             problems = "; ".join(str(problem) for problem in error.problems)
             message = f"the changed config is not used: {error} {problems}".rstrip()
             _log.warning("%s", message)
             await context.tell(context.event("config.refused", message, severity="error"))
             return
-        await self._fleet.apply(config)
         message = f"the changed config is used: {len(config.hosts)} hosts"
         _log.info("%s", message)
         await context.tell(context.event("config.loaded", message))

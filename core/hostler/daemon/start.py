@@ -13,13 +13,14 @@ from hostler.errors import (
     EngineError,
     HostError,
     InputError,
-    StateError,
     Unreachable,
 )
+from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Job
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Resume, Start
 from hostler.model.runs import Attempt, Phase
+from hostler.ports import HostLink, Runtime
 
 
 class ClaimRefused(Exception):
@@ -33,17 +34,24 @@ class Starter:
         self._context = context
         self._followers = followers
         self.refused: dict[str, float] = {}
+        self.preparing: set[str] = set()
+        """Attempts whose image and files are being made ready: nothing of them can run yet."""
 
     async def start(self, action: Start) -> None:
-        """Write the intent durably, then carry it out."""
+        """Write the intent durably, then carry it out.
+
+        Raises Unreachable when nobody knows how far it got: it stays STARTING and is resumed.
+        """
         attempt, context = action.attempt, self._context
         try:
             event = context.event(
                 "attempt.placed", f"{attempt.stage} placed on {attempt.host}: {action.why}", attempt
             )
-            facts = context.keepers[attempt.host].host.facts
+            keeper = context.keepers.get(attempt.host)
+            facts = keeper.host.facts if keeper is not None else None
             await context.store.add_attempt(attempt, event, facts)
-        except StateError:
+        except Exception:
+            # An intent that is not in the database must never be carried out, nor hold anything.
             context.book.drop_attempt(attempt)
             raise
         context.hub.publish()
@@ -57,8 +65,7 @@ class Starter:
         try:
             await self._launch(attempt, stage)
         except Unreachable:
-            # Nobody knows how far it got. It stays STARTING, and is resumed when the host is back.
-            return
+            raise
         except ClaimRefused as refusal:
             self.refused[attempt.host] = self._context.clock.now()
             await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
@@ -70,18 +77,24 @@ class Starter:
     async def _launch(self, attempt: Attempt, stage: Stage) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        lease_ids = await self._claim(attempt)
+        lease_ids, ref = await self._claim(attempt), None
+        if context.book.run(attempt.run_id).cancelled_by is not None:
+            return  # it is recorded as cancelled, and its leases are released, by the next plan
         try:
             job = self._job(attempt, stage)
-            ref = await runtime.create(link, job, self._progress(attempt))
+            ref = await self._prepared(attempt, runtime, link, job)
             if lease_ids:
                 await link.bind(lease_ids, ref)
             workload = await runtime.start(link, job, ref)
         except (EngineError, AgentError, InputError):
-            # Nothing of it runs: the next claim must not find our own lease in its way.
-            if lease_ids:
-                await link.release(lease_ids)
-            raise
+            found = await self._running(runtime, link, ref)
+            if found is None:
+                # Nothing of it runs: the next claim must not find our own lease in its way.
+                if lease_ids:
+                    await link.release(lease_ids)
+                raise
+            workload = found
+        assert ref is not None
         digest = await runtime.image_digest(link, ref)
         now = context.clock.now()
         launched = replace(
@@ -95,6 +108,19 @@ class Starter:
         where = f"{stage.label} runs on {attempt.host}"
         await context.save_attempt(launched, context.event("attempt.started", where, launched))
         self._followers.follow(launched, workload)
+
+    async def _prepared(self, attempt: Attempt, runtime: Runtime, link: HostLink, job: Job) -> str:
+        self.preparing.add(attempt.attempt_id)
+        try:
+            return await runtime.create(link, job, self._progress(attempt))
+        finally:
+            self.preparing.discard(attempt.attempt_id)
+
+    async def _running(self, runtime: Runtime, link: HostLink, ref: str | None) -> Workload | None:
+        """What runs although its start failed: it was the answer that failed, not the start.
+        Raises what keeps it from being seen; its leases then stay until a look shows its end."""
+        found = await runtime.inspect(link, ref) if ref is not None else None
+        return None if found is None or found.created_only else found
 
     def _current(self, attempt: Attempt) -> Attempt:
         """The attempt as the book has it: a stop may have been asked for meanwhile."""

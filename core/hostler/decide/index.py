@@ -57,11 +57,6 @@ class Index:
         """Our workload of that attempt, as the host's last look shows it."""
         return self.workloads.get((host, attempt_id))
 
-    def owns(self, host: str, attempt_id: str) -> bool:
-        """Whether an open attempt is entitled to a workload or lease on that host."""
-        item = self.open.get(attempt_id)
-        return item is not None and item.attempt.host == host
-
     def starting(self, attempt_id: str) -> bool:
         """Whether its start is being carried out at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight

@@ -63,6 +63,6 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
                 yield lost
     for host in snapshot.hosts:
         for lease in host.look.leases if host.look is not None else ():
-            patience = quarantine_at(lease, index) if is_over(lease, host, index) else None
+            patience = quarantine_at(lease, index) if is_over(lease, index) else None
             if patience is not None:
                 yield patience

@@ -24,7 +24,7 @@ def reap(index: Index) -> list[Action]:
         if look is None:
             continue
         for workload in look.workloads:
-            if _is_orphan(workload, host, index):
+            if _is_orphan(workload, index):
                 actions.append(_end(workload, host, index))
     return actions
 
@@ -39,14 +39,14 @@ def release(index: Index) -> list[Action]:
             continue
         done: dict[str, list[str]] = {}
         for lease in look.leases:
-            if is_over(lease, host, index) and is_empty(lease, host, look, index):
+            if is_over(lease, index) and is_empty(lease, host, look, index):
                 done.setdefault(str(lease.attempt_id), []).append(lease.lease_id)
         for attempt_id, lease_ids in done.items():
             actions.append(Release(host.name, tuple(sorted(lease_ids)), attempt_id))
     return actions
 
 
-def is_over(lease: Lease, host: Host, index: Index) -> bool:
+def is_over(lease: Lease, index: Index) -> bool:
     """Whether a lease is ours and nothing of ours needs it any more.
 
     An attempt that the snapshot does not know belongs to a run that ended: intents are durable
@@ -55,7 +55,7 @@ def is_over(lease: Lease, host: Host, index: Index) -> bool:
     return (
         lease.attempt_id is not None
         and lease.daemon_id == index.snapshot.daemon_id
-        and not index.owns(host.name, lease.attempt_id)
+        and lease.attempt_id not in index.open
         and not index.starting(lease.attempt_id)
     )
 
@@ -65,8 +65,8 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
     if lease.stale:
         return True
     workload = index.workload(host.name, str(lease.attempt_id))
-    if workload is not None and workload.running:
-        return False
+    if workload is not None and (workload.running or workload.created_only):
+        return False  # what is made may be about to start: nobody takes a request back
     if look.docker_problem and _may_be_docker(lease, index):
         return False
     gpu = next((gpu for gpu in look.gpus if gpu.uuid == lease.gpu), None)
@@ -107,10 +107,12 @@ def _attempt(lease: Lease, index: Index) -> Attempt | None:
     return index.attempts.get(lease.attempt_id) if lease.attempt_id is not None else None
 
 
-def _is_orphan(workload: Workload, host: Host, index: Index) -> bool:
+def _is_orphan(workload: Workload, index: Index) -> bool:
+    """Whether no open attempt explains it. An attempt is only ever on one host: what is open
+    elsewhere is this very host under another name of the config."""
     return (
         workload.daemon_id == index.snapshot.daemon_id
-        and not index.owns(host.name, workload.attempt_id)
+        and workload.attempt_id not in index.open
         and not index.starting(workload.attempt_id)
     )
 

@@ -152,6 +152,13 @@ def _cancel_unlaunched(case: Case) -> Verdict:
     return (_record(case, ended),)
 
 
+def _let_go(case: Case) -> Verdict:
+    assert case.wish is not None
+    host = case.attempt.host
+    detail = f"{case.wish.detail}; {host} is no longer in the config: whether it still runs there "
+    return (_record(case, (Phase.CANCELLED, Cause.STOPPED, detail + "is not known")),)
+
+
 def _give_up(case: Case) -> Verdict:
     silent = format_duration(float(int(case.now - _heard_at(case.attempt, case.host))))
     detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
@@ -215,6 +222,11 @@ RULES: tuple[Rule, ...] = (
             and (c.proves or c.away)
         ),
         _cancel_unlaunched,
+    ),
+    Rule(
+        "somebody stopped it and its host is no longer in the config: nobody will hear of it again",
+        lambda c: c.host is None and c.wish is not None and c.wish.cause is Cause.STOPPED,
+        _let_go,
     ),
     Rule(
         "its host is silent for so long that its stage gives it up",

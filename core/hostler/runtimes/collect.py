@@ -46,10 +46,24 @@ async def collect_output(
     inside = relative(path)
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
     key = hashlib.sha256(f"{workload.attempt_id}\0{inside}".encode()).hexdigest()
-    partial = await asyncio.to_thread(content.partial, f"output-{key}")
-    with partial:
+    with await _opened(content, f"output-{key}") as partial:
         await _receive(link, source, partial, limit)
         return await asyncio.to_thread(_take_in, partial, _prefix(source), content, limit)
+
+
+async def _opened(content: ContentStore, key: str) -> Partial:
+    """The partial file, read in a thread; not left open where nobody waits for it any more."""
+    opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: asyncio.Future[Partial]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 async def _receive(link: HostLink, source: ArchiveSource, partial: Partial, limit: int) -> None:

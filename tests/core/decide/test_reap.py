@@ -56,10 +56,10 @@ def test_an_ended_workload_is_kept_until_its_end_is_written_down() -> None:
     assert actions(look(workload), attempt) == []
 
 
-def test_a_workload_of_an_open_attempt_on_another_host_is_not_its() -> None:
-    attempt = lab.attempt(host="gpu2")
-    (stop,) = actions(look(lab.workload(attempt.attempt_id)), attempt)
-    assert isinstance(stop, Stop)
+def test_a_host_under_another_name_keeps_the_work_of_its_first_name() -> None:
+    attempt = lab.attempt(host="gpu1-by-its-old-name")
+    lease = lab.lease(attempt, UUID)
+    assert actions(look(lab.workload(attempt.attempt_id), leases=(lease,)), attempt) == []
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -115,6 +115,12 @@ LEASED = look(leases=(lab.lease(FINAL, UUID),))
 
 def test_a_lease_is_kept_until_the_memory_is_back() -> None:
     assert actions(with_gpu(LEASED, memory_used=4 * GIB), FINAL) == []
+
+
+def test_a_lease_is_kept_while_a_container_of_it_might_still_start() -> None:
+    made = lab.workload(FINAL, running=False, created_only=True)
+    found = actions(look(made, leases=(lab.lease(FINAL, UUID),)), FINAL)
+    assert found == [Remove("gpu1", made)]
 
 
 def test_a_lease_is_kept_while_a_process_of_it_is_left() -> None:
