@@ -10,6 +10,7 @@ import hostler
 from hostler.api import hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
+from hostler.api.limits import BodyLimit
 from hostler.api.peer import caller_of, only_owner
 from hostler.daemon.service import Service
 
@@ -31,6 +32,7 @@ def make_app(service: Service) -> FastAPI:
     for part in (router, hosts.router, runs.router, snapshots.router, streams.router):
         app.include_router(part, prefix="/v1")
     install_error_handlers(app)
+    app.add_middleware(BodyLimit)
     return app
 
 

@@ -20,7 +20,7 @@ from hostler.daemon.views import run_object, summary_object, why_lines
 from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.records import (
@@ -139,15 +139,19 @@ class Service:
 
     async def retry(self, run_id: str, who: Caller) -> Run:
         """A new run of what did not succeed."""
-        return await self._submitter.retry(await self.resolve(run_id), who)
+        run = await self._run(run_id)
+        only_own(run, who)
+        return await self._submitter.retry(run.run_id, who)
 
     async def rerun(self, run_id: str, who: Caller, source: Source | None) -> Run:
         """A new run of everything."""
-        return await self._submitter.rerun(await self.resolve(run_id), who, source)
+        run = await self._run(run_id)
+        only_own(run, who)
+        return await self._submitter.rerun(run.run_id, who, source)
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""
-        run = await self._open_run(run_id, "cancelled")
+        run = await self._open_run(run_id, "cancelled", who)
         context = self.context
         if run.cancelled_by is None:
             await self._audit(who, "cancel", {"run": run.run_id})
@@ -164,7 +168,7 @@ class Service:
 
     async def lower(self, run_id: str, priority: int, who: Caller) -> str:
         """Lower a run's priority. Raises InputError for a higher one."""
-        run = await self._open_run(run_id, "changed")
+        run = await self._open_run(run_id, "changed", who)
         if priority > run.priority:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
         await self._audit(who, "priority", {"run": run.run_id, "priority": priority})
@@ -176,6 +180,7 @@ class Service:
     async def remove(self, run_id: str, who: Caller) -> str:
         """Forget a finished run."""
         run = await self._run(run_id)
+        only_own(run, who)
         if run.outcome is None:
             raise ConflictError(
                 f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
@@ -248,8 +253,9 @@ class Service:
         full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)
         return self.context.book.find(full) or await self.context.store.get_run(full)
 
-    async def _open_run(self, run_id: str, verb: str) -> Run:
+    async def _open_run(self, run_id: str, verb: str, who: Caller) -> Run:
         run = await self._run(run_id)
+        only_own(run, who)
         if run.outcome is not None:
             raise ConflictError(
                 f"run {run.run_id} has already {run.outcome.value}: it cannot be {verb}"
@@ -266,3 +272,13 @@ class Service:
 
     def _host_event(self, kind: str, message: str, host: str, who: Caller) -> NewEvent:
         return replace(self.context.event(kind, message), host=host, actor=who.user)
+
+
+def only_own(run: Run, who: Caller) -> None:
+    """People act on their own runs; the daemon's owner and root on all. Reruns and retries too:
+    they take the environment along, secrets included. Raises ForbiddenError."""
+    if who.uid not in (run.uid, 0, os.getuid()):
+        raise ForbiddenError(
+            f"run {run.run_id} belongs to {run.owner}",
+            remedy=f"ask {run.owner}, or the daemon's owner",
+        )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -19,8 +21,10 @@ ASK = """
 import json, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
-rest = " HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n"
-s.sendall((sys.argv[2] + rest).encode())
+body = sys.argv[3].encode()
+rest = f" HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\nConnection: close\\r\\n"
+rest += "Content-Type: application/json\\r\\n\\r\\n"
+s.sendall((sys.argv[2] + rest).encode() + body)
 print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
 """
 
@@ -32,13 +36,13 @@ def daemon(tmp_path: Path) -> object:
 
 
 def ask(
-    path: Path, uid: int | None = None, call: str = "GET /v1/version"
+    path: Path, uid: int | None = None, call: str = "GET /v1/version", body: str = ""
 ) -> tuple[int, dict[str, object]]:
     """Status and body of a call, made by a process of that uid."""
     # Another user may not enter the folder that this test's own interpreter lies in.
     python = sys.executable if uid is None else "/usr/bin/python3"
     done = subprocess.run(
-        [python, "-I", "-c", ASK, str(path), call],
+        [python, "-I", "-c", ASK, str(path), call, body],
         capture_output=True,
         text=True,
         user=uid,
@@ -138,3 +142,47 @@ def test_a_peer_that_never_reads_a_stream_delays_nobody(daemon: Served) -> None:
     finally:
         peer.close()
     assert threading.active_count() < 50
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "/cancel"),
+        ("POST", "/priority"),
+        ("POST", "/retry"),
+        ("POST", "/rerun"),
+        ("DELETE", ""),
+    ],
+)
+def test_nobody_acts_on_the_run_of_another_user(tmp_path: Path, verb: str, path: str) -> None:
+    with served(tmp_path / "s", allow=("nobody", "daemon")) as running:
+        open_to_all(running.socket_path)
+        pipeline = json.dumps({"pipeline": 'name = "x"\n[stages.a]\ncommand = "true"\n'})
+        status, run = ask(running.socket_path, uid=65534, call="POST /v1/runs", body=pipeline)
+        assert status == 201, run
+        call, body = f"{verb} /v1/runs/{run['run_id']}{path}", json.dumps({"priority": -1})
+        status, answer = ask(
+            running.socket_path, uid=1, call=call, body=body if path == "/priority" else "{}"
+        )
+        assert status == 403, answer
+        error = answer["error"]
+        assert isinstance(error, dict)
+        assert "belongs to nobody" in error["message"]
+
+
+def test_a_body_that_never_ends_fills_no_memory(daemon: Served) -> None:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(20)
+        peer.connect(str(daemon.socket_path))
+        peer.sendall(b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        peer.sendall(b"Content-Length: 1000000000000\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 64 * 1024**2:
+                sent += peer.send(b" " * 65536)
+                if select.select([peer], [], [], 0)[0]:
+                    break
+        assert sent < 32 * 1024**2
+        assert b" 413 " in peer.recv(65536)
+    assert ask(daemon.socket_path)[0] == 200
