@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from hostler.cli.render import STAGE_COLUMNS, Indices, stage_row
+from hostler.cli.fold import Cells, Stage, fold, size_of
+from hostler.cli.render import STAGE_COLUMNS, Indices, stage_or_cells_row
 from hostler.quick.table import render_table
 from hostler.text import clean
 from hostler.units import format_duration
@@ -25,25 +26,29 @@ def live_lines(
     height: int,
     color: bool,
 ) -> list[str]:
-    """The whole picture: a title, the stages that fit into `height` lines, and a count."""
-    stages = chosen_stages(run["stages"], max(1, height - 4))
-    rows = [stage_row(stage, run, now, indices) for stage in stages]
+    """The whole picture: a title, the stages that fit into `height` lines, and a count.
+
+    Cells of a matrix that do not fit share a row.
+    """
+    room = max(1, height - 4)
+    shown = chosen(fold(run["stages"], room), room)
+    rows = [stage_or_cells_row(entry, run, now, indices) for entry in shown]
     table = render_table(STAGE_COLUMNS, rows, width=width, color=color)
-    left_out = len(run["stages"]) - len(stages)
+    left_out = len(run["stages"]) - sum(map(size_of, shown))
     more = f"; {left_out} not shown" if left_out else ""
     return [clean(title_line(run, now)), *table.splitlines(), clean(count_line(run) + more)]
 
 
-def chosen_stages(stages: Sequence[Mapping[str, Any]], room: int) -> list[Mapping[str, Any]]:
-    """The stages to show, in their own order: all if they fit, else what is active first."""
-    if len(stages) <= room:
-        return list(stages)
-    ranked = sorted(range(len(stages)), key=lambda n: (_rank(stages[n]), n))
-    return [stages[n] for n in sorted(ranked[:room])]
+def chosen(rows: Sequence[Stage | Cells], room: int) -> list[Stage | Cells]:
+    """The rows to show, in their own order: all if they fit, else what is active first."""
+    if len(rows) <= room:
+        return list(rows)
+    ranked = sorted(range(len(rows)), key=lambda n: (_rank(rows[n]), n))
+    return [rows[n] for n in sorted(ranked[:room])]
 
 
-def _rank(stage: Mapping[str, Any]) -> int:
-    status = stage["status"]
+def _rank(row: Stage | Cells) -> int:
+    status = (row.first if isinstance(row, Cells) else row)["status"]
     if status in _ACTIVE:
         return 0
     return 1 if status == "waiting" else 2

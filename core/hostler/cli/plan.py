@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from hostler.quick.table import Column
@@ -27,3 +28,21 @@ def plan_row(stage: Mapping[str, Any]) -> list[str]:
         shown or "-",
         str(why),
     ]
+
+
+def alike_folded(rows: Sequence[list[str]], least: int = 4) -> list[list[str]]:
+    """The rows, with `least` or more cells of one matrix that follow each other and go to the same
+    place for the same reason as one."""
+    folded: list[list[str]] = []
+    for key, group in groupby(rows, key=lambda row: (base_name(row[0]), row[1:])):
+        members = list(group)
+        if len(members) < least:
+            folded += members
+        else:
+            folded.append([f"{key[0]}: {len(members)} cells", *key[1]])
+    return folded
+
+
+def base_name(stage: str) -> str:
+    """ "train" for the cell "train.17": stages' own names have no dots."""
+    return stage.partition(".")[0]

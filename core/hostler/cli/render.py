@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.cli.fold import Cells, fold
 from hostler.quick.table import Column, style
 from hostler.units import format_duration, format_size
 
@@ -195,35 +196,50 @@ def stage_row(
     ]
 
 
+def stage_or_cells_row(
+    row: Mapping[str, Any] | Cells, run: Mapping[str, Any], now: float, indices: Indices
+) -> list[str]:
+    """A row for one stage, or for cells of a matrix: what is the same of them all."""
+    if not isinstance(row, Cells):
+        return stage_row(row, run, now, indices)
+    first = row.first
+    waits = first["status"] == "waiting"
+    time_and_note = (stage_time(first, run, now), stage_note(first)) if waits else ("-", "-")
+    return [row.label, str(first["status"]), "-", time_and_note[0], "-", time_and_note[1]]
+
+
 def ps_rows(
-    run: Mapping[str, Any], now: float, indices: Indices, limit: int = 20
+    run: Mapping[str, Any], now: float, indices: Indices, room: int | None = None
 ) -> list[list[str]]:
-    """Rows of `hostler ps` for one run: what runs first, then what waits, `limit` of them."""
+    """Rows of `hostler ps` for one run: what runs first, then what waits.
+
+    `room`: with more stages than that, cells of a matrix share rows; None: a row each.
+    """
     order = {"running": 0, "starting": 1, "waiting": 2}
     active = [stage for stage in run["stages"] if stage["status"] in order]
     active.sort(key=lambda stage: order[stage["status"]])
-    rows = []
-    for stage in active[:limit]:
-        attempt = stage.get("attempt")
-        waits = stage["status"] == "waiting"
-        wanted = f"{stage['gpus']} GPU{'' if stage['gpus'] == 1 else 's'}" if stage["gpus"] else "-"
-        rows.append(
-            [
-                str(run["run_id"]),
-                str(run["pipeline"]),
-                str(stage.get("label") or stage["name"]),
-                str(run["owner"]),
-                str(stage["status"]),
-                wanted if waits else where(attempt, indices),
-                stage_time(stage, run, now),
-                stage_note(stage),
-            ]
-        )
-    rest = len(active) - limit
-    if rest > 0:
-        rows.append([str(run["run_id"]), str(run["pipeline"]), f"{rest} more", str(run["owner"]),
-                     "waiting", "-", "-", "-"])  # fmt: skip
-    return rows
+    shown = active if room is None else fold(active, room)
+    return [_ps_row(row, run, now, indices) for row in shown]
+
+
+def _ps_row(
+    row: Mapping[str, Any] | Cells, run: Mapping[str, Any], now: float, indices: Indices
+) -> list[str]:
+    several = isinstance(row, Cells)
+    stage = row.first if isinstance(row, Cells) else row
+    waits = stage["status"] == "waiting"
+    wanted = f"{stage['gpus']} GPU{'' if stage['gpus'] == 1 else 's'}" if stage["gpus"] else "-"
+    place = "-" if several else where(stage.get("attempt"), indices)
+    return [
+        str(run["run_id"]),
+        str(run["pipeline"]),
+        row.label if isinstance(row, Cells) else str(stage.get("label") or stage["name"]),
+        str(run["owner"]),
+        str(stage["status"]),
+        wanted if waits else place,
+        "-" if several and not waits else stage_time(stage, run, now),
+        "-" if several and not waits else stage_note(stage),
+    ]
 
 
 def end_code(run: Mapping[str, Any]) -> int:

@@ -251,7 +251,9 @@ def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
 def _broken_need(progress: Progress, stage: Stage) -> str:
     broken = [n for n in stage.needs if progress.status[n] in _BROKEN]
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-    return f"needs {broken[0]}, which was {progress.status[broken[0]]}{more}"
+    status = progress.status[broken[0]]
+    how = status if status is StageStatus.FAILED else f"was {status}"
+    return f"needs {broken[0]}, which {how}{more}"
 
 
 def _not_before(stage: Stage, tries: list[Attempt]) -> float | None:

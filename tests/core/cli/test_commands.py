@@ -75,8 +75,14 @@ def test_why(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     reason = {"sentence": "s", "hosts": [{"host": "gpu1", "sentence": "held by bo"}],
               "nearest": "1 GPU on gpu1"}  # fmt: skip
     stages = [
-        {"label": "a", "status": "running", "sentence": "running on gpu1", "reason": None},
-        {"label": "b", "status": "waiting", "sentence": "s", "reason": reason},
+        {
+            "name": "a",
+            "label": "a",
+            "status": "running",
+            "sentence": "running on gpu1",
+            "reason": None,
+        },
+        {"name": "b", "label": "b", "status": "waiting", "sentence": "s", "reason": reason},
     ]
     daemon.on("GET", "/v1/runs/r7/why", {"run_id": "r7", "stages": stages})
     assert hostler("why", "r7").out == (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hostler.cli.live import chosen_stages, count_line, live_lines, redraw
+from hostler.cli.live import chosen, count_line, live_lines, redraw
 from hostler.cli.plan import plan_row
 from hostler.cli.render import (
     attempt_end,
@@ -73,10 +73,11 @@ def test_progress_without_a_total() -> None:
 
 def test_rows_of_ps_put_what_runs_first_and_cap_what_waits() -> None:
     stages = [stage(f"s.{n}") for n in range(5)] + [stage("r", "running"), stage("d", "succeeded")]
-    rows = ps_rows(run(*stages), NOW, INDICES, limit=3)
-    assert [row[2] for row in rows] == ["r", "s.0", "s.1", "3 more"]
+    rows = ps_rows(run(*stages), NOW, INDICES, 3)
+    assert [row[2] for row in rows] == ["r", "s: 5 cells"]
     assert rows[0][5] == "gpu1:0-1"
-    assert rows[1][5] == "2 GPUs"
+    assert rows[1][4:6] == ["waiting", "2 GPUs"]
+    assert len(ps_rows(run(*stages), NOW, INDICES)) == 6
 
 
 def test_summaries() -> None:
@@ -142,7 +143,8 @@ def test_the_live_picture_fits() -> None:
     lines = live_lines(run(*stages), NOW, INDICES, width=60, height=12, color=False)
     assert len(lines) < 12
     assert lines[0] == "r7 digits: running, 3m12s"
-    assert lines[-1] == "50 of 52 succeeded, 1 failed, 1 running; 44 not shown"
+    assert lines[-1] == "50 of 52 succeeded, 1 failed, 1 running"
+    assert any(line.startswith("t: 50 cells  succeeded") for line in lines)
     assert any(line.startswith("now ") for line in lines)
     assert any(line.startswith("bad ") for line in lines)
     assert all(len(line) <= 60 for line in lines)
@@ -155,10 +157,17 @@ def test_hostile_names_stay_on_their_line() -> None:
     assert "\x1b" not in "".join(lines)
 
 
-def test_chosen_stages_keep_their_order() -> None:
+def test_chosen_rows_keep_their_order() -> None:
     stages = [stage("a", "succeeded"), stage("b"), stage("c", "running")]
-    assert [s["name"] for s in chosen_stages(stages, 2)] == ["b", "c"]
-    assert chosen_stages(stages, 3) == stages
+    assert chosen(stages, 2) == stages[1:]
+    assert chosen(stages, 3) == stages
+
+
+def test_a_picture_with_too_many_kinds_of_stages_says_how_many_are_missing() -> None:
+    stages = [stage(f"s{n}", "succeeded") for n in range(40)]
+    lines = live_lines(run(*stages), NOW, {}, width=60, height=12, color=False)
+    assert len(lines) < 12
+    assert lines[-1] == "40 of 40 succeeded; 32 not shown"
 
 
 def test_counting() -> None:

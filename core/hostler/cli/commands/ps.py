@@ -12,6 +12,10 @@ from hostler.cli.options import add_common
 from hostler.cli.render import PS_COLUMNS, ps_rows
 from hostler.cli.shared import hint, me, open_client, out_json, out_table
 from hostler.errors import NotFoundError
+from hostler.quick.table import is_terminal
+
+_ROOM = 16
+"""Rows of one run on a terminal; cells of a matrix share rows beyond that."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     indices = indices_of(client)
     rows: list[list[Any]] = []
     for entry in runs:
-        rows += ps_rows(entry, time.time(), indices)
+        rows += ps_rows(entry, time.time(), indices, _ROOM if is_terminal() else None)
     if rows:
         out_table(args, PS_COLUMNS, rows)
     else:

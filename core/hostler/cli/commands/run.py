@@ -19,7 +19,7 @@ from hostler.cli.follow import (
 )
 from hostler.cli.kinds import duration, duration_text, natural, pair, positive, size_text
 from hostler.cli.options import add_common
-from hostler.cli.plan import PLAN_COLUMNS, plan_row
+from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.cli.submit import (
@@ -203,5 +203,6 @@ def _plan(args: argparse.Namespace, found: dict[str, Any]) -> int:
     if args.json:
         out_json("plan", {k: v for k, v in found.items() if k != "schema"})
         return 0
-    out_table(args, PLAN_COLUMNS, [plan_row(stage) for stage in found["stages"]])
+    rows = [plan_row(stage) for stage in found["stages"]]
+    out_table(args, PLAN_COLUMNS, alike_folded(rows) if is_terminal() else rows)
     return 0

@@ -6,17 +6,24 @@ import argparse
 import time
 from typing import Any
 
+from hostler.cli.fold import fold
 from hostler.cli.follow import indices_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
-from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_row
-from hostler.cli.shared import open_client, out, out_json, out_table
+from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
+from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
+
+_ROOM = 40
+"""Rows of stages on a terminal; cells of a matrix share rows beyond that."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="a run's id, or its beginning; `last`")
+    parser.add_argument(
+        "--all", action="store_true", help="every cell of a long matrix, on a terminal too"
+    )
     add_common(parser, listing=True)
 
 
@@ -32,10 +39,14 @@ def run(args: argparse.Namespace) -> int:
         for line in header_lines(found, time.time()):
             out(line)
     indices = indices_of(client)
-    rows = [stage_row(stage, found, time.time(), indices) for stage in found["stages"]]
+    stages = found["stages"]
+    shown = fold(stages, _ROOM) if terminal and not args.all else stages
+    rows = [stage_or_cells_row(row, found, time.time(), indices) for row in shown]
     out_table(args, STAGE_COLUMNS, rows)
     if terminal:
         out(count_line(found))
+    if len(shown) < len(stages):
+        hint(args, f"every stage: hostler show {found['run_id']} --all")
     return 0
 
 

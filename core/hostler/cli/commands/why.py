@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
+from hostler.cli.fold import base_of
 from hostler.cli.kinds import run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client, out, out_json
+
+_CELLS_TOLD = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,16 +31,34 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("why", found)
         return 0
-    stages = found["stages"]
-    for stage in stages:
-        # Every host's reason is for when one stage is asked about, or the run has only one.
-        whole = args.run[1] is not None or len(stages) == 1
-        for line in why_lines(stage, whole=whole or stage["status"] == "waiting"):
-            out(line)
+    for line in answer_lines(found, single=args.run[1] is not None):
+        out(line)
     return 0
 
 
-def why_lines(stage: dict[str, Any], *, whole: bool) -> list[str]:
+def answer_lines(found: Mapping[str, Any], *, single: bool) -> list[str]:
+    """The answer for all stages of a run, or (`single`) those that a name means.
+
+    Cells of a matrix that are in one state are told once, by the first of them.
+    """
+    stages = found["stages"]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for stage in stages:
+        groups.setdefault((base_of(stage), str(stage["status"])), []).append(stage)
+    lines = []
+    for (base, status), members in groups.items():
+        # Every host's reason is for what waits, and for the one stage that is asked about.
+        whole = single or len(stages) == 1 or status == "waiting"
+        told = members if len(members) <= _CELLS_TOLD and status != "waiting" else members[:1]
+        for stage in told:
+            lines += why_lines(stage, whole=whole)
+        if len(told) < len(members):
+            rest = f"{base}: {len(members) - len(told)} more are {status} (see one: hostler why "
+            lines.append(f"{rest}{found.get('run_id', 'RUN')}/{members[-1]['name']})")
+    return lines
+
+
+def why_lines(stage: Mapping[str, Any], *, whole: bool) -> list[str]:
     """The sentence, and with `whole` a line for each host and what would start at once."""
     lines = [f"{stage['label']}: {stage['sentence']}"]
     reason = stage.get("reason")
