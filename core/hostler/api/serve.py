@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hostler.api.app import make_app
 from hostler.api.server import bind, make_server
 from hostler.daemon.config_file import ConfigFiles
-from hostler.daemon.serve import log_to_stderr, serve
+from hostler.daemon.serve import end_within, log_to_stderr, serve
 from hostler.daemon.service import Service
 from hostler.quick.places import SOCKET_NAME, state_folder
+
+_LAST_S = 2.0
+"""From being told to stop to the end of the process, whatever hangs."""
 
 
 def main(config_path: str | None = None, *, personal: bool = False, verbose: bool = False) -> None:
@@ -25,7 +29,8 @@ def main(config_path: str | None = None, *, personal: bool = False, verbose: boo
     socket_path = state / SOCKET_NAME
     if not personal and config.daemon.socket is not None:
         socket_path = Path(config.daemon.socket)
-    serve(config, state, socket_path, serve_api, files=files)
+    ending = partial(end_within, _LAST_S)
+    serve(config, state, socket_path, serve_api, files=files, ending=ending)
 
 
 async def serve_api(

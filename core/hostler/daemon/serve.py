@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import grp
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,32 +44,39 @@ def serve(
     outside: MakeOutside = real_outside,
     clock: Clock | None = None,
     files: ConfigFiles | None = None,
+    ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work goes on without it.
 
     `outside` and `clock` are a simulated lab's, where one is served. `files` are followed for
-    changes of the config.
+    changes of the config. `ending` is called when it begins to end.
 
     Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
     """
     private_folder(state)
     with StateLock(state):
         asyncio.run(
-            _serve(config, socket_path, api, assemble(config, state, outside, clock, files))
+            _serve(config, socket_path, api, assemble(config, state, outside, clock, files), ending)
         )
 
 
 async def _serve(
-    config: Config, socket_path: Path, api: Api, assembling: Coroutine[Any, Any, Daemon]
+    config: Config,
+    socket_path: Path,
+    api: Api,
+    assembling: Coroutine[Any, Any, Daemon],
+    ending: Callable[[], None],
 ) -> None:
     daemon = await assembling
     try:
-        await _run(daemon, socket_path, api, _group(config.daemon.group))
+        await _run(daemon, socket_path, api, _group(config.daemon.group), ending)
     finally:
         await daemon.close()
 
 
-async def _run(daemon: Daemon, socket_path: Path, api: Api, group: int | None) -> None:
+async def _run(
+    daemon: Daemon, socket_path: Path, api: Api, group: int | None, ending: Callable[[], None]
+) -> None:
     stopping = daemon.service.stopping
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,6 +88,8 @@ async def _run(daemon: Daemon, socket_path: Path, api: Api, group: int | None) -
     working = asyncio.create_task(daemon.run(), name="daemon")
     stopped = asyncio.create_task(stopping.wait(), name="stopping")
     await asyncio.wait((serving, working, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if stopping.is_set():
+        ending()
     daemon.context.hub.close()
     for task in (serving, working, stopped):
         task.cancel()
@@ -85,6 +97,19 @@ async def _run(daemon: Daemon, socket_path: Path, api: Api, group: int | None) -
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+def end_within(seconds: float) -> None:
+    """End this process after that time even where something hangs: a host that does not let go of
+    its connection, a disk that does not answer. Nothing is lost: a daemon may be killed any time.
+    """
+
+    def end() -> None:
+        time.sleep(seconds)
+        _log.warning("something hangs: ended without waiting for it")
+        os._exit(0)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def _group(name: str | None) -> int | None:
