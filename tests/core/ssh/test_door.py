@@ -14,7 +14,7 @@ from hostler.model.hosts import HostFacts
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import MAX_SESSIONS, SshDoor
 from tests.support.relay import Relay
-from tests.support.sshd import Home, Sshd, target
+from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
 
 
 @pytest.fixture
@@ -199,6 +199,7 @@ def test_the_usual_patience_is_under_ten_seconds(home: Home) -> None:
     assert settings.keepalive * (settings.keepalive_count + 1) <= 10
 
 
+@pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 async def test_one_session_only_is_named_with_its_remedy(home: Home, tmp_path: Path) -> None:
     server = Sshd(tmp_path / "narrow", options=("MaxSessions 1",)).start()
     try:
