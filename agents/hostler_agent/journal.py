@@ -17,12 +17,14 @@ _MAX = 256 * 1024
 
 
 def append(folder: str, event: Dict[str, Any], sync: bool = False) -> None:
-    """Add one event; `sync`: return once it is on disk."""
+    """Add one event; `sync`: return once it is on disk. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     descriptor = os.open(os.path.join(folder, NAME), flags, 0o600)
     try:
         # A newline first: a line that a power cut left half must not swallow this one.
-        os.write(descriptor, b"\n" + json.dumps(event).encode("ascii") + b"\n")
+        rest = b"\n" + json.dumps(event).encode("ascii") + b"\n"
+        while rest:  # a disk that is nearly full takes a part, and refuses the next
+            rest = rest[os.write(descriptor, rest) :]
         if sync:
             os.fsync(descriptor)
     finally:

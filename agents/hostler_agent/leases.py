@@ -32,6 +32,13 @@ _PROCESS = re.compile(r"(\d{1,10}):(\d{1,20})")
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
+class Busy(Refusal):
+    """Somebody else holds the lock for too long: to be asked again, nothing has changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Unreachable")
+
+
 class Live(NamedTuple):
     """What is needed to judge whether a lease's work still runs."""
 
@@ -132,7 +139,7 @@ class Leases:
                         if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
                             raise
                     if time.monotonic() > until:
-                        raise Refusal("the lease lock %s is held by somebody for too long" % path)
+                        raise Busy("the lease lock %s is held by somebody for too long" % path)
                     time.sleep(0.005)
                 # A cleaner may have removed the file while this waited: then it locks nothing.
                 if _same_file(descriptor, path):
@@ -153,7 +160,9 @@ class Leases:
         descriptor = os.open(partial, flags, 0o644)
         try:
             os.fchmod(descriptor, 0o644)
-            os.write(descriptor, json.dumps(lease).encode("ascii"))
+            rest = json.dumps(lease).encode("ascii")
+            while rest:  # half a lease is none, and the GPU would look free
+                rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
         os.rename(partial, path)

@@ -29,6 +29,9 @@ LOCK = "lock"
 STOPPING = "stopping"
 """A file that says: what happens now was asked for."""
 _GIVE_UP = 30.0
+_WRITE_AGAIN = 1.0
+_WRITE_FOR = 3600.0
+"""Seconds in which a disk that is full may have space again, before an end is given up."""
 _SETTLED = 0.5
 """Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
 _SUBREAPER = 36
@@ -80,11 +83,12 @@ class Shim:
                 answer = self._supervisor.start()
             except (Cannot, OSError) as error:
                 answer = {"error": str(error)}
-            os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
+            with contextlib.suppress(OSError):  # the agent may have gone; the job goes on
+                os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
             if "error" in answer or self._supervisor is None:
                 return True
             end = self._supervisor.supervise()
-            journal.append(folder, end, sync=True)
+            _write_down(folder, end)
             clean, self._supervisor = self._supervisor.clean, None
         notify(self._notices, str(spec["attempt_id"]))
         return clean
@@ -99,6 +103,21 @@ def _lock(folder: str) -> int:
         os.close(descriptor)
         raise Cannot("running already") from error
     return descriptor
+
+
+def _write_down(folder: str, end: Dict[str, Any]) -> None:
+    """Put the end into the journal, when there is space for it: it is known nowhere else."""
+    until = time.monotonic() + _WRITE_FOR
+    while True:
+        try:
+            journal.append(folder, end, sync=True)
+            return
+        except FileNotFoundError:
+            return  # the job was removed
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_WRITE_AGAIN)
 
 
 def _hold(base: str) -> Optional[int]:
@@ -166,8 +185,20 @@ class Supervisor:
             "shim": os.getpid(), "shim_ticks": self._ticks, "boot_id": spec["boot_id"],
             "at": time.time(),
         }  # fmt: skip
-        journal.append(spec["folder"], event)
+        try:
+            journal.append(spec["folder"], event)
+        except OSError as error:
+            # Nobody would ever find it again: the start of another would be the second.
+            self._undo()
+            raise Cannot("its start cannot be written down: %s" % error) from error
         return event
+
+    def _undo(self) -> None:
+        """End what was just started, and all that it has started itself."""
+        until = time.monotonic() + _GIVE_UP
+        while self._reap() and time.monotonic() < until:
+            self._clear(signal.SIGKILL, set())
+            time.sleep(0.01)
 
     def supervise(self) -> Dict[str, Any]:
         """Return when the process and all it started are gone, and all output is in the log.

@@ -11,6 +11,7 @@ from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
+from hostler_agent.leases import Busy
 from hostler_agent.machine import boot_id
 from hostler_agent.sampler import Sampler
 
@@ -66,6 +67,8 @@ class Verbs:
             return self._claims.claim(claim)
         except HttpError as error:
             return {"refused": "who uses the GPUs cannot be seen: %s" % error}
+        except Busy as busy:
+            return {"refused": str(busy)}
 
     def _bind(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         self._claims.bind(_texts(payload, "lease_ids"), str(payload.get("workload") or ""))

@@ -310,10 +310,21 @@ def test_a_lock_that_was_cleaned_away_locks_again(folder: Leases) -> None:
         assert (Path(folder.folder) / ".lock").exists()
 
 
+def test_a_disk_that_takes_half_a_lease_at_a_time(
+    claims: Claims, folder: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:7]))
+    lease_ids = claims.claim(claim())["lease_ids"]
+    monkeypatch.undo()
+    assert [f.lease["lease_id"] for f in folder.list(scene.live(()))] == lease_ids
+
+
 def test_a_lock_that_is_held_for_ever(folder: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOCK_PATIENCE", 0.05)
-    with folder.locked(), pytest.raises(Refusal, match="for too long"), folder.locked():
+    with folder.locked(), pytest.raises(Refusal, match="for too long") as busy, folder.locked():
         pass
+    assert busy.value.kind == "Unreachable"  # the daemon asks again, and no attempt fails of it
 
 
 json_values = st.recursive(

@@ -1,0 +1,97 @@
+"""A shim in trouble: no agent left to answer to, no space to write down what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hostler_agent import journal
+from tests.support.agents import eventually
+
+SHIM = """
+import json, os, sys
+from hostler_agent import shim
+shim._WRITE_AGAIN = 0.05
+reply = int(sys.argv[2])
+print(shim.Shim(sys.argv[1], sys.argv[1]).run(json.loads(sys.argv[3]), reply))
+"""
+
+
+def start(base: Path, argv: list[str], reply: int) -> subprocess.Popen[str]:
+    folder = base / "job"
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    spec: dict[str, Any] = {
+        "attempt_id": "a", "folder": str(folder), "boot_id": "b", "argv": argv, "id": 1,
+        "env": {"PATH": os.environ["PATH"]}, "cwd": str(folder / "work"), "log_cap": 10**6,
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", SHIM, str(base), str(reply), json.dumps(spec)],
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=(reply,),
+    )
+
+
+def test_a_job_whose_agent_went_away_at_its_start_is_watched_to_its_end(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = ["sh", "-c", "sleep 0.2; echo said; exit 7"]
+    with start(tmp_path, command, theirs) as shim:
+        os.close(theirs)
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    job = journal.load(str(tmp_path / "job"))
+    assert job is None  # nobody wrote "created": only what the shim itself wrote is there
+    events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
+    assert events["ended"]["exit_code"] == 7
+
+
+def test_a_start_that_cannot_be_written_down_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "job" / "journal").mkdir(parents=True)
+    ours, theirs = os.pipe()
+    mark = str(tmp_path)  # in the command lines of all that it starts
+    command = ["sh", "-c", "sh -c 'sleep 600' \"$0\" & sleep 600", mark]
+    with start(tmp_path, command, theirs) as shim:
+        os.close(theirs)
+        with os.fdopen(ours) as answers:
+            answer = json.loads(answers.readline())
+        assert "its start cannot be written down" in answer["error"]
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    assert [line for line in _command_lines() if mark in line] == []
+
+
+def test_an_end_waits_for_space_to_be_written_down(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    where, kept = tmp_path / "job" / "journal", tmp_path / "kept"
+    command = ["sh", "-c", "while ! test -e ../../go; do sleep 0.02; done; exit 3"]
+    with start(tmp_path, command, theirs) as shim:
+        os.close(theirs)
+        with os.fdopen(ours) as answers:
+            assert "error" not in json.loads(answers.readline())
+        where.rename(kept)
+        where.mkdir()
+        (tmp_path / "go").touch()
+        assert eventually(lambda: not _children(shim.pid))
+        assert shim.poll() is None
+        where.rmdir()
+        shutil.move(kept, where)
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
+    assert events["ended"]["exit_code"] == 3
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _command_lines() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return found
