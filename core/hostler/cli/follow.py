@@ -139,9 +139,9 @@ class CommandView:
         indices = indices_of(self._follower.client)
         for run in self._follower.updates():
             stage = run["stages"][0]
-            if not self._quiet:
+            if not self._quiet and run.get("outcome") in (None, "succeeded"):
                 for line in transitions(self._shown, run, indices):
-                    note(line)
+                    note(line)  # how it failed is told at the end, and once is enough
                 self._say_waiting(stage)
             self._shown = run
             attempt = stage.get("attempt")
@@ -160,7 +160,7 @@ class CommandView:
         reason = stage.get("reason") if stage["status"] == "waiting" else None
         sentence = str(reason["sentence"]) if reason else ""
         if sentence and sentence != self._said:
-            note(f"waiting: {sentence}")
+            note(f"{stage.get('label') or stage['name']}: {sentence}")
             self._said = sentence
 
 

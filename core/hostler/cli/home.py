@@ -10,13 +10,18 @@ from typing import Any
 
 from hostler.cli.daemon_start import ensure_daemon
 from hostler.cli.live import count_line
+from hostler.cli.shared import note
 from hostler.client import Client
 from hostler.errors import HostlerError
+from hostler.quick.fleet import is_new
 from hostler.quick.gpus import render, summary_line
+from hostler.quick.places import NO_HOSTS, is_configured
 from hostler.quick.table import is_terminal, terminal_width, wants_color
 from hostler.text import clean
 
 SCREEN = "hostler_tui.app"
+PATIENCE = 3.0
+"""Seconds that hosts get to answer a daemon that has just started."""
 
 
 def run() -> int:
@@ -25,8 +30,13 @@ def run() -> int:
         # The one import upwards, and only by name: the screen is a client like the others.
         code: int | None = importlib.import_module(SCREEN).main()
         return code or 0
-    client = Client(found=ensure_daemon())
+    client = Client(found=ensure_daemon(say=note))
+    deadline = time.monotonic() + PATIENCE
+    while is_new(client.gpus()) and time.monotonic() < deadline:
+        time.sleep(0.1)  # it has just been started: "connecting" is no status
     sys.stdout.write(status_text(client, time.time()))
+    if is_terminal(sys.stderr) and not is_configured():
+        note(NO_HOSTS)
     return 0
 
 

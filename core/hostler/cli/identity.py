@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hostler.cli.shared import ask_line, note
+from hostler.cli.shared import ask_line, counted, note
 from hostler.errors import HostlerError, InputError
 from hostler.quick.table import Column, is_terminal, render_table
 from hostler.ssh.trust import Known, ScannedKey, trust
@@ -16,7 +16,6 @@ COLUMNS = (
     Column("ADDRESS"),
     Column("KEY"),
     Column("FINGERPRINT"),
-    Column("KNOWN"),
 )
 
 
@@ -33,7 +32,7 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 def key_row(key: ScannedKey) -> list[str]:
     """A row of the table of fingerprints."""
-    return [key.host, key.address, key.algorithm, key.fingerprint, key.known.value]
+    return [key.host, key.address, key.algorithm.removeprefix("ssh-"), key.fingerprint]
 
 
 def settle_keys(
@@ -58,7 +57,7 @@ def settle_keys(
     accepted = _accepted(args, new)
     if accepted:
         trust(accepted)
-        note(f"{len(accepted)} host keys added to known_hosts")
+        note(f"{counted(len(accepted), 'host key')} added to known_hosts")
     return len(accepted)
 
 
@@ -73,10 +72,11 @@ def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[Scann
     rest = [key for key in new if key.fingerprint not in given]
     if not rest:
         return listed
-    note(render_keys(rest))
+    for line in render_keys(rest).splitlines():
+        note(line)
     if not is_terminal_for_asking():
         raise InputError(
-            f"{len(rest)} host keys are not known, and there is no terminal to ask on",
+            f"{counted(len(rest), 'host key')} not known, and there is no terminal to ask on",
             remedy="Compare the fingerprints above with what the hosts' administrator says, then "
             "add --trust-fingerprints SHA256:...",
         )

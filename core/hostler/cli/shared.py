@@ -69,6 +69,11 @@ def out(text: str) -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 host", "2 hosts"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def out_json(schema: str, members: dict[str, Any]) -> None:
     """A whole object as JSON, with its schema first."""
     whole = {"schema": f"hostler.{schema}/1", **members}

@@ -110,8 +110,9 @@ def with_source(
     packed = pack_source(folder)
     try:
         if not client.has_snapshot(packed.digest):
-            files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
-            say(f"sending {files} ({format_size(packed.size)})")
+            if packed.files:
+                files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
+                say(f"sending {files} ({format_size(packed.size)})")
             client.put_snapshot(packed.digest, packed.path)
         for line in skipped_lines(packed):
             say(line)

@@ -92,6 +92,11 @@ def is_stale(host: dict[str, Any]) -> bool:
     return host.get("condition") != "up" or age is None or age > STALE_AFTER
 
 
+def is_new(fleet: dict[str, Any]) -> bool:
+    """Whether the daemon has just started: some host has neither answered nor failed yet."""
+    return any(host.get("condition") == "connecting" for host in fleet["hosts"])
+
+
 def age_out(fleet: dict[str, Any], max_age: float | None) -> dict[str, Any]:
     """The fleet, with GPUs of hosts whose values are older than `max_age` seconds unknown."""
     if max_age is None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 SYSTEM_SOCKET = "/run/hostler/hostler.sock"
 SYSTEM_CONFIG = "/etc/hostler/config.toml"
 SOCKET_NAME = "hostler.sock"
+NO_HOSTS = "no hosts are configured, so this is only your machine; add some: hostler init HOST..."
 
 # SQLite's locks, Unix sockets and flock are not to be trusted on these.
 _REMOTE_TYPES = frozenset(
@@ -31,6 +32,11 @@ def config_files(environ: Mapping[str, str] | None = None) -> list[str]:
     if env.get("HOSTLER_CONFIG"):
         return [env["HOSTLER_CONFIG"]]
     return [SYSTEM_CONFIG, user_config(env)]
+
+
+def is_configured() -> bool:
+    """Whether any configuration file is there."""
+    return any(os.path.exists(path) for path in config_files())
 
 
 def user_config(environ: Mapping[str, str] | None = None) -> str:

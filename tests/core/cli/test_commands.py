@@ -193,14 +193,28 @@ def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: A
 
 
 def test_freeing_space_asks(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
-    daemon.on("POST", "/v1/gc", {"freed": 2**30, "logs": ["a", "b"]})
+    answer = {
+        "dry_run": True, "freed": 3 * 2**30, "runs": [], "hosts": {},
+        "logs": {"runs": ["r1"], "bytes": 2**30}, "content": {"blobs": 2, "bytes": 2**31},
+    }  # fmt: skip
+    daemon.on("POST", "/v1/gc", answer)
     ran = hostler("gc", "-n")
-    assert ran.out == "would be freed: 1 GiB\nlogs would be freed: 2\n"
+    assert ran.out == (
+        "1 log: 1 GiB\n2 packed sources or outputs: 2 GiB\n3 GiB would be freed here\n"
+    )
     assert [asked.json for asked in daemon.requests("POST", "/v1/gc")] == [{"dry_run": True}]
     assert hostler("gc").code == 2
-    assert hostler("gc", "-y").out.startswith("freed: 1 GiB\n")
+    swept = {"gpu1": {"freed": 2**20, "checkpoints": 1}, "gpu2": {"error": "gpu2: cut"}}
+    daemon.on("POST", "/v1/gc", {**answer, "hosts": swept})
+    assert hostler("gc", "-y").out.splitlines()[2:] == [
+        "gpu1: 1 MiB of caches, 1 checkpoint",
+        "gpu2: nothing freed: gpu2: cut",
+        "3 GiB freed here",
+    ]
     assert daemon.requests("POST", "/v1/gc")[-1].json == {"dry_run": False}
-    assert hostler("gc", "-n", "--json").json["freed"] == 2**30
+    assert hostler("gc", "-n", "--json").json["freed"] == 3 * 2**30
+    daemon.on("POST", "/v1/gc", {"dry_run": True, "freed": 0, "runs": [], "logs": {}})
+    assert hostler("gc", "-n").out == "0 B would be freed here\n"
 
 
 def test_retry_and_rerun_print_the_new_id(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_json_is_the_daemons_object(hostler: CommandLine) -> None:
 def test_filters_combine(hostler: CommandLine) -> None:
     ran = hostler("gpus", "--free", "--model", "a100", "--host", "gpu1", "-o", "ids")
     assert ran.out == "gpu1 0,1\n"
-    assert hostler("gpus", "--host", "a", "--host", "gpu2", "-o", "tsv").out.count("\n") == 1
+    assert hostler("gpus", "--host", "gpu3", "--host", "gpu2", "-o", "tsv").out.count("\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -189,3 +190,45 @@ def test_hosts_are_asked_where_that_is_wanted(
     assert hostler("gpus", "--direct", "-o", "ids").out == "far 0\n"
     assert asked == [()]
     assert daemon.asked == []
+
+
+def test_a_host_that_does_not_exist_is_an_error(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "."), host("gpu2", "L")))
+    for words in (["--host", "nope"], ["--host", "gpu1", "--host", "x*", "--need", "1"]):
+        ran = hostler("gpus", *words)
+        assert (ran.code, ran.out) == (2, "")
+        assert "Known hosts: gpu1, gpu2" in ran.err
+
+
+def test_a_model_that_nobody_has_is_told_with_those_there_are(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", ".")))
+    ran = hostler("gpus", "--model", "H100", tty=True)
+    assert (ran.code, ran.err) == (0, "no GPU is such a model; there are: A100-80G\n")
+    assert hostler("gpus", "--model", "H100").err == ""
+
+
+def test_a_daemon_that_has_just_started_is_given_time_to_hear_its_hosts(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_NEW_EVERY", 0.01)
+    new = fleet(host("gpu1", "", condition="connecting", age_s=None))
+    answers = iter([new, new, fleet(host("gpu1", ".."))])
+    daemon.on("GET", "/v1/gpus", lambda _asked: Answer(next(answers)))
+    assert hostler("gpus", "-o", "ids").out == "gpu1 0,1\n"
+    daemon.on("GET", "/v1/gpus", new)
+    monkeypatch.setattr(gpus, "DIRECT_DEADLINE", 0.05)
+    assert hostler("gpus", "--need", "1").code == 4
+
+
+def test_without_a_configuration_it_says_how_to_make_one(
+    hostler: CommandLine, daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "none.toml"))
+    daemon.on("GET", "/v1/gpus", fleet(host("local", ".", transport="local")))
+    assert "hostler init" in hostler("gpus", tty=True).err
+    assert hostler("gpus", "-q", tty=True).err == ""
+    assert hostler("gpus").err == ""

@@ -216,3 +216,16 @@ def test_the_option_is_there() -> None:
     parser = argparse.ArgumentParser()
     identity.add_trust_option(parser)
     assert parser.parse_args([]).trust_fingerprints is None
+
+
+def test_fingerprints_are_a_table_that_can_be_read(
+    hostler: CommandLine, lab: list[ScannedKey], trusted: list[str], terminal: Any
+) -> None:
+    lab += [key("a"), key("b")]
+    terminal("n\n")
+    ran = hostler("host", "trust", "a", "b", tty=True)
+    assert ran.code == 3
+    lines = ran.err.splitlines()
+    assert lines[0].split() == ["HOST", "ADDRESS", "KEY", "FINGERPRINT"]
+    assert lines[1].split()[0] == "a"
+    assert lines[2].split()[0] == "b"

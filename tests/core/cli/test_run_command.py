@@ -135,7 +135,7 @@ def test_every_attempt_of_a_command_is_shown_once(
 def test_why_it_waits_is_said_once(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     waits = run(stage(reason={"sentence": "gpu1 is full", "hosts": []}))
     stream(daemon, waits, waits, DONE)
-    assert hostler("run", "--wait", "--", "x").err.count("waiting: gpu1 is full") == 1
+    assert hostler("run", "--wait", "--", "x").err.count("train: gpu1 is full") == 1
 
 
 def test_a_cut_log_goes_on_where_it_was(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
+from hostler.cli.shared import DECLINED, confirm, counted, open_client, out, out_json
 from hostler.units import format_size
 
 
@@ -22,28 +23,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tell what would go, ask, and free it."""
     client = open_client(args)
-    would = client.gc(dry_run=True)
+    found = client.gc(dry_run=True)
     if not args.dry_run:
-        if not confirm(args, "Free this?", gc_lines(would, "would be freed")):
+        effects = [*gc_lines(found, "would be freed"), "caches on the hosts beyond `host_cache`"]
+        if not confirm(args, "Free this?", effects):
             return DECLINED
-        would = client.gc()
+        found = client.gc()
     if args.json:
-        out_json("gc", {"dry_run": args.dry_run, **would})
+        out_json("gc", {**found, "dry_run": args.dry_run})
     elif not args.quiet:
-        for line in gc_lines(would, "would be freed" if args.dry_run else "freed"):
+        for line in gc_lines(found, "would be freed" if args.dry_run else "freed"):
             out(line)
     return 0
 
 
-def gc_lines(answer: dict[str, Any], verb: str) -> list[str]:
-    """A line for each kind of thing in the daemon's answer; sizes as people write them."""
+def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
+    """A line for each kind of thing that goes, and how much it is in all."""
+    logs, content = answer.get("logs") or {}, answer.get("content") or {}
+    kinds = (
+        (len(answer.get("runs") or ()), "old run", None),
+        (len(logs.get("runs") or ()), "log", logs.get("bytes")),
+        (content.get("blobs", 0), "packed source or output", content.get("bytes")),
+    )
     lines = []
-    for name, value in answer.items():
-        words = name.replace("_", " ")
-        if isinstance(value, (list, dict)):
-            lines.append(f"{words} {verb}: {len(value)}")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            is_size = any(word in name for word in ("bytes", "freed", "size"))
-            shown = format_size(value) if is_size else str(value)
-            lines.append(f"{words} {verb}: {shown}" if words != "freed" else f"{verb}: {shown}")
-    return lines or [f"nothing {verb}"]
+    for number, thing, size in kinds:
+        if number:
+            many = thing if number == 1 else thing.replace(" or ", "s or ") + "s"
+            lines.append(f"{number} {many}" + (f": {format_size(size)}" if size else ""))
+    lines += [host_line(name, told) for name, told in (answer.get("hosts") or {}).items()]
+    return [*lines, f"{format_size(answer.get('freed', 0))} {verb} here"]
+
+
+def host_line(name: str, told: Mapping[str, Any]) -> str:
+    """What was freed on a host, or why nothing was."""
+    if told.get("error"):
+        return f"{name}: nothing freed: {told['error']}"
+    return (
+        f"{name}: {format_size(told.get('freed', 0))} of caches, "
+        f"{counted(told.get('checkpoints', 0), 'checkpoint')}"
+    )

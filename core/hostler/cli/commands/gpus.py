@@ -10,6 +10,7 @@ from hostler.errors import NoDaemonError
 from hostler.quick import fleet as fleets
 from hostler.quick.gpus import render
 from hostler.quick.need import NO, YES, Answer, Need, answer
+from hostler.quick.places import NO_HOSTS, is_configured
 from hostler.quick.socket import Found, ask, find_socket
 from hostler.quick.table import is_terminal, terminal_width, wants_color
 from hostler.text import clean
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _WATCH_EVERY = 2.0
 _WAIT_EVERY = 1.0
 _WAIT_EVERY_DIRECT = 10.0
+_NEW_EVERY = 0.1
 DIRECT_DEADLINE = 3.0
 
 
@@ -114,7 +116,9 @@ def run(options: Options) -> int:
         return _answer_need(options)
     if options.watch:
         return _watch(options)
-    sys.stdout.write(_rendered(options, look(options)))
+    fleet = look(options)
+    sys.stdout.write(_rendered(options, fleet))
+    _say_what_is_missing(options, fleet)
     return 0
 
 
@@ -136,17 +140,54 @@ def look(options: Options) -> dict[str, Any]:
     if not options.direct:
         found = find_socket(options.socket)
         try:
-            return _from_daemon(found, options)
+            fleet = _from_daemon(found, options)
         except NoDaemonError as error:
             if not found.personal:
                 error.remedy += "; `hostler gpus --direct` asks the hosts themselves"
                 raise
-    return _from_hosts(options)
+        else:
+            return _with_named_hosts(options, fleet)
+    return _with_named_hosts(options, _from_hosts(options))
+
+
+def _with_named_hosts(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+    """The fleet. Raises NotFoundError for a --host that names none of its hosts."""
+    names = [str(host["host"]) for host in fleet["hosts"]]
+    for pattern in options.hosts or ():
+        if not any(fleets.host_matches(name, [pattern]) for name in names):
+            from hostler.errors import NotFoundError
+
+            remedy = f"Known hosts: {', '.join(names[:20])}" if names else "See hostler config show"
+            raise NotFoundError(f"there is no host {pattern!r}", remedy=remedy)
+    return fleet
+
+
+def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> None:
+    """Why the table is empty, on a terminal: a model that nobody has, or no configuration."""
+    if options.quiet or options.output in ("json", "jsonl") or not is_terminal(sys.stderr):
+        return
+    models = sorted(
+        {
+            fleets.short_model(gpu.get("model"), gpu.get("memory_total"))
+            for host in fleet["hosts"]
+            for gpu in host["gpus"]
+        }
+    )
+    if options.models and not fleets.select(fleet, models=options.models)["hosts"]:
+        sys.stderr.write(clean(f"no GPU is such a model; there are: {', '.join(models)}") + "\n")
+    if [host["host"] for host in fleet["hosts"]] == ["local"] and not is_configured():
+        sys.stderr.write(NO_HOSTS + "\n")
 
 
 def _from_daemon(found: Found, options: Options) -> dict[str, Any]:
-    fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
-    return fleets.age_out(fleet, options.max_age)
+    """The daemon's answer; from one that has just started, once it has heard of every host, since
+    "connecting" answers nothing. A host that stays silent is waited for as long as when asked."""
+    deadline = time.monotonic() + DIRECT_DEADLINE
+    while True:
+        fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
+        if not fleets.is_new(fleet) or options.watch or time.monotonic() >= deadline:
+            return fleets.age_out(fleet, options.max_age)
+        time.sleep(_NEW_EVERY)
 
 
 def _from_hosts(options: Options) -> dict[str, Any]:

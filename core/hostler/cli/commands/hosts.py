@@ -9,6 +9,7 @@ from typing import Any
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
 from hostler.cli.shared import open_client, out_json, out_table
+from hostler.errors import NotFoundError
 from hostler.quick.fleet import host_matches
 from hostler.quick.table import Column
 from hostler.units import format_duration, format_size
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List hosts."""
     found = open_client(args).hosts()
+    names = [str(host["name"]) for host in found]
+    for pattern in args.hosts:
+        if not any(host_matches(name, [pattern]) for name in names):
+            known = f"Known hosts: {', '.join(names[:20])}"
+            raise NotFoundError(f"there is no host {pattern!r}", remedy=known)
     chosen = [host for host in found if host_matches(host["name"], args.hosts)]
     if args.json:
         out_json("hosts", {"at": time.time(), "hosts": chosen})

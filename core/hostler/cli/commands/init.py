@@ -12,7 +12,7 @@ from hostler.cli.configured import expand, named_host
 from hostler.cli.gpus_direct import look_direct
 from hostler.cli.identity import add_trust_option, settle_keys
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, ask_line, confirm, note, note_for
+from hostler.cli.shared import DECLINED, ask_line, confirm, counted, note, note_for
 from hostler.daemon.config_file import load_config
 from hostler.errors import ConfigError, InputError
 from hostler.model.config import Config, HostConfig
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     say = note_for(args)
     if backup is not None:
         say(f"the old file is kept as {backup}")
-    say(f"wrote {path}: {len(document['hosts'])} hosts")
+    say(f"wrote {path}: {counted(len(document['hosts']), 'host')}")
     say("next: hostler gpus   hostler doctor")
     return 0
 
@@ -129,12 +129,15 @@ def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSetti
     say = note_for(args)
     remote = sum(host.transport == "ssh" for host in hosts)
     if remote:
-        say(f"asking {remote} hosts for their keys")
+        say(f"asking {counted(remote, 'host')} for {'its key' if remote == 1 else 'their keys'}")
         settle_keys(args, scan_hosts(hosts, settings))
-    say(f"looking at {len(hosts)} hosts")
+    say(f"looking at {counted(len(hosts), 'host')}")
     fleet = look_direct(deadline=_PROBE_DEADLINE, config=Config(hosts=tuple(hosts)))
     if not args.quiet:
-        note(summary_line(fleet))
         width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
         table = render_table(HOST_COLUMNS, host_rows(fleet), width=width)
         sys.stderr.write(table)
+        note(summary_line(fleet))
+        for host in fleet["hosts"]:  # the table has no room for what to do about it
+            if host.get("problem"):
+                note(f"{host['host']}: {host['problem']}")
