@@ -11,6 +11,8 @@ from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
+from hostler.errors import NotFoundError, Unreachable
+from hostler.model.hosts import Workload
 from hostler.model.plans import (
     Action,
     EndRun,
@@ -34,6 +36,7 @@ class Applier:
         self.followers = Followers(context)
         self.starter = Starter(context, self.followers)
         self._finisher = Finisher(context, self.followers, self.usage)
+        self._left_alone: set[str] = set()
 
     def announce(self, action: Action) -> None:
         """What later plans must see at once: an intent holds its GPUs before it is durable."""
@@ -65,6 +68,7 @@ class Applier:
     async def _stop(self, action: Stop) -> None:
         """Note why before doing it, so that the end is recorded with its cause."""
         context, workload = self._context, action.workload
+        await self._check_known(action.host, workload)
         attempt = context.book.attempt(workload.attempt_id)
         if attempt is not None and not attempt.phase.is_final and attempt.stop_reason is None:
             asked = replace(attempt, stop_reason=action.cause, stop_detail=action.detail)
@@ -76,8 +80,26 @@ class Applier:
         await runtime.stop(context.link(action.host), workload, action.grace)
         context.keepers[action.host].look_soon()
 
+    async def _check_known(self, host: str, workload: Workload) -> None:
+        """Raises Unreachable, to be asked again later, where the database has never heard of the
+        workload's run: it was lost, or is an old one put back. Nobody's work is ended for that."""
+        context, attempt_id = self._context, workload.attempt_id
+        run_id = attempt_id.partition("-")[0]
+        if context.book.find(run_id) is not None:
+            return
+        try:
+            await context.store.get_run(run_id)
+        except NotFoundError:
+            why = f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone"
+            if attempt_id not in self._left_alone:
+                self._left_alone.add(attempt_id)
+                event = context.event("workload.unknown", why, severity="warning")
+                await context.tell(replace(event, host=host))
+            raise Unreachable(host, why) from None
+
     async def _remove(self, action: Remove) -> None:
         context = self._context
+        await self._check_known(action.host, action.workload)
         runtime = context.runtimes[action.workload.runtime]
         context.keepers[action.host].removing(action.workload.ref)
         await runtime.remove(context.link(action.host), action.workload)

@@ -433,3 +433,28 @@ async def test_garbage_that_cannot_be_collected_is_tried_again(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def test_a_lost_database_ends_nobodys_work(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=2)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(stage("train", gpus=1, grace=0.01, env=sim("seconds=60")))
+        attempt = await daemon.attempt(run_id, running)
+        await daemon.stop()
+        for path in tmp_path.glob("hostler.db*"):
+            path.unlink()
+        await daemon.begin()
+        store = daemon.daemon.context.store
+
+        async def told_so() -> bool:
+            return any(e.kind == "workload.unknown" for e in await store.last_events())
+
+        async with asyncio.timeout(5):
+            while not await told_so():
+                await asyncio.sleep(0.01)
+        second = await daemon.submit(stage("next", gpus=1, env=sim("seconds=0.05")))
+        assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
+        assert lab.running() == [attempt.attempt_id]
+        events = [e.kind for e in await store.last_events()]
+        assert events.count("workload.unknown") == 1
+        assert lab.referee.violations == []
