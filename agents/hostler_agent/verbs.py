@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Callable, Dict, List
 
 from hostler_agent import mounts
@@ -130,7 +131,8 @@ class Verbs:
     def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import doctor
 
-        return {"checks": doctor.checks(self._folders, self._containers, self._sampler)}
+        found = doctor.checks(self._folders, self._containers, self._sampler)
+        return {"checks": found, "at": time.time()}
 
     def _has(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import blobs

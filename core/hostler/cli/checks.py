@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,13 +15,16 @@ from hostler.daemon.config_file import load_config
 from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors
-from hostler.model.config import HostConfig
+from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.places import state_folder
 from hostler.quick.socket import find_socket
+from hostler.units import format_duration
 
 CONNECT_DEADLINE = 20.0
 AGENT_DEADLINE = 30.0
+CLOCK_SLACK = 2.0
+"""Seconds by which a host's clock may differ before it is said."""
 STATES = ("fail", "warn", "ok", "skip")
 
 
@@ -79,8 +83,11 @@ def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
     return Check("local.daemon", "fail", f"nothing answers at {path}", "Have it started")
 
 
-async def check_host(config: HostConfig, doors: Doors) -> list[Check]:
-    """Connect, start the agent, and let it check its side. Never raises for a host's trouble."""
+async def check_host(
+    config: HostConfig, doors: Doors, mounts: Sequence[MountConfig] = ()
+) -> list[Check]:
+    """Connect, start the agent, and let it check its side, and that the folders under [mounts] are
+    there. Never raises for a host's trouble."""
     host = config.name
     link = doors.link(config, f"doctor-{uuid.uuid4().hex}")
     try:
@@ -95,7 +102,8 @@ async def check_host(config: HostConfig, doors: Doors) -> list[Check]:
                   _login(hello.facts), host=host),
             Check("host.agent", "ok", f"python {hello.facts.python or '?'}", host=host),
         ]  # fmt: skip
-        return checks + await _ask_agent(link, host)
+        checks += await _ask_agent(link, host)
+        return checks + (await _check_mounts(link, host, mounts) if mounts else [])
     finally:
         await link.close()
 
@@ -122,11 +130,64 @@ def _not_connected(host: str, error: Exception) -> list[Check]:
 
 
 async def _ask_agent(link: AgentLink, host: str) -> list[Check]:
+    asked_at = time.time()
     try:
         answer = await link.call("doctor", {}, timeout=AGENT_DEADLINE)
     except HostError as error:
         return [Check("host.checks", "fail", error.message, error.remedy, host)]
-    return [read_check(entry, host) for entry in answer.get("checks", ())]
+    found = [read_check(entry, host) for entry in answer.get("checks", ())]
+    at = answer.get("at")
+    if isinstance(at, (int, float)) and not isinstance(at, bool):
+        found.append(check_clock(host, float(at), asked_at, time.time()))
+    return found
+
+
+def check_clock(host: str, at: float, asked_at: float, answered_at: float) -> Check:
+    """Whether a host's clock agrees with ours, from what it showed between two of our times: only
+    what that time cannot explain is counted."""
+    if at > answered_at:
+        off, way = at - answered_at, "ahead"
+    else:
+        off, way = max(0.0, asked_at - at), "behind"
+    if off < CLOCK_SLACK:
+        return Check("host.clock", "ok", "agrees with this machine's", host=host)
+    return Check(
+        "host.clock",
+        "warn",
+        f"{format_duration(round(off))} {way} of this machine's: times of runs will look wrong",
+        "ask root to switch time synchronisation on: timedatectl set-ntp true",
+        host,
+    )
+
+
+async def _check_mounts(link: AgentLink, host: str, mounts: Sequence[MountConfig]) -> list[Check]:
+    try:
+        answer = await link.call(
+            "stat", {"paths": [mount.path for mount in mounts]}, timeout=AGENT_DEADLINE
+        )
+    except HostError as error:
+        return [Check("host.mounts", "fail", error.message, error.remedy, host)]
+    seen = {str(entry.get("path")): entry for entry in answer.get("paths", ())}
+    return [check_mount(host, mount, seen.get(mount.path) or {}) for mount in mounts]
+
+
+def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Any]) -> Check:
+    """Whether a folder under [mounts] of the configuration can be used on a host."""
+    what = f"{mount.name} ({mount.path})"
+    # Stages that want it are only placed where it is, so one missing host does not break a run.
+    if not seen.get("is_dir"):
+        wrong = "is not a folder" if seen.get("exists") else "is not there"
+        return Check(
+            "host.mounts", "warn", f"{what} {wrong}",
+            "mount or create it here; stages that need it cannot run on this host", host,
+        )  # fmt: skip
+    if not seen.get("readable"):
+        remedy = f"ask its owner for the right to read it: ls -ld {mount.path}"
+        return Check("host.mounts", "warn", f"{what} cannot be read", remedy, host)
+    if not mount.read_only and not seen.get("writable"):
+        remedy = "ask its owner for the right to write, or set read_only = true under [mounts]"
+        return Check("host.mounts", "warn", f"{what} cannot be written", remedy, host)
+    return Check("host.mounts", "ok", what, host=host)
 
 
 def read_check(entry: dict[str, Any], host: str) -> Check:

@@ -9,7 +9,7 @@ from hostler.cli import checks
 from hostler.cli.checks import Check, read_check, worst_first
 from hostler.cli.commands import doctor
 from hostler.errors import AgentError, HostError, Refused, Unreachable
-from hostler.model.config import HostConfig
+from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
 from tests.support.commandline import CommandLine
@@ -116,7 +116,7 @@ def test_a_failed_check_is_3_with_its_remedy(hostler: CommandLine, hosts: list[C
     assert "FAIL  host.ssh            gpu2: reset␛[2J\n      fix: Look\n" in ran.out
     assert "1 failed, 5 ok in " in ran.out
     assert hostler("doctor", "-q").out.startswith("FAIL")
-    assert hostler("doctor", "--only", "host.docker").code == 0
+    assert hostler("doctor", "--only", "host.docker").code == 3  # gpu2 could not be asked
     made = hostler("doctor", "--json")
     assert made.code == 3
     assert made.json["counts"] == {"fail": 1, "warn": 0, "ok": 5, "skip": 0}
@@ -146,3 +146,88 @@ def test_the_daemon_is_checked(
     hostler: CommandLine, hosts: list[Check], daemon: ScriptedDaemon
 ) -> None:
     assert "version 999.0 at" in hostler("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "said"),
+    [
+        (100.0, "ok", "agrees"), (99.0, "ok", "agrees"), (112.9, "ok", "agrees"),
+        (152.0, "warn", "41s ahead"), (59.0, "warn", "41s behind"),
+    ],
+)  # fmt: skip
+def test_clocks_are_compared_with_what_the_answer_took(at: float, state: str, said: str) -> None:
+    found = checks.check_clock("gpu1", at, asked_at=100.0, answered_at=111.0)
+    assert (found.name, found.state) == ("host.clock", state)
+    assert said in found.message
+    assert bool(found.remedy) == (state == "warn")
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "said"),
+    [
+        ({"exists": True, "is_dir": True, "readable": True, "writable": True}, "ok", "/data"),
+        ({}, "warn", "is not there"),
+        ({"exists": True}, "warn", "is not a folder"),
+        ({"exists": True, "is_dir": True}, "warn", "cannot be read"),
+        ({"exists": True, "is_dir": True, "readable": True}, "warn", "cannot be written"),
+    ],
+)
+def test_folders_of_the_configuration_are_looked_for(
+    seen: dict[str, bool], state: str, said: str
+) -> None:
+    mount = MountConfig("data", "/data", read_only=False)
+    found = checks.check_mount("gpu1", mount, seen)
+    assert (found.name, found.state) == ("host.mounts", state)
+    assert said in found.message
+    assert bool(found.remedy) == (state == "warn")
+
+
+async def test_clock_and_mounts_are_asked_of_the_host() -> None:
+    class Both(Link):
+        async def call(self, verb: str, payload: Any, timeout: float) -> dict[str, Any]:
+            if verb == "doctor":
+                return {"checks": [], "at": 5.0}
+            assert (verb, payload) == ("stat", {"paths": ["/data"]})
+            return {"paths": [{"path": "/data", "exists": False, "is_dir": False}]}
+
+    link = Both()
+    mounts = (MountConfig("data", "/data"),)
+    found = await checks.check_host(HostConfig("gpu1"), Doors(link), mounts)  # type: ignore[arg-type]
+    assert [(c.name, c.state) for c in found[2:]] == [
+        ("host.clock", "warn"), ("host.mounts", "warn"),
+    ]  # fmt: skip
+
+
+def test_only_takes_names_whole_and_knows_them(hostler: CommandLine, hosts: list[Check]) -> None:
+    hosts += [
+        Check("host.docker", "ok", "27.1", host="gpu1"),
+        Check("host.docker-gpu", "fail", "none", "Install", "gpu1"),
+        Check("host.ssh", "fail", "reset", "Look", "gpu2"),
+        Check("host.checks", "skip", "needs host.ssh", host="gpu2"),
+    ]
+    ran = hostler("doctor", "--only", "host.docker", "--json")
+    assert [(c["name"], c["host"]) for c in ran.json["checks"]] == [
+        ("host.docker", "gpu1"), ("host.ssh", "gpu2"),
+    ]  # fmt: skip
+    assert hostler("doctor", "--only", "local").code == 0
+    wrong = hostler("doctor", "--only", "dockr")
+    assert wrong.code == 2
+    assert "host.docker-gpu" in wrong.err
+
+
+def test_on_a_terminal_what_is_well_shares_a_line_and_long_texts_are_broken_between_words(
+    hostler: CommandLine, hosts: list[Check], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    hosts += [Check(f"host.{n}", "ok", "fine", host="gpu1") for n in ("ssh", "docker", "nvml")]
+    message = "a restart of dockerd stops all containers of everybody"
+    hosts += [Check("host.ssh", "ok", "fine", host="gpu2"),
+              Check("host.live-restore", "warn", message, "ask root", "gpu2")]  # fmt: skip
+    lines = hostler("doctor", tty=True).out.splitlines()
+    assert "ok    host                gpu1: ssh, docker, nvml" in lines
+    assert all(len(line) <= 60 for line in lines if "local." not in line)
+    warned = next(n for n, line in enumerate(lines) if line.startswith("warn"))
+    whole = " ".join(line[26:] for line in lines[warned : warned + 3])
+    assert whole.startswith(f"gpu2: {message}")
+    assert hostler("doctor").out.count("host.docker") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,17 @@ from hostler.cli.configured import configured_or_named
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
 from hostler.cli.shared import out_json
+from hostler.daemon.config_file import load_config
+from hostler.errors import InputError
 from hostler.link.factory import Doors
 from hostler.model.config import HostConfig
-from hostler.quick.table import pad, wants_color
+from hostler.quick.table import cell_width, is_terminal, pad, terminal_width, wants_color
 from hostler.text import clean
 from hostler.units import format_duration
 
 CHECK_FAILED = 3
+_FIRST = ("host.ssh", "host.local", "host.agent", "host.checks")
+"""Without these no other check of a host is made."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "hosts", nargs="*", metavar="HOST", help="hosts, also new ones; ranges (default: all)"
     )
     parser.add_argument(
-        "--only", metavar="CHECK", help="only this check and those it needs, like host.ssh"
-    )
+        "--only",
+        metavar="CHECK",
+        help="only this check, like host.docker, and what kept it from being made",
+    )  # fmt: skip
     add_common(parser, json_output=True)
 
 
@@ -42,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if usable:
         found += asyncio.run(_check_all(configured_or_named(args.hosts)))
     if args.only:
-        found = [check for check in found if check.name.startswith(args.only)]
+        found = only(found, args.only)
     spent = time.monotonic() - begun
     if args.json:
         _print_json(found, spent)
@@ -52,9 +59,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _check_all(hosts: Sequence[HostConfig]) -> list[Check]:
-    doors = Doors()
-    results = await asyncio.gather(*(check_host(host, doors) for host in hosts))
+    doors, mounts = Doors(), load_config().mounts
+    results = await asyncio.gather(*(check_host(host, doors, mounts) for host in hosts))
     return [check for checks in results for check in checks]
+
+
+def only(found: Sequence[Check], name: str) -> list[Check]:
+    """The checks of a name ("host" and "local" stand for all that begin so), and those before it
+    that failed, since it was not made then. Raises InputError for a name that no check has."""
+    wanted = [c for c in found if c.name == name or c.name.startswith(f"{name}.")]
+    asked = {c.host for c in wanted}
+    broken = [
+        c for c in found if c.state == "fail" and c.name in _FIRST and c.host not in asked
+    ] if name.startswith("host") else []  # fmt: skip
+    if not wanted and not broken:
+        known = ", ".join(sorted({c.name for c in found}))
+        raise InputError(f"there is no check {name!r}", remedy=f"The checks are: {known}")
+    return [c for c in found if c in wanted or c in broken]
 
 
 def _print_json(found: Sequence[Check], spent: float) -> None:
@@ -68,12 +89,28 @@ def _print_json(found: Sequence[Check], spent: float) -> None:
 
 def _print(args: argparse.Namespace, found: Sequence[Check], spent: float) -> None:
     color = wants_color(args.color)
-    for check in worst_first(found):
-        if args.quiet and check.state == "ok":
-            continue
-        for line in check_lines(check, color=color):
+    width = terminal_width() if is_terminal() else None
+    shown = [c for c in found if not (args.quiet and c.state == "ok")]
+    if width is not None and len({c.host for c in found if c.host}) > 1:
+        shown = well_folded(shown)
+    for check in worst_first(shown):
+        for line in check_lines(check, color=color, width=width):
             sys.stdout.write(line + "\n")
     sys.stdout.write(f"{total_line(counts(found))} in {format_duration(round(spent, 1))}\n")
+
+
+def well_folded(found: Sequence[Check]) -> list[Check]:
+    """The checks, with all that are well on one host as one, after what is not well there."""
+    shown: list[Check] = [c for c in found if c.host is None or c.state != "ok"]
+    well: dict[str, list[str]] = {}
+    for check in found:
+        if check.host is not None and check.state == "ok":
+            well.setdefault(check.host, []).append(check.name.partition(".")[2])
+    for host, names in well.items():
+        listed = ", ".join(dict.fromkeys(names))
+        shown.append(Check("host", "ok", listed, host=host))
+    order = {host: n for n, host in enumerate(dict.fromkeys(c.host for c in found))}
+    return sorted(shown, key=lambda c: order[c.host])
 
 
 def total_line(total: dict[str, int]) -> str:
@@ -83,13 +120,26 @@ def total_line(total: dict[str, int]) -> str:
     return ", ".join(f"{total[state]} {word}" for state, word in words if total[state])
 
 
-def check_lines(check: Check, *, color: bool) -> list[str]:
-    """A check as it is shown, with what to do below it where it is not well."""
+def check_lines(check: Check, *, color: bool, width: int | None = None) -> list[str]:
+    """A check as it is shown, with what to do below it where it is not well. `width`: lines are
+    broken between words, and go on below their beginning."""
     word = "FAIL" if check.state == "fail" else check.state
-    shown = pad(word, 4)
-    shown = paint_status(shown) if color else shown
+    state = pad(word, 4)
+    state = paint_status(state) if color else state
+    name = pad(clean(check.name), 18)
     about = f"{check.host}: {check.message}" if check.host else check.message
-    lines = [f"{shown}  {pad(clean(check.name), 18)}  {clean(about)}"]
+    first, *more = broken(clean(about), width, 26)
+    lines = [f"{state}  {name}  {first}", *(" " * 26 + line for line in more)]
     if check.remedy and check.state in ("fail", "warn"):
-        lines.append(f"      fix: {clean(check.remedy)}")
+        first, *more = broken(clean(check.remedy), width, 11)
+        lines += [f"      fix: {first}", *(" " * 11 + line for line in more)]
     return lines
+
+
+def broken(text: str, width: int | None, indent: int) -> list[str]:
+    """A text in lines that leave `indent` cells free; a long word (a key, a path) stays whole."""
+    if width is None or cell_width(text) <= width - indent:
+        return [text]
+    return textwrap.wrap(
+        text, max(20, width - indent), break_long_words=False, break_on_hyphens=False
+    ) or [""]
