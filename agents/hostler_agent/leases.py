@@ -26,6 +26,7 @@ TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
 _LOCK = ".lock"
 _LOCK_PATIENCE = 5.0
+_MAKING_PATIENCE = 1.0
 _NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.json")
 _ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.([0-9a-f]{12})")
 _PROCESS = re.compile(r"(\d{1,10}):(\d{1,20})")
@@ -112,6 +113,18 @@ class Leases:
             os.close(descriptor)
 
     def _make(self) -> None:
+        """Make the folder. Somebody else may be making it: between their mkdir and chmod it looks
+        wrong for a moment."""
+        until = time.monotonic() + _MAKING_PATIENCE
+        while True:
+            try:
+                return self._make_once()
+            except (Refusal, PermissionError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.005)
+
+    def _make_once(self) -> None:
         parent = os.path.dirname(self.folder)
         for path in (parent, self.folder):
             with contextlib.suppress(FileExistsError):
