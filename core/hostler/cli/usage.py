@@ -33,7 +33,7 @@ class UsageParser(argparse.ArgumentParser):
         if message.startswith(_UNKNOWN):
             return self._unknown(message[len(_UNKNOWN) :].split(" ")[0])
         if message.startswith(_MISSING):
-            return f"{message[len(_MISSING) :]} is missing", ""
+            return self._missing(message[len(_MISSING) :])
         found = _ARGUMENT.fullmatch(message)
         if found is None:
             return message, ""
@@ -45,6 +45,12 @@ class UsageParser(argparse.ArgumentParser):
         if wrong.startswith("expected "):
             return f"{name} needs a value", ""
         return f"{name}: {wrong}", ""
+
+    def _missing(self, names: str) -> tuple[str, str]:
+        for action in self._actions:
+            if action.dest == names.split(",")[0] and action.choices:
+                return f"a word is missing: {', '.join(map(str, action.choices))}", ""
+        return f"{names} is missing", ""
 
     def _unknown(self, word: str) -> tuple[str, str]:
         if word.startswith("-") and word != "-":

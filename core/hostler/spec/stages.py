@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from hostler.spec.values import split_command
 _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
 MAX_NAME = 63
+_OPERATORS = frozenset({";", "&&", "||", "|", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,33 @@ def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, A
         if isinstance(command, list) and len(command) == 1:
             return {**table, "command": command[0]}
     elif isinstance(command, str):
+        operator = shell_operator(command)
+        if operator is not None:
+            problems.add(
+                (*path, "command"),
+                f"{operator!r} means something to a shell only, and there is none",
+                "add shell = true; or write a list of arguments to pass it on",
+            )
         try:
             return {**table, "command": Split(split_command(command))}
         except ValueError as error:
             problems.add((*path, "command"), str(error))
     return table
+
+
+def shell_operator(command: str) -> str | None:
+    """The first thing outside quotation marks that only a shell understands: it would become an
+    argument of the first program, which nobody means."""
+    try:
+        words = shlex.split(command, posix=False)
+    except ValueError:
+        return None  # told by the reader of the text
+    for word in words:
+        if word in _OPERATORS:
+            return word
+        if word.endswith(";") and not word.endswith("\\;") and not set(word) & {"'", '"'}:
+            return ";"
+    return None
 
 
 def _without_matrix(table: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from tests.support.commandline import CommandLine
         ("runs --state foo", "--state: 'foo' is none of open, finished, succeeded, failed"),
         ("daemon foo", "'foo' is none of start, stop, restart, status. See"),
         ("show", "RUN is missing. See `hostler show --help`"),
+        ("daemon", "a word is missing: start, stop, restart, status. See"),
+        ("config", "a word is missing: show. See"),
         ("run -p", "--param needs a value. See"),
         ("run --gpus 1 python train.py", "after --: `hostler run -- CMD train.py`"),
         ("run --det -- x", "there is no option --det. Did you mean --detach? See"),
