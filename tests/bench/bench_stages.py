@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_stages
 
-Bars (ratios of the same run, worst of three): 200 independent stages <= 10x asyncio's own spawn, with
-every transition durable and every process supervised (B8); a chain <= 1.5x independent ones; submit
-to start <= 5x Popen (B9).
+Bars (ratios of the same run, worst of three): 200 independent stages <= 10x asyncio's own spawn,
+with every transition durable and every process supervised (B8); a chain <= 1.5x independent ones;
+submit to start <= 5x Popen (B9).
 """
 
 from __future__ import annotations
