@@ -75,8 +75,9 @@ def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[Scann
     for line in render_keys(rest).splitlines():
         note(line)
     if not is_terminal_for_asking():
+        are = "is" if len(rest) == 1 else "are"
         raise InputError(
-            f"{counted(len(rest), 'host key')} not known, and there is no terminal to ask on",
+            f"{counted(len(rest), 'host key')} {are} not known, and there is no terminal to ask on",
             remedy="Compare the fingerprints above with what the hosts' administrator says, then "
             "add --trust-fingerprints SHA256:...",
         )

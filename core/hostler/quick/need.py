@@ -58,9 +58,12 @@ class Need:
 
 
 class Answer:
-    """`verdict` with its one sentence; `picks` names GPUs by host where the verdict is yes."""
+    """`verdict` with its one sentence; `picks` names GPUs by host where the verdict is yes.
 
-    __slots__ = ("hints", "picks", "sentence", "verdict")
+    `hopeless`: a no that stays one, since the GPUs asked for do not exist, free or not.
+    """
+
+    __slots__ = ("hints", "hopeless", "picks", "sentence", "verdict")
 
     def __init__(
         self,
@@ -68,7 +71,10 @@ class Answer:
         sentence: str,
         picks: Sequence[tuple[str, list[int]]] = (),
         hints: Sequence[str] = (),
+        *,
+        hopeless: bool = False,
     ) -> None:
+        self.hopeless = hopeless
         self.verdict = verdict
         self.sentence = sentence
         self.picks = list(picks)
@@ -217,7 +223,10 @@ def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
         sentence = "no: none is free" if some else "no: there are no such GPUs"
     else:
         sentence = f"no: best is {best.name} with {len(best.free)} free"
-    return Answer(NO, sentence, hints=_near_misses(fleet, rooms, need))
+    there = [sum(need.fits(g) is not False for g in room.host["gpus"]) for room in rooms]
+    most = sum(there) if need.spread else max(there)
+    hints = _near_misses(fleet, rooms, need)
+    return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)
 
 
 def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> list[str]:

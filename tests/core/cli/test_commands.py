@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hostler.cli.follow import LogCopy
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
 from tests.support.run_objects import attempt, run, stage, summary
@@ -320,3 +321,16 @@ def test_a_daemon_of_another_api_is_told(hostler: CommandLine, daemon: ScriptedD
     ran = hostler("runs")
     assert ran.code == 1
     assert "Upgrade hostler here" in ran.err
+
+
+def test_leaving_a_log_says_that_the_run_goes_on(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_copy: LogCopy) -> None:
+        raise KeyboardInterrupt
+
+    daemon.on("GET", "/v1/runs/r7", run(stage("train", "running")))
+    monkeypatch.setattr(LogCopy, "follow", interrupted)
+    ran = hostler("logs", "-f", "r7")
+    assert (ran.code, ran.err) == (130, "detached; r7 goes on\n")
+    assert hostler("logs", "-f", "r7", tty=True).err == "\ndetached; r7 goes on\n"

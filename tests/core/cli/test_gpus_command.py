@@ -232,3 +232,17 @@ def test_without_a_configuration_it_says_how_to_make_one(
     assert "hostler init" in hostler("gpus", tty=True).err
     assert hostler("gpus", "-q", tty=True).err == ""
     assert hostler("gpus").err == ""
+
+
+def test_waiting_is_only_proposed_where_it_can_help(hostler: CommandLine) -> None:
+    assert "--wait" in hostler("gpus", "--need", "3", tty=True).err
+    assert "--wait" not in hostler("gpus", "--need", "3", "--host", "gpu2", tty=True).err
+    assert "--wait" not in hostler("gpus", "--need", "1", "--model", "H100", "--host", "gpu1",
+                                   tty=True).err  # fmt: skip
+
+
+def test_a_card_that_is_not_known_may_be_worth_waiting_for(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "L", (None, None))))
+    assert "--wait" in hostler("gpus", "--need", "1", "--model", "A100", tty=True).err

@@ -260,7 +260,7 @@ def _show_answer(options: Options, fleet: dict[str, Any], need: Need, found: Ans
         sys.stderr.write(
             f"now is not a reservation; to take them: hostler run --gpus {need.gpus} -- CMD\n"
         )
-    elif found.verdict == NO and options.wait is None:
+    elif found.verdict == NO and options.wait is None and not found.hopeless:
         sys.stderr.write("to wait for it: --wait 30m\n")
 
 

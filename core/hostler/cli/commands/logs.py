@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import Any
 
 from hostler.cli.follow import LogCopy
@@ -12,6 +13,7 @@ from hostler.cli.log_output import LogPrinter
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client
 from hostler.errors import InputError, NotFoundError
+from hostler.quick.table import is_terminal
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         try:
             LogCopy(client, run_id, stage["name"], attempt, printer, tail=args.tail).follow()
         except KeyboardInterrupt:
-            note_for(args)(f"\ndetached; {run_id} goes on")
+            if is_terminal(sys.stderr):
+                sys.stderr.write("\n")  # below the ^C that the terminal has shown
+            note_for(args)(f"detached; {run_id} goes on")
             raise
         return 0
     for part in client.logs(run_id, stage["name"], attempt=attempt, tail=args.tail):
