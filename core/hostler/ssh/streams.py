@@ -58,14 +58,24 @@ class ChannelStream:
                 return b""
             self._news.clear()
             await self._news.wait()
-        chunk = self._chunks.popleft()
-        if len(chunk) > limit:
-            self._chunks.appendleft(chunk[limit:])
-            chunk = chunk[:limit]
+        chunk = self._take(limit)
         self._held -= len(chunk)
         if self._paused and self._held < _LOW:
             self._paused = False
             self._channel.resume_reading()
+        return chunk
+
+    def _take(self, limit: int) -> bytes:
+        """All that is there, at most `limit` bytes. Packets may be as small as a line each."""
+        taken = [self._chunks.popleft()]
+        size = len(taken[0])
+        while self._chunks and size < limit:
+            taken.append(self._chunks.popleft())
+            size += len(taken[-1])
+        chunk = taken[0] if len(taken) == 1 else b"".join(taken)
+        if size > limit:
+            self._chunks.appendleft(chunk[limit:])
+            chunk = chunk[:limit]
         return chunk
 
     async def write(self, data: bytes) -> None:
