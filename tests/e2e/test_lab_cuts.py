@@ -13,7 +13,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk, stage, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(500)]
 
 CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "60"))
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
@@ -87,7 +87,7 @@ resources = {{ host = "gpu2" }}
     def received() -> int:
         return max((f.stat().st_size for f in partial.glob("output-*")), default=0)
 
-    wait_until(lambda: received() > size_mib * 1024 * 1024 // 8, "the transfer is under way")
+    wait_until(lambda: received() > size_mib * 1024 * 1024 // 8, "the transfer is under way", 200)
     host.cut()
     at_cut = _settled(received)
     assert at_cut < size_mib * 1024 * 1024, "the transfer was over before the cut"
