@@ -150,7 +150,7 @@ async def test_ids_may_be_shortened(store: Store) -> None:
 
 def test_new_ids_are_short_and_can_be_names() -> None:
     made = {new_run_id() for _ in range(2000)}
-    assert len(made) == 2000
+    assert len(made) > 1990  # two of 2,000 alike is a chance of one in 500
     assert all(re.fullmatch(r"r[0-9a-hjkmnp-z]{6}", one) for one in made)
 
 
