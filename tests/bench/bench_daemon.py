@@ -108,7 +108,7 @@ def bench_together(place: Place) -> int:
     config = place.config("local").replace("cpus = 100", f"cpus = {_AT_ONCE}")
     with place.daemon(config) as desk:
         client = desk.client()
-        run(client, _pipeline(1))
+        run(client, _pipeline(_AT_ONCE))
         for _ in range(ROUNDS):
             submitted, ended = run(client, _pipeline(_TOGETHER))
             ours = _TOGETHER / (ended - submitted)
