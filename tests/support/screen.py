@@ -1,0 +1,37 @@
+"""What a person sees on the screen, as text: for snapshots that a reviewer can read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from textual.pilot import Pilot
+
+from hostler_tui.app import HostlerApp
+
+
+def text_of(app: HostlerApp) -> str:
+    """The picture, line by line, without trailing blanks."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(part.text for part in strip).rstrip() for strip in strips)
+
+
+async def until(
+    pilot: Pilot[int], true: Callable[[], bool], why: str, timeout: float = 10.0
+) -> None:
+    """Until something holds on the screen; fails showing the picture."""
+    ends = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > ends:
+            assert isinstance(pilot.app, HostlerApp)
+            raise AssertionError(f"{why}:\n{text_of(pilot.app)}")
+        await pilot.pause()
+        await asyncio.sleep(0.02)
+
+
+async def until_shown(pilot: Pilot[int], text: str, timeout: float = 10.0) -> None:
+    """Until the picture has this text."""
+    app = pilot.app
+    assert isinstance(app, HostlerApp)
+    await until(pilot, lambda: text in text_of(app), f"{text!r} is not shown", timeout)

@@ -1,0 +1,84 @@
+"""The one table of what can be done: keys, footer, palette and help are made from it. Pure.
+
+An action named `x` is carried out by the method `action_x` of the screen it belongs to, or of the
+app. No single key changes work: what does opens a dialog or a form first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+EVERYWHERE = "everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that can be done, and the keys that do it."""
+
+    name: str
+    keys: tuple[str, ...]
+    """In Textual's names; the first is the one that is shown."""
+    title: str
+    """One or two words, for footer and palette."""
+    help: str
+    """A sentence, for the help screen and the palette."""
+    screens: tuple[str, ...] = (EVERYWHERE,)
+    footer: int = 0
+    """Its place in the footer, 1 first; 0 for not there."""
+    needs_daemon: bool = False
+    """Off while the daemon is away."""
+    command: str = ""
+    """The same on the command line, with {id} where an id belongs; "" where there is none."""
+
+    @property
+    def method(self) -> str:
+        """The name without arguments: `action_` and this is the method that does it."""
+        return self.name.partition("(")[0]
+
+
+_SHOWN = {
+    "question_mark": "?", "slash": "/", "colon": ":", "exclamation_mark": "!", "enter": "ent",
+    "escape": "esc", "space": "space", "tab": "tab", "less_than_sign": "<",
+    "greater_than_sign": ">", "ampersand": "&", "plus": "+", "minus": "-", "up": "↑",
+    "down": "↓", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
+}  # fmt: skip
+
+
+def key_text(key: str) -> str:
+    """How a key is written for people: "?" for "question_mark"."""
+    return _SHOWN.get(key, key)
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("go('fleet')", ("1",), "fleet", "All hosts and GPUs"),
+    Action("go('queue')", ("2",), "queue", "Runs that are under way or wait"),
+    Action("go('run')", ("3",), "run", "The run opened last, or the newest"),
+    Action("go('history')", ("5",), "history", "Runs that have ended"),
+    Action("go('alerts')", ("6",), "alerts", "What happened and needs eyes"),
+    Action("palette", ("colon", "ctrl+p"), "command", "Find any object or action by a few letters",
+           footer=80),
+    Action("help", ("question_mark", "f1"), "help", "Keys of this screen", footer=98),
+    Action("notices", ("exclamation_mark",), "notices", "Errors and notices told so far"),
+    Action("pause", ("p",), "pause", "Freeze the picture; again to go on", footer=85),
+    Action("refresh", ("r",), "refresh", "Ask the daemon now"),
+    Action("theme", ("T",), "theme", "The next look: dark, light, colour-blind, plain"),
+    Action("copy_id", ("y",), "copy id", "Copy the id or name of what is selected", footer=60),
+    Action("copy_command", ("Y",), "as CLI", "Copy the command that does or shows the same",
+           footer=61),
+    Action("quit_asking", ("q", "ctrl+q"), "quit", "Leave; runs go on", footer=99),
+)  # fmt: skip
+
+
+def for_screen(screen: str, table: tuple[Action, ...] | None = None) -> Iterator[Action]:
+    """The actions of one screen, its own first."""
+    from hostler_tui.screen_actions import SCREEN_ACTIONS  # it imports this module
+
+    whole = table if table is not None else (*SCREEN_ACTIONS, *ACTIONS)
+    yield from (action for action in whole if screen in action.screens)
+    yield from (action for action in whole if EVERYWHERE in action.screens)
+
+
+def in_footer(screen: str) -> list[Action]:
+    """What the footer shows, in its order."""
+    return sorted((a for a in for_screen(screen) if a.footer), key=lambda action: action.footer)

@@ -1,0 +1,202 @@
+"""The terminal screen: one app, a client of the daemon like every other front end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from hostler.client import AsyncClient
+from hostler.errors import HostlerError
+from hostler.quick.socket import Found, find_socket
+from hostler.text import clean
+from hostler_tui import cache, clipboard
+from hostler_tui.feed import Feed
+from hostler_tui.messages import AsideSeen, DaemonLost, DaemonMet, FleetSeen, RunsSeen
+from hostler_tui.model import Lab
+from hostler_tui.palette import LOOKS, Palette
+from hostler_tui.screens.base import LabScreen
+from hostler_tui.screens.fleet import FleetScreen
+
+TICK = 0.5
+"""Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
+
+QUIT_WINDOW_S = 5.0
+"""Within which a second `q` leaves while runs are open."""
+
+
+class HostlerApp(App[int]):
+    """Holds the model, the feed and the tick; screens do the rest."""
+
+    CSS = """
+    Screen { layout: vertical; background: $background; }
+    #top { height: 1; } #foot { dock: bottom; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-medium"), (40, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = []
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": FleetScreen}
+    DEFAULT_MODE = "fleet"
+
+    def __init__(self, find: Callable[[], Found] = find_socket) -> None:
+        super().__init__()
+        self.lab = Lab()
+        self.is_paused = False
+        self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
+        self._find = find
+        self._feed: Feed | None = None
+        self._client: AsyncClient | None = None
+        self._asked_to_quit_at = 0.0
+
+    @property
+    def client(self) -> AsyncClient:
+        """To the daemon. Only where `lab.connected`."""
+        assert self._client is not None
+        return self._client
+
+    def on_mount(self) -> None:
+        """Draw what was known last time at once, then connect."""
+        self._wear(self.palette_of_look.look)
+        self.lab.fleet, self.lab.fleet_seen_at = cache.load()
+        self.set_interval(TICK, self._tick)
+        self._connect()
+
+    @work(thread=True, exclusive=True, group="connect", exit_on_error=False)
+    def _connect(self) -> None:
+        """Find the daemon, which may have to be started; not on the event loop."""
+        while self.is_running and self._client is None:
+            try:
+                found = self._find()
+            except HostlerError as error:
+                self.call_from_thread(self.post_message, DaemonLost(str(error), time.time()))
+                time.sleep(1.0)
+                continue
+            self.call_from_thread(self._follow, found)
+            return
+
+    def _follow(self, found: Found) -> None:
+        self._client = AsyncClient(found=found)
+        self._feed = Feed(self._client, self.post_message)
+        for follow in (
+            self._feed.follow_fleet, self._feed.follow_runs,
+            self._feed.follow_events,
+        ):  # fmt: skip
+            self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
+
+    @on(FleetSeen)
+    def take_fleet(self, message: FleetSeen) -> None:
+        """The fleet, at once on the screen the first time."""
+        first = not self.lab.connected
+        self.lab.see_fleet(message.fleet, message.at)
+        if first:
+            self._tick()
+
+    @on(RunsSeen)
+    def take_runs(self, message: RunsSeen) -> None:
+        """The open runs."""
+        self.lab.see_runs(message.runs)
+
+    @on(AsideSeen)
+    def take_aside(self, message: AsideSeen) -> None:
+        """What changes slowly."""
+        self.lab.history, self.lab.alerts_open = message.history, message.alerts_open
+
+    @on(DaemonMet)
+    def take_daemon(self, message: DaemonMet) -> None:
+        """Who answers."""
+        if self.lab.lost_since is not None:
+            self.tell("the daemon answers again")
+        self.lab.about = message.about
+
+    @on(DaemonLost)
+    def take_loss(self, message: DaemonLost) -> None:
+        """Nobody answers: what is known stays, with its age."""
+        self.lab.lose(message.why, message.at)
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A toast, kept in the list of notices."""
+        said = clean(text)
+        self.lab.note(severity, said, time.time())
+        self.notify(said, severity=severity, timeout=6, markup=False)  # type: ignore[arg-type]
+
+    def tell_error(self, error: HostlerError) -> None:
+        """An error with its cause and remedy."""
+        self.tell(str(error), "error")
+
+    def _tick(self) -> None:
+        screen = self.screen
+        if isinstance(screen, LabScreen) and not self.is_paused:
+            screen.draw()
+
+    def action_go(self, mode: str) -> None:
+        """To another main screen."""
+        if mode in self.MODES and self.current_mode != mode:
+            self.switch_mode(mode)
+
+    def action_pause(self) -> None:
+        """Freeze the picture, or go on."""
+        self.is_paused = not self.is_paused
+        if isinstance(self.screen, LabScreen):
+            self.screen.draw()
+
+    def action_refresh(self) -> None:
+        """Ask now."""
+        if self._feed is not None:
+            self._feed.refresh()
+
+    def action_theme(self) -> None:
+        """The next look."""
+        looks = list(LOOKS)
+        self._wear(looks[(looks.index(self.palette_of_look.look) + 1) % len(looks)])
+        self.tell(f"look: {self.palette_of_look.look}")
+
+    def _wear(self, look: str) -> None:
+        self.palette_of_look = Palette(look)
+        self.theme = {"light": "textual-light", "plain": "ansi-dark"}.get(look, "textual-dark")
+        self._tick()
+
+    def action_copy_id(self) -> None:
+        """The id of what is selected."""
+        self._copy(self.screen.selected_id() if isinstance(self.screen, LabScreen) else None)
+
+    def action_copy_command(self) -> None:
+        """The command line of what is selected."""
+        self._copy(self.screen.selected_command() if isinstance(self.screen, LabScreen) else None)
+
+    def _copy(self, text: str | None) -> None:
+        if text is None:
+            self.tell("nothing is selected", "warning")
+            return
+        done = clipboard.copy(text, self._write_escape)
+        self.tell(f"{done}: {text}" if done == "copied" else done)
+
+    def _write_escape(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
+
+    def action_quit_asking(self) -> None:
+        """Leave; where runs are open, only the second time, after saying that they go on."""
+        now, open_runs = time.monotonic(), len(self.lab.runs)
+        if open_runs and now - self._asked_to_quit_at > QUIT_WINDOW_S:
+            self._asked_to_quit_at = now
+            runs = "1 run goes" if open_runs == 1 else f"{open_runs} runs go"
+            self.tell(f"{runs} on without this window; q again to leave", "warning")
+            return
+        if self.lab.fleet is not None and self.lab.connected:
+            cache.save(self.lab.fleet)
+        self.exit(0)
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Open the screen; the exit code."""
+    from hostler.cli.daemon_start import ensure_daemon  # it starts a daemon where none runs
+
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    return HostlerApp(find=ensure_daemon).run() or 0

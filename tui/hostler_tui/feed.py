@@ -1,0 +1,115 @@
+"""The questions that keep the model fresh. They ask and tell; they never draw.
+
+The fleet is asked for once a second. Open runs are asked for when the event log says that
+something happened, and at most once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from textual.message import Message
+
+from hostler.client import AsyncClient
+from hostler.errors import HostlerError, NotFoundError
+from hostler_tui.messages import DaemonLost, DaemonMet, FleetSeen, RunsSeen
+
+FLEET_EVERY = 1.0
+"""Seconds between two questions for the fleet."""
+RUNS_EVERY = 1.0
+"""Seconds between two questions for the open runs, at least."""
+RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds until the next try while the daemon is away; the last goes on for ever."""
+MOST_RUNS = 60
+"""Open runs whose stages are followed."""
+
+
+class Feed:
+    """Asks one daemon and tells what it says."""
+
+    def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
+        self._client, self._tell = client, tell
+        self._wake = asyncio.Event()
+        self._happened = asyncio.Event()
+        self._is_met = False
+        self._lost = 0
+        self._seq = 0
+
+    def refresh(self) -> None:
+        """Ask everything now."""
+        self._wake.set()
+        self._happened.set()
+
+    async def follow_fleet(self) -> None:
+        """For ever: the fleet, and whether the daemon is there."""
+        while True:
+            try:
+                if not self._is_met:
+                    about = await self._client.version()
+                    self._is_met = True
+                    self._happened.set()
+                    self._tell(DaemonMet(about))
+                fleet = await self._client.gpus()
+                self._lost = 0
+                self._tell(FleetSeen(fleet, time.time()))
+                pause = FLEET_EVERY
+            except HostlerError as error:
+                self._is_met = False
+                pause = RETRIES[min(self._lost, len(RETRIES) - 1)]
+                self._lost += 1
+                self._tell(DaemonLost(str(error), time.time()))
+            await self._pause(self._wake, pause)
+
+    async def follow_runs(self) -> None:
+        """For ever: the open runs, whenever something happened and every few seconds."""
+        while True:
+            begun = time.monotonic()
+            try:
+                self._tell(RunsSeen(await self._open_runs()))
+            except HostlerError:
+                await self._pause(self._happened, RUNS_EVERY)  # the other one tells of it
+                continue
+            spent = time.monotonic() - begun
+            await asyncio.sleep(max(0.0, RUNS_EVERY - spent))
+            await self._pause(self._happened, 2 * RUNS_EVERY)
+
+    async def follow_events(self) -> None:
+        """For ever: that something happened."""
+        while True:
+            try:
+                if not self._seq:
+                    self._seq = await self._newest()
+                async for line in self._client.events(after=self._seq, follow=True):
+                    if "event" in line:
+                        self._seq = int(line["event"]["seq"])
+                        self._happened.set()
+            except HostlerError:
+                pass  # the fleet's question tells of it
+            await asyncio.sleep(RUNS_EVERY)
+
+    async def _newest(self) -> int:
+        newest = 0
+        async for line in self._client.events(after=newest, limit=10_000):
+            newest = int(line["event"]["seq"]) if "event" in line else newest
+        return newest
+
+    async def _open_runs(self) -> tuple[Mapping[str, Any], ...]:
+        summaries = await self._client.runs(state="open", limit=MOST_RUNS)
+        found = []
+        for summary in reversed(summaries):
+            try:
+                found.append(await self._client.run(summary["run_id"]))
+            except NotFoundError:
+                continue  # removed between the two questions
+        return tuple(found)
+
+    async def _pause(self, event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+        event.clear()

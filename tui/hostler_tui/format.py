@@ -1,0 +1,76 @@
+"""How values look in few cells: bars, sparklines, ages. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from hostler.quick.table import cut, pad
+from hostler.units import GIB, format_duration
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = " .:-=+*#@"
+
+
+def age_text(seconds: float | None) -> str:
+    """ "1s", "3m04s"; "-" where nothing was ever heard."""
+    return "-" if seconds is None else format_duration(max(0, int(seconds)))
+
+
+def percent_text(value: float | None) -> str:
+    """ "98%", "-" for None."""
+    return "-" if value is None else f"{value:.0f}%"
+
+
+def gib_text(size: int | None) -> str:
+    """ "59.1", in GiB without the unit; "-" for None."""
+    return "-" if size is None else f"{size / GIB:.1f}"
+
+
+def bar(part: float | None, width: int) -> str:
+    """ "####..." for a part of 0 to 1; dots only for None."""
+    if part is None:
+        return "." * width
+    filled = round(max(0.0, min(1.0, part)) * width)
+    return "#" * filled + "." * (width - filled)
+
+
+def sparkline(
+    values: Sequence[float | None], width: int, top: float | None = None, blocks: str = BLOCKS
+) -> str:
+    """The last values as one line of blocks, the newest at the right; a gap where a value is None.
+
+    `top` is the value of a full block; by default the largest shown.
+    """
+    shown = squeeze(values, width)
+    known = [value for value in shown if value is not None]
+    full = top if top is not None else max(known, default=0.0)
+    return "".join(_block(value, full, blocks) for value in shown).rjust(width)
+
+
+def squeeze(values: Sequence[float | None], width: int) -> list[float | None]:
+    """At most `width` values: neighbours are averaged, unknown ones left out of the mean."""
+    if len(values) <= width:
+        return list(values)
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    return [_mean(values[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _block(value: float | None, full: float, blocks: str) -> str:
+    if value is None:
+        return " "
+    if full <= 0:
+        return blocks[1]
+    steps = len(blocks) - 1
+    return blocks[max(1, min(steps, round(value / full * steps)))]
+
+
+def columns_text(cells: Sequence[str], widths: Sequence[int], gap: str = " ") -> str:
+    """Cells cut and padded to widths, joined."""
+    pairs = zip(cells, widths, strict=True)
+    return gap.join(pad(cut(cell, width), width) for cell, width in pairs)

@@ -1,0 +1,53 @@
+"""Lines of styled text as values, and the one place where they become what the terminal gets.
+
+Every text on the screen goes through `strip_of`, and so through `hostler.text.clean`: names and
+logs come from machines on which anybody can write anything. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.segment import Segment
+from textual.strip import Strip
+
+from hostler.quick.table import cell_width, cut
+from hostler.text import clean
+from hostler_tui.palette import Palette
+
+Span = tuple[str, str]
+"""Text as it came, and the role it is drawn in ("" for none)."""
+
+Line = tuple[Span, ...]
+
+
+def line(*parts: str | Span) -> Line:
+    """A line of spans; a plain string has no role."""
+    return tuple((part, "") if isinstance(part, str) else part for part in parts)
+
+
+def text_of(spans: Line) -> str:
+    """What a line says, cleaned, without its roles."""
+    return "".join(clean(text) for text, _ in spans)
+
+
+def strip_of(spans: Iterable[Span], palette: Palette, width: int, under: str = "") -> Strip:
+    """A line of exactly `width` cells; `under` is the role of the whole line (a cursor's).
+
+    What does not fit is cut, with an ellipsis.
+    """
+    base = palette(under)
+    segments: list[Segment] = []
+    left = width
+    for text, role in spans:
+        shown = cut(clean(text), left)
+        if not shown:
+            continue
+        style = palette(role) + base if under else palette(role)
+        segments.append(Segment(shown, style))
+        left -= cell_width(shown)
+        if left <= 0:
+            break
+    if left > 0:
+        segments.append(Segment(" " * left, base))
+    return Strip(segments, width).simplify()

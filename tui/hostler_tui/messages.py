@@ -1,0 +1,48 @@
+"""What workers tell the app, each a fact that happened. Workers never touch a widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textual.message import Message
+
+
+class FleetSeen(Message):
+    """The daemon said how the fleet is."""
+
+    def __init__(self, fleet: Mapping[str, Any], at: float) -> None:
+        super().__init__()
+        self.fleet, self.at = fleet, at
+
+
+class RunsSeen(Message):
+    """The daemon told the open runs."""
+
+    def __init__(self, runs: tuple[Mapping[str, Any], ...]) -> None:
+        super().__init__()
+        self.runs = runs
+
+
+class AsideSeen(Message):
+    """What changes slowly came: the fleet's last hour, how many alerts are open."""
+
+    def __init__(self, history: Mapping[str, Any], alerts_open: int) -> None:
+        super().__init__()
+        self.history, self.alerts_open = history, alerts_open
+
+
+class DaemonMet(Message):
+    """The daemon answered for the first time, or again."""
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.about = about
+
+
+class DaemonLost(Message):
+    """The daemon does not answer."""
+
+    def __init__(self, why: str, at: float) -> None:
+        super().__init__()
+        self.why, self.at = why, at

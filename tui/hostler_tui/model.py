@@ -1,0 +1,94 @@
+"""What is known of the lab, apart from any widget. Handlers put answers in; screens read.
+
+Nothing here computes what the daemon knows: these are its answers, when they came, and a number
+for each kind that grows when it changed, so that a screen redraws only for news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Fleet = Mapping[str, Any]
+Run = Mapping[str, Any]
+
+NOTICES_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that was told in a toast, kept."""
+
+    at: float
+    """Wall clock, s."""
+    severity: str
+    """ "information", "warning" or "error"."""
+    text: str
+    count: int = 1
+
+
+@dataclass
+class Lab:
+    """Everything that screens show."""
+
+    fleet: Fleet | None = None
+    fleet_version: int = 0
+    fleet_seen_at: float | None = None
+    """Wall clock, s, of the last answer (of the stored one before the first)."""
+    runs: tuple[Run, ...] = ()
+    """Whole run objects of all open runs, the oldest first."""
+    runs_version: int = 0
+    history: Mapping[str, Any] = field(default_factory=dict)
+    """The fleet's last hour: `step_s`, `utilization`, `power`."""
+    alerts_open: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the daemon says of itself."""
+    lost_since: float | None = None
+    """Wall clock, s, since when the daemon does not answer; None while it does."""
+    lost_why: str = ""
+    tries: int = 0
+    connected: bool = False
+    """Whether the daemon has answered at all."""
+    notices: tuple[Notice, ...] = ()
+
+    def see_fleet(self, fleet: Fleet, at: float) -> None:
+        """Take the daemon's answer."""
+        self.fleet, self.fleet_seen_at = fleet, at
+        self.fleet_version += 1
+        self.connected = True
+        self.lost_since, self.lost_why, self.tries = None, "", 0
+
+    def see_runs(self, runs: tuple[Run, ...]) -> None:
+        """Take the open runs."""
+        if runs != self.runs:
+            self.runs = runs
+            self.runs_version += 1
+
+    def lose(self, why: str, at: float) -> None:
+        """The daemon does not answer. What was known stays, with its age."""
+        self.tries += 1
+        self.lost_why = why
+        if self.lost_since is None:
+            self.lost_since = at
+        self.fleet_version += 1
+
+    def note(self, severity: str, text: str, at: float) -> None:
+        """Keep a notice; the same text again only counts."""
+        last = self.notices[0] if self.notices else None
+        if last is not None and last.text == text:
+            again = Notice(at, severity, text, last.count + 1)
+            self.notices = (again, *self.notices[1:])
+        else:
+            self.notices = (Notice(at, severity, text), *self.notices[: NOTICES_KEPT - 1])
+
+    @property
+    def is_sim(self) -> bool:
+        """Whether any host is simulated."""
+        hosts = self.fleet["hosts"] if self.fleet else ()
+        return any(host.get("transport") == "sim" for host in hosts)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the daemon answers now: actions make sense."""
+        return self.connected and self.lost_since is None

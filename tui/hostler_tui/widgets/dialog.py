@@ -1,0 +1,97 @@
+"""Questions before something that cannot be undone. The safe answer has the focus.
+
+A dialog is opaque: under a translucent one every change below repaints the whole screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input
+
+from hostler_tui.lines import Line, line
+from hostler_tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from hostler_tui.app import HostlerApp
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks, naming what would be lost and the same on the command line.
+
+    `typed`: a word the person has to type (a count, a name) for what others would feel; without
+    it the answer "no" has the focus, and "yes" is one arrow or Tab away.
+    """
+
+    app: HostlerApp
+
+    DEFAULT_CSS = """
+    Confirm { align: center middle; background: $background; }
+    Confirm > Vertical { width: 72; max-width: 100%; height: auto; border: solid $foreground;
+                         padding: 0 1; }
+    Confirm Horizontal { height: auto; align-horizontal: right; }
+    Confirm Button { height: 1; min-width: 10; border: none; margin-left: 2; }
+    Confirm Button:focus { text-style: reverse bold; }
+    Confirm Input { border: none; height: 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "answer(False)", "no", show=False),
+        Binding("left,up", "app.focus_previous", "previous", show=False),
+        Binding("right,down", "app.focus_next", "next", show=False),
+    ]
+
+    def __init__(
+        self, question: str, effects: Sequence[str], yes: str, *, command: str = "", typed: str = ""
+    ) -> None:
+        super().__init__()
+        self.question, self.effects, self.yes = question, tuple(effects), yes
+        self.command, self.typed = command, typed
+
+    def compose(self) -> ComposeResult:
+        """Question, effects, answers."""
+        with Vertical():
+            yield Pane(self._lines(), id="said")
+            if self.typed:
+                yield Input(id="typed")
+            with Horizontal():
+                yield Button("no, keep it", id="no", compact=True)
+                yield Button(self.yes, id="yes", compact=True, disabled=bool(self.typed))
+
+    def on_mount(self) -> None:
+        """The safe answer first; where a word is to be typed, the field."""
+        self.query_one("#typed" if self.typed else "#no").focus()
+
+    def _lines(self) -> list[Line]:
+        lines = [line((self.question, "title")), line("")]
+        lines += [line(f"  {effect}") for effect in self.effects]
+        if self.command:
+            lines += [line(""), line(("the same: ", "dim"), self.command)]
+        if self.typed:
+            lines += [line(""), line(f"Type {self.typed} to confirm:")]
+        return [*lines, line("")]
+
+    @on(Input.Changed)
+    def enable_yes(self, event: Input.Changed) -> None:
+        """Only the whole word opens the way."""
+        self.query_one("#yes", Button).disabled = event.value.strip() != self.typed
+
+    @on(Input.Submitted)
+    def go_to_no(self) -> None:
+        """Enter never answers yes by itself."""
+        self.query_one("#no").focus()
+
+    @on(Button.Pressed)
+    def close(self, event: Button.Pressed) -> None:
+        """One of the two answers."""
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        """Escape leaves everything as it is."""
+        self.dismiss(yes)
