@@ -53,6 +53,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
     ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),
     ("submit", ({"pipeline": "x"},), {}, "POST", "/v1/runs", {}),
+    ("check", ({"pipeline": "x"},), {}, "POST", "/v1/check", {}),
     ("plan", ({"pipeline": "x"},), {}, "POST", "/v1/plan", {}),
     ("run", ("r7",), {}, "GET", "/v1/runs/r7", {}),
     ("why", ("r7", "a"), {}, "GET", "/v1/runs/r7/why", {"stage": "a"}),

@@ -70,6 +70,7 @@ class SubmitBody(_Body):
     env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] = Field(default_factory=dict)
     priority: int = 0
     title: Annotated[str, Field(max_length=200)] = ""
+    files: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
 
     def to_model(self) -> Submission:
         """The same as a model value."""
@@ -85,6 +86,7 @@ class SubmitBody(_Body):
             env=self.env,
             priority=self.priority,
             title=self.title,
+            files=tuple(self.files),
         )
 
 

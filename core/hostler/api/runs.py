@@ -30,6 +30,12 @@ async def submit(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     return answer(await _service(request).describe(run.run_id), 201)
 
 
+@router.post("/check")
+async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
+    """Whether a submission would be taken, before its source is uploaded; changes nothing."""
+    return answer(_service(request).check(body.to_model(), who))
+
+
 @router.post("/plan")
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Where every stage of a submission would go now, and why; changes nothing."""

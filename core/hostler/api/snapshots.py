@@ -39,9 +39,9 @@ async def put(request: Request, digest: Digest) -> dict[str, object]:
             if size > limit:
                 incoming.discard()
                 raise InputError(
-                    f"the source is larger than {format_size(limit)}",
+                    f"the source is more than {format_size(limit)}",
                     remedy="leave files out by .gitignore or .hostlerignore, or raise "
-                    "[limits] source_size",
+                    "`source_size` under [limits]",
                 )
             incoming.append(chunk)
         incoming.finish(digest)

@@ -12,7 +12,7 @@ from typing import Any
 from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import to_json
-from hostler.packing import PackedSource, pack_source
+from hostler.packing import PackedSource, pack_source, source_files
 from hostler.units import format_size
 
 DEFAULT_FILE = "pipeline.toml"
@@ -104,10 +104,14 @@ def wants_snapshot(body: Mapping[str, Any]) -> bool:
 def with_source(
     client: Client, body: dict[str, Any], folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The body with its source: packed and uploaded where a stage wants a copy of the code."""
+    """The body with its source: packed and uploaded where a stage wants a copy of the code.
+
+    The daemon reads the rest first: a mistake must not cost an upload.
+    """
     if not wants_snapshot(body):
         return {**body, "source": {"path": str(folder.absolute())}}
-    packed = pack_source(folder)
+    limits = client.check(with_file_names(body, folder))
+    packed = pack_source(folder, limits["source_size"], file_limit=limits["source_file"])
     try:
         if not client.has_snapshot(packed.digest):
             if packed.files:
@@ -120,6 +124,14 @@ def with_source(
         packed.path.unlink(missing_ok=True)
     source = {key: value for key, value in to_json(packed.source).items() if value is not None}
     return {**body, "source": source}
+
+
+def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The body for a check or a plan: the names of the files instead of the files."""
+    body = {**body, "source": {"path": str(folder.absolute())}}
+    if "glob" in body.get("pipeline", "") and wants_snapshot(body):
+        body["files"] = source_files(folder)
+    return body
 
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:

@@ -192,6 +192,10 @@ class AsyncClient:
         """A new run, durable when this returns: a `pipeline` text or a `command`."""
         return await self._object(calls.submit(submission))
 
+    async def check(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """What a submission comes to, before its source is uploaded. Raises PipelineError."""
+        return await self._object(calls.check(submission))
+
     async def plan(self, submission: Mapping[str, Any]) -> dict[str, Any]:
         """Where a submission would go, changing nothing."""
         return await self._object(calls.plan(submission))

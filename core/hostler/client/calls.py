@@ -58,6 +58,11 @@ def submit(submission: Mapping[str, Any]) -> Call:
     return Call("POST", target(["runs"]), dict(submission))
 
 
+def check(submission: Mapping[str, Any]) -> Call:
+    """Whether a submission would be taken, before its source is uploaded."""
+    return Call("POST", target(["check"]), dict(submission))
+
+
 def plan(submission: Mapping[str, Any]) -> Call:
     """Where a submission would go, changing nothing."""
     return Call("POST", target(["plan"]), dict(submission))

@@ -206,6 +206,10 @@ class Client:
         """A new run, durable when this returns: a `pipeline` text or a `command`."""
         return self._object(calls.submit(submission))
 
+    def check(self, submission: Mapping[str, Any]) -> dict[str, Any]:
+        """What a submission comes to, before its source is uploaded. Raises PipelineError."""
+        return self._object(calls.check(submission))
+
     def plan(self, submission: Mapping[str, Any]) -> dict[str, Any]:
         """Where a submission would go, changing nothing."""
         return self._object(calls.plan(submission))

@@ -51,7 +51,7 @@ class Service:
         self.stopping = asyncio.Event()
 
     def about(self) -> dict[str, Any]:
-        """Version, database id, process and state folder."""
+        """Version, database id, process, state folder, and whether the lab is simulated."""
         return {
             "version": hostler.__version__,
             "daemon_id": self.context.daemon_id,
@@ -60,6 +60,7 @@ class Service:
             "state": str(self.context.store.folder),
             "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
             "open_runs": len(self.context.book.runs()),
+            "simulated": any(h.transport == "sim" for h in self.context.config.hosts),
         }
 
     def use_ssh_agent(self, socket: str) -> None:
@@ -130,6 +131,18 @@ class Service:
     async def submit(self, submission: Submission, who: Caller) -> Run:
         """A new run, durable when this returns."""
         return await self._submitter.submit(submission, who)
+
+    def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
+        """What a submission comes to, and how large its source may be. Raises PipelineError with
+        all problems: before anything is uploaded."""
+        run = self._submitter.prepare(submission, who)
+        return {
+            "pipeline": run.pipeline,
+            "stages": len(run.stages),
+            "snapshot": any(stage.code == "snapshot" for stage in run.stages),
+            "source_size": self.context.config.limits.source_size,
+            "source_file": self.context.config.limits.source_file,
+        }
 
     def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """Where everything would go now; changes nothing."""

@@ -11,9 +11,12 @@ from typing import Any
 from hostler.daemon.context import Context
 from hostler.errors import ConflictError, InputError, NotFoundError
 from hostler.model.pipelines import Pipeline, Stage
+from hostler.model.records import NewEvent
 from hostler.model.runs import Phase, Run, Source
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.store.database import new_run_id
+
+_ID_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Submission:
     env: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
     title: str = ""
+    files: tuple[str, ...] = ()
+    """What the source will hold, where it is not uploaded yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,7 @@ class Submitter:
     async def submit(self, submission: Submission, caller: Caller) -> Run:
         """A new run, durable when this returns."""
         run = self.prepare(submission, caller)
-        await self._store(run, submission.pipeline or "", "submitted")
-        return run
+        return await self._store(run, submission.pipeline or "", "submitted")
 
     async def retry(self, run_id: str, caller: Caller) -> Run:
         """A new run of what did not succeed; what did is kept."""
@@ -83,8 +87,9 @@ class Submitter:
                 remedy=f"run it all again: hostler rerun {old.run_id}",
             )
         run = replace(self._again(old, caller), kept=kept, retry_of=old.retry_of or old.run_id)
-        await self._store(run, await self._text(old), f"submitted as a retry of {old.run_id}")
-        return run
+        return await self._store(
+            run, await self._text(old), f"submitted as a retry of {old.run_id}"
+        )
 
     async def rerun(self, run_id: str, caller: Caller, source: Source | None) -> Run:
         """A new run of everything, with new code where a new source is given."""
@@ -92,8 +97,9 @@ class Submitter:
         run = self._again(old, caller)
         if source is not None:
             run = replace(run, source=source)
-        await self._store(run, await self._text(old), f"submitted as a rerun of {old.run_id}")
-        return run
+        return await self._store(
+            run, await self._text(old), f"submitted as a rerun of {old.run_id}"
+        )
 
     async def _text(self, run: Run) -> str:
         return await self._context.store.pipeline_text(run.run_id)
@@ -121,16 +127,28 @@ class Submitter:
             title=old.title,
         )
 
-    async def _store(self, run: Run, text: str, verb: str) -> None:
+    async def _store(self, run: Run, text: str, verb: str) -> Run:
+        """The run as it was stored: under another id where its own was taken."""
         context = self._context
-        count = len(run.stages)
-        stages = f"{count} stage{'' if count == 1 else 's'}"
-        message = f"run {run.run_id} ({run.pipeline}, {stages}) {verb}"
-        event = replace(context.event("run.submitted", message), run_id=run.run_id, actor=run.owner)
-        await context.store.create_run(run, text, [event])
+        for _ in range(_ID_TRIES - 1):
+            try:
+                await context.store.create_run(run, text, [self._event(run, verb)])
+                break
+            except ConflictError:
+                run = replace(run, run_id=new_run_id())
+        else:
+            await context.store.create_run(run, text, [self._event(run, verb)])
         context.book.add(run)
         context.hub.publish()
         context.wake()
+        return run
+
+    def _event(self, run: Run, verb: str) -> NewEvent:
+        count = len(run.stages)
+        stages = f"{count} stage{'' if count == 1 else 's'}"
+        message = f"run {run.run_id} ({run.pipeline}, {stages}) {verb}"
+        event = self._context.event("run.submitted", message)
+        return replace(event, run_id=run.run_id, actor=run.owner)
 
     def _read(self, submission: Submission) -> Pipeline:
         if submission.command is not None:
@@ -141,19 +159,21 @@ class Submitter:
             submission.pipeline,
             file=submission.file,
             params=submission.params,
-            glob=lambda pattern: self._glob(submission.source, pattern),
+            glob=lambda pattern: self._glob(submission, pattern),
         )
 
-    def _glob(self, source: Source, pattern: str) -> list[str]:
-        """Files of the packed source that match, sorted: what a `glob` in a matrix means."""
-        if source.digest is None:
-            return []
-        path = self._context.content.path(source.digest)
-        if not path.exists():
-            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
-        with tarfile.open(path) as archive:
-            names = [m.name for m in archive.getmembers() if m.isfile()]
+    def _glob(self, submission: Submission, pattern: str) -> list[str]:
+        """Files of the source that match, sorted: what a `glob` in a matrix means."""
+        digest = submission.source.digest
+        names = submission.files if digest is None else self._packed_files(digest)
         return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+    def _packed_files(self, digest: str) -> tuple[str, ...]:
+        path = self._context.content.path(digest)
+        if not path.exists():
+            raise NotFoundError(f"source {digest[:12]} was not uploaded")
+        with tarfile.open(path) as archive:
+            return tuple(m.name for m in archive.getmembers() if m.isfile())
 
     def _check_source(self, pipeline: Pipeline, source: Source) -> None:
         if source.digest is not None and not self._context.content.has(source.digest):

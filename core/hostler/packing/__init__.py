@@ -5,8 +5,15 @@ The same files give the same bytes: entries are sorted and carry neither time no
 
 from __future__ import annotations
 
-from hostler.packing.source import PackedSource, pack_source
+from hostler.packing.source import PackedSource, pack_source, source_files
 from hostler.packing.tar import TarWriter, link_stays_inside
 from hostler.packing.tree import Skipped
 
-__all__ = ["PackedSource", "Skipped", "TarWriter", "link_stays_inside", "pack_source"]
+__all__ = [
+    "PackedSource",
+    "Skipped",
+    "TarWriter",
+    "link_stays_inside",
+    "pack_source",
+    "source_files",
+]

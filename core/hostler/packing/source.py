@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostler.errors import InputError
+from hostler.model.config import LimitsConfig
 from hostler.model.runs import Source
 from hostler.packing import git
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
 from hostler.units import MIB, format_size
 
-DEFAULT_LIMIT = 500 * MIB
+DEFAULT_LIMIT = LimitsConfig().source_size
+DEFAULT_FILE_LIMIT = LimitsConfig().source_file
+"""What a daemon takes in whose config says nothing."""
 _DIFF_LIMIT = MIB
 _NAMED = 5
+_LEAVE_OUT = (
+    f"leave data out by .gitignore or {IGNORE_FILE}, and name it under [mounts] where the hosts "
+    'see it; or use code = "here"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +47,29 @@ def pack_source(
     folder: Path,
     limit: int = DEFAULT_LIMIT,
     *,
+    file_limit: int = DEFAULT_FILE_LIMIT,
     include: Sequence[str] = (),
     temporary: Path | None = None,
 ) -> PackedSource:
     """Pack what git sees of `folder` (dirty files too), or without git all but what
     `.hostlerignore` names. Never `.git`, `.env` or keys, unless `include` names them.
 
-    Raises InputError when it is no folder, when files together exceed `limit` bytes (naming the
-    largest), or when a file changes or cannot be read meanwhile.
+    Raises InputError when it is no folder, when it is over `limit` bytes packed or a file over
+    `file_limit` (naming the largest), or when a file changes or cannot be read meanwhile.
     """
     root = folder.absolute()
     if not root.is_dir():
         raise InputError(f"{folder} is not a folder")
     tree = choose(root, include)
-    _check_size(root, tree.entries, limit)
+    _check_files(root, tree.entries, file_limit)
+    _check_size(root, tree.entries, sum(entry.size for entry in tree.entries), limit)
     handle, name = tempfile.mkstemp(prefix="hostler-source-", suffix=".tar", dir=temporary)
     path = Path(name)
     try:
         with os.fdopen(handle, "wb", buffering=MIB) as out, TarWriter(out) as tar:
             for entry in tree.entries:
                 _add(tar, root, entry)
+        _check_size(root, tree.entries, tar.size, limit)  # names and padding count as well
         source = _describe(root, tree, tar.digest)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -67,18 +77,35 @@ def pack_source(
     return PackedSource(path, tar.digest, tar.size, tar.files, source, tree.skipped)
 
 
-def _check_size(root: Path, entries: Sequence[Entry], limit: int) -> None:
-    total = sum(entry.size for entry in entries)
+def source_files(folder: Path) -> list[str]:
+    """The files that `pack_source` would pack, by name. Raises InputError as it does."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    return [entry.path for entry in choose(folder.absolute(), ()).entries if entry.target is None]
+
+
+def _check_size(root: Path, entries: Sequence[Entry], total: int, limit: int) -> None:
     if total <= limit:
         return
-    largest = sorted(entries, key=lambda entry: -entry.size)[:_NAMED]
-    named = ", ".join(f"{entry.path} ({format_size(entry.size)})" for entry in largest)
     raise InputError(
         f"{root} has {format_size(total)} to send, more than {format_size(limit)}; the largest: "
-        f"{named}",
-        remedy=f"leave data out by .gitignore or {IGNORE_FILE}, and name it under [mounts] where "
-        'the hosts see it; or use code = "here"',
+        f"{_named(entries)}",
+        remedy=f"{_LEAVE_OUT}, or raise `source_size` under [limits]",
     )
+
+
+def _check_files(root: Path, entries: Sequence[Entry], limit: int) -> None:
+    large = [entry for entry in entries if entry.size > limit]
+    if large:
+        raise InputError(
+            f"{root} has files of more than {format_size(limit)} to send: {_named(large)}",
+            remedy=f"{_LEAVE_OUT}, or raise `source_file` under [limits]",
+        )
+
+
+def _named(entries: Sequence[Entry]) -> str:
+    largest = sorted(entries, key=lambda entry: -entry.size)[:_NAMED]
+    return ", ".join(f"{entry.path} ({format_size(entry.size)})" for entry in largest)
 
 
 def _add(tar: TarWriter, root: Path, entry: Entry) -> None:

@@ -71,15 +71,15 @@ def _add_event(connection: Connection, event: NewEvent) -> Event:
 def create_run(
     connection: Connection, run: Run, pipeline_text: str, events: Sequence[NewEvent]
 ) -> tuple[Event, ...]:
-    """A new run with its stages. Of a run that is there already nothing is written again.
+    """A new run with its stages. Of this run, where it is there already, nothing is written again.
 
     Raises ConflictError when another run has this id.
     """
     values = run_values(run, pipeline_text)
     there = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
     if there is not None:
-        same = all(there[key] == values[key] for key in ("uid", "pipeline", "pipeline_text"))
-        if not same:
+        fixed = ("uid", "submitted_at", "pipeline", "pipeline_text")
+        if any(there[key] != values[key] for key in fixed):
             raise ConflictError(
                 f"run id {run.run_id} is taken by another run", remedy="submit it once more"
             )

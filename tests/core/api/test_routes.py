@@ -142,6 +142,31 @@ def _tar(files: dict[str, bytes]) -> bytes:
     return raw.getvalue()
 
 
+def test_a_submission_is_checked_before_its_source_is_there(daemon: Served) -> None:
+    text = 'name = "g"\n[stages.a]\ncommand = "x"\nmatrix = { f = { glob = "d/*" } }\n'
+    body = {"pipeline": text, "files": ["d/1", "d/2", "e"]}
+    status, said = call(daemon, "POST", "/v1/check", body)
+    assert status == 200
+    assert (said["stages"], said["snapshot"]) == (2, True)
+    assert said["source_size"] > said["source_file"] > 0
+    stages = call(daemon, "POST", "/v1/plan", body)[1]["stages"]
+    assert [stage["stage"] for stage in stages] == ["a.0", "a.1"]
+    status, said = call(daemon, "POST", "/v1/check", {**body, "files": []})
+    assert status == 400
+    assert "d/*" in said["error"]["problems"][0]["message"]
+
+
+def test_a_run_whose_id_is_taken_gets_another(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = submit(daemon)["run_id"]
+    ids = iter([taken, taken, "rzzzzz9"])
+    monkeypatch.setattr("hostler.daemon.submit.new_run_id", lambda: next(ids))
+    assert submit(daemon)["run_id"] == "rzzzzz9"
+    events = call(daemon, "GET", "/v1/runs/rzzzzz9")[1]
+    assert events["state"] == "waiting"
+
+
 def test_a_plan_changes_nothing(daemon: Served) -> None:
     before = len(call(daemon, "GET", "/v1/runs?limit=10000")[1]["runs"])
     status, plan = call(daemon, "POST", "/v1/plan", {"pipeline": PIPELINE})

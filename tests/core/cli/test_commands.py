@@ -235,6 +235,7 @@ def test_rerun_takes_todays_code(
     old = run(source={"digest": "0" * 64, "path": str(tmp_path / "code")})
     daemon.on("GET", "/v1/runs/r7", old)
     daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
+    daemon.on("POST", "/v1/check", {"source_size": 1 << 20, "source_file": 1 << 20})
     daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
     daemon.on("PUT", "/v1/snapshots/*", {})
     ran = hostler("rerun", "r7")

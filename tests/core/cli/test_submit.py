@@ -17,7 +17,7 @@ from hostler.cli.submit import (
     with_source,
 )
 from hostler.client import Client
-from hostler.errors import InputError
+from hostler.errors import InputError, PipelineError
 from tests.support.scripted_daemon import Answer, ScriptedDaemon
 
 
@@ -41,6 +41,7 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "train.py").write_text("print(1)")
     (folder / ".env").write_text("TOKEN=1")
+    daemon.on("POST", "/v1/check", {"source_size": 1 << 20, "source_file": 1 << 20})
     daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
     daemon.on("PUT", "/v1/snapshots/*", {})
     said: list[str] = []
@@ -52,6 +53,34 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
     assert body["source"]["path"] == str(folder)
     assert said[0].startswith("sending 1 file (")
     assert any(".env" in line for line in said)
+
+
+def test_a_mistake_costs_no_upload_and_names_of_files_are_enough_to_find_it(
+    daemon: ScriptedDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("1")
+    wrong = {"kind": "PipelineError", "message": "pipeline.toml cannot be used"}
+    daemon.on("POST", "/v1/check", Answer({"error": wrong}, 400))
+    text = '[stages.a]\nmatrix = { f = { glob = "*.csv" } }\n'
+    with pytest.raises(PipelineError):
+        with_source(Client(daemon.path), {"pipeline": text}, tmp_path, print)
+    assert daemon.requests("POST", "/v1/check")[0].json["files"] == ["a.csv"]
+    assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
+
+
+def test_the_daemons_limits_hold_before_anything_is_sent(
+    daemon: ScriptedDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes(5000))
+    for limits in (
+        {"source_size": 4000, "source_file": 9000},
+        {"source_size": 90000, "source_file": 4000},
+    ):
+        daemon.on("POST", "/v1/check", limits)
+        with pytest.raises(InputError, match=r"big\.bin") as refused:
+            with_source(Client(daemon.path), {"pipeline": "[stages.a]"}, tmp_path, print)
+        assert "[limits]" in refused.value.remedy
+    assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
 
 
 def test_every_flag_is_something_that_the_daemon_reads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,16 +211,32 @@ def test_links_that_stay_inside_stay_links(tree: Path, tmp_path: Path) -> None:
 
 def test_too_much_is_refused_and_the_largest_are_named(tree: Path, tmp_path: Path) -> None:
     for number in range(7):
-        _write(tree, f"big{number}.bin", "x" * (1000 + number))
+        _write(tree, f"big{number}.bin", "x" * (9000 + number))
     with pytest.raises(InputError) as caught:
-        _pack(tree, tmp_path, limit=5000)
+        _pack(tree, tmp_path, limit=50_000)
     for number in range(2, 7):
         assert f"big{number}.bin" in caught.value.message
     assert "big1.bin" not in caught.value.message
     assert ".hostlerignore" in caught.value.remedy
     assert list((tmp_path / "packed").iterdir()) == []
     _write(tree, ".hostlerignore", "big*\n")
-    assert _pack(tree, tmp_path, limit=5000).files == 4
+    assert _pack(tree, tmp_path, limit=50_000).files == 4
+
+
+def test_what_is_packed_is_never_over_the_limit(tree: Path, tmp_path: Path) -> None:
+    size = _pack(tree, tmp_path).size
+    assert _pack(tree, tmp_path, limit=size).size == size
+    with pytest.raises(InputError, match="more than"):
+        _pack(tree, tmp_path, limit=size - 1)
+
+
+def test_one_file_that_is_too_large_is_refused_by_name(tree: Path, tmp_path: Path) -> None:
+    _write(tree, "weights.bin", "x" * 5001)
+    with pytest.raises(InputError) as caught:
+        _pack(tree, tmp_path, file_limit=5000)
+    assert "weights.bin" in caught.value.message
+    assert "source_file" in caught.value.remedy
+    assert _pack(tree, tmp_path, file_limit=5001).files
 
 
 def test_hostlerignore_also_holds_in_a_repository(repository: Path, tmp_path: Path) -> None:

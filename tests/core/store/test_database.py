@@ -36,11 +36,13 @@ async def test_the_same_run_again_changes_nothing_and_another_of_its_id_is_refus
     store: Store,
 ) -> None:
     await store.create_run(run(), "text", [event()])
-    assert await store.create_run(run(submitted_at=200.0), "text", [event()]) == ()
-    assert (await store.get_run("raaaaaa")).submitted_at == 100.0
+    assert await store.create_run(run(), "text", [event()]) == ()
     assert len(await store.events()) == 1
-    with pytest.raises(ConflictError):
-        await store.create_run(run(uid=1001), "text", [])
+    # The same file submitted again later is another run: it must not vanish in the first one.
+    for other in (run(uid=1001), run(submitted_at=200.0)):
+        with pytest.raises(ConflictError):
+            await store.create_run(other, "text", [])
+    assert (await store.get_run("raaaaaa")).submitted_at == 100.0
 
 
 async def test_no_gpu_is_in_two_open_attempts(store: Store) -> None:

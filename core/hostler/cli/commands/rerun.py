@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _snapshot_body() -> dict[str, Any]:
-    return {"command": {"code": "snapshot"}}
+    return {"command": {"command": ["true"], "code": "snapshot"}}
 
 
 def _folder(old: dict[str, Any]) -> Path:

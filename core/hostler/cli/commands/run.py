@@ -28,6 +28,7 @@ from hostler.cli.submit import (
     command_body,
     current_folder,
     pipeline_body,
+    with_file_names,
     with_source,
 )
 from hostler.client import Client
@@ -112,10 +113,10 @@ def run(args: argparse.Namespace) -> int:
     """Submit, and follow or not."""
     body, folder = _body(args)
     client = open_client(args)
-    body = with_source(client, choose_code(client, body, folder), folder, note_for(args))
+    body = choose_code(client, body, folder)
     if args.plan:
-        return _plan(args, client.plan(body))
-    submitted = client.submit(body)
+        return _plan(args, client.plan(with_file_names(body, folder)))
+    submitted = client.submit(with_source(client, body, folder, note_for(args)))
     run_id = str(submitted["run_id"])
     if not _attached(args):
         return _detached(args, submitted)
