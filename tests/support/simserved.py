@@ -43,16 +43,21 @@ class SimServed:
         return str(self.client().submit({"pipeline": pipeline})["run_id"])
 
 
-def _serve(make: Callable[[], SimLab], folder: Path) -> None:
+def _serve(make: Callable[[], SimLab], folder: Path, look_interval: float) -> None:
     os.setsid()
     lab = make()
-    serve(lab.config(), folder / "state", folder / "s", serve_api, outside(lab), lab.clock)
+    config = lab.config(look_interval=look_interval)
+    serve(config, folder / "state", folder / "s", serve_api, outside(lab), lab.clock)
 
 
 @contextmanager
-def sim_served(folder: Path, make: Callable[[], SimLab] = demo_lab) -> Iterator[SimServed]:
+def sim_served(
+    folder: Path, make: Callable[[], SimLab] = demo_lab, *, look_interval: float = 2.0
+) -> Iterator[SimServed]:
     """Serve a lab until the block ends."""
-    process = multiprocessing.get_context("fork").Process(target=_serve, args=(make, folder))
+    process = multiprocessing.get_context("fork").Process(
+        target=_serve, args=(make, folder, look_interval)
+    )
     process.start()
     assert process.pid is not None
     served = SimServed(folder / "s", process.pid)

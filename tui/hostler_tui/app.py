@@ -199,4 +199,6 @@ def main(argv: Sequence[str] = ()) -> int:
     from hostler.cli.daemon_start import ensure_daemon  # it starts a daemon where none runs
 
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    if os.environ.get("NO_COLOR") == "":
+        del os.environ["NO_COLOR"]  # empty means no such wish; Textual would take it for one
     return HostlerApp(find=ensure_daemon).run() or 0

@@ -183,7 +183,7 @@ class Table(ScrollView, can_focus=True):
             return self._head_strip(width)
         place = y - 1 + self.scroll_offset.y
         if place >= len(self._rows):
-            return Strip.blank(width)
+            return strip_of((), self.app.palette_of_look, width)
         return self._row_strip(place, width)
 
     def action_step(self, by: int) -> None:
