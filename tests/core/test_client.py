@@ -58,6 +58,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("run", ("r7",), {}, "GET", "/v1/runs/r7", {}),
     ("why", ("r7", "a"), {}, "GET", "/v1/runs/r7/why", {"stage": "a"}),
     ("cancel", ("r7",), {}, "POST", "/v1/runs/r7/cancel", {}),
+    ("priority", ("r7", -3), {}, "POST", "/v1/runs/r7/priority", {}),
     ("retry", ("r7",), {}, "POST", "/v1/runs/r7/retry", {}),
     ("rerun", ("r7",), {"source": {"path": "/x"}}, "POST", "/v1/runs/r7/rerun", {}),
     ("remove", ("r7",), {}, "DELETE", "/v1/runs/r7", {}),

@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "run a pipeline file, or one command"),
         "wait": ("wait", "wait for runs to end"),
         "cancel": ("cancel", "stop runs"),
+        "priority": ("priority", "let others go before a run"),
         "retry": ("retry", "run again what did not succeed"),
         "rerun": ("rerun", "run all of it again"),
         "rm": ("rm", "forget finished runs and their logs"),

@@ -277,6 +277,10 @@ class AsyncClient:
         """Stop a run: what waits never starts, what runs is stopped."""
         return await self._object(calls.act(run_id, "cancel"))
 
+    async def priority(self, run_id: str, priority: int) -> dict[str, Any]:
+        """Lower the priority of a run that has not ended."""
+        return await self._object(calls.priority(run_id, priority))
+
     async def retry(self, run_id: str) -> dict[str, Any]:
         """A new run of what did not succeed."""
         return await self._object(calls.act(run_id, "retry"))

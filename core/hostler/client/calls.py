@@ -116,6 +116,11 @@ def act(run_id: str, verb: str, body: Any = None) -> Call:
     return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)
 
 
+def priority(run_id: str, value: int) -> Call:
+    """Lower a run's priority."""
+    return Call("POST", target(["runs", run_id, "priority"]), {"priority": value})
+
+
 def remove(run_id: str) -> Call:
     """Forget a finished run."""
     return Call("DELETE", target(["runs", run_id]))

@@ -304,6 +304,10 @@ class Client:
         """Stop a run: what waits never starts, what runs is stopped."""
         return self._object(calls.act(run_id, "cancel"))
 
+    def priority(self, run_id: str, priority: int) -> dict[str, Any]:
+        """Lower the priority of a run that has not ended."""
+        return self._object(calls.priority(run_id, priority))
+
     def retry(self, run_id: str) -> dict[str, Any]:
         """A new run of what did not succeed."""
         return self._object(calls.act(run_id, "retry"))

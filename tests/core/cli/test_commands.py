@@ -180,6 +180,18 @@ def test_cancelling_one_does_not_ask_several_do(
     assert "r8 has ended" in ran.err
 
 
+def test_a_priority_is_lowered(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    path = "/v1/runs/r7/priority"
+    daemon.on("POST", path, run(priority=-5))
+    assert hostler("priority", "r7", "-5").out == "r7: priority -5\n"
+    assert daemon.requests("POST", path)[0].json == {"priority": -5}
+    daemon.on("POST", path, error("InputError", "it can only go down", 400))
+    refused = hostler("priority", "r7", "3")
+    assert refused.code == 2
+    assert "it can only go down" in refused.err
+    assert hostler("priority", "r7", "much").code == 2
+
+
 def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any) -> None:
     daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
     assert hostler("rm", "r7").code == 2

@@ -1,0 +1,23 @@
+"""`hostler priority RUN N`: let others go before a run."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import open_client, out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="a run that has not ended, by id; `last`")
+    parser.add_argument("priority", type=int, metavar="N", help="0 or less, and lower than now")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lower it; whether it may be, the daemon decides."""
+    changed = open_client(args).priority(args.run, args.priority)
+    if not args.quiet:
+        out(f"{changed['run_id']}: priority {changed['priority']}")
+    return 0
