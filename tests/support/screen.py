@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from textual.pilot import Pilot
 
+from hostler.errors import NoDaemonError
+from hostler.quick.socket import Found
 from hostler_tui.app import HostlerApp
 
 
@@ -35,3 +37,8 @@ async def until_shown(pilot: Pilot[int], text: str, timeout: float = 10.0) -> No
     app = pilot.app
     assert isinstance(app, HostlerApp)
     await until(pilot, lambda: text in text_of(app), f"{text!r} is not shown", timeout)
+
+
+def no_daemon() -> Found:
+    """For an app whose model a test fills by hand."""
+    raise NoDaemonError("nothing listens on /nowhere", remedy="Start one")

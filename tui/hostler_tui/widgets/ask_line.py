@@ -1,0 +1,120 @@
+"""The row in which a filter is typed: it takes effect at once, Enter keeps it, Esc clears it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input
+
+from hostler.text import clean
+from hostler_tui.filtering import Filter, FilterError, parse
+from hostler_tui.lines import line
+from hostler_tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from hostler_tui.app import HostlerApp
+
+REMEMBERED = 50
+
+
+class AskLine(Vertical):
+    """Hidden until `open`. Posts `Changed` for every text that can be read."""
+
+    app: HostlerApp
+
+    DEFAULT_CSS = """
+    AskLine { height: auto; display: none; }
+    AskLine Input { border: none; height: 1; padding: 0 1; background: transparent; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear", "clear", show=False),
+        Binding("up", "recall(-1)", "earlier", show=False),
+        Binding("down", "recall(1)", "later", show=False),
+    ]
+
+    class Changed(Message):
+        """What is to be shown changed."""
+
+        def __init__(self, filter: Filter) -> None:
+            super().__init__()
+            self.filter = filter
+
+    def __init__(self, fields: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.fields = tuple(fields)
+        """Those that `field op value` may name."""
+        self.filter = Filter()
+        self._kept: list[str] = []
+        self._at = 0
+        self._before: Widget | None = None
+
+    def compose(self) -> ComposeResult:
+        """The text, and below it what is wrong with it."""
+        typed = Input(placeholder="words, or field=value: " + " ".join(self.fields), id="asked")
+        typed.cursor_blink = False
+        yield typed
+        yield Pane(id="amiss")
+
+    def open(self) -> None:
+        """Show it with the filter that holds now."""
+        self._before = self.screen.focused
+        self._at = len(self._kept)
+        self.display = True
+        typed = self.query_one(Input)
+        typed.value = self.filter.text
+        typed.focus()
+
+    @on(Input.Changed)
+    def try_it(self, event: Input.Changed) -> None:
+        """Every text that can be read takes effect; one that cannot says where."""
+        event.stop()
+        if not self.display:
+            return
+        try:
+            self._use(parse(clean(event.value), self.fields))
+            self.query_one("#amiss", Pane).show(())
+        except FilterError as error:
+            self.query_one("#amiss", Pane).show([line((f" {error}", "warn"))])
+
+    @on(Input.Submitted)
+    def keep(self, event: Input.Submitted) -> None:
+        """Enter: the filter stays, where it can be read."""
+        event.stop()
+        try:
+            self._use(parse(clean(event.value), self.fields))
+        except FilterError:
+            return
+        if self.filter and self.filter.text not in self._kept[-1:]:
+            self._kept = [*self._kept[1 - REMEMBERED :], self.filter.text]
+        self._close()
+
+    def action_clear(self) -> None:
+        """Esc: everything is shown again."""
+        self._use(Filter())
+        self._close()
+
+    def action_recall(self, by: int) -> None:
+        """An earlier filter; below the latest, an empty row."""
+        self._at = max(0, min(len(self._kept), self._at + by))
+        typed = self.query_one(Input)
+        typed.value = self._kept[self._at] if self._at < len(self._kept) else ""
+        typed.cursor_position = len(typed.value)
+
+    def _use(self, filter: Filter) -> None:
+        if filter != self.filter:
+            self.filter = filter
+            self.post_message(self.Changed(filter))
+
+    def _close(self) -> None:
+        self.query_one("#amiss", Pane).show(())
+        self.display = False
+        if self._before is not None and self._before.is_attached:
+            self._before.focus()
