@@ -44,6 +44,8 @@ class Row:
     role: str = ""
     """Of the whole row: "dim" for old values."""
     selectable: bool = True
+    whole: bool = False
+    """Its first cell goes over all columns: a heading."""
 
 
 def visible_heads(heads: Sequence[Head], width: int) -> list[int]:
@@ -247,17 +249,25 @@ class Table(ScrollView, can_focus=True):
         return strip
 
     def _make_strip(self, row: Row, here: bool, marked: bool, width: int) -> Strip:
-        kept, widths = self._layout(width)
         gutter = (">" if here else " ") + (("*" if marked else " ") if self._markable else "")
         spans: list[tuple[str, str]] = [(gutter, "accent" if here else "")]
+        if row.whole:
+            spans += spans_of(row.cells[0], max(1, width - len(gutter)), False)
+        else:
+            spans += self._cell_spans(row, width)
+        if row.role:
+            spans = [(text, role or row.role) for text, role in spans]
+        return strip_of(spans, self.app.palette_of_look, width, "cursor" if here else "")
+
+    def _cell_spans(self, row: Row, width: int) -> list[tuple[str, str]]:
+        spans: list[tuple[str, str]] = []
+        kept, widths = self._layout(width)
         for number, (i, cell_wide) in enumerate(zip(kept, widths, strict=True)):
             if number:
                 spans.append((" ", ""))
             cell = row.cells[i] if i < len(row.cells) else ""
             spans += spans_of(cell, cell_wide, self._heads[i].right)
-        if row.role:
-            spans = [(text, role or row.role) for text, role in spans]
-        return strip_of(spans, self.app.palette_of_look, width, "cursor" if here else "")
+        return spans
 
     def _layout(self, width: int) -> tuple[list[int], list[int]]:
         room = width - (2 if self._markable else 1)
