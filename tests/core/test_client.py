@@ -50,6 +50,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("version", (), {}, "GET", "/v1/version", {}),
     ("gpus", (), {}, "GET", "/v1/gpus", {}),
     ("host", ("gpu 1",), {}, "GET", "/v1/hosts/gpu 1", {}),
+    ("host_history", ("gpu1",), {}, "GET", "/v1/hosts/gpu1/history", {"minutes": "60"}),
+    ("fleet_history", (5,), {}, "GET", "/v1/history/fleet", {"minutes": "5"}),
     ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
     ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),
     ("submit", ({"pipeline": "x"},), {}, "POST", "/v1/runs", {}),

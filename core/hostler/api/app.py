@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 import hostler
-from hostler.api import hosts, runs, snapshots, streams
+from hostler.api import history, hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.limits import BodyLimit
@@ -29,7 +29,14 @@ def make_app(service: Service) -> FastAPI:
         dependencies=[Depends(caller_of)],
     )
     app.state.service = service
-    for part in (router, hosts.router, runs.router, snapshots.router, streams.router):
+    for part in (
+        router,
+        history.router,
+        hosts.router,
+        runs.router,
+        snapshots.router,
+        streams.router,
+    ):
         app.include_router(part, prefix="/v1")
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

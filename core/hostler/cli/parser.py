@@ -22,6 +22,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "what a stage wrote"),
         "why": ("why", "why a stage waits"),
         "events": ("events", "what happened"),
+        "usage": ("usage", "how busy GPUs were"),
     },
     "Run": {
         "run": ("run", "run a pipeline file, or one command"),

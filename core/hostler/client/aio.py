@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler.client import calls
+from hostler.client.aio_records import AsyncRecords
 from hostler.client.calls import Call
 from hostler.client.sync import CHANGE_TIMEOUT
 from hostler.errors import HostlerError, NoDaemonError
@@ -118,7 +119,7 @@ class AsyncLog:
         await self._exchange.close()
 
 
-class AsyncClient:
+class AsyncClient(AsyncRecords):
     """Asks the daemon; see `Client`. Any number of calls may be under way at once."""
 
     def __init__(

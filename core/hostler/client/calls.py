@@ -38,6 +38,16 @@ def host(name: str) -> Call:
     return Call("GET", target(["hosts", name]))
 
 
+def host_history(name: str, minutes: int) -> Call:
+    """What the GPUs of a host did lately."""
+    return Call("GET", target(["hosts", name, "history"], {"minutes": minutes}))
+
+
+def fleet_history(minutes: int) -> Call:
+    """What all GPUs together did lately."""
+    return Call("GET", target(["history", "fleet"], {"minutes": minutes}))
+
+
 def drain(name: str, reason: str) -> Call:
     """Give a host no new work."""
     return Call("POST", target(["hosts", name, "drain"]), {"reason": reason})

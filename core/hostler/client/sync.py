@@ -10,6 +10,7 @@ from typing import Any
 
 from hostler.client import calls
 from hostler.client.calls import Call
+from hostler.client.records import Records
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
     DEFAULT_TIMEOUT,
@@ -129,7 +130,7 @@ class Log:
         self._exchange.close()
 
 
-class Client:
+class Client(Records):
     """Asks the daemon. Safe to use from several threads: each call has its own connection.
 
     `socket_path` names the daemon's socket; without it the usual places are searched. `timeout` is

@@ -14,6 +14,7 @@ from hostler.daemon.apply import Applier
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.garbage import GarbageCollector
+from hostler.daemon.measures import Measures
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import find_attempt, read_log
 from hostler.daemon.views import run_object, summary_object, why_lines
@@ -47,6 +48,7 @@ class Service:
         self._outside = outside
         self._submitter = Submitter(context)
         self.garbage = GarbageCollector(context)
+        self.measures = Measures(context)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 

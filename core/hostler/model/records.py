@@ -188,3 +188,14 @@ class GpuSeries:
     """The highest."""
     samples: tuple[int, ...] = ()
     """How many samples, or of a fleet GPUs, the step is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSeries:
+    """What all GPUs together did, minute by minute: columns of equal length."""
+
+    at: tuple[float, ...] = ()
+    utilization: tuple[float | None, ...] = ()
+    """Percent, mean."""
+    power: tuple[float | None, ...] = ()
+    """Watts, sum of those that tell."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
-from hostler.model.records import GpuSample, GpuSeries
+from hostler.model.records import FleetSeries, GpuSample, GpuSeries
 from hostler.units import MIB
 
 Row = tuple[int, int, int | None, int | None, int | None, int | None]
@@ -33,6 +33,19 @@ SELECT m.t, count(*), round(avg(m.utilization)), round(avg(m.memory)), max(m.mem
        round(avg(m.power)), max(m.temperature)
 FROM gpus CROSS JOIN gpu_minutes m ON m.gpu = gpus.id AND m.t >= ? AND m.t < ?
 GROUP BY m.t
+"""
+# Power is summed, so that a GPU that does not tell its own takes no part; no mean can say that.
+_TOTALS_OF_MINUTES = """
+SELECT m.t + 0.0, avg(m.utilization) / 10.0, sum(m.power) / 10.0
+FROM gpus CROSS JOIN gpu_minutes m ON m.gpu = gpus.id AND m.t >= ? AND m.t < ?
+GROUP BY m.t ORDER BY m.t
+"""
+_TOTALS_OF_SAMPLES = """
+SELECT t + 0.0, avg(utilization), sum(power) FROM (
+    SELECT s.t / 60 * 60 AS t, avg(s.utilization) AS utilization, avg(s.power) AS power
+    FROM gpus CROSS JOIN gpu_samples s ON s.gpu = gpus.id AND s.t >= ? AND s.t < ?
+    GROUP BY gpus.id, s.t / 60
+) GROUP BY t ORDER BY t
 """
 _SAMPLES = """
 SELECT gpus.host, gpus.uuid, s.t, s.utilization, s.memory, s.power, s.temperature
@@ -130,6 +143,22 @@ def fleet(connection: sqlite3.Connection, since: float, until: float, step: int)
     first = int(since) // step * step
     query = _minutes("fleet_minutes", step, "")
     return _series(_plain(connection).execute(query, (first, math.ceil(until))).fetchall())
+
+
+def totals(connection: sqlite3.Connection, since: float, until: float) -> FleetSeries:
+    """The fleet minute by minute, the running one included."""
+    first, last = int(since) // _MINUTE * _MINUTE, math.ceil(until)
+    done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
+    cursor = _plain(connection)
+    rows = cursor.execute(_TOTALS_OF_MINUTES, (first, min(last, done))).fetchall()
+    rows += cursor.execute(_TOTALS_OF_SAMPLES, (max(first, done), last)).fetchall()
+    return FleetSeries(*zip(*rows, strict=True)) if rows else FleetSeries()
+
+
+def gpus_of(connection: sqlite3.Connection, host: str) -> list[str]:
+    """UUIDs of the GPUs that were first seen on a host."""
+    rows = connection.execute("SELECT uuid FROM gpus WHERE host = ? ORDER BY id", (host,))
+    return [row[0] for row in rows]
 
 
 def _minutes(table: str, step: int, which: str) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostler.model.records import GpuSample, GpuSeries, MetricPoint, StageMetric
+from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint, StageMetric
 from hostler.store import gpu_history, stage_metrics
 from hostler.store.faults import CorruptError, disk_faults
 from hostler.store.migrations import METRICS
@@ -95,6 +95,24 @@ class MetricStore:
         """The mean of all GPUs, a point each `step` seconds (whole minutes) that is over."""
         return await self._readers.run(
             lambda connection: gpu_history.fleet(connection, since, until, _minutes(step))
+        )
+
+    async def gpu_series_of(
+        self, gpus: Sequence[str], since: float, until: float, step: int = 60
+    ) -> dict[str, GpuSeries]:
+        """`gpu_series` of several GPUs, all of one moment of the database."""
+        return await self._readers.run(
+            lambda db: {u: gpu_history.series(db, u, since, until, _minutes(step)) for u in gpus}
+        )
+
+    async def gpus_of(self, host: str) -> list[str]:
+        """UUIDs of the GPUs of which there are samples from a host."""
+        return await self._readers.run(lambda connection: gpu_history.gpus_of(connection, host))
+
+    async def totals(self, since: float, until: float) -> FleetSeries:
+        """All GPUs together, minute by minute, the running one included."""
+        return await self._readers.run(
+            lambda connection: gpu_history.totals(connection, since, until)
         )
 
     async def gpu_samples(self, gpu: str, since: float, until: float) -> list[GpuSample]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.model.records import GpuSample, GpuSeries, MetricPoint
+from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
 from hostler.units import GIB, MIB
 
@@ -63,6 +63,19 @@ async def test_the_fleet_is_the_mean_of_its_gpus(store: Store) -> None:
         )
     fleet = await store.metrics.fleet_series(_T, _T + 60)
     assert (fleet.utilization, fleet.samples, fleet.memory_used) == ((50.0,), (2,), (2 * GIB,))
+
+
+async def test_the_fleets_totals_hold_the_running_minute_too(store: Store) -> None:
+    for second in range(0, 140, 2):
+        silent = GpuSample("gpu1", "GPU-3", _T + second, 20.0)
+        given = [_sample(_T + second, 0.0, "GPU-1"), _sample(_T + second, 100.0, "GPU-2"), silent]
+        await store.metrics.add_gpu_samples(given)
+    totals = await store.metrics.totals(_T, _T + 180)
+    assert [at - _T for at in totals.at] == [0, 60, 120]
+    assert totals.utilization == pytest.approx((40.0,) * 3)
+    assert totals.power == pytest.approx((200.0,) * 3)
+    assert await store.metrics.totals(_T + 6000, _T + 6060) == FleetSeries()
+    assert await store.metrics.gpus_of("gpu1") == ["GPU-1", "GPU-2", "GPU-3"]
 
 
 async def test_pruning_keeps_what_is_not_rolled_up(store: Store) -> None:

@@ -1,0 +1,82 @@
+"""`hostler usage`: how busy GPUs were."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hostler.cli.charts import highest, mean, number, sparkline
+from hostler.cli.kinds import count
+from hostler.cli.options import add_common
+from hostler.cli.render import clock_text, exact_time, gpu_indices
+from hostler.cli.shared import open_client, out_json, out_table
+from hostler.client import Client
+from hostler.quick.table import Column, is_terminal
+from hostler.units import format_size
+
+_WIDTH = 30
+FLEET = (Column("TIME"), Column("UTIL", right=True), Column("POWER", right=True))
+GPUS = (
+    Column("GPU"),
+    Column("UTIL", right=True),
+    Column("MEMORY", right=True),
+    Column("POWER", right=True),
+    Column("TEMP", right=True),
+    Column("BUSY"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
+    parser.add_argument(
+        "--minutes", type=count, default=60, metavar="N",
+        help="the last N minutes, at most 1440 (default 60)",
+    )  # fmt: skip
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the history of the fleet or of one host."""
+    client = open_client(args)
+    if args.host:
+        _host(args, client, client.host_history(args.host, args.minutes))
+    else:
+        _fleet(args, client.fleet_history(args.minutes))
+    return 0
+
+
+def _fleet(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    if args.json:
+        out_json("fleet-history", found)
+        return
+    shown = clock_text if is_terminal() else exact_time
+    pairs = zip(found["utilization"], found["power"], strict=True)
+    rows = [
+        [shown(found["from"] + index * found["step_s"]), number(busy, " %"), number(power, " W")]
+        for index, (busy, power) in enumerate(pairs)
+        if busy is not None or power is not None
+    ]
+    out_table(args, FLEET, rows)
+
+
+def _host(args: argparse.Namespace, client: Client, found: dict[str, Any]) -> None:
+    if args.json:
+        out_json("history", {key: found[key] for key in found if key != "schema"})
+        return
+    indices = gpu_indices(client.gpus())
+    out_table(
+        args, GPUS, [_gpu(indices.get(uuid), uuid, had) for uuid, had in found["gpus"].items()]
+    )
+
+
+def _gpu(index: int | None, uuid: str, had: dict[str, Any]) -> list[str]:
+    memory = mean(had["memory_used"])
+    return [
+        uuid if index is None else str(index),
+        number(mean(had["utilization"]), " %"),
+        "-" if memory is None else format_size(int(memory)),
+        number(mean(had["power"]), " W"),
+        number(highest(had["temperature"]), " C"),
+        sparkline(had["utilization"], 100.0, _WIDTH),
+    ]

@@ -1,0 +1,25 @@
+"""The part of the asynchronous client that looks back: measurements and what they were made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from hostler.client import calls
+from hostler.client.calls import Call
+
+
+class AsyncRecords(ABC):
+    """Questions about the past. Part of `AsyncClient`."""
+
+    @abstractmethod
+    async def _object(self, call: Call) -> dict[str, Any]:
+        """A call's answer, which is a JSON object."""
+
+    async def host_history(self, name: str, minutes: int = 60) -> dict[str, Any]:
+        """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
+        return await self._object(calls.host_history(name, minutes))
+
+    async def fleet_history(self, minutes: int = 60) -> dict[str, Any]:
+        """Mean utilization and the sum of power of all GPUs, minute by minute."""
+        return await self._object(calls.fleet_history(minutes))

@@ -1,0 +1,25 @@
+"""The part of the synchronous client that looks back: measurements and what they were made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from hostler.client import calls
+from hostler.client.calls import Call
+
+
+class Records(ABC):
+    """Questions about the past. Part of `Client`."""
+
+    @abstractmethod
+    def _object(self, call: Call) -> dict[str, Any]:
+        """A call's answer, which is a JSON object."""
+
+    def host_history(self, name: str, minutes: int = 60) -> dict[str, Any]:
+        """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
+        return self._object(calls.host_history(name, minutes))
+
+    def fleet_history(self, minutes: int = 60) -> dict[str, Any]:
+        """Mean utilization and the sum of power of all GPUs, minute by minute."""
+        return self._object(calls.fleet_history(minutes))

@@ -1,0 +1,87 @@
+"""What the daemon says about the past: measurements."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from hostler.client import Client
+from hostler.daemon.clock import SystemClock
+from hostler.errors import InputError, NotFoundError
+from hostler.model.records import GpuSample
+from hostler.store.database import Store
+from hostler.units import GIB
+from tests.support.served import Served, served
+
+T = TypeVar("T")
+
+
+MINUTE = 1_764_000_000.0
+NOW = MINUTE + 30
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """One for which time stands still."""
+    monkeypatch.setattr(SystemClock, "now", lambda _clock: NOW)
+    with served(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def client(daemon: Served) -> Client:
+    return Client(daemon.socket_path)
+
+
+def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
+    """Let the daemon's own loop do it."""
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+
+
+def store_of(daemon: Served) -> Store:
+    return daemon.service.context.store
+
+
+def sample(gpu: str, at: float, busy: float | None) -> GpuSample:
+    return GpuSample("nowhere", gpu, at, busy, 2 * GIB, 100.0, 40.0)
+
+
+def test_the_history_of_a_host_has_a_value_a_minute(daemon: Served, client: Client) -> None:
+    samples = [
+        sample(gpu, NOW - 60 * ago, busy)
+        for ago in (2, 0)
+        for gpu, busy in (("GPU-a", 80.0), ("GPU-b", None))
+    ]
+    put(daemon, store_of(daemon).metrics.add_gpu_samples(samples))
+    found = client.host_history("nowhere", 5)
+    assert (found["schema"], found["host"]) == ("hostler.history/1", "nowhere")
+    assert (found["from"], found["step_s"]) == (MINUTE - 240, 60.0)
+    assert found["gpus"]["GPU-a"] == {
+        "utilization": [None, None, 80.0, None, 80.0],
+        "memory_used": [None, None, 2 * GIB, None, 2 * GIB],
+        "power": [None, None, 100.0, None, 100.0],
+        "temperature": [None, None, 40, None, 40],
+    }
+    assert found["gpus"]["GPU-b"]["utilization"] == [None] * 5
+    with pytest.raises(NotFoundError, match="no host 'gone'"):
+        client.host_history("gone")
+    with pytest.raises(InputError):
+        client.host_history("nowhere", 0)
+
+
+def test_the_history_of_the_fleet_is_of_fixed_length(daemon: Served, client: Client) -> None:
+    for at in (NOW - 120, NOW):
+        given = [sample(f"GPU-{n}", at, 50.0 * n) for n in range(3)]
+        put(daemon, store_of(daemon).metrics.add_gpu_samples(given))
+    found = client.fleet_history(4)
+    assert found == {
+        "from": MINUTE - 180,
+        "step_s": 60.0,
+        "utilization": [None, 50.0, None, 50.0],
+        "power": [None, 300.0, None, 300.0],
+    }
+    assert len(client.fleet_history()["power"]) == 60

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.cli.charts import sparkline
+from tests.support.commandline import CommandLine
+from tests.support.fleets import fleet, host
+from tests.support.scripted_daemon import ScriptedDaemon
+
+FLEET = {"from": 0.0, "step_s": 60.0, "utilization": [None, 61.4], "power": [None, 88000.0]}
+
+
+def test_the_fleet_has_a_row_a_minute(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/history/fleet", FLEET)
+    rows = [line.split("\t") for line in hostler("usage", "--minutes", "2").out.splitlines()]
+    assert [row[1:] for row in rows] == [["61 %", "88000 W"]]
+    assert daemon.asked[-1].query == {"minutes": "2"}
+    assert hostler("usage", "--json").json == {"schema": "hostler.fleet-history/1", **FLEET}
+
+
+def test_a_host_has_a_row_a_gpu(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    shown = fleet(host("gpu1", ".L"))
+    uuid = shown["hosts"][0]["gpus"][1]["uuid"]
+    busy = {"utilization": [None, 50.0, 100.0], "memory_used": [None, 2**30, 2**30],
+            "power": [None] * 3, "temperature": [None, 60.0, 66.0]}  # fmt: skip
+    found = {"schema": "hostler.history/1", "host": "gpu1", "from": 0.0, "step_s": 60.0,
+             "gpus": {uuid: busy, "GPU-gone": busy}}  # fmt: skip
+    daemon.on("GET", "/v1/gpus", shown)
+    daemon.on("GET", "/v1/hosts/gpu1/history", found)
+    rows = [line.split("\t") for line in hostler("usage", "--host", "gpu1").out.splitlines()]
+    assert rows[0] == ["1", "75 %", "1 GiB", "-", "66 C", " ▅█"]
+    assert rows[1][0] == "GPU-gone"
+    assert hostler("usage", "--host", "gpu1", "--json").json == found
+
+
+@given(st.lists(st.none() | st.floats(-10, 200), max_size=100), st.integers(1, 40))
+def test_a_sparkline_fits(values: list[float | None], width: int) -> None:
+    assert len(sparkline(values, 100.0, width)) == min(width, len(values))
