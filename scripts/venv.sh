@@ -32,7 +32,7 @@ find_python() {
     found=
     for candidate in $(pythons); do
         [ -n "$found" ] || found=$candidate
-        if "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+        if "$candidate" -c 'import venv; from ensurepip import version' 2>/dev/null; then
             found=$candidate
             break
         fi
@@ -48,7 +48,7 @@ make_venv() {
         echo "  (HOSTLER_PYTHON=/path/to/python3.12 names one that is not on PATH)" >&2
         exit 1
     fi
-    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if "$python" -c 'import venv; from ensurepip import version' 2>/dev/null; then
         "$python" -m venv --clear "$folder"
     elif "$python" -m virtualenv --version >/dev/null 2>&1; then
         "$python" -m virtualenv -q --clear "$folder"
@@ -73,8 +73,13 @@ with_distribution() {
     package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "Installing $package with apt, since this Python cannot make environments ..."
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null
+        # One broken source of many makes an update fail that fetched what is needed here.
+        apt-get update -qq || echo "(apt-get update failed; going on with the package lists that are there)"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null || {
+            echo "hostler: apt could not install $package (its reason stands above)." >&2
+            echo "  Mend that, or install uv, which needs no package: https://docs.astral.sh/uv/" >&2
+            exit 1
+        }
         "$python" -m venv --clear "$folder"
     else
         echo "hostler: $python cannot make virtual environments (no ensurepip)." >&2
