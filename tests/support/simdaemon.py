@@ -52,7 +52,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sim(text: str) -> dict[str, str]:
     """The environment of a stage that does this."""
-    return {"HOSTLER_SIM": text}
+    return {"SIM": text}
 
 
 class SimDaemon:

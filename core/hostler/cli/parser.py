@@ -48,10 +48,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schema": ("schema", "JSON Schema of the files that people write"),
         "completion": ("completion", "a completion script for a shell"),
         "version": ("version", "versions of client and daemon"),
+        "demo": ("demo", "look around in a simulated lab, without any GPU"),
     },
 }
 
-HIDDEN = {"__complete": ("complete", "candidates for a shell's completion")}
+HIDDEN = {
+    "__complete": ("complete", "candidates for a shell's completion"),
+    "__demo": ("demo_daemon", "the daemon of a demo"),
+}
 
 
 def table() -> dict[str, tuple[str, str]]:

@@ -133,7 +133,8 @@ class AsyncClient(AsyncRecords):
         self.timeout = timeout
 
     async def version(self) -> dict[str, Any]:
-        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`."""
+        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
+        and whether the lab is `simulated`."""
         return await self._object(calls.version())
 
     async def gpus(self) -> dict[str, Any]:

@@ -149,7 +149,8 @@ class Client(Records):
         self.timeout = timeout
 
     def version(self) -> dict[str, Any]:
-        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`."""
+        """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
+        and whether the lab is `simulated`."""
         return self._object(calls.version())
 
     def gpus(self) -> dict[str, Any]:

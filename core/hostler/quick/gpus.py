@@ -20,6 +20,15 @@ _STYLES = {
 }  # fmt: skip
 
 
+SIMULATED = "sim"
+"""The transport of hosts that do not exist."""
+
+
+def is_simulated(fleet: dict[str, Any]) -> bool:
+    """Whether any of it is made up."""
+    return any(host.get("transport") == SIMULATED for host in fleet["hosts"])
+
+
 def paint_letters(text: str) -> str:
     """State letters, each in the colour of its state."""
     return "".join(style(c, _STYLES[c]) if c in _STYLES else c for c in text)
@@ -67,6 +76,7 @@ def _host_row(host: dict[str, Any], at: float) -> list[str]:
     states = [gpu["state"] for gpu in gpus]
     free = [gpu for gpu in gpus if gpu["state"] == "free"]
     known = any(state != "unknown" for state in states)
+    mark = "SIM " if host.get("transport") == SIMULATED else ""
     count = f"{len(free)}/{len(gpus)}" if known else f"?/{len(gpus)}"
     return [
         f"{host['host']}~" if is_stale(host) else str(host["host"]),
@@ -74,7 +84,7 @@ def _host_row(host: dict[str, Any], at: float) -> list[str]:
         "".join(map(letter, states)) or "-",
         count if gpus else "-",
         _free_memory(free),
-        owners_text(host, at),
+        mark + owners_text(host, at),
         _age(host),
     ]
 
@@ -211,7 +221,8 @@ def summary_line(fleet: dict[str, Any]) -> str:
     heard = sum(1 for host in hosts if not is_stale(host))
     free, total = fleet["summary"]["free"], fleet["summary"]["total"]
     count = f"{free} of {total} free" if total else "no GPUs"
-    parts = [f"{count} on {heard} host{'' if heard == 1 else 's'}"]
+    mark = "SIM: " if is_simulated(fleet) else ""
+    parts = [f"{mark}{count} on {heard} host{'' if heard == 1 else 's'}"]
     stale = len(hosts) - heard
     if stale:
         parts.append(f"{stale} host{'' if stale == 1 else 's'} stale")

@@ -1,6 +1,6 @@
-"""What a simulated stage does: told by its variable HOSTLER_SIM, else derived from its attempt.
+"""What a simulated stage does: told by its variable SIM, else derived from its attempt.
 
-    HOSTLER_SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93"
+    SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93 metric.loss=2.3:0.4"
 
 Everything here is a pure function of the attempt and of how long it has run, so that a look, a log
 and an archive read at any time agree with each other.
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-VARIABLE = "HOSTLER_SIM"
+VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
             "term": float}  # fmt: skip
 _FLAGS = ("oom", "gpu_oom", "ignore_term")
@@ -45,6 +45,8 @@ class Behaviour:
     """Only KILL ends it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values at the end; before, they approach them."""
+    metrics_from: Mapping[str, float] = field(default_factory=dict)
+    """Where metrics begin; those not named at 0."""
     no_output: tuple[str, ...] = ()
     """Paths that it declares and does not write."""
     start_error: str = ""
@@ -68,12 +70,15 @@ def behaviour_of(attempt_id: str, env: Mapping[str, str]) -> Behaviour:
 def _told(found: Behaviour, text: str) -> Behaviour:
     changes: dict[str, Any] = {}
     metrics: dict[str, float] = {}
+    begins: dict[str, float] = {}
     missing: list[str] = []
     for word in shlex.split(text):
         key, _, value = word.partition("=")
         try:
             if key.startswith("metric."):
-                metrics[key.removeprefix("metric.")] = float(value)
+                name = key.removeprefix("metric.")
+                begin, _, end = value.rpartition(":")
+                metrics[name], begins[name] = float(end), float(begin or 0)
             elif key in _NUMBERS:
                 changes[key] = _NUMBERS[key](value)
             elif key in _FLAGS:
@@ -86,7 +91,7 @@ def _told(found: Behaviour, text: str) -> Behaviour:
                 raise ValueError("no such setting")
         except ValueError as error:
             raise ValueError(f"{VARIABLE}: {word!r}: {error}") from None
-    return replace(found, **changes, metrics=metrics, no_output=tuple(missing))
+    return replace(found, **changes, metrics=metrics, metrics_from=begins, no_output=tuple(missing))
 
 
 def _fractions(seed: str) -> Any:
@@ -113,7 +118,10 @@ def end_of(behaviour: Behaviour) -> tuple[int, bool]:
 def log_text(attempt_id: str, behaviour: Behaviour, elapsed: float, last_words: str = "") -> bytes:
     """All that it has written after so many seconds; `last_words` once it has ended."""
     count, total = _steps(behaviour, elapsed)
-    lines = [f"{attempt_id}: step {step}/{total}" for step in range(1, count + 1)]
+    lines = [
+        f"{attempt_id}: step {step}/{total}{_words(behaviour, step, total)}"
+        for step in range(1, count + 1)
+    ]
     if last_words:
         lines.append(last_words)
     return "".join(line + "\n" for line in lines).encode()
@@ -130,11 +138,24 @@ def metrics_text(behaviour: Behaviour, elapsed: float) -> str:
     if not behaviour.metrics:
         return ""
     count, total = _steps(behaviour, elapsed)
-    rows = []
-    for step in range(1, count + 1):
-        near = 1 - math.exp(-4 * step / total) if step < total else 1.0
-        rows.append({"step": step, **{k: v * near for k, v in behaviour.metrics.items()}})
+    rows = [{"step": step, **_values(behaviour, step, total)} for step in range(1, count + 1)]
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _words(behaviour: Behaviour, step: int, total: int) -> str:
+    return "".join(f"  {k} {v:.4g}" for k, v in _values(behaviour, step, total).items())
+
+
+def _values(behaviour: Behaviour, step: int, total: int) -> dict[str, float]:
+    """The metrics at a step: nearer to their end each time, give or take a little."""
+    if step >= total:
+        return dict(behaviour.metrics)
+    left = math.exp(-4 * step / total)
+    found = {}
+    for name, end in behaviour.metrics.items():
+        begin = behaviour.metrics_from.get(name, 0.0)
+        found[name] = round(end + (begin - end) * left * (1 + 0.25 * wobble(name, step)), 6)
+    return found
 
 
 def _steps(behaviour: Behaviour, elapsed: float) -> tuple[int, int]:

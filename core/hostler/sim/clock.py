@@ -11,15 +11,33 @@ class LabClock:
     """Seconds since the epoch that pass `speed` times as fast as real ones. Also a daemon's clock:
     with the same one on both sides a day of pipelines takes minutes."""
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, *, behind: float = 0.0, catch_up: float = 0.0) -> None:
+        """It begins `behind` seconds ago, and first takes `catch_up` real seconds to show the
+        real time; only then its speed counts."""
         if speed <= 0:
             raise ValueError("a clock's speed is above zero")
-        self.speed = speed
-        self._wall, self._real = time.time(), time.monotonic()
+        self._speed = speed
+        self._behind, self._catch_up = behind, catch_up
+        self._wall, self._real = time.time() - behind, time.monotonic()
+
+    @property
+    def speed(self) -> float:
+        """At the moment."""
+        if time.monotonic() - self._real < self._catch_up:
+            return (self._behind + self._catch_up) / self._catch_up
+        return self._speed
+
+    @property
+    def caught_up_at(self) -> float:
+        """Where its own speed begins."""
+        return self._wall + self._behind + self._catch_up
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back."""
-        return self._wall + (time.monotonic() - self._real) * self.speed
+        passed = time.monotonic() - self._real
+        if passed < self._catch_up:
+            return self._wall + passed * (self._behind + self._catch_up) / self._catch_up
+        return self.caught_up_at + (passed - self._catch_up) * self._speed
 
     def real(self, seconds: float) -> float:
         """How long so many seconds of the lab take in reality."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-
 from hostler.sim.clock import LabClock
-from hostler.sim.faults import Faults
-from hostler.sim.host import SimHost
 from hostler.sim.lab import A100, A6000, H100, L40S, RTX3090, Card, Pace, SimLab
+from hostler.sim.people import HOSTILE_COMMAND, card_fails, drops_out, own_daemon, works_by_hand
 from hostler.units import GIB
 
 _DEMO: tuple[tuple[str, Card, int, int], ...] = (
@@ -25,24 +21,58 @@ _DEMO: tuple[tuple[str, Card, int, int], ...] = (
 )
 """Name, card, how many, CPUs."""
 
-_PEOPLE = ("mira", "tomas", "yuki", "bob")
 _DROPS = "helene"
+DRAINED = "fides"
+"""A host that somebody takes out before the demo opens."""
+_CARDS = (A100, H100, A6000, RTX3090, L40S)
 
 
-def demo_lab(speed: float = 1.0) -> SimLab:
-    """Ten hosts with 48 mixed GPUs, people who work by hand, and one host that drops out."""
-    lab = SimLab(clock=LabClock(speed))
-    for name, card, count, cpus in _DEMO:
+def demo_lab(
+    speed: float = 1.0,
+    *,
+    hosts: int | None = None,
+    gpus: int | None = None,
+    seed: int = 0,
+    clock: LabClock | None = None,
+) -> SimLab:
+    """Ten hosts with 48 mixed GPUs, people who work by hand or with a Hostler of their own, a card
+    that fails, and a host that drops out. With `hosts` or `gpus` so many hosts of so many GPUs."""
+    lab = SimLab(clock=clock or LabClock(speed))
+    sized = hosts is not None or gpus is not None
+    for name, card, count, cpus in _equal(hosts or 10, gpus or 8) if sized else _DEMO:
         host = lab.add_host(name, [card] * count, cpus=cpus, memory=cpus * 8 * GIB)
         host.pull_seconds = 8.0
         host.images.add("python:3.12-slim")
+    names = list(lab.hosts)
     for host in lab.hosts.values():
         for index in range(0, len(host.gpus), 3):
-            lab.scripts.append(_works_by_hand(host, index))
-    lab.scripts.append(_drops_out(lab.faults(_DROPS), every=240.0, lasts=35.0, first=90.0))
-    host = lab.host("europa")
-    host.start_by_hand(host.gpus[1].uuid, "lab", 18 * GIB, "tritonserver", image="tritonserver:24")
+            lab.scripts.append(works_by_hand(host, index, seed))
+    for number, name in enumerate(names[:: 3 if sized else 4]):
+        lab.scripts.append(own_daemon(lab.host(name), 2, seed + number))
+    dropping = names[-1] if sized else _DROPS
+    lab.scripts.append(drops_out(lab.faults(dropping), every=240.0, lasts=35.0, first=90.0))
+    if not sized:
+        _add_fixtures(lab)
     return lab
+
+
+def _equal(hosts: int, gpus: int) -> list[tuple[str, Card, int, int]]:
+    return [
+        (f"gpu-{n + 1:02d}", _CARDS[n * len(_CARDS) // hosts], gpus, 16 * gpus)
+        for n in range(hosts)
+    ]
+
+
+def _add_fixtures(lab: SimLab) -> None:
+    """What is always there, so that nobody has to wait for it."""
+    for name, index in (("europa", 1), ("castor", 5)):
+        host = lab.host(name)
+        uuid = host.gpus[index].uuid
+        image = "tritonserver:24"
+        host.start_by_hand(uuid, "lab", 18 * GIB, "tritonserver", image=image)
+    host = lab.host("galatea")
+    host.start_by_hand(host.gpus[2].uuid, "mallory", 6 * GIB, HOSTILE_COMMAND)
+    lab.scripts.append(card_fails(lab.faults("janus"), 1, after=1200.0))
 
 
 def small_lab(
@@ -55,44 +85,3 @@ def small_lab(
     for number in range(1, hosts + 1):
         lab.add_host(f"gpu{number}", [A100] * gpus, cpus=32, memory=256 * GIB)
     return lab
-
-
-def _works_by_hand(host: SimHost, index: int) -> Callable[[float], None]:
-    """Somebody who uses a card for a part of each period, without Hostler; never on top of one
-    of Hostler's, as decent people do."""
-    seed = hashlib.sha256(f"{host.name}/{index}".encode()).digest()
-    user, gpu = _PEOPLE[seed[0] % len(_PEOPLE)], host.gpus[index]
-    period, part, shift = 300.0 + 4 * seed[1], 0.3 + seed[2] / 600, 10.0 * seed[3]
-    memory = int(gpu.memory_total * (0.3 + seed[4] / 512))
-    begun: list[int] = []
-
-    def script(now: float) -> None:
-        wanted = (now + shift) % period < part * period and not host.trouble.off
-        if begun and begun[0] not in host.by_hand:
-            begun.clear()
-        if wanted and not begun and not host.users_of(gpu) and not _is_leased(host, gpu.uuid):
-            begun.append(host.start_by_hand(gpu.uuid, user, memory))
-        elif begun and not wanted:
-            host.by_hand.pop(begun.pop(), None)
-
-    return script
-
-
-def _is_leased(host: SimHost, uuid: str) -> bool:
-    return any(lease.gpu == uuid for lease in host.leases.values())
-
-
-def _drops_out(faults: Faults, every: float, lasts: float, first: float) -> Callable[[float], None]:
-    """A host whose network goes away once in a while."""
-    begin: list[float] = []
-
-    def script(now: float) -> None:
-        if not begin:
-            begin.append(now)
-        passed = now - begin[0] - first
-        if passed >= 0 and passed % every < lasts:
-            faults.cut()
-        else:
-            faults.heal_quietly()
-
-    return script

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,6 +71,7 @@ class SimLab:
     scripts: list[Callable[[float], None]] = field(default_factory=list)
     """Called with the lab's time whenever it advances: what people and machines do by themselves.
     Depends on the time alone, so that it does not matter how often."""
+    _scripts_ran: float = 0.0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _addresses: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -129,11 +131,19 @@ class SimLab:
     def advance(self) -> float:
         """Let everything happen that is due; the lab's time."""
         now = self.clock.now()
+        self._scripts_ran = time.monotonic()
         for script in self.scripts:
             script(now)
         for host in self.hosts.values():
             host.advance()
         return now
+
+    def advance_host(self, host: SimHost) -> float:
+        """The same for one host, and now and then for what depends on the time alone: that each
+        of many hosts advances all of them would cost more than all else."""
+        if time.monotonic() - self._scripts_ran > self.pace.pulse / 5:
+            return self.advance()
+        return host.advance()
 
     def running(self) -> list[str]:
         """Attempts of which something runs anywhere."""

@@ -90,7 +90,7 @@ class Session:
             reply.set_result(answer)
 
     def _carry_out(self, verb: str, effect: Callable[[], T]) -> tuple[T | None, Exception | None]:
-        self._lab.advance()
+        self._lab.advance_host(self._host)
         failure = self._host.trouble.failure(verb)
         if failure is not None:
             return None, failure
@@ -117,7 +117,7 @@ class Session:
         """Let the lab advance when something is due, and notice that nothing gets through."""
         host, pace = self._host, self._lab.pace
         while not self.gone.done():
-            now = self._lab.advance()
+            now = self._lab.advance_host(host)
             due = host.next_due()
             rest = pace.pulse if due is None else self._lab.clock.real(due - now)
             if host.boot_id != self._boot_id:

@@ -52,7 +52,7 @@ def _measured(host: SimHost, gpu: SimGpu, now: float) -> list[float | None]:
         drift = wobble(gpu.uuid, now / 10)
         return [used, 0.0, round(33 + 2 * drift), round(gpu.power_limit * 0.13 + drift, 1),
                 210.0, 405.0]  # fmt: skip
-    moved = min(100.0, max(0.0, load + 9 * wobble(gpu.uuid, now)))
+    moved = min(100.0, max(0.0, load + min(9.0, load) * wobble(gpu.uuid, now)))
     power = gpu.power_limit * (0.25 + 0.7 * moved / 100)
     return [used, round(moved), round(45 + 30 * moved / 100), round(power, 1), 1410.0, 1593.0]
 

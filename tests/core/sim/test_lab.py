@@ -49,7 +49,7 @@ def job(attempt_id: str = "r1-a-1", *, env: str = "seconds=0.05", **fields: Any)
         "daemon_id": "d1", "run_id": "r1", "stage": "a", "owner": "ana", "host": "gpu1",
         "name": attempt_id, "command": ("true",), "shell": False, "gpus": (), **fields,
     }  # fmt: skip
-    return Job(attempt_id=attempt_id, env={"HOSTLER_SIM": env}, **values)
+    return Job(attempt_id=attempt_id, env={"SIM": env}, **values)
 
 
 def silent(what: str, done: int, total: int | None) -> None:
@@ -264,12 +264,12 @@ async def test_start_is_once_and_another_daemons_name_is_refused(
 
 
 def test_a_stage_does_what_it_is_told_or_what_its_name_says() -> None:
-    told = behaviour_of("x", {"HOSTLER_SIM": "seconds=3 exit=2 lines=4 metric.loss=0.5 oom=1"})
+    told = behaviour_of("x", {"SIM": "seconds=3 exit=2 lines=4 metric.loss=0.5 oom=1"})
     assert (told.seconds, told.exit, told.lines, told.oom) == (3.0, 2, 4, True)
     assert behaviour_of("x", {}) == behaviour_of("x", {})
     assert behaviour_of("x", {}) != behaviour_of("y", {})
     with pytest.raises(ValueError, match="'mood=good': no such setting"):
-        behaviour_of("x", {"HOSTLER_SIM": "mood=good"})
+        behaviour_of("x", {"SIM": "mood=good"})
     for early, late in ((0.0, 1.0), (1.0, 2.9), (2.9, 3.0)):
         assert log_text("x", told, late).startswith(log_text("x", told, early))
         assert metrics_text(told, late).startswith(metrics_text(told, early))

@@ -47,6 +47,7 @@ class Options:
     interval: float = _WATCH_EVERY
     max_age: float | None = None
     direct: bool = False
+    html: str | None = None
     debug: bool = False
 
 
@@ -68,6 +69,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only GPUs of this model: part of the name, or a glob with a *",
     )  # fmt: skip
     parser.add_argument("--free", action="store_true", help="only free GPUs")
+    parser.add_argument(
+        "--html", nargs="?", const="-", metavar="FILE",
+        help="one web page for a wall, to FILE or stdout; with --watch kept up to date",
+    )  # fmt: skip
     _configure_need(parser)
     _configure_source(parser)
 
@@ -114,6 +119,8 @@ def run(options: Options) -> int:
     _check(options)
     if options.need is not None:
         return _answer_need(options)
+    if options.html is not None:
+        return _write_html(options, options.html)
     if options.watch:
         return _watch(options)
     fleet = look(options)
@@ -132,6 +139,10 @@ def _check(options: Options) -> None:
         )
     if options.json:
         options.output = "json"
+    if options.html is not None and (options.need is not None or options.output != "table"):
+        from hostler.errors import InputError
+
+        raise InputError("--html is a form of its own", remedy="Leave out --need, -o and --json")
 
 
 def look(options: Options) -> dict[str, Any]:
@@ -204,10 +215,26 @@ def _from_hosts(options: Options) -> dict[str, Any]:
     return look_direct(options.hosts or (), deadline=DIRECT_DEADLINE, say=say)
 
 
-def _rendered(options: Options, fleet: dict[str, Any]) -> str:
-    chosen = fleets.select(
+def _chosen(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+    return fleets.select(
         fleet, hosts=options.hosts or (), models=options.models or (), free=options.free
     )
+
+
+def _write_html(options: Options, name: str) -> int:
+    from hostler.cli.gpus_page import keep_written, write_once
+
+    def chosen() -> dict[str, Any]:
+        return _chosen(options, look(options))
+
+    if options.watch:
+        keep_written(name, chosen, options.interval)
+    write_once(name, chosen)
+    return 0
+
+
+def _rendered(options: Options, fleet: dict[str, Any]) -> str:
+    chosen = _chosen(options, fleet)
     terminal = is_terminal()
     return render(
         chosen,

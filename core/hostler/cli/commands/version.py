@@ -33,5 +33,6 @@ def run(args: argparse.Namespace) -> int:
     if about is None:
         out(f"daemon: {trouble}")
     else:
-        out(f"daemon: {about.get('version')} at {found.path} (pid {about.get('pid')})")
+        mark = "SIM: " if about.get("simulated") else ""
+        out(f"{mark}daemon: {about.get('version')} at {found.path} (pid {about.get('pid')})")
     return 0

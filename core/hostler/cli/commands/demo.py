@@ -1,0 +1,78 @@
+"""`hostler demo`: a simulated lab to look around in."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from hostler.cli.demo_folder import Options as Wanted
+from hostler.cli.demo_folder import running_demo
+from hostler.cli.home import SCREEN, has_screen
+from hostler.cli.kinds import count, natural, positive
+from hostler.cli.options import add_common
+from hostler.cli.shared import note_for, out
+from hostler.errors import InputError
+from hostler.quick.table import is_terminal
+
+TAKES_COMMAND = True
+
+EPILOG = """\
+Without a command the screen opens; with one after -- it runs, and finds the demo's daemon:
+  hostler demo -- hostler gpus
+"""
+_REST_S = 0.2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--hosts", type=count, metavar="N", help="so many equal hosts instead of ten"
+    )
+    parser.add_argument("--gpus", type=count, metavar="N", help="so many GPUs on each of them")
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="another lab, other runs"
+    )
+    parser.add_argument(
+        "--speed", type=positive, default=1.0, metavar="X",
+        help="let its time pass X times as fast; it then runs ahead of the real one",
+    )  # fmt: skip
+    parser.add_argument("--no-runs", action="store_true", help="only the lab, nothing submitted")
+    parser.add_argument(
+        "--headless", action="store_true", help="no screen: say where it is, run until Ctrl-C"
+    )
+    add_common(parser, timeout=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the screen, run the command, or wait; afterwards nothing is left."""
+    wanted = Wanted(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
+    say = note_for(args)
+    say("SIM: preparing a simulated lab; nothing in it is real")
+    with running_demo(wanted) as demo:
+        os.environ.update(demo.environ)
+        command: Sequence[str] = getattr(args, "command", ())
+        if command:
+            return _run_command(command)
+        if args.headless or not (is_terminal() and is_terminal(sys.stdin) and has_screen()):
+            out(f"SIM: a simulated lab at {demo.socket}")
+            out(f"  hostler gpus --socket {demo.socket}")
+            out(f"  export HOSTLER_SOCKET={demo.socket}")
+            sys.stdout.flush()
+            say("Ctrl-C ends it")
+            while demo.is_alive():
+                time.sleep(_REST_S)
+            demo.raise_ended()
+        code: int | None = importlib.import_module(SCREEN).main([])
+        return code or 0
+
+
+def _run_command(command: Sequence[str]) -> int:
+    try:
+        return subprocess.run(command, check=False).returncode
+    except OSError as error:
+        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from error

@@ -1,0 +1,168 @@
+"""The daemon of `hostler demo`: a simulated lab in a folder that nobody else uses.
+
+It belongs to the process that started it: when its stdin ends, so does it, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from hostler.api.serve import serve_api
+from hostler.client import Client
+from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.serve import log_to_stderr, serve
+from hostler.daemon.service import Service
+from hostler.model.config import Config
+from hostler.quick.places import SOCKET_NAME
+from hostler.sim import Pace, SimLab, demo_lab, outside
+from hostler.sim.clock import LabClock
+from hostler.sim.fleet import DRAINED
+from hostler.sim.traffic import Traffic
+
+_BEFORE_S = 5400.0
+"""Of the lab's time that has passed when the demo opens."""
+_BEFORE_REAL_S = 1.6
+"""What that takes in reality."""
+_LAST_S = 2.0
+"""From being told to end to the end, whatever hangs."""
+_LOOK_S, _MANY_LOOK_S = 1.0, 2.0
+_MANY_HOSTS = 20
+_STEPS, _MANY_STEPS = 32, 8
+"""Looks at each host before the demo opens."""
+_SEEN_WITHIN_S = 1.0
+_ALONE = threading.Event()
+"""Whoever started it has let go."""
+_FAST = Pace(message=0.0005, create=0.001, start=0.001, remove=0.001, claim=0.0005, pulse=0.02)
+
+
+def run(args: Namespace) -> int:
+    """Serve the lab until told to end; says "ready" on stdout once there is something to see."""
+    folder = Path(args.folder)
+    log_to_stderr(verbose=args.debug)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
+    try:
+        clock = LabClock(args.speed, behind=_BEFORE_S, catch_up=_BEFORE_REAL_S)
+        lab = demo_lab(hosts=args.hosts, gpus=args.gpus, seed=args.seed, clock=clock)
+        demo = Demo(lab, seed=args.seed, runs=not args.no_runs)
+        ending = lambda: _end_within(_LAST_S, folder)  # noqa: E731
+        serve(
+            demo.config, folder, folder / SOCKET_NAME, demo.serve, outside(lab), lab.clock,
+            ending=ending,
+        )  # fmt: skip
+    finally:
+        if _ALONE.is_set():  # else whoever started it wants to read the log
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+class Demo:
+    """A simulated lab that is served, and those who submit to it."""
+
+    def __init__(self, lab: SimLab, *, seed: int, runs: bool) -> None:
+        self._lab, self._seed, self._runs = lab, seed, runs
+        looks = _MANY_LOOK_S if len(lab.hosts) > _MANY_HOSTS else _LOOK_S
+        self._live = lab.config(look_interval=looks)
+        # Looks are made in real time and grow old in the lab's, which first runs fast.
+        patient = replace(self._live.policy, fresh_for=2 * _BEFORE_S)
+        self.config: Config = replace(self._live, policy=patient)
+
+    async def serve(
+        self, service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
+    ) -> None:
+        """The API, and what happens in the lab while it is served."""
+        lives: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            ready()
+            lives.append(asyncio.create_task(self._run(service, path), name="demo"))
+
+        try:
+            await serve_api(service, path, group=group, ready=begin)
+        finally:
+            for task in lives:
+                task.cancel()
+
+    async def _run(self, service: Service, path: Path) -> None:
+        traffic = Traffic(Client(str(path)), self._lab.clock, self._seed)
+        opens_at = self._lab.clock.caught_up_at
+        try:
+            if self._runs:
+                drained = DRAINED if DRAINED in self._lab.hosts else None
+                before = asyncio.create_task(asyncio.to_thread(traffic.before, opens_at, drained))
+            await self._let_time_pass(service, opens_at)
+            if self._runs:
+                await before
+            _say_ready()
+            if self._runs:
+                await asyncio.to_thread(traffic.go_on)
+        finally:
+            traffic.stop()
+
+    async def _let_time_pass(self, service: Service, opens_at: float) -> None:
+        """The hours before the demo opens, at high speed; from then on the lab's own pace."""
+        lab, pace = self._lab, self._lab.pace
+        keepers = service.context.keepers.values()
+        lab.pace = _FAST
+        step = _BEFORE_REAL_S / (_STEPS if len(keepers) <= _MANY_HOSTS else _MANY_STEPS)
+        while (left := opens_at - lab.clock.now()) > 0:
+            _look(keepers)
+            await asyncio.sleep(min(step, lab.clock.real(left)))
+        lab.pace = pace
+        await _until_seen(keepers, opens_at)
+        service.context.config = self._live
+
+
+def _look(keepers: Iterable[HostKeeper]) -> None:
+    for keeper in keepers:
+        keeper.look_soon()
+
+
+async def _until_seen(keepers: Collection[HostKeeper], since: float) -> None:
+    """Until every host was looked at since then, or for as long as it is no fun to wait."""
+    ends = time.monotonic() + _SEEN_WITHIN_S
+    while time.monotonic() < ends:
+        looks = [keeper.host.look for keeper in keepers]
+        if all(look is not None and look.asked_at >= since for look in looks):
+            return
+        _look(keepers)
+        await asyncio.sleep(0.02)
+
+
+def _say_ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+def _follow_parent() -> None:
+    """End with whoever holds the other end of stdin, however that one ended."""
+    while os.read(0, 4096):
+        pass
+    _ALONE.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _end_within(seconds: float, folder: Path) -> None:
+    def end() -> None:
+        time.sleep(seconds)
+        if _ALONE.is_set():
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=end, name="end", daemon=True).start()

@@ -1,0 +1,111 @@
+"""What people and machines of the lab do by themselves: functions of the lab's time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from hostler.model.jobs import Claim
+from hostler.sim.faults import Faults
+from hostler.sim.host import SimHost
+from hostler.units import GIB
+
+Script = Callable[[float], None]
+
+HOSTILE_COMMAND = "python [/red]\x1b]52;c;ZXZpbA==\x07\x1b[2J \u202egpj.train"
+"""Anybody may call a process what they like; whoever shows it has to cope."""
+
+_PEOPLE = ("mira", "tomas", "yuki", "bob")
+
+
+def works_by_hand(host: SimHost, index: int, seed: int = 0) -> Script:
+    """Somebody who uses a card for a part of each period, without Hostler; never on top of one
+    of Hostler's, as decent people do."""
+    chance = _bytes(host, index, seed)
+    user, gpu = _PEOPLE[chance[0] % len(_PEOPLE)], host.gpus[index]
+    period, part, shift = 300.0 + 4 * chance[1], 0.3 + chance[2] / 600, 10.0 * chance[3]
+    memory = int(gpu.memory_total * (0.3 + chance[4] / 512))
+    begun: list[int] = []
+
+    def script(now: float) -> None:
+        wanted = (now + shift) % period < part * period and not host.trouble.off
+        if begun and begun[0] not in host.by_hand:
+            begun.clear()
+        if wanted and not begun and not host.users_of(gpu) and not _is_leased(host, gpu.uuid):
+            begun.append(host.start_by_hand(gpu.uuid, user, memory))
+        elif begun and not wanted:
+            host.by_hand.pop(begun.pop(), None)
+
+    return script
+
+
+def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
+    """A colleague whose own Hostler runs one thing after the other on a card, with leases."""
+    chance = _bytes(host, index, seed)
+    user, gpu = _PEOPLE[chance[5] % len(_PEOPLE)], host.gpus[index % len(host.gpus)]
+    daemon_id = hashlib.sha256(user.encode()).hexdigest()[:32]
+    period = 200.0 + 2 * chance[6]
+    made: list[str] = []
+
+    def script(now: float) -> None:
+        number = int(now / period)
+        attempt_id = f"{user}{number:x}-train-{host.name}-1"
+        if host.trouble.off or attempt_id in made:
+            return
+        for old in made:
+            _give_back(host, old)
+        made[:] = [attempt_id]
+        claim = Claim((gpu.uuid,), attempt_id, daemon_id, user, memory_floor=GIB, ignore=())
+        leases = host.claim(claim).lease_ids
+        if leases:
+            asked = {"attempt_id": attempt_id, "daemon_id": daemon_id, "owner": user}
+            host.create({**asked, "run_id": f"{user}{number:x}", "gpus": [gpu.uuid]})
+            host.bind(list(leases), attempt_id)
+            host.start(attempt_id, {"SIM": f"seconds={0.8 * period} memory=0.{4 + chance[7] % 5}"})
+
+    return script
+
+
+def _give_back(host: SimHost, attempt_id: str) -> None:
+    if attempt_id in host.works and not host.works[attempt_id].running:
+        host.remove(attempt_id)
+    host.release([x.lease_id for x in host.leases.values() if x.attempt_id == attempt_id])
+
+
+def card_fails(faults: Faults, index: int, after: float) -> Script:
+    """A card that falls off the bus, once, so long after the beginning."""
+    begin: list[float] = []
+    failed: list[float] = []
+
+    def script(now: float) -> None:
+        if not begin:
+            begin.append(now)
+        if not failed and now - begin[0] >= after:
+            failed.append(now)
+            faults.lose_gpu(index)
+
+    return script
+
+
+def _bytes(host: SimHost, index: int, seed: int) -> bytes:
+    return hashlib.sha256(f"{host.name}/{index}/{seed or ''}".rstrip("/").encode()).digest()
+
+
+def _is_leased(host: SimHost, uuid: str) -> bool:
+    return any(lease.gpu == uuid for lease in host.leases.values())
+
+
+def drops_out(faults: Faults, every: float, lasts: float, first: float) -> Script:
+    """A host whose network goes away once in a while."""
+    begin: list[float] = []
+
+    def script(now: float) -> None:
+        if not begin:
+            begin.append(now)
+        passed = now - begin[0] - first
+        if passed >= 0 and passed % every < lasts:
+            faults.cut()
+        else:
+            faults.heal_quietly()
+
+    return script

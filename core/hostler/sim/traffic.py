@@ -1,0 +1,138 @@
+"""Runs that come and go in the demo, submitted through the ordinary client as people would."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from hostler.client import Client
+from hostler.errors import HostlerError, NoDaemonError
+from hostler.sim import pipelines
+from hostler.sim.clock import LabClock
+
+_log = logging.getLogger("hostler.sim")
+_MOST_OPEN = 9
+"""Runs. With more of them new ones wait until some have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Something to be submitted."""
+
+    after: float
+    """Seconds of the lab's time after the one before."""
+    pipeline: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+
+
+def history(seed: int) -> list[Order]:
+    """The hour and a half before the demo opens: enough for something to compare."""
+    chance = random.Random(seed)  # noqa: S311
+    rates = [0.0001, 0.0003, 0.001, 0.003]
+    orders = [Order(60.0, pipelines.NOTEBOOK, title="exploring the data")]
+    for number, rate in enumerate(rates):
+        score = round(0.93 - 0.03 * number + 0.02 * chance.random(), 3)
+        params = {"lr": f"{rate:g}", "steps": "420", "accuracy": str(score)}
+        orders.append(Order(600.0, pipelines.FINETUNE, params, f"learning rate {rate:g}"))
+        if number % 2 == 0:
+            orders.append(Order(200.0, pipelines.SHARDS, {"seconds": "60"}))
+    orders.insert(3, Order(120.0, pipelines.SWEEP, {"steps": "240"}))
+    orders.append(Order(200.0, pipelines.FLAKY, {"steps": "90"}, "does it fit on one card?"))
+    return orders
+
+
+def opening() -> list[Order]:
+    """What is submitted just before the demo opens."""
+    return [
+        Order(0.0, pipelines.PRETRAIN),
+        Order(0.0, pipelines.FINETUNE, {"lr": "0.0002", "accuracy": "0.935"}, "after the clean-up"),
+        Order(0.0, pipelines.SWEEP),
+        Order(0.0, pipelines.SHARDS),
+    ]
+
+
+def endless(seed: int) -> Iterator[Order]:
+    """What comes from then on, for ever."""
+    chance = random.Random(seed)  # noqa: S311
+    while True:
+        kind = chance.choice(["finetune", "finetune", "sweep", "shards", "shards", "flaky", "big"])
+        pause = chance.uniform(8.0, 30.0)
+        yield _order(kind, pause, chance)
+
+
+def _order(kind: str, pause: float, chance: random.Random) -> Order:
+    if kind == "finetune":
+        score = round(chance.uniform(0.82, 0.95), 3)
+        rate = chance.choice(["0.0001", "0.0003", "0.001"])
+        steps = str(chance.randrange(50, 180))
+        return Order(
+            pause, pipelines.FINETUNE, {"lr": rate, "steps": steps, "accuracy": str(score)}
+        )
+    if kind == "sweep":
+        return Order(pause, pipelines.SWEEP, {"steps": str(chance.randrange(30, 90))})
+    if kind == "shards":
+        return Order(pause, pipelines.SHARDS, {"seconds": str(chance.randrange(8, 30))})
+    if kind == "flaky":
+        return Order(pause, pipelines.FLAKY, {"temperature": f"{chance.uniform(1, 4):.1f}"})
+    return Order(pause, pipelines.PRETRAIN, {"steps": str(chance.randrange(60, 200))})
+
+
+class Traffic:
+    """Submits orders when they are due, until stopped or the daemon ends. For a thread."""
+
+    def __init__(self, client: Client, clock: LabClock, seed: int = 0) -> None:
+        self._client, self._clock, self._seed = client, clock, seed
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Submit no more."""
+        self._stop.set()
+
+    def before(self, opens_at: float, drained: str | None = None) -> None:
+        """The history; returns once the lab's time is `opens_at` or all is submitted. `drained`: a
+        host that somebody takes out."""
+        if drained is not None:
+            self._client.drain(drained, "new power supply on Friday")
+        for order in history(self._seed):
+            due = min(self._clock.now() + order.after, opens_at)
+            if not self._wait(due) or due >= opens_at:
+                return
+            self._submit(order)
+
+    def go_on(self) -> None:
+        """What is there when the demo opens, then more and more until stopped."""
+        for order in opening():
+            self._submit(order)
+        for order in endless(self._seed):
+            if not self._wait(self._clock.now() + order.after):
+                return
+            if self._has_room(order):
+                self._submit(order)
+
+    def _wait(self, due: float) -> bool:
+        """Until the lab's time is `due`; False: stopped."""
+        while (left := self._clock.real(due - self._clock.now())) > 0:
+            if self._stop.wait(min(left, 0.5)):
+                return False
+        return not self._stop.is_set()
+
+    def _has_room(self, order: Order) -> bool:
+        try:
+            open_runs = self._client.runs(state="open", limit=_MOST_OPEN)
+        except HostlerError:  # the daemon ends, or is too busy for more
+            return False
+        big = any(run["pipeline"] == "pretrain" for run in open_runs)
+        return len(open_runs) < _MOST_OPEN and not (big and order.pipeline is pipelines.PRETRAIN)
+
+    def _submit(self, order: Order) -> None:
+        body = {"pipeline": order.pipeline, "params": dict(order.params), "title": order.title}
+        try:
+            self._client.submit(body)
+        except NoDaemonError:
+            self.stop()
+        except HostlerError as error:
+            _log.warning("the demo could not submit: %s", error)

@@ -1,0 +1,148 @@
+"""`hostler demo`: something to look at, and nothing left behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.client import Client
+from tests.support.commandline import CommandLine
+from tests.support.desk import desk_folder
+
+HOSTLER = [sys.executable, "-m", "hostler"]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with desk_folder() as made:
+        yield made
+
+
+@contextmanager
+def demo(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    """A demo without a screen, and a client of it."""
+    process = subprocess.Popen(
+        [*HOSTLER, "demo", "--headless", *words],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith("SIM: a simulated lab at "), said
+            yield process, Client(said.split()[-1])
+        finally:
+            process.kill()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> None:
+    with demo(folder) as (process, client):
+        about, fleet = client.version(), client.gpus()
+        assert about["simulated"] is True
+        assert {host["transport"] for host in fleet["hosts"]} == {"sim"}
+        assert len(fleet["hosts"]) == 10
+        assert abs(fleet["at"] - time.time()) < 5
+        states = {gpu["state"] for host in fleet["hosts"] for gpu in host["gpus"]}
+        assert states >= {"free", "leased", "foreign", "drained", "unhealthy"}
+        outcomes = {run["state"] for run in client.runs(limit=100)}
+        assert outcomes >= {"succeeded", "failed", "running"}
+        big = wait_for(lambda: client.runs(pipeline="pretrain"), "the big run")[0]
+        assert "8 GPUs" in client.why(big["run_id"])["stages"][0]["sentence"]
+        kinds = {line["event"]["kind"] for line in client.events() if line}
+        assert kinds >= {"run.submitted", "attempt.failed", "gpu.fault", "host.drained"}
+        table = subprocess.run(
+            [*HOSTLER, "gpus", "--socket", client.found.path], capture_output=True, text=True
+        )
+        assert table.stdout.count("SIM ") == 10
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert is_gone(about["pid"])
+        assert list(folder.glob("hostler-demo-*")) == []
+
+
+def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: Path) -> None:
+    with demo(folder, "--hosts", "3", "--gpus", "2", "--no-runs") as (process, client):
+        assert [len(host["gpus"]) for host in client.gpus()["hosts"]] == [2, 2, 2]
+        assert client.runs() == []
+        pid = client.version()["pid"]
+        process.kill()
+        wait_for(lambda: is_gone(pid), "the daemon ends")
+        wait_for(lambda: not list(folder.glob("hostler-demo-*")), "its folder goes")
+
+
+def test_a_command_finds_the_demo_and_gives_its_exit_code(folder: Path) -> None:
+    program = "import os; print(os.environ['HOSTLER_SOCKET']); raise SystemExit(7)"
+    done = subprocess.run(
+        [*HOSTLER, "demo", "--hosts", "1", "--no-runs", "--", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout.startswith(str(folder))) == (7, True), done
+    assert list(folder.glob("hostler-demo-*")) == []
+
+
+def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
+    done = subprocess.run(
+        [*HOSTLER, "demo", "--no-runs", "--", "/nowhere/to/be/found"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "/nowhere/to/be/found cannot be run: No such file or directory" in done.stderr
+    assert list(folder.glob("hostler-demo-*")) == []
+
+
+def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
+    deep = folder / ("d" * 90)
+    deep.mkdir()
+    done = subprocess.run(
+        [*HOSTLER, "demo", "--no-runs", "--headless"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(deep)},
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the socket's path is too long" in done.stderr
+    assert list(deep.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("--hosts", "0"), ("--speed", "0"), ("--seed", "x")])
+def test_a_lab_that_cannot_be_is_refused(hostler: CommandLine, words: tuple[str, str]) -> None:
+    ran = hostler("demo", *words)
+    assert ran.code == 2
+    assert words[1] in ran.err
+    assert json.dumps(ran.out) == '""'
