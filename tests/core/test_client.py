@@ -51,6 +51,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("gpus", (), {}, "GET", "/v1/gpus", {}),
     ("host", ("gpu 1",), {}, "GET", "/v1/hosts/gpu 1", {}),
     ("host_history", ("gpu1",), {}, "GET", "/v1/hosts/gpu1/history", {"minutes": "60"}),
+    ("usage", ("r7", "a"), {}, "GET", "/v1/runs/r7/usage/a", {}),
     ("fleet_history", (5,), {}, "GET", "/v1/history/fleet", {"minutes": "5"}),
     ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
     ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),

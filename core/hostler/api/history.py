@@ -26,6 +26,13 @@ async def host_history(request: Request, name: str, minutes: Minutes = 60) -> JS
     return answer(await service.measures.of_host(service.host(name), minutes))
 
 
+@router.get("/runs/{run_id}/usage/{stage}")
+async def usage(request: Request, run_id: str, stage: str) -> JSONResponse:
+    """What the attempts of a stage used, and what the last one's GPUs did over its life."""
+    service = _service(request)
+    return answer(await service.measures.of_stage(await service.run(run_id), stage))
+
+
 @router.get("/history/fleet")
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
     """What all GPUs together did lately, minute by minute."""

@@ -121,6 +121,11 @@ def metrics(run_id: str, stage: str) -> Call:
     return Call("GET", target(["runs", run_id, "metrics", stage]))
 
 
+def usage(run_id: str, stage: str) -> Call:
+    """What the attempts of a stage used."""
+    return Call("GET", target(["runs", run_id, "usage", stage]))
+
+
 def act(run_id: str, verb: str, body: Any = None) -> Call:
     """`cancel`, `retry` or `rerun` a run."""
     return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)

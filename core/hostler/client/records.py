@@ -23,3 +23,7 @@ class Records(ABC):
     def fleet_history(self, minutes: int = 60) -> dict[str, Any]:
         """Mean utilization and the sum of power of all GPUs, minute by minute."""
         return self._object(calls.fleet_history(minutes))
+
+    def usage(self, run_id: str, stage: str) -> dict[str, Any]:
+        """What each attempt of a stage used, and what the last one's GPUs did over its life."""
+        return self._object(calls.usage(run_id, stage))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.decide.grid import Grid, last_minutes
+from hostler.daemon.tail import find_attempt
+from hostler.daemon.usage import Usage
+from hostler.decide.grid import MINUTE, Grid, covering, last_minutes
 from hostler.model.hosts import Host
 from hostler.model.records import GpuSeries
+from hostler.model.runs import Attempt, Run
+
+_MOST_POINTS = 240
 
 
 class Measures:
     """Reads the history of GPUs."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, usage: Usage) -> None:
         self._context = context
+        self._usage = usage
 
     async def of_host(self, host: Host, minutes: int) -> dict[str, Any]:
         """The `hostler.history/1` object."""
@@ -39,8 +46,57 @@ class Measures:
             "power": grid.place(found.at, found.power),
         }
 
+    async def of_stage(self, run: Run, stage: str) -> dict[str, Any]:
+        """What each attempt of a stage used, and the series of the last one's GPUs over its life.
+
+        Raises NotFoundError where it has none.
+        """
+        last = find_attempt(run, stage, None)
+        attempts = [a for a in run.attempts if a.stage == stage] or [last]
+        grid, found = await self._life(last)
+        return {
+            "attempts": [_used(attempt, self._usage.so_far(attempt)) for attempt in attempts],
+            **_head(grid),
+            "gpus": {
+                uuid: {
+                    "utilization": grid.place(series.at, series.utilization),
+                    "memory_used": grid.place(series.at, series.memory_used),
+                }
+                for uuid, series in found.items()
+            },
+        }
+
+    async def _life(self, attempt: Attempt) -> tuple[Grid, dict[str, GpuSeries]]:
+        """Steps over an attempt's life, and its GPUs' series: of samples as long as there are."""
+        metrics = self._context.store.metrics
+        begin = attempt.started_at or attempt.placed_at
+        end = max(begin, attempt.finished_at or self._context.clock.now())
+        grid = covering(begin, end, _MOST_POINTS)
+        if grid.step_s < MINUTE:
+            until = grid.begin + grid.step_s * grid.length
+            found = await metrics.sample_series_of(
+                attempt.gpus, grid.begin, until, int(grid.step_s)
+            )
+            if any(series.at for series in found.values()):
+                return grid, found
+            grid = covering(begin, end, _MOST_POINTS, least_s=MINUTE)
+        return grid, await metrics.gpu_series_of(
+            attempt.gpus, grid.begin, grid.end, int(grid.step_s)
+        )
+
     def _last(self, minutes: int) -> Grid:
         return last_minutes(self._context.clock.now(), minutes)
+
+
+def _used(attempt: Attempt, usage: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "attempt_id": attempt.attempt_id,
+        "gpu_seconds_allocated": usage.get("gpu_seconds_allocated"),
+        "gpu_seconds_busy": usage.get("gpu_seconds_busy"),
+        "peak_memory": usage.get("gpu_memory_peak"),
+        "mean_utilization": usage.get("gpu_utilization_mean"),
+        "energy_wh": usage.get("energy_wh"),
+    }
 
 
 def _head(grid: Grid) -> dict[str, Any]:

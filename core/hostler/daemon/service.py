@@ -48,7 +48,7 @@ class Service:
         self._outside = outside
         self._submitter = Submitter(context)
         self.garbage = GarbageCollector(context)
-        self.measures = Measures(context)
+        self.measures = Measures(context, applier.usage)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 
@@ -154,13 +154,13 @@ class Service:
 
     async def retry(self, run_id: str, who: Caller) -> Run:
         """A new run of what did not succeed."""
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         only_own(run, who)
         return await self._submitter.retry(run.run_id, who)
 
     async def rerun(self, run_id: str, who: Caller, source: Source | None) -> Run:
         """A new run of everything."""
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         only_own(run, who)
         return await self._submitter.rerun(run.run_id, who, source)
 
@@ -194,7 +194,7 @@ class Service:
 
     async def remove(self, run_id: str, who: Caller) -> str:
         """Forget a finished run."""
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         only_own(run, who)
         if run.outcome is None:
             raise ConflictError(
@@ -226,7 +226,7 @@ class Service:
 
     async def describe(self, run_id: str, *, with_diff: bool = False) -> dict[str, Any]:
         """The `hostler.run/1` object."""
-        return self.view(await self._run(run_id), with_diff=with_diff)
+        return self.view(await self.run(run_id), with_diff=with_diff)
 
     def view(self, run: Run, *, with_diff: bool = False) -> dict[str, Any]:
         """The `hostler.run/1` object of a run at hand."""
@@ -236,7 +236,7 @@ class Service:
 
     async def why(self, run_id: str, stage: str | None) -> dict[str, Any]:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         lines = why_lines(run, self.controller.plan.reasons)
         if stage is not None:
             lines = [line for line in lines if stage in (line["name"], line["base"])]
@@ -249,7 +249,7 @@ class Service:
 
     async def metrics(self, run_id: str, stage: str) -> list[StageMetric]:
         """Every number of every attempt of a stage."""
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         attempts = [a.attempt_id for a in run.attempts if a.stage == stage]
         return await self.context.store.stage_metrics(attempts)
 
@@ -261,15 +261,16 @@ class Service:
         self, run_id: str, stage: str, number: int | None
     ) -> tuple[Attempt, Callable[..., AsyncIterator[bytes]]]:
         """The attempt that is meant, and a reader of its log (see `tail.read_log`)."""
-        attempt = find_attempt(await self._run(run_id), stage, number)
+        attempt = find_attempt(await self.run(run_id), stage, number)
         return attempt, partial(read_log, self.context, self._applier.followers, attempt)
 
-    async def _run(self, run_id: str) -> Run:
+    async def run(self, run_id: str) -> Run:
+        """One run, open or ended; the id may be shortened. Raises NotFoundError."""
         full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)
         return self.context.book.find(full) or await self.context.store.get_run(full)
 
     async def _open_run(self, run_id: str, verb: str, who: Caller) -> Run:
-        run = await self._run(run_id)
+        run = await self.run(run_id)
         only_own(run, who)
         if run.outcome is not None:
             raise ConflictError(

@@ -91,17 +91,27 @@ class Usage:
         if not attempt.gpus:
             return {}
         self._note_ended(attempt)
-        used: dict[str, float] = {}
-        begun, ended = attempt.started_at, attempt.finished_at
-        if begun is not None and ended is not None:
-            used["gpu_seconds_allocated"] = max(0.0, ended - begun) * len(attempt.gpus)
-        if tally is not None:
-            if tally.memory_peak is not None:
-                used["gpu_memory_peak"] = float(tally.memory_peak)
-            if tally.seen_s > 0:
-                used["gpu_seconds_busy"] = tally.busy_s
-                used["gpu_utilization_mean"] = 100 * tally.busy_s / tally.seen_s
-            energy = tally.energy_wh()
-            if energy is not None:
-                used["energy_wh"] = energy
-        return used
+        return _sums(attempt, tally, attempt.finished_at)
+
+    def so_far(self, attempt: Attempt) -> dict[str, float]:
+        """The sums of an attempt that still runs; those stored with one that has ended."""
+        if attempt.phase.is_final or not attempt.gpus:
+            return dict(attempt.usage)
+        return _sums(attempt, self._tallies.get(attempt.attempt_id), self._context.clock.now())
+
+
+def _sums(attempt: Attempt, tally: _Tally | None, until: float | None) -> dict[str, float]:
+    used: dict[str, float] = {}
+    if attempt.started_at is not None and until is not None:
+        held_s = max(0.0, until - attempt.started_at)
+        used["gpu_seconds_allocated"] = held_s * len(attempt.gpus)
+    if tally is not None:
+        if tally.memory_peak is not None:
+            used["gpu_memory_peak"] = float(tally.memory_peak)
+        if tally.seen_s > 0:
+            used["gpu_seconds_busy"] = tally.busy_s
+            used["gpu_utilization_mean"] = 100 * tally.busy_s / tally.seen_s
+        energy = tally.energy_wh()
+        if energy is not None:
+            used["energy_wh"] = energy
+    return used

@@ -138,6 +138,16 @@ def series(
     return _series(rows)
 
 
+def sample_series(
+    connection: sqlite3.Connection, gpu: str, since: float, until: float, step: int
+) -> GpuSeries:
+    """The samples of one GPU by steps that may be shorter than a minute."""
+    which = "gpu = (SELECT id FROM gpus WHERE uuid = ?) AND"
+    query = _columns_of("gpu_samples", step, which, percent="1.0", count="count(*)")
+    values = (gpu, int(since) // step * step, math.ceil(until))
+    return _series(_plain(connection).execute(query, values).fetchall())
+
+
 def fleet(connection: sqlite3.Connection, since: float, until: float, step: int) -> GpuSeries:
     """The mean over all GPUs of each step that is rolled up."""
     first = int(since) // step * step

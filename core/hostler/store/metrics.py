@@ -105,6 +105,14 @@ class MetricStore:
             lambda db: {u: gpu_history.series(db, u, since, until, _minutes(step)) for u in gpus}
         )
 
+    async def sample_series_of(
+        self, gpus: Sequence[str], since: float, until: float, step: int
+    ) -> dict[str, GpuSeries]:
+        """The same from the samples alone, by any step; empty where they are pruned."""
+        return await self._readers.run(
+            lambda db: {u: gpu_history.sample_series(db, u, since, until, step) for u in gpus}
+        )
+
     async def gpus_of(self, host: str) -> list[str]:
         """UUIDs of the GPUs of which there are samples from a host."""
         return await self._readers.run(lambda connection: gpu_history.gpus_of(connection, host))

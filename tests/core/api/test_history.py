@@ -13,8 +13,10 @@ from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.errors import InputError, NotFoundError
 from hostler.model.records import GpuSample
+from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.units import GIB
+from tests.support import stored
 from tests.support.served import Served, served
 
 T = TypeVar("T")
@@ -85,3 +87,69 @@ def test_the_history_of_the_fleet_is_of_fixed_length(daemon: Served, client: Cli
         "power": [None, 300.0, None, 300.0],
     }
     assert len(client.fleet_history()["power"]) == 60
+
+
+def finished(daemon: Served, life_s: float, **more: Any) -> None:
+    """Store a run whose one attempt lived so long, until now."""
+    ended = stored.attempt(
+        started_at=NOW - life_s,
+        finished_at=NOW,
+        usage={"gpu_seconds_allocated": life_s, "gpu_memory_peak": 5.0},
+        phase=Phase.SUCCEEDED,
+        **more,
+    )
+    put(daemon, store_of(daemon).create_run(stored.run(), "", []))
+    put(daemon, store_of(daemon).add_attempt(stored.attempt()))
+    put(daemon, store_of(daemon).update_attempt(ended))
+    put(daemon, store_of(daemon).end_run("raaaaaa", Outcome.SUCCEEDED, NOW))
+
+
+def test_a_short_attempt_is_shown_by_its_samples(daemon: Served, client: Client) -> None:
+    samples = [sample("GPU-1", NOW - 20 + at, 10.0 * at) for at in range(0, 20, 2)]
+    put(daemon, store_of(daemon).metrics.add_gpu_samples(samples))
+    finished(daemon, 20.0)
+    found = client.usage("raaaaaa", "train")
+    assert found["attempts"] == [
+        {
+            "attempt_id": "raaaaaa-train-1",
+            "gpu_seconds_allocated": 20.0,
+            "gpu_seconds_busy": None,
+            "peak_memory": 5.0,
+            "mean_utilization": None,
+            "energy_wh": None,
+        }
+    ]
+    assert (found["from"], found["step_s"]) == (NOW - 20, 5.0)
+    assert found["gpus"]["GPU-1"]["utilization"] == [20.0, 70.0, 120.0, 170.0]
+    with pytest.raises(NotFoundError, match="no stage"):
+        client.usage("raaaaaa", "nope")
+
+
+def test_an_attempt_whose_samples_are_pruned_is_shown_by_minutes(
+    daemon: Served, client: Client
+) -> None:
+    metrics = store_of(daemon).metrics
+    samples = [sample("GPU-1", NOW - 600 + at, 50.0) for at in range(0, 700, 2)]
+    put(daemon, metrics.add_gpu_samples(samples))
+    put(daemon, metrics.prune(NOW, 0.0))
+    finished(daemon, 300.0)
+    found = client.usage("raaaaaa", "train")
+    assert found["step_s"] == 60.0
+    assert found["gpus"]["GPU-1"]["utilization"] == [50.0] * 6
+
+
+def test_a_long_attempt_has_no_more_points_than_a_chart(daemon: Served, client: Client) -> None:
+    finished(daemon, 86_400.0)
+    found = client.usage("raaaaaa", "train")
+    assert found["step_s"] == 600.0
+    assert 144 <= len(found["gpus"]["GPU-1"]["utilization"]) <= 146
+
+
+def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
+    context = daemon.service.context
+    running = stored.attempt(phase=Phase.RUNNING, started_at=NOW - 40, gpus=("GPU-1", "GPU-2"))
+    run = stored.run(attempts=(running,))
+    daemon.loop.call_soon_threadsafe(context.book.add, run)
+    found = client.usage("raaaaaa", "train")
+    assert found["attempts"][0]["gpu_seconds_allocated"] == 80.0
+    daemon.loop.call_soon_threadsafe(context.book.drop, run.run_id)

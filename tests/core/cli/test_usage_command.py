@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hostler.cli.charts import sparkline
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
+from tests.support.run_objects import run, stage
 from tests.support.scripted_daemon import ScriptedDaemon
 
 FLEET = {"from": 0.0, "step_s": 60.0, "utilization": [None, 61.4], "power": [None, 88000.0]}
@@ -37,3 +38,18 @@ def test_a_host_has_a_row_a_gpu(hostler: CommandLine, daemon: ScriptedDaemon) ->
 @given(st.lists(st.none() | st.floats(-10, 200), max_size=100), st.integers(1, 40))
 def test_a_sparkline_fits(values: list[float | None], width: int) -> None:
     assert len(sparkline(values, 100.0, width)) == min(width, len(values))
+
+
+def test_a_run_has_a_row_an_attempt(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    used = {"attempt_id": "r7-train-1", "gpu_seconds_allocated": 7200.0, "energy_wh": 1234.0,
+            "gpu_seconds_busy": 3600.0, "peak_memory": 2.0**34,
+            "mean_utilization": 50.0}  # fmt: skip
+    lost = {**dict.fromkeys(used), "attempt_id": "r7-train-2"}
+    found = {"attempts": [used, lost], "from": 0.0, "step_s": 5.0, "gpus": {}}
+    daemon.on("GET", "/v1/runs/r7", run(stage()))
+    daemon.on("GET", "/v1/runs/r7/usage/train", found)
+    rows = [line.split("\t") for line in hostler("usage", "--run", "r7").out.splitlines()]
+    assert rows[0] == ["r7-train-1", "2h", "1h", "50 %", "16 GiB", "1.23 kWh"]
+    assert rows[1] == ["r7-train-2", "-", "-", "-", "-", "-"]
+    assert hostler("usage", "--run", "r7/train", "--json").json["schema"] == "hostler.usage/1"
+    assert hostler("usage", "--run", "r7", "--host", "gpu1").code == 2

@@ -100,3 +100,16 @@ def test_an_attempt_that_ended_lately_is_remembered_for_its_gpus_sake(
     clock.at = 50.0
     usage.summary(attempt(Phase.FAILED))
     assert usage.history().ended_at == {"r1-a-1": 50.0}
+
+
+def test_what_runs_is_summed_without_ending_it(usage: Usage, clock: _Clock) -> None:
+    running = attempt(started_at=0.0)
+    for at in (0.0, 10.0):
+        usage.saw(HOST, look(at, gpu("GPU-a", utilization=50.0, memory_used=7)))
+    clock.at = 20.0
+    so_far = {"gpu_seconds_allocated": 40.0, "gpu_memory_peak": 7.0, "gpu_seconds_busy": 5.0,
+              "gpu_utilization_mean": 50.0}  # fmt: skip
+    assert usage.so_far(running) == usage.so_far(running) == so_far
+    ended = attempt(Phase.SUCCEEDED, started_at=0.0, finished_at=20.0)
+    assert usage.summary(ended) == so_far
+    assert usage.so_far(attempt(Phase.SUCCEEDED, usage={"energy_wh": 1.0})) == {"energy_wh": 1.0}

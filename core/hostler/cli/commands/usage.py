@@ -6,13 +6,14 @@ import argparse
 from typing import Any
 
 from hostler.cli.charts import highest, mean, number, sparkline
-from hostler.cli.kinds import count
+from hostler.cli.commands.logs import choose_stage
+from hostler.cli.kinds import count, run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time, gpu_indices
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
 from hostler.quick.table import Column, is_terminal
-from hostler.units import format_size
+from hostler.units import format_duration, format_size
 
 _WIDTH = 30
 FLEET = (Column("TIME"), Column("UTIL", right=True), Column("POWER", right=True))
@@ -25,10 +26,24 @@ GPUS = (
     Column("BUSY"),
 )
 
+ATTEMPTS = (
+    Column("ATTEMPT"),
+    Column("GPU TIME", right=True),
+    Column("BUSY", right=True),
+    Column("UTIL", right=True),
+    Column("PEAK", right=True),
+    Column("ENERGY", right=True),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
+    which.add_argument(
+        "--run", type=run_and_stage, metavar="RUN[/STAGE]",
+        help="of a stage of this run, attempt by attempt",
+    )  # fmt: skip
     parser.add_argument(
         "--minutes", type=count, default=60, metavar="N",
         help="the last N minutes, at most 1440 (default 60)",
@@ -37,9 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the history of the fleet or of one host."""
+    """Print the history of the fleet or of one host, or what attempts used."""
     client = open_client(args)
-    if args.host:
+    if args.run:
+        found = client.run(args.run[0])
+        stage = choose_stage(found, args.run[1])
+        _attempts(args, client.usage(str(found["run_id"]), str(stage["name"])))
+    elif args.host:
         _host(args, client, client.host_history(args.host, args.minutes))
     else:
         _fleet(args, client.fleet_history(args.minutes))
@@ -68,6 +87,29 @@ def _host(args: argparse.Namespace, client: Client, found: dict[str, Any]) -> No
     out_table(
         args, GPUS, [_gpu(indices.get(uuid), uuid, had) for uuid, had in found["gpus"].items()]
     )
+
+
+def _attempts(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    if args.json:
+        out_json("usage", found)
+        return
+    out_table(args, ATTEMPTS, [_attempt(used) for used in found["attempts"]])
+
+
+def _attempt(used: dict[str, Any]) -> list[str]:
+    peak, energy = used["peak_memory"], used["energy_wh"]
+    return [
+        str(used["attempt_id"]),
+        _time(used["gpu_seconds_allocated"]),
+        _time(used["gpu_seconds_busy"]),
+        number(used["mean_utilization"], " %"),
+        "-" if peak is None else format_size(int(peak)),
+        "-" if energy is None else f"{energy / 1000:.3g} kWh",
+    ]
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(round(seconds, 1))
 
 
 def _gpu(index: int | None, uuid: str, had: dict[str, Any]) -> list[str]:
