@@ -215,16 +215,23 @@ def ps_rows(
 
     `room`: with more stages than that, cells of a matrix share rows; None: a row each.
     """
+    return [ps_row(row, run, now, indices) for row in active_stages(run, room)]
+
+
+def active_stages(
+    run: Mapping[str, Any], room: int | None = None
+) -> list[Mapping[str, Any] | Cells]:
+    """What of a run has not ended: what runs first, then what waits; folded as in `ps_rows`."""
     order = {"running": 0, "starting": 1, "waiting": 2}
     active = [stage for stage in run["stages"] if stage["status"] in order]
     active.sort(key=lambda stage: order[stage["status"]])
-    shown = active if room is None else fold(active, room)
-    return [_ps_row(row, run, now, indices) for row in shown]
+    return list(active) if room is None else fold(active, room)
 
 
-def _ps_row(
+def ps_row(
     row: Mapping[str, Any] | Cells, run: Mapping[str, Any], now: float, indices: Indices
 ) -> list[str]:
+    """A row of `hostler ps`: run, pipeline, stage, owner, state, GPUs, time, why."""
     several = isinstance(row, Cells)
     stage = row.first if isinstance(row, Cells) else row
     waits = stage["status"] == "waiting"

@@ -1,0 +1,37 @@
+"""The graph of stages as boxes."""
+
+from __future__ import annotations
+
+from hostler_tui.lines import text_of
+from hostler_tui.widgets.dag_boxes import Box, box_lines
+
+NEEDS = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("c",)}
+BOXES = {key: Box(key, "waiting", "1 GPU") for key in NEEDS}
+
+
+def test_boxes_are_joined_from_left_to_right() -> None:
+    lines = box_lines(NEEDS, BOXES, 80)
+    assert lines is not None
+    assert [text_of(line).rstrip() for line in lines] == [
+        "                   ┌───────────┐       ┌───────────┐",
+        "               ╭───│ b waiting │───┬───│ d waiting │",
+        " ┌───────────┐ │   │ 1 GPU     │   │   │ 1 GPU     │",
+        " │ a waiting │─┤   └───────────┘   │   └───────────┘",
+        " │ 1 GPU     │ │   ┌───────────┐   │   ┌───────────┐",
+        " └───────────┘ ╰───│ c waiting │───┴───│ e waiting │",
+        "                   │ 1 GPU     │       │ 1 GPU     │",
+        "                   └───────────┘       └───────────┘",
+    ]
+
+
+def test_what_does_not_fit_is_not_drawn() -> None:
+    assert box_lines(NEEDS, BOXES, 40) is None
+
+
+def test_an_edge_over_several_layers_has_a_way_of_its_own() -> None:
+    needs = {"a": (), "b": ("a",), "c": ("b",), "d": ("c",), "e": ("a",), "f": ("d", "e")}
+    boxes = {key: Box(key, "waiting", "") for key in needs}
+    lines = box_lines(needs, boxes, 200)
+    assert lines is not None
+    pictured = "\n".join(text_of(line) for line in lines)
+    assert all(pictured.count(f"│ {key}") == 1 for key in needs)
