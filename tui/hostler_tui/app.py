@@ -164,18 +164,21 @@ class HostlerApp(App[int]):
 
     def action_copy_id(self) -> None:
         """The id of what is selected."""
-        self._copy(self.screen.selected_id() if isinstance(self.screen, LabScreen) else None)
+        self.copy_text(self.screen.selected_id() if isinstance(self.screen, LabScreen) else None)
 
     def action_copy_command(self) -> None:
         """The command line of what is selected."""
-        self._copy(self.screen.selected_command() if isinstance(self.screen, LabScreen) else None)
+        self.copy_text(
+            self.screen.selected_command() if isinstance(self.screen, LabScreen) else None
+        )
 
-    def _copy(self, text: str | None) -> None:
+    def copy_text(self, text: str | None, what: str = "") -> None:
+        """Copy, and say so: the text itself where `what` does not say what it is."""
         if text is None:
             self.tell("nothing is selected", "warning")
             return
         done = clipboard.copy(text, self._write_escape)
-        self.tell(f"{done}: {text}" if done == "copied" else done)
+        self.tell(f"{done}: {what or text}" if done == "copied" else done)
 
     def _write_escape(self, sequence: str) -> None:
         if self._driver is not None:
