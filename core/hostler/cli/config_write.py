@@ -13,29 +13,41 @@ import tomli_w
 from hostler.errors import ConfigError
 
 
-def merged(old: str | None, hosts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The document of an old file with more hosts. A host that is there keeps what is said of it.
-
-    Raises ConfigError where the old text is not TOML.
+def extended(old: str, hosts: dict[str, dict[str, Any]]) -> str:
+    """The text of a file with more hosts at its end. What is there stays as it is, comments too; a
+    host that is there keeps what is said of it. Raises ConfigError where the old text is not TOML.
     """
     try:
-        document = tomllib.loads(old) if old else {}
+        document = tomllib.loads(old)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"the present configuration cannot be read: {error}",
             remedy="Correct it or move it away",
         ) from error
     present = document.get("hosts", {})
-    return {**document, "hosts": {**hosts, **present}}
+    new = {name: keys for name, keys in hosts.items() if name not in present}
+    wanted = {**document, "hosts": {**present, **new}}
+    if not new:
+        return old
+    head = f"{old.rstrip()}\n\n" if old.strip() else ""
+    text = head + tomli_w.dumps({"hosts": new})
+    # `hosts = { ... }` on one line cannot be gone on with: then the file is written anew.
+    return text if _says(text, wanted) else tomli_w.dumps(wanted)
 
 
-def write_config(path: Path, document: dict[str, Any]) -> Path | None:
+def _says(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def write_config(path: Path, text: str) -> Path | None:
     """Write a configuration as one step; what was there is kept beside it as `.bak`.
 
     Returns the backup, None where there was nothing. Raises ConfigError.
     """
     target = path.resolve()
-    text = tomli_w.dumps(document)
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         backup = _keep(target) if target.exists() else None

@@ -30,6 +30,16 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def changed_text(key: ScannedKey) -> str:
+    """What is said of a host that shows another key than the known one."""
+    return (
+        f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}), and {key.address} now shows "
+        f"{key.algorithm} {key.fingerprint}. Somebody may be listening in; nothing was changed. "
+        "Ask its administrator; if the change is right, delete that line, then "
+        f"`hostler host trust {key.host}`"
+    )
+
+
 def key_row(key: ScannedKey) -> list[str]:
     """A row of the table of fingerprints."""
     return [key.host, key.address, key.algorithm.removeprefix("ssh-"), key.fingerprint]
@@ -50,7 +60,7 @@ def settle_keys(
             note(f"{error}")
     for key in keys:
         if key.known is Known.CHANGED:
-            note(f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}); left as it is")
+            note(changed_text(key))
     new = [key for key in keys if key.known is Known.NO]
     if not new:
         return 0

@@ -26,6 +26,11 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BY_KEY = ("daemon", "policy", "limits", "shared", "docker", "env", "mounts", "hosts")
 
 
+def is_host_name(text: str) -> bool:
+    """Whether a host may be called that in the file."""
+    return _HOST.fullmatch(text) is not None
+
+
 def read_config(text: str, *, file: str) -> Config:
     """What one file says. Raises ConfigError with every problem found."""
     return read_configs([(file, text)])
@@ -121,7 +126,7 @@ def _names(pattern: str, problems: Problems) -> tuple[str, ...]:
         problems.add(path, str(error))
         return ()
     for name in names:
-        if not _HOST.fullmatch(name):
+        if not is_host_name(name):
             problems.add(
                 path,
                 f"{shown(name)} cannot name a host: begin with a letter or digit and go on with at "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hostler.cli import identity
 from hostler.cli.commands import host as host_command
 from hostler.cli.commands import init
-from hostler.cli.config_write import merged, write_config
+from hostler.cli.config_write import extended, write_config
 from hostler.errors import ConfigError, InputError, Unreachable
 from hostler.ssh.config import ListedHost
 from hostler.ssh.trust import Known, ScannedKey
@@ -79,6 +79,7 @@ def test_a_file_that_is_there_is_never_overwritten_unasked(
     assert written["hosts"] == {"a": {"port": 2222}, "b": {}}
     assert written["limits"] == {"log_size": "1MiB"}
     assert (tmp_path / "config.toml.bak").read_text() == old
+    assert file.read_text().startswith(old)
 
 
 def test_without_names_and_terminal_there_is_nothing_to_do(
@@ -168,6 +169,8 @@ def test_changed_keys_and_silent_hosts_are_told(
     ran = hostler("host", "trust", "a", "b")
     assert (ran.code, trusted) == (3, [])
     assert "ANOTHER KEY IS KNOWN (known_hosts line 3)" in ran.err
+    assert "now shows ssh-ed25519 SHA256:a" in ran.err
+    assert "delete that line, then `hostler host trust a`" in ran.err
     assert "b: timed out" in ran.err
 
 
@@ -183,25 +186,88 @@ NAMES: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
 
 
 @given(NAMES, NAMES)
-def test_merging_loses_no_host(old: dict[str, Any], new: dict[str, Any]) -> None:
-    text = "".join(f"[hosts.{name}]\nport = 7\n" for name in old)
-    hosts = merged(text, new)["hosts"]
+def test_adding_hosts_loses_none_and_keeps_comments(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    text = "# mine\n" + "".join(f"[hosts.{name}]\nport = 7 # seven\n" for name in old)
+    written = extended(text, new)
+    hosts = tomllib.loads(written).get("hosts", {})
     assert set(hosts) == set(old) | set(new)
     assert all(hosts[name] == {"port": 7} for name in old)
+    assert written.startswith(text.rstrip())
 
 
-def test_merging_into_what_is_no_toml_is_refused() -> None:
+def test_a_file_that_cannot_be_gone_on_with_is_written_anew() -> None:
+    written = tomllib.loads(extended("hosts = { a = { port = 7 } }", {"b": {}}))
+    assert written == {"hosts": {"a": {"port": 7}, "b": {}}}
+
+
+def test_adding_to_what_is_no_toml_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        merged("[hosts", {})
+        extended("[hosts", {"a": {}})
+
+
+@pytest.mark.parametrize("old", ["[hosts", "[hosts.a]\nadress = 'x'\n"])
+def test_a_present_file_that_is_wrong_is_told_before_anything_is_asked(
+    hostler: CommandLine, lab: list[ScannedKey], trusted: list[str], tmp_path: Path, old: str
+) -> None:
+    lab[:] = [key("b")]
+    (tmp_path / "config.toml").write_text(old)
+    ran = hostler("init", "-y", "b", "--trust-fingerprints", "SHA256:b")
+    assert ran.code == 2
+    assert f"{tmp_path / 'config.toml'} " in ran.err
+    assert "line " in ran.err
+    assert trusted == []
+    assert (tmp_path / "config.toml").read_text() == old
+
+
+@pytest.mark.parametrize("name", ["-oProxyCommand=x", "gp u", "a@b@c", "gpu1:99999", "gpu1:x", "é"])
+def test_what_cannot_name_a_host_is_refused_before_anything_is_asked(
+    hostler: CommandLine, lab: list[ScannedKey], tmp_path: Path, name: str
+) -> None:
+    ran = hostler("init", "gpu1", "--", name)
+    assert ran.code == 2
+    assert "cannot name a host" in ran.err
+    assert "asking" not in ran.err
+    assert not (tmp_path / "config.toml").exists()
+
+
+def test_hosts_may_be_named_as_ssh_takes_them(
+    hostler: CommandLine, lab: list[ScannedKey], tmp_path: Path
+) -> None:
+    assert hostler("init", "bo@gpu[1-2]", "gpu3:2222").code == 0
+    written = tomllib.loads((tmp_path / "config.toml").read_text())["hosts"]
+    assert written == {"gpu1": {"user": "bo"}, "gpu2": {"user": "bo"}, "gpu3": {"port": 2222}}
+
+
+def test_hosts_that_are_there_already_change_nothing(
+    hostler: CommandLine, lab: list[ScannedKey], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[hosts.a]\n[hosts.b]\n")
+    ran = hostler("init", "a", "b")
+    assert ran.code == 0
+    assert "has a, b already: nothing to write" in ran.err
+    assert [p.name for p in tmp_path.glob("config.toml*")] == ["config.toml"]
+
+
+def test_hosts_that_do_not_answer_are_written_and_named(
+    hostler: CommandLine, lab: list[ScannedKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = host("b", "", condition="unreachable", age_s=None)
+    monkeypatch.setattr(init, "look_direct", lambda **_options: fleet(host("a", "."), silent))
+    ran = hostler("init", "a", "b")
+    assert ran.code == 0
+    assert "b did not answer; written all the same" in ran.err
 
 
 def test_writing_is_one_step_and_follows_links(tmp_path: Path) -> None:
     real = tmp_path / "real/config.toml"
     link = tmp_path / "config.toml"
     link.symlink_to(real)
-    assert write_config(link, {"hosts": {"a": {}}}) is None
+    assert write_config(link, "[hosts.a]\n") is None
     assert link.is_symlink()
-    assert write_config(link, {"hosts": {"b": {}}}) == real.with_name("config.toml.bak")
+    assert write_config(link, "[hosts.b]\n") == real.with_name("config.toml.bak")
     assert tomllib.loads(real.read_text()) == {"hosts": {"b": {}}}
     assert sorted(p.name for p in real.parent.iterdir()) == ["config.toml", "config.toml.bak"]
 
@@ -209,7 +275,7 @@ def test_writing_is_one_step_and_follows_links(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_config(tmp_path / "file/config.toml", {})
+        write_config(tmp_path / "file/config.toml", "")
 
 
 def test_the_option_is_there() -> None:

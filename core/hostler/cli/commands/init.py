@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
-from hostler.cli.config_write import merged, write_config
+from hostler.cli.config_write import extended, write_config
 from hostler.cli.configured import expand, named_host
 from hostler.cli.gpus_direct import look_direct
 from hostler.cli.identity import add_trust_option, settle_keys
@@ -16,23 +17,28 @@ from hostler.cli.shared import DECLINED, ask_line, confirm, counted, note, note_
 from hostler.daemon.config_file import load_config
 from hostler.errors import ConfigError, InputError
 from hostler.model.config import Config, HostConfig
+from hostler.quick.fleet import is_stale
 from hostler.quick.gpus import HOST_COLUMNS, host_rows, summary_line
 from hostler.quick.places import user_config
 from hostler.quick.table import is_terminal, render_table, terminal_width
+from hostler.spec.config import read_config
 from hostler.ssh.config import ListedHost, list_hosts
 from hostler.ssh.target import SshSettings, user_settings
 
 _PROBE_DEADLINE = 15.0
 
 EPILOG = """\
-Hosts are names that SSH knows, ranges like gpu[01-12], or `local` for this machine. Without any,
-those of your ~/.ssh/config are offered. Nothing is installed on them.
+Hosts are names that SSH knows, also with a login or port (bo@gpu1:2222), ranges like gpu[01-12],
+or `local` for this machine. Without any, those of your ~/.ssh/config are offered. Nothing is
+installed on them.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("hosts", nargs="*", metavar="HOST", help="hosts, ranges, or `local`")
+    parser.add_argument(
+        "hosts", nargs="*", metavar="HOST", help="[user@]host[:port], ranges, or `local`"
+    )
     parser.add_argument("--no-probe", action="store_true", help="only write the file")
     add_trust_option(parser)
     add_yes(parser)
@@ -42,21 +48,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask for what is missing, trust keys with the person, look at the hosts, write the file."""
     settings = user_settings()
-    names = expand(args.hosts) or _choose(settings)
+    named = [named_host(name) for name in expand(args.hosts) or _choose(settings)]
     path = Path(user_config())
     old = _present(path)
-    if old is not None and not confirm(args, f"{path} is there already. Add these hosts to it?"):
+    present = {} if old is None else _hosts_in(path, old)
+    new = [host for host in named if host.name not in present]
+    if new and old is not None and not confirm(args, _question(path, new)):
         return DECLINED
-    hosts = [_known_or_named(name) for name in names]
     if not args.no_probe:
-        _probe(args, hosts, settings)
-    document = merged(old, {host.name: entry(host) for host in hosts})
-    backup = write_config(path, document)
-    say = note_for(args)
-    if backup is not None:
-        say(f"the old file is kept as {backup}")
-    say(f"wrote {path}: {counted(len(document['hosts']), 'host')}")
-    say("next: hostler gpus   hostler doctor")
+        _probe(args, [_as_known(host) for host in named], settings)
+    if new:
+        _write(args, path, old or "", new)
+    else:
+        note_for(args)(f"{path} has {_all_of(named)} already: nothing to write")
+    note_for(args)("next: hostler gpus   hostler doctor")
     return 0
 
 
@@ -69,17 +74,47 @@ def _present(path: Path) -> str | None:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def _known_or_named(name: str) -> HostConfig:
-    """What the present configuration says of a host; a file that is wrong says nothing."""
+def _hosts_in(path: Path, text: str) -> dict[str, HostConfig]:
+    """The hosts of the present file. Raises ConfigError where it is wrong: it would stay wrong."""
+    hosts = read_config(text, file=str(path)).hosts
+    # A file that names none means this machine, which is not said in it.
+    return {host.name: host for host in hosts} if "hosts" in tomllib.loads(text) else {}
+
+
+def _as_known(named: HostConfig) -> HostConfig:
+    """What the present configuration, the system's too, says of a host."""
     try:
-        return load_config().host(name) or named_host(name)
-    except ConfigError:
-        return named_host(name)
+        return load_config().host(named.name) or named
+    except ConfigError:  # the system's file; the person's own was read before
+        return named
+
+
+def _question(path: Path, new: list[HostConfig]) -> str:
+    return f"{path} is there already. Add {_all_of(new)} to it?"
+
+
+def _all_of(hosts: list[HostConfig]) -> str:
+    names = [host.name for host in hosts]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _write(args: argparse.Namespace, path: Path, old: str, new: list[HostConfig]) -> None:
+    text = extended(old, {host.name: entry(host) for host in new})
+    count = len(read_config(text, file=str(path)).hosts)
+    backup = write_config(path, text)
+    say = note_for(args)
+    if backup is not None:
+        say(f"the old file is kept as {backup}")
+    say(f"wrote {path}: {counted(count, 'host')}")
 
 
 def entry(host: HostConfig) -> dict[str, Any]:
     """The host's table in the file: all that cannot be left to ssh_config."""
-    return {"transport": "local"} if host.transport == "local" else {}
+    if host.transport == "local":
+        return {"transport": "local"}
+    given = {"user": host.user, "port": host.port}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _choose(settings: SshSettings) -> list[str]:
@@ -141,3 +176,13 @@ def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSetti
         for host in fleet["hosts"]:  # the table has no room for what to do about it
             if host.get("problem"):
                 note(f"{host['host']}: {host['problem']}")
+        _say_who_is_silent([host["host"] for host in fleet["hosts"] if is_stale(host)])
+
+
+def _say_who_is_silent(names: list[str]) -> None:
+    if names:
+        few = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        note(
+            f"{few} did not answer; written all the same, since machines come back. A name that is "
+            "wrong: take its table out of the file"
+        )
