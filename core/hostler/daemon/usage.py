@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
-from hostler.decide.availability import History
+from hostler.decide.availability import IDLE_AFTER_S, History
 from hostler.model.hosts import Gpu, Host, Look
 from hostler.model.runs import Attempt, Phase
 
 _IDLE_BELOW_PERCENT = 5.0
-_IDLE_AFTER_S = 900.0
 _RECENT_S = 3600.0
 
 
@@ -60,7 +59,7 @@ class Usage:
         now = self._context.clock.now()
         quiet = self._quiet_since.items()
         return History(
-            idle_since={u: at for u, at in quiet if now - at >= _IDLE_AFTER_S},
+            idle_since={u: at for u, at in quiet if now - at >= IDLE_AFTER_S},
             ended_at=dict(self._ended_at),
         )
 

@@ -13,6 +13,9 @@ from hostler.model.plans import Policy
 
 SCHEMA = "hostler.gpus/1"
 
+IDLE_AFTER_S = 900.0
+"""Of holding a GPU without using it."""
+
 _HELD_BY_HOSTLER = (HolderKind.ATTEMPT, HolderKind.WORKLOAD, HolderKind.LEASE)
 _HELD_BY_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
 
@@ -110,9 +113,12 @@ def _view(
         return GpuView(gpu, state, (), host.drained or "drained")
     why = "; ".join(describe(holder, now) for holder in held) or None
     since = held[0].since if held else None
-    idle_since = history.idle_since.get(gpu.uuid)
-    if state is GpuState.LEASED and idle_since is not None:
-        return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since)
+    quiet_since = history.idle_since.get(gpu.uuid)
+    if state is GpuState.LEASED and quiet_since is not None:
+        # Quiet before it was leased is no idleness of whoever holds it now.
+        idle_since = max(quiet_since, since or quiet_since)
+        if now - idle_since >= IDLE_AFTER_S:
+            return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since)
     return GpuView(gpu, state, _owners(held), why, since)
 
 
@@ -168,6 +174,7 @@ def _host_json(host: Host, now: float, views: Sequence[GpuView]) -> dict[str, An
         "transport": host.transport,
         "condition": host.condition.value,
         "problem": _problem(host),
+        "gpu_problem": None if look is None else look.gpu_problem,
         "age_s": None if look is None else round(max(0.0, now - look.asked_at), 1),
         "drained": host.drained,
         "labels": dict(host.labels),

@@ -82,6 +82,13 @@ def test_idle_needs_a_history() -> None:
     assert state(one(), (), idle_since={CARD.uuid: lab.NOW - 900})[0] == "free"
 
 
+def test_quiet_before_the_lease_does_not_count_as_idle() -> None:
+    quiet = {CARD.uuid: lab.NOW - 5000}
+    for ago, word in ((10, "leased"), (899, "leased"), (900, "idle")):
+        begun = open_attempts([lab.run("r-1", attempts=[replace(MINE, placed_at=lab.NOW - ago)])])
+        assert state(one(), begun, idle_since=quiet)[0] == word
+
+
 def test_our_own_process_on_its_gpu_is_no_contest() -> None:
     ours = lab.process(attempt_id=MINE.attempt_id)
     assert state(one(replace(HELD, processes=(ours,))), OPEN)[0] == "leased"
@@ -136,7 +143,7 @@ def test_the_fleet_object_is_what_the_protocol_says() -> None:
         "summary": {"total": 2, "free": 1},
         "hosts": [{
             "host": "gpu1", "transport": "ssh", "condition": "up", "problem": None, "age_s": 0.5,
-            "drained": None, "labels": {"zone": "a"},
+            "gpu_problem": None, "drained": None, "labels": {"zone": "a"},
             "gpus": [
                 {"index": 0, "uuid": "GPU-gpu1-0", "model": lab.A100, "state": "leased",
                  "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200,
