@@ -51,6 +51,11 @@ class Demo:
         return str(self._folder / SOCKET_NAME)
 
     @property
+    def folder(self) -> str:
+        """Where everything of it lies."""
+        return str(self._folder)
+
+    @property
     def environ(self) -> dict[str, str]:
         """What makes every client speak with it, and keep what it remembers with it."""
         return {"HOSTLER_SOCKET": self.socket, "HOSTLER_STATE": str(self._folder)}

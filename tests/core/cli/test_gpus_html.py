@@ -188,7 +188,7 @@ def test_a_page_that_is_watched_says_when_nothing_new_comes(
         if not looks:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gpus_page.time, "sleep", rest)
+    monkeypatch.setattr("hostler.cli.gpus_page.time.sleep", rest)
     with pytest.raises(KeyboardInterrupt):
         gpus_page.keep_written(str(target), look, 5.0)
     assert [tree.text["h2"] for tree in seen] == [["first"], ["first"], ["third"]]

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             while demo.is_alive():
                 time.sleep(_REST_S)
             demo.raise_ended()
+        os.environ["XDG_CACHE_HOME"] = demo.folder  # what the screen last saw of a real lab stays
         code: int | None = importlib.import_module(SCREEN).main([])
         return code or 0
 
