@@ -15,9 +15,11 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from hostler_agent import engine
 from hostler_agent.folders import is_identifier
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.processes import Proc
 
 PATIENCE = 2.0
 """Seconds that a look waits for Docker."""
@@ -131,6 +133,7 @@ class Containers:
         self._probe_due = 0.0
         self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._connection: Optional[Connection] = None
+        self._engine_since: Optional[float] = None
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
         self._known: Dict[str, Running] = {}
         self._started = False
@@ -233,6 +236,7 @@ class Containers:
         self._connection = Connection(path, _TIMEOUT)
         self.version = str(self._connection.get("/version").get("Version") or "")
         self.info = self._connection.get("/info")
+        self._engine_since = engine.started_at(self._connection.peer(), Proc())
 
     def _read(self, connection: Connection) -> None:
         label = {"label": [_ATTEMPT]}
@@ -250,6 +254,8 @@ class Containers:
                 kept[ref] = (state, found)
             one = workload(kept[ref][1])
             if one is not None:
+                if engine.was_restarted(one, self._engine_since):
+                    one["engine_restarted"] = True
                 work.append(one)
         self._inspected = kept
         work = work[:4000]

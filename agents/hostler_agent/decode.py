@@ -145,8 +145,8 @@ _workload = record(
     },
     {
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
-        "error": _text, "started_at": _number, "finished_at": _number, "gpus": _uuids,
-        "owner": _text,
+        "engine_restarted": boolean, "error": _text, "started_at": _number,
+        "finished_at": _number, "gpus": _uuids, "owner": _text,
     },
 )  # fmt: skip
 _foreign = record(

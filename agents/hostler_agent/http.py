@@ -41,6 +41,13 @@ class Connection:
             pass  # it was not connected any more
         self._socket.close()
 
+    def peer(self) -> bytes:
+        """Who listens: pid, uid and gid as the kernel packs them; b"" where it does not tell."""
+        try:
+            return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except (OSError, AttributeError):
+            return b""
+
     def get(self, path: str) -> Any:
         """The JSON answer to a GET."""
         body = b"".join(self.stream("GET", path))

@@ -1,5 +1,5 @@
 """The environment of a process job, and how its virtual environment is put in front. Pure but for
-reading the requirements file."""
+looking which folders are here, and reading the requirements file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(
     env.setdefault("PATH", _PATH)
     env["HOSTLER_RUN"] = str(created.get("run_id", ""))
     env["HOSTLER_STAGE"] = str(created.get("stage", ""))
-    env.update(given)
+    env.update(_seen_here(given, env["PATH"]))
     env["HOSTLER_ATTEMPT"] = str(created.get("attempt_id", ""))
     env["HOSTLER_WORK"] = work
     env["HOSTLER_METRICS"] = os.path.join(work, METRICS)
@@ -42,6 +42,20 @@ def environment(
     # UUIDs here crash some tools; indices mean the same GPUs as NVML's only in PCI order.
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index in gpu_indices)
+    return env
+
+
+def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
+    """The given variables without environments and search folders of another machine."""
+    env = dict(given)
+    for names in (("VIRTUAL_ENV",), ("CONDA_PREFIX", "CONDA_DEFAULT_ENV")):
+        if names[0] in env and not os.path.isdir(env[names[0]]):
+            for name in names:
+                env.pop(name, None)
+    if "PATH" in env:
+        folders = [folder for folder in env["PATH"].split(os.pathsep) if os.path.isdir(folder)]
+        folders += [folder for folder in path.split(os.pathsep) if folder not in folders]
+        env["PATH"] = os.pathsep.join(folders)
     return env
 
 

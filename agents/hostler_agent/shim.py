@@ -308,13 +308,19 @@ def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
             start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError) and "/" not in argv[0] and os.path.isdir(cwd):
-            search = env.get("PATH", "")
+        search = env.get("PATH", "")
+        # A folder of PATH that may not be searched makes "not found" a "permission denied".
+        unseen = isinstance(error, (FileNotFoundError, PermissionError)) and "/" not in argv[0]
+        if unseen and os.access(cwd, os.X_OK) and not _is_on(search, argv[0]):
             raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error
         text = getattr(error, "strerror", None) or str(error)
         raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text)) from error
     _started[:] = [process]
     return process.pid
+
+
+def _is_on(search: str, name: str) -> bool:
+    return any(os.path.isfile(os.path.join(path, name)) for path in search.split(os.pathsep))
 
 
 def descendants(proc: Proc, root: int) -> List[int]:

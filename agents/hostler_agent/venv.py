@@ -15,10 +15,12 @@ import time
 from typing import Dict, List, Mapping
 
 _READY = ".hostler-ready"
+FAILED = 125
+"""Exit status that says: it did not come to the command. The last line of the log says why."""
 
 
 def main(arguments: List[str]) -> None:
-    """Build and run. Ends the process with status 1 when the environment cannot be built."""
+    """Build and run. Ends the process with FAILED when the environment cannot be built."""
     folder, requirements, _, *command = arguments
     os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
     with open(folder + ".lock", "w") as lock:
@@ -26,9 +28,9 @@ def main(arguments: List[str]) -> None:
         if not os.path.exists(os.path.join(folder, _READY)):
             try:
                 build(folder, requirements)
-            except (OSError, subprocess.CalledProcessError) as error:
-                _say("the virtual environment could not be built: %s" % error)
-                sys.exit(1)
+            except (OSError, CannotBuild) as error:
+                _say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
+                sys.exit(FAILED)
     env = activated(os.environ, folder)
     try:
         os.execvpe(command[0], command, env)  # noqa: S606 - the job's own command
@@ -37,17 +39,24 @@ def main(arguments: List[str]) -> None:
         sys.exit(127)
 
 
+class CannotBuild(Exception):
+    """The environment cannot be built; the message says why and what to do."""
+
+
 def build(folder: str, requirements: str) -> None:
-    """Make the environment anew. Raises OSError or CalledProcessError."""
+    """Make the environment anew. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     _say("building a virtual environment from %s" % os.path.basename(requirements))
     made = subprocess.run([sys.executable, "-m", "venv", folder])
     if made.returncode:
-        _say("python3 -m venv failed: on Debian and Ubuntu, install the package python3-venv")
-        made.check_returncode()
+        raise CannotBuild(
+            "python3 -m venv failed there: on Debian and Ubuntu it needs the package python3-venv"
+        )
     pip = [os.path.join(folder, "bin", "python"), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-input", "-r", requirements], check=True)
+    installed = subprocess.run([*pip, "install", "--no-input", "-r", requirements])
+    if installed.returncode:
+        raise CannotBuild("pip install failed; the log says why")
     with open(os.path.join(folder, _READY), "w"):
         pass
     _say("ready after %.0f s" % (time.monotonic() - began))

@@ -113,6 +113,27 @@ def test_a_gpu_that_is_gone_is_not_started_on(agent: Agent) -> None:
         agent.job("a", ["true"], gpus=["GPU-gone"])
 
 
+def test_environments_count_only_where_the_host_sees_them(agent: Agent, tmp_path: Path) -> None:
+    conda = tmp_path / "envs/x"
+    (conda / "bin").mkdir(parents=True)
+    given = {
+        "PATH": f"{conda}/bin:/elsewhere/bin",
+        "CONDA_PREFIX": str(conda),
+        "CONDA_DEFAULT_ENV": "x",
+        "VIRTUAL_ENV": "/elsewhere",
+    }
+    agent.job("a", ["sh", "-c", "env > seen"], env=given)
+    agent.ended("a")
+    seen = dict(
+        line.split("=", 1) for line in (_work(agent, "a") / "seen").read_text().splitlines()
+    )
+    assert seen["PATH"].split(":")[0] == f"{conda}/bin"
+    assert "/elsewhere/bin" not in seen["PATH"]
+    assert len(seen["PATH"].split(":")) > 1, "the login's own folders come last"
+    assert (seen["CONDA_PREFIX"], seen["CONDA_DEFAULT_ENV"]) == (str(conda), "x")
+    assert "VIRTUAL_ENV" not in seen
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -309,6 +330,15 @@ def test_a_burst_of_jobs(agent: Agent) -> None:
             ends[value["attempt_id"]] = value["exit_code"]
         agent.look()
     assert ends == dict.fromkeys(attempts, 6)
+
+
+def test_a_virtual_environment_that_cannot_be_built_says_so_by_its_exit_code(agent: Agent) -> None:
+    agent.ask("job.create", attempt_id="v-0", daemon_id="d1")
+    (_work(agent, "v-0") / "requirements.txt").write_text("not-there @ file:///nowhere/x.whl\n")
+    agent.job("v-0", ["true"], venv="requirements.txt")
+    assert agent.ended("v-0", 100.0)["exit_code"] == 125
+    (log,) = (agent.place.base / "jobs" / "v-0").glob("log.*")
+    assert log.read_text().splitlines()[-1].startswith("hostler: no virtual environment from req")
 
 
 @pytest.mark.slow

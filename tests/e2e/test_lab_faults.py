@@ -121,6 +121,25 @@ retries = { max = 1, on = ["host rebooted"], backoff = "1ms" }
     assert run["outcome"] == "succeeded"
 
 
+def test_a_restart_of_docker_is_told_from_a_failed_stage(clean_lab: Lab, desk: Desk) -> None:
+    run_id = desk.submit(
+        HEAD
+        + """
+[stages.a]
+command = "test $HOSTLER_ATTEMPT_NUMBER = 2 || sleep 600"
+resources = { host = "gpu2", gpus = 1 }
+retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
+"""
+    )
+    desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    clean_lab.host("gpu2").kill_docker()
+    clean_lab.host("gpu2").start_docker()
+    run = desk.ended(run_id)
+    causes = [a["cause"] for a in stage(run, "a")["attempts"]]
+    assert causes == ["ended by docker restart", None]
+    assert "live-restore" in stage(run, "a")["attempts"][0]["detail"]
+
+
 def test_two_peoples_daemons_never_share_a_gpu(clean_lab: Lab, desk: Desk) -> None:
     placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "200"))
     with desk_folder() as folder:

@@ -10,7 +10,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
 from hostler.decide.conditions import gate_failure
 from hostler.decide.ending import conclude
-from hostler.errors import AgentError, EngineError, HostError, InputError, StateError
+from hostler.errors import AgentError, EngineError, HostError, InputError, NotFoundError, StateError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage, StageKind
 from hostler.model.plans import Finish, Record
@@ -42,7 +42,12 @@ class Finisher:
         attempt = context.book.attempt(attempt.attempt_id) or attempt
         metrics = await self._metrics(attempt, workload)
         phase, cause, detail = conclude(
-            attempt, stage, workload, boot_id=action.boot_id, tail=self._tail(attempt)
+            attempt,
+            stage,
+            workload,
+            boot_id=action.boot_id,
+            tail=self._tail(attempt),
+            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, attempt.placed_at),
         )
         outputs: Mapping[str, str] = {}
         if phase is Phase.SUCCEEDED:
@@ -121,22 +126,25 @@ class Finisher:
             return {}
         try:
             link = context.link(attempt.host)
-            points = await read_metrics(link, attempt.attempt_id, attempt.runtime, workload.ref)
+            found = await read_metrics(link, attempt.attempt_id, attempt.runtime, workload.ref)
         except EngineError as error:
-            message = f"the metrics of {attempt.attempt_id} cannot be read: {error}"
-            await context.tell(
-                context.event("attempt.metrics_lost", message, attempt, severity="warning")
-            )
+            await self._metrics_lost(attempt, f"cannot be read: {error}")
             return dict(attempt.metrics)
+        if found.dropped:
+            await self._metrics_lost(attempt, f"lack what is no number: {found.sentence()}")
         try:
-            await context.store.put_stage_metrics(attempt.attempt_id, points)
+            await context.store.put_stage_metrics(attempt.attempt_id, found.points)
         except StateError as error:
             # Rows of the history. An end must not wait for them where the state can be written.
-            message = f"the metrics of {attempt.attempt_id} were not written: {error}"
-            await context.tell(
-                context.event("attempt.metrics_lost", message, attempt, severity="warning")
-            )
-        return last_values(points)
+            await self._metrics_lost(attempt, f"were not written: {error}")
+        return last_values(found.points)
+
+    async def _metrics_lost(self, attempt: Attempt, what: str) -> None:
+        message = f"the metrics of {attempt.attempt_id} {what}"
+        context = self._context
+        await context.tell(
+            context.event("attempt.metrics_lost", message, attempt, severity="warning")
+        )
 
     async def _outputs(
         self, attempt: Attempt, stage: Stage, workload: Workload
@@ -153,6 +161,8 @@ class Finisher:
                     context.content,
                     context.config.limits.output_size,
                 )
+            except NotFoundError:
+                return found, f"output {name}: there is no {path} in the working folder at the end"
             except (InputError, EngineError, AgentError) as error:
                 return found, f"output {name} ({path}): {error.message}"
             await context.store.add_artifact(

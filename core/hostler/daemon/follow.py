@@ -155,9 +155,10 @@ class Followers:
         if attempt is None or keeper is None or not keeper.is_connected:
             return
         try:
-            points = await read_metrics(
+            found = await read_metrics(
                 context.link(attempt.host), attempt.attempt_id, attempt.runtime, following.ref
             )
+            points = found.points
             if len(points) > following.metrics_seen:
                 fresh = points[following.metrics_seen :]
                 await context.store.put_stage_metrics(

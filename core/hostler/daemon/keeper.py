@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from hostler.daemon.clock import Clock
@@ -21,11 +21,15 @@ from hostler.ports import Exited, GpuFault, HostLink, Left
 
 _log = logging.getLogger("hostler.daemon")
 
+_SILENT = ("does not answer", "has not answered")
+"""Problems of asking a GPU, which say nothing of what runs on it."""
 _PAUSE_S = 0.5
 """Between two tries to connect. The door itself waits for the host's turn, with back-off."""
 _REFUSED_PAUSE_S = 3.0
 """A refused door stays shut without touching the network until something has changed that the
 refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
+_FATAL_XIDS = frozenset({48, 62, 64, 74, 79, 94, 95, 119, 120})
+"""The card's own faults, which end what runs on it; 13, 31, 43 and 45 are mostly the program's."""
 _LEFT_MOST = 256
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
 
@@ -61,6 +65,7 @@ class HostKeeper:
         self._on_event = on_event
         self._overlay = ExitOverlay()
         self._left: dict[str, Left] = {}
+        self._faults: dict[str, tuple[float, str]] = {}
         self._hurry = asyncio.Event()
         self._retry = asyncio.Event()
         self._connected = asyncio.Event()
@@ -101,6 +106,17 @@ class HostKeeper:
     def left(self, ref: str) -> Left | None:
         """What an ended workload left behind, where that was told with its exit."""
         return self._left.get(ref)
+
+    def gpu_fault(self, gpus: Collection[str], since: float) -> str:
+        """How one of these GPUs failed since then, by XIDs and the last look; "" if none did."""
+        for uuid in gpus:
+            at, message = self._faults.get(uuid, (0.0, ""))
+            if message and at >= since:
+                return f"{uuid}: {message}"
+        for gpu in self.host.look.gpus if self.host.look is not None else ():
+            if gpu.uuid in gpus and gpu.problem and not gpu.problem.startswith(_SILENT):
+                return f"GPU {gpu.index}: {gpu.problem}"
+        return ""
 
     def configure(self, *, drained: str | None) -> None:
         """What people set from outside: a drain reason, None to take it back."""
@@ -191,6 +207,8 @@ class HostKeeper:
                 self._exited(push)
             elif isinstance(push, GpuFault):
                 name = self.host.name
+                if push.xid in _FATAL_XIDS:
+                    self._faults[push.gpu] = (self._clock.now(), push.message)
                 self._on_event(name, "gpu.fault", f"{name}: {push.gpu}: {push.message}", "error")
                 self.look_soon()
             else:

@@ -26,6 +26,9 @@ _GPU_LOST_WORDS = (
     "failed to initialize nvml: unknown error", "no cuda-capable device is detected",
 )  # fmt: skip
 
+VENV_FAILED = 125
+"""Exit code of the agent's `venv.py` where it did not come to the command."""
+_OURS = "hostler: "
 _BY_RUNTIME = (125, 126, 127)
 """Exit codes of `docker run` and shells for "there was nothing to execute"."""
 
@@ -37,14 +40,13 @@ def conclude(
     *,
     boot_id: str | None = None,
     tail: Sequence[str] = (),
-    engine_restarted: bool = False,
-    gpu_lost: bool = False,
+    gpu_lost: str = "",
 ) -> Ending:
     """Phase, cause (None: it succeeded) and one sentence for an ended workload.
 
-    `boot_id` is the host's when the end was seen, `tail` the last lines of its log,
-    `engine_restarted` that Docker was away meanwhile, `gpu_lost` that a GPU of it failed. Success
-    is an observed exit code 0 and nothing else; a gate's numbers are judged afterwards.
+    `boot_id` is the host's when the end was seen, `tail` the last lines of its log, `gpu_lost` how
+    a GPU of it failed. Success is an observed exit code 0 and nothing else; a gate's numbers are
+    judged afterwards.
     """
     if attempt.stop_reason is not None:
         return _stopped(attempt)
@@ -56,7 +58,7 @@ def conclude(
     if boot_id is not None and attempt.boot_id is not None and boot_id != attempt.boot_id:
         seen = "" if code is None else f"; {_how(workload)}"
         return _failed(Cause.HOST_REBOOTED, f"{attempt.host} rebooted while it ran{seen}")
-    if engine_restarted and (code in (137, 255) or code is None):
+    if workload.engine_restarted:
         return _failed(
             Cause.ENGINE_RESTARTED,
             f"Docker on {attempt.host} was restarted, which ended the container "
@@ -67,7 +69,11 @@ def conclude(
         return _failed(Cause.VANISHED, f"it ended and nobody knows how{error}")
     if workload.error and (workload.started_at is None or code in _BY_RUNTIME):
         return _failed(Cause.START_FAILED, workload.error)
-    hint = Cause.GPU_LOST if gpu_lost else cause_from_log(tail)
+    if gpu_lost:
+        return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
+    if code == VENV_FAILED and stage.venv is not None:
+        return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
+    hint = cause_from_log(tail)
     if hint is not None:
         return _failed(hint, _how(workload))
     return _failed(Cause.USER_ERROR, _how(workload))
@@ -108,6 +114,11 @@ def _stopped(attempt: Attempt) -> Ending:
 
 def _failed(cause: Cause, detail: str) -> Ending:
     return Phase.FAILED, cause, detail
+
+
+def _venv_sentence(stage: Stage, tail: Sequence[str]) -> str:
+    said = [line[len(_OURS) :] for line in tail if line.startswith(_OURS)]
+    return said[-1] if said else f"the virtual environment of {stage.venv} could not be built"
 
 
 def _oom_sentence(stage: Stage) -> str:

@@ -114,6 +114,8 @@ class Workload:
     """Raw; None while it runs or when nobody can know it any more."""
     signal: int | None = None
     oom_killed: bool = False
+    engine_restarted: bool = False
+    """A restart of Docker ended it, as far as the host can tell."""
     error: str | None = None
     """What the runtime says went wrong, raw."""
     started_at: float | None = None

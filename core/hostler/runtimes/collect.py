@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from hostler.errors import AgentError, EngineError, InputError
+from hostler.errors import AgentError, EngineError, InputError, NotFoundError
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
@@ -20,6 +20,8 @@ _ROOT_NAME = "work"
 """How Docker calls the working folder itself in an archive of it."""
 
 _TRIES = 2
+_NO_FILE = "Could not find the file"
+"""Docker answers 404 for a container that is gone, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,9 @@ async def collect_output(
 ) -> Collected:
     """Take the folder or file `path` (relative to the working folder) of an ended workload.
 
-    Raises Unreachable when cut: called again, it goes on where it stopped. Raises InputError where
-    the output is over `limit` bytes or holds what is refused, EngineError where the host has no
-    such output.
+    Raises Unreachable when cut: called again, it goes on where it stopped. Raises NotFoundError
+    where there is no such output, InputError where it is over `limit` bytes or holds what is
+    refused, EngineError where it cannot be read.
     """
     inside = relative(path)
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
@@ -101,6 +103,10 @@ async def _append(
     except AgentError as error:
         # A stage that did not write its output is the stage's fault, not the agent's.
         raise EngineError(link.host, error.message, remedy=error.remedy) from error
+    except EngineError as error:
+        if error.status == 404 and _NO_FILE in error.message:
+            raise NotFoundError(f"there is no {path} in the working folder") from error
+        raise
     finally:
         close = getattr(stream, "aclose", None)
         if close is not None:

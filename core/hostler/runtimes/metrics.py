@@ -30,6 +30,7 @@ MAX_POINTS = 500_000
 MAX_NAMES = 1000
 MAX_LINE = 64 * 1024
 MAX_NAME = 200
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,15 @@ class Metrics:
     """In the order of the file."""
     dropped: int
     """Lines and values that are not numbers of the form above, or over a limit."""
+    example: str = ""
+    """The beginning of the first line that was dropped."""
+
+    def sentence(self) -> str:
+        """What was dropped, for people."""
+        first = f", the first {self.example!r}" if self.example else ""
+        return (
+            f'{self.dropped} left out{first}; a line should look like {{"step": 100, "loss": 0.31}}'
+        )
 
 
 def parse_metrics(data: bytes, at: float) -> Metrics:
@@ -49,12 +59,14 @@ def parse_metrics(data: bytes, at: float) -> Metrics:
     """
     points: list[MetricPoint] = []
     names: set[str] = set()
-    dropped = 0
+    dropped, example = 0, ""
     *lines, last = data.split(b"\n")
     for line in [*lines, last]:
         row = _row(line)
         if row is None:
-            dropped += bool(line.strip()) and line is not last
+            if line.strip() and line is not last:
+                dropped += 1
+                example = example or line[:_SHOWN].decode(errors="replace")
             continue
         found, bad = _points(row, at)
         for point in found:
@@ -64,14 +76,14 @@ def parse_metrics(data: bytes, at: float) -> Metrics:
                 continue
             names.add(point.name)
             points.append(point)
-        dropped += bad
-    return Metrics(tuple(points), dropped)
+        if bad:
+            dropped += bad
+            example = example or line[:_SHOWN].decode(errors="replace")
+    return Metrics(tuple(points), dropped, example)
 
 
-async def read_metrics(
-    link: HostLink, attempt_id: str, runtime: str, ref: str
-) -> tuple[MetricPoint, ...]:
-    """All that a stage has written so far; none where it wrote no such file.
+async def read_metrics(link: HostLink, attempt_id: str, runtime: str, ref: str) -> Metrics:
+    """All that a stage has written so far; no points where it wrote no such file.
 
     Raises Unreachable when cut, EngineError where they cannot be read.
     """
@@ -79,7 +91,7 @@ async def read_metrics(
         data, at = await _from_container(link, ref)
     else:
         data, at = await _from_process(link, attempt_id)
-    return parse_metrics(data, at).points
+    return parse_metrics(data, at)
 
 
 def last_values(points: Iterable[MetricPoint]) -> dict[str, float]:

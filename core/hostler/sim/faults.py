@@ -73,6 +73,7 @@ class Faults:
         self._host.advance()
         for work in self._host.works.values():
             if work.running and work.runtime == "docker":
+                work.engine_restarted = True
                 self._host.end(work, self._host.clock.now(), 137)
 
     def slow(self, seconds: float) -> None:

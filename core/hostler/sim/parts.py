@@ -63,6 +63,7 @@ class SimWork:
     exit_code: int | None = None
     signal: int | None = None
     oom: bool = False
+    engine_restarted: bool = False
     error: str | None = None
     killed_at: float | None = None
     """When signals that were sent will have ended it."""
@@ -109,6 +110,8 @@ class SimWork:
         told.update({key: value for key, value in more.items() if value is not None})
         if self.oom:
             told["oom_killed"] = True
+        if self.engine_restarted:
+            told["engine_restarted"] = True
         return told
 
 

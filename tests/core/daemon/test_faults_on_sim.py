@@ -47,6 +47,26 @@ async def test_a_refused_claim_is_tried_elsewhere_and_not_counted(tmp_path: Path
         assert lab.referee.creates[first.attempt_id] == 0
 
 
+async def test_a_lost_card_and_a_restart_of_docker_are_causes_to_retry_by(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=2)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        await connected(daemon)
+        again = Retries(max=1, on=(Cause.GPU_LOST, Cause.ENGINE_RESTARTED), backoff=0.01)
+        run_id = await daemon.submit(
+            stage("card", gpus=1, retries=again, env=sim("seconds=30")),
+            stage("box", runtime="docker", image="a:1", retries=again, env=sim("seconds=30")),
+        )
+        card = await daemon.attempt(run_id, lambda a: a.stage == "card" and running(a))
+        await daemon.attempt(run_id, lambda a: a.stage == "box" and running(a))
+        lab.faults("gpu1").lose_gpu([g.uuid for g in lab.host("gpu1").gpus].index(card.gpus[0]))
+        lab.faults("gpu1").restart_docker()
+        await daemon.attempt(run_id, lambda a: a.stage == "card" and a.number == 2)
+        await daemon.attempt(run_id, lambda a: a.stage == "box" and a.phase.is_final)
+        ended = {a.stage: a for a in (await daemon.run(run_id)).attempts if a.number == 1}
+        assert ended["card"].cause is Cause.GPU_LOST, ended["card"].detail
+        assert ended["box"].cause is Cause.ENGINE_RESTARTED, ended["box"].detail
+
+
 async def test_a_slow_pull_is_left_alone_and_shown(tmp_path: Path) -> None:
     lab = small_lab(1)
     lab.faults("gpu1").slow_pull(0.3)

@@ -37,10 +37,11 @@ def cause_of(attempt: dict[str, Any] | None = None, **fields: Any) -> tuple[Phas
         ({"exit_code": None, "told": {"boot_id": "boot-2"}}, Phase.FAILED, Cause.HOST_REBOOTED),
         ({"exit_code": 0, "told": {"boot_id": "boot-2"}}, Phase.SUCCEEDED, None),
         ({"exit_code": 1, "told": {"boot_id": lab.BOOT}}, Phase.FAILED, Cause.USER_ERROR),
-        ({"exit_code": 137, "told": {"engine_restarted": True}}, Phase.FAILED,
-         Cause.ENGINE_RESTARTED),
-        ({"exit_code": 2, "told": {"engine_restarted": True}}, Phase.FAILED, Cause.USER_ERROR),
-        ({"exit_code": 1, "told": {"gpu_lost": True}}, Phase.FAILED, Cause.GPU_LOST),
+        ({"exit_code": 143, "engine_restarted": True}, Phase.FAILED, Cause.ENGINE_RESTARTED),
+        ({"exit_code": None, "engine_restarted": True}, Phase.FAILED, Cause.ENGINE_RESTARTED),
+        ({"exit_code": 1, "told": {"gpu_lost": "GPU 0: lost"}}, Phase.FAILED, Cause.GPU_LOST),
+        ({"exit_code": 0, "told": {"gpu_lost": "GPU 0: lost"}}, Phase.SUCCEEDED, None),
+        ({"exit_code": 125}, Phase.FAILED, Cause.USER_ERROR),
         ({"exit_code": 1, "told": {"tail": ["CUDA out of memory. Tried"]}}, Phase.FAILED,
          Cause.OOM_GPU),
         ({"exit_code": 0, "told": {"tail": ["CUDA out of memory, retrying"]}}, Phase.SUCCEEDED,
@@ -84,3 +85,16 @@ def test_the_last_line_that_tells_something_decides() -> None:
         Cause.OOM_GPU
     )
     assert cause_from_log(["Traceback", "ValueError"]) is None
+
+
+def test_a_virtual_environment_that_cannot_be_built_is_no_fault_of_the_command() -> None:
+    tried = lab.attempt()
+    workload = lab.workload(tried, running=False, started_at=5.0, exit_code=125)
+    stage = lab.stage(venv="requirements.txt")
+    said = ["Collecting x", "hostler: no virtual environment: pip install failed"]
+    assert conclude(tried, stage, workload, tail=said) == (
+        Phase.FAILED,
+        Cause.START_FAILED,
+        "no virtual environment: pip install failed",
+    )
+    assert "requirements.txt" in conclude(tried, stage, workload)[2]

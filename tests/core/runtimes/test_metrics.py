@@ -88,18 +88,18 @@ async def test_a_containers_metrics_while_it_runs_and_after(
     line = "echo '{\"a\": 1}' > $HOSTLER_METRICS; echo up; exec sleep 100"
     job = make_job(line)
     ref = await runtime.create(link, job, silent)
-    assert await read_metrics(link, job.attempt_id, "docker", ref) == ()
+    assert (await read_metrics(link, job.attempt_id, "docker", ref)).points == ()
     workload = await runtime.start(link, job, ref)
     points: tuple[Any, ...] = ()
     while not points:
-        points = await read_metrics(link, job.attempt_id, "docker", ref)
+        points = (await read_metrics(link, job.attempt_id, "docker", ref)).points
     assert last_values(points) == {"a": 1.0}
     assert points[0].at > 1.7e9
     await runtime.stop(link, workload, 0.0)
-    assert await read_metrics(link, job.attempt_id, "docker", ref) == points
+    assert (await read_metrics(link, job.attempt_id, "docker", ref)).points == points
     await runtime.follow(link, workload, MemorySink())
     await runtime.remove(link, workload)
-    assert await read_metrics(link, job.attempt_id, "docker", ref) == ()
+    assert (await read_metrics(link, job.attempt_id, "docker", ref)).points == ()
 
 
 class _Agent(DirectLink):
@@ -117,6 +117,13 @@ class _Agent(DirectLink):
 
 
 async def test_a_processs_metrics_come_in_pieces() -> None:
-    points = await read_metrics(_Agent('{"a": 1}\n{"b": 2}\n'), "x", "process", "x")
-    assert points == (MetricPoint("a", 1.0, 5.0), MetricPoint("b", 2.0, 5.0))
-    assert await read_metrics(_Agent(""), "x", "process", "x") == ()
+    found = await read_metrics(_Agent('{"a": 1}\n{"b": 2}\n'), "x", "process", "x")
+    assert found.points == (MetricPoint("a", 1.0, 5.0), MetricPoint("b", 2.0, 5.0))
+    assert (await read_metrics(_Agent(""), "x", "process", "x")).points == ()
+
+
+def test_what_is_dropped_is_told_with_the_first_of_it() -> None:
+    found = parse_metrics(b'{"loss": 1}\nloss: 2\n{"loss": "x"}\n', at=0.0)
+    assert (found.dropped, found.example) == (2, "loss: 2")
+    assert "2 left out" in found.sentence()
+    assert "loss: 2" in found.sentence()

@@ -92,7 +92,7 @@ async def _whole_life(
         assert ended is not None
         assert (ended.exit_code, ended.running) == (0, False), sink.data
         assert sink.data.decode().split() == ["code", "seed", lines], number
-        points = await read_metrics(link, job.attempt_id, runtime.name, ref)
+        points = (await read_metrics(link, job.attempt_id, runtime.name, ref)).points
         assert last_values(points) == {"loss": 0.25}
         assert [point.step for point in points] == [1, None]
         output = await collect_output(link, ended, "out/model", content, GIB)

@@ -1,0 +1,47 @@
+"""Which containers a restart of Docker ended: it kills them where live-restore is off, and tells
+their exit codes as if they had failed."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from typing import Any, Dict, Optional
+
+from hostler_agent.processes import Proc
+
+_PID_FILE = "/run/docker.pid"
+_NEAR = 20.0
+"""Seconds around the start: going down it gives containers 15 s, coming up it kills the rest."""
+_KILLED = (137, 143, 255, None)
+
+
+def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[float]:
+    """When the engine at the other end of a socket began, in host time; None: nobody can tell.
+
+    `peer`: its SO_PEERCRED. Where systemd holds the socket that names systemd, the pid file the
+    engine.
+    """
+    pid = struct.unpack("3i", peer)[0] if len(peer) == 12 else 0
+    if pid <= 1:
+        try:
+            with open(pid_file) as file:
+                pid = int(file.read(20))
+        except (OSError, ValueError):
+            return None
+    ticks = proc.start_ticks(pid)
+    if ticks is None:
+        return None
+    # The kernel's boot time has whole seconds only, and a container may be younger than one.
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def was_restarted(workload: Dict[str, Any], engine_since: Optional[float]) -> bool:
+    """Whether the engine's restart is what ended a container."""
+    begun, ended = workload.get("started_at"), workload.get("finished_at")
+    if engine_since is None or begun is None or workload.get("exit_code") not in _KILLED:
+        return False
+    if workload["running"] or begun >= engine_since or workload.get("oom_killed"):
+        return False
+    return ended is None or abs(ended - engine_since) <= _NEAR
