@@ -33,7 +33,7 @@ def host(
     """A host by the letters of its GPUs."""
     made: dict[str, Any] = {
         "host": name, "transport": "ssh", "condition": "up", "problem": None, "age_s": 0.8,
-        "drained": None, "labels": {},
+        "gpu_problem": None, "drained": None, "labels": {},
         "gpus": [gpu(n, state, card, uuid=f"GPU-{name}-{n}") for n, state in enumerate(states)],
     }  # fmt: skip
     return {**made, **more}

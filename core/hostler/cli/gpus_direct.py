@@ -42,7 +42,7 @@ def look_direct(
     settings = config or quick_config()
     chosen = [host for host in settings.hosts if host_matches(host.name, hosts)]
     if say is not None and len(chosen) >= SLOW_AFTER:
-        say(f"no daemon runs: asking {len(chosen)} hosts directly")
+        say(f"asking {len(chosen)} hosts directly")
     seen = asyncio.run(_look(chosen, deadline))
     now = time.time()
     shown = [host_of(entry, seen[entry.name], now) for entry in chosen]

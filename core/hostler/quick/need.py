@@ -50,6 +50,19 @@ class Need:
             return None
         return kind if total >= self.memory * TOLERANCE else False
 
+    def command(self, picks: Sequence[tuple[str, list[int]]]) -> str:
+        """The `hostler run` that asks for the same; of several hosts, for what one of them has."""
+        import shlex
+
+        most = max((len(indices) for _, indices in picks), default=self.gpus)
+        words = ["--gpus", str(min(self.gpus, most))]
+        if self.memory is not None:
+            words += ["--gpu-memory", format_size(self.memory).replace(" ", "")]
+        for flag, values in (("--model", self.models), ("--host", self.hosts)):
+            for value in values:
+                words += [flag, value]
+        return f"hostler run {shlex.join(words)} -- CMD"
+
     def but(self, **changes: Any) -> Need:
         """The same need with some fields changed."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
@@ -114,7 +127,8 @@ class _Room:
                 self.free.append(gpu)
             elif fits is not False and (gpu["state"] == "unknown" or gpu["state"] == "free"):
                 self.unknown += 1
-        self.unheard = not host["gpus"] and host.get("condition") != "up"
+        lost = host.get("condition") != "up" or host.get("gpu_problem") is not None
+        self.unheard = not host["gpus"] and lost
 
     @property
     def name(self) -> str:
@@ -211,6 +225,8 @@ def _silence(host: dict[str, Any]) -> str:
     age = host.get("age_s")
     if host.get("condition") in ("refused", "connecting"):
         return f"is {host['condition']}"
+    if host.get("condition") == "up" and host.get("gpu_problem") is not None:
+        return f"shows no GPUs: {host['gpu_problem']}"
     return "was never heard" if age is None else f"is stale for {format_duration(round(age))}"
 
 

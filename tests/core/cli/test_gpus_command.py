@@ -90,7 +90,7 @@ def test_hints_go_to_a_terminals_stderr(hostler: CommandLine) -> None:
 @pytest.mark.parametrize(
     "words",
     [["--need", "0"], ["--need", "x"], ["--gpu-memory", "24GiB"], ["--need", "1", "--gpu-memory",
-     "24"], ["--wait", "30m"], ["--need", "1", "--wait", "soon"]],
+     "24"], ["--wait", "30m"], ["--need", "1", "--wait", "soon"], ["--need", "1", "--watch"]],
 )  # fmt: skip
 def test_wrong_usage_is_2(hostler: CommandLine, words: list[str]) -> None:
     ran = hostler("gpus", *words)
@@ -107,6 +107,17 @@ def test_waiting_blocks_until_yes(
     ran = hostler("gpus", "--need", "1", "--wait", "30s")
     assert (ran.code, ran.out[:4]) == (0, "yes:")
     assert len(daemon.asked) == 3
+
+
+def test_a_person_who_waits_is_told_what_for(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_WAIT_EVERY", 0.01)
+    words = ("gpus", "--need", "3", "--wait", "1s")
+    said = "no: best is gpu1 with 2 free; waiting, at most 1s\n"
+    assert hostler(*words, tty=True).err == said
+    assert hostler(*words, "-q", tty=True).err == ""
+    assert hostler(*words).err == ""
 
 
 def test_waiting_ends_with_the_last_answer(

@@ -51,6 +51,28 @@ def test_cannot_tell_names_who_is_silent() -> None:
     assert found.sentence == expected
 
 
+def test_a_host_whose_gpus_cannot_be_read_makes_a_no_uncertain() -> None:
+    hung = host("gpu3", "", gpu_problem="NVML does not answer for 4 s")
+    found = ask(Need(1), host("a", "L"), hung)
+    assert found.exit_code == 4
+    assert "gpu3 shows no GPUs: NVML does not answer for 4 s" in found.sentence
+    assert ask(Need(1), host("a", "L"), host("cpu", "")).exit_code == 3
+
+
+def test_the_command_to_take_them_asks_for_the_same() -> None:
+    need = Need(2, memory=24 * GIB, models=["RTX 3090"], hosts=["gpu*"])
+    found = ask(need, host("gpu1", "...", RTX3090))
+    assert need.command(found.picks) == (
+        "hostler run --gpus 2 --gpu-memory 24GiB --model 'RTX 3090' --host 'gpu*' -- CMD"
+    )
+
+
+def test_the_command_for_gpus_of_several_hosts_asks_for_what_one_of_them_has() -> None:
+    need = Need(5, spread=True)
+    found = ask(need, host("a", "..."), host("b", ".."))
+    assert need.command(found.picks) == "hostler run --gpus 3 -- CMD"
+
+
 def test_a_silent_host_of_another_model_changes_nothing() -> None:
     lost = host("lost", "????", RTX3090, condition="unreachable", age_s=200.0)
     assert ask(Need(1, models=["A100"]), host("a", "L"), lost).exit_code == 3

@@ -14,6 +14,7 @@ from hostler.quick.places import NO_HOSTS, is_configured
 from hostler.quick.socket import Found, ask, find_socket
 from hostler.quick.table import is_terminal, terminal_width, wants_color
 from hostler.text import clean
+from hostler.units import format_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +138,13 @@ def _check(options: Options) -> None:
         raise InputError(
             "--gpu-memory, --spread and --wait belong to --need", remedy="Add --need N"
         )
+    if options.need is not None and options.watch:
+        from hostler.errors import InputError
+
+        raise InputError(
+            "--watch shows the table, and --need asks a question",
+            remedy="To wait for a yes: --need N --wait 30m",
+        )
     if options.json:
         options.output = "json"
     if options.html is not None and (options.need is not None or options.output != "table"):
@@ -168,9 +176,17 @@ def _with_named_hosts(options: Options, fleet: dict[str, Any]) -> dict[str, Any]
         if not any(fleets.host_matches(name, [pattern]) for name in names):
             from hostler.errors import NotFoundError
 
-            remedy = f"Known hosts: {', '.join(names[:20])}" if names else "See hostler config show"
+            names = _all_names() if fleet.get("source") == "direct" else names
+            remedy = f"Known hosts: {', '.join(names[:20])}"
             raise NotFoundError(f"there is no host {pattern!r}", remedy=remedy)
     return fleet
+
+
+def _all_names() -> list[str]:
+    """Of all hosts: only those that fit were asked."""
+    from hostler.cli.gpus_direct import quick_config
+
+    return [host.name for host in quick_config().hosts]
 
 
 def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> None:
@@ -205,14 +221,15 @@ def _from_hosts(options: Options) -> dict[str, Any]:
     from hostler.cli.gpus_direct import look_direct
 
     def say(text: str) -> None:
-        if (
-            not options.quiet
-            and options.output not in ("json", "jsonl")
-            and is_terminal(sys.stderr)
-        ):
-            sys.stderr.write(clean(text) + "\n")
+        _note(options, text if options.direct else f"no daemon runs: {text}")
 
     return look_direct(options.hosts or (), deadline=DIRECT_DEADLINE, say=say)
+
+
+def _note(options: Options, text: str) -> None:
+    """For a person who waits."""
+    if not options.quiet and options.output not in ("json", "jsonl") and is_terminal(sys.stderr):
+        sys.stderr.write(clean(text) + "\n")
 
 
 def _chosen(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
@@ -253,13 +270,18 @@ def _answer_need(options: Options) -> int:
         hosts=options.hosts or (),
         spread=options.spread,
     )
-    deadline = time.monotonic() + (options.wait or 0.0)
+    deadline, told = time.monotonic() + (options.wait or 0.0), False
     while True:
         fleet = look(options)
         found = answer(fleet, need)
         left = deadline - time.monotonic()
         if found.verdict == YES or left <= 0:
             break
+        if not told:
+            _note(
+                options, f"{found.sentence}; waiting, at most {format_duration(options.wait or 0)}"
+            )
+            told = True
         direct = fleet.get("source") != "daemon"
         time.sleep(min(left, _WAIT_EVERY_DIRECT if direct else _WAIT_EVERY))
     _show_answer(options, fleet, need, found)
@@ -284,9 +306,9 @@ def _show_answer(options: Options, fleet: dict[str, Any], need: Need, found: Ans
     for hint in found.hints:
         sys.stderr.write(clean(hint) + "\n")
     if found.verdict == YES:
-        sys.stderr.write(
-            f"now is not a reservation; to take them: hostler run --gpus {need.gpus} -- CMD\n"
-        )
+        of_one = "to take them" if len(found.picks) == 1 else "a run takes GPUs of one host"
+        command = need.command(found.picks)
+        sys.stderr.write(clean(f"now is not a reservation; {of_one}: {command}") + "\n")
     elif found.verdict == NO and options.wait is None and not found.hopeless:
         sys.stderr.write("to wait for it: --wait 30m\n")
 
