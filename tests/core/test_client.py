@@ -164,16 +164,19 @@ def test_a_stream_cut_short_is_told_apart_from_its_end(
 
 
 def test_logs_are_bytes_with_their_attempt(daemon: ScriptedDaemon, client: Client) -> None:
-    answer = Answer(parts=[b"\xff\x00", b"end"], headers={"X-Hostler-Attempt": "r7-a-2"})
+    headers = {"X-Hostler-Attempt": "r7-a-2", "X-Hostler-Size": "15", "X-Hostler-Offset": "10"}
+    answer = Answer(parts=[b"\xff\x00", b"end"], headers=headers)
     daemon.on("GET", "/v1/runs/r7/logs/a", answer)
-    log = client.logs("r7", "a", attempt=2, offset=10, follow=True)
-    assert log.attempt == "r7-a-2"
+    log = client.logs("r7", "a", attempt=2, offset=10, follow=True, length=5)
+    assert (log.attempt, log.size, log.offset) == ("r7-a-2", 15, 10)
     assert b"".join(log) == b"\xff\x00end"
-    assert daemon.asked[0].query == {"attempt": "2", "offset": "10", "follow": "1"}
+    assert daemon.asked[0].query == {
+        "attempt": "2", "offset": "10", "follow": "1", "length": "5",
+    }  # fmt: skip
 
     async def read() -> bytes:
         log = await AsyncClient(daemon.path).logs("r7", "a")
-        assert log.attempt == "r7-a-2"
+        assert (log.attempt, log.size, log.offset) == ("r7-a-2", 15, 10)
         return b"".join([part async for part in log])
 
     assert asyncio.run(read()) == b"\xff\x00end"

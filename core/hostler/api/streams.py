@@ -63,13 +63,26 @@ async def logs(
     attempt: Annotated[int | None, Query(ge=1)] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
     tail: Annotated[int | None, Query(ge=0)] = None,
+    length: Annotated[int | None, Query(ge=0)] = None,
     follow: bool = False,
 ) -> StreamingResponse:
     """The output of an attempt as raw bytes; with `follow` until the attempt has ended."""
-    found, read = await _service(request).open_log(run_id, stage, attempt)
-    headers = {"X-Hostler-Attempt": found.attempt_id}
-    chunks = read(offset, tail=tail, follow=follow)
-    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+    log = await _service(request).open_log(run_id, stage, attempt)
+    begin, size = offset, log.size
+    if tail is not None:
+        begin = await log.begin_of_tail(tail)
+    headers = {
+        "X-Hostler-Attempt": log.attempt.attempt_id,
+        "X-Hostler-Size": str(size),
+        "X-Hostler-Offset": str(begin),
+    }
+    if follow and length != 0:
+        pages = log.follow(begin, length)
+    else:
+        end = size if length is None else min(size, begin + length)
+        headers["Content-Length"] = str(max(0, end - begin))
+        pages = log.pages(begin, end)
+    return StreamingResponse(pages, media_type="application/octet-stream", headers=headers)
 
 
 def _line(value: Any) -> bytes:

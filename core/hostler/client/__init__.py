@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostler.client.sync import Client, Log
+from hostler.client.exchange import Log
+from hostler.client.sync import Client
 
 if TYPE_CHECKING:
     from hostler.client.aio import AsyncClient

@@ -9,114 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hostler.client import calls
+from hostler.client.aio_exchange import AsyncExchange, AsyncLog
 from hostler.client.aio_records import AsyncRecords
 from hostler.client.calls import Call
+from hostler.client.exchange import BLOCK
 from hostler.client.sync import CHANGE_TIMEOUT
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import DEFAULT_TIMEOUT, Found, decode_answer, find_socket, unreachable
-from hostler.quick.wire import Response, WireError, encode_request
-
-_BLOCK = 262144
-
-
-class AsyncExchange:
-    """One request on its own connection, and its answer as it arrives."""
-
-    def __init__(self, found: Found, call: Call) -> None:
-        self._found = found
-        self._call = call
-        self._response = Response(head_only=call.method == "HEAD")
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._early = b""
-
-    async def send(self, body: bytes = b"") -> None:
-        """Connect and send the whole request. Raises NoDaemonError."""
-        await self.open()
-        await self.send_raw(encode_request(self._call.method, self._call.target, body=body))
-
-    async def open(self) -> None:
-        """Connect. Raises NoDaemonError."""
-        try:
-            self._reader, self._writer = await asyncio.open_unix_connection(self._found.path)
-        except OSError as error:
-            raise unreachable(self._found, error) from error
-
-    async def send_raw(self, data: bytes) -> None:
-        """Part of an encoded request, waiting while the daemon is slow."""
-        assert self._writer is not None
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except OSError as error:
-            raise unreachable(self._found, error) from error
-
-    async def head(self) -> Response:
-        """The answer with its status and headers known."""
-        while not self._response.status:
-            self._early += await self._receive()
-        return self._response
-
-    async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end. Raises NoDaemonError."""
-        early, self._early = self._early, b""
-        if early:
-            return early
-        while not self._response.done:
-            part = await self._receive()
-            if part:
-                return part
-        return b""
-
-    async def body(self) -> bytes:
-        """All of the body."""
-        parts = []
-        while part := await self.read():
-            parts.append(part)
-        return b"".join(parts)
-
-    async def close(self) -> None:
-        """End it; may be called twice."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-            # An error while closing is no news: the answer is complete, or one was raised.
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-
-    async def _receive(self) -> bytes:
-        assert self._reader is not None
-        try:
-            data = await self._reader.read(_BLOCK)
-            if data:
-                return self._response.feed(data)
-            self._response.end()
-        except WireError as error:
-            raise NoDaemonError(
-                f"the daemon at {self._found.path} went away: {error}",
-                remedy="Work goes on without it; `hostler daemon status` says whether it is back",
-            ) from error
-        except OSError as error:
-            raise unreachable(self._found, error) from error
-        return b""
-
-
-class AsyncLog:
-    """A stage's output: iterate over it for bytes. `attempt` is the number of the attempt."""
-
-    def __init__(self, exchange: AsyncExchange, attempt: str) -> None:
-        self.attempt = attempt
-        self._exchange = exchange
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while part := await self._exchange.read():
-                yield part
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Stop reading; may be called twice."""
-        await self._exchange.close()
+from hostler.quick.wire import Response, encode_request
 
 
 class AsyncClient(AsyncRecords):
@@ -182,7 +82,7 @@ class AsyncClient(AsyncRecords):
             await exchange.open()
             head = encode_request("PUT", call.target, length=size, content_type="application/x-tar")
             await exchange.send_raw(head)
-            while block := await asyncio.to_thread(file.read, _BLOCK):
+            while block := await asyncio.to_thread(file.read, BLOCK):
                 await exchange.send_raw(block)
             async with self._limit(CHANGE_TIMEOUT):
                 decode_answer((await exchange.head()).status, await exchange.body())
@@ -259,17 +159,19 @@ class AsyncClient(AsyncRecords):
         offset: int | None = None,
         follow: bool = False,
         tail: int | None = None,
+        length: int | None = None,
     ) -> AsyncLog:
-        """A stage's output from byte `offset`, or its last `tail` lines; live with `follow`."""
+        """A stage's output from byte `offset`, or its last `tail` lines, `length` bytes at most;
+        live with `follow`."""
         exchange = AsyncExchange(
-            self.found, calls.logs(run_id, stage, attempt, offset, follow, tail)
+            self.found, calls.logs(run_id, stage, attempt, offset, follow, tail, length)
         )
         try:
             response = await self._good_head(exchange)
         except BaseException:
             await exchange.close()
             raise
-        return AsyncLog(exchange, response.headers.get("x-hostler-attempt", ""))
+        return AsyncLog(exchange, response)
 
     async def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""

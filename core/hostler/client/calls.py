@@ -109,10 +109,12 @@ def why(run_id: str, stage: str | None) -> Call:
 
 def logs(
     run_id: str, stage: str, attempt: int | None, offset: int | None,
-    follow: bool, tail: int | None,
+    follow: bool, tail: int | None, length: int | None,
 ) -> Call:  # fmt: skip
     """A stage's output as raw bytes; `tail` in lines."""
-    query = {"attempt": attempt, "offset": offset, "follow": follow, "tail": tail}
+    query = {
+        "attempt": attempt, "offset": offset, "follow": follow, "tail": tail, "length": length,
+    }  # fmt: skip
     return Call("GET", target(["runs", run_id, "logs", stage], query))
 
 

@@ -10,124 +10,20 @@ from typing import Any
 
 from hostler.client import calls
 from hostler.client.calls import Call
+from hostler.client.exchange import BLOCK, Exchange, Log
 from hostler.client.records import Records
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
     DEFAULT_TIMEOUT,
     Found,
-    connect,
     decode_answer,
     find_socket,
     unreachable,
 )
-from hostler.quick.wire import Response, WireError, encode_request
+from hostler.quick.wire import Response, encode_request
 
 CHANGE_TIMEOUT = 60.0
 """Seconds for calls that change something: they answer once the change is durable."""
-
-_BLOCK = 262144
-
-
-class Exchange:
-    """One request on its own connection, and its answer as it arrives."""
-
-    def __init__(self, found: Found, call: Call, timeout: float | None) -> None:
-        self._found = found
-        self._call = call
-        self._response = Response(head_only=call.method == "HEAD")
-        self._connection = connect(found, timeout)
-        self._early = b""
-
-    def send(self, body: bytes = b"") -> None:
-        """The whole request."""
-        self.send_raw(encode_request(self._call.method, self._call.target, body=body))
-
-    def send_raw(self, data: bytes) -> None:
-        """Part of an encoded request. Raises NoDaemonError."""
-        try:
-            self._connection.sendall(data)
-        except OSError as error:
-            raise unreachable(self._found, error) from error
-
-    def head(self) -> Response:
-        """The answer with its status and headers known."""
-        while not self._response.status:
-            self._early += self._receive()
-        return self._response
-
-    def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end.
-
-        Raises TimeoutError after the timeout, NoDaemonError where the daemon goes away.
-        """
-        early, self._early = self._early, b""
-        if early:
-            return early
-        while not self._response.done:
-            part = self._receive(quiet_timeout=True)
-            if part:
-                return part
-        return b""
-
-    def body(self) -> bytes:
-        """All of the body."""
-        parts = []
-        try:
-            while part := self.read():
-                parts.append(part)
-        except TimeoutError as error:
-            raise unreachable(self._found, error) from error
-        return b"".join(parts)
-
-    def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each following read may take; None: any."""
-        self._connection.settimeout(timeout)
-
-    def close(self) -> None:
-        """End it; may be called twice."""
-        self._connection.close()
-
-    def _receive(self, quiet_timeout: bool = False) -> bytes:
-        try:
-            data = self._connection.recv(_BLOCK)
-            if data:
-                return self._response.feed(data)
-            self._response.end()
-        except TimeoutError as error:
-            if quiet_timeout:
-                raise
-            raise unreachable(self._found, error) from error
-        except WireError as error:
-            raise _gone(self._found, error) from error
-        except OSError as error:
-            raise unreachable(self._found, error) from error
-        return b""
-
-
-def _gone(found: Found, error: Exception) -> NoDaemonError:
-    return NoDaemonError(
-        f"the daemon at {found.path} went away: {error}",
-        remedy="Work goes on without it; `hostler daemon status` says whether it is back",
-    )
-
-
-class Log:
-    """A stage's output: iterate over it for bytes. `attempt` is the number of the attempt."""
-
-    def __init__(self, exchange: Exchange, attempt: str) -> None:
-        self.attempt = attempt
-        self._exchange = exchange
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            while part := self._exchange.read():
-                yield part
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop reading; may be called twice."""
-        self._exchange.close()
 
 
 class Client(Records):
@@ -198,7 +94,7 @@ class Client(Records):
                         "PUT", call.target, length=size, content_type="application/x-tar"
                     )
                 )
-                while block := file.read(_BLOCK):
+                while block := file.read(BLOCK):
                     exchange.send_raw(block)
             decode_answer(exchange.head().status, exchange.body())
         finally:
@@ -286,9 +182,11 @@ class Client(Records):
         offset: int | None = None,
         follow: bool = False,
         tail: int | None = None,
+        length: int | None = None,
     ) -> Log:
-        """A stage's output from byte `offset`, or its last `tail` lines; live with `follow`."""
-        call = calls.logs(run_id, stage, attempt, offset, follow, tail)
+        """A stage's output from byte `offset`, or its last `tail` lines, `length` bytes at most;
+        live with `follow`."""
+        call = calls.logs(run_id, stage, attempt, offset, follow, tail, length)
         exchange = self._start(call, self.timeout)
         try:
             response = self._good_head(exchange)
@@ -296,7 +194,7 @@ class Client(Records):
             exchange.close()
             raise
         exchange.set_timeout(None if follow else CHANGE_TIMEOUT)
-        return Log(exchange, response.headers.get("x-hostler-attempt", ""))
+        return Log(exchange, response)
 
     def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""

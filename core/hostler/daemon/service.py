@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import hostler
@@ -16,7 +14,7 @@ from hostler.daemon.controller import Controller
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.submit import Caller, Submission, Submitter
-from hostler.daemon.tail import find_attempt, read_log
+from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.views import run_object, summary_object, why_lines
 from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
@@ -32,7 +30,7 @@ from hostler.model.records import (
     RunFilter,
     StageMetric,
 )
-from hostler.model.runs import Attempt, Run, Source
+from hostler.model.runs import Run, Source
 from hostler.ports import Outside
 
 
@@ -257,12 +255,10 @@ class Service:
         """The outputs a run has left."""
         return await self.context.store.artifacts(await self.resolve(run_id))
 
-    async def open_log(
-        self, run_id: str, stage: str, number: int | None
-    ) -> tuple[Attempt, Callable[..., AsyncIterator[bytes]]]:
-        """The attempt that is meant, and a reader of its log (see `tail.read_log`)."""
+    async def open_log(self, run_id: str, stage: str, number: int | None) -> LogReader:
+        """The log of the attempt of that number, or of the latest."""
         attempt = find_attempt(await self.run(run_id), stage, number)
-        return attempt, partial(read_log, self.context, self._applier.followers, attempt)
+        return LogReader(self.context, self._applier.followers, attempt)
 
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""

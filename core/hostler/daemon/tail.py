@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.errors import NotFoundError
 from hostler.model.runs import Attempt, Run
+from hostler.units import MIB
+
+_PAGE = MIB
 
 
 def find_attempt(run: Run, stage: str, number: int | None) -> Attempt:
@@ -31,28 +35,50 @@ def find_attempt(run: Run, stage: str, number: int | None) -> Attempt:
     )
 
 
-async def read_log(
-    context: Context,
-    followers: Followers,
-    attempt: Attempt,
-    offset: int,
-    *,
-    tail: int | None = None,
-    follow: bool = False,
-) -> AsyncIterator[bytes]:
-    """Raw bytes from `offset`, or from the last `tail` lines on, to the end; with `follow` to the
-    end of the attempt, or of the daemon."""
-    logs = context.store.logs
+class LogReader:
+    """Reads the log of one attempt."""
 
-    def is_over() -> bool:
-        if not follow or context.hub.is_closed:
+    def __init__(self, context: Context, followers: Followers, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self._context = context
+        self._followers = followers
+        self._logs = context.store.logs
+        self._name = (attempt.run_id, attempt.attempt_id)
+
+    @property
+    def size(self) -> int:
+        """Bytes that can be read now."""
+        return self._logs.size(*self._name)
+
+    async def begin_of_tail(self, lines: int) -> int:
+        """Where the last lines begin."""
+        return await asyncio.to_thread(self._logs.tail_offset, *self._name, lines)
+
+    async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Raw bytes from `begin` to `end`, in pages large enough that what they hold takes the
+        time, not their number; read in a thread, since a disk may be slow. Less where the log is
+        removed meanwhile."""
+        while begin < end:
+            limit = min(_PAGE, end - begin)
+            page = await asyncio.to_thread(self._logs.read, *self._name, begin, limit)
+            if not page:
+                return
+            yield page
+            begin += len(page)
+
+    async def follow(self, begin: int, length: int | None) -> AsyncIterator[bytes]:
+        """Raw bytes from `begin` on to the end of the attempt or the daemon; `length` at most."""
+        left = length
+        async for _, data in self._logs.follow(*self._name, begin, self._is_over):
+            if left is not None:
+                data, left = data[:left], left - len(data)
+            yield data
+            if left is not None and left <= 0:
+                return
+
+    def _is_over(self) -> bool:
+        if self._context.hub.is_closed:
             return True
-        now = context.book.attempt(attempt.attempt_id)
+        now = self._context.book.attempt(self.attempt.attempt_id)
         ended = now is None or now.phase.is_final
-        return ended and not followers.is_following(attempt.attempt_id)
-
-    begin = offset
-    if tail is not None:
-        begin = logs.tail_offset(attempt.run_id, attempt.attempt_id, tail)
-    async for _, data in logs.follow(attempt.run_id, attempt.attempt_id, begin, is_over):
-        yield data
+        return ended and not self._followers.is_following(self.attempt.attempt_id)

@@ -103,6 +103,8 @@ def test_logs_of_the_stage_that_started(hostler: CommandLine, daemon: ScriptedDa
     queries = [asked.query for asked in daemon.requests("GET", "/v1/runs/r7/logs/train")]
     assert queries == [{"attempt": "1"}, {"attempt": "1"},
                        {"attempt": "1", "tail": "5", "follow": "1"}]  # fmt: skip
+    hostler("logs", "r7", "--offset", "3", "--length", "2")
+    assert daemon.asked[-1].query == {"attempt": "1", "offset": "3", "length": "2"}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,8 @@ def test_logs_of_the_stage_that_started(hostler: CommandLine, daemon: ScriptedDa
         (["r9/a"], "Name one: a.0, a.1"),
         (["r7", "--grep", "["], "not a regular expression"),
         (["r7", "--tail", "-1"], "not a whole number"),
+        (["r7", "--tail", "1", "--offset", "1"], "both say where to begin"),
+        (["r7", "-f", "--length", "1"], "do not go with --follow"),
     ],
 )
 def test_logs_say_what_to_choose_from(

@@ -32,6 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the attempt ends")
     parser.add_argument("--tail", type=natural, metavar="N", help="only the last N lines")
+    parser.add_argument("--offset", type=natural, metavar="N", help="only from byte N on")
+    parser.add_argument("--length", type=natural, metavar="N", help="only N bytes at most")
     parser.add_argument(
         "--raw", action="store_true", help="the bytes as they are, on a terminal too"
     )
@@ -42,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a log."""
     pattern = _pattern(args.grep)
+    part = {"offset": args.offset, "length": args.length, "tail": args.tail}
+    if args.offset is not None and args.tail is not None:
+        raise InputError("--offset and --tail both say where to begin")
+    if args.follow and (args.offset, args.length) != (None, None):
+        raise InputError("--offset and --length do not go with --follow")
     client = open_client(args)
     found = client.run(args.run[0])
     stage = choose_stage(found, args.run[1] or args.stage)
@@ -62,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
             note_for(args)(f"detached; {run_id} goes on")
             raise
         return 0
-    for part in client.logs(run_id, stage["name"], attempt=attempt, tail=args.tail):
-        printer.write(part)
+    for data in client.logs(run_id, stage["name"], attempt=attempt, **part):
+        printer.write(data)
     printer.finish()
     return 0
 

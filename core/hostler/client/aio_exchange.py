@@ -1,0 +1,116 @@
+"""One request of the asynchronous client on its own connection, and a log as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from hostler.client.calls import Call
+from hostler.client.exchange import BLOCK, number_in
+from hostler.errors import NoDaemonError
+from hostler.quick.socket import Found, unreachable
+from hostler.quick.wire import Response, WireError, encode_request
+
+
+class AsyncExchange:
+    """One request on its own connection, and its answer as it arrives."""
+
+    def __init__(self, found: Found, call: Call) -> None:
+        self._found = found
+        self._call = call
+        self._response = Response(head_only=call.method == "HEAD")
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._early = b""
+
+    async def send(self, body: bytes = b"") -> None:
+        """Connect and send the whole request. Raises NoDaemonError."""
+        await self.open()
+        await self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+
+    async def open(self) -> None:
+        """Connect. Raises NoDaemonError."""
+        try:
+            self._reader, self._writer = await asyncio.open_unix_connection(
+                self._found.path, limit=BLOCK
+            )
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    async def send_raw(self, data: bytes) -> None:
+        """Part of an encoded request, waiting while the daemon is slow."""
+        assert self._writer is not None
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    async def head(self) -> Response:
+        """The answer with its status and headers known."""
+        while not self._response.status:
+            self._early += await self._receive()
+        return self._response
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end. Raises NoDaemonError."""
+        early, self._early = self._early, b""
+        if early:
+            return early
+        while not self._response.done:
+            part = await self._receive()
+            if part:
+                return part
+        return b""
+
+    async def body(self) -> bytes:
+        """All of the body."""
+        parts = []
+        while part := await self.read():
+            parts.append(part)
+        return b"".join(parts)
+
+    async def close(self) -> None:
+        """End it; may be called twice."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+            # An error while closing is no news: the answer is complete, or one was raised.
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    async def _receive(self) -> bytes:
+        assert self._reader is not None
+        try:
+            data = await self._reader.read(BLOCK)
+            if data:
+                return self._response.feed(data)
+            self._response.end()
+        except WireError as error:
+            raise NoDaemonError(
+                f"the daemon at {self._found.path} went away: {error}",
+                remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+            ) from error
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+        return b""
+
+
+class AsyncLog:
+    """A stage's output: iterate over it for bytes; see `Log`."""
+
+    def __init__(self, exchange: AsyncExchange, response: Response) -> None:
+        self.attempt = response.headers.get("x-hostler-attempt", "")
+        self.size = number_in(response, "x-hostler-size")
+        self.offset = number_in(response, "x-hostler-offset")
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while part := await self._exchange.read():
+                yield part
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop reading; may be called twice."""
+        await self._exchange.close()

@@ -1,0 +1,124 @@
+"""One request of the synchronous client on its own connection, and a log as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hostler.client.calls import Call
+from hostler.errors import NoDaemonError
+from hostler.quick.socket import Found, connect, unreachable
+from hostler.quick.wire import Response, WireError, encode_request
+
+BLOCK = 262144
+"""Bytes that are read or sent at once."""
+
+
+class Exchange:
+    """One request on its own connection, and its answer as it arrives."""
+
+    def __init__(self, found: Found, call: Call, timeout: float | None) -> None:
+        self._found = found
+        self._call = call
+        self._response = Response(head_only=call.method == "HEAD")
+        self._connection = connect(found, timeout)
+        self._early = b""
+
+    def send(self, body: bytes = b"") -> None:
+        """The whole request."""
+        self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+
+    def send_raw(self, data: bytes) -> None:
+        """Part of an encoded request. Raises NoDaemonError."""
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+
+    def head(self) -> Response:
+        """The answer with its status and headers known."""
+        while not self._response.status:
+            self._early += self._receive()
+        return self._response
+
+    def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end.
+
+        Raises TimeoutError after the timeout, NoDaemonError where the daemon goes away.
+        """
+        early, self._early = self._early, b""
+        if early:
+            return early
+        while not self._response.done:
+            part = self._receive(quiet_timeout=True)
+            if part:
+                return part
+        return b""
+
+    def body(self) -> bytes:
+        """All of the body."""
+        parts = []
+        try:
+            while part := self.read():
+                parts.append(part)
+        except TimeoutError as error:
+            raise unreachable(self._found, error) from error
+        return b"".join(parts)
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that each following read may take; None: any."""
+        self._connection.settimeout(timeout)
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        self._connection.close()
+
+    def _receive(self, quiet_timeout: bool = False) -> bytes:
+        try:
+            data = self._connection.recv(BLOCK)
+            if data:
+                return self._response.feed(data)
+            self._response.end()
+        except TimeoutError as error:
+            if quiet_timeout:
+                raise
+            raise unreachable(self._found, error) from error
+        except WireError as error:
+            raise _gone(self._found, error) from error
+        except OSError as error:
+            raise unreachable(self._found, error) from error
+        return b""
+
+
+def _gone(found: Found, error: Exception) -> NoDaemonError:
+    return NoDaemonError(
+        f"the daemon at {found.path} went away: {error}",
+        remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+    )
+
+
+def number_in(response: Response, header: str) -> int:
+    """A header's number; 0 from a daemon that does not send it."""
+    text = response.headers.get(header, "")
+    return int(text) if text.isdigit() else 0
+
+
+class Log:
+    """A stage's output: iterate over it for bytes. `attempt` is the id of the attempt, `size` how
+    many bytes its log had when it was asked for, `offset` where these begin."""
+
+    def __init__(self, exchange: Exchange, response: Response) -> None:
+        self.attempt = response.headers.get("x-hostler-attempt", "")
+        self.size = number_in(response, "x-hostler-size")
+        self.offset = number_in(response, "x-hostler-offset")
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while part := self._exchange.read():
+                yield part
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading; may be called twice."""
+        self._exchange.close()
