@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hostler.cli.live import Screen, live_lines
@@ -18,6 +18,8 @@ from hostler.quick.table import terminal_width, wants_color
 from hostler.text import clean
 
 TICK = 0.5
+_STAGES_QUOTED = 3
+_LINES_QUOTED = 10
 PATIENCE = 60.0
 """Seconds to wait for a daemon that went away while it was followed: it may be restarting."""
 
@@ -212,6 +214,22 @@ class LogCopy:
         )
         self._tail = None if self._tail is None else 0
         return self._client.logs(*self._names, attempt=self._attempt, follow=True, **place)
+
+
+def last_words(client: Client, run: Mapping[str, Any]) -> list[str]:
+    """The last lines of the first stages that failed: mostly the error itself."""
+    failed = [s for s in run["stages"] if s["status"] == "failed" and s.get("attempt")]
+    lines = []
+    for stage in failed[:_STAGES_QUOTED]:
+        try:
+            log = client.logs(str(run["run_id"]), str(stage["name"]), tail=_LINES_QUOTED)
+            said = b"".join(log).decode(errors="replace").splitlines()
+        except HostlerError:
+            continue  # the end is told all the same
+        if said:
+            label = stage.get("label") or stage["name"]
+            lines += [f"the last of {label}:", *(f"  {line}" for line in said)]
+    return lines
 
 
 def ask_detach(client: Client, run_id: str) -> bool:

@@ -147,7 +147,7 @@ def stage_note(stage: Mapping[str, Any]) -> str:
     attempt = stage.get("attempt")
     if attempt and stage["status"] not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"
-    if attempt and stage["status"] == "succeeded" and stage.get("kind") == "gate":
+    if attempt and stage["status"] in ("succeeded", "running"):
         return metrics_text(attempt.get("metrics") or {}) or "-"
     return str(stage.get("note") or "-")
 

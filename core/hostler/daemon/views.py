@@ -86,10 +86,12 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None) -> str:
     tries = progressed.tries.get(stage.name, [])
     if status is StageStatus.WAITING:
         return reason.sentence if reason else "will be looked at in a moment"
+    note = progressed.notes.get(stage.name)
     if status is StageStatus.SKIPPED:
-        return progressed.notes.get(stage.name, "skipped")
+        return note or "skipped"
     if not tries:
-        return f"kept from run {run.retry_of}" if stage.name in run.kept else "never started"
+        kept = f"kept from run {run.retry_of}" if stage.name in run.kept else "never started"
+        return note or kept
     last = tries[-1]
     if last.cause is not None:
         tail = f": {last.detail}" if last.detail else ""
@@ -121,6 +123,7 @@ def _stage_object(
         "reason": to_json(reasons.get((run.run_id, stage.name))),
         "progress": _progress(progress.get(last.attempt_id) if last else None),
         "kept": kept is not None,
+        "note": progressed.notes.get(stage.name),
     }
 
 

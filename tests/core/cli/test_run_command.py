@@ -67,6 +67,15 @@ def test_waiting_follows_with_lines(hostler: CommandLine) -> None:
     assert ran.err == "r7\nr7 succeeded after 3m12s\n"
 
 
+def test_a_failed_run_quotes_the_last_lines_of_what_failed(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    stream(daemon, FAILED)
+    said = hostler("run", "--wait").err
+    assert said.endswith("the last of train:\n  hello\n  ␛[2Jworld\n")
+    assert daemon.requests("GET", "/v1/runs/r7/logs/train")[0].query == {"tail": "10"}
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [(DONE, 0), (FAILED, 6), (run(outcome="cancelled", cancelled_by="bo"), 7)],

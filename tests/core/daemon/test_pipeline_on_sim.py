@@ -189,3 +189,24 @@ async def test_stages_shorter_than_a_look_follow_each_other_without_a_refused_cl
             run = await daemon.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             assert len(run.attempts) == 1, told(run)
+
+
+async def test_what_ended_without_an_attempt_says_why(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("train", env=sim("seconds=0.02")),
+            stage("ask", needs=("train",), when="train.loss < 1"),
+            stage("after", needs=("ask",)),
+            stage("no", needs=("train",), when="1 > 2"),
+        )
+        run = await daemon.finished(run_id)
+        service = daemon.daemon.service
+        notes = {s["name"]: str(s["note"]) for s in service.view(run)["stages"]}
+        assert "train.loss" in notes["ask"] or '"loss"' in notes["ask"]
+        assert "cannot be evaluated" in notes["ask"]
+        assert notes["after"] == "needs ask, which failed"
+        assert "1 > 2" in notes["no"]
+        lines = {s["name"]: s["sentence"] for s in (await service.why(run_id, None))["stages"]}
+        assert {name: lines[name] for name in ("ask", "after", "no")} == {
+            name: notes[name] for name in ("ask", "after", "no")
+        }

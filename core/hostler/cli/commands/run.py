@@ -16,6 +16,7 @@ from hostler.cli.follow import (
     detached_note,
     follow_lines,
     follow_table,
+    last_words,
 )
 from hostler.cli.kinds import duration, duration_text, natural, pair, positive, size_text
 from hostler.cli.options import add_common
@@ -184,7 +185,8 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
     if args.json:
         out_json("run", {k: v for k, v in follower.run.items() if k != "schema"})
     elif not args.quiet and (follower.run["outcome"] != "succeeded" or not args.command):
-        for line in end_lines(follower.run):
+        quoted = [] if args.command else last_words(client, follower.run)
+        for line in (*end_lines(follower.run), *quoted):
             note(line)
     return command_code(follower.run) if args.command else end_code(follower.run)
 

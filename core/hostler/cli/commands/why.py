@@ -53,9 +53,13 @@ def answer_lines(found: Mapping[str, Any], *, single: bool) -> list[str]:
         for stage in told:
             lines += why_lines(stage, whole=whole)
         if len(told) < len(members):
-            rest = f"{base}: {len(members) - len(told)} more are {status} (see one: hostler why "
+            rest = f"{base}: {len(members) - len(told)} more {_have(status)} (see one: hostler why "
             lines.append(f"{rest}{found.get('run_id', 'RUN')}/{members[-1]['name']})")
     return lines
+
+
+def _have(status: str) -> str:
+    return f"{'have' if status in ('succeeded', 'failed') else 'are'} {status}"
 
 
 def why_lines(stage: Mapping[str, Any], *, whole: bool) -> list[str]:
