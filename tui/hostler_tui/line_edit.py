@@ -1,0 +1,39 @@
+"""One line that is being typed. Pure: keys in, text out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class LineEdit:
+    """A text and the place of the cursor in it."""
+
+    text: str = ""
+    at: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> LineEdit:
+        """With the cursor at the end."""
+        return cls(text, len(text))
+
+    def insert(self, text: str) -> LineEdit:
+        """Text typed or pasted; line breaks end it."""
+        kept = "".join(char for char in text.partition("\n")[0] if char.isprintable())
+        return LineEdit(self.text[: self.at] + kept + self.text[self.at :], self.at + len(kept))
+
+    def key(self, key: str, character: str | None) -> LineEdit | None:
+        """After a key; None where the key means nothing here."""
+        place = {"left": self.at - 1, "right": self.at + 1, "home": 0, "end": len(self.text)}
+        if key in place:
+            return replace(self, at=max(0, min(len(self.text), place[key])))
+        if key == "backspace":
+            kept = self.text[: max(0, self.at - 1)]
+            return LineEdit(kept + self.text[self.at :], len(kept))
+        if key == "delete":
+            return replace(self, text=self.text[: self.at] + self.text[self.at + 1 :])
+        if key == "ctrl+u":
+            return LineEdit(self.text[self.at :], 0)
+        if character is not None and character.isprintable():
+            return self.insert(character)
+        return None

@@ -1,0 +1,74 @@
+"""The lines of a log that match what is looked for, while both grow."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+
+from hostler_tui.log_index import Segment
+from hostler_tui.log_search import Needle, matching_lines
+from hostler_tui.log_spool import Spool
+
+BLOCK = 1024 * 1024
+"""Bytes searched at once: Python does nothing else meanwhile."""
+
+
+class Hits:
+    """Numbers of matching lines, ascending."""
+
+    def __init__(self, needle: Needle) -> None:
+        self.needle = needle
+        self.lines = array("Q")
+        self.upto = 0
+        """Lines before this one have been looked at."""
+
+    def add(self, lines: array[int], upto: int) -> None:
+        """What a search of the lines from `self.upto` on found."""
+        self.lines.extend(lines)
+        self.upto = upto
+
+    def place_of(self, line: int) -> int:
+        """How many hits come before a line."""
+        return bisect_left(self.lines, line)
+
+    def next(self, line: int, by: int) -> int | None:
+        """The next matching line after, or before, another; round the end. None: there is none."""
+        if not self.lines:
+            return None
+        place = self.place_of(line)
+        if by > 0 and place < len(self.lines) and self.lines[place] == line:
+            place += 1
+        place += -1 if by < 0 else 0
+        return self.lines[place % len(self.lines)]
+
+
+def search(
+    spool: Spool,
+    needle: Needle,
+    first: int,
+    last: int,
+    *,
+    first_hit: Callable[[int], object] = lambda line: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> array[int]:
+    """Matching lines of `first` to `last`, looked for from the end on; `first_hit` is told the
+    last of them as soon as it is known. For a thread: nothing here touches a widget."""
+    segment, parts, told = spool.shown, [], False
+    for begin, end in reversed(list(segment.blocks(first, last, BLOCK))):
+        if is_cancelled():
+            return array("Q")
+        found = _in_block(spool, segment, needle, begin, end)
+        parts.append(found)
+        if found and not told:
+            first_hit(found[-1])
+            told = True
+    whole = array("Q")
+    for part in reversed(parts):
+        whole.extend(part)
+    return whole
+
+
+def _in_block(spool: Spool, segment: Segment, needle: Needle, begin: int, end: int) -> array[int]:
+    data = spool.read(segment.starts[begin], segment.span(end - 1)[1])
+    return array("Q", (begin + line for line in matching_lines(needle, data)))
