@@ -1,0 +1,186 @@
+"""Verifies the promises over a history. Pure: `check(history)` gives every violation.
+
+    python -m tests.chaos.checker HISTORY.jsonl
+
+I1 exclusive, I2 no lost run, I3 no ghost, I4 honest, I5 once, I8 true exit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.history import Fault, Final, History, Sample, read
+
+NOTICE_S = 10.0
+"""Within which a cut host is shown as unreachable."""
+RETURN_S = 5.0
+"""Within which a healed host is shown as up."""
+OPEN_PHASES = ("starting", "running", "stopping")
+CUTS = ("cut", "freeze", "power", "sshd")
+"""Faults, by the first word of their names, in which a host cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken, and by what."""
+
+    invariant: str
+    text: str
+
+
+def check(history: History) -> list[Violation]:
+    """Every violation, in the order of the invariants."""
+    found = [Violation("I1", text) for text in exclusive(history)]
+    if history.final is None:
+        return [*found, Violation("I2", "the history has no end: nothing can be said of it")]
+    final = history.final
+    found += [Violation("I2", text) for text in no_lost_run(history, final)]
+    found += [Violation("I3", text) for text in no_ghost(final)]
+    found += [Violation("I4", text) for text in honest(history)]
+    found += [Violation("I5", text) for text in once(history, final)]
+    found += [Violation("I8", text) for text in true_exit(final)]
+    return found
+
+
+def exclusive(history: History) -> Iterator[str]:
+    """No GPU is granted while a living container holds it."""
+    for grant in history.grants:
+        for holder in grant.holders:
+            gpus = ", ".join(grant.gpus)
+            yield f"{grant.host}: {gpus} given to {grant.attempt_id} while {holder} held one"
+
+
+def no_lost_run(history: History, final: Final) -> Iterator[str]:
+    """A run whose id was told exists, and has exactly one outcome."""
+    told = [call.run_id for call in history.calls if call.what == "submit" and call.run_id]
+    for run_id in dict.fromkeys(told):
+        if run_id not in final.runs:
+            yield f"{run_id} was acknowledged and is not in the database"
+        elif final.runs[run_id] is None:
+            yield f"{run_id} never came to an end"
+    answered = sum(call.what == "submit" and call.result == "ok" for call in history.calls)
+    unsure = sum(call.what == "submit" and call.result == "unknown" for call in history.calls)
+    if len(final.runs) > answered + unsure:
+        yield f"{len(final.runs)} runs exist, of {answered} acknowledged and {unsure} unsure ones"
+
+
+def no_ghost(final: Final) -> Iterator[str]:
+    """The containers on the hosts are those of open attempts, and the other way round."""
+    open_attempts = {a.attempt_id: a for a in final.attempts if a.phase in OPEN_PHASES}
+    living = Counter(c.attempt_id for c in final.containers)
+    for container in final.containers:
+        if container.attempt_id not in open_attempts:
+            yield f"{container.host}: container {container.name} belongs to no open attempt"
+    for attempt_id, attempt in open_attempts.items():
+        if not living[attempt_id]:
+            yield f"attempt {attempt_id} is {attempt.phase} on {attempt.host}, where nothing is"
+        elif living[attempt_id] > 1:
+            yield f"attempt {attempt_id} has {living[attempt_id]} containers"
+
+
+def honest(history: History) -> Iterator[str]:
+    """A host that cannot be seen is shown so, offers nothing, and comes back."""
+    for fault in history.faults:
+        if not fault.host or fault.name.split()[0] not in CUTS:
+            continue
+        for sample in history.samples:
+            yield from _seen_in(fault, sample, history.faults)
+
+
+def _seen_in(fault: Fault, sample: Sample, faults: list[Fault]) -> Iterator[str]:
+    at = sample.at
+    ended = fault.ended_at if fault.ended_at is not None else float("inf")
+    said, offered = sample.conditions.get(fault.host), sample.free.get(fault.host, 0)
+    if said is None:
+        return
+    since = f"{at - fault.begun_at:.1f} s after {fault.name} began"
+    if fault.begun_at + NOTICE_S < at < ended:
+        if said == "up":
+            yield f"{fault.host} was called up, {since}"
+        if offered:
+            yield f"{fault.host} offered {offered} GPUs, {since}"
+    others = any(
+        f is not fault and f.host in ("", fault.host)
+        and f.begun_at < at and (f.ended_at is None or f.ended_at + RETURN_S + NOTICE_S > at)
+        for f in faults
+    )  # fmt: skip
+    if ended + RETURN_S < at < ended + 4 * RETURN_S and not others and said != "up":
+        yield f"{fault.host} was still {said}, {at - ended:.1f} s after {fault.name} ended"
+
+
+def once(history: History, final: Final) -> Iterator[str]:
+    """At most one container for an attempt; another attempt only after the last one ended."""
+    created: Counter[tuple[str, str]] = Counter()
+    started: Counter[tuple[str, str]] = Counter()
+    for call in history.docker:
+        if call.what == "create" and 200 <= call.status < 300:
+            created[call.host, call.name] += 1
+        if call.what == "start" and call.status == 204:  # 304: it ran already
+            started[call.host, call.name] += 1
+    for (host, name), count in created.items():
+        if count > 1:
+            yield f"{host}: container {name} was created {count} times"
+    for (host, name), count in started.items():
+        if count > 1:
+            yield f"{host}: container {name} was started {count} times"
+    containers: dict[str, set[str]] = defaultdict(set)
+    for grant in history.grants:
+        containers[grant.attempt_id].add(grant.container)
+    for attempt_id, ids in containers.items():
+        if len(ids) > 1:
+            yield f"attempt {attempt_id} had {len(ids)} containers with GPUs"
+    yield from _in_turn(final)
+
+
+def _in_turn(final: Final) -> Iterator[str]:
+    stages: dict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
+    for attempt in final.attempts:
+        stages[attempt.run_id, attempt.stage].append(
+            (attempt.number, attempt.phase, attempt.attempt_id)
+        )
+    for tries in stages.values():
+        tries.sort()
+        numbers = [number for number, _, _ in tries]
+        if len(set(numbers)) != len(numbers):
+            yield f"{tries[0][2]}: two attempts of one number"
+        for _, phase, attempt_id in tries[:-1]:
+            if phase in OPEN_PHASES:
+                yield f"{attempt_id} is {phase}, and another attempt came after it"
+        if sum(phase == "succeeded" for _, phase, _ in tries) > 1:
+            yield f"{tries[0][2]}: succeeded more than once"
+
+
+def true_exit(final: Final) -> Iterator[str]:
+    """The recorded exit is the true one."""
+    recorded = {attempt.attempt_id: attempt for attempt in final.attempts}
+    for true in final.exits:
+        attempt = recorded.get(true.attempt_id)
+        if attempt is None:
+            yield f"{true.attempt_id} ended with {true.exit_code} and is not recorded"
+            continue
+        if attempt.phase == "lost":
+            continue  # said to be unknown: that is honest
+        code = 128 + attempt.signal if attempt.signal else attempt.exit_code
+        if code != true.exit_code:
+            yield f"{true.attempt_id} ended with {true.exit_code}, recorded as {code}"
+        if true.oom_killed and "oom" not in (attempt.cause or "").lower():
+            yield f"{true.attempt_id} was killed for its memory, recorded as {attempt.cause}"
+
+
+def main(argv: list[str]) -> int:
+    """Print the violations of the named histories; how many there are, at most 100."""
+    count = 0
+    for name in argv:
+        for violation in check(read(Path(name))):
+            print(f"{name}: {violation.invariant}: {violation.text}")
+            count += 1
+    print(f"{len(argv)} histories checked, {count} violations")
+    return min(count, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,196 @@
+"""What happened in a lab, as one list of entries with one clock: the input of the checker.
+
+A history is a file of JSON lines, an entry a line. Every recorder appends to it; nothing reads it
+before the end. The kinds of entries:
+
+    call    a client's call began, and how it ended: ok, fail, or unknown (no answer came)
+    fault   a fault began or ended, on a host or on the daemon
+    grant   the referee saw GPUs given to a container
+    docker  a recording proxy saw a call to a host's dockerd
+    sample  what `hostler gpus` said of every host at a moment
+    final   database and hosts at the end, when all faults are healed
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A client's call. `result` is "ok", "fail" or "unknown"; a run's id where one was told."""
+
+    begun_at: float
+    ended_at: float
+    what: str
+    result: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault's time: `ended_at` None where it was never healed. `host` "" is the daemon."""
+
+    begun_at: float
+    ended_at: float | None
+    name: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantSeen:
+    """The referee's word: GPUs given to a container, and which living ones held them."""
+
+    at: float
+    host: str
+    container: str
+    attempt_id: str
+    gpus: tuple[str, ...]
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DockerCall:
+    """A call that reached dockerd: "create", "start", "kill", "remove", and its status."""
+
+    at: float
+    host: str
+    what: str
+    name: str
+    """Of the container, or its id."""
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the product said at a moment: host -> its condition, and how many GPUs it calls free."""
+
+    at: float
+    conditions: Mapping[str, str]
+    free: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """An attempt as the database has it at the end."""
+
+    attempt_id: str
+    run_id: str
+    stage: str
+    number: int
+    phase: str
+    host: str
+    exit_code: int | None
+    signal: int | None = None
+    cause: str | None = None
+    launched_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEnd:
+    """A container of Hostler's as its host lists it at the end."""
+
+    host: str
+    name: str
+    attempt_id: str
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrueExit:
+    """How a container really ended, by the runtime or by what it wrote itself."""
+
+    attempt_id: str
+    exit_code: int
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The end: all faults healed, and time given to recover."""
+
+    at: float
+    runs: Mapping[str, str | None]
+    """Run id -> outcome; None for a run that is open."""
+    attempts: tuple[AttemptEnd, ...]
+    containers: tuple[ContainerEnd, ...]
+    exits: tuple[TrueExit, ...] = ()
+
+
+@dataclass
+class History:
+    """Everything that was recorded."""
+
+    calls: list[Call] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    grants: list[GrantSeen] = field(default_factory=list)
+    docker: list[DockerCall] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    final: Final | None = None
+
+
+_KINDS: dict[str, tuple[type[Any], str]] = {
+    "call": (Call, "calls"), "fault": (Fault, "faults"), "grant": (GrantSeen, "grants"),
+    "docker": (DockerCall, "docker"), "sample": (Sample, "samples"),
+}  # fmt: skip
+
+
+class Recorder:
+    """Appends entries to a file; safe to use from threads, whole lines only."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._lock = threading.Lock()
+        self._open = itertools.count()
+
+    def add(self, entry: Any) -> None:
+        """One entry of any kind."""
+        kind = next((k for k, (made, _) in _KINDS.items() if isinstance(entry, made)), "final")
+        line = json.dumps({"kind": kind, **asdict(entry)})
+        with self._lock, self.file.open("a") as file:
+            file.write(line + "\n")
+
+    @contextmanager
+    def fault(self, name: str, host: str = "") -> Iterator[None]:
+        """A fault from the block's begin to its end. What ends it has to be inside."""
+        begun = time.time()
+        try:
+            yield
+        finally:
+            self.add(Fault(begun, time.time(), name, host))
+
+
+def read(file: Path) -> History:
+    """A history from its file."""
+    history = History()
+    for line in file.read_text().splitlines():
+        entry = json.loads(line)
+        kind = entry.pop("kind")
+        if kind == "final":
+            history.final = _final(entry)
+            continue
+        made, member = _KINDS[kind]
+        for key in ("gpus", "holders"):
+            if key in entry:
+                entry[key] = tuple(entry[key])
+        getattr(history, member).append(made(**entry))
+    return history
+
+
+def _final(entry: dict[str, Any]) -> Final:
+    return Final(
+        at=entry["at"],
+        runs=entry["runs"],
+        attempts=tuple(AttemptEnd(**item) for item in entry["attempts"]),
+        containers=tuple(ContainerEnd(**item) for item in entry["containers"]),
+        exits=tuple(TrueExit(**item) for item in entry["exits"]),
+    )

@@ -1,0 +1,137 @@
+"""The checker catches every kind of violation, planted, and nothing in a clean history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.checker import check
+from tests.chaos.history import (
+    AttemptEnd,
+    Call,
+    ContainerEnd,
+    DockerCall,
+    Fault,
+    Final,
+    GrantSeen,
+    History,
+    Recorder,
+    Sample,
+    TrueExit,
+    read,
+)
+
+ENDED = AttemptEnd("r1-a-1", "r1", "a", 1, "succeeded", "gpu1", 0)
+FINAL = Final(1000, {"r1": "succeeded"}, (ENDED,), (), (TrueExit("r1-a-1", 0),))
+
+
+def clean() -> History:
+    return History(
+        calls=[Call(0, 1, "submit", "ok", "r1")],
+        faults=[Fault(100, 160, "cut", "gpu2")],
+        grants=[GrantSeen(5, "gpu1", "c1", "r1-a-1", ("GPU-1",))],
+        docker=[
+            DockerCall(4, "gpu1", "create", "hostler-x-r1-a-1", 201),
+            DockerCall(4, "gpu1", "create", "hostler-x-r1-a-1", 409),
+            DockerCall(5, "gpu1", "start", "hostler-x-r1-a-1", 204),
+            DockerCall(5, "gpu1", "start", "hostler-x-r1-a-1", 304),
+        ],
+        samples=[
+            Sample(99, {"gpu2": "up"}, {"gpu2": 4}),
+            Sample(105, {"gpu2": "up"}, {"gpu2": 4}),
+            Sample(120, {"gpu2": "unreachable"}, {"gpu2": 0}),
+            Sample(166, {"gpu2": "up"}, {"gpu2": 4}),
+        ],
+        final=FINAL,
+    )
+
+
+def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
+    assert check(clean()) == []
+    recorder = Recorder(tmp_path / "h.jsonl")
+    history = clean()
+    assert history.final is not None
+    for entry in (*history.calls, *history.faults, *history.grants, *history.docker,
+                  *history.samples, history.final):  # fmt: skip
+        recorder.add(entry)
+    assert read(recorder.file) == history
+
+
+def _final(history: History, **changes: object) -> None:
+    assert history.final is not None
+    history.final = replace(history.final, **changes)  # type: ignore[arg-type]
+
+
+def _overlap(h: History) -> None:
+    h.grants.append(GrantSeen(6, "gpu1", "c2", "r2-a-1", ("GPU-1",), ("c1",)))
+
+
+def _lost(h: History) -> None:
+    h.calls.append(Call(2, 3, "submit", "ok", "r9"))
+
+
+def _never_ended(h: History) -> None:
+    _final(h, runs={"r1": None})
+
+
+def _invented(h: History) -> None:
+    _final(h, runs={"r1": "succeeded", "r7": "succeeded"})
+
+
+def _orphan(h: History) -> None:
+    _final(h, containers=(ContainerEnd("gpu1", "hostler-x-r1-a-1", "r1-a-1", False),))
+
+
+def _vanished(h: History) -> None:
+    _final(h, attempts=(replace(ENDED, phase="running"),), exits=())
+
+
+def _called_up(h: History) -> None:
+    h.samples.append(Sample(130, {"gpu2": "up"}, {"gpu2": 0}))
+
+
+def _offered(h: History) -> None:
+    h.samples.append(Sample(130, {"gpu2": "unreachable"}, {"gpu2": 2}))
+
+
+def _late(h: History) -> None:
+    h.samples.append(Sample(170, {"gpu2": "unreachable"}, {"gpu2": 0}))
+
+
+def _twice(h: History) -> None:
+    h.docker.append(DockerCall(9, "gpu1", "start", "hostler-x-r1-a-1", 204))
+
+
+def _two_containers(h: History) -> None:
+    h.grants.append(GrantSeen(9, "gpu1", "c2", "r1-a-1", ("GPU-2",)))
+
+
+def _beside(h: History) -> None:
+    second = replace(ENDED, attempt_id="r1-a-2", number=2)
+    _final(h, attempts=(replace(ENDED, phase="running"), second), exits=())
+
+
+def _wrong_code(h: History) -> None:
+    _final(h, exits=(TrueExit("r1-a-1", 3),))
+
+
+def _hidden_oom(h: History) -> None:
+    _final(h, exits=(TrueExit("r1-a-1", 0, True),))
+
+
+@pytest.mark.parametrize(
+    ("plant", "invariant"),
+    [
+        (_overlap, "I1"), (_lost, "I2"), (_never_ended, "I2"), (_invented, "I2"),
+        (_orphan, "I3"), (_vanished, "I3"), (_called_up, "I4"), (_offered, "I4"), (_late, "I4"),
+        (_twice, "I5"), (_two_containers, "I5"), (_beside, "I5"), (_wrong_code, "I8"),
+        (_hidden_oom, "I8"),
+    ],
+)  # fmt: skip
+def test_each_violation_is_caught(plant: object, invariant: str) -> None:
+    history = clean()
+    assert callable(plant)
+    plant(history)
+    assert invariant in {violation.invariant for violation in check(history)}
