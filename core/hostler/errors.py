@@ -95,6 +95,11 @@ class InputError(HostlerError):
         super().__init__(message, remedy=remedy)
         self.problems = tuple(problems)
 
+    @property
+    def untold(self) -> tuple[Problem, ...]:
+        """The problems that the message itself does not tell."""
+        return tuple(p for p in self.problems if not self.message.endswith(p.message))
+
     def to_json(self) -> dict[str, object]:
         """As the base, with the problems."""
         return {**super().to_json(), "problems": [p.to_json() for p in self.problems]}

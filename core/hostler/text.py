@@ -38,6 +38,18 @@ def clean_line(text: str, width: int) -> str:
     return safe[: max(0, width - 1)] + "…"
 
 
+def last_words(text: str, width: int) -> str:
+    """What a command said on stderr, as one line: of a Python traceback only what it ends with,
+    since the way there means nothing to a person."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    traced = [n for n, line in enumerate(lines) if line.startswith(("Traceback (", '  File "'))]
+    if traced:
+        ends = [line for line in lines[traced[-1] :] if not line.startswith((" ", "Traceback ("))]
+        whole = lines[traced[0]].startswith("Traceback")  # else its beginning was cut off
+        lines = (lines[: traced[0]] if whole else []) + ends[-1:]
+    return clean_line(" ".join(lines), width)
+
+
 def _safe(char: str, keep_newlines: bool) -> str:
     code = ord(char)
     if char == "\n":

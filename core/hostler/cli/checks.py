@@ -25,6 +25,13 @@ CONNECT_DEADLINE = 20.0
 AGENT_DEADLINE = 30.0
 CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
+NAMES = (
+    "local.python", "local.config", "local.state", "local.daemon",
+    "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
+    "host.live-restore", "host.docker-gpu", "host.docker-disk", "host.nvml", "host.disk",
+    "host.var-tmp", "host.leases", "host.logout", "host.clock", "host.mounts",
+)  # fmt: skip
+"""All checks there are."""
 STATES = ("fail", "warn", "ok", "skip")
 
 
@@ -62,7 +69,7 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
         config = load_config()
         found = find_socket(named_socket)
     except ConfigError as error:
-        detail = "; ".join([error.message, *map(str, error.problems)])
+        detail = "; ".join([error.message, *map(str, error.untold)])
         return [*checks, Check("local.config", "fail", detail, error.remedy or "Correct it")], False
     count = len(config.hosts)
     checks.append(Check("local.config", "ok", f"{count} host{'' if count == 1 else 's'}"))
@@ -185,7 +192,7 @@ def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Any]) -> Check
         remedy = f"ask its owner for the right to read it: ls -ld {mount.path}"
         return Check("host.mounts", "warn", f"{what} cannot be read", remedy, host)
     if not mount.read_only and not seen.get("writable"):
-        remedy = "ask its owner for the right to write, or set read_only = true under [mounts]"
+        remedy = 'ask its owner for the right to write, or set mode = "ro" under [mounts]'
         return Check("host.mounts", "warn", f"{what} cannot be written", remedy, host)
     return Check("host.mounts", "ok", what, host=host)
 

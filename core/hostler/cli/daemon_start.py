@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler import __version__
-from hostler.errors import HostlerError, NoDaemonError, StateError
+from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.quick.socket import Found, ask, find_socket
 
 COMMAND = ("-m", "hostler", "serve", "--personal")
@@ -113,18 +113,31 @@ def start(found: Found) -> Found:
         if running(found) is not None:
             return found  # another client was faster
         log = f"{folder}/daemon.log"
+        before = _size(log)
         pid = _spawn(log)
         while time.monotonic() < deadline:
             if _answers(found):
                 return found
             if _has_ended(pid):
-                raise NoDaemonError(
-                    f"your daemon could not start: {_last_lines(log)}",
-                    remedy=f"Its log is {log}; `hostler serve --personal` shows it live",
-                )
+                raise _why_not(log, before)
             time.sleep(_POLL)
     raise NoDaemonError(
         f"your daemon did not answer within {START_DEADLINE:g} s", remedy=f"See its log, {log}"
+    )
+
+
+def _why_not(log: str, before: int) -> HostlerError:
+    """Why the daemon has ended at once: the configuration, whose problems are told one by one, or
+    what it has added to its log."""
+    from hostler.daemon.config_file import load_config  # slow, and only wanted here
+
+    try:
+        load_config()
+    except ConfigError as error:
+        return error
+    return NoDaemonError(
+        f"your daemon could not start: {_last_lines(log, before)}",
+        remedy=f"Its log is {log}; `hostler serve --personal` shows it live",
     )
 
 
@@ -246,9 +259,17 @@ def _is_zombie(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
-def _last_lines(log: str) -> str:
+def _size(log: str) -> int:
     try:
-        text = Path(log).read_text(encoding="utf-8", errors="replace")
+        return Path(log).stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_lines(log: str, begin: int) -> str:
+    """The last that the log says from a position on."""
+    try:
+        text = Path(log).read_bytes()[begin:].decode("utf-8", "replace")
     except OSError as error:
         return f"its log cannot be read ({error.strerror})"
     lines = [line.strip() for line in text.splitlines()[-_LOG_TAIL:]]

@@ -28,5 +28,5 @@ def describe(error: Exception) -> str:
         )
     text = f"hostler: {clean(str(error))}\n"
     if isinstance(error, InputError):
-        text += "".join(f"  {clean(str(problem))}\n" for problem in error.problems)
+        text += "".join(f"  {clean(str(problem))}\n" for problem in error.untold)
     return text

@@ -51,11 +51,12 @@ class Reloader:
             config = self._files.load()
             await self._fleet.apply(config)
         except ConfigError as error:
-            problems = "; ".join(str(problem) for problem in error.problems)
+            problems = "; ".join(str(problem) for problem in error.untold)
             message = f"the changed config is not used: {error} {problems}".rstrip()
             _log.warning("%s", message)
             await context.tell(context.event("config.refused", message, severity="error"))
             return
-        message = f"the changed config is used: {len(config.hosts)} hosts"
+        count = len(config.hosts)
+        message = f"the changed config is used: {count} host{'' if count == 1 else 's'}"
         _log.info("%s", message)
         await context.tell(context.event("config.loaded", message))

@@ -21,6 +21,20 @@ START_DEADLINE = 20.0
 """Seconds from the exec to the agent's first line: login shells that set up conda are slow."""
 _MAX_NOISE = 64 * 1024
 _MARK = b'{"agent":'
+_PYTHONS_OWN = re.compile(r"\w(Error|Exception): ")
+_NO_PYTHON = (
+    "exit status 127", "exit status 126", "not found", "No such file or directory",
+    "cannot execute", "Permission denied",
+)  # fmt: skip
+_START_REMEDIES = (
+    ("No space left", "free some space in /var/tmp there: df -h /var/tmp; df -i /var/tmp"),
+    ("Disk quota exceeded", "this login has used up its quota in /var/tmp there: quota -s"),
+    (
+        "Read-only file system",
+        "/var/tmp there is mounted read-only: often a failing disk, see dmesg",
+    ),
+    ("Permission denied", "see that /var/tmp there is writable for this login: ls -ld /var/tmp"),
+)
 _PYTHON = re.compile(r"[A-Za-z0-9._/+-]{1,200}")
 
 
@@ -184,13 +198,21 @@ def _noisy(host: str) -> AgentError:
 
 def _ended(host: str, stream: ByteStream) -> AgentError:
     said = _said(stream)
-    if "exit status 127" in said or "not found" in said:
+    # A shell that cannot start the Python says so in its own words; the exit status may come later.
+    if not _PYTHONS_OWN.search(said) and any(mark in said for mark in _NO_PYTHON):
         return AgentError(
             host,
-            f"there is no python3{said}",
+            f"Python cannot be started there{said}",
             remedy="install Python 3.8 or newer, or name one with `python` in config.toml",
         )
-    return AgentError(host, f"the agent ended before it began{said}")
+    for mark, remedy in _START_REMEDIES:
+        if mark in said:
+            return AgentError(host, f"the agent cannot be started there{said}", remedy=remedy)
+    return AgentError(
+        host,
+        f"the agent ended before it began{said}",
+        remedy=f"see what `ssh {host} python3 -V` says",
+    )
 
 
 def _said(stream: ByteStream) -> str:

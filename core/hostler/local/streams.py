@@ -9,7 +9,7 @@ import socket
 from typing import IO
 
 from hostler.errors import Unreachable
-from hostler.text import clean_line
+from hostler.text import last_words
 
 _COMPLAINT = 4096
 _PATIENCE = 1.0
@@ -66,7 +66,7 @@ class ProcessStream(SocketStream):
     @property
     def complaint(self) -> str:
         """What the command said on stderr and how it ended; "" when it said nothing."""
-        parts = [clean_line(self._said(), 500)]
+        parts = [last_words(self._said(), 500)]
         status = self._process.returncode
         if status:
             parts.append(

@@ -11,7 +11,7 @@ import asyncssh
 
 from hostler.errors import Unreachable
 from hostler.ssh.faults import lost_reason
-from hostler.text import clean_line
+from hostler.text import clean_line, last_words
 
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
 """Bytes read ahead of the reader: the other side is told to wait above, to go on below."""
@@ -47,7 +47,7 @@ class ChannelStream:
     def complaint(self) -> str:
         """What the command said on stderr and how it ended; "" when it said nothing."""
         said = self._stderr.decode("utf-8", "replace").strip()
-        return "; ".join(part for part in (clean_line(said, 500), self._exit) if part)
+        return "; ".join(part for part in (last_words(said, 500), self._exit) if part)
 
     async def read(self, limit: int = 65536) -> bytes:
         """At least one byte, at most `limit`; b"" at the end. Raises Unreachable when cut."""

@@ -13,7 +13,7 @@ import pytest
 import hostler
 from hostler.cli import daemon_start
 from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
-from hostler.errors import HostlerError, NoDaemonError, StateError
+from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.quick.socket import find_socket
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
@@ -80,6 +80,26 @@ def test_a_daemon_that_cannot_start_says_why(state: Path, monkeypatch: pytest.Mo
     with pytest.raises(NoDaemonError, match="the database is full") as caught:
         ensure_daemon()
     assert "daemon.log" in caught.value.remedy
+
+
+def test_only_what_this_start_wrote_is_quoted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.mkdir(mode=0o700)
+    (state / "daemon.log").write_text("an old story\n")
+    use(monkeypatch, "broken")
+    with pytest.raises(NoDaemonError) as caught:
+        ensure_daemon()
+    assert "an old story" not in caught.value.message
+
+
+def test_a_configuration_that_keeps_it_from_starting_is_told_itself(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wrong.toml").write_text("[hosts.a]\nadress = 'x'\n")
+    monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "wrong.toml"))
+    use(monkeypatch, "broken")
+    with pytest.raises(ConfigError) as caught:
+        ensure_daemon()
+    assert "did you mean 'address'?" in str(caught.value.problems[0])
 
 
 def test_an_older_daemon_is_restarted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

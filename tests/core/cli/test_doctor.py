@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
+from hostler_agent import doctor as agent_doctor
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
 
@@ -213,6 +216,21 @@ def test_only_takes_names_whole_and_knows_them(hostler: CommandLine, hosts: list
     wrong = hostler("doctor", "--only", "dockr")
     assert wrong.code == 2
     assert "host.docker-gpu" in wrong.err
+    # Also where a check that fails would have kept it from being made.
+    assert hostler("doctor", "--only", "host.dockr").code == 2
+
+
+def test_every_check_that_an_agent_makes_is_known() -> None:
+    source = inspect.getsource(agent_doctor)
+    made = set(re.findall(r'_(?:row|space)\("([a-z-]+)"', source))
+    assert {"docker", "nvml", "var-tmp"} < made
+    assert {f"host.{name}" for name in made} <= set(checks.NAMES)
+
+
+def test_the_remedy_of_a_mount_names_the_key_of_the_configuration() -> None:
+    mount = MountConfig("data", "/data", read_only=False)
+    seen = {"exists": True, "is_dir": True, "readable": True, "writable": False}
+    assert 'mode = "ro"' in checks.check_mount("a", mount, seen).remedy
 
 
 def test_on_a_terminal_what_is_well_shares_a_line_and_long_texts_are_broken_between_words(

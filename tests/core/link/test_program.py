@@ -72,10 +72,50 @@ async def test_agent_that_ends_at_once_says_why(link: AgentLink, folder: Path) -
 async def test_no_python_is_named() -> None:
     program = AgentProgram("ab" * 32, b"", "exec python3 -c pass").with_python("/no/python3.9")
     link = AgentLink(LocalDoor("gpu1"), program, "d")
-    with pytest.raises(AgentError, match="no python3") as caught:
+    with pytest.raises(
+        AgentError, match=r"Python cannot be started there.*no/python3\.9"
+    ) as caught:
         await link.connect()
     assert "`python` in config.toml" in caught.value.remedy
     await link.close()
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message", "remedy"),
+    [
+        (
+            'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n'
+            "OSError: [Errno 28] No space left on device: '/var/tmp/hostler-1'",
+            "cannot be started there: OSError: [Errno 28] No space left",
+            "df -h /var/tmp",
+        ),
+        (
+            'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n'
+            "PermissionError: [Errno 13] Permission denied: '/var/tmp/hostler-1'",
+            "cannot be started there: PermissionError",
+            "ls -ld /var/tmp",
+        ),
+        (
+            "bash: line 1: /opt/python3: Permission denied",
+            "Python cannot be started",
+            "`python` in",
+        ),
+        (
+            "bash: line 1: /opt/p: No such file or directory",
+            "Python cannot be started",
+            "`python` in",
+        ),
+        ("what?", "ended before it began: what?", "ssh gpu1 python3 -V"),
+    ],
+)
+async def test_agent_that_cannot_start_says_why_and_what_to_do(
+    link: AgentLink, folder: Path, stderr: str, message: str, remedy: str
+) -> None:
+    script(folder, word=None, stderr=stderr, status=1)
+    with pytest.raises(AgentError) as caught:
+        await link.connect()
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
 
 
 async def test_silence_has_a_deadline() -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hostler.cli.checks import Check, check_host, check_local, counts, worst_first
+from hostler.cli.checks import NAMES, Check, check_host, check_local, counts, worst_first
 from hostler.cli.configured import configured_or_named
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
@@ -43,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks at once; exit 3 if any failed."""
+    if args.only:
+        check_name(args.only)
     begun = time.monotonic()
     local, usable = check_local(args.socket)
     found = list(local)
@@ -64,17 +66,22 @@ async def _check_all(hosts: Sequence[HostConfig]) -> list[Check]:
     return [check for checks in results for check in checks]
 
 
+def check_name(name: str) -> None:
+    """Raise InputError for a name that no check has, before any host is asked."""
+    if not any(known == name or known.startswith(f"{name}.") for known in NAMES):
+        raise InputError(
+            f"there is no check {name!r}", remedy=f"The checks are: {', '.join(NAMES)}"
+        )
+
+
 def only(found: Sequence[Check], name: str) -> list[Check]:
     """The checks of a name ("host" and "local" stand for all that begin so), and those before it
-    that failed, since it was not made then. Raises InputError for a name that no check has."""
+    that failed, since it was not made then."""
     wanted = [c for c in found if c.name == name or c.name.startswith(f"{name}.")]
     asked = {c.host for c in wanted}
     broken = [
         c for c in found if c.state == "fail" and c.name in _FIRST and c.host not in asked
     ] if name.startswith("host") else []  # fmt: skip
-    if not wanted and not broken:
-        known = ", ".join(sorted({c.name for c in found}))
-        raise InputError(f"there is no check {name!r}", remedy=f"The checks are: {known}")
     return [c for c in found if c in wanted or c in broken]
 
 
