@@ -78,6 +78,13 @@ def since(text: str) -> float:
         ) from None
 
 
+def run_name(text: str) -> str:
+    """RUN: an id, its beginning, or `last`."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names no run")
+    return text
+
+
 def run_and_stage(text: str) -> tuple[str, str | None]:
     """RUN or RUN/STAGE."""
     run, slash, stage = text.partition("/")

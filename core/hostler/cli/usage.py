@@ -18,6 +18,14 @@ _UNKNOWN = "unrecognized arguments: "
 _MISSING = "the following arguments are required: "
 
 
+LATER_OPTIONS = {
+    "--via": "log in where that daemon runs, and use hostler there",
+    "--nodes": "a stage runs on one host",
+    "--secret": "the command may read a file that only you can read",
+    "--shell": "a stage has no terminal",
+}
+
+
 class UsageParser(argparse.ArgumentParser):
     """Raises InputError for wrong usage. `takes_command`: words after `--` are a command."""
 
@@ -37,7 +45,9 @@ class UsageParser(argparse.ArgumentParser):
         found = _ARGUMENT.fullmatch(message)
         if found is None:
             return message, ""
-        name, wrong = found[1].split("/")[-1], found[2]
+        name, wrong = found[1], found[2]
+        if name.startswith("-"):
+            name = name.split("/")[-1]
         choice = _CHOICE.fullmatch(wrong)
         if choice is not None:
             wrong = f"{choice[1]} is none of {choice[2].replace(chr(39), '')}"
@@ -55,6 +65,8 @@ class UsageParser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> tuple[str, str]:
         if word.startswith("-") and word != "-":
             name = word.partition("=")[0]
+            if name in LATER_OPTIONS:
+                return f"{name} is not supported yet: {LATER_OPTIONS[name]}", ""
             near = nearest_option(name, self._option_string_actions)
             return f"there is no option {name}", f"Did you mean {near}?" if near else ""
         if self.takes_command:

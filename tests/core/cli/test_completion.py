@@ -10,7 +10,7 @@ from hostler.cli.commands.complete import candidates
 from hostler.cli.commands.completion import SCRIPTS
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
-from tests.support.run_objects import summary
+from tests.support.run_objects import run, stage, summary
 from tests.support.scripted_daemon import ScriptedDaemon
 
 
@@ -35,6 +35,13 @@ def test_runs_and_hosts_are_the_daemons(daemon: ScriptedDaemon) -> None:
     assert candidates(["cancel", "r7", ""]) == ["last", "q1", "r7"]
     assert candidates(["drain", "g"]) == ["gpu1"]
     assert candidates(["gpus", "--host", ""]) == ["gpu1"]
+
+
+def test_stages_of_the_run_that_is_typed(daemon: ScriptedDaemon) -> None:
+    daemon.on("GET", "/v1/runs/r7", run(stage("train.0"), stage("test")))
+    assert candidates(["logs", "r7/"]) == ["r7/test", "r7/train.0"]
+    assert candidates(["why", "r7/tr"]) == ["r7/train.0"]
+    assert candidates(["logs", "r8/"]) == []
 
 
 def test_without_a_daemon_there_is_nothing_and_no_noise(

@@ -23,6 +23,9 @@ from tests.support.commandline import CommandLine
         ("config", "a word is missing: show. See"),
         ("run -p", "--param needs a value. See"),
         ("run --gpus 1 python train.py", "after --: `hostler run -- CMD train.py`"),
+        ("run --via jump -- x", "--via is not supported yet: log in where that daemon runs"),
+        ("run --nodes 2 -- x", "--nodes is not supported yet: a stage runs on one host. See"),
+        ("logs /x", "hostler: RUN[/STAGE]: '/x' is not RUN or RUN/STAGE. See"),
         ("run --det -- x", "there is no option --det. Did you mean --detach? See"),
     ],
 )
@@ -33,3 +36,10 @@ def test_a_mistake_is_one_line(hostler: CommandLine, words: str, said: str) -> N
     assert ran.err.startswith("hostler: ")
     assert ran.err.count("\n") == 1
     assert said in ran.err, ran.err
+
+
+@pytest.mark.parametrize("command", ["show", "wait", "cancel", "retry", "rerun", "rm"])
+def test_an_empty_name_is_no_run(hostler: CommandLine, command: str) -> None:
+    ran = hostler(command, "")
+    assert ran.code == 2
+    assert "an empty text names no run" in ran.err

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, each, open_client, out, yes_to_several
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    parser.add_argument("runs", type=run_name, nargs="+", metavar="RUN", help="runs, by id; `last`")
     add_yes(parser)
     add_common(parser)
 

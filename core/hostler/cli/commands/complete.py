@@ -11,6 +11,7 @@ from typing import Any
 from hostler.cli.parser import build_parser, load, table
 from hostler.errors import HostlerError
 from hostler.quick.socket import ask, find_socket
+from hostler.quick.wire import target
 from hostler.text import clean
 
 TAKES_WORDS = True
@@ -47,7 +48,9 @@ def candidates(words: Sequence[str]) -> list[str]:
     elif last.startswith("-"):
         found = [flag for action in actions for flag in action.option_strings]
     else:
-        found = [v for action in actions if not action.option_strings for v in _values(action)]
+        takes = [action for action in actions if not action.option_strings]
+        with_stage = "/" in last and any("/STAGE" in str(action.metavar) for action in takes)
+        found = _stages(last) if with_stage else [v for action in takes for v in _values(action)]
     return sorted({text for text in found if text.startswith(last)})
 
 
@@ -70,6 +73,16 @@ def _values(action: argparse.Action) -> list[str]:
     except (HostlerError, KeyError, TypeError):
         return []  # no daemon, no candidates: a shell has no use for the reason
     return []
+
+
+def _stages(typed: str) -> list[str]:
+    """RUN/STAGE for the run that is typed already."""
+    run = typed.partition("/")[0]
+    try:
+        stages = _ask(target(["runs", run]))["stages"]
+        return [f"{run}/{stage['name']}" for stage in stages]
+    except (HostlerError, KeyError, TypeError):
+        return []
 
 
 def _ask(target: str) -> Any:

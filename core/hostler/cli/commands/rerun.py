@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
 from hostler.cli.submit import with_source
@@ -14,7 +15,7 @@ from hostler.errors import InputError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run, by id; `last`")
+    parser.add_argument("run", type=run_name, metavar="RUN", help="a run, by id; `last`")
     parser.add_argument(
         "--same-code", action="store_true", help="the code of the first time, not today's"
     )

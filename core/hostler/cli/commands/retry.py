@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, open_client, out, out_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a finished run, by id; `last`")
+    parser.add_argument("run", type=run_name, metavar="RUN", help="a finished run, by id; `last`")
     add_common(parser, json_output=True)
 
 

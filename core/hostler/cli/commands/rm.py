@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, each, open_client, out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="finished runs, by id")
+    parser.add_argument(
+        "runs", type=run_name, nargs="+", metavar="RUN", help="finished runs, by id"
+    )
     add_yes(parser)
     add_common(parser)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hostler.cli.fold import fold
 from hostler.cli.follow import indices_of
+from hostler.cli.kinds import run_name
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
@@ -20,7 +21,9 @@ _ROOM = 40
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run's id, or its beginning; `last`")
+    parser.add_argument(
+        "run", type=run_name, metavar="RUN", help="a run's id, or its beginning; `last`"
+    )
     parser.add_argument(
         "--all", action="store_true", help="every cell of a long matrix, on a terminal too"
     )

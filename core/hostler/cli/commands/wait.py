@@ -6,7 +6,7 @@ import argparse
 import time
 
 from hostler.cli.follow import Follower
-from hostler.cli.kinds import duration
+from hostler.cli.kinds import duration, run_name
 from hostler.cli.options import add_common
 from hostler.cli.render import end_code, end_lines
 from hostler.cli.shared import note_for, open_client, out_json
@@ -16,7 +16,7 @@ STILL_RUNNING = 8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    parser.add_argument("runs", type=run_name, nargs="+", metavar="RUN", help="runs, by id; `last`")
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="wait at most this long: exit 8 if it ends"
     )
