@@ -63,10 +63,15 @@ class LabScreen(Screen[None]):
         """The command line that `Y` copies: shows or does the same."""
         return None
 
+    @property
+    def is_whole(self) -> bool:
+        """Its widgets are there: not before they are made, nor while it is being closed."""
+        return {child.id for child in self.children} >= {"top", "foot"}
+
     def draw(self) -> None:
         """Frame and body."""
         now, width = time.time(), self.size.width
-        if not width:
+        if not width or not self.is_whole:
             return
         tab = self.TAB or self.NAME
         paused = self.app.is_paused

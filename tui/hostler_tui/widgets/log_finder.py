@@ -38,6 +38,8 @@ class LogFinder(LogPicture):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._is_searching = False
+        self._goes_to_match = False
+        """The search was just asked for: the cursor goes to what it finds."""
 
     def _foot(self) -> Line:
         if self.hits is None or self.spool is None:
@@ -46,13 +48,14 @@ class LogFinder(LogPicture):
 
     def _after_growth(self, *, moved: bool) -> None:
         if moved and self.hits is not None:
-            self.look_for(self.hits.needle.text)
+            self.hits = Hits(self.hits.needle)  # what was found has other numbers now
         self._search_new()
 
     def look_for(self, text: str) -> None:
         """Search; "" forgets the search."""
         number = self.cursor_line
         self.hits = Hits(needle_of(text)) if text else None
+        self._goes_to_match = True
         self.only_matches = self.only_matches and bool(text)
         if not self.only_matches:
             self._at = number
@@ -63,9 +66,10 @@ class LogFinder(LogPicture):
     def _search_new(self) -> None:
         """Look through the lines that came since; few of them at once, many in a thread."""
         hits, spool = self.hits, self._spool
-        if hits is None or spool is None or self._is_searching or spool.tail is not None:
+        if hits is None or spool is None or self._is_searching:
             return
-        first, last = hits.upto, spool.shown.whole
+        is_whole = self.fetch is not None and self.fetch.state == "ended"
+        first, last = hits.upto, len(spool.shown) if is_whole else spool.shown.whole
         if first >= last:
             return
         if hits.upto and spool.shown.starts[last - 1] - spool.shown.starts[first] < BLOCK:
@@ -87,21 +91,23 @@ class LogFinder(LogPicture):
     @on(Hit)
     def take_hit(self, message: Hit) -> None:
         """From the end of the log, go to the last match at once."""
-        if message.hits is self.hits and not self.hits.upto and self.is_following \
-                and not self.only_matches:  # fmt: skip
+        if message.hits is self.hits and self.is_following and self._may_go():
             self._show_line(message.line)
 
     @on(Found)
     def take_found(self, message: Found) -> None:
-        """All matches are known; the cursor goes to the nearest below it."""
+        """All matches are known; from elsewhere, the cursor goes to the next one."""
         self._is_searching = False
         if message.hits is self.hits:
-            first_time = not self.hits.upto
             self.hits.add(message.lines, message.upto)
-            if first_time and not self.is_following and not self.only_matches and self.hits.lines:
+            if self.hits.lines and not self.is_following and self._may_go():
                 self._show_line(self.hits.next(self.cursor_line - 1, 1) or 0)
         self._search_new()
         self._changed()
+
+    def _may_go(self) -> bool:
+        may, self._goes_to_match = self._goes_to_match and not self.only_matches, False
+        return may
 
     def _show_line(self, number: int) -> None:
         self._go(self._place(number))

@@ -167,7 +167,8 @@ class LogPicture(ScrollView, can_focus=True):
         if self.is_following or (grew and len(self._rows()) < self._height):
             self._changed()
         else:
-            self.refresh(Region(0, 0, self.size.width, 1))
+            width, height = self.size
+            self.refresh(Region(0, 0, width, 1), Region(0, height - 1, width, 1))
 
     def _changed(self) -> None:
         if self.is_following:
