@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from hostler.daemon.context import Context
-from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.keeper import HostKeeper, OnEvent
 from hostler.model.config import Config, HostConfig
 from hostler.model.hosts import Host, Look
 from hostler.ports import Outside
 
 OnLook = Callable[[Host, Look], None]
-OnEvent = Callable[[str, str, str, str], None]
 Settings = tuple[HostConfig, float, float, tuple[str, ...]]
 """All of the config that a keeper is made from."""
 
 _GONE = "no longer in the config"
+_SWEEP_S = 1.0
 
 
 class Fleet:
@@ -33,6 +33,9 @@ class Fleet:
         self._settings: dict[str, Settings] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
+        self._waiting: dict[str, str] = {}
+        """New name of a machine -> the old one, under which its work still goes on. Two keepers of
+        one machine would end each other's agents."""
 
     async def load(self) -> None:
         """Make the keepers of the context's config, not running yet."""
@@ -46,7 +49,9 @@ class Fleet:
         for name in self._context.keepers:
             self._begin(name)
         try:
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(_SWEEP_S)
+                await self._sweep()
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -54,7 +59,8 @@ class Fleet:
 
     async def apply(self, config: Config) -> None:
         """Go over to a changed config. A host that is no longer in it, or differs, is let go;
-        where something of ours still runs on a removed one, it stays, drained, to the end.
+        where something of ours still runs on a removed one, it stays, drained, to the end; what is
+        the same machine under another name takes over then.
 
         All at once, so that no plan sees a host missing that is only being made anew. Raises
         ConfigError or StateError, and nothing has changed then.
@@ -74,6 +80,7 @@ class Fleet:
         order = [host.name for host in config.hosts]
         order += [name for name in context.keepers if name not in wanted]
         context.keepers = {name: context.keepers[name] for name in order}
+        self._waiting = self._renamed()
         await asyncio.gather(*ended, return_exceptions=True)
         for host in changed:
             self._begin(host.name)
@@ -86,19 +93,51 @@ class Fleet:
         drains = await self._context.store.drains()
         self._drains = {name: drain.reason for name, drain in drains.items()}
 
+    async def _sweep(self) -> None:
+        """Let go of removed hosts whose work has ended, and begin with those that waited for it."""
+        context = self._context
+        wanted = {host.name for host in context.config.hosts}
+        if context.keepers.keys() <= wanted:
+            return
+        ended = self._let_go(wanted)
+        if not ended:
+            return
+        await asyncio.gather(*ended, return_exceptions=True)
+        for name in [new for new, old in self._waiting.items() if old not in context.keepers]:
+            del self._waiting[name]
+            self._begin(name)
+        context.hub.publish()
+        context.wake()
+
+    def _renamed(self) -> dict[str, str]:
+        config, settings = self._context.config, self._settings
+        wanted = {host.name for host in config.hosts}
+        kept = {_machine(settings[n][0]): n for n in self._context.keepers if n not in wanted}
+        return {h.name: kept[_machine(h)] for h in config.hosts if _machine(h) in kept}
+
     def _let_go(self, wanted: Collection[str]) -> list[asyncio.Task[None]]:
-        """Forget hosts that nobody wants any more, unless ours still runs there; their tasks."""
+        """Forget hosts that nobody wants any more, unless ours is still there; their tasks."""
         context = self._context
         busy = {attempt.host for attempt in context.book.open_attempts()}
         ended = []
         for name in [name for name in context.keepers if name not in wanted]:
-            if name in busy:
-                context.keepers[name].configure(drained=_GONE)
+            if name in busy or self._has_ours(name):
+                if context.keepers[name].host.drained != _GONE:
+                    context.keepers[name].configure(drained=_GONE)
             else:
                 ended += self._take_task(name)
                 del context.keepers[name]
                 del self._settings[name]
         return ended
+
+    def _has_ours(self, name: str) -> bool:
+        """A lease or a workload that only this keeper can give back, as far as it is heard."""
+        keeper, ours = self._context.keepers[name], self._context.daemon_id
+        look = keeper.host.look
+        if look is None or not keeper.is_connected:
+            return False
+        held = {lease.daemon_id for lease in look.leases}
+        return ours in held | {workload.daemon_id for workload in look.workloads}
 
     def _put(self, host: HostConfig, keeper: HostKeeper) -> None:
         context = self._context
@@ -121,8 +160,10 @@ class Fleet:
         )
 
     def _begin(self, name: str) -> None:
-        if self._running.is_set():
-            keeper = self._context.keepers[name]
+        keeper = self._context.keepers[name]
+        if name in self._waiting:
+            keeper.explain(f"kept as {self._waiting[name]} until its work there has ended")
+        elif self._running.is_set():
             self._tasks[name] = asyncio.create_task(keeper.run(), name=f"keep {name}")
 
     def _take_task(self, name: str) -> list[asyncio.Task[None]]:
@@ -132,6 +173,12 @@ class Fleet:
             return []
         task.cancel()
         return [task]
+
+
+def _machine(host: HostConfig) -> tuple[str, str, str | None, int | None, str | None]:
+    """What tells whether two entries are one login on one machine."""
+    target = "" if host.transport == "local" else host.target
+    return host.transport, target, host.user, host.port, host.jump
 
 
 def _settings(host: HostConfig, config: Config) -> Settings:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from hostler.daemon.clock import Clock
 from hostler.daemon.overlay import ExitOverlay, has_news
@@ -34,11 +35,20 @@ _LEFT_MOST = 256
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
 
 
+class OnEvent(Protocol):
+    """Told what happened to a host."""
+
+    def __call__(
+        self, host: str, kind: str, message: str, severity: str, gpu: str | None = None
+    ) -> None:
+        """`gpu`: the UUID of the one it is about."""
+
+
 class HostKeeper:
     """Holds the link to one host. `host` is always the latest known state of it.
 
     `on_news` is called when something changed that a decision may depend on; `on_look` for every
-    look, for the record of measurements; `on_event` with (host, kind, message, severity).
+    look, for the record of measurements; `on_event` when something happened.
     """
 
     def __init__(
@@ -53,7 +63,7 @@ class HostKeeper:
         drained: str | None = None,
         on_news: Callable[[], None],
         on_look: Callable[[Host, Look], None],
-        on_event: Callable[[str, str, str, str], None],
+        on_event: OnEvent,
     ) -> None:
         self.link = link
         self._config = config
@@ -121,6 +131,11 @@ class HostKeeper:
     def configure(self, *, drained: str | None) -> None:
         """What people set from outside: a drain reason, None to take it back."""
         self._set(replace(self.host, drained=drained))
+        self._on_news()
+
+    def explain(self, problem: str) -> None:
+        """Say why it is not connected yet."""
+        self._set(replace(self.host, problem=problem))
         self._on_news()
 
     async def run(self) -> None:
@@ -209,7 +224,8 @@ class HostKeeper:
                 name = self.host.name
                 if push.xid in _FATAL_XIDS:
                     self._faults[push.gpu] = (self._clock.now(), push.message)
-                self._on_event(name, "gpu.fault", f"{name}: {push.gpu}: {push.message}", "error")
+                told = f"{name}: {push.gpu}: {push.message}"
+                self._on_event(name, "gpu.fault", told, "error", push.gpu)
                 self.look_soon()
             else:
                 return push.reason
@@ -232,7 +248,7 @@ class HostKeeper:
         # Since the first look that was answered: it counts, those of before do not any more.
         since = self._clock.now() if look is None else look.asked_at
         self._set(replace(self.host, condition=HostCondition.UP, since=since, problem=None))
-        if was is HostCondition.UNREACHABLE:
+        if was in (HostCondition.UNREACHABLE, HostCondition.REFUSED):
             name = self.host.name
             self._on_event(name, "host.returned", f"{name} answers again", "info")
         self._on_news()

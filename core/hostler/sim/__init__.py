@@ -24,7 +24,7 @@ def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
 
     def make(blob_path: Callable[[str], Path]) -> Outside:
         def link(host: HostConfig, daemon_id: str) -> SimLink:
-            return SimLink(lab, host.name, daemon_id)
+            return SimLink(lab, host.target, daemon_id)
 
         runtimes = {name: SimRuntime(name, blob_path) for name in ("docker", "process")}
         return Outside(link=link, runtimes=runtimes)

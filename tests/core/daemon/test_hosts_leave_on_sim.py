@@ -1,0 +1,63 @@
+"""Hosts that leave the config, or come back under another name, while something runs on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon import fleet
+from hostler.daemon.keeper import HostKeeper
+from hostler.model.runs import Outcome, Phase
+from hostler.sim.fleet import small_lab
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+    monkeypatch.setattr(fleet, "_SWEEP_S", 0.01)
+
+
+def running(attempt: object) -> bool:
+    return getattr(attempt, "phase", None) is Phase.RUNNING
+
+
+async def test_a_removed_host_goes_once_its_work_has_ended(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.3")))
+        name = (await daemon.attempt(run_id, running)).host
+        await daemon.daemon.fleet.apply(
+            replace(daemon.config, hosts=tuple(h for h in daemon.config.hosts if h.name != name))
+        )
+        assert name in daemon.daemon.context.keepers
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+        await daemon.until(lambda: name not in daemon.daemon.context.keepers, "it is kept")
+        await daemon.clean()
+
+
+async def test_a_renamed_machine_is_kept_once_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        context = daemon.daemon.context
+        run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.4")))
+        await daemon.attempt(run_id, running)
+        (old,) = daemon.config.hosts
+        begun: list[str] = []
+        real = HostKeeper.run
+
+        async def watched(keeper: HostKeeper) -> None:
+            begun.append(keeper.host.name)
+            await real(keeper)
+
+        monkeypatch.setattr(HostKeeper, "run", watched)
+        renamed = replace(old, name="box", address="gpu1")
+        await daemon.daemon.fleet.apply(replace(daemon.config, hosts=(renamed,)))
+        assert "gpu1" in str(context.keepers["box"].host.problem)
+        assert begun == []
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+        await daemon.until(lambda: begun == ["box"], "nobody takes over")
+        assert list(context.keepers) == ["box"]
