@@ -30,15 +30,15 @@ from hostler.sim.clock import LabClock
 from hostler.sim.fleet import DRAINED
 from hostler.sim.traffic import Traffic
 
-_BEFORE_S = 5400.0
+_BEFORE_S = 2400.0
 """Of the lab's time that has passed when the demo opens."""
 _BEFORE_REAL_S = 1.6
-"""What that takes in reality."""
+"""What that takes in reality, on a machine with nothing else to do."""
 _LAST_S = 2.0
 """From being told to end to the end, whatever hangs."""
 _LOOK_S, _MANY_LOOK_S = 1.0, 2.0
 _MANY_HOSTS = 20
-_STEPS, _MANY_STEPS = 32, 8
+_STEPS, _MANY_STEPS = 30, 8
 """Looks at each host before the demo opens."""
 _SEEN_WITHIN_S = 1.0
 _ALONE = threading.Event()
@@ -46,17 +46,20 @@ _ALONE = threading.Event()
 _FAST = Pace(message=0.0005, create=0.001, start=0.001, remove=0.001, claim=0.0005, pulse=0.02)
 
 
-def run(args: Namespace) -> int:
-    """Serve the lab until told to end; says "ready" on stdout once there is something to see."""
+def run(args: Namespace, slowed: float = 1.0) -> int:
+    """Serve the lab until told to end; says "ready" on stdout once there is something to see.
+
+    `slowed`: so many times as long does work take on this machine because of others.
+    """
     folder = Path(args.folder)
     log_to_stderr(verbose=args.debug)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     try:
-        clock = LabClock(args.speed, behind=_BEFORE_S, catch_up=_BEFORE_REAL_S)
+        clock = LabClock(args.speed, behind=_BEFORE_S, catch_up=_BEFORE_REAL_S * slowed)
         lab = demo_lab(hosts=args.hosts, gpus=args.gpus, seed=args.seed, clock=clock)
-        demo = Demo(lab, seed=args.seed, runs=not args.no_runs)
+        demo = Demo(lab, speed=args.speed, seed=args.seed, runs=not args.no_runs)
         ending = lambda: _end_within(_LAST_S, folder)  # noqa: E731
         serve(
             demo.config, folder, folder / SOCKET_NAME, demo.serve, outside(lab), lab.clock,
@@ -71,13 +74,15 @@ def run(args: Namespace) -> int:
 class Demo:
     """A simulated lab that is served, and those who submit to it."""
 
-    def __init__(self, lab: SimLab, *, seed: int, runs: bool) -> None:
+    def __init__(self, lab: SimLab, *, speed: float, seed: int, runs: bool) -> None:
         self._lab, self._seed, self._runs = lab, seed, runs
         looks = _MANY_LOOK_S if len(lab.hosts) > _MANY_HOSTS else _LOOK_S
-        self._live = lab.config(look_interval=looks)
         # Looks are made in real time and grow old in the lab's, which first runs fast.
-        patient = replace(self._live.policy, fresh_for=2 * _BEFORE_S)
-        self.config: Config = replace(self._live, policy=patient)
+        made = lab.config(look_interval=looks / max(1.0, speed))
+        usual = made.policy.fresh_for * max(1.0, speed)
+        self._live = replace(made, policy=replace(made.policy, fresh_for=usual))
+        patient = replace(made.policy, fresh_for=2 * _BEFORE_S)
+        self.config: Config = replace(made, policy=patient)
 
     async def serve(
         self, service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
@@ -112,7 +117,7 @@ class Demo:
             traffic.stop()
 
     async def _let_time_pass(self, service: Service, opens_at: float) -> None:
-        """The hours before the demo opens, at high speed; from then on the lab's own pace."""
+        """What was before the demo opens, at high speed; from then on the lab's own pace."""
         lab, pace = self._lab, self._lab.pace
         keepers = service.context.keepers.values()
         lab.pace = _FAST

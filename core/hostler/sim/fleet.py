@@ -72,7 +72,7 @@ def _add_fixtures(lab: SimLab) -> None:
         host.start_by_hand(uuid, "lab", 18 * GIB, "tritonserver", image=image)
     host = lab.host("galatea")
     host.start_by_hand(host.gpus[2].uuid, "mallory", 6 * GIB, HOSTILE_COMMAND)
-    lab.scripts.append(card_fails(lab.faults("janus"), 1, after=1200.0))
+    lab.scripts.append(card_fails(lab.faults("janus"), 1, after=600.0))
 
 
 def small_lab(

@@ -50,10 +50,10 @@ def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
     def script(now: float) -> None:
         number = int(now / period)
         attempt_id = f"{user}{number:x}-train-{host.name}-1"
-        if host.trouble.off or attempt_id in made:
-            return
         for old in made:
             _give_back(host, old)
+        if host.trouble.off or attempt_id in made or any(old in host.works for old in made):
+            return
         made[:] = [attempt_id]
         claim = Claim((gpu.uuid,), attempt_id, daemon_id, user, memory_floor=GIB, ignore=())
         leases = host.claim(claim).lease_ids
@@ -67,9 +67,10 @@ def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
 
 
 def _give_back(host: SimHost, attempt_id: str) -> None:
-    if attempt_id in host.works and not host.works[attempt_id].running:
+    work = host.works.get(attempt_id)
+    if work is not None and not work.running:
         host.remove(attempt_id)
-    host.release([x.lease_id for x in host.leases.values() if x.attempt_id == attempt_id])
+        host.release([x.lease_id for x in host.leases.values() if x.attempt_id == attempt_id])
 
 
 def card_fails(faults: Faults, index: int, after: float) -> Script:

@@ -64,6 +64,14 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30) -> An
     return found
 
 
+def states_of(fleet: dict[str, Any]) -> set[str]:
+    return {gpu["state"] for host in fleet["hosts"] for gpu in host["gpus"]}
+
+
+def outcomes_of(client: Client) -> set[str]:
+    return {run["state"] for run in client.runs(limit=100)}
+
+
 def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> None:
     with demo(folder) as (process, client):
         about, fleet = client.version(), client.gpus()
@@ -71,10 +79,10 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         assert {host["transport"] for host in fleet["hosts"]} == {"sim"}
         assert len(fleet["hosts"]) == 10
         assert abs(fleet["at"] - time.time()) < 5
-        states = {gpu["state"] for host in fleet["hosts"] for gpu in host["gpus"]}
-        assert states >= {"free", "leased", "foreign", "drained", "unhealthy"}
-        outcomes = {run["state"] for run in client.runs(limit=100)}
-        assert outcomes >= {"succeeded", "failed", "running"}
+        wanted = {"free", "leased", "foreign", "drained", "unhealthy"}
+        wait_for(lambda: states_of(client.gpus()) >= wanted, "GPUs in all these states", 90)
+        outcomes = {"succeeded", "failed", "running"}
+        wait_for(lambda: outcomes_of(client) >= outcomes, "runs of all these kinds", 90)
         big = wait_for(lambda: client.runs(pipeline="pretrain"), "the big run")[0]
         assert "8 GPUs" in client.why(big["run_id"])["stages"][0]["sentence"]
         kinds = {line["event"]["kind"] for line in client.events() if line}
@@ -140,7 +148,7 @@ def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
     assert list(deep.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("--hosts", "0"), ("--speed", "0"), ("--seed", "x")])
+@pytest.mark.parametrize("words", [("--hosts", "0"), ("--speed", "0"), ("--speed", "21"), ("--seed", "x")])
 def test_a_lab_that_cannot_be_is_refused(hostler: CommandLine, words: tuple[str, str]) -> None:
     ran = hostler("demo", *words)
     assert ran.code == 2

@@ -37,7 +37,7 @@ def test_all_that_is_submitted_can_be_read() -> None:
         for o in orders
     }
     assert names == {"finetune", "sweep", "shards", "distill", "pretrain", "notebook"}
-    assert sum(order.after for order in history(0)) < 5400
+    assert sum(order.after for order in history(0)) < 2000
     assert [next(endless(3)) for _ in range(2)] == [next(endless(3))] * 2
 
 
@@ -53,7 +53,7 @@ async def test_a_colleague_has_leases_of_another_daemon_and_gives_them_back() ->
         for work in host.works.values():  # as if its time had come
             work.ended_at = work.started_at
         held |= {lease.attempt_id for lease in host.leases.values()}
-        assert len(host.leases) == len(host.works) == 1
+        assert len(host.leases) == len(host.works) <= 1
     assert len(held) > 5
     assert lab.referee.violations == []
 

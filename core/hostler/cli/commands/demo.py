@@ -26,6 +26,8 @@ Without a command the screen opens; with one after -- it runs, and finds the dem
   hostler demo -- hostler gpus
 """
 _REST_S = 0.2
+_MOST_SPEED = 20.0
+"""Beyond it hosts cannot be looked at often enough to know them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--speed", type=positive, default=1.0, metavar="X",
-        help="let its time pass X times as fast; it then runs ahead of the real one",
+        help="let its time pass X times as fast, up to 20; it then runs ahead of the real one",
     )  # fmt: skip
     parser.add_argument("--no-runs", action="store_true", help="only the lab, nothing submitted")
     parser.add_argument(
@@ -50,6 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the screen, run the command, or wait; afterwards nothing is left."""
+    if args.speed > _MOST_SPEED:
+        raise InputError(f"--speed {args.speed:g} is more than {_MOST_SPEED:g}")
     wanted = Wanted(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
     say = note_for(args)
     say("SIM: preparing a simulated lab; nothing in it is real")
