@@ -148,7 +148,9 @@ def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
     assert list(deep.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("--hosts", "0"), ("--speed", "0"), ("--speed", "21"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "words", [("--hosts", "0"), ("--speed", "0"), ("--speed", "21"), ("--seed", "x")]
+)
 def test_a_lab_that_cannot_be_is_refused(hostler: CommandLine, words: tuple[str, str]) -> None:
     ran = hostler("demo", *words)
     assert ran.code == 2
