@@ -22,5 +22,5 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimServed]:
 async def test_the_first_picture_is_marked_sim(lab: SimServed) -> None:
     app = HostlerApp(find=lambda: lab.found)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until_shown(pilot, "of 48 free")
+        await until_shown(pilot, "GPUs 48")
         assert " SIM " in text_of(app).splitlines()[0]

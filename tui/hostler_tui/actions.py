@@ -41,7 +41,8 @@ _SHOWN = {
     "question_mark": "?", "slash": "/", "colon": ":", "exclamation_mark": "!", "enter": "ent",
     "escape": "esc", "space": "space", "tab": "tab", "less_than_sign": "<",
     "greater_than_sign": ">", "ampersand": "&", "plus": "+", "minus": "-", "up": "↑",
-    "down": "↓", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
+    "down": "↓", "left": "←", "right": "→", "pageup": "PgUp", "pagedown": "PgDn",
+    "home": "Home", "end": "End",
 }  # fmt: skip
 
 

@@ -136,9 +136,13 @@ class HostlerApp(App[int]):
             screen.draw()
 
     def action_go(self, mode: str) -> None:
-        """To another main screen."""
-        if mode in self.MODES and self.current_mode != mode:
+        """To a main screen; where it is below another, back to it."""
+        if mode not in self.MODES:
+            return
+        if self.current_mode != mode:
             self.switch_mode(mode)
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
 
     def action_pause(self) -> None:
         """Freeze the picture, or go on."""
@@ -161,6 +165,46 @@ class HostlerApp(App[int]):
         self.palette_of_look = Palette(look)
         self.theme = {"light": "textual-light", "plain": "ansi-dark"}.get(look, "textual-dark")
         self._tick()
+
+    def action_help(self) -> None:
+        """The keys of this screen."""
+        from hostler_tui.screens.reader import HelpScreen  # not needed for the first picture
+
+        self.push_screen(HelpScreen(_name_of(self.screen)))
+
+    def action_notices(self) -> None:
+        """What was told so far."""
+        from hostler_tui.screens.reader import NoticesScreen
+
+        self.push_screen(NoticesScreen(self.lab.notices))
+
+    def action_palette(self) -> None:
+        """Go to or do what is found by a few letters."""
+        from hostler_tui.screens.finder import Finder, actions_of, objects_of
+
+        items = [*objects_of(self.lab), *actions_of(_name_of(self.screen))]
+        self.push_screen(Finder(items), self._go_to)
+
+    async def _go_to(self, key: str | None) -> None:
+        kind, _, name = (key or "").partition(" ")
+        if kind == "do":
+            own = hasattr(self.screen, f"action_{name.partition('(')[0]}")
+            await self.run_action(name, self.screen if own else self)
+        elif kind == "host":
+            self.open_host(name)
+        elif kind == "run":
+            self.open_run(name)
+
+    def open_host(self, name: str) -> None:
+        """A host's own screen, above the fleet's."""
+        from hostler_tui.screens.host import HostScreen
+
+        self.action_go("fleet")
+        self.push_screen(HostScreen(name))
+
+    def open_run(self, run_id: str) -> None:
+        """A run's own screen."""
+        self.tell(f"hostler show {run_id} shows it")
 
     def action_copy_id(self) -> None:
         """The id of what is selected."""
@@ -195,6 +239,11 @@ class HostlerApp(App[int]):
         if self.lab.fleet is not None and self.lab.connected:
             cache.save(self.lab.fleet)
         self.exit(0)
+
+
+def _name_of(screen: Screen[Any]) -> str:
+    """Of a main screen, for the table of actions."""
+    return screen.NAME if isinstance(screen, LabScreen) else ""
 
 
 def main(argv: Sequence[str] = ()) -> int:

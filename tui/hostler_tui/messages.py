@@ -32,6 +32,24 @@ class AsideSeen(Message):
         self.history, self.alerts_open = history, alerts_open
 
 
+class HostSeen(Message):
+    """One host was told in full, with the last hour of its GPUs."""
+
+    def __init__(
+        self, name: str, host: Mapping[str, Any], hour: Mapping[str, Any], at: float
+    ) -> None:
+        super().__init__()
+        self.name, self.host, self.hour, self.at = name, host, hour, at
+
+
+class DoctorEnded(Message):
+    """The check of a host ended; `findings` is a `host_view.Findings`."""
+
+    def __init__(self, findings: Any) -> None:
+        super().__init__()
+        self.findings = findings
+
+
 class DaemonMet(Message):
     """The daemon answered for the first time, or again."""
 

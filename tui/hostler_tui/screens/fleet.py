@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
+from typing import Any
 
+from textual import on, work
+from textual.containers import Horizontal
 from textual.widget import Widget
 
-from hostler.quick.gpus import host_rows, summary_line
+from hostler.errors import HostlerError
+from hostler_tui.fleet_detail import Detail, find, panel_lines, strip_lines
+from hostler_tui.fleet_head import (
+    empty_lines,
+    fits_key,
+    fits_line,
+    head_lines,
+    queue_text,
+    view_line,
+)  # fmt: skip
+from hostler_tui.fleet_order import FIELDS, GROUPS, SORTS, Group, Order, arrange, seats
+from hostler_tui.fleet_rows import (
+    GPU_HEADS,
+    Pick,
+    gpu_rows,
+    host_heads,
+    host_rows,
+    pick_of,
+)  # fmt: skip
+from hostler_tui.lines import Line
+from hostler_tui.messages import HostSeen
 from hostler_tui.screens.base import LabScreen
+from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.sheet import Choice
 from hostler_tui.widgets.table import Head, Row, Table
 
-HEADS = (
-    Head("HOST", 12), Head("MODEL", 11, drop=2), Head("GPUS", 8), Head("FREE", 5, right=True),
-    Head("FREE MEM", 12, drop=3), Head("OWNERS", 10, flex=True, drop=1),
-    Head("AGE", 5, right=True, drop=4),
-)  # fmt: skip
+WIDE = 140
+"""Cells from which on hosts are open and a pane stands beside them."""
+PANEL = 54
+LEARN_EVERY = 5.0
+"""Seconds between two questions for the selected host's details."""
+SETTLE = 0.3
+"""Seconds for which the cursor has to rest before they are asked for."""
 
 
 class FleetScreen(LabScreen):
@@ -23,17 +52,257 @@ class FleetScreen(LabScreen):
 
     NAME = "fleet"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = Order()
+        self._per_gpu: bool | None = None
+        """One row a GPU; None: as the width suggests."""
+        self._chosen: Pick | None = None
+        """The GPU that stands out in its host's row."""
+        self._drawn: tuple[Any, ...] = ()
+        self._fits: tuple[tuple[Any, ...], Line] = ((), ())
+        self._detail = Detail()
+        self._learning: tuple[str, float] = ("", 0.0)
+
     def body(self) -> Iterable[Widget]:
-        """The answer people came for, then the hosts."""
+        """The answer people came for, the hosts, and what is selected."""
         yield Pane(id="answer")
-        yield Table(HEADS, id="hosts")
+        with Horizontal():
+            yield Table(host_heads((), 80), id="hosts")
+            yield Pane(id="panel")
+        yield Pane(id="strip")
+        yield AskLine(FIELDS)
+
+    def on_mount(self) -> None:
+        """The pane has its width, the list has the keys."""
+        self.query_one("#panel").styles.width = PANEL
+        self.query_one("#hosts", Table).focus()
+
+    @property
+    def is_per_gpu(self) -> bool:
+        """Whether each GPU has a row."""
+        return self.size.width >= WIDE if self._per_gpu is None else self._per_gpu
+
+    @property
+    def picked(self) -> Pick | None:
+        """The selected host, and its GPU where one is."""
+        pick = pick_of(self.query_one("#hosts", Table).cursor)
+        if pick is not None and not self.is_per_gpu and self._chosen is not None:
+            return self._chosen if self._chosen[0] == pick[0] else pick
+        return pick
 
     def draw_body(self) -> None:
-        """From the fleet as it was last told."""
+        """From the fleet as it was last told; nothing where nothing changed."""
+        state = (
+            self.lab.fleet_version, self.lab.runs_version, id(self.lab.history), self.order,
+            self.is_per_gpu, self._chosen, self.size, self.app.palette_of_look.look,
+            self._detail.at,
+        )  # fmt: skip
+        if state != self._drawn:
+            self._drawn = state
+            self._draw_all()
+        self._learn_of_selected()
+
+    def _draw_all(self) -> None:
         fleet = self.lab.fleet
-        if fleet is None:
-            self.query_one("#answer", Pane).show([((" connecting ...", "dim"),)])
+        if fleet is None or not fleet["hosts"]:
+            said: Iterable[Line] = (
+                [((" connecting ...", "dim"),)] if fleet is None else empty_lines()
+            )
+            self.query_one("#answer", Pane).show(said)
+            self.query_one("#hosts", Table).show(())
             return
-        self.query_one("#answer", Pane).show([((f" {summary_line(dict(fleet))}", ""),)])
-        rows = [Row(cells[0], tuple(cells)) for cells in host_rows(dict(fleet))]
-        self.query_one("#hosts", Table).show(rows)
+        held = seats(self.lab.runs)
+        groups = arrange(fleet, self.order, held)
+        self._draw_rows(groups, held)
+        self._draw_head(groups)
+        self._draw_selected(held)
+
+    def _draw_rows(self, groups: list[Group], held: dict[tuple[str, str], str]) -> None:
+        fleet = self.lab.fleet
+        assert fleet is not None
+        width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
+        heads: tuple[Head, ...] = GPU_HEADS
+        rows: list[Row]
+        if self.is_per_gpu:
+            rows = gpu_rows(groups, fleet, held)
+        else:
+            heads = host_heads(groups, width)
+            rows = host_rows(groups, fleet, width, self._chosen)
+        self.query_one("#hosts", Table).show(rows, heads)
+
+    def _draw_head(self, groups: list[Group]) -> None:
+        fleet = self.lab.fleet
+        assert fleet is not None
+        key = fits_key(fleet)
+        if key != self._fits[0]:
+            self._fits = (key, fits_line(fleet))
+        shown = len({block.name for group in groups for block in group.blocks})
+        view = view_line(
+            self.order, shown, len(fleet["hosts"]), queue_text(self.lab.runs), self.is_per_gpu
+        )
+        width, height = self.size
+        lines = head_lines(fleet, self._fits[1], self.lab.history, view, width, height)
+        self.query_one("#answer", Pane).show(lines)
+
+    def _draw_selected(self, held: dict[tuple[str, str], str]) -> None:
+        fleet, wide = self.lab.fleet, self.size.width >= WIDE
+        panel, strip = self.query_one("#panel", Pane), self.query_one("#strip", Pane)
+        panel.display, strip.display = wide, not wide and self.size.height >= 20
+        if fleet is None:
+            return
+        pick = self.picked
+        host, gpu = find(fleet, pick)
+        if host is None:
+            panel.show(())
+            strip.show(())
+            return
+        detail = self._detail if self._detail.name == host["host"] else Detail()
+        at = float(fleet["at"])
+        if wide:
+            panel.show(panel_lines(host, gpu, held, at, detail, PANEL))
+        elif strip.display:
+            strip.show(strip_lines(host, gpu, held, at, detail))
+
+    def _learn_of_selected(self) -> None:
+        """Ask for the selected host's processes and last hour, where they are shown."""
+        pick, now = self.picked, time.monotonic()
+        if pick is None or not self.lab.is_live or self.size.height < 20:
+            return
+        name, asked_at = self._learning
+        if pick[0] != name or now - asked_at > LEARN_EVERY:
+            self._learning = (pick[0], now)
+            self._learn(pick[0])
+
+    @work(exclusive=True, group="learn", exit_on_error=False)
+    async def _learn(self, name: str) -> None:
+        await asyncio.sleep(SETTLE)  # a key held down asks once
+        try:
+            host = await self.app.client.host(name)
+            hour = await self.app.client.host_history(name)
+        except HostlerError:
+            return  # the feed tells where the daemon is away
+        self.post_message(HostSeen(name, host, hour, time.time()))
+
+    @on(HostSeen)
+    def take_host(self, message: HostSeen) -> None:
+        """What was asked of the selected host."""
+        self._detail = Detail(message.name, message.host, message.hour, message.at)
+        self.draw_body()
+
+    @on(Table.Moved)
+    def follow_cursor(self) -> None:
+        """Another row: its details."""
+        held = seats(self.lab.runs)
+        self._draw_selected(held)
+
+    @on(Table.Chosen)
+    def open_chosen(self, message: Table.Chosen) -> None:
+        """Enter or a second click."""
+        pick = pick_of(message.key)
+        if pick is not None:
+            self.app.open_host(pick[0])
+
+    @on(AskLine.Changed)
+    def take_filter(self, message: AskLine.Changed) -> None:
+        """What is typed takes effect at once."""
+        self.order = Order(message.filter, self.order.sort, self.order.down, self.order.group)
+        self.draw_body()
+
+    def action_open(self) -> None:
+        """The host's own screen."""
+        if (pick := self.picked) is not None:
+            self.app.open_host(pick[0])
+
+    def action_gpu(self, by: int) -> None:
+        """The next GPU of the host; before the first and after the last, the host itself."""
+        pick = self.picked
+        host, _ = find(self.lab.fleet or {"hosts": ()}, pick)
+        if host is None or pick is None or self.is_per_gpu or not host["gpus"]:
+            return
+        places: list[int | None] = [None, *(int(gpu["index"]) for gpu in host["gpus"])]
+        here = places.index(pick[1]) if pick[1] in places else 0
+        self._chosen = (pick[0], places[(here + by) % len(places)])
+        self.draw_body()
+
+    def action_fold(self) -> None:
+        """One row a GPU, or one a host; the cursor stays on its host."""
+        pick = self.picked
+        self._per_gpu = not self.is_per_gpu
+        self.draw_body()
+        self._put_cursor(pick)
+
+    def _put_cursor(self, pick: Pick | None) -> None:
+        table = self.query_one("#hosts", Table)
+        for row in table.rows:
+            found = pick_of(row.key)
+            if pick is not None and found is not None and found[0] == pick[0]:
+                table.put_cursor(row.key)
+                return
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(AskLine).open()
+
+    def action_sort(self) -> None:
+        """Choose what hosts are sorted by."""
+        rows = [Row(name, (name,)) for name in SORTS]
+        title = "Sort hosts by (the same again: the other way round)"
+        sheet = Choice(title, [Head("COLUMN", 20, flex=True)], rows, self.order.sort)
+        self.app.push_screen(sheet, self._sort_by)
+
+    def _sort_by(self, name: str | None) -> None:
+        if name is not None:
+            self.order = self.order.by(name)
+            self.draw_body()
+
+    def action_sort_beside(self, by: int) -> None:
+        """By the next column."""
+        self.order = self.order.beside(by)
+        self.draw_body()
+
+    def action_group(self) -> None:
+        """By host, model, owner, state: one after the other."""
+        here = self.order.group
+        group = GROUPS[(GROUPS.index(here) + 1) % len(GROUPS)]
+        self.order = Order(self.order.filter, self.order.sort, self.order.down, group)
+        self.draw_body()
+
+    def action_open_run(self) -> None:
+        """The run that holds the selected GPU."""
+        host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
+        run = (
+            seats(self.lab.runs).get((str(host["host"]), str(gpu["uuid"]))) if host and gpu else ""
+        )
+        if run:
+            self.app.open_run(run.split(" ", 1)[0])
+        else:
+            self.app.tell("select a GPU that a run of this daemon holds", "warning")
+
+    @work(exclusive=True, group="drain", exit_on_error=False)
+    async def action_drain(self) -> None:
+        """Drain the host, or give it work again."""
+        from hostler_tui.screens import host_work  # not needed for the first picture
+
+        if (pick := self.picked) is not None:
+            await host_work.drain_or_undrain(self.app, pick[0])
+
+    @work(exclusive=True, group="reconnect", exit_on_error=False)
+    async def action_reconnect(self) -> None:
+        """Connect at once."""
+        from hostler_tui.screens import host_work  # not needed for the first picture
+
+        if (pick := self.picked) is not None:
+            await host_work.reconnect(self.app, pick[0])
+
+    def selected_id(self) -> str | None:
+        """The host's name, or the GPU's UUID."""
+        host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
+        if host is None:
+            return None
+        return str(gpu["uuid"]) if gpu is not None else str(host["host"])
+
+    def selected_command(self) -> str | None:
+        """What shows the same host."""
+        pick = self.picked
+        return None if pick is None else f"hostler gpus --host {pick[0]} -o wide"

@@ -1,0 +1,197 @@
+"""Which hosts and GPUs the fleet screen shows, in which order and groups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostler.cli.render import ranges
+from hostler.quick.fleet import short_model
+from hostler_tui.filtering import Filter, Value
+
+Host = Mapping[str, Any]
+Gpu = Mapping[str, Any]
+Seats = Mapping[tuple[str, str], str]
+"""By host and UUID: the run and stage that hold the GPU, for people."""
+
+FIELDS = (
+    "host", "model", "state", "owner", "run", "free", "gpus", "util", "memory", "used", "temp",
+    "power", "age", "condition", "why",
+)  # fmt: skip
+"""What a filter may name. `free` and `gpus` count the host's; the rest from `util` on is of one
+GPU."""
+
+NO_FILTER = Filter()
+
+GROUPS = ("host", "model", "owner", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A host with those of its GPUs that are shown."""
+
+    host: Host
+    gpus: tuple[Gpu, ...]
+
+    @property
+    def name(self) -> str:
+        """The host's."""
+        return str(self.host["host"])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Blocks under a heading; an empty title has none."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How it is arranged; kept while the screen is away."""
+
+    filter: Filter = NO_FILTER
+    sort: str = "lab"
+    down: bool = False
+    """The largest first."""
+    group: str = "host"
+
+    def by(self, sort: str) -> Order:
+        """Sorted by another column; by the same one again: the other way round."""
+        return replace(self, sort=sort, down=not self.down if sort == self.sort else False)
+
+    def beside(self, by: int) -> Order:
+        """Sorted by the next column to the left or right."""
+        names = list(SORTS)
+        return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
+
+
+def seats(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Who holds which GPU, from the open runs."""
+    found = {}
+    for run in runs:
+        for stage in run.get("stages", ()):
+            attempt = stage.get("attempt") or {}
+            if attempt.get("finished_at") is not None:
+                continue
+            for uuid in attempt.get("gpus", ()):
+                found[attempt["host"], uuid] = f"{run['run_id']} {run['pipeline']}/{stage['label']}"
+    return found
+
+
+def arrange(fleet: Mapping[str, Any], order: Order, held: Seats) -> list[Group]:
+    """The groups that are shown, with what passes the filter."""
+    blocks = [_passing(host, order.filter, held) for host in fleet["hosts"]]
+    kept = _sorted([block for block in blocks if block is not None], order)
+    if order.group == "host":
+        return [Group("", "", tuple(kept))] if kept else []
+    return _grouped(kept, order.group)
+
+
+def _passing(host: Host, filter: Filter, held: Seats) -> Block | None:
+    if not filter:
+        return Block(host, tuple(host["gpus"]))
+    shared = _host_fields(host)
+    kept = tuple(g for g in host["gpus"] if filter.holds(_gpu_fields(host, g, shared, held)))
+    alone = not host["gpus"] and filter.holds({**shared, "state": str(host["condition"])})
+    return Block(host, kept) if kept or alone else None
+
+
+def _host_fields(host: Host) -> dict[str, Value]:
+    return {
+        "host": str(host["host"]),
+        "free": sum(gpu["state"] == "free" for gpu in host["gpus"]),
+        "gpus": len(host["gpus"]),
+        "age": host.get("age_s"),
+        "condition": str(host["condition"]),
+        "why": str(host.get("problem") or host.get("drained") or ""),
+    }
+
+
+def _gpu_fields(host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Seats) -> dict[str, Value]:
+    return {
+        **shared,
+        "model": short_model(gpu.get("model"), gpu.get("memory_total")),
+        "state": str(gpu["state"]),
+        "owner": tuple(map(str, gpu.get("owners") or ())),
+        "run": held.get((str(host["host"]), str(gpu["uuid"])), ""),
+        "util": gpu.get("utilization"),
+        "memory": gpu.get("memory_total"),
+        "used": gpu.get("memory_used"),
+        "temp": gpu.get("temperature"),
+        "power": gpu.get("power"),
+        "why": f"{shared['why']} {gpu.get('why') or ''}",
+    }
+
+
+def model_of(block: Block) -> str:
+    """The models of a host, each once."""
+    names = (short_model(g.get("model"), g.get("memory_total")) for g in block.host["gpus"])
+    return ",".join(dict.fromkeys(names)) or "-"
+
+
+def _mean(block: Block, field: str) -> float:
+    known = [g[field] for g in block.gpus if g.get(field) is not None]
+    return sum(known) / len(known) if known else -1.0
+
+
+def _state_count(block: Block, state: str) -> int:
+    return sum(gpu["state"] == state for gpu in block.gpus)
+
+
+def _owner_of(block: Block) -> str:
+    names = sorted(str(o) for g in block.gpus for o in g.get("owners") or ())
+    return names[0] if names else "~"
+
+
+SORTS: Mapping[str, Callable[[Block], Any]] = {
+    "lab": lambda block: 0,
+    "name": lambda block: block.name,
+    "model": model_of,
+    "free": lambda block: -_state_count(block, "free"),
+    "util": lambda block: -_mean(block, "utilization"),
+    "temperature": lambda block: -_mean(block, "temperature"),
+    "owner": _owner_of,
+    "age": lambda block: -(block.host.get("age_s") or 0.0),
+}
+"""What hosts can be sorted by; "lab" is the order of the configuration."""
+
+
+def _sorted(blocks: list[Block], order: Order) -> list[Block]:
+    if order.sort == "lab":
+        return blocks[::-1] if order.down else blocks
+    return sorted(blocks, key=SORTS[order.sort], reverse=order.down)
+
+
+def _grouped(blocks: Sequence[Block], group: str) -> list[Group]:
+    found: dict[str, list[Block]] = {}
+    for block in blocks:
+        parts: dict[str, list[Gpu]] = {}
+        for gpu in block.gpus:
+            for key in _keys(gpu, group):
+                parts.setdefault(key, []).append(gpu)
+        for key, gpus in (parts or {"no GPUs": []}).items():
+            found.setdefault(key, []).append(Block(block.host, tuple(gpus)))
+    return [Group(key, _title(key, found[key]), tuple(found[key])) for key in sorted(found)]
+
+
+def _keys(gpu: Gpu, group: str) -> Sequence[str]:
+    if group == "model":
+        return (short_model(gpu.get("model"), gpu.get("memory_total")),)
+    if group == "state":
+        return (str(gpu["state"]),)
+    return sorted({str(owner) for owner in gpu.get("owners") or ()}) or ("nobody",)
+
+
+def _title(key: str, blocks: Sequence[Block]) -> str:
+    gpus = [gpu for block in blocks for gpu in block.gpus]
+    free = sum(gpu["state"] == "free" for gpu in gpus)
+    return f"{key}  {free} of {len(gpus)} free" if gpus else key
+
+
+def indices_text(gpus: Sequence[Gpu]) -> str:
+    """ ":0-3,5"."""
+    return ":" + ranges([int(gpu["index"]) for gpu in gpus])

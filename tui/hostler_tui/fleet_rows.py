@@ -1,0 +1,242 @@
+"""The rows of the fleet screen: one a host, or one for equal neighbours among its GPUs. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hostler.quick.fleet import is_stale, letter
+from hostler.quick.gpus import owners_text
+from hostler.text import clean
+from hostler_tui.fleet_order import Block, Gpu, Group, Seats, indices_text, model_of
+from hostler_tui.format import age_text, bar, gib_text, percent_text
+from hostler_tui.lines import Line, Span
+from hostler_tui.widgets.table import Head, Row
+
+Fleet = Mapping[str, Any]
+Pick = tuple[str, int | None]
+"""A host, and a GPU of it."""
+
+_CELL = 4
+"""Cells of a GPU in a host's row, with the gap."""
+_BESIDE_CELLS = 45
+"""What the other columns of a host's row need at least."""
+
+
+def pick_of(key: str | None) -> Pick | None:
+    """What the row of a key stands for."""
+    if key is None or key.count("\t") != 2:
+        return None
+    _, host, index = key.split("\t")
+    return host, int(index) if index else None
+
+
+def has_room_for_cells(most: int, width: int) -> bool:
+    """Whether `most` GPUs fit with their memory, not only with their letter."""
+    return width >= _BESIDE_CELLS + _CELL * most
+
+
+def host_heads(groups: Sequence[Group], width: int) -> tuple[Head, ...]:
+    """The columns of hosts' rows."""
+    blocks = [block for group in groups for block in group.blocks]
+    most = max((len(block.host["gpus"]) for block in blocks), default=1) or 1
+    wide = has_room_for_cells(most, width)
+    title = "".join(f"{n:>2}  " for n in range(most)).rstrip() if wide else "GPUS"
+    name = max((len(clean(block.name)) + 1 for block in blocks), default=4)
+    return (
+        Head("HOST", max(6, min(16, name))), Head("MODEL", 9, drop=3),
+        Head(title, _CELL * most - 1 if wide else max(4, most)), Head("FREE", 5, right=True),
+        Head("OWNERS", 14, flex=True, drop=2) if width >= 60 else Head("OWNERS", 5, True, drop=5),
+        Head("POWER", 6, right=True, drop=5),
+        Head("UTIL", 5, right=True, drop=6), Head("AGE", 5, right=True, drop=4),
+    )  # fmt: skip
+
+
+def host_rows(
+    groups: Sequence[Group], fleet: Fleet, width: int, chosen: Pick | None = None
+) -> list[Row]:
+    """A row a host; the chosen GPU stands out in it."""
+    blocks = [block for group in groups for block in group.blocks]
+    wide = has_room_for_cells(max((len(b.host["gpus"]) for b in blocks), default=1), width)
+    rows = []
+    for group in groups:
+        rows += _heading(group)
+        for block in group.blocks:
+            here = chosen[1] if chosen is not None and chosen[0] == block.name else None
+            rows.append(_host_row(group, block, float(fleet["at"]), wide, here))
+    return rows
+
+
+def _heading(group: Group) -> list[Row]:
+    if not group.title:
+        return []
+    text = f"-- {group.title} --"
+    return [Row(f"{group.key}\t", (((text, "title"),),), selectable=False, whole=True)]
+
+
+def _host_row(group: Group, block: Block, at: float, wide: bool, chosen: int | None) -> Row:
+    host, stale = block.host, is_stale(dict(block.host))
+    cells = (
+        f"{block.name}~" if stale else block.name,
+        model_of(block),
+        _gpu_cells(block, wide, chosen),
+        _free_text(block),
+        owners_text({**host, "gpus": block.gpus}, at),
+        _sum_text([gpu.get("power") for gpu in block.gpus]),
+        percent_text(_mean([gpu.get("utilization") for gpu in block.gpus])),
+        age_text(host.get("age_s")),
+    )
+    return Row(f"{group.key}\t{block.name}\t", cells, "dim" if stale else "")
+
+
+def _free_text(block: Block) -> str:
+    states = [gpu["state"] for gpu in block.gpus]
+    if not states:
+        return "-"
+    known = any(state != "unknown" for state in states)
+    return f"{states.count('free') if known else '?'}/{len(states)}"
+
+
+def _gpu_cells(block: Block, wide: bool, chosen: int | None) -> Line:
+    shown = {gpu["index"] for gpu in block.gpus}
+    spans: list[Span] = []
+    for gpu in block.host["gpus"]:
+        text = gpu_cell(gpu, wide) if gpu["index"] in shown else ("   " if wide else " ")
+        role = "bar" if gpu["index"] == chosen else str(gpu["state"])
+        spans.append((text, role))
+        if wide:
+            spans.append((" ", ""))
+    return tuple(spans) or (("-", ""), ("", ""), ("", ""))
+
+
+def gpu_cell(gpu: Gpu, wide: bool) -> str:
+    """ "L74": the letter, and the percentage of its memory that is in use where it is used."""
+    mark = letter(str(gpu["state"]))
+    if not wide:
+        return mark
+    if gpu["state"] in ("free", "drained", "unknown"):
+        return f" {mark} "
+    part = memory_part(gpu)
+    return f"{mark}--" if part is None else f"{mark}{min(99, round(100 * part)):02d}"
+
+
+def memory_part(gpu: Gpu) -> float | None:
+    """How much of its memory is in use, 0 to 1."""
+    total, used = gpu.get("memory_total"), gpu.get("memory_used")
+    return used / total if total and used is not None else None
+
+
+GPU_HEADS = (
+    Head("GPU", 7), Head("STATE", 11), Head("OWNER", 9, drop=3),
+    Head("RUN / PROCESS", 10, flex=True, drop=1), Head("UTIL", 14, drop=2),
+    Head("MEMORY GiB", 19, drop=4), Head("TEMP", 4, right=True, drop=6),
+    Head("POWER", 5, right=True, drop=7), Head("SINCE", 6, right=True, drop=5),
+)  # fmt: skip
+"""The columns of GPUs' rows."""
+
+
+def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Seats) -> list[Row]:
+    """Below a row for each host, one for each of its GPUs; equal neighbours share one."""
+    at, rows = float(fleet["at"]), []
+    for group in groups:
+        rows += _heading(group)
+        for block in group.blocks:
+            rows.append(_host_heading(group, block, at))
+            stale = is_stale(dict(block.host))
+            for gpus in folded(block, held):
+                rows.append(_gpu_row(group, block, gpus, held, at, stale))
+    return rows
+
+
+def _host_heading(group: Group, block: Block, at: float) -> Row:
+    host, stale = block.host, is_stale(dict(block.host))
+    spans: Line = (
+        (f"{block.name}{'~' if stale else ''}", "title"),
+        (f"  {_free_text(block)} free", ""),
+        (f"  {model_of(block)}", "dim"),
+        (f"  {_trouble(host, at)}", "warn"),
+        (f"  {age_text(host.get('age_s'))}", "dim"),
+    )
+    return Row(f"{group.key}\t{block.name}\t", (spans,), "dim" if stale else "", whole=True)
+
+
+def _trouble(host: Mapping[str, Any], at: float) -> str:
+    """What is wrong with a host as such: what `hostler gpus` says, without its GPUs' owners."""
+    quiet = [{**gpu, "state": "free"} for gpu in host["gpus"]]
+    said = owners_text({**host, "gpus": quiet}, at)
+    return "" if said == "-" else said
+
+
+def folded(block: Block, held: Seats) -> Iterator[list[Gpu]]:
+    """Neighbours that the same run, or nobody, has in the same state."""
+
+    def alike(gpu: Gpu) -> tuple[Any, ...]:
+        return gpu["state"], tuple(gpu.get("owners") or ()), use_text(block.name, gpu, held)
+
+    for _, gpus in itertools.groupby(block.gpus, key=alike):
+        yield list(gpus)
+
+
+def use_text(host: str, gpu: Gpu, held: Seats) -> str:
+    """The run and stage that have it, else what the daemon says of it."""
+    return held.get((host, str(gpu["uuid"]))) or str(gpu.get("why") or "-")
+
+
+def _gpu_row(
+    group: Group, block: Block, gpus: Sequence[Gpu], held: Seats, at: float, stale: bool
+) -> Row:
+    first, state = gpus[0], str(gpus[0]["state"])
+    owners = " ".join(map(str, first.get("owners") or ())) or ("?" if state == "foreign" else "-")
+    since = first.get("since")
+    cells = (
+        f" {indices_text(gpus)}",
+        (f"{letter(state)} {state}", state),
+        f"{owners}*" if state == "foreign" else owners,
+        use_text(block.name, first, held),
+        _util_cell(gpus, state),
+        _memory_cell(gpus, state),
+        _number([gpu.get("temperature") for gpu in gpus], "C"),
+        _number([gpu.get("power") for gpu in gpus], "W"),
+        "-" if since is None else age_text(at - since),
+    )
+    key = f"{group.key}\t{block.name}\t{first['index']}"
+    return Row(key, cells, "dim" if stale else "")
+
+
+def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
+    known = [gpu["utilization"] for gpu in gpus if gpu.get("utilization") is not None]
+    if not known:
+        return ((bar(None, 7), "dim"), ("     -", ""))
+    low, high = round(min(known)), round(max(known))
+    text = f"{high}%" if high - low < 10 else f"{low}-{high}%"
+    return ((bar(sum(known) / len(known) / 100, 7), state), (f"{text:>7}", ""))
+
+
+def _memory_cell(gpus: Sequence[Gpu], state: str) -> Line:
+    used = _mean([gpu.get("memory_used") for gpu in gpus])
+    total = gpus[0].get("memory_total")
+    text = f"{gib_text(None if used is None else round(used)):>5}/{gib_text(total):<5}"
+    part = used / total if total and used is not None else None
+    return ((f"{text} ", ""), (bar(part, 7), state))
+
+
+def _number(values: Sequence[float | None], unit: str) -> str:
+    """The largest of equal neighbours, since that is the one to mind."""
+    known = [value for value in values if value is not None]
+    return f"{max(known):.0f}{unit}" if known else "-"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _sum_text(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return power_text(sum(known)) if known else "-"
+
+
+def power_text(watts: float) -> str:
+    """ "398W", "2.4kW"."""
+    return f"{watts:.0f}W" if watts < 1000 else f"{watts / 1000:.1f}kW"

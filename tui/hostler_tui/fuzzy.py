@@ -1,0 +1,41 @@
+"""Finding by a few letters, in their order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def score(query: str, text: str) -> float | None:
+    """How well the letters of `query` are found in `text`, in their order; None: they are not.
+
+    Letters next to each other and at the begin of words count more, late and long texts less.
+    """
+    wanted, inside = query.lower().replace(" ", ""), text.lower()
+    if not wanted:
+        return 0.0
+    whole = inside.find(wanted)
+    if whole >= 0:
+        return (
+            100.0 + (20.0 if _begins_word(inside, whole) else 0.0) - whole * 0.5 - len(text) / 100
+        )
+    total, at, before = 0.0, -1, -2
+    for char in wanted:
+        at = inside.find(char, at + 1)
+        if at < 0:
+            return None
+        total += 3.0 if at == before + 1 else 2.0 if _begins_word(inside, at) else 0.0
+        before = at
+    return total - at * 0.1 - len(text) / 100
+
+
+def _begins_word(text: str, at: int) -> bool:
+    return at == 0 or not text[at - 1].isalnum()
+
+
+def best(query: str, items: Iterable[T], text: Callable[[T], str], limit: int = 200) -> Sequence[T]:
+    """The items that match, the best first; of equals, in their order."""
+    found = [(value, item) for item in items if (value := score(query, text(item))) is not None]
+    return [item for _, item in sorted(found, key=lambda pair: -pair[0])[:limit]]
