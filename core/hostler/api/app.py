@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 import hostler
-from hostler.api import history, hosts, runs, snapshots, streams
+from hostler.api import alerts, history, hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.limits import BodyLimit
@@ -31,6 +31,7 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     for part in (
         router,
+        alerts.router,
         history.router,
         hosts.router,
         runs.router,

@@ -22,6 +22,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "what a stage wrote"),
         "why": ("why", "why a stage waits"),
         "events": ("events", "what happened"),
+        "alerts": ("alerts", "what needs eyes"),
         "usage": ("usage", "how busy GPUs were"),
     },
     "Run": {

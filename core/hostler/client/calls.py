@@ -128,6 +128,16 @@ def usage(run_id: str, stage: str) -> Call:
     return Call("GET", target(["runs", run_id, "usage", stage]))
 
 
+def alerts(open_only: bool, limit: int) -> Call:
+    """What needs eyes, the newest first."""
+    return Call("GET", target(["alerts"], {"open": open_only, "limit": limit}))
+
+
+def acknowledge(alert_id: int, verb: str) -> Call:
+    """`acknowledge` an alert, or take it back: `unacknowledge`."""
+    return Call("POST", target(["alerts", str(alert_id), verb]), {})
+
+
 def act(run_id: str, verb: str, body: Any = None) -> Call:
     """`cancel`, `retry` or `rerun` a run."""
     return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)

@@ -27,3 +27,15 @@ class Records(ABC):
     def usage(self, run_id: str, stage: str) -> dict[str, Any]:
         """What each attempt of a stage used, and what the last one's GPUs did over its life."""
         return self._object(calls.usage(run_id, stage))
+
+    def alerts(self, open_only: bool = False, limit: int = 200) -> dict[str, Any]:
+        """What needs eyes, the newest first, and how much of it is open."""
+        return self._object(calls.alerts(open_only, limit))
+
+    def acknowledge(self, alert_id: int) -> dict[str, Any]:
+        """Note that you have seen an alert."""
+        return self._object(calls.acknowledge(alert_id, "acknowledge"))
+
+    def unacknowledge(self, alert_id: int) -> dict[str, Any]:
+        """Take that back."""
+        return self._object(calls.acknowledge(alert_id, "unacknowledge"))

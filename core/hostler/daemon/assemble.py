@@ -49,6 +49,7 @@ class Daemon:
             group.create_task(self.applier.followers.read_metrics(), name="metrics")
             group.create_task(self.controller.run(), name="controller")
             group.create_task(self.service.garbage.run(), name="gc")
+            group.create_task(self.service.alerts.run(), name="alerts")
             if self.files is not None:
                 reloader = Reloader(self.context, self.fleet, self.files)
                 group.create_task(reloader.run(), name="reloader")

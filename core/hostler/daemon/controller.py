@@ -150,7 +150,8 @@ class Controller:
         context = self._context
         _log.warning("%s: %s", action.key, error)
         with contextlib.suppress(StateError):
-            kind = action.key.partition(":")[0]
+            at_state = isinstance(error, StateError)
+            kind = "state" if at_state else action.key.partition(":")[0]
             await context.tell(context.event(f"{kind}.failed", str(error), severity="warning"))
 
     async def _wait(self) -> None:

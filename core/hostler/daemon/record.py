@@ -47,10 +47,12 @@ class Recorder:
             for gpu in look.gpus
         )
 
-    def host_event(self, host: str, kind: str, message: str, severity: str) -> None:
-        """Something happened to a host."""
+    def host_event(
+        self, host: str, kind: str, message: str, severity: str, gpu: str | None = None
+    ) -> None:
+        """Something happened to a host, or to one of its GPUs."""
         event = self._context.event(kind, message, severity=severity)
-        self._events.append(replace(event, host=host))
+        self._events.append(replace(event, host=host, gpu=gpu))
         self._wake.set()
 
     async def run(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import hostler
+from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
@@ -46,6 +47,7 @@ class Service:
         self._outside = outside
         self._submitter = Submitter(context)
         self.garbage = GarbageCollector(context)
+        self.alerts = Alerts(context, applier.usage.history)
         self.measures = Measures(context, applier.usage)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()

@@ -25,6 +25,17 @@ class NewEvent:
     host: str | None = None
     actor: str | None = None
     """Unix user, where a person asked for it."""
+    gpu: str | None = None
+    """UUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Somebody has seen an alert."""
+
+    alert: int
+    by: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

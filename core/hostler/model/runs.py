@@ -155,3 +155,5 @@ class Event:
     host: str | None = None
     actor: str | None = None
     """Unix user, where a person asked for it."""
+    gpu: str | None = None
+    """UUID."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 from hostler.errors import StateError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (
+    Acknowledged,
     Artifact,
     AttemptFilter,
     AuditEntry,
@@ -24,7 +25,7 @@ from hostler.model.records import (
     StageMetric,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
-from hostler.store import reads, writes
+from hostler.store import alerts, reads, writes
 from hostler.store.files import private_folder
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
@@ -221,6 +222,26 @@ class Store:
     async def last_seq(self) -> int:
         """The number of the newest event, 0 for none: where to begin following."""
         return await self._readers.run(reads.last_seq)
+
+    async def telling_events(
+        self, after_seq: int, kinds: Sequence[str], limit: int
+    ) -> tuple[list[Event], int]:
+        """Events of these kinds and failures above `after_seq`; up to which number they are all."""
+        return await self._readers.run(
+            lambda db: alerts.telling_events(db, after_seq, kinds, limit)
+        )
+
+    async def acknowledged(self) -> Mapping[int, Acknowledged]:
+        """Number of an alert -> who has seen it."""
+        return await self._readers.run(alerts.acknowledged)
+
+    async def acknowledge(self, seen: Acknowledged) -> None:
+        """Store who has seen an alert."""
+        await self._write(lambda db: alerts.put(db, seen))
+
+    async def unacknowledge(self, alert: int) -> None:
+        """Forget who has seen an alert."""
+        await self._write(lambda db: alerts.drop(db, alert))
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """Collected outputs of a run."""

@@ -237,11 +237,20 @@ def m0001_first(db: Database) -> None:
         db.execute(statement)
 
 
+def m0002_alerts(db: Database) -> None:
+    """Which GPU an event is about, and who has seen which alert (the number of its first event)."""
+    db.execute("ALTER TABLE events ADD COLUMN gpu TEXT")
+    db.execute(
+        "CREATE TABLE acknowledged"
+        " (alert INTEGER PRIMARY KEY, by TEXT NOT NULL, at REAL NOT NULL) STRICT"
+    )
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
         db.execute(statement)
 
 
-STATE = Schema("hostler", (m0001_first,))
+STATE = Schema("hostler", (m0001_first, m0002_alerts))
 METRICS = Schema("hostler-metrics", (m0001_first_metrics,))

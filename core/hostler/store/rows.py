@@ -24,6 +24,7 @@ ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "pla
 
 EVENT_COLUMNS = (
     "at", "kind", "message", "severity", "run_id", "stage", "attempt_id", "host", "actor",
+    "gpu",
 )  # fmt: skip
 ARTIFACT_COLUMNS = (
     "attempt_id", "name", "run_id", "stage", "digest", "size", "collected_at", "files",
@@ -162,7 +163,7 @@ def event_values(event: NewEvent) -> tuple[Any, ...]:
     """The columns of an event, in the order of `EVENT_COLUMNS`."""
     return (
         event.at, event.kind, storable(event.message), event.severity, event.run_id, event.stage,
-        event.attempt_id, event.host, event.actor,
+        event.attempt_id, event.host, event.actor, event.gpu,
     )  # fmt: skip
 
 

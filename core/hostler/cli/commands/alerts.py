@@ -1,0 +1,101 @@
+"""`hostler alerts`: what needs eyes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hostler.cli.kinds import count
+from hostler.cli.options import add_common
+from hostler.cli.render import clock_text, exact_time
+from hostler.cli.shared import each, hint, open_client, out, out_json, out_table
+from hostler.errors import InputError
+from hostler.quick.table import Column, is_terminal, style
+
+_STYLES = {"critical": "red", "warning": "yellow", "info": "dim"}
+
+
+def _paint(text: str) -> str:
+    name = _STYLES.get(text.strip())
+    return style(text, name) if name else text
+
+
+COLUMNS = (
+    Column("ID", right=True),
+    Column("SEVERITY", paint=_paint),
+    Column("LAST"),
+    Column("TIMES", right=True),
+    Column("WHERE", flex=True, least=8),
+    Column("STATE"),
+    Column("WHAT", flex=True, least=16),
+    Column("TRY", flex=True, least=16),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "action", nargs="?", choices=("ack", "unack"),
+        help="note that you have seen alerts, or take that back",
+    )  # fmt: skip
+    parser.add_argument("ids", nargs="*", metavar="ID", type=count, help="alerts, by number")
+    parser.add_argument(
+        "--open", action="store_true", help="only what is neither resolved nor acknowledged"
+    )
+    parser.add_argument(
+        "--limit", type=count, default=200, metavar="N", help="at most N alerts (default 200)"
+    )
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List alerts, or note that they were seen."""
+    if args.action:
+        return _note(args)
+    found = open_client(args).alerts(args.open, args.limit)
+    if args.json:
+        out_json("alerts", found)
+    elif args.quiet:
+        for alert in found["alerts"]:
+            out(str(alert["id"]))
+    elif found["alerts"]:
+        piped = not is_terminal()
+        out_table(args, COLUMNS, [_row(alert, piped=piped) for alert in found["alerts"]])
+    else:
+        hint(args, "nothing needs eyes")
+    return 0
+
+
+def _note(args: argparse.Namespace) -> int:
+    if not args.ids:
+        raise InputError(f"{args.action} which alerts?", remedy="hostler alerts lists them")
+    client = open_client(args)
+    change = client.acknowledge if args.action == "ack" else client.unacknowledge
+
+    def note(alert_id: str) -> None:
+        alert = change(int(alert_id))
+        if not args.quiet:
+            out(f"{alert['id']}: {_state(alert)}")
+
+    return each([str(alert_id) for alert_id in args.ids], note)
+
+
+def _row(alert: dict[str, Any], *, piped: bool) -> list[str]:
+    last = alert["last_at"]
+    return [
+        str(alert["id"]),
+        str(alert["severity"]),
+        exact_time(last) if piped else clock_text(last),
+        str(alert["count"]),
+        str(alert["where"]),
+        _state(alert),
+        str(alert["what"]),
+        str(alert["remedy"] or "-"),
+    ]
+
+
+def _state(alert: dict[str, Any]) -> str:
+    if alert["resolved_at"] is not None:
+        return "resolved"
+    by = alert["acknowledged_by"]
+    return f"seen by {by}" if by else "open"

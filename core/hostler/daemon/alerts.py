@@ -1,0 +1,168 @@
+"""Alerts: the event log folded as it grows, with who has seen what; and a look at what no event
+tells."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hostler.daemon.context import Context
+from hostler.daemon.submit import Caller
+from hostler.decide.alerts import RESOLVES, RULES, Alert, Folded
+from hostler.decide.availability import History, classify
+from hostler.decide.index import open_attempts
+from hostler.decide.watch import News, Seen, Spot, bad_spots, news
+from hostler.errors import NotFoundError, StateError
+from hostler.model.records import Acknowledged, AuditEntry, NewEvent
+
+_log = logging.getLogger("hostler.daemon")
+_EVERY_S = 10.0
+_PAGE = 5000
+_OLDEST = 200_000
+"""Events of before so many are not read again at the start."""
+_KINDS = (*RULES, *RESOLVES)
+
+
+class Alerts:
+    """Nothing is computed when the fleet is asked for: what is stored is read as it grows."""
+
+    def __init__(self, context: Context, history: Callable[[], History]) -> None:
+        self._context = context
+        self._history = history
+        self._folded: Folded | None = None
+        self._acknowledged: dict[int, Acknowledged] = {}
+        self._suspected: frozenset[Spot] = frozenset()
+        self._lock = asyncio.Lock()
+
+    async def list(self, *, open_only: bool, limit: int) -> dict[str, Any]:
+        """The newest first, and how many that are more than information are open."""
+        folded = await self._current()
+        made = [self._object(alert) for alert in folded.all()]
+        waiting = [alert for alert in made if _is_open(alert)]
+        return {
+            "alerts": (waiting if open_only else made)[:limit],
+            "open": sum(alert["severity"] != "info" for alert in waiting),
+        }
+
+    async def acknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
+        """Note durably that somebody has seen it. Raises NotFoundError."""
+        alert = await self._find(alert_id)
+        context = self._context
+        await self._audit(who, "acknowledge", alert_id)
+        seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
+        await context.store.acknowledge(seen)
+        self._acknowledged[alert_id] = seen
+        context.hub.publish()
+        return self._object(alert)
+
+    async def unacknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
+        """Take that back. Raises NotFoundError."""
+        alert = await self._find(alert_id)
+        await self._audit(who, "unacknowledge", alert_id)
+        await self._context.store.unacknowledge(alert_id)
+        self._acknowledged.pop(alert_id, None)
+        self._context.hub.publish()
+        return self._object(alert)
+
+    async def run(self) -> None:
+        """Look every ten seconds for what no event tells, until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.watch()
+            except StateError as error:
+                _log.warning("alerts were not written: %s", error)
+            except Exception:
+                _log.exception("watching failed: this is a bug in Hostler, please report it")
+
+    async def watch(self) -> None:
+        """Tell GPUs that are out of order, and the end of troubles that are over."""
+        folded = await self._current()
+        seen = self._seen()
+        for item in news(seen, folded.standing(), self._suspected):
+            await self._context.tell(self._event(item))
+        self._suspected = frozenset(bad_spots(seen.values()))
+
+    def _seen(self) -> dict[str, Seen]:
+        context, now = self._context, self._context.clock.now()
+        attempts = open_attempts(context.book.runs())
+        return {
+            name: Seen(
+                keeper.host,
+                classify(
+                    keeper.host, now, context.config.policy, context.daemon_id, attempts,
+                    self._history(),
+                ),
+            )
+            for name, keeper in context.keepers.items()
+        }  # fmt: skip
+
+    def _event(self, item: News) -> NewEvent:
+        event = self._context.event(item.kind, item.message, severity=item.severity)
+        return replace(event, host=item.host, gpu=item.gpu)
+
+    async def _current(self) -> Folded:
+        """All events folded up to now; the first time, the log is read."""
+        store = self._context.store
+        async with self._lock:
+            if self._folded is None:
+                folded = Folded()
+                folded.seq = max(0, await store.last_seq() - _OLDEST)
+                self._acknowledged = dict(await store.acknowledged())
+                self._folded = folded
+            full = True
+            while full:
+                events, upto = await store.telling_events(self._folded.seq, _KINDS, _PAGE)
+                self._folded.take(events)
+                self._folded.seq = upto
+                full = len(events) == _PAGE
+            return self._folded
+
+    async def _find(self, alert_id: int) -> Alert:
+        alert = (await self._current()).get(alert_id)
+        if alert is None:
+            raise NotFoundError(f"no alert {alert_id}", remedy="list them: hostler alerts")
+        return alert
+
+    async def _audit(self, who: Caller, call: str, alert_id: int) -> None:
+        now = self._context.clock.now()
+        entry = AuditEntry(
+            at=now, uid=who.uid, user=who.user, call=call, arguments={"alert": alert_id}
+        )
+        await self._context.store.add_audit(entry)
+
+    def _object(self, alert: Alert) -> dict[str, Any]:
+        seen = self._acknowledged.get(alert.id)
+        if seen is not None and seen.at < alert.opened_at:
+            seen = None  # it came back since
+        return {
+            "id": alert.id,
+            "severity": alert.rule.severity,
+            "at": alert.at,
+            "count": alert.count,
+            "last_at": alert.last_at,
+            "where": self._where(alert),
+            "what": alert.what,
+            "remedy": alert.remedy,
+            "run_id": alert.run_id,
+            "host": alert.host,
+            "gpu": alert.gpu,
+            "acknowledged_by": seen.by if seen else None,
+            "acknowledged_at": seen.at if seen else None,
+            "resolved_at": alert.resolved_at(self._context.clock.now()),
+        }
+
+    def _where(self, alert: Alert) -> str:
+        keeper = self._context.keepers.get(alert.host or "")
+        look = keeper.host.look if keeper is not None else None
+        if alert.gpu is None or look is None:
+            return alert.where
+        index = next((gpu.index for gpu in look.gpus if gpu.uuid == alert.gpu), None)
+        return alert.where if index is None else f"{alert.host}:{index}"
+
+
+def _is_open(alert: Mapping[str, Any]) -> bool:
+    return alert["resolved_at"] is None and alert["acknowledged_at"] is None

@@ -1,0 +1,228 @@
+"""What of the log of events needs eyes: events folded into alerts, until a later one resolves them.
+
+Pure, and one event at a time, so that a long log is read once. The number of an alert is that of
+its first event: it stays the same however often the log is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hostler.model.runs import Event
+
+DAY = 86_400.0
+_AGAIN_WITHIN_S = 600.0
+"""What comes back so soon after it was resolved is the same trouble, not another."""
+_MOST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a kind of event means."""
+
+    topic: str
+    """Events of one topic about one thing are one alert."""
+    severity: str
+    remedy: str
+    """`{host}` and `{run}` stand for the event's."""
+    lasts: bool = False
+    """It holds until something resolves it; else it has happened, and is old news after a day."""
+
+
+_HOST = "hostler doctor {host}"
+_GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
+_RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
+_DAEMON = "hostler events; the daemon's log says more"
+
+RULES: Mapping[str, Rule] = {
+    "host.unreachable": Rule("host", "warning", _HOST, lasts=True),
+    "host.refused": Rule("host", "critical", _HOST, lasts=True),
+    "host.drained": Rule("drain", "info", "hostler undrain {host}", lasts=True),
+    "gpu.fault": Rule("gpu", "critical", _GPU, lasts=True),
+    "gpu.unhealthy": Rule("gpu", "critical", _GPU, lasts=True),
+    "gpu.contested": Rule("contest", "critical", "hostler gpus --host {host} -o wide", lasts=True),
+    "attempt.failed": Rule("run", "warning", _RUN),
+    "attempt.lost": Rule("run", "warning", _RUN),
+    "attempt.not_started": Rule("run", "warning", _RUN),
+    "run.failed": Rule("run", "warning", _RUN),
+    "attempt.metrics_lost": Rule("loss", "warning", "hostler show {run}"),
+    "attempt.log_lost": Rule("loss", "warning", "hostler show {run}"),
+    "workload.not_removed": Rule("workload", "warning", _HOST),
+    "workload.unknown": Rule("workload", "warning", _HOST),
+    "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
+    "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
+    "state.damaged": Rule("state", "critical", _DAEMON),
+}
+_OTHER_FAILURE = Rule("action", "warning", _DAEMON)
+
+RESOLVES: Mapping[str, tuple[str, ...]] = {
+    "host.returned": ("host",),
+    "host.undrained": ("drain",),
+    "host.removed": ("host", "drain", "gpu", "contest"),
+    "gpu.healthy": ("gpu",),
+    "gpu.settled": ("contest",),
+    "run.succeeded": ("run",),
+    "run.cancelled": ("run",),
+    "config.loaded": ("config",),
+}
+"""Kind of event -> topics of which it ends the alert about the same thing."""
+
+_QUIET = {"attempt.not_started": "info"}
+"""Kinds that are told with this severity too when there is nothing to see to."""
+_ABOUT_A_GPU = ("gpu", "contest")
+_ABOUT_A_HOST = ("host", "drain")
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that needs, or needed, eyes."""
+
+    id: int
+    key: Key
+    rule: Rule
+    at: float
+    """When it was first told."""
+    opened_at: float
+    """When it was last told after being resolved: an acknowledgement of before does not count."""
+    last_at: float
+    count: int
+    what: str
+    run_id: str | None = None
+    host: str | None = None
+    gpu: str | None = None
+    ended_at: float | None = None
+
+    def resolved_at(self, now: float) -> float | None:
+        """When it was over; None: it is not."""
+        if self.ended_at is None and not self.rule.lasts and now - self.last_at >= DAY:
+            return self.last_at + DAY
+        return self.ended_at
+
+    @property
+    def where(self) -> str:
+        """The host or the run it is about."""
+        return self.run_id or self.host or "daemon"
+
+    @property
+    def remedy(self) -> str | None:
+        """The command that helps."""
+        return self.rule.remedy.format(host=self.host or "HOST", run=self.run_id or "RUN")
+
+
+def rule_of(event: Event) -> Rule | None:
+    """What the event means; None: nothing that needs eyes."""
+    if _QUIET.get(event.kind) == event.severity:
+        return None
+    rule = RULES.get(event.kind)
+    if rule is None and event.kind.endswith(".failed") and event.severity != "info":
+        return _OTHER_FAILURE
+    return rule
+
+
+def key_of(topic: str, event: Event) -> Key:
+    """What the event is about: of two that are equal, the later says nothing new."""
+    if topic in _ABOUT_A_GPU:
+        return (topic, event.host or "", event.gpu or "")
+    if topic in _ABOUT_A_HOST:
+        return (topic, event.host or "")
+    if topic == "run":
+        return (topic, event.run_id or event.attempt_id or "")
+    if topic in ("config", "state"):
+        return (topic,)
+    return (topic, event.kind, event.host or "", event.run_id or "", event.message)
+
+
+class Folded:
+    """The alerts of the events taken so far."""
+
+    def __init__(self) -> None:
+        self._alerts: dict[int, Alert] = {}
+        self._latest: dict[Key, int] = {}
+        self.seq = 0
+        """Number of the last event that was taken, or need not be."""
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Fold in events that follow those taken before."""
+        for event in events:
+            self.seq = event.seq
+            rule = rule_of(event)
+            if rule is not None:
+                self._tell(rule, event)
+            for topic in RESOLVES.get(event.kind, ()):
+                self._resolve(topic, event)
+
+    def all(self) -> list[Alert]:
+        """The newest told first."""
+        return sorted(self._alerts.values(), key=lambda a: (a.last_at, a.id), reverse=True)
+
+    def get(self, alert_id: int) -> Alert | None:
+        """The alert of that number."""
+        return self._alerts.get(alert_id)
+
+    def standing(self) -> list[Alert]:
+        """Those that last and are not resolved."""
+        return [a for a in self._alerts.values() if a.rule.lasts and a.ended_at is None]
+
+    def _tell(self, rule: Rule, event: Event) -> None:
+        key = key_of(rule.topic, event)
+        before = self._alerts.get(self._latest.get(key, 0))
+        if before is None or not _is_same(before, event):
+            self._put(_first(rule, key, event))
+            return
+        # How an attempt ended says more than that therefore the run did.
+        says_less = event.kind == "run.failed" and before.ended_at is None
+        self._put(
+            replace(
+                before,
+                rule=rule,
+                last_at=event.at,
+                opened_at=event.at if before.ended_at is not None else before.opened_at,
+                count=before.count + (0 if says_less else 1),
+                what=before.what if says_less else event.message,
+                ended_at=None,
+            )
+        )
+
+    def _resolve(self, topic: str, event: Event) -> None:
+        keys = [key_of(topic, event)]
+        if event.kind == "host.removed":
+            keys = [key for key in self._latest if key[:2] == (topic, event.host)]
+        for key in keys:
+            alert = self._alerts.get(self._latest.get(key, 0))
+            if alert is not None and alert.ended_at is None:
+                self._put(replace(alert, ended_at=event.at))
+
+    def _put(self, alert: Alert) -> None:
+        self._alerts[alert.id] = alert
+        self._latest[alert.key] = alert.id
+        if len(self._alerts) > _MOST:
+            over = [a for a in self._alerts.values() if a.ended_at or not a.rule.lasts]
+            gone = min(over or self._alerts.values(), key=lambda a: a.last_at)
+            del self._alerts[gone.id]
+            if self._latest.get(gone.key) == gone.id:
+                del self._latest[gone.key]
+
+
+def _is_same(before: Alert, event: Event) -> bool:
+    if before.ended_at is not None:
+        return event.at - before.ended_at < _AGAIN_WITHIN_S
+    return before.rule.lasts or event.at - before.last_at < DAY
+
+
+def _first(rule: Rule, key: Key, event: Event) -> Alert:
+    return Alert(
+        id=event.seq,
+        key=key,
+        rule=rule,
+        at=event.at,
+        opened_at=event.at,
+        last_at=event.at,
+        count=1,
+        what=event.message,
+        run_id=event.run_id,
+        host=event.host,
+        gpu=event.gpu,
+    )

@@ -1,0 +1,103 @@
+"""What standing alerts and what is seen now say of each other: states that no event tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from hostler.decide.alerts import Alert
+from hostler.decide.availability import GpuView
+from hostler.model.hosts import GpuState, Host, HostCondition
+
+_BAD = {GpuState.UNHEALTHY: "gpu", GpuState.CONTESTED: "contest"}
+_BEGINS = {"gpu": "gpu.unhealthy", "contest": "gpu.contested"}
+_ENDS = {"gpu": "gpu.healthy", "contest": "gpu.settled"}
+
+Spot = tuple[str, str, str]
+"""Topic, host, GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An event that is to be told."""
+
+    kind: str
+    message: str
+    severity: str
+    host: str
+    gpu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A host with its GPUs as they are classified now."""
+
+    host: Host
+    gpus: tuple[GpuView, ...]
+
+
+def bad_spots(seen: Iterable[Seen]) -> dict[Spot, GpuView]:
+    """Every GPU that is unhealthy or contested."""
+    return {
+        (_BAD[view.state], each.host.name, view.gpu.uuid): view
+        for each in seen
+        for view in each.gpus
+        if view.state in _BAD
+    }
+
+
+def news(
+    seen: Mapping[str, Seen], standing: Collection[Alert], suspected: Collection[Spot]
+) -> list[News]:
+    """What has to be told: troubles that no alert stands for, and the end of those that are over.
+
+    `suspected`: bad spots of the last time. One that was not among them is not told yet: a GPU is
+    out of order for a moment whenever its memory is slow to come back.
+    """
+    bad = bad_spots(seen.values())
+    told = {alert.key for alert in standing}
+    found = [
+        News(_BEGINS[spot[0]], _message(seen[spot[1]], view), "error", spot[1], spot[2])
+        for spot, view in bad.items()
+        if spot in suspected and spot not in told
+    ]
+    for alert in standing:
+        ended = _end(alert, seen, bad)
+        if ended is not None:
+            found.append(ended)
+    return found
+
+
+def _end(alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView]) -> News | None:
+    topic, name = alert.rule.topic, alert.host
+    if name is None or topic not in ("host", "drain", *_ENDS):
+        return None
+    each = seen.get(name)
+    if each is None:
+        return News("host.removed", f"{name} is no longer in the config", "info", name)
+    host = each.host
+    if topic == "drain":
+        over = host.drained is None
+        return News("host.undrained", f"{name} takes work again", "info", name) if over else None
+    if host.condition is not HostCondition.UP:
+        return None
+    if topic == "host":
+        return News("host.returned", f"{name} answers again", "info", name)
+    if host.look is None or host.look.asked_at <= alert.last_at:
+        return None
+    if (topic, name, alert.gpu) in bad or any(
+        view.gpu.uuid == alert.gpu and view.state is GpuState.UNKNOWN for view in each.gpus
+    ):
+        return None
+    if all(view.gpu.uuid != alert.gpu for view in each.gpus):
+        return None  # a GPU that is gone altogether is not well again
+    return News(_ENDS[topic], f"{_gpu(each, alert.gpu)} is well again", "info", name, alert.gpu)
+
+
+def _message(each: Seen, view: GpuView) -> str:
+    return f"{_gpu(each, view.gpu.uuid)} is {view.state.value}: {view.why or 'nobody says why'}"
+
+
+def _gpu(each: Seen, uuid: str | None) -> str:
+    index = next((view.gpu.index for view in each.gpus if view.gpu.uuid == uuid), None)
+    return f"{each.host.name}: GPU {uuid if index is None else index}"

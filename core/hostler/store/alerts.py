@@ -1,0 +1,47 @@
+"""Events that alerts are made of, and who has seen which alert, as statements on a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from hostler.model.records import Acknowledged
+from hostler.model.runs import Event
+from hostler.store.reads import last_seq
+from hostler.store.rows import EVENT_COLUMNS, read_event, storable
+
+_EVENT = "seq, " + ", ".join(EVENT_COLUMNS)
+
+
+def telling_events(
+    connection: sqlite3.Connection, after: int, kinds: Sequence[str], limit: int
+) -> tuple[list[Event], int]:
+    """Events of these kinds, and failures of any kind, with a number above `after`, in order; and
+    up to which number they are all."""
+    marks = ", ".join("?" * len(kinds))
+    rows = connection.execute(
+        f"SELECT {_EVENT} FROM events WHERE seq > ? AND (kind IN ({marks}) OR kind LIKE '%.failed')"
+        " ORDER BY seq LIMIT ?",
+        (after, *kinds, limit),
+    ).fetchall()
+    found = [read_event(row) for row in rows]
+    return found, found[-1].seq if len(found) == limit else max(after, last_seq(connection))
+
+
+def acknowledged(connection: sqlite3.Connection) -> dict[int, Acknowledged]:
+    """Number of an alert -> who has seen it."""
+    rows = connection.execute("SELECT alert, by, at FROM acknowledged")
+    return {row["alert"]: Acknowledged(**dict(row)) for row in rows}
+
+
+def put(connection: sqlite3.Connection, seen: Acknowledged) -> None:
+    """Note who has seen an alert."""
+    connection.execute(
+        "INSERT OR REPLACE INTO acknowledged (alert, by, at) VALUES (?, ?, ?)",
+        (seen.alert, storable(seen.by), seen.at),
+    )
+
+
+def drop(connection: sqlite3.Connection, alert: int) -> None:
+    """Nobody has seen the alert."""
+    connection.execute("DELETE FROM acknowledged WHERE alert = ?", (alert,))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from hostler.client import Client
+from hostler.daemon.clock import SystemClock
+from hostler.errors import InputError, NotFoundError
+from hostler.model.records import NewEvent
+from tests.support.served import Served, served
+
+T = TypeVar("T")
+NOW = 1_764_000_000.0
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """One for which time stands still."""
+    monkeypatch.setattr(SystemClock, "now", lambda _clock: NOW)
+    with served(tmp_path) as running:
+        yield running
+
+
+def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+
+
+def tell(daemon: Served, kind: str, severity: str = "error", at: float = NOW, **more: Any) -> int:
+    made = replace(NewEvent(at=at, kind=kind, message=kind, severity=severity), **more)
+    return put(daemon, daemon.service.context.store.add_event(made)).seq
+
+
+def ids(found: dict[str, Any]) -> list[int]:
+    return [alert["id"] for alert in found["alerts"] if alert["host"] != "nowhere"]
+
+
+def test_an_alert_is_seen_resolved_and_open_again(daemon: Served) -> None:
+    client = Client(daemon.socket_path)
+    number = tell(daemon, "gpu.fault", host="gpu1", gpu="GPU-a")
+    alert = next(a for a in client.alerts()["alerts"] if a["id"] == number)
+    assert alert == {
+        "id": number, "severity": "critical", "at": NOW, "count": 1, "last_at": NOW,
+        "where": "gpu1", "what": "gpu.fault", "remedy": alert["remedy"], "run_id": None,
+        "host": "gpu1", "gpu": "GPU-a", "acknowledged_by": None, "acknowledged_at": None,
+        "resolved_at": None,
+    }  # fmt: skip
+    assert "hostler doctor gpu1" in alert["remedy"]
+    before = client.alerts()["open"]
+    seen = client.acknowledge(number)
+    assert (seen["acknowledged_by"] is not None, seen["acknowledged_at"]) == (True, NOW)
+    assert client.alerts()["open"] == before - 1
+    assert number not in ids(client.alerts(open_only=True))
+    assert client.unacknowledge(number)["acknowledged_by"] is None
+    assert client.alerts()["open"] == before
+    client.acknowledge(number)
+    tell(daemon, "gpu.healthy", "info", NOW + 1, host="gpu1", gpu="GPU-a")
+    assert client.alerts(limit=1)["alerts"][0]["resolved_at"] in (None, NOW + 1)
+    tell(daemon, "gpu.fault", "error", NOW + 2, host="gpu1", gpu="GPU-a")
+    (again,) = [a for a in client.alerts(open_only=True)["alerts"] if a["id"] == number]
+    assert (again["count"], again["acknowledged_by"]) == (2, None)
+
+
+def test_acknowledging_outlives_the_daemon(daemon: Served, tmp_path: Path) -> None:
+    number = tell(daemon, "config.refused")
+    Client(daemon.socket_path).acknowledge(number)
+    daemon.service.alerts._folded = None  # as a new daemon begins
+    daemon.service.alerts._acknowledged = {}
+    (alert,) = [a for a in Client(daemon.socket_path).alerts()["alerts"] if a["id"] == number]
+    assert alert["acknowledged_at"] == NOW
+    calls = [entry.call for entry in put(daemon, daemon.service.context.store.audit())]
+    assert "acknowledge" in calls
+
+
+def test_what_is_not_there_cannot_be_acknowledged(daemon: Served) -> None:
+    client = Client(daemon.socket_path)
+    with pytest.raises(NotFoundError, match="no alert 999999"):
+        client.acknowledge(999_999)
+    with pytest.raises(InputError):
+        client.acknowledge(-1)
+    with pytest.raises(InputError):
+        client.alerts(limit=0)

@@ -1,0 +1,70 @@
+"""Alerts of a lab in which hosts and GPUs fail and are mended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.daemon import alerts
+from hostler.sim.fleet import small_lab
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
+
+
+async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> dict[str, Any]:
+    """The alert about a place, once there is one that is open, or over."""
+    ends, found = time.monotonic() + 5, {}
+    while time.monotonic() < ends:
+        found = await daemon.daemon.service.alerts.list(open_only=False, limit=100)
+        for each in found["alerts"]:
+            if each["where"] == where and (each["resolved_at"] is not None) is over:
+                made: dict[str, Any] = each
+                return made
+        await asyncio.sleep(0.01)
+    raise AssertionError((where, over, found))
+
+
+async def test_a_gpu_that_fails_is_an_alert_until_it_is_well(tmp_path: Path) -> None:
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        lab.faults("gpu1").lose_gpu(1)
+        first = await alert(daemon, "gpu1:1")
+        assert (first["severity"], first["host"]) == ("critical", "gpu1")
+        lab.faults("gpu1").mend_gpu(1)
+        ended = await alert(daemon, "gpu1:1", over=True)
+        assert ended["id"] == first["id"]
+
+
+async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_ever(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        keeper = daemon.daemon.context.keepers["gpu1"]
+        await daemon.until(lambda: keeper.is_connected, "gpu1 does not connect")
+        lab.faults("gpu1").cut()
+        first = await alert(daemon, "gpu1")
+        assert (first["severity"], first["remedy"]) == ("warning", "hostler doctor gpu1")
+        await daemon.stop()
+        lab.faults("gpu1").heal()
+        await daemon.begin()
+        assert (await alert(daemon, "gpu1", over=True))["id"] == first["id"]
+
+
+async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("train", env=sim("seconds=0.05 exit=3")))
+        await daemon.finished(run_id)
+        failed = await alert(daemon, run_id)
+        assert (failed["severity"], failed["run_id"], failed["count"]) == ("warning", run_id, 1)
+        assert "train failed on" in failed["what"]

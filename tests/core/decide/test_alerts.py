@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.decide.alerts import DAY, RESOLVES, RULES, Alert, Folded, rule_of
+from hostler.decide.availability import GpuView
+from hostler.decide.watch import Seen, bad_spots, news
+from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
+from hostler.model.runs import Event
+
+
+def event(seq: int, kind: str, at: float | None = None, **fields: object) -> Event:
+    made = Event(seq=seq, at=float(seq) if at is None else at, kind=kind, message=f"{kind} {seq}")
+    return replace(made, **{"severity": "error", **fields})  # type: ignore[arg-type]
+
+
+def folded(*events: Event) -> Folded:
+    found = Folded()
+    found.take(events)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ("host.unreachable", "host.returned"),
+        ("host.refused", "host.returned"),
+        ("host.refused", "host.removed"),
+        ("host.drained", "host.undrained"),
+        ("gpu.unhealthy", "gpu.healthy"),
+        ("gpu.fault", "gpu.healthy"),
+        ("gpu.contested", "gpu.settled"),
+        ("gpu.contested", "host.removed"),
+        ("attempt.failed", "run.succeeded"),
+        ("run.failed", "run.cancelled"),
+        ("config.refused", "config.loaded"),
+    ],
+)
+def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, ends: str) -> None:
+    about = {"host": "gpu1", "gpu": "GPU-a", "run_id": "r7"}
+    other = {"host": "gpu2", "gpu": "GPU-b", "run_id": "r8"}
+    found = folded(event(1, begins, **about), event(2, ends, severity="info", **other))
+    alert = found.get(1)
+    assert alert is not None
+    whole = ("config.refused",)
+    assert (alert.resolved_at(3) is None) is (begins not in whole)
+    found.take([event(3, ends, severity="info", **about)])
+    ended = found.get(1)
+    assert ended is not None
+    assert ended.resolved_at(4) is not None
+    assert found.standing() == []
+
+
+def test_what_repeats_is_one_alert_and_what_comes_back_soon_is_open_again() -> None:
+    down, up = {"host": "gpu1"}, {"host": "gpu1", "severity": "info"}
+    found = folded(
+        event(1, "host.unreachable", 0.0, **down),
+        event(2, "host.refused", 10.0, **down),
+        event(3, "host.returned", 20.0, **up),
+        event(4, "host.unreachable", 100.0, **down),
+    )
+    (alert,) = found.all()
+    assert (alert.id, alert.at, alert.opened_at, alert.last_at, alert.count) == (1, 0, 100, 100, 3)
+    assert alert.resolved_at(200.0) is None
+    assert alert.rule.severity == "warning"
+    found.take([event(5, "host.returned", 200.0, **up), event(6, "host.refused", 5000.0, **down)])
+    assert [(a.id, a.count, a.rule.severity) for a in found.all()] == [
+        (6, 1, "critical"), (1, 3, "warning"),
+    ]  # fmt: skip
+
+
+def test_a_failed_run_says_how_its_attempt_failed_and_is_old_news_after_a_day() -> None:
+    run = {"run_id": "r7"}
+    (alert,) = folded(event(1, "attempt.failed", **run), event(2, "run.failed", **run)).all()
+    assert (alert.what, alert.count, alert.where) == ("attempt.failed 1", 1, "r7")
+    assert "hostler logs r7" in (alert.remedy or "")
+    assert alert.resolved_at(2 + DAY - 1) is None
+    assert alert.resolved_at(2 + DAY) == 2 + DAY
+
+
+def test_what_is_no_trouble_is_no_alert() -> None:
+    assert rule_of(event(1, "attempt.not_started", severity="info")) is None
+    assert rule_of(event(1, "run.submitted", severity="info")) is None
+    assert rule_of(event(1, "stop.failed", severity="warning")) is not None
+
+
+kinds = st.sampled_from([*RULES, *RESOLVES, "run.submitted", "stop.failed"])
+names = st.sampled_from(["a", "b"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    steps = draw(st.lists(st.tuples(kinds, names, st.sampled_from([1.0, 700.0, 90_000.0]))))
+    found, at = [], 0.0
+    for seq, (kind, name, step) in enumerate(steps, 1):
+        at += step
+        about = {"host": name, "gpu": f"GPU-{name}", "run_id": f"r{name}"}
+        found.append(event(seq, kind, at, **about))
+    return found
+
+
+@given(events=logs(), cut=st.integers(0, 50))
+def test_folding_piece_by_piece_is_folding_at_once(events: list[Event], cut: int) -> None:
+    piecewise = folded(*events[:cut])
+    piecewise.take(events[cut:])
+    assert piecewise.all() == folded(*events).all()
+
+
+@given(events=logs())
+def test_every_trouble_is_counted_once_and_none_is_resolved_before_it_was_told(
+    events: list[Event],
+) -> None:
+    found = folded(*events).all()
+    told = [e for e in events if rule_of(e) is not None]
+    uncounted = sum(e.kind == "run.failed" for e in told)
+    assert len(told) - uncounted <= sum(a.count for a in found) <= len(told)
+    first = {e.seq for e in told}
+    assert {a.id for a in found} <= first
+    assert [a.last_at for a in found] == sorted((a.last_at for a in found), reverse=True)
+    for alert in found:
+        assert alert.at <= alert.opened_at <= alert.last_at
+        assert alert.ended_at is None or alert.ended_at >= alert.last_at
+    open_keys = [a.key for a in found if a.ended_at is None and a.rule.lasts]
+    assert len(open_keys) == len(set(open_keys))
+
+
+def seen(state: GpuState, condition: HostCondition = HostCondition.UP, at: float = 10.0) -> Seen:
+    gpu = Gpu(uuid="GPU-a", index=2)
+    host = Host("gpu1", "ssh", condition, 0.0, look=Look(asked_at=at, boot_id="b", gpus=(gpu,)))
+    return Seen(host, (GpuView(gpu, state, (), "Xid 79", None),))
+
+
+def standing(kind: str, **about: str) -> list[Alert]:
+    return folded(event(1, kind, **about)).standing()
+
+
+@pytest.mark.parametrize(
+    ("state", "begins"),
+    [(GpuState.UNHEALTHY, "gpu.unhealthy"), (GpuState.CONTESTED, "gpu.contested")],
+)
+def test_a_gpu_that_stays_out_of_order_is_told_once(state: GpuState, begins: str) -> None:
+    now = {"gpu1": seen(state)}
+    assert news(now, [], ()) == []
+    (told,) = news(now, [], bad_spots(now.values()))
+    assert (told.kind, told.host, told.gpu) == (begins, "gpu1", "GPU-a")
+    assert told.message == f"gpu1: GPU 2 is {state.value}: Xid 79"
+    assert news(now, standing(begins, host="gpu1", gpu="GPU-a"), bad_spots(now.values())) == []
+
+
+@pytest.mark.parametrize(
+    ("alert", "now", "ends"),
+    [
+        ("gpu.unhealthy", seen(GpuState.FREE), "gpu.healthy"),
+        ("gpu.contested", seen(GpuState.LEASED), "gpu.settled"),
+        ("gpu.unhealthy", seen(GpuState.UNKNOWN), None),
+        ("gpu.unhealthy", seen(GpuState.FREE, HostCondition.UNREACHABLE), None),
+        ("gpu.fault", seen(GpuState.FREE, at=0.5), None),
+        ("host.unreachable", seen(GpuState.FREE), "host.returned"),
+        ("host.refused", seen(GpuState.FREE, HostCondition.REFUSED), None),
+        ("host.drained", seen(GpuState.FREE), "host.undrained"),
+        ("host.unreachable", None, "host.removed"),
+        ("gpu.unhealthy", None, "host.removed"),
+    ],
+)
+def test_the_end_of_a_trouble_is_told_when_it_is_seen(
+    alert: str, now: Seen | None, ends: str | None
+) -> None:
+    told = news({"gpu1": now} if now else {}, standing(alert, host="gpu1", gpu="GPU-a"), ())
+    assert [item.kind for item in told] == ([ends] if ends else [])
