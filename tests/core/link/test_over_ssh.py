@@ -18,7 +18,7 @@ from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget
 from tests.support.relay import Relay
 from tests.support.scripted_agent import LOOK, heard, script, starts
-from tests.support.sshd import Home, Sshd, free_port, target
+from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, free_port, target
 
 
 def make_link(
@@ -39,6 +39,7 @@ async def test_looks_over_ssh(sshd: Sshd, home: Home, program: AgentProgram) -> 
     await link.close()
 
 
+@pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 async def test_a_login_shell_that_talks_is_tolerated(
     home: Home, program: AgentProgram, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ async def test_killed_agent_is_started_anew_on_the_same_connection(
     await link.close()
 
 
+@pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 async def test_one_session_is_enough_for_looks(
     home: Home, program: AgentProgram, folder: Path, tmp_path: Path
 ) -> None:
