@@ -175,3 +175,25 @@ def _names_nvidia(folder: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def gpus_without_driver() -> bool:
+    """The machine has an NVIDIA display device, whatever NVML says."""
+    if os.path.exists("/dev/nvidia0"):
+        return True
+    folder = "/sys/bus/pci/devices"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            with open(os.path.join(folder, name, "vendor")) as file:
+                if file.read().strip() != "0x10de":
+                    continue
+            with open(os.path.join(folder, name, "class")) as file:
+                if file.read().startswith("0x03"):
+                    return True
+        except OSError:
+            continue
+    return False

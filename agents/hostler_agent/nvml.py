@@ -14,8 +14,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import pynvml
 
+from hostler_agent.patience import Patience
 from hostler_agent.processes import Process
 
+OPEN_DEADLINE = 4.0
+"""Seconds that one GPU may take to be opened: without persistence mode it takes two."""
 _NOT_SUPPORTED = {3, 13, 25}  # also: the function, or its version, is not there
 _LOST = {15: "lost", 16: "needs a reset"}
 _UNINITIALIZED = 1
@@ -290,6 +293,7 @@ class Nvml:
         self.devices: List[Device] = []
         self.driver: Optional[str] = None
         self.cuda: Optional[str] = None
+        self._patience: Patience[Device] = Patience(OPEN_DEADLINE)
 
     def open(self) -> None:
         """Load the library if needed and list the devices anew.
@@ -305,7 +309,8 @@ class Nvml:
             self.devices = []
             raise Failed(_init_problem(error)) from error
         known: Dict[str, Device] = {d.uuid: d for d in self.devices if d.handle is not None}
-        self.devices = [_device(index, known) for index in range(count)]
+        found = self._patience.each(range(count), lambda index: _device(index, known))
+        self.devices = [found.get(i) or _unheard(i, known) for i in range(count)]
 
     def changed(self) -> bool:
         """The number of GPUs is another one, or one that was not there may be back."""
@@ -323,15 +328,21 @@ def _device(index: int, known: Dict[str, Device]) -> Device:
         uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
         name = _text(pynvml.nvmlDeviceGetName(handle))
     except pynvml.NVMLError as error:
-        for device in known.values():
-            if device.index == index:
-                return device
-        gone = Device(index, None, _uuid_from_kernel(index) or "lost-%d" % index, None)
-        gone.gone = _LOST.get(error.value, "NVML says: %s" % _error_text(error.value))
-        return gone
+        why = _LOST.get(error.value, "NVML says: %s" % _error_text(error.value))
+        return _unheard(index, known, why)
     if uuid in known and known[uuid].index == index:
         return known[uuid]
     return Device(index, handle, uuid, name)
+
+
+def _unheard(index: int, known: Dict[str, Device], why: str = "does not answer") -> Device:
+    """A GPU that cannot be opened: as it was known before, else without anything but its place."""
+    for device in known.values():
+        if device.index == index:
+            return device
+    gone = Device(index, None, _uuid_from_kernel(index) or "lost-%d" % index, None)
+    gone.gone = why
+    return gone
 
 
 def _uuid_from_kernel(index: int) -> Optional[str]:
@@ -369,25 +380,3 @@ def _cuda() -> Optional[str]:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def gpus_without_driver() -> bool:
-    """The machine has an NVIDIA display device, whatever NVML says."""
-    if os.path.exists("/dev/nvidia0"):
-        return True
-    folder = "/sys/bus/pci/devices"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return False
-    for name in names:
-        try:
-            with open(os.path.join(folder, name, "vendor")) as file:
-                if file.read().strip() != "0x10de":
-                    continue
-            with open(os.path.join(folder, name, "class")) as file:
-                if file.read().startswith("0x03"):
-                    return True
-        except OSError:
-            continue
-    return False

@@ -11,7 +11,8 @@ import threading
 import time
 from typing import Callable, Dict, List, Optional, Sequence
 
-from hostler_agent.nvml import Device, Failed, Nvml, Reading, gpus_without_driver
+from hostler_agent.machine import gpus_without_driver
+from hostler_agent.nvml import Device, Failed, Nvml, Reading
 
 DEADLINE = 1.0
 """Seconds that one pass over all GPUs may take."""

@@ -172,6 +172,21 @@ def test_a_gpu_that_hangs_delays_nobody_for_long(agent: Agent, gpus: FakeNvml) -
     eventually(lambda: from_json(Look, agent.look()).gpus[0].utilization == 11.0)
 
 
+def test_a_gpu_that_hung_before_the_agent_came_does_not_hide_the_others(
+    place: Place, gpus: FakeNvml
+) -> None:
+    gpus.set(0, hang=600)
+    gpus.set(1, utilization=77)
+    with serving(place) as agent:
+        eventually(lambda: len(agent.look()["gpus"]) == 2, seconds=20)
+        hung, other = from_json(Look, agent.look()).gpus
+        assert hung.problem == "does not answer"
+        eventually(lambda: from_json(Look, agent.look()).gpus[1].utilization == 77.0)
+        assert other.problem is None
+        gpus.set(0, hang=0)
+        eventually(lambda: from_json(Look, agent.look()).gpus[0].problem is None, seconds=30)
+
+
 def test_all_gpus_hang_together(agent: Agent, gpus: FakeNvml) -> None:
     agent.look()
     gpus.gpus[0].hang = gpus.gpus[1].hang = 60.0
