@@ -21,7 +21,7 @@ def gpu(index: int, state: str, card: tuple[str | None, int | None] = A100, **mo
     made: dict[str, Any] = {
         "index": index, "uuid": f"GPU-{index}", "model": card[0], "state": word, "why": None,
         "owners": ["ana"] if word in ("leased", "idle", "foreign", "contested") else [],
-        "since": None, "memory_total": card[1], "memory_used": 0, "utilization": 0.0,
+        "since": None, "until": None, "memory_total": card[1], "memory_used": 0, "utilization": 0.0,
         "temperature": 31.0, "power": 56.2,
     }  # fmt: skip
     return {**made, **more}

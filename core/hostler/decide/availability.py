@@ -32,6 +32,8 @@ class GpuView:
     """For everything but free: who, what, since when."""
     since: float | None = None
     """When the state began, where that is known: ours on the daemon's clock."""
+    until: float | None = None
+    """When it can be had at the latest, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,15 @@ def _view(
         # Quiet before it was leased is no idleness of whoever holds it now.
         idle_since = max(quiet_since, since or quiet_since)
         if now - idle_since >= IDLE_AFTER_S:
-            return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since)
-    return GpuView(gpu, state, _owners(held), why, since)
+            return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since, _until(held))
+    until = _until(held) if state is GpuState.LEASED else None
+    return GpuView(gpu, state, _owners(held), why, since, until)
+
+
+def _until(held: Sequence[Holder]) -> float | None:
+    ends = [holder.until for holder in held]
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def _state(
@@ -203,6 +212,7 @@ def _gpu_json(view: GpuView) -> dict[str, Any]:
         "why": view.why,
         "owners": list(view.owners),
         "since": view.since,
+        "until": view.until,
         "memory_total": gpu.memory_total,
         "memory_used": gpu.memory_used if known else None,
         "utilization": gpu.utilization if known else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hostler.decide.index import OpenAttempt
+from hostler.decide.wishes import time_limit
 from hostler.model.hosts import ForeignContainer, Gpu, GpuProcess, Host, Lease, Look, Workload
 from hostler.model.plans import Policy, Remedy, RemedyKind
 from hostler.text import clean_line
@@ -60,6 +61,14 @@ class Holder:
         if isinstance(source, OpenAttempt):
             return source.attempt.attempt_id
         return source.attempt_id if isinstance(source, (Workload, Lease)) else None
+
+    @property
+    def until(self) -> float | None:
+        """When it ends at the latest, where a time limit or the lease itself tells."""
+        source = self.source
+        if isinstance(source, OpenAttempt):
+            return time_limit(source)
+        return source.until if isinstance(source, Lease) else None
 
     @property
     def since(self) -> float | None:

@@ -239,10 +239,26 @@ def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
         sentence = "no: none is free" if some else "no: there are no such GPUs"
     else:
         sentence = f"no: best is {best.name} with {len(best.free)} free"
+    sentence += _soonest(fleet, rooms, need)
     there = [sum(need.fits(g) is not False for g in room.host["gpus"]) for room in rooms]
     most = sum(there) if need.spread else max(there)
     hints = _near_misses(fleet, rooms, need)
     return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)
+
+
+def _soonest(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> str:
+    """Where it is a yes first, as far as time limits of what runs there tell."""
+    best = None
+    for room in rooms:
+        ends = [g["until"] for g in room.host["gpus"] if g.get("until") and need.fits(g)]
+        missing = need.gpus - len(room.free)
+        if 0 < missing <= len(ends):
+            at = sorted(ends)[missing - 1]
+            best = min(best, (at, room.name)) if best else (at, room.name)
+    if best is None:
+        return ""
+    wait = format_duration(max(1, round(best[0] - fleet["at"])))
+    return f"; {best[1]} has {need.gpus} in {wait} at the latest, by time limits there"
 
 
 def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> list[str]:

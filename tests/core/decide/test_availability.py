@@ -146,12 +146,12 @@ def test_the_fleet_object_is_what_the_protocol_says() -> None:
             "gpu_problem": None, "drained": None, "labels": {"zone": "a"},
             "gpus": [
                 {"index": 0, "uuid": "GPU-gpu1-0", "model": lab.A100, "state": "leased",
-                 "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200,
+                 "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200, "until": None,
                  "memory_total": 80 * GIB, "memory_used": 0, "utilization": 12.0,
                  "temperature": 31.0, "power": 56.2},
                 {"index": 1, "uuid": "GPU-gpu1-1", "model": lab.A100, "state": "free", "why": None,
-                 "owners": [], "since": None, "memory_total": 80 * GIB, "memory_used": 0,
-                 "utilization": None, "temperature": None, "power": None},
+                 "owners": [], "since": None, "until": None, "memory_total": 80 * GIB,
+                 "memory_used": 0, "utilization": None, "temperature": None, "power": None},
             ],
         }],
     }  # fmt: skip
@@ -165,3 +165,11 @@ def test_problems_of_gpus_and_docker_are_the_hosts() -> None:
 def test_final_attempts_hold_nothing() -> None:
     final = replace(MINE, phase=Phase.SUCCEEDED)
     assert open_attempts([lab.run("r-1", attempts=[final])]) == []
+
+
+def test_until_when_is_told_where_a_time_limit_tells() -> None:
+    begun = replace(MINE, phase=Phase.RUNNING, launched_at=lab.NOW - 60)
+    for limit, until in ((600.0, lab.NOW + 540), (None, None)):
+        held = open_attempts([lab.run("r-1", lab.stage("train", timeout=limit), attempts=[begun])])
+        (view,) = classify(one(leases=(LEASE,)), lab.NOW, Policy(), lab.DAEMON, held)
+        assert (view.state, view.until) == (GpuState.LEASED, until)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.quick.need import Answer, Need, answer
-from tests.support.fleets import GIB, RTX3090, fleet, gpu, host
+from tests.support.fleets import GIB, NOW, RTX3090, fleet, gpu, host
 
 
 def ask(need: Need, *hosts: dict[str, Any]) -> Answer:
@@ -25,6 +25,17 @@ def test_yes_takes_the_smallest_room_that_is_large_enough() -> None:
 def test_no_names_the_best_host() -> None:
     found = ask(Need(4), host("a", "...L"), host("b", "."))
     assert (found.exit_code, found.sentence) == (3, "no: best is a with 3 free")
+
+
+def test_no_says_when_at_the_latest_where_time_limits_tell() -> None:
+    def until(*ends: float | None) -> list[Any]:
+        return [gpu(n, "L", until=end and NOW + end) for n, end in enumerate(ends)]
+
+    soon = host("a", "", gpus=until(3600.0, 600.0, None))
+    later = host("b", "", gpus=until(7200.0, 7200.0))
+    assert "; a has 2 in 1h at the latest" in ask(Need(2), later, soon).sentence
+    assert "; a has 1 in 10m at the latest" in ask(Need(1), later, soon).sentence
+    assert "latest" not in ask(Need(3), later, soon).sentence
 
 
 # (states of a host that is heard, of one that is not, GPUs wanted) -> exit code
