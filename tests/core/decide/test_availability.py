@@ -146,8 +146,8 @@ def test_the_fleet_object_is_what_the_protocol_says() -> None:
             "gpu_problem": None, "drained": None, "labels": {"zone": "a"},
             "gpus": [
                 {"index": 0, "uuid": "GPU-gpu1-0", "model": lab.A100, "state": "leased",
-                 "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200, "until": None,
-                 "memory_total": 80 * GIB, "memory_used": 0, "utilization": 12.0,
+                 "why": "ana's r-1 train for 2h", "owners": ["ana"], "since": lab.NOW - 7200,
+                 "until": None, "memory_total": 80 * GIB, "memory_used": 0, "utilization": 12.0,
                  "temperature": 31.0, "power": 56.2},
                 {"index": 1, "uuid": "GPU-gpu1-1", "model": lab.A100, "state": "free", "why": None,
                  "owners": [], "since": None, "until": None, "memory_total": 80 * GIB,
