@@ -19,6 +19,7 @@ from hostler_agent import engine
 from hostler_agent.folders import is_identifier
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.ooms import Ooms
 from hostler_agent.processes import Proc
 
 PATIENCE = 2.0
@@ -136,6 +137,7 @@ class Containers:
         self._engine_since: Optional[float] = None
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
         self._known: Dict[str, Running] = {}
+        self._ooms = Ooms()
         self._started = False
 
     def start(self, events: bool = True) -> None:
@@ -252,7 +254,7 @@ class Containers:
                 if found is None:
                     continue
                 kept[ref] = (state, found)
-            one = workload(kept[ref][1])
+            one = self._workload(kept[ref][1])
             if one is not None:
                 if engine.was_restarted(one, self._engine_since):
                     one["engine_restarted"] = True
@@ -322,17 +324,33 @@ class Containers:
     def _event(self, event: Dict[str, Any], path: str) -> None:
         self._foreign_due = 0.0
         actor = event.get("Actor") or {}
-        attributes = actor.get("Attributes") or {}
-        if event.get("Action") != "die" or _ATTEMPT not in attributes:
+        if _ATTEMPT not in (actor.get("Attributes") or {}):
             return
+        action, ref = event.get("Action"), str(actor.get("ID", ""))
+        if action == "create":
+            self._ooms.created(ref)
+        elif action == "destroy":
+            self._ooms.gone(ref)
+        elif action == "die":
+            self._tell_exit(ref, path)
+
+    def _tell_exit(self, ref: str, path: str) -> None:
         connection = Connection(path, _TIMEOUT)
         try:
-            found = self._inspect(connection, str(actor.get("ID", "")))
+            found = self._inspect(connection, ref)
         finally:
             connection.close()
-        one = workload(found) if found else None
+        one = self._workload(found) if found else None
         if one is not None and not one["running"]:
             self._exited(one)
+
+    def _workload(self, inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        one = workload(inspect)
+        if one is not None and one.get("created_only"):
+            self._ooms.created(one["ref"])
+        elif one is not None and self._ooms.unreported(inspect, one):
+            one["oom_killed"] = True
+        return one
 
 
 def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:

@@ -21,6 +21,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 from hostler_agent import journal
 from hostler_agent.joblog import Writer
+from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 
 STRAY_GRACE = 2.0
@@ -226,7 +227,7 @@ class Supervisor:
                 self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
                 timeout = 100.0
             if not poller.poll(timeout) and self._ooms is None:
-                self._ooms = _oom_kills()
+                self._ooms = oom_kills()
             _drain(self._wake)
         self._pump(poller)
         return self._ending()
@@ -290,7 +291,7 @@ class Supervisor:
             event["signal"], event["exit_code"] = number, 128 + number
             asked = os.path.exists(os.path.join(self._spec["folder"], STOPPING))
             killed = number == signal.SIGKILL and not asked and self._ooms is not None
-            if killed and _oom_kills() > (self._ooms or 0):
+            if killed and oom_kills() > (self._ooms or 0):
                 event["oom_killed"] = True
         else:
             event["exit_code"] = os.WEXITSTATUS(status)
@@ -338,17 +339,6 @@ def descendants(proc: Proc, root: int) -> List[int]:
         grown = bool(more)
     found.discard(root)
     return sorted(found)
-
-
-def _oom_kills() -> int:
-    try:
-        with open("/proc/vmstat") as file:
-            for line in file:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0
 
 
 def _drain(descriptor: int) -> None:

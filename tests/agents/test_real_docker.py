@@ -73,6 +73,21 @@ def test_from_created_to_exited(place: Place, dockerd: Dockerd, client: Any) -> 
         assert agent.look()["workloads"] == []
 
 
+def test_out_of_memory_at_once_is_told(place: Place, dockerd: Dockerd, client: Any) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    limits = client.create_host_config(network_mode="none", mem_limit=32 << 20)
+    with serving(place) as agent:
+        agent.look()
+        made = client.create_container(
+            IMAGE, ["tail", "-c", "200m", "/dev/zero"], labels=ours("a-1"), host_config=limits
+        )
+        assert agent.look()["workloads"][0]["created_only"]
+        client.start(made["Id"])
+        kind, value = wire.decode_push(agent.push())
+        assert (kind, value["exit_code"], value["oom_killed"]) == ("exit", 137, True)
+        assert agent.look()["workloads"][0]["oom_killed"]
+
+
 def test_a_running_process_is_traced_to_its_container(
     place: Place, dockerd: Dockerd, client: Any, gpus: Any
 ) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlparse
 
 def container(number: int, *, state: str = "running", **more: Any) -> dict[str, Any]:
     """What inspect says of a container, in the fields that matter. `labels`, `requests`, `env`,
-    `runtime`, `devices`, `exit`, `oom`, `user` may be given."""
+    `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished` may be given."""
     return {
         "Id": f"{number:064x}",
         "Name": f"/box-{number}",
@@ -27,14 +27,14 @@ def container(number: int, *, state: str = "running", **more: Any) -> dict[str, 
         },
         "HostConfig": {
             "DeviceRequests": more.get("requests"), "Runtime": more.get("runtime", "runc"),
-            "Devices": more.get("devices", []),
+            "Devices": more.get("devices", []), "Memory": more.get("memory", 0),
         },
         "State": {
             "Status": state, "Running": state == "running", "ExitCode": more.get("exit", 0),
             "OOMKilled": more.get("oom", False), "Error": more.get("error", ""),
             "StartedAt": "0001-01-01T00:00:00Z" if state == "created"
             else "2025-11-24T14:00:00.123456789Z",
-            "FinishedAt": "2025-11-24T14:10:00.5Z" if state == "exited"
+            "FinishedAt": more.get("finished", "2025-11-24T14:10:00.5Z") if state == "exited"
             else "0001-01-01T00:00:00Z",
         },
     }  # fmt: skip

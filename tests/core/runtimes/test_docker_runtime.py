@@ -137,8 +137,16 @@ async def _says(runtime: DockerRuntime, link: DirectLink, workload: Workload, wo
 
 
 async def test_out_of_memory_is_told(runtime: DockerRuntime, link: DirectLink) -> None:
-    job = make_job("exec tail -c 200m /dev/zero", ram=32 * 1024**2)
-    ended, _ = await run(runtime, link, job)
+    # Docker hears of it only if the container has outlived its start; the agent knows the others.
+    job = make_job(
+        "until [ -e go ]; do sleep 0.01; done; exec tail -c 200m /dev/zero", ram=32 * 1024**2
+    )
+    ref = await runtime.create(link, job, silent)
+    workload = await runtime.start(link, job, ref)
+    await (await runtime._engine(link)).put_archive(ref, "/work", _tar({"go": b""}))
+    await runtime.follow(link, workload, MemorySink())
+    ended = await runtime.inspect(link, ref)
+    assert ended is not None
     assert ended.oom_killed
     assert (ended.exit_code, ended.signal) == (137, 9)
     await runtime.remove(link, ended)

@@ -1,0 +1,64 @@
+"""The kernel's count of OOM kills, for those that Docker never hears of.
+
+containerd watches a container's memory only once it has started. One that goes over its limit in
+its first moments dies unwatched: killed by signal 9, and "OOMKilled" stays false for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+FIRST_MOMENTS = 5.0
+"""Seconds of life within which a lost report is believed. Later the watch is there; and the longer
+a life, the more other kills of the kernel may fall into it."""
+_KILLED = 137
+
+
+class Ooms:
+    """The count when each container was first seen, and the verdict at its end, given once."""
+
+    def __init__(self) -> None:
+        self._before: Dict[str, int] = {}
+        self._verdicts: Dict[str, bool] = {}
+
+    def created(self, ref: str) -> None:
+        """A container is there that has not started."""
+        self._before.setdefault(ref, oom_kills())
+
+    def gone(self, ref: str) -> None:
+        """A container was removed."""
+        self._before.pop(ref, None)
+        self._verdicts.pop(ref, None)
+
+    def unreported(self, inspect: Dict[str, Any], workload: Dict[str, Any]) -> bool:
+        """Whether the kernel killed an ended container at its memory limit, unseen by Docker."""
+        ref = workload["ref"]
+        if ref not in self._verdicts and workload.get("exit_code") is not None:
+            limited = bool((inspect.get("HostConfig") or {}).get("Memory"))
+            died = limited and _died_at_once(workload)
+            # Looks and events come from two threads: the first verdict counts.
+            self._verdicts.setdefault(ref, died and _more_than(self._before.get(ref)))
+        return self._verdicts.get(ref, False)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it booted."""
+    try:
+        with open("/proc/vmstat") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _died_at_once(workload: Dict[str, Any]) -> bool:
+    started, finished = workload.get("started_at"), workload.get("finished_at")
+    if workload.get("exit_code") != _KILLED or started is None or finished is None:
+        return False
+    return bool(finished - started < FIRST_MOMENTS)
+
+
+def _more_than(before: Optional[int]) -> bool:
+    return before is not None and oom_kills() > before
