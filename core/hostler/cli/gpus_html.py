@@ -17,7 +17,7 @@ from hostler.text import clean
 from hostler.units import format_duration
 
 _OLD_AFTER_S = 60.0
-_ONE_COLUMN, _TWO_COLUMNS = 14, 60
+_ONE_COLUMN, _TWO_COLUMNS = 20, 60
 """Hosts. With more of them there is one column more."""
 _ROOMY_GPUS = 8
 
@@ -106,7 +106,8 @@ def _main(hosts: Sequence[dict[str, Any]], at: float) -> Iterator[str]:
     rows = max(1, -(-len(hosts) // columns))
     most = max([1, *(len(host["gpus"]) for host in hosts)])
     dense = " dense" if most > _ROOMY_GPUS or columns > 2 else ""
-    yield f'<main class="c{columns}{dense}" style="--rows:{rows};--gpus:{most}">'
+    shape = f"--columns:{columns};--rows:{rows};--gpus:{most}"
+    yield f'<main class="c{columns}{dense}" style="{shape}">'
     for host in hosts:
         yield from _host(host, at)
     yield "</main>"
@@ -158,5 +159,6 @@ def _legend(hosts: Sequence[dict[str, Any]]) -> Iterator[str]:
     for state, char in LETTERS.items():
         if counts.get(state) or state in ("free", "leased", "foreign"):
             yield f'<li><i class="{state}">{char}</i> {state} <b>{counts.get(state, 0)}</b></li>'
-    yield "<li>number: memory in %</li><li>line: load</li>"
+    yield '<li class="memory">number: memory in %</li>'
+    yield "<li>line: load</li>"
     yield "<li>* without a lease</li><li>~ not heard</li></ul></footer>"

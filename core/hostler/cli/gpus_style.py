@@ -37,19 +37,22 @@ visibility:hidden;animation:old 0s linear var(--old) forwards}
 .is-old .old{visibility:visible}
 .is-old main{opacity:.55}
 @keyframes old{to{visibility:visible}}
-main{--h:clamp(1.7rem,calc((100vh - 10.4rem)/var(--rows)),4.4rem);--cell:2.7em;
+main{--unit:2.7;--cell:calc(var(--unit)*1em);
+--high:clamp(1.7rem,calc((100vh - 10.4rem)/var(--rows)),4.4rem);
+--wide:calc(96vw/((30 + var(--unit)*var(--gpus))*.47*var(--columns)));
+--h:min(var(--high),var(--wide));
 display:grid;grid-auto-flow:column;grid-template-rows:repeat(var(--rows),var(--h));
 column-gap:1.6rem;flex:1;align-content:start}
 .c1{grid-auto-columns:100%}
 .c2{grid-auto-columns:calc(50% - .8rem)}
 .c3{grid-auto-columns:calc(33.33% - 1.07rem)}
-.dense{--cell:1.45em}
+.dense{--unit:1.45}
 .dense small{display:none}
 .host{font-size:calc(var(--h)*.47);display:grid;align-items:center;gap:.5em;min-width:0;
-grid-template-columns:6.2em 6em calc(var(--gpus)*var(--cell)) 2.6em minmax(0,1fr) 2.9em;
+grid-template-columns:6.2em 6em calc(var(--gpus)*var(--cell)) 3.3em minmax(0,1fr) 3.6em;
 border-bottom:1px solid var(--line)}
-.c1 .host{grid-template-columns:7.5em 5.6em calc(var(--gpus)*var(--cell)) 3em minmax(0,1fr) 3.5em}
-.c3 .host{grid-template-columns:5.5em 5.5em calc(var(--gpus)*var(--cell)) 2.4em minmax(0,1fr) 2.6em}
+.c1 .host{grid-template-columns:7.5em 5.6em calc(var(--gpus)*var(--cell)) 3.3em minmax(0,1fr) 3.5em}
+.c3 .host{grid-template-columns:5.5em 5.5em calc(var(--gpus)*var(--cell)) 3.3em minmax(0,1fr) 3.5em}
 .host:nth-child(even){background:var(--alt)}
 .host h2,.host p{font-size:1em;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .host h2{font-weight:600}
@@ -78,9 +81,10 @@ background:currentColor;opacity:.75}
 .legend{font-size:1.05rem;color:var(--dim)}
 .legend i{font-style:normal;font-weight:800;display:inline-block;min-width:1.4em;
 text-align:center;border-radius:.2em}
+.dense+footer .memory{display:none}
 .legend b{color:var(--fg)}
-@media (max-width:1100px){header{display:block}.old{position:static;display:none}
-.is-old .old{display:block}main,.c1,.c2,.c3{display:block;--h:2.1rem}
+@media (max-width:1100px){header{display:block}.old{position:static}
+main,.c1,.c2,.c3{display:block;--h:2.1rem}
 .host,.c1 .host,.c3 .host{height:auto;min-height:var(--h);font-size:1rem;
 grid-template-columns:6em 1fr 3em 3em}
 .host h2{grid-row:1}.host .gpus{grid-row:2;grid-column:1/-1;height:1.8rem}

@@ -99,7 +99,7 @@ def test_the_structure_of_a_page() -> None:
         "section.host stale", "h2", "p.model", "ol.gpus", "li.unknown", "b", "small", "li.unknown",
         "b", "small", "p.count", "p.notes", "p.age", "footer", "ul.legend", "li", "i.free", "b",
         "li", "i.leased", "b", "li", "i.idle", "b", "li", "i.foreign", "b", "li", "i.unknown", "b",
-        "li", "script",
+        "li.memory", "li", "script",
     ]  # fmt: skip
     tree = Tree(made)
     assert tree.text["h2"] == ["gpu1", "gpu2~"]
