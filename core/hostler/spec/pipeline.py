@@ -7,6 +7,7 @@ from typing import Any
 
 from hostler.errors import PipelineError, Problem
 from hostler.model.pipelines import Pipeline, Scalar, Stage
+from hostler.spec.command_name import program_name
 from hostler.spec.graph import Linker, Links, Node, note_cycles
 from hostler.spec.matrix import MAX_STAGES, Glob
 from hostler.spec.params import read_params
@@ -63,7 +64,8 @@ def command_pipeline(
     checkpoint: str | None = None,
     outputs: Mapping[str, str] | None = None,
 ) -> Pipeline:
-    """The pipeline of one stage, `run`, that `hostler run -- COMMAND` means.
+    """The pipeline of one stage, `run`, that `hostler run -- COMMAND` means; without a name it is
+    called like its program.
 
     Arguments are as in a pipeline file; with `shell` the words of the command are joined to one
     line. Braces in the command are text, not placeholders. Raises PipelineError.
@@ -73,12 +75,13 @@ def command_pipeline(
         shm=shm, host=_listed(host), labels=_table(labels),
     )  # fmt: skip
     line: Any = " ".join(command) if shell else list(command)
+    called = name or program_name(line.split() if shell else command)
     stage = _given(
         command=line, shell=shell, image=image, resources=resources, env=_table(env),
         timeout=timeout, code=code, workdir=workdir, mounts=_listed(mounts), runtime=runtime,
         venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs),
     )  # fmt: skip
-    values = {"name": name or "run", "stages": {"run": stage}}
+    values = {"name": called, "stages": {"run": stage}}
     try:
         return _read(values, Problems("the command", ""), {}, None, literal=True)
     except PipelineError as error:

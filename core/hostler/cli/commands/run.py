@@ -96,7 +96,7 @@ def _configure_command(group: argparse._ArgumentGroup) -> None:
         "--env", action="append", metavar="NAME[=VALUE]",
         help="a variable, or the value that your shell has; may be repeated",
     )  # fmt: skip
-    group.add_argument("--name", metavar="NAME", help="what to call it")
+    group.add_argument("--name", metavar="NAME", help="what to call it (default: the program)")
     group.add_argument(
         "--time-limit", type=duration_text, metavar="TIME", help="stop it after that"
     )
