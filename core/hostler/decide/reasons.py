@@ -196,8 +196,11 @@ def _fewer_cpus(rooms: Sequence[Room], request: Request) -> Nearest | None:
     return Nearest(name, 0, cpus, False, f"{cpus:g} CPU{'s' if cpus != 1 else ''} on {name}")
 
 
-def _distance(reason: HostReason) -> tuple[bool, int, str]:
-    return (not reason.remedies, sum(_DISTANCE[r.kind] for r in reason.remedies), reason.host)
+def _distance(reason: HostReason) -> tuple[bool, bool, int, str]:
+    # Who names a host wants to hear of that one, however much it needs.
+    not_asked = any(r.kind is RemedyKind.DROP and r.subject == "hosts" for r in reason.remedies)
+    far = sum(_DISTANCE[r.kind] for r in reason.remedies)
+    return (not reason.remedies, not_asked, far, reason.host)
 
 
 def _as_it_is(reason: HostReason) -> bool:

@@ -186,3 +186,11 @@ def test_equal_requests_share_what_is_worked_out() -> None:
     reasons = plan(queue(snapshot, *runs)).reasons
     assert "(2 before it in the queue)" in reasons["r-2", "train"].sentence
     assert reasons["r-1", "train"].hosts is reasons["r-2", "train"].hosts
+
+
+def test_who_names_a_host_hears_of_that_one_first() -> None:
+    refused = lab.host("mine", 1, condition=HostCondition.REFUSED, problem="ANOTHER KEY", look=None)
+    snapshot = lab.snapshot(lab.host("free", 1), refused, wants("r-1", 1, hosts=("mine",)))
+    reason = plan(snapshot).reasons["r-1", "train"]
+    assert [host.host for host in reason.hosts] == ["mine", "free"]
+    assert "nearest mine: refused us: ANOTHER KEY" in reason.sentence
