@@ -23,6 +23,8 @@ from hostler_tui.model import Lab
 from hostler_tui.palette import LOOKS, Palette
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
+from hostler_tui.screens.queue import QueueScreen
+from hostler_tui.screens.run import RunScreen
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
@@ -42,7 +44,11 @@ class HostlerApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-medium"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = []
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": FleetScreen}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "fleet": FleetScreen,
+        "queue": QueueScreen,
+        "run": RunScreen,
+    }
     DEFAULT_MODE = "fleet"
 
     def __init__(self, find: Callable[[], Found] = find_socket) -> None:
@@ -202,9 +208,13 @@ class HostlerApp(App[int]):
         self.action_go("fleet")
         self.push_screen(HostScreen(name))
 
-    def open_run(self, run_id: str) -> None:
-        """A run's own screen."""
-        self.tell(f"hostler show {run_id} shows it")
+    def open_run(self, run_id: str, stage: str = "") -> None:
+        """A run's own screen, at a stage."""
+        came_from = self.current_mode
+        self.action_go("run")
+        screen = self.screen
+        if isinstance(screen, RunScreen):
+            screen.open(run_id, stage, came_from if came_from != "run" else None)
 
     def action_copy_id(self) -> None:
         """The id of what is selected."""

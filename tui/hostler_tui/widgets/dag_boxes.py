@@ -71,7 +71,7 @@ def _layered(edges: Mapping[str, Sequence[str]]) -> tuple[list[list[_Place]], _S
     segments: dict[_Place, list[_Place]] = {}
     for key in edges:
         layers[depth[key]].append(_Place(key, depth[key]))
-    for key, one in ((key, one) for key in edges for one in edges[key]):
+    for one, key in ((one, key) for key, of in edges.items() for one in of):
         chain = [_Place(one, depth[one])]
         for layer in range(depth[one] + 1, depth[key]):
             chain.append(_Place(one, layer, key))

@@ -38,7 +38,7 @@ class Confirm(ModalScreen[bool]):
     Confirm Horizontal { height: auto; align-horizontal: right; }
     Confirm Button { height: 1; min-width: 10; border: none; margin-left: 2; }
     Confirm Button:focus { text-style: reverse bold; }
-    Confirm Input { border: none; height: 1; }
+    Confirm Input, Confirm Input:focus { border: none; height: 1; background: $surface; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

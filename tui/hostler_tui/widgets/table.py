@@ -173,6 +173,12 @@ class Table(ScrollView, can_focus=True):
             if row.key == key and row.selectable:
                 self._go(place)
 
+    def mark_all(self) -> None:
+        """Mark every row that can be selected."""
+        if self._markable:
+            self._marks = frozenset(row.key for row in self._rows if row.selectable)
+            self.refresh()
+
     def clear_marks(self) -> None:
         """Unmark everything."""
         self._marks = frozenset()

@@ -1,0 +1,32 @@
+"""The actions of the queue, and those on runs that several screens have. Pure."""
+
+from __future__ import annotations
+
+from hostler_tui.actions import Action
+
+QUEUE = ("queue",)
+RUNS = ("queue", "run")
+
+QUEUE_ACTIONS: tuple[Action, ...] = (
+    Action("open", ("enter",), "open", "Open the run with this stage", QUEUE, footer=1,
+           command="hostler show {id}"),
+    Action("log", ("l",), "log", "The log of this stage", QUEUE, footer=2,
+           command="hostler logs {id}"),
+    Action("submit", ("n",), "submit", "Submit a pipeline: choose the file, its parameters, look "
+           "at the plan", QUEUE, footer=3, needs_daemon=True, command="hostler run FILE"),
+    Action("filter", ("slash",), "filter", "Show only what fits: words, or field=value", QUEUE,
+           footer=6),
+    Action("mark_all", ("M",), "mark all", "Mark all rows that are shown", QUEUE),
+    Action("unmark", ("escape",), "unmark", "Unmark everything", QUEUE),
+    Action("order", ("o",), "order", "Rows run by run, or what waits first", QUEUE, footer=9),
+    Action("boxes", ("b",), "boxes", "The graph of stages as boxes, or as rails", QUEUE,
+           footer=10),
+    Action("cancel", ("X",), "cancel", "Stop the marked runs, or this one; asks", RUNS, footer=4,
+           needs_daemon=True, command="hostler cancel {id}"),
+    Action("rerun", ("R",), "rerun", "Run all of it again; asks with which code", RUNS, footer=11,
+           needs_daemon=True, command="hostler rerun {id}"),
+    Action("retry", ("t",), "retry", "Run again what did not succeed; asks", RUNS, footer=12,
+           needs_daemon=True, command="hostler retry {id}"),
+    Action("lower", ("minus",), "lower", "Lower the priority, so that others go first; asks", RUNS,
+           footer=7, needs_daemon=True, command="hostler priority {id} -1"),
+)  # fmt: skip

@@ -1,0 +1,39 @@
+"""What `hostler run --plan --json` says, as lines. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from hostler.cli.plan import alike_folded, plan_row
+from hostler.quick.table import cell_width, pad
+from hostler.text import clean
+from hostler_tui.lines import Line
+from hostler_tui.run_lines import wrapped
+
+
+def plan_lines(answer: str, width: int) -> list[Line]:
+    """Stage, host and GPUs in columns; why in the next line where there is no room beside."""
+    stages = json.loads(answer)["stages"]
+    rows = [list(map(clean, row)) for row in alike_folded([plan_row(stage) for stage in stages])]
+    if not rows:
+        return [(("The pipeline has no stages.", "warn"),)]
+    wide = [min(30, max(cell_width(row[n]) for row in rows)) for n in range(3)]
+    left = width - sum(wide) - 6
+    lines: list[Line] = [_row(("STAGE", "HOST", "GPUS", "WHY"), wide, left, "dim")[0]]
+    for row in rows:
+        lines += _row(row, wide, left, "warn" if row[1] == "waits" else "")
+    return [*lines, (), ((_count(rows, len(stages)), "title"),)]
+
+
+def _row(cells: Sequence[str], wide: Sequence[int], left: int, role: str) -> list[Line]:
+    head = "  ".join(pad(cell, size) for cell, size in zip(cells, wide, strict=False))
+    if cell_width(cells[3]) <= left:
+        return [((head, ""), ("  " + cells[3], role))]
+    return [((head, ""),), *wrapped(cells[3], sum(wide) + 6 + left, "    ", role)]
+
+
+def _count(rows: Sequence[Sequence[str]], stages: int) -> str:
+    waits = sum(1 for row in rows if row[1] == "waits")
+    all_of = "1 stage" if stages == 1 else f"{stages} stages"
+    return f"{all_of}; nothing is started yet" + (f"; {waits} rows would wait" if waits else "")

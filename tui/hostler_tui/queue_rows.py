@@ -1,0 +1,108 @@
+"""The table of what is under way and what waits, from the open runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.cli.fold import Cells, base_of, size_of
+from hostler.cli.render import Indices, active_stages, ps_row
+from hostler_tui.filtering import Filter, Value
+from hostler_tui.widgets.table import Head, Row
+
+Run = Mapping[str, Any]
+Stage = Mapping[str, Any]
+
+HEADS = (
+    Head("RUN", 9), Head("PIPELINE", 10, flex=True, drop=4), Head("STAGE", 12, flex=True),
+    Head("OWNER", 8, drop=3), Head("STATE", 8, drop=1), Head("GPUS", 9, drop=5),
+    Head("TIME", 6, right=True, drop=2), Head("PRIO", 4, right=True, drop=6),
+    Head("WHY", 16, flex=True, drop=2),
+)  # fmt: skip
+FIELDS = ("run", "pipeline", "stage", "owner", "state", "gpus", "why", "priority", "host")
+"""What a filter may name."""
+ROOM = 8
+"""Rows of one run; cells of a matrix share rows beyond that."""
+ORDERS = ("by run", "waiting first")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: a stage of a run, or alike cells of a matrix."""
+
+    run: Run
+    stage: Stage | Cells
+    cells: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Run and stage; the same for alike cells, however many they are."""
+        if isinstance(self.stage, Cells):
+            return f"{self.run['run_id']}/{base_of(self.first)}/{self.first['status']}"
+        return f"{self.run['run_id']}/{self.first['name']}"
+
+    @property
+    def first(self) -> Stage:
+        """The stage, or the first of the cells."""
+        return self.stage.first if isinstance(self.stage, Cells) else self.stage
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been placed."""
+        return bool(self.first["status"] == "waiting")
+
+
+def entries(
+    runs: Sequence[Run], now: float, indices: Indices, wanted: Filter, order: str = ORDERS[0]
+) -> list[Entry]:
+    """All rows that the filter lets through: run by run, or what waits before what runs."""
+    found = [
+        Entry(run, stage, tuple(ps_row(stage, run, now, indices)))
+        for run in runs
+        for stage in active_stages(run, ROOM)
+    ]
+    shown = [entry for entry in found if wanted.holds(_fields(entry))]
+    if order != ORDERS[0]:
+        shown.sort(key=lambda entry: (not entry.waits, -int(entry.run.get("priority") or 0)))
+    return shown
+
+
+def table_rows(shown: Sequence[Entry]) -> list[Row]:
+    """For the table, in its columns."""
+    return [_table_row(entry) for entry in shown]
+
+
+def _table_row(entry: Entry) -> Row:
+    run_id, pipeline, stage, owner, state, gpus, time, why = entry.cells
+    priority = str(entry.run.get("priority") or 0)
+    cancelled = entry.run.get("cancelled_by")
+    said = f"{cancelled} cancels it" if cancelled else why
+    return Row(
+        entry.key,
+        ((run_id, "title"), pipeline, stage, owner, (state, state), gpus, time, priority, said),
+    )
+
+
+def _fields(entry: Entry) -> Mapping[str, Value]:
+    run_id, pipeline, stage, owner, state, _, _, why = entry.cells
+    host = (entry.first.get("attempt") or {}).get("host")
+    return {
+        "run": run_id, "pipeline": pipeline, "stage": stage, "owner": owner, "state": state,
+        "gpus": int(entry.first.get("gpus") or 0), "why": why, "host": host,
+        "priority": int(entry.run.get("priority") or 0),
+    }  # fmt: skip
+
+
+def answer_text(runs: Sequence[Run]) -> str:
+    """ "waiting 9 (23 GPUs)   running 14 (214 GPUs)   of 12 runs"."""
+    stages = [stage for run in runs for stage in active_stages(run)]
+    waiting = [s for s in stages if not isinstance(s, Cells) and s["status"] == "waiting"]
+    running = [s for s in stages if not isinstance(s, Cells) and s["status"] != "waiting"]
+    of = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"waiting {_counted(waiting)}   running {_counted(running)}   of {of}"
+
+
+def _counted(stages: Sequence[Stage]) -> str:
+    gpus = sum(int(stage.get("gpus") or 0) for stage in stages)
+    return f"{sum(map(size_of, stages))} ({gpus} GPU{'' if gpus == 1 else 's'})"

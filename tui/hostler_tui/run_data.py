@@ -1,0 +1,67 @@
+"""What is known of the run that is open on the screen. Handlers put answers in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Run = Mapping[str, Any]
+
+MOST_EVENTS = 2000
+"""Events kept, the newest; a run of thousands of cells has tens of thousands."""
+
+
+@dataclass
+class RunData:
+    """One run. `version` grows with every answer."""
+
+    run_id: str
+    run: Run | None = None
+    events: tuple[Mapping[str, Any], ...] = ()
+    """The oldest first."""
+    problem: str = ""
+    """Why nothing is known."""
+    metrics: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Stage -> rows."""
+    usage: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Stage -> what its attempts used, and series of their GPUs."""
+    artifacts: Sequence[Mapping[str, Any]] | None = None
+    source: Mapping[str, Any] | None = None
+    why: Mapping[str, Any] | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    """Question -> why it has no answer."""
+    version: int = 0
+
+    def see(self, run: Run | None, events: Sequence[Mapping[str, Any]]) -> None:
+        """News from the stream."""
+        if run is not None:
+            self.run, self.problem = run, ""
+        last = int(self.events[-1]["seq"]) if self.events else 0
+        fresh = [event for event in events if int(event["seq"]) > last]
+        self.events = (*self.events, *fresh)[-MOST_EVENTS:]
+        self.version += 1
+
+    def answer(self, question: str, stage: str, value: Any) -> None:
+        """An answer that was asked for apart."""
+        self.failed.pop(question, None)
+        if question in ("metrics", "usage"):
+            getattr(self, question)[stage] = value
+        else:
+            setattr(self, question, value)
+        self.version += 1
+
+    def refuse(self, question: str, why: str) -> None:
+        """A question that has no answer."""
+        self.failed[question] = why
+        self.version += 1
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing will change any more."""
+        return self.run is not None and self.run.get("outcome") is not None
+
+    def stage(self, name: str) -> Mapping[str, Any] | None:
+        """A stage by its name."""
+        stages = self.run["stages"] if self.run else ()
+        return next((stage for stage in stages if stage["name"] == name), None)

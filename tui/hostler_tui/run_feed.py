@@ -1,0 +1,102 @@
+"""The questions about the run that is open. They ask and tell; they never draw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from textual.message import Message
+
+from hostler.client import AsyncClient
+from hostler.client.calls import Call
+from hostler.errors import HostlerError, NoDaemonError
+from hostler.quick.wire import target
+from hostler_tui.run_data import Run
+
+AGAIN_S = 3.0
+"""Between two questions for what changes while a run goes on."""
+_BATCH = 500
+"""Events that are told together while the past is read."""
+
+
+class RunTold(Message):
+    """The stream of a run said something."""
+
+    def __init__(self, run_id: str, run: Run | None, events: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.run_id, self.run, self.events = run_id, run, tuple(events)
+
+
+class RunAnswered(Message):
+    """A question about a run was answered, or could not be: then `why` says why."""
+
+    def __init__(self, run_id: str, question: str, stage: str, value: Any, why: str = "") -> None:
+        super().__init__()
+        self.run_id, self.question, self.stage = run_id, question, stage
+        self.value, self.why = value, why
+
+
+class RunFeed:
+    """Asks one daemon about one run at a time."""
+
+    def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
+        self._client, self._tell = client, tell
+
+    async def follow(self, run_id: str) -> None:
+        """Events and states to the run's end, through restarts of the daemon."""
+        after: int | None = None
+        while True:
+            try:
+                async for seq in self._stream(run_id, after):
+                    after = seq
+                return
+            except NoDaemonError:
+                await asyncio.sleep(1.0)
+            except HostlerError as error:
+                self._tell(RunAnswered(run_id, "run", "", None, str(error)))
+                return
+
+    async def _stream(self, run_id: str, after: int | None) -> Any:
+        """Tell what comes; gives the number of each event."""
+        events: list[Mapping[str, Any]] = []
+        async for told in self._client.run_events(run_id, after=after, follow=True):
+            if "event" in told:
+                events.append(told["event"])
+                yield int(told["event"]["seq"])
+            if "run" in told or len(events) >= _BATCH:
+                self._tell(RunTold(run_id, told.get("run"), events))
+                events = []
+        self._tell(RunTold(run_id, None, events))
+
+    async def ask(
+        self, run_id: str, stage: str, questions: Sequence[str], is_over: Callable[[], bool]
+    ) -> None:
+        """What a page is made of: once, and again until the run is over."""
+        while True:
+            over = is_over()
+            for question in questions:
+                await self._ask_one(run_id, stage, question)
+            if over:
+                return
+            await asyncio.sleep(AGAIN_S)
+
+    async def _ask_one(self, run_id: str, stage: str, question: str) -> None:
+        try:
+            value = await self._answer(run_id, stage, question)
+        except NoDaemonError:
+            return  # the app's own feed tells of it
+        except HostlerError as error:
+            self._tell(RunAnswered(run_id, question, stage, None, str(error)))
+            return
+        self._tell(RunAnswered(run_id, question, stage, value))
+
+    async def _answer(self, run_id: str, stage: str, question: str) -> Any:
+        if question == "metrics":
+            return await self._client.metrics(run_id, stage)
+        if question == "usage":
+            return await self._client.usage(run_id, stage)
+        if question == "why":
+            return await self._client.why(run_id)
+        answer = await self._client.request(Call("GET", target(["runs", run_id, question])))
+        return answer["artifacts"] if question == "artifacts" else answer

@@ -1,0 +1,161 @@
+"""A form: fields, what will happen, the same on the command line, and answers.
+
+Enter goes from field to field and never answers by itself, unless the answer changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input
+
+from hostler_tui.lines import Line, line
+from hostler_tui.run_lines import wrapped
+from hostler_tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from hostler_tui.app import HostlerApp
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value that is asked for."""
+
+    name: str
+    value: str = ""
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Which button, and what stood in the fields."""
+
+    button: str
+    values: Mapping[str, str]
+
+
+class Form(ModalScreen[Answer | None]):
+    """Asks for values. Ends with None where it was left."""
+
+    app: HostlerApp
+
+    DEFAULT_CSS = """
+    Form { align: center middle; background: $background; }
+    Form > Vertical { width: 90%; max-width: 100; height: auto; max-height: 100%;
+                      border: solid $foreground; padding: 0 1; }
+    Form VerticalScroll { height: auto; max-height: 60vh; }
+    Form .field { height: 1; }
+    Form .field Pane { width: 24; }
+    Form Input, Form Input:focus { border: none; height: 1; padding: 0 1; width: 1fr; }
+    Form Input:focus { background: $surface-lighten-2; }
+    Form .answers { height: auto; align-horizontal: right; }
+    Form Button { height: 1; min-width: 8; border: none; margin-left: 2; }
+    Form Button:focus { text-style: reverse bold; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "leave", show=False),
+        Binding("enter", "go_on", "go on", show=False, priority=True),
+        Binding("up", "app.focus_previous", "previous", show=False),
+        Binding("down", "app.focus_next", "next", show=False),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        said: Sequence[str],
+        answers: Sequence[tuple[str, str]],
+        *,
+        fields: Sequence[Field] = (),
+        command: Callable[[Mapping[str, str]], str] | None = None,
+        leave: str = "no, leave it",
+        is_safe: bool = False,
+    ) -> None:
+        super().__init__()
+        self.title_text, self.said, self.answers = title, tuple(said), tuple(answers)
+        self.fields, self.command, self.leave = tuple(fields), command, leave
+        self.is_safe = is_safe
+        """Answering changes nothing yet: Enter after the last field may do it."""
+
+    def compose(self) -> ComposeResult:
+        """Title, fields, the command, answers."""
+        with Vertical():
+            yield Pane(id="said")
+            if self.fields:
+                with VerticalScroll():
+                    for number, field in enumerate(self.fields):
+                        with Horizontal(classes="field"):
+                            yield Pane([line((f"{field.name} ", "title"))])
+                            typed = Input(field.value, field.help, id=f"field-{number}")
+                            typed.cursor_blink = False
+                            yield typed
+            yield Pane(id="command")
+            with Horizontal(classes="answers"):
+                yield Button(self.leave, id="leave", compact=True)
+                for name, label in self.answers:
+                    yield Button(label, id=f"answer-{name}", compact=True)
+
+    def on_mount(self) -> None:
+        """The first field, or the safe answer."""
+        self.query_one("#field-0" if self.fields else "#leave").focus()
+        self.query_one("#said", Pane).show(self._head())
+        self._tell_command()
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What stands in the fields."""
+        return {
+            field.name: self.query_one(f"#field-{number}", Input).value
+            for number, field in enumerate(self.fields)
+        }
+
+    @property
+    def _room(self) -> int:
+        return min(100, self.app.size.width * 9 // 10) - 5
+
+    def _head(self) -> list[Line]:
+        lines = [line((self.title_text, "title")), line("")]
+        for text in self.said:
+            lines += wrapped(text, self._room, " ")
+        return [*lines, line("")]
+
+    @on(Input.Changed)
+    def _tell_command(self) -> None:
+        if self.command is None:
+            return
+        said = wrapped(f"the same: {self.command(self.values)}", self._room)
+        self.query_one("#command", Pane).show([line(""), *said, line("")])
+
+    def action_go_on(self) -> None:
+        """From a field to the next, after the last to the answer that is safe; a button is pressed.
+
+        It has priority, so that keys that come close behind meet the next field.
+        """
+        if isinstance(self.focused, Button):
+            self.focused.press()
+            return
+        number = int((self.focused.id if self.focused and self.focused.id else "-0").split("-")[1])
+        if number + 1 < len(self.fields):
+            self.query_one(f"#field-{number + 1}").focus()
+        else:
+            self.query_one(f"#answer-{self.answers[0][0]}" if self.is_safe else "#leave").focus()
+
+    @on(Button.Pressed)
+    def answer(self, event: Button.Pressed) -> None:
+        """One of the answers."""
+        name = event.button.id or ""
+        if name == "leave":
+            self.dismiss(None)
+        else:
+            self.dismiss(Answer(name.removeprefix("answer-"), self.values))
+
+    def action_leave(self) -> None:
+        """Escape leaves everything as it is."""
+        self.dismiss(None)
