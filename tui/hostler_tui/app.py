@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
+from textual.filter import LineFilter, Monochrome
 from textual.screen import Screen
 
 from hostler.client import AsyncClient
@@ -18,9 +19,17 @@ from hostler.quick.socket import Found, find_socket
 from hostler.text import clean
 from hostler_tui import cache, clipboard
 from hostler_tui.feed import Feed
-from hostler_tui.messages import AsideSeen, DaemonLost, DaemonMet, FleetSeen, RunsSeen
+from hostler_tui.messages import (
+    AsideSeen,
+    DaemonLost,
+    DaemonMet,
+    FleetSeen,
+    HourSeen,
+    RunsSeen,
+)
 from hostler_tui.model import Lab
-from hostler_tui.palette import LOOKS, Palette
+from hostler_tui.palette import LOOKS, THEMES, Palette
+from hostler_tui.plain import Colourless
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.queue import QueueScreen
@@ -52,14 +61,15 @@ class HostlerApp(App[int]):
     DEFAULT_MODE = "fleet"
 
     def __init__(self, find: Callable[[], Found] = find_socket) -> None:
+        self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
         super().__init__()
         self.lab = Lab()
         self.is_paused = False
-        self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
         self._find = find
         self._feed: Feed | None = None
         self._client: AsyncClient | None = None
         self._asked_to_quit_at = 0.0
+        self._colourless = Colourless()
 
     @property
     def client(self) -> AsyncClient:
@@ -92,7 +102,7 @@ class HostlerApp(App[int]):
         self._feed = Feed(self._client, self.post_message)
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,
-            self._feed.follow_events,
+            self._feed.follow_events, self._feed.follow_hour,
         ):  # fmt: skip
             self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
 
@@ -109,10 +119,15 @@ class HostlerApp(App[int]):
         """The open runs."""
         self.lab.see_runs(message.runs)
 
+    @on(HourSeen)
+    def take_hour(self, message: HourSeen) -> None:
+        """The fleet's last hour."""
+        self.lab.history = message.history
+
     @on(AsideSeen)
     def take_aside(self, message: AsideSeen) -> None:
         """What changes slowly."""
-        self.lab.history, self.lab.alerts_open = message.history, message.alerts_open
+        self.lab.alerts_open = message.alerts_open
 
     @on(DaemonMet)
     def take_daemon(self, message: DaemonMet) -> None:
@@ -167,9 +182,15 @@ class HostlerApp(App[int]):
         self._wear(looks[(looks.index(self.palette_of_look.look) + 1) % len(looks)])
         self.tell(f"look: {self.palette_of_look.look}")
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Colours are taken out where none are wanted, and nothing is turned into greys."""
+        if self.palette_of_look.look == "plain":
+            return (self._colourless,)
+        return [f for f in super().get_line_filters() if not isinstance(f, Monochrome)]
+
     def _wear(self, look: str) -> None:
         self.palette_of_look = Palette(look)
-        self.theme = {"light": "textual-light", "plain": "ansi-dark"}.get(look, "textual-dark")
+        self.theme = THEMES[look]
         self._tick()
 
     def action_help(self) -> None:

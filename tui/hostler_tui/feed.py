@@ -7,6 +7,7 @@ something happened, and at most once a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,12 +16,14 @@ from textual.message import Message
 
 from hostler.client import AsyncClient
 from hostler.errors import HostlerError, NotFoundError
-from hostler_tui.messages import DaemonLost, DaemonMet, FleetSeen, RunsSeen
+from hostler_tui.messages import DaemonLost, DaemonMet, FleetSeen, HourSeen, RunsSeen
 
 FLEET_EVERY = 1.0
 """Seconds between two questions for the fleet."""
 RUNS_EVERY = 1.0
 """Seconds between two questions for the open runs, at least."""
+HOUR_EVERY = 15.0
+"""Seconds between two questions for the fleet's last hour."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last goes on for ever."""
 MOST_RUNS = 60
@@ -89,6 +92,13 @@ class Feed:
             except HostlerError:
                 pass  # the fleet's question tells of it
             await asyncio.sleep(RUNS_EVERY)
+
+    async def follow_hour(self) -> None:
+        """For ever: the fleet's last hour."""
+        while True:
+            with contextlib.suppress(HostlerError):  # the fleet's question tells of it
+                self._tell(HourSeen(await self._client.fleet_history()))
+            await asyncio.sleep(HOUR_EVERY)
 
     async def _newest(self) -> int:
         newest = 0

@@ -35,7 +35,7 @@ def _begins_word(text: str, at: int) -> bool:
     return at == 0 or not text[at - 1].isalnum()
 
 
-def best(query: str, items: Iterable[T], text: Callable[[T], str], limit: int = 200) -> Sequence[T]:
-    """The items that match, the best first; of equals, in their order."""
-    found = [(value, item) for item in items if (value := score(query, text(item))) is not None]
+def best(items: Iterable[T], value: Callable[[T], float | None], limit: int = 200) -> Sequence[T]:
+    """The items that have a value, the best first; of equals, in their order."""
+    found = [(worth, item) for item in items if (worth := value(item)) is not None]
     return [item for _, item in sorted(found, key=lambda pair: -pair[0])[:limit]]

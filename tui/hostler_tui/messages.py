@@ -24,12 +24,20 @@ class RunsSeen(Message):
         self.runs = runs
 
 
-class AsideSeen(Message):
-    """What changes slowly came: the fleet's last hour, how many alerts are open."""
+class HourSeen(Message):
+    """The daemon told the fleet's last hour."""
 
-    def __init__(self, history: Mapping[str, Any], alerts_open: int) -> None:
+    def __init__(self, history: Mapping[str, Any]) -> None:
         super().__init__()
-        self.history, self.alerts_open = history, alerts_open
+        self.history = history
+
+
+class AsideSeen(Message):
+    """How many alerts are open."""
+
+    def __init__(self, alerts_open: int) -> None:
+        super().__init__()
+        self.alerts_open = alerts_open
 
 
 class HostSeen(Message):

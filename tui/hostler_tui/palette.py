@@ -15,29 +15,33 @@ _STATES = ("free", "leased", "idle", "foreign", "contested", "drained", "unhealt
 # Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color).
 _OKABE_ITO = {
     "free": "#009e73", "leased": "#56b4e9", "idle": "#f0e442", "foreign": "#e69f00",
-    "contested": "#cc79a7", "drained": "grey62", "unhealthy": "bold #d55e00", "unknown": "grey62",
+    "contested": "#cc79a7", "drained": "#c0c0c0", "unhealthy": "bold #d55e00",
+    "unknown": "#c0c0c0",
 }  # fmt: skip
 
+# Colours are given in full: what a terminal makes of "green" may not be readable on any ground.
 _COLOURS: dict[str, dict[str, str]] = {
     "dark": {
-        "free": "green", "leased": "bright_blue", "idle": "cyan", "foreign": "yellow",
-        "contested": "magenta", "drained": "grey62", "unhealthy": "bold bright_red",
-        "unknown": "grey62", "title": "bold", "dim": "grey62", "good": "green", "warn": "yellow",
-        "bad": "bold bright_red", "accent": "bright_cyan", "cursor": "on grey27", "bar": "reverse",
-        "key": "bold bright_cyan", "match": "black on yellow", "sim": "bold black on yellow",
+        "free": "#5fd75f", "leased": "#6cb6ff", "idle": "#5fd7d7", "foreign": "#ffaf00",
+        "contested": "#ff87ff", "drained": "#a8a8a8", "unhealthy": "bold #ff7b7b",
+        "unknown": "#a8a8a8", "title": "bold", "dim": "#a8a8a8", "good": "#5fd75f",
+        "warn": "#ffaf00", "bad": "bold #ff7b7b", "accent": "#87d7ff", "cursor": "on #303030",
+        "bar": "reverse", "key": "bold #87d7ff", "match": "#121212 on #ffd75f",
+        "sim": "bold #121212 on #ffd75f",
     },
     "light": {
-        "free": "dark_green", "leased": "blue", "idle": "dark_cyan", "foreign": "dark_orange3",
-        "contested": "purple", "drained": "grey42", "unhealthy": "bold red3", "unknown": "grey42",
-        "title": "bold", "dim": "grey42", "good": "dark_green", "warn": "dark_orange3",
-        "bad": "bold red3", "accent": "dark_cyan", "cursor": "on grey82", "bar": "reverse",
-        "key": "bold blue", "match": "black on yellow", "sim": "bold black on yellow",
+        "free": "#005f00", "leased": "#0000af", "idle": "#005555", "foreign": "#743b00",
+        "contested": "#6b006b", "drained": "#444444", "unhealthy": "bold #8f0000",
+        "unknown": "#444444", "title": "bold", "dim": "#444444", "good": "#005f00",
+        "warn": "#743b00", "bad": "bold #8f0000", "accent": "#004a85", "cursor": "on #c6c6c6",
+        "bar": "reverse", "key": "bold #0000af", "match": "#121212 on #ffd75f",
+        "sim": "bold #121212 on #ffd75f",
     },
     "colour-blind": {
         **_OKABE_ITO,
-        "title": "bold", "dim": "grey62", "good": "#009e73", "warn": "#e69f00",
-        "bad": "bold #d55e00", "accent": "#56b4e9", "cursor": "on grey27", "bar": "reverse",
-        "key": "bold #56b4e9", "match": "black on #f0e442", "sim": "bold black on #f0e442",
+        "title": "bold", "dim": "#c0c0c0", "good": "#009e73", "warn": "#e69f00",
+        "bad": "bold #d55e00", "accent": "#56b4e9", "cursor": "on #2a2a2a", "bar": "reverse",
+        "key": "bold #56b4e9", "match": "#121212 on #f0e442", "sim": "bold #121212 on #f0e442",
     },
     "plain": {
         **dict.fromkeys(_STATES, ""),
@@ -53,6 +57,11 @@ STATUS_ROLES = {
     "critical": "bad", "warning": "warn", "info": "dim",
 }  # fmt: skip
 """Status words of stages, runs and alerts: the role each is drawn in."""
+
+
+THEMES = {"dark": "textual-dark", "light": "textual-light", "colour-blind": "textual-dark",
+          "plain": "ansi-dark"}  # fmt: skip
+"""Textual's theme under each look: what the ground and its own widgets are drawn in."""
 
 
 class Palette:

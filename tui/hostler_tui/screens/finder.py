@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from hostler.quick.gpus import owners_text
 from hostler_tui.actions import for_screen, key_text
-from hostler_tui.fuzzy import best
+from hostler_tui.fuzzy import best, score
 from hostler_tui.model import Lab
 from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Head, Row, Table
@@ -34,10 +34,12 @@ class Found:
     what: str
     keys: str = ""
 
-    @property
-    def text(self) -> str:
-        """What the letters are looked for in."""
-        return f"{self.name} {self.what}"
+    def score(self, letters: str) -> float | None:
+        """How well it is meant by these letters: its name, else words of what it is."""
+        by_name = score(letters, self.name)
+        if by_name is not None:
+            return by_name + 100.0
+        return 0.0 if letters.strip().lower() in self.what.lower() else None
 
 
 def actions_of(screen: str) -> list[Found]:
@@ -121,7 +123,7 @@ class Finder(Sheet):
         self.query_one(Table).action_page(by)
 
     def _show(self, letters: str) -> None:
-        found = best(letters, self._items, lambda item: item.text)
+        found = best(self._items, lambda item: item.score(letters))
         table = self.query_one(Table)
         table.show([Row(f.key, ((f.kind, "dim"), f.name, (f.what, "dim"), (f.keys, "key")))
                     for f in found])  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from hostler_tui.actions import Action, for_screen, key_text
+from hostler_tui.actions import EVERYWHERE, Action, for_screen, key_text
 from hostler_tui.lines import Line, line
 from hostler_tui.model import Notice
 from hostler_tui.widgets.sheet import Reader, wrapped
@@ -35,10 +35,14 @@ class HelpScreen(Reader):
 
     def text(self, width: int) -> Sequence[Line]:
         """Each action with its keys; then moving, and the letters of states."""
+        actions = [action for action in for_screen(self._screen) if action.keys]
+        own = [action for action in actions if EVERYWHERE not in action.screens]
         lines: list[Line] = []
-        for action in for_screen(self._screen):
-            if action.keys:
-                lines += action_lines(action, width)
+        for action in own:
+            lines += action_lines(action, width)
+        lines += [line(""), line((" Everywhere", "title"))] if own else []
+        for action in actions[len(own) :]:
+            lines += action_lines(action, width)
         lines += [line(""), line((" Moving", "title"))]
         for keys, says in MOVING:
             lines.append(line((f" {keys:<{_KEYS}}", "key"), says))
@@ -52,7 +56,9 @@ def action_lines(action: Action, width: int) -> list[Line]:
     lines = [line((f" {keys:<{_KEYS}}", "key"), *says)]
     lines += [line(" " * (_KEYS + 1), *part) for part in more]
     if action.command:
-        lines.append(line(" " * (_KEYS + 1), (f"the same: {action.command}", "dim")))
+        lines.append(
+            line(" " * (_KEYS + 1), (f"the same: {action.command.replace('{id}', 'ID')}", "dim"))
+        )
     return lines
 
 
