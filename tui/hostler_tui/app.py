@@ -20,7 +20,7 @@ from hostler.text import clean
 from hostler_tui import cache, clipboard
 from hostler_tui.feed import Feed
 from hostler_tui.messages import (
-    AsideSeen,
+    AlertsSeen,
     DaemonLost,
     DaemonMet,
     FleetSeen,
@@ -30,6 +30,7 @@ from hostler_tui.messages import (
 from hostler_tui.model import Lab
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from hostler_tui.plain import Colourless
+from hostler_tui.screens.alerts import AlertsScreen
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.queue import QueueScreen
@@ -57,6 +58,7 @@ class HostlerApp(App[int]):
         "fleet": FleetScreen,
         "queue": QueueScreen,
         "run": RunScreen,
+        "alerts": AlertsScreen,
     }
     DEFAULT_MODE = "fleet"
 
@@ -102,7 +104,7 @@ class HostlerApp(App[int]):
         self._feed = Feed(self._client, self.post_message)
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,
-            self._feed.follow_events, self._feed.follow_hour,
+            self._feed.follow_events, self._feed.follow_hour, self._feed.follow_alerts,
         ):  # fmt: skip
             self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
 
@@ -124,10 +126,15 @@ class HostlerApp(App[int]):
         """The fleet's last hour."""
         self.lab.history = message.history
 
-    @on(AsideSeen)
-    def take_aside(self, message: AsideSeen) -> None:
-        """What changes slowly."""
-        self.lab.alerts_open = message.alerts_open
+    @on(AlertsSeen)
+    def take_alerts(self, message: AlertsSeen) -> None:
+        """What needs eyes."""
+        self.lab.see_alerts(message.alerts, message.open_count)
+
+    @property
+    def newest_event(self) -> int:
+        """The number of the latest event that is known of."""
+        return self._feed.newest_event if self._feed is not None else 0
 
     @on(DaemonMet)
     def take_daemon(self, message: DaemonMet) -> None:

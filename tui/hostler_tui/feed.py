@@ -16,7 +16,14 @@ from textual.message import Message
 
 from hostler.client import AsyncClient
 from hostler.errors import HostlerError, NotFoundError
-from hostler_tui.messages import DaemonLost, DaemonMet, FleetSeen, HourSeen, RunsSeen
+from hostler_tui.messages import (
+    AlertsSeen,
+    DaemonLost,
+    DaemonMet,
+    FleetSeen,
+    HourSeen,
+    RunsSeen,
+)
 
 FLEET_EVERY = 1.0
 """Seconds between two questions for the fleet."""
@@ -24,6 +31,10 @@ RUNS_EVERY = 1.0
 """Seconds between two questions for the open runs, at least."""
 HOUR_EVERY = 15.0
 """Seconds between two questions for the fleet's last hour."""
+ALERTS_EVERY = 15.0
+"""Seconds between two questions for alerts while nothing happens."""
+ALERTS_REST = 2.0
+"""Seconds between two questions for alerts, at least."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last goes on for ever."""
 MOST_RUNS = 60
@@ -37,14 +48,21 @@ class Feed:
         self._client, self._tell = client, tell
         self._wake = asyncio.Event()
         self._happened = asyncio.Event()
+        self._alarm = asyncio.Event()
         self._is_met = False
         self._lost = 0
         self._seq = 0
+
+    @property
+    def newest_event(self) -> int:
+        """The number of the latest event."""
+        return self._seq
 
     def refresh(self) -> None:
         """Ask everything now."""
         self._wake.set()
         self._happened.set()
+        self._alarm.set()
 
     async def follow_fleet(self) -> None:
         """For ever: the fleet, and whether the daemon is there."""
@@ -54,6 +72,7 @@ class Feed:
                     about = await self._client.version()
                     self._is_met = True
                     self._happened.set()
+                    self._alarm.set()
                     self._tell(DaemonMet(about))
                 fleet = await self._client.gpus()
                 self._lost = 0
@@ -89,6 +108,7 @@ class Feed:
                     if "event" in line:
                         self._seq = int(line["event"]["seq"])
                         self._happened.set()
+                        self._alarm.set()
             except HostlerError:
                 pass  # the fleet's question tells of it
             await asyncio.sleep(RUNS_EVERY)
@@ -99,6 +119,15 @@ class Feed:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 self._tell(HourSeen(await self._client.fleet_history()))
             await asyncio.sleep(HOUR_EVERY)
+
+    async def follow_alerts(self) -> None:
+        """For ever: what needs eyes, soon after something happened."""
+        while True:
+            with contextlib.suppress(HostlerError):  # the fleet's question tells of it
+                told = await self._client.alerts()
+                self._tell(AlertsSeen(tuple(told["alerts"]), int(told["open"])))
+            await asyncio.sleep(ALERTS_REST)
+            await self._pause(self._alarm, ALERTS_EVERY)
 
     async def _newest(self) -> int:
         newest = 0

@@ -32,12 +32,12 @@ class HourSeen(Message):
         self.history = history
 
 
-class AsideSeen(Message):
-    """How many alerts are open."""
+class AlertsSeen(Message):
+    """The daemon told what needs eyes, and how much of it is open."""
 
-    def __init__(self, alerts_open: int) -> None:
+    def __init__(self, alerts: tuple[Mapping[str, Any], ...], open_count: int) -> None:
         super().__init__()
-        self.alerts_open = alerts_open
+        self.alerts, self.open_count = alerts, open_count
 
 
 class HostSeen(Message):

@@ -41,7 +41,10 @@ class Lab:
     runs_version: int = 0
     history: Mapping[str, Any] = field(default_factory=dict)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
+    alerts: tuple[Mapping[str, Any], ...] = ()
+    """What needs or needed eyes, the newest first."""
     alerts_open: int = 0
+    alerts_version: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
     """What the daemon says of itself."""
     lost_since: float | None = None
@@ -64,6 +67,13 @@ class Lab:
         if runs != self.runs:
             self.runs = runs
             self.runs_version += 1
+
+    def see_alerts(self, alerts: tuple[Mapping[str, Any], ...], open_count: int) -> None:
+        """Take what needs eyes."""
+        if alerts != self.alerts:
+            self.alerts = alerts
+            self.alerts_version += 1
+        self.alerts_open = open_count
 
     def lose(self, why: str, at: float) -> None:
         """The daemon does not answer. What was known stays, with its age."""

@@ -1,0 +1,197 @@
+"""Alerts and events as rows and lines. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hostler_tui.filtering import Filter, Value
+from hostler_tui.lines import Line, line
+from hostler_tui.widgets.sheet import wrapped
+from hostler_tui.widgets.table import Head, Row
+
+Alert = Mapping[str, Any]
+Event = Mapping[str, Any]
+
+ALERT_HEADS = (
+    Head("SEV", 4), Head("SINCE", 8, right=True), Head("WHERE", 12, drop=1),
+    Head("WHAT", 16, flex=True), Head("TIMES", 5, right=True, drop=3),
+    Head("STATE", 12, drop=2),
+)  # fmt: skip
+EVENT_HEADS = (
+    Head("WHEN", 14), Head("SEV", 4, drop=1), Head("KIND", 20, drop=2), Head("WHERE", 12, drop=3),
+    Head("WHAT", 16, flex=True),
+)  # fmt: skip
+ALERT_FIELDS = ("severity", "state", "where", "host", "run", "what")
+EVENT_FIELDS = ("severity", "kind", "host", "run", "stage", "actor", "what")
+
+SEVERITIES = {"critical": "CRIT", "warning": "WARN", "error": "ERR", "info": "info"}
+_ORDER = ("critical", "warning", "info")
+_STATES = ("open", "acked", "resolved")
+
+
+def state_of(alert: Alert) -> str:
+    """ "open", "acked" or "resolved"."""
+    if alert.get("resolved_at") is not None:
+        return "resolved"
+    return "acked" if alert.get("acknowledged_by") else "open"
+
+
+def ordered(alerts: Iterable[Alert]) -> list[Alert]:
+    """What is open first, the gravest first, the newest first; then what somebody has seen."""
+
+    def rank(alert: Alert) -> tuple[int, int, float]:
+        severity = str(alert["severity"])
+        grave = _ORDER.index(severity) if severity in _ORDER else 0
+        state = _STATES.index(state_of(alert))
+        return state, 0 if state == 2 else grave, -float(alert["last_at"])
+
+    return sorted(alerts, key=rank)
+
+
+def fields_of(alert: Alert) -> Mapping[str, Value]:
+    """What a filter may ask for."""
+    return {
+        "severity": str(alert["severity"]), "state": state_of(alert),
+        "where": str(alert["where"]), "host": alert.get("host"), "run": alert.get("run_id"),
+        "what": str(alert["what"]),
+    }  # fmt: skip
+
+
+def ago(at: float | None, now: float) -> str:
+    """ "3m ago"; the largest unit only."""
+    if at is None:
+        return "-"
+    seconds = max(0, int(now - at))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
+
+
+def alert_rows(alerts: Sequence[Alert], filter: Filter, now: float) -> list[Row]:
+    """Those that the filter lets through, in their order."""
+    return [_alert_row(a, now) for a in ordered(alerts) if filter.holds(fields_of(a))]
+
+
+def _alert_row(alert: Alert, now: float) -> Row:
+    severity, state = str(alert["severity"]), state_of(alert)
+    by = f" {alert['acknowledged_by']}" if state == "acked" else ""
+    return Row(
+        str(alert["id"]),
+        (
+            (SEVERITIES.get(severity, severity), severity if state == "open" else "dim"),
+            ago(float(alert["at"]), now),
+            str(alert["where"]),
+            str(alert["what"]),
+            f"x{alert['count']}" if int(alert["count"]) > 1 else "",
+            f"{state}{by}",
+        ),
+        role="" if state == "open" else "dim",
+    )
+
+
+def summary(alerts: Sequence[Alert], shown: int, filter: Filter) -> list[Line]:
+    """ "open 4: 2 critical, 2 warning   acked 1   resolved 6"; below it the filter."""
+    states = {state: [a for a in alerts if state_of(a) == state] for state in _STATES}
+    open_ones = states["open"]
+    kinds = [
+        f"{sum(a['severity'] == kind for a in open_ones)} {kind}"
+        for kind in _ORDER
+        if any(a["severity"] == kind for a in open_ones)
+    ]
+    spans = [(f" open {len(open_ones)}", "title"), (f": {', '.join(kinds)}" if kinds else "", "")]
+    spans += [(f"   {state} {len(states[state])}", "dim") for state in _STATES[1:]]
+    return [tuple(spans), *filter_lines(filter, shown)]
+
+
+def filter_lines(filter: Filter, shown: int) -> list[Line]:
+    """ "/ state=open   2 shown", where something is filtered."""
+    if not filter:
+        return []
+    return [line((" / ", "key"), filter.text, (f"   {shown:,} shown", "dim"))]
+
+
+def detail_lines(
+    alert: Alert, events: Sequence[Event], now: float, width: int, most: int
+) -> list[Line]:
+    """What it is, since when, what was done, and the next command."""
+    times = "once" if int(alert["count"]) == 1 else f"{alert['count']} times"
+    last = "" if int(alert["count"]) == 1 else f", last {ago(float(alert['last_at']), now)}"
+    lines: list[Line] = [line((f" {alert['where']}", "title"), (f"  {alert['severity']}", ""))]
+    lines += wrapped(f"  what    {alert['what']}", width, " " * 10)
+    lines.append(line(f"  told    {times}, first {_clock(float(alert['at']))}{last}"))
+    lines.append(line(f"  state   {_state_text(alert, now)}"))
+    if alert.get("remedy"):
+        lines += wrapped(f"  try     {alert['remedy']}", width, " " * 10, "accent")
+    about = [event for event in events if is_about(event, alert)]
+    room = most - len(lines)
+    if about and room > 0:
+        lines += [event_line(event, first=not n) for n, event in enumerate(about[:room])]
+    return lines[:most]
+
+
+def _state_text(alert: Alert, now: float) -> str:
+    state = state_of(alert)
+    if state == "resolved":
+        return f"resolved {ago(alert['resolved_at'], now)}"
+    if state == "acked":
+        return f"seen by {alert['acknowledged_by']} {ago(alert['acknowledged_at'], now)}"
+    return "open"
+
+
+def is_about(event: Event, alert: Alert) -> bool:
+    """Whether an event tells of the same run, or the same host."""
+    for name in ("run_id", "host"):
+        if alert.get(name):
+            return bool(event.get(name) == alert[name])
+    return False
+
+
+def event_line(event: Event, *, first: bool) -> Line:
+    """One line of what happened around an alert."""
+    head = "  events  " if first else " " * 10
+    return line((head, ""), (f"{_clock(float(event['at']))} ", "dim"), str(event["message"]))
+
+
+def event_fields(event: Event) -> Mapping[str, Value]:
+    """What a filter may ask for."""
+    return {
+        "severity": str(event.get("severity") or "info"), "kind": str(event["kind"]),
+        "host": event.get("host"), "run": event.get("run_id"), "stage": event.get("stage"),
+        "actor": event.get("actor"), "what": str(event["message"]),
+    }  # fmt: skip
+
+
+def event_rows(events: Iterable[Event], filter: Filter) -> list[Row]:
+    """Those that the filter lets through, as they come."""
+    return [_event_row(event) for event in events if filter.holds(event_fields(event))]
+
+
+def _event_row(event: Event) -> Row:
+    severity = str(event.get("severity") or "info")
+    role = {"error": "bad", "warning": "warn"}.get(severity, "dim")
+    return Row(
+        str(event["seq"]),
+        (
+            (_clock(float(event["at"])), "dim"),
+            (SEVERITIES.get(severity, severity), role),
+            str(event["kind"]),
+            str(event.get("run_id") or event.get("host") or "-"),
+            str(event["message"]),
+        ),
+    )
+
+
+def event_detail(event: Event, width: int) -> list[Line]:
+    """An event in full."""
+    lines = wrapped(f" {event['message']}", width, "  ")
+    parts = [f"{name} {event[name]}" for name in ("kind", "run_id", "stage", "host", "gpu", "actor")
+             if event.get(name)]  # fmt: skip
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(event["at"])))
+    return [*lines, *wrapped(f"  {stamp}  {'  '.join(parts)}", width, "  ", "dim")]
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
