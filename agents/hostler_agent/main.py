@@ -27,6 +27,9 @@ def main(version: str, base: str) -> None:
 
 def _run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
     name = mode.get("mode")
+    docker = mode.get("docker_socket")
+    if isinstance(docker, str):
+        os.environ["DOCKER_HOST"] = "unix://" + docker  # over what the login's own files say
     if name == "bulk":
         from hostler_agent import bulk
 

@@ -18,7 +18,7 @@ from hostler.model.hosts import Look, Workload
 from hostler_agent import wire
 from hostler_agent.containers import epoch, workload
 from hostler_agent.grants import grants, resolve
-from tests.support.agents import Agent, Place, eventually, serving
+from tests.support.agents import Agent, Place, Talk, eventually, serving
 from tests.support.fake_docker import FakeDocker, container, fake_docker, ours
 from tests.support.fake_nvml import FakeNvml
 
@@ -37,6 +37,19 @@ def place(place: Place, docker: FakeDocker) -> Place:
     """The host, with that engine."""
     place.variables["DOCKER_HOST"] = f"unix://{docker.path}"
     return place
+
+
+@pytest.mark.parametrize("mode", ["serve", "once"])
+def test_the_docker_that_is_named_wins_over_the_logins_own(
+    place: Place, docker: FakeDocker, mode: str
+) -> None:
+    docker.put(container(1, labels=ours("a-1")))
+    place.variables["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
+    talk = Talk(place.popen())
+    talk.bootstrap()
+    talk.send({"mode": mode, "daemon": "d1", "docker_socket": str(docker.path)})
+    assert talk.line()["hello"]["docker_socket"] == str(docker.path)
+    talk.close()
 
 
 def test_workloads_of_all_hostlers_are_listed(place: Place, docker: FakeDocker) -> None:

@@ -74,10 +74,10 @@ def quick_config() -> Config:
 
 async def _look(hosts: Sequence[HostConfig], deadline: float) -> dict[str, Seen | HostlerError]:
     seen: dict[str, Seen | HostlerError] = {}
-    by_python: dict[str, list[HostConfig]] = {}
+    alike: dict[tuple[str, str | None], list[HostConfig]] = {}
     for host in hosts:
-        by_python.setdefault(host.python, []).append(host)
-    groups = [look_all(_doors(group), _program(group[0]), deadline) for group in by_python.values()]
+        alike.setdefault((host.python, host.docker_socket), []).append(host)
+    groups = [look_all(_doors(group), _program(group[0]), deadline) for group in alike.values()]
     for found in await asyncio.gather(*groups):
         seen |= found
     return seen
@@ -85,7 +85,7 @@ async def _look(hosts: Sequence[HostConfig], deadline: float) -> dict[str, Seen 
 
 def _program(host: HostConfig) -> AgentProgram:
     try:
-        return agent_program().with_python(host.python)
+        return agent_program().with_python(host.python).with_docker(host.docker_socket)
     except ValueError as error:
         raise ConfigError(f"hosts.{host.name}.python: {error}") from error
 

@@ -211,7 +211,7 @@ class AgentLink:
     async def _start_session(self) -> AgentSession:
         started = await start_agent(self._door, self._program)
         try:
-            await started.send(
+            await started.begin(
                 {"mode": "serve", "daemon": self._daemon_id, "protocol": wire.PROTOCOL}
             )
             hello = await read_hello(self.host, started, self._program)

@@ -90,7 +90,7 @@ async def bulk_agent(
     agent = BulkAgent(door.host, started)
     what = str(fields.get("op"))
     try:
-        await started.send({"mode": "bulk", **fields})
+        await started.begin({"mode": "bulk", **fields})
         yield agent
     except Hostile as error:
         said = agent.last_words()

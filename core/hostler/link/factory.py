@@ -60,6 +60,6 @@ def ssh_target(config: HostConfig) -> SshTarget:
 def program_for(config: HostConfig) -> AgentProgram:
     """The agent as that host has to start it. Raises ConfigError."""
     try:
-        return agent_program().with_python(config.python)
+        return agent_program().with_python(config.python).with_docker(config.docker_socket)
     except ValueError as error:
         raise ConfigError(f"hosts.{config.name}.python: {error}") from error

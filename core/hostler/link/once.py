@@ -32,7 +32,7 @@ async def look_once(door: Door, program: AgentProgram) -> Seen:
         await door.connect()
         asked_at = time.time()
         started = await start_agent(door, program)
-        await started.send({"mode": "once"})
+        await started.begin({"mode": "once"})
         hello = await read_hello(door.host, started, program)
         return Seen(hello, await _read_look(started, asked_at))
     except Hostile as error:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from hostler.errors import AgentError, Unreachable
@@ -54,6 +54,12 @@ class AgentProgram:
     hash: str
     data: bytes
     command: str
+    docker_socket: str | None = None
+    """Path on the host; None: the agent tries the usual places."""
+
+    def with_docker(self, socket: str | None) -> AgentProgram:
+        """The same, which looks at this Docker and no other."""
+        return self if socket is None else replace(self, docker_socket=socket)
 
     def with_python(self, python: str) -> AgentProgram:
         """The same under another Python: a name on the host's PATH, or a path.
@@ -68,7 +74,7 @@ class AgentProgram:
         if not self.command.startswith(start):
             raise ValueError("the agent's command does not begin as it should")
         rest = self.command.removeprefix(start)
-        return AgentProgram(self.hash, self.data, f"exec {shlex.quote(python)} {rest}")
+        return replace(self, command=f"exec {shlex.quote(python)} {rest}")
 
 
 @functools.cache
@@ -84,6 +90,12 @@ class Started:
 
     stream: ByteStream
     reader: LineReader
+    docker_socket: str | None = None
+
+    async def begin(self, mode: dict[str, Any]) -> None:
+        """Write the mode line."""
+        socket = {} if self.docker_socket is None else {"docker_socket": self.docker_socket}
+        await self.send({**mode, **socket})
 
     async def send(self, value: dict[str, Any]) -> None:
         """Write one line."""
@@ -99,7 +111,7 @@ async def start_agent(
     """
     for last in (False, True):
         stream = await door.exec_agent(program.command)
-        started = Started(stream, LineReader(stream))
+        started = Started(stream, LineReader(stream), program.docker_socket)
         try:
             async with asyncio.timeout(deadline):
                 if await _bootstrap(door.host, program, started, last):

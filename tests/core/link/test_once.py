@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, Refused, Unreachable
+from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.link.agent_link import AgentLink
+from hostler.link.bulk import bulk_agent
+from hostler.link.factory import program_for
 from hostler.link.once import Seen, look_all, look_once
 from hostler.link.program import AgentProgram
 from hostler.local.door import LocalDoor
 from hostler.local.streams import ProcessStream
+from hostler.model.config import HostConfig
 from tests.support.scripted_agent import BOOT, LOOK, heard, script
 
 
@@ -29,6 +34,30 @@ class RefusingDoor(LocalDoor):
 class SlowDoor(LocalDoor):
     async def exec_agent(self, command: str) -> ProcessStream:
         return await super().exec_agent("exec sleep 3600")
+
+
+async def test_the_configured_docker_is_named_in_every_mode(
+    program: AgentProgram, folder: Path
+) -> None:
+    mine = program.with_docker("/run/mine.sock")
+    await look_once(LocalDoor("gpu1"), mine)
+    link = AgentLink(LocalDoor("gpu1"), mine, "d")
+    await link.connect()
+    await link.close()
+    door = LocalDoor("gpu1")
+    await door.connect()
+    with suppress(HostError):
+        async with bulk_agent(door, mine, {"op": "log"}):
+            pass
+    modes = [line for line in heard(folder) if "mode" in line]
+    assert [mode["mode"] for mode in modes] == ["once", "serve", "bulk"]
+    assert {mode["docker_socket"] for mode in modes} == {"/run/mine.sock"}
+    assert program.with_docker(None) is program
+
+
+def test_the_agent_of_a_host_knows_its_docker() -> None:
+    assert program_for(HostConfig("a", docker_socket="/x")).docker_socket == "/x"
+    assert program_for(HostConfig("a")).docker_socket is None
 
 
 async def test_look_once(program: AgentProgram, folder: Path) -> None:
