@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -35,9 +36,28 @@ _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
 )
 
 
+class _Json(JSONResponse):
+    """JSON has no NaN and no infinity, which metrics may be: they become null."""
+
+    def render(self, content: Any) -> bytes:
+        """The body; looked through only where it has such a number."""
+        try:
+            return super().render(content)
+        except ValueError:
+            return super().render(_finite(content))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
 def answer(value: object, status: int = 200) -> JSONResponse:
     """A model value as JSON."""
-    return JSONResponse(to_json(value), status_code=status)
+    return _Json(to_json(value), status_code=status)
 
 
 def error_answer(error: HostlerError) -> JSONResponse:

@@ -1,16 +1,22 @@
-"""Routes about the past: what was measured."""
+"""Routes about the past: runs, and what was measured."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from hostler.api.answers import answer
 from hostler.daemon.service import Service
+from hostler.decide.search import Search, read_conditions, read_order
+from hostler.model.records import RunFilter
 
 router = APIRouter()
+Word = Annotated[str | None, Query(max_length=200)]
+Conditions = Annotated[Sequence[Annotated[str, Field(max_length=200)]], Query(max_length=20)]
 Minutes = Annotated[int, Query(ge=1, le=1440)]
 
 
@@ -31,6 +37,32 @@ async def usage(request: Request, run_id: str, stage: str) -> JSONResponse:
     """What the attempts of a stage used, and what the last one's GPUs did over its life."""
     service = _service(request)
     return answer(await service.measures.of_stage(await service.run(run_id), stage))
+
+
+@router.get("/history/runs")
+async def search(
+    request: Request,
+    state: Word = None,
+    pipeline: Word = None,
+    owner: Word = None,
+    since: float | None = None,
+    until: float | None = None,
+    param: Conditions = (),
+    metric: Conditions = (),
+    text: Word = None,
+    sort: Word = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+) -> JSONResponse:
+    """All runs, searched by what they were given and what came out."""
+    wanted = Search(
+        runs=RunFilter(state=state, pipeline=pipeline, owner=owner, since=since, until=until),
+        params=read_conditions(param, numbers=False),
+        metrics=read_conditions(metric, numbers=True),
+        text=text,
+        order=read_order(sort),
+    )
+    return answer(await _service(request).past.search(wanted, limit, offset))
 
 
 @router.get("/history/fleet")

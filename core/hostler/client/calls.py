@@ -128,6 +128,11 @@ def usage(run_id: str, stage: str) -> Call:
     return Call("GET", target(["runs", run_id, "usage", stage]))
 
 
+def history(**wanted: object) -> Call:
+    """All runs, searched."""
+    return Call("GET", target(["history", "runs"], wanted))
+
+
 def alerts(open_only: bool, limit: int) -> Call:
     """What needs eyes, the newest first."""
     return Call("GET", target(["alerts"], {"open": open_only, "limit": limit}))

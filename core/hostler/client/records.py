@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from hostler.client import calls
@@ -39,3 +40,26 @@ class Records(ABC):
     def unacknowledge(self, alert_id: int) -> dict[str, Any]:
         """Take that back."""
         return self._object(calls.acknowledge(alert_id, "unacknowledge"))
+
+    def history(
+        self,
+        pipeline: str | None = None,
+        owner: str | None = None,
+        state: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        param: Iterable[str] = (),
+        metric: Iterable[str] = (),
+        text: str | None = None,
+        sort: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        """All runs, searched: `param` like "lr=0.1", `metric` like "accuracy>=0.9", `sort` like
+        "-accuracy". How many match in all (`total`), and a page of them (`runs`)."""
+        call = calls.history(
+            pipeline=pipeline, owner=owner, state=state, since=since, until=until,
+            param=tuple(param), metric=tuple(metric), text=text, sort=sort,
+            limit=limit, offset=offset,
+        )  # fmt: skip
+        return self._object(call)

@@ -14,6 +14,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
+from hostler.daemon.past import Past
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.views import run_object, summary_object, why_lines
@@ -48,6 +49,7 @@ class Service:
         self._submitter = Submitter(context)
         self.garbage = GarbageCollector(context)
         self.alerts = Alerts(context, applier.usage.history)
+        self.past = Past(context)
         self.measures = Measures(context, applier.usage)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()

@@ -87,6 +87,12 @@ class RunSummary:
     """Last values of all stages; of two stages with the same name of a metric, the later's."""
     cause: str | None = None
     """Of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
+    failed_stage: str | None = None
+    """The stage of that attempt."""
+    started_at: float | None = None
+    """When the first attempt did."""
+    energy_wh: float | None = None
+    """Sum over its ended attempts, of those that could be measured."""
 
 
 @dataclass(frozen=True, slots=True)

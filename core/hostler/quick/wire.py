@@ -47,11 +47,13 @@ def quote(text: str) -> str:
 
 
 def target(path: Iterable[str], query: Mapping[str, object] | None = None) -> str:
-    """`/v1/a/b?c=d` from segments and values; None and False values are left out, True is 1."""
+    """`/v1/a/b?c=d` from segments and values; None and False values are left out, True is 1, a
+    tuple stands for each of its values."""
     url = "/v1/" + "/".join(quote(segment) for segment in path)
     pairs = [
         f"{key}={quote('1' if value is True else str(value))}"
-        for key, value in (query or {}).items()
+        for key, values in (query or {}).items()
+        for value in (values if isinstance(values, tuple) else (values,))
         if value is not None and value is not False
     ]
     return f"{url}?{'&'.join(pairs)}" if pairs else url

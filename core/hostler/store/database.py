@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from hostler.decide.search import Search
 from hostler.errors import StateError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (
@@ -25,7 +26,7 @@ from hostler.model.records import (
     StageMetric,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
-from hostler.store import alerts, reads, writes
+from hostler.store import alerts, history, reads, writes
 from hostler.store.files import private_folder
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
@@ -189,6 +190,12 @@ class Store:
     async def list_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[RunSummary]:
         """Rows for a list, newest first."""
         return await self._readers.run(lambda db: summaries(db, wanted, limit))
+
+    async def search_runs(
+        self, wanted: Search, limit: int, offset: int
+    ) -> tuple[int, list[RunSummary]]:
+        """How many runs match, and a page of them. Raises InputError."""
+        return await self._readers.run(lambda db: history.search(db, wanted, limit, offset))
 
     async def find_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[Run]:
         """Whole runs, newest first."""

@@ -26,6 +26,21 @@ def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> 
         " ORDER BY submitted_at DESC, number DESC LIMIT ?",
         (*values, limit),
     ).fetchall()
+    return _summaries(connection, rows)
+
+
+def summaries_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[RunSummary]:
+    """The runs with these numbers, in this order."""
+    found: dict[int, sqlite3.Row] = {}
+    for start in range(0, len(numbers), _CHUNK):
+        chunk = numbers[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        query = f"SELECT number, {_COLUMNS} FROM runs WHERE number IN ({marks})"
+        found |= {row["number"]: row for row in connection.execute(query, chunk)}
+    return _summaries(connection, [found[number] for number in numbers])
+
+
+def _summaries(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[RunSummary]:
     tried = _attempts(connection, [row["run_id"] for row in rows])
     return [_summary(row, tried[row["run_id"]]) for row in rows]
 
@@ -38,7 +53,7 @@ def _attempts(
         chunk = run_ids[start : start + _CHUNK]
         marks = ", ".join("?" * len(chunk))
         for row in connection.execute(
-            "SELECT run_id, stage, phase, host, cause, finished_at, metrics, usage"
+            "SELECT run_id, stage, phase, host, cause, started_at, finished_at, metrics, usage"
             f" FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
             chunk,
         ):
@@ -51,11 +66,16 @@ def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
     newest = {attempt["stage"]: attempt for attempt in attempts}
     metrics: dict[str, float] = {}
     gpu_seconds = 0.0
+    energies = []
+    begun = [attempt["started_at"] for attempt in attempts if attempt["started_at"] is not None]
+    failed = _failed(list(newest.values()))
     for attempt in attempts:
         if attempt["metrics"] != "{}":
             metrics |= json.loads(attempt["metrics"])
         if attempt["usage"] != "{}":
-            gpu_seconds += json.loads(attempt["usage"]).get("gpu_seconds_allocated", 0.0)
+            usage = json.loads(attempt["usage"])
+            gpu_seconds += usage.get("gpu_seconds_allocated", 0.0)
+            energies += [usage["energy_wh"]] if "energy_wh" in usage else []
     return RunSummary(
         run_id=row["run_id"],
         pipeline=row["pipeline"],
@@ -77,13 +97,14 @@ def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
         hosts=tuple(sorted({attempt["host"] for attempt in attempts})),
         gpu_seconds=gpu_seconds,
         metrics=metrics,
-        cause=_cause(list(newest.values())),
+        cause=f"{failed['stage']}: {failed['cause']}" if failed else None,
+        failed_stage=failed["stage"] if failed else None,
+        started_at=min(begun, default=None),
+        energy_wh=sum(energies) if energies else None,
     )
 
 
-def _cause(newest: Sequence[sqlite3.Row]) -> str | None:
+def _failed(newest: Sequence[sqlite3.Row]) -> sqlite3.Row | None:
+    """The failed attempt that ended last."""
     ended = [a for a in newest if a["cause"] is not None and a["phase"] in ("failed", "lost")]
-    if not ended:
-        return None
-    last = max(ended, key=lambda attempt: attempt["finished_at"] or 0.0)
-    return f"{last['stage']}: {last['cause']}"
+    return max(ended, key=lambda attempt: attempt["finished_at"] or 0.0, default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import pytest
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.errors import InputError, NotFoundError
-from hostler.model.records import GpuSample
+from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.units import GIB
@@ -153,3 +154,25 @@ def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
     found = client.usage("raaaaaa", "train")
     assert found["attempts"][0]["gpu_seconds_allocated"] == 80.0
     daemon.loop.call_soon_threadsafe(context.book.drop, run.run_id)
+
+
+def test_runs_are_searched_by_what_they_were_given_and_what_came_out(
+    daemon: Served, client: Client
+) -> None:
+    finished(daemon, 7200.0, metrics={"accuracy": 0.9, "loss": math.nan})
+    found = client.history(metric=["accuracy>=0.9", "accuracy<1"], sort="-accuracy", text="digits")
+    assert found["total"] == 1
+    (run,) = found["runs"]
+    assert run["took_s"] == 7200.0
+    assert (run["gpu_hours"], run["energy_wh"], run["failed_stage"]) == (2.0, None, None)
+    assert (run["metrics"], run["params"], run["hosts"]) == (
+        {"accuracy": 0.9, "loss": None}, {}, ["gpu1"],
+    )  # fmt: skip
+    rows = [MetricPoint("loss", math.nan, 1.0), MetricPoint("loss", math.inf, 2.0)]
+    put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
+    assert [row["value"] for row in client.metrics("raaaaaa", "train")] == [None, None]
+    assert client.history(metric=["accuracy>=0.9", "accuracy>1"]) == {"total": 0, "runs": []}
+    with pytest.raises(InputError, match="compares nothing"):
+        client.history(param=["lr"])
+    with pytest.raises(InputError, match="no run can have the state"):
+        client.history(state="odd")

@@ -46,17 +46,31 @@ def test_ps_says_when_there_is_nothing(hostler: CommandLine, daemon: ScriptedDae
 
 
 def test_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
-    daemon.on("GET", "/v1/runs", {"runs": [summary(), summary("r6", "failed", cause="a: OOM")]})
+    listed = [summary(), summary("r6", "failed", cause="a: OOM", metrics={"accuracy": 0.91})]
+    daemon.on("GET", "/v1/history/runs", {"total": 5, "runs": listed})
     ran = hostler("runs", "--state", "failed", "--pipeline", "digits", "--since", "2026-01-02")
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["r7", "r6"]
     assert ran.out.splitlines()[1].endswith("a: OOM")
-    query = daemon.requests("GET", "/v1/runs")[0].query
+    query = daemon.requests("GET", "/v1/history/runs")[0].query
     assert query["state"] == "failed"
     assert float(query["since"]) == pytest.approx(1767312000, abs=86400)
     assert hostler("runs", "-q").out == "r7\nr6\n"
     assert hostler("runs", "-o", "ids").out == "r7\nr6\n"
     assert hostler("runs", "--json").json["schema"] == "hostler.runs/1"
     assert hostler("runs", "--since", "yesterdayish").code == 2
+
+
+def test_runs_are_searched(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    listed = [summary("r6", metrics={"accuracy": 0.91})]
+    daemon.on("GET", "/v1/history/runs", {"total": 5, "runs": listed})
+    words = ["-p", "lr=0.1", "--metric", "accuracy>=0.9", "--sort=-accuracy", "--text", "x y"]
+    ran = hostler("runs", *words, tty=True)
+    assert "accuracy 0.91" in ran.out
+    assert "5 match" in ran.err
+    assert daemon.asked[-1].query == {
+        "param": "lr=0.1", "metric": "accuracy>=0.9", "sort": "-accuracy", "text": "x y",
+        "limit": "30", "offset": "0",
+    }  # fmt: skip
 
 
 def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

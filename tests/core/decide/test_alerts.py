@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,9 @@ from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
 from hostler.model.runs import Event
 
 
-def event(seq: int, kind: str, at: float | None = None, **fields: object) -> Event:
+def event(seq: int, kind: str, at: float | None = None, **fields: Any) -> Event:
     made = Event(seq=seq, at=float(seq) if at is None else at, kind=kind, message=f"{kind} {seq}")
-    return replace(made, **{"severity": "error", **fields})  # type: ignore[arg-type]
+    return replace(made, **{"severity": "error", **fields})
 
 
 def folded(*events: Event) -> Folded:
@@ -41,8 +42,8 @@ def folded(*events: Event) -> Folded:
     ],
 )
 def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, ends: str) -> None:
-    about = {"host": "gpu1", "gpu": "GPU-a", "run_id": "r7"}
-    other = {"host": "gpu2", "gpu": "GPU-b", "run_id": "r8"}
+    about: dict[str, Any] = {"host": "gpu1", "gpu": "GPU-a", "run_id": "r7"}
+    other: dict[str, Any] = {"host": "gpu2", "gpu": "GPU-b", "run_id": "r8"}
     found = folded(event(1, begins, **about), event(2, ends, severity="info", **other))
     alert = found.get(1)
     assert alert is not None
@@ -56,7 +57,8 @@ def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, e
 
 
 def test_what_repeats_is_one_alert_and_what_comes_back_soon_is_open_again() -> None:
-    down, up = {"host": "gpu1"}, {"host": "gpu1", "severity": "info"}
+    down: dict[str, Any] = {"host": "gpu1"}
+    up: dict[str, Any] = {"host": "gpu1", "severity": "info"}
     found = folded(
         event(1, "host.unreachable", 0.0, **down),
         event(2, "host.refused", 10.0, **down),
@@ -74,7 +76,7 @@ def test_what_repeats_is_one_alert_and_what_comes_back_soon_is_open_again() -> N
 
 
 def test_a_failed_run_says_how_its_attempt_failed_and_is_old_news_after_a_day() -> None:
-    run = {"run_id": "r7"}
+    run: dict[str, Any] = {"run_id": "r7"}
     (alert,) = folded(event(1, "attempt.failed", **run), event(2, "run.failed", **run)).all()
     assert (alert.what, alert.count, alert.where) == ("attempt.failed 1", 1, "r7")
     assert "hostler logs r7" in (alert.remedy or "")
@@ -98,7 +100,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
     found, at = [], 0.0
     for seq, (kind, name, step) in enumerate(steps, 1):
         at += step
-        about = {"host": name, "gpu": f"GPU-{name}", "run_id": f"r{name}"}
+        about: dict[str, Any] = {"host": name, "gpu": f"GPU-{name}", "run_id": f"r{name}"}
         found.append(event(seq, kind, at, **about))
     return found
 
@@ -134,7 +136,7 @@ def seen(state: GpuState, condition: HostCondition = HostCondition.UP, at: float
     return Seen(host, (GpuView(gpu, state, (), "Xid 79", None),))
 
 
-def standing(kind: str, **about: str) -> list[Alert]:
+def standing(kind: str, **about: Any) -> list[Alert]:
     return folded(event(1, kind, **about)).standing()
 
 

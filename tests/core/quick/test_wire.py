@@ -96,6 +96,7 @@ def test_targets_leave_out_what_is_not_given() -> None:
     query = {"follow": True, "tail": 0, "offset": None, "x": False}
     assert target(["runs", "a/b", "logs"], query) == "/v1/runs/a%2Fb/logs?follow=1&tail=0"
     assert target(["gpus"], {"x": None}) == "/v1/gpus"
+    assert target(["x"], {"p": ("a=1", "b"), "q": ()}) == "/v1/x?p=a%3D1&p=b"
 
 
 def test_requests_announce_their_bodies() -> None:

@@ -7,7 +7,7 @@ import time
 
 from hostler.cli.kinds import count, since
 from hostler.cli.options import add_common
-from hostler.cli.render import RUN_COLUMNS, summary_row
+from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
 from hostler.cli.shared import hint, me, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
 
@@ -22,6 +22,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=since, metavar="TIME", help="only runs submitted since: 2h, 30d, 2026-11-24"
     )
+    parser.add_argument("--until", type=since, metavar="TIME", help="only runs submitted before")
+    parser.add_argument(
+        "-p", "--param", action="append", default=[], metavar="NAME=VALUE",
+        help="only runs with this parameter; also != < <= > >=; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME>=VALUE",
+        help="only runs whose last value of a metric is so; also = != < <= >; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--text",
+        metavar="TEXT",
+        help="only runs with this in id, name, title, commit or parameters",
+    )
+    parser.add_argument(
+        "--sort", metavar="[-]NAME",
+        help="by submitted, took, gpu_hours, energy, a metric or parameter; - is downwards",
+    )  # fmt: skip
     parser.add_argument(
         "--limit", type=count, default=30, metavar="N", help="at most N runs (default 30)"
     )
@@ -32,23 +50,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List runs."""
-    client = open_client(args)
-    found = client.runs(
-        state=args.state,
+    answer = open_client(args).history(
         pipeline=args.pipeline,
         owner=me(args.owner),
+        state=args.state,
         since=args.since,
+        until=args.until,
+        param=args.param,
+        metric=args.metric,
+        text=args.text,
+        sort=args.sort,
         limit=args.limit,
     )
+    found = answer["runs"]
     if args.json:
-        out_json("runs", {"runs": found})
+        out_json("runs", answer)
     elif args.output == "ids" or args.quiet:
         for entry in found:
             out(str(entry["run_id"]))
     elif found:
         piped = not is_terminal()
         rows = [summary_row(entry, time.time(), piped=piped) for entry in found]
+        if args.metric or args.sort:
+            for row, entry in zip(rows, found, strict=True):
+                row[-1] = metrics_text(entry["metrics"]) or row[-1]
         out_table(args, RUN_COLUMNS, rows)
+        if answer["total"] > len(found):
+            hint(args, f"{answer['total']} match; --limit shows more")
     else:
         hint(args, "no such runs")
     return 0

@@ -1,0 +1,79 @@
+"""What people search the history of runs for: "lr=0.1", "accuracy>=0.9", "-val_acc". Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hostler.errors import InputError
+from hostler.model.records import RunFilter
+
+OPERATORS = ("<=", ">=", "!=", "<", ">", "=")
+_CONDITION = re.compile(r"([^<>=!\"]+?)\s*(<=|>=|!=|<|>|=)\s*(.*)", re.DOTALL)
+_NAME = re.compile(r"[^\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A parameter or metric compared with a value, which is a number where it reads as one."""
+
+    name: str
+    operator: str
+    value: str
+
+    @property
+    def number(self) -> float | None:
+        """The value as a number; None where it is a word."""
+        try:
+            number = float(self.value)
+        except ValueError:
+            return None
+        return number if number == number else None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By what to sort: a column of the list, or the name of a metric or parameter."""
+
+    name: str = "submitted"
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which runs, in what order; everything that is set must hold."""
+
+    runs: RunFilter = field(default_factory=RunFilter)
+    params: tuple[Condition, ...] = ()
+    metrics: tuple[Condition, ...] = ()
+    text: str | None = None
+    """Part of an id, name, title, owner, commit or parameter."""
+    order: Order = field(default_factory=Order)
+
+
+def read_conditions(texts: Iterable[str], *, numbers: bool) -> tuple[Condition, ...]:
+    """Conditions as people write them. Raises InputError; with `numbers` for a word too."""
+    return tuple(_condition(text, numbers) for text in texts)
+
+
+def read_order(text: str | None) -> Order:
+    """ "-val_acc" is from the highest down; None: the newest first. Raises InputError."""
+    if not text:
+        return Order()
+    name = text.removeprefix("-")
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{text!r} is nothing to sort by", remedy="like -val_acc, or took")
+    return Order(name, text.startswith("-"))
+
+
+def _condition(text: str, numbers: bool) -> Condition:
+    found = _CONDITION.fullmatch(text.strip())
+    if found is None:
+        raise InputError(
+            f"{text!r} compares nothing", remedy="NAME OPERATOR VALUE, like lr=0.1 or accuracy>=0.9"
+        )
+    made = Condition(*found.groups())
+    if (numbers or made.operator in ("<", "<=", ">", ">=")) and made.number is None:
+        raise InputError(f"{text!r}: {made.value!r} is not a number")
+    return made
