@@ -58,7 +58,7 @@ def host(
         "condition": HostCondition.UP,
         "since": NOW - 3600,
         "look": seen,
-        "facts": HostFacts(hostname=name),
+        "facts": HostFacts(hostname=name, docker_gpu="nvidia"),
         "runtimes": ("docker", "process"),
         "cpus": 32,
         "memory": 256 * GIB,

@@ -9,7 +9,7 @@ from hostler.decide.ending import conclude
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
-from hostler.model.hosts import Host, HostCondition, Lease, Workload
+from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import (
     Action,
@@ -46,7 +46,10 @@ class Daemon(World):
         self.refused.clear()
         for name, real in self.real.items():
             drained = self.known[name].drained
-            host = Host(name, "ssh", HostCondition.CONNECTING, self.now, drained=drained)
+            host = Host(
+                name, "ssh", HostCondition.CONNECTING, self.now,
+                facts=HostFacts(docker_gpu="nvidia"), drained=drained,
+            )  # fmt: skip
             self.known[name] = replace(host, runtimes=("docker", "process"), cpus=4)
             if real.reachable:
                 self.known[name] = self._as_up(name, None)

@@ -6,7 +6,16 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from hostler.model.hosts import Gpu, GpuProcess, Host, HostCondition, Lease, Look, Workload
+from hostler.model.hosts import (
+    Gpu,
+    GpuProcess,
+    Host,
+    HostCondition,
+    HostFacts,
+    Lease,
+    Look,
+    Workload,
+)
 from hostler.model.pipelines import OnLost, Resources, Retries, Stage, StageKind
 from hostler.model.runs import Run
 from hostler.units import GIB
@@ -71,7 +80,10 @@ class World:
             for i, n in enumerate(sizes)
         }
         self.largest = max(sizes)
-        self.known = {n: Host(n, "ssh", HostCondition.CONNECTING, self.now) for n in self.real}
+        facts = HostFacts(docker_gpu="nvidia")
+        self.known = {
+            n: Host(n, "ssh", HostCondition.CONNECTING, self.now, facts=facts) for n in self.real
+        }
         self.known = {n: self._as_up(n, None) for n in self.real}
         self.looks: list[tuple[float, str, Look]] = []
         """Under way: (when asked, host, what it saw)."""

@@ -184,7 +184,8 @@ def _fixed(host: Host, snapshot: Snapshot, key: Key) -> Host:
     if look.gpu_problem is not None:
         well = _suitable(host, snapshot, key)
     look = replace(look, gpus=well, gpu_problem=None, docker_problem=None)
-    return replace(host, look=look, runtimes=("docker", "process"))
+    facts = replace(host.facts, docker_gpu=host.facts.docker_gpu or "nvidia")
+    return replace(host, look=look, facts=facts, runtimes=("docker", "process"))
 
 
 def _suitable(host: Host, snapshot: Snapshot, key: Key) -> tuple[Gpu, ...]:

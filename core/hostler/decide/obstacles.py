@@ -13,6 +13,7 @@ from hostler.decide.requests import (
     card_of,
     card_suits,
     count_gpus,
+    gives_gpus,
     host_named,
     labels_suit,
     memory_suits,
@@ -103,6 +104,12 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
         seen = f": {clean_line(docker, 80)}" if docker and request.runtime == "docker" else ""
         fix = Remedy(RemedyKind.FIX_HOST, host.name)
         found.add(f"cannot run {request.runtime} stages{seen}", fix)
+    elif host.look is not None and not gives_gpus(host, request):
+        found.add(
+            f"Docker there cannot give GPUs to containers (what to do: hostler doctor {host.name}; "
+            "then hostler daemon restart)",
+            Remedy(RemedyKind.FIX_HOST, host.name),
+        )
     if not host_named(host, request):
         wanted = ", ".join(request.hosts)
         found.add(f"is not one of the hosts asked for ({wanted})", _drop("hosts"))

@@ -135,6 +135,11 @@ def runs_kind(host: Host, request: Request) -> bool:
     return request.runtime != "docker" or not seen
 
 
+def gives_gpus(host: Host, request: Request) -> bool:
+    """Whether the GPUs get into what is started there: Docker needs NVIDIA's toolkit or CDI."""
+    return not request.gpus or request.runtime != "docker" or host.facts.docker_gpu is not None
+
+
 def wanted(request: Request) -> str:
     """The request in a few words: "4 GPUs (A100*, 24 GiB)" or "8 CPUs"."""
     if not request.gpus:

@@ -18,6 +18,7 @@ from hostler.decide.requests import (
     amounts_suit,
     card_of,
     card_suits,
+    gives_gpus,
     host_named,
     labels_suit,
     runs_kind,
@@ -173,6 +174,7 @@ def _suits(host: Host, request: Request) -> bool:
     return (
         amounts_suit(host, request)
         and runs_kind(host, request)
+        and gives_gpus(host, request)
         and host_named(host, request)
         and labels_suit(host, request)
         and sees_code(host, request)

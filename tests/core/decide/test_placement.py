@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.decide.plan import plan
-from hostler.model.hosts import ForeignContainer, Gpu, Host, HostCondition
+from hostler.model.hosts import ForeignContainer, Gpu, Host, HostCondition, HostFacts
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Source
@@ -173,6 +173,15 @@ def test_docker_stages_need_a_docker_that_can_be_seen() -> None:
     blind = lab.host(look={"docker_problem": "permission denied"})
     assert host_of(lab.stage(gpus=1, runtime="docker"), blind) is None
     assert host_of(lab.stage(gpus=1, runtime="process"), blind) == "gpu1"
+
+
+def test_containers_with_gpus_need_a_docker_that_can_give_them() -> None:
+    bare = lab.host(facts=HostFacts(docker_gpu=None))
+    stage = lab.stage(gpus=1, runtime="docker")
+    assert host_of(stage, bare) is None
+    assert host_of(stage, bare, lab.host("gpu2", facts=HostFacts(docker_gpu="cdi"))) == "gpu2"
+    assert host_of(lab.stage(runtime="docker"), bare) == "gpu1"
+    assert host_of(lab.stage(gpus=1), bare) == "gpu1"
 
 
 def test_a_host_without_known_gpus_still_takes_cpu_work() -> None:
