@@ -34,6 +34,8 @@ _BEFORE_S = 2400.0
 """Of the lab's time that has passed when the demo opens."""
 _BEFORE_REAL_S = 1.6
 """What that takes in reality, on a machine with nothing else to do."""
+_PATIENCE_S = 60.0
+"""With the daemon's answers to those who submit."""
 _LAST_S = 2.0
 """From being told to end to the end, whatever hangs."""
 _LOOK_S, _MANY_LOOK_S = 1.0, 2.0
@@ -101,7 +103,7 @@ class Demo:
                 task.cancel()
 
     async def _run(self, service: Service, path: Path) -> None:
-        traffic = Traffic(Client(str(path)), self._lab.clock, self._seed)
+        traffic = Traffic(Client(str(path), timeout=_PATIENCE_S), self._lab.clock, self._seed)
         opens_at = self._lab.clock.caught_up_at
         try:
             if self._runs:

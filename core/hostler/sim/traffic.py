@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hostler.client import Client
-from hostler.errors import HostlerError, NoDaemonError
+from hostler.errors import HostlerError
 from hostler.sim import pipelines
 from hostler.sim.clock import LabClock
 
@@ -104,7 +104,7 @@ class Traffic:
         """The history; returns once the lab's time is `opens_at` or all is submitted. `drained`: a
         host that somebody takes out."""
         if drained is not None:
-            self._client.drain(drained, "new power supply on Friday")
+            self._try(lambda: self._client.drain(drained, "new power supply on Friday"))
         for order in history(self._seed):
             due = min(self._clock.now() + order.after, opens_at)
             if not self._wait(due) or due >= opens_at:
@@ -138,9 +138,12 @@ class Traffic:
 
     def _submit(self, order: Order) -> None:
         body = {"pipeline": order.pipeline, "params": dict(order.params), "title": order.title}
+        self._try(lambda: self._client.submit(body))
+
+    def _try(self, ask: Callable[[], object]) -> None:
+        """What does not work is left: the daemon ends, or the machine is too busy for more."""
         try:
-            self._client.submit(body)
-        except NoDaemonError:
-            self.stop()
+            ask()
         except HostlerError as error:
-            _log.warning("the demo could not submit: %s", error)
+            if not self._stop.is_set():
+                _log.warning("the demo could not go on as it should: %s", error)

@@ -43,7 +43,7 @@ def demo(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], Cli
             assert process.stdout is not None
             said = process.stdout.readline()
             assert said.startswith("SIM: a simulated lab at "), said
-            yield process, Client(said.split()[-1])
+            yield process, Client(said.split()[-1], timeout=60)
         finally:
             process.kill()
 
@@ -88,7 +88,9 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         kinds = {line["event"]["kind"] for line in client.events() if line}
         assert kinds >= {"run.submitted", "attempt.failed", "gpu.fault", "host.drained"}
         table = subprocess.run(
-            [*HOSTLER, "gpus", "--socket", client.found.path], capture_output=True, text=True
+            [*HOSTLER, "gpus", "--timeout", "60s", "--socket", client.found.path],
+            capture_output=True,
+            text=True,
         )
         assert table.stdout.count("SIM ") == 10
         process.send_signal(signal.SIGTERM)
