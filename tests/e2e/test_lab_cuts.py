@@ -62,6 +62,28 @@ resources = {{ host = "gpu1" }}
     assert out.splitlines() == [str(i) for i in range(30)]
 
 
+def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk: Desk) -> None:
+    loop = "for k in $(seq 0 99); do seq $((k*10000+1)) $((k*10000+10000)); sleep 0.1; done"
+    common = f"command = '{loop}'\nshell = true\nresources = {{ host = 'gpu1' }}\n"
+    run_id = desk.submit(
+        f'name = "m"\n[stages.container]\nimage = "{BUSYBOX}"\n{common}[stages.process]\n{common}'
+    )
+    desk.until(run_id, lambda r: all(s["status"] == "running" for s in r["stages"]))
+    host = clean_lab.host("gpu1")
+    host.cut()
+    desk.kill_daemon()
+    assert all(s["status"] == "running" for s in desk.show(run_id)["stages"])
+    host.heal()
+    desk.kill_daemon()
+    run = desk.ended(run_id, timeout=200)
+    assert run["outcome"] == "succeeded"
+    whole = "".join(f"{i}\n" for i in range(1, 1_000_001)).encode()
+    for name in ("container", "process"):
+        came = desk.ok("logs", run_id, "--stage", name, "--raw").out.encode()
+        assert hashlib.sha256(came).digest() == hashlib.sha256(whole).digest(), name
+        assert len(stage(run, name)["attempts"]) == 1
+
+
 def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, desk: Desk) -> None:
     size_mib = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "1024"))
     run_id = desk.submit(
