@@ -58,6 +58,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("history", ("digits",), {"limit": 5, "sort": "-acc", "param": ["lr=0.1"]}, "GET",
      "/v1/history/runs", {"pipeline": "digits", "limit": "5", "sort": "-acc", "param": "lr=0.1",
                           "offset": "0"}),
+    ("compare", (["r7"],), {}, "GET", "/v1/history/compare", {"run": "r7"}),
     ("fleet_history", (5,), {}, "GET", "/v1/history/fleet", {"minutes": "5"}),
     ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
     ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),

@@ -65,6 +65,16 @@ async def search(
     return answer(await _service(request).past.search(wanted, limit, offset))
 
 
+@router.get("/history/compare")
+async def compare(
+    request: Request,
+    run: Annotated[list[Annotated[str, Field(max_length=200)]], Query(min_length=1, max_length=12)],
+) -> JSONResponse:
+    """Runs side by side, those that still go on too."""
+    service = _service(request)
+    return answer(await service.past.compare([await service.find(run_id) for run_id in run]))
+
+
 @router.get("/history/fleet")
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
     """What all GPUs together did lately, minute by minute."""

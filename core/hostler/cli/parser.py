@@ -19,6 +19,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps": ("ps", "what runs and waits now, and why it waits"),
         "runs": ("runs", "runs, the newest first"),
         "show": ("show", "one run with its stages"),
+        "compare": ("compare", "runs side by side"),
         "logs": ("logs", "what a stage wrote"),
         "why": ("why", "why a stage waits"),
         "events": ("events", "what happened"),

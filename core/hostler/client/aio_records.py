@@ -63,3 +63,7 @@ class AsyncRecords(ABC):
             limit=limit, offset=offset,
         )  # fmt: skip
         return await self._object(call)
+
+    async def compare(self, run_ids: Iterable[str]) -> dict[str, Any]:
+        """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
+        return await self._object(calls.compare(run_ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,11 @@ def usage(run_id: str, stage: str) -> Call:
 def history(**wanted: object) -> Call:
     """All runs, searched."""
     return Call("GET", target(["history", "runs"], wanted))
+
+
+def compare(run_ids: Iterable[str]) -> Call:
+    """Runs side by side."""
+    return Call("GET", target(["history", "compare"], {"run": tuple(run_ids)}))
 
 
 def alerts(open_only: bool, limit: int) -> Call:

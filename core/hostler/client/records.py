@@ -63,3 +63,7 @@ class Records(ABC):
             limit=limit, offset=offset,
         )  # fmt: skip
         return self._object(call)
+
+    def compare(self, run_ids: Iterable[str]) -> dict[str, Any]:
+        """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
+        return self._object(calls.compare(run_ids))

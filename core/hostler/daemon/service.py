@@ -264,6 +264,10 @@ class Service:
         attempt = find_attempt(await self.run(run_id), stage, number)
         return LogReader(self.context, self._applier.followers, attempt)
 
+    async def find(self, run_id: str) -> Run:
+        """One run as `run`, or the newest: "last"."""
+        return await self.run(await self.resolve(run_id))
+
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""
         full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)

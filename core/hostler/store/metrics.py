@@ -79,6 +79,12 @@ class MetricStore:
             lambda connection: stage_metrics.read(connection, attempt_ids, names)
         )
 
+    async def thinned_metrics(self, attempt_ids: Sequence[str], most: int) -> list[StageMetric]:
+        """At most so many points of each metric of each attempt, for charts."""
+        return await self._readers.run(
+            lambda db: [p for a in attempt_ids for p in stage_metrics.thinned(db, a, most)]
+        )
+
     async def count_stage_metrics(self, attempt_id: str) -> int:
         """How many rows are stored of an attempt: where to go on reading its file."""
         return await self._readers.run(

@@ -8,6 +8,17 @@ from collections.abc import Sequence
 from hostler.model.records import MetricPoint, StageMetric
 from hostler.store.rows import storable
 
+_THINNED = """
+SELECT name, value, t, step FROM (
+    SELECT n.name, m.value, m.t, m.step, m.row,
+        row_number() OVER (PARTITION BY m.name ORDER BY m.row) - 1 AS place,
+        count(*) OVER (PARTITION BY m.name) AS total
+    FROM metric_attempts a JOIN stage_metrics m ON m.attempt = a.id
+        JOIN metric_names n ON n.id = m.name
+    WHERE a.attempt_id = ?
+) WHERE place % max(1, (total + ? - 1) / ?) = 0 OR place = total - 1 ORDER BY row
+"""
+
 
 def put(
     connection: sqlite3.Connection, attempt_id: str, points: Sequence[MetricPoint], first: int
@@ -45,6 +56,15 @@ def read(
             number = float("nan") if value is None else value
             found.append(StageMetric(attempt_id, name, number, at, step))
     return found
+
+
+def thinned(connection: sqlite3.Connection, attempt_id: str, most: int) -> list[StageMetric]:
+    """About `most` rows of each metric of an attempt, evenly chosen, the last one always."""
+    rows = connection.execute(_THINNED, (attempt_id, most - 1, most - 1))
+    return [
+        StageMetric(attempt_id, name, float("nan") if value is None else value, at, step)
+        for name, value, at, step in rows
+    ]
 
 
 def count(connection: sqlite3.Connection, attempt_id: str) -> int:

@@ -176,3 +176,26 @@ def test_runs_are_searched_by_what_they_were_given_and_what_came_out(
         client.history(param=["lr"])
     with pytest.raises(InputError, match="no run can have the state"):
         client.history(state="odd")
+
+
+def test_runs_are_compared_with_their_curves(daemon: Served, client: Client) -> None:
+    finished(daemon, 7200.0, metrics={"accuracy": 0.9})
+    put(daemon, store_of(daemon).create_run(stored.run("rbbbbbb", params={"lr": 0.1}), "", []))
+    rows = [MetricPoint("accuracy", at / 1000, float(at), at) for at in range(1000)]
+    put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
+    found = client.compare(["raaa", "rbbbbbb"])
+    assert [run["run_id"] for run in found["runs"]] == ["raaaaaa", "rbbbbbb"]
+    by_name = {row["name"]: row for row in found["rows"]}
+    assert by_name["lr"] == {
+        "section": "parameters", "name": "lr", "values": [None, 0.1], "differs": True,
+        "better": None,
+    }  # fmt: skip
+    assert by_name["took_s"]["values"] == [7200.0, None]
+    curve, none = found["series"]["accuracy"]
+    assert none == []
+    assert (curve[0], curve[-1]) == ([0.0, 0.0], [999.0, 0.999])
+    assert 200 < len(curve) <= 241
+    with pytest.raises(NotFoundError):
+        client.compare(["raaa", "rzzz"])
+    with pytest.raises(InputError):
+        client.compare([])

@@ -1,0 +1,49 @@
+"""`hostler compare RUN RUN...`: runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.quick.table import Column
+from hostler.units import format_duration
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    parser.add_argument("--all", action="store_true", help="what is the same, too")
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a column a run."""
+    found = open_client(args).compare(args.runs)
+    if args.json:
+        out_json("compare", found)
+        return 0
+    columns = [Column("SECTION"), Column("NAME", flex=True, least=10)]
+    columns += [Column(each["run_id"], flex=True, least=8) for each in found["runs"]]
+    rows = [_row(row) for row in found["rows"] if args.all or row["differs"]]
+    if rows:
+        out_table(args, columns, rows)
+    else:
+        hint(args, "nothing differs; --all shows what is the same")
+    return 0
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    cells = [_cell(row["name"], value) for value in row["values"]]
+    if row["better"] is not None:
+        cells[row["better"]] += " *"
+    return [row["section"], row["name"].removesuffix("_s"), *cells]
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return format_duration(round(value, 1)) if name.endswith("took_s") else f"{value:.6g}"

@@ -1,0 +1,228 @@
+"""Runs side by side: what they were given, what came out, where, and at what cost. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hostler.decide.progress import Progress, progress_of
+from hostler.model.hosts import HostFacts
+from hostler.model.records import StageMetric
+from hostler.model.runs import Attempt, Outcome, Run
+
+Value = str | float | None
+
+_LOWER = re.compile(r"loss|err|perplexity|ppl|wer|cer|mse|mae|rmse|fid|latency|time|seconds", re.I)
+_HIGHER = re.compile(
+    r"acc|f1|auc|precision|recall|score|bleu|rouge|map|iou|dice|psnr|ssim|reward|tok|throughput"
+    r"|per_s|/s",
+    re.I,
+)
+_COST = ("took_s", "gpu_hours", "energy_wh")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the runs, with what is known beside it."""
+
+    run: Run
+    facts: tuple[HostFacts, ...] = ()
+    """Of the hosts of its attempts, at that time."""
+    points: tuple[StageMetric, ...] = ()
+    """What its newest attempts wrote, thinned out, in the order of its stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing in which runs may differ."""
+
+    section: str
+    """"parameters", "metrics", "source", "hosts", "stages" or "cost"."""
+    name: str
+    values: tuple[Value, ...]
+    """One a run; None: it has no such thing."""
+    differs: bool
+    better: int | None = None
+    """Index of the run that is better here, where one is and where it is known what is good."""
+
+
+def rows(sides: Sequence[Side], now: float) -> list[Row]:
+    """All rows, section by section."""
+    made = [_View(side, now) for side in sides]
+    found = [
+        *_section("parameters", [view.params() for view in made]),
+        *_section("metrics", [view.metrics() for view in made], _better_metric),
+        *_section("source", [view.source() for view in made]),
+        *_section("hosts", [view.hosts() for view in made]),
+        *_section("stages", [view.stages() for view in made]),
+    ]
+    # A run that failed early was cheap, not better.
+    whole = all(side.run.outcome is Outcome.SUCCEEDED for side in sides)
+    return [*found, *_section("cost", [view.cost() for view in made], _lowest if whole else None)]
+
+
+def series(sides: Sequence[Side]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Metric -> for each run its points: by step where all of them have one, else by seconds."""
+    names = dict.fromkeys(point.name for side in sides for point in side.points)
+    return {name: _curves([_last_stage(side.points, name) for side in sides]) for name in names}
+
+
+def _last_stage(points: Iterable[StageMetric], name: str) -> list[StageMetric]:
+    """Of two stages that wrote a metric of one name, the later's."""
+    found = [point for point in points if point.name == name]
+    return [point for point in found if point.attempt_id == found[-1].attempt_id]
+
+
+def _curves(curves: Sequence[Sequence[StageMetric]]) -> list[list[tuple[float, float]]]:
+    by_step = all(point.step is not None for points in curves for point in points)
+    made = []
+    for points in curves:
+        begin = points[0].at if points else 0.0
+        made.append(
+            [
+                (float(point.step or 0) if by_step else point.at - begin, point.value)
+                for point in points
+                if math.isfinite(point.value)
+            ]
+        )
+    return made
+
+
+def _section(
+    section: str,
+    tables: Sequence[Mapping[str, Value]],
+    better: Callable[[str, Sequence[Value]], int | None] | None = None,
+) -> list[Row]:
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [
+        _row(section, name, tuple(table.get(name) for table in tables), better) for name in names
+    ]
+
+
+def _row(
+    section: str,
+    name: str,
+    values: tuple[Value, ...],
+    better: Callable[[str, Sequence[Value]], int | None] | None,
+) -> Row:
+    # NaN is not even equal to itself, and is the same thing all the same.
+    alike = {"nan" if isinstance(v, float) and math.isnan(v) else v for v in values}
+    differs = len(alike) > 1
+    return Row(section, name, values, differs, better(name, values) if better and differs else None)
+
+
+def _better_metric(name: str, values: Sequence[Value]) -> int | None:
+    """By the metric's name; None where it does not tell which way is good."""
+    lower, higher = bool(_LOWER.search(name)), bool(_HIGHER.search(name))
+    if lower == higher:
+        return None
+    return _best(values, min if lower else max)
+
+
+def _lowest(_name: str, values: Sequence[Value]) -> int | None:
+    return _best(values, min)
+
+
+def _best(values: Sequence[Value], choose: Callable[[list[float]], float]) -> int | None:
+    """The only one that has the best number; nobody is better than who has none."""
+    known = [v for v in values if isinstance(v, float) and math.isfinite(v)]
+    if len(known) < 2:
+        return None
+    best = choose(known)
+    return values.index(best) if known.count(best) == 1 else None
+
+
+class _View:
+    """One run as tables of name and value."""
+
+    def __init__(self, side: Side, now: float) -> None:
+        self._side = side
+        self._run = side.run
+        self._now = now
+        self._progress: Progress = progress_of(side.run)
+
+    def params(self) -> dict[str, Value]:
+        return {name: _value(value) for name, value in self._run.params.items()}
+
+    def metrics(self) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for attempt in self._newest():
+            found |= {name: float(value) for name, value in attempt.metrics.items()}
+        return found
+
+    def source(self) -> dict[str, Value]:
+        source = self._run.source
+        return {
+            "pipeline": self._run.pipeline,
+            "commit": source.git_commit,
+            "branch": source.git_branch,
+            "uncommitted changes": "yes" if source.git_dirty else "no",
+            "content": source.digest,
+            "path": source.path,
+            "images": _joined(stage.image for stage in self._run.stages),
+        }
+
+    def hosts(self) -> dict[str, Value]:
+        facts = self._side.facts
+        attempts = self._newest()
+        gpus = sum(len(attempt.gpus) for attempt in attempts)
+        return {
+            "hosts": _joined(attempt.host for attempt in attempts),
+            "GPUs": float(gpus),
+            "driver": _joined(fact.driver for fact in facts),
+            "CUDA": _joined(fact.cuda for fact in facts),
+            "kernel": _joined(fact.kernel for fact in facts),
+            "docker": _joined(fact.docker for fact in facts),
+        }
+
+    def stages(self) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        newest = {attempt.stage: attempt for attempt in self._newest()}
+        for stage in self._run.stages:
+            attempt, tries = newest.get(stage.name), len(self._progress.tries.get(stage.name, ()))
+            status: str = self._progress.status[stage.name].value
+            if attempt is not None and attempt.cause is not None:
+                status += f": {attempt.cause.value}"
+            found[stage.name] = status
+            found[f"{stage.name} took_s"] = self._took(attempt)
+            found[f"{stage.name} attempts"] = float(tries)
+        return found
+
+    def cost(self) -> dict[str, Value]:
+        begun = [a.started_at for a in self._run.attempts if a.started_at is not None]
+        end = self._run.finished_at if self._run.finished_at is not None else self._now
+        used = [attempt.usage for attempt in self._run.attempts]
+        seconds = [u["gpu_seconds_allocated"] for u in used if "gpu_seconds_allocated" in u]
+        energy = [u["energy_wh"] for u in used if "energy_wh" in u]
+        figures = (
+            max(0.0, end - min(begun)) if begun else None,
+            sum(seconds) / 3600 if seconds else None,
+            sum(energy) if energy else None,
+        )
+        return dict(zip(_COST, figures, strict=True))
+
+    def _newest(self) -> list[Attempt]:
+        """The last attempt of each stage, those kept of an earlier run first."""
+        newest = dict(self._run.kept)
+        newest |= {attempt.stage: attempt for attempt in self._run.attempts}
+        return list(newest.values())
+
+    def _took(self, attempt: Attempt | None) -> float | None:
+        if attempt is None or attempt.started_at is None:
+            return None
+        if attempt.duration is not None:
+            return float(attempt.duration)
+        end = attempt.finished_at if attempt.finished_at is not None else self._now
+        return max(0.0, end - attempt.started_at)
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return float(value) if isinstance(value, int | float) else str(value)
+
+
+def _joined(names: Iterable[str | None]) -> str | None:
+    return ", ".join(sorted({name for name in names if name})) or None

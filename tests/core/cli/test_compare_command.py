@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.commandline import CommandLine
+from tests.support.scripted_daemon import ScriptedDaemon
+
+
+def row(section: str, name: str, *values: Any, better: int | None = None) -> dict[str, Any]:
+    return {"section": section, "name": name, "values": list(values),
+            "differs": len(set(values)) > 1, "better": better}  # fmt: skip
+
+
+def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    same = row("parameters", "seed", 1.0, 1.0)
+    rows = [row("parameters", "lr", 0.1, None), same,
+            row("metrics", "loss", 0.5, 0.25, better=1),
+            row("cost", "took_s", 7200.0, 60.0)]  # fmt: skip
+    found = {"runs": [{"run_id": "r7"}, {"run_id": "r8"}], "rows": rows, "series": {}}
+    daemon.on("GET", "/v1/history/compare", found)
+    ran = hostler("compare", "r7", "r8")
+    assert [line.split("\t") for line in ran.out.splitlines()] == [
+        ["parameters", "lr", "0.1", "-"],
+        ["metrics", "loss", "0.5", "0.25 *"],
+        ["cost", "took", "2h", "1m"],
+    ]
+    assert "seed" in hostler("compare", "r7", "r8", "--all").out
+    assert hostler("compare", "r7", "--json").json == {"schema": "hostler.compare/1", **found}
+    daemon.on("GET", "/v1/history/compare", {**found, "rows": [same]})
+    assert "nothing differs" in hostler("compare", "r7", "r8", tty=True).err
