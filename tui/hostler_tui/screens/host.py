@@ -126,8 +126,9 @@ class HostScreen(LabScreen):
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
-        """Another GPU: its hour."""
+        """Another GPU: its hour, which stands at the top."""
         self._draw_below()
+        self.query_one("#work", ReadPane).action_move(-100_000)
 
     def action_back(self) -> None:
         """To the fleet."""
