@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hostler.daemon.hub import Hub
 from hostler.daemon.record import Recorder
 from hostler.daemon.reload import Reloader
 from hostler.daemon.service import Service
+from hostler.errors import StateError
 from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
@@ -97,6 +99,8 @@ async def assemble(
     for run in await store.open_runs():
         context.book.add(run)
     applier = Applier(context)
+    with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
+        await applier.usage.recall()
     controller = Controller(context, applier)
     recorder = Recorder(context, applier.usage)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
 from hostler.decide.availability import IDLE_AFTER_S, History
 from hostler.model.hosts import Gpu, Host, Look
+from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Phase
 
 _IDLE_BELOW_PERCENT = 5.0
@@ -23,6 +25,26 @@ class _Tally:
     last_at: float | None = None
     energy_first: dict[str, float] = field(default_factory=dict)
     energy_last: dict[str, float] = field(default_factory=dict)
+    recalled_j: float = 0.0
+    """Energy up to the first look of this daemon, from the power that an earlier one wrote down."""
+    recalled_w: dict[str, float] = field(default_factory=dict)
+    """The last power of each GPU of then."""
+
+    def recall(self, samples: Sequence[GpuSample]) -> None:
+        """What an earlier daemon saw of one GPU, the oldest first."""
+        before = None
+        for sample in samples:
+            step = 0.0 if before is None else max(0.0, sample.at - before.at)
+            before = sample
+            if sample.utilization is not None:
+                self.seen_s += step
+                self.busy_s += step * sample.utilization / 100
+            if sample.memory_used is not None:
+                self.memory_peak = max(self.memory_peak or 0, sample.memory_used)
+            if sample.power is not None:
+                self.recalled_j += step * sample.power
+                self.recalled_w[sample.gpu] = sample.power
+            self.last_at = max(self.last_at or 0.0, sample.at)
 
     def add(self, at: float, gpus: list[Gpu]) -> None:
         step = 0.0 if self.last_at is None else max(0.0, at - self.last_at)
@@ -34,6 +56,8 @@ class _Tally:
             if gpu.memory_used is not None:
                 self.memory_peak = max(self.memory_peak or 0, gpu.memory_used)
             if gpu.energy is not None:
+                if gpu.uuid not in self.energy_first:
+                    self.recalled_j += step * self.recalled_w.get(gpu.uuid, 0.0)
                 self.energy_first.setdefault(gpu.uuid, gpu.energy)
                 self.energy_last[gpu.uuid] = gpu.energy
 
@@ -41,7 +65,7 @@ class _Tally:
         if not self.energy_last:
             return None
         joules = sum(last - self.energy_first[u] for u, last in self.energy_last.items())
-        return joules / 3600
+        return (joules + self.recalled_j) / 3600
 
 
 class Usage:
@@ -52,6 +76,19 @@ class Usage:
         self._tallies: dict[str, _Tally] = {}
         self._quiet_since: dict[str, float] = {}
         self._ended_at: dict[str, float] = {}
+
+    async def recall(self) -> None:
+        """Take up the sums of what runs since before this daemon, from the samples (a day of them)
+        that the one before wrote."""
+        context = self._context
+        for attempt in context.book.open_attempts():
+            if attempt.started_at is None:
+                continue
+            for uuid in attempt.gpus:
+                now = context.clock.now()
+                found = await context.store.metrics.gpu_samples(uuid, attempt.started_at, now)
+                if found:
+                    self._tallies.setdefault(attempt.attempt_id, _Tally()).recall(found)
 
     def history(self) -> History:
         """What a single look cannot know: which GPUs have been quiet for long, and

@@ -8,6 +8,7 @@ import pytest
 from hostler.daemon.context import Context
 from hostler.daemon.usage import Usage
 from hostler.model.hosts import Gpu, Host, HostCondition, Look
+from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Phase
 
 HOST = Host(name="gpu1", transport="ssh", condition=HostCondition.UP, since=0.0)
@@ -52,6 +53,30 @@ def look(at: float, *gpus: Gpu) -> Look:
 
 def gpu(uuid: str, **more: Any) -> Gpu:
     return Gpu(uuid=uuid, index=0, **more)
+
+
+async def test_a_restart_of_the_daemon_loses_nothing_that_was_measured(clock: _Clock) -> None:
+    def sample(uuid: str, at: float) -> GpuSample:
+        return GpuSample("gpu1", uuid, at, utilization=50.0, memory_used=2**30, power=360.0)
+
+    async def samples(uuid: str, since: float, until: float) -> list[GpuSample]:
+        return [sample(uuid, at) for at in (0.0, 10.0, 20.0) if since <= at <= until]
+
+    clock.at = 40.0
+    running = attempt(started_at=0.0)
+    metrics = SimpleNamespace(gpu_samples=samples)
+    book = SimpleNamespace(open_attempts=lambda: [running])
+    store = SimpleNamespace(metrics=metrics)
+    usage = Usage(cast(Context, SimpleNamespace(book=book, clock=clock, store=store)))
+    await usage.recall()
+    for at, energy in ((40.0, 1000.0), (50.0, 4600.0)):
+        cards = [gpu(u, utilization=50.0, energy=energy) for u in ("GPU-a", "GPU-b")]
+        usage.saw(HOST, look(at, *cards))
+    used = usage.summary(attempt(Phase.SUCCEEDED, started_at=0.0, finished_at=50.0))
+    assert used["gpu_seconds_busy"] == pytest.approx(50.0)
+    assert used["gpu_utilization_mean"] == pytest.approx(50.0)
+    assert used["gpu_memory_peak"] == 2**30
+    assert used["energy_wh"] == pytest.approx(2 * 50 * 360 / 3600)
 
 
 def test_busy_seconds_peak_memory_and_energy_are_summed_over_the_attempts_gpus(
