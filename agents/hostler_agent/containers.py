@@ -124,6 +124,7 @@ class Containers:
         self.foreign: List[Running] = []
         self.problem: Optional[str] = None if self.path else _absent(None)
         self.version: Optional[str] = None
+        self.podman = False
         self.info: Dict[str, Any] = {}
         self._wake = wake
         self._exited = exited
@@ -236,7 +237,9 @@ class Containers:
 
     def _reconnect(self, path: str) -> None:
         self._connection = Connection(path, _TIMEOUT)
-        self.version = str(self._connection.get("/version").get("Version") or "")
+        about = self._connection.get("/version")
+        self.version = str(about.get("Version") or "")
+        self.podman = any("Podman" in str(c.get("Name")) for c in about.get("Components") or ())
         self.info = self._connection.get("/info")
         self._engine_since = engine.started_at(self._connection.peer(), Proc())
 

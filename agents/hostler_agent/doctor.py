@@ -49,7 +49,8 @@ def _python() -> Check:
 
 def _docker(containers: Containers) -> Check:
     if containers.version and not containers.problem:
-        return _row("docker", "ok", "Docker %s (%s)" % (containers.version, containers.path))
+        kind = "Podman" if containers.podman else "Docker"
+        return _row("docker", "ok", "%s %s (%s)" % (kind, containers.version, containers.path))
     problem = containers.problem or "Docker has not answered yet"
     remedy = "install Docker, or run stages without images on this host"
     if "may not use" in problem:
@@ -64,7 +65,9 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
     if not info:
         return []
     found = []
-    if info.get("LiveRestoreEnabled"):
+    if containers.podman:
+        pass  # its containers need no daemon
+    elif info.get("LiveRestoreEnabled"):
         found.append(_row("live-restore", "ok", "containers survive a restart of dockerd"))
     else:
         remedy = 'ask root to put {"live-restore": true} into /etc/docker/daemon.json'

@@ -19,6 +19,7 @@ import requests.exceptions
 
 from hostler.errors import EngineError, Unreachable
 from hostler.runtimes.docker.explain import engine_error, permission_denied
+from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import connect
 from hostler.runtimes.docker.threads import Threads
 
@@ -41,6 +42,13 @@ class Engine:
         self._client: Any = None
         self._opening = asyncio.Lock()
         self._digests: dict[str, str | None] = {}
+        self._flavour: Flavour | None = None
+
+    async def flavour(self) -> Flavour:
+        """What it is; asked once."""
+        if self._flavour is None:
+            self._flavour = await self._call("asking what it is", _ask_flavour)
+        return self._flavour
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
         """A new container's id. Raises EngineError with status 404 (no image) or 409 (name)."""
@@ -167,6 +175,12 @@ class Engine:
                         lambda: connect(self.url, _TIMEOUT_S, _THREADS)
                     )
             return self._client
+
+
+def _ask_flavour(client: Any) -> Flavour:
+    if not is_podman(client.version(api_version=False)):
+        return Flavour()
+    return Flavour(podman=True, rootless=is_rootless(client.info()))
 
 
 @contextmanager

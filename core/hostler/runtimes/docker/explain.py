@@ -38,6 +38,11 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
         return f"no space on {host}: {where}", f"free space on {host}: hostler gc, docker prune"
     if "permission denied" in text and "docker" in text.lower() and "socket" in text.lower():
         return permission_denied(host)
+    if "catatonit" in text:
+        return f"Podman on {host} lacks its init program", "ask root to install catatonit there"
+    if "netavark" in text:
+        remedy = f"mend Podman's network on {host}, or set network under [docker]: {text}"
+        return f"Podman on {host} cannot make a network for the container", remedy
     if match := _NOT_FOUND.search(text):
         return (
             f"command {match[1]!r} was not found in the image",

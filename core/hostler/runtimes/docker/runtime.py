@@ -14,6 +14,7 @@ from hostler.model.jobs import Job, Placement
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import relative
 from hostler.runtimes.docker.engine import Engine
+from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
 from hostler.runtimes.docker.options import bind_paths, container_options
@@ -28,6 +29,8 @@ _SMALL = 1024 * 1024
 _KILLED_WITHIN_S = 20.0
 _AGAIN_S = 0.2
 _CREATE_TRIES = 5
+_NO_IMAGE = "no such image"
+"""Docker and Podman differ in its first letter."""
 
 
 class DockerRuntime:
@@ -52,6 +55,7 @@ class DockerRuntime:
         if private := await _check_binds(link, job):
             body = container_options(job, private)
         engine = await self._engine(link)
+        body = suited(body, await engine.flavour(), job.log_cap)
         ref, started = await self._created(link, engine, job, body, progress)
         if not started:
             await self._fill(link, engine, job, ref, progress)
@@ -176,7 +180,7 @@ class DockerRuntime:
                         return _ours(link.host, job, found)
                     # The name of a create whose reply was lost, or of one being removed.
                     await asyncio.sleep(_AGAIN_S)
-                elif error.status == 404 and "No such image" in error.message and not pulled:
+                elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
                     await pull(link, engine, str(body["Image"]), progress)
                     pulled = True
                 else:

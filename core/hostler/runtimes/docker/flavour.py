@@ -1,0 +1,38 @@
+"""What answers at a Docker socket, and how Podman wants to be asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """Docker, unless it says otherwise."""
+
+    podman: bool = False
+    rootless: bool = False
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Whether the answer to `/version` is Podman's."""
+    components = version.get("Components") or ()
+    return any("podman" in str(part.get("Name", "")).lower() for part in components)
+
+
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Whether the engine of an answer to `/info` runs without root."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def suited(body: Mapping[str, Any], flavour: Flavour, log_cap: int) -> dict[str, Any]:
+    """A container's options as this engine takes them. Podman has no `local` log; and without root
+    the login's own files would belong to nobody inside, were its id not kept."""
+    if not flavour.podman:
+        return dict(body)
+    config = dict(body["HostConfig"])
+    config["LogConfig"] = {"Type": "k8s-file", "Config": {"max-size": f"{log_cap}b"}}
+    if flavour.rootless:
+        config["UsernsMode"] = "keep-id"
+    return {**body, "HostConfig": config}

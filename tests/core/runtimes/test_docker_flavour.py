@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from hostler.runtimes.docker.explain import explain
+from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless, suited
+
+# As Podman 5.4.2 (rootless, Debian 13) and Docker 26.1.5 answered.
+PODMAN = {"Components": [{"Name": "Podman Engine", "Version": "5.4.2"}, {"Name": "Conmon"}]}
+DOCKER = {"Components": [{"Name": "Engine", "Version": "26.1.5"}, {"Name": "containerd"}]}
+BODY = {"Image": "i", "HostConfig": {"Init": True, "LogConfig": {"Type": "local", "Config": {}}}}
+
+
+def test_podman_is_told_from_docker() -> None:
+    assert is_podman(PODMAN)
+    assert not is_podman(DOCKER)
+    assert not is_podman({})
+    assert is_rootless({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]})
+    assert not is_rootless({"SecurityOptions": None})
+
+
+def test_podman_gets_a_log_it_has_and_keeps_the_logins_id() -> None:
+    before = copy.deepcopy(BODY)
+    mine = suited(BODY, Flavour(podman=True, rootless=True), 1000)["HostConfig"]
+    assert mine["LogConfig"] == {"Type": "k8s-file", "Config": {"max-size": "1000b"}}
+    assert mine["UsernsMode"] == "keep-id"
+    assert mine["Init"] is True
+    assert "UsernsMode" not in suited(BODY, Flavour(podman=True), 1000)["HostConfig"]
+    assert suited(BODY, Flavour(), 1000) == BODY == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ('exec: "catatonit": executable file not found in $PATH', "init program", "catatonit"),
+        ("netavark: nftables error: unable to execute nft", "a network", "[docker]"),
+    ],
+)
+def test_what_podman_lacks_is_named(text: str, message: str, remedy: str) -> None:
+    said, fix = explain("gpu1", "starting", 500, text)
+    assert message in said
+    assert remedy in fix
