@@ -72,7 +72,7 @@ async def compare(
 ) -> JSONResponse:
     """Runs side by side, those that still go on too."""
     service = _service(request)
-    return answer(await service.past.compare([await service.find(run_id) for run_id in run]))
+    return answer(await service.past.compare([await service.run(run_id) for run_id in run]))
 
 
 @router.get("/history/fleet")

@@ -62,6 +62,12 @@ async def show(request: Request, run_id: str) -> JSONResponse:
     return answer(await _service(request).describe(run_id))
 
 
+@router.get("/runs/{run_id}/source")
+async def source(request: Request, run_id: str) -> JSONResponse:
+    """Where a run's code came from, with what differed from its commit."""
+    return answer((await _service(request).run(run_id)).source)
+
+
 @router.get("/runs/{run_id}/why")
 async def why(request: Request, run_id: str, stage: str | None = None) -> JSONResponse:
     """Why the stages of a run wait, were placed where they are, or ended as they did."""

@@ -67,3 +67,7 @@ class AsyncRecords(ABC):
     async def compare(self, run_ids: Iterable[str]) -> dict[str, Any]:
         """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
         return await self._object(calls.compare(run_ids))
+
+    async def source(self, run_id: str) -> dict[str, Any]:
+        """Where a run's code came from; `git_diff` is what differed from its commit."""
+        return await self._object(calls.source(run_id))

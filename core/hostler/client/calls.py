@@ -123,6 +123,11 @@ def metrics(run_id: str, stage: str) -> Call:
     return Call("GET", target(["runs", run_id, "metrics", stage]))
 
 
+def source(run_id: str) -> Call:
+    """Where a run's code came from."""
+    return Call("GET", target(["runs", run_id, "source"]))
+
+
 def usage(run_id: str, stage: str) -> Call:
     """What the attempts of a stage used."""
     return Call("GET", target(["runs", run_id, "usage", stage]))

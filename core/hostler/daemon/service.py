@@ -226,15 +226,13 @@ class Service:
         found = await self.context.store.list_runs(wanted, limit)
         return [summary_object(summary) for summary in found]
 
-    async def describe(self, run_id: str, *, with_diff: bool = False) -> dict[str, Any]:
+    async def describe(self, run_id: str) -> dict[str, Any]:
         """The `hostler.run/1` object."""
-        return self.view(await self.run(run_id), with_diff=with_diff)
+        return self.view(await self.run(run_id))
 
-    def view(self, run: Run, *, with_diff: bool = False) -> dict[str, Any]:
+    def view(self, run: Run) -> dict[str, Any]:
         """The `hostler.run/1` object of a run at hand."""
-        return run_object(
-            run, self.controller.plan.reasons, self.context.progress, with_diff=with_diff
-        )
+        return run_object(run, self.controller.plan.reasons, self.context.progress)
 
     async def why(self, run_id: str, stage: str | None) -> dict[str, Any]:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
@@ -263,10 +261,6 @@ class Service:
         """The log of the attempt of that number, or of the latest."""
         attempt = find_attempt(await self.run(run_id), stage, number)
         return LogReader(self.context, self._applier.followers, attempt)
-
-    async def find(self, run_id: str) -> Run:
-        """One run as `run`, or the newest: "last"."""
-        return await self.run(await self.resolve(run_id))
 
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""

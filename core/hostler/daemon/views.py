@@ -17,14 +17,13 @@ ProgressTable = Mapping[str, tuple[str, int, int | None]]
 
 
 def run_object(
-    run: Run, reasons: Reasons, progress: ProgressTable, *, with_diff: bool = False
+    run: Run, reasons: Reasons, progress: ProgressTable
 ) -> dict[str, Any]:
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
     statuses = progressed.status
     source = to_json(run.source)
-    if not with_diff:
-        source.pop("git_diff")
+    source.pop("git_diff")  # up to a mebibyte, for those who ask for the source itself
     return {
         "schema": "hostler.run/1",
         "run_id": run.run_id,

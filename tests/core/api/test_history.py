@@ -14,7 +14,7 @@ from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.errors import InputError, NotFoundError
 from hostler.model.records import GpuSample, MetricPoint
-from hostler.model.runs import Outcome, Phase
+from hostler.model.runs import Outcome, Phase, Source
 from hostler.store.database import Store
 from hostler.units import GIB
 from tests.support import stored
@@ -199,3 +199,17 @@ def test_runs_are_compared_with_their_curves(daemon: Served, client: Client) -> 
         client.compare(["raaa", "rzzz"])
     with pytest.raises(InputError):
         client.compare([])
+
+
+def test_the_source_of_a_run_has_its_patch_and_the_run_has_not(
+    daemon: Served, client: Client
+) -> None:
+    source = Source(git_commit="c1", git_branch="main", git_dirty=True, git_diff="+x\n")
+    put(daemon, store_of(daemon).create_run(stored.run(source=source), "", []))
+    assert client.source("raaa") == {
+        "digest": None, "path": None, "git_commit": "c1", "git_branch": "main",
+        "git_dirty": True, "git_diff": "+x\n",
+    }  # fmt: skip
+    assert "git_diff" not in client.run("raaa")["source"]
+    with pytest.raises(NotFoundError):
+        client.source("rzzz")

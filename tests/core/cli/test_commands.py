@@ -86,6 +86,18 @@ def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert hostler("show", "zz").code == 2
 
 
+def test_show_gives_the_patch_of_a_run(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    source = {"git_commit": "a" * 40, "git_dirty": True, "git_diff": "+x\x1b[2J\r\n+y\n"}
+    daemon.on("GET", "/v1/runs/r7/source", source)
+    assert hostler("show", "r7", "--diff").out == source["git_diff"]
+    assert hostler("show", "r7", "--diff", tty=True).out == "+x␛[2J\n+y\n"
+    assert hostler("show", "r7", "--diff", "--json").json == {
+        "schema": "hostler.source/1", **source,
+    }  # fmt: skip
+    daemon.on("GET", "/v1/runs/r7/source", {**source, "git_diff": None})
+    assert "that of the commit" in hostler("show", "r7", "--diff", tty=True).err
+
+
 def test_why(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     reason = {"sentence": "s", "hosts": [{"host": "gpu1", "sentence": "held by bo"}],
               "nearest": "1 GPU on gpu1"}  # fmt: skip

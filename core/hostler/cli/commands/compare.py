@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, open_client, out_json, out_table
 from hostler.quick.table import Column
@@ -13,7 +14,7 @@ from hostler.units import format_duration
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="runs, by id; `last`")
+    parser.add_argument("runs", nargs="+", type=run_name, metavar="RUN", help="runs, by id; `last`")
     parser.add_argument("--all", action="store_true", help="what is the same, too")
     add_common(parser, listing=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -27,12 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every cell of a long matrix, on a terminal too"
     )
+    parser.add_argument(
+        "--diff", action="store_true", help="how its code differed from its commit, as a patch"
+    )
     add_common(parser, listing=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show a run."""
     client = open_client(args)
+    if args.diff:
+        return _diff(args, client.source(args.run))
     found = client.run(args.run)
     if args.json:
         out_json("run", {k: v for k, v in found.items() if k != "schema"})
@@ -50,6 +56,24 @@ def run(args: argparse.Namespace) -> int:
         out(count_line(found))
     if len(shown) < len(stages):
         hint(args, f"every stage: hostler show {found['run_id']} --all")
+    return 0
+
+
+def _diff(args: argparse.Namespace, source: dict[str, Any]) -> int:
+    if args.json:
+        out_json("source", source)
+        return 0
+    diff = str(source["git_diff"] or "")
+    if not diff:
+        same = (
+            "its code was that of the commit" if source["git_commit"] else "its code had no commit"
+        )
+        hint(args, same)
+    elif is_terminal():
+        for line in diff.splitlines():
+            out(line)
+    else:
+        sys.stdout.write(diff)  # for git apply, which wants every byte
     return 0
 
 
