@@ -33,6 +33,7 @@ from hostler_tui.plain import Colourless
 from hostler_tui.screens.alerts import AlertsScreen
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
+from hostler_tui.screens.history import HistoryScreen
 from hostler_tui.screens.queue import QueueScreen
 from hostler_tui.screens.run import RunScreen
 
@@ -58,6 +59,7 @@ class HostlerApp(App[int]):
         "fleet": FleetScreen,
         "queue": QueueScreen,
         "run": RunScreen,
+        "history": HistoryScreen,
         "alerts": AlertsScreen,
     }
     DEFAULT_MODE = "fleet"
@@ -243,6 +245,12 @@ class HostlerApp(App[int]):
         screen = self.screen
         if isinstance(screen, RunScreen):
             screen.open(run_id, stage, came_from if came_from != "run" else None)
+
+    def compare(self, run_ids: Sequence[str]) -> None:
+        """Runs beside each other, above the screen that asks."""
+        from hostler_tui.screens.compare import CompareScreen  # not needed for the first picture
+
+        self.push_screen(CompareScreen(run_ids))
 
     def action_copy_id(self) -> None:
         """The id of what is selected."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -178,6 +178,11 @@ class Table(ScrollView, can_focus=True):
         if self._markable:
             self._marks = frozenset(row.key for row in self._rows if row.selectable)
             self.refresh()
+
+    def mark(self, keys: Iterable[str]) -> None:
+        """Mark these rows and no others."""
+        self._marks = frozenset(keys) & {row.key for row in self._rows}
+        self.refresh()
 
     def clear_marks(self) -> None:
         """Unmark everything."""

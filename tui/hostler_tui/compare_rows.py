@@ -1,0 +1,123 @@
+"""Runs beside each other, as the daemon compared them: rows, marks, charts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler_tui.lines import Line, line
+from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, number_text, side_by_side
+from hostler_tui.widgets.table import Head, Row
+
+Comparison = Mapping[str, Any]
+
+_NAME_WIDTH = 16
+_RUN_WIDTH = 9
+
+
+def heads_of(told: Comparison, base: int) -> list[Head]:
+    """What is compared, and a column for each run."""
+    heads = [Head("", _NAME_WIDTH)]
+    for place, run in enumerate(told["runs"]):
+        title = str(run["run_id"]) + (" base" if place == base else "")
+        heads.append(Head(title, _RUN_WIDTH, flex=True))
+    return heads
+
+
+def rows_of(told: Comparison, base: int, *, only_differing: bool) -> list[Row]:
+    """The rows in their sections; a value that differs from the base's has a star."""
+    rows: list[Row] = []
+    section = None
+    for number, entry in enumerate(told["rows"]):
+        if only_differing and not entry["differs"]:
+            continue
+        if entry["section"] != section:
+            section = entry["section"]
+            title = ((str(section).upper(), "title"),)
+            rows.append(Row(f"section {section}", (title,), selectable=False, whole=True))
+        rows.append(Row(str(number), (str(entry["name"]), *_cells(entry, base))))
+    return rows
+
+
+def _cells(entry: Mapping[str, Any], base: int) -> list[Line]:
+    values = list(entry["values"])
+    mine = values[base] if base < len(values) else None
+    return [
+        _cell(value, mine, is_base=place == base, is_best=entry.get("better") == place)
+        for place, value in enumerate(values)
+    ]
+
+
+def _cell(value: Any, base: Any, *, is_base: bool, is_best: bool) -> Line:
+    spans = [(value_text(value), "")]
+    if not is_base and value != base:
+        spans.append((f" {_difference(value, base)}", "accent"))
+    if is_best:
+        spans.append((" best", "good"))
+    return tuple(spans)
+
+
+def _difference(value: Any, base: Any) -> str:
+    """ "-0.012" between numbers, else a star."""
+    if _is_number(value) and _is_number(base):
+        sign = "+" if value > base else ""
+        return f"{sign}{number_text(value - base)}"
+    return "*"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def value_text(value: Any) -> str:
+    """A value for people; "-" where there is none."""
+    if value is None:
+        return "-"
+    if _is_number(value):
+        return number_text(value)
+    if isinstance(value, list | tuple):
+        return ",".join(value_text(part) for part in value) or "-"
+    return str(value)
+
+
+def head_line(told: Comparison | None, only_differing: bool, shown: int, problem: str) -> Line:
+    """ "3 runs   12 of 41 rows differ"."""
+    if problem:
+        return line((f" {problem}", "warn"))
+    if told is None:
+        return line((" comparing ...", "dim"))
+    differ = sum(1 for entry in told["rows"] if entry["differs"])
+    rows = f"{differ} of {len(told['rows'])} rows differ"
+    view = "only those are shown, u shows all" if only_differing else "all are shown"
+    same = "" if shown else "   nothing differs"
+    return line((f" {len(told['runs'])} runs", "title"), f"   {rows}{same}", (f"   {view}", "dim"))
+
+
+def chart_of(told: Comparison, metric: str, width: int, height: int) -> list[Line]:
+    """One metric's course in each run, side by side on one scale."""
+    courses = told["series"].get(metric) or []
+    values = [value for course in courses for _, value in course if value is not None]
+    if not values or height < LEAST_HEIGHT:
+        return []
+    times = [float(at) for course in courses for at, _ in course]
+    first, last = min(times), max(times)
+    charts = [
+        Chart(
+            f"{metric} {run['run_id']}",
+            _stretched(course, first, last),
+            low=min(values),
+            high=max(values),
+        )
+        for run, course in zip(told["runs"], courses, strict=False)
+    ]
+    most = max(1, width // 24)
+    return side_by_side(charts[:most], width, height)
+
+
+def _stretched(course: Sequence[Sequence[float]], first: float, last: float) -> tuple[Point, ...]:
+    """A course on the axis of all: nothing is known before its begin and after its end."""
+    points: list[Point] = [(float(at), value) for at, value in course]
+    if not points:
+        return ()
+    after = min(last, points[-1][0] + (last - first) / 1000)
+    return ((first, None), *points, (after, None), (last, None))

@@ -1,0 +1,104 @@
+"""What is asked of the history: the typed filter and the order, as a call and as a command. Pure
+but for reading the clock where a time is told by its age."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hostler.cli.kinds import since
+from hostler.cli.shared import me
+from hostler_tui.filtering import Filter, Term
+
+FIELDS = ("pipeline", "owner", "state", "since", "until", "param.", "metric.")
+"""Of the filter; after the last two comes the name of a parameter or metric."""
+
+PAGE = 200
+"""Runs that are asked for at first; the end of the list asks for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By what runs are sorted, in the daemon's words."""
+
+    name: str = "submitted"
+    down: bool = True
+
+    def by(self, name: str) -> Order:
+        """Sort by this; the same again is the other way round."""
+        return replace(self, down=not self.down) if name == self.name else Order(name)
+
+    @property
+    def text(self) -> str:
+        """ "-val_acc"."""
+        return f"-{self.name}" if self.down else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, and what of the filter cannot be asked."""
+
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def query_of(filter: Filter, order: Order) -> Query:
+    """The question that a filter stands for."""
+    asked: dict[str, Any] = {"sort": order.text}
+    words: list[str] = []
+    for term in filter.terms:
+        problem = _take(asked, words, term, filter.text)
+        if problem:
+            return Query(asked, problem)
+    if words:
+        asked["text"] = " ".join(words)
+    return Query(asked)
+
+
+def _take(asked: dict[str, Any], words: list[str], term: Term, typed: str) -> str:
+    """Put a term into the question; what is wrong with it, or ""."""
+    group, _, name = term.field.partition(".")
+    if not term.field and term.op == "~":
+        words.append(term.value)
+    elif group in ("param", "metric") and not term.op.endswith("~"):
+        whole = f"{_as_typed(name, typed)}{term.op}{term.value}"
+        asked[group] = (*asked.get(group, ()), whole)
+    elif term.op != "=":
+        what = f"{term.field}{term.op}" if term.field else "!"
+        return f"{what} cannot be asked of the history; = can, and < > of param. and metric."
+    elif term.field in ("since", "until"):
+        try:
+            asked[term.field] = since(term.value)
+        except argparse.ArgumentTypeError as error:
+            return str(error)
+    else:
+        asked[term.field] = me(term.value) if term.field == "owner" else term.value
+    return ""
+
+
+def _as_typed(name: str, typed: str) -> str:
+    """A parameter's name with the capitals that the filter does not keep."""
+    place = typed.lower().find(f".{name}")
+    return typed[place + 1 : place + 1 + len(name)] if place >= 0 else name
+
+
+def command_of(filter: Filter, order: Order) -> str:
+    """The same on the command line."""
+    args = ["hostler", "runs"]
+    words = []
+    for term in filter.terms:
+        group, _, name = term.field.partition(".")
+        if not term.field:
+            words.append(term.value)
+        elif group in ("param", "metric"):
+            args += [f"--{group}", f"{_as_typed(name, filter.text)}{term.op}{term.value}"]
+        else:
+            args += [f"--{term.field}", term.value]
+    if words:
+        args += ["--text", " ".join(words)]
+    if order != Order():
+        args.append(f"--sort={order.text}")
+    return shlex.join(args)
