@@ -20,6 +20,7 @@ _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 6 * 3600.0
 _SAMPLES_FOR_S = 24 * 3600.0
 _MINUTES_FOR_S = 30 * 24 * 3600.0
+_PARTIALS_FOR_S = 24 * 3600.0
 _SWEEP_TIMEOUT_S = 120.0
 _ALL = 1_000_000
 
@@ -55,20 +56,24 @@ class GarbageCollector:
             for run_id in forgotten:
                 await context.store.delete_run(run_id)
         plan = await self._plan(frozenset(forgotten))
+        before = context.clock.now() - _PARTIALS_FOR_S
+        partial = await asyncio.to_thread(context.content.abandoned, before)
         hosts: dict[str, Any] = {}
         if not dry_run:
             for run_id in plan.logs:
                 await asyncio.to_thread(context.store.logs.remove_run, run_id)
             await asyncio.to_thread(context.content.remove, plan.blobs)
+            await asyncio.to_thread(context.content.remove_abandoned, before)
             now = context.clock.now()
             await context.store.metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
             hosts = await self._sweep_hosts()
         return {
             "dry_run": dry_run,
-            "freed": plan.freed,
+            "freed": plan.freed + sum(partial.values()),
             "runs": forgotten,
             "logs": {"runs": list(plan.logs), "bytes": plan.log_bytes},
             "content": {"blobs": len(plan.blobs), "bytes": plan.blob_bytes},
+            "partial": {"files": len(partial), "bytes": sum(partial.values())},
             "hosts": hosts,
         }
 

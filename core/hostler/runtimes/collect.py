@@ -49,7 +49,11 @@ async def collect_output(
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
     key = hashlib.sha256(f"{workload.attempt_id}\0{inside}".encode()).hexdigest()
     with await _opened(content, f"output-{key}") as partial:
-        await _receive(link, source, partial, limit)
+        try:
+            await _receive(link, source, partial, limit)
+        except NotFoundError:
+            partial.discard()
+            raise
         return await asyncio.to_thread(_take_in, partial, _prefix(source), content, limit)
 
 

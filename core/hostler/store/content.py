@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,6 @@ from hostler.store.files import private_folder, sync_folder
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _CHUNK = 1024 * 1024
-_GRACE_S = 3600.0
 
 
 class ContentStore:
@@ -95,26 +93,27 @@ class ContentStore:
                 freed += size
         return freed
 
-    def gc(self, keep: Collection[str], now: float | None = None, grace: float = _GRACE_S) -> int:
-        """Delete every blob not in `keep` that was taken in more than `grace` seconds ago (a
-        younger one may belong to a run about to be stored), and partial files as old that nobody
-        receives. The bytes freed."""
-        before = (time.time() if now is None else now) - grace
-        old = [
-            digest
-            for digest, (_, taken_in) in self.sizes().items()
-            if digest not in keep and taken_in < before
-        ]
-        return self.remove(old) + self._remove_partials(before)
-
-    def _remove_partials(self, before: float) -> int:
-        freed = 0
+    def abandoned(self, before: float) -> dict[str, int]:
+        """Partial files that nothing was added to since then, with their sizes."""
+        found = {}
         for path in self._partial.iterdir():
-            with contextlib.suppress(FileNotFoundError, ConflictError):
-                if path.stat().st_mtime < before:
-                    with self.partial(path.name) as partial:
-                        freed += partial.size
-                        partial.discard()
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                if status.st_mtime < before:
+                    found[path.name] = status.st_size
+        return found
+
+    def remove_abandoned(self, before: float) -> int:
+        """Delete those that nobody receives just now; the bytes freed. What is missed after all is
+        received from its beginning."""
+        freed = 0
+        for name in self.abandoned(before):
+            with (
+                contextlib.suppress(FileNotFoundError, ConflictError),
+                self.partial(name) as partial,
+            ):
+                freed += partial.size
+                partial.discard()
         return freed
 
     def _place(self, digest: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError, InputError, Unreachable
+from hostler.errors import AgentError, EngineError, InputError, NotFoundError, Unreachable
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import collect_output
@@ -138,6 +138,19 @@ async def test_a_missing_output_is_the_stages_fault(tmp_path: Path) -> None:
 
     with pytest.raises(EngineError, match="no model"):
         await collect_output(_Missing(b""), WORKLOAD, "model", ContentStore(tmp_path), GIB)
+
+
+async def test_an_output_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+    class _Missing(_Link):
+        async def read_archive(
+            self, source: ArchiveSource, offset: int = 0
+        ) -> AsyncIterator[bytes]:
+            raise EngineError("gpu1", "Could not find the file /work/model in x", status=404)
+            yield b""
+
+    with pytest.raises(NotFoundError, match="no model in the working folder"):
+        await collect_output(_Missing(b""), WORKLOAD, "model", ContentStore(tmp_path), GIB)
+    assert list((tmp_path / "partial").iterdir()) == []
 
 
 async def test_from_a_real_container_over_a_cut(

@@ -99,27 +99,26 @@ def test_two_cannot_receive_the_same_transfer(tmp_path: Path) -> None:
             content.partial(name)
 
 
-def test_gc_deletes_what_is_old_and_unneeded(tmp_path: Path) -> None:
+def test_what_was_never_received_whole_goes_after_a_while(tmp_path: Path) -> None:
     content = ContentStore(tmp_path)
-    kept, gone = _put(content, tmp_path, b"kept"), _put(content, tmp_path, b"gone")
     with content.partial("abandoned") as partial:
         partial.append(b"half")
-    assert content.gc({kept}) == 0
-    later = time.time() + 7200
-    busy = content.partial("busy")
-    busy.append(b"busy")
-    assert content.gc({kept}, now=later) == 8
-    busy.close()
-    assert set(content.sizes()) == {kept}
-    assert not content.has(gone)
-    assert [path.name for path in (tmp_path / "partial").iterdir()] == ["busy"]
-    assert content.remove([gone, kept]) == 4
+    with content.partial("busy") as busy:
+        busy.append(b"busy")
+        soon, later = time.time() - 60, time.time() + 60
+        assert content.abandoned(soon) == {}
+        assert content.abandoned(later) == {"abandoned": 4, "busy": 4}
+        assert content.remove_abandoned(soon) == 0
+        assert content.remove_abandoned(later) == 4
+        assert [path.name for path in (tmp_path / "partial").iterdir()] == ["busy"]
 
 
-def test_a_blob_that_comes_again_is_young_again(tmp_path: Path) -> None:
+def test_what_is_removed_is_gone_and_a_blob_that_comes_again_is_young_again(tmp_path: Path) -> None:
     content = ContentStore(tmp_path)
-    digest = _put(content, tmp_path, b"hello")
-    os.utime(content.path(digest), (0, 0))
-    _put(content, tmp_path, b"hello")
-    assert content.gc(set()) == 0
-    assert content.has(digest)
+    kept, gone = _put(content, tmp_path, b"kept"), _put(content, tmp_path, b"gone")
+    os.utime(content.path(kept), (0, 0))
+    _put(content, tmp_path, b"kept")
+    assert content.sizes()[kept][1] > 1
+    assert content.remove([gone]) == 4
+    assert (content.has(kept), content.has(gone)) == (True, False)
+    assert content.remove([gone, kept]) == 4

@@ -40,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
 def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
     """A line for each kind of thing that goes, and how much it is in all."""
     logs, content = answer.get("logs") or {}, answer.get("content") or {}
+    partial = answer.get("partial") or {}
     kinds = (
         (len(answer.get("runs") or ()), "old run", None),
         (len(logs.get("runs") or ()), "log", logs.get("bytes")),
         (content.get("blobs", 0), "packed source or output", content.get("bytes")),
+        (partial.get("files", 0), "unfinished transfer", partial.get("bytes")),
     )
     lines = []
     for number, thing, size in kinds:
