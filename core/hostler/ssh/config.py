@@ -49,6 +49,8 @@ class Resolved:
     config_files: tuple[str, ...]
     host_key_algorithms: bool = False
     """`HostKeyAlgorithms` is set."""
+    ciphers: bool = False
+    """`Ciphers` is set."""
 
     @property
     def login(self) -> str:
@@ -85,6 +87,7 @@ def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
         known_hosts=_known_hosts(config.get("UserKnownHostsFile"), settings),
         config_files=files,
         host_key_algorithms=config.get("HostKeyAlgorithms") is not None,
+        ciphers=config.get("Ciphers") is not None,
     )
 
 

@@ -23,6 +23,7 @@ from hostler.units import format_size
 _SLOT = 1024
 _TAIL = 4096
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _State(NamedTuple):
@@ -181,7 +182,7 @@ def _recover(log: int, slots: int) -> tuple[_State, bytes]:
 
 
 def _encode(state: _State) -> bytes:
-    text = json.dumps(list(state), separators=(",", ":")).encode()
+    text = _to_json(state).encode()
     line = b"%08x %s" % (zlib.crc32(text), text)
     if len(line) >= _SLOT:
         raise ValueError(f"a log position of {len(text)} bytes is too long")

@@ -44,6 +44,20 @@ async def echo(tmp_path: Path) -> AsyncIterator[Path]:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [("", "aes128-gcm@openssh.com"), ("Ciphers aes256-ctr\n", "aes256-ctr")],
+    ids=["cheap-by-default", "as-configured"],
+)
+async def test_the_cipher(sshd: Sshd, home: Home, config: str, expected: str) -> None:
+    home.know(sshd)
+    home.config(config)
+    dialler = Dialler(home.settings())
+    connection = await dialler.dial(target(sshd))
+    assert connection.raw.get_extra_info("recv_cipher") == expected
+    await dialler.hang_up(connection)
+
+
 async def test_stdin_and_stdout_carry_bytes_both_ways(door: SshDoor) -> None:
     stream = await door.exec_agent("cat")
     data = bytes(range(256)) * 40_000

@@ -31,6 +31,8 @@ class Response:
         self._host = host
         self._stream = stream
         self._parser = parser
+        self._plain = False
+        """The body has no framing: it is what comes until the end."""
         self.status = 0
 
     async def head(self) -> None:
@@ -41,9 +43,18 @@ class Response:
         if not isinstance(event, h11.Response):
             raise Unreachable(self._host, "Docker closed the connection without an answer")
         self.status = event.status_code
+        framed = {b"content-length", b"transfer-encoding"}
+        self._plain = not any(name in framed for name, _ in event.headers)
 
     async def body(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they come. Raises Unreachable when cut."""
+        if self._plain:
+            # A log comes line by line: each spared step counts.
+            data = bytes(self._parser.trailing_data[0]) or await self._stream.read(_READ)
+            while data:
+                yield data
+                data = await self._stream.read(_READ)
+            return
         while isinstance(event := await self._next(), h11.Data):
             yield bytes(event.data)
 

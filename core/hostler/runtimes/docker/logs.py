@@ -25,6 +25,7 @@ _SYSTEM_ERROR = 3
 _PART_CAP = 16 * 1024 * 1024
 _PIECE = 32 * 1024
 _GATHER_S = 0.005
+_BUSY_S = 0.05
 _STAMP = 30
 """Length of `2026-11-24T14:16:36.316143319Z`; text of this form sorts by time."""
 
@@ -119,14 +120,19 @@ async def _read(
 ) -> AsyncGenerator[bytes, None]:
     everything = {"stdout": 1, "stderr": 1, "timestamps": 1, **query}
     async with request(link, "GET", f"/containers/{ref}/logs", everything) as response:
+        clock, before = asyncio.get_running_loop().time, 0.0
         try:
             async for data in response.body():
                 if output := parser.feed(data):
                     yield output
-                if len(data) < _PIECE:
+                now = clock()
+                if len(data) < _PIECE and now - before < _BUSY_S:
                     # Docker sends each line by itself. Let some gather: waking for every line
-                    # would cost more than the lines, and nobody sees five milliseconds.
+                    # would cost more than the lines, and nobody sees five milliseconds. After a
+                    # line that comes alone there is nothing to wait for.
                     await asyncio.sleep(_GATHER_S)
+                    now = clock()
+                before = now
         except BadLog as error:
             message = f"the log of {ref[:12]} cannot be read: {error}"
             raise EngineError(link.host, message) from error
