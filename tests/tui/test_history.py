@@ -58,8 +58,8 @@ COMPARED = {
          "better": None},
         {"section": "metrics", "name": "loss", "values": [1.698, 1.729], "differs": True,
          "better": 0},
-        {"section": "metrics", "name": "hosts", "values": [["gpu-02"], ["gpu-01", "gpu-02"]],
-         "differs": True, "better": None},
+        {"section": "cost", "name": "took_s", "values": [41000.0, 11520.0], "differs": True,
+         "better": 1},
     ],
     "series": {"loss": [[[n, 3 - n / 10] for n in range(13)],
                         [[n, 2.9 - n / 12] for n in range(9)]],
@@ -295,6 +295,7 @@ async def test_rows_base_and_metrics_of_a_comparison() -> None:
         app.compare(["r7e11bc", "r7f3a2k"])
         await until_shown(pilot, "1.729 +0.031")
         assert "1.698 best" in text_of(app)
+        assert "3h12m -8h11m best" in text_of(app)
         assert "commit" not in text_of(app)
         await pilot.press("u")
         assert "commit" in text_of(app)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.cli.commands.compare import value_text
 from hostler_tui.lines import Line, line
-from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, number_text, side_by_side
+from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, side_by_side
 from hostler_tui.widgets.table import Head, Row
 
 Comparison = Mapping[str, Any]
@@ -35,49 +36,38 @@ def rows_of(told: Comparison, base: int, *, only_differing: bool) -> list[Row]:
             section = entry["section"]
             title = ((str(section).upper(), "title"),)
             rows.append(Row(f"section {section}", (title,), selectable=False, whole=True))
-        rows.append(Row(str(number), (str(entry["name"]), *_cells(entry, base))))
+        rows.append(Row(str(number), (str(entry["name"]).removesuffix("_s"), *_cells(entry, base))))
     return rows
 
 
 def _cells(entry: Mapping[str, Any], base: int) -> list[Line]:
     values = list(entry["values"])
     mine = values[base] if base < len(values) else None
+    name = str(entry["name"])
     return [
-        _cell(value, mine, is_base=place == base, is_best=entry.get("better") == place)
+        _cell(name, value, mine, is_base=place == base, is_best=entry.get("better") == place)
         for place, value in enumerate(values)
     ]
 
 
-def _cell(value: Any, base: Any, *, is_base: bool, is_best: bool) -> Line:
-    spans = [(value_text(value), "")]
+def _cell(name: str, value: Any, base: Any, *, is_base: bool, is_best: bool) -> Line:
+    spans = [(value_text(name, value), "")]
     if not is_base and value != base:
-        spans.append((f" {_difference(value, base)}", "accent"))
+        spans.append((f" {_difference(name, value, base)}", "accent"))
     if is_best:
         spans.append((" best", "good"))
     return tuple(spans)
 
 
-def _difference(value: Any, base: Any) -> str:
+def _difference(name: str, value: Any, base: Any) -> str:
     """ "-0.012" between numbers, else a star."""
-    if _is_number(value) and _is_number(base):
-        sign = "+" if value > base else ""
-        return f"{sign}{number_text(value - base)}"
-    return "*"
+    if not _is_number(value) or not _is_number(base):
+        return "*"
+    return ("+" if value > base else "-") + value_text(name, abs(value - base))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def value_text(value: Any) -> str:
-    """A value for people; "-" where there is none."""
-    if value is None:
-        return "-"
-    if _is_number(value):
-        return number_text(value)
-    if isinstance(value, list | tuple):
-        return ",".join(value_text(part) for part in value) or "-"
-    return str(value)
 
 
 def head_line(told: Comparison | None, only_differing: bool, shown: int, problem: str) -> Line:

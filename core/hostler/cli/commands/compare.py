@@ -36,13 +36,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    cells = [_cell(row["name"], value) for value in row["values"]]
+    cells = [value_text(row["name"], value) for value in row["values"]]
     if row["better"] is not None:
         cells[row["better"]] += " *"
     return [row["section"], row["name"].removesuffix("_s"), *cells]
 
 
-def _cell(name: str, value: Any) -> str:
+def value_text(name: str, value: Any) -> str:
+    """One run's value of a row, for people."""
     if value is None:
         return "-"
     if isinstance(value, str):
