@@ -48,8 +48,8 @@ def test_a_run_has_a_row_an_attempt(hostler: CommandLine, daemon: ScriptedDaemon
     found = {"attempts": [used, lost], "from": 0.0, "step_s": 5.0, "gpus": {}}
     daemon.on("GET", "/v1/runs/r7", run(stage()))
     daemon.on("GET", "/v1/runs/r7/usage/train", found)
-    rows = [line.split("\t") for line in hostler("usage", "--run", "r7").out.splitlines()]
+    rows = [line.split("\t") for line in hostler("usage", "r7").out.splitlines()]
     assert rows[0] == ["r7-train-1", "2h", "1h", "50 %", "16 GiB", "1.23 kWh"]
     assert rows[1] == ["r7-train-2", "-", "-", "-", "-", "-"]
-    assert hostler("usage", "--run", "r7/train", "--json").json["schema"] == "hostler.usage/1"
-    assert hostler("usage", "--run", "r7", "--host", "gpu1").code == 2
+    assert hostler("usage", "r7/train", "--json").json["schema"] == "hostler.usage/1"
+    assert hostler("usage", "r7", "--host", "gpu1").code == 2

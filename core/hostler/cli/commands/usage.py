@@ -39,11 +39,11 @@ ATTEMPTS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
     which.add_argument(
-        "--run", type=run_and_stage, metavar="RUN[/STAGE]",
+        "run", nargs="?", type=run_and_stage, metavar="RUN[/STAGE]",
         help="of a stage of this run, attempt by attempt",
     )  # fmt: skip
+    which.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
     parser.add_argument(
         "--minutes", type=count, default=60, metavar="N",
         help="the last N minutes, at most 1440 (default 60)",
