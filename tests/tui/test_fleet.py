@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from hostler.quick.table import cell_width
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.host import HostScreen
 from hostler_tui.widgets.table import Table
 from tests.support.fleets import fleet, host
-from tests.support.madefleet import Shown, made_fleet
+from tests.support.hostile import found_in, poison
+from tests.support.madefleet import Shown, made_fleet, made_run
 from tests.support.pictures import check_picture
 from tests.support.screen import text_of, until
 
@@ -207,3 +209,30 @@ async def test_without_a_daemon_values_stay_with_a_banner_and_work_is_off(
         assert "gpu-02" in picture
         await pilot.press("D")
         assert not drained
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+async def test_hostile_names_reach_no_terminal_and_move_no_column(
+    shown: Shown, columns: int, rows: int
+) -> None:
+    told = poison(made_fleet())
+    async with shown.run(columns, rows) as pilot:
+        await shown.see(pilot, told, poison(made_run()))
+        for keys in (["right"], ["g"], ["x"], ["colon"], ["escape", "enter"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            shown.app._tick()
+            await pilot.pause()
+            picture = text_of(shown.app)
+            assert not found_in(picture.encode())
+            assert all(cell_width(line) <= columns for line in picture.splitlines())
+
+
+async def test_the_whole_needs_few_css_sources(shown: Shown) -> None:
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot)
+        for keys in (["question_mark"], ["escape", "colon"], ["escape", "o"], ["escape", "D"],
+                     ["escape", "enter"]):  # fmt: skip
+            await pilot.press(*keys)
+            await pilot.pause()
+        assert len(shown.app.stylesheet.source) < 50

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hostler.quick.fleet import LETTERS, is_stale, nominal_gib, short_model, summarize
+from hostler.quick.fleet import LETTERS, is_stale, nominal_gib, summarize
 from hostler.quick.need import CANNOT_TELL, YES, Need, answer
 from hostler.quick.table import cell_width
 from hostler.units import GIB
-from hostler_tui.fleet_order import Order
+from hostler_tui.fleet_order import Order, model_text
 from hostler_tui.fleet_rows import power_text
 from hostler_tui.format import percent_text, sparkline
 from hostler_tui.lines import Line, Span, line
@@ -81,8 +81,8 @@ def fits_line(fleet: Fleet) -> Line:
 
 
 def _sizes(fleet: Fleet) -> list[int]:
-    found = {nominal_gib(g.get("memory_total")) for h in fleet["hosts"] for g in h["gpus"]}
-    return sorted((size for size in found if size), reverse=True)
+    totals = {g.get("memory_total") for h in fleet["hosts"] for g in h["gpus"]}
+    return sorted({size for total in totals if (size := nominal_gib(total))}, reverse=True)
 
 
 def _fit(fleet: Fleet, size: int) -> tuple[int, list[Span]]:
@@ -107,7 +107,7 @@ def models_line(fleet: Fleet) -> Line:
     free: dict[str, list[bool]] = {}
     for host in fleet["hosts"]:
         for gpu in host["gpus"]:
-            name = short_model(gpu.get("model"), gpu.get("memory_total"))
+            name = model_text(gpu.get("model"), gpu.get("memory_total"))
             free.setdefault(name, []).append(gpu["state"] == "free")
     spans: list[Span] = [(" free:", "title")]
     for name in sorted(free):

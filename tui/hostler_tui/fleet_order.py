@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from hostler.cli.render import ranges
@@ -114,7 +115,7 @@ def _host_fields(host: Host) -> dict[str, Value]:
 def _gpu_fields(host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Seats) -> dict[str, Value]:
     return {
         **shared,
-        "model": short_model(gpu.get("model"), gpu.get("memory_total")),
+        "model": model_text(gpu.get("model"), gpu.get("memory_total")),
         "state": str(gpu["state"]),
         "owner": tuple(map(str, gpu.get("owners") or ())),
         "run": held.get((str(host["host"]), str(gpu["uuid"])), ""),
@@ -127,9 +128,15 @@ def _gpu_fields(host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Seats) 
     }
 
 
+@lru_cache(4096)
+def model_text(name: str | None, memory_total: int | None) -> str:
+    """ "A100-80G"; remembered, since a lab has few models and many GPUs."""
+    return short_model(name, memory_total)
+
+
 def model_of(block: Block) -> str:
     """The models of a host, each once."""
-    names = (short_model(g.get("model"), g.get("memory_total")) for g in block.host["gpus"])
+    names = (model_text(g.get("model"), g.get("memory_total")) for g in block.host["gpus"])
     return ",".join(dict.fromkeys(names)) or "-"
 
 
@@ -180,7 +187,7 @@ def _grouped(blocks: Sequence[Block], group: str) -> list[Group]:
 
 def _keys(gpu: Gpu, group: str) -> Sequence[str]:
     if group == "model":
-        return (short_model(gpu.get("model"), gpu.get("memory_total")),)
+        return (model_text(gpu.get("model"), gpu.get("memory_total")),)
     if group == "state":
         return (str(gpu["state"]),)
     return sorted({str(owner) for owner in gpu.get("owners") or ()}) or ("nobody",)
@@ -192,6 +199,7 @@ def _title(key: str, blocks: Sequence[Block]) -> str:
     return f"{key}  {free} of {len(gpus)} free" if gpus else key
 
 
-def indices_text(gpus: Sequence[Gpu]) -> str:
+@lru_cache(4096)
+def indices_text(indices: tuple[int, ...]) -> str:
     """ ":0-3,5"."""
-    return ":" + ranges([int(gpu["index"]) for gpu in gpus])
+    return ":" + ranges(indices)

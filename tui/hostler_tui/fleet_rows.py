@@ -190,7 +190,7 @@ def _gpu_row(
     owners = " ".join(map(str, first.get("owners") or ())) or ("?" if state == "foreign" else "-")
     since = first.get("since")
     cells = (
-        f" {indices_text(gpus)}",
+        " " + indices_text(tuple([gpu["index"] for gpu in gpus])),
         (f"{letter(state)} {state}", state),
         f"{owners}*" if state == "foreign" else owners,
         use_text(block.name, first, held),
