@@ -90,6 +90,8 @@ class Applier:
         try:
             await context.store.get_run(run_id)
         except NotFoundError:
+            if await context.store.was_removed(run_id):
+                return  # given up while its host was silent, and then forgotten on purpose
             why = f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone"
             if attempt_id not in self._left_alone:
                 self._left_alone.add(attempt_id)

@@ -168,6 +168,15 @@ def hosts_seen(connection: Connection) -> dict[str, tuple[HostFacts, float]]:
     return {row[0]: (from_json(HostFacts, json.loads(row[1])), row[2]) for row in rows}
 
 
+def was_removed(connection: Connection, run_id: str) -> bool:
+    """Whether a person had this run forgotten."""
+    found = connection.execute(
+        "SELECT 1 FROM audit WHERE call = 'remove' AND json_extract(arguments, '$.run') = ?",
+        (run_id,),
+    )
+    return found.fetchone() is not None
+
+
 def audit(connection: Connection, limit: int) -> list[AuditEntry]:
     """The newest entries first."""
     rows = connection.execute(

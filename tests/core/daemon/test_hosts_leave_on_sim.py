@@ -9,10 +9,11 @@ import pytest
 
 from hostler.daemon import fleet
 from hostler.daemon.keeper import HostKeeper
+from hostler.model.pipelines import OnLost
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, SimDaemon, pace, sim
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +62,25 @@ async def test_a_renamed_machine_is_kept_once_at_a_time(
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
         await daemon.until(lambda: begun == ["box"], "nobody takes over")
         assert list(context.keepers) == ["box"]
+
+
+async def test_what_a_silent_host_still_runs_for_a_forgotten_run_is_stopped(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage(
+                "train",
+                gpus=1,
+                grace=0.05,
+                on_lost=OnLost.RESTART,
+                lost_after=0.05,
+                env=sim("seconds=60"),
+            )
+        )
+        await daemon.attempt(run_id, running)
+        lab.faults("gpu1").cut()
+        assert (await daemon.finished(run_id, timeout=15)).outcome is Outcome.FAILED
+        await daemon.daemon.service.remove(run_id, ANA)
+        assert lab.left(), "it still runs there"
+        lab.faults("gpu1").heal()
+        await daemon.clean(timeout=15)
