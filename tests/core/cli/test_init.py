@@ -259,6 +259,14 @@ def test_hosts_that_do_not_answer_are_written_and_named(
     ran = hostler("init", "a", "b")
     assert ran.code == 0
     assert "b did not answer; written all the same" in ran.err
+    assert "written all the same" not in hostler("init", "a", "b").err  # nothing was
+
+
+def test_a_host_has_one_login(hostler: CommandLine, lab: list[ScannedKey], tmp_path: Path) -> None:
+    ran = hostler("init", "a", "bo@a")
+    assert (ran.code, "named twice" in ran.err) == (2, True)
+    assert not (tmp_path / "config.toml").exists()
+    assert hostler("init", "bo@a", "a[1]", "a1").code == 0  # twice the same is once
 
 
 def test_writing_is_one_step_and_follows_links(tmp_path: Path) -> None:

@@ -48,21 +48,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask for what is missing, trust keys with the person, look at the hosts, write the file."""
     settings = user_settings()
-    named = [named_host(name) for name in expand(args.hosts) or _choose(settings)]
+    named = _each_once([named_host(name) for name in expand(args.hosts) or _choose(settings)])
     path = Path(user_config())
     old = _present(path)
     present = {} if old is None else _hosts_in(path, old)
     new = [host for host in named if host.name not in present]
     if new and old is not None and not confirm(args, _question(path, new)):
         return DECLINED
-    if not args.no_probe:
-        _probe(args, [_as_known(host) for host in named], settings)
+    silent = () if args.no_probe else _probe(args, [_as_known(h) for h in named], settings)
     if new:
         _write(args, path, old or "", new)
+        _say_who_is_silent([host.name for host in new if host.name in silent])
     else:
         note_for(args)(f"{path} has {_all_of(named)} already: nothing to write")
     note_for(args)("next: hostler gpus   hostler doctor")
     return 0
+
+
+def _each_once(named: list[HostConfig]) -> list[HostConfig]:
+    """The hosts, none twice. Raises InputError for one with two logins: it has one table."""
+    found: dict[str, HostConfig] = {}
+    for host in named:
+        if found.setdefault(host.name, host) != host:
+            raise InputError(
+                f"{host.name} is named twice, with another login or port",
+                remedy="Name it once; a second login is a host of its own name with `address`",
+            )
+    return list(found.values())
 
 
 def _present(path: Path) -> str | None:
@@ -158,7 +170,8 @@ def picked(answer: str, listed: list[ListedHost]) -> list[str]:
     return list(dict.fromkeys(names)) or ["local"]
 
 
-def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSettings) -> None:
+def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSettings) -> set[str]:
+    """Settle the hosts' keys, and show what they have; the names of those that did not answer."""
     from hostler.cli.commands.host import scan_hosts
 
     say = note_for(args)
@@ -176,7 +189,7 @@ def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSetti
         for host in fleet["hosts"]:  # the table has no room for what to do about it
             if host.get("problem"):
                 note(f"{host['host']}: {host['problem']}")
-        _say_who_is_silent([host["host"] for host in fleet["hosts"] if is_stale(host)])
+    return {str(host["host"]) for host in fleet["hosts"] if is_stale(host)}
 
 
 def _say_who_is_silent(names: list[str]) -> None:
