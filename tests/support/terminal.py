@@ -96,7 +96,7 @@ class Terminal:
                     return found
                 left = ends - time.monotonic()
                 if left <= 0 or not self._news.wait(left):
-                    said = b"".join(data for _, data in self.chunks)[after:][-3000:]
+                    said = b"".join(data for _, data in self.chunks)[after:][-12000:]
                     raise AssertionError(f"{text!r} did not come in {timeout} s: {said!r}")
 
     def wait_end(self, timeout: float = 20.0) -> int:

@@ -30,6 +30,7 @@ class LabScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._was_whole = False
         for action in for_screen(self.NAME):
             own = hasattr(self, f"action_{action.method}")
             does = action.name if own else f"app.{action.name}"
@@ -66,7 +67,11 @@ class LabScreen(Screen[None]):
     @property
     def is_whole(self) -> bool:
         """Its widgets are there: not before they are made, nor while it is being closed."""
-        return {child.id for child in self.children} >= {"top", "foot"}
+        if not {child.id for child in self.children} >= {"top", "foot"}:
+            return False
+        if not self._was_whole:  # what lies in containers is made after them
+            self._was_whole = all(child.is_mounted for child in self.walk_children(Widget))
+        return self._was_whole
 
     def draw(self) -> None:
         """Frame and body."""
