@@ -65,7 +65,8 @@ class _Tally:
         if not self.energy_last:
             return None
         joules = sum(last - self.energy_first[u] for u, last in self.energy_last.items())
-        return (joules + self.recalled_j) / 3600
+        # Counters are read every ten seconds: of a shorter attempt there may be one reading only.
+        return (joules + self.recalled_j) / 3600 or None
 
 
 class Usage:

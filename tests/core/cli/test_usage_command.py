@@ -44,12 +44,12 @@ def test_a_run_has_a_row_an_attempt(hostler: CommandLine, daemon: ScriptedDaemon
     used = {"attempt_id": "r7-train-1", "gpu_seconds_allocated": 7200.0, "energy_wh": 1234.0,
             "gpu_seconds_busy": 3600.0, "peak_memory": 2.0**34,
             "mean_utilization": 50.0}  # fmt: skip
-    lost = {**dict.fromkeys(used), "attempt_id": "r7-train-2"}
+    lost = {**dict.fromkeys(used), "attempt_id": "r7-train-2", "energy_wh": 12.34}
     found = {"attempts": [used, lost], "from": 0.0, "step_s": 5.0, "gpus": {}}
     daemon.on("GET", "/v1/runs/r7", run(stage()))
     daemon.on("GET", "/v1/runs/r7/usage/train", found)
     rows = [line.split("\t") for line in hostler("usage", "r7").out.splitlines()]
     assert rows[0] == ["r7-train-1", "2h", "1h", "50 %", "16 GiB", "1.23 kWh"]
-    assert rows[1] == ["r7-train-2", "-", "-", "-", "-", "-"]
+    assert rows[1] == ["r7-train-2", "-", "-", "-", "-", "12.3 Wh"]
     assert hostler("usage", "r7/train", "--json").json["schema"] == "hostler.usage/1"
     assert hostler("usage", "r7", "--host", "gpu1").code == 2

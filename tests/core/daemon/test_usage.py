@@ -109,6 +109,12 @@ def test_what_nvml_does_not_tell_is_absent_and_not_zero(usage: Usage) -> None:
     )
 
 
+def test_one_reading_of_a_counter_is_no_energy(usage: Usage) -> None:
+    for at in (0.0, 2.0):
+        usage.saw(HOST, look(at, gpu("GPU-a", energy=500.0), gpu("GPU-b")))
+    assert "energy_wh" not in usage.summary(attempt(Phase.SUCCEEDED))
+
+
 def test_a_gpu_is_idle_only_after_a_quarter_of_an_hour(usage: Usage, clock: _Clock) -> None:
     usage.saw(HOST, look(0.0, gpu("GPU-a", utilization=1.0), gpu("GPU-b", utilization=80.0)))
     clock.at = 899.0

@@ -104,8 +104,12 @@ def _attempt(used: dict[str, Any]) -> list[str]:
         _time(used["gpu_seconds_busy"]),
         number(used["mean_utilization"], " %"),
         "-" if peak is None else format_size(int(peak)),
-        "-" if energy is None else f"{energy / 1000:.3g} kWh",
+        "-" if energy is None else _energy(energy),
     ]
+
+
+def _energy(watt_hours: float) -> str:
+    return f"{watt_hours:.3g} Wh" if watt_hours < 1000 else f"{watt_hours / 1000:.3g} kWh"
 
 
 def _time(seconds: float | None) -> str:
