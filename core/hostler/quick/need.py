@@ -242,6 +242,11 @@ def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
     sentence += _soonest(fleet, rooms, need)
     there = [sum(need.fits(g) is not False for g in room.host["gpus"]) for room in rooms]
     most = sum(there) if need.spread else max(there)
+    if 0 < most < need.gpus:
+        whose = "there are" if need.spread else f"{rooms[there.index(most)].name} has the most,"
+        sentence = (
+            f"no: {whose} {most} such GPU{'s' if most != 1 else ''}, of {need.gpus} asked for"
+        )
     hints = _near_misses(fleet, rooms, need)
     return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)
 

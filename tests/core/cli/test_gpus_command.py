@@ -120,6 +120,11 @@ def test_a_person_who_waits_is_told_what_for(
     assert hostler(*words).err == ""
 
 
+def test_what_does_not_exist_is_not_waited_for(hostler: CommandLine) -> None:
+    ran = hostler("gpus", "--need", "4", "--host", "gpu[12]", "--wait", "10h")
+    assert (ran.code, ran.out[:24]) == (3, "no: gpu1 has the most, 3")
+
+
 def test_waiting_ends_with_the_last_answer(
     hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,15 @@ def test_a_host_whose_gpus_cannot_be_read_makes_a_no_uncertain() -> None:
     assert ask(Need(1), host("a", "L"), host("cpu", "")).exit_code == 3
 
 
+def test_more_than_there_are_is_told_as_such() -> None:
+    hosts = host("a", ".L"), host("b", "..L")
+    found = ask(Need(4), *hosts)
+    assert found.hopeless
+    assert found.sentence == "no: b has the most, 3 such GPUs, of 4 asked for"
+    spread = ask(Need(6, spread=True), *hosts)
+    assert spread.sentence == "no: there are 5 such GPUs, of 6 asked for"
+
+
 def test_the_command_to_take_them_asks_for_the_same() -> None:
     need = Need(2, memory=24 * GIB, models=["RTX 3090"], hosts=["gpu*"])
     found = ask(need, host("gpu1", "...", RTX3090))

@@ -275,7 +275,7 @@ def _answer_need(options: Options) -> int:
         fleet = look(options)
         found = answer(fleet, need)
         left = deadline - time.monotonic()
-        if found.verdict == YES or left <= 0:
+        if found.verdict == YES or found.hopeless or left <= 0:
             break
         if not told:
             _note(
