@@ -16,9 +16,7 @@ Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
 
 
-def run_object(
-    run: Run, reasons: Reasons, progress: ProgressTable
-) -> dict[str, Any]:
+def run_object(run: Run, reasons: Reasons, progress: ProgressTable) -> dict[str, Any]:
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
     statuses = progressed.status
