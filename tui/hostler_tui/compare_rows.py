@@ -7,7 +7,7 @@ from typing import Any
 
 from hostler.cli.commands.compare import value_text
 from hostler_tui.lines import Line, line
-from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, side_by_side
+from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, number_text, side_by_side
 from hostler_tui.widgets.table import Head, Row
 
 Comparison = Mapping[str, Any]
@@ -16,9 +16,10 @@ _NAME_WIDTH = 16
 _RUN_WIDTH = 9
 
 
-def heads_of(told: Comparison, base: int) -> list[Head]:
+def heads_of(told: Comparison, base: int, width: int) -> list[Head]:
     """What is compared, and a column for each run."""
-    heads = [Head("", _NAME_WIDTH)]
+    longest = max((len(str(entry["name"])) for entry in told["rows"]), default=0)
+    heads = [Head("", max(_NAME_WIDTH, min(longest, width // 4)))]
     for place, run in enumerate(told["runs"]):
         title = str(run["run_id"]) + (" base" if place == base else "")
         heads.append(Head(title, _RUN_WIDTH, flex=True))
@@ -97,6 +98,7 @@ def chart_of(told: Comparison, metric: str, width: int, height: int) -> list[Lin
             _stretched(course, first, last),
             low=min(values),
             high=max(values),
+            ends=(number_text(first), number_text(last)),
         )
         for run, course in zip(told["runs"], courses, strict=False)
     ]

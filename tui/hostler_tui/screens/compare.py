@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from hostler_tui.widgets.table import Head, Table
 CHART_PART = 3
 """Of this many parts of the height, one is for charts."""
 LEAST_FOR_CHARTS = 20
+REST_S = 5.0
+"""Seconds between two questions while a run goes on."""
 
 
 class CompareScreen(LabScreen):
@@ -44,6 +47,7 @@ class CompareScreen(LabScreen):
         self.metric_place = 0
         self._problem = ""
         self._drawn: tuple[Any, ...] = ()
+        self._asked_at, self._asked_version = 0.0, -1
 
     def body(self) -> Iterable[Widget]:
         """How much differs, what, and charts."""
@@ -58,6 +62,7 @@ class CompareScreen(LabScreen):
 
     @work(exclusive=True, group="compare", exit_on_error=False)
     async def _ask(self) -> None:
+        self._asked_at, self._asked_version = time.monotonic(), self.lab.runs_version
         try:
             told = await self.app.client.compare(list(self.run_ids))
         except HostlerError as error:
@@ -72,8 +77,16 @@ class CompareScreen(LabScreen):
         self._drawn = ()
         self.draw_body()
 
+    def _ask_where_changed(self) -> None:
+        """Runs that go on change: compare again, not too often."""
+        now, version = time.monotonic(), self.lab.runs_version
+        open_ones = [run for run in (self.told or {"runs": ()})["runs"] if not run["finished_at"]]
+        if open_ones and version != self._asked_version and now - self._asked_at > REST_S:
+            self._ask()
+
     def draw_body(self) -> None:
         """Nothing where nothing changed."""
+        self._ask_where_changed()
         state = (
             id(self.told), self._problem, self.is_all, self.base_place, self.metric_place,
             self.size, self.app.palette_of_look.look,
@@ -86,7 +99,7 @@ class CompareScreen(LabScreen):
         table, shown = self.query_one("#compared", Table), 0
         if self.told is not None:
             rows = rows_of(self.told, self.base_place, only_differing=not self.is_all)
-            table.show(rows, heads_of(self.told, self.base_place))
+            table.show(rows, heads_of(self.told, self.base_place, self.size.width))
             shown = len(rows)
             self._draw_charts(self.told)
         head = head_line(self.told, not self.is_all, shown, self._problem)
