@@ -7,6 +7,17 @@ import sys
 from hostler.errors import HostlerError, InputError
 from hostler.text import clean
 
+_COMMANDS = ("hostler", "ssh", "docker", "python3", "pip")
+
+
+def _sentences(error: HostlerError) -> str:
+    """The error as text, with its remedy as a sentence of its own."""
+    text, remedy = str(error), error.remedy
+    word = remedy.split(" ")[0].rstrip(":,;")
+    if not word.isalpha() or word in _COMMANDS or not text.endswith(remedy):
+        return text
+    return text[: len(text) - len(remedy)] + remedy[0].upper() + remedy[1:]
+
 
 def report(error: Exception) -> int:
     """Write the error to stderr; the exit code it means."""
@@ -26,7 +37,7 @@ def describe(error: Exception) -> str:
             f"hostler: unexpected {type(error).__name__}: {clean(str(error))}. "
             "This is a bug; --debug shows where\n"
         )
-    text = f"hostler: {clean(str(error))}\n"
+    text = f"hostler: {clean(_sentences(error))}\n"
     if isinstance(error, InputError):
         text += "".join(f"  {clean(str(problem))}\n" for problem in error.untold)
     return text

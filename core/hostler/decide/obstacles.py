@@ -117,7 +117,10 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
         missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
         found.add(f"lacks the label {missing}", _drop("labels"))
     if not sees_code(host, request):
-        found.add("does not see the folder with the code", _drop("code"))
+        path = clean_line(request.here or "", 80)
+        found.add(
+            f"does not see {path}, where the code is ([shared] paths, or send it)", _drop("code")
+        )
 
 
 def _gpus(

@@ -216,9 +216,12 @@ def test_a_priority_is_lowered(hostler: CommandLine, daemon: ScriptedDaemon) -> 
     assert hostler("priority", "r7", "-5").out == "r7: priority -5\n"
     assert daemon.requests("POST", path)[0].json == {"priority": -5}
     daemon.on("POST", path, error("InputError", "it can only go down", 400))
-    refused = hostler("priority", "r7", "3")
+    refused = hostler("priority", "r7", "-1")
     assert refused.code == 2
     assert "it can only go down" in refused.err
+    raised = hostler("priority", "r7", "3")
+    assert raised.code == 2
+    assert raised.err == "hostler: a priority can only be lowered. Use 0 or less\n"
     assert hostler("priority", "r7", "much").code == 2
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hostler.cli.problems import describe
+from hostler.errors import NotFoundError
 from tests.support.commandline import CommandLine
 
 
@@ -43,3 +45,17 @@ def test_an_empty_name_is_no_run(hostler: CommandLine, command: str) -> None:
     ran = hostler(command, "")
     assert ran.code == 2
     assert "an empty text names no run" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("remedy", "said"),
+    [
+        ("list them: hostler runs", "no run. List them: hostler runs"),
+        ("hostler runs lists them", "no run. hostler runs lists them"),
+        ("python3 -m venv makes one", "no run. python3 -m venv makes one"),
+        ("`ssh gpu1` tells", "no run. `ssh gpu1` tells"),
+        ("", "no run"),
+    ],
+)
+def test_a_remedy_is_a_sentence_of_its_own(remedy: str, said: str) -> None:
+    assert describe(NotFoundError("no run", remedy=remedy)) == f"hostler: {said}\n"

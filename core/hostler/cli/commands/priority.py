@@ -7,6 +7,7 @@ import argparse
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client, out
+from hostler.errors import InputError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lower it; whether it may be, the daemon decides."""
+    if args.priority > 0:
+        raise InputError("a priority can only be lowered", remedy="Use 0 or less")
     changed = open_client(args).priority(args.run, args.priority)
     if not args.quiet:
         out(f"{changed['run_id']}: priority {changed['priority']}")
