@@ -18,6 +18,8 @@ QUEUE_ACTIONS: tuple[Action, ...] = (
            footer=6),
     Action("mark_all", ("M",), "mark all", "Mark all rows that are shown", QUEUE),
     Action("unmark", ("escape",), "unmark", "Unmark everything", QUEUE),
+    Action("compare", ("c",), "compare", "Compare the marked runs", QUEUE, footer=8,
+           needs_daemon=True),
     Action("order", ("o",), "order", "Rows run by run, or what waits first", QUEUE, footer=9),
     Action("boxes", ("b",), "boxes", "The graph of stages as boxes, or as rails", QUEUE,
            footer=10),

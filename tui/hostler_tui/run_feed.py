@@ -98,5 +98,7 @@ class RunFeed:
             return await self._client.usage(run_id, stage)
         if question == "why":
             return await self._client.why(run_id)
-        answer = await self._client.request(Call("GET", target(["runs", run_id, question])))
-        return answer["artifacts"] if question == "artifacts" else answer
+        if question == "source":
+            return await self._client.source(run_id)
+        answer = await self._client.request(Call("GET", target(["runs", run_id, "artifacts"])))
+        return answer["artifacts"]

@@ -14,7 +14,7 @@ from hostler.units import format_duration, format_size
 from hostler_tui.format import percent_text
 from hostler_tui.lines import Line, line
 from hostler_tui.run_data import RunData
-from hostler_tui.run_lines import fact_lines, wrapped
+from hostler_tui.run_lines import fact_lines, reason_lines, wrapped
 from hostler_tui.widgets.chart import Chart, grid, number_text, side_by_side
 
 PAGES = (
@@ -42,6 +42,9 @@ def page_lines(page: str, data: RunData, stage: str, size: tuple[int, int]) -> l
 def _lines(page: str, data: RunData, stage: str, width: int, height: int) -> list[Line]:
     if data.run is None:
         return []
+    found = data.stage(stage)
+    if page == "log" and found is not None:
+        return [line((" It has not begun, so it has no log.", "dim")), *reason_lines(found, width)]
     if page == "metrics":
         return metric_lines(data, stage, width, height)
     if page == "why":

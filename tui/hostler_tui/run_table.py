@@ -62,13 +62,13 @@ def _rows_of(row: DagRow, number: int, run: Run, now: float, indices: Indices) -
 
 def _earlier(row: DagRow, stage: Mapping[str, Any], indices: Indices) -> Sequence[RunRow]:
     """Attempts before the newest, the latest first."""
-    lead = " " * len(row.lead)
     return [
         RunRow(
             Row(
                 f"{row.key}#{attempt['number']}",
                 (
-                    f"{lead}try {attempt['number']}", (attempt["phase"], attempt["phase"]),
+                    ((row.under, "dim"), (f"  try {attempt['number']}", ""), ("", "")),
+                    (attempt["phase"], attempt["phase"]),
                     str(attempt["number"]), _spent(attempt), where(attempt, indices),
                     attempt_end(attempt) or "-",
                 ),

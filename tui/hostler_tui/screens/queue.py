@@ -87,9 +87,8 @@ class QueueScreen(RunActs):
             )
             self.query_one("#answer", Pane).show([self._answer()])
             self.query_one("#stages", Table).show(table_rows(self._shown))
-            nothing = self.lab.connected and not self.lab.runs
-            self.query_one("#none").display = nothing
-            self.query_one("#upper").display = not nothing
+            # The table stays: hiding it would take the keys from it.
+            self.query_one("#none").display = self.lab.connected and not self.lab.runs
         self._draw_selected(now)
 
     def _answer(self) -> Line:
@@ -218,6 +217,14 @@ class QueueScreen(RunActs):
     def action_mark_all(self) -> None:
         """Everything that is shown."""
         self.query_one("#stages", Table).mark_all()
+
+    def action_compare(self) -> None:
+        """The marked runs side by side."""
+        ids = [str(run["run_id"]) for run in self.targets()]
+        if len(ids) < 2:
+            self.app.tell("mark two runs or more with space, then compare them", "warning")
+            return
+        self.app.compare(ids)
 
     def action_submit(self) -> None:
         """Choose a pipeline."""

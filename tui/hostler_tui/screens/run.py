@@ -40,7 +40,6 @@ class RunScreen(RunActs):
     RunScreen.-stacked #upper { layout: vertical; }
     RunScreen.-stacked #left { width: 1fr; height: 4; max-width: 100%; }
     RunScreen.-stacked #right { border-left: none; height: 1fr; width: 1fr; }
-    RunScreen.-unknown #upper { display: none; }
     """
 
     def __init__(self) -> None:
@@ -78,11 +77,11 @@ class RunScreen(RunActs):
         if self.data is None or self.data.run_id != run_id:
             self.data = RunData(run_id)
             self._opened, self._rows, self._asks = frozenset(), (), None
-            if self.is_mounted:
+            if self.is_whole:
                 self.query_one(LogView).close()
             self._follow(run_id)
         self._drawn = None
-        if self.is_mounted:
+        if self.is_whole:
             self.draw()
 
     @work(exclusive=True, group="run", exit_on_error=False)
@@ -123,9 +122,8 @@ class RunScreen(RunActs):
             self._open_newest()
         data, now = self.data, time.time()
         self.set_class(self.size.width < 70, "-stacked")
-        self.set_class(data is None or data.run is None, "-unknown")
         if data is None or data.run is None:
-            self.query_one("#title", Pane).show(_nothing(data))
+            self._draw_unknown(data)
             return
         seen = (data.version, self.lab.fleet_version, self._opened, int(now), self.page,
                 self.size, self.app.palette_of_look)  # fmt: skip
@@ -134,6 +132,14 @@ class RunScreen(RunActs):
         self._drawn = seen
         self._draw_stages(data.run, now)
         self._draw_pages(data)
+
+    def _draw_unknown(self, data: RunData | None) -> None:
+        """Nothing is left of a run that was open before."""
+        self.query_one("#title", Pane).show(_nothing(data))
+        self._rows = ()
+        self.query_one("#stages", Table).show(())
+        for place in ("#pages", "#page", "#below", "#strip"):
+            self.query_one(place, Pane).show(())
 
     def _open_newest(self) -> None:
         """Nothing was opened yet: the newest open run."""
@@ -156,16 +162,17 @@ class RunScreen(RunActs):
     def _draw_pages(self, data: RunData) -> None:
         stage, attempt = self.stage, self.attempt
         log, page = self.query_one(LogView), self.query_one("#page", ScrollPane)
-        log.display, page.display = self.page == "log", self.page != "log"
+        has_log = self.page == "log" and bool((data.stage(stage) or {}).get("attempts"))
+        log.display, page.display = has_log, not has_log
         self.query_one("#strip").display = self._has_strip
         self.query_one("#pages", Pane).show([self._page_line(stage)])
         self._begin_asking(data, stage)
-        if self.page == "log":
-            self._show_log(log, data, stage, attempt)
+        self._show_log(log, data, stage, attempt)
+        if has_log:
             log.draw()
         else:
-            size = page.size
-            page.show(page_lines(self.page, data, stage, (max(20, size.width - 2), size.height)))
+            size = (max(20, page.size.width - 2), page.size.height)
+            page.show(page_lines(self.page, data, stage, size))
         if self._is_large:
             below, strip = (
                 self.query_one("#below", ScrollPane),
@@ -200,8 +207,7 @@ class RunScreen(RunActs):
                 (f" {key} ", "key"),
                 (name.upper() if here else name, "title" if here else ""),
             ]
-        waits = self.data is not None and not (self.data.stage(stage) or {}).get("attempts")
-        return (*spans, (f"   {stage}" + (" has not begun" if waits else ""), "dim"))
+        return (*spans, (f"   {stage}", "dim"))
 
     @property
     def _is_large(self) -> bool:
@@ -275,7 +281,12 @@ class RunScreen(RunActs):
         self.page = page
         self._drawn = None
         self.draw_body()
-        self.query_one("#log" if page == "log" else "#page").focus()
+        self._page_on_show.focus()
+
+    @property
+    def _page_on_show(self) -> Widget:
+        log = self.query_one("#log")
+        return log if log.display else self.query_one("#page")
 
     async def action_log_do(self, action: str) -> None:
         """Something that the log can do, from wherever the keys are."""
@@ -287,7 +298,7 @@ class RunScreen(RunActs):
         self.toggle_class("-full")
         self._drawn = None
         if self.has_class("-full"):
-            self.query_one("#log" if self.page == "log" else "#page").focus()
+            self._page_on_show.focus()
         self.call_after_refresh(self.draw)
 
     def action_back(self) -> None:

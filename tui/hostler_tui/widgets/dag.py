@@ -57,6 +57,8 @@ class DagRow:
     stage: Stage | Cells | None = None
     cells: tuple[Stage, ...] = ()
     """Of the head of a matrix: all of them."""
+    under: str = ""
+    """Lines in front of further rows that belong to it."""
 
 
 def needs_of(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
@@ -196,15 +198,16 @@ def dag_rows(
 
 def _rows_of(rail: Rail, cells: Sequence[Stage], room: int, is_open: bool) -> Iterable[DagRow]:
     if len(cells) == 1:
-        return [DagRow(str(cells[0]["name"]), rail.at, cells[0])]
+        return [DagRow(str(cells[0]["name"]), rail.at, cells[0], under=rail.under)]
     shown = list(cells) if is_open else fold(cells, max(1, room))
     if len(shown) == 1:
-        return [_row(rail.at, shown[0])]
+        return [_row(rail.at, shown[0], rail.under)]
     head = DagRow(f"{rail.key}/", rail.at, None, tuple(cells))
-    return [head, *(_row(f"{rail.under}  ", one) for one in shown)]
+    inner = f"{rail.under}  "
+    return [head, *(_row(inner, one, inner) for one in shown)]
 
 
-def _row(lead: str, one: Stage | Cells) -> DagRow:
+def _row(lead: str, one: Stage | Cells, under: str) -> DagRow:
     if isinstance(one, Cells):
-        return DagRow(f"{base_of(one.first)}/{one.first['status']}", lead, one)
-    return DagRow(str(one["name"]), lead, one)
+        return DagRow(f"{base_of(one.first)}/{one.first['status']}", lead, one, under=under)
+    return DagRow(str(one["name"]), lead, one, under=under)

@@ -239,6 +239,10 @@ class Table(ScrollView, can_focus=True):
         else:
             self._go(place)
 
+    def on_resize(self) -> None:
+        """The cursor stays in sight."""
+        self._keep_in_sight()
+
     def _head_strip(self, width: int) -> Strip:
         kept, widths = self._layout(width)
         parts = [

@@ -1,0 +1,175 @@
+"""Runs that were made up for pictures and tests of screens, and a client that knows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from hostler.errors import HostlerError
+from tests.support.run_objects import NOW, attempt, run, stage
+from tests.support.stored_log import StoredLog
+
+WHY = {
+    "sentence": "no host has 8 GPUs of 79 GiB free: the nearest is gpu-02 with 7",
+    "hosts": [
+        {"host": "gpu-02", "sentence": "7 of 8 free; bo's r81bc-train-1 holds gpu 3 since 40m"},
+        {"host": "gpu-01", "sentence": "3 of 8 free"},
+        {"host": "gpu-03", "sentence": "drained: PSU replacement"},
+    ],
+    "remedies": [],
+    "nearest": "7 GPUs on gpu-02",
+}
+
+
+def training(**more: Any) -> dict[str, Any]:
+    """Six stages: two done, two that run (one in its second try), two that wait."""
+    first = attempt("failed", 1, attempt_id="r7f3a2k-tokenize-1", stage="tokenize", gpus=[],
+                    duration=41.0, cause="host lost", detail="gpu-04 does not answer")  # fmt: skip
+    second = attempt("running", 2, attempt_id="r7f3a2k-tokenize-2", stage="tokenize", gpus=[])
+    done: dict[str, Any] = {"gpus": [], "duration": 41.0, "finished_at": NOW - 50, "host": "gpu-01"}
+    return run(
+        stage("fetch", "succeeded", gpus=0, attempt=attempt("succeeded", **done),
+              attempts=[attempt("succeeded", **done)]),
+        stage("clean", "succeeded", gpus=0, needs=["fetch"], attempt=attempt("succeeded", **done),
+              attempts=[attempt("succeeded", **done)]),
+        stage("tokenize", "running", gpus=0, needs=["clean"], attempt=second,
+              attempts=[first, second]),
+        stage("stats", "running", gpus=2, needs=["clean"]),
+        stage("train", gpus=8, needs=["tokenize", "stats"], reason=WHY),
+        stage("eval", gpus=1, needs=["train"],
+              reason={"sentence": "waits for train (waiting)", "hosts": [], "nearest": None}),
+        **{"run_id": "r7f3a2k", "pipeline": "llm-sft", "params": {"lr": 0.00003, "batch": 512},
+           "source": {"digest": "d1", "path": "/home/ana/sft", "git_commit": "4f2c91a" * 5,
+                      "git_branch": "main", "git_dirty": True}, **more},
+    )  # fmt: skip
+
+
+def grid(**more: Any) -> dict[str, Any]:
+    """A matrix of 10 x 100 cells, three of which run."""
+    cells = [
+        stage(f"train.{n}", "running" if n < 3 else "waiting", label=f"train.{n} (seed={n})",
+              needs=["prepare"],
+              reason=None if n < 3 else {"sentence": "999 stages wait before it", "hosts": [],
+                                         "nearest": None})
+        for n in range(1000)
+    ]  # fmt: skip
+    names = [cell["name"] for cell in cells]
+    return run(
+        stage("prepare", "succeeded", gpus=0), *cells, stage("select", gpus=0, needs=names),
+        **{"run_id": "r9grid0", "pipeline": "sweep", "owner": "bo", "uid": 4242, **more},
+    )  # fmt: skip
+
+
+EVENTS: list[dict[str, Any]] = [
+    {"seq": n + 1, "at": NOW - 190 + 20 * n, "kind": "x", "message": message, "severity": severity}
+    for n, (message, severity) in enumerate([
+        ("ana submitted llm-sft", "info"), ("fetch succeeded on gpu-01", "info"),
+        ("tokenize: host lost, tried again", "warning"), ("tokenize runs on gpu1", "info"),
+    ])
+]  # fmt: skip
+
+METRICS = [
+    {"attempt_id": "r7f3a2k-tokenize-2", "name": name, "value": value, "at": NOW - 100 + n,
+     "step": n}
+    for n in range(100)
+    for name, value in (("loss", 0.4 + 2.2 * math.exp(-n / 25)), ("tokens_s", 411_000.0 + 90 * n))
+]  # fmt: skip
+
+USAGE = {
+    "attempts": [{"attempt_id": "r7f3a2k-stats-1", "gpu_seconds_allocated": 200.0,
+                  "gpu_seconds_busy": 150.0, "peak_memory": 40 * 1024**3,
+                  "mean_utilization": 75.0, "energy_wh": 12.5}],
+    "from": NOW - 100, "step_s": 10,
+    "gpus": {"GPU-gpu1-0": {"utilization": [50.0, 60.0, None, None, 90.0, 95.0],
+                            "memory_used": [1024**3 * n for n in (1, 10, 30, 40, 40, 40)]}},
+}  # fmt: skip
+
+SOURCE = {
+    "git_commit": "4f2c91a" * 5, "git_branch": "main", "git_dirty": True, "digest": "d1",
+    "path": "/home/ana/sft",
+    "git_diff": "diff --git a/t.py b/t.py\n--- a/t.py\n+++ b/t.py\n@@ -1 +1 @@\n-lr = 1\n+lr = 2\n",
+}  # fmt: skip
+
+ARTIFACTS = [
+    {"run_id": "r7f3a2k", "stage": "clean", "name": "tokens", "digest": "9c1e" * 16,
+     "size": 44239421440, "files": 41},
+]  # fmt: skip
+
+
+class StoredRuns(StoredLog):
+    """Stands where `AsyncClient` does: knows some runs, and notes what it is asked to do."""
+
+    def __init__(self, *runs: Mapping[str, Any]) -> None:
+        super().__init__(b"".join(b"12:00:%02d INFO step=%d\n" % (n, n) for n in range(60)))
+        self.runs = {str(one["run_id"]): one for one in runs}
+        self.done: list[tuple[Any, ...]] = []
+        self.refusal: HostlerError | None = None
+        """What every wish is answered with."""
+        self.answers: dict[str, Any] = {
+            "metrics": METRICS, "usage": USAGE, "source": SOURCE, "artifacts": ARTIFACTS,
+        }  # fmt: skip
+
+    async def run_events(
+        self, run_id: str, *, after: int | None = None, follow: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What happened, then the run; for ever while it is open."""
+        for event in EVENTS:
+            if event["seq"] > (after or 0):
+                yield {"event": event}
+        yield {"run": self.runs[run_id]}
+        while follow and self.runs[run_id].get("outcome") is None:
+            before = self.runs[run_id]
+            await self.wait()
+            if self.runs[run_id] is not before:
+                yield {"run": self.runs[run_id]}
+
+    def change(self, run_id: str, run: Mapping[str, Any]) -> None:
+        """The run is different now."""
+        self.runs[run_id] = run
+        self._tell()
+
+    async def metrics(self, run_id: str, stage: str) -> Any:
+        """As the daemon's."""
+        return self.answers["metrics"]
+
+    async def usage(self, run_id: str, stage: str) -> Any:
+        """As the daemon's."""
+        return self.answers["usage"]
+
+    async def source(self, run_id: str) -> Any:
+        """As the daemon's."""
+        return self.answers["source"]
+
+    async def why(self, run_id: str) -> Any:
+        """As the daemon's."""
+        stages = [
+            {"name": s["name"], "base": s["base"], "label": s["label"], "status": s["status"],
+             "sentence": (s["reason"] or {}).get("sentence", f"{s['status']} on gpu1"),
+             "reason": s["reason"]}
+            for s in self.runs[run_id]["stages"]
+        ]  # fmt: skip
+        return {"run_id": run_id, "stages": stages}
+
+    async def request(self, call: Any) -> Any:
+        """Artifacts are asked for by their address."""
+        assert call.target.endswith("/artifacts")
+        return {"artifacts": self.answers["artifacts"]}
+
+    async def cancel(self, run_id: str) -> Any:
+        """A wish."""
+        return self._wish("cancel", run_id)
+
+    async def retry(self, run_id: str) -> Any:
+        """A wish."""
+        return self._wish("retry", run_id)
+
+    async def priority(self, run_id: str, priority: int) -> Any:
+        """A wish."""
+        return self._wish("priority", run_id, priority)
+
+    def _wish(self, *what: Any) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        self.done.append(what)
+        return {"run_id": "rnew000"}
