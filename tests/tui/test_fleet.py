@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from hostler.quick.table import cell_width
+from hostler_tui.messages import DaemonLost
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.host import HostScreen
 from hostler_tui.widgets.table import Table
-from tests.support.fleets import fleet, host
+from tests.support.fleets import NOW, fleet, host
 from tests.support.hostile import found_in, poison
 from tests.support.madefleet import Shown, made_fleet, made_run
 from tests.support.pictures import check_picture
@@ -190,9 +191,6 @@ async def test_paused_keeps_the_picture(shown: Shown) -> None:
 async def test_without_a_daemon_values_stay_with_a_banner_and_work_is_off(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostler_tui.messages import DaemonLost
-    from tests.support.fleets import NOW
-
     drained: list[Any] = []
     async with shown.run(80, 24) as pilot:
         await shown.see(pilot)
@@ -209,6 +207,45 @@ async def test_without_a_daemon_values_stay_with_a_banner_and_work_is_off(
         assert "gpu-02" in picture
         await pilot.press("D")
         assert not drained
+
+
+async def test_old_values_are_marked_and_none_of_them_is_free(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shown.run(100, 30) as pilot:
+        await shown.see(pilot, fleet(host("a", "..L"), host("b", "..")))
+        assert ". 4 free" in text_of(shown.app)
+        shown.app.post_message(DaemonLost("nothing listens", NOW + 1))
+        monkeypatch.setattr("time.time", lambda: NOW + 65)
+        await pilot.pause()
+        shown.app._tick()
+        await pilot.pause()
+        picture = text_of(shown.app)
+        assert ". 0 free" in picture
+        assert "? 5 unknown" in picture
+        assert "cannot tell" in picture
+        assert "a~" in picture
+        assert " .   .  L00" in picture
+        rows = [line for line in picture.splitlines() if "a~" in line]
+        assert rows[0].endswith(" 1m")
+
+
+async def test_a_click_on_a_title_sorts_and_another_turns_it_round(shown: Shown) -> None:
+    async with shown.run(120, 36) as pilot:
+        await shown.see(pilot)
+        head = next(line for line in text_of(shown.app).splitlines() if "HOST" in line)
+        at = head.index("FREE")
+        await pilot.click("#hosts", offset=(at, 0))
+        await pilot.pause()
+        assert _hosts(shown)[0] == "gpu-02"
+        await pilot.click("#hosts", offset=(at, 0))
+        await pilot.pause()
+        assert _hosts(shown)[-1] == "gpu-02"
+        await pilot.click("#hosts", offset=(2, 3))
+        await pilot.pause()
+        picked = _fleet_screen(shown).picked
+        assert picked is not None
+        assert picked[0] == _hosts(shown)[2]
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)

@@ -129,9 +129,10 @@ def queue_text(runs: Iterable[Mapping[str, Any]]) -> str:
 
 def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -> Line:
     """The queue, and how the list is filtered, sorted and grouped."""
-    spans: list[Span] = [(f" {queue}", "")]
+    spans: list[Span] = []
     if order.filter:
-        spans += [("   / ", "key"), (order.filter.text, "accent"), (f" {shown} of {total}", "dim")]
+        spans += [(" / ", "key"), (order.filter.text, "accent"), (f" {shown} of {total}  ", "dim")]
+    spans.append((f" {queue}", ""))
     if order.sort != "lab" or order.down:
         spans += [("   sort ", "dim"), (order.sort + (" (reversed)" if order.down else ""), "")]
     if order.group != "host":
@@ -142,13 +143,14 @@ def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -
 
 
 def head_lines(
-    fleet: Fleet, fits: Line, history: Mapping[str, Any], view: Line, width: int, height: int
-) -> tuple[Line, ...]:
-    """As many of them as the height has room for."""
+    fleet: Fleet, fits: Line, history: Mapping[str, Any], view: Line, width: int, height: int,
+    *, filtered: bool = False,
+) -> tuple[Line, ...]:  # fmt: skip
+    """As many of them as the height has room for; a filter is always told."""
     lines = [counts_line(fleet, history, width), fits]
     if height >= 20:
         lines.append(models_line(fleet))
-    return (*lines, view) if height >= 16 else tuple(lines)
+    return (*lines, view) if height >= 16 or filtered else tuple(lines)
 
 
 def empty_lines() -> Sequence[Line]:

@@ -70,6 +70,18 @@ class Order:
         return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
 
 
+def aged(fleet: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+    """The fleet as it is to be taken that many seconds after it was told."""
+    if not seconds:
+        return fleet
+    hosts = [{**host, "age_s": _later(host.get("age_s"), seconds)} for host in fleet["hosts"]]
+    return {**fleet, "hosts": hosts}
+
+
+def _later(age: float | None, seconds: float) -> float | None:
+    return None if age is None else age + seconds
+
+
 def seats(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     """Who holds which GPU, from the open runs."""
     found = {}

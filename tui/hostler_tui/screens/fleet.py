@@ -12,6 +12,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.errors import HostlerError
+from hostler.quick.fleet import STALE_AFTER, age_out
 from hostler_tui.fleet_detail import Detail, find, panel_lines, strip_lines
 from hostler_tui.fleet_head import (
     empty_lines,
@@ -21,7 +22,17 @@ from hostler_tui.fleet_head import (
     queue_text,
     view_line,
 )  # fmt: skip
-from hostler_tui.fleet_order import FIELDS, GROUPS, SORTS, Group, Order, arrange, seats
+from hostler_tui.fleet_order import (
+    FIELDS,
+    GROUPS,
+    SORTS,
+    Group,
+    Order,
+    Seats,
+    aged,
+    arrange,
+    seats,
+)
 from hostler_tui.fleet_rows import (
     GPU_HEADS,
     Pick,
@@ -32,6 +43,7 @@ from hostler_tui.fleet_rows import (
 )  # fmt: skip
 from hostler_tui.lines import Line
 from hostler_tui.messages import HostSeen
+from hostler_tui.model import Fleet
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.pane import Pane
@@ -43,8 +55,15 @@ WIDE = 140
 PANEL = 54
 LEARN_EVERY = 5.0
 """Seconds between two questions for the selected host's details."""
+OLD_STEP = 30.0
+"""Seconds between two drawings for nothing but age while the daemon is away."""
 SETTLE = 0.3
 """Seconds for which the cursor has to rest before they are asked for."""
+
+
+CLICKED = {"HOST": "name", "GPU": "name", "MODEL": "model", "FREE": "free", "UTIL": "util",
+           "OWNERS": "owner", "OWNER": "owner", "AGE": "age", "TEMP": "temperature"}  # fmt: skip
+"""What a click on the title of a column sorts by."""
 
 
 class FleetScreen(LabScreen):
@@ -60,6 +79,8 @@ class FleetScreen(LabScreen):
         self._chosen: Pick | None = None
         """The GPU that stands out in its host's row."""
         self._drawn: tuple[Any, ...] = ()
+        self._fleet: Fleet | None = None
+        """As it was drawn last."""
         self._fits: tuple[tuple[Any, ...], Line] = ((), ())
         self._detail = Detail()
         self._learning: tuple[str, float] = ("", 0.0)
@@ -94,6 +115,7 @@ class FleetScreen(LabScreen):
     def draw_body(self) -> None:
         """From the fleet as it was last told; nothing where nothing changed."""
         state = (
+            self._age(),
             self.lab.fleet_version, self.lab.runs_version, id(self.lab.history), self.order,
             self.is_per_gpu, self._chosen, self.size, self.app.palette_of_look.look,
             self._detail.at,
@@ -103,8 +125,16 @@ class FleetScreen(LabScreen):
             self._draw_all()
         self._learn_of_selected()
 
+    def _age(self) -> float:
+        """Seconds since the fleet was told, while nobody tells it anew; in steps."""
+        seen = self.lab.fleet_seen_at
+        if self.lab.is_live or seen is None:
+            return 0.0
+        age = time.time() - seen
+        return 0.0 if age < STALE_AFTER else max(STALE_AFTER, age // OLD_STEP * OLD_STEP)
+
     def _draw_all(self) -> None:
-        fleet = self.lab.fleet
+        fleet = self._fleet = None if self.lab.fleet is None else aged(self.lab.fleet, self._age())
         if fleet is None or not fleet["hosts"]:
             said: Iterable[Line] = (
                 [((" connecting ...", "dim"),)] if fleet is None else empty_lines()
@@ -114,13 +144,11 @@ class FleetScreen(LabScreen):
             return
         held = seats(self.lab.runs)
         groups = arrange(fleet, self.order, held)
-        self._draw_rows(groups, held)
-        self._draw_head(groups)
+        self._draw_rows(fleet, groups, held)
+        self._draw_head(age_out(dict(fleet), STALE_AFTER) if self._age() else fleet, groups)
         self._draw_selected(held)
 
-    def _draw_rows(self, groups: list[Group], held: dict[tuple[str, str], str]) -> None:
-        fleet = self.lab.fleet
-        assert fleet is not None
+    def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
         width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
         heads: tuple[Head, ...] = GPU_HEADS
         rows: list[Row]
@@ -131,9 +159,7 @@ class FleetScreen(LabScreen):
             rows = host_rows(groups, fleet, width, self._chosen)
         self.query_one("#hosts", Table).show(rows, heads)
 
-    def _draw_head(self, groups: list[Group]) -> None:
-        fleet = self.lab.fleet
-        assert fleet is not None
+    def _draw_head(self, fleet: Fleet, groups: list[Group]) -> None:
         key = fits_key(fleet)
         if key != self._fits[0]:
             self._fits = (key, fits_line(fleet))
@@ -142,11 +168,19 @@ class FleetScreen(LabScreen):
             self.order, shown, len(fleet["hosts"]), queue_text(self.lab.runs), self.is_per_gpu
         )
         width, height = self.size
-        lines = head_lines(fleet, self._fits[1], self.lab.history, view, width, height)
+        lines = head_lines(
+            fleet,
+            self._fits[1],
+            self.lab.history,
+            view,
+            width,
+            height,
+            filtered=bool(self.order.filter),
+        )
         self.query_one("#answer", Pane).show(lines)
 
-    def _draw_selected(self, held: dict[tuple[str, str], str]) -> None:
-        fleet, wide = self.lab.fleet, self.size.width >= WIDE
+    def _draw_selected(self, held: Seats) -> None:
+        fleet, wide = self._fleet, self.size.width >= WIDE
         panel, strip = self.query_one("#panel", Pane), self.query_one("#strip", Pane)
         panel.display, strip.display = wide, not wide and self.size.height >= 20
         if fleet is None:
@@ -202,6 +236,12 @@ class FleetScreen(LabScreen):
         pick = pick_of(message.key)
         if pick is not None:
             self.app.open_host(pick[0])
+
+    @on(Table.HeadClicked)
+    def sort_by_head(self, message: Table.HeadClicked) -> None:
+        """A click on a column that hosts can be sorted by."""
+        if message.title in CLICKED:
+            self._sort_by(CLICKED[message.title])
 
     @on(AskLine.Changed)
     def take_filter(self, message: AskLine.Changed) -> None:

@@ -98,7 +98,9 @@ class HostScreen(LabScreen):
         side.display = wide
         if wide:
             side.show(machine)
-        lines: list[Line] = [*work, *doctor, *(() if wide else machine)]
+        asked = self.findings != Findings()
+        lines: list[Line] = [*doctor, *work] if asked else [*work, *doctor]
+        lines += [] if wide else machine
         self.query_one("#work", Pane).show(lines)
 
     def _index(self) -> int | None:
@@ -144,6 +146,7 @@ class HostScreen(LabScreen):
         if not self.findings.is_running:
             self.findings = Findings(is_running=True)
             self.draw_body()
+            self.query_one("#work", ReadPane).action_move(-100_000)
             self._run_doctor()
 
     @work(exclusive=True, group="doctor", exit_on_error=False)

@@ -119,6 +119,18 @@ class Table(ScrollView, can_focus=True):
     class Chosen(Moved):
         """Enter, or a click on the row of the cursor."""
 
+    class HeadClicked(Message):
+        """A click on a column's title."""
+
+        def __init__(self, table: Table, title: str) -> None:
+            super().__init__()
+            self.table, self.title = table, title
+
+        @property
+        def control(self) -> Table:
+            """The table, for selectors of handlers."""
+            return self.table
+
     def __init__(self, heads: Sequence[Head], *, markable: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self._heads = tuple(heads)
@@ -232,12 +244,23 @@ class Table(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Select the row; open it where it is selected already."""
         place = event.y - 1 + self.scroll_offset.y
+        if event.y == 0:
+            self._tell_head(event.x)
         if event.y < 1 or place >= len(self._rows) or not self._rows[place].selectable:
             return
         if place == self._at:
             self.action_choose()
         else:
             self._go(place)
+
+    def _tell_head(self, x: int) -> None:
+        kept, widths = self._layout(self.scrollable_content_region.width or self.size.width)
+        end = 2 if self._markable else 1
+        for i, wide in zip(kept, widths, strict=True):
+            end += wide + 1
+            if x < end:
+                self.post_message(self.HeadClicked(self, self._heads[i].title))
+                return
 
     def on_resize(self) -> None:
         """The cursor stays in sight."""
