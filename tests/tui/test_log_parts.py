@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hostler_tui import log_hits
 from hostler_tui.line_edit import LineEdit
 from hostler_tui.log_copy import copy_of_lines, save_log
 from hostler_tui.log_hits import Hits, search
@@ -157,3 +158,14 @@ def test_a_line_is_typed() -> None:
     assert edit == LineEdit("ab", 2)
     assert edit.key("f5", None) is None
     assert edit.insert("x\x1b\ny").text == "abx"
+
+
+def test_lines_of_many_megabytes_are_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_hits, "BLOCK", 1000)
+    monkeypatch.setattr(log_hits, "MOST", 4000)
+    monkeypatch.setattr(log_hits, "OVERLAP", 50)
+    long = bytearray(b"." * 20_000)
+    long[3998:4003] = b"acros"
+    spool = spool_of(b"a\n" + bytes(long) + b"\nb acros\n" + b"." * 9000 + b"\nacros\n")
+    assert list(search(spool, needle_of("acros"), 0, 5)) == [1, 2, 4]
+    spool.close()

@@ -14,6 +14,12 @@ BLOCK = 1024 * 1024
 """Bytes searched at once: Python does nothing else meanwhile."""
 
 
+MOST = 4 * BLOCK
+"""Bytes that are ever held to be searched."""
+OVERLAP = 4096
+"""Bytes of a long line that are searched twice, so that what lies across is found."""
+
+
 class Hits:
     """Numbers of matching lines, ascending."""
 
@@ -70,5 +76,19 @@ def search(
 
 
 def _in_block(spool: Spool, segment: Segment, needle: Needle, begin: int, end: int) -> array[int]:
-    data = spool.read(segment.starts[begin], segment.span(end - 1)[1])
-    return array("Q", (begin + line for line in matching_lines(needle, data)))
+    first, last = segment.starts[begin], segment.span(end - 1)[1]
+    if last - first <= MOST:
+        found = matching_lines(needle, spool.read(first, last))
+        return array("Q", (begin + line for line in found))
+    lines = (number for number in range(begin, end) if _has(spool, needle, *segment.span(number)))
+    return array("Q", lines)
+
+
+def _has(spool: Spool, needle: Needle, begin: int, end: int) -> bool:
+    """Whether a line matches, however long it is: a progress bar may write gigabytes of one."""
+    while begin < end:
+        upto = min(end, begin + MOST)
+        if matching_lines(needle, spool.read(begin, upto)):
+            return True
+        begin = upto if upto == end else upto - OVERLAP
+    return False
