@@ -65,7 +65,7 @@ class CommandScreen(ModalScreen[Ended | None]):
     def compose(self) -> ComposeResult:
         """The command, what it says, answers."""
         with Vertical():
-            yield Pane([line((self.told, "title")), line("")])
+            yield Pane(id="told")
             yield ScrollPane([line(("working ...", "dim"))], id="output")
             with Horizontal(classes="answers"):
                 yield Button(self.leave, id="leave", compact=True)
@@ -73,6 +73,8 @@ class CommandScreen(ModalScreen[Ended | None]):
 
     def on_mount(self) -> None:
         """Begin."""
+        told = wrapped(self.told, self._room, "", "title")
+        self.query_one("#told", Pane).show([*told, line("")])
         self.query_one("#yes").display = bool(self.yes)
         self.query_one("#leave").focus()
         self._work()
@@ -99,7 +101,7 @@ class CommandScreen(ModalScreen[Ended | None]):
 
     @property
     def _room(self) -> int:
-        return max(20, min(136, self.size.width - 6))
+        return max(20, min(136, self.app.size.width - 6))
 
     def _show(self, lines: Sequence[Line]) -> None:
         self.query_one("#output", ScrollPane).show(lines)
