@@ -68,6 +68,7 @@ async def test_what_cannot_be_read_is_told_with_its_column_and_not_kept() -> Non
         screen.query_one(AskLine).open()
         await pilot.press(*"x stat=1", "enter")
         await pilot.pause()
+        assert " / x stat=1" in text_of(app)
         assert "column 3: no field 'stat'" in text_of(app)
         assert screen.query_one(AskLine).display
         assert screen.query_one(AskLine).filter.text == "x stat"

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from hostler_tui.app import HostlerApp
+from hostler_tui.lines import text_of as text_of_line
+from hostler_tui.model import Lab
+from hostler_tui.widgets.frame import top_line
 from tests.support.screen import text_of, until_shown
 from tests.support.simserved import SimServed, sim_served
 
@@ -24,3 +27,14 @@ async def test_the_first_picture_is_marked_sim(lab: SimServed) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until_shown(pilot, "GPUs 48")
         assert " SIM " in text_of(app).splitlines()[0]
+
+
+@pytest.mark.parametrize("width", range(40, 130, 5))
+def test_how_fresh_it_is_stands_at_the_right_edge_at_every_width(width: int) -> None:
+    lab = Lab()
+    lab.see_fleet({"hosts": [{"transport": "sim"}]}, 100.0)
+    lab.alerts_open = 12
+    said = text_of_line(top_line(lab, "history", False, width, 103.0))
+    assert len(said) == width
+    assert said.endswith("live 3s ")
+    assert "HISTORY" in said

@@ -37,13 +37,18 @@ def has_room_for_cells(most: int, width: int) -> bool:
     return width >= _BESIDE_CELLS + _CELL * most
 
 
-def host_heads(groups: Sequence[Group], width: int) -> tuple[Head, ...]:
+def most_gpus(fleet: Fleet | None) -> int:
+    """Of one host: what the columns are made for, whatever the filter leaves."""
+    return max((len(host["gpus"]) for host in fleet["hosts"]), default=1) if fleet else 1
+
+
+def host_heads(fleet: Fleet | None, width: int) -> tuple[Head, ...]:
     """The columns of hosts' rows."""
-    blocks = [block for group in groups for block in group.blocks]
-    most = max((len(block.host["gpus"]) for block in blocks), default=1) or 1
+    most = max(1, most_gpus(fleet))
     wide = has_room_for_cells(most, width)
+    names = [str(host["host"]) for host in fleet["hosts"]] if fleet else []
     title = "".join(f"{n:>2}  " for n in range(most)).rstrip() if wide else "GPUS"
-    name = max((len(clean(block.name)) + 1 for block in blocks), default=4)
+    name = max((len(clean(name)) + 1 for name in names), default=4)
     return (
         Head("HOST", max(6, min(16, name))), Head("MODEL", 9, drop=3),
         Head(title, _CELL * most - 1 if wide else max(4, most)), Head("FREE", 5, right=True),
@@ -57,8 +62,7 @@ def host_rows(
     groups: Sequence[Group], fleet: Fleet, width: int, chosen: Pick | None = None
 ) -> list[Row]:
     """A row a host; the chosen GPU stands out in it."""
-    blocks = [block for group in groups for block in group.blocks]
-    wide = has_room_for_cells(max((len(b.host["gpus"]) for b in blocks), default=1), width)
+    wide = has_room_for_cells(most_gpus(fleet), width)
     rows = []
     for group in groups:
         rows += _heading(group)

@@ -89,7 +89,7 @@ class FleetScreen(LabScreen):
         """The answer people came for, the hosts, and what is selected."""
         yield Pane(id="answer")
         with Horizontal():
-            yield Table(host_heads((), 80), id="hosts")
+            yield Table(host_heads(None, 80), id="hosts")
             yield Pane(id="panel")
         yield Pane(id="strip")
         yield AskLine(FIELDS)
@@ -155,7 +155,7 @@ class FleetScreen(LabScreen):
         if self.is_per_gpu:
             rows = gpu_rows(groups, fleet, held)
         else:
-            heads = host_heads(groups, width)
+            heads = host_heads(fleet, width)
             rows = host_rows(groups, fleet, width, self._chosen)
         self.query_one("#hosts", Table).show(rows, heads)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
@@ -31,7 +31,9 @@ class AskLine(Vertical):
 
     DEFAULT_CSS = """
     AskLine { height: auto; display: none; }
-    AskLine Input { border: none; height: 1; padding: 0 1; background: transparent; }
+    AskLine Input { width: 1fr; background: transparent; }
+    AskLine Horizontal { height: 1; }
+    AskLine #prompt { width: 3; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,9 +60,12 @@ class AskLine(Vertical):
 
     def compose(self) -> ComposeResult:
         """The text, and below it what is wrong with it."""
-        typed = Input(placeholder="words, or field=value: " + " ".join(self.fields), id="asked")
+        hint = "words, or field=value: " + " ".join(self.fields)
+        typed = Input(placeholder=hint, id="asked", compact=True)
         typed.cursor_blink = False
-        yield typed
+        with Horizontal():
+            yield Pane([line((" / ", "key"))], id="prompt")
+            yield typed
         yield Pane(id="amiss")
 
     def open(self) -> None:

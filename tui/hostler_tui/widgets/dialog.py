@@ -59,7 +59,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical():
             yield Pane(self._lines(), id="said")
             if self.typed:
-                yield Input(id="typed")
+                yield Input(id="typed", compact=True)
             with Horizontal():
                 yield Button("no, keep it", id="no", compact=True)
                 yield Button(self.yes, id="yes", compact=True, disabled=bool(self.typed))

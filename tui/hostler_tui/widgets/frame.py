@@ -16,17 +16,22 @@ TABS = (("1", "fleet"), ("2", "queue"), ("3", "run"), ("5", "history"), ("6", "a
 
 def top_line(lab: Lab, tab: str, paused: bool, width: int, now: float) -> Line:
     """Tabs, then how fresh what is shown is, at the right edge."""
-    spans: list[Span] = [(" hostler ", "title")]
+    head: list[Span] = [(" hostler ", "title")]
     if lab.is_sim:
-        spans += [(" SIM ", "sim"), (" ", "")]
-    if width >= 60:
-        for key, name in TABS:
-            spans += [(f" {key} ", "dim"), _tab(name, name == tab, lab), (" ", "")]
-    else:
-        spans.append((f" {tab.upper()}", "title"))
+        head += [(" SIM ", "sim"), (" ", "")]
+    tabs: list[Span] = []
+    for key, name in TABS:
+        tabs += [(f" {key} ", "dim"), _tab(name, name == tab, lab), (" ", "")]
     right = freshness(lab, paused, now)
-    gap = width - sum(cell_width(text) for text, _ in (*spans, right)) - 1
-    return (*spans, (" " * max(1, gap), ""), right, (" ", ""))
+    gap = width - _wide([*head, *tabs, right]) - 1
+    if gap < 1:
+        tabs = [(f" {tab.upper()}", "title")]
+        gap = width - _wide([*head, *tabs, right]) - 1
+    return (*head, *tabs, (" " * max(1, gap), ""), right, (" ", ""))
+
+
+def _wide(spans: Sequence[Span]) -> int:
+    return sum(cell_width(text) for text, _ in spans)
 
 
 def _tab(name: str, here: bool, lab: Lab) -> Span:
