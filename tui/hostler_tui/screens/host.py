@@ -20,7 +20,7 @@ from hostler_tui.messages import DoctorEnded, HostSeen
 from hostler_tui.screens import host_work
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.read_pane import ReadPane
+from hostler_tui.widgets.scroll_pane import ScrollPane
 from hostler_tui.widgets.table import Table
 
 ASK_EVERY = 2.0
@@ -49,7 +49,7 @@ class HostScreen(LabScreen):
         yield Pane(id="host_title")
         yield Table(host_view.heads(80), id="gpus")
         with Horizontal():
-            yield ReadPane(id="work")
+            yield ScrollPane(id="work")
             yield Pane(id="machine")
 
     def on_mount(self) -> None:
@@ -130,7 +130,7 @@ class HostScreen(LabScreen):
     def follow_cursor(self) -> None:
         """Another GPU: its hour, which stands at the top."""
         self._draw_below()
-        self.query_one("#work", ReadPane).action_move(-100_000)
+        self.query_one("#work", ScrollPane).scroll_home(animate=False)
 
     def action_back(self) -> None:
         """To the fleet."""
@@ -146,7 +146,7 @@ class HostScreen(LabScreen):
         if not self.findings.is_running:
             self.findings = Findings(is_running=True)
             self.draw_body()
-            self.query_one("#work", ReadPane).action_move(-100_000)
+            self.query_one("#work", ScrollPane).scroll_home(animate=False)
             self._run_doctor()
 
     @work(exclusive=True, group="doctor", exit_on_error=False)

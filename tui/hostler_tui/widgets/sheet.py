@@ -17,7 +17,7 @@ from textual.widgets import Input
 from hostler.text import clean
 from hostler_tui.lines import Line, line
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.read_pane import ReadPane
+from hostler_tui.widgets.scroll_pane import ScrollPane
 from hostler_tui.widgets.table import Head, Row, Table
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Reader(Sheet):
 
     def body(self) -> Iterable[Widget]:
         """The text."""
-        yield ReadPane(id="text")
+        yield ScrollPane(id="text")
 
     def on_mount(self) -> None:
         """The keys move the text."""
@@ -137,7 +137,7 @@ class Reader(Sheet):
 
     def on_resize(self) -> None:
         """Broken anew."""
-        self.query_one("#text", Pane).show(self.text(min(WIDEST, self.size.width)))
+        self.query_one("#text", Pane).show(self.text(min(WIDEST, self.size.width - 1)))
 
 
 def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Line]:
