@@ -14,11 +14,6 @@ _IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LEASES = "/var/tmp/hostler/leases"
 
-KEPT = 30 * 86400.0
-"""Seconds for which a version of the agent that nobody starts is kept."""
-HALF_KEPT = 3600.0
-"""The same for one that was not unpacked to its end, or was put aside."""
-
 
 class Refusal(Exception):
     """A request that cannot be done; `kind` is the name of the daemon's error class."""
@@ -118,23 +113,7 @@ class Folders:
             os.rename(folder, "%s.gone.%d" % (folder, os.getpid()))
             return False
         write_file(stamp, "\n".join(names).encode())
-        self._tidy(version)
         return True
-
-    def _tidy(self, version: str) -> None:
-        """Remove versions that no daemon has started for long, and what was unpacked half."""
-        import shutil
-
-        agents = os.path.join(self.base, "agent")
-        for name in os.listdir(agents):
-            folder = os.path.join(agents, name)
-            whole = os.path.join(folder, "stamp")
-            try:
-                used = os.stat(whole if os.path.exists(whole) else folder).st_mtime
-            except FileNotFoundError:
-                continue  # another agent was faster
-            if name != version and time.time() - used > (HALF_KEPT if "." in name else KEPT):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def hold(folder: str) -> int:

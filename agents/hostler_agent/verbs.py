@@ -176,7 +176,8 @@ def _stat_one(item: Any) -> Dict[str, Any]:
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise Refusal("%r is not an absolute path" % (path,), "InputError")
     result: Dict[str, Any] = {
-        "path": path, "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
+        "path": path, "real": os.path.realpath(path),
+        "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
         "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
         "shared": mounts.shared(path),
     }  # fmt: skip

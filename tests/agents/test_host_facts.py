@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -162,7 +161,11 @@ def test_how_containers_get_gpus(tmp_path: Path) -> None:
 def test_given_variables_win_but_for_the_names_of_the_attempt() -> None:
     env = environment(
         {"PATH": "/login", "HOME": "/h", "SECRET": "1"},
-        {"PATH": "/usr/bin:/of/another/machine", "HOSTLER_ATTEMPT": "forged", "CUDA_VISIBLE_DEVICES": "0,1,2"},
+        {
+            "PATH": "/usr/bin:/of/another/machine",
+            "HOSTLER_ATTEMPT": "forged",
+            "CUDA_VISIBLE_DEVICES": "0,1,2",
+        },
         {"attempt_id": "a", "run_id": "r", "stage": "s", "gpus": ["GPU-3"]},
         "/work",
         [3],
@@ -198,22 +201,6 @@ def test_an_agent_that_a_cleaner_ate_is_put_aside(tmp_path: Path) -> None:
     os.utime(folder / "stamp", (0, 0))
     assert not folders.adopt("v1")
     assert not folder.exists()
-
-
-def test_old_versions_and_half_ones_are_removed(tmp_path: Path) -> None:
-    agents = tmp_path / "agent"
-    now = time.time()
-    for name, days in (("v1", 40), ("v2", 20), ("v3.77", 1), ("v4.78", 0), ("v5", 90)):
-        package = agents / name / "hostler_agent"
-        package.mkdir(parents=True)
-        (package / "a.py").touch()
-        (agents / name / "pynvml.py").touch()
-        if "." not in name:
-            (agents / name / "stamp").write_text("a.py")
-            os.utime(agents / name / "stamp", (now - days * 86400,) * 2)
-        os.utime(agents / name, (now - days * 86400,) * 2)
-    assert Folders(str(tmp_path)).adopt("v5")
-    assert sorted(path.name for path in agents.iterdir()) == ["v2", "v4.78", "v5"]
 
 
 def test_files_are_replaced_as_one_step(tmp_path: Path) -> None:

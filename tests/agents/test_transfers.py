@@ -332,6 +332,9 @@ def test_stat(agent: Agent, tmp_path: Path) -> None:
     assert (here["exists"], here["is_dir"], here["writable"]) == (True, True, True)
     assert not missing["exists"]
     assert (right["token_ok"], other["token_ok"]) == (True, False)
+    (tmp_path / "link").symlink_to("/usr")
+    (led,) = agent.ask("stat", paths=[str(tmp_path / "link")])["paths"]
+    assert (led["path"], led["real"]) == (str(tmp_path / "link"), "/usr")
     with pytest.raises(AgentSaysNo, match="not an absolute path"):
         agent.ask("stat", paths=["relative"])
 

@@ -229,6 +229,10 @@ async def test_mounts_are_checked_and_read_only(
         await runtime.create(link, make_job("true", mounts=(Mount("/gone"),)), silent)
     with pytest.raises(InputError, match="never mounted"):
         await runtime.create(link, make_job("true", mounts=(Mount("/var/run"),)), silent)
+    leads = {"path": "/data", "real": "/run", "exists": True, "is_dir": True}
+    link.answers["stat"] = {"paths": [leads]}
+    with pytest.raises(InputError, match=r"/data is never mounted .*leads to /run"):
+        await runtime.create(link, make_job("true", mounts=(Mount("/data"),)), silent)
 
 
 async def test_refusals_name_cause_and_remedy(runtime: DockerRuntime, link: DirectLink) -> None:

@@ -59,6 +59,17 @@ def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[s
     }
 
 
+def refuse_never_mounted(path: str, real: str | None = None) -> None:
+    """Raise InputError for a folder that no container may see. `real`: where its links lead."""
+    for each in dict.fromkeys((path, real or path)):
+        if each in _NEVER_MOUNTED or each.endswith("docker.sock"):
+            leads = "" if each == path else f" (it leads to {each})"
+            raise InputError(
+                f"{path} is never mounted into a container{leads}",
+                remedy="mount a data folder below it instead",
+            )
+
+
 def labels(job: Job) -> dict[str, str]:
     """Labels of the container: by these, and its name, it is known to be ours."""
     return {
@@ -178,11 +189,7 @@ def _bind(mount: Mount, private: frozenset[str]) -> dict[str, Any]:
         raise InputError(f"mount {mount.path!r} is not an absolute path")
     if _covers(path, WORK) and path != "/":
         raise InputError(f"{path} is where stages find their working folder; mount one below it")
-    if path in _NEVER_MOUNTED or path.endswith("docker.sock"):
-        raise InputError(
-            f"{path} is never mounted into a container",
-            remedy="mount a data folder below it instead",
-        )
+    refuse_never_mounted(path)
     # `rslave` lets file systems that autofs mounts later on the host appear inside.
     return {
         "Type": "bind",

@@ -17,7 +17,7 @@ from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
-from hostler.runtimes.docker.options import bind_paths, container_options
+from hostler.runtimes.docker.options import bind_paths, container_options, refuse_never_mounted
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import pull
 from hostler.runtimes.docker.workload import workload_from_inspect
@@ -240,6 +240,8 @@ async def _check_binds(link: HostLink, job: Job) -> frozenset[str]:
                 f"{path} does not exist on {link.host}, or this login cannot see it",
                 remedy="create it there, or drop the mount",
             )
+        real = answer.get("real")
+        refuse_never_mounted(path, real if isinstance(real, str) else None)
         if answer.get("shared") is False:
             private.add(path)
     return frozenset(private)
