@@ -15,6 +15,9 @@ class StoredLog:
     def __init__(self, data: bytes = b"", *, page: int = 65_536) -> None:
         self.data, self.page = data, page
         self.is_over = self.is_away = self.is_missing = False
+        self.gate = asyncio.Event()
+        """Parts of a given length come once it is set."""
+        self.gate.set()
         self.asked: list[dict[str, Any]] = []
         self._news = asyncio.Event()
 
@@ -63,6 +66,8 @@ class _Answer:
         log, at = self._log, int(self._asked.get("offset") or 0)
         length = self._asked.get("length")
         end = None if length is None else at + length
+        if length:
+            await log.gate.wait()
         while True:
             if log.is_away:
                 raise NoDaemonError("it went away", remedy="")

@@ -126,6 +126,28 @@ async def test_the_tail_comes_first_and_the_cursor_stays_on_its_line(
         await until_shown(pilot, ">line 1999")
 
 
+async def test_what_is_read_stays_where_it_is_when_the_rest_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_spool, "TAIL", 1000)
+    app = LogApp(StoredLog(numbered(2000)))
+    app.log_of_test.gate.clear()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.view.open("r1", "train")
+        app.view.focus()
+        await until_shown(pilot, "fetching 0%")
+        await pilot.press("slash", *"line 197.", "enter")
+        await until_shown(pilot, "10 of 10")
+        await pilot.press("up", "up")
+        before = shown(app)
+        app.log_of_test.gate.set()
+        await until_shown(pilot, "line 1,978 of 2,000")
+        assert shown(app)[:-1] == before[:-1]
+        assert ">line 1977 of many" in before
+        await pilot.press("n")
+        await until_shown(pilot, "10 of 11")  # line 197 too
+
+
 async def test_search_goes_to_the_last_match_and_round() -> None:
     app = LogApp(StoredLog(numbered(3000)))
     async with app.run_test(size=(80, 24)) as pilot:

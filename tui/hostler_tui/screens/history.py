@@ -39,7 +39,8 @@ SETTLE_S = 0.3
 """For which typing has to rest before the daemon is asked."""
 REST_S = 3.0
 """Seconds between two questions while runs change."""
-MOST_EXPORTED = 10_000
+MOST = 10_000
+"""Runs that the daemon tells at once."""
 
 
 class HistoryScreen(RunActs):
@@ -120,7 +121,8 @@ class HistoryScreen(RunActs):
         wanted = (filter, self.order, self._limit)
         now, version = time.monotonic(), self.lab.runs_version
         changed = wanted != self._asked[:3]
-        if changed or (version != self._asked[3] and now - self._asked_at > REST_S):
+        rest = REST_S * self._limit / PAGE
+        if changed or (version != self._asked[3] and now - self._asked_at > rest):
             settle = SETTLE_S if self._asked and filter != self._asked[0] else 0.0
             self._asked, self._asked_at = (*wanted, version), now
             self._ask(settle)
@@ -159,7 +161,7 @@ class HistoryScreen(RunActs):
         """At the end of what is here, more is asked for."""
         at_end = bool(self.runs) and message.key == str(self.runs[-1]["run_id"])
         if at_end and self.total is not None and len(self.runs) < self.total:
-            self._limit = len(self.runs) + PAGE
+            self._limit = min(MOST, len(self.runs) + PAGE)
 
     @on(Table.Chosen)
     def open_chosen(self) -> None:
@@ -293,7 +295,7 @@ class HistoryScreen(RunActs):
             return
         query = query_of(self.query_one(AskLine).filter, self.order)
         try:
-            answer = await self.app.client.history(**query.asked, limit=MOST_EXPORTED)
+            answer = await self.app.client.history(**query.asked, limit=MOST)
         except HostlerError as error:
             self.app.tell_error(error)
             return

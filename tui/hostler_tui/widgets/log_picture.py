@@ -148,16 +148,23 @@ class LogPicture(ScrollView, can_focus=True):
         if message.spool is not self._spool:
             return
         if message.shift:
-            self._strips.clear()
-            self._top = (self._top[0] + message.shift, self._top[1])
-            self._at += message.shift
-            if self._range_from is not None:
-                self._range_from += message.shift
+            self._move_down(message.shift)
         if self._wants_first and message.spool.tail is None:
             self.action_first()
         self._after_growth(moved=bool(message.shift))
         if not self.is_paused and not self.app.is_paused:
             self._grow()
+
+    def _move_down(self, lines: int) -> None:
+        """So many lines came before those that are shown, which stay where they are."""
+        self._strips.clear()
+        if not self.only_matches:
+            self._top = (self._top[0] + lines, self._top[1])
+            self._at += lines
+            if self._range_from is not None:
+                self._range_from += lines
+        self._picture = None
+        self.refresh()
 
     def _after_growth(self, *, moved: bool) -> None:
         """More is here, and whether lines have new numbers."""
