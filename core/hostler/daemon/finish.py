@@ -131,7 +131,7 @@ class Finisher:
             await self._metrics_lost(attempt, f"cannot be read: {error}")
             return dict(attempt.metrics)
         if found.dropped:
-            await self._metrics_lost(attempt, f"lack what is no number: {found.sentence()}")
+            await self._metrics_lost(attempt, f"are not complete: {found.sentence()}")
         try:
             await context.store.put_stage_metrics(attempt.attempt_id, found.points)
         except StateError as error:
