@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from hostler.errors import NotFoundError
 from hostler_tui import log_spool
+from hostler_tui.run_pages import thinned
 from hostler_tui.screens.run import RunScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.log_view import LogView
@@ -111,7 +112,7 @@ async def test_a_matrix_of_a_thousand_cells_is_folded_and_opens(shown: Shown) ->
         assert _keys(shown) == [
             "prepare", "train/", "train.0", "train.1", "train.2", "train/waiting", "select",
         ]  # fmt: skip
-        await pilot.press("down", "enter")
+        await pilot.press("up", "enter")
         await until(pilot, lambda: len(_keys(shown)) == 1003, "it did not open")
         await pilot.press("enter")
         await until(pilot, lambda: len(_keys(shown)) == 7, "it did not close")
@@ -121,6 +122,23 @@ async def test_a_stage_that_is_folded_away_is_found_at_its_matrix(shown: Shown) 
     async with shown.run(80, 24) as pilot:
         await _open(shown, pilot, grid(), "train.500")
         assert _table(shown).cursor == "train/"
+
+
+async def test_the_cursor_begins_where_eyes_are_needed(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        over = training(outcome="failed", state="failed", finished_at=1764000000.0)
+        over["stages"][3] = {**over["stages"][3], "status": "failed"}
+        await _open(shown, pilot, over)
+        assert _table(shown).cursor == "stats"
+
+
+def test_long_series_are_thinned_to_what_a_screen_can_show() -> None:
+    points = [(float(n), float(n)) for n in range(100_000)]
+    found = thinned(points)
+    assert len(found) == 1000
+    assert found[-1] == points[-1]
+    assert found[0][1] == pytest.approx(50, abs=1)
+    assert thinned(points[:10]) == tuple(points[:10])
 
 
 async def test_news_of_the_run_are_shown_and_its_end(shown: Shown) -> None:

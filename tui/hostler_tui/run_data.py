@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostler_tui.widgets.chart import Chart
+
 Run = Mapping[str, Any]
 
 MOST_EVENTS = 2000
@@ -26,6 +28,8 @@ class RunData:
     """Stage -> rows."""
     usage: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stage -> what its attempts used, and series of their GPUs."""
+    charts: dict[str, Sequence[Chart]] = field(default_factory=dict)
+    """Stage -> what was made of its metrics and usage; forgotten when there is news of them."""
     artifacts: Sequence[Mapping[str, Any]] | None = None
     source: Mapping[str, Any] | None = None
     why: Mapping[str, Any] | None = None
@@ -47,6 +51,7 @@ class RunData:
         self.failed.pop(question, None)
         if question in ("metrics", "usage"):
             getattr(self, question)[stage] = value
+            self.charts.pop(stage, None)
         else:
             setattr(self, question, value)
         self.version += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,12 +75,13 @@ class RunFeed:
     ) -> None:
         """What a page is made of: once, and again until the run is over."""
         while True:
-            over = is_over()
+            over, begun = is_over(), time.monotonic()
             for question in questions:
                 await self._ask_one(run_id, stage, question)
             if over:
                 return
-            await asyncio.sleep(AGAIN_S)
+            spent = time.monotonic() - begun
+            await asyncio.sleep(max(AGAIN_S, 10 * spent))  # long series are asked for less often
 
     async def _ask_one(self, run_id: str, stage: str, question: str) -> None:
         try:

@@ -11,11 +11,11 @@ from hostler.cli.render import Indices, attempt_end, where
 from hostler.quick.table import pad
 from hostler.text import clean
 from hostler.units import format_duration, format_size
-from hostler_tui.format import percent_text
+from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line
 from hostler_tui.run_data import RunData
 from hostler_tui.run_lines import fact_lines, reason_lines, wrapped
-from hostler_tui.widgets.chart import Chart, grid, number_text, side_by_side
+from hostler_tui.widgets.chart import Chart, Point, grid, number_text, side_by_side
 
 PAGES = (
     ("log", "l"), ("metrics", "m"), ("why", "W"), ("info", "i"), ("artifacts", "a"),
@@ -29,6 +29,8 @@ QUESTIONS = {
 """What has to be asked for a page."""
 
 _MOST_CHARTS = 24
+_MOST_POINTS = 1000
+"""Of a chart: more than any screen is wide."""
 
 
 def page_lines(page: str, data: RunData, stage: str, size: tuple[int, int]) -> list[Line]:
@@ -58,6 +60,14 @@ def _lines(page: str, data: RunData, stage: str, width: int, height: int) -> lis
     return [*fact_lines(data.run, width), line(""), *attempt_lines(data, stage, width)]
 
 
+def known_charts(data: RunData, stage: str) -> Sequence[Chart]:
+    """The charts of a stage, made once for each answer."""
+    if stage not in data.charts:
+        rows, usage = data.metrics.get(stage) or (), data.usage.get(stage) or {}
+        data.charts[stage] = charts_of(rows, usage)
+    return data.charts[stage]
+
+
 def charts_of(rows: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> list[Chart]:
     """A chart for each metric of the newest attempt, then what the GPUs did."""
     newest = str(rows[-1]["attempt_id"]) if rows else ""
@@ -76,7 +86,17 @@ def _metric(name: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
     else:
         points = tuple((float(row["at"]), _number(row["value"])) for row in rows)
         ends = _clock_ends(points[0][0], points[-1][0])
-    return Chart(name, tuple(sorted(points, key=lambda point: point[0])), ends=ends)
+    return Chart(name, thinned(sorted(points, key=lambda point: point[0])), ends=ends)
+
+
+def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> tuple[Point, ...]:
+    """At most so many points, each the mean of neighbours; the last one as it is."""
+    if len(points) <= most:
+        return tuple(points)
+    values = squeeze([value for _, value in points], most - 1)
+    places = squeeze([at for at, _ in points], most - 1)
+    pairs = [(at, value) for at, value in zip(places, values, strict=True) if at is not None]
+    return (*pairs, points[-1])
 
 
 def _number(value: Any) -> float | None:
@@ -121,7 +141,7 @@ def metric_lines(data: RunData, stage: str, width: int, height: int) -> list[Lin
     rows, usage = data.metrics.get(stage), data.usage.get(stage)
     if rows is None and usage is None:
         return [] if data.failed else [line((" asking ...", "dim"))]
-    charts = charts_of(rows or (), usage or {})
+    charts = known_charts(data, stage)
     used = [_used(entry) for entry in (usage or {}).get("attempts") or ()]
     if not charts:
         hint = (" A stage that appends {\"step\": 1, \"loss\": 0.7} to the file $HOSTLER_METRICS "
@@ -132,7 +152,7 @@ def metric_lines(data: RunData, stage: str, width: int, height: int) -> list[Lin
 
 def metric_strip(data: RunData, stage: str, width: int, height: int) -> list[Line]:
     """One row of charts: the first metrics, and the GPUs."""
-    charts = charts_of(data.metrics.get(stage) or (), data.usage.get(stage) or {})
+    charts = known_charts(data, stage)
     metrics = [chart for chart in charts if chart.role == "accent"]
     others = [chart for chart in charts if chart.role != "accent"]
     across = max(1, width // 32)

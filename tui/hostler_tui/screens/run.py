@@ -48,8 +48,10 @@ class RunScreen(RunActs):
         self.page = "log"
         self._opened: frozenset[str] = frozenset()
         self._rows: tuple[RunRow, ...] = ()
-        self._wanted_stage = ""
+        self._wanted_stage: str | None = None
+        """Where the cursor is to go; "" for where eyes are needed."""
         self._drawn: object = None
+        self._pages_drawn: object = None
         self._asks: object = None
         self._came_from = "queue"
 
@@ -73,13 +75,14 @@ class RunScreen(RunActs):
     def open(self, run_id: str, stage: str = "", came_from: str | None = None) -> None:
         """Show a run, with the cursor on a stage; Esc goes back to `came_from`."""
         self._came_from = came_from or self._came_from
-        self._wanted_stage = stage
         if self.data is None or self.data.run_id != run_id:
+            self._wanted_stage = ""
             self.data = RunData(run_id)
             self._opened, self._rows, self._asks = frozenset(), (), None
             if self.is_whole:
                 self.query_one(LogView).close()
             self._follow(run_id)
+        self._wanted_stage = stage or self._wanted_stage
         self._drawn = None
         if self.is_whole:
             self.draw()
@@ -125,12 +128,12 @@ class RunScreen(RunActs):
         if data is None or data.run is None:
             self._draw_unknown(data)
             return
-        seen = (data.version, self.lab.fleet_version, self._opened, int(now), self.page,
-                self.size, self.app.palette_of_look)  # fmt: skip
-        if seen == self._drawn:
-            return
-        self._drawn = seen
-        self._draw_stages(data.run, now)
+        second = 0 if data.is_over else int(now)
+        seen = (data.version, self.lab.fleet_version, self._opened, second, self.size,
+                self.app.palette_of_look)  # fmt: skip
+        if seen != self._drawn:
+            self._drawn = seen
+            self._draw_stages(data.run, now)
         self._draw_pages(data)
 
     def _draw_unknown(self, data: RunData | None) -> None:
@@ -151,8 +154,9 @@ class RunScreen(RunActs):
         self._rows = tuple(stage_rows(run, now, self._indices, self._opened))
         table = self.query_one("#stages", Table)
         table.show([row.row for row in self._rows])
-        if self._wanted_stage:
-            wanted, self._wanted_stage = self._wanted_stage, ""
+        if self._wanted_stage is not None:
+            wanted = self._wanted_stage or _first_stage(run)
+            self._wanted_stage = None
             table.put_cursor(_row_for(wanted, self._rows))
 
     def _title(self, run: Run, now: float) -> Line:
@@ -160,27 +164,34 @@ class RunScreen(RunActs):
         return (*run_title(run, now), (f"  {cancelled} cancels it" if cancelled else "", "warn"))
 
     def _draw_pages(self, data: RunData) -> None:
-        stage, attempt = self.stage, self.attempt
+        stage = self.stage
         log, page = self.query_one(LogView), self.query_one("#page", ScrollPane)
         has_log = self.page == "log" and bool((data.stage(stage) or {}).get("attempts"))
         log.display, page.display = has_log, not has_log
         self.query_one("#strip").display = self._has_strip
         self.query_one("#pages", Pane).show([self._page_line(stage)])
         self._begin_asking(data, stage)
-        self._show_log(log, data, stage, attempt)
+        self._show_log(log, data, stage, self.attempt)
         if has_log:
             log.draw()
-        else:
+        panes = [self.query_one(f"#{name}", ScrollPane) for name in ("page", "below", "strip")]
+        key = (data.version, self.page, stage, *(pane.size for pane in panes),
+               self.app.palette_of_look)  # fmt: skip
+        if key != self._pages_drawn:
+            self._pages_drawn = key
+            self._fill_pages(data, stage, has_log, panes)
+
+    def _fill_pages(
+        self, data: RunData, stage: str, has_log: bool, panes: Sequence[ScrollPane]
+    ) -> None:
+        page, below, strip = panes
+        if not has_log:
             size = (max(20, page.size.width - 2), page.size.height)
             page.show(page_lines(self.page, data, stage, size))
         if self._is_large:
-            below, strip = (
-                self.query_one("#below", ScrollPane),
-                self.query_one("#strip", ScrollPane),
-            )
             below.show(summary_lines(data, stage, max(20, below.size.width - 2)))
-            if self._has_strip:
-                strip.show(metric_strip(data, stage, strip.size.width - 1, strip.size.height))
+        if self._has_strip:
+            strip.show(metric_strip(data, stage, strip.size.width - 1, strip.size.height))
 
     def _show_log(self, log: LogView, data: RunData, stage: str, attempt: int | None) -> None:
         found = data.stage(stage)
@@ -312,11 +323,20 @@ class RunScreen(RunActs):
             self.app.action_go(self._came_from)
 
 
+def _first_stage(run: Run) -> str:
+    """The first that failed, else the first that runs, else the first."""
+    stages = run["stages"]
+    for status in ("failed", "running", "starting"):
+        for stage in stages:
+            if stage["status"] == status:
+                return str(stage["name"])
+    return str(stages[0]["name"]) if stages else ""
+
+
 def _row_for(stage: str, rows: Sequence[RunRow]) -> str:
     """The row of a stage; where it is folded away, that of its matrix."""
-    for row in rows:
-        if row.stage == stage and row.attempt is None:
-            return row.row.key
+    if any(row.row.key == stage for row in rows):
+        return stage
     base = stage.partition(".")[0]
     return next((row.row.key for row in rows if row.stage.partition(".")[0] == base), "")
 
