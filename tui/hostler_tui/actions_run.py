@@ -17,7 +17,7 @@ RUN_ACTIONS: tuple[Action, ...] = (
            footer=5, command="hostler show {id}"),
     Action("page('artifacts')", ("a",), "artifacts", "Outputs that were kept", RUN, footer=6),
     Action("page('events')", ("e",), "events", "What happened, the newest first", RUN, footer=8,
-           command="hostler events {id}"),
+           command="hostler events --run {id}"),
     Action("page('diff')", ("D",), "diff", "The changes that were not committed", RUN, footer=9),
     Action("log_do('follow')", ("f",), "follow", "Log: go with its end, or stay", RUN, footer=13),
     Action("log_do('search')", ("slash",), "search", "Log: find a text or regular expression", RUN,
