@@ -63,4 +63,5 @@ class Pane(ScrollView, can_focus=False):
         """The line at a row of the widget."""
         number = y + self.scroll_offset.y
         spans = self._lines[number] if number < len(self._lines) else ()
-        return strip_of(spans, self.app.palette_of_look, self.size.width)
+        width = self.scrollable_content_region.width or self.size.width
+        return strip_of(spans, self.app.palette_of_look, width)
