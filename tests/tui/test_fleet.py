@@ -91,6 +91,15 @@ async def test_arrows_go_over_the_gpus_of_a_host_and_back_to_the_host(shown: Sho
         assert _fleet_screen(shown).picked == ("gpu-01", None)
 
 
+async def test_a_small_screen_says_what_the_chosen_gpu_is(shown: Shown) -> None:
+    async with shown.run(40, 12) as pilot:
+        await shown.see(pilot)
+        assert "foreign  carol" not in text_of(shown.app)
+        await pilot.press(*["right"] * 6)
+        await pilot.pause()
+        assert " gpu-01:5  A100-80G  F foreign  carol" in text_of(shown.app)
+
+
 async def test_equal_neighbours_share_a_row_and_x_folds_hosts(shown: Shown) -> None:
     async with shown.run(160, 45) as pilot:
         await shown.see(pilot)

@@ -182,11 +182,12 @@ class FleetScreen(LabScreen):
     def _draw_selected(self, held: Seats) -> None:
         fleet, wide = self._fleet, self.size.width >= WIDE
         panel, strip = self.query_one("#panel", Pane), self.query_one("#strip", Pane)
-        panel.display, strip.display = wide, not wide and self.size.height >= 20
+        tall = self.size.height >= 20
+        panel.display, strip.display = wide, False
         if fleet is None:
             return
-        pick = self.picked
-        host, gpu = find(fleet, pick)
+        host, gpu = find(fleet, self.picked)
+        strip.display = not wide and (tall or gpu is not None)
         if host is None:
             panel.show(())
             strip.show(())
@@ -196,7 +197,7 @@ class FleetScreen(LabScreen):
         if wide:
             panel.show(panel_lines(host, gpu, held, at, detail, PANEL))
         elif strip.display:
-            strip.show(strip_lines(host, gpu, held, at, detail))
+            strip.show(strip_lines(host, gpu, held, at, detail)[: 3 if tall else 1])
 
     def _learn_of_selected(self) -> None:
         """Ask for the selected host's processes and last hour, where they are shown."""
