@@ -213,14 +213,17 @@ async def test_a_lower_priority_is_asked_for(shown: Shown) -> None:
         await until(pilot, lambda: client.done == [("priority", "r7f3a2k", -1)], "not lowered")
 
 
-async def test_actions_are_off_while_the_daemon_is_away(shown: Shown) -> None:
+async def test_while_the_daemon_is_away_rows_are_marked_and_actions_are_off(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         await _open(shown, pilot)
+        assert "r7f3a2k~" not in text_of(shown.app)
         shown.app.lab.lose("gone", 1764000000.0)
         shown.app._tick()
         await pilot.press("X", "n")
         await pilot.pause()
         assert isinstance(shown.app.screen, QueueScreen)
+        assert "r7f3a2k~" in text_of(shown.app)
+        assert "3m12s" in text_of(shown.app)
 
 
 async def test_enter_opens_the_run_at_the_stage_and_esc_comes_back(shown: Shown) -> None:

@@ -166,6 +166,16 @@ async def test_keys_of_the_log_work_from_the_stages(shown: Shown) -> None:
         assert not _run(shown).has_class("-full")
 
 
+async def test_pages_open_by_a_click_and_an_old_picture_is_marked(shown: Shown) -> None:
+    async with shown.run(120, 36) as pilot:
+        await _open(shown, pilot, stage="stats")
+        await pilot.click("#pages", offset=(10, 0))
+        assert _run(shown).page == "metrics"
+        shown.app.lab.lose("gone", 1764000000.0)
+        shown.app._tick()
+        await until_shown(pilot, "~ as of 16:00:00")
+
+
 async def test_cancel_asks_and_enter_enter_enter_never_does_it(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         client = await _open(shown, pilot)

@@ -68,20 +68,24 @@ def entries(
     return shown
 
 
-def table_rows(shown: Sequence[Entry]) -> list[Row]:
-    """For the table, in its columns."""
-    return [_table_row(entry) for entry in shown]
+def table_rows(shown: Sequence[Entry], *, stale: bool = False) -> list[Row]:
+    """For the table, in its columns. What may have changed since is marked, and dim."""
+    return [_table_row(entry, stale) for entry in shown]
 
 
-def _table_row(entry: Entry) -> Row:
+def _table_row(entry: Entry, stale: bool) -> Row:
     run_id, pipeline, stage, owner, state, gpus, time, why = entry.cells
     priority = str(entry.run.get("priority") or 0)
     cancelled = entry.run.get("cancelled_by")
     said = f"{cancelled} cancels it" if cancelled else why
     return Row(
         entry.key,
-        ((run_id, "title"), pipeline, stage, owner, (state, state), gpus, time, priority, said),
-    )
+        (
+            (f"{run_id}~", "dim") if stale else (run_id, "title"), pipeline, stage, owner,
+            (state, "dim" if stale else state), gpus, time, priority, said,
+        ),
+        role="dim" if stale else "",
+    )  # fmt: skip
 
 
 def _fields(entry: Entry) -> Mapping[str, Value]:

@@ -13,6 +13,7 @@ from hostler.quick.table import cell_width, cut, pad
 from hostler.text import clean
 from hostler.units import format_duration
 from hostler_tui.lines import Line, Span, line
+from hostler_tui.model import Lab
 from hostler_tui.widgets.dag import DagRow, dag_rows, needs_of
 from hostler_tui.widgets.dag_boxes import Box, box_lines
 
@@ -30,6 +31,13 @@ def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Lin
     parts = textwrap.wrap(clean(text), max(10, width), initial_indent=indent,
                           subsequent_indent=further)  # fmt: skip
     return [line((part, role)) for part in parts or [indent]]
+
+
+def as_of(lab: Lab, now: float) -> float:
+    """The moment that what is shown belongs to: now, or when the daemon was last heard."""
+    if lab.lost_since is None:
+        return now
+    return lab.fleet_seen_at if lab.fleet_seen_at is not None else lab.lost_since
 
 
 def count_text(stages: Sequence[Stage]) -> str:

@@ -22,7 +22,14 @@ from hostler_tui.queue_rows import (
     entries,
     table_rows,
 )
-from hostler_tui.run_lines import count_text, fact_lines, graph_lines, reason_lines, run_title
+from hostler_tui.run_lines import (
+    as_of,
+    count_text,
+    fact_lines,
+    graph_lines,
+    reason_lines,
+    run_title,
+)
 from hostler_tui.screens.run_acts import RunActs
 from hostler_tui.screens.submit import submit_pipeline
 from hostler_tui.widgets.ask_line import AskLine
@@ -78,15 +85,22 @@ class QueueScreen(RunActs):
 
     def draw_body(self) -> None:
         """From the open runs as they were last told."""
-        now = time.time()
-        seen = (self.lab.runs_version, self.lab.fleet_version, self._wanted, self.order, int(now))
+        now, stale = as_of(self.lab, time.time()), not self.lab.is_live
+        seen = (
+            stale,
+            self.lab.runs_version,
+            self.lab.fleet_version,
+            self._wanted,
+            self.order,
+            int(now),
+        )
         if seen != self._drawn:
             self._drawn = seen
             self._shown = tuple(
                 entries(self.lab.runs, now, self._indices, self._wanted, self.order)
             )
             self.query_one("#answer", Pane).show([self._answer()])
-            self.query_one("#stages", Table).show(table_rows(self._shown))
+            self.query_one("#stages", Table).show(table_rows(self._shown, stale=stale))
             # The table stays: hiding it would take the keys from it.
             self.query_one("#none").display = self.lab.connected and not self.lab.runs
         self._draw_selected(now)
@@ -171,7 +185,7 @@ class QueueScreen(RunActs):
     def show_selected(self, message: Table.Moved) -> None:
         """Its reason and its graph, at once."""
         if type(message) is Table.Moved:
-            self._draw_selected(time.time())
+            self._draw_selected(as_of(self.lab, time.time()))
 
     @on(Table.Chosen)
     def open_chosen(self) -> None:

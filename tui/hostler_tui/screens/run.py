@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from textual import on, work
+from textual import events, on, work
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
@@ -13,7 +13,7 @@ from hostler.cli.render import Indices, gpu_indices
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.run_data import Run, RunData
 from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold
-from hostler_tui.run_lines import run_title
+from hostler_tui.run_lines import as_of, run_title
 from hostler_tui.run_pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
 from hostler_tui.run_table import RUN_HEADS, RunRow, stage_rows
 from hostler_tui.screens.run_acts import RunActs
@@ -123,7 +123,7 @@ class RunScreen(RunActs):
         """From what is known of the run."""
         if self.data is None:
             self._open_newest()
-        data, now = self.data, time.time()
+        data, now = self.data, as_of(self.lab, time.time())
         self.set_class(self.size.width < 70, "-stacked")
         if data is None or data.run is None:
             self._draw_unknown(data)
@@ -160,8 +160,15 @@ class RunScreen(RunActs):
             table.put_cursor(_row_for(wanted, self._rows))
 
     def _title(self, run: Run, now: float) -> Line:
-        cancelled = run.get("cancelled_by") if run.get("outcome") is None else None
-        return (*run_title(run, now), (f"  {cancelled} cancels it" if cancelled else "", "warn"))
+        """With what is not in the state: that it is being cancelled, that it may have changed."""
+        is_open = run.get("outcome") is None
+        cancelled = f"  {run['cancelled_by']} cancels it" if run.get("cancelled_by") else ""
+        old = (
+            ""
+            if self.lab.is_live
+            else "  ~ as of " + time.strftime("%H:%M:%S", time.localtime(now))
+        )
+        return (*run_title(run, now), (f"{cancelled}{old}" if is_open else "", "warn"))
 
     def _draw_pages(self, data: RunData) -> None:
         stage = self.stage
@@ -211,14 +218,23 @@ class RunScreen(RunActs):
             self._ask(data, stage, questions)
 
     def _page_line(self, stage: str) -> Line:
+        """The pages with their keys; the one on show stands out, more so while it has the keys."""
+        role = "bar" if self._page_on_show.has_focus else "title"
         spans: list[Span] = []
         for name, key in PAGES:
             here = name == self.page
-            spans += [
-                (f" {key} ", "key"),
-                (name.upper() if here else name, "title" if here else ""),
-            ]
+            spans += [(f" {key} ", "key"), (name.upper() if here else name, role if here else "")]
         return (*spans, (f"   {stage}", "dim"))
+
+    @on(events.Click, "#pages")
+    def open_clicked(self, event: events.Click) -> None:
+        """The page whose name or key was clicked."""
+        end = 0
+        for name, key in PAGES:
+            end += len(name) + len(key) + 2
+            if event.x < end:
+                self.action_page(name)
+                return
 
     @property
     def _is_large(self) -> bool:
