@@ -95,6 +95,10 @@ class AlertsApp(HostlerApp):
     def _connect(self) -> Any:
         """Nobody is asked: the test tells."""
 
+    @property
+    def newest_event(self) -> int:
+        return len(EVENTS)
+
     def open_run(self, run_id: str, stage: str = "") -> None:
         self.opened.append(f"run {run_id}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -219,15 +220,17 @@ class AlertsScreen(LabScreen):
     async def _read_events(self) -> None:
         """The latest events, and those that come; for as long as the screen is there."""
         while True:
-            after = self._events[-1]["seq"] if self._events else self.app.newest_event - EVENTS_KEPT
-            try:
-                async for told in self.app.client.events(after=max(0, after), follow=True):
-                    if "event" in told:
-                        self._events.append(told["event"])
-                        self._events_version += 1
-            except HostlerError:
-                pass  # the feed tells of it
+            if newest := self.app.newest_event:  # 0: not known yet, or nothing has happened
+                with contextlib.suppress(HostlerError):  # the feed tells of it
+                    await self._read_on(newest)
             await asyncio.sleep(RETRY_S)
+
+    async def _read_on(self, newest: int) -> None:
+        after = int(self._events[-1]["seq"]) if self._events else newest - EVENTS_KEPT
+        async for told in self.app.client.events(after=max(0, after), follow=True):
+            if "event" in told:
+                self._events.append(told["event"])
+                self._events_version += 1
 
     def selected_id(self) -> str | None:
         """The run or host, else the number of the alert."""
