@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional
 from hostler_agent import wire
 from hostler_agent.claims import Claims
 from hostler_agent.containers import Containers
+from hostler_agent.failpoints import failpoint
 from hostler_agent.faults import Faults
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.jobs import Jobs
@@ -231,6 +232,7 @@ class Agent:
 
     def _push_exit(self, workload: Dict[str, Any]) -> None:
         if self._told.get(workload["ref"]) != workload:
+            failpoint("after_exit_seen")
             self._told[workload["ref"]] = workload
             while len(self._told) > 1000:
                 del self._told[next(iter(self._told))]

@@ -9,11 +9,13 @@ from typing import Any, Callable, Dict, List
 from hostler_agent import mounts
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
+from hostler_agent.failpoints import failpoint
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
 from hostler_agent.leases import Busy
 from hostler_agent.machine import boot_id
+from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
 
 _SIGNALS = range(1, 65)
@@ -38,6 +40,7 @@ class Verbs:
         self._claims = claims
         self._containers = containers
         self._sampler = sampler
+        self._records = Records(folders)
         self._verbs: Dict[str, Callable[[Dict[str, Any]], Any]] = {
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
@@ -45,6 +48,8 @@ class Verbs:
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
             "gc.checkpoints": self._gc_checkpoints,
+            "run.keep": self._records.keep, "run.list": self._records.list,
+            "run.read": self._records.read, "run.forget": self._forget,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -55,7 +60,10 @@ class Verbs:
                 if not isinstance(payload, dict):
                     raise Refusal("%s needs an object" % name, "InputError")
                 try:
-                    return verb(payload)
+                    failpoint("before_" + name)
+                    answer = verb(payload)
+                    failpoint("after_" + name)
+                    return answer
                 except OSError as error:
                     where = "%s: " % error.filename if error.filename else ""
                     raise Refusal("%s%s" % (where, error.strerror or error)) from error
@@ -154,6 +162,9 @@ class Verbs:
         if not isinstance(prefix, str) or len(prefix) < 8:
             raise Refusal("prefix should be the begin of a daemon's id", "InputError")
         return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"))
+
+    def _forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        return self._records.forget(payload.get("daemon_id"), _texts(payload, "runs"))
 
 
 def _offset(payload: Dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
 from hostler.errors import NotFoundError, Unreachable
+from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
     Action,
@@ -109,7 +110,9 @@ class Applier:
 
     async def _release(self, action: Release) -> None:
         context = self._context
+        failpoint("before_release")
         await context.link(action.host).release(action.lease_ids)
+        failpoint("after_release")
         context.keepers[action.host].look_soon()
 
     async def _end(self, action: EndRun) -> None:

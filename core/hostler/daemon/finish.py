@@ -11,6 +11,7 @@ from hostler.daemon.usage import Usage
 from hostler.decide.conditions import gate_failure
 from hostler.decide.ending import conclude
 from hostler.errors import AgentError, EngineError, HostError, InputError, NotFoundError, StateError
+from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage, StageKind
 from hostler.model.plans import Finish, Record
@@ -38,6 +39,7 @@ class Finisher:
         """
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context
+        failpoint("after_exit_seen")
         await self._followers.drained(attempt, workload)
         attempt = context.book.attempt(attempt.attempt_id) or attempt
         metrics = await self._metrics(attempt, workload)
@@ -73,7 +75,9 @@ class Finisher:
             duration=_duration(workload),
         )
         ended = replace(ended, usage=self._usage.summary(ended))
+        failpoint("before_record")
         await context.save_attempt(ended, self._event(ended, stage))
+        failpoint("before_remove")
         await self._remove(ended, workload)
 
     async def record(self, action: Record) -> None:

@@ -15,6 +15,7 @@ from hostler.errors import (
     InputError,
     Unreachable,
 )
+from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Job
 from hostler.model.pipelines import Cause, Stage
@@ -55,6 +56,7 @@ class Starter:
             context.book.drop_attempt(attempt)
             raise
         context.hub.publish()
+        failpoint("after_intent")
         await self._carry_out(attempt, action.stage)
 
     async def resume(self, action: Resume) -> None:
@@ -78,14 +80,18 @@ class Starter:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
         lease_ids, ref = await self._claim(attempt), None
+        failpoint("after_claim")
         if context.book.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
         try:
             job = self._job(attempt, stage)
             ref = await self._prepared(attempt, runtime, link, job)
+            failpoint("after_create")
             if lease_ids:
                 await link.bind(lease_ids, ref)
+            failpoint("after_bind")
             workload = await runtime.start(link, job, ref)
+            failpoint("after_start")
         except (EngineError, AgentError, InputError):
             found = await self._running(runtime, link, ref)
             if found is None:

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from hostler.errors import StateError
+from hostler.failpoints import failpoint
 from hostler.store.faults import database_error
 
 T = TypeVar("T")
@@ -124,6 +125,7 @@ class Writer:
                 return [other for other in batch if other is not change]
         alive = [change for change in batch if change.error is None]
         try:
+            failpoint("before_commit", sqlite3.OperationalError)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -133,6 +135,7 @@ class Writer:
             for change in alive:
                 self._write([change])
             return []
+        failpoint("after_commit")
         self.commits += 1
         return []
 
