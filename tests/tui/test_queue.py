@@ -186,6 +186,21 @@ async def test_several_marked_runs_want_their_count(shown: Shown) -> None:
         assert not _queue(shown).query_one("#stages", Table).marks
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(40, 12), (80, 24)])
+async def test_a_question_about_many_keeps_its_answers_in_sight(
+    shown: Shown, columns: int, rows: int
+) -> None:
+    async with shown.run(columns, rows) as pilot:
+        many = [training(run_id=f"rmany{n:02}", uid=1) for n in range(30)]
+        await _open(shown, pilot, *many)
+        await pilot.press("M", "X")
+        await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
+        await until_shown(pilot, "rmany00 llm-sft of ana")
+        picture = text_of(shown.app)
+        for text in ("Cancel 30 runs?", "Type 30 to confirm:", "no, keep it", "cancel them"):
+            assert text in picture, picture
+
+
 async def test_what_the_daemon_refuses_is_told_with_its_remedy(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         client = await _open(shown, pilot)

@@ -6,6 +6,7 @@ logs come from machines on which anybody can write anything. Pure.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 from rich.segment import Segment
@@ -29,6 +30,14 @@ def line(*parts: str | Span) -> Line:
 def text_of(spans: Line) -> str:
     """What a line says, cleaned, without its roles."""
     return "".join(clean(text) for text, _ in spans)
+
+
+def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Line]:
+    """Text over as many lines as it needs; lines after the first are indented further."""
+    parts = textwrap.wrap(
+        clean(text), max(10, width), initial_indent=indent, subsequent_indent=f"{indent}  "
+    )
+    return [line((part, role)) for part in parts or [indent]]
 
 
 def strip_of(spans: Iterable[Span], palette: Palette, width: int, under: str = "") -> Strip:

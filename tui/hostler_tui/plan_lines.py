@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from hostler.cli.plan import alike_folded, plan_row
 from hostler.quick.table import cell_width, pad
 from hostler.text import clean
-from hostler_tui.lines import Line
-from hostler_tui.run_lines import wrapped
+from hostler_tui.lines import Line, wrapped
 
 
 def plan_lines(answer: str, width: int) -> list[Line]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from hostler.cli.render import Indices, clock_text, stage_note, stage_or_cells_r
 from hostler.quick.table import cell_width, cut, pad
 from hostler.text import clean
 from hostler.units import format_duration
-from hostler_tui.lines import Line, Span, line
+from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.model import Lab
 from hostler_tui.widgets.dag import DagRow, dag_rows, needs_of
 from hostler_tui.widgets.dag_boxes import Box, box_lines
@@ -23,14 +22,6 @@ Stage = Mapping[str, Any]
 CELLS_SHOWN = 6
 """Rows of one matrix: those of its cells that say something, and the others together."""
 _LABEL_MOST = 28
-
-
-def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Line]:
-    """Text over as many lines as it needs; lines after the first are indented further."""
-    further = indent + "  "
-    parts = textwrap.wrap(clean(text), max(10, width), initial_indent=indent,
-                          subsequent_indent=further)  # fmt: skip
-    return [line((part, role)) for part in parts or [indent]]
 
 
 def as_of(lab: Lab, now: float) -> float:

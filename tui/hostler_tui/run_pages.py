@@ -12,9 +12,9 @@ from hostler.quick.table import pad
 from hostler.text import clean
 from hostler.units import format_duration, format_size
 from hostler_tui.format import percent_text, squeeze
-from hostler_tui.lines import Line, line
+from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.run_data import RunData
-from hostler_tui.run_lines import fact_lines, reason_lines, wrapped
+from hostler_tui.run_lines import fact_lines, reason_lines
 from hostler_tui.widgets.chart import Chart, Point, grid, number_text, side_by_side
 
 PAGES = (

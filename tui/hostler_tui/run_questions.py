@@ -12,7 +12,6 @@ from hostler.units import format_duration
 
 Run = Mapping[str, Any]
 
-_MOST_EFFECTS = 12
 _ENDED_WELL = ("succeeded", "skipped")
 
 
@@ -32,13 +31,14 @@ def cancel_question(runs: Sequence[Run], uid: int, now: float | None = None) -> 
     """One's own run: a dialog. Somebody else's, or several: their number is to be typed."""
     at = time.time() if now is None else now
     ids = [str(run["run_id"]) for run in runs]
-    effects = [text for run in runs[:_MOST_EFFECTS] for text in _cancel_effects(run, at)]
-    if len(runs) > _MOST_EFFECTS:
-        effects.append(f"and {len(runs) - _MOST_EFFECTS} more")
+    if len(runs) == 1:
+        effects = _cancel_effects(runs[0], at)
+    else:
+        effects = [_cancel_effect(run) for run in runs]
     others = [run for run in runs if run.get("uid") != uid]
     if others:
         owners = ", ".join(sorted({str(run["owner"]) for run in others}))
-        effects.append(f"Not yours: {owners} will miss it")
+        effects.insert(0, f"Not yours: {owners} will miss it")
     several = len(runs) > 1
     return Question(
         f"Cancel {len(runs)} runs?" if several else f"Cancel run {ids[0]} of {runs[0]['owner']}?",
@@ -49,6 +49,14 @@ def cancel_question(runs: Sequence[Run], uid: int, now: float | None = None) -> 
     )
 
 
+def _cancel_effect(run: Run) -> str:
+    """In one line."""
+    active = sum(1 for stage in run["stages"] if stage["status"] in ("running", "starting"))
+    waiting = sum(1 for stage in run["stages"] if stage["status"] == "waiting")
+    what = f"{active} running stage{'' if active == 1 else 's'} stopped, {waiting} never started"
+    return f"{run['run_id']} {run['pipeline']} of {run['owner']}: {what}"
+
+
 def _cancel_effects(run: Run, now: float) -> list[str]:
     """What a cancel does to a run."""
     active = [stage for stage in run["stages"] if stage["status"] in ("running", "starting")]
@@ -57,12 +65,12 @@ def _cancel_effects(run: Run, now: float) -> list[str]:
     lines = [f"{run['run_id']} {run['pipeline']} of {run['owner']}, {spent} old:"]
     for stage in active[:4]:
         label = stage.get("label") or stage["name"]
-        lines.append(f"  {label} is stopped on {where(stage.get('attempt'), {})}")
+        lines.append(f"{label} is stopped on {where(stage.get('attempt'), {})}")
     if len(active) > 4:
-        lines.append(f"  {len(active) - 4} more stages are stopped")
+        lines.append(f"{len(active) - 4} more stages are stopped")
     if waiting:
-        lines.append(f"  {waiting} that wait{'s' if waiting == 1 else ''} never start")
-    return [*lines, "  outputs that are collected, logs and metrics stay"]
+        lines.append(f"{waiting} that wait{'s' if waiting == 1 else ''} never start")
+    return [*lines, "outputs that are collected, logs and metrics stay"]
 
 
 def retry_question(run: Run) -> Question:

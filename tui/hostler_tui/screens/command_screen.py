@@ -13,8 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from hostler_tui.commandline import Ended, command_text, run_command
-from hostler_tui.lines import Line, line
-from hostler_tui.run_lines import wrapped
+from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 

@@ -15,11 +15,16 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
-from hostler_tui.lines import Line, line
+from hostler_tui.lines import line, wrapped
 from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.scroll_pane import ScrollPane
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
+
+
+_MOST_COMMAND = 3
+"""Lines of a command that are always in sight; a longer one scrolls with the effects."""
 
 
 class Confirm(ModalScreen[bool]):
@@ -35,6 +40,7 @@ class Confirm(ModalScreen[bool]):
     Confirm { align: center middle; background: $background; }
     Confirm > Vertical { width: 72; max-width: 100%; height: auto; border: solid $foreground;
                          padding: 0 1; }
+    Confirm ScrollPane { height: auto; }
     Confirm Horizontal { height: auto; align-horizontal: right; }
     Confirm Button { height: 1; min-width: 10; border: none; margin-left: 2; }
     Confirm Button:focus { text-style: reverse bold; }
@@ -57,7 +63,9 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """Question, effects, answers."""
         with Vertical():
-            yield Pane(self._lines(), id="said")
+            yield Pane(id="question")
+            yield ScrollPane(id="effects")
+            yield Pane(id="same")
             if self.typed:
                 yield Input(id="typed", compact=True)
             with Horizontal():
@@ -66,16 +74,29 @@ class Confirm(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         """The safe answer first; where a word is to be typed, the field."""
-        self.query_one("#typed" if self.typed else "#no").focus()
+        self.set_focus(self.query_one("#typed" if self.typed else "#no"))
 
-    def _lines(self) -> list[Line]:
-        lines = [line((self.question, "title")), line("")]
-        lines += [line(f"  {effect}") for effect in self.effects]
-        if self.command:
-            lines += [line(""), line(("the same: ", "dim"), self.command)]
-        if self.typed:
-            lines += [line(""), line(f"Type {self.typed} to confirm:")]
-        return [*lines, line("")]
+    def on_resize(self) -> None:
+        """Question and answers are always in sight; effects that have no room scroll."""
+        self.call_after_refresh(self._say)
+
+    def _say(self) -> None:
+        size = self.app.size
+        width, gap = min(72, size.width) - 4, [line("")] if size.height >= 20 else []
+        said = [part for text in self.effects for part in wrapped(text, width - 3, "  ")]
+        command = wrapped(f"the same: {self.command}", width - 3) if self.command else []
+        same = [line(f"Type {self.typed} to confirm:")] if self.typed else []
+        if len(command) > _MOST_COMMAND:
+            said += [*gap, *command]
+        else:
+            same = [*command, *(gap if same else ()), *same]
+        question, same = [*wrapped(self.question, width, "", "title"), *gap], [*gap, *same, *gap]
+        effects = self.query_one("#effects", ScrollPane)
+        around = len(question) + len(same) + (4 if self.typed else 3)
+        effects.styles.max_height = max(2, size.height - around)
+        effects.show(said)
+        self.query_one("#question", Pane).show(question)
+        self.query_one("#same", Pane).show(same)
 
     @on(Input.Changed)
     def enable_yes(self, event: Input.Changed) -> None:
@@ -85,7 +106,7 @@ class Confirm(ModalScreen[bool]):
     @on(Input.Submitted)
     def go_to_no(self) -> None:
         """Enter never answers yes by itself."""
-        self.query_one("#no").focus()
+        self.set_focus(self.query_one("#no"))
 
     @on(Button.Pressed)
     def close(self, event: Button.Pressed) -> None:

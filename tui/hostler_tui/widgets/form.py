@@ -16,8 +16,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
-from hostler_tui.lines import Line, line
-from hostler_tui.run_lines import wrapped
+from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Form(ModalScreen[Answer | None]):
 
     def on_mount(self) -> None:
         """The first field, or the safe answer."""
-        self.query_one("#field-0" if self.fields else "#leave").focus()
+        self.set_focus(self.query_one("#field-0" if self.fields else "#leave"))
         self.query_one("#said", Pane).show(self._head())
         self._tell_command()
 
@@ -143,9 +142,10 @@ class Form(ModalScreen[Answer | None]):
             return
         number = int((self.focused.id if self.focused and self.focused.id else "-0").split("-")[1])
         if number + 1 < len(self.fields):
-            self.query_one(f"#field-{number + 1}").focus()
+            self.set_focus(self.query_one(f"#field-{number + 1}"))
         else:
-            self.query_one(f"#answer-{self.answers[0][0]}" if self.is_safe else "#leave").focus()
+            last = f"#answer-{self.answers[0][0]}" if self.is_safe else "#leave"
+            self.set_focus(self.query_one(last))
 
     @on(Button.Pressed)
     def answer(self, event: Button.Pressed) -> None:
