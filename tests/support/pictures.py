@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rich.style import Style
+
+from hostler_tui.app import HostlerApp
+
 FOLDER = Path(__file__).parent.parent / "tui" / "snapshots"
 
 
@@ -19,3 +23,22 @@ def check_picture(name: str, shown: str) -> None:
         file.write_text(shown + "\n")
     assert file.exists(), f"no picture {file.name}: HOSTLER_NEW_PICTURES=1 makes it"
     assert shown + "\n" == file.read_text(), f"the screen differs from {file}"
+
+
+def style_map(app: HostlerApp) -> str:
+    """A letter for the style of every cell, and what each letter stands for; blanks are dots."""
+    names: dict[str, str] = {}
+    rows = []
+    for strip in app.screen._compositor.render_strips():
+        row = ""
+        for part in strip:
+            style = _style_text(part.style)
+            mark = names.setdefault(style, chr(ord("a") + len(names)))
+            row += "".join("." if char == " " and mark == "a" else mark for char in part.text)
+        rows.append(row)
+    return "\n".join([*rows, "", *(f"{mark} {style}" for style, mark in names.items())])
+
+
+def _style_text(style: Style | None) -> str:
+    """Colours and attributes, without what only Textual knows of it."""
+    return "none" if style is None else str(style.copy().clear_meta_and_links())

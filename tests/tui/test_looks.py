@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.color import Color
+from rich.style import Style
 from textual.theme import BUILTIN_THEMES
 
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from tests.support.madefleet import Shown
+from tests.support.pictures import check_picture, style_map
 from tests.support.simserved import sim_served
 from tests.support.terminal import Terminal
 
@@ -48,8 +50,19 @@ def _contrast(one: Color, other: Color) -> float:
 
 
 def _ground(look: str) -> Color:
-    theme = BUILTIN_THEMES[THEMES[look]]
-    return Color.parse(theme.background or ("#121212" if theme.dark else "#efefef"))
+    ground = Palette(look).ground.bgcolor
+    assert ground is not None
+    return ground
+
+
+@pytest.mark.parametrize("look", COLOURED)
+def test_the_ground_is_that_of_the_theme(look: str) -> None:
+    told = BUILTIN_THEMES[THEMES[look]].to_color_system().generate()
+    ground = Palette(look).ground
+    assert ground.bgcolor is not None
+    assert ground.color is not None
+    assert ground.bgcolor.name.upper() == told["background"]
+    assert ground.color.name.upper() == told["foreground"]
 
 
 @pytest.mark.parametrize("look", COLOURED)
@@ -57,11 +70,11 @@ def _ground(look: str) -> Color:
 def test_every_role_is_readable_on_the_ground_and_under_the_cursor(look: str, role: str) -> None:
     palette = Palette(look)
     style, cursor = palette(role), palette("cursor").bgcolor
+    colour = style.color or palette.ground.color
     assert cursor is not None
-    if style.color is None:
-        return  # the terminal's own, on the terminal's ground or the theme's
-    assert _contrast(style.color, style.bgcolor or _ground(look)) >= 4.5
-    assert _contrast(style.color, style.bgcolor or cursor) >= 3.0
+    assert colour is not None
+    assert _contrast(colour, style.bgcolor or _ground(look)) >= 4.5
+    assert _contrast(colour, style.bgcolor or cursor) >= 3.0
 
 
 def _lab(rgb: RGB) -> RGB:
@@ -134,9 +147,27 @@ async def test_t_goes_through_the_looks_and_plain_ends_colour(
     async with shown.run(80, 24) as pilot:
         await shown.see(pilot)
         for look in ("light", "colour-blind", "plain"):
+            grounds = {style.bgcolor for style in _styles(shown)}
+            assert None not in grounds, "something stands on the terminal's own ground"
             await pilot.press("T")
             await pilot.pause()
             assert shown.app.palette_of_look.look == look
-        strips = shown.app.screen._compositor.render_strips()
-        styles = [part.style for strip in strips for part in strip if part.style is not None]
-        assert all(style.color is None and style.bgcolor is None for style in styles)
+        assert all(style.color is None and style.bgcolor is None for style in _styles(shown))
+
+
+def _styles(shown: Shown) -> list[Style]:
+    strips = shown.app.screen._compositor.render_strips()
+    return [part.style or Style.null() for strip in strips for part in strip]
+
+
+@pytest.mark.parametrize("look", ["dark", "colour-blind"])
+async def test_the_styles_of_the_fleet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, look: str
+) -> None:
+    shown = Shown(monkeypatch, tmp_path)
+    async with shown.run(80, 24) as pilot:
+        shown.app._wear(look)
+        await shown.see(pilot)
+        await pilot.press("right")
+        await pilot.pause()
+        check_picture(f"fleet-styles-{look}", style_map(shown.app))

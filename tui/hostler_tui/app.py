@@ -19,6 +19,7 @@ from hostler.quick.socket import Found, find_socket
 from hostler.text import clean
 from hostler_tui import cache, clipboard
 from hostler_tui.feed import Feed
+from hostler_tui.grounds import Colourless, Grounded
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -29,7 +30,6 @@ from hostler_tui.messages import (
 )
 from hostler_tui.model import Lab
 from hostler_tui.palette import LOOKS, THEMES, Palette
-from hostler_tui.plain import Colourless
 from hostler_tui.screens.alerts import AlertsScreen
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
@@ -74,6 +74,7 @@ class HostlerApp(App[int]):
         self._client: AsyncClient | None = None
         self._asked_to_quit_at = 0.0
         self._colourless = Colourless()
+        self._grounded = Grounded(self.palette_of_look.ground)
 
     @property
     def client(self) -> AsyncClient:
@@ -192,13 +193,15 @@ class HostlerApp(App[int]):
         self.tell(f"look: {self.palette_of_look.look}")
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Colours are taken out where none are wanted, and nothing is turned into greys."""
+        """The look's ground under everything, or no colour; nothing is turned into greys."""
         if self.palette_of_look.look == "plain":
             return (self._colourless,)
-        return [f for f in super().get_line_filters() if not isinstance(f, Monochrome)]
+        kept = [f for f in super().get_line_filters() if not isinstance(f, Monochrome)]
+        return [*kept, self._grounded]
 
     def _wear(self, look: str) -> None:
         self.palette_of_look = Palette(look)
+        self._grounded = Grounded(self.palette_of_look.ground)
         self.theme = THEMES[look]
         self._tick()
 

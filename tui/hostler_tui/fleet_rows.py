@@ -9,8 +9,9 @@ from typing import Any
 from hostler.quick.fleet import is_stale, letter
 from hostler.quick.gpus import owners_text
 from hostler.text import clean
+from hostler.units import GIB
 from hostler_tui.fleet_order import Block, Gpu, Group, Seats, indices_text, model_of
-from hostler_tui.format import age_text, bar, gib_text, percent_text
+from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.lines import Line, Span
 from hostler_tui.widgets.table import Head, Row
 
@@ -200,35 +201,47 @@ def _gpu_row(
         use_text(block.name, first, held),
         _util_cell(gpus, state),
         _memory_cell(gpus, state),
-        _number([gpu.get("temperature") for gpu in gpus], "C"),
-        _number([gpu.get("power") for gpu in gpus], "W"),
+        _largest(gpus, "temperature", "C"),
+        _largest(gpus, "power", "W"),
         "-" if since is None else age_text(at - since),
     )
     key = f"{group.key}\t{block.name}\t{first['index']}"
     return Row(key, cells, "dim" if stale else "")
 
 
+_BARS = tuple("#" * filled + "." * (7 - filled) for filled in range(8))
+"""Made once: there is one in each of hundreds of rows, anew every second."""
+
+
+def _bar(part: float | None) -> str:
+    return _BARS[0] if part is None else _BARS[max(0, min(7, round(part * 7)))]
+
+
 def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
-    known = [gpu["utilization"] for gpu in gpus if gpu.get("utilization") is not None]
+    known = _known(gpus, "utilization")
     if not known:
-        return ((bar(None, 7), "dim"), ("     -", ""))
+        return ((_BARS[0], "dim"), ("     -", ""))
     low, high = round(min(known)), round(max(known))
     text = f"{high}%" if high - low < 10 else f"{low}-{high}%"
-    return ((bar(sum(known) / len(known) / 100, 7), state), (f"{text:>7}", ""))
+    return ((_bar(sum(known) / len(known) / 100), state), (f"{text:>7}", ""))
 
 
 def _memory_cell(gpus: Sequence[Gpu], state: str) -> Line:
-    used = _mean([gpu.get("memory_used") for gpu in gpus])
-    total = gpus[0].get("memory_total")
-    text = f"{gib_text(None if used is None else round(used)):>5}/{gib_text(total):<5}"
+    known, total = _known(gpus, "memory_used"), gpus[0].get("memory_total")
+    used = sum(known) / len(known) if known else None
+    text = "    -" if used is None else f"{used / GIB:5.1f}"
     part = used / total if total and used is not None else None
-    return ((f"{text} ", ""), (bar(part, 7), state))
+    return ((f"{text}/{gib_text(total):<5} ", ""), (_bar(part), state))
 
 
-def _number(values: Sequence[float | None], unit: str) -> str:
-    """The largest of equal neighbours, since that is the one to mind."""
-    known = [value for value in values if value is not None]
+def _largest(gpus: Sequence[Gpu], field: str, unit: str) -> str:
+    """Of equal neighbours, since that is the one to mind."""
+    known = _known(gpus, field)
     return f"{max(known):.0f}{unit}" if known else "-"
+
+
+def _known(gpus: Sequence[Gpu], field: str) -> list[float]:
+    return [value for gpu in gpus if (value := gpu.get(field)) is not None]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -64,6 +64,11 @@ THEMES = {"dark": "textual-dark", "light": "textual-light", "colour-blind": "tex
 """Textual's theme under each look: what the ground and its own widgets are drawn in."""
 
 
+_GROUNDS = {"dark": "#e0e0e0 on #121212", "light": "#1f1f1f on #e0e0e0",
+            "colour-blind": "#e0e0e0 on #121212", "plain": ""}  # fmt: skip
+"""The same as the theme's own, for what has no colour of its own."""
+
+
 class Palette:
     """The styles of one look, by role or by state word; an unknown name is unstyled."""
 
@@ -71,6 +76,8 @@ class Palette:
         self.look = look
         self._styles = {name: Style.parse(text) for name, text in _COLOURS[look].items()}
         self._none = Style.null()
+        self.ground = Style.parse(_GROUNDS[look])
+        """What everything stands on."""
 
     def __call__(self, role: str) -> Style:
         """The style of a role, a GPU's state word or a status word."""

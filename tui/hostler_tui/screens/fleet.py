@@ -145,6 +145,10 @@ class FleetScreen(LabScreen):
         held = seats(self.lab.runs)
         groups = arrange(fleet, self.order, held)
         self._draw_rows(fleet, groups, held)
+        # In two steps, so that no key waits for both.
+        self.call_later(self._draw_around, fleet, groups, held)
+
+    def _draw_around(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
         self._draw_head(age_out(dict(fleet), STALE_AFTER) if self._age() else fleet, groups)
         self._draw_selected(held)
 
