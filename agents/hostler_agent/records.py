@@ -1,0 +1,106 @@
+"""What this host keeps of the runs it works for, so that a daemon that lost its database can find
+them again: the specification of each, and a line for each beginning and end of an attempt here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Iterable, Optional
+
+from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+
+MOST_SPEC = 6 * 1024 * 1024
+"""Bytes of a specification: it has to fit a line of the protocol."""
+PAGE = 1024 * 1024
+"""Bytes of the lines that one answer holds."""
+_SPEC, _LINES = ".spec", ".attempts"
+
+
+class Records:
+    """Files below `runs/<daemon>/`: `<run>.spec`, `<run>.attempts`. Their content is the daemon's
+    own; nothing here reads it."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._base = os.path.join(folders.base, "runs")
+
+    def keep(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        """Keep a specification, a line about an attempt, or both. `spec` in the answer: whether
+        the run's specification is there; a line is only kept beside it."""
+        run = self._run(payload)
+        spec, line = _text(payload, "spec"), _text(payload, "line")
+        os.makedirs(os.path.dirname(run), 0o700, exist_ok=True)
+        if spec is not None:
+            write_file(run + _SPEC, spec)
+        there = os.path.exists(run + _SPEC)
+        if line is not None and there:  # lines that nobody could make sense of are not kept
+            _append(run + _LINES, line)
+        return {"spec": there}
+
+    def list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        """The runs of a daemon of which something is kept."""
+        try:
+            names = os.listdir(self._folder(payload))
+        except FileNotFoundError:
+            names = []
+        return {"runs": sorted(n[: -len(_SPEC)] for n in names if n.endswith(_SPEC))}
+
+    def read(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        """A page of a run's lines from a byte offset on, and its specification with the first."""
+        run, offset = self._run(payload), payload.get("offset", 0)
+        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+            raise Refusal("an offset should be a number, not negative", "InputError")
+        told: Dict[str, Any] = {"spec": None, "lines": "", "next": offset}
+        if offset == 0:
+            with open(run + _SPEC, "rb") as file:
+                told["spec"] = file.read(MOST_SPEC).decode("ascii", "replace")
+        try:
+            with open(run + _LINES, "rb") as file:
+                file.seek(offset)
+                data = file.read(PAGE)
+        except FileNotFoundError:
+            return told
+        whole = data[: data.rfind(b"\n") + 1]  # a line that a crash left half written is none
+        told["lines"], told["next"] = whole.decode("ascii", "replace"), offset + len(whole)
+        return told
+
+    def forget(self, daemon_id: Any, runs: Iterable[str]) -> Dict[str, Any]:
+        """Remove what is kept of these runs; those that are not there are no error."""
+        removed = 0
+        for run_id in runs:
+            run = self._run({"daemon_id": daemon_id, "run_id": run_id})
+            for path in (run + _LINES, run + _SPEC):
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    continue
+                removed += path.endswith(_SPEC)
+        return {"removed": removed}
+
+    def _folder(self, payload: Dict[str, Any]) -> str:
+        return os.path.join(self._base, check_attempt(payload.get("daemon_id")))
+
+    def _run(self, payload: Dict[str, Any]) -> str:
+        return os.path.join(self._folder(payload), check_attempt(payload.get("run_id")))
+
+
+def _text(payload: Dict[str, Any], name: str) -> Optional[bytes]:
+    value = payload.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or "\n" in value or len(value) > MOST_SPEC:
+        raise Refusal("%s should be a line of at most 6 MiB" % name, "InputError")
+    try:
+        return value.encode("ascii")
+    except UnicodeEncodeError:
+        raise Refusal("%s should be ASCII" % name, "InputError") from None
+
+
+def _append(path: str, line: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        # One write: two threads' lines never mix. A half line of a full disk ends with the next.
+        written = os.write(descriptor, line + b"\n")
+        if written <= len(line):
+            os.write(descriptor, b"\n")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""What a host keeps of runs, for a daemon that lost its database."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.records import PAGE, Records
+
+DAEMON = "d" * 32
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(Folders(str(tmp_path)))
+
+
+def keep(records: Records, run_id: str, **more: Any) -> Any:
+    return records.keep({"daemon_id": DAEMON, "run_id": run_id, **more})
+
+
+def read(records: Records, run_id: str, offset: int = 0) -> Any:
+    return records.read({"daemon_id": DAEMON, "run_id": run_id, "offset": offset})
+
+
+def test_a_specification_and_its_lines_come_back_until_they_are_forgotten(
+    records: Records, tmp_path: Path
+) -> None:
+    assert keep(records, "r1", line="early") == {"spec": False}
+    assert keep(records, "r1", spec="text", line="one") == {"spec": True}
+    assert keep(records, "r1", line="two") == {"spec": True}
+    assert records.list({"daemon_id": DAEMON}) == {"runs": ["r1"]}
+    assert records.list({"daemon_id": "e" * 32}) == {"runs": []}
+    assert read(records, "r1") == {"spec": "text", "lines": "one\ntwo\n", "next": 8}
+    assert read(records, "r1", 8) == {"spec": None, "lines": "", "next": 8}
+    folder = tmp_path / "runs" / DAEMON
+    assert {stat.S_IMODE(f.stat().st_mode) for f in folder.iterdir()} == {0o600}
+    assert records.forget(DAEMON, ["r1", "r2"]) == {"removed": 1}
+    assert not list(folder.iterdir())
+
+
+def test_lines_come_in_pages_and_a_half_written_one_not_at_all(
+    records: Records, tmp_path: Path
+) -> None:
+    line = json.dumps({"x": "y" * 1000})
+    count = PAGE // len(line) + 10
+    keep(records, "r1", spec="text")
+    for _ in range(count):
+        keep(records, "r1", line=line)
+    with (tmp_path / "runs" / DAEMON / "r1.attempts").open("a") as file:
+        file.write('{"half')
+    found, page = "", read(records, "r1")
+    while page["lines"]:
+        found += page["lines"]
+        page = read(records, "r1", page["next"])
+    assert found == (line + "\n") * count
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"daemon_id": "../x", "run_id": "r1", "line": "a"},
+        {"daemon_id": DAEMON, "run_id": "../../r1", "line": "a"},
+        {"daemon_id": DAEMON, "run_id": "r1", "line": "a\nb"},
+        {"daemon_id": DAEMON, "run_id": "r1", "spec": "\u00fc"},
+        {"daemon_id": DAEMON, "run_id": "r1", "spec": "x" * (6 * 1024 * 1024 + 1)},
+    ],
+)
+def test_what_could_leave_the_folder_or_break_a_line_is_refused(
+    records: Records, tmp_path: Path, payload: Any
+) -> None:
+    with pytest.raises(Refusal):
+        records.keep(payload)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
