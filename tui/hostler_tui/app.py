@@ -30,12 +30,9 @@ from hostler_tui.messages import (
 )
 from hostler_tui.model import Lab
 from hostler_tui.palette import LOOKS, THEMES, Palette
-from hostler_tui.screens.alerts import AlertsScreen
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
-from hostler_tui.screens.history import HistoryScreen
-from hostler_tui.screens.queue import QueueScreen
-from hostler_tui.screens.run import RunScreen
+from hostler_tui.screens.later import later
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
@@ -57,10 +54,10 @@ class HostlerApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = []
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "fleet": FleetScreen,
-        "queue": QueueScreen,
-        "run": RunScreen,
-        "history": HistoryScreen,
-        "alerts": AlertsScreen,
+        "queue": later("queue", "QueueScreen"),
+        "run": later("run", "RunScreen"),
+        "history": later("history", "HistoryScreen"),
+        "alerts": later("alerts", "AlertsScreen"),
     }
     DEFAULT_MODE = "fleet"
 
@@ -243,6 +240,8 @@ class HostlerApp(App[int]):
 
     def open_run(self, run_id: str, stage: str = "") -> None:
         """A run's own screen, at a stage."""
+        from hostler_tui.screens.run import RunScreen  # not needed for the first picture
+
         came_from = self.current_mode
         self.action_go("run")
         screen = self.screen
