@@ -6,23 +6,25 @@ import hashlib
 import os
 import stat
 import tarfile
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, NoReturn, Optional, Tuple
 
 from hostler_agent.folders import Refusal
 
 _PIECE = 256 * 1024
+_LONGEST_NAME = 255
 
 
 def extract(archive: str, target: str) -> None:
     """Unpack a tar file below `target`, which exists.
 
-    Refused as a whole: absolute paths, "..", links that lead out, devices, fifos. Set-user-id bits
-    and owners are dropped. What is there already is replaced, never followed if it is a link.
+    Refused as a whole: absolute paths, "..", links that lead out, devices, fifos, compression (a
+    small file may be huge then). Set-user-id bits and owners are dropped. What is there already is
+    replaced, never followed if it is a link.
     Raises Refusal for a bad archive, OSError for a full disk.
     """
     root = os.path.realpath(target)
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with tarfile.open(archive, "r:") as tar:
             members = tar.getmembers()
             for member in members:
                 _check(member)
@@ -36,22 +38,40 @@ def extract(archive: str, target: str) -> None:
             for path, member in reversed(later):
                 os.chmod(path, member.mode & 0o777 | 0o700)
                 os.utime(path, (member.mtime, member.mtime))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise Refusal("the archive cannot be read: %s" % error, "InputError") from error
 
 
 def _check(member: tarfile.TarInfo) -> None:
     parts = member.name.split("/")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        text = "the archive holds %r..., a name that is too long"
+        raise Refusal(text % member.name[:80], "InputError")
     if member.name.startswith("/") or ".." in parts or "\0" in member.name:
         raise Refusal("the archive holds %r, which leads out of it" % member.name, "InputError")
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise Refusal("the archive holds %r, a special file" % member.name, "InputError")
-    if member.issym() or member.islnk():
-        base = os.path.dirname(member.name) if member.issym() else ""
-        goal = os.path.normpath(os.path.join(base, member.linkname))
-        if member.linkname.startswith("/") or goal == ".." or goal.startswith("../"):
-            text = "the archive holds the link %r, which leads out of it"
-            raise Refusal(text % member.name, "InputError")
+    if member.issym() and not _stays_inside(member.name, member.linkname):
+        _refuse_link(member)
+    if member.islnk() and (member.linkname.startswith("/") or ".." in member.linkname.split("/")):
+        _refuse_link(member)
+
+
+def _stays_inside(name: str, target: str) -> bool:
+    """Whether a link cannot lead out. ".." may only come first: after a name it would be resolved
+    through whatever that name is, and links in links could climb out."""
+    if not target or target.startswith("/") or "\0" in target:
+        return False
+    depth = len([part for part in name.split("/") if part not in ("", ".")]) - 1
+    steps = [part for part in target.split("/") if part not in ("", ".")]
+    climbs = [part == ".." for part in steps]
+    up = climbs.index(False) if False in climbs else len(steps)
+    return up <= depth and ".." not in steps[up:]
+
+
+def _refuse_link(member: tarfile.TarInfo) -> NoReturn:
+    text = "the archive holds the link %r, which leads out of it"
+    raise Refusal(text % member.name, "InputError")
 
 
 def _make_parents(root: str, name: str) -> None:
@@ -95,6 +115,9 @@ def _inside(root: str, name: str) -> str:
     path = os.path.join(root, name)
     if os.path.realpath(os.path.dirname(path)) != os.path.normpath(os.path.dirname(path)):
         raise Refusal("the archive links to %r through a link" % name, "InputError")
+    there = _lstat(path)
+    if there is None or not stat.S_ISREG(there.st_mode):
+        raise Refusal("the archive links to %r, which is no earlier file" % name, "InputError")
     return path
 
 

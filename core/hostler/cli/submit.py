@@ -13,6 +13,7 @@ from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_files
+from hostler.quick.text_file import read_text
 from hostler.units import format_size
 
 DEFAULT_FILE = "pipeline.toml"
@@ -24,13 +25,13 @@ def pipeline_body(
 ) -> dict[str, Any]:
     """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(str(file))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise NotFoundError(
             f"there is no pipeline file {file}",
             remedy="Name one, or run a command: hostler run -- CMD",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     return {
         "pipeline": text,

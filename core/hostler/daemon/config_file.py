@@ -7,6 +7,7 @@ from pathlib import Path
 from hostler.errors import ConfigError
 from hostler.model.config import Config
 from hostler.quick.places import config_files
+from hostler.quick.text_file import read_text
 from hostler.spec.config import read_configs
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -52,8 +53,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(str(path))
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot read {path}: {getattr(error, 'strerror', None) or error}",
             remedy="write one: hostler init",

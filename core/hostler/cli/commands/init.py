@@ -21,6 +21,7 @@ from hostler.quick.fleet import is_stale
 from hostler.quick.gpus import HOST_COLUMNS, host_rows, summary_line
 from hostler.quick.places import user_config
 from hostler.quick.table import is_terminal, render_table, terminal_width
+from hostler.quick.text_file import read_text
 from hostler.spec.config import read_config
 from hostler.ssh.config import ListedHost, list_hosts
 from hostler.ssh.target import SshSettings, user_settings
@@ -79,10 +80,10 @@ def _each_once(named: list[HostConfig]) -> list[HostConfig]:
 
 def _present(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(str(path))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 

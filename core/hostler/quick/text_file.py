@@ -1,0 +1,16 @@
+"""Text files that people name: never more of one than it may have, whatever the name stands for."""
+
+from __future__ import annotations
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes. Readers of what is in it may want less, and say so better."""
+
+
+def read_text(path: str) -> str:
+    """The text of a file. Raises OSError, UnicodeDecodeError, or ValueError where it is too large
+    (or has no end, as /dev/zero)."""
+    with open(path, "rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST // 1024**2} MiB")
+    return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
