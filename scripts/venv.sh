@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a virtual environment with Hostler in it. usage: venv.sh FOLDER [dev]
 # With "dev" the development tools come too. Uses uv where it is, else Python's venv and pip.
+# HOSTLER_LOCKED=1 takes exactly the versions and hashes of requirements-dev.txt.
 # HOSTLER_PYTHON names a Python; without it the first on PATH that is new enough is taken.
 set -eu
 
@@ -97,7 +98,10 @@ else
     install() { "$folder/bin/python" -m pip install -q --disable-pip-version-check "$@"; }
     install 'pip>=25.1' # the first that knows --group
 fi
-if [ "$wanted" = dev ]; then
+if [ "$wanted" = dev ] && [ -n "${HOSTLER_LOCKED:-}" ]; then
+    install --require-hashes -r "$here/requirements-dev.txt"
+    install --no-deps -e "$here"
+elif [ "$wanted" = dev ]; then
     install -e "$here" --group "$here/pyproject.toml:dev"
 else
     install -e "$here"
