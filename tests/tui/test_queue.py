@@ -15,6 +15,7 @@ from hostler.errors import ConflictError
 from hostler_tui.screens.queue import QueueScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
+from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 from tests.support.madefleet import Shown, made_fleet
 from tests.support.maderuns import StoredRuns, grid, training
@@ -249,6 +250,22 @@ async def test_enter_opens_the_run_at_the_stage_and_esc_comes_back(shown: Shown)
         assert shown.app.current_mode == "run"
         await pilot.press("escape")
         assert shown.app.current_mode == "queue"
+
+
+async def test_marked_runs_are_compared(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Any] = []
+    monkeypatch.setattr(shown.app, "compare", compared.append)
+    async with shown.run(80, 24) as pilot:
+        await _open(shown, pilot)
+        await pilot.press("c")
+        assert compared == []
+        await pilot.press("space", "space", "end", "space", "c")
+        assert compared == [["r7f3a2k", "r9grid0"]]
+        shown.app._tick()
+        assert "2 runs marked" in _queue(shown).query_one("#answer", Pane).said
+        await pilot.press("escape", "X")
+        await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
+        assert "Cancel run r9grid0 of bo?" in text_of(shown.app)
 
 
 async def test_copies(shown: Shown) -> None:

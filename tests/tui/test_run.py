@@ -200,6 +200,22 @@ async def test_a_run_that_is_over_cannot_be_cancelled(shown: Shown) -> None:
         assert shown.app.lab.notices[0].text == "nothing here runs or waits"
 
 
+async def test_a_retry_is_asked_for_and_says_what_is_kept(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        over = training(outcome="failed", state="failed", finished_at=1764000000.0)
+        client = await _open(shown, pilot, over)
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
+        picture = text_of(shown.app)
+        assert "A new run of llm-sft: tokenize, stats, train, eval" in picture
+        assert "2 that succeeded are kept" in picture
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: client.done == [("retry", "r7f3a2k")], "not retried")
+        await until(
+            pilot, lambda: shown.app.lab.notices[0].text == "submitted rnew000", "it was not told"
+        )
+
+
 async def test_what_cannot_be_answered_says_why(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         client = await _open(shown, pilot)

@@ -103,14 +103,17 @@ async def test_what_is_wrong_with_a_file_is_told_in_full_and_nothing_is_submitte
         assert lab.client().runs() == []
 
 
-async def test_enter_alone_never_submits(lab: SimServed) -> None:
+@pytest.mark.parametrize("size", [(40, 12), (80, 24)])
+async def test_enter_alone_never_submits(lab: SimServed, size: tuple[int, int]) -> None:
     app = HostlerApp(find=lambda: lab.found)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=size) as pilot:
         await _pick(pilot, lab)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Form), "no form")
+        await until_shown(pilot, "show the plan")
         await pilot.press("enter", "enter", "enter", "enter")
         await until_shown(pilot, "nothing is started yet", SLOW)
+        await until_shown(pilot, "submit it")
         assert isinstance(app.screen, CommandScreen)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Form), "not back at the form")

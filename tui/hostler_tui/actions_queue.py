@@ -16,6 +16,7 @@ QUEUE_ACTIONS: tuple[Action, ...] = (
            "at the plan", QUEUE, footer=3, needs_daemon=True, command="hostler run FILE"),
     Action("filter", ("slash",), "filter", "Show only what fits: words, or field=value", QUEUE,
            footer=6),
+    Action("mark", ("space",), "mark", "Mark the row, or unmark it", QUEUE),
     Action("mark_all", ("M",), "mark all", "Mark all rows that are shown", QUEUE),
     Action("unmark", ("escape",), "unmark", "Unmark everything", QUEUE),
     Action("compare", ("c",), "compare", "Compare the marked runs", QUEUE, footer=8,

@@ -34,7 +34,7 @@ class CommandScreen(ModalScreen[Ended | None]):
     CommandScreen { align: center middle; background: $background; }
     CommandScreen > Vertical { width: 100%; max-width: 140; height: auto; max-height: 100%;
                                border: solid $foreground; padding: 0 1; }
-    CommandScreen ScrollPane { height: auto; max-height: 70vh; }
+    CommandScreen ScrollPane { height: auto; }
     CommandScreen .answers { height: auto; align-horizontal: right; }
     CommandScreen Button { height: 1; min-width: 8; border: none; margin-left: 2; }
     CommandScreen Button:focus { text-style: reverse bold; }
@@ -72,11 +72,20 @@ class CommandScreen(ModalScreen[Ended | None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        told = wrapped(self.told, self._room, "", "title")
-        self.query_one("#told", Pane).show([*told, line("")])
         self.query_one("#yes").display = bool(self.yes)
         self.query_one("#leave").focus()
         self._work()
+
+    def on_resize(self) -> None:
+        """The answers are always in sight; output that has no room scrolls."""
+        self.call_after_refresh(self._tell_title)
+
+    def _tell_title(self) -> None:
+        height = self.app.size.height
+        told = wrapped(self.told, self._room, "", "title")
+        shown = told[:2] if height < 20 else [*told, line("")]
+        self.query_one("#told", Pane).show(shown)
+        self.query_one("#output").styles.max_height = max(1, height - len(shown) - 3)
 
     @work(exclusive=True, group="command", exit_on_error=False)
     async def _work(self) -> None:

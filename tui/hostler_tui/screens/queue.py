@@ -68,6 +68,7 @@ class QueueScreen(RunActs):
         self._wanted = Filter()
         self._shown: tuple[Entry, ...] = ()
         self._drawn: object = None
+        self._counts = ""
 
     def body(self) -> Iterable[Widget]:
         """Counts, the table, the reason beside it, the graph below."""
@@ -99,20 +100,22 @@ class QueueScreen(RunActs):
             self._shown = tuple(
                 entries(self.lab.runs, now, self._indices, self._wanted, self.order)
             )
-            self.query_one("#answer", Pane).show([self._answer()])
+            self._counts = answer_text(self.lab.runs)
             self.query_one("#stages", Table).show(table_rows(self._shown, stale=stale))
             # The table stays: hiding it would take the keys from it.
             self.query_one("#none").display = self.lab.connected and not self.lab.runs
+        self.query_one("#answer", Pane).show([self._answer()])
         self._draw_selected(now)
 
     def _answer(self) -> Line:
         if not self.lab.connected:
             return line((" connecting ...", "dim"))
-        text = f" {answer_text(self.lab.runs)}   order: {self.order}"
-        filtered = f"   filter: {self._wanted.text} ({len(self._shown)} shown)"
         marks = self.query_one("#stages", Table).marks
         marked = f"   {len(self._marked(marks))} runs marked" if marks else ""
-        return line(text, (filtered if self._wanted else "", "accent"), (marked, "accent"))
+        filtered = f"   / {self._wanted.text} ({len(self._shown)} shown)" if self._wanted else ""
+        return line(
+            f" {self._counts}", (f"{marked}{filtered}", "accent"), f"   order: {self.order}"
+        )
 
     def _draw_selected(self, now: float) -> None:
         entry = self.selected
@@ -227,6 +230,10 @@ class QueueScreen(RunActs):
     def action_unmark(self) -> None:
         """Nothing is marked."""
         self.acted()
+
+    def action_mark(self) -> None:
+        """The row of the cursor."""
+        self.query_one("#stages", Table).action_mark()
 
     def action_mark_all(self) -> None:
         """Everything that is shown."""

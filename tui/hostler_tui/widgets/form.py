@@ -49,7 +49,7 @@ class Form(ModalScreen[Answer | None]):
     Form { align: center middle; background: $background; }
     Form > Vertical { width: 90%; max-width: 100; height: auto; max-height: 100%;
                       border: solid $foreground; padding: 0 1; }
-    Form VerticalScroll { height: auto; max-height: 60vh; }
+    Form VerticalScroll { height: auto; }
     Form .field { height: 1; }
     Form .field Pane { width: 24; }
     Form Input, Form Input:focus { border: none; height: 1; padding: 0 1; width: 1fr; }
@@ -104,8 +104,22 @@ class Form(ModalScreen[Answer | None]):
     def on_mount(self) -> None:
         """The first field, or the safe answer."""
         self.set_focus(self.query_one("#field-0" if self.fields else "#leave"))
-        self.query_one("#said", Pane).show(self._head())
-        self._tell_command()
+
+    def on_resize(self) -> None:
+        """Answers are always in sight; fields that have no room scroll."""
+        self.call_after_refresh(self._say)
+
+    def _say(self) -> None:
+        head, command = self._head(), self._command()
+        self.query_one("#said", Pane).show(head)
+        self.query_one("#command", Pane).show(command)
+        for fields in self.query(VerticalScroll):
+            room = self.app.size.height - len(head) - len(command) - 3
+            fields.styles.max_height = max(1, room)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.app.size.height < 20
 
     @property
     def values(self) -> dict[str, str]:
@@ -120,17 +134,22 @@ class Form(ModalScreen[Answer | None]):
         return min(100, self.app.size.width * 9 // 10) - 5
 
     def _head(self) -> list[Line]:
-        lines = [line((self.title_text, "title")), line("")]
-        for text in self.said:
-            lines += wrapped(text, self._room, " ")
-        return [*lines, line("")]
+        lines = wrapped(self.title_text, self._room, "", "title")
+        if self._is_short and self.fields:
+            return lines
+        said = [part for text in self.said for part in wrapped(text, self._room, " ")]
+        return [*lines, *said] if self._is_short else [*lines, line(""), *said, line("")]
+
+    def _command(self) -> list[Line]:
+        if self.command is None:
+            return []
+        lines = wrapped(f"the same: {self.command(self.values)}", self._room)
+        return lines[:2] if self._is_short else [line(""), *lines, line("")]
 
     @on(Input.Changed)
-    def _tell_command(self) -> None:
-        if self.command is None:
-            return
-        said = wrapped(f"the same: {self.command(self.values)}", self._room)
-        self.query_one("#command", Pane).show([line(""), *said, line("")])
+    def tell_command(self) -> None:
+        """The command with what stands in the fields now."""
+        self._say()
 
     def action_go_on(self) -> None:
         """From a field to the next, after the last to the answer that is safe; a button is pressed.
