@@ -16,7 +16,7 @@ from tests.support.fleets import NOW, fleet, host
 from tests.support.hostile import found_in, poison
 from tests.support.madefleet import Shown, made_fleet, made_run
 from tests.support.pictures import check_picture
-from tests.support.screen import text_of, until
+from tests.support.screen import text_of, until, until_shown
 
 SIZES = [(40, 12), (80, 24), (120, 36), (160, 45), (200, 60)]
 
@@ -183,6 +183,30 @@ async def test_enter_opens_the_host_and_escape_comes_back(shown: Shown) -> None:
         await until(pilot, lambda: isinstance(shown.app.screen, HostScreen), "no host screen")
         await pilot.press("1")
         await until(pilot, lambda: isinstance(shown.app.screen, FleetScreen), "not back")
+
+
+async def test_l_opens_the_run_and_stage_that_hold_the_gpu(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, str]] = []
+    async with shown.run(80, 24) as pilot:
+        monkeypatch.setattr(shown.app, "open_run", lambda *held: opened.append(held))
+        await shown.see(pilot)
+        await pilot.press("right", "right", "l")
+        assert opened == [("r7f3a2k", "train")]
+        await pilot.press("right", "right", "l")
+        assert opened == [("r7f3a2k", "train")]
+        assert "select a GPU" in shown.app.lab.notices[0].text
+
+
+async def test_the_screen_of_a_host_says_how_old_its_values_are(shown: Shown) -> None:
+    async with shown.run(100, 30) as pilot:
+        await shown.see(pilot)
+        shown.app.open_host("gpu-05")
+        await until_shown(pilot, "values are 3m04s old~")
+        shown.app.open_host("gpu-02")
+        await until_shown(pilot, "8 x H100-80G")
+        assert "old~" not in text_of(shown.app)
 
 
 async def test_paused_keeps_the_picture(shown: Shown) -> None:

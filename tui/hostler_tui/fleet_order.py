@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -84,15 +84,37 @@ def _later(age: float | None, seconds: float) -> float | None:
 
 def seats(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     """Who holds which GPU, from the open runs."""
-    found = {}
+    return {
+        seat: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
+        for run, stage, seat in _taken(runs)
+    }
+
+
+def holder(
+    runs: Iterable[Mapping[str, Any]], host: Host | None, gpu: Gpu | None
+) -> tuple[str, str] | None:
+    """The run and the name of its stage that hold a GPU."""
+    if host is None or gpu is None:
+        return None
+    wanted = (str(host["host"]), str(gpu["uuid"]))
+    found = (
+        (str(run["run_id"]), str(stage["name"]))
+        for run, stage, seat in _taken(runs)
+        if seat == wanted
+    )
+    return next(found, None)
+
+
+def _taken(
+    runs: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]]:
+    """Each run and stage with each GPU that its attempt has now."""
     for run in runs:
         for stage in run.get("stages", ()):
             attempt = stage.get("attempt") or {}
-            if attempt.get("finished_at") is not None:
-                continue
-            for uuid in attempt.get("gpus", ()):
-                found[attempt["host"], uuid] = f"{run['run_id']} {run['pipeline']}/{stage['label']}"
-    return found
+            if attempt.get("finished_at") is None:
+                for uuid in attempt.get("gpus", ()):
+                    yield run, stage, (attempt["host"], uuid)
 
 
 def arrange(fleet: Mapping[str, Any], order: Order, held: Seats) -> list[Group]:

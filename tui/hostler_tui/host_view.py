@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostler.cli.commands.hosts import host_note
-from hostler.quick.fleet import letter, short_model
+from hostler.quick.fleet import is_stale, letter, short_model
 from hostler.units import format_duration, format_size
 from hostler_tui.fleet_detail import Detail, hour_lines, process_lines
 from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import use_text
-from hostler_tui.format import gib_text, percent_text, sparkline
+from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.widgets.table import Head, Row
 
@@ -59,8 +59,9 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.0f}{unit}"
 
 
-def title_lines(entry: Host, detail: Detail, now: float) -> tuple[Line, ...]:
-    """The host's name, state, and what is wrong or special."""
+def title_lines(entry: Host, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
+    """The host's name, state, and what is wrong or special. `old`: seconds for which nobody has
+    told of the fleet."""
     host = detail.host
     condition = str(entry["condition"])
     since = host.get("since")
@@ -68,9 +69,18 @@ def title_lines(entry: Host, detail: Detail, now: float) -> tuple[Line, ...]:
     models = ", ".join(_model_counts(entry)) or "no GPUs"
     role = "good" if condition == "up" else "dim" if condition == "connecting" else "bad"
     first = line((f" {entry['host']}", "title"), f"  {entry['transport']}  ",
-                 (f"{condition}{lasts}", role), f"  {models}")  # fmt: skip
+                 (f"{condition}{lasts}", role), f"  {models}",
+                 (_old_text(entry, old), "warn"))  # fmt: skip
     note = host_note(dict(host), now) if host else str(entry.get("problem") or "-")
     return (first,) if note == "-" else (first, line((f"   {note}", "warn")))
+
+
+def _old_text(entry: Host, old: float) -> str:
+    age = entry.get("age_s")
+    stale = is_stale({**entry, "age_s": None if age is None else age + old})
+    if not stale:
+        return ""
+    return "  never heard" if age is None else f"  values are {age_text(age + old)} old~"
 
 
 def _model_counts(entry: Host) -> Iterable[str]:

@@ -98,6 +98,11 @@ class Lab:
         hosts = self.fleet["hosts"] if self.fleet else ()
         return any(host.get("transport") == "sim" for host in hosts)
 
+    def age(self, now: float) -> float:
+        """Seconds since the fleet was told, where nobody tells it anew; 0 while it is live."""
+        seen = self.fleet_seen_at
+        return 0.0 if self.is_live or seen is None else max(0.0, now - seen)
+
     @property
     def is_live(self) -> bool:
         """Whether the daemon answers now: actions make sense."""

@@ -31,6 +31,7 @@ from hostler_tui.fleet_order import (
     Seats,
     aged,
     arrange,
+    holder,
     seats,
 )
 from hostler_tui.fleet_rows import (
@@ -127,10 +128,7 @@ class FleetScreen(LabScreen):
 
     def _age(self) -> float:
         """Seconds since the fleet was told, while nobody tells it anew; in steps."""
-        seen = self.lab.fleet_seen_at
-        if self.lab.is_live or seen is None:
-            return 0.0
-        age = time.time() - seen
+        age = self.lab.age(time.time())
         return 0.0 if age < STALE_AFTER else max(STALE_AFTER, age // OLD_STEP * OLD_STEP)
 
     def _draw_all(self) -> None:
@@ -314,13 +312,11 @@ class FleetScreen(LabScreen):
         self.draw_body()
 
     def action_open_run(self) -> None:
-        """The run that holds the selected GPU."""
+        """The run and stage that hold the selected GPU."""
         host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
-        run = (
-            seats(self.lab.runs).get((str(host["host"]), str(gpu["uuid"]))) if host and gpu else ""
-        )
-        if run:
-            self.app.open_run(run.split(" ", 1)[0])
+        held = holder(self.lab.runs, host, gpu)
+        if held is not None:
+            self.app.open_run(*held)
         else:
             self.app.tell("select a GPU that a run of this daemon holds", "warning")
 

@@ -75,7 +75,8 @@ class HostScreen(LabScreen):
             gone = f" {self.host_name} is not in the configuration any more; esc goes back"
             self.query_one("#host_title", Pane).show([((gone, "warn"),)])
             return
-        title = host_view.title_lines(entry, self._detail, time.time())
+        now = time.time()
+        title = host_view.title_lines(entry, self._detail, now, self.lab.age(now))
         self.query_one("#host_title", Pane).show(title)
         table = self.query_one("#gpus", Table)
         table.styles.height = min(len(entry["gpus"]) + 1, max(3, self.size.height // 2 - 2))
