@@ -34,10 +34,10 @@ SETTLE_S, WATCH_S = 3.0, 10.0
 
 BARS = {
     "open, s": 0.5,
-    "whole log, s": 5.0,
+    "whole log / reading its file": 40,
     "follow 1,000 lines/s, % of a core": 15,
     "find the last match, s": 0.5,
-    "find the only match, at the start, s": 0.5,
+    "find the only match, at the start / re": 6,
     "memory, MB": 100,
 }
 
@@ -56,6 +56,7 @@ def main() -> int:
             rounds = [_round(desk, run_id) for _ in range(ROUNDS)]
         finally:
             desk.client().cancel(run_id)
+            desk.client().wait(run_id, timeout=60)
     return worst(rounds, BARS, at_least=frozenset())
 
 
@@ -91,7 +92,8 @@ def _round(desk: BenchDesk, run_id: str) -> dict[str, float]:
     print(f"open {opened:.2f} s, whole {whole:.2f} s, follow {follow:.1f} %, last match {last:.3f} "
           f"s, only match {only:.3f} s, {memory:.0f} MB; floor: read {floor[0]:.2f} s, search "
           f"{floor[1]:.3f} s", flush=True)  # fmt: skip
-    return dict(zip(BARS, (opened, whole, follow, last, only, memory), strict=True))
+    figures = (opened, whole / floor[0], follow, last, only / floor[1], memory)
+    return dict(zip(BARS, figures, strict=True))
 
 
 def _open(terminal: Terminal) -> tuple[float, float]:
