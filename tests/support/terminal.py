@@ -77,6 +77,15 @@ class Terminal:
         with self._news:
             return sum(len(data) for _, data in self.chunks)
 
+    def forget(self) -> None:
+        """Drop what was written so far, so that a long watch needs no memory."""
+        with self._news:
+            self.chunks.clear()
+
+    def has_ended(self) -> bool:
+        """Whether the program is gone."""
+        return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+
     def send(self, keys: bytes) -> None:
         """As if typed."""
         os.write(self._fd, keys)
