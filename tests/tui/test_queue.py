@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.errors import ConflictError
+from hostler_tui.messages import FleetSeen
 from hostler_tui.screens.queue import QueueScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
@@ -102,6 +103,14 @@ async def test_an_empty_queue_says_what_to_do(shown: Shown) -> None:
         await pilot.pause()
         assert "Nothing runs or waits." in text_of(shown.app)
         assert "hostler run pipeline.toml" in text_of(shown.app)
+
+
+async def test_before_the_daemon_has_told_the_runs_nothing_is_said_of_them(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        shown.app.post_message(FleetSeen(made_fleet(), 1764000000.0))
+        await pilot.press("2")
+        await until_shown(pilot, "asking for the runs ...")
+        assert "Nothing runs or waits." not in text_of(shown.app)
 
 
 async def test_a_filter_and_the_order(shown: Shown) -> None:

@@ -39,6 +39,8 @@ class Lab:
     runs: tuple[Run, ...] = ()
     """Whole run objects of all open runs, the oldest first."""
     runs_version: int = 0
+    are_runs_known: bool = False
+    """Whether the daemon has told the open runs at all: none is an answer, too."""
     history: Mapping[str, Any] = field(default_factory=dict)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
     alerts: tuple[Mapping[str, Any], ...] = ()
@@ -64,6 +66,7 @@ class Lab:
 
     def see_runs(self, runs: tuple[Run, ...]) -> None:
         """Take the open runs."""
+        self.are_runs_known = True
         if runs != self.runs:
             self.runs = runs
             self.runs_version += 1

@@ -17,6 +17,8 @@ from hostler_tui.run_data import Run
 
 AGAIN_S = 3.0
 """Between two questions for what changes while a run goes on."""
+AWAY_S = 1.0
+"""Until the next try where the stream broke off."""
 _BATCH = 500
 """Events that are told together while the past is read."""
 
@@ -43,32 +45,37 @@ class RunFeed:
 
     def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
         self._client, self._tell = client, tell
+        self._after: int | None = None
+        """The number of the last event that was told."""
+        self._is_over = False
 
     async def follow(self, run_id: str) -> None:
         """Events and states to the run's end, through restarts of the daemon."""
-        after: int | None = None
-        while True:
+        self._after, self._is_over = None, False
+        while not self._is_over:
             try:
-                async for seq in self._stream(run_id, after):
-                    after = seq
-                return
+                await self._stream(run_id)
             except NoDaemonError:
-                await asyncio.sleep(1.0)
+                pass  # the app's own feed tells of it
             except HostlerError as error:
                 self._tell(RunAnswered(run_id, "run", "", None, str(error)))
                 return
+            if not self._is_over:  # a stream ends with its run, or with the daemon
+                await asyncio.sleep(AWAY_S)
 
-    async def _stream(self, run_id: str, after: int | None) -> Any:
-        """Tell what comes; gives the number of each event."""
+    async def _stream(self, run_id: str) -> None:
         events: list[Mapping[str, Any]] = []
-        async for told in self._client.run_events(run_id, after=after, follow=True):
+        async for told in self._client.run_events(run_id, after=self._after, follow=True):
             if "event" in told:
                 events.append(told["event"])
-                yield int(told["event"]["seq"])
+                self._after = int(told["event"]["seq"])
+            if "run" in told:
+                self._is_over = told["run"].get("outcome") is not None
             if "run" in told or len(events) >= _BATCH:
                 self._tell(RunTold(run_id, told.get("run"), events))
                 events = []
-        self._tell(RunTold(run_id, None, events))
+        if events:
+            self._tell(RunTold(run_id, None, events))
 
     async def ask(
         self, run_id: str, stage: str, questions: Sequence[str], is_over: Callable[[], bool]

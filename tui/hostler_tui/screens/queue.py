@@ -89,6 +89,7 @@ class QueueScreen(RunActs):
         now, stale = as_of(self.lab, time.time()), not self.lab.is_live
         seen = (
             stale,
+            self.lab.are_runs_known,
             self.lab.runs_version,
             self.lab.fleet_version,
             self._wanted,
@@ -103,13 +104,14 @@ class QueueScreen(RunActs):
             self._counts = answer_text(self.lab.runs)
             self.query_one("#stages", Table).show(table_rows(self._shown, stale=stale))
             # The table stays: hiding it would take the keys from it.
-            self.query_one("#none").display = self.lab.connected and not self.lab.runs
+            self.query_one("#none").display = self.lab.are_runs_known and not self.lab.runs
         self.query_one("#answer", Pane).show([self._answer()])
         self._draw_selected(now)
 
     def _answer(self) -> Line:
-        if not self.lab.connected:
-            return line((" connecting ...", "dim"))
+        if not self.lab.are_runs_known:
+            said = " asking for the runs ..." if self.lab.connected else " connecting ..."
+            return line((said, "dim"))
         marks = self.query_one("#stages", Table).marks
         marked = f"   {len(self._marked(marks))} runs marked" if marks else ""
         filtered = f"   / {self._wanted.text} ({len(self._shown)} shown)" if self._wanted else ""
