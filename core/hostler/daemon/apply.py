@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
@@ -35,8 +36,9 @@ class Applier:
         self._context = context
         self.usage = Usage(context)
         self.followers = Followers(context)
-        self.starter = Starter(context, self.followers)
-        self._finisher = Finisher(context, self.followers, self.usage)
+        self.copies = Copies(context)
+        self.starter = Starter(context, self.followers, self.copies)
+        self._finisher = Finisher(context, self.followers, self.usage, self.copies)
         self._left_alone: set[str] = set()
 
     def announce(self, action: Action) -> None:
@@ -93,7 +95,10 @@ class Applier:
         except NotFoundError:
             if await context.store.was_removed(run_id):
                 return  # given up while its host was silent, and then forgotten on purpose
-            why = f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone"
+            why = (
+                f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone; "
+                "its run may be found again: hostler daemon recover"
+            )
             if attempt_id not in self._left_alone:
                 self._left_alone.add(attempt_id)
                 event = context.event("workload.unknown", why, severity="warning")
@@ -104,6 +109,9 @@ class Applier:
         context = self._context
         await self._check_known(action.host, action.workload)
         runtime = context.runtimes[action.workload.runtime]
+        attempt = context.book.attempt(action.workload.attempt_id)
+        if attempt is not None:
+            await self.copies.note(attempt)
         context.keepers[action.host].removing(action.workload.ref)
         await runtime.remove(context.link(action.host), action.workload)
         context.keepers[action.host].look_soon()
@@ -132,6 +140,8 @@ class Applier:
         await context.store.end_run(run.run_id, action.outcome, context.clock.now(), event)
         context.book.drop(run.run_id)
         context.hub.publish()
+        used = {a.host for a in run.attempts} & context.keepers.keys()
+        await self.copies.forget([run.run_id], sorted(used))
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:

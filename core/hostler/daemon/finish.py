@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
 from hostler.decide.conditions import gate_failure
@@ -26,8 +27,11 @@ _TAIL_LINES = 30
 class Finisher:
     """Carries out `Finish` and `Record`."""
 
-    def __init__(self, context: Context, followers: Followers, usage: Usage) -> None:
+    def __init__(
+        self, context: Context, followers: Followers, usage: Usage, copies: Copies
+    ) -> None:
         self._context = context
+        self._copies = copies
         self._followers = followers
         self._usage = usage
 
@@ -204,6 +208,8 @@ class Finisher:
         context.keepers[attempt.host].removing(workload.ref)
         context.wake()
         try:
+            # Before it goes: the host has the workload, or the note of how it ended.
+            await self._copies.note(attempt)
             await context.runtime(attempt).remove(context.link(attempt.host), workload)
         except HostError as error:
             event = context.event("workload.not_removed", str(error), attempt, severity="warning")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
 from hostler.daemon.jobs import checkpoint_key
 from hostler.errors import HostError, HostlerError
 from hostler.model.records import RunFilter
@@ -28,8 +29,9 @@ _ALL = 1_000_000
 class GarbageCollector:
     """Plans with values, then deletes. A run that has not ended loses nothing."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, copies: Copies) -> None:
         self._context = context
+        self._copies = copies
 
     async def run(self) -> None:
         """Collect a few times a day, until cancelled."""
@@ -122,6 +124,7 @@ class GarbageCollector:
         try:
             cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
             freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S)).get("freed", 0)
+            await self._copies.sweep(name)
             checkpoints = 0
             for runtime in context.runtimes.keys() & set(host.runtimes):
                 checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)

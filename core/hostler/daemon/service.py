@@ -47,7 +47,7 @@ class Service:
         self._applier = applier
         self._outside = outside
         self._submitter = Submitter(context)
-        self.garbage = GarbageCollector(context)
+        self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
         self.past = Past(context)
         self.measures = Measures(context, applier.usage)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import replace
 
 from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
 from hostler.daemon.jobs import build_job
 from hostler.daemon.placements import placements_of
@@ -31,9 +34,10 @@ class ClaimRefused(Exception):
 class Starter:
     """Carries out `Start` and `Resume`. Remembers which hosts refused a claim, and when."""
 
-    def __init__(self, context: Context, followers: Followers) -> None:
+    def __init__(self, context: Context, followers: Followers, copies: Copies) -> None:
         self._context = context
         self._followers = followers
+        self._copies = copies
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
         """Attempts whose image and files are being made ready: nothing of them can run yet."""
@@ -79,7 +83,7 @@ class Starter:
     async def _launch(self, attempt: Attempt, stage: Stage) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        lease_ids, ref = await self._claim(attempt), None
+        lease_ids, ref = await self._noted_claim(attempt), None
         failpoint("after_claim")
         if context.book.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
@@ -132,6 +136,18 @@ class Starter:
         """The attempt as the book has it: a stop may have been asked for meanwhile."""
         return self._context.book.attempt(attempt.attempt_id) or attempt
 
+    async def _noted_claim(self, attempt: Attempt) -> tuple[str, ...]:
+        """Claim, and at the same time leave a copy on the host: nothing may ever run there that a
+        lost database could not be made to know again."""
+        claim, note = await asyncio.gather(
+            self._claim(attempt), self._copies.note(attempt), return_exceptions=True
+        )
+        if isinstance(claim, BaseException):
+            raise claim
+        if isinstance(note, BaseException):
+            raise note
+        return claim
+
     async def _claim(self, attempt: Attempt) -> tuple[str, ...]:
         if not attempt.gpus:
             return ()
@@ -183,6 +199,8 @@ class Starter:
         await context.save_attempt(
             ended, context.event("attempt.not_started", message, ended, severity=severity)
         )
+        with contextlib.suppress(Unreachable):  # at worst it is begun once more after a recovery
+            await self._copies.note(ended)
 
 
 class _Progress:

@@ -104,6 +104,30 @@ def _doctor(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"checks": [{"check": "docker", "state": state, "message": told, "remedy": ""}]}
 
 
+def _keep(host: SimHost, asked: Asked) -> dict[str, Any]:
+    key = (asked["daemon_id"], asked["run_id"])
+    if asked.get("spec") is not None:
+        host.records.setdefault(key, ["", ""])[0] = asked["spec"]
+    if key in host.records and asked.get("line") is not None:
+        host.records[key][1] += asked["line"] + "\n"
+    return {"spec": key in host.records}
+
+
+def _list_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
+    return {"runs": sorted(run for daemon, run in host.records if daemon == asked["daemon_id"])}
+
+
+def _read_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
+    spec, lines = host.records[asked["daemon_id"], asked["run_id"]]
+    offset = asked["offset"]
+    return {"spec": None if offset else spec, "lines": lines[offset:], "next": len(lines)}
+
+
+def _forget_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
+    gone = [host.records.pop((asked["daemon_id"], run), None) for run in asked["runs"]]
+    return {"removed": len([item for item in gone if item is not None])}
+
+
 _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "ping": lambda host, asked: {},
     "claim": _claim,
@@ -120,5 +144,9 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "blob.has": _blob,
     "stat": _stat,
     "doctor": _doctor,
+    "run.keep": _keep,
+    "run.list": _list_kept,
+    "run.read": _read_kept,
+    "run.forget": _forget_kept,
     "gc": lambda host, asked: {"freed": 0},
 }

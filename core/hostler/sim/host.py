@@ -45,6 +45,8 @@ class SimHost:
     """Processes without Hostler, by pid."""
     leases: dict[str, Lease] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Of (daemon, run): its specification and the lines about its attempts, as one text."""
     images: set[str] = field(default_factory=set)
     trouble: Trouble = field(default_factory=Trouble)
     bell: Bell = field(default_factory=Bell)

@@ -425,7 +425,7 @@ async def test_garbage_that_cannot_be_collected_is_tried_again(
 ) -> None:
     monkeypatch.setattr(garbage, "_EVERY_S", 0.01)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
-        collector = GarbageCollector(daemon.daemon.context)
+        collector = daemon.daemon.service.garbage
         failing = Failing(collector.collect, OSError("the disk is gone"))
         monkeypatch.setattr(collector, "collect", failing)
         task = asyncio.create_task(collector.run())

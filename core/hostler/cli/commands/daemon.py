@@ -1,4 +1,4 @@
-"""`hostler daemon start|stop|restart|status`: the personal daemon."""
+"""`hostler daemon start|stop|restart|status|recover`: the personal daemon."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import time
 
 from hostler.cli.daemon_start import ensure_daemon, running, start, stop
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import note_for, out, out_json
 from hostler.errors import ConflictError
 from hostler.quick.socket import Found, find_socket
@@ -17,12 +17,25 @@ NOT_RUNNING = 3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("action", choices=("start", "stop", "restart", "status"), help="what to do")
+    actions = ("start", "stop", "restart", "status", "recover")
+    parser.add_argument("action", choices=actions, help="what to do")
+    parser.add_argument(
+        "--without",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="recover: leave a host out that is gone for good; may be repeated",
+    )
+    add_yes(parser)
     add_common(parser, json_output=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it. Work on the hosts goes on whatever happens to the daemon."""
+    if args.action == "recover":
+        from hostler.cli.recover import run as recover
+
+        return recover(args)
     found = find_socket(args.socket)
     if args.action == "status":
         return _status(args, found)

@@ -1,0 +1,166 @@
+"""`hostler daemon recover`: a lost database is made again from what the hosts keep of its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hostler.daemon.copies import read_copies
+from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild
+from hostler.errors import HostError, HostlerError, NotFoundError, StateError
+from hostler.model.config import HostConfig
+from hostler.model.hosts import Look
+from hostler.model.records import Artifact, NewEvent
+from hostler.model.runs import Attempt
+from hostler.ports import HostLink, Outside
+from hostler.store.content import ContentStore
+from hostler.store.database import Store
+from hostler.store.opening import read_identity
+
+_DEADLINE_S = 20.0
+_LOOK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the hosts say."""
+
+    recovery: Recovery
+    heard: tuple[str, ...]
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Host -> why it could not be asked."""
+    problems: tuple[str, ...] = ()
+    """Copies that could not be read, in sentences."""
+
+
+def known_identity(state: Path) -> str:
+    """The daemon's id, by the file beside the database. Raises StateError where it is lost too."""
+    if not (state / "id").exists():
+        raise StateError(
+            f"{state}/id is gone, by which this daemon's work on the hosts is told from others'",
+            remedy="write the 32 hex digits into it again; they are the label hostler.daemon of "
+            "its containers (docker inspect), and the names of folders in "
+            "/var/tmp/hostler-UID/runs on the hosts",
+        )
+    return read_identity(state)
+
+
+async def survey(
+    hosts: Sequence[HostConfig], state: Path, daemon_id: str, outside: Outside
+) -> Survey:
+    """Ask all hosts at once. Changes nothing, here or there."""
+    results = await asyncio.gather(*(_ask(host, daemon_id, outside) for host in hosts))
+    looks: dict[str, Look] = {}
+    kept: list[Kept] = []
+    silent: dict[str, str] = {}
+    problems: list[str] = []
+    for host, (found, why) in zip(hosts, results, strict=True):
+        if found is None:
+            silent[host.name] = why
+        else:
+            looks[host.name], copies, unreadable = found
+            kept += copies
+            problems += unreadable
+    known = await _known(state, {item.run.run_id for item in kept} | _of_workloads(looks))
+    recovery = rebuild(kept, looks, daemon_id, known)
+    return Survey(recovery, tuple(looks), silent, tuple(problems))
+
+
+async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> None:
+    """Write the runs into the database, which is made where there is none; the next start of the
+    daemon goes on with them. May be repeated. Raises StateError."""
+    store = await Store.open(state)
+    try:
+        content = ContentStore(state)
+        for rebuilt in runs:
+            await _restore(store, content, rebuilt, actor)
+    finally:
+        await store.close()
+
+
+Found = tuple[Look, list[Kept], list[str]]
+
+
+async def _ask(host: HostConfig, daemon_id: str, outside: Outside) -> tuple[Found | None, str]:
+    """What one host has, or why it could not be asked."""
+    link = outside.link(host, daemon_id)
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            await link.connect()
+            return await _read(link, daemon_id), ""
+    except TimeoutError:
+        return None, f"no answer within {_DEADLINE_S:g} s"
+    except HostlerError as error:
+        return None, error.message
+    finally:
+        with contextlib.suppress(HostError):
+            await link.close()
+
+
+async def _read(link: HostLink, daemon_id: str) -> Found:
+    look = await link.look(time.time(), _LOOK_S)
+    return look, *(await read_copies(link, daemon_id))
+
+
+def _of_workloads(looks: Mapping[str, Look]) -> set[str]:
+    return {w.attempt_id.partition("-")[0] for look in looks.values() for w in look.workloads}
+
+
+async def _known(state: Path, run_ids: Collection[str]) -> set[str]:
+    """Those of the runs that the database has, or that a person had it forget; it is not made."""
+    if not (state / "hostler.db").exists():
+        return set()
+    store = await Store.open(state)
+    known = set()
+    try:
+        for run_id in run_ids:
+            try:
+                await store.get_run(run_id)
+            except NotFoundError:
+                if not await store.was_removed(run_id):
+                    continue
+            known.add(run_id)
+    finally:
+        await store.close()
+    return known
+
+
+async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor: str) -> None:
+    run = rebuilt.run
+    hosts = ", ".join(rebuilt.hosts)
+    event = NewEvent(
+        at=time.time(),
+        kind="run.recovered",
+        message=f"run {run.run_id} ({run.pipeline}) was found again on {hosts}",
+        severity="warning",
+        run_id=run.run_id,
+        actor=actor,
+    )
+    await store.create_run(run, rebuilt.pipeline_text, [event])
+    for attempt in run.attempts:
+        await store.add_attempt(attempt)
+        for artifact in _artifacts(attempt, content):
+            await store.add_artifact(artifact)
+    if run.cancelled_by is not None:
+        await store.request_cancel(run.run_id, run.cancelled_by)
+
+
+def _artifacts(attempt: Attempt, content: ContentStore) -> list[Artifact]:
+    """Its outputs, those whose bytes are still here."""
+    return [
+        Artifact(
+            run_id=attempt.run_id,
+            stage=attempt.stage,
+            attempt_id=attempt.attempt_id,
+            name=name,
+            digest=digest,
+            size=content.size(digest),
+            collected_at=attempt.finished_at or attempt.placed_at,
+        )
+        for name, digest in attempt.outputs.items()
+        if content.has(digest)
+    ]

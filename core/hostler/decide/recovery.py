@@ -1,0 +1,121 @@
+"""Runs of a lost database, put together again from what the hosts keep of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hostler.model.hosts import Look, Workload
+from hostler.model.runs import Attempt, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing that was written down on a host: an attempt as it was then, and what was wanted of
+    its run."""
+
+    attempt: Attempt
+    cancelled_by: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one host keeps of one run."""
+
+    host: str
+    run: Run
+    """As it was submitted, without attempts."""
+    pipeline_text: str
+    notes: tuple[Note, ...] = ()
+    """In the order in which they were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A run as far as the hosts know it."""
+
+    run: Run
+    pipeline_text: str
+    hosts: tuple[str, ...]
+    running: tuple[str, ...] = ()
+    """Stages whose workload runs now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A workload of this daemon that nothing kept explains: it is left alone."""
+
+    host: str
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """All that the hosts hold of a lost database."""
+
+    runs: tuple[Rebuilt, ...]
+    """Oldest first."""
+    strays: tuple[Stray, ...] = ()
+
+
+def rebuild(
+    kept: Sequence[Kept], looks: Mapping[str, Look], daemon_id: str, known: Collection[str] = ()
+) -> Recovery:
+    """The runs that the hosts know and the database (`known`) does not.
+
+    An attempt that was begun and whose end is not written down is open again, as after a kill of
+    the daemon between its intent and its start: the planner then finds out what became of it.
+    """
+    by_run: dict[str, list[Kept]] = {}
+    for item in kept:
+        if item.run.run_id not in known:
+            by_run.setdefault(item.run.run_id, []).append(item)
+    ours = [
+        Stray(host, workload)
+        for host, look in looks.items()
+        for workload in look.workloads
+        if workload.daemon_id == daemon_id
+    ]
+    running = {s.workload.attempt_id for s in ours if s.workload.running}
+    runs = sorted(
+        (_rebuilt(items, running) for items in by_run.values()), key=lambda r: r.run.submitted_at
+    )
+    explained = {a.attempt_id for rebuilt in runs for a in rebuilt.run.attempts}
+    strays = tuple(
+        stray
+        for stray in ours
+        if stray.workload.attempt_id not in explained
+        and stray.workload.attempt_id.partition("-")[0] not in known
+    )
+    return Recovery(tuple(runs), strays)
+
+
+def _rebuilt(items: Sequence[Kept], running: Collection[str]) -> Rebuilt:
+    first = items[0]
+    notes = [note for item in items for note in item.notes]
+    attempts = _attempts(items, {stage.name for stage in first.run.stages})
+    run = replace(
+        first.run,
+        attempts=attempts,
+        cancelled_by=next((n.cancelled_by for n in notes if n.cancelled_by is not None), None),
+        priority=min((n.priority for n in notes), default=first.run.priority),
+    )
+    return Rebuilt(
+        run,
+        first.pipeline_text,
+        tuple(sorted({item.host for item in items})),
+        tuple(a.stage for a in attempts if a.attempt_id in running),
+    )
+
+
+def _attempts(items: Iterable[Kept], stages: Collection[str]) -> tuple[Attempt, ...]:
+    """The newest of what is known of each attempt, under the name that its host has now."""
+    found: dict[str, Attempt] = {}
+    for item in items:
+        for note in item.notes:
+            attempt = replace(note.attempt, host=item.host)
+            before = found.get(attempt.attempt_id)
+            if attempt.stage in stages and (before is None or not before.phase.is_final):
+                found[attempt.attempt_id] = attempt
+    return tuple(sorted(found.values(), key=lambda a: (a.placed_at, a.attempt_id)))

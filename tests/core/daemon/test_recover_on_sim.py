@@ -1,0 +1,170 @@
+"""A database that is lost entirely, and what the hosts still know of its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon.copies import decode_spec, encode_note, encode_spec
+from hostler.daemon.recover import Survey, known_identity, restore, survey
+from hostler.decide.recovery import Kept, Note, rebuild
+from hostler.errors import StateError
+from hostler.model.hosts import Look, Workload
+from hostler.model.runs import Outcome, Phase
+from hostler.sim import outside
+from hostler.sim.fleet import small_lab
+from tests.support import planning
+from tests.support.planning import attempt, stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+def lose_database(state: Path) -> None:
+    for path in state.glob("*.db*"):
+        path.unlink()
+
+
+async def look_around(daemon: SimDaemon) -> Survey:
+    identity = known_identity(daemon.state)
+    reached = outside(daemon.lab)(lambda digest: daemon.state / digest)
+    return await survey(daemon.config.hosts, daemon.state, identity, reached)
+
+
+async def test_a_run_goes_on_with_its_done_running_and_unstarted_stages(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("first", env=sim("seconds=0.02")),
+            stage("second", needs=("first",), gpus=1, env=sim("seconds=1.5")),
+            stage("third", needs=("second",), env=sim("seconds=0.02")),
+            owner="cleo",
+        )
+        before = await daemon.attempt(run_id, lambda a: (a.stage, a.phase) == ("second", "running"))
+        await daemon.kill()
+        lose_database(tmp_path)
+        told = await look_around(daemon)
+        (found,) = told.recovery.runs
+        assert (found.run.run_id, found.run.owner) == (run_id, "cleo")
+        assert [s.name for s in found.run.stages] == ["first", "second", "third"]
+        assert found.running == ("second",)
+        assert {a.stage: a.phase for a in found.run.attempts} == {
+            "first": Phase.SUCCEEDED,
+            "second": Phase.STARTING,
+        }
+        assert not (tmp_path / "hostler.db").exists()
+        await restore(tmp_path, told.recovery.runs, "ana")
+        await daemon.begin()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED
+        assert sorted(a.attempt_id for a in run.attempts) == [
+            f"{run_id}-{name}-1" for name in ("first", "second", "third")
+        ]
+        second = next(a for a in run.attempts if a.stage == "second")
+        assert (second.host, second.gpus) == (before.host, before.gpus)
+        assert "run.recovered" in await daemon.kinds(run_id)
+        await daemon.clean()
+        await daemon.until(
+            lambda: not any(h.records for h in daemon.lab.hosts.values()), "copies stay"
+        )
+
+
+async def test_of_a_run_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=9")))
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        assert [run for _, run in host.records] == [run_id]
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        await daemon.until(lambda: not host.records, "the copies stay after the end")
+
+
+async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", env=sim("seconds=0.01")))
+        await daemon.finished(run_id)
+        await daemon.until(lambda: not host.records, "the copies stay after the end")
+        ours = daemon.daemon.context.daemon_id
+        for name in (run_id, "r9"):
+            host.records[ours, name] = ["spec", ""]
+        await daemon.daemon.service.garbage.collect(dry_run=False)
+        assert [run for _, run in host.records] == ["r9"]
+
+
+async def test_a_database_that_knows_the_run_is_left_as_it_is(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("a", env=sim("seconds=1")))
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        await daemon.kill()
+        assert (await look_around(daemon)).recovery.runs == ()
+        await daemon.begin()
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+
+
+async def test_a_host_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("a", env=sim("seconds=9")))
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        await daemon.kill()
+        lose_database(tmp_path)
+        for name in daemon.lab.hosts:
+            daemon.lab.faults(name).cut()
+        told = await look_around(daemon)
+        assert set(told.silent) == set(daemon.lab.hosts)
+        assert not told.recovery.runs
+
+
+def test_without_its_id_nobodys_work_is_taken_for_ours(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="id is gone"):
+        known_identity(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_note_of_an_attempt_counts_and_strays_are_told() -> None:
+    run = planning.run("r1", stage("a"), stage("b"))
+    begun = attempt("r1", "a", phase=Phase.STARTING, host="old-name")
+    ended = attempt("r1", "a", phase=Phase.FAILED, host="old-name")
+    other = attempt("r1", "b", phase=Phase.STARTING, host="h2")
+    kept = [
+        Kept("h1", run, "text", (Note(begun), Note(ended, cancelled_by="ana"))),
+        Kept("h2", run, "text", (Note(other, priority=-2),)),
+    ]
+    stray = Workload("r9-x-1", "d" * 32, "docker", "c9", running=True)
+    ours = Workload(other.attempt_id, "d" * 32, "docker", "c1", running=True)
+    theirs = Workload("r8-x-1", "e" * 32, "docker", "c8", running=True)
+    look = Look(asked_at=1.0, boot_id="b", workloads=(stray, ours, theirs))
+    found = rebuild(kept, {"h2": look}, "d" * 32)
+    (rebuilt,) = found.runs
+    assert {(a.stage, a.host, a.phase) for a in rebuilt.run.attempts} == {
+        ("a", "h1", Phase.FAILED),
+        ("b", "h2", Phase.STARTING),
+    }
+    assert (rebuilt.run.cancelled_by, rebuilt.run.priority) == ("ana", -2)
+    assert (rebuilt.hosts, rebuilt.running) == (("h1", "h2"), ("b",))
+    assert [s.workload for s in found.strays] == [stray]
+    assert rebuild(kept, {"h2": look}, "d" * 32, known={"r1", "r9"}).runs == ()
+
+
+def test_a_specification_of_many_stages_is_small_and_whole() -> None:
+    run = planning.run("r1", *(stage(f"s{n}", env={"N": str(n)}) for n in range(10_000)))
+    text = encode_spec(run, "the file")
+    assert len(text) < 2 * 1024 * 1024
+    assert decode_spec(text) == (run, "the file")
+    assert "\n" not in encode_note(Note(attempt("r1", "s1", detail="two\nlines")))
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "AAAA", "\u00fc"])
+def test_what_is_no_specification_is_refused(text: str) -> None:
+    import zlib
+
+    with pytest.raises((ValueError, zlib.error)):
+        decode_spec(text)

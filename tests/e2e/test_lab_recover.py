@@ -1,0 +1,92 @@
+"""The database is lost entirely while a run is under way; the hosts give it back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.layout import BUSYBOX
+from tests.support.desk import Desk, stage, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
+
+PIPELINE = f"""
+name = "t"
+[defaults]
+image = "{BUSYBOX}"
+shell = true
+[stages.first]
+command = "echo first begins; mkdir out; echo made-by-first > out/x"
+outputs = {{ o = "out" }}
+[stages.second]
+command = "echo second begins; cat inputs/i/x; sleep 8; echo second ends; mkdir out; echo 2 > out/x"
+inputs = {{ i = "first.o" }}
+outputs = {{ o = "out" }}
+resources = {{ gpus = 1 }}
+[stages.third]
+command = "echo third reads $(cat inputs/i/x)"
+inputs = {{ i = "second.o" }}
+resources = {{ gpus = 1 }}
+"""
+
+
+def lose_database(desk: Desk) -> None:
+    for path in desk.state.glob("*.db*"):
+        path.unlink()
+
+
+def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk) -> None:
+    run_id = desk.submit(PIPELINE)
+    before = desk.until(run_id, lambda r: stage(r, "second")["status"] == "running")
+    busy = desk.hostler("daemon", "recover")
+    assert busy.code == 1
+    assert "daemon stop" in busy.err
+    desk.kill_daemon()
+    lose_database(desk)
+    shown = desk.ok("daemon", "recover")
+    assert run_id in shown.out
+    assert "1 done, 1 running, 1 to go" in shown.out
+    assert "--yes" in shown.err
+    assert not (desk.state / "hostler.db").exists()
+    (told,) = desk.ok("daemon", "recover", "--json").json["runs"]
+    assert told["run_id"] == run_id
+    assert told["owner"] == before["owner"]
+    assert desk.ok("daemon", "recover", "--json", "--yes").json["recovered"] is True
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", desk.log()
+    assert [len(stage(run, name)["attempts"]) for name in ("first", "second", "third")] == [1] * 3
+    assert stage(run, "second")["attempt"]["gpus"] == stage(before, "second")["attempt"]["gpus"]
+    logs = {name: desk.ok("logs", run_id, "--stage", name, "--raw").out for name in
+            ("first", "second", "third")}  # fmt: skip
+    assert logs == {
+        "first": "first begins\n",
+        "second": "second begins\nmade-by-first\nsecond ends\n",
+        "third": "third reads 2\n",
+    }
+    assert len([g for g in clean_lab.grants() if g.gpus]) == 2
+    assert clean_lab.referee_overlaps() == []
+
+    def nothing_left() -> bool:
+        listing = ["sh", "-c", "docker ps -aq --filter label=hostler.attempt; "
+                   "find /var/tmp -path '*/runs/*' -type f"]  # fmt: skip
+        return all(not h.exec(listing).stdout.strip() for h in clean_lab.hosts)
+
+    wait_until(nothing_left, "no container and no copy of the run is left")
+
+
+def test_a_silent_host_keeps_a_database_from_being_made_without_it(
+    clean_lab: Lab, desk: Desk
+) -> None:
+    where = '[stages.a]\ncommand = "sleep 8"\nresources = { host = "gpu1" }\n'
+    run_id = desk.submit(f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n{where}')
+    desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    desk.kill_daemon()
+    lose_database(desk)
+    clean_lab.host("gpu3").cut()
+    refused = desk.hostler("daemon", "recover", "--yes", timeout=90)
+    assert refused.code != 0
+    assert "gpu3" in refused.err
+    assert "--without gpu3" in refused.err
+    assert not (desk.state / "hostler.db").exists()
+    desk.ok("daemon", "recover", "--yes", "--without", "gpu3", timeout=90)
+    assert desk.ended(run_id)["outcome"] == "succeeded"
