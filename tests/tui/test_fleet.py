@@ -121,6 +121,19 @@ async def test_a_filter_shows_what_fits_and_says_so(shown: Shown) -> None:
         assert len(_hosts(shown)) == 6
 
 
+async def test_a_filter_chooses_hosts_or_gpus_as_they_are_listed(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        await shown.see(pilot)
+        await pilot.press("slash", *"state=idle", "enter")
+        assert "i61 C15   2/8" in text_of(shown.app)
+        await pilot.press("x")
+        await pilot.pause()
+        picture = text_of(shown.app)
+        assert "gpu-01  2/8 free" in picture
+        assert "i idle" in picture
+        assert "F foreign" not in picture
+
+
 async def test_the_host_without_gpus_is_found_by_its_condition(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         await shown.see(pilot)

@@ -117,11 +117,16 @@ def _taken(
                     yield run, stage, (attempt["host"], uuid)
 
 
-def arrange(fleet: Mapping[str, Any], order: Order, held: Seats) -> list[Group]:
-    """The groups that are shown, with what passes the filter."""
+def arrange(
+    fleet: Mapping[str, Any], order: Order, held: Seats, *, whole: bool = False
+) -> list[Group]:
+    """The groups that are shown, with what passes the filter; `whole`: of a host that passes,
+    ungrouped, all GPUs."""
     blocks = [_passing(host, order.filter, held) for host in fleet["hosts"]]
     kept = _sorted([block for block in blocks if block is not None], order)
     if order.group == "host":
+        if whole:
+            kept = [Block(block.host, tuple(block.host["gpus"])) for block in kept]
         return [Group("", "", tuple(kept))] if kept else []
     return _grouped(kept, order.group)
 

@@ -156,9 +156,10 @@ def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Seats) -> list[Row]:
 
 def _host_heading(group: Group, block: Block, at: float) -> Row:
     host, stale = block.host, is_stale(dict(block.host))
+    whole = block if group.key else Block(host, tuple(host["gpus"]))
     spans: Line = (
         (f"{block.name}{'~' if stale else ''}", "title"),
-        (f"  {_free_text(block)} free", ""),
+        (f"  {_free_text(whole)} free", ""),
         (f"  {model_of(block)}", "dim"),
         (f"  {_trouble(host, at)}", "warn"),
         (f"  {age_text(host.get('age_s'))}", "dim"),

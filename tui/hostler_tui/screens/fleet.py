@@ -141,7 +141,7 @@ class FleetScreen(LabScreen):
             self.query_one("#hosts", Table).show(())
             return
         held = seats(self.lab.runs)
-        groups = arrange(fleet, self.order, held)
+        groups = arrange(fleet, self.order, held, whole=not self.is_per_gpu)
         self._draw_rows(fleet, groups, held)
         # In two steps, so that no key waits for both.
         self.call_later(self._draw_around, fleet, groups, held)
