@@ -2,7 +2,7 @@
 
     python -m tests.chaos.checker HISTORY.jsonl
 
-I1 exclusive, I2 no lost run, I3 no ghost, I4 honest, I5 once, I8 true exit.
+I1 exclusive, I2 no lost run, I3 no ghost, I4 honest, I5 once, I6 hands off, I8 true exit.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def check(history: History) -> list[Violation]:
     found += [Violation("I3", text) for text in no_ghost(final)]
     found += [Violation("I4", text) for text in honest(history)]
     found += [Violation("I5", text) for text in once(history, final)]
+    found += [Violation("I6", text) for text in hands_off(history, final)]
     found += [Violation("I8", text) for text in true_exit(final)]
     return found
 
@@ -152,6 +153,18 @@ def _in_turn(final: Final) -> Iterator[str]:
                 yield f"{attempt_id} is {phase}, and another attempt came after it"
         if sum(phase == "succeeded" for _, phase, _ in tries) > 1:
             yield f"{tries[0][2]}: succeeded more than once"
+
+
+def hands_off(history: History, final: Final) -> Iterator[str]:
+    """What somebody else runs is alive at the end, and had its GPU for itself."""
+    taken = {(canary.host, canary.gpu): canary.what for canary in final.canaries if canary.gpu}
+    for canary in final.canaries:
+        if not canary.alive:
+            yield f"{canary.host}: {canary.what} did not survive"
+    for grant in history.grants:
+        for gpu in grant.gpus:
+            if (grant.host, gpu) in taken:
+                yield f"{grant.host}: {gpu} of {taken[grant.host, gpu]} given to {grant.attempt_id}"
 
 
 def true_exit(final: Final) -> Iterator[str]:

@@ -115,6 +115,17 @@ class TrueExit:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryEnd:
+    """Somebody's own container or process, and whether it is the same one, alive, at the end."""
+
+    host: str
+    what: str
+    alive: bool
+    gpu: str = ""
+    """That it uses, and that nothing else may be given."""
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """The end: all faults healed, and time given to recover."""
 
@@ -124,6 +135,7 @@ class Final:
     attempts: tuple[AttemptEnd, ...]
     containers: tuple[ContainerEnd, ...]
     exits: tuple[TrueExit, ...] = ()
+    canaries: tuple[CanaryEnd, ...] = ()
 
 
 @dataclass
@@ -193,4 +205,5 @@ def _final(entry: dict[str, Any]) -> Final:
         attempts=tuple(AttemptEnd(**item) for item in entry["attempts"]),
         containers=tuple(ContainerEnd(**item) for item in entry["containers"]),
         exits=tuple(TrueExit(**item) for item in entry["exits"]),
+        canaries=tuple(CanaryEnd(**item) for item in entry.get("canaries", ())),
     )

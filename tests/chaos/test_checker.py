@@ -11,6 +11,7 @@ from tests.chaos.checker import check
 from tests.chaos.history import (
     AttemptEnd,
     Call,
+    CanaryEnd,
     ContainerEnd,
     DockerCall,
     Fault,
@@ -24,7 +25,8 @@ from tests.chaos.history import (
 )
 
 ENDED = AttemptEnd("r1-a-1", "r1", "a", 1, "succeeded", "gpu1", 0)
-FINAL = Final(1000, {"r1": "succeeded"}, (ENDED,), (), (TrueExit("r1-a-1", 0),))
+CANARY = CanaryEnd("gpu1", "a process of cleo's", True, "GPU-9")
+FINAL = Final(1000, {"r1": "succeeded"}, (ENDED,), (), (TrueExit("r1-a-1", 0),), (CANARY,))
 
 
 def clean() -> History:
@@ -121,13 +123,21 @@ def _hidden_oom(h: History) -> None:
     _final(h, exits=(TrueExit("r1-a-1", 0, True),))
 
 
+def _killed_canary(h: History) -> None:
+    _final(h, canaries=(replace(CANARY, alive=False),))
+
+
+def _shared_with_canary(h: History) -> None:
+    h.grants.append(GrantSeen(9, "gpu1", "c2", "r1-b-1", ("GPU-9",)))
+
+
 @pytest.mark.parametrize(
     ("plant", "invariant"),
     [
         (_overlap, "I1"), (_lost, "I2"), (_never_ended, "I2"), (_invented, "I2"),
         (_orphan, "I3"), (_vanished, "I3"), (_called_up, "I4"), (_offered, "I4"), (_late, "I4"),
         (_twice, "I5"), (_two_containers, "I5"), (_beside, "I5"), (_wrong_code, "I8"),
-        (_hidden_oom, "I8"),
+        (_hidden_oom, "I8"), (_killed_canary, "I6"), (_shared_with_canary, "I6"),
     ],
 )  # fmt: skip
 def test_each_violation_is_caught(plant: object, invariant: str) -> None:

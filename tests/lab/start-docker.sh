@@ -3,9 +3,17 @@
 . /run/hostler-lab/features
 # The pid file outlives a SIGKILL, and pids are soon used again in so small a machine.
 rm -f /run/docker.pid
+socket=/run/docker.sock
+before=
+if [ -e /run/hostler-lab/dockerproxy ]; then  # tests/chaos: a recorder stands before dockerd
+    socket=/run/docker-behind.sock
+    before="/usr/bin/python3 -S /run/hostler-lab/dockerproxy
+        /run/docker.sock $socket /run/hostler-referee/docker.jsonl $NAME"
+fi
 # Set here, so that `-H` and friends need no configuration file that a test might want to write.
-setsid /usr/sbin/dockerd \
-    --host unix:///run/docker.sock --group docker --pidfile /run/docker.pid \
+# shellcheck disable=SC2086 (words)
+setsid $before /usr/sbin/dockerd \
+    --host unix://$socket --group docker --pidfile /run/docker.pid \
     --data-root /var/lib/docker --exec-root /run/docker --storage-driver overlay2 \
     --exec-opt native.cgroupdriver=cgroupfs --ip6tables=false --log-level warn \
     ${LIVE_RESTORE:+--live-restore} \

@@ -49,6 +49,8 @@ class Desk:
         self.work.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
         self.config = folder / "config.toml"
+        self.more_env: dict[str, str] = {}
+        """Of every command, and so of a daemon that it starts."""
 
     @classmethod
     def at_lab(cls, lab: Lab, folder: Path, *, user: str = "ana", more: str = "") -> Desk:
@@ -72,6 +74,7 @@ class Desk:
             "HOME": str(self.home),
             "HOSTLER_STATE": str(self.state),
             "HOSTLER_CONFIG": str(self.config),
+            **self.more_env,
         }
 
     def hostler(self, *words: str, timeout: float = 60, cwd: Path | None = None) -> Said:
@@ -136,13 +139,17 @@ class Desk:
         return int(json.loads((self.state / "daemon.lock").read_text())["pid"])
 
     def kill_daemon(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """kill -9, and wait until it is gone; none is no error."""
+        if not (self.state / "daemon.lock").exists():
+            return
         pid = self.daemon_pid()
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while _alive(pid):
-            assert time.monotonic() < deadline, "the daemon does not die"
-            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.wait_death(pid, 10)
+
+    def wait_death(self, pid: int, timeout: float) -> None:
+        """Until that daemon is gone."""
+        wait_until(lambda: not _alive(pid), f"the daemon {pid} dies", timeout, every=0.01)
 
     def close(self) -> None:
         """Stop the daemon."""
@@ -181,9 +188,11 @@ def stage(run: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout: float = 60, *, every: float = 0.05
+) -> None:
     """Return once the condition is true; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what}"
-        time.sleep(0.05)
+        time.sleep(every)

@@ -1,0 +1,138 @@
+"""Random faults, one after another, on a lab of three with a stream of short stages.
+
+    python -m tests.chaos.nemesis --minutes 60 --seed 1 --keep .chaos
+
+Faults, moments and hosts come from the seed. Every few minutes all is healed, the history ends and
+is checked, and another begins: a violation is found near its cause. Exit 1 if there was any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.checker import Violation
+from tests.chaos.watch import Watch, put_proxies
+from tests.chaos.work import STREAM, write
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+from tests.support.desk import Desk, desk_folder
+from tests.support.labfixture import own_name
+
+SEGMENT_S = 150.0
+"""Of faults, before the history is ended and checked."""
+SUBMIT_EVERY_S = 4.0
+
+
+class Nemesis:
+    """Carries out one fault at a time; each is over, and healed, when its method returns."""
+
+    def __init__(self, watch: Watch, chance: random.Random) -> None:
+        self._watch, self._chance = watch, chance
+        self._faults: tuple[Callable[[Host], None], ...] = (
+            self.cut, self.reboot, self.kill_daemon, self.kill_agent, self.kill_docker,
+        )  # fmt: skip
+
+    def strike(self) -> str:
+        """One fault of chance; its name."""
+        fault = self._chance.choice(self._faults)
+        host = self._chance.choice(self._watch.lab.hosts)
+        fault(host)
+        return f"{fault.__name__} {host.name}"
+
+    def cut(self, host: Host) -> None:
+        """No packet either way, for a second or for half a minute."""
+        with self._watch.recorder.fault("cut", host.name):
+            host.cut()
+            time.sleep(self._chance.choice((1, 5, 15, 30)))
+            host.heal()
+
+    def reboot(self, host: Host) -> None:
+        """The power goes, and comes back."""
+        with self._watch.recorder.fault("power", host.name):
+            host.reboot()
+        self._watch.canaries.plant(host)
+
+    def kill_daemon(self, host: Host) -> None:
+        """kill -9; the next client starts another."""
+        with self._watch.recorder.fault("kill daemon"):
+            self._watch.desk.kill_daemon()
+
+    def kill_agent(self, host: Host) -> None:
+        """kill -9 of all that runs of the agent on a host."""
+        with self._watch.recorder.fault("kill agent", host.name):
+            host.exec(["pkill", "-KILL", "-u", "ana", "-f", "hostler_agent"], check=False)
+
+    def kill_docker(self, host: Host) -> None:
+        """kill -9 of dockerd, which is away for a moment; its containers end as it comes back."""
+        with self._watch.recorder.fault("kill docker", host.name):
+            host.kill_docker()
+            time.sleep(self._chance.uniform(0, 10))
+            host.start_docker()
+        self._watch.canaries.plant(host)
+
+
+def segment(lab: Lab, file: Path, seconds: float, chance: random.Random) -> list[Violation]:
+    """One history: faults for that long, then the end of all work."""
+    lab.reset()
+    with desk_folder() as home:
+        desk = Desk.at_lab(lab, home)
+        watch = Watch(lab, desk, file)
+        over = threading.Event()
+        stream = threading.Thread(target=_submit, args=(watch, over), daemon=True)
+        stream.start()
+        try:
+            nemesis, end = Nemesis(watch, chance), time.monotonic() + seconds
+            while time.monotonic() < end:
+                print(f"{time.strftime('%H:%M:%S')} {nemesis.strike()}", flush=True)
+                time.sleep(chance.uniform(0, 8))
+            over.set()
+            stream.join()
+            watch.recover()
+            return watch.end(timeout=300)
+        finally:
+            over.set()
+            watch.close()
+            (file.with_suffix(".daemon.log")).write_text(desk.log())
+            desk.close()
+
+
+def _submit(watch: Watch, over: threading.Event) -> None:
+    file = write(watch.desk.work, "stream", STREAM)
+    while not over.is_set():
+        watch.submit(file)
+        over.wait(SUBMIT_EVERY_S)
+
+
+def main(argv: list[str]) -> int:
+    """Run it; how many violations there were, at most 100."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.nemesis")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--keep", type=Path, default=Path(".chaos"))
+    options = parser.parse_args(argv)
+    chance, end = random.Random(options.seed), time.monotonic() + options.minutes * 60
+    lab, found, number = Lab.up(3, name=own_name("n"), owned=True), 0, 0
+    try:
+        put_proxies(lab)
+        while time.monotonic() < end:
+            number += 1
+            file = options.keep / f"nemesis-{options.seed}-{number:03}.jsonl"
+            file.unlink(missing_ok=True)
+            left = min(SEGMENT_S, max(20.0, end - time.monotonic()))
+            for violation in segment(lab, file, left, chance):
+                found += 1
+                print(f"{file}: {violation.invariant}: {violation.text}", flush=True)
+    finally:
+        lab.down()
+    print(f"seed {options.seed}: {number} histories in {options.keep}, {found} violations")
+    return min(found, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""Faults of the daemon, its clients and its agents: whatever dies, the promises hold.
+
+Each test ends in the checker. Few times here; the variables make them many (`make chaos`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.chaos.watch import Watch
+from tests.chaos.work import LONG, ONE, STREAM, write
+from tests.lab.host import Host
+from tests.support.desk import desk_folder, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
+
+ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
+KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "10"))
+STOP_S = float(os.environ.get("HOSTLER_CHAOS_STOP_S", "6"))
+CLIENTS = int(os.environ.get("HOSTLER_CHAOS_CLIENTS", "4"))
+SUBMITS = int(os.environ.get("HOSTLER_CHAOS_SUBMITS", "3"))
+SEED = int(os.environ.get("HOSTLER_CHAOS_SEED", "1"))
+
+FIRST_POINTS = (
+    "after_intent", "after_create", "after_start", "before_record", "before_remove",
+    "before_commit@5",
+)  # fmt: skip
+MORE_POINTS = (
+    "after_claim", "after_bind", "after_exit_seen", "before_release", "after_release",
+    "after_commit@5",
+)  # fmt: skip
+DAEMON_POINTS = (FIRST_POINTS + MORE_POINTS) * ROUNDS or FIRST_POINTS
+AGENT_POINTS = (
+    ("before_claim", "after_claim", "after_exit_seen"),
+    ("after_bind", "before_release", "after_release"),
+)
+
+
+def point_at(name: str, action: str) -> str:
+    """HOSTLER_FAILPOINTS for a name that may say which time."""
+    point, _, turn = name.partition("@")
+    return f"{point}:{action}@{turn or 1}"
+
+
+def start_armed(watch: Watch, points: str) -> int:
+    """Start a daemon with failpoints, in place of one without; its pid."""
+    watch.desk.kill_daemon()
+    watch.desk.more_env = {"HOSTLER_FAILPOINTS": points}
+    watch.desk.hostler("ps")
+    watch.desk.more_env = {}
+    return watch.desk.daemon_pid()
+
+
+def test_a_daemon_killed_at_a_named_moment(watch: Watch) -> None:
+    desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
+    for name in DAEMON_POINTS:
+        with watch.recorder.fault(f"kill daemon at {name}"):
+            pid = start_armed(watch, point_at(name, "kill"))
+            watch.submit(file)
+            desk.wait_death(pid, 30)
+    watch.recover()
+    assert watch.end() == []
+
+
+def test_a_daemon_that_fails_or_stalls_at_a_named_moment(watch: Watch) -> None:
+    desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
+    start_armed(watch, ",".join(
+        ["after_intent:error", "after_claim:error@2", "after_create:error", "after_bind:error@2",
+         "after_start:error", "before_record:error", "before_remove:error@2",
+         "before_release:error", "before_commit:hang=1@9"],
+    ))  # fmt: skip
+    for _ in range(2 * max(1, ROUNDS)):
+        watch.submit(file)
+    assert watch.end() == []
+    assert "internal error" not in desk.log()
+
+
+def agent_pids(host: Host) -> set[str]:
+    """The agents that run on a host."""
+    return set(host.exec(["pgrep", "-u", "ana", "-f", "hostler_agent"], check=False).stdout.split())
+
+
+def arm_next_login(host: Host, points: str) -> None:
+    """Arm the agent of the next login, and only that one."""
+    host.exec(["sh", "-c", f"echo HOSTLER_FAILPOINTS={points} > /home/ana/armed"], user="ana")
+    script = "set -a; [ -e ~/armed ] && mv ~/armed ~/.spent && . ~/.spent; set +a"
+    host.exec(["sh", "-c", "cat > /home/ana/.bashrc"], user="ana", text=script + "\n")
+
+
+@pytest.mark.parametrize("names", AGENT_POINTS, ids="-".join)
+def test_agents_killed_at_named_moments(watch: Watch, names: tuple[str, ...]) -> None:
+    desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
+    for host, name in zip(watch.lab.hosts, names, strict=True):
+        arm_next_login(host, f"agent.{name}:kill")
+    watch.recover()
+    before = {host.name: agent_pids(host) for host in watch.lab.hosts}
+    with watch.recorder.fault(f"kill agents at {names}"):
+        for _ in range(3 * max(1, ROUNDS)):
+            watch.submit(file)
+        wait_until(
+            lambda: all(before[h.name] - agent_pids(h) for h in watch.lab.hosts), "all agents die"
+        )
+    assert watch.end() == []
+    assert "hostler agent" not in desk.log()
+
+
+def test_a_daemon_killed_at_random_moments(watch: Watch) -> None:
+    desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
+    moments = random.Random(SEED)
+    for number in range(KILLS):
+        desk.hostler("ps")
+        if number % 3 == 0:
+            watch.submit(file)
+        time.sleep(moments.uniform(0, 1.5))  # the moment is what is random here
+        with watch.recorder.fault("kill daemon"):
+            desk.kill_daemon()
+    watch.recover()
+    assert watch.end(timeout=60 + 2 * KILLS) == []
+
+
+def test_a_daemon_that_stands_still_and_goes_on(watch: Watch) -> None:
+    desk = watch.desk
+    for _ in range(3):
+        watch.submit(write(desk.work, "long", LONG))
+    watch.recover()
+    with watch.recorder.fault("stop daemon"):
+        os.kill(desk.daemon_pid(), signal.SIGSTOP)
+        time.sleep(STOP_S)
+        os.kill(desk.daemon_pid(), signal.SIGCONT)
+    assert watch.end() == []
+    causes = {a["cause"] for r in desk.ok("runs", "--json").json["runs"]
+              for s in desk.show(r["run_id"])["stages"] for a in s["attempts"]}  # fmt: skip
+    assert causes == {"user error"}, "exit 5 of the stage, and no time limit, of time nobody spent"
+
+
+def test_a_second_daemon_is_refused_and_names_the_first(watch: Watch) -> None:
+    desk = watch.desk
+    watch.submit(write(desk.work, "one", ONE))
+    pid = desk.daemon_pid()
+    second = desk.hostler("serve", timeout=20)
+    assert second.code != 0
+    assert str(pid) in second.err
+    assert desk.daemon_pid() == pid
+    assert watch.end() == []
+
+
+def test_a_client_killed_after_its_request_leaves_one_run_or_none(watch: Watch) -> None:
+    desk, moments = watch.desk, random.Random(SEED)
+    file = write(desk.work, "one", ONE)
+    watch.submit(file)
+    for _ in range(max(4, KILLS // 4)):
+        begun = time.time()
+        words = [sys.executable, "-m", "hostler", "run", "-d", "-q", str(file)]
+        client = subprocess.Popen(
+            words, env=desk.env, cwd=desk.work, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(moments.uniform(0.05, 0.4))  # the moment is what is random here
+        client.kill()
+        out = client.communicate()[0].strip()
+        watch.note_submit(begun, out)
+    assert watch.end() == []
+
+
+def test_many_submits_of_many_clients(watch: Watch) -> None:
+    file = write(watch.desk.work, "one", ONE)
+    watch.desk.hostler("ps")
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        told = list(clients.map(lambda _: watch.submit(file), range(CLIENTS * SUBMITS)))
+    assert None not in told
+    assert len(set(told)) == CLIENTS * SUBMITS
+    assert watch.end(timeout=60 + 2 * len(told)) == []
+
+
+def test_a_daemon_of_another_folder_leaves_foreign_work_alone(watch: Watch) -> None:
+    run_id = watch.submit(write(watch.desk.work, "long", LONG))
+    assert run_id is not None
+    watch.desk.until(run_id, lambda r: r["stages"][0]["status"] == "running")
+    with desk_folder() as folder:
+        other = type(watch.desk).at_lab(watch.lab, folder)
+        try:
+            wait_until(
+                lambda: all(
+                    h["condition"] == "up" for h in other.ok("hosts", "--json").json["hosts"]
+                ),
+                "the other daemon sees every host",
+            )
+            run = other.run(ONE)
+            assert run["outcome"] == "succeeded"
+        finally:
+            other.close()
+    watch.foreign_attempts.add(f"{run['run_id']}-only-1")
+    assert watch.end() == []

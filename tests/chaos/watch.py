@@ -1,0 +1,188 @@
+"""Records what happens at a desk and in its lab, and hands the end of it to the checker.
+
+watch = Watch(lab, desk, file)
+run_id = watch.submit(STREAM)
+with watch.recorder.fault("kill daemon"): ...
+assert watch.end() == []
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.canary import Canaries
+from tests.chaos.checker import Violation, check
+from tests.chaos.history import (
+    AttemptEnd,
+    Call,
+    ContainerEnd,
+    DockerCall,
+    Final,
+    GrantSeen,
+    Recorder,
+    Sample,
+    TrueExit,
+    read,
+)
+from tests.lab.lab import Lab
+from tests.support.desk import Desk, wait_until
+
+HERE = Path(__file__).resolve().parent
+SAMPLE_S = 1.0
+CLEAN_WITHIN_S = 10.0
+"""Within which, once all has ended, no host may hold anything of Hostler's."""
+
+
+def put_proxies(lab: Lab) -> None:
+    """Let every host's dockerd, from now on, stand behind the recording proxy."""
+    for host in lab.hosts:
+        shutil.copy(HERE / "dockerproxy.py", host.paths.share / "dockerproxy")
+        host.kill_docker()
+        host.start_docker()
+
+
+class Watch:
+    """One history: begins with the desk's first call, ends with `end`."""
+
+    def __init__(self, lab: Lab, desk: Desk, file: Path) -> None:
+        self.lab, self.desk = lab, desk
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.recorder = Recorder(file)
+        self.canaries = Canaries(lab)
+        self.foreign_attempts: set[str] = set()
+        """Of other daemons on the same hosts."""
+        self._record = lab.paths.referee / "docker.jsonl"
+        self._record.unlink(missing_ok=True)
+        self._over = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, name="sampler", daemon=True)
+        self._sampler.start()
+
+    def submit(self, file: Path, *words: str) -> str | None:
+        """Submit a pipeline file as a client would; its run id, where one was told."""
+        begun = time.time()
+        try:
+            said = self.desk.hostler("run", "-d", "-q", *words, str(file), timeout=60)
+        except subprocess.TimeoutExpired:
+            self.recorder.add(Call(begun, time.time(), "submit", "unknown"))
+            return None
+        run_id = said.out.strip() or None
+        # 2: the daemon, or the client itself, said what is wrong with it. Anything else is open.
+        result = "ok" if run_id else "fail" if said.code == 2 else "unknown"
+        self.recorder.add(Call(begun, time.time(), "submit", result, run_id))
+        return run_id
+
+    def note_submit(self, begun: float, run_id: str) -> None:
+        """A client that was killed: what it told counts, and what it did not may have happened."""
+        result = "ok" if run_id else "unknown"
+        self.recorder.add(Call(begun, time.time(), "submit", result, run_id or None))
+
+    def recover(self) -> None:
+        """Have a daemon again, and time how long it takes until it sees every host."""
+        begun = time.time()
+        wait_until(self._all_up, "a new daemon sees every host", 60)
+        self.recorder.add(Call(begun, time.time(), "recover", "ok"))
+
+    def _all_up(self) -> bool:
+        said = self.desk.hostler("hosts", "--json")
+        return said.code == 0 and all(h["condition"] == "up" for h in said.json["hosts"])
+
+    def _sample(self) -> None:
+        while not self._over.wait(SAMPLE_S):
+            if not (self.desk.state / "hostler.db").exists():
+                continue
+            at = time.time()
+            with suppress(subprocess.TimeoutExpired, ValueError):
+                hosts = self.desk.hostler("gpus", "--json", timeout=30).json["hosts"]
+                self.recorder.add(
+                    Sample(
+                        at,
+                        {h["host"]: h["condition"] for h in hosts},
+                        {h["host"]: sum(g["state"] == "free" for g in h["gpus"]) for h in hosts},
+                    )
+                )
+
+    def end(self, timeout: float = 120) -> list[Violation]:
+        """Wait until all work has ended, write the end, and check the whole history."""
+        self.desk.hostler("ps")  # a daemon, if the last fault left none
+        deadline = time.monotonic() + timeout
+        while self._open_runs() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        deadline = time.monotonic() + CLEAN_WITHIN_S
+        while list(self._containers()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.close()
+        self._add_grants()
+        exits = tuple(self._add_docker_calls())
+        self.recorder.add(self._final(exits))
+        return check(read(self.recorder.file))
+
+    def close(self) -> None:
+        """Stop sampling, where a test ended before its history did."""
+        self._over.set()
+        self._sampler.join()
+
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        path = self.desk.state / "hostler.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute(query)]
+
+    def _open_runs(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM runs WHERE outcome IS NULL"))
+
+    def _final(self, exits: tuple[TrueExit, ...]) -> Final:
+        columns = ", ".join(AttemptEnd.__dataclass_fields__)
+        return Final(
+            at=time.time(),
+            runs={r["run_id"]: r["outcome"] for r in self._rows("SELECT * FROM runs")},
+            attempts=tuple(
+                AttemptEnd(**row) for row in self._rows(f"SELECT {columns} FROM attempts")
+            ),
+            containers=tuple(self._containers()),
+            exits=exits,
+            canaries=self.canaries.end(),
+        )
+
+    def _containers(self) -> Iterator[ContainerEnd]:
+        form = '{{.Names}} {{.State}} {{.Label "hostler.attempt"}}'
+        words = ("ps", "-a", "--filter", "label=hostler.attempt", "--format", form)
+        for host in self.lab.hosts:
+            for line in host.docker(*words).splitlines():
+                name, state, attempt_id = line.split()
+                yield ContainerEnd(host.name, name, attempt_id, state == "running")
+
+    def _add_grants(self) -> None:
+        for grant in self.lab.grants():
+            if grant.refused is None:
+                self.recorder.add(
+                    GrantSeen(
+                        grant.at,
+                        grant.host,
+                        grant.container,
+                        grant.labels.get("hostler.attempt", ""),
+                        grant.gpus,
+                        tuple(overlap.holder for overlap in grant.overlaps),
+                    )
+                )
+
+    def _add_docker_calls(self) -> Iterator[TrueExit]:
+        """Copies the proxies' record; gives the exits in it."""
+        lines = self._record.read_text().splitlines() if self._record.exists() else []
+        entries = [json.loads(line) for line in lines]
+        out_of_memory = {entry["attempt"] for entry in entries if entry["what"] == "oom"}
+        for entry in entries:
+            if entry["what"] == "die":
+                attempt_id = entry["attempt"]
+                if attempt_id not in self.foreign_attempts:
+                    yield TrueExit(attempt_id, entry["code"], attempt_id in out_of_memory)
+            elif "status" in entry:
+                self.recorder.add(DockerCall(**entry))
