@@ -8,17 +8,19 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hostler.cli.daemon_start import running
 from hostler.daemon.config_file import load_config
-from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused
+from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.places import state_folder
 from hostler.quick.socket import find_socket
+from hostler.store.files import require_local_disk
 from hostler.units import format_duration
 
 CONNECT_DEADLINE = 20.0
@@ -73,9 +75,22 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
         return [*checks, Check("local.config", "fail", detail, error.remedy or "Correct it")], False
     count = len(config.hosts)
     checks.append(Check("local.config", "ok", f"{count} host{'' if count == 1 else 's'}"))
-    checks.append(Check("local.state", "ok", state_folder()))
+    checks.append(
+        check_state(
+            Path(state_folder() if found.personal else config.daemon.state or state_folder())
+        )
+    )
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     return checks, True
+
+
+def check_state(folder: Path) -> Check:
+    """Whether the daemon's folder lies where a database may."""
+    try:
+        require_local_disk(folder)
+    except StateError as error:
+        return Check("local.state", "fail", error.message, error.remedy)
+    return Check("local.state", "ok", str(folder))
 
 
 def _check_daemon(path: str, personal: bool, named: str | None) -> Check:

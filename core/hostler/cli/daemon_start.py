@@ -196,7 +196,13 @@ def _private_folder(folder: str) -> None:
 
 @contextlib.contextmanager
 def _starting_lock(path: str, deadline: float) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"your daemon cannot be started: {path}: {error.strerror}",
+            remedy="Make that folder writable (is its disk full, or mounted read-only?)",
+        ) from error
     try:
         while True:
             try:

@@ -23,7 +23,7 @@ from hostler.daemon.service import Service
 from hostler.errors import ConfigError, HostlerError
 from hostler.model.config import Config
 from hostler.ports import MakeOutside
-from hostler.store.files import private_folder
+from hostler.store.files import private_folder, require_local_disk
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -53,6 +53,7 @@ def serve(
 
     Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
     """
+    require_local_disk(state)
     private_folder(state)
     with StateLock(state):
         asyncio.run(

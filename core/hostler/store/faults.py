@@ -57,13 +57,13 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
         remedy = (
             "stop the daemon, keep the damaged files and go back to the newest backup: "
             f"mkdir {path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
-            f"cp {backups[-1]} {path}; what runs on the hosts is found again at "
-            "start, and left alone where it was submitted later"
+            f"cp {backups[-1]} {path}; runs that were submitted later are found again on the "
+            "hosts: hostler daemon recover"
         )
     else:
         remedy = (
-            f"stop the daemon and move {path}* away (keep them); an empty database is made at "
-            "start, and what runs on the hosts is left alone"
+            f"stop the daemon and move {path}* away (keep them); what runs on the hosts is found "
+            "again: hostler daemon recover"
         )
     return CorruptError(f"{path} is damaged ({found}); it was kept as it is", remedy=remedy)
 

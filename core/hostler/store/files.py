@@ -62,16 +62,31 @@ def write_durable(path: Path, data: bytes) -> None:
 
 
 def is_local_disk(path: Path) -> bool:
-    """Whether a folder (or its nearest existing parent) is on a disk of this machine.
+    """Whether a folder (or its nearest existing parent) is on a disk of this machine."""
+    return network_type(path) is None
 
-    SQLite's locks and shared memory do not work over a network file system. Where mounts cannot be
-    listed, the answer is True.
-    """
+
+def network_type(path: Path) -> str | None:
+    """The type of the network file system that holds a folder; None: a disk of this machine, or
+    mounts cannot be listed."""
     try:
         table = _MOUNTINFO.read_text(errors="surrogateescape")
     except OSError:
-        return True
-    return file_system_type(path, table) not in _NETWORK_TYPES
+        return None
+    kind = file_system_type(path, table)
+    return kind if kind in _NETWORK_TYPES else None
+
+
+def require_local_disk(path: Path) -> None:
+    """Raise StateError for a folder on a network file system, where neither SQLite's locks and
+    shared memory nor `flock` are to be trusted: two machines could both be the one writer."""
+    kind = network_type(path)
+    if kind is not None:
+        raise StateError(
+            f"the state folder {path} lies on a network file system ({kind})",
+            remedy="set HOSTLER_STATE, or `state` under [daemon], to a folder on a local disk, "
+            f"like /var/tmp/hostler-{os.getuid()}/state",
+        )
 
 
 def file_system_type(path: Path, mountinfo: str) -> str:

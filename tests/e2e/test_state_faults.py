@@ -1,0 +1,127 @@
+"""What is wrong with the disk or the database, as the person at the terminal meets it: no new run
+is taken, what runs goes on, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import Desk
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(200),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk"),
+]
+
+
+@pytest.fixture
+def small(alone: Desk) -> Iterator[Desk]:
+    """A desk whose state lies on a disk of its own, of 24 MiB."""
+    alone.state.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(alone.state)]
+    subprocess.run(mount, check=True)
+    yield alone
+    alone.close()
+    subprocess.run(["umount", "-l", str(alone.state)], check=True)
+
+
+@contextlib.contextmanager
+def waiting_run(desk: Desk) -> Iterator[str]:
+    """A run that is under way until the block ends, and then has to end well."""
+    gate = desk.home / "gate"
+    os.mkfifo(gate)
+    run_id = desk.ok("run", "-d", "-q", "--", "sh", "-c", f"echo begins; cat {gate}").out.strip()
+    desk.until(run_id, lambda r: r["stages"][0]["status"] == "running")
+    yield run_id
+    with gate.open("w") as file:
+        file.write("goes on\n")
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", desk.log()
+    assert len(run["stages"][0]["attempts"]) == 1
+    assert desk.ok("logs", run_id, "--raw").out == "begins\ngoes on\n"
+
+
+def fill(folder: Path) -> Path:
+    path = folder / "filler"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(handle, b"\0" * 4096)
+    os.close(handle)
+    return path
+
+
+def test_a_full_disk_takes_no_new_run_and_says_so(small: Desk) -> None:
+    with waiting_run(small) as run_id:
+        filler = fill(small.state)
+        refused = small.hostler("run", "-d", "-q", "--", "true")
+        assert (refused.code, refused.out) == (1, "")
+        assert "is full" in refused.err
+        assert "Free some space" in refused.err
+        assert small.show(run_id)["state"] == "running"
+        filler.unlink()
+        assert small.ok("run", "-d", "-q", "--", "true").out.startswith("r")
+
+
+def test_a_locked_database_takes_no_new_run_and_names_who_to_look_for(small: Desk) -> None:
+    with waiting_run(small) as run_id:
+        with contextlib.closing(sqlite3.connect(small.state / "hostler.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            refused = small.hostler("run", "-d", "-q", "--timeout", "20s", "--", "true")
+            assert (refused.code, refused.out) == (1, "")
+            assert "locked by another program" in refused.err
+            assert "fuser" in refused.err
+            assert small.show(run_id)["state"] == "running"
+            other.rollback()
+        assert small.ok("run", "-d", "-q", "--", "true").out.startswith("r")
+
+
+def test_a_read_only_disk_is_named_and_nothing_ends_for_it(small: Desk) -> None:
+    with waiting_run(small) as run_id:
+        small.ok("daemon", "stop")
+        subprocess.run(["mount", "-o", "remount,ro", str(small.state)], check=True)
+        refused = small.hostler("run", "-d", "-q", "--", "true")
+        assert (refused.code, refused.out) == (1, "")
+        assert "read-only" in refused.err, refused.err
+        subprocess.run(["mount", "-o", "remount,rw", str(small.state)], check=True)
+        assert small.show(run_id)["state"] == "running"
+
+
+def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
+    small: Desk,
+) -> None:
+    early = small.ok("run", "-d", "-q", "--", "true").out.strip()
+    small.ended(early)
+    small.ok("daemon", "stop")
+    for copy in (small.state / "backups").glob("*"):
+        copy.unlink()
+    small.ok("daemon", "start")  # makes the day's backup
+    with waiting_run(small) as run_id:
+        small.ok("daemon", "stop")
+        database = small.state / "hostler.db"
+        with database.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 8192)
+        before = hashlib.sha256(database.read_bytes()).digest()
+        refused = small.hostler("ps")
+        assert refused.code == 5
+        (backup,) = (small.state / "backups").glob("hostler-*.db")
+        for word in ("is damaged", "kept as it is", str(backup), "daemon recover"):
+            assert word in refused.err, refused.err
+        assert hashlib.sha256(database.read_bytes()).digest() == before
+        damaged = small.state / "damaged"
+        damaged.mkdir()
+        for path in small.state.glob("hostler.db*"):
+            path.rename(damaged / path.name)
+        database.write_bytes(backup.read_bytes())
+        (found,) = small.ok("daemon", "recover", "--yes", "--json").json["runs"]
+        assert found["run_id"] == run_id
+        assert small.show(early)["outcome"] == "succeeded"
