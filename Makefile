@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check fmt bench fuzz lock audit clean
+.PHONY: help setup demo test check fmt bench fuzz chaos chaos-report lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
@@ -14,6 +14,7 @@ help:
 	@echo "make fmt     put the code into shape"
 	@echo "make bench   measure, each figure against a floor or peer of the same run"
 	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (20 minutes)"
+	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
 	@echo "make audit   ask the package index for known vulnerabilities of what it names"
 
@@ -52,6 +53,13 @@ bench: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz
 
+# HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SEED are the nemesis's, the numbers those of tests/chaos.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos
+
+chaos-report: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.report .chaos docs/track-record.md
+
 lock:
 	@sh scripts/lock.sh $(UPGRADE)
 
@@ -59,4 +67,4 @@ audit:
 	@sh scripts/audit.sh
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .demo .chaos .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.canary import Canaries
+from tests.chaos.canary import NAME, Canaries
 from tests.chaos.checker import Violation, check
 from tests.chaos.history import (
     AttemptEnd,
@@ -184,5 +184,5 @@ class Watch:
                 attempt_id = entry["attempt"]
                 if attempt_id not in self.foreign_attempts:
                     yield TrueExit(attempt_id, entry["code"], attempt_id in out_of_memory)
-            elif "status" in entry:
+            elif "status" in entry and (entry["what"], entry["name"]) != ("create", NAME):
                 self.recorder.add(DockerCall(**entry))

@@ -1,0 +1,41 @@
+"""All fault tests with their full numbers, then the nemesis: `make chaos`. As root, on Linux.
+
+HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SEED (the time) are the nemesis's. The histories stay
+in .chaos; `make chaos-report` makes the table of them. Exit 1 if a promise was broken.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+KEEP = Path(".chaos")
+FULL = {
+    "HOSTLER_CHAOS_ROUNDS": "20", "HOSTLER_CHAOS_KILLS": "500", "HOSTLER_CHAOS_STOP_S": "120",
+    "HOSTLER_CHAOS_CLIENTS": "50", "HOSTLER_CHAOS_SUBMITS": "20",
+}  # fmt: skip
+
+
+def main() -> int:
+    """Run both; what is set in the environment goes before the full numbers."""
+    seed = os.environ.get("HOSTLER_CHAOS_SEED", str(int(time.time())))
+    print(f"seed {seed}", flush=True)
+    env = FULL | os.environ | {
+        "HOSTLER_CHAOS_SEED": seed, "HOSTLER_CHAOS_KEEP": str(KEEP.resolve()),
+        "HOSTLER_LAB": "require",
+    }  # fmt: skip
+    KEEP.mkdir(exist_ok=True)
+    tests = [sys.executable, "-m", "pytest", "-q", "-m", "lab", "tests/chaos"]
+    nemesis = [
+        sys.executable, "-m", "tests.chaos.nemesis", "--seed", seed, "--keep", str(KEEP),
+        "--minutes", os.environ.get("HOSTLER_CHAOS_MINUTES", "60"),
+    ]  # fmt: skip
+    ends = [subprocess.run(words, env=env).returncode for words in (tests, nemesis)]
+    return int(any(ends))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
