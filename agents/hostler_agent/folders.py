@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import time
+from _thread import get_native_id  # threading would make every shim bigger
 from typing import Optional
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,@-]{0,199}")
@@ -130,8 +131,8 @@ def hold(folder: str) -> int:
 
 
 def write_file(path: str, data: bytes, mode: int = 0o600, sync: bool = False) -> None:
-    """Replace a file as one step."""
-    partial = "%s.%d.new" % (path, os.getpid())
+    """Replace a file as one step, also against other threads that do so."""
+    partial = "%s.%d.new" % (path, get_native_id())
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
         os.write(descriptor, data)

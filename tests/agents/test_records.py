@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def test_a_specification_and_its_lines_come_back_until_they_are_forgotten(
     assert {stat.S_IMODE(f.stat().st_mode) for f in folder.iterdir()} == {0o600}
     assert records.forget(DAEMON, ["r1", "r2"]) == {"removed": 1}
     assert not list(folder.iterdir())
+
+
+def test_stages_of_one_run_that_start_at_once_keep_it_whole(records: Records) -> None:
+    spec = "x" * 200_000
+
+    def keep_it(_: int) -> Any:
+        return keep(records, "r1", spec=spec)
+
+    with ThreadPoolExecutor(8) as requests:  # as the agent serves them: a thread each
+        assert list(requests.map(keep_it, range(200))) == [{"spec": True}] * 200
+    assert read(records, "r1")["spec"] == spec
 
 
 def test_lines_come_in_pages_and_a_half_written_one_not_at_all(
