@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from typing import Any, Callable, Dict, List
 
 import pynvml
@@ -11,6 +12,7 @@ import pynvml
 from hostler_agent.sampler import Sampler
 
 _WAIT_MS = 5000
+_AGAIN_S = 1.0
 _TIMEOUT = 10
 _MEANINGS = {
     13: "graphics engine exception: mostly a fault of the program",
@@ -34,7 +36,10 @@ _MEANINGS = {
 
 
 class Faults:
-    """A thread that waits for XIDs; it ends by itself where the driver has no events."""
+    """A thread that waits for XIDs; it ends by itself where the driver has no events at all.
+
+    What each means for placement the daemon knows (`hostler.model.xids`).
+    """
 
     def __init__(self, sampler: Sampler, push: Callable[[Dict[str, Any]], None]) -> None:
         self._sampler = sampler
@@ -48,28 +53,49 @@ class Faults:
             threading.Thread(target=self._run, daemon=True, name="xid").start()
 
     def _run(self) -> None:
-        try:
-            events = pynvml.nvmlEventSetCreate()
-        except pynvml.NVMLError:
-            return
-        devices = [d for d in self._sampler.devices if d.handle is not None]
-        registered = []
-        for device in devices:
+        while True:
             try:
-                pynvml.nvmlDeviceRegisterEvents(
-                    device.handle, pynvml.nvmlEventTypeXidCriticalError, events
-                )
-                registered.append(device)
+                events = pynvml.nvmlEventSetCreate()
             except pynvml.NVMLError:
-                continue  # not supported by this GPU, or it is lost
-        while registered:
+                return  # this driver has no events: looks alone show what is lost
+            try:
+                self._follow(events)
+            finally:
+                try:
+                    pynvml.nvmlEventSetFree(events)
+                except pynvml.NVMLError:
+                    pass  # the library was unloaded under it
+            time.sleep(_AGAIN_S)
+
+    def _follow(self, events: Any) -> None:
+        """Wait and tell until the set is of no use any more: one lost GPU spoils it for all."""
+        registered: Dict[Any, Any] = {}
+        while True:
+            self._register(events, registered)
+            if not registered:
+                time.sleep(_WAIT_MS / 1000.0)
+                continue
             try:
                 event = pynvml.nvmlEventSetWait_v2(events, _WAIT_MS)
             except pynvml.NVMLError as error:
                 if error.value == _TIMEOUT:
                     continue
                 return
-            self._tell(event, registered)
+            self._tell(event, list(registered.values()))
+
+    def _register(self, events: Any, registered: Dict[Any, Any]) -> None:
+        """Add the GPUs that are new, or back after they were lost."""
+        for device in self._sampler.devices:
+            handle = device.handle
+            if handle is None or _address(handle) in registered or device.stuck_since is not None:
+                continue
+            try:
+                pynvml.nvmlDeviceRegisterEvents(
+                    handle, pynvml.nvmlEventTypeXidCriticalError, events
+                )
+            except pynvml.NVMLError:
+                continue  # not supported by this GPU, or it is lost
+            registered[_address(handle)] = device
 
     def _tell(self, event: Any, devices: List[Any]) -> None:
         address = _address(event.device)

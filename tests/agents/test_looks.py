@@ -277,6 +277,36 @@ def test_faults_are_told_at_once(agent: Agent, gpus: FakeNvml) -> None:
     assert "fallen off the bus" in fault["message"]
 
 
+def test_a_lost_gpu_does_not_silence_the_faults_of_the_others(agent: Agent, gpus: FakeNvml) -> None:
+    serial = 0
+
+    def tells(index: int) -> bool:
+        nonlocal serial
+        serial += 1
+        gpus.set(index, xids=[f"{serial}:31"])
+        agent.look()
+        return any(
+            wire.decode_push(push)[1]["gpu"] == gpus.gpus[index].uuid
+            for push in iter(lambda: agent.push() if agent.pushes else None, None)
+        )
+
+    eventually(lambda: tells(0))
+    gpus.set(0, error=15)
+    eventually(lambda: tells(1))
+    gpus.set(0, error=None)
+    eventually(lambda: tells(0), 20)
+
+
+def test_without_events_looks_still_show_what_is_lost(place: Place, gpus: FakeNvml) -> None:
+    gpus.machine["missing"] = "nvmlEventSetCreate"
+    gpus.write()
+    with serving(place) as agent:
+        agent.look()
+        gpus.set(1, error=15)
+        found = eventually(lambda: from_json(Look, agent.look()).gpus[1].problem)
+        assert found == "lost"
+
+
 def test_a_newer_agent_of_the_daemon_ends_the_older(place: Place) -> None:
     with serving(place, "one") as old, serving(place, "two") as other, serving(place, "one") as new:
         assert new.ask("ping") == {}

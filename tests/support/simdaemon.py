@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon import controller, follow, keeper, record
+from hostler.daemon import controller, follow, keeper, overlay, record
 from hostler.daemon.assemble import Daemon, assemble
 from hostler.daemon.submit import Caller
 from hostler.model.config import Config
@@ -46,6 +46,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
         (follow, "_RETRY_S", 0.02),
         (keeper, "_PAUSE_S", 0.03),
         (record, "_TICK_S", 0.5),
+        (overlay, "_WELL_FOR_S", 0.2),
     ):
         monkeypatch.setattr(module, name, seconds)
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from hostler.daemon.clock import Clock
-from hostler.daemon.overlay import ExitOverlay, has_news
+from hostler.daemon.overlay import ExitOverlay, FaultOverlay, has_news
 from hostler.errors import HostError, Refused, Unreachable
+from hostler.model import xids
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
@@ -29,8 +30,6 @@ _PAUSE_S = 0.5
 _REFUSED_PAUSE_S = 3.0
 """A refused door stays shut without touching the network until something has changed that the
 refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
-_FATAL_XIDS = frozenset({48, 62, 64, 74, 79, 94, 95, 119, 120})
-"""The card's own faults, which end what runs on it; 13, 31, 43 and 45 are mostly the program's."""
 _LEFT_MOST = 256
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
 
@@ -74,6 +73,7 @@ class HostKeeper:
         self._on_look = on_look
         self._on_event = on_event
         self._overlay = ExitOverlay()
+        self._ill = FaultOverlay()
         self._left: dict[str, Left] = {}
         self._faults: dict[str, tuple[float, str]] = {}
         self._hurry = asyncio.Event()
@@ -208,7 +208,7 @@ class HostKeeper:
     async def _look(self) -> None:
         asked_at = self._clock.now()
         seen = await self.link.look(asked_at, self._look_timeout)
-        look = self._overlay.apply(seen)
+        look = self._ill.apply(self._overlay.apply(seen))
         before = self.host.look
         self._set(replace(self.host, look=look))
         self._on_look(self.host, look)
@@ -221,15 +221,26 @@ class HostKeeper:
             if isinstance(push, Exited):
                 self._exited(push)
             elif isinstance(push, GpuFault):
-                name = self.host.name
-                if push.xid in _FATAL_XIDS:
-                    self._faults[push.gpu] = (self._clock.now(), push.message)
-                told = f"{name}: {push.gpu}: {push.message}"
-                self._on_event(name, "gpu.fault", told, "error", push.gpu)
-                self.look_soon()
+                self._failed(push)
             else:
                 return push.reason
         return "the agent ended"
+
+    def _failed(self, push: GpuFault) -> None:
+        """A fatal fault takes the GPU out of placement at once; one of a program is told only."""
+        name, look = self.host.name, self.host.look
+        told = f"{name}: {push.gpu}: {push.message}"
+        if push.xid in xids.FATAL:
+            now = self._clock.now()
+            self._faults[push.gpu] = (now, push.message)
+            self._ill.add(push.gpu, push.message, now, look)
+            if look is not None:
+                self._set(replace(self.host, look=self._ill.apply(look)))
+            self._on_event(name, "gpu.fault", told, "error", push.gpu)
+            self._on_news()
+        else:
+            self._on_event(name, "gpu.xid", told, "warning", push.gpu)
+        self.look_soon()
 
     def _exited(self, push: Exited) -> None:
         self._overlay.add(push.workload, self._clock.now())

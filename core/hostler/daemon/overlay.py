@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hostler.model.hosts import Gpu, Look, Workload
+from hostler.model.xids import is_well
 from hostler.units import GIB
+
+_WELL_FOR_S = 10.0
+"""Seconds for which looks must find a GPU well that had failed."""
 
 
 class ExitOverlay:
@@ -49,6 +53,44 @@ class ExitOverlay:
             else:
                 del self._exits[ref]
         return replace(look, workloads=tuple(listed.values()))
+
+
+class FaultOverlay:
+    """GPUs that a fatal XID was told of, laid over looks until a probe finds them well.
+
+    NVML may read a card without complaint whose memory has just failed; a lost one may come back
+    by a reset, without a restart of anything of ours.
+    """
+
+    def __init__(self) -> None:
+        self._faults: dict[str, tuple[float, str, int | None]] = {}
+        self._well_since: dict[str, float] = {}
+
+    def add(self, gpu: str, message: str, at: float, before: Look | None) -> None:
+        """Remember a fatal fault, and the ECC errors of the look before it."""
+        known = before.gpus if before is not None else ()
+        ecc = next((g.ecc_errors for g in known if g.uuid == gpu), None)
+        self._faults[gpu] = (at, message, ecc)
+        self._well_since.pop(gpu, None)
+
+    def apply(self, look: Look) -> Look:
+        """`look` with those GPUs as unhealthy; forgets the ones that were well for long enough."""
+        if not self._faults:
+            return look
+        return replace(look, gpus=tuple(self._apply(gpu, look.asked_at) for gpu in look.gpus))
+
+    def _apply(self, gpu: Gpu, asked_at: float) -> Gpu:
+        found = self._faults.get(gpu.uuid)
+        if found is None:
+            return gpu
+        at, message, ecc = found
+        if asked_at <= at or not is_well(gpu, ecc):
+            self._well_since.pop(gpu.uuid, None)
+            return gpu if gpu.problem is not None else replace(gpu, problem=message)
+        if asked_at - self._well_since.setdefault(gpu.uuid, asked_at) < _WELL_FOR_S:
+            return replace(gpu, problem=message)
+        del self._faults[gpu.uuid], self._well_since[gpu.uuid]
+        return gpu
 
 
 def has_news(before: Look, after: Look) -> bool:

@@ -32,6 +32,7 @@ class Rule:
 
 _HOST = "hostler doctor {host}"
 _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
+_XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
 _DAEMON = "hostler events; the daemon's log says more"
 
@@ -40,6 +41,7 @@ RULES: Mapping[str, Rule] = {
     "host.refused": Rule("host", "critical", _HOST, lasts=True),
     "host.drained": Rule("drain", "info", "hostler undrain {host}", lasts=True),
     "gpu.fault": Rule("gpu", "critical", _GPU, lasts=True),
+    "gpu.xid": Rule("xid", "warning", _XID),
     "gpu.unhealthy": Rule("gpu", "critical", _GPU, lasts=True),
     "gpu.contested": Rule("contest", "critical", "hostler gpus --host {host} -o wide", lasts=True),
     "attempt.failed": Rule("run", "warning", _RUN),
@@ -70,7 +72,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
 
 _QUIET = {"attempt.not_started": "info"}
 """Kinds that are told with this severity too when there is nothing to see to."""
-_ABOUT_A_GPU = ("gpu", "contest")
+_ABOUT_A_GPU = ("gpu", "contest", "xid")
 _ABOUT_A_HOST = ("host", "drain")
 
 Key = tuple[str, ...]

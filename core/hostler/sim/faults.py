@@ -100,6 +100,12 @@ class Faults:
             work.last_words = "RuntimeError: CUDA error: GPU is lost"
             host.end(work, host.clock.now(), 1)
 
+    def tell_xid(self, index: int, xid: int) -> None:
+        """The driver reports a fault of a card that NVML goes on to read without complaint."""
+        for listener in tuple(self._host.listeners):
+            told = {"gpu": self._host.gpus[index].uuid, "xid": xid, "message": f"XID {xid}"}
+            listener({"xid": told})
+
     def hang_gpu(self, index: int) -> None:
         """A card does not answer; what uses it cannot be killed."""
         gpu = self._gpu(index)

@@ -573,15 +573,23 @@ static int next_xid(EventSet *set, EventData *to) {
     return 0;
 }
 
+/* As the real one: a registered GPU that is lost spoils the set for the others. */
+static int has_lost(EventSet *set) {
+    for (int index = 0; index < state.count; index++)
+        if (set->registered[index] && state.gpus[index].error == 15) return 15;
+    return 0;
+}
+
 API int nvmlEventSetWait_v2(EventSet *set, EventData *to, unsigned milliseconds) {
     double until = seconds() + milliseconds / 1000.0;
     for (;;) {
         pthread_mutex_lock(&lock);
         refresh();
-        int found = next_xid(set, to), usable = references && state.loaded;
+        int found = next_xid(set, to), usable = references && state.loaded, lost = has_lost(set);
         pthread_mutex_unlock(&lock);
         if (!usable) return UNINITIALIZED;
         if (found) return SUCCESS;
+        if (lost) return lost;
         if (seconds() >= until) return TIMEOUT;
         usleep(20000);
     }

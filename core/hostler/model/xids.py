@@ -1,0 +1,27 @@
+"""What NVIDIA's XID numbers mean for placement: the one list of them.
+
+An XID that is the application's own fault (an illegal access, an exception in its kernel) says
+nothing against the card: the program that made it ends, and the next may have the GPU at once. One
+that is the card's fault takes the GPU out of placement until a probe finds it well again.
+"""
+
+from __future__ import annotations
+
+from hostler.model.hosts import Gpu
+
+APPLICATION = frozenset({13, 31, 43, 45})
+"""Graphics engine exception, memory page fault, the channel stopped, the program was removed."""
+
+FATAL = frozenset({48, 62, 64, 74, 79, 94, 95, 119, 120})
+"""Double-bit ECC, controller halt, a row that could not be remapped, NVLink, off the bus, ECC that
+reached programs (contained or not), the system processor silent or failed."""
+
+
+def is_well(gpu: Gpu, ecc_before: int | None) -> bool:
+    """The probe after a fatal XID: NVML reads the card without complaint, nothing that computed on
+    it is left there, and its ECC errors are none, or fewer than when it failed (it was reset)."""
+    if gpu.problem is not None or gpu.memory_used is None:
+        return False
+    if any(process.kind == "compute" for process in gpu.processes):
+        return False
+    return not gpu.ecc_errors or gpu.ecc_errors < (ecc_before or 0)

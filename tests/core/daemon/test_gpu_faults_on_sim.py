@@ -1,0 +1,122 @@
+"""XIDs: the card's own take it out of placement until a probe, those of programs do not."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon import overlay
+from hostler.daemon.overlay import FaultOverlay
+from hostler.model.hosts import Gpu, GpuProcess, Look
+from hostler.model.runs import Outcome
+from hostler.model.xids import APPLICATION, FATAL, is_well
+from hostler.sim.fleet import small_lab
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+GPU = Gpu(uuid="GPU-1", index=0, memory_used=0, ecc_errors=0)
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+def look(at: float, gpu: Gpu = GPU) -> Look:
+    return Look(asked_at=at, boot_id="b", gpus=(gpu,))
+
+
+def problem(ill: FaultOverlay, at: float, gpu: Gpu = GPU) -> str | None:
+    return ill.apply(look(at, gpu)).gpus[0].problem
+
+
+def test_a_gpu_is_ill_until_looks_find_it_well_for_long_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(overlay, "_WELL_FOR_S", 10.0)
+    ill = FaultOverlay()
+    ill.add("GPU-1", "XID 48", 100.0, look(99.0))
+    assert problem(ill, 99.0) == "XID 48"  # a look of before the fault proves nothing
+    busy = replace(GPU, processes=(GpuProcess(pid=1, kind="compute"),))
+    assert problem(ill, 101.0) == "XID 48"
+    assert problem(ill, 105.0, busy) == "XID 48"
+    assert problem(ill, 106.0) == "XID 48"
+    assert problem(ill, 115.0) == "XID 48"
+    assert problem(ill, 116.5) is None
+    assert problem(ill, 117.0) is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "before", "well"),
+    [
+        (GPU, 0, True),
+        (replace(GPU, ecc_errors=None), None, True),
+        (replace(GPU, ecc_errors=2), 0, False),
+        (replace(GPU, ecc_errors=1), 5, True),
+        (replace(GPU, memory_used=None), 0, False),
+        (replace(GPU, problem="lost"), 0, False),
+        (replace(GPU, processes=(GpuProcess(pid=1, kind="compute"),)), 0, False),
+        (replace(GPU, processes=(GpuProcess(pid=1, kind="graphics"),)), 0, True),
+    ],
+)
+def test_the_probe(gpu: Gpu, before: int | None, well: bool) -> None:
+    assert is_well(gpu, before) is well
+
+
+def test_no_xid_is_both_the_programs_and_the_cards() -> None:
+    assert frozenset({13, 31, 43, 45}) == APPLICATION
+    assert not APPLICATION & FATAL
+
+
+async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+        await daemon.until(lambda: _looked(daemon), "no look")
+        begun = time.monotonic()
+        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
+        assert time.monotonic() - begun < 5
+        run_id = await daemon.submit(*(stage(n, gpus=1, env=sim("seconds=0.01")) for n in "abc"))
+        ill = daemon.lab.host("gpu1").gpus[0].uuid
+        run = await daemon.finished(run_id)
+        if _problems(daemon)[0] is not None:
+            assert all(ill not in a.gpus for a in run.attempts)
+        await daemon.until(lambda: _problems(daemon)[0] is None, "it does not come back")
+        both = await daemon.finished(
+            await daemon.submit(stage("both", gpus=2, env=sim("seconds=0.01")))
+        )
+        assert both.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("xid", sorted(APPLICATION))
+async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) -> None:
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+        await daemon.until(lambda: _looked(daemon), "no look")
+        daemon.lab.faults("gpu1").tell_xid(0, xid)
+        run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
+        assert run.outcome is Outcome.SUCCEEDED
+        events = await daemon.daemon.context.store.last_events()
+        (told,) = [e for e in events if e.kind.startswith("gpu.")]
+        assert (told.kind, told.severity) == ("gpu.xid", "warning")
+
+
+def _looked(daemon: SimDaemon) -> bool:
+    keeper = daemon.daemon.context.keepers["gpu1"]
+    return keeper.is_connected and keeper.host.look is not None
+
+
+def _problems(daemon: SimDaemon) -> list[str | None]:
+    seen = daemon.daemon.context.keepers["gpu1"].host.look
+    return [gpu.problem for gpu in seen.gpus] if seen is not None else []
+
+
+def test_the_protocol_names_the_same_xids() -> None:
+    text = (Path(__file__).parents[3] / "docs/protocol.md").read_text(encoding="utf-8")
+    about = text.partition("a GPU fault, by NVML's event set")[2].partition("(Both lists")[0]
+    own, _, cards = about.partition("are the program's own fault")
+    assert {int(n) for n in re.findall(r"\d+", own)} == APPLICATION
+    numbers = cards.partition("are the card's")[0]
+    assert {int(n) for n in re.findall(r"\d+", numbers)} == FATAL
