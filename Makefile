@@ -52,6 +52,7 @@ bench: $(VENV)/.dev
 # HOSTLER_FUZZ_SEED makes the same trials again, HOSTLER_FUZZ_TOML=1000 (NAMES, ARCHIVES, AGENTS) fewer.
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz
+	@HOSTLER_FUZZ_LOG=1024 $(BIN)/python -m pytest -q --timeout 1200 tests/e2e/test_hostile_logs.py
 
 # HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SEED are the nemesis's, the numbers those of tests/chaos.
 chaos: $(VENV)/.dev

@@ -15,8 +15,8 @@ MAX_FUNCTION = 60
 
 TOP_LEVEL = {
     "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
-    "agents", "config.example.toml", "core", "docs", "examples", "pyproject.toml", "scripts",
-    "tests", "tui",
+    "agents", "config.example.toml", "core", "docs", "examples", "pyproject.toml",
+    "requirements-dev.txt", "scripts", "tests", "tui",
 }  # fmt: skip
 
 FORBIDDEN = {

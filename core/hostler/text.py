@@ -25,7 +25,8 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
     Tabs become a space. Newlines become a space too unless `keep_newlines`. Every other control
     character is shown as its picture (ESC becomes `␛`), so that nothing is silently lost.
     """
-    if text.isascii() and text.isprintable():
+    plain = text.replace("\n", "") if keep_newlines else text
+    if plain.isascii() and plain.isprintable():
         return text
     return "".join(_safe(char, keep_newlines) for char in text)
 
