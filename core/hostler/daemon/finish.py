@@ -10,7 +10,9 @@ from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
 from hostler.decide.conditions import gate_failure
+from hostler.decide.contest import contested_by
 from hostler.decide.ending import conclude
+from hostler.decide.index import OpenAttempt
 from hostler.errors import AgentError, EngineError, HostError, InputError, NotFoundError, StateError
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
@@ -55,6 +57,8 @@ class Finisher:
             tail=self._tail(attempt),
             gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, attempt.placed_at),
         )
+        if phase is Phase.FAILED:
+            detail = "; ".join(filter(None, (detail, self._contested(attempt))))
         outputs: Mapping[str, str] = {}
         if phase is Phase.SUCCEEDED:
             outputs, problem = await self._outputs(attempt, stage, workload)
@@ -114,6 +118,19 @@ class Finisher:
             usage=self._usage.summary(changed),
         )
         await context.save_attempt(changed, self._event(changed, stage))
+
+    def _contested(self, attempt: Attempt) -> str:
+        """Who else is on its GPUs, which may well be why it failed."""
+        context = self._context
+        here = [
+            OpenAttempt(run, context.book.stage(run.run_id, a.stage), a)
+            for run in context.book.runs()
+            for a in run.attempts
+            if a.host == attempt.host and not a.phase.is_final
+        ]
+        host = context.keepers[attempt.host].host
+        policy, now = context.config.policy, context.clock.now()
+        return contested_by(attempt, host, policy, context.daemon_id, here, now)
 
     def _tail(self, attempt: Attempt) -> list[str]:
         """The last lines of its log, where a cause may be read."""

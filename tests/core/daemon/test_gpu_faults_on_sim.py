@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hostler.daemon import overlay
+from hostler.daemon import alerts, overlay
 from hostler.daemon.overlay import FaultOverlay
 from hostler.model.hosts import Gpu, GpuProcess, Look
-from hostler.model.runs import Outcome
+from hostler.model.runs import Outcome, Phase
 from hostler.model.xids import APPLICATION, FATAL, is_well
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
@@ -120,3 +120,23 @@ def test_the_protocol_names_the_same_xids() -> None:
     assert {int(n) for n in re.findall(r"\d+", own)} == APPLICATION
     numbers = cards.partition("are the card's")[0]
     assert {int(n) for n in re.findall(r"\d+", numbers)} == FATAL
+
+
+async def test_a_contested_gpu_is_told_and_named_in_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+        run_id = await daemon.submit(stage(gpus=1, env=sim("seconds=1.5 exit=1")))
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        pid = daemon.lab.faults("gpu1").start_by_hand(0, user="bob")
+        (failed,) = (await daemon.finished(run_id)).attempts
+        assert failed.phase is Phase.FAILED
+        assert "contested" in failed.detail
+        assert "bob" in failed.detail
+        assert str(pid) in failed.detail
+        events = await daemon.daemon.context.store.last_events()
+        (told,) = [e for e in events if e.kind == "gpu.contested"]
+        assert "bob" in told.message
+        assert "ana" in told.message or run_id in told.message
+        assert pid in daemon.lab.host("gpu1").by_hand, "what is not ours was touched"
