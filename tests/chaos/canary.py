@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.chaos.history import CanaryEnd
@@ -31,8 +32,8 @@ class Canaries:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._planted: dict[str, _Canary] = {}
-        for host in lab.hosts:
-            self.plant(host)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self.plant, lab.hosts))
 
     def plant(self, host: Host) -> None:
         """New ones: after a reboot, or a restart of a Docker that ends its containers."""

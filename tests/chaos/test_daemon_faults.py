@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -83,31 +84,40 @@ def test_a_daemon_that_fails_or_stalls_at_a_named_moment(watch: Watch) -> None:
     assert "internal error" not in desk.log()
 
 
-def agent_pids(host: Host) -> set[str]:
-    """The agents that run on a host."""
-    return set(host.exec(["pgrep", "-u", "ana", "-f", "hostler_agent"], check=False).stdout.split())
-
-
 def arm_next_login(host: Host, points: str) -> None:
-    """Arm the agent of the next login, and only that one."""
-    host.exec(["sh", "-c", f"echo HOSTLER_FAILPOINTS={points} > /home/ana/armed"], user="ana")
-    script = "set -a; [ -e ~/armed ] && mv ~/armed ~/.spent && . ~/.spent; set +a"
-    host.exec(["sh", "-c", "cat > /home/ana/.bashrc"], user="ana", text=script + "\n")
+    """Arm the agent of the next login, and only that one; `armed_pid` then names it."""
+    script = (
+        "[ -e ~/armed ] && mv ~/armed ~/spent && echo $$ > ~/armed_pid"
+        " && export HOSTLER_FAILPOINTS=$(cat ~/spent)\n"
+    )
+    host.exec(["sh", "-c", "rm -f ~/armed_pid; cat > ~/.bashrc"], user="ana", text=script)
+    host.exec(["sh", "-c", "cat > ~/armed"], user="ana", text=points)
+
+
+def armed_pid(host: Host) -> int:
+    """The process of the login that was armed. Raises LabError where there was none."""
+    return int(host.exec(["sh", "-c", "cat ~/armed_pid"], user="ana").stdout)
+
+
+def is_gone(host: Host, pid: int) -> bool:
+    """Whether that process of the host has ended."""
+    return not host.runs(pid)
 
 
 @pytest.mark.parametrize("names", AGENT_POINTS, ids="-".join)
 def test_agents_killed_at_named_moments(watch: Watch, names: tuple[str, ...]) -> None:
     desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
-    for host, name in zip(watch.lab.hosts, names, strict=True):
-        arm_next_login(host, f"agent.{name}:kill")
-    watch.recover()
-    before = {host.name: agent_pids(host) for host in watch.lab.hosts}
-    with watch.recorder.fault(f"kill agents at {names}"):
-        for _ in range(3 * max(1, ROUNDS)):
-            watch.submit(file)
-        wait_until(
-            lambda: all(before[h.name] - agent_pids(h) for h in watch.lab.hosts), "all agents die"
-        )
+    for _ in range(max(1, ROUNDS)):
+        desk.kill_daemon()
+        for host, name in zip(watch.lab.hosts, names, strict=True):
+            arm_next_login(host, f"agent.{name}:kill")
+        watch.recover()
+        armed = {host: armed_pid(host) for host in watch.lab.hosts}
+        with watch.recorder.fault(f"kill agents at {' '.join(names)}"):
+            for _ in names:
+                watch.submit(file)
+            for host, pid in armed.items():
+                wait_until(partial(is_gone, host, pid), f"the armed agent of {host.name} dies")
     assert watch.end() == []
     assert "hostler agent" not in desk.log()
 

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tests.chaos.history import (
     TrueExit,
     read,
 )
+from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.support.desk import Desk, wait_until
 
@@ -44,10 +46,14 @@ CLEAN_WITHIN_S = 10.0
 
 def put_proxies(lab: Lab) -> None:
     """Let every host's dockerd, from now on, stand behind the recording proxy."""
-    for host in lab.hosts:
-        shutil.copy(HERE / "dockerproxy.py", host.paths.share / "dockerproxy")
-        host.kill_docker()
-        host.start_docker()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_put_proxy, lab.hosts))
+
+
+def _put_proxy(host: Host) -> None:
+    shutil.copy(HERE / "dockerproxy.py", host.paths.share / "dockerproxy")
+    host.kill_docker()
+    host.start_docker()
 
 
 class Watch:
