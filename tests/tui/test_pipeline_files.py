@@ -84,7 +84,12 @@ def test_a_plan_says_where_each_stage_would_go_and_why() -> None:
         {"stage": f"train.{n}", "host": "gpu1", "gpus": [0, 1], "why": "the tightest fit"}
         for n in range(20)
     ]
-    waits: dict[str, Any] = {"stage": "big", "host": None, "gpus": [], "why": "no host has 8 GPUs " * 6}
+    waits: dict[str, Any] = {
+        "stage": "big",
+        "host": None,
+        "gpus": [],
+        "why": "no host has 8 GPUs " * 6,
+    }
     told = json.dumps({"stages": [*cells, waits]})
     shown = [text_of(line) for line in plan_lines(told, 80)]
     assert shown[1].split() == ["train:", "20", "cells", "gpu1", "0,1", "the", "tightest", "fit"]

@@ -138,7 +138,9 @@ class Table(ScrollView, can_focus=True):
         self._at: int = 0
         self._markable = markable
         self._marks: frozenset[str] = frozenset()
-        self._strips: dict[tuple[Any, ...], Strip] = {}
+        self._strips: dict[str, tuple[tuple[Any, ...], Strip]] = {}
+        """Of each row the last one drawn, and what it was drawn for: rows of a live lab change all
+        the time, and what is past is not drawn again."""
         self._look: Palette | None = None
 
     @property
@@ -278,12 +280,14 @@ class Table(ScrollView, can_focus=True):
     def _row_strip(self, place: int, width: int) -> Strip:
         row, here = self._rows[place], place == self._at
         marked = row.key in self._marks
-        key = (row, here, marked, width, self.has_focus)
-        strip = self._strips.get(key)
-        if strip is None:
-            if len(self._strips) > 2000:
-                self._strips.clear()
-            strip = self._strips[key] = self._make_strip(row, here, marked, width)
+        drawn_for = (row, here, marked, width, self.has_focus)
+        known = self._strips.get(row.key)
+        if known is not None and known[0] == drawn_for:
+            return known[1]
+        if len(self._strips) > 2 * len(self._rows) + 100:
+            self._strips.clear()
+        strip = self._make_strip(row, here, marked, width)
+        self._strips[row.key] = (drawn_for, strip)
         return strip
 
     def _make_strip(self, row: Row, here: bool, marked: bool, width: int) -> Strip:
