@@ -30,7 +30,7 @@ SUBMIT_EVERY_S = 4.0
 
 
 class Nemesis:
-    """Carries out one fault at a time; each is over, and healed, when its method returns."""
+    """Carries out faults; each is over, and healed, when its method returns."""
 
     def __init__(self, watch: Watch, chance: random.Random) -> None:
         self._watch, self._chance = watch, chance
@@ -49,6 +49,7 @@ class Nemesis:
         """No packet either way, for a second or for half a minute."""
         with self._watch.recorder.fault("cut", host.name):
             host.cut()
+            self._perhaps_kill_daemon(host)
             time.sleep(self._chance.choice((1, 5, 15, 30)))
             host.heal()
 
@@ -63,6 +64,11 @@ class Nemesis:
         with self._watch.recorder.fault("kill daemon"):
             self._watch.desk.kill_daemon()
 
+    def _perhaps_kill_daemon(self, host: Host) -> None:
+        """Inside another fault: the next daemon begins with a host that it cannot see whole."""
+        if self._chance.random() < 0.3:
+            self.kill_daemon(host)
+
     def kill_agent(self, host: Host) -> None:
         """kill -9 of all that runs of the agent on a host."""
         with self._watch.recorder.fault("kill agent", host.name):
@@ -72,6 +78,7 @@ class Nemesis:
         """kill -9 of dockerd, which is away for a moment; its containers end as it comes back."""
         with self._watch.recorder.fault("kill docker", host.name):
             host.kill_docker()
+            self._perhaps_kill_daemon(host)
             time.sleep(self._chance.uniform(0, 10))
             host.start_docker()
         self._watch.canaries.plant(host)

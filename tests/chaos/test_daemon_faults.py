@@ -126,9 +126,12 @@ def test_a_daemon_killed_at_random_moments(watch: Watch) -> None:
     desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
     moments = random.Random(SEED)
     for number in range(KILLS):
-        desk.hostler("ps")
-        if number % 3 == 0:
-            watch.submit(file)
+        if number % 5 == 4:
+            watch.recover()
+        if number % 2 == 0:
+            watch.submit(file)  # starts a daemon where the last kill left none
+        else:
+            desk.hostler("ps")
         time.sleep(moments.uniform(0, 1.5))  # the moment is what is random here
         with watch.recorder.fault("kill daemon"):
             desk.kill_daemon()
