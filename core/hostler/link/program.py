@@ -130,10 +130,10 @@ async def start_agent(
 
 async def read_hello(host: str, started: Started, program: AgentProgram) -> Hello:
     """The agent's first line after the mode line. Raises AgentError."""
-    line = await started.reader.line()
-    if line is None:
-        raise _ended(host, started.stream)
     try:
+        line = await started.reader.line()
+        if line is None:
+            raise _ended(host, started.stream)
         message = parse_object(line)
         if "error" in message:
             raise answer_error(host, message["error"])

@@ -251,3 +251,9 @@ async def test_connecting_twice_ends_the_first_agent(link: AgentLink, folder: Pa
     assert (await link.look(1.0, 5.0)).gpus
     assert starts(folder) == 2
     assert hello()["hello"]["agent"] == HASH
+
+
+async def test_a_hello_of_too_many_bytes_is_no_surprise(link: AgentLink, folder: Path) -> None:
+    script(folder, hello={"hello": "x" * 9_000_000})
+    with pytest.raises(AgentError, match="a line of more than"):
+        await link.connect()
