@@ -126,6 +126,8 @@ class Containers:
         self.version: Optional[str] = None
         self.podman = False
         self.info: Dict[str, Any] = {}
+        self.components: Dict[str, str] = {}
+        """What the engine is made of, like runc, and its version."""
         self._wake = wake
         self._exited = exited
         self._wanted = 0
@@ -239,6 +241,8 @@ class Containers:
         self._connection = Connection(path, _TIMEOUT)
         about = self._connection.get("/version")
         self.version = str(about.get("Version") or "")
+        parts = [c for c in about.get("Components") or () if isinstance(c, dict)]
+        self.components = {str(c.get("Name")): str(c.get("Version")) for c in parts}
         self.podman = any("Podman" in str(c.get("Name")) for c in about.get("Components") or ())
         self.info = self._connection.get("/info")
         self._engine_since = engine.started_at(self._connection.peer(), Proc())

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Dict, List, Optional, Tuple
 
+from hostler_agent.advice import advice
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders
 from hostler_agent.machine import docker_gpu
@@ -27,6 +28,7 @@ def checks(folders: Folders, containers: Containers, sampler: Sampler) -> List[C
         _python(),
         _docker(containers),
         *_docker_details(containers, bool(sampler.devices)),
+        *advice(containers.info, containers.components, containers.podman, bool(sampler.devices)),
         _nvml(sampler),
         *_folder(folders),
         *_logout(),

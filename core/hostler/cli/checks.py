@@ -28,10 +28,11 @@ AGENT_DEADLINE = 30.0
 CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
-    "local.python", "local.config", "local.state", "local.daemon",
+    "local.python", "local.config", "local.state", "local.daemon", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
-    "host.live-restore", "host.docker-gpu", "host.docker-disk", "host.nvml", "host.disk",
-    "host.var-tmp", "host.leases", "host.logout", "host.clock", "host.mounts",
+    "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
+    "host.dev-char", "host.ssh-limits", "host.docker-gpu", "host.docker-disk", "host.nvml",
+    "host.disk", "host.var-tmp", "host.leases", "host.logout", "host.clock", "host.mounts",
 )  # fmt: skip
 """All checks there are."""
 STATES = ("fail", "warn", "ok", "skip")
@@ -80,6 +81,7 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
             Path(state_folder() if found.personal else config.daemon.state or state_folder())
         )
     )
+    checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     return checks, True
 
@@ -91,6 +93,24 @@ def check_state(folder: Path) -> Check:
     except StateError as error:
         return Check("local.state", "fail", error.message, error.remedy)
     return Check("local.state", "ok", str(folder))
+
+
+def check_ssh_config(path: Path) -> Check:
+    """Whether the person's own SSH believes any host key. Hostler does not, whatever it says."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for number, line in enumerate(lines, 1):
+        words = line.replace("=", " ").replace('"', " ").lower().split()
+        if words[:1] == ["stricthostkeychecking"] and words[1:2] in (["no"], ["off"]):
+            return Check(
+                "local.ssh-config", "warn",
+                f"{path}, line {number}: ssh takes whatever answers for your host "
+                "(StrictHostKeyChecking no)",
+                "remove that line, and trust each key once: hostler host trust HOST",
+            )  # fmt: skip
+    return Check("local.ssh-config", "ok", "ssh checks host keys")
 
 
 def _check_daemon(path: str, personal: bool, named: str | None) -> Check:

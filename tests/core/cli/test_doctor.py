@@ -14,6 +14,7 @@ from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
+from hostler_agent import advice
 from hostler_agent import doctor as agent_doctor
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
@@ -117,12 +118,12 @@ def test_a_failed_check_is_3_with_its_remedy(hostler: CommandLine, hosts: list[C
     ran = hostler("doctor")
     assert ran.code == 3
     assert "FAIL  host.ssh            gpu2: reset␛[2J\n      fix: Look\n" in ran.out
-    assert "1 failed, 5 ok in " in ran.out
+    assert "1 failed, 6 ok in " in ran.out
     assert hostler("doctor", "-q").out.startswith("FAIL")
     assert hostler("doctor", "--only", "host.docker").code == 3  # gpu2 could not be asked
     made = hostler("doctor", "--json")
     assert made.code == 3
-    assert made.json["counts"] == {"fail": 1, "warn": 0, "ok": 5, "skip": 0}
+    assert made.json["counts"] == {"fail": 1, "warn": 0, "ok": 6, "skip": 0}
     assert made.json["checks"][-1]["host"] == "gpu2"
 
 
@@ -221,7 +222,7 @@ def test_only_takes_names_whole_and_knows_them(hostler: CommandLine, hosts: list
 
 
 def test_every_check_that_an_agent_makes_is_known() -> None:
-    source = inspect.getsource(agent_doctor)
+    source = inspect.getsource(agent_doctor) + inspect.getsource(advice)
     made = set(re.findall(r'_(?:row|space)\("([a-z-]+)"', source))
     assert {"docker", "nvml", "var-tmp"} < made
     assert {f"host.{name}" for name in made} <= set(checks.NAMES)
@@ -249,3 +250,22 @@ def test_on_a_terminal_what_is_well_shares_a_line_and_long_texts_are_broken_betw
     whole = " ".join(line[26:] for line in lines[warned : warned + 3])
     assert whole.startswith(f"gpu2: {message}")
     assert hostler("doctor").out.count("host.docker") == 1
+
+
+@pytest.mark.parametrize("line", ["StrictHostKeyChecking no", "  stricthostkeychecking=off"])
+def test_an_ssh_that_believes_any_key_is_named_with_its_line(tmp_path: Path, line: str) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n  ForwardAgent no\n{line}\n")
+    found = checks.check_ssh_config(config)
+    assert (found.name, found.state) == ("local.ssh-config", "warn")
+    assert f"{config}, line 3" in found.message
+    assert "hostler host trust" in found.remedy
+
+
+@pytest.mark.parametrize(
+    "text", ["", "StrictHostKeyChecking yes\n", "StrictHostKeyChecking accept-new\n", "# x no\n"]
+)
+def test_an_ssh_that_checks_keys_is_well(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    assert checks.check_ssh_config(tmp_path / "config").state == "ok"
+    assert checks.check_ssh_config(tmp_path / "none").state == "ok"
