@@ -99,14 +99,15 @@ def _seen_in(fault: Fault, sample: Sample, faults: list[Fault]) -> Iterator[str]
     if said is None:
         return
     since = f"{at - fault.begun_at:.1f} s after {fault.name} began"
-    if fault.begun_at + NOTICE_S < at < ended:
+    if fault.begun_at + NOTICE_S < at and sample.until < ended:
         if said == "up":
             yield f"{fault.host} was called up, {since}"
         if offered:
             yield f"{fault.host} offered {offered} GPUs, {since}"
     others = any(
         f is not fault and f.host in ("", fault.host)
-        and f.begun_at < at and (f.ended_at is None or f.ended_at + RETURN_S + NOTICE_S > at)
+        and f.begun_at < sample.until
+        and (f.ended_at is None or f.ended_at + RETURN_S + NOTICE_S > at)
         for f in faults
     )  # fmt: skip
     if ended + RETURN_S < at < ended + 4 * RETURN_S and not others and said != "up":

@@ -71,11 +71,18 @@ class DockerCall:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the product said at a moment: host -> its condition, and how many GPUs it calls free."""
+    """What the product said when asked: host -> its condition, and how many GPUs it calls free."""
 
     at: float
     conditions: Mapping[str, str]
     free: Mapping[str, int]
+    told_at: float = 0.0
+    """When the answer was there: seconds later, where no daemon was left to ask."""
+
+    @property
+    def until(self) -> float:
+        """The last moment that the answer may speak of."""
+        return max(self.at, self.told_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,16 @@ def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
     assert read(recorder.file) == history
 
 
+def test_an_answer_speaks_of_all_the_time_that_it_took() -> None:
+    history = clean()
+    history.faults.append(Fault(171, 172, "cut", "gpu2"))
+    history.samples += [
+        Sample(158, {"gpu2": "up"}, {"gpu2": 4}, 164),  # asked in the cut, answered after it
+        Sample(170, {"gpu2": "unreachable"}, {"gpu2": 0}, 174),  # the next cut came in between
+    ]
+    assert check(history) == []
+
+
 def _final(history: History, **changes: object) -> None:
     assert history.final is not None
     history.final = replace(history.final, **changes)  # type: ignore[arg-type]

@@ -21,14 +21,14 @@ from tests.chaos.work import LONG, ONE, STREAM, write
 from tests.lab.host import Host
 from tests.support.desk import desk_folder, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
-
 ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
 KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "10"))
 STOP_S = float(os.environ.get("HOSTLER_CHAOS_STOP_S", "6"))
 CLIENTS = int(os.environ.get("HOSTLER_CHAOS_CLIENTS", "4"))
 SUBMITS = int(os.environ.get("HOSTLER_CHAOS_SUBMITS", "3"))
 SEED = int(os.environ.get("HOSTLER_CHAOS_SEED", "1"))
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS)]
 
 FIRST_POINTS = (
     "after_intent", "after_create", "after_start", "before_record", "before_remove",

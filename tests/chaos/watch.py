@@ -113,6 +113,7 @@ class Watch:
                         at,
                         {h["host"]: h["condition"] for h in hosts},
                         {h["host"]: sum(g["state"] == "free" for g in h["gpus"]) for h in hosts},
+                        time.time(),
                     )
                 )
 
