@@ -106,7 +106,21 @@ def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/etc", "/etc/", "/data/../etc", "/var/run/docker.sock", "/proc", "data", "/work"],
+    [
+        "/",
+        "/etc",
+        "/etc/",
+        "/data/../etc",
+        "/var/run/docker.sock",
+        "/proc",
+        "data",
+        "/work",
+        "/var",
+        "/var/lib/docker",
+        "/var/lib/docker/volumes/x",
+        "/run/containerd",
+        "/run/user/1/docker.sock",
+    ],
 )
 def test_what_would_give_the_host_away_is_never_mounted(path: str) -> None:
     with pytest.raises(InputError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 from typing import Any
 
 from hostler.errors import InputError
@@ -20,7 +21,11 @@ HOME = f"{WORK}/.hostler/home"
 PIDS_LIMIT = 4096
 
 # Mounting one of these gives away the host, or another user's session on it.
-_NEVER_MOUNTED = ("/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var/run", "/var/lib")
+_NEVER_MOUNTED = (
+    "/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var", "/var/run", "/var/lib",
+)  # fmt: skip
+# Nor anything below these: other containers' files, and the sockets of who makes containers.
+_OF_THE_ENGINE = re.compile(r"(/var/lib|/run|/var/run)/(docker|containerd|containers|podman)(/.*)?")
 
 
 def bind_paths(job: Job) -> list[str]:
@@ -62,7 +67,8 @@ def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[s
 def refuse_never_mounted(path: str, real: str | None = None) -> None:
     """Raise InputError for a folder that no container may see. `real`: where its links lead."""
     for each in dict.fromkeys((path, real or path)):
-        if each in _NEVER_MOUNTED or each.endswith("docker.sock"):
+        is_engines = _OF_THE_ENGINE.fullmatch(each) is not None
+        if each in _NEVER_MOUNTED or is_engines or each.endswith(("docker.sock", "podman.sock")):
             leads = "" if each == path else f" (it leads to {each})"
             raise InputError(
                 f"{path} is never mounted into a container{leads}",
