@@ -71,24 +71,28 @@ class Copies:
             except HostError as error:
                 _log.info("the copies of %s stay on %s for now: %s", ", ".join(ids), host, error)
 
-    async def sweep(self, host: str) -> None:
-        """Remove the copies of ended runs that a host still has. Those of runs that the database
-        does not know stay: it may be an old one put back. Raises HostError."""
+    async def sweep(self, host: str) -> bool:
+        """Remove the copies of ended runs that a host still has; whether it has some of runs that
+        the database does not know, which stay: it may be an old one put back, or a new one. Raises
+        HostError."""
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = await context.link(host).call("run.list", asked)
-        over = [run_id for run_id in told.get("runs", ()) if await self._is_over(str(run_id))]
+        found = {str(run_id): await self._is_over(str(run_id)) for run_id in told.get("runs", ())}
+        over = [run_id for run_id, is_over in found.items() if is_over]
         if over:
             await self.forget(over, [host])
+        return None in found.values()
 
-    async def _is_over(self, run_id: str) -> bool:
+    async def _is_over(self, run_id: str) -> bool | None:
+        """None: nobody knows."""
         store = self._context.store
         if self._context.book.find(run_id) is not None:
             return False
         try:
             return (await store.get_run(run_id)).outcome is not None
         except NotFoundError:
-            return await store.was_removed(run_id)
+            return True if await store.was_removed(run_id) else None
 
     async def _spec(self, run: Run) -> str:
         text = await self._context.store.pipeline_text(run.run_id)

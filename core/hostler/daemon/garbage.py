@@ -124,9 +124,10 @@ class GarbageCollector:
         try:
             cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
             freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S)).get("freed", 0)
-            await self._copies.sweep(name)
             checkpoints = 0
-            for runtime in context.runtimes.keys() & set(host.runtimes):
+            # Where runs may still be recovered, nobody knows which checkpoints are needed.
+            sweeps: set[str] = set() if await self._copies.sweep(name) else set(host.runtimes)
+            for runtime in context.runtimes.keys() & sweeps:
                 checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
         except HostError as error:
             return {"error": str(error)}

@@ -86,7 +86,7 @@ async def test_of_a_run_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
 
 
 async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (host,) = daemon.lab.hosts.values()
@@ -96,8 +96,20 @@ async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
         ours = daemon.daemon.context.daemon_id
         for name in (run_id, "r9"):
             host.records[ours, name] = ["spec", ""]
+        swept: list[object] = []
+
+        async def sweep(*asked: object) -> int:
+            swept.append(asked)
+            return 0
+
+        for runtime in daemon.daemon.context.runtimes.values():
+            monkeypatch.setattr(runtime, "sweep", sweep)
         await daemon.daemon.service.garbage.collect(dry_run=False)
         assert [run for _, run in host.records] == ["r9"]
+        assert not swept, "checkpoints of a run that may be recovered were looked through"
+        host.records.clear()
+        await daemon.daemon.service.garbage.collect(dry_run=False)
+        assert swept
 
 
 async def test_a_database_that_knows_the_run_is_left_as_it_is(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from hostler.daemon import garbage, reload
 from hostler.daemon.config_file import ConfigFiles
-from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.reload import Reloader
 from hostler.decide.plan import plan
 from hostler.errors import AgentError, ConfigError, ConflictError, StateError, Unreachable
