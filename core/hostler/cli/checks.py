@@ -107,7 +107,7 @@ def check_ssh_config(path: Path) -> Check:
             return Check(
                 "local.ssh-config", "warn",
                 f"{path}, line {number}: ssh takes whatever answers for your host "
-                "(StrictHostKeyChecking no)",
+                "(StrictHostKeyChecking is off)",
                 "remove that line, and trust each key once: hostler host trust HOST",
             )  # fmt: skip
     return Check("local.ssh-config", "ok", "ssh checks host keys")
