@@ -17,7 +17,7 @@ from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
 from hostler.spec.tables import StageTable
 from hostler.spec.validation import validate
-from hostler.spec.values import split_command
+from hostler.spec.values import MAX_COMMAND_LINE, split_command
 
 _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
@@ -153,10 +153,12 @@ def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, A
 def shell_operator(command: str) -> str | None:
     """The first thing outside quotation marks that only a shell understands: it would become an
     argument of the first program, which nobody means."""
+    if len(command) > MAX_COMMAND_LINE:
+        return None  # told by the reader of the text, as is an open quotation mark
     try:
         words = shlex.split(command, posix=False)
     except ValueError:
-        return None  # told by the reader of the text
+        return None
     for word in words:
         if word in _OPERATORS:
             return word

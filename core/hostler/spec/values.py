@@ -22,6 +22,8 @@ MAX_SECONDS = 10 * 366 * 86400.0
 MAX_BYTES = 2**60
 MAX_ARGUMENT = 128 * 1024
 """Characters: what Linux takes as one argument."""
+MAX_COMMAND_LINE = 32 * 1024
+"""Characters of a text that is split into arguments: the time of shlex grows with their square."""
 MAX_LENGTH = 4096
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -204,9 +206,12 @@ def read_command(value: object) -> list[str]:
 
 
 def split_command(text: str) -> list[str]:
-    """A command line as arguments. Raises ValueError where a quotation mark is left open."""
-    if len(text) > MAX_ARGUMENT:
-        raise ValueError(f"is longer than {MAX_ARGUMENT // 1024} KiB")
+    """A command line as arguments. Raises ValueError where it is too long or a quotation mark is
+    left open."""
+    if len(text) > MAX_COMMAND_LINE:
+        raise ValueError(
+            f"is longer than {MAX_COMMAND_LINE // 1024} KiB (use a list of arguments, or a script)"
+        )
     if text.isascii() and text.isprintable() and not _QUOTED.search(text):
         return text.split()  # the same, and most commands: shlex is slow
     try:

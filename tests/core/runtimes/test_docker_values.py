@@ -120,6 +120,7 @@ def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
         "/var/lib/docker/volumes/x",
         "/run/containerd",
         "/run/user/1/docker.sock",
+        "/run/user/1000",
     ],
 )
 def test_what_would_give_the_host_away_is_never_mounted(path: str) -> None:

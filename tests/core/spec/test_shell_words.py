@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from hostler.errors import PipelineError
@@ -36,3 +38,14 @@ def test_a_pipeline_says_what_to_do_instead() -> None:
     assert "shell = true" in problem.hint
     read_pipeline(text + "shell = true\n", file="p.toml")
     read_pipeline(text.replace('"sleep 2; echo prep"', '["sleep", "2;"]'), file="p.toml")
+
+
+def test_a_line_too_long_to_split_is_told_once_and_soon() -> None:
+    text = f"name = \"p\"\n[stages.a]\ncommand = '''x {'y' * 500_000}'''\n"
+    begun = time.process_time()
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="p.toml")
+    assert time.process_time() - begun < 1, "shlex alone takes seconds"
+    [problem] = caught.value.problems
+    assert (problem.path, problem.line) == ("stages.a.command", 3)
+    assert "list of arguments" in problem.message

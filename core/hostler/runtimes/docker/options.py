@@ -24,8 +24,12 @@ PIDS_LIMIT = 4096
 _NEVER_MOUNTED = (
     "/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var", "/var/run", "/var/lib",
 )  # fmt: skip
-# Nor anything below these: other containers' files, and the sockets of who makes containers.
-_OF_THE_ENGINE = re.compile(r"(/var/lib|/run|/var/run)/(docker|containerd|containers|podman)(/.*)?")
+# Nor anything below these: other containers' files, and the sockets of who makes containers. A
+# user's runtime folder holds those of engines without root, and of the session.
+_OF_THE_ENGINE = re.compile(
+    r"(/var/lib|/run|/var/run)/(docker|containerd|containers|podman)(/.*)?"
+    r"|(/var)?/run/user(/[0-9]+)?"
+)
 
 
 def bind_paths(job: Job) -> list[str]:
