@@ -53,6 +53,8 @@ prepare_lab() {
 case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
 # Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
+# They are begun in the order of tests/conftest.py, not by how many tests a file has.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
-exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-4}" --dist loadfile "$@"
+exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-4}" --dist loadfile \
+    --no-loadscope-reorder "$@"

@@ -50,6 +50,12 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
         _unlisted.append(f"{report.nodeid}: {reason}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the files whose tests wait for machines: beside them, the short ones fill the time."""
+    waiting = {item.path for item in items if item.get_closest_marker("lab")}
+    items.sort(key=lambda item: item.path not in waiting)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Look at every skipped test."""
     _note(report)

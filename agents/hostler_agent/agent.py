@@ -47,6 +47,8 @@ class Agent:
         """Held by whoever puts looks together: the loop, or the thread that had the last part."""
         self._news = threading.Event()
         self._output = threading.Lock()
+        self._early: Optional[List[Dict[str, Any]]] = []
+        """What threads had to tell before the hello, which is the first line: it follows it."""
         self._sampler = Sampler(self._wake)
         self._containers = Containers(self._wake, self._push_exit)
         self._jobs = Jobs(folders, self._boot, spawner, self._indices)
@@ -107,14 +109,13 @@ class Agent:
         if docker.version:
             found["docker"], found["docker_gpu"] = docker.version, docker_gpu(docker.info)
             found["runtimes"] = ["docker", "process"]
-        self._send(
-            {
-                "hello": {
-                    "protocol": wire.PROTOCOL, "agent": self._version, "boot_id": self._boot,
-                    "facts": found, "docker_socket": docker.path,
-                }
-            }
-        )  # fmt: skip
+        hello = {
+            "protocol": wire.PROTOCOL, "agent": self._version, "boot_id": self._boot,
+            "facts": found, "docker_socket": docker.path,
+        }  # fmt: skip
+        with self._output:
+            early, self._early = self._early or [], None
+            self._write_held(b"".join(map(wire.encode, [{"hello": hello}, *early])))
 
     def _loop(self, notices: socket.socket) -> None:
         reader = wire.LineReader()
@@ -242,6 +243,10 @@ class Agent:
             self._push(message)
 
     def _push(self, message: Dict[str, Any]) -> None:
+        with self._output:
+            if self._early is not None:
+                self._early.append(message)
+                return
         try:
             self._send(message)
         except BrokenPipeError:
@@ -252,9 +257,13 @@ class Agent:
 
     def _write(self, data: bytes) -> None:
         with self._output:
-            done = os.write(1, data)
-            while done < len(data):
-                done += os.write(1, data[done:])
+            self._write_held(data)
+
+    def _write_held(self, data: bytes) -> None:
+        """With the output's lock held."""
+        done = os.write(1, data)
+        while done < len(data):
+            done += os.write(1, data[done:])
 
     def _indices(self) -> Dict[str, int]:
         return {device.uuid: device.index for device in self._sampler.devices}

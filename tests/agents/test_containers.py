@@ -109,6 +109,20 @@ def test_exits_are_pushed_once(agent: Agent, docker: FakeDocker) -> None:
     assert not agent.pushes
 
 
+def test_an_exit_while_the_agent_still_asks_around_comes_after_the_hello(
+    place: Place, docker: FakeDocker
+) -> None:
+    docker.hang, docker.hang_at = 1.0, "/info"
+    talk = Talk(place.popen())
+    talk.bootstrap()
+    talk.send({"mode": "serve", "daemon": "d1"})
+    eventually(lambda: docker.followed)
+    docker.put(container(1, state="exited", exit=3, labels=ours("a-1")), "die")
+    assert "hello" in talk.line()
+    assert talk.line()["exit"]["exit_code"] == 3
+    talk.close()
+
+
 def test_foreign_containers_with_gpus(agent: Agent, docker: FakeDocker, gpus: FakeNvml) -> None:
     wanted = [{"Driver": "nvidia", "DeviceIDs": ["1"], "Capabilities": [["gpu"]]}]
     agent.look()

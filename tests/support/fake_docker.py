@@ -60,6 +60,8 @@ class FakeDocker:
         self.stored: dict[str, bytes] = {}
         self.hang = 0.0
         """Seconds that every answer is delayed by."""
+        self.hang_at = ""
+        """Only requests of such a path are."""
         self._listeners: list[queue.SimpleQueue[dict[str, Any] | None]] = []
         self._lock = threading.Lock()
         docker = self
@@ -153,7 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlparse(self.path)
         self.engine.requests.append(self.path)
         until = time.monotonic() + self.engine.hang
-        while time.monotonic() < until and self.engine.hang:
+        hangs = self.path.startswith(self.engine.hang_at)
+        while hangs and time.monotonic() < until and self.engine.hang:
             time.sleep(0.01)
         parts = url.path.strip("/").split("/")
         if parts == ["events"]:
