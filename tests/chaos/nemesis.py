@@ -9,11 +9,14 @@ is checked, and another begins: a violation is found near its cause. Exit 1 if t
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.checker import Violation
@@ -35,7 +38,9 @@ class Nemesis:
     def __init__(self, watch: Watch, chance: random.Random) -> None:
         self._watch, self._chance = watch, chance
         self._faults: tuple[Callable[[Host], None], ...] = (
-            self.cut, self.reboot, self.kill_daemon, self.kill_agent, self.kill_docker,
+            self.cut, self.cut_one_way, self.freeze, self.kill_sshd, self.reboot,
+            self.kill_daemon, self.stop_daemon, self.kill_agent, self.stop_agent,
+            self.kill_docker, self.lose_gpu,
         )  # fmt: skip
 
     def strike(self) -> str:
@@ -53,6 +58,29 @@ class Nemesis:
             time.sleep(self._chance.choice((1, 5, 15, 30)))
             host.heal()
 
+    def cut_one_way(self, host: Host) -> None:
+        """What it hears, or what it says, is lost."""
+        way = self._chance.choice(("in", "out"))
+        with self._watch.recorder.fault(f"cut {way}", host.name):
+            host.cut(way)
+            time.sleep(self._chance.choice((5, 15)))
+            host.heal()
+
+    def freeze(self, host: Host) -> None:
+        """Every process stands still, as on a host whose disk hangs."""
+        with self._watch.recorder.fault("freeze", host.name):
+            host.freeze()
+            self._perhaps_kill_daemon(host)
+            time.sleep(self._chance.choice((1, 5, 15)))
+            host.thaw()
+
+    def kill_sshd(self, host: Host) -> None:
+        """kill -9 of sshd with all its sessions, which is away for a moment."""
+        with self._watch.recorder.fault("sshd", host.name):
+            host.exec(["pkill", "-KILL", "sshd"], check=False)
+            time.sleep(self._chance.uniform(0, 15))
+            host.exec(["/usr/sbin/sshd", "-f", "/run/hostler-lab/sshd_config"])
+
     def reboot(self, host: Host) -> None:
         """The power goes, and comes back."""
         with self._watch.recorder.fault("power", host.name):
@@ -64,6 +92,15 @@ class Nemesis:
         with self._watch.recorder.fault("kill daemon"):
             self._watch.desk.kill_daemon()
 
+    def stop_daemon(self, host: Host) -> None:
+        """It stands still, and goes on."""
+        with self._watch.recorder.fault("stop daemon"):
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                with suppress(FileNotFoundError, ProcessLookupError):  # the last fault left none
+                    os.kill(self._watch.desk.daemon_pid(), number)
+                if number == signal.SIGSTOP:
+                    time.sleep(self._chance.choice((1, 5, 20)))
+
     def _perhaps_kill_daemon(self, host: Host) -> None:
         """Inside another fault: the next daemon begins with a host that it cannot see whole."""
         if self._chance.random() < 0.3:
@@ -73,6 +110,22 @@ class Nemesis:
         """kill -9 of all that runs of the agent on a host."""
         with self._watch.recorder.fault("kill agent", host.name):
             host.exec(["pkill", "-KILL", "-u", "ana", "-f", "hostler_agent"], check=False)
+
+    def stop_agent(self, host: Host) -> None:
+        """All that runs of the agent stands still, and goes on."""
+        agents = ["-u", "ana", "-f", "hostler_agent"]
+        with self._watch.recorder.fault("stop agent", host.name):
+            host.exec(["pkill", "-STOP", *agents], check=False)
+            time.sleep(self._chance.choice((1, 5, 15)))
+            host.exec(["pkill", "-CONT", *agents], check=False)
+
+    def lose_gpu(self, host: Host) -> None:
+        """One falls off the bus, and is back later."""
+        index = self._chance.choice((0, 1, 2))
+        with self._watch.recorder.fault("gpu lost", host.name):
+            host.gpus.lose(index)
+            time.sleep(self._chance.choice((1, 5, 15)))
+            host.gpus.recover(index)
 
     def kill_docker(self, host: Host) -> None:
         """kill -9 of dockerd, which is away for a moment; its containers end as it comes back."""
