@@ -169,9 +169,14 @@ def hands_off(history: History, final: Final) -> Iterator[str]:
 
 
 def true_exit(final: Final) -> Iterator[str]:
-    """The recorded exit is the true one."""
+    """The recorded exit is the true one.
+
+    A start that dockerd's death cut off may leave a process that its restart kills, and a container
+    that counts as created and is started again: what counts is how it ended last. Two starts that
+    were both acknowledged are a matter of `once`.
+    """
     recorded = {attempt.attempt_id: attempt for attempt in final.attempts}
-    for true in final.exits:
+    for true in {exit.attempt_id: exit for exit in final.exits}.values():
         attempt = recorded.get(true.attempt_id)
         if attempt is None:
             yield f"{true.attempt_id} ended with {true.exit_code} and is not recorded"

@@ -155,3 +155,11 @@ def test_each_violation_is_caught(plant: object, invariant: str) -> None:
     assert callable(plant)
     plant(history)
     assert invariant in {violation.invariant for violation in check(history)}
+
+
+def test_of_a_start_that_was_cut_off_and_its_repeat_the_last_exit_counts() -> None:
+    h = clean()
+    _final(h, exits=(TrueExit("r1-a-1", 137), TrueExit("r1-a-1", 0)))
+    assert check(h) == []
+    _final(h, exits=(TrueExit("r1-a-1", 0), TrueExit("r1-a-1", 137)))
+    assert [v.invariant for v in check(h)] == ["I8"]
