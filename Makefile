@@ -54,7 +54,7 @@ fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz
 	@HOSTLER_FUZZ_LOG=1024 $(BIN)/python -m pytest -q --timeout 1200 tests/e2e/test_hostile_logs.py
 
-# HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SEED are the nemesis's, the numbers those of tests/chaos.
+# HOSTLER_CHAOS_SEED, _MINUTES (60) of the nemesis, _PLACEMENTS (10,000) of the race; more in tests/chaos.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos
 

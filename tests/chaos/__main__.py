@@ -1,7 +1,9 @@
-"""All fault tests with their full numbers, then the nemesis: `make chaos`. As root, on Linux.
+"""All fault tests with their full numbers, a race of two daemons, the nemesis: `make chaos`. As root,
+on Linux.
 
-HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SEED (the time) are the nemesis's. The histories stay
-in .chaos; `make chaos-report` makes the table of them. Exit 1 if a promise was broken.
+HOSTLER_CHAOS_SEED (the time) is that of all three, HOSTLER_CHAOS_PLACEMENTS (10,000) the race's,
+HOSTLER_CHAOS_MINUTES (60) the nemesis's. The histories stay in .chaos; `make chaos-report` makes the
+table of them. Exit 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from pathlib import Path
 KEEP = Path(".chaos")
 FULL = {
     "HOSTLER_CHAOS_ROUNDS": "20", "HOSTLER_CHAOS_KILLS": "500", "HOSTLER_CHAOS_STOP_S": "120",
-    "HOSTLER_CHAOS_CLIENTS": "50", "HOSTLER_CHAOS_SUBMITS": "20",
+    "HOSTLER_CHAOS_CLIENTS": "50", "HOSTLER_CHAOS_SUBMITS": "20", "HOSTLER_CHAOS_CUT_S": "600",
 }  # fmt: skip
 
 
 def main() -> int:
-    """Run both; what is set in the environment goes before the full numbers."""
+    """Run all; what is set in the environment goes before the full numbers."""
     seed = os.environ.get("HOSTLER_CHAOS_SEED", str(int(time.time())))
     print(f"seed {seed}", flush=True)
     env = FULL | os.environ | {
@@ -29,11 +31,15 @@ def main() -> int:
     }  # fmt: skip
     KEEP.mkdir(exist_ok=True)
     tests = [sys.executable, "-m", "pytest", "-q", "-m", "lab", "tests/chaos"]
+    race = [
+        sys.executable, "-m", "tests.chaos.race", "--seed", seed, "--keep", str(KEEP),
+        "--placements", os.environ.get("HOSTLER_CHAOS_PLACEMENTS", "10000"),
+    ]  # fmt: skip
     nemesis = [
         sys.executable, "-m", "tests.chaos.nemesis", "--seed", seed, "--keep", str(KEEP),
         "--minutes", os.environ.get("HOSTLER_CHAOS_MINUTES", "60"),
     ]  # fmt: skip
-    ends = [subprocess.run(words, env=env).returncode for words in (tests, nemesis)]
+    ends = [subprocess.run(words, env=env).returncode for words in (tests, race, nemesis)]
     return int(any(ends))
 
 

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -59,8 +59,13 @@ def _put_proxy(host: Host) -> None:
 class Watch:
     """One history: begins with the desk's first call, ends with `end`."""
 
-    def __init__(self, lab: Lab, desk: Desk, file: Path) -> None:
+    def __init__(
+        self, lab: Lab, desk: Desk, file: Path, *, others: Sequence[Desk] = (),
+        every: float = SAMPLE_S,
+    ) -> None:  # fmt: skip
         self.lab, self.desk = lab, desk
+        self.desks = (desk, *others)
+        """All whose runs are part of the history; the first one's view of the hosts is sampled."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.recorder = Recorder(file)
         self.canaries = Canaries(lab)
@@ -68,15 +73,16 @@ class Watch:
         """Of other daemons on the same hosts."""
         self._record = lab.paths.referee / "docker.jsonl"
         self._record.unlink(missing_ok=True)
+        self._every = every
         self._over = threading.Event()
         self._sampler = threading.Thread(target=self._sample, name="sampler", daemon=True)
         self._sampler.start()
 
-    def submit(self, file: Path, *words: str) -> str | None:
+    def submit(self, file: Path, *words: str, desk: Desk | None = None) -> str | None:
         """Submit a pipeline file as a client would; its run id, where one was told."""
         begun = time.time()
         try:
-            said = self.desk.hostler("run", "-d", "-q", *words, str(file), timeout=60)
+            said = (desk or self.desk).hostler("run", "-d", "-q", *words, str(file), timeout=60)
         except subprocess.TimeoutExpired:
             self.recorder.add(Call(begun, time.time(), "submit", "unknown"))
             return None
@@ -102,7 +108,7 @@ class Watch:
         return said.code == 0 and all(h["condition"] == "up" for h in said.json["hosts"])
 
     def _sample(self) -> None:
-        while not self._over.wait(SAMPLE_S):
+        while not self._over.wait(self._every):
             if not (self.desk.state / "hostler.db").exists():
                 continue
             at = time.time()
@@ -119,15 +125,17 @@ class Watch:
 
     def end(self, timeout: float = 120) -> list[Violation]:
         """Wait until all work has ended, write the end, and check the whole history."""
-        self.desk.hostler("ps")  # a daemon, if the last fault left none
+        for desk in self.desks:
+            desk.hostler("ps")  # a daemon, if the last fault left none
         deadline = time.monotonic() + timeout
-        while self._open_runs() and time.monotonic() < deadline:
+        while any(self.open_runs(desk) for desk in self.desks) and time.monotonic() < deadline:
             time.sleep(0.2)
         deadline = time.monotonic() + CLEAN_WITHIN_S
         while list(self._containers()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.close()
-        self._add_grants()
+        for grant in self._grants():
+            self.recorder.add(grant)
         exits = tuple(self._add_docker_calls())
         self.recorder.add(self._final(exits))
         return check(read(self.recorder.file))
@@ -137,14 +145,12 @@ class Watch:
         self._over.set()
         self._sampler.join()
 
-    def _rows(self, query: str) -> list[dict[str, Any]]:
-        path = self.desk.state / "hostler.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(query)]
+    def open_runs(self, desk: Desk) -> int:
+        """How many runs of a desk have no outcome yet, by its database."""
+        return len(_rows(desk, "SELECT 1 FROM runs WHERE outcome IS NULL"))
 
-    def _open_runs(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM runs WHERE outcome IS NULL"))
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        return [row for desk in self.desks for row in _rows(desk, query)]
 
     def _final(self, exits: tuple[TrueExit, ...]) -> Final:
         columns = ", ".join(AttemptEnd.__dataclass_fields__)
@@ -167,19 +173,20 @@ class Watch:
                 name, state, attempt_id = line.split()
                 yield ContainerEnd(host.name, name, attempt_id, state == "running")
 
-    def _add_grants(self) -> None:
-        for grant in self.lab.grants():
-            if grant.refused is None:
-                self.recorder.add(
-                    GrantSeen(
-                        grant.at,
-                        grant.host,
-                        grant.container,
-                        grant.labels.get("hostler.attempt", ""),
-                        grant.gpus,
-                        tuple(overlap.holder for overlap in grant.overlaps),
-                    )
-                )
+    def _grants(self) -> list[GrantSeen]:
+        """What the referee saw."""
+        return [
+            GrantSeen(
+                grant.at,
+                grant.host,
+                grant.container,
+                grant.labels.get("hostler.attempt", ""),
+                grant.gpus,
+                tuple(overlap.holder for overlap in grant.overlaps),
+            )
+            for grant in self.lab.grants()
+            if grant.refused is None
+        ]
 
     def _add_docker_calls(self) -> Iterator[TrueExit]:
         """Copies the proxies' record; gives the exits in it."""
@@ -193,3 +200,10 @@ class Watch:
                     yield TrueExit(attempt_id, entry["code"], attempt_id in out_of_memory)
             elif "status" in entry and (entry["what"], entry["name"]) != ("create", NAME):
                 self.recorder.add(DockerCall(**entry))
+
+
+def _rows(desk: Desk, query: str) -> list[dict[str, Any]]:
+    path = desk.state / "hostler.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute(query)]
