@@ -1,9 +1,8 @@
-"""All fault tests with their full numbers, a race of two daemons, the nemesis: `make chaos`. As root,
-on Linux.
+"""All fault tests with their full numbers, a race of two daemons, the nemesis: `make chaos`.
 
-HOSTLER_CHAOS_SEED (the time) is that of all three, HOSTLER_CHAOS_PLACEMENTS (10,000) the race's,
-HOSTLER_CHAOS_MINUTES (60) the nemesis's. The histories stay in .chaos; `make chaos-report` makes the
-table of them. Exit 1 if a promise was broken.
+As root, on Linux. HOSTLER_CHAOS_SEED (the time) is that of all three, HOSTLER_CHAOS_PLACEMENTS
+(10,000) the race's, HOSTLER_CHAOS_MINUTES (60) the nemesis's. The histories stay in .chaos; `make
+chaos-report` makes the table of them. Exit 1 if a promise was broken.
 """
 
 from __future__ import annotations
