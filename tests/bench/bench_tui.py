@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from hostler.sim import demo_lab
+from hostler_tui import cache
 from tests.bench.measure import ROUNDS, verdict
 from tests.support.simserved import SimServed, sim_served
 from tests.support.terminal import Terminal
@@ -87,9 +88,8 @@ def desk() -> Iterator[tuple[SimServed, Path]]:
         folder = Path(name)
         make = partial(demo_lab, hosts=50, gpus=8)
         with sim_served(folder, make, look_interval=0.5) as lab:
-            (folder / "cache" / "hostler").mkdir(parents=True)
-            stored = json.dumps({"fleet": lab.client().gpus()})
-            (folder / "cache" / "hostler" / "fleet.json").write_text(stored)
+            seen = cache.path(str(lab.socket), {"XDG_CACHE_HOME": str(folder / "cache")})
+            cache.save(lab.client().gpus(), seen)
             yield lab, folder
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.filter import LineFilter, Monochrome
 from textual.screen import Screen
@@ -36,6 +39,12 @@ from hostler_tui.screens.later import later
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
+
+SETTLED_S = 1.0
+"""After which what is loaded stays until the end."""
+
+GARBAGE_EVERY = 5000
+"""Containers made between two searches for garbage; an answer of a large lab has a thousand."""
 
 QUIT_WINDOW_S = 5.0
 """Within which a second `q` leaves while runs are open."""
@@ -67,6 +76,7 @@ class HostlerApp(App[int]):
         self.lab = Lab()
         self.is_paused = False
         self._find = find
+        self._seen = _where_seen()
         self._feed: Feed | None = None
         self._client: AsyncClient | None = None
         self._asked_to_quit_at = 0.0
@@ -82,8 +92,11 @@ class HostlerApp(App[int]):
     def on_mount(self) -> None:
         """Draw what was known last time at once, then connect."""
         self._wear(self.palette_of_look.look)
-        self.lab.fleet, self.lab.fleet_seen_at = cache.load()
+        if self._seen is not None:
+            self.lab.fleet, self.lab.fleet_seen_at = cache.load(self._seen)
         self.set_interval(TICK, self._tick)
+        if not self.is_headless:  # the process is this app's alone
+            self.set_timer(SETTLED_S, _settle)
         self._connect()
 
     @work(thread=True, exclusive=True, group="connect", exit_on_error=False)
@@ -162,6 +175,11 @@ class HostlerApp(App[int]):
         screen = self.screen
         if isinstance(screen, LabScreen) and not self.is_paused:
             screen.draw()
+
+    def pop_screen(self) -> AwaitComplete:
+        """Back to the screen below. A second escape that comes before the first was heeded finds
+        none, and is nothing."""
+        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete.nothing()
 
     def action_go(self, mode: str) -> None:
         """To a main screen; where it is below another, back to it."""
@@ -281,12 +299,34 @@ class HostlerApp(App[int]):
         now, open_runs = time.monotonic(), len(self.lab.runs)
         if open_runs and now - self._asked_to_quit_at > QUIT_WINDOW_S:
             self._asked_to_quit_at = now
-            runs = "1 run goes" if open_runs == 1 else f"{open_runs} runs go"
-            self.tell(f"{runs} on without this window; q again to leave", "warning")
+            self.tell(f"{_after_quit(open_runs)}; q again to leave", "warning")
             return
-        if self.lab.fleet is not None and self.lab.connected:
-            cache.save(self.lab.fleet)
+        if self._seen is not None and self.lab.fleet is not None and self.lab.connected:
+            cache.save(self.lab.fleet, self._seen)
         self.exit(0)
+
+
+def _after_quit(open_runs: int) -> str:
+    """What becomes of them."""
+    if os.environ.get("HOSTLER_DEMO"):
+        runs = "1 simulated run ends" if open_runs == 1 else f"{open_runs} simulated runs end"
+        return f"{runs} with this demo"
+    runs = "1 run goes" if open_runs == 1 else f"{open_runs} runs go"
+    return f"{runs} on without this window"
+
+
+def _where_seen() -> Path | None:
+    """The file of what was seen last time; None where the configuration cannot be read."""
+    try:
+        return cache.path(find_socket().path)
+    except HostlerError:
+        return None
+
+
+def _settle() -> None:
+    """No search for garbage goes through what is loaded again, which took 40 ms each time."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_EVERY)
 
 
 def _name_of(screen: Screen[Any]) -> str:

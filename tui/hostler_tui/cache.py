@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,16 +13,19 @@ LIMIT = 4 * 1024 * 1024
 """Bytes; a larger file is not ours."""
 
 
-def path() -> Path:
-    """Where it lies."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "hostler" / "fleet.json"
+def path(socket: str, env: Mapping[str, str] = os.environ) -> Path:
+    """Where that of the daemon at a socket lies: with its state where that has a place of its own,
+    as a demo's has, which goes with it."""
+    caches = env.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = Path(env.get("HOSTLER_STATE") or Path(caches) / "hostler")
+    name = hashlib.blake2s(socket.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+    return base / f"seen-{name}.json"
 
 
-def load(file: Path | None = None) -> tuple[Mapping[str, Any] | None, float | None]:
+def load(file: Path) -> tuple[Mapping[str, Any] | None, float | None]:
     """The fleet and when it was seen; (None, None) where there is nothing sound."""
     try:
-        with (file or path()).open("rb") as opened:
+        with file.open("rb") as opened:
             stored = json.loads(opened.read(LIMIT))
         fleet = stored["fleet"]
         if fleet.get("schema") != "hostler.gpus/1":
@@ -31,13 +35,12 @@ def load(file: Path | None = None) -> tuple[Mapping[str, Any] | None, float | No
         return None, None  # it only saves a moment
 
 
-def save(fleet: Mapping[str, Any], file: Path | None = None) -> None:
+def save(fleet: Mapping[str, Any], file: Path) -> None:
     """Keep it; a disk that refuses costs nothing but the moment."""
-    target = file or path()
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = target.with_suffix(f".{os.getpid()}")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = file.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps({"fleet": fleet}))
-        fresh.replace(target)
+        fresh.replace(file)
     except OSError:
         return

@@ -58,7 +58,8 @@ class Demo:
     @property
     def environ(self) -> dict[str, str]:
         """What makes every client speak with it, and keep what it remembers with it."""
-        return {"HOSTLER_SOCKET": self.socket, "HOSTLER_STATE": str(self._folder)}
+        folder = str(self._folder)
+        return {"HOSTLER_SOCKET": self.socket, "HOSTLER_STATE": folder, "HOSTLER_DEMO": "1"}
 
     def wait_ready(self) -> None:
         """Until there is something to see. Raises HostlerError where it does not come to that."""
