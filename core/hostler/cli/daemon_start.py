@@ -278,5 +278,5 @@ def _last_lines(log: str, begin: int) -> str:
         text = Path(log).read_bytes()[begin:].decode("utf-8", "replace")
     except OSError as error:
         return f"its log cannot be read ({error.strerror})"
-    lines = [line.strip() for line in text.splitlines()[-_LOG_TAIL:]]
+    lines = [line.strip().removeprefix("hostler: ") for line in text.splitlines()[-_LOG_TAIL:]]
     return "; ".join(line for line in lines if line) or "it wrote nothing"

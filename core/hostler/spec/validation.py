@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
-from hostler.spec.tables import ResourcesTable, SharedKeys, StageTable, Table
+from hostler.spec.tables import PipelineTable, ResourcesTable, SharedKeys, StageTable, Table
 from hostler.spec.values import kind_of
 
 T = TypeVar("T", bound=Table)
@@ -91,6 +91,8 @@ def _note_unknown(key: str, table: type[BaseModel], path: Path, problems: Proble
 
 def _elsewhere(key: str, table: type[BaseModel]) -> str:
     """Where a key belongs that was written one table too high or too low."""
+    if table is PipelineTable:
+        return _of_a_stage(key)
     if issubclass(table, SharedKeys):
         if key in ResourcesTable.model_fields:
             return f"it belongs to `resources`: resources = {{ {key} = ... }}"
@@ -99,6 +101,15 @@ def _elsewhere(key: str, table: type[BaseModel]) -> str:
     if table is ResourcesTable and key in keys_of(StageTable):
         return f"`{key}` belongs to the stage itself, not to its resources"
     return ""
+
+
+def _of_a_stage(key: str) -> str:
+    """Where a stage's key belongs that was written at the top of the file."""
+    if key in ResourcesTable.model_fields:
+        return "it belongs to `resources`, under [defaults.resources] for all stages"
+    if key in keys_of(SharedKeys):
+        return "it belongs under [defaults], or to a stage"
+    return "it belongs to a stage, under [stages.NAME]" if key in keys_of(StageTable) else ""
 
 
 def _sentence(details: ErrorDetails) -> str:

@@ -46,6 +46,20 @@ def test_all_problems_at_once_in_the_order_of_the_file() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "where"),
+    [
+        ('code = "none"', "[defaults], or to a stage"),
+        ("gpus = 1", "[defaults.resources]"),
+        ('command = "x"', "[stages.NAME]"),
+    ],
+)
+def test_a_stages_key_at_the_top_is_shown_its_place(key: str, where: str) -> None:
+    (found,) = problems(f'name = "p"\n{key}\n[stages.a]\ncommand = "x"\n')
+    assert found.line == 2
+    assert where in found.hint
+
+
 def test_problems_travel() -> None:
     with pytest.raises(PipelineError) as caught:
         read_pipeline(stage('comand = "x"'), file="p.toml")
