@@ -68,6 +68,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("fleet_history", (5,), {}, "GET", "/v1/history/fleet", {"minutes": "5"}),
     ("drain", ("gpu1", "PSU"), {}, "POST", "/v1/hosts/gpu1/drain", {}),
     ("undrain", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/undrain", {}),
+    ("retry_host", ("gpu1",), {}, "POST", "/v1/hosts/gpu1/retry", {}),
     ("submit", ({"pipeline": "x"},), {}, "POST", "/v1/runs", {}),
     ("check", ({"pipeline": "x"},), {}, "POST", "/v1/check", {}),
     ("plan", ({"pipeline": "x"},), {}, "POST", "/v1/plan", {}),
@@ -102,7 +103,9 @@ def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) 
     daemon.on("GET", "/v1/runs/r7/metrics/a", {"metrics": [{"name": "loss"}]})
     assert client.runs(state="open", limit=3) == [{"run_id": "r7"}]
     assert daemon.asked[0].query == {"state": "open", "limit": "3"}
+    daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [{"output": "model"}]})
     assert client.hosts() == []
+    assert client.artifacts("r7") == [{"output": "model"}]
     assert client.metrics("r7", "a") == [{"name": "loss"}]
 
 

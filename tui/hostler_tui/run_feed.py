@@ -10,9 +10,7 @@ from typing import Any
 from textual.message import Message
 
 from hostler.client import AsyncClient
-from hostler.client.calls import Call
 from hostler.errors import HostlerError, NoDaemonError
-from hostler.quick.wire import target
 from hostler_tui.run_data import Run
 
 AGAIN_S = 3.0
@@ -109,5 +107,4 @@ class RunFeed:
             return await self._client.why(run_id)
         if question == "source":
             return await self._client.source(run_id)
-        answer = await self._client.request(Call("GET", target(["runs", run_id, "artifacts"])))
-        return answer["artifacts"]
+        return await self._client.artifacts(run_id)

@@ -57,6 +57,10 @@ class AsyncClient(AsyncRecords):
         """Give a host work again."""
         await self.request(calls.undrain(name))
 
+    async def retry_host(self, name: str) -> None:
+        """Connect to a host at once, also where it refused the login and is left alone since."""
+        await self.request(calls.retry_host(name))
+
     async def has_snapshot(self, digest: str) -> bool:
         """Whether the daemon holds a packed source tree."""
         exchange = AsyncExchange(self.found, calls.snapshot(digest, "HEAD"))
@@ -176,6 +180,10 @@ class AsyncClient(AsyncRecords):
     async def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""
         return await self._list(calls.metrics(run_id, stage), "metrics")
+
+    async def artifacts(self, run_id: str) -> list[dict[str, Any]]:
+        """The outputs that a run's stages have handed over."""
+        return await self._list(calls.artifacts(run_id), "artifacts")
 
     async def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop a run: what waits never starts, what runs is stopped."""

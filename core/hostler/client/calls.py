@@ -58,6 +58,11 @@ def undrain(name: str) -> Call:
     return Call("POST", target(["hosts", name, "undrain"]), {})
 
 
+def retry_host(name: str) -> Call:
+    """Connect to a host at once."""
+    return Call("POST", target(["hosts", name, "retry"]))
+
+
 def snapshot(digest: str, method: str) -> Call:
     """HEAD: is it there? PUT: here it is."""
     return Call(method, target(["snapshots", digest]))
@@ -121,6 +126,11 @@ def logs(
 def metrics(run_id: str, stage: str) -> Call:
     """What a stage wrote to its metrics file, as rows."""
     return Call("GET", target(["runs", run_id, "metrics", stage]))
+
+
+def artifacts(run_id: str) -> Call:
+    """The outputs that a run's stages have handed over."""
+    return Call("GET", target(["runs", run_id, "artifacts"]))
 
 
 def source(run_id: str) -> Call:

@@ -69,6 +69,10 @@ class Client(Records):
         """Give a host work again."""
         self.request(calls.undrain(name))
 
+    def retry_host(self, name: str) -> None:
+        """Connect to a host at once, also where it refused the login and is left alone since."""
+        self.request(calls.retry_host(name))
+
     def has_snapshot(self, digest: str) -> bool:
         """Whether the daemon holds a packed source tree."""
         exchange = self._start(calls.snapshot(digest, "HEAD"), self.timeout)
@@ -199,6 +203,10 @@ class Client(Records):
     def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
         """What a stage wrote to its metrics file, as rows."""
         return self._list(calls.metrics(run_id, stage), "metrics")
+
+    def artifacts(self, run_id: str) -> list[dict[str, Any]]:
+        """The outputs that a run's stages have handed over."""
+        return self._list(calls.artifacts(run_id), "artifacts")
 
     def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop a run: what waits never starts, what runs is stopped."""

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import SuspendNotSupported
 
-from hostler.client.calls import Call
 from hostler.errors import HostlerError
-from hostler.quick.wire import target
 from hostler_tui.fleet_detail import find
 from hostler_tui.host_view import Findings
 from hostler_tui.widgets.dialog import Confirm
@@ -91,8 +89,7 @@ async def drain_or_undrain(app: HostlerApp, name: str) -> None:
 
 async def reconnect(app: HostlerApp, name: str) -> None:
     """Connect at once, after a refused login too."""
-    call = Call("POST", target(["hosts", name, "retry"]))
-    await _do(app, app.client.request(call), f"{name}: connecting")
+    await _do(app, app.client.retry_host(name), f"{name}: connecting")
 
 
 async def _do(app: HostlerApp, change: Any, done: str) -> None:
