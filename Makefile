@@ -55,6 +55,7 @@ fuzz: $(VENV)/.dev
 	@HOSTLER_FUZZ_LOG=1024 $(BIN)/python -m pytest -q --timeout 1200 tests/e2e/test_hostile_logs.py
 
 # HOSTLER_CHAOS_SEED, _MINUTES (60) of the nemesis, _PLACEMENTS (10,000) of the race; more in tests/chaos.
+# With HOSTLER_CHAOS_KEEP=$PWD/.chaos, bench and fuzz too leave their figures for chaos-report.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos
 

@@ -1,6 +1,6 @@
 """Figures that no history holds: whatever measures one appends it to figures.jsonl.
 
-note("daemon stop", "0.4 s", "pytest tests/chaos/test_promises.py")
+note(STOP, "0.4 s", "pytest tests/chaos/test_promises.py")
 
 Only where HOSTLER_CHAOS_KEEP names a folder; the report reads it there, beside the histories. Of
 one promise and command the last figure counts.
@@ -16,6 +16,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NAME = "figures.jsonl"
+CUT = "cut of 60 s or 10 min: exit codes and log lines of what ran"
+BAD_GPU = "a GPU that is lost or faulty is out of placement"
+WARM = "`hostler gpus`, 50 hosts × 8, with a daemon"
+COLD = "`hostler gpus`, without a daemon"
+DEAD = "`hostler gpus`, with 3 of 20 hosts dead"
+STOP = "stop of the daemon, and Ctrl-C, with a host that hangs"
+LOG = "log of 1 GiB with a line of 10 MB: memory"
+DAG = "pipeline of 10,000 stages read and checked"
+FUZZ = "hostile input"
+LOGINS = "tries after a login that was refused"
+CONNECTIONS = "connections to a host"
+PORTS = "TCP ports opened, here and on hosts"
+LEFT = "left on hosts after the daemon's stop, besides `/var/tmp/hostler*`"
+TARGETS = {
+    CUT: "all right", BAD_GPU: "≤ 5 s", WARM: "≤ 1 s", COLD: "≤ 2.5 s for 20 hosts",
+    DEAD: "≤ 3 s and a start, the rest complete", STOP: "≤ 2 s", LOG: "< 200 MiB",
+    DAG: "≤ 2 s, 300 MB", LOGINS: "0", CONNECTIONS: "1", PORTS: "0", LEFT: "nothing",
+    FUZZ: "0 failures of 1,000,000 files, 100,000 names, 10,000 archives",
+}  # fmt: skip
+"""Every promise of which figures tell, and what is aimed at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +49,8 @@ class Figure:
 
 
 def note(promise: str, measured: str, command: str) -> None:
-    """Append a figure, if figures are kept."""
+    """Append a figure, if figures are kept. The promise is one of TARGETS."""
+    assert promise in TARGETS, promise
     folder = os.environ.get("HOSTLER_CHAOS_KEEP")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
-"""The table of promises and what was measured of them, from recorded histories.
+"""The table of promises and what was measured of them, from recorded histories and figures.
 
     python -m tests.chaos.report FOLDER [docs/track-record.md]
 
-Printed, and written between the markers of the page that is named.
+Printed, and written between the markers of the page that is named. Figures are those that `make
+bench`, `make fuzz` and tests append to the folder where HOSTLER_CHAOS_KEEP names it (figures.py).
+What nobody measured is told as that.
 """
 
 from __future__ import annotations
@@ -10,14 +12,19 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.checker import CUTS, check
-from tests.chaos.history import Fault, History, read
+from tests.chaos.figures import NAME, TARGETS, by_promise
+from tests.chaos.figures import read as read_figures
+from tests.chaos.history import AttemptEnd, Fault, History, read
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NOT_MEASURED = "not measured"
+LOST = ("host lost", "vanished")
+"""Causes that say that work was given up, or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,41 @@ def rows(histories: Sequence[History]) -> list[Row]:
         Row("daemon restart to true view of 3 hosts", "≤ 5 s", _spread(_recoveries(histories))),
         Row("silent host shown as unreachable", "≤ 10 s", _spread(_delays(histories, "noticed"))),
         Row("healed host shown as up", "≤ 5 s", _spread(_delays(histories, "back"))),
+        Row("stages lost that ran on a host while it was cut", "0", _survival(histories)),
     ]  # fmt: skip
+
+
+def figure_rows(figures: Mapping[str, str]) -> list[Row]:
+    """Every promise of which figures tell, measured or not."""
+    return [
+        Row(promise, target, figures.get(promise, NOT_MEASURED))
+        for promise, target in TARGETS.items()
+    ]
+
+
+def _survival(histories: Iterable[History]) -> str:
+    """Of attempts that had started before a cut began, and whose end came after that."""
+    through: set[str] = set()
+    lost: set[str] = set()
+    longest = 0.0
+    for history in histories:
+        attempts = history.final.attempts if history.final is not None else ()
+        for fault in history.faults:
+            if fault.name.split()[0] != "cut" or fault.ended_at is None:
+                continue
+            ran = [a for a in attempts if a.host == fault.host and _ran_at(a, fault.begun_at)]
+            if ran:
+                longest = max(longest, fault.ended_at - fault.begun_at)
+            through |= {a.attempt_id for a in ran}
+            lost |= {a.attempt_id for a in ran if a.phase == "lost" or a.cause in LOST}
+    if not through:
+        return NOT_MEASURED
+    return f"{len(lost)} of {len(through):,}, the longest cut {longest:.0f} s"
+
+
+def _ran_at(attempt: AttemptEnd, at: float) -> bool:
+    launched, finished = attempt.launched_at, attempt.finished_at
+    return launched is not None and launched < at and (finished is None or finished > at)
 
 
 def _length(history: History) -> float:
@@ -100,7 +141,7 @@ def _delay(history: History, fault: Fault, what: str) -> Iterator[float]:
 def _spread(values: Iterable[float]) -> str:
     found = sorted(values)
     if not found:
-        return "not seen in these histories"
+        return NOT_MEASURED
     return f"median {statistics.median(found):.1f} s, worst {found[-1]:.1f} s of {len(found)}"
 
 
@@ -114,10 +155,11 @@ def faults_line(histories: Sequence[History]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
 
 
-def table(histories: Sequence[History]) -> str:
+def table(histories: Sequence[History], figures: Mapping[str, str]) -> str:
     """The table as Markdown."""
     lines = ["| promise | target | measured |", "| --- | --- | --- |"]
-    lines += [f"| {row.promise} | {row.target} | {row.measured} |" for row in rows(histories)]
+    for row in (*rows(histories), *figure_rows(figures)):
+        lines.append(f"| {row.promise} | {row.target} | {row.measured.replace('|', '/')} |")
     day = time.strftime("%Y-%m-%d", time.localtime(max(_ends(histories), default=0.0)))
     head = f"{len(histories)} histories, the last of {day}; faults: {faults_line(histories)}."
     return "\n".join([head, "", *lines])
@@ -136,11 +178,11 @@ def write_between(page: Path, text: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Print the table, and write it where a page is named; 1 without histories."""
-    files = sorted(Path(argv[0]).glob("*.jsonl")) if argv else []
+    files = [f for f in sorted(Path(argv[0]).glob("*.jsonl")) if f.name != NAME] if argv else []
     if not files:
         print("no histories: run make chaos first", file=sys.stderr)
         return 1
-    text = table([read(file) for file in files])
+    text = table([read(file) for file in files], by_promise(read_figures(Path(argv[0]))))
     print(text)
     if argv[1:]:
         write_between(Path(argv[1]), text)

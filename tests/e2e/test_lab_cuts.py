@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.chaos.figures import CUT, note
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk, stage, wait_until
@@ -60,6 +61,8 @@ resources = {{ host = "gpu1" }}
     assert out.splitlines() == [str(i) for i in range(ticks)]
     out = desk.ok("logs", run_id, "--stage", "during", "--raw").out
     assert out.splitlines() == [str(i) for i in range(30)]
+    told = f"2 of 2 stages with their exit codes, {ticks + 30:,} lines, in a cut of {CUT_S:.0f} s"
+    note(CUT, told, "pytest tests/e2e/test_lab_cuts.py")
 
 
 def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk: Desk) -> None:

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.chaos.figures import FUZZ, note
 from tests.fuzz import agents, archives, names, toml
 from tests.fuzz.trial import MEMORY_BOUND, Area, Result, count_of_environment, run
 from tests.fuzz.trial import seed_of_environment as fresh_seed
@@ -60,8 +61,10 @@ def _report(area: Area, results: list[Result], took: float) -> int:
     failures = [failure for result in results for failure in result.failures]
     if memory > MEMORY_BOUND:
         failures.append(f"{area.name}: a process grew to {memory / 1024**2:.0f} MiB")
+    trials = sum(result.trials for result in results)
+    note(FUZZ, f"{len(failures)} failures of {trials:,}", f"make fuzz: {area.name}")
     print(
-        f"{area.name}: {sum(result.trials for result in results):,} trials in {took:.0f} s, "
+        f"{area.name}: {trials:,} trials in {took:.0f} s, "
         f"slowest {slowest.slowest_s:.2f} s (trial {slowest.slowest}), "
         f"largest process {memory / 1024**2:.0f} MiB, {len(failures)} failures",
         flush=True,
