@@ -54,6 +54,7 @@ class Faults:
 
     def _run(self) -> None:
         while True:
+            begun = time.monotonic()
             try:
                 events = pynvml.nvmlEventSetCreate()
             except pynvml.NVMLError:
@@ -65,7 +66,10 @@ class Faults:
                     pynvml.nvmlEventSetFree(events)
                 except pynvml.NVMLError:
                     pass  # the library was unloaded under it
-            time.sleep(_AGAIN_S)
+            # At once where it had worked so far: what fails meanwhile, often for the same reason,
+            # nobody tells of again.
+            if time.monotonic() - begun < _AGAIN_S:
+                time.sleep(_AGAIN_S)
 
     def _follow(self, events: Any) -> None:
         """Wait and tell until the set is of no use any more: one lost GPU spoils it for all."""
