@@ -161,6 +161,7 @@ class Supervisor:
         self._proc = Proc()
         self._pid = 0
         self._status: Optional[int] = None
+        self._started: Tuple[float, float] = (0.0, 0.0)
         self._finished_at = 0.0
         self._full = False
         self._ooms: Optional[int] = None
@@ -181,10 +182,11 @@ class Supervisor:
         self._pid = spawn(spec["argv"], spec["env"], spec["cwd"], self._pipe)
         os.close(self._pipe)
         self._pipe = -1
+        self._started = time.time(), time.monotonic()
         event = {
             "event": "started", "pid": self._pid, "ticks": self._proc.start_ticks(self._pid),
             "shim": os.getpid(), "shim_ticks": self._ticks, "boot_id": spec["boot_id"],
-            "at": time.time(),
+            "at": self._started[0],
         }  # fmt: skip
         try:
             journal.append(spec["folder"], event)
@@ -242,7 +244,13 @@ class Supervisor:
             if pid == 0:
                 return True
             if pid == self._pid:
-                self._status, self._finished_at = status, time.time()
+                self._status, self._finished_at = status, self._now()
+
+    def _now(self) -> float:
+        """The time by the clock that it started by: only the difference counts, and people and
+        NTP set clocks while jobs run."""
+        began, tick = self._started
+        return began + time.monotonic() - tick
 
     def _pump(self, poller: Any) -> None:
         for _ in range(256):
@@ -285,7 +293,7 @@ class Supervisor:
 
     def _ending(self) -> Dict[str, Any]:
         status = self._status if self._status is not None else 0
-        event: Dict[str, Any] = {"event": "ended", "at": self._finished_at or time.time()}
+        event: Dict[str, Any] = {"event": "ended", "at": self._finished_at or self._now()}
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             event["signal"], event["exit_code"] = number, 128 + number

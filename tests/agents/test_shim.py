@@ -23,7 +23,7 @@ print(shim.Shim(sys.argv[1], sys.argv[1]).run(json.loads(sys.argv[3]), reply))
 """
 
 
-def start(base: Path, argv: list[str], reply: int) -> subprocess.Popen[str]:
+def start(base: Path, argv: list[str], reply: int, *, before: str = "") -> subprocess.Popen[str]:
     folder = base / "job"
     (folder / "work").mkdir(parents=True, exist_ok=True)
     spec: dict[str, Any] = {
@@ -31,7 +31,7 @@ def start(base: Path, argv: list[str], reply: int) -> subprocess.Popen[str]:
         "env": {"PATH": os.environ["PATH"]}, "cwd": str(folder / "work"), "log_cap": 10**6,
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-c", SHIM, str(base), str(reply), json.dumps(spec)],
+        [sys.executable, "-c", before + SHIM, str(base), str(reply), json.dumps(spec)],
         stdout=subprocess.PIPE,
         text=True,
         pass_fds=(reply,),
@@ -83,6 +83,20 @@ def test_an_end_waits_for_space_to_be_written_down(tmp_path: Path) -> None:
         assert shim.communicate(timeout=20)[0] == "True\n"
     events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
     assert events["ended"]["exit_code"] == 3
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path) -> None:
+    """It jumps by a day at each look at it."""
+    late = "import itertools, time; days = itertools.count()\n" + (
+        "real = time.time\ntime.time = lambda: real() - 86400 * next(days)\n"
+    )
+    ours, theirs = os.pipe()
+    with start(tmp_path, ["sleep", "0.3"], theirs, before=late) as shim:
+        os.close(theirs)
+        os.close(ours)
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
+    assert 0.3 <= events["ended"]["at"] - events["started"]["at"] < 20
 
 
 def _children(pid: int) -> list[str]:

@@ -80,7 +80,7 @@ class Finisher:
             metrics=metrics,
             outputs=outputs,
             finished_at=self._finished_at(attempt, workload),
-            duration=_duration(workload),
+            duration=duration_of(attempt, workload, context.clock.now()),
         )
         ended = replace(ended, usage=self._usage.summary(ended))
         failpoint("before_record")
@@ -139,7 +139,8 @@ class Finisher:
 
     def _finished_at(self, attempt: Attempt, workload: Workload) -> float:
         """When it ended on the daemon's clock, by the duration that the host's clock measured."""
-        now, duration = self._context.clock.now(), _duration(workload)
+        now = self._context.clock.now()
+        duration = duration_of(attempt, workload, now)
         if duration is None or attempt.started_at is None:
             return now
         return min(now, attempt.started_at + duration)
@@ -235,7 +236,11 @@ class Finisher:
             context.keepers[attempt.host].look_soon()  # their memory has to be seen to come back
 
 
-def _duration(workload: Workload) -> float | None:
+def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:
+    """Seconds that it ran by its host's clock; by the daemon's, where that was set back."""
     if workload.started_at is None or workload.finished_at is None:
         return None
-    return max(0.0, workload.finished_at - workload.started_at)
+    measured = workload.finished_at - workload.started_at
+    if measured >= 0.0 or attempt.started_at is None:
+        return max(0.0, measured)
+    return max(0.0, now - attempt.started_at)  # its clock was set back: as long as it was seen

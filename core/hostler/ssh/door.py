@@ -20,6 +20,9 @@ from hostler.ssh.target import SshTarget
 MAX_SESSIONS = 4
 """sshd allows ten by default, and people want some for themselves."""
 _OPEN_DEADLINE = 10.0
+_DOCKER_WINDOW = 128 * 1024
+"""Bytes of a log that may be on the way. They queue before everything else of the connection: with
+asyncssh's 2 MiB, looks over half a Mbit/s wait for half a minute, and the host seems gone."""
 _USUAL_DOCKER = ("/var/run/docker.sock",)
 
 
@@ -147,7 +150,9 @@ class SshDoor:
         stream = DockerSession(self.host, self._silence)
         with mapped_docker(self.host, path):
             async with asyncio.timeout(_OPEN_DEADLINE):
-                await connection.raw.create_unix_connection(lambda: stream, path)
+                await connection.raw.create_unix_connection(
+                    lambda: stream, path, window=_DOCKER_WINDOW
+                )
         return stream
 
     async def _start_forward(self, connection: Connection) -> tuple[Path, asyncssh.SSHListener]:

@@ -217,6 +217,8 @@ def test_a_bad_archive_is_refused(archive: bytes) -> None:
          "no space on gpu1: /var/lib/docker/overlay2/x"),
         ("write /data/docker/x: no space left on device", "no space on gpu1: /data/docker/x"),
         ("no space left on device", "no space on gpu1: Docker's data folder"),
+        ("chown /var/lib/docker/overlay2/fb0-init/work/work: no such file or directory",
+         "Docker on gpu1 cannot make the folders of a container"),
         ('could not select device driver "nvidia" with capabilities: [[gpu]]',
          "Docker on gpu1 has no way to give GPUs to containers"),
         ("nvidia-container-cli: device error: GPU-x: unknown device",

@@ -7,6 +7,8 @@ import re
 from hostler.errors import EngineError
 
 _NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
+_NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")
+"""What Docker says of a disk that was full as it made a container's folders."""
 _NOT_FOUND = re.compile(r'exec: "([^"]*)": (executable file not found|stat .*no such file)')
 _NO_DEVICE = re.compile(r'could not select device driver "([^"]*)"')
 _UNKNOWN_GPU = re.compile(
@@ -36,6 +38,9 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
     if match := _NO_SPACE.search(text):
         where = match[1] or _path_in(text) or "Docker's data folder"
         return f"no space on {host}: {where}", f"free space on {host}: hostler gc, docker prune"
+    if _NO_LAYER.search(text):
+        remedy = f"often its disk is full: see df -h there, then hostler gc, docker prune. {text}"
+        return f"Docker on {host} cannot make the folders of a container", remedy
     if "permission denied" in text and "docker" in text.lower() and "socket" in text.lower():
         return permission_denied(host)
     if "catatonit" in text:

@@ -1,0 +1,146 @@
+"""Faults of a host: its containerd, its agent, its disk, its clock, and all of it at a standstill.
+
+Each test ends in the checker. Once each here; HOSTLER_CHAOS_ROUNDS makes them many (`make chaos`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.trouble import (
+    agent_pids,
+    condition,
+    host_row,
+    late_python,
+    set_clock,
+    stage_on,
+    until_condition,
+)
+from tests.chaos.watch import Watch
+from tests.chaos.work import write
+from tests.lab.host import Host
+from tests.support.desk import stage, wait_until
+
+ROUNDS = max(1, int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0")))
+FROZEN_S = float(os.environ.get("HOSTLER_CHAOS_FROZEN_S", "4"))
+"""How long a host stands still once that was seen."""
+RESTART_S = 10.0
+"""Within which an agent is another one: 5 where the machine does nothing else."""
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 60 * ROUNDS + 2 * FROZEN_S)]
+
+
+def submit_on(watch: Watch, host: str, command: str) -> str:
+    """A run of one stage on that host, which is under way."""
+    run_id = watch.submit(write(watch.desk.work, host, stage_on(host, command)))
+    assert run_id is not None
+    watch.desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
+    return run_id
+
+
+def shim_of(host: Host) -> int:
+    """The containerd-shim of the one container of Hostler's on the host."""
+    name = host.docker("ps", "-q", "--no-trunc", "--filter", "label=hostler.attempt").strip()
+    return int(host.exec(["pgrep", "-f", f"containerd-shim.*-id {name}"]).stdout)
+
+
+def test_a_containerd_and_a_shim_that_are_killed(watch: Watch) -> None:
+    desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
+    for _ in range(ROUNDS):
+        runs = [submit_on(watch, host.name, "sleep 4; exit 5") for host in (gpu1, gpu2)]
+        with watch.recorder.fault("kill containerd", "gpu1"):
+            gpu1.exec(["pkill", "-KILL", "-x", "containerd"])
+        with watch.recorder.fault("kill shim", "gpu2"):
+            gpu2.kill(shim_of(gpu2))
+        for run_id in runs:
+            (attempt,) = stage(desk.ended(run_id), "only")["attempts"]
+            assert attempt["phase"] in ("failed", "lost")
+    assert watch.end() == [], "an end is the true one, or it is said not to be known"
+
+
+def test_an_agent_that_is_killed_or_stands_still_is_replaced_by_one(watch: Watch) -> None:
+    desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
+    for _ in range(ROUNDS):
+        runs = [submit_on(watch, host.name, "sleep 6; exit 5") for host in (gpu1, gpu2)]
+        watch.recover()
+        for host, number in ((gpu1, signal.SIGKILL), (gpu2, signal.SIGSTOP)):
+            (before,) = agent_pids(host, desk)
+            begun = time.monotonic()
+            with watch.recorder.fault("agent", host.name):
+                host.kill(before, number)
+                wait_until(lambda: agent_pids(host, desk) not in ([], [before]), "a new agent")  # noqa: B023
+            assert not host.runs(before), "two agents of one daemon"
+            if number == signal.SIGKILL:
+                assert time.monotonic() - begun < RESTART_S
+        for run_id in runs:
+            (attempt,) = stage(desk.ended(run_id), "only")["attempts"]
+            assert attempt["exit_code"] == 5, "what ran did not notice"
+    assert watch.end() == []
+
+
+def test_a_full_disk_and_a_host_that_stands_still_cost_others_nothing(watch: Watch) -> None:
+    desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
+    kept = submit_on(watch, "gpu2", "sleep 15; exit 5")
+    watch.recover()
+    with ExitStack() as troubles:
+        troubles.enter_context(watch.recorder.fault("disk full", "gpu1"))
+        troubles.callback(gpu1.unfill_disk)
+        gpu1.fill_disk()
+        full = watch.submit(write(desk.work, "full", stage_on("gpu1", "echo some; exit 3")))
+        troubles.enter_context(watch.recorder.fault("freeze", "gpu2"))
+        troubles.callback(gpu2.thaw)
+        gpu2.freeze()
+        assert full is not None
+        (attempt,) = stage(desk.ended(full), "only")["attempts"]
+        # Docker itself does not always say so, but for its folders that are not there.
+        said = str(attempt["detail"])
+        assert "no space on gpu1" in said or "disk is full" in said, attempt
+        until_condition(desk, "gpu2", "unreachable", 12)
+        threads = thread_count(desk.daemon_pid())
+        end = time.monotonic() + FROZEN_S
+        while time.monotonic() < end:
+            other = watch.submit(write(desk.work, "other", stage_on("gpu3", "true")))
+            assert desk.ended(other or "")["outcome"] == "succeeded"
+            assert stage(desk.show(kept), "only")["status"] == "running", "silence is not death"
+        assert thread_count(desk.daemon_pid()) <= threads + 2, "threads pile up"
+    watch.recover()
+    assert watch.end() == []
+    assert stage(desk.show(kept), "only")["attempt"]["exit_code"] == 5
+
+
+def thread_count(pid: int) -> int:
+    """How many threads a process of this machine has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def test_a_hosts_clock_that_is_wrong_and_jumps_changes_no_time_that_is_told(watch: Watch) -> None:
+    """gpu1's agent and shims live two hours ahead, and then a day behind."""
+    desk, gpu1 = watch.desk, watch.lab.host("gpu1")
+    path = late_python(gpu1)
+    set_clock(gpu1, 7200)
+    text = desk.config.read_text()
+    desk.config.write_text(text.replace("[hosts.gpu1]\n", f'[hosts.gpu1]\npython = "{path}"\n'))
+    file = write(
+        desk.work, "timed",
+        'name = "t"\n[stages.only]\ncommand = "sh -c \'sleep 4; exit 5\'"\ntimeout = "60s"\n'
+        'resources = { host = "gpu1", gpus = 1 }\n',
+    )  # fmt: skip
+    begun = time.time()
+    run_id = watch.submit(file)
+    assert run_id is not None
+    desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
+    with watch.recorder.fault("clock", "gpu1"):
+        set_clock(gpu1, -86400)
+    (attempt,) = stage(desk.ended(run_id), "only")["attempts"]
+    ended = time.time()
+    assert (attempt["exit_code"], attempt["cause"]) == (5, "user error")
+    assert begun <= attempt["started_at"] <= attempt["finished_at"] <= ended + 1, attempt
+    assert 3.5 <= attempt["duration"] <= ended - begun, attempt
+    assert condition(desk, "gpu1") == "up", host_row(desk, "gpu1")
+    assert watch.end() == []
