@@ -215,6 +215,9 @@ class Containers:
                 self._refresh()
             except HttpError as error:
                 problem = _problem(self.path, error)
+            except Exception as error:  # the thread has to live: without it Docker is never seen
+                problem = "Docker gave an answer that cannot be read (%r)" % (error,)
+                self._disconnect()
             if wanted == self._wanted:
                 self.problem = problem
             self._done = wanted
@@ -232,10 +235,14 @@ class Containers:
                 self._read(self._connection)
                 return
             except HttpError as error:
-                self._connection.close()
-                self._connection = None
+                self._disconnect()
                 if fresh or error.status:
                     raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _reconnect(self, path: str) -> None:
         self._connection = Connection(path, _TIMEOUT)
@@ -312,7 +319,7 @@ class Containers:
                     self._events(connection, path)
                 finally:
                     connection.close()
-            except (HttpError, ValueError):
+            except Exception:
                 pass  # looks report it; here it is only tried again
             time.sleep(2.0)
 

@@ -279,6 +279,19 @@ def test_dockers_times(text: str | None, expected: float | None) -> None:
     assert epoch(text) == expected
 
 
+def test_an_answer_of_another_form_blinds_the_agent_only_while_it_lasts(
+    agent: Agent, docker: FakeDocker
+) -> None:
+    docker.put(container(1, labels=ours("a-1")))
+    assert agent.look()["docker_problem"] is None
+    docker.odd = [3]
+    assert "cannot be read" in agent.look()["docker_problem"]
+    docker.odd = None
+    look = agent.look()
+    assert look["docker_problem"] is None
+    assert [each["attempt_id"] for each in look["workloads"]] == ["a-1"]
+
+
 def test_something_else_behind_the_socket(place: Place, docker: FakeDocker) -> None:
     docker.close()
     with socket.socket(socket.AF_UNIX) as listening:

@@ -62,6 +62,8 @@ class FakeDocker:
         """Seconds that every answer is delayed by."""
         self.hang_at = ""
         """Only requests of such a path are."""
+        self.odd: Any = None
+        """What every request gets for an answer."""
         self._listeners: list[queue.SimpleQueue[dict[str, Any] | None]] = []
         self._lock = threading.Lock()
         docker = self
@@ -159,7 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         while hangs and time.monotonic() < until and self.engine.hang:
             time.sleep(0.01)
         parts = url.path.strip("/").split("/")
-        if parts == ["events"]:
+        if self.engine.odd is not None:
+            self._json(200, self.engine.odd)
+        elif parts == ["events"]:
             self._events()
         elif parts[0] == "containers" and parts[-1] == "archive":
             self._chunks([self.engine.archives[self.path.partition("?")[2]]])
