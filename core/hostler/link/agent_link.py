@@ -154,8 +154,9 @@ class AgentLink:
         """End agent and connection; workloads go on. May be called twice."""
         await self._stop_keeper()
         self._go_down(Unreachable(self.host, "closed"))
-        await asyncio.gather(*self._closing)
+        # The connection first: with it, its channels are gone, also where the host is silent.
         await self._door.close()
+        await asyncio.gather(*self._closing)
 
     async def _ask(
         self,

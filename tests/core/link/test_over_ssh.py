@@ -121,6 +121,20 @@ async def test_cut_is_noticed_and_healed(
     await relay.stop()
 
 
+async def test_closing_waits_for_no_host_that_is_silent(
+    sshd: Sshd, home: Home, program: AgentProgram
+) -> None:
+    relay = await Relay(sshd.port).start()
+    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
+    link, _ = make_link(target(sshd, port=relay.port), home.settings(), program)
+    await link.connect()
+    relay.cut()
+    begun = asyncio.get_running_loop().time()
+    await link.close()
+    assert asyncio.get_running_loop().time() - begun < 0.7  # a channel alone is given a second
+    await relay.stop()
+
+
 async def test_reset_connection_drops_the_link_at_once(
     sshd: Sshd, home: Home, program: AgentProgram
 ) -> None:
