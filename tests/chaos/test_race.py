@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import race
 from tests.chaos.checker import exclusive, once
-from tests.chaos.history import Final, GrantSeen, History
+from tests.chaos.history import Final, GrantSeen, History, read
 from tests.chaos.race import (
     CONTAINERS,
     PROCESSES,
@@ -26,6 +27,7 @@ from tests.chaos.race import (
     put_files,
     unseen,
 )
+from tests.lab.lab import Lab
 
 NOTHING = Final(0, {}, (), ())
 
@@ -120,3 +122,19 @@ def test_the_same_seed_makes_the_same_stages() -> None:
     stages = tomllib.loads(text)["stages"]
     assert len(stages["process"]["matrix"]) == PROCESSES
     assert len(stages["container"]["matrix"]) == CONTAINERS
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(400)
+def test_two_peoples_daemons_race_and_both_referees_are_silent(
+    chaos_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "PROCESSES", 16)
+    monkeypatch.setattr(race, "CONTAINERS", 4)
+    file = tmp_path / "race.jsonl"
+    assert race.run(chaos_lab, file, 80, 0, 1) == []
+    grants = read(file).grants
+    containers = {g.attempt_id for g in grants if not g.container.startswith("process ")}
+    assert len(grants) >= 80
+    assert len(containers) >= 16
+    assert containers == {a for a in (g.attempt_id for g in grants) if "-container." in a}
