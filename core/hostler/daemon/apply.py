@@ -112,8 +112,8 @@ class Applier:
         attempt = context.book.attempt(action.workload.attempt_id)
         if attempt is not None:
             await self.copies.note(attempt)
-        context.keepers[action.host].removing(action.workload.ref)
-        await runtime.remove(context.link(action.host), action.workload)
+        with context.keepers[action.host].removing(action.workload.ref):
+            await runtime.remove(context.link(action.host), action.workload)
         context.keepers[action.host].look_soon()
 
     async def _release(self, action: Release) -> None:

@@ -223,12 +223,12 @@ class Finisher:
         What comes next need not wait for it: the attempt is over.
         """
         context = self._context
-        context.keepers[attempt.host].removing(workload.ref)
-        context.wake()
         try:
-            # Before it goes: the host has the workload, or the note of how it ended.
-            await self._copies.note(attempt)
-            await context.runtime(attempt).remove(context.link(attempt.host), workload)
+            with context.keepers[attempt.host].removing(workload.ref):
+                context.wake()
+                # Before it goes: the host has the workload, or the note of how it ended.
+                await self._copies.note(attempt)
+                await context.runtime(attempt).remove(context.link(attempt.host), workload)
         except HostError as error:
             event = context.event("workload.not_removed", str(error), attempt, severity="warning")
             await context.tell(event)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -106,10 +107,19 @@ class HostKeeper:
         """Try to connect again at once."""
         self._retry.set()
 
-    def removing(self, ref: str) -> None:
-        """A workload is about to be removed: looks of before now do not show it any more."""
+    @contextlib.contextmanager
+    def removing(self, ref: str) -> Iterator[None]:
+        """While a workload is being removed: only a look of afterwards can show it again, where
+        that did not work. One of meanwhile would have it removed once more."""
         self._left.pop(ref, None)
-        self._overlay.remove(ref, self._clock.now())
+        self._hide(ref, math.inf)
+        try:
+            yield
+        finally:
+            self._hide(ref, self._clock.now())
+
+    def _hide(self, ref: str, until: float) -> None:
+        self._overlay.remove(ref, until)
         if self.host.look is not None:
             self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
 

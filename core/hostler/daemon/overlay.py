@@ -29,8 +29,7 @@ class ExitOverlay:
             self._exits[workload.ref] = (at, workload)
 
     def remove(self, ref: str, at: float) -> None:
-        """Remember that a workload is removed since `at`: only a later look can show it again,
-        where that did not work."""
+        """Remember that a workload is removed since `at`: only a later look can show it again."""
         self._exits.pop(ref, None)
         self._removed[ref] = at
 

@@ -371,6 +371,34 @@ async def test_a_cancel_in_the_middle_of_a_start_waits_for_it(
         await asyncio.gather(*late, return_exceptions=True)
 
 
+async def test_a_look_in_the_middle_of_a_removal_does_not_repeat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = small_lab(1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        runtime, keeper = (
+            daemon.daemon.context.runtimes["docker"],
+            daemon.daemon.context.keepers["gpu1"],
+        )
+        removing, removed = runtime.remove, []
+
+        async def remove(link: Any, workload: Workload) -> None:
+            removed.append(workload.ref)
+            before = keeper.host.look
+            keeper.look_soon()
+            while keeper.host.look is before:  # one that still shows it
+                await asyncio.sleep(0.01)
+            await removing(link, workload)
+
+        monkeypatch.setattr(runtime, "remove", remove)
+        run_id = await daemon.submit(
+            stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=0.1"))
+        )
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+        await daemon.clean()
+        assert len(removed) == 1
+
+
 async def test_a_cancel_between_claim_and_create_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
