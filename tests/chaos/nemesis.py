@@ -154,12 +154,26 @@ def segment(lab: Lab, file: Path, seconds: float, chance: random.Random) -> list
             over.set()
             stream.join()
             watch.recover()
-            return watch.end(timeout=300)
+            found = watch.end(timeout=300)
+            if found:
+                file.with_suffix(".txt").write_text(situation(lab, desk))
+            return found
         finally:
             over.set()
             watch.close()
             (file.with_suffix(".daemon.log")).write_text(desk.log())
             desk.close()
+
+
+def situation(lab: Lab, desk: Desk) -> str:
+    """What people would look at next, while it is still there."""
+    said = [desk.hostler("ps").out, desk.hostler("hosts", "--json").out]
+    for run in desk.ok("runs", "--state", "open", "--json").json["runs"]:
+        said.append(desk.hostler("why", run["run_id"]).out)
+    for host in lab.hosts:
+        said.append(host.docker("ps", "-a"))
+        said.append(host.exec(["sh", "-c", "ps ax; tail -n 50 /var/log/dockerd.log"]).stdout)
+    return "\n".join(said)
 
 
 def _submit(watch: Watch, over: threading.Event) -> None:
