@@ -42,6 +42,7 @@ AWAY_S = float(os.environ.get("HOSTLER_CHAOS_AWAY_S", "5"))
 SLOW = os.environ.get("HOSTLER_CHAOS_SLOW", "512kbit")
 LOUD = int(os.environ.get("HOSTLER_CHAOS_LOUD", "1"))
 """Parts of 20,000 lines in the log that crosses the slow link; each takes ten seconds."""
+OUTPUT_MIB = int(os.environ.get("HOSTLER_CHAOS_OUTPUT_MIB", "3"))
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 100 * ROUNDS + 2 * AWAY_S)]
 
@@ -197,6 +198,26 @@ def test_work_goes_on_over_a_slow_link_that_loses_packets(watch: Watch) -> None:
     assert watch.end() == []
     out = desk.ok("logs", run_id, "--raw").out
     assert out == "".join(f"{i}\n" for i in range(100000, 120001)) * LOUD
+
+
+def test_an_output_crosses_a_slow_link_beside_looks(watch: Watch) -> None:
+    desk, gpu1 = watch.desk, watch.lab.host("gpu1")
+    watch.recover()
+    make = f"mkdir out; head -c {OUTPUT_MIB}m /dev/urandom > out/made"
+    file = write(
+        desk.work, "output", stage_on("gpu1", make, more='outputs = { made = "out" }\n')
+    )  # fmt: skip
+    with ExitStack() as trouble, watch.recorder.fault("slow"):
+        try:
+            trouble.enter_context(slow_and_lossy(gpu1, "2mbit", 0.005))
+        except LabError as error:
+            pytest.skip(f"this kernel shapes no traffic: {error}")
+        run_id = watch.submit(file)
+        assert run_id is not None
+        while not ended(watch, run_id):
+            assert condition(desk, "gpu1") == "up", "the output starved the looks"
+    assert desk.show(run_id)["outcome"] == "succeeded"
+    assert watch.end() == []
 
 
 def ended(watch: Watch, run_id: str) -> bool:

@@ -21,8 +21,10 @@ MAX_SESSIONS = 4
 """sshd allows ten by default, and people want some for themselves."""
 _OPEN_DEADLINE = 10.0
 _DOCKER_WINDOW = 128 * 1024
-"""Bytes of a log that may be on the way. They queue before everything else of the connection: with
-asyncssh's 2 MiB, looks over half a Mbit/s wait for half a minute, and the host seems gone."""
+_SESSION_WINDOW = 512 * 1024
+"""Bytes of a log, and of an output, that may be on the way. They queue before everything else of
+the connection: with asyncssh's 2 MiB, looks over half a Mbit/s wait for half a minute, and the host
+seems gone. Outputs get more, since over a long way no more than this comes in each round trip."""
 _USUAL_DOCKER = ("/var/run/docker.sock",)
 
 
@@ -84,7 +86,9 @@ class SshDoor:
         try:
             with mapped_use(self.host, "starting the agent"):
                 async with asyncio.timeout(_OPEN_DEADLINE):
-                    await connection.raw.create_session(lambda: stream, command, encoding=None)
+                    await connection.raw.create_session(
+                        lambda: stream, command, encoding=None, window=_SESSION_WINDOW
+                    )
             opened = True
         finally:
             if not opened:
