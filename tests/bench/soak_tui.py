@@ -6,6 +6,7 @@ Opens the demo, presses keys that lead through all screens, sheets and dialogs i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
@@ -32,7 +33,7 @@ def main(minutes: float) -> int:
     seed = int(os.environ.get("SOAK_SEED", time.time_ns() % 10**6))
     chance, samples = random.Random(seed), []
     print(f"seed {seed}, {minutes:g} minutes", flush=True)
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as home, contextlib.chdir(home):  # logs may be saved there
         env = {"HOME": home, "TMUX": "", "HOSTLER_CLIPBOARD": "off"}
         argv = [sys.executable, "-m", "hostler", "demo"]
         with Terminal(argv, columns=160, rows=45, env=env) as terminal:
