@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.quick.table import cell_width
+from hostler_tui import fleet_rows
+from hostler_tui.app import forget_closed
+from hostler_tui.fleet_order import Block
 from hostler_tui.messages import DaemonLost
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.host import HostScreen
+from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
 from tests.support.fleets import NOW, fleet, host
 from tests.support.hostile import found_in, poison
@@ -309,6 +317,135 @@ async def test_hostile_names_reach_no_terminal_and_move_no_column(
             picture = text_of(shown.app)
             assert not found_in(picture.encode())
             assert all(cell_width(line) <= columns for line in picture.splitlines())
+
+
+async def test_escape_twice_at_once_closes_one_sheet_and_no_main_screen(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        await shown.see(pilot)
+        await pilot.press("o")
+        sheet = shown.app.screen
+        assert isinstance(sheet, Sheet)
+        for _ in range(2):  # the second is under way before the first was heeded
+            sheet.action_close()
+        await until(pilot, lambda: isinstance(shown.app.screen, FleetScreen), "not back")
+        await pilot.pause()
+        assert shown.app.is_running
+        assert shown.app.return_code in (None, 0)
+        assert isinstance(shown.app.screen, FleetScreen)
+
+
+async def test_nothing_is_left_of_a_screen_that_was_closed(shown: Shown) -> None:
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: len(shown.app.screen_stack) == 2, "no help")
+        gone = [weakref.ref(w._styles_cache) for w in shown.app.screen.walk_children()]  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await until(pilot, lambda: len(shown.app.screen_stack) == 1, "not closed")
+
+        def are_gone() -> bool:
+            forget_closed()
+            gc.collect()
+            return not any(one() for one in gone)
+
+        assert gone
+        await until(pilot, are_gone, "it is remembered")
+
+
+async def test_a_dialog_that_is_only_being_opened_is_closed_as_soon_as_it_is(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        await shown.see(pilot)
+        answers: list[bool | None] = []
+        asks = Confirm("really?", [], "yes")
+        shown.app.push_screen(asks, answers.append)
+        asks.action_answer(False)
+        await until(pilot, lambda: answers == [False], "not closed")
+        await pilot.pause()
+        assert shown.app.return_code in (None, 0)
+
+
+async def test_a_main_screen_is_reached_from_a_dialog_that_is_only_being_opened(
+    shown: Shown,
+) -> None:
+    async with shown.run(80, 24) as pilot:
+        await shown.see(pilot)
+        answers: list[bool | None] = []
+        shown.app.push_screen(Confirm("really?", [], "yes"), answers.append)
+        shown.app.action_go("fleet")
+        await until(pilot, lambda: isinstance(shown.app.screen, FleetScreen), "not back")
+        await pilot.pause()
+        assert answers == [None]
+        assert shown.app.return_code in (None, 0)
+
+
+def _large(at: float = NOW, utilization: float = 50.0) -> dict[str, Any]:
+    """Fifty hosts of eight GPUs (the first has six), none like its neighbour."""
+    hosts = []
+    for number in range(50):
+        made = host(f"gpu-{number:02}", "L.L.L.L." if number else "L.L.L.")
+        values = [{**g, "utilization": utilization, "since": NOW - 60} for g in made["gpus"]]
+        hosts.append({**made, "gpus": values})
+    return {**fleet(*hosts), "at": at}
+
+
+async def test_only_the_rows_in_sight_are_made(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = fleet_rows._gpu_row_cells
+
+    def cells(block: Block, *rest: Any) -> Any:
+        made.append(block.name)
+        return real(block, *rest)
+
+    monkeypatch.setattr(fleet_rows, "_gpu_row_cells", cells)
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot, _large())
+        assert len(shown.app.screen.query_one("#hosts", Table).rows) == 448
+        made.clear()
+        await shown.see(pilot, _large(utilization=75.0))
+        assert 20 < len(made) <= 45
+        assert "75%" in text_of(shown.app)
+
+
+async def test_ages_go_on_where_nothing_else_changed(shown: Shown) -> None:
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot, _large())
+        assert "1m" in text_of(shown.app)
+        await shown.see(pilot, _large(at=NOW + 61))
+        assert "2m01s" in text_of(shown.app)
+
+
+async def test_neither_cursor_nor_news_lays_a_wide_screen_out_anew(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[int] = []
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot, _large())
+        await pilot.pause()
+        screen = _fleet_screen(shown)
+        screen.screen_layout_refresh_signal.subscribe(screen, lambda _: laid_out.append(1))
+        panel = screen.query_one("#panel", Pane)
+        before = len(panel.lines)
+        await pilot.press("down")
+        await until(pilot, lambda: len(panel.lines) != before, "the panel does not follow")
+        alike = _large()
+        for told in alike["hosts"][0]["gpus"]:
+            told.update(state="leased", owners=["ana"], why="-")  # six rows become one
+        await shown.see(pilot, alike)
+        table = screen.query_one("#hosts", Table)
+        assert len(table.rows) == 443
+        assert table.virtual_size.height == table.vertical_scrollbar.window_virtual_size == 444
+        assert not laid_out
+
+
+async def test_lines_out_of_sight_are_forgotten(shown: Shown) -> None:
+    async with shown.run(160, 45) as pilot:
+        await shown.see(pilot, _large())
+        table = shown.app.screen.query_one("#hosts", Table)
+        for _ in range(12):
+            await pilot.press("pagedown")
+        assert len(table._strips) <= 2 * table.size.height + 60
 
 
 async def test_the_whole_needs_few_css_sources(shown: Shown) -> None:

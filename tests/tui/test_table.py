@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler_tui.widgets.table import Head, visible_heads, widths_of
+from hostler_tui.table_rows import Head, visible_heads, widths_of
 
 
 def test_columns_go_by_their_rank_where_space_is_short() -> None:

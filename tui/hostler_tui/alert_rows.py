@@ -8,8 +8,8 @@ from typing import Any
 
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import wrapped
-from hostler_tui.widgets.table import Head, Row
 
 Alert = Mapping[str, Any]
 Event = Mapping[str, Any]

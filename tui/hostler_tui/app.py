@@ -6,10 +6,12 @@ import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on, work
+from textual._styles_cache import StylesCache
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
@@ -39,6 +41,12 @@ from hostler_tui.screens.later import later
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
+
+FORGET_EVERY = 30.0
+"""Seconds between two times that what closed screens leave behind is let go."""
+
+OPENED_S = 0.02
+"""Until another look whether a screen is open that is to be closed."""
 
 SETTLED_S = 1.0
 """After which what is loaded stays until the end."""
@@ -97,6 +105,7 @@ class HostlerApp(App[int]):
         self.set_interval(TICK, self._tick)
         if not self.is_headless:  # the process is this app's alone
             self.set_timer(SETTLED_S, _settle)
+        self.set_interval(FORGET_EVERY, forget_closed)
         self._connect()
 
     @work(thread=True, exclusive=True, group="connect", exit_on_error=False)
@@ -179,7 +188,9 @@ class HostlerApp(App[int]):
     def pop_screen(self) -> AwaitComplete:
         """Back to the screen below. A second escape that comes before the first was heeded finds
         none, and is nothing."""
-        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete.nothing()
+        if len(self.screen_stack) > 1:
+            return super().pop_screen()
+        return AwaitComplete.nothing()  # type: ignore[no-untyped-call,no-any-return]
 
     def action_go(self, mode: str) -> None:
         """To a main screen; where it is below another, back to it."""
@@ -187,8 +198,15 @@ class HostlerApp(App[int]):
             return
         if self.current_mode != mode:
             self.switch_mode(mode)
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
+        self._close(self.screen_stack[1:])
+
+    def _close(self, screens: Sequence[Screen[Any]]) -> None:
+        """Close those of these that lie on top; what is only being opened, once it is open."""
+        while self.screen in screens:
+            if not self.screen.is_mounted:
+                self.set_timer(OPENED_S, partial(self._close, screens))
+                return
+            self.screen.dismiss()  # whoever waits for its answer hears that there is none
 
     def action_pause(self) -> None:
         """Freeze the picture, or go on."""
@@ -321,6 +339,12 @@ def _where_seen() -> Path | None:
         return cache.path(find_socket().path)
     except HostlerError:
         return None
+
+
+def forget_closed() -> None:
+    """Let go of the lines of widgets that are gone. Textual remembers two styles for each of its
+    line caches, and with them the cache: of the last thousand widgets, tens of megabytes."""
+    StylesCache.get_inner_outer.cache_clear()
 
 
 def _settle() -> None:

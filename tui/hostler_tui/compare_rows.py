@@ -7,8 +7,8 @@ from typing import Any
 
 from hostler.cli.commands.compare import value_text
 from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, number_text, side_by_side
-from hostler_tui.widgets.table import Head, Row
 
 Comparison = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from hostler.quick.fleet import LETTERS, is_stale, nominal_gib, summarize
 from hostler.quick.need import CANNOT_TELL, YES, Need, answer
-from hostler.quick.table import cell_width
 from hostler.units import GIB
+from hostler_tui.cells import cell_width
 from hostler_tui.fleet_order import Order, model_text
 from hostler_tui.fleet_rows import power_text
 from hostler_tui.format import percent_text, sparkline
@@ -58,12 +58,20 @@ def _hour(history: Mapping[str, Any]) -> Line:
     return (("util 1h ", "dim"), (sparkline(util, 20, 100.0), "accent"), (said, ""))
 
 
-def fits_key(fleet: Fleet) -> tuple[Any, ...]:
-    """What `fits_line` depends on: as long as it is the same, so is the answer."""
+def still_key(fleet: Fleet) -> tuple[Any, ...]:
+    """What `still_lines` depend on: as long as it is the same, so are they."""
     return tuple(
-        (h["host"], h["condition"], h.get("drained") is None, *(g["state"] for g in h["gpus"]))
+        (
+            h["host"], h["condition"], h.get("drained") is None,
+            *[(g["state"], g["uuid"]) for g in h["gpus"]],
+        )
         for h in fleet["hosts"]
-    )
+    )  # fmt: skip
+
+
+def still_lines(fleet: Fleet) -> tuple[Line, Line]:
+    """What is had now, and the free GPUs of each model: no values of GPUs are in them."""
+    return fits_line(fleet), models_line(fleet)
 
 
 def fits_line(fleet: Fleet) -> Line:
@@ -143,13 +151,11 @@ def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -
 
 
 def head_lines(
-    fleet: Fleet, fits: Line, history: Mapping[str, Any], view: Line, width: int, height: int,
-    *, filtered: bool = False,
+    fleet: Fleet, still: tuple[Line, ...], history: Mapping[str, Any], view: Line, width: int,
+    height: int, *, filtered: bool = False,
 ) -> tuple[Line, ...]:  # fmt: skip
     """As many of them as the height has room for; a filter is always told."""
-    lines = [counts_line(fleet, history, width), fits]
-    if height >= 20:
-        lines.append(models_line(fleet))
+    lines = [counts_line(fleet, history, width), *still[: 2 if height >= 20 else 1]]
     return (*lines, view) if height >= 16 or filtered else tuple(lines)
 
 

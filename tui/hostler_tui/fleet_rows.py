@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hostler.quick.fleet import is_stale, letter
@@ -13,7 +14,7 @@ from hostler.units import GIB
 from hostler_tui.fleet_order import Block, Gpu, Group, Seats, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.lines import Line, Span
-from hostler_tui.widgets.table import Head, Row
+from hostler_tui.table_rows import Cells, Head, Late, Row
 
 Fleet = Mapping[str, Any]
 Pick = tuple[str, int | None]
@@ -81,8 +82,14 @@ def _heading(group: Group) -> list[Row]:
 
 
 def _host_row(group: Group, block: Block, at: float, wide: bool, chosen: int | None) -> Row:
-    host, stale = block.host, is_stale(dict(block.host))
-    cells = (
+    stale = is_stale(dict(block.host))
+    cells = Late(partial(_host_cells, block, at, wide, chosen, stale))
+    return Row(f"{group.key}\t{block.name}\t", cells, "dim" if stale else "")
+
+
+def _host_cells(block: Block, at: float, wide: bool, chosen: int | None, stale: bool) -> Cells:
+    host = block.host
+    return (
         f"{block.name}~" if stale else block.name,
         model_of(block),
         _gpu_cells(block, wide, chosen),
@@ -92,7 +99,6 @@ def _host_row(group: Group, block: Block, at: float, wide: bool, chosen: int | N
         percent_text(_mean([gpu.get("utilization") for gpu in block.gpus])),
         age_text(host.get("age_s")),
     )
-    return Row(f"{group.key}\t{block.name}\t", cells, "dim" if stale else "")
 
 
 def _free_text(block: Block) -> str:
@@ -142,20 +148,28 @@ GPU_HEADS = (
 
 
 def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Seats) -> list[Row]:
-    """Below a row for each host, one for each of its GPUs; equal neighbours share one."""
+    """Below a row for each host, one for each of its GPUs; equal neighbours share one.
+
+    What stands in them is made when it is looked at: most of a lab is out of sight.
+    """
     at, rows = float(fleet["at"]), []
     for group in groups:
         rows += _heading(group)
         for block in group.blocks:
-            rows.append(_host_heading(group, block, at))
             stale = is_stale(dict(block.host))
+            rows.append(_host_heading(group, block, at, stale))
             for gpus in folded(block, held):
                 rows.append(_gpu_row(group, block, gpus, held, at, stale))
     return rows
 
 
-def _host_heading(group: Group, block: Block, at: float) -> Row:
-    host, stale = block.host, is_stale(dict(block.host))
+def _host_heading(group: Group, block: Block, at: float, stale: bool) -> Row:
+    key, role = f"{group.key}\t{block.name}\t", "dim" if stale else ""
+    return Row(key, Late(partial(_heading_cells, group, block, at, stale)), role, whole=True)
+
+
+def _heading_cells(group: Group, block: Block, at: float, stale: bool) -> Cells:
+    host = block.host
     whole = block if group.key else Block(host, tuple(host["gpus"]))
     spans: Line = (
         (f"{block.name}{'~' if stale else ''}", "title"),
@@ -164,7 +178,7 @@ def _host_heading(group: Group, block: Block, at: float) -> Row:
         (f"  {_trouble(host, at)}", "warn"),
         (f"  {age_text(host.get('age_s'))}", "dim"),
     )
-    return Row(f"{group.key}\t{block.name}\t", (spans,), "dim" if stale else "", whole=True)
+    return (spans,)
 
 
 def _trouble(host: Mapping[str, Any], at: float) -> str:
@@ -176,9 +190,10 @@ def _trouble(host: Mapping[str, Any], at: float) -> str:
 
 def folded(block: Block, held: Seats) -> Iterator[list[Gpu]]:
     """Neighbours that the same run, or nobody, has in the same state."""
+    name = block.name
 
     def alike(gpu: Gpu) -> tuple[Any, ...]:
-        return gpu["state"], tuple(gpu.get("owners") or ()), use_text(block.name, gpu, held)
+        return gpu["state"], tuple(gpu.get("owners") or ()), use_text(name, gpu, held)
 
     for _, gpus in itertools.groupby(block.gpus, key=alike):
         yield list(gpus)
@@ -192,10 +207,15 @@ def use_text(host: str, gpu: Gpu, held: Seats) -> str:
 def _gpu_row(
     group: Group, block: Block, gpus: Sequence[Gpu], held: Seats, at: float, stale: bool
 ) -> Row:
+    key = f"{group.key}\t{block.name}\t{gpus[0]['index']}"
+    return Row(key, Late(partial(_gpu_row_cells, block, gpus, held, at)), "dim" if stale else "")
+
+
+def _gpu_row_cells(block: Block, gpus: Sequence[Gpu], held: Seats, at: float) -> Cells:
     first, state = gpus[0], str(gpus[0]["state"])
     owners = " ".join(map(str, first.get("owners") or ())) or ("?" if state == "foreign" else "-")
     since = first.get("since")
-    cells = (
+    return (
         " " + indices_text(tuple([gpu["index"] for gpu in gpus])),
         (f"{letter(state)} {state}", state),
         f"{owners}*" if state == "foreign" else owners,
@@ -206,8 +226,6 @@ def _gpu_row(
         _largest(gpus, "power", "W"),
         "-" if since is None else age_text(at - since),
     )
-    key = f"{group.key}\t{block.name}\t{first['index']}"
-    return Row(key, cells, "dim" if stale else "")
 
 
 _BARS = tuple("#" * filled + "." * (7 - filled) for filled in range(8))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from hostler.quick.table import cut, pad
 from hostler.units import GIB, format_duration
+from hostler_tui.cells import cut, pad
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = " .:-=+*#@"

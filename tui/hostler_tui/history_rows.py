@@ -14,8 +14,8 @@ from hostler.cli.render import exact_time
 from hostler.units import format_duration
 from hostler_tui.history_query import Order
 from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.chart import number_text
-from hostler_tui.widgets.table import Head, Row
 
 Run = Mapping[str, Any]
 

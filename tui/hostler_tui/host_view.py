@@ -14,7 +14,7 @@ from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import use_text
 from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.lines import Line, Span, line
-from hostler_tui.widgets.table import Head, Row
+from hostler_tui.table_rows import Head, Row
 
 Host = Mapping[str, Any]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from rich.segment import Segment
 from textual.strip import Strip
 
-from hostler.quick.table import cell_width, cut
 from hostler.text import clean
+from hostler_tui.cells import cell_width, cut
 from hostler_tui.palette import Palette
 
 Span = tuple[str, str]
@@ -59,4 +59,4 @@ def strip_of(spans: Iterable[Span], palette: Palette, width: int, under: str = "
             break
     if left > 0:
         segments.append(Segment(" " * left, base))
-    return Strip(segments, width).simplify()
+    return Strip(Segment.simplify(segments), width)

@@ -9,7 +9,7 @@ from typing import Any
 from hostler.cli.fold import Cells, base_of, size_of
 from hostler.cli.render import Indices, active_stages, ps_row
 from hostler_tui.filtering import Filter, Value
-from hostler_tui.widgets.table import Head, Row
+from hostler_tui.table_rows import Head, Row
 
 Run = Mapping[str, Any]
 Stage = Mapping[str, Any]

@@ -9,11 +9,11 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from hostler_tui.commandline import Ended, command_text, run_command
 from hostler_tui.lines import Line, line, wrapped
+from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
 
 
-class CommandScreen(ModalScreen[Ended | None]):
+class CommandScreen(Modal[Ended | None]):
     """Runs a command; ends with what it said once it has succeeded.
 
     `picture` turns a success into lines to be looked at; then `yes` is the answer that goes on.

@@ -14,8 +14,9 @@ from hostler.errors import HostlerError
 from hostler_tui.compare_rows import chart_of, head_line, heads_of, rows_of
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.history_sheets import SourceReader
+from hostler_tui.table_rows import Head
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.table import Head, Table
+from hostler_tui.widgets.table import Table
 
 CHART_PART = 3
 """Of this many parts of the height, one is for charts."""

@@ -14,8 +14,9 @@ from hostler.quick.gpus import owners_text
 from hostler_tui.actions import for_screen, key_text
 from hostler_tui.fuzzy import best, score
 from hostler_tui.model import Lab
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import Sheet
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 HEADS = (
     Head("", 7), Head("NAME", 14, flex=True), Head("WHAT", 12, flex=True, drop=2),

@@ -16,10 +16,10 @@ from hostler.quick.fleet import STALE_AFTER, age_out
 from hostler_tui.fleet_detail import Detail, find, panel_lines, strip_lines
 from hostler_tui.fleet_head import (
     empty_lines,
-    fits_key,
-    fits_line,
     head_lines,
     queue_text,
+    still_key,
+    still_lines,
     view_line,
 )  # fmt: skip
 from hostler_tui.fleet_order import (
@@ -46,10 +46,11 @@ from hostler_tui.lines import Line
 from hostler_tui.messages import HostSeen
 from hostler_tui.model import Fleet
 from hostler_tui.screens.base import LabScreen
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Choice
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 WIDE = 140
 """Cells from which on hosts are open and a pane stands beside them."""
@@ -82,7 +83,9 @@ class FleetScreen(LabScreen):
         self._drawn: tuple[Any, ...] = ()
         self._fleet: Fleet | None = None
         """As it was drawn last."""
-        self._fits: tuple[tuple[Any, ...], Line] = ((), ())
+        self._still: tuple[tuple[Any, ...], tuple[Line, ...]] = ((), ())
+        """The lines at the top without values of GPUs, and what they were made of."""
+        self._held: tuple[int, Seats] = (-1, {})
         self._detail = Detail()
         self._learning: tuple[str, float] = ("", 0.0)
 
@@ -96,8 +99,9 @@ class FleetScreen(LabScreen):
         yield AskLine(FIELDS)
 
     def on_mount(self) -> None:
-        """The pane has its width, the list has the keys."""
-        self.query_one("#panel").styles.width = PANEL
+        """The pane has its place, whatever stands in it; the list has the keys."""
+        panel = self.query_one("#panel")
+        panel.styles.width, panel.styles.height = PANEL, "1fr"
         self.query_one("#hosts", Table).focus()
 
     @property
@@ -113,13 +117,19 @@ class FleetScreen(LabScreen):
             return self._chosen if self._chosen[0] == pick[0] else pick
         return pick
 
+    @property
+    def held(self) -> Seats:
+        """Who holds which GPU."""
+        if self._held[0] != self.lab.runs_version:
+            self._held = (self.lab.runs_version, seats(self.lab.runs))
+        return self._held[1]
+
     def draw_body(self) -> None:
         """From the fleet as it was last told; nothing where nothing changed."""
         state = (
             self._age(),
             self.lab.fleet_version, self.lab.runs_version, id(self.lab.history), self.order,
             self.is_per_gpu, self._chosen, self.size, self.app.palette_of_look.look,
-            self._detail.at,
         )  # fmt: skip
         if state != self._drawn:
             self._drawn = state
@@ -140,15 +150,12 @@ class FleetScreen(LabScreen):
             self.query_one("#answer", Pane).show(said)
             self.query_one("#hosts", Table).show(())
             return
-        held = seats(self.lab.runs)
+        held = self.held
         groups = arrange(fleet, self.order, held, whole=not self.is_per_gpu)
         self._draw_rows(fleet, groups, held)
-        # In two steps, so that no key waits for both.
-        self.call_later(self._draw_around, fleet, groups, held)
-
-    def _draw_around(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
-        self._draw_head(age_out(dict(fleet), STALE_AFTER) if self._age() else fleet, groups)
-        self._draw_selected(held)
+        # In steps, so that no key waits for all of it.
+        self.call_later(self._draw_selected, held)
+        self.call_later(self._draw_head, groups)
 
     def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
         width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
@@ -161,10 +168,15 @@ class FleetScreen(LabScreen):
             rows = host_rows(groups, fleet, width, self._chosen)
         self.query_one("#hosts", Table).show(rows, heads)
 
-    def _draw_head(self, fleet: Fleet, groups: list[Group]) -> None:
-        key = fits_key(fleet)
-        if key != self._fits[0]:
-            self._fits = (key, fits_line(fleet))
+    def _draw_head(self, groups: list[Group]) -> None:
+        fleet = self._fleet
+        if fleet is None:
+            return
+        if self._age():
+            fleet = age_out(dict(fleet), STALE_AFTER)
+        key = still_key(fleet)
+        if key != self._still[0]:
+            self._still = (key, still_lines(fleet))
         shown = len({block.name for group in groups for block in group.blocks})
         view = view_line(
             self.order, shown, len(fleet["hosts"]), queue_text(self.lab.runs), self.is_per_gpu
@@ -172,7 +184,7 @@ class FleetScreen(LabScreen):
         width, height = self.size
         lines = head_lines(
             fleet,
-            self._fits[1],
+            self._still[1],
             self.lab.history,
             view,
             width,
@@ -225,13 +237,12 @@ class FleetScreen(LabScreen):
     def take_host(self, message: HostSeen) -> None:
         """What was asked of the selected host."""
         self._detail = Detail(message.name, message.host, message.hour, message.at)
-        self.draw_body()
+        self._draw_selected(self.held)
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
         """Another row: its details."""
-        held = seats(self.lab.runs)
-        self._draw_selected(held)
+        self._draw_selected(self.held)
 
     @on(Table.Chosen)
     def open_chosen(self, message: Table.Chosen) -> None:

@@ -30,10 +30,11 @@ from hostler_tui.history_rows import (
 from hostler_tui.lines import Line, line
 from hostler_tui.screens.history_sheets import Columns, SourceReader, forget_question
 from hostler_tui.screens.run_acts import RunActs
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Ask, Choice
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 SETTLE_S = 0.3
 """For which typing has to rest before the daemon is asked."""

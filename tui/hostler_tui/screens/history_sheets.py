@@ -14,8 +14,9 @@ from hostler.errors import HostlerError
 from hostler_tui.lines import Line, line
 from hostler_tui.run_pages import diff_lines
 from hostler_tui.run_questions import Question
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import WIDEST, Reader, Sheet
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 Run = Mapping[str, Any]
 _MOST_EFFECTS = 12

@@ -13,7 +13,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from hostler.errors import HostlerError
@@ -22,15 +21,17 @@ from hostler_tui.lines import line
 from hostler_tui.pipeline_files import changed, completed, entries, params_of, run_args
 from hostler_tui.plan_lines import plan_lines
 from hostler_tui.screens.command_screen import CommandScreen
+from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.form import Field, Form
+from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
 
 
-class FilePicker(ModalScreen[Path | None]):
+class FilePicker(Modal[Path | None]):
     """A folder's TOML files and folders, and a path that can be typed."""
 
     app: HostlerApp

@@ -12,10 +12,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from hostler_tui.lines import line, wrapped
+from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 
@@ -27,7 +27,7 @@ _MOST_COMMAND = 3
 """Lines of a command that are always in sight; a longer one scrolls with the effects."""
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Modal[bool]):
     """Asks, naming what would be lost and the same on the command line.
 
     `typed`: a word the person has to type (a count, a name) for what others would feel; without

@@ -13,10 +13,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from hostler_tui.lines import Line, line, wrapped
+from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Answer:
     values: Mapping[str, str]
 
 
-class Form(ModalScreen[Answer | None]):
+class Form(Modal[Answer | None]):
     """Asks for values. Ends with None where it was left."""
 
     app: HostlerApp

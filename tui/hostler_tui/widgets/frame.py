@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from hostler.quick.table import cell_width
 from hostler_tui.actions import Action, in_footer, key_text
+from hostler_tui.cells import cell_width
 from hostler_tui.format import age_text
 from hostler_tui.lines import Line, Span
 from hostler_tui.model import Lab

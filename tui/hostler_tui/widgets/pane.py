@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import Any
 
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -11,15 +12,14 @@ from textual.strip import Strip
 
 from hostler_tui.lines import Line, strip_of, text_of
 from hostler_tui.palette import Palette
+from hostler_tui.widgets.line_view import Known, LineView
 
-if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+SPARE = 20
+"""Finished lines kept beyond those in sight."""
 
 
-class Pane(ScrollView, can_focus=False):
+class Pane(LineView, can_focus=False):
     """Lines of styled text; redraws the lines that changed and no others."""
-
-    app: HostlerApp
 
     DEFAULT_CSS = """
     Pane { height: auto; overflow: hidden; scrollbar-size: 0 0; background: transparent; }
@@ -29,6 +29,8 @@ class Pane(ScrollView, can_focus=False):
         super().__init__(**options)
         self._lines: tuple[Line, ...] = tuple(lines)
         self._look: Palette | None = None
+        self._strips: dict[int, Known] = {}
+        """Of each row the last one drawn."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -45,23 +47,39 @@ class Pane(ScrollView, can_focus=False):
         new = tuple(lines)
         if new == self._lines and self._look is self.app.palette_of_look:
             return
+        if self._look is not self.app.palette_of_look:
+            self.refresh()
         old, self._lines, self._look = self._lines, new, self.app.palette_of_look
-        if len(new) != len(old):
+        if len(new) != len(old) and self._needs_layout:
             self.virtual_size = Size(0, len(new))
             self.refresh(layout=self.styles.height is not None and self.styles.height.is_auto)
             return
+        self.set_reactive(ScrollView.virtual_size, Size(0, len(new)))
         top = self.scroll_offset.y
-        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+        for number, (before, after) in enumerate(zip_longest(old, new)):
             if before != after and 0 <= number - top < self.size.height:
                 self.refresh(Region(0, number - top, self.size.width, 1))
+
+    @property
+    def _needs_layout(self) -> bool:
+        """Whether more or fewer lines take another place, or have to be scrolled to."""
+        height = self.styles.height
+        return height is None or height.is_auto or self.styles.overflow_y != "hidden"
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many rows as there are lines."""
         return len(self._lines)
 
-    def render_line(self, y: int) -> Strip:
+    def line_at(self, y: int) -> Strip:
         """The line at a row of the widget."""
-        number = y + self.scroll_offset.y
+        number, palette = y + self.top, self.app.palette_of_look
         spans = self._lines[number] if number < len(self._lines) else ()
-        width = self.scrollable_content_region.width or self.size.width
-        return strip_of(spans, self.app.palette_of_look, width)
+        drawn_for = (spans, self.text_width, self.line_width, palette)
+        known = self._strips.get(y)
+        if known is not None and known[0] == drawn_for:
+            return known[1]
+        if len(self._strips) > self.size.height + SPARE:
+            self._strips.clear()
+        strip = self.finished(strip_of(spans, palette, self.text_width))
+        self._strips[y] = (drawn_for, strip)
+        return strip

@@ -10,15 +10,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input
 
 from hostler.text import clean
 from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
+from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
-from hostler_tui.widgets.table import Head, Row, Table
+from hostler_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
@@ -27,7 +28,7 @@ WIDEST = 110
 """Cells; longer lines are hard to read."""
 
 
-class Sheet(ModalScreen[str | None]):
+class Sheet(Modal[str | None]):
     """A title, a body, and what its keys do."""
 
     app: HostlerApp

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -13,80 +12,18 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hostler.quick.table import cell_width, cut, pad
-from hostler.text import clean
-from hostler_tui.lines import Line, strip_of
+from hostler_tui.cells import cut, pad
+from hostler_tui.lines import strip_of
 from hostler_tui.palette import Palette
+from hostler_tui.table_rows import Head, Row, spans_of, visible_heads, widths_of
+from hostler_tui.widgets.line_view import Known, LineView
 
-if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A column: where space is short, the one with the highest `drop` goes first."""
-
-    title: str
-    width: int
-    flex: bool = False
-    """Takes what is left of the width."""
-    right: bool = False
-    drop: int = 0
-    """0: always shown."""
+STRIPS_MORE = 50
+"""Finished lines kept beyond two screenfuls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row: cells in the order of the heads, each plain text or text with a role or spans."""
-
-    key: str
-    cells: tuple[str | tuple[str, str] | Line, ...]
-    role: str = ""
-    """Of the whole row: "dim" for old values."""
-    selectable: bool = True
-    whole: bool = False
-    """Its first cell goes over all columns: a heading."""
-
-
-def visible_heads(heads: Sequence[Head], width: int) -> list[int]:
-    """The columns that fit into a width, in their order. Rows are never dropped, columns are."""
-    kept = list(range(len(heads)))
-    while len(kept) > 1 and sum(heads[i].width + 1 for i in kept) - 1 > width:
-        worst = max(kept, key=lambda i: heads[i].drop)
-        if heads[worst].drop == 0:
-            break
-        kept.remove(worst)
-    return kept
-
-
-def widths_of(heads: Sequence[Head], kept: Sequence[int], width: int) -> list[int]:
-    """How wide each kept column is: what is left goes to the flexible ones in equal parts."""
-    left = width - sum(heads[i].width + 1 for i in kept) + 1
-    flexible = [i for i in kept if heads[i].flex]
-    share, odd = divmod(max(0, left), len(flexible)) if flexible else (0, 0)
-    extra = {i: share + (n < odd) for n, i in enumerate(flexible)}
-    return [max(1, heads[i].width + extra.get(i, 0)) for i in kept]
-
-
-def spans_of(cell: str | tuple[str, str] | Line, width: int, right: bool) -> Line:
-    """A cell as spans of exactly `width` cells."""
-    if isinstance(cell, str):
-        return ((pad(cut(clean(cell), width), width, right=right), ""),)
-    if len(cell) == 2 and isinstance(cell[0], str) and isinstance(cell[1], str):
-        return ((pad(cut(clean(cell[0]), width), width, right=right), cell[1]),)
-    spans: list[tuple[str, str]] = []
-    left = width
-    for text, role in cell:
-        shown = cut(clean(text), left)
-        spans.append((shown, role))
-        left -= cell_width(shown)
-    return (*spans, (" " * max(0, left), ""))
-
-
-class Table(ScrollView, can_focus=True):
+class Table(LineView, can_focus=True):
     """Rows with a cursor that stays on its key, whatever comes and goes around it."""
-
-    app: HostlerApp
 
     DEFAULT_CSS = """
     Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1;
@@ -138,9 +75,11 @@ class Table(ScrollView, can_focus=True):
         self._at: int = 0
         self._markable = markable
         self._marks: frozenset[str] = frozenset()
-        self._strips: dict[str, tuple[tuple[Any, ...], Strip]] = {}
+        self._strips: dict[str, Known] = {}
         """Of each row the last one drawn, and what it was drawn for: rows of a live lab change all
         the time, and what is past is not drawn again."""
+        self._others: dict[bool, Known] = {}
+        """The same of the heads, and of a row past the end."""
         self._look: Palette | None = None
 
     @property
@@ -161,18 +100,15 @@ class Table(ScrollView, can_focus=True):
     def show(self, rows: Sequence[Row], heads: Sequence[Head] | None = None) -> None:
         """Show these rows: the cursor stays on its key, else at its place."""
         new, key, old = tuple(rows), self.cursor, self._rows
+        whole = self._look is not self.app.palette_of_look
         if heads is not None and tuple(heads) != self._heads:
-            self._heads = tuple(heads)
-            old = ()
-        if new == old and self._look is self.app.palette_of_look:
-            return
-        whole = len(new) != len(old) or self._look is not self.app.palette_of_look
+            self._heads, whole = tuple(heads), True
         self._rows, self._look = new, self.app.palette_of_look
-        self._marks &= {row.key for row in new}
+        if self._marks:
+            self._marks &= {row.key for row in new}
         self._at = self._place_of(key)
-        self.virtual_size = Size(0, len(new) + 1)
+        self._set_count(len(new))
         if whole:
-            self._strips.clear()
             self.refresh()
         else:
             self._refresh_changed(old, new)
@@ -180,6 +116,19 @@ class Table(ScrollView, can_focus=True):
             self._keep_in_sight()
             self.refresh()
             self.post_message(self.Moved(self, self.cursor))
+
+    def _set_count(self, rows: int) -> None:
+        """How far it goes. Only where the scrollbar comes or goes has the screen to be laid out
+        anew, which draws all of it."""
+        size, height = Size(0, rows + 1), self.size.height
+        if size == self.virtual_size:
+            return
+        if not self.show_vertical_scrollbar or size.height <= height:
+            self.virtual_size = size
+            return
+        self.set_reactive(ScrollView.virtual_size, size)
+        self.vertical_scrollbar.window_virtual_size = size.height
+        self.scroll_to(y=min(self.scroll_offset.y, self.max_scroll_y), animate=False)
 
     def put_cursor(self, key: str) -> None:
         """Move the cursor to a row, where it is there."""
@@ -203,15 +152,12 @@ class Table(ScrollView, can_focus=True):
         self._marks = frozenset()
         self.refresh()
 
-    def render_line(self, y: int) -> Strip:
+    def line_at(self, y: int) -> Strip:
         """The heads at the top, the rows below."""
-        width = self.scrollable_content_region.width or self.size.width
-        if y == 0:
-            return self._head_strip(width)
-        place = y - 1 + self.scroll_offset.y
-        if place >= len(self._rows):
-            return strip_of((), self.app.palette_of_look, width)
-        return self._row_strip(place, width)
+        place = y - 1 + self.top
+        if y == 0 or place >= len(self._rows):
+            return self._other_strip(y == 0)
+        return self._row_strip(place)
 
     def action_step(self, by: int) -> None:
         """To the next row that can be selected."""
@@ -268,6 +214,18 @@ class Table(ScrollView, can_focus=True):
         """The cursor stays in sight."""
         self._keep_in_sight()
 
+    def _other_strip(self, is_head: bool) -> Strip:
+        """The heads, or a row that nothing stands in."""
+        look, width = self.app.palette_of_look, self.text_width
+        drawn_for = (self._heads if is_head else (), width, self.line_width, look)
+        known = self._others.get(is_head)
+        if known is not None and known[0] == drawn_for:
+            return known[1]
+        strip = self._head_strip(width) if is_head else strip_of((), look, width)
+        strip = self.finished(strip)
+        self._others[is_head] = (drawn_for, strip)
+        return strip
+
     def _head_strip(self, width: int) -> Strip:
         kept, widths = self._layout(width)
         parts = [
@@ -277,18 +235,25 @@ class Table(ScrollView, can_focus=True):
         gutter = "  " if self._markable else " "
         return strip_of([(gutter + " ".join(parts), "dim")], self.app.palette_of_look, width)
 
-    def _row_strip(self, place: int, width: int) -> Strip:
+    def _row_strip(self, place: int) -> Strip:
         row, here = self._rows[place], place == self._at
         marked = row.key in self._marks
-        drawn_for = (row, here, marked, width, self.has_focus)
+        width, wide, look = self.text_width, self.line_width, self.app.palette_of_look
+        drawn_for = (row.cells, row.role, row.whole, here, marked, width, wide, look)
         known = self._strips.get(row.key)
         if known is not None and known[0] == drawn_for:
             return known[1]
-        if len(self._strips) > 2 * len(self._rows) + 100:
-            self._strips.clear()
-        strip = self._make_strip(row, here, marked, width)
+        if len(self._strips) > 2 * self.size.height + STRIPS_MORE:
+            self._forget_strips()
+        strip = self.finished(self._make_strip(row, here, marked, width))
         self._strips[row.key] = (drawn_for, strip)
         return strip
+
+    def _forget_strips(self) -> None:
+        """Of the rows that are out of sight: a strip takes as much memory as a hundred rows."""
+        top = self.scroll_offset.y
+        seen = {row.key for row in self._rows[top : top + self.size.height]}
+        self._strips = {key: known for key, known in self._strips.items() if key in seen}
 
     def _make_strip(self, row: Row, here: bool, marked: bool, width: int) -> Strip:
         gutter = (">" if here else " ") + (("*" if marked else " ") if self._markable else "")
@@ -349,8 +314,9 @@ class Table(ScrollView, can_focus=True):
 
     def _refresh_changed(self, old: tuple[Row, ...], new: tuple[Row, ...]) -> None:
         top, height = self.scroll_offset.y, self.size.height
-        for place in range(top, min(len(new), top + height)):
-            if old[place] != new[place]:
+        for place in range(top, min(max(len(old), len(new)), top + height)):
+            both = place < min(len(old), len(new))
+            if not both or (old[place] is not new[place] and old[place] != new[place]):
                 self._refresh_row(place)
 
     def _refresh_row(self, place: int) -> None:
