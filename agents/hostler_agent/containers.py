@@ -20,6 +20,7 @@ from hostler_agent.folders import is_identifier
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
 from hostler_agent.ooms import Ooms
+from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
 
 PATIENCE = 2.0
@@ -141,6 +142,7 @@ class Containers:
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
         self._known: Dict[str, Running] = {}
         self._ooms = Ooms()
+        self._phantoms = Phantoms(Proc())
         self._started = False
 
     def start(self, events: bool = True) -> None:
@@ -261,7 +263,7 @@ class Containers:
         for item in listed:
             ref, state = str(item.get("Id", "")), str(item.get("State", ""))
             before = self._inspected.get(ref)
-            if before is not None and before[0] == state:
+            if before is not None and before[0] == state and not self._phantoms.doubts(ref):
                 kept[ref] = before
             else:
                 found = self._inspect(connection, ref)
@@ -270,10 +272,13 @@ class Containers:
                 kept[ref] = (state, found)
             one = self._workload(kept[ref][1])
             if one is not None:
+                if one["running"] and self._phantoms.is_one(ref, kept[ref][1]):
+                    one = ended(one)
                 if engine.was_restarted(one, self._engine_since):
                     one["engine_restarted"] = True
                 work.append(one)
         self._inspected = kept
+        self._phantoms.keep(kept)
         work = work[:4000]
         if work != self.work:
             self.work = work

@@ -101,6 +101,9 @@ class Followers:
 
     async def drained(self, attempt: Attempt, workload: Workload) -> None:
         """Until all output of an ended workload is in its file. Raises Unreachable when cut off."""
+        if workload.exit_code is None:
+            # Docker may not know of its end, and then never ends what is followed: read it once.
+            await self._begin_anew(attempt.attempt_id)
         log = self.log(attempt)
         left = self._context.keepers[attempt.host].left(workload.ref)
         if left is None:
@@ -120,6 +123,12 @@ class Followers:
         if not log.is_synced:
             await asyncio.to_thread(log.sync)
         log.close()
+
+    async def _begin_anew(self, attempt_id: str) -> None:
+        await self._stop(attempt_id)
+        following = self._following.pop(attempt_id, None)
+        if following is not None:
+            following.log.close()
 
     async def _stop(self, attempt_id: str) -> None:
         following = self._following.get(attempt_id)

@@ -93,10 +93,13 @@ class Engine:
             raise
         return True
 
-    async def remove(self, ref: str) -> None:
-        """Remove an ended container and its nameless volumes; named ones (checkpoints) stay."""
+    async def remove(self, ref: str, *, force: bool = False) -> None:
+        """Remove an ended container and its nameless volumes; named ones (checkpoints) stay.
+        `force`: though Docker says that it runs."""
         try:
-            await self._call(f"removing {ref[:12]}", lambda c: c.remove_container(ref, v=True))
+            await self._call(
+                f"removing {ref[:12]}", lambda c: c.remove_container(ref, v=True, force=force)
+            )
         except EngineError as error:
             if error.status == 404 or "already in progress" in error.message:
                 return

@@ -94,7 +94,9 @@ class DockerRuntime:
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove the ended container; checkpoint volumes stay."""
         engine = await self._engine(link)
-        await engine.remove(workload.ref)
+        # An ended one without a code is one that Docker itself still believes to run.
+        phantom = workload.exit_code is None and not workload.created_only
+        await engine.remove(workload.ref, force=phantom and not workload.running)
         self._fresh.discard(workload.ref)
         self._images.pop(workload.ref, None)
 

@@ -1,0 +1,72 @@
+"""Containers that Docker calls running for ever though their process has ended.
+
+Docker never learns of an end that came while its containerd was down. Such a container would hold
+its GPUs until somebody looks by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Dict, Iterable, Tuple
+
+from hostler_agent.processes import Proc
+
+SURE_AFTER = 10.0
+"""Seconds that Docker gets to tell of the end itself."""
+SAID = "Docker still calls it running, but its process is gone"
+
+
+class Phantoms:
+    """Remembers each container's process while it can be seen to live.
+
+    Only what was seen alive here can be seen to have ended: processes of an engine in another
+    machine, or that this login may not see, are none of ours to judge.
+    """
+
+    def __init__(self, proc: Proc, exists: Callable[[str], bool] = os.path.exists) -> None:
+        self._proc = proc
+        self._exists = exists
+        self._seen: Dict[str, Tuple[int, int]] = {}
+        self._gone: Dict[str, float] = {}
+
+    def doubts(self, ref: str) -> bool:
+        """Whether the process that was seen is gone: what Docker said before counts no more."""
+        return ref in self._seen and not self._lives(*self._seen[ref])
+
+    def is_one(self, ref: str, inspect: Dict[str, Any]) -> bool:
+        """Whether this container, called running just now, has surely ended."""
+        state = inspect.get("State") or {}
+        pid = state.get("Pid")
+        if state.get("Status") != "running" or not isinstance(pid, int) or pid <= 0:
+            self._gone.pop(ref, None)
+            return False
+        seen = self._seen.get(ref)
+        if seen is None or seen[0] != pid:
+            ticks = self._proc.start_ticks(pid)
+            self._gone.pop(ref, None)
+            if ticks is not None:
+                self._seen[ref] = pid, ticks
+            return False
+        if self._lives(*seen):
+            self._gone.pop(ref, None)
+            return False
+        now = time.monotonic()
+        return now - self._gone.setdefault(ref, now) >= SURE_AFTER
+
+    def keep(self, refs: Iterable[str]) -> None:
+        """Forget all other containers."""
+        there = set(refs)
+        for kept in (self._seen, self._gone):
+            for ref in set(kept) - there:
+                del kept[ref]
+
+    def _lives(self, pid: int, ticks: int) -> bool:
+        now = self._proc.start_ticks(pid)
+        # Not to be read is not to be gone.
+        return now == ticks if now is not None else self._exists("/proc/%d" % pid)
+
+
+def ended(one: Dict[str, Any]) -> Dict[str, Any]:
+    """The workload as it is: ended, and nobody knows how."""
+    return {**one, "running": False, "exit_code": None, "error": SAID}
