@@ -164,6 +164,13 @@ class Agent:
                 self._answer_looks()
             except BrokenPipeError:
                 pass  # the loop ends by itself at EOF
+            except Exception:
+                # Its thread would be gone, and with it what every later look waits for. Another
+                # agent begins afresh; jobs go on.
+                import traceback
+
+                sys.stderr.write("hostler agent: %s" % traceback.format_exc())
+                os._exit(1)
 
     def _look(self, number: Any) -> None:
         """Begin a look; it is answered when all its parts are there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -325,3 +326,21 @@ def test_an_unknown_request_is_answered(agent: Agent) -> None:
     number = agent.post("dance")
     with pytest.raises(Exception, match="does not know 'dance'"):
         agent.answer(number)
+
+
+_HURT = """
+import threading, time
+from hostler_agent.agent import Agent
+agent = Agent.__new__(Agent)
+agent._socket, agent._waiting = object(), [1]
+def hurt(): raise KeyError("memory_used")
+agent._answer_looks = hurt
+threading.Thread(target=agent._wake, daemon=True).start()
+time.sleep(60)
+"""
+
+
+def test_a_bug_in_a_look_ends_the_agent_rather_than_a_thread_of_it() -> None:
+    ended = subprocess.run([sys.executable, "-c", _HURT], capture_output=True, timeout=30)
+    assert ended.returncode == 1
+    assert b"KeyError: 'memory_used'" in ended.stderr
