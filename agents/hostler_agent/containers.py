@@ -263,7 +263,10 @@ class Containers:
         for item in listed:
             ref, state = str(item.get("Id", "")), str(item.get("State", ""))
             before = self._inspected.get(ref)
-            if before is not None and before[0] == state and not self._phantoms.doubts(ref):
+            if state == "created":
+                # The list says it all, and an inspect would wait until the start is over.
+                kept[ref] = (state, _as_inspected(item))
+            elif before is not None and before[0] == state and not self._phantoms.doubts(ref):
                 kept[ref] = before
             else:
                 found = self._inspect(connection, ref)
@@ -324,7 +327,7 @@ class Containers:
                     self._events(connection, path)
                 finally:
                     connection.close()
-            except Exception:
+            except (HttpError, ValueError, TypeError, AttributeError, KeyError):
                 pass  # looks report it; here it is only tried again
             time.sleep(2.0)
 
@@ -370,6 +373,16 @@ class Containers:
         elif one is not None and self._ooms.unreported(inspect, one):
             one["oom_killed"] = True
         return one
+
+
+def _as_inspected(item: Dict[str, Any]) -> Dict[str, Any]:
+    """What an inspect would say of a created container that the list shows."""
+    labels = item.get("Labels")
+    return {
+        "Id": item.get("Id"),
+        "Config": {"Labels": labels if isinstance(labels, dict) else {}},
+        "State": {"Status": "created"},
+    }
 
 
 def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:

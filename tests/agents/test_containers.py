@@ -168,6 +168,18 @@ def test_a_docker_that_hangs_holds_nobody_up(agent: Agent, docker: FakeDocker) -
     eventually(lambda: agent.look()["docker_problem"] is None)
 
 
+def test_a_container_whose_start_takes_long_hides_nothing(agent: Agent, docker: FakeDocker) -> None:
+    starting = docker.put(container(1, state="created", labels=ours("a-1", gpus="GPU-x")))
+    docker.hang, docker.hang_at = 60.0, f"/containers/{starting}/"  # Docker holds its lock
+    look = agent.look()
+    assert look["docker_problem"] is None
+    (shown,) = look["workloads"]
+    assert (shown["attempt_id"], shown["gpus"], shown["owner"]) == ("a-1", ["GPU-x"], "alice")
+    assert shown["created_only"]
+    assert not shown["running"]
+    docker.hang = 0.0
+
+
 def test_docker_comes_and_goes(place: Place, docker: FakeDocker) -> None:
     docker.close()
     with serving(place) as agent:
