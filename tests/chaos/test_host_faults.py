@@ -55,6 +55,7 @@ def left_on(host: Host) -> str:
     return host.docker("ps", "-aq", "--filter", "label=hostler.attempt").strip()
 
 
+@pytest.mark.chaos
 def test_a_containerd_and_a_shim_that_are_killed(watch: Watch) -> None:
     """Docker takes ten seconds to have a containerd again, and never learns what ended before."""
     desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
@@ -74,6 +75,7 @@ def test_a_containerd_and_a_shim_that_are_killed(watch: Watch) -> None:
     assert watch.end() == [], "an end is the true one, or it is said not to be known"
 
 
+@pytest.mark.chaos
 def test_an_agent_that_is_killed_or_stands_still_is_replaced_by_one(watch: Watch) -> None:
     desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
     for _ in range(ROUNDS):
@@ -94,6 +96,7 @@ def test_an_agent_that_is_killed_or_stands_still_is_replaced_by_one(watch: Watch
     assert watch.end() == []
 
 
+@pytest.mark.chaos
 def test_a_full_disk_and_a_host_that_stands_still_cost_others_nothing(watch: Watch) -> None:
     desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
     kept = submit_on(watch, "gpu2", "sleep 15; exit 5")
@@ -129,6 +132,7 @@ def thread_count(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
+@pytest.mark.chaos
 def test_a_hosts_clock_that_is_wrong_and_jumps_changes_no_time_that_is_told(watch: Watch) -> None:
     """gpu1's agent and shims live two hours ahead, and then a day behind."""
     desk, gpu1 = watch.desk, watch.lab.host("gpu1")

@@ -1,6 +1,7 @@
 """Faults of the network and of SSH: whatever cannot be heard is neither lost nor free.
 
-Each test ends in the checker. Once each here; HOSTLER_CHAOS_ROUNDS makes them many (`make chaos`).
+Each test ends in the checker. HOSTLER_CHAOS_ROUNDS makes them many; those marked `chaos` take long to
+play out and run by `make chaos` alone.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def running(run: dict[str, object]) -> bool:
     return bool(stage(run, "only")["status"] == "running")
 
 
+@pytest.mark.chaos
 def test_the_daemons_machine_loses_its_power(watch: Watch) -> None:
     desk = watch.desk
     for _ in range(ROUNDS):
@@ -121,6 +123,7 @@ def test_cuts_at_the_instant_of_a_start_and_of_one_way_only(watch: Watch) -> Non
     assert watch.end() == []
 
 
+@pytest.mark.chaos
 def test_hosts_that_refuse_are_asked_seldom_and_cost_others_nothing(watch: Watch) -> None:
     """sshd of gpu1 is killed, then there is no route to it; sshd of gpu2 never greets."""
     desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
@@ -175,6 +178,7 @@ def test_a_key_that_is_revoked_is_tried_once_and_costs_no_work(watch: Watch) -> 
     assert stage(desk.show(run_id), "only")["attempt"]["exit_code"] == 5
 
 
+@pytest.mark.chaos
 def test_work_goes_on_over_a_slow_link_that_loses_packets(watch: Watch) -> None:
     desk, gpu1 = watch.desk, watch.lab.host("gpu1")
     watch.recover()
@@ -200,6 +204,7 @@ def test_work_goes_on_over_a_slow_link_that_loses_packets(watch: Watch) -> None:
     assert out == "".join(f"{i}\n" for i in range(100000, 120001)) * LOUD
 
 
+@pytest.mark.chaos
 def test_an_output_crosses_a_slow_link_beside_looks(watch: Watch) -> None:
     desk, gpu1 = watch.desk, watch.lab.host("gpu1")
     watch.recover()
