@@ -9,16 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import re
 import socket
 import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import engine
-from hostler_agent.folders import is_identifier
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.inspected import ATTEMPT, as_inspected, workload
 from hostler_agent.ooms import Ooms
 from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
@@ -27,9 +26,6 @@ PATIENCE = 2.0
 """Seconds that a look waits for Docker."""
 FOREIGN_EVERY = 10.0
 _TIMEOUT = 20.0
-_ATTEMPT = "hostler.attempt"
-_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 class Running(NamedTuple):
@@ -70,50 +66,6 @@ def _is_socket(path: str) -> bool:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
         return False
-
-
-def epoch(text: Any) -> Optional[float]:
-    """Docker's time as seconds since the epoch; None for its year 1, which means never."""
-    match = _TIME.match(text) if isinstance(text, str) else None
-    if match is None or int(match[1]) < 1970:
-        return None
-    import calendar
-
-    parts = [int(part) for part in match.groups()[:6]]
-    seconds = float(calendar.timegm((*parts, 0, 0, 0)))
-    if match[8] != "Z":
-        offset = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
-        seconds -= offset if match[8][0] == "+" else -offset
-    return seconds + float(match[7] or 0)
-
-
-def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """The `Workload` that an inspected container is; None without our labels."""
-    labels = (inspect.get("Config") or {}).get("Labels") or {}
-    attempt, daemon = labels.get(_ATTEMPT), labels.get("hostler.daemon")
-    if not all(map(is_identifier, (attempt, daemon, inspect.get("Id")))):
-        return None
-    state = inspect.get("State") or {}
-    status = state.get("Status")
-    running = status in ("running", "paused", "restarting")
-    result: Dict[str, Any] = {
-        "attempt_id": attempt, "daemon_id": daemon, "runtime": "docker",
-        "ref": inspect.get("Id", ""), "running": running,
-        "gpus": [u for u in str(labels.get("hostler.gpus")).split(",") if _UUID.fullmatch(u)][:64],
-    }  # fmt: skip
-    if status == "created":
-        result["created_only"] = True
-    elif not running:
-        result["exit_code"] = state.get("ExitCode")
-        result["finished_at"] = epoch(state.get("FinishedAt"))
-    more = {
-        "started_at": epoch(state.get("StartedAt")),
-        "oom_killed": bool(state.get("OOMKilled")),
-        "error": state.get("Error") or None,
-        "owner": labels.get("hostler.owner") or None,
-    }
-    result.update({key: value for key, value in more.items() if value})
-    return result
 
 
 class Containers:
@@ -257,7 +209,7 @@ class Containers:
         self._engine_since = engine.started_at(self._connection.peer(), Proc())
 
     def _read(self, connection: Connection) -> None:
-        label = {"label": [_ATTEMPT]}
+        label = {"label": [ATTEMPT]}
         listed = connection.get(query("/containers/json", all="1", filters=label))
         work, kept = [], {}
         for item in listed:
@@ -265,7 +217,7 @@ class Containers:
             before = self._inspected.get(ref)
             if state == "created":
                 # The list says it all, and an inspect would wait until the start is over.
-                kept[ref] = (state, _as_inspected(item))
+                kept[ref] = (state, as_inspected(item))
             elif before is not None and before[0] == state and not self._phantoms.doubts(ref):
                 kept[ref] = before
             else:
@@ -346,7 +298,7 @@ class Containers:
     def _event(self, event: Dict[str, Any], path: str) -> None:
         self._foreign_due = 0.0
         actor = event.get("Actor") or {}
-        if _ATTEMPT not in (actor.get("Attributes") or {}):
+        if ATTEMPT not in (actor.get("Attributes") or {}):
             return
         action, ref = event.get("Action"), str(actor.get("ID", ""))
         if action == "create":
@@ -375,16 +327,6 @@ class Containers:
         return one
 
 
-def _as_inspected(item: Dict[str, Any]) -> Dict[str, Any]:
-    """What an inspect would say of a created container that the list shows."""
-    labels = item.get("Labels")
-    return {
-        "Id": item.get("Id"),
-        "Config": {"Labels": labels if isinstance(labels, dict) else {}},
-        "State": {"Status": "created"},
-    }
-
-
 def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
     config = inspect.get("Config") or {}
     labels = config.get("Labels") or {}
@@ -393,7 +335,7 @@ def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
         str(inspect.get("Name", "")).lstrip("/"),
         str(config.get("Image", "")),
         grants(inspect, default_runtime),
-        labels.get(_ATTEMPT),
+        labels.get(ATTEMPT),
         labels.get("hostler.daemon"),
     )
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
 from hostler_agent import wire
-from hostler_agent.containers import epoch, workload
 from hostler_agent.grants import grants, resolve
+from hostler_agent.inspected import epoch, workload
 from tests.support.agents import Agent, Place, Talk, eventually, serving
 from tests.support.fake_docker import FakeDocker, container, fake_docker, ours
 from tests.support.fake_nvml import FakeNvml

@@ -1,7 +1,7 @@
 """Faults of the network and of SSH: whatever cannot be heard is neither lost nor free.
 
-Each test ends in the checker. HOSTLER_CHAOS_ROUNDS makes them many; those marked `chaos` take long to
-play out and run by `make chaos` alone.
+Each test ends in the checker. HOSTLER_CHAOS_ROUNDS makes them many; those marked `chaos` take long
+to play out and run by `make chaos` alone.
 """
 
 from __future__ import annotations

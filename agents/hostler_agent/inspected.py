@@ -1,0 +1,66 @@
+"""What Docker says of a container of Hostler's, as the `Workload` that it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Optional
+
+from hostler_agent.folders import is_identifier
+
+ATTEMPT = "hostler.attempt"
+_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def epoch(text: Any) -> Optional[float]:
+    """Docker's time as seconds since the epoch; None for its year 1, which means never."""
+    match = _TIME.match(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) < 1970:
+        return None
+    import calendar
+
+    parts = [int(part) for part in match.groups()[:6]]
+    seconds = float(calendar.timegm((*parts, 0, 0, 0)))
+    if match[8] != "Z":
+        offset = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
+        seconds -= offset if match[8][0] == "+" else -offset
+    return seconds + float(match[7] or 0)
+
+
+def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """The `Workload` that an inspected container is; None without our labels."""
+    labels = (inspect.get("Config") or {}).get("Labels") or {}
+    attempt, daemon = labels.get(ATTEMPT), labels.get("hostler.daemon")
+    if not all(map(is_identifier, (attempt, daemon, inspect.get("Id")))):
+        return None
+    state = inspect.get("State") or {}
+    status = state.get("Status")
+    running = status in ("running", "paused", "restarting")
+    result: Dict[str, Any] = {
+        "attempt_id": attempt, "daemon_id": daemon, "runtime": "docker",
+        "ref": inspect.get("Id", ""), "running": running,
+        "gpus": [u for u in str(labels.get("hostler.gpus")).split(",") if _UUID.fullmatch(u)][:64],
+    }  # fmt: skip
+    if status == "created":
+        result["created_only"] = True
+    elif not running:
+        result["exit_code"] = state.get("ExitCode")
+        result["finished_at"] = epoch(state.get("FinishedAt"))
+    more = {
+        "started_at": epoch(state.get("StartedAt")),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "error": state.get("Error") or None,
+        "owner": labels.get("hostler.owner") or None,
+    }
+    result.update({key: value for key, value in more.items() if value})
+    return result
+
+
+def as_inspected(item: Dict[str, Any]) -> Dict[str, Any]:
+    """What an inspect would say of a created container that the list shows."""
+    labels = item.get("Labels")
+    return {
+        "Id": item.get("Id"),
+        "Config": {"Labels": labels if isinstance(labels, dict) else {}},
+        "State": {"Status": "created"},
+    }
