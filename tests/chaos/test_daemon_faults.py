@@ -106,7 +106,15 @@ def is_gone(host: Host, pid: int) -> bool:
 
 @pytest.mark.parametrize("names", AGENT_POINTS, ids="-".join)
 def test_agents_killed_at_named_moments(watch: Watch, names: tuple[str, ...]) -> None:
-    desk, file = watch.desk, write(watch.desk.work, "stream", STREAM)
+    desk = watch.desk
+    files = [
+        write(
+            desk.work,
+            f"on-{host.name}",
+            STREAM.replace("gpus = 1", f'gpus = 1, host = "{host.name}"'),
+        )
+        for host in watch.lab.hosts
+    ]
     for _ in range(max(1, ROUNDS)):
         desk.kill_daemon()
         for host, name in zip(watch.lab.hosts, names, strict=True):
@@ -114,7 +122,7 @@ def test_agents_killed_at_named_moments(watch: Watch, names: tuple[str, ...]) ->
         watch.recover()
         armed = {host: armed_pid(host) for host in watch.lab.hosts}
         with watch.recorder.fault(f"kill agents at {' '.join(names)}"):
-            for _ in names:
+            for file in files:
                 watch.submit(file)
             for host, pid in armed.items():
                 wait_until(partial(is_gone, host, pid), f"the armed agent of {host.name} dies")

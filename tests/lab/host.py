@@ -317,7 +317,7 @@ class Host:
         self.exec(["rm", "-f", "/var/lib/docker/filler"])
 
     def reset(self) -> None:
-        """Heal, thaw, restart what is dead, remove containers and foreign processes."""
+        """Heal, thaw, restart what is dead, remove containers, leases and foreign processes."""
         if not self.alive:
             self.reboot(wait=False)
         self.thaw()
@@ -326,6 +326,7 @@ class Host:
         self.gpus.install(default_gpus(self.state.gpus, self.state.index))
         # All that people run: sessions, agents, detached processes. Their SSH ends with them.
         self.exec(["pkill", "-KILL", "-u", ",".join(USERS)], check=False)
+        self.exec(["rm", "-rf", "/var/tmp/hostler/leases"])  # those of a test that failed
         self.wait_ready() if self.docker_pid() or not self.has("docker") else self.start_docker()
         if self.has("docker"):
             script = 'ids=$(docker ps -aq) && [ -z "$ids" ] || docker rm -f $ids'
