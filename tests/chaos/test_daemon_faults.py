@@ -30,13 +30,10 @@ SEED = int(os.environ.get("HOSTLER_CHAOS_SEED", "1"))
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS)]
 
-FIRST_POINTS = (
-    "after_intent", "after_create", "after_start", "before_record", "before_remove",
-    "before_commit@5",
-)  # fmt: skip
+FIRST_POINTS = ("after_intent", "after_create", "before_commit@5")
 MORE_POINTS = (
-    "after_claim", "after_bind", "after_exit_seen", "before_release", "after_release",
-    "after_commit@5",
+    "after_claim", "after_bind", "after_start", "after_exit_seen", "before_record",
+    "before_remove", "before_release", "after_release", "after_commit@5",
 )  # fmt: skip
 DAEMON_POINTS = (FIRST_POINTS + MORE_POINTS) * ROUNDS or FIRST_POINTS
 AGENT_POINTS = (

@@ -15,7 +15,7 @@ from tests.support.desk import Desk, stage, wait_until
 
 CUT_S = float(os.environ.get("HOSTLER_CHAOS_CUT_S", "12"))
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(200 + 2 * CUT_S)]
+pytestmark = [pytest.mark.lab, pytest.mark.chaos, pytest.mark.timeout(200 + 2 * CUT_S)]
 
 NOTICE_S = 12
 GO = "/srv/chaos-go"

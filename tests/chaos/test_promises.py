@@ -27,7 +27,7 @@ from tests.lab.host import Host
 from tests.lab.layout import BUSYBOX, USERS
 from tests.support.desk import Desk, desk_folder, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 BUSY = 3.0
 HERE = "pytest tests/chaos/test_promises.py"

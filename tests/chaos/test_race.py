@@ -125,6 +125,7 @@ def test_the_same_seed_makes_the_same_stages() -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_two_peoples_daemons_race_and_both_referees_are_silent(
     chaos_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

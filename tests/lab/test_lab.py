@@ -25,6 +25,12 @@ from tests.support.labfixture import need_lab, own_name
 pytestmark = pytest.mark.lab
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_new(lab: Lab) -> None:
+    """Tests before these may have left hosts silent."""
+    lab.reset()
+
+
 @pytest.fixture
 def gpu1(clean_lab: Lab) -> Host:
     return clean_lab.host("gpu1")
