@@ -51,8 +51,9 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First the files whose tests wait for machines: beside them, the short ones fill the time."""
-    waiting = {item.path for item in items if item.get_closest_marker("lab")}
+    """First the files whose tests take long: beside them, and after them, the short ones fit."""
+    long = ("lab", "slow")
+    waiting = {item.path for item in items if any(map(item.get_closest_marker, long))}
     items.sort(key=lambda item: item.path not in waiting)
 
 

@@ -68,7 +68,8 @@ def test_from_created_to_exited(place: Place, dockerd: Dockerd, client: Any) -> 
         ended = from_json(Look, agent.look()).workloads[0]
         assert ended.started_at is not None
         assert ended.finished_at is not None
-        assert before - 1 < ended.started_at <= ended.finished_at < time.time() + 1
+        # dockerd stamps the start, containerd the end: of a very short one they may cross.
+        assert before - 1 < ended.started_at < ended.finished_at + 1 < time.time() + 2
         client.remove_container(ref)
         assert agent.look()["workloads"] == []
 

@@ -44,7 +44,7 @@ def test_a_gpu_is_free_again_only_when_its_memory_is_back(clean_lab: Lab, desk: 
         HEAD
         + """
 [stages.a]
-command = "sleep 1"
+command = "sleep 5"
 resources = { host = "gpu1", gpus = 1 }
 """
     )
