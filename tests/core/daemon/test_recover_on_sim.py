@@ -94,7 +94,7 @@ async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
         await daemon.finished(run_id)
         await daemon.until(lambda: not host.records, "the copies stay after the end")
         ours = daemon.daemon.context.daemon_id
-        for name in (run_id, "r9"):
+        for name in (run_id, "unknown"):
             host.records[ours, name] = ["spec", ""]
         swept: list[object] = []
 
@@ -105,7 +105,7 @@ async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
         for runtime in daemon.daemon.context.runtimes.values():
             monkeypatch.setattr(runtime, "sweep", sweep)
         await daemon.daemon.service.garbage.collect(dry_run=False)
-        assert [run for _, run in host.records] == ["r9"]
+        assert [run for _, run in host.records] == ["unknown"]
         assert not swept, "checkpoints of a run that may be recovered were looked through"
         host.records.clear()
         await daemon.daemon.service.garbage.collect(dry_run=False)
