@@ -25,12 +25,15 @@ from tests.support.terminal import Terminal
 
 SIZE = {"columns": 160, "rows": 45}
 SETTLE_S, WATCH_S, KEYS = 4.0, 12.0, 30
+NOBODY = "nobody.sock"
+"""Where no daemon answers."""
 DOWN, UP = b"\x1b[B", b"\x1b[A"
 
 
 def program(name: str, lab: SimServed | None, folder: Path) -> Terminal:
     """One of tui_programs in a terminal."""
-    env = {"HOSTLER_SOCKET": str(lab.socket) if lab else "", "LAG_FILE": str(folder / "lags"),
+    socket = lab.socket if lab else folder / NOBODY
+    env = {"HOSTLER_SOCKET": str(socket), "LAG_FILE": str(folder / "lags"),
            "XDG_CACHE_HOME": str(folder / "cache"), "TMUX": ""}  # fmt: skip
     argv = [sys.executable, "-m", "tests.bench.tui_programs", name]
     return Terminal(argv, env=env, **SIZE)
@@ -88,8 +91,9 @@ def desk() -> Iterator[tuple[SimServed, Path]]:
         folder = Path(name)
         make = partial(demo_lab, hosts=50, gpus=8)
         with sim_served(folder, make, look_interval=0.5) as lab:
-            seen = cache.path(str(lab.socket), {"XDG_CACHE_HOME": str(folder / "cache")})
-            cache.save(lab.client().gpus(), seen)
+            for socket in (lab.socket, folder / NOBODY):
+                seen = cache.path(str(socket), {"XDG_CACHE_HOME": str(folder / "cache")})
+                cache.save(lab.client().gpus(), seen)
             yield lab, folder
 
 
