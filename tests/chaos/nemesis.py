@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.checker import Violation
+from tests.chaos.trouble import sshd_killed
 from tests.chaos.watch import Watch, put_proxies
 from tests.chaos.work import STREAM, write
 from tests.lab.host import Host
@@ -76,10 +77,8 @@ class Nemesis:
 
     def kill_sshd(self, host: Host) -> None:
         """kill -9 of sshd with all its sessions, which is away for a moment."""
-        with self._watch.recorder.fault("sshd", host.name):
-            host.exec(["pkill", "-KILL", "sshd"], check=False)
+        with self._watch.recorder.fault("sshd", host.name), sshd_killed(host):
             time.sleep(self._chance.uniform(0, 15))
-            host.exec(["/usr/sbin/sshd", "-f", "/run/hostler-lab/sshd_config"])
 
     def reboot(self, host: Host) -> None:
         """The power goes, and comes back."""
@@ -109,15 +108,14 @@ class Nemesis:
     def kill_agent(self, host: Host) -> None:
         """kill -9 of all that runs of the agent on a host."""
         with self._watch.recorder.fault("kill agent", host.name):
-            host.exec(["pkill", "-KILL", "-u", "ana", "-f", "hostler_agent"], check=False)
+            signal_agents(host, "KILL")
 
     def stop_agent(self, host: Host) -> None:
         """All that runs of the agent stands still, and goes on."""
-        agents = ["-u", "ana", "-f", "hostler_agent"]
         with self._watch.recorder.fault("stop agent", host.name):
-            host.exec(["pkill", "-STOP", *agents], check=False)
+            signal_agents(host, "STOP")
             time.sleep(self._chance.choice((1, 5, 15)))
-            host.exec(["pkill", "-CONT", *agents], check=False)
+            signal_agents(host, "CONT")
 
     def lose_gpu(self, host: Host) -> None:
         """One falls off the bus, and is back later."""
@@ -163,6 +161,11 @@ def segment(lab: Lab, file: Path, seconds: float, chance: random.Random) -> list
             watch.close()
             (file.with_suffix(".daemon.log")).write_text(desk.log())
             desk.close()
+
+
+def signal_agents(host: Host, name: str) -> None:
+    """A signal to all that runs of the agent on a host; none is no error."""
+    host.exec(["pkill", f"-{name}", "-u", "ana", "-f", "hostler_agent"], check=False)
 
 
 def situation(lab: Lab, desk: Desk) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def make_link(
 ) -> tuple[AgentLink, Dialler]:
     dialler = Dialler(settings)
     return AgentLink(SshDoor(where, dialler), program, "daemon-1"), dialler
+
+
+@pytest.fixture
+async def relay(sshd: Sshd, home: Home) -> AsyncIterator[Relay]:
+    """A way to sshd that can be cut, and whose end is known."""
+    relay = await Relay(sshd.port).start()
+    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
+    yield relay
+    await relay.stop()
 
 
 async def test_looks_over_ssh(sshd: Sshd, home: Home, program: AgentProgram) -> None:
@@ -95,10 +105,8 @@ async def test_one_session_is_enough_for_looks(
 
 
 async def test_cut_is_noticed_and_healed(
-    sshd: Sshd, home: Home, program: AgentProgram, folder: Path
+    sshd: Sshd, home: Home, program: AgentProgram, folder: Path, relay: Relay
 ) -> None:
-    relay = await Relay(sshd.port).start()
-    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
     where = target(sshd, port=relay.port)
     link, dialler = make_link(where, home.settings(keepalive=0.2, handshake_deadline=0.5), program)
     await link.connect()
@@ -118,28 +126,22 @@ async def test_cut_is_noticed_and_healed(
     await link.connect()
     assert (await link.look(2.0, 5.0)).gpus
     await link.close()
-    await relay.stop()
 
 
 async def test_closing_waits_for_no_host_that_is_silent(
-    sshd: Sshd, home: Home, program: AgentProgram
+    sshd: Sshd, home: Home, program: AgentProgram, relay: Relay
 ) -> None:
-    relay = await Relay(sshd.port).start()
-    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
     link, _ = make_link(target(sshd, port=relay.port), home.settings(), program)
     await link.connect()
     relay.cut()
     begun = asyncio.get_running_loop().time()
     await link.close()
     assert asyncio.get_running_loop().time() - begun < 0.7  # a channel alone is given a second
-    await relay.stop()
 
 
 async def test_reset_connection_drops_the_link_at_once(
-    sshd: Sshd, home: Home, program: AgentProgram
+    sshd: Sshd, home: Home, program: AgentProgram, relay: Relay
 ) -> None:
-    relay = await Relay(sshd.port).start()
-    home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
     link, _ = make_link(target(sshd, port=relay.port), home.settings(), program)
     await link.connect()
     pushes = link.pushes()
@@ -147,7 +149,6 @@ async def test_reset_connection_drops_the_link_at_once(
     async with asyncio.timeout(2):
         assert [type(push) async for push in pushes] == [Dropped]
     await link.close()
-    await relay.stop()
 
 
 async def test_refused_login_starts_no_agent(

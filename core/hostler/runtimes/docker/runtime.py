@@ -95,8 +95,8 @@ class DockerRuntime:
         """Remove the ended container; checkpoint volumes stay."""
         engine = await self._engine(link)
         # An ended one without a code is one that Docker itself still believes to run.
-        phantom = workload.exit_code is None and not workload.created_only
-        await engine.remove(workload.ref, force=phantom and not workload.running)
+        live = workload.running or workload.created_only
+        await engine.remove(workload.ref, force=workload.exit_code is None and not live)
         self._fresh.discard(workload.ref)
         self._images.pop(workload.ref, None)
 
