@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -46,9 +47,8 @@ class Finisher:
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context
         failpoint("after_exit_seen")
-        await self._followers.drained(attempt, workload)
+        metrics = await self._last_taken(attempt, workload)
         attempt = context.book.attempt(attempt.attempt_id) or attempt
-        metrics = await self._metrics(attempt, workload)
         phase, cause, detail = conclude(
             attempt,
             stage,
@@ -144,6 +144,19 @@ class Finisher:
         if duration is None or attempt.started_at is None:
             return now
         return min(now, attempt.started_at + duration)
+
+    async def _last_taken(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
+        """The rest of the log and, at the same time, of the metrics. Raises Unreachable."""
+        drained, metrics = await asyncio.gather(
+            self._followers.drained(attempt, workload),
+            self._metrics(attempt, workload),
+            return_exceptions=True,
+        )
+        if isinstance(drained, BaseException):
+            raise drained
+        if isinstance(metrics, BaseException):
+            raise metrics
+        return metrics
 
     async def _metrics(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
         context = self._context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,8 @@ _SHORT_S = 0.1
 _METRICS_TICK_S = 0.5
 _METRICS_FIRST_S = 2.0
 _METRICS_LAST_S = 60.0
+_METRICS_AT_ONCE = 3
+"""Files read in a tick, the longest due first: many stages must not keep the daemon busy."""
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Followers:
         while True:
             await asyncio.sleep(_METRICS_TICK_S)
             now = self._context.clock.now()
-            due = [f for f in self._following.values() if f.metrics_at <= now and not f.task.done()]
+            due = self._metrics_due(now)
             done = await asyncio.gather(
                 *(self._read_metrics(following, now) for following in due), return_exceptions=True
             )
@@ -155,6 +158,10 @@ class Followers:
                 if isinstance(result, Exception):
                     following.metrics_at = now + _METRICS_LAST_S
                     _log.error("metrics of %s: bug", following.attempt_id, exc_info=result)
+
+    def _metrics_due(self, now: float) -> list[_Following]:
+        due = [f for f in self._following.values() if f.metrics_at <= now and not f.task.done()]
+        return heapq.nsmallest(_METRICS_AT_ONCE, due, key=lambda f: f.metrics_at)
 
     async def _read_metrics(self, following: _Following, now: float) -> None:
         """One attempt's file. One that does not exist or grow is asked for ever more seldom."""

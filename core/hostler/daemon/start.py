@@ -81,9 +81,20 @@ class Starter:
             self._context.progress.pop(attempt.attempt_id, None)
 
     async def _launch(self, attempt: Attempt, stage: Stage) -> None:
+        # The copy on the host is made meanwhile: it has to be there before anything runs.
+        note = asyncio.create_task(self._copies.note(attempt), name=f"note {attempt.attempt_id}")
+        try:
+            await self._claim_and_start(attempt, stage, note)
+        finally:
+            note.cancel()
+            await asyncio.gather(note, return_exceptions=True)
+
+    async def _claim_and_start(
+        self, attempt: Attempt, stage: Stage, note: asyncio.Task[None]
+    ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        lease_ids, ref = await self._noted_claim(attempt), None
+        lease_ids, ref = await self._claim(attempt), None
         failpoint("after_claim")
         if context.book.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
@@ -94,6 +105,7 @@ class Starter:
             if lease_ids:
                 await link.bind(lease_ids, ref)
             failpoint("after_bind")
+            await note  # nothing may ever run that a lost database could not be made to know again
             workload = await runtime.start(link, job, ref)
             failpoint("after_start")
         except (EngineError, AgentError, InputError):
@@ -135,18 +147,6 @@ class Starter:
     def _current(self, attempt: Attempt) -> Attempt:
         """The attempt as the book has it: a stop may have been asked for meanwhile."""
         return self._context.book.attempt(attempt.attempt_id) or attempt
-
-    async def _noted_claim(self, attempt: Attempt) -> tuple[str, ...]:
-        """Claim, and at the same time leave a copy on the host: nothing may ever run there that a
-        lost database could not be made to know again."""
-        claim, note = await asyncio.gather(
-            self._claim(attempt), self._copies.note(attempt), return_exceptions=True
-        )
-        if isinstance(claim, BaseException):
-            raise claim
-        if isinstance(note, BaseException):
-            raise note
-        return claim
 
     async def _claim(self, attempt: Attempt) -> tuple[str, ...]:
         if not attempt.gpus:

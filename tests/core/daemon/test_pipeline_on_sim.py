@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from hostler.daemon.copies import Copies
 from hostler.model.config import Config
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries, StageKind
 from hostler.model.plans import Policy
-from hostler.model.runs import Outcome, Phase
+from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.sim import Pace
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
@@ -153,6 +154,37 @@ async def test_the_intent_is_durable_before_anything_is_done(
         run_id = await daemon.submit(stage("train", gpus=2, env=sim("seconds=0.02")))
         await daemon.finished(run_id)
     assert asked == [("claim", True), ("create", True)]
+
+
+async def test_nothing_runs_before_its_copy_is_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    note, create, start = Copies.note, SimHost.create, SimHost.start
+
+    async def slow_note(self: Copies, attempt: Attempt) -> None:
+        if attempt.phase is Phase.STARTING:
+            await daemon.until(lambda: "create" in done, "the create waits for the copy")
+            await note(self, attempt)
+            done.append("note")
+
+    def watched_create(self: SimHost, wanted: Mapping[str, Any]) -> SimWork:
+        done.append("create")
+        return create(self, wanted)
+
+    def watched_start(self: SimHost, attempt_id: str, env: Mapping[str, str]) -> SimWork:
+        done.append("start")
+        return start(self, attempt_id, env)
+
+    monkeypatch.setattr(Copies, "note", slow_note)
+    monkeypatch.setattr(SimHost, "create", watched_create)
+    monkeypatch.setattr(SimHost, "start", watched_start)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("train", gpus=1, env=sim("seconds=0.02"), runtime="docker", image="busybox")
+        )
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+    assert done == ["create", "note", "start"]
 
 
 async def test_retries_wait_and_are_counted(tmp_path: Path) -> None:

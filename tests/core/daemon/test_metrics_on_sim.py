@@ -1,0 +1,45 @@
+"""Metrics files of stages that run, on a simulated lab: all are read, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon import follow
+from hostler.runtimes.metrics import Metrics
+from hostler.sim.fleet import small_lab
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+_STAGES = 8
+
+
+async def test_many_files_are_read_in_turn_and_few_in_one_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch)
+    monkeypatch.setattr(follow, "_METRICS_FIRST_S", 0.0)  # all of them are due in every tick
+    monkeypatch.setattr(follow, "_METRICS_TICK_S", 0.01)
+    in_turn: list[str] = []
+    under_way, most = set[str](), 0
+
+    async def read(link: object, attempt_id: str, runtime: str, ref: str) -> Metrics:
+        nonlocal most
+        under_way.add(attempt_id)
+        most = max(most, len(under_way))
+        await asyncio.sleep(0)
+        under_way.discard(attempt_id)
+        in_turn.append(attempt_id)
+        return Metrics((), 0)
+
+    monkeypatch.setattr(follow, "read_metrics", read)
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            *(stage(f"s{n}", cpus=1, env=sim("seconds=30")) for n in range(_STAGES))
+        )
+        await daemon.until(lambda: len(set(in_turn)) == _STAGES, "not all files are read")
+        assert most == follow._METRICS_AT_ONCE < _STAGES
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
