@@ -136,6 +136,8 @@ class Claims:
             return "it cannot be used: %s" % reading.problem
         if device.slow.mig:
             return "MIG mode is on"
+        if device.slow.fault:
+            return "it cannot be used: %s" % device.slow.fault
         if reading.compute is None:
             return "NVML does not list its processes"
         mine = {c.container_id for c in containers if _is_ours(c, claim)}

@@ -179,4 +179,4 @@ def problem_of(device: Device) -> Optional[str]:
         return "does not answer" + (" for %d s" % seconds if seconds else "")
     if device.last is None:
         return "has not answered yet"
-    return device.last.problem
+    return device.last.problem or device.slow.fault

@@ -28,6 +28,7 @@ _THROTTLES = (
     (0x04, "power cap"), (0x08, "hardware slowdown"), (0x20, "thermal"), (0x40, "thermal"),
     (0x80, "power brake"),
 )  # fmt: skip
+_PROHIBITED = 2  # exclusive modes (1, 3) let one program in, and a stage has its GPU to itself
 _FRAMES = "/proc/driver/nvidia/gpus"
 
 
@@ -40,6 +41,8 @@ class Slow(NamedTuple):
     energy: Optional[float]
     power_limit: Optional[float]
     graphics: Tuple[Process, ...]
+    fault: Optional[str] = None
+    """What no reading shows and yet keeps programs from it, for people."""
 
 
 class Reading(NamedTuple):
@@ -137,7 +140,24 @@ class Device:
                 None if energy is None else energy / 1000.0,
                 None if limit is None else limit / 1000.0,
                 graphics,
+                self._hidden_fault(),
             )
+
+    def _hidden_fault(self) -> Optional[str]:
+        lib = self._lib
+        mode = _get(lib, "nvmlDeviceGetComputeMode")
+        if self._number(mode, "compute_mode", ctypes.c_uint()) == _PROHIBITED:
+            return "compute mode Prohibited: nvidia-smi -c 0"
+        # Corrected and uncorrected rows so far, whether one waits for a reset, whether one failed.
+        rows = [ctypes.c_uint() for _ in range(4)]
+        code = _get(lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
+        if code:
+            self._failed(code, "remapped_rows")
+        elif rows[3].value:
+            return "a memory row could not be remapped"
+        elif rows[2].value:
+            return "needs a reset: a memory row is to be remapped"
+        return None
 
     def _values(self) -> List[Any]:
         handle = self.handle

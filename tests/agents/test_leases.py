@@ -182,6 +182,11 @@ def test_memory_that_the_card_never_tells_is_no_obstacle(claims: Claims, scene: 
     assert "lease_ids" in claims.claim(claim())
 
 
+def test_a_gpu_that_lets_no_program_in_is_refused(claims: Claims, scene: Scene) -> None:
+    scene.devices[0].slow = scene.devices[0].slow._replace(fault="compute mode Prohibited")
+    assert "compute mode Prohibited" in claims.claim(claim())["refused"]
+
+
 def test_mig_and_unknown_gpus_are_refused(claims: Claims, scene: Scene) -> None:
     scene.devices[0].slow = scene.devices[0].slow._replace(mig=True)
     assert claims.claim(claim())["refused"] == "GPU 0: MIG mode is on"

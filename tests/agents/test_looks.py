@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,10 +104,31 @@ def test_slow_fields(place: Place, gpus: FakeNvml) -> None:
     assert [p.kind for p in gpu.processes] == ["graphics"]
 
 
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"compute_mode": 2}, "compute mode Prohibited: nvidia-smi -c 0"),
+        ({"compute_mode": 3}, None),  # one program at a time: a stage has its GPU to itself
+        ({"remap": 1}, "needs a reset: a memory row is to be remapped"),
+        ({"remap": 2}, "a memory row could not be remapped"),
+        ({"compute_mode": 2, "unsupported": ("compute_mode", "remapped_rows")}, None),
+    ],
+)
+def test_what_keeps_programs_from_a_gpu(
+    place: Place, gpus: FakeNvml, said: dict[str, Any], problem: str | None
+) -> None:
+    gpus.set(0, **said)
+    with serving(place) as agent:
+        first, second = from_json(Look, agent.look()).gpus
+    assert first.problem == problem
+    assert second.problem is None
+
+
 def test_what_a_card_does_not_support_is_unknown(place: Place, gpus: FakeNvml) -> None:
     everything = (
         "memory", "reserved", "utilization", "temperature", "power", "power_limit", "clocks",
-        "ecc", "mig", "energy", "throttle", "processes", "events",
+        "ecc", "mig", "energy", "throttle", "processes", "events", "compute_mode",
+        "remapped_rows",
     )  # fmt: skip
     gpus.set(0, unsupported=everything)
     gpus.set(1, unsupported=("reserved",), used=10, reserved=600)

@@ -77,11 +77,14 @@ def test_gpus_that_fail_are_out_of_placement_and_come_back(clean_lab: Lab, desk:
 def test_a_gpu_that_hangs_or_is_cut_in_parts_costs_the_others_nothing(
     clean_lab: Lab, desk: Desk
 ) -> None:
-    gpu2 = clean_lab.host("gpu2")
+    gpu2, gpu3 = clean_lab.host("gpu2"), clean_lab.host("gpu3")
     gpu2.gpus.set(1, mig=1)
+    gpu3.gpus.set(0, compute_mode=2)
     agents = all_up(clean_lab, desk)
     wait_until(lambda: states(desk, "gpu2")[1] == "unhealthy", "MIG is seen")
     assert "MIG" in str(gpus(desk, "gpu2")[1]["why"])
+    wait_until(lambda: states(desk, "gpu3")[0] == "unhealthy", "its compute mode is seen")
+    assert "compute mode Prohibited" in str(gpus(desk, "gpu3")[0]["why"])
     gpu2.gpus.set(0, hang=600.0)
     wait_until(lambda: states(desk, "gpu2")[0] not in ("free", "idle"), "it is seen to hang", 20)
     for load in (41, 83):
@@ -93,7 +96,7 @@ def test_a_gpu_that_hangs_or_is_cut_in_parts_costs_the_others_nothing(
     for host in ("gpu2", "gpu3"):
         run = desk.run(stage_on(host, "true"))
         assert run["outcome"] == "succeeded"
-        if host == "gpu2":
-            assert stage(run, "only")["attempt"]["gpus"][0] in gpu2.gpus.uuids[2:]
+        usable = {"gpu2": gpu2.gpus.uuids[2:], "gpu3": gpu3.gpus.uuids[1:]}[host]
+        assert stage(run, "only")["attempt"]["gpus"][0] in usable
     assert desk.hostler("gpus", "--need", "3", "--host", "gpu2").code != 0
     assert {h.name: agent_pids(h, desk) for h in clean_lab.hosts} == agents, "nothing restarted"

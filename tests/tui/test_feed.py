@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from textual.message import Message
 
+from hostler.errors import NotFoundError
 from hostler_tui import feed as feed_module
-from hostler_tui.feed import Feed
+from hostler_tui.feed import MOST_RUNS, Feed
 from hostler_tui.messages import AlertsSeen
 
 
@@ -61,3 +62,29 @@ async def test_alerts_are_asked_again_when_something_happened(
     following.cancel()
     counts = [message.open_count for message in told if isinstance(message, AlertsSeen)]
     assert counts[:2] == [1, 0]
+
+
+class Runs:
+    """So many open runs, of which one is removed between the two questions."""
+
+    def __init__(self, count: int) -> None:
+        self.ids = [f"r{number}" for number in range(count)]
+
+    async def runs(self, *, state: str, limit: int) -> list[dict[str, Any]]:
+        assert state == "open"
+        return [{"run_id": run_id} for run_id in reversed(self.ids)][:limit]
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        if run_id == self.ids[-1]:
+            raise NotFoundError(f"no run {run_id}")
+        return {"run_id": run_id}
+
+
+@pytest.mark.parametrize(("count", "are_more"), [(3, False), (MOST_RUNS, False), (90, True)])
+async def test_of_many_open_runs_the_newest_are_told_and_that_there_are_more(
+    count: int, are_more: bool
+) -> None:
+    lab = Runs(count)
+    told = await Feed(lab, lambda message: None)._open_runs()  # type: ignore[arg-type]
+    assert [run["run_id"] for run in told.runs] == lab.ids[-MOST_RUNS:][:-1]
+    assert told.are_more is are_more

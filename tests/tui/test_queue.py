@@ -105,6 +105,16 @@ async def test_an_empty_queue_says_what_to_do(shown: Shown) -> None:
         assert "hostler run pipeline.toml" in text_of(shown.app)
 
 
+async def test_more_open_runs_than_are_followed_are_told(shown: Shown) -> None:
+    async with shown.run(100, 24) as pilot:
+        await _open(shown, pilot)
+        assert "more are open" not in text_of(shown.app)
+        shown.app.lab.see_runs(shown.app.lab.runs, are_more=True)
+        shown.app._tick()
+        await pilot.pause()
+        assert "runs, the newest: more are open (hostler ps)" in text_of(shown.app)
+
+
 async def test_before_the_daemon_has_told_the_runs_nothing_is_said_of_them(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         shown.app.post_message(FleetSeen(made_fleet(), 1764000000.0))

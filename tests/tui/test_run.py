@@ -236,6 +236,21 @@ async def test_without_a_run_it_says_where_runs_are(shown: Shown) -> None:
         await until_shown(pilot, "No run is open.")
 
 
+async def test_a_key_before_the_widgets_are_there_does_nothing(shown: Shown) -> None:
+    async with shown.run(80, 24) as pilot:
+        await shown.see(pilot)
+        shown.app.action_go("run")
+        screen = shown.app.screen
+        assert isinstance(screen, RunScreen)
+        assert not screen.is_whole
+        assert await shown.app.run_action("screen.page('why')") is False
+        await pilot.pause()
+        assert shown.app.screen is screen
+        assert _run(shown).page == "log"
+        await pilot.press("W")
+        assert _run(shown).page == "why"
+
+
 async def test_the_cursor_stays_on_its_stage_through_sizes(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         await _open(shown, pilot, stage="stats")

@@ -141,7 +141,7 @@ class HostlerApp(App[int]):
     @on(RunsSeen)
     def take_runs(self, message: RunsSeen) -> None:
         """The open runs."""
-        self.lab.see_runs(message.runs)
+        self.lab.see_runs(message.runs, are_more=message.are_more)
 
     @on(HourSeen)
     def take_hour(self, message: HourSeen) -> None:

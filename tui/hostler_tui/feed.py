@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from textual.message import Message
 
@@ -92,7 +91,7 @@ class Feed:
         while True:
             begun = time.monotonic()
             try:
-                self._tell(RunsSeen(await self._open_runs()))
+                self._tell(await self._open_runs())
             except HostlerError:
                 await self._pause(self._happened, RUNS_EVERY)  # the other one tells of it
                 continue
@@ -151,15 +150,15 @@ class Feed:
             found = int(line["event"]["seq"]) if "event" in line else found
         return found
 
-    async def _open_runs(self) -> tuple[Mapping[str, Any], ...]:
-        summaries = await self._client.runs(state="open", limit=MOST_RUNS)
+    async def _open_runs(self) -> RunsSeen:
+        summaries = await self._client.runs(state="open", limit=MOST_RUNS + 1)
         found = []
-        for summary in reversed(summaries):
+        for summary in reversed(summaries[:MOST_RUNS]):
             try:
                 found.append(await self._client.run(summary["run_id"]))
             except NotFoundError:
                 continue  # removed between the two questions
-        return tuple(found)
+        return RunsSeen(tuple(found), are_more=len(summaries) > MOST_RUNS)
 
     async def _pause(self, event: asyncio.Event, seconds: float) -> None:
         try:

@@ -17,11 +17,11 @@ class FleetSeen(Message):
 
 
 class RunsSeen(Message):
-    """The daemon told the open runs."""
+    """The daemon told the open runs; `are_more`: there are more than these newest ones."""
 
-    def __init__(self, runs: tuple[Mapping[str, Any], ...]) -> None:
+    def __init__(self, runs: tuple[Mapping[str, Any], ...], *, are_more: bool = False) -> None:
         super().__init__()
-        self.runs = runs
+        self.runs, self.are_more = runs, are_more
 
 
 class HourSeen(Message):

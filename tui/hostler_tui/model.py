@@ -40,6 +40,8 @@ class Lab:
     """Whole run objects of all open runs, the oldest first."""
     runs_version: int = 0
     are_runs_known: bool = False
+    are_more_runs: bool = False
+    """More runs are open than those in `runs`, the newest."""
     """Whether the daemon has told the open runs at all: none is an answer, too."""
     history: Mapping[str, Any] = field(default_factory=dict)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
@@ -64,9 +66,9 @@ class Lab:
         self.connected = True
         self.lost_since, self.lost_why, self.tries = None, "", 0
 
-    def see_runs(self, runs: tuple[Run, ...]) -> None:
+    def see_runs(self, runs: tuple[Run, ...], *, are_more: bool = False) -> None:
         """Take the open runs."""
-        self.are_runs_known = True
+        self.are_runs_known, self.are_more_runs = True, are_more
         if runs != self.runs:
             self.runs = runs
             self.runs_version += 1

@@ -21,9 +21,11 @@ _GPU_MEMORY_WORDS = (
     "cudaerrormemoryallocation", "cublas_status_alloc_failed", "hip out of memory",
     "out of memory while trying to allocate",
 )  # fmt: skip
+_CUT_OFF_WORDS = "failed to initialize nvml: unknown error"
+"""What a container says whose way to the GPU the host has closed; the GPU itself is well."""
 _GPU_LOST_WORDS = (
     "gpu is lost", "fallen off the bus", "uncorrectable ecc error", "cuda_error_device_unavailable",
-    "failed to initialize nvml: unknown error", "no cuda-capable device is detected",
+    "no cuda-capable device is detected", _CUT_OFF_WORDS,
 )  # fmt: skip
 
 VENV_FAILED = 125
@@ -74,6 +76,8 @@ def conclude(
     if code == VENV_FAILED and stage.venv is not None:
         return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
     hint = cause_from_log(tail)
+    if hint is Cause.GPU_LOST and workload.runtime == "docker" and _is_cut_off(tail):
+        return _failed(hint, f"{_how(workload)}; {_cut_off_sentence(attempt.host)}")
     if hint is not None:
         return _failed(hint, _how(workload))
     return _failed(Cause.USER_ERROR, _how(workload))
@@ -125,6 +129,17 @@ def _oom_sentence(stage: Stage) -> str:
     if stage.resources.ram is None:
         return "killed by the kernel for its memory; `ram` in resources asks for more"
     return "killed by the kernel at its memory limit; raise `ram` in resources"
+
+
+def _is_cut_off(tail: Sequence[str]) -> bool:
+    return any(_CUT_OFF_WORDS in line.lower() for line in tail)
+
+
+def _cut_off_sentence(host: str) -> str:
+    return (
+        "the container lost its way to the GPU while it ran, as it does where systemctl "
+        f"daemon-reload meets a host without links in /dev/char: see hostler doctor {host}"
+    )
 
 
 def _how(workload: Workload) -> str:

@@ -87,6 +87,20 @@ def test_the_last_line_that_tells_something_decides() -> None:
     assert cause_from_log(["Traceback", "ValueError"]) is None
 
 
+def test_a_container_cut_off_from_its_gpu_is_told_where_the_remedy_is() -> None:
+    tried = lab.attempt()
+    tail = ["epoch 3", "Failed to initialize NVML: Unknown Error"]
+
+    def ending(runtime: str) -> tuple[Cause | None, str]:
+        ended = lab.workload(tried, running=False, started_at=5.0, exit_code=1, runtime=runtime)
+        return conclude(tried, lab.stage(), ended, tail=tail)[1:]
+
+    cause, detail = ending("docker")
+    assert cause is Cause.GPU_LOST
+    assert f"see hostler doctor {tried.host}" in detail
+    assert ending("process") == (Cause.GPU_LOST, "exit code 1")
+
+
 def test_a_virtual_environment_that_cannot_be_built_is_no_fault_of_the_command() -> None:
     tried = lab.attempt()
     workload = lab.workload(tried, running=False, started_at=5.0, exit_code=125)

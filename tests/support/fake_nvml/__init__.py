@@ -60,6 +60,8 @@ class FakeGpu:
     clock_memory: int = 1593
     ecc: int = 0
     mig: int = 0
+    compute_mode: int = 0
+    remap: int = 0
     energy: float = 1000.0
     throttle: int = 0
     error: str | int | None = None

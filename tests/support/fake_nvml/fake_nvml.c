@@ -29,6 +29,8 @@
  *   clock_memory = 1593     MHz
  *   ecc = 0                 uncorrected volatile errors
  *   mig = 0                 1: MIG mode is on
+ *   compute_mode = 0        2: prohibited, 3: exclusive to one process
+ *   remap = 0               1: a memory row waits to be remapped, 2: one could not be
  *   energy = 1000.5         joules since the driver was loaded
  *   throttle = 0            bit mask of clock event reasons, decimal or 0x...
  *   pci = 0000:01:00.0      else made from the index
@@ -38,6 +40,7 @@
  *                           no longer says so
  *   unsupported = A,B       NOT_SUPPORTED for: memory reserved utilization temperature power
  *                           power_limit clocks ecc mig energy throttle processes events
+ *                           compute_mode remapped_rows
  *   xid = SERIAL:CODE       a fault, delivered once to each event set on which this GPU was registered
  *                           before the line was there; later lines need larger serials
  */
@@ -69,7 +72,7 @@ typedef struct {
     char uuid[96], name[96], pci[32], unsupported[256];
     unsigned long long total, used, reserved, ecc, throttle;
     double power, power_limit, energy, hang;
-    unsigned utilization, clock_sm, clock_memory, mig;
+    unsigned utilization, clock_sm, clock_memory, mig, compute_mode, remap;
     int temperature, error, process_count, xid_count;
     Process processes[MAX_PROCESSES];
     Xid xids[MAX_XIDS];
@@ -170,6 +173,8 @@ static void set_gpu(Gpu *gpu, const char *key, const char *value) {
     else if (!strcmp(key, "clock_memory")) gpu->clock_memory = (unsigned)atoi(value);
     else if (!strcmp(key, "ecc")) gpu->ecc = strtoull(value, NULL, 10);
     else if (!strcmp(key, "mig")) gpu->mig = (unsigned)atoi(value);
+    else if (!strcmp(key, "compute_mode")) gpu->compute_mode = (unsigned)atoi(value);
+    else if (!strcmp(key, "remap")) gpu->remap = (unsigned)atoi(value);
     else if (!strcmp(key, "energy")) gpu->energy = atof(value);
     else if (!strcmp(key, "throttle")) gpu->throttle = strtoull(value, NULL, 0);
     else if (!strcmp(key, "hang")) gpu->hang = atof(value);
@@ -494,6 +499,22 @@ API int nvmlDeviceGetCurrentClocksThrottleReasons(Device *device, unsigned long 
 API int nvmlDeviceGetMigMode(Device *device, unsigned *current, unsigned *pending) {
     ENTER(device, "mig");
     *current = *pending = gpu->mig;
+    LEAVE;
+}
+
+API int nvmlDeviceGetComputeMode(Device *device, unsigned *to) {
+    ENTER(device, "compute_mode");
+    *to = gpu->compute_mode;
+    LEAVE;
+}
+API int nvmlDeviceGetRemappedRows(
+    Device *device, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed
+) {
+    ENTER(device, "remapped_rows");
+    *corrected = 0;
+    *uncorrected = gpu->remap != 0;
+    *pending = gpu->remap == 1;
+    *failed = gpu->remap == 2;
     LEAVE;
 }
 

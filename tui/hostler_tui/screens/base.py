@@ -96,7 +96,9 @@ class LabScreen(Screen[None]):
         self.call_after_refresh(self.draw)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that need the daemon are off while it is away."""
+        """Actions that need the daemon are off while it is away, all while widgets are missing."""
+        if not self.is_whole:
+            return False
         for known in for_screen(self.NAME):
             if known.method == action and known.needs_daemon:
                 return True if self.lab.is_live else None

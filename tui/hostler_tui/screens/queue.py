@@ -115,9 +115,11 @@ class QueueScreen(RunActs):
         marks = self.query_one("#stages", Table).marks
         marked = f"   {len(self._marked(marks))} runs marked" if marks else ""
         filtered = f"   / {self._wanted.text} ({len(self._shown)} shown)" if self._wanted else ""
+        more = ", the newest: more are open (hostler ps)" if self.lab.are_more_runs else ""
         return line(
-            f" {self._counts}", (f"{marked}{filtered}", "accent"), f"   order: {self.order}"
-        )
+            f" {self._counts}", (more, "warn"), (f"{marked}{filtered}", "accent"),
+            f"   order: {self.order}",
+        )  # fmt: skip
 
     def _draw_selected(self, now: float) -> None:
         entry = self.selected
