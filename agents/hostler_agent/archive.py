@@ -105,6 +105,7 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, root: str) ->
         os.unlink(path)
     if member.issym():
         os.symlink(member.linkname, path)
+        os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
     elif member.islnk():
         os.link(_inside(root, member.linkname), path, follow_symlinks=False)
     else:

@@ -96,7 +96,8 @@ def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path) -> None:
         os.close(ours)
         assert shim.communicate(timeout=20)[0] == "True\n"
     events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
-    assert 0.3 <= events["ended"]["at"] - events["started"]["at"] < 20
+    # Its start is noted a moment after it.
+    assert 0.2 <= events["ended"]["at"] - events["started"]["at"] < 20
 
 
 def _children(pid: int) -> list[str]:

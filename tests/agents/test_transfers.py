@@ -247,6 +247,8 @@ def test_an_archive_comes_back_as_it_went(tmp_path: Path) -> None:
     (source / "run").write_text("#!/bin/sh\n")
     (source / "run").chmod(0o755)
     (source / "link").symlink_to("sub/ä")
+    for path in (source, *source.rglob("*")):
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
     target.mkdir()
     data = b"".join(archive.stream(str(source)))
     assert data == b"".join(archive.stream(str(source)))

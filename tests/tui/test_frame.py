@@ -29,6 +29,14 @@ async def test_the_first_picture_is_marked_sim(lab: SimServed) -> None:
         assert " SIM " in text_of(app).splitlines()[0]
 
 
+async def test_a_tick_while_it_is_being_closed_is_nothing(lab: SimServed) -> None:
+    app = HostlerApp(find=lambda: lab.found)
+    async with app.run_test(size=(80, 24)):
+        pass
+    assert not app.screen_stack
+    app._tick()
+
+
 @pytest.mark.parametrize("width", range(40, 130, 5))
 def test_how_fresh_it_is_stands_at_the_right_edge_at_every_width(width: int) -> None:
     lab = Lab()

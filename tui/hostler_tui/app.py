@@ -181,6 +181,8 @@ class HostlerApp(App[int]):
         self.tell(str(error), "error")
 
     def _tick(self) -> None:
+        if not self.screen_stack:  # it is being closed
+            return
         screen = self.screen
         if isinstance(screen, LabScreen) and not self.is_paused:
             screen.draw()
