@@ -144,20 +144,15 @@ class Device:
             )
 
     def _hidden_fault(self) -> Optional[str]:
-        lib = self._lib
-        mode = _get(lib, "nvmlDeviceGetComputeMode")
-        if self._number(mode, "compute_mode", ctypes.c_uint()) == _PROHIBITED:
+        mode_of = _get(self._lib, "nvmlDeviceGetComputeMode")
+        if self._number(mode_of, "compute_mode", ctypes.c_uint()) == _PROHIBITED:
             return "compute mode Prohibited: nvidia-smi -c 0"
         # Corrected and uncorrected rows so far, whether one waits for a reset, whether one failed.
         rows = [ctypes.c_uint() for _ in range(4)]
-        code = _get(lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
-        if code:
-            self._failed(code, "remapped_rows")
-        elif rows[3].value:
+        code = _get(self._lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
+        if code == 0 and rows[3].value:
             return "a memory row could not be remapped"
-        elif rows[2].value:
-            return "needs a reset: a memory row is to be remapped"
-        return None
+        return "needs a reset: a memory row is to be remapped" if rows[2].value else None
 
     def _values(self) -> List[Any]:
         handle = self.handle

@@ -13,7 +13,7 @@ import pytest
 from tests.support.desk import desk_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOKE = "tests/core/spec tests/test_architecture.py"
+SMOKE = "tests/test_architecture.py"
 """What the inner `make test` is limited to: the outer one runs all, this test among them."""
 
 _ASKS_AN_INDEX = re.compile(r"(PIP_|UV_|SSL_CERT_|REQUESTS_CA).*|.*_proxy", re.IGNORECASE)
@@ -43,7 +43,14 @@ def environment(home: Path) -> dict[str, str]:
         kept.setdefault("PIP_CACHE_DIR", cache.stdout.strip())
     ours = str(Path(sys.prefix) / "bin")
     path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != ours)
-    return {**kept, "HOME": str(home), "PATH": path, "HOSTLER_LAB": "off", "PYTEST_ARGS": SMOKE}
+    return {
+        **kept,
+        "HOME": str(home),
+        "PATH": path,
+        "HOSTLER_LAB": "off",
+        "HOSTLER_TEST_WORKERS": "1",
+        "PYTEST_ARGS": SMOKE,
+    }
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -60,7 +67,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_readmes_commands_do_all_their_own_set_up() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no git checkout")

@@ -147,20 +147,18 @@ async def test_output_is_exact(runtime: DockerRuntime, link: DirectLink) -> None
 
 
 @pytest.mark.slow
-async def test_a_million_lines_come_whole_across_cuts(
-    runtime: DockerRuntime, link: DirectLink
-) -> None:
-    workload = await _start(runtime, link, "seq 1000000")
+async def test_many_lines_come_whole_across_cuts(runtime: DockerRuntime, link: DirectLink) -> None:
+    workload = await _start(runtime, link, "seq 300000")
     sink, cuts = MemorySink(), 0
     while True:
-        link.cut_after = link.received + 9_000_000 if cuts < 4 else None
+        link.cut_after = link.received + 2_500_000 if cuts < 4 else None
         try:
             await runtime.follow(link, workload, sink)
             break
         except Unreachable:
             cuts += 1
             link.heal()
-    expected = "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()
+    expected = "".join(f"{n}\n" for n in range(1, 300_001)).encode()
     assert cuts == 4
     assert hashlib.sha256(sink.data).hexdigest() == hashlib.sha256(expected).hexdigest()
     await _remove(runtime, link, workload)
