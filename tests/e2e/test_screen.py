@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.chaos.trouble import sshd_killed
+from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk
@@ -48,6 +50,7 @@ def test_a_day_at_the_screen(clean_lab: Lab, desk: Desk) -> None:
         _follow_log(screen, long)
         _cancel(screen, long, desk)
         _drain(screen, desk)
+        _lose(screen, clean_lab.host("gpu2"))
         screen.keys("q")
         screen.until_gone()
     assert desk.show(run_id)["outcome"] == "succeeded"
@@ -121,6 +124,30 @@ def _drain(screen: Tmux, desk: Desk) -> None:
     screen.keys("Right", "Enter")
     screen.until("drained: new fan")
     assert "new fan" in desk.ok("hosts").out
+
+
+def _lose(screen: Tmux, host: Host) -> None:
+    """A host whose sshd is killed is marked old and none of it counts as free; it comes back."""
+    screen.keys("1")
+    screen.until(lambda shown: "FLEET" in shown and _free(shown) > 0)
+    before = _free(screen.screen())
+    with sshd_killed(host):
+        screen.until(lambda shown: "~" in _row(shown, host.name) and _free(shown) < before)
+        screen.keys("2")
+        screen.until("QUEUE")
+        screen.keys("1")
+        screen.until("FLEET")
+    screen.until(lambda shown: "~" not in _row(shown, host.name) and _free(shown) == before)
+
+
+def _row(shown: str, host: str) -> str:
+    return next((row for row in shown.splitlines() if row[1:].startswith(host)), "")
+
+
+def _free(shown: str) -> int:
+    """How many GPUs are free, as the fleet's first line says."""
+    found = re.search(r"(\d+) free", shown)
+    return int(found[1]) if found else 0
 
 
 def _select(screen: Tmux, run_id: str) -> None:

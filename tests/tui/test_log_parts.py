@@ -82,6 +82,18 @@ def test_what_is_looked_for(text: str, found: list[int]) -> None:
         assert list(matching_lines(needle_of(text), block)) == found
 
 
+@pytest.mark.parametrize("text", ["(a+)+$", "((a*)*)x", "(b|a{1,}){2,}$", "(a+?)+$"])
+def test_an_expression_that_may_take_for_ever_is_taken_as_it_stands(text: str) -> None:
+    block = b"a" * 60 + b"b\n" + text.encode() + b"\n"
+    assert list(matching_lines(needle_of(text), block)) == [1]
+
+
+def test_repeated_groups_are_expressions_all_the_same() -> None:
+    block = b"1 22 333 x\n(\\d+ )+x\nf(a+)*2\n"
+    assert list(matching_lines(needle_of(r"(\d+ )+x"), block)) == [0]
+    assert list(matching_lines(needle_of(r"f\(a\+\)\*2"), block)) == [2]
+
+
 def test_a_search_finds_what_a_plain_reading_finds() -> None:
     data = b"".join(b"line %d %s\n" % (n, b"hit" if n % 7 == 3 else b"") for n in range(5000))
     spool, told = spool_of(data), list[int]()

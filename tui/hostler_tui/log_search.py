@@ -1,7 +1,8 @@
 """Finding lines in blocks of a log. Pure.
 
 A text without capitals finds both cases. It is a regular expression where it is a sound one, else
-taken as it stands.
+taken as it stands; one that repeats what ends in a repetition, as `(a+)+`, is not: it may take for
+ever, and nothing can stop it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from array import array
 from dataclasses import dataclass
 
+_FOR_EVER = re.compile(r"(?<!\\)[+*}]\??\)+[+*{]")
 _SGR = re.compile(rb"\x1b\[[0-9;:]{0,40}m")
 
 
@@ -29,6 +31,8 @@ def needle_of(text: str) -> Needle:
     """From what a person typed."""
     folds = text == text.lower()
     try:
+        if _FOR_EVER.search(text):
+            raise re.error("it may take for ever")
         shown = re.compile(text, re.IGNORECASE if folds else 0)
         raw = re.compile(text.encode(errors="replace"), re.MULTILINE)
     except (re.error, OverflowError):
