@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.figures import HANGS, note
 from tests.chaos.trouble import (
     agent_pids,
     condition,
@@ -30,6 +32,7 @@ from tests.support.desk import stage, wait_until
 ROUNDS = max(1, int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0")))
 FROZEN_S = float(os.environ.get("HOSTLER_CHAOS_FROZEN_S", "4"))
 """How long a host stands still once that was seen."""
+HERE = "make chaos"
 RESTART_S = 10.0
 """Within which an agent is another one: 5 where the machine does nothing else."""
 
@@ -99,6 +102,7 @@ def test_an_agent_that_is_killed_or_stands_still_is_replaced_by_one(watch: Watch
 @pytest.mark.chaos
 def test_a_full_disk_and_a_host_that_stands_still_cost_others_nothing(watch: Watch) -> None:
     desk, (gpu1, gpu2, _) = watch.desk, watch.lab.hosts
+    alone = short_runs(watch, FROZEN_S)
     kept = submit_on(watch, "gpu2", "sleep 15; exit 5")
     watch.recover()
     with ExitStack() as troubles:
@@ -116,15 +120,30 @@ def test_a_full_disk_and_a_host_that_stands_still_cost_others_nothing(watch: Wat
         assert "no space on gpu1" in said or "disk is full" in said, attempt
         until_condition(desk, "gpu2", "unreachable", 12)
         threads = thread_count(desk.daemon_pid())
-        end = time.monotonic() + FROZEN_S
-        while time.monotonic() < end:
-            other = watch.submit(write(desk.work, "other", stage_on("gpu3", "true")))
-            assert desk.ended(other or "")["outcome"] == "succeeded"
-            assert stage(desk.show(kept), "only")["status"] == "running", "silence is not death"
+        beside = short_runs(watch, FROZEN_S)
+        assert stage(desk.show(kept), "only")["status"] == "running", "silence is not death"
         assert thread_count(desk.daemon_pid()) <= threads + 2, "threads pile up"
+    note(HANGS, f"{_spread(beside)}; {_spread(alone)}", HERE)
     watch.recover()
     assert watch.end() == []
     assert stage(desk.show(kept), "only")["attempt"]["exit_code"] == 5
+
+
+def short_runs(watch: Watch, seconds: float) -> list[float]:
+    """How long runs of `true` on gpu3 take, one after the other for so many seconds; one at least.
+    From the daemon's own times: from the submission to the end."""
+    took, end = list[float](), time.monotonic() + seconds
+    while not took or time.monotonic() < end:
+        run_id = watch.submit(write(watch.desk.work, "other", stage_on("gpu3", "true")))
+        run = watch.desk.ended(run_id or "")
+        assert run["outcome"] == "succeeded", run
+        took.append(run["finished_at"] - run["submitted_at"])
+    return took
+
+
+def _spread(seconds: list[float]) -> str:
+    middle, worst = statistics.median(seconds), max(seconds)
+    return f"median {middle:.2f} s, worst {worst:.2f} s of {len(seconds)}"
 
 
 def thread_count(pid: int) -> int:
