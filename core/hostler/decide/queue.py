@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from hostler.decide.index import Index, OpenAttempt, fresh_look
@@ -16,6 +16,7 @@ from hostler.decide.requests import (
     Request,
     checkpoint_host,
     count_gpus,
+    hosts_to_avoid,
     regardless_of_amounts,
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
@@ -123,7 +124,7 @@ class _Pass:
                 continue
             key = entry.key
             request = self._request(entry, key)
-            choice = None if request in self._hopeless else self._choose(request)
+            choice = None if request in self._hopeless else self._choose(entry, request)
             if choice is not None:
                 self._start(entry, choice)
                 queue.charge(entry.run.owner, len(choice.gpus))
@@ -159,8 +160,12 @@ class _Pass:
         self._placing.requests[key] = request
         return request
 
-    def _choose(self, request: Request) -> Choice | None:
+    def _choose(self, entry: Entry, request: Request) -> Choice | None:
         found = self._placing.candidates_for(request)
+        if avoided := hosts_to_avoid(entry.progress, entry.stage):
+            elsewhere = choose([c for c in found if c.room.host.name not in avoided], request)
+            if elsewhere is not None:
+                return elsewhere
         choice = choose(found, request)
         if choice is None and request.timeout is not None:
             return self._backfill(found, request)
@@ -198,7 +203,8 @@ class _Pass:
             runtime=stage.runtime,
             boot_id=look.boot_id,
         )
-        start = Start(attempt, stage, why_there(choice, self._placing.requests[entry.key]))
+        avoided = hosts_to_avoid(entry.progress, stage)
+        start = Start(attempt, stage, why_there(choice, self._placing.requests[entry.key], avoided))
         room.take(OpenAttempt(run, stage, attempt), choice.gpus)
         cells = (run.run_id, stage.base)
         self._cells[cells] = self._cells.get(cells, 0) + 1
@@ -224,11 +230,20 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     return host.name
 
 
-def why_there(choice: Choice, request: Request) -> str:
-    """One sentence: why this host."""
+def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:
+    """One sentence: why this host. `avoided`: hosts that it would rather not be tried on again."""
     name = choice.room.host.name
     if request.pin is not None:
         return f"its checkpoint is on {name}"
+    if name in avoided:
+        return "it failed there before, and no other host has it free"
+    if avoided:
+        return f"{_why_of_these(choice, request)}, after it failed on {', '.join(sorted(avoided))}"
+    return _why_of_these(choice, request)
+
+
+def _why_of_these(choice: Choice, request: Request) -> str:
+    name = choice.room.host.name
     if choice.fitting == 1:
         return "the only host that has it free"
     if not request.gpus:

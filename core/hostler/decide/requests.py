@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hostler.decide.progress import Progress
 from hostler.model.hosts import Gpu, Host
-from hostler.model.pipelines import Stage
+from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.units import format_size
 
@@ -16,6 +16,12 @@ MEMORY_TOLERANCE = 0.93
 
 EPSILON = 1e-9
 """CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
+
+_OF_THE_HOST = frozenset(
+    {Cause.START_FAILED, Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST,
+     Cause.ENGINE_RESTARTED, Cause.VANISHED}
+)  # fmt: skip
+"""Causes that may well lie in the host: elsewhere the same stage may do."""
 
 Card = tuple[str, int]
 """GPUs that are alike for placing: (NVML name or "", memory_total or 0)."""
@@ -77,6 +83,13 @@ def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
     tries: list[Attempt] = progress.tries.get(stage.name, [])
     ran = [a for a in tries if a.launched_at is not None]
     return ran[-1].host if ran else None
+
+
+def hosts_to_avoid(progress: Progress, stage: Stage) -> frozenset[str]:
+    """Where the stage was tried and what ended it may well lie in the host. A host on which
+    everything fails at once always looks the emptiest; it must not draw each retry again."""
+    tries = progress.tries.get(stage.name, ())
+    return frozenset(attempt.host for attempt in tries if attempt.cause in _OF_THE_HOST)
 
 
 def card_of(gpu: Gpu) -> Card:

@@ -263,6 +263,48 @@ def retry_of(stage: Stage, where: str) -> dict[str, Any]:
 SAVING = lab.stage(gpus=1, checkpoint="ckpt", retries=Retries(max=1, backoff=0))
 
 
+PLAIN = replace(SAVING, checkpoint=None)
+
+
+def failed_on(*where: str, cause: Cause = Cause.START_FAILED) -> dict[str, Any]:
+    """Attempts that ended so, one after the other."""
+    tries = [
+        lab.attempt(phase=Phase.FAILED, host=host, gpus=(), cause=cause, number=number)
+        for number, host in enumerate(where, 1)
+    ]
+    return {"attempts": tries}
+
+
+@pytest.mark.parametrize(
+    ("cause", "again"),
+    [(Cause.START_FAILED, "b"), (Cause.GPU_LOST, "b"), (Cause.HOST_LOST, "b"),
+     (Cause.USER_ERROR, "a"), (Cause.OOM_GPU, "a")],
+)  # fmt: skip
+def test_a_retry_goes_elsewhere_when_the_host_may_be_to_blame(cause: Cause, again: str) -> None:
+    tight, roomy = lab.host("a", 1), lab.host("b", 8)
+    assert host_of(PLAIN, tight, roomy) == "a"
+    assert host_of(PLAIN, tight, roomy, **failed_on("a", cause=cause)) == again
+
+
+def test_a_retry_uses_the_host_that_failed_where_no_other_has_it_free() -> None:
+    stage = replace(PLAIN, retries=Retries(max=2, backoff=0))
+    hosts = lab.host("a", 1), lab.host("b", 1)
+    assert host_of(stage, *hosts, **failed_on("a", "b")) == "a"
+    drained = lab.host("b", 1, drained="fans")
+    (start,) = lab.of_kind(
+        plan(lab.snapshot(hosts[0], drained, lab.run("r-1", stage, **failed_on("a")))).actions,
+        Start,
+    )
+    assert start.why == "it failed there before, and no other host has it free"
+
+
+def test_why_there_names_the_hosts_that_failed() -> None:
+    run = lab.run("r-1", PLAIN, **failed_on("a"))
+    snapshot = lab.snapshot(lab.host("a", 1), lab.host("b", 1), run)
+    (start,) = lab.of_kind(plan(snapshot).actions, Start)
+    assert start.why == "the only host that has it free, after it failed on a"
+
+
 def test_a_retry_goes_to_its_checkpoint() -> None:
     hosts = lab.host("a", 1), lab.host("b", 8)
     assert host_of(SAVING, *hosts, **retry_of(SAVING, "b")) == "b"
