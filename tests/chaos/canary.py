@@ -36,15 +36,21 @@ class Canaries:
             list(pool.map(self.plant, lab.hosts))
 
     def plant(self, host: Host) -> None:
-        """New ones: after a reboot, or a restart of a Docker that ends its containers."""
-        before = self._planted.get(host.name)
-        if before is not None and before.boot_id == host.boot_id:
-            before.process.stop()
-        elif before is not None:  # its pid may by now be another's
-            host.gpus.remove_process(GPU, before.process.pid)
+        """New ones: both after a reboot, the container after a restart of Docker that ends it. The
+        GPU is somebody's all the time: a moment in which it is free is Hostler's to use."""
+        process = self._process(host)
         host.exec(["docker", "rm", "-f", NAME], check=False)
         host.docker("run", "-d", "--name", NAME, "--network", "none", BUSYBOX, "sleep", "1000000")
-        self._planted[host.name] = _Canary(host.boot_id, _container_pid(host), host.foreign(GPU))
+        self._planted[host.name] = _Canary(host.boot_id, _container_pid(host), process)
+
+    def _process(self, host: Host) -> Foreign:
+        before = self._planted.get(host.name)
+        if before is not None and before.boot_id == host.boot_id:
+            return before.process
+        process = host.foreign(GPU)
+        if before is not None and before.process.pid != process.pid:
+            host.gpus.remove_process(GPU, before.process.pid)
+        return process
 
     def end(self) -> tuple[CanaryEnd, ...]:
         """Whether each is the same one, and alive."""
