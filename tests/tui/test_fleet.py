@@ -12,7 +12,9 @@ import pytest
 from hostler.quick.table import cell_width
 from hostler_tui import fleet_rows
 from hostler_tui.app import forget_closed
+from hostler_tui.fleet_head import fits_line
 from hostler_tui.fleet_order import Block
+from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.messages import DaemonLost
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.host import HostScreen
@@ -117,6 +119,20 @@ async def test_equal_neighbours_share_a_row_and_x_folds_hosts(shown: Shown) -> N
         assert "L89 L89 L89" in text_of(shown.app)
         await pilot.press("x")
         assert ":0-2" in text_of(shown.app)
+
+
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        (("....LL..", "L......."), " fits now:  7x80G yes (gpu-02)  8x80G no"),
+        (("LLLLLLLL", "LLLLLLLL"), " fits now:  1x80G no"),
+        (("........", "........"), " fits now:  8x80G yes (gpu-01)"),
+        (("LL...LLL", "...LLLLL"), " fits now:  3x80G yes (gpu-01)  4x80G no"),
+    ],
+)
+def test_the_most_that_one_host_can_give_is_told(letters: tuple[str, ...], said: str) -> None:
+    hosts = [host(f"gpu-{n:02}", states) for n, states in enumerate(letters, 1)]
+    assert text_of_line(fits_line(fleet(*hosts))).rstrip() == said
 
 
 async def test_a_filter_shows_what_fits_and_says_so(shown: Shown) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hostler.quick.fleet import LETTERS, is_stale, nominal_gib, summarize
-from hostler.quick.need import CANNOT_TELL, YES, Need, answer
+from hostler.quick.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler.units import GIB
 from hostler_tui.cells import cell_width
 from hostler_tui.fleet_order import Order, model_text
@@ -17,7 +17,7 @@ from hostler_tui.lines import Line, Span, line
 Fleet = Mapping[str, Any]
 
 _SIZES_SHOWN = 4
-_COUNTS = (8, 4, 2, 1)
+_COUNTS = (1, 2, 4, 8)
 
 
 def counts_line(fleet: Fleet, history: Mapping[str, Any], width: int) -> Line:
@@ -95,19 +95,35 @@ def _sizes(fleet: Fleet) -> list[int]:
 
 def _fit(fleet: Fleet, size: int) -> tuple[int, list[Span]]:
     """The largest count with a yes, and what is to be said of it and of the next larger one."""
-    refused: list[Span] = []
-    for count in _COUNTS:
-        found = answer(dict(fleet), Need(count, memory=size * GIB))
-        if found.verdict == YES:
-            yes: list[Span] = [
-                (f"  {count}x{size}G yes ", "good"),
-                (f"({found.picks[0][0]})", "dim"),
-            ]
-            return count, yes + refused
+    spans: list[Span] = []
+    count, where = _most(fleet, size)
+    if count:
+        spans += [(f"  {count}x{size}G yes ", "good"), (f"({where})", "dim")]
+    larger = next((number for number in _COUNTS if number > count), None)
+    if larger is not None:
+        found = _answer(fleet, larger, size)
         if not found.hopeless:
             word = "cannot tell" if found.verdict == CANNOT_TELL else "no"
-            refused = [(f"  {count}x{size}G {word}", "warn")]
-    return 0, refused
+            spans.append((f"  {larger}x{size}G {word}", "warn"))
+    return count, spans
+
+
+def _most(fleet: Fleet, size: int) -> tuple[int, str]:
+    """The most GPUs of this size that one host can give now, and the host: found by halving, since
+    whoever can give many can give fewer."""
+    least, most, where = 0, max(len(host["gpus"]) for host in fleet["hosts"]), ""
+    while least < most:
+        middle = (least + most + 1) // 2
+        found = _answer(fleet, middle, size)
+        if found.verdict == YES:
+            least, where = middle, found.picks[0][0]
+        else:
+            most = middle - 1
+    return least, where
+
+
+def _answer(fleet: Fleet, count: int, size: int) -> Answer:
+    return answer(dict(fleet), Need(count, memory=size * GIB))
 
 
 def models_line(fleet: Fleet) -> Line:
