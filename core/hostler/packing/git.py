@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hostler.errors import InputError
@@ -73,25 +76,67 @@ def is_dirty(folder: Path) -> bool:
     return bool(_must(folder, "status", "--porcelain", "-z", "--", "."))
 
 
-def diff(folder: Path, limit: int, without: Sequence[str]) -> str:
-    """The folder against its commit, cut at `limit` bytes with a note; some paths left out."""
+def new_files(folder: Path) -> list[str]:
+    """Files that are neither tracked nor ignored, relative to `folder`."""
+    shown = _must(folder, "ls-files", "-z", "--others", "--exclude-standard")
+    return [os.fsdecode(raw) for raw in shown.split(b"\0") if raw and not raw.endswith(b"/")]
+
+
+def diff(folder: Path, limit: int, without: Sequence[str], new: Sequence[str] = ()) -> str:
+    """The folder against its commit, cut at `limit` bytes with a note; some paths left out, and
+    these `new` files in it."""
     excluded = [f":(exclude,literal){name}" for name in without]
-    process = subprocess.Popen(
-        _argv(
-            folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--relative",
-            "--", ".", *excluded,
-        ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-    )  # fmt: skip
-    with process:
-        assert process.stdout is not None  # it was asked for
-        data = process.stdout.read(limit + 1)
-        process.kill()
+    with _index_with(folder, new) as environment:
+        process = subprocess.Popen(
+            _argv(
+                folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color",
+                "--relative", "--", ".", *excluded,
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )  # fmt: skip
+        with process:
+            assert process.stdout is not None  # it was asked for
+            data = process.stdout.read(limit + 1)
+            process.kill()
     text = data[:limit].decode("utf-8", "replace")
     return text + f"\n[cut at {limit} bytes]\n" if len(data) > limit else text
+
+
+@contextmanager
+def _index_with(folder: Path, new: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    """An environment in which git takes these files for added: by a copy of the index."""
+    index, objects = (_git_path(folder, name) for name in ("index", "objects"))
+    if not new or not index.is_file():
+        yield _environment()
+        return
+    with tempfile.TemporaryDirectory(prefix="hostler-index-") as scratch:
+        copy = {**_environment(), "GIT_INDEX_FILE": shutil.copy(index, scratch)}
+        # What git writes for an added file goes into the scratch folder too.
+        adding = {
+            **copy,
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        }
+        added = subprocess.run(
+            _argv(
+                folder, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"
+            ),
+            input=b"\0".join(map(os.fsencode, new)),
+            capture_output=True,
+            env=adding,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        # Before git 2.26 it cannot be asked so: then only tracked files are told.
+        yield _environment() if added.returncode else copy
+
+
+def _git_path(folder: Path, name: str) -> Path:
+    return (folder / (_line(folder, "rev-parse", "--git-path", name) or name)).resolve()
 
 
 def _line(folder: Path, *arguments: str) -> str | None:

@@ -141,7 +141,11 @@ def _describe(root: Path, tree: Tree, digest: str) -> Source:
         return Source(digest=digest, path=str(root))
     commit = git.commit(root)
     dirty = git.is_dirty(root)
-    diff = git.diff(root, _DIFF_LIMIT, tree.secrets) if dirty and commit is not None else None
+    diff = None
+    if dirty and commit is not None:
+        sent = {entry.path for entry in tree.entries}
+        new = [name for name in git.new_files(root) if name in sent]
+        diff = git.diff(root, _DIFF_LIMIT, tree.secrets, new)
     return Source(
         digest=digest,
         path=str(root),

@@ -244,6 +244,29 @@ def test_hostlerignore_also_holds_in_a_repository(repository: Path, tmp_path: Pa
     assert "lib/deep/x.py" not in _names(_pack(repository, tmp_path))
 
 
+def test_new_files_are_in_the_diff_and_the_repository_is_only_read(
+    repository: Path, tmp_path: Path
+) -> None:
+    (repository / "new [1].py").write_text("print('new')\n")
+    (repository / "sub").mkdir(exist_ok=True)
+    (repository / "sub" / "ä").write_text("one\n")
+    (repository / ".env").write_text("TOKEN=hunter2\n")
+    (repository / ".hostlerignore").write_text("unsent\n")
+    (repository / "unsent").write_text("stays\n")
+    before = _contents(repository / ".git")
+    diff = _pack(repository, tmp_path).source.git_diff
+    assert diff is not None
+    assert "+print('new')" in diff
+    assert "+one" in diff
+    assert "hunter2" not in diff
+    assert "stays" not in diff
+    assert _contents(repository / ".git") == before
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_long_diff_is_cut(repository: Path, tmp_path: Path) -> None:
     _write(repository, "train.py", "x = 1\n" * 400_000)
     diff = _pack(repository, tmp_path).source.git_diff
