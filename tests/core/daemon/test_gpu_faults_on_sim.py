@@ -72,7 +72,10 @@ def test_no_xid_is_both_the_programs_and_the_cards() -> None:
     assert not APPLICATION & FATAL
 
 
-async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(tmp_path: Path) -> None:
+async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
     async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
         begun = time.monotonic()
@@ -82,8 +85,10 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(tmp_path
         run_id = await daemon.submit(*(stage(n, gpus=1, env=sim("seconds=0.01")) for n in "abc"))
         ill = daemon.lab.host("gpu1").gpus[0].uuid
         run = await daemon.finished(run_id)
-        if _problems(daemon)[0] is not None:
-            assert all(ill not in a.gpus for a in run.attempts)
+        assert _problems(daemon)[0] == "XID 48"
+        assert len(run.attempts) == 3
+        assert all(ill not in a.gpus for a in run.attempts)
+        monkeypatch.setattr(overlay, "_WELL_FOR_S", 0.2)
         await daemon.until(lambda: _problems(daemon)[0] is None, "it does not come back")
         both = await daemon.finished(
             await daemon.submit(stage("both", gpus=2, env=sim("seconds=0.01")))
