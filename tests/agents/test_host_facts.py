@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hostler.units import GIB
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.machine import Machine, disks, docker_gpu, memory
@@ -133,12 +134,36 @@ def test_each_disk_once(tmp_path: Path) -> None:
     assert 0 < found[0][2] <= found[0][1]
 
 
-def test_the_machine_is_told_again_only_when_it_changed() -> None:
+@pytest.mark.parametrize(
+    ("load", "available", "free", "told"),
+    [
+        (1.0, 50, 40, False),
+        (1.2, 51, 40.9, False),
+        (1.3, 50, 40, True),
+        (1.0, 52, 40, True),
+        (1.0, None, 40, True),
+        (1.0, 50, 41, True),
+        (1.0, 50, 39, True),
+    ],
+)
+def test_the_machine_is_told_again_only_when_it_changed(
+    monkeypatch: pytest.MonkeyPatch, load: float, available: int | None, free: float, told: bool
+) -> None:
+    def show(load: float, available: int | None, free: float) -> None:
+        left = None if available is None else available * GIB
+        monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0))
+        monkeypatch.setattr("hostler_agent.machine.memory", lambda: (100 * GIB, left))
+        disk = ["/", 100 * GIB, int(free * GIB)]
+        monkeypatch.setattr("hostler_agent.machine.disks", lambda paths: [disk])
+
     machine = Machine(["/"])
+    show(1.0, 50, 40)
     first = machine.section()
-    machine._due = 0.0
-    assert first[1] == memory()[0]
-    assert machine.section() is first or machine.section() != first
+    assert first == [1.0, 100 * GIB, 50 * GIB, [["/", 100 * GIB, 40 * GIB]]]
+    show(load, available, free)
+    assert machine.section() is first, "it is not looked at that often"
+    machine._due = machine._disks_due = 0.0
+    assert (machine.section() is not first) is told
 
 
 def test_how_containers_get_gpus(tmp_path: Path) -> None:
