@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,11 @@ def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
     run = submit(daemon)
     status, why = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why")
     assert status == 200
-    assert all(line["sentence"] for line in why["stages"])
+    first, second = why["stages"]
+    assert (first["name"], first["status"]) == ("a", "waiting")
+    assert "nearest nowhere: not heard yet" in first["sentence"]
+    assert [host["host"] for host in first["reason"]["hosts"]] == ["nowhere"]
+    assert (second["name"], second["sentence"]) == ("b", "waits for a (waiting)")
     status, one = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=b")
     assert [line["name"] for line in one["stages"]] == ["b"]
     assert call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=z")[0] == 404
@@ -183,10 +188,17 @@ def test_a_log_that_does_not_exist_yet_says_why(daemon: Served) -> None:
 
 
 def test_garbage_collection_tells_first(daemon: Served) -> None:
-    status, told = call(daemon, "POST", "/v1/gc", {"dry_run": True})
-    assert status == 200
-    assert told["dry_run"] is True
-    assert told["freed"] >= 0
+    data = _tar({"old.py": bytes(5000)})
+    path = f"/v1/snapshots/{hashlib.sha256(data).hexdigest()}"
+    assert call(daemon, "PUT", path, data)[0] == 200
+    os.utime(daemon.service.context.content.path(path.rpartition("/")[2]), (0, 0))
+    for dry_run, left in ((True, 200), (False, 404)):
+        status, told = call(daemon, "POST", "/v1/gc", {"dry_run": dry_run})
+        assert status == 200
+        assert told["dry_run"] is dry_run
+        assert told["content"] == {"blobs": 1, "bytes": len(data)}
+        assert told["freed"] == len(data)
+        assert call(daemon, "HEAD", path)[0] == left
 
 
 def test_what_is_not_there_is_a_clean_error(daemon: Served) -> None:
