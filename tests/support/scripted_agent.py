@@ -7,6 +7,7 @@ start and counts its starts in `FOLDER/starts`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -49,6 +50,17 @@ def heard(folder: Path) -> list[dict[str, Any]]:
     """All lines it was told, of all its starts."""
     file = folder / "heard"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def running(folder: Path) -> list[int]:
+    """Process ids of those that run now."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if str(folder).encode() in words and b"-I" in words:
+                found.append(int(entry.parent.name))
+    return found
 
 
 def command(folder: Path) -> str:

@@ -18,7 +18,7 @@ from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget
 from tests.support.relay import Relay
-from tests.support.scripted_agent import LOOK, heard, script, starts
+from tests.support.scripted_agent import LOOK, heard, running, script, starts
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, free_port, target
 
 
@@ -167,7 +167,7 @@ async def test_closing_ends_the_agent(
     home.know(sshd)
     link, _ = make_link(target(sshd), home.settings(), program)
     await link.connect()
-    (pid,) = agents(folder)
+    (pid,) = running(folder)
     await link.close()
     async with asyncio.timeout(5):
         while Path(f"/proc/{pid}").exists():
@@ -197,14 +197,3 @@ async def test_many_hosts_at_once_with_dead_ones_among_them(
         writer.transport.abort()
         with suppress(OSError):
             await writer.wait_closed()
-
-
-def agents(folder: Path) -> list[int]:
-    """Process ids of the scripted agents of a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = entry.read_bytes().split(b"\0")
-            if str(folder).encode() in words and b"-I" in words:
-                found.append(int(entry.parent.name))
-    return found
