@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,14 @@ def test_the_second_daemon_of_a_folder_names_the_holder(tmp_path: Path) -> None:
 def test_a_lock_left_by_a_killed_daemon_does_not_hold(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
-        StateLock(tmp_path).__enter__()
-        os._exit(9)
-    os.waitpid(pid, 0)
+        try:
+            StateLock(tmp_path).__enter__()
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     with StateLock(tmp_path):
-        pass
+        assert str(os.getpid()) in (tmp_path / "daemon.lock").read_text()
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
