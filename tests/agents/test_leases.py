@@ -350,7 +350,7 @@ def test_whatever_a_lease_says_is_survived(changes: dict[str, Any], now: float) 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_no_lease(data: bytes) -> None:
-    parse(data, GPU, 0)
+    assert parse(data, GPU, 0) is None
 
 
 def _as_user(uid: int, work: Callable[[], str]) -> int:
