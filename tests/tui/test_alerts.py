@@ -124,7 +124,8 @@ async def told(pilot: Pilot[int], app: AlertsApp, alerts: Any = ALERTS) -> None:
     wanted = "critical" if alerts else "Nothing needs eyes"
     await until_shown(pilot, wanted)
     await until(pilot, lambda: len(app.screen._events) == 3, "no events")  # type: ignore[attr-defined]
-    await pilot.pause(0.6)
+    app._tick()
+    await pilot.pause()
 
 
 def keys(app: AlertsApp) -> list[str]:

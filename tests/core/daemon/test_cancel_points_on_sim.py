@@ -106,8 +106,14 @@ async def test_a_reboot_at_this_step_leads_to_another_try(
         )
         async with asyncio.timeout(10):
             await gate.reached.wait()
+        keeper = daemon.daemon.context.keepers["gpu1"]
+
+        def boot() -> str | None:
+            return keeper.host.look.boot_id if keeper.host.look is not None else None
+
+        before = boot()
         lab.faults("gpu1").reboot()
-        await asyncio.sleep(0.05)
+        await daemon.until(lambda: boot() not in (None, before), "the reboot is not seen")
         gate.opened.set()
         run = await daemon.finished(run_id, timeout=10)
         assert run.outcome is Outcome.SUCCEEDED, told(run)

@@ -186,7 +186,10 @@ async def test_a_reboot_is_named_and_the_stage_tried_again(tmp_path: Path, runti
         )
         await daemon.attempt(run_id, running)
         lab.faults("gpu1").power_off()
-        await asyncio.sleep(0.1)
+        keeper = daemon.daemon.context.keepers["gpu1"]
+        await daemon.until(
+            lambda: keeper.host.condition is HostCondition.UNREACHABLE, "it is not noticed"
+        )
         lab.faults("gpu1").power_on()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)

@@ -13,6 +13,7 @@ from hostler.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import MAX_SESSIONS, SshDoor
+from hostler.ssh.streams import ExecSession
 from tests.support.relay import Relay
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
 
@@ -73,10 +74,21 @@ async def test_stdin_and_stdout_carry_bytes_both_ways(door: SshDoor) -> None:
     await stream.close()
 
 
+async def _round_trip(cat: ExecSession) -> None:
+    await cat.write(b"x")
+    assert await cat.read() == b"x"
+
+
 async def test_output_that_nobody_reads_is_held_back(door: SshDoor) -> None:
     stream = await door.exec_agent("head -c 50000000 /dev/zero")
     total = len(await stream.read(1))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(20):
+        while not stream._paused:
+            await asyncio.sleep(0.01)
+    beside = await door.exec_agent("cat")
+    for _ in range(20):  # what was on the way on this connection comes before the answers
+        await _round_trip(beside)
+    await beside.close()
     assert stream._held < 6_000_000
     while data := await stream.read():
         total += len(data)
@@ -97,7 +109,8 @@ async def test_a_command_that_fails_says_why(door: SshDoor) -> None:
 async def test_at_most_four_sessions_and_a_closed_one_makes_room(door: SshDoor) -> None:
     streams = [await door.exec_agent("cat") for _ in range(MAX_SESSIONS)]
     fifth = asyncio.create_task(door.exec_agent("echo fifth"))
-    await asyncio.sleep(0.1)
+    for _ in range(20):  # a session takes few of them to open
+        await _round_trip(streams[0])
     assert not fifth.done()
     await streams.pop().close()
     async with asyncio.timeout(5):
