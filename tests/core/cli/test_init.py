@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -284,12 +283,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"):
         write_config(tmp_path / "file/config.toml", "")
-
-
-def test_the_option_is_there() -> None:
-    parser = argparse.ArgumentParser()
-    identity.add_trust_option(parser)
-    assert parser.parse_args([]).trust_fingerprints is None
 
 
 def test_fingerprints_are_a_table_that_can_be_read(

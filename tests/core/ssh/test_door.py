@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -253,10 +252,3 @@ async def test_not_connected_is_unreachable(sshd: Sshd, home: Home) -> None:
         with pytest.raises(Unreachable, match="not connected"):
             await opening
     await door.close()
-
-
-async def test_no_forwarded_ports_or_listeners_remain(door: SshDoor, echo: Path) -> None:
-    url = await door.docker_url()
-    await door.close()
-    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="No such file"):
-        sock.connect(url.removeprefix("unix://"))
