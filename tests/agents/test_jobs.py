@@ -80,10 +80,12 @@ def test_starting_twice_starts_once(agent: Agent) -> None:
     first = agent.job("a", ["sh", "-c", script])
     again = agent.job("a", ["sh", "-c", script])
     assert again["started_at"] == first["started_at"]
+    count = _work(agent, "a") / "count"
+    eventually(lambda: count.exists() and count.read_text())
     assert agent.ask("job.stop", attempt_id="a", grace=5)["running"] is False
     once_more = agent.job("a", ["sh", "-c", script])
     assert once_more["running"] is False
-    assert (_work(agent, "a") / "count").read_text() == "x\n"
+    assert count.read_text() == "x\n"
 
 
 def test_the_environment(agent: Agent, gpus: FakeNvml) -> None:
