@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError, HostlerError
+from hostler.errors import AgentError, EngineError
 from hostler.link.agent_link import AgentLink
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
@@ -60,26 +60,26 @@ async def test_put_sends_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "why"),
     [
-        json_frame({"offset": 99}),
-        json_frame({"offset": -1}),
-        json_frame({"offset": "0"}),
-        json_frame({}),
-        frame(b"bytes"),
-        b"\xff\xff\xff\xff",
-        b"\x7f\xff\xff\xff",
-        b"\x80\x00\x00\x02[]",
-        json_frame({"offset": 0}) + json_frame({"ok": 1}),
+        (json_frame({"offset": 5}), "an offset outside the file"),
+        (json_frame({"offset": -1}), "an offset outside the file"),
+        (json_frame({"offset": "0"}), "an offset outside the file"),
+        (json_frame({}), "an offset outside the file"),
+        (frame(b"bytes"), "bytes where a result was due"),
+        (b"\xff\xff\xff\xff", "a frame of 2147483647 bytes"),
+        (b"\x7f\xff\xff\xff", "a frame of 2147483647 bytes"),
+        (b"\x80\x00\x00\x02[]", "a line that is not a JSON object"),
+        (json_frame({"offset": 0}) + json_frame({"ok": 1}), "a result without ok"),
     ],
 )
 async def test_put_refuses_what_does_not_fit(
-    link: AgentLink, folder: Path, tmp_path: Path, answer: bytes
+    link: AgentLink, folder: Path, tmp_path: Path, answer: bytes, why: str
 ) -> None:
     await link.connect()
     (tmp_path / "blob").write_bytes(b"four")
     script(folder, **says(answer))
-    with pytest.raises(HostlerError):
+    with pytest.raises(AgentError, match=why):
         await link.put_blob("cd" * 32, tmp_path / "blob")
 
 
@@ -161,6 +161,16 @@ async def test_archive_that_is_not_what_it_says(
     script(folder, **says(*frames), bulk_ends=True)
     with pytest.raises(AgentError, match="archive"):
         await drained(link.read_archive(SOURCE))
+
+
+@pytest.mark.parametrize("end", [ending(DATA[:-1]), json_frame({"size": len(DATA)})])
+async def test_the_rest_of_an_archive_has_to_have_its_size_and_a_hash(
+    link: AgentLink, folder: Path, end: bytes
+) -> None:
+    await link.connect()
+    script(folder, **says(framed(DATA[1000:]), end), bulk_ends=True)
+    with pytest.raises(AgentError, match="an archive of"):
+        await drained(link.read_archive(SOURCE, 1000))
 
 
 async def test_archive_may_be_left_early(link: AgentLink, folder: Path) -> None:

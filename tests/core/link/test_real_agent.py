@@ -152,7 +152,7 @@ async def test_blob_is_put_resumed_and_placed(
 
 async def test_damaged_blob_is_refused(real_link: AgentLink, tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"something else")
-    with pytest.raises(HostlerError):
+    with pytest.raises(HostlerError, match="was damaged"):
         await real_link.put_blob("ab" * 32, tmp_path / "blob")
 
 
