@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 
 import asyncssh
 
@@ -14,6 +10,7 @@ from hostler.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts
 from hostler.ssh.connection import Connection, Dialler
 from hostler.ssh.faults import mapped_docker, mapped_use, no_docker
+from hostler.ssh.forwards import Forward
 from hostler.ssh.streams import DockerSession, ExecSession
 from hostler.ssh.target import SshTarget
 
@@ -39,7 +36,7 @@ class SshDoor:
             (target.docker_socket,) if target.docker_socket else _USUAL_DOCKER
         )
         self._docker_path: str | None = None
-        self._forward: tuple[Path, asyncssh.SSHListener] | None = None
+        self._forward: tuple[Forward, asyncssh.SSHListener] | None = None
         self._forwarding = asyncio.Lock()
 
     @property
@@ -118,8 +115,12 @@ class SshDoor:
         async with self._forwarding:
             if self._forward is None:
                 await (await self.open_docker()).close()
-                self._forward = await self._start_forward(connection)
-            return f"unix://{self._forward[0]}"
+                forward = await self._start_forward(connection)
+                if self._connection is not connection:  # closed meanwhile
+                    _end_forward(forward)
+                    raise Unreachable(self.host, "not connected")
+                self._forward = forward
+            return f"unix://{self._forward[0].socket}"
 
     async def wait_closed(self) -> str:
         """Until the connection is gone; why, for people."""
@@ -131,8 +132,7 @@ class SshDoor:
         """Close connection and forwards; may be called twice."""
         forward, self._forward = self._forward, None
         if forward is not None:
-            forward[1].close()
-            shutil.rmtree(forward[0].parent, ignore_errors=True)
+            _end_forward(forward)
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._dialler.hang_up(connection)
@@ -159,18 +159,25 @@ class SshDoor:
                 )
         return stream
 
-    async def _start_forward(self, connection: Connection) -> tuple[Path, asyncssh.SSHListener]:
+    async def _start_forward(self, connection: Connection) -> tuple[Forward, asyncssh.SSHListener]:
         if self._docker_path is None:
             raise no_docker(self.host, self._docker_paths[0], "it was not found")
-        folder = Path(tempfile.mkdtemp(prefix="hostler-", dir=_short_folder()))
-        path = folder / "docker.sock"
+        forward = Forward()
         try:
             with mapped_use(self.host, "forwarding Docker"):
-                listener = await connection.raw.forward_local_path(str(path), self._docker_path)
+                listener = await connection.raw.forward_local_path(
+                    str(forward.socket), self._docker_path
+                )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            forward.remove()
             raise
-        return path, listener
+        return forward, listener
+
+
+def _end_forward(forward: tuple[Forward, asyncssh.SSHListener]) -> None:
+    place, listener = forward
+    listener.close()
+    place.remove()
 
 
 async def _abandon(stream: ExecSession, slots: asyncio.Semaphore) -> None:
@@ -180,11 +187,3 @@ async def _abandon(stream: ExecSession, slots: asyncio.Semaphore) -> None:
         await stream.close()
     else:
         slots.release()
-
-
-def _short_folder(candidates: Sequence[str] = ("/tmp", "/var/tmp")) -> str | None:
-    """A socket's path may have about 100 bytes, and TMPDIR may be long."""
-    folder = tempfile.gettempdir()
-    if len(folder) < 60:
-        return folder
-    return next((c for c in candidates if Path(c).is_dir()), None)

@@ -1,0 +1,65 @@
+"""The sockets on this machine that lead to the Dockers of hosts, each in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+_PREFIX = "hostler-"
+
+
+class Forward:
+    """A folder that only this user can enter, for one socket. Remove it when it has served."""
+
+    def __init__(self) -> None:
+        place = _short_folder()
+        sweep(Path(place))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+        self.socket = self._folder / "docker.sock"
+
+    def remove(self) -> None:
+        """With the socket in it; may be called twice."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def sweep(place: Path) -> None:
+    """Remove what processes that were killed have left: nobody else ever would."""
+    for folder in place.glob(f"{_PREFIX}[0-9]*-*"):
+        number = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and not _runs(int(number)) and _is_ours(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _is_ours(folder: Path) -> bool:
+    """A folder of this user's that holds nothing but a socket; no link to one."""
+    try:
+        found = folder.lstat()
+        return (
+            folder.is_dir()
+            and not folder.is_symlink()
+            and found.st_uid == os.getuid()
+            and {path.name for path in folder.iterdir()} <= {"docker.sock"}
+        )
+    except OSError:
+        return False
+
+
+def _short_folder(candidates: Sequence[str] = ("/tmp", "/var/tmp")) -> str:
+    """A socket's path may have about 100 bytes, and TMPDIR may be long."""
+    folder = tempfile.gettempdir()
+    if len(folder) < 60:
+        return folder
+    return next((c for c in candidates if Path(c).is_dir()), folder)
