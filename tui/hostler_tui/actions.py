@@ -55,7 +55,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("go('fleet')", ("1",), "fleet", "All hosts and GPUs"),
     Action("go('queue')", ("2",), "queue", "Runs that are under way or wait"),
     Action("go('run')", ("3",), "run", "The run opened last, or the newest"),
-    Action("go('history')", ("5",), "history", "Runs that have ended"),
+    Action("go('history')", ("5",), "history", "All runs, to search and compare"),
     Action("go('alerts')", ("6",), "alerts", "What happened and needs eyes"),
     Action("palette", ("colon", "ctrl+p"), "command", "Find any object or action by a few letters",
            footer=80),

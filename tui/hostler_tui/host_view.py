@@ -216,7 +216,7 @@ def _check(check: Mapping[str, Any]) -> list[Line]:
     state = str(check["state"])
     role = {"fail": "bad", "warn": "warn", "ok": "good"}.get(state, "dim")
     word = "FAIL" if state == "fail" else state
-    lines = [line((f"   {word:<5}", role), (f"{check['name']:<16}", "dim"), str(check["message"]))]
+    lines = [line((f"   {word:<5}", role), (f"{check['name']:<16} ", "dim"), str(check["message"]))]
     if check.get("remedy") and state in ("fail", "warn"):
         lines.append(line((f"        fix: {check['remedy']}", "")))
     return lines

@@ -15,7 +15,8 @@ def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     same = row("parameters", "seed", 1.0, 1.0)
     rows = [row("parameters", "lr", 0.1, None), same,
             row("metrics", "loss", 0.5, 0.25, better=1),
-            row("cost", "took_s", 7200.0, 60.0)]  # fmt: skip
+            row("cost", "took_s", 7200.0, 60.0),
+            row("stages", "prepare took_s", 0.012, 0.014, better=0)]  # fmt: skip
     found = {"runs": [{"run_id": "r7"}, {"run_id": "r8"}], "rows": rows, "series": {}}
     daemon.on("GET", "/v1/history/compare", found)
     ran = hostler("compare", "r7", "r8")
@@ -24,7 +25,9 @@ def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None
         ["metrics", "loss", "0.5", "0.25 *"],
         ["cost", "took", "2h", "1m"],
     ]
-    assert "seed" in hostler("compare", "r7", "r8", "--all").out
+    everything = hostler("compare", "r7", "r8", "--all").out
+    assert "seed" in everything
+    assert "prepare took\t0s\t0s\n" in everything, "no star where none can be seen"
     assert hostler("compare", "r7", "--json").json == {"schema": "hostler.compare/1", **found}
     daemon.on("GET", "/v1/history/compare", {**found, "rows": [same]})
     assert "nothing differs" in hostler("compare", "r7", "r8", tty=True).err

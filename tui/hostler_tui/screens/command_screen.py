@@ -99,6 +99,7 @@ class CommandScreen(Modal[Ended | None]):
         if ended.code != 0:
             said = [*ended.errors, *ended.out.splitlines()] or [f"it ended with code {ended.code}"]
             self._show([part for text in said for part in wrapped(text, self._room, "", "bad")])
+            self.query_one("#yes").display = False  # there is nothing to go on with
             return
         self.ended = ended
         if self.picture is None:

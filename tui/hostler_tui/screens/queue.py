@@ -42,7 +42,7 @@ _EMPTY: tuple[Line, ...] = (
     line(""),
     line(("  n", "key"), "                        submit a pipeline"),
     line("  hostler run pipeline.toml   the same from a shell"),
-    line(("  5", "key"), "                        runs that have ended"),
+    line(("  5", "key"), "                        all runs, those that have ended too"),
 )
 
 

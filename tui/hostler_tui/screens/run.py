@@ -362,7 +362,7 @@ def _nothing(data: RunData | None) -> list[Line]:
         return [
             line((" No run is open.", "title")), line(""),
             line(("   2", "key"), "  what runs and waits; ent there opens a run"),
-            line(("   5", "key"), "  runs that have ended"),
+            line(("   5", "key"), "  all runs"),
             line("   hostler show RUN  the same from a shell"),
         ]  # fmt: skip
     if data.problem:

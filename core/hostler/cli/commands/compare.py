@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from hostler.cli.kinds import run_name
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     columns = [Column("SECTION"), Column("NAME", flex=True, least=10)]
     columns += [Column(each["run_id"], flex=True, least=8) for each in found["runs"]]
-    rows = [_row(row) for row in found["rows"] if args.all or row["differs"]]
+    rows = [_row(row) for row in found["rows"] if args.all or seems_different(row)]
     if rows:
         out_table(args, columns, rows)
     else:
@@ -37,9 +38,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _row(row: dict[str, Any]) -> list[str]:
     cells = [value_text(row["name"], value) for value in row["values"]]
-    if row["better"] is not None:
+    if row["better"] is not None and seems_different(row):
         cells[row["better"]] += " *"
     return [row["section"], row["name"].removesuffix("_s"), *cells]
+
+
+def seems_different(row: Mapping[str, Any]) -> bool:
+    """Whether the values still differ as they are shown: 12 and 14 ms are both "0s"."""
+    return row["differs"] and len({value_text(row["name"], v) for v in row["values"]}) > 1
 
 
 def value_text(name: str, value: Any) -> str:
