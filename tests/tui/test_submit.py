@@ -94,6 +94,7 @@ async def test_what_is_wrong_with_a_file_is_told_in_full_and_nothing_is_submitte
         await until(pilot, lambda: isinstance(app.screen, Form), "no form")
         await pilot.press("enter", "enter", "enter", "enter")
         await until_shown(pilot, "stages.train.resources.gpus: should be a whole number", SLOW)
+        await until(pilot, lambda: "submit it" not in text_of(app), "the answer is offered")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Form), "not back at the form")
         await pilot.press("escape")
