@@ -206,6 +206,15 @@ async def test_doctor_of_a_host_that_does_not_exist_says_what_the_command_says()
     assert found.error in doctor_lines(found)[1][0][0]
 
 
+async def test_doctor_in_a_demo_says_that_it_is_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOSTLER_DEMO", "1")
+    found = await host_work.doctor("atlas")
+    assert found.checks == ()
+    assert found.error.startswith("`hostler doctor` is not part of the demo")
+
+
 async def test_doctor_checks_a_host_of_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from hostler.quick.places import SOCKET_NAME
 
 _ENDS_WITHIN_S = 5.0
 _LOG = "daemon.log"
+_CONFIG = "config.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,14 @@ class Demo:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What makes every client speak with it, and keep what it remembers with it."""
-        folder = str(self._folder)
-        return {"HOSTLER_SOCKET": self.socket, "HOSTLER_STATE": folder, "HOSTLER_DEMO": "1"}
+        """What makes every client speak with it, keep what it remembers with it, and read nothing
+        of the person's own."""
+        return {
+            "HOSTLER_SOCKET": self.socket,
+            "HOSTLER_STATE": str(self._folder),
+            "HOSTLER_CONFIG": str(self._folder / _CONFIG),
+            "HOSTLER_DEMO": "1",
+        }
 
     def wait_ready(self) -> None:
         """Until there is something to see. Raises HostlerError where it does not come to that."""
@@ -104,6 +110,9 @@ def running_demo(wanted: Options) -> Iterator[Demo]:
         signal.signal(number, _leave)
     folder = Path(tempfile.mkdtemp(prefix="hostler-demo-"))
     try:
+        (folder / _CONFIG).write_text(
+            "# A demo's: its hosts are simulated, and stand in no file.\n"
+        )
         demo = Demo(folder, _spawn(folder, wanted))
         try:
             demo.wait_ready()

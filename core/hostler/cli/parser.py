@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from types import ModuleType
 
@@ -81,6 +82,10 @@ def dispatch(words: list[str]) -> int:
         raise InputError(f"unknown option {name}", remedy="Options follow the command")
     module = load(name)
     args = parse(name, module, rest)
+    if os.environ.get("HOSTLER_DEMO"):
+        from hostler.cli.demo_limits import refuse_in_demo
+
+        refuse_in_demo(name, args)
     code: int = module.run(args)
     return code
 

@@ -151,6 +151,51 @@ def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor", "atlas"),
+        ("doctor",),
+        ("init", "x", "-y", "--no-probe"),
+        ("host", "trust", "atlas"),
+        ("serve", "--personal"),
+        ("daemon", "start"),
+        ("daemon", "restart"),
+        ("daemon", "recover", "-y"),
+        ("gpus", "--direct"),
+    ],
+)
+def test_what_would_reach_real_machines_is_not_part_of_a_demo(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HOSTLER_DEMO", "1")
+    monkeypatch.setenv("HOSTLER_SOCKET", str(tmp_path / "none.sock"))
+    before = sorted(tmp_path.iterdir())
+    ran = hostler(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert "is not part of the demo: it would reach real machines. Leave the demo" in ran.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_demo_reads_and_writes_nothing_of_the_persons_own(folder: Path) -> None:
+    own = folder / "own.toml"
+    own.write_text("[[broken")
+    words = "init x -y --no-probe; doctor; gpus -o ids; config show --origin; daemon status -q"
+    lines = "; ".join(f"{sys.executable} -m hostler {line}" for line in words.split("; "))
+    done = subprocess.run(
+        [*HOSTLER, "demo", "--hosts", "1", "--no-runs", "--", "sh", "-c", lines],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder), "HOSTLER_CONFIG": str(own), "HOME": str(folder)},
+        timeout=60,
+    )
+    assert done.returncode == 0, done
+    assert done.stderr.count("is not part of the demo") == 2
+    assert f"config: {folder}/hostler-demo-" in done.stdout
+    assert own.read_text() == "[[broken"
+    assert [path.name for path in folder.iterdir()] == ["own.toml"]
+
+
+@pytest.mark.parametrize(
     "words", [("--hosts", "0"), ("--speed", "0"), ("--speed", "21"), ("--seed", "x")]
 )
 def test_a_lab_that_cannot_be_is_refused(hostler: CommandLine, words: tuple[str, str]) -> None:

@@ -142,5 +142,6 @@ def read_findings(out: bytes, errors: bytes, name: str) -> Findings:
         told = json.loads(out)["checks"]
     except (ValueError, KeyError, TypeError):
         said = errors.decode(errors="replace").strip().splitlines()
-        return Findings(error=said[-1] if said else f"hostler doctor {name} said nothing")
+        last = said[-1].removeprefix("hostler: ") if said else ""
+        return Findings(error=last or f"hostler doctor {name} said nothing")
     return Findings(checks=tuple(c for c in told if c.get("host") in (name, None)))

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if args.headless or not (is_terminal() and is_terminal(sys.stdin) and has_screen()):
             out(f"SIM: a simulated lab at {demo.socket}")
             out(f"  hostler gpus --socket {demo.socket}")
-            out(f"  export HOSTLER_SOCKET={demo.socket}")
+            out(f"  export HOSTLER_DEMO=1 HOSTLER_SOCKET={demo.socket}")
             sys.stdout.flush()
             say("Ctrl-C ends it")
             while demo.is_alive():
