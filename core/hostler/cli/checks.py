@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import shlex
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from hostler.cli.daemon_start import running
 from hostler.daemon.config_file import load_config
 from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
-from hostler.link.factory import Doors
+from hostler.link.factory import Doors, ssh_target
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.places import state_folder
@@ -137,7 +138,7 @@ async def check_host(
             hello = await link.connect()
     except (HostError, ConfigError, TimeoutError) as error:
         await link.close()
-        return _not_connected(host, error)
+        return _not_connected(config, error)
     try:
         checks = [
             Check("host.ssh" if config.transport == "ssh" else "host.local", "ok",
@@ -155,16 +156,28 @@ def _login(facts: HostFacts) -> str:
     return f"{user} on {facts.hostname}" if facts.hostname else user
 
 
-def _not_connected(host: str, error: Exception) -> list[Check]:
+def ssh_command(config: HostConfig) -> str:
+    """What a person types to reach a host the way that Hostler does."""
+    target = ssh_target(config)
+    words = ["ssh"]
+    words += ["-p", str(target.port)] if target.port is not None else []
+    words += ["-l", target.user] if target.user else []
+    words += ["-i", target.key, "-o", "IdentitiesOnly=yes"] if target.key else []
+    words += ["-J", target.jump] if target.jump else []
+    return shlex.join([*words, target.destination, "true"])
+
+
+def _not_connected(config: HostConfig, error: Exception) -> list[Check]:
+    host = config.name
     name = "host.agent" if isinstance(error, AgentError) else "host.ssh"
     if isinstance(error, (HostError, ConfigError)):
         message, remedy = error.message, error.remedy
     else:
         message, remedy = f"no answer within {CONNECT_DEADLINE:g} s", ""
     if not remedy and name == "host.ssh":
-        remedy = f"Try: ssh {host} true"
+        remedy = f"Try: {ssh_command(config)}"
         if isinstance(error, Refused):
-            remedy = f"Try: ssh {host} true, or hostler host trust {host}"
+            remedy += f", or hostler host trust {host}"
     return [
         Check(name, "fail", message, remedy, host),
         Check("host.checks", "skip", f"needs {name}", host=host),

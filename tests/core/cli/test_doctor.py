@@ -83,6 +83,31 @@ async def test_a_host_that_does_not_says_why_and_skips_the_rest(
     assert remedy in found[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("config", "command"),
+    [
+        (HostConfig("a"), "ssh a true"),
+        (
+            HostConfig("a", address="10.0.0.7", port=2222, user="bo", key="/k/my key", jump="g:22"),
+            "ssh -p 2222 -l bo -i '/k/my key' -o IdentitiesOnly=yes -J g:22 10.0.0.7 true",
+        ),
+    ],
+)
+async def test_the_command_to_try_reaches_the_host_as_it_is_configured(
+    config: HostConfig, command: str
+) -> None:
+    for error in (Unreachable("a", "reset"), Refused("a", "login")):
+        found = await checks.check_host(config, Doors(Link(error)))  # type: ignore[arg-type]
+        assert found[0].remedy.split(", or ")[0] == f"Try: {command}"
+
+
+def test_the_key_to_try_is_a_path_that_a_shell_need_not_expand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ana")
+    assert "-i /home/ana/.ssh/lab " in checks.ssh_command(HostConfig("a", key="~/.ssh/lab"))
+
+
 async def test_an_agent_that_fails_is_a_failed_check() -> None:
     found = await check(Link(answer=HostError("gpu1", "cut")))
     assert (found[-1].name, found[-1].state) == ("host.checks", "fail")
