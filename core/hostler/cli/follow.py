@@ -28,6 +28,35 @@ class Detached(Exception):
     """The person chose to look no longer; the run goes on."""
 
 
+class Absence:
+    """The daemon while it cannot be heard: said once, and borne with for a while."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._is_told = False
+
+    def end(self) -> None:
+        """It was heard."""
+        self._since, self._is_told = None, False
+
+    def wait(self, error: NoDaemonError | None = None) -> None:
+        """Wait a moment. A connection that only broke is made anew before anything is said of it.
+
+        Raises the error where the daemon has stayed away for too long.
+        """
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            time.sleep(TICK / 10)
+            return
+        if error is not None and now - self._since > PATIENCE:
+            raise error
+        if not self._is_told:
+            self._is_told = True
+            note("the daemon went away; the work goes on; waiting for it to come back")
+        time.sleep(TICK)
+
+
 class Follower:
     """Run objects as they change, through restarts of the daemon, up to a deadline."""
 
@@ -52,21 +81,17 @@ class Follower:
 
         Raises NoDaemonError where the daemon stays away.
         """
-        gone_since: float | None = None
+        absence = Absence()
         while not self.is_over and not self.is_late:
+            broken: NoDaemonError | None = None
             try:
                 for run in self._once():
-                    gone_since = None
+                    absence.end()
                     yield run
-            except NoDaemonError:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > PATIENCE:
-                    raise
+            except NoDaemonError as error:
+                broken = error
             if not self.is_over and not self.is_late:
-                if gone_since is None:
-                    gone_since = time.monotonic()
-                    note("the daemon went away; the work goes on; waiting for it to come back")
-                time.sleep(TICK)
+                absence.wait(broken)
 
     def finish(self) -> None:
         """To the end, or the deadline, without showing anything."""
@@ -193,20 +218,17 @@ class LogCopy:
 
     def follow(self) -> None:
         """Copy what is left. Raises NoDaemonError where the daemon stays away."""
-        gone_since: float | None = None
+        absence = Absence()
         while not self._done:
             try:
                 for part in self._open():
-                    gone_since = None
+                    absence.end()
                     self._offset += len(part)
                     self._printer.write(part)
                 self._printer.finish()
                 self._done = True
-            except NoDaemonError:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > PATIENCE:
-                    raise
-                time.sleep(TICK)
+            except NoDaemonError as error:
+                absence.wait(error)
 
     def _open(self) -> Log:
         place: dict[str, Any] = (

@@ -172,6 +172,34 @@ def test_a_daemon_that_restarts_is_waited_for(hostler: CommandLine, daemon: Scri
     assert ran.out.count("running") == 1
 
 
+def test_a_daemon_that_goes_away_under_a_log_is_said_once(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    answers = iter(
+        [
+            Answer(parts=[b"one "], cut=True),
+            Answer(parts=[], cut=True),
+            Answer(parts=[], cut=True),
+            Answer(parts=[b"two"]),
+        ]
+    )
+    daemon.on("GET", "/v1/runs/r7/logs/train", lambda _asked: next(answers))
+    daemon.on("GET", "/v1/runs/r7", run(stage(status="running")))
+    ran = hostler("logs", "-f", "r7")
+    assert (ran.code, ran.out) == (0, "one two")
+    assert ran.err == "the daemon went away; the work goes on; waiting for it to come back\n"
+
+
+def test_a_log_that_was_only_cut_goes_on_without_a_word(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    answers = iter([Answer(parts=[b"one "], cut=True), Answer(parts=[b"two"])])
+    daemon.on("GET", "/v1/runs/r7/logs/train", lambda _asked: next(answers))
+    daemon.on("GET", "/v1/runs/r7", run(stage(status="running")))
+    ran = hostler("logs", "-f", "r7")
+    assert (ran.out, ran.err) == ("one two", "")
+
+
 def test_a_daemon_that_stays_away_is_5(
     hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
