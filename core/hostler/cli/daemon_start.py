@@ -183,7 +183,7 @@ def _private_folder(folder: str) -> None:
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = Path(folder).stat().st_uid
     except OSError as error:
-        raise StateError(
+        raise _unusable(error)(
             f"the state folder {folder} cannot be used ({error.strerror})",
             remedy="Set HOSTLER_STATE to a folder of your own on a local disk",
         ) from error
@@ -192,6 +192,13 @@ def _private_folder(folder: str) -> None:
             f"the state folder {folder} belongs to somebody else (uid {owner})",
             remedy="Set HOSTLER_STATE to a folder of your own",
         )
+
+
+def _unusable(error: OSError) -> type[HostlerError]:
+    """What it is when a folder cannot be made: wrong where it was named, unless the disk failed."""
+    wrong = isinstance(error, (FileNotFoundError, FileExistsError, NotADirectoryError))
+    named = os.environ.get("HOSTLER_STATE")
+    return ConfigError if named and (wrong or isinstance(error, PermissionError)) else StateError
 
 
 @contextlib.contextmanager

@@ -32,6 +32,14 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def patience(text: str) -> float:
+    """Seconds that an answer may take: some."""
+    seconds = duration(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait: write it like 5s")
+    return seconds
+
+
 def duration_text(text: str) -> str:
     """A duration that the daemon reads; checked here, so that the message names the flag."""
     seconds = duration(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kinds import duration
+from hostler.cli.kinds import patience
 from hostler.quick.socket import DEFAULT_TIMEOUT
 
 
@@ -35,7 +35,7 @@ def add_common(
         group.add_argument(
             "--timeout",
             dest="read_timeout",
-            type=duration,
+            type=patience,
             metavar="TIME",
             help="how long to wait for the daemon's answer (default 5s)",
         )

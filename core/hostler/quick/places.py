@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hostler.errors import ConfigError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,24 +28,40 @@ _REMOTE_TYPES = frozenset(
 def config_files(environ: Mapping[str, str] | None = None) -> list[str]:
     """The configuration files that would be read, in order: the later one wins.
 
-    `HOSTLER_CONFIG` names the only one.
+    `HOSTLER_CONFIG` names the only one. Raises ConfigError where it is not there: what it says
+    would be missed without a word.
     """
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_CONFIG"):
-        return [env["HOSTLER_CONFIG"]]
-    return [SYSTEM_CONFIG, user_config(env)]
+        _require(user_config(env))
+    return _would_be_read(env)
+
+
+def _require(path: str) -> None:
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise ConfigError(
+            f"HOSTLER_CONFIG names {path}: {error.strerror}",
+            remedy="Correct or unset it, or write that file: hostler init HOST...",
+        ) from error
+
+
+def _would_be_read(env: Mapping[str, str]) -> list[str]:
+    own = user_config(env)
+    return [own] if env.get("HOSTLER_CONFIG") else [SYSTEM_CONFIG, own]
 
 
 def is_configured() -> bool:
     """Whether any configuration file is there."""
-    return any(os.path.exists(path) for path in config_files())
+    return any(os.path.exists(path) for path in _would_be_read(os.environ))
 
 
 def user_config(environ: Mapping[str, str] | None = None) -> str:
     """The person's own configuration file: the one that `hostler init` writes."""
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_CONFIG"):
-        return env["HOSTLER_CONFIG"]
+        return os.path.abspath(env["HOSTLER_CONFIG"])
     base = env.get("XDG_CONFIG_HOME") or os.path.join(_home(env), ".config")
     return os.path.join(base, "hostler", "config.toml")
 
@@ -53,14 +71,33 @@ def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = 
 
     `HOSTLER_STATE`, else XDG_STATE_HOME/hostler, or, where that is on a network file system,
     /var/tmp/hostler-UID/state. `mounts` is the text of /proc/self/mountinfo (tests give their own).
+    Raises ConfigError for a `HOSTLER_STATE` that cannot be a folder, or is another one after `cd`.
     """
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_STATE"):
-        return env["HOSTLER_STATE"]
+        return _named_state(env["HOSTLER_STATE"])
     base = env.get("XDG_STATE_HOME") or os.path.join(_home(env), ".local", "state")
     folder = os.path.join(base, "hostler")
     if is_remote(folder, _read_mounts() if mounts is None else mounts):
         return f"/var/tmp/hostler-{os.getuid()}/state"
+    return folder
+
+
+def _named_state(folder: str) -> str:
+    if not os.path.isabs(folder):
+        raise ConfigError(
+            f"HOSTLER_STATE must be an absolute path: {folder}",
+            remedy=f"Set it to {os.path.abspath(folder)} if that is meant",
+        )
+    try:
+        os.stat(os.path.join(folder, "."))
+    except NotADirectoryError as error:
+        raise ConfigError(
+            f"HOSTLER_STATE names {folder}, which is not a folder",
+            remedy="Set it to a folder of your own on a local disk",
+        ) from error
+    except OSError:
+        pass  # it is made when the daemon is started, which tells what is wrong with it
     return folder
 
 

@@ -41,7 +41,7 @@ def find_socket(
 ) -> Found:
     """The socket to speak with: named, HOSTLER_SOCKET, config, the system's, one's own.
 
-    Raises ConfigError where a configuration file cannot be read.
+    Raises ConfigError where a configuration file cannot be read, or HOSTLER_STATE cannot be used.
     """
     env = os.environ if environ is None else environ
     if named:
@@ -98,15 +98,20 @@ def unreachable(found: Found, error: Exception) -> NoDaemonError:
             f"no access to the daemon at {found.path}",
             remedy="Ask for membership in the group that owns the socket",
         )
+    remedy = _REMEDIES[found.origin]
     if isinstance(error, TimeoutError):
         why = "does not answer"
+        remedy = _BUSY if found.personal else remedy
     elif isinstance(error, FileNotFoundError):
         why = "is not running: there is no such socket"
     elif isinstance(error, ConnectionRefusedError):
         why = "is not running: the socket refuses"
+    elif isinstance(error, NotADirectoryError):
+        why = "cannot be there: a part of that path is not a folder"
+        remedy = _NO_FOLDER if found.personal else remedy
     else:
         why = f"cannot be asked ({error})"
-    return NoDaemonError(f"the daemon at {found.path} {why}", remedy=_REMEDIES[found.origin])
+    return NoDaemonError(f"the daemon at {found.path} {why}", remedy=remedy)
 
 
 _REMEDIES = {
@@ -116,6 +121,8 @@ _REMEDIES = {
     "system": "Ask whoever runs this machine to look at the hostler service",
     "personal": "Start it with `hostler daemon start`",
 }
+_BUSY = "It may be busy: try again; its log is daemon.log beside that socket"
+_NO_FOLDER = "Set HOSTLER_STATE to a folder of your own on a local disk"
 
 
 def ask(

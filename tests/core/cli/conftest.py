@@ -15,6 +15,7 @@ from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
 @pytest.fixture(autouse=True)
 def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the person's configuration or starts a daemon of theirs."""
+    (tmp_path / "config.toml").touch()
     monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("HOSTLER_STATE", str(tmp_path / "state"))
     for name in ("HOSTLER_SOCKET", "HOSTLER_DEBUG", "NO_COLOR", "FORCE_COLOR"):

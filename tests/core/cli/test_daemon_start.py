@@ -152,6 +152,41 @@ def test_somebody_elses_state_folder_is_refused(
         ensure_daemon()
 
 
+@pytest.mark.parametrize("words", [("ps",), ("daemon", "start"), ("daemon", "status")])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HOSTLER_STATE", "some/where", "must be an absolute path: some/where"),
+        ("HOSTLER_STATE", "/etc/passwd", "/etc/passwd, which is not a folder"),
+        ("HOSTLER_CONFIG", "/nope.toml", "/nope.toml: No such file or directory. Correct or"),
+    ],
+)
+def test_places_that_cannot_be_meant_are_wrong_usage(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], name: str, value: str, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(name, value)
+    ran = hostler(*words)
+    assert ran.code == 2, ran
+    assert said in ran.err
+
+
+def test_a_state_folder_that_cannot_be_made_is_wrong_usage(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_STATE", "/proc/x")
+    ran = hostler("ps")
+    assert ran.code == 2, ran
+    assert "the state folder /proc/x cannot be used (No such file or directory)" in ran.err
+
+
+@pytest.mark.parametrize("time", ["0", "0s", "99999999999d"])
+def test_no_time_to_answer_is_wrong_usage(hostler: CommandLine, time: str) -> None:
+    ran = hostler("ps", "--timeout", time)
+    assert ran.code == 2
+    assert "is no time to wait: write it like 5s" in ran.err
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "older"),
     [

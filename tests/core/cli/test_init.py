@@ -21,6 +21,16 @@ from tests.support.fleets import fleet, host
 LISTED = [ListedHost(f"h{n}", f"h{n}.lab", "ana", 22) for n in range(1, 6)]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_yet(_own_places: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual place of the person's own configuration, with no file there; it is `tmp_path`."""
+    (tmp_path / "config.toml").unlink()
+    (tmp_path / "xdg").mkdir()
+    (tmp_path / "xdg/hostler").symlink_to(tmp_path)
+    monkeypatch.delenv("HOSTLER_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+
+
 def key(name: str, known: Known = Known.NO) -> ScannedKey:
     return ScannedKey(
         host=name, address=f"{name}.lab", algorithm="ssh-ed25519", fingerprint=f"SHA256:{name}",
@@ -214,7 +224,7 @@ def test_a_present_file_that_is_wrong_is_told_before_anything_is_asked(
     (tmp_path / "config.toml").write_text(old)
     ran = hostler("init", "-y", "b", "--trust-fingerprints", "SHA256:b")
     assert ran.code == 2
-    assert f"{tmp_path / 'config.toml'} " in ran.err
+    assert f"{tmp_path / 'xdg/hostler/config.toml'} " in ran.err
     assert "line " in ran.err
     assert trusted == []
     assert (tmp_path / "config.toml").read_text() == old
@@ -229,6 +239,14 @@ def test_what_cannot_name_a_host_is_refused_before_anything_is_asked(
     assert "cannot name a host" in ran.err
     assert "asking" not in ran.err
     assert not (tmp_path / "config.toml").exists()
+
+
+def test_a_file_that_is_named_and_not_there_is_written(
+    hostler: CommandLine, lab: list[ScannedKey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "new/own.toml"))
+    assert hostler("init", "a").code == 0
+    assert tomllib.loads((tmp_path / "new/own.toml").read_text()) == {"hosts": {"a": {}}}
 
 
 def test_hosts_may_be_named_as_ssh_takes_them(

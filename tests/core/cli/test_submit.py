@@ -58,12 +58,14 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
 def test_a_mistake_costs_no_upload_and_names_of_files_are_enough_to_find_it(
     daemon: ScriptedDaemon, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.csv").write_text("1")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "a.csv").write_text("1")
     wrong = {"kind": "PipelineError", "message": "pipeline.toml cannot be used"}
     daemon.on("POST", "/v1/check", Answer({"error": wrong}, 400))
     text = '[stages.a]\nmatrix = { f = { glob = "*.csv" } }\n'
     with pytest.raises(PipelineError):
-        with_source(Client(daemon.path), {"pipeline": text}, tmp_path, print)
+        with_source(Client(daemon.path), {"pipeline": text}, folder, print)
     assert daemon.requests("POST", "/v1/check")[0].json["files"] == ["a.csv"]
     assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
 

@@ -33,6 +33,20 @@ def test_a_config_that_was_named_must_exist(tmp_path: Path) -> None:
         ConfigFiles(str(tmp_path / "none.toml")).load()
 
 
+def test_the_one_of_the_environment_must_exist_at_the_start_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(ConfigError, match=r"HOSTLER_CONFIG names .*: No such file"):
+        ConfigFiles()
+    write(tmp_path / "config.toml", "[hosts.gpu1]\n")
+    files = ConfigFiles()
+    assert [host.name for host in files.load().hosts] == ["gpu1"]
+    (tmp_path / "config.toml").unlink()
+    assert files.has_changed()
+    assert [host.name for host in files.load().hosts] == ["local"]
+
+
 def test_without_any_file_this_machine_is_the_lab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

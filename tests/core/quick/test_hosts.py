@@ -42,10 +42,14 @@ def test_plain_entries_are_read_as_the_full_reader_reads_them(config_file: Path)
     assert quick_config().hosts == load_config().hosts
 
 
-def test_no_file_is_this_machine(config_file: Path) -> None:
-    assert quick_config() == load_config()
+def test_no_file_is_this_machine(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config_file.write_text("")
     assert quick_config().hosts == load_config().hosts
+    monkeypatch.delenv("HOSTLER_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert quick_config() == load_config()
 
 
 @pytest.mark.parametrize(

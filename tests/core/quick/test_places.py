@@ -51,8 +51,31 @@ def test_state_lies_where_it_is_told_to() -> None:
 def test_config_files_end_with_the_persons_own() -> None:
     files = places.config_files({"HOME": "/h"})
     assert files == ["/etc/hostler/config.toml", "/h/.config/hostler/config.toml"]
-    assert places.config_files({"HOSTLER_CONFIG": "/c.toml"}) == ["/c.toml"]
     assert places.user_config({"XDG_CONFIG_HOME": "/x"}) == "/x/hostler/config.toml"
+
+
+def test_a_named_config_file_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = {"HOSTLER_CONFIG": "c.toml"}
+    assert places.user_config(env) == f"{tmp_path}/c.toml"  # the one to be written
+    with pytest.raises(ConfigError, match=f"HOSTLER_CONFIG names {tmp_path}/c.toml: No such file"):
+        places.config_files(env)
+    with pytest.raises(ConfigError, match="HOSTLER_CONFIG"):
+        find_socket(None, env)
+    (tmp_path / "c.toml").touch()
+    assert places.config_files(env) == [f"{tmp_path}/c.toml"]
+
+
+def test_a_named_state_folder_is_the_same_everywhere(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="HOSTLER_STATE must be an absolute path: here/state"):
+        places.state_folder({"HOSTLER_STATE": "here/state"})
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(ConfigError, match="which is not a folder"):
+            places.state_folder({"HOSTLER_STATE": str(path)})
+    assert places.state_folder({"HOSTLER_STATE": str(tmp_path / "new")}) == str(tmp_path / "new")
 
 
 def find(tmp_path: Path, config: str = "", named: str | None = None, **env: str) -> tuple[str, str]:

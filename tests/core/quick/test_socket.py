@@ -77,6 +77,20 @@ def test_a_silent_daemon_is_given_up(daemon: ScriptedDaemon) -> None:
     never.set()
 
 
+def test_a_daemon_that_is_slow_is_not_to_be_started(daemon: ScriptedDaemon) -> None:
+    never = threading.Event()
+    daemon.on("GET", "/v1/gpus", Answer(parts=[*json_lines({}), never]))
+    with pytest.raises(NoDaemonError, match=r"does not answer\. It may be busy"):
+        ask(Found(str(daemon.path), "personal"), "GET", "/v1/gpus", timeout=0.1)
+    never.set()
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NoDaemonError, match=r"not a folder\. Set HOSTLER_STATE"):
+        ask(Found(f"{tmp_path}/file/x.sock", "personal"), "GET", "/v1/gpus")
+
+
 def test_an_answer_cut_short_is_an_error(daemon: ScriptedDaemon) -> None:
     daemon.on("GET", "/v1/gpus", Answer({"a": 1}, cut=True))
     with pytest.raises(NoDaemonError, match="in the middle"):
