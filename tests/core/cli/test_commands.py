@@ -335,9 +335,15 @@ def test_versions(hostler: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_config_show(hostler: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[hosts."g[1-2]"]\n[limits]\nlog_size = "1MiB"\n')
-    shown = tomllib.loads(hostler("config", "show").out)
+    text = hostler("config", "show").out
+    shown = tomllib.loads(text)
     assert list(shown["hosts"]) == ["g1", "g2"]
-    assert shown["limits"]["log_size"] == 2**20
+    assert shown["limits"]["log_size"] == "1MiB"
+    told = hostler("config", "show", "--json").json["config"]
+    assert told["limits"]["log_size"] == 2**20
+    (tmp_path / "config.toml").write_text(text)
+    assert hostler("config", "show").out == text
+    assert hostler("config", "show", "--json").json["config"] == told
     assert f"config: {tmp_path}/config.toml" in hostler("config", "show", "--origin").out
     (tmp_path / "config.toml").write_text("[limit]\n[hosts.a]\nprot = 3\n")
     ran = hostler("config", "show")

@@ -15,6 +15,7 @@ from hostler.daemon.config_file import load_config
 from hostler.model.codec import to_json
 from hostler.quick.places import config_files, state_folder
 from hostler.quick.socket import find_socket
+from hostler.spec.config_form import to_tables
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
         for name, value in origin.items():
             sys.stdout.write(f"{name}: {value}\n")
         return 0
-    config = file_form(to_json(load_config()))
+    config = load_config()
     if args.json:
-        out_json("config", {"origin": origin, "config": config})
+        out_json("config", {"origin": origin, "config": named_tables(to_json(config))})
         return 0
-    sys.stdout.write(tomli_w.dumps(config))
-    hint(args, f"read from {origin['config']}; sizes in bytes, times in seconds")
+    sys.stdout.write(tomli_w.dumps(to_tables(config)))
+    hint(args, f"read from {origin['config']}")
     return 0
 
 
@@ -53,8 +54,8 @@ def origins(named: str | None) -> dict[str, str]:
     }
 
 
-def file_form(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration laid out as in the file: hosts and mounts are tables by name."""
+def named_tables(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as JSON, hosts and mounts by name; sizes in bytes, times in seconds."""
     tables = {
         kind: {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in items}
         for kind, items in config.items()
@@ -65,7 +66,7 @@ def file_form(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_none(value: Any) -> Any:
-    """The same without what is None, which TOML cannot say."""
+    """The same without what is None, which says nothing."""
     if isinstance(value, dict):
         return {key: without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

@@ -1,0 +1,114 @@
+"""A Config to config.toml: what reads back to the same Config, every default included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from hostler.model.config import Config, DaemonConfig, HostConfig, LimitsConfig, MountConfig
+from hostler.model.plans import Policy
+from hostler.units import GIB, KIB, MIB, TIB
+
+_SIZES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
+_TIMES = (("d", 86400), ("h", 3600), ("m", 60))
+
+Table = dict[str, Any]
+
+
+def to_tables(config: Config) -> Table:
+    """The tables of the file. What TOML cannot say (None) is left out, which means the same."""
+    return {
+        "hosts": {host.name: _host(host) for host in config.hosts},
+        "daemon": _daemon(config.daemon),
+        "policy": _policy(config.policy),
+        "limits": _limits(config.limits),
+        "mounts": {mount.name: _mount(mount) for mount in config.mounts},
+        "shared": {"paths": list(config.shared_paths)},
+        "docker": _given({"network": config.docker_network}),
+        "env": dict(config.env),
+    }
+
+
+def _host(host: HostConfig) -> Table:
+    return _given(
+        {
+            "transport": host.transport,
+            "address": host.address,
+            "port": host.port,
+            "user": host.user,
+            "key": host.key,
+            "jump": host.jump,
+            "python": host.python,
+            "labels": dict(host.labels),
+            "cpus": host.cpus,
+            "ram": None if host.ram is None else size_text(host.ram),
+            "runtimes": list(host.runtimes),
+            "docker_socket": host.docker_socket,
+            "env": dict(host.env),
+        }
+    )
+
+
+def _daemon(daemon: DaemonConfig) -> Table:
+    return _given(
+        {
+            "state": daemon.state,
+            "socket": daemon.socket,
+            "group": daemon.group,
+            "allow": list(daemon.allow),
+            "look_interval": time_text(daemon.look_interval),
+            "look_timeout": time_text(daemon.look_timeout),
+            "connect_timeout": time_text(daemon.connect_timeout),
+        }
+    )
+
+
+def _policy(policy: Policy) -> Table:
+    return {
+        "fresh_for": time_text(policy.fresh_for),
+        "memory_floor": size_text(policy.memory_floor),
+        "ignore": list(policy.ignore),
+        "release_patience": time_text(policy.release_patience),
+    }
+
+
+def _limits(limits: LimitsConfig) -> Table:
+    kept = limits.keep_history
+    return {
+        "source_size": size_text(limits.source_size),
+        "source_file": size_text(limits.source_file),
+        "output_size": size_text(limits.output_size),
+        "log_size": size_text(limits.log_size),
+        "keep_logs": time_text(limits.keep_logs),
+        "keep_outputs": time_text(limits.keep_outputs),
+        "keep_sources": time_text(limits.keep_sources),
+        "keep_history": "forever" if kept is None else time_text(kept),
+        "host_cache": size_text(limits.host_cache),
+    }
+
+
+def _mount(mount: MountConfig) -> Table:
+    mode = "ro" if mount.read_only else "rw"
+    return {"path": mount.path, "mode": mode, "default": mount.default}
+
+
+def _given(values: Mapping[str, Any]) -> Table:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def size_text(size: int) -> str:
+    """A size, exactly, in the largest unit that it is a whole number of: "20GiB"."""
+    for unit, factor in _SIZES:
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def time_text(seconds: float) -> str:
+    """A duration, exactly, in the largest unit that it is a whole number of: "90d", "0.25s"."""
+    for unit, factor in _TIMES:
+        if seconds and seconds % factor == 0:
+            return f"{int(seconds // factor)}{unit}"
+    text = format(Decimal(repr(float(seconds))), "f")
+    return f"{text.removesuffix('.0')}s"

@@ -1,0 +1,98 @@
+"""What `config show` prints: a config.toml that reads back to the same configuration."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.model.config import Config, DaemonConfig, HostConfig, LimitsConfig
+from hostler.model.plans import Policy
+from hostler.spec.config import read_config
+from hostler.spec.config_form import size_text, time_text, to_tables
+from hostler.units import parse_duration, parse_size
+
+FULL = """
+[hosts."gpu[01-02].b12"]
+address = "{name}.lab"
+port = 2222
+user = "lab"
+key = "~/.ssh/lab"
+jump = "me@gate:22"
+python = "/opt/python3"
+labels = { room = "b12" }
+cpus = 32
+ram = "1.5GiB"
+runtimes = "process"
+docker_socket = "/run/d.sock"
+env = { HF_HOME = "/scratch", QUOTED = 'a "b" \\ c' }
+[hosts.me]
+transport = "local"
+[daemon]
+state = "/var/lib/hostler"
+socket = "/run/h.sock"
+group = "lab"
+allow = ["bo", "ana"]
+look_interval = "250ms"
+look_timeout = "1m1s"
+connect_timeout = "2m"
+[policy]
+fresh_for = "12.5s"
+memory_floor = "1000B"
+ignore = []
+release_patience = "1h30m"
+[limits]
+source_size = "1MiB"
+source_file = "3KiB"
+output_size = "2TiB"
+log_size = "1537B"
+keep_logs = "1d"
+keep_outputs = "36h"
+keep_sources = "0.1s"
+keep_history = "400d"
+host_cache = "7GiB"
+[mounts.data]
+path = "/data"
+mode = "rw"
+default = true
+[mounts.ro]
+path = "/ro"
+[shared]
+paths = ["/nfs/lab"]
+[docker]
+network = "host"
+[env]
+HTTPS_PROXY = "http://proxy:3128"
+"""
+
+
+@pytest.mark.parametrize("text", ["", FULL])
+def test_what_is_shown_reads_back_to_the_same(text: str) -> None:
+    config = read_config(text, file="c")
+    shown = tomli_w.dumps(to_tables(config))
+    assert read_config(shown, file="shown") == config
+
+
+def test_every_default_is_shown() -> None:
+    tables = to_tables(Config(hosts=(HostConfig("a"),)))
+    for kind, table in ((DaemonConfig, "daemon"), (Policy, "policy"), (LimitsConfig, "limits")):
+        default = kind()
+        wanted = {f.name for f in fields(kind) if getattr(default, f.name) is not None}
+        assert wanted <= tables[table].keys()
+    assert tables["limits"]["keep_history"] == "forever"
+    assert tables["policy"]["memory_floor"] == "1GiB"
+    assert tables["daemon"]["look_interval"] == "2s"
+    assert tables["limits"]["keep_logs"] == "90d"
+
+
+@given(st.integers(1, 2**53))
+def test_sizes_are_exact(size: int) -> None:
+    assert parse_size(size_text(size)) == size
+
+
+@given(st.floats(0.001, 3e8))
+def test_times_are_exact(seconds: float) -> None:
+    assert parse_duration(time_text(seconds)) == seconds
