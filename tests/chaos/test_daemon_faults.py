@@ -65,7 +65,7 @@ def test_a_daemon_killed_at_a_named_moment(watch: Watch) -> None:
             watch.submit(file)
             desk.wait_death(pid, 30)
     watch.recover()
-    assert watch.end() == []
+    assert watch.end(120 + 3 * len(DAEMON_POINTS)) == [], "most of the runs still wait by now"
 
 
 def test_a_daemon_that_fails_or_stalls_at_a_named_moment(watch: Watch) -> None:
