@@ -128,7 +128,7 @@ class Reasons(Mapping[Key, Reason]):
             ]
         finally:
             room.keep(kept, cpus, ram)
-        return tuple(sorted(reasons, key=_distance))
+        return _by_distance(reasons, request)
 
     def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
         placing = self._placing
@@ -136,7 +136,7 @@ class Reasons(Mapping[Key, Reason]):
             host_reason(room, request, self._index, placing.reservation)
             for room in placing.rooms.values()
         ]
-        return tuple(sorted(reasons, key=_distance))
+        return _by_distance(reasons, request)
 
     def _capped(self, stage: Stage, progress: Progress) -> Reason:
         run_id = progress.run.run_id
@@ -196,11 +196,24 @@ def _fewer_cpus(rooms: Sequence[Room], request: Request) -> Nearest | None:
     return Nearest(name, 0, cpus, False, f"{cpus:g} CPU{'s' if cpus != 1 else ''} on {name}")
 
 
-def _distance(reason: HostReason) -> tuple[bool, bool, int, str]:
+def _by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostReason, ...]:
+    """Nearest first: who lacks least of what it takes a change to have, then who waits least."""
+    return tuple(sorted(reasons, key=lambda reason: _distance(reason, request)))
+
+
+def _distance(reason: HostReason, request: Request) -> tuple[bool, bool, int, float, int, str]:
     # Who names a host wants to hear of that one, however much it needs.
     not_asked = any(r.kind is RemedyKind.DROP and r.subject == "hosts" for r in reason.remedies)
-    far = sum(_DISTANCE[r.kind] for r in reason.remedies)
-    return (not reason.remedies, not_asked, far, reason.host)
+    changes = sum(_DISTANCE[r.kind] for r in reason.remedies if r.kind in _BY_CHANGE)
+    waits = sum(_DISTANCE[r.kind] for r in reason.remedies if r.kind not in _BY_CHANGE)
+    lacks = sum(_lacks(r, request) for r in reason.remedies if r.kind is RemedyKind.LOWER)
+    return (not reason.remedies, not_asked, changes, lacks, waits, reason.host)
+
+
+def _lacks(remedy: Remedy, request: Request) -> float:
+    """What part of what was asked for is not there."""
+    asked = getattr(request, remedy.subject)
+    return 1.0 - (remedy.value or 0.0) / asked if asked else 0.0
 
 
 def _as_it_is(reason: HostReason) -> bool:

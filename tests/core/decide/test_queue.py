@@ -129,6 +129,15 @@ def test_nothing_is_kept_for_what_no_host_can_ever_take() -> None:
     assert reason.hosts[0].remedies[0].kind is RemedyKind.LOWER
 
 
+def test_of_hosts_that_have_too_little_the_one_that_lacks_least_is_nearest() -> None:
+    snapshot = lab.snapshot(lab.host("atlas", 8), lab.host("helene", 2), wants("held", 8))
+    snapshot = queue(after(snapshot), wants("huge", 9, "bo"))
+    snapshot = replace(snapshot, hosts=(*snapshot.hosts, lab.host("castor", 8)))
+    reason = plan(snapshot).reasons["huge", "train"]
+    assert [host.host for host in reason.hosts] == ["castor", "atlas", "helene"]
+    assert "nearest castor: has 8 GPUs that suit, of 9 asked for" in reason.sentence
+
+
 def test_cpus_are_kept_for_a_head_that_waits_for_cpus() -> None:
     snapshot = after(lab.snapshot(lab.host("c", 0, cpus=4), wants("a", 0, cpus=2.0)))
     snapshot = queue(snapshot, wants("big", 0, cpus=4.0), wants("small", 0, cpus=1.0))
