@@ -26,8 +26,9 @@ def _service(request: Request) -> Service:
 @router.post("/runs")
 async def submit(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
-    run = await _service(request).submit(body.to_model(), who)
-    return answer(await _service(request).describe(run.run_id), 201)
+    service = _service(request)
+    run = await service.submit(body.to_model(), who)
+    return answer({**await service.describe(run.run_id), "no_host": service.no_host(run)}, 201)
 
 
 @router.post("/check")

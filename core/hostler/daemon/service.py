@@ -20,7 +20,7 @@ from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.views import run_object, summary_object, why_lines
 from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
-from hostler.decide.preview import preview
+from hostler.decide.preview import preview, unplaceable
 from hostler.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
@@ -135,6 +135,10 @@ class Service:
     async def submit(self, submission: Submission, who: Caller) -> Run:
         """A new run, durable when this returns."""
         return await self._submitter.submit(submission, who)
+
+    def no_host(self, run: Run) -> str | None:
+        """What no host will ever take of a run, in one sentence; None: all of it has a place."""
+        return unplaceable(self.controller.snapshot(), run)
 
     def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """What a submission comes to, and how large its source may be. Raises PipelineError with

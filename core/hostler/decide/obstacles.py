@@ -28,6 +28,9 @@ from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.text import clean_line
 from hostler.units import format_duration, format_size
 
+FREE = "is free"
+"""What is said of a host with no obstacle at all."""
+
 _TROUBLE = {
     HolderKind.ATTEMPT: 2,
     HolderKind.WORKLOAD: 3,
@@ -72,7 +75,7 @@ def host_reason(
         waited = _gpus(room, look, request, index, reservation, found)
     _cpus_and_ram(room, request, waited, index, reservation, found)
     remedies = () if found.hopeless else tuple(found.remedies)
-    return HostReason(room.host.name, "; ".join(found.words) or "is free", remedies)
+    return HostReason(room.host.name, "; ".join(found.words) or FREE, remedies)
 
 
 def _host_itself(room: Room, index: Index, found: _Finding) -> None:

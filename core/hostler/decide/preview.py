@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hostler.decide.holding import HolderKind
 from hostler.decide.index import Index
+from hostler.decide.obstacles import FREE, host_reason
 from hostler.decide.plan import plan
-from hostler.decide.requests import request_of, wanted
+from hostler.decide.reasons import by_distance, is_as_asked
+from hostler.decide.requests import Request, request_of, wanted
 from hostler.decide.rooms import Room, candidates
 from hostler.model.pipelines import Stage
-from hostler.model.plans import PreviewLine, Reason, RemedyKind, Snapshot, Start
+from hostler.model.plans import HostReason, PreviewLine, Reason, RemedyKind, Snapshot, Start
 from hostler.model.runs import Run, StageStatus
 
 
@@ -25,8 +28,7 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
         for action in decided.actions
         if isinstance(action, Start) and action.attempt.run_id == run.run_id
     }
-    ordered = sorted(with_run.hosts, key=lambda host: host.name)
-    rooms = [Room(host, i, index) for i, host in enumerate(ordered)]
+    rooms = _rooms(index)
     lines = []
     for stage in run.stages:
         able = tuple(c.room.host.name for c in candidates(rooms, request_of(run, stage)))
@@ -38,7 +40,61 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
             lines.append(_waits(stage, run, reason, able))
         else:
             lines.append(_over(stage, index, run, able))
-    return lines
+    return [_without_id(line, run) for line in lines]
+
+
+def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
+    """That no host can ever take a stage of this run as it is asked for: the first such stage.
+    None: each has a host, or may have one among those that were not heard yet."""
+    index = Index(replace(snapshot, runs=()))
+    rooms = list(map(_emptied, _rooms(index)))
+    requests: dict[Request, Stage] = {}
+    for stage in run.stages:
+        requests.setdefault(request_of(run, stage), stage)
+    for request, stage in requests.items():
+        reasons = _hopeless(rooms, request, index)
+        if reasons is not None:
+            nearest = [f"nearest {r.host}: {r.sentence}" for r in by_distance(reasons, request)]
+            what = nearest[0] if nearest else "there are no hosts"
+            return f"no host can take {stage.name} as asked: {what}"
+    return None
+
+
+def _hopeless(rooms: list[Room], request: Request, index: Index) -> list[HostReason] | None:
+    """What is in the way on each host; None as soon as one could take it, given time."""
+    reasons = []
+    for room in rooms:
+        reasons.append(host_reason(room, request, index, None))
+        if is_as_asked(reasons[-1]) or reasons[-1].sentence == FREE:
+            return None
+    return reasons
+
+
+def _rooms(index: Index) -> list[Room]:
+    ordered = sorted(index.snapshot.hosts, key=lambda host: host.name)
+    return [Room(host, i, index) for i, host in enumerate(ordered)]
+
+
+def _emptied(room: Room) -> Room:
+    """The host as it is when all that holds its GPUs has ended."""
+    for uuid, held in room.held.items():
+        room.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
+    return room
+
+
+def _without_id(line: PreviewLine, run: Run) -> PreviewLine:
+    """The line without the run's id, which nobody will ever find."""
+
+    def told(text: str) -> str:
+        return text.replace(f"{run.owner}'s {run.run_id}", "this run's").replace(
+            run.run_id, "this run"
+        )
+
+    reason = line.reason
+    if reason is not None:
+        hosts = tuple(replace(host, sentence=told(host.sentence)) for host in reason.hosts)
+        reason = replace(reason, sentence=told(reason.sentence), hosts=hosts)
+    return replace(line, why=told(line.why), reason=reason)
 
 
 def _now(start: Start, index: Index, able: tuple[str, ...]) -> PreviewLine:

@@ -128,7 +128,7 @@ class Reasons(Mapping[Key, Reason]):
             ]
         finally:
             room.keep(kept, cpus, ram)
-        return _by_distance(reasons, request)
+        return by_distance(reasons, request)
 
     def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
         placing = self._placing
@@ -136,7 +136,7 @@ class Reasons(Mapping[Key, Reason]):
             host_reason(room, request, self._index, placing.reservation)
             for room in placing.rooms.values()
         ]
-        return _by_distance(reasons, request)
+        return by_distance(reasons, request)
 
     def _capped(self, stage: Stage, progress: Progress) -> Reason:
         run_id = progress.run.run_id
@@ -196,7 +196,7 @@ def _fewer_cpus(rooms: Sequence[Room], request: Request) -> Nearest | None:
     return Nearest(name, 0, cpus, False, f"{cpus:g} CPU{'s' if cpus != 1 else ''} on {name}")
 
 
-def _by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostReason, ...]:
+def by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostReason, ...]:
     """Nearest first: who lacks least of what it takes a change to have, then who waits least."""
     return tuple(sorted(reasons, key=lambda reason: _distance(reason, request)))
 
@@ -216,7 +216,7 @@ def _lacks(remedy: Remedy, request: Request) -> float:
     return 1.0 - (remedy.value or 0.0) / asked if asked else 0.0
 
 
-def _as_it_is(reason: HostReason) -> bool:
+def is_as_asked(reason: HostReason) -> bool:
     """Whether the host could take the request as it is, given time."""
     return bool(reason.remedies) and all(r.kind not in _BY_CHANGE for r in reason.remedies)
 
@@ -226,7 +226,7 @@ def _blocked_sentence(request: Request, hosts: Sequence[HostReason], before: int
     if not hosts:
         return "there are no hosts"
     best = hosts[0]
-    if not any(map(_as_it_is, hosts)):
+    if not any(map(is_as_asked, hosts)):
         return f"no host can take {wanted(request)} as asked; nearest {best.host}: {best.sentence}"
     return f"waits for {wanted(request)}; nearest {best.host}: {best.sentence}{queue}"
 
@@ -239,7 +239,7 @@ def _turn(placing: Placing, before: int) -> tuple[Remedy, ...]:
 
 
 def _add_host(hosts: Sequence[HostReason]) -> tuple[Remedy, ...]:
-    return () if any(map(_as_it_is, hosts)) else (Remedy(RemedyKind.ADD_HOST),)
+    return () if any(map(is_as_asked, hosts)) else (Remedy(RemedyKind.ADD_HOST),)
 
 
 def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:

@@ -72,6 +72,15 @@ def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
     assert call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=z")[0] == 404
 
 
+def test_a_submission_is_told_what_no_host_can_take(daemon: Served) -> None:
+    assert submit(daemon)["no_host"] is None  # its host was not heard yet: it may have all
+    command = {"command": ["ls"], "host": ["nope"]}
+    status, run = call(daemon, "POST", "/v1/runs", {"command": command})
+    assert (status, run["state"]) == (201, "waiting")
+    assert run["no_host"].startswith("no host can take run as asked: nearest nowhere: ")
+    assert run["no_host"].endswith("; is not one of the hosts asked for (nope)")
+
+
 def test_a_cancelled_run_ends_and_cannot_be_cancelled_again(daemon: Served) -> None:
     run = submit(daemon)
     path = f"/v1/runs/{run['run_id']}"

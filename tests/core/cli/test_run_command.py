@@ -56,6 +56,19 @@ def test_in_a_pipe_the_id_is_all(hostler: CommandLine, daemon: ScriptedDaemon) -
     assert daemon.requests("GET", "/v1/runs/r7/events") == []
 
 
+def test_what_no_host_can_take_is_said_at_once(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    sentence = "no host can take train as asked: nearest gpu1: has no GPUs"
+    daemon.on("POST", "/v1/runs", Answer({**run(), "no_host": sentence}, 201))
+    said = f"{sentence}; hostler why r7\n"
+    for flags in (["-d"], ["--wait"]):
+        ran = hostler("run", *flags)
+        assert (ran.code, said in ran.err) == (0, True)
+        assert hostler("run", *flags, "-q").err == ""
+    assert hostler("run", "-d").out == "r7\n"
+
+
 def test_json_is_the_run(hostler: CommandLine) -> None:
     assert hostler("run", "--json").json == run()
 

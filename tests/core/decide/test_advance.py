@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
-from hostler.decide.preview import preview
+from hostler.decide.preview import preview, unplaceable
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
 from tests.support import planning as lab
@@ -100,3 +100,32 @@ def test_a_preview_takes_into_account_who_waits_already() -> None:
     assert line.host is None
     assert line.reason is not None
     assert "old" in line.reason.hosts[0].sentence
+
+
+def test_a_preview_does_not_name_the_id_of_a_run_that_will_never_be() -> None:
+    snapshot = lab.snapshot(lab.host("g", 4))
+    run = lab.run("r9qx7zz", *[lab.stage(f"s{i}", gpus=2) for i in range(4)])
+    lines = preview(snapshot, run)
+    told = [line.why for line in lines]
+    told += [host.sentence for line in lines if line.reason for host in line.reason.hosts]
+    assert any("this run's s0" in text for text in told)
+    assert not any("r9qx7zz" in text for text in told)
+
+
+def test_what_no_host_can_ever_take_is_known_before_any_plan() -> None:
+    holding = lab.run("old", lab.stage(gpus=4), attempts=[lab.attempt("old", host="big")])
+    silent = replace(lab.host("silent"), look=None)
+    snapshot = lab.snapshot(lab.host("big", 4), lab.host("small", 1), holding)
+    fits = lab.run("fits", lab.stage("a"), lab.stage("b", gpus=4, needs=("a",)))
+    assert unplaceable(snapshot, fits) is None
+    large = lab.run("large", lab.stage("a"), lab.stage("b", gpus=5, needs=("a",)))
+    assert unplaceable(snapshot, large) == (
+        "no host can take b as asked: nearest big: has 4 GPUs that suit, of 5 asked for"
+    )
+    assert unplaceable(lab.snapshot(*snapshot.hosts, silent), large) is None
+    elsewhere = lab.run("x", lab.stage("a", hosts=("nope",)))
+    assert "asked for (nope)" in str(unplaceable(lab.snapshot(silent), elsewhere))
+    assert unplaceable(lab.snapshot(), fits) == "no host can take a as asked: there are no hosts"
+    cpu = lab.snapshot(lab.host("cpu", 0))
+    asked = "no host can take b as asked: nearest cpu: has no GPUs"
+    assert unplaceable(cpu, large) == asked

@@ -121,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
     run_id = str(submitted["run_id"])
     if not _attached(args):
         return _detached(args, submitted)
+    if not args.command and not is_terminal():
+        _say_no_host(args, submitted)  # the other views tell of each stage why it waits
     if not args.quiet and (args.command or not is_terminal()):
         note(run_id)  # the live table names it in its title
     return _follow(args, client, run_id)
@@ -163,8 +165,16 @@ def _detached(args: argparse.Namespace, submitted: dict[str, Any]) -> int:
         out_json("run", {k: v for k, v in submitted.items() if k != "schema"})
         return 0
     out(run_id)
+    _say_no_host(args, submitted)
     hint(args, f"see it: hostler show {run_id}   stop it: hostler cancel {run_id}")
     return 0
+
+
+def _say_no_host(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
+    """What would wait for ever without a word."""
+    sentence = submitted.get("no_host")
+    if sentence:
+        note_for(args)(f"{sentence}; hostler why {submitted['run_id']}")
 
 
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
