@@ -160,6 +160,7 @@ class Submitter:
             file=submission.file,
             params=submission.params,
             glob=lambda pattern: self._glob(submission, pattern),
+            mounts=[mount.name for mount in self._context.config.mounts],
         )
 
     def _glob(self, submission: Submission, pattern: str) -> list[str]:

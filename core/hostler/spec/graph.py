@@ -19,13 +19,16 @@ _SHOWN_IN_CYCLE = 8
 
 @dataclass(slots=True)
 class Node:
-    """A stage of the file, with its cells. `outputs` is None where the stage itself is wrong."""
+    """A stage of the file, with its cells: none where its matrix is wrong. `outputs` is None where
+    they are."""
 
     base: str
     names: tuple[str, ...]
     cells: tuple[Mapping[str, Scalar], ...]
     has_matrix: bool
     outputs: frozenset[str] | None
+    need_places: tuple[int, ...] | None = None
+    """Indices in the file of its needs, where wrong ones were left out."""
     needed: dict[str, None] = field(default_factory=dict)
     """Stages it needs, by base; filled by the linker."""
 
@@ -85,7 +88,7 @@ class Linker:
         self, node: Node, index: int, needs: list[str], inputs: Mapping[str, list[str]]
     ) -> Links:
         found: dict[str, None] = {}
-        for number, ref in enumerate(needs):
+        for number, ref in zip(node.need_places or range(len(needs)), needs, strict=True):
             base, _, selector = ref.partition(".")
             found |= dict.fromkeys(
                 self._cells(node, index, base, selector, (*node.path, "needs", number))
@@ -154,7 +157,7 @@ class Linker:
             self._problems.add(path, f"there is no stage {shown(base)}", hint)
             return ()
         node.needed[base] = None
-        if target.outputs is None or selector in ("", "*"):
+        if not target.cells or selector in ("", "*"):
             return target.names
         if not target.has_matrix:
             self._problems.add(path, f"stage {base} has no matrix, so it has no cells to choose")
@@ -173,8 +176,10 @@ class Linker:
         return ()
 
     def _paired(self, node: Node, index: int, target: Node, path: Path) -> tuple[str, ...]:
+        if not node.cells:
+            return target.names
         mine = node.cells[index]
-        theirs = target.cells[0] if target.cells else {}
+        theirs = target.cells[0]
         keys = tuple(key for key in mine if key in theirs)
         if not keys:
             self._problems.add(

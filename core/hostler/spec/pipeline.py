@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hostler.errors import PipelineError, Problem
 from hostler.model.pipelines import Pipeline, Scalar, Stage
+from hostler.spec.checks import check_expressions, check_mounts
 from hostler.spec.command_name import program_name
+from hostler.spec.drafts import Context, Draft
 from hostler.spec.graph import Linker, Links, Node, note_cycles
 from hostler.spec.matrix import MAX_STAGES, Glob
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
-from hostler.spec.stages import Context, Draft, build_stages, check_expressions, read_draft
+from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.tables import HeadTable, PipelineTable, SharedKeys
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
@@ -27,16 +29,18 @@ def read_pipeline(
     file: str,
     params: Mapping[str, str] | None = None,
     glob: Glob | None = None,
+    mounts: Collection[str] | None = None,
 ) -> Pipeline:
     """The pipeline that a TOML text describes, expanded for the given parameters.
 
     `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
-    `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source.
+    `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `mounts` are
+    the names under [mounts] in config.toml; None: any.
     Raises PipelineError with every problem found, each with key, line and, where there is one, the
     nearest thing that would be right.
     """
     values, problems = load(text, file, PipelineError)
-    return _read(values, problems, params or {}, glob)
+    return _read(values, problems, params or {}, glob, mounts)
 
 
 def command_pipeline(
@@ -117,6 +121,7 @@ def _read(
     problems: Problems,
     given: Mapping[str, str],
     glob: Glob | None,
+    mounts: Collection[str] | None = None,
     *,
     literal: bool = False,
 ) -> Pipeline:
@@ -130,6 +135,7 @@ def _read(
         problems=problems,
         glob=glob,
         literal=literal,
+        mounts=frozenset(mounts) if mounts is not None else None,
     )
     drafts = _drafts(values.get("stages"), context)
     stages = _link(drafts, context)
@@ -182,11 +188,12 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
         node = nodes[draft.base]
         links = [
             linker.link(node, index, table.needs, table.inputs)
-            for index, table in enumerate(draft.tables)
+            for index, table in enumerate(draft.checked)
         ]
         linked.append((draft, links))
-        if draft.tables:
+        if draft.checked:
             check_expressions(draft, node.needed, context)
+            check_mounts(draft, context)
     note_cycles(nodes, context.problems)
     if context.problems:
         return ()
@@ -194,6 +201,12 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
 
 
 def _node(draft: Draft) -> Node:
-    outputs = frozenset(draft.tables[0].outputs) if draft.tables else None
-    names = draft.names if draft.tables else (draft.base,)
-    return Node(draft.base, names, draft.cells, draft.has_matrix, outputs)
+    known = bool(draft.checked) and "outputs" not in draft.wrong
+    return Node(
+        draft.base,
+        draft.names if draft.cells else (draft.base,),
+        draft.cells,
+        draft.has_matrix,
+        frozenset(draft.checked[0].outputs) if known else None,
+        draft.places.get("needs"),
+    )

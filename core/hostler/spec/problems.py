@@ -42,6 +42,11 @@ class Problems:
         """Whether anything at or below that key is wrong."""
         return any(found[: len(path)] == path for found, _ in self._found.values())
 
+    def paths(self, path: Path) -> frozenset[Path]:
+        """The keys at or below that one at which something is wrong."""
+        found = (at for at, _ in self._found.values())
+        return frozenset(at for at in found if at[: len(path)] == path)
+
     def guess(self, word: object, known: Iterable[str]) -> str:
         """A hint with the nearest of the known words, "" where none is near.
 

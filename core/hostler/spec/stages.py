@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from hostler.decide.expressions import check, names_in
 from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage, StageKind
+from hostler.spec.checks import check_together, runtime_of
+from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.graph import Links
-from hostler.spec.matrix import Cell, Glob, read_matrix
+from hostler.spec.matrix import Cell, read_matrix
 from hostler.spec.placeholders import Filler, Split, depends_on_matrix
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
@@ -23,38 +24,6 @@ _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
 MAX_NAME = 63
 _OPERATORS = frozenset({";", "&&", "||", "|", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all stages of a file share while they are read."""
-
-    params: Mapping[str, Scalar]
-    defaults: Mapping[str, Any]
-    problems: Problems
-    glob: Glob | None
-    literal: bool = False
-    """Braces are text: there are no placeholders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A stage's table once per cell. Cells whose tables are equal share one."""
-
-    base: str
-    cells: tuple[Cell, ...]
-    tables: tuple[StageTable, ...]
-    """Empty where the table is wrong."""
-    has_matrix: bool
-    own: frozenset[str]
-    """Keys that the stage says itself, `resources.` ones included."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the cells."""
-        if not self.has_matrix:
-            return (self.base,)
-        return tuple(f"{self.base}.{index}" for index in range(len(self.cells)))
 
 
 def read_draft(base: str, value: Any, context: Context) -> Draft:
@@ -70,11 +39,13 @@ def read_draft(base: str, value: Any, context: Context) -> Draft:
     has_matrix = "matrix" in value
     cells = _cells(value["matrix"], path, context) if has_matrix else ({},)
     if cells is None:
-        _table(_without_matrix(merged), {}, own, path, context)
-        return Draft(base, (), (), True, own)
+        kept = _without_matrix(merged)
+        _table(kept, {}, own, path, context)
+        left_out = frozenset(merged) - frozenset(kept)
+        return _with_rest(Draft(base, (), (), True, own), kept, left_out, context)
     tables = _tables(merged, cells, own, path, context)
     if problems.has(path):
-        return Draft(base, cells, (), has_matrix, own)
+        return _with_rest(Draft(base, cells, (), has_matrix, own), merged, frozenset(), context)
     if has_matrix and len(f"{base}.{len(cells) - 1}") > MAX_NAME:
         problems.add(path, f"the names of its cells are longer than {MAX_NAME} characters")
     return Draft(base, cells, tables, has_matrix, own)
@@ -206,77 +177,47 @@ def _tables(
 def _table(
     merged: dict[str, Any], cell: Cell, own: frozenset[str], path: Path, context: Context
 ) -> StageTable | None:
-    filled = dict(merged)
-    if not context.literal:
-        filled = Filler(_names(context.params, cell), path, context.problems).table(merged)
-    if filled.get("shell") is True and isinstance(filled.get("command"), str):
-        filled["command"] = [filled["command"]]
+    filled = _filled(merged, cell, path, context, context.problems)
     table = validate(StageTable, filled, path, context.problems)
     if table is None or context.problems.has(path):
         return None
-    _check_together(table, own, path, context.problems)
+    check_together(table, own, path, context.problems)
     return None if context.problems.has(path) else table
 
 
-def _check_together(table: StageTable, own: frozenset[str], path: Path, problems: Problems) -> None:
-    """What no key can say alone."""
-    runtime = runtime_of(table)
-    if table.runtime == "docker" and table.image is None:
-        problems.add((*path, "runtime"), "docker needs an image", 'add image = "..."')
-    if table.runtime == "process" and table.image is not None:
-        problems.add((*path, "runtime"), "a process has no image: remove `image` or `runtime`")
-    if runtime == "docker" and table.venv is not None:
-        problems.add((*path, "venv"), "is for processes; in a container the image has the packages")
-    if runtime == "process" and (table.workdir or "").startswith("/"):
-        problems.add((*path, "workdir"), "should be relative: only a container may begin elsewhere")
-    if table.shell and len(table.command) != 1:
-        problems.add((*path, "command"), "should be one text, since `shell = true`")
-    if table.kind == "gate" and not table.pass_:
-        problems.add(path, "a gate needs `pass`", 'like pass = ["accuracy >= 0.95"]')
-    if table.kind != "gate" and table.pass_ is not None:
-        problems.add((*path, "pass"), "is for gates", 'add kind = "gate"')
-    if table.resources.gpus == 0:
-        for key in ("gpu_memory", "gpu_model"):
-            if f"resources.{key}" in own:
-                problems.add((*path, "resources", key), "asks for a GPU, and `gpus` is 0")
-    if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
-        problems.add((*path, "max_parallel"), "is for stages with a matrix")
+def _filled(
+    merged: dict[str, Any], cell: Cell, path: Path, context: Context, problems: Problems
+) -> dict[str, Any]:
+    filled = dict(merged)
+    if not context.literal:
+        filled = Filler(_names(context.params, cell), path, problems).table(merged)
+    if filled.get("shell") is True and isinstance(filled.get("command"), str):
+        filled["command"] = [filled["command"]]
+    return filled
 
 
-def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:
-    """Check `when` and `pass` against the names they will have."""
-    table, path = draft.tables[0], ("stages", draft.base)
-    own = [f"params.{key}" for key in context.params]
-    own += [f"matrix.{key}" for key in draft.cells[0]]
-    if table.when is not None:
-        known = [*own, *(f"{base}.*" for base in needed)]
-        for problem in check(table.when, known):
-            context.problems.add((*path, "when"), problem)
-    for index, expression in enumerate(table.pass_ or ()):
-        at = (*path, "pass") if len(table.pass_ or ()) == 1 else (*path, "pass", index)
-        problems = check(expression)
-        for problem in problems or _unknown_in_pass(expression, own):
-            context.problems.add(at, problem)
-
-
-def _unknown_in_pass(expression: str, own: list[str]) -> list[str]:
-    """A gate's own metrics have any name; what else there is, is known."""
-    names = names_in(expression)
-    problems = [
-        "`live` (numbers of the release that runs) is not supported yet"
-        for name in names
-        if name.startswith("live.")
-    ]
-    bad = [name for name in names if name.startswith(("params.", "matrix.")) and name not in own]
-    known = ", ".join(own[:8]) or "none"
-    return problems + [f"unknown name {shown(name)} (known: {known})" for name in bad]
-
-
-def runtime_of(table: StageTable) -> str:
-    """ "docker" or "process": what `auto` means for this table."""
-    if table.runtime != "auto":
-        return table.runtime
-    return "docker" if table.image is not None else "process"
+def _with_rest(
+    draft: Draft, merged: dict[str, Any], left_out: frozenset[str], context: Context
+) -> Draft:
+    """The draft of a wrong table with what is right of it: one mistake must not hide others."""
+    path: Path = ("stages", draft.base)
+    bad = context.problems.paths(path)
+    unheard = Problems("", "")  # what is wrong was told already
+    cell = draft.cells[0] if draft.cells else {}
+    filled = _filled(merged, cell, path, context, unheard)
+    wrong = left_out | {str(at[len(path)]) for at in bad if len(at) > len(path)}
+    right = mended(filled, path, bad)
+    right.pop("matrix", None)
+    table = validate(StageTable, {"command": ["true"], **right}, path, unheard)
+    if table is None:
+        return draft
+    check_together(table, draft.own, path, context.problems, wrong)
+    places: dict[str, tuple[int, ...]] = {
+        key: places_of(value, (*path, key), bad) if key in right else ()
+        for key in ("needs", "pass")
+        if key in wrong and isinstance(value := filled.get(key), list)
+    }
+    return replace(draft, rest=table, wrong=wrong, places=places)
 
 
 def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:

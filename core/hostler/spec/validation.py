@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
+from hostler.spec.several import Several
 from hostler.spec.tables import PipelineTable, ResourcesTable, SharedKeys, StageTable, Table
 from hostler.spec.values import kind_of
 
@@ -76,8 +77,15 @@ def _note(details: ErrorDetails, model: type[Table], path: Path, problems: Probl
         return
     if location and location[-1] == "[key]":
         location = location[:-1]
-    if not problems.has((*path, *location)):  # a placeholder that was not filled says it all
-        problems.add((*path, *location), _sentence(details))
+    where = (*path, *location)
+    if problems.has(where):
+        return  # a placeholder that was not filled says it all
+    error = details.get("ctx", {}).get("error")
+    if isinstance(error, Several):
+        for place, message in error.found:
+            problems.add((*where, *place), message)
+    else:
+        problems.add(where, _sentence(details))
 
 
 def _note_unknown(key: str, table: type[BaseModel], path: Path, problems: Problems) -> None:

@@ -16,6 +16,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from hostler.model.pipelines import RETRYABLE, Cause, Scalar
 from hostler.spec.problems import shown
+from hostler.spec.several import of_all, of_list, read_all
 from hostler.units import parse_duration, parse_size
 
 MAX_SECONDS = 10 * 366 * 86400.0
@@ -119,7 +120,8 @@ def read_words(value: object) -> list[str]:
     items = value if isinstance(value, list) else [value]
     if not items:
         raise ValueError("is an empty list")
-    return [_line(item, "text or a list of texts") for item in items]
+    place = of_list if items is value else of_all
+    return read_all(items, lambda item: _line(item, "text or a list of texts"), place)
 
 
 def read_some(value: object) -> list[str]:
@@ -194,15 +196,18 @@ def read_command(value: object) -> list[str]:
         value = split_command(value)
     if not isinstance(value, list):
         raise ValueError(f"should be text or a list of texts, is {kind_of(value)}")
-    for item in value:
-        if not isinstance(item, str):
-            raise ValueError(f"should be a list of texts: put {kind_of(item)} in quotes")
-        if len(item) > MAX_ARGUMENT:
-            raise ValueError(f"has an argument of more than {MAX_ARGUMENT // 1024} KiB")
-        _check_carried(item, "has an argument that")
+    read_all(value, _check_argument, of_all)
     if not value or not value[0].strip():
         raise ValueError("is empty")
     return value
+
+
+def _check_argument(item: object) -> None:
+    if not isinstance(item, str):
+        raise ValueError(f"should be a list of texts: put {kind_of(item)} in quotes")
+    if len(item) > MAX_ARGUMENT:
+        raise ValueError(f"has an argument of more than {MAX_ARGUMENT // 1024} KiB")
+    _check_carried(item, "has an argument that")
 
 
 def split_command(text: str) -> list[str]:
@@ -227,7 +232,13 @@ def read_env(value: object) -> dict[str, str]:
     """Environment variables. Numbers become text."""
     if not isinstance(value, Mapping):
         raise ValueError(f"should be a table of variables, is {kind_of(value)}")
-    return {_variable(key): _env_value(key, item) for key, item in value.items()}
+    return dict(
+        read_all(
+            value.items(),
+            lambda entry: (_variable(entry[0]), _env_value(str(entry[0]), entry[1])),
+            of_all,
+        )
+    )
 
 
 def _variable(key: object) -> str:
@@ -263,14 +274,18 @@ def _check_carried(text: str, what: str) -> None:
 
 def read_causes(value: object) -> list[Cause]:
     """Causes of a failed attempt after which a retry makes sense."""
+    items = value if isinstance(value, list) else [value]
+    read_words(value)
+    place = of_list if items is value else of_all
+    return list(dict.fromkeys(read_all(items, _cause, place)))
+
+
+def _cause(word: str) -> Cause:
     known = {cause.value.lower(): cause for cause in RETRYABLE}
-    found = []
-    for word in read_words(value):
-        if word.lower() not in known:
-            listed = ", ".join(cause.value for cause in RETRYABLE)
-            raise ValueError(f"{shown(word)} is not one of: {listed}")
-        found.append(known[word.lower()])
-    return list(dict.fromkeys(found))
+    if word.lower() not in known:
+        listed = ", ".join(cause.value for cause in RETRYABLE)
+        raise ValueError(f"{shown(word)} is not one of: {listed}")
+    return known[word.lower()]
 
 
 def plain(read: Callable[[object], Any], schema: dict[str, Any]) -> Any:

@@ -40,6 +40,7 @@ def test_all_problems_at_once_in_the_order_of_the_file() -> None:
         (7, "stages.a.resources.gpu"),
         (8, "stages.a.resources.ram"),
         (9, "stages.b.command"),
+        (10, "stages.b.needs[1]"),
     ]
     assert str(found[3]) == (
         "line 7: stages.a.resources.gpu: unknown key 'gpu' (did you mean 'gpus'?)"
@@ -128,7 +129,7 @@ def test_problems_travel() -> None:
         ('command = "x"\nenv = { HOSTLER_RUN = "1" }', "stages.a.env", "set by Hostler"),
         ('command = "x"\nenv = { CUDA_VISIBLE_DEVICES = "0" }', "stages.a.env", "set by Hostler"),
         ('command = "x"\nretries = "2"', "stages.a.retries", "a number of tries"),
-        ('command = "x"\nretries = { on = ["GPU los"] }', "stages.a.retries.on", "GPU lost"),
+        ('command = "x"\nretries = { on = ["GPU los"] }', "stages.a.retries.on[0]", "GPU lost"),
         ('command = "x"\nretries = { mx = 1 }', "stages.a.retries.mx", "'max'"),
         ('command = "x"\non_lost = "restrt"', "stages.a.on_lost", "wait, restart"),
         ('command = "x"\npriority = 1', "stages.a.priority", "to 0"),
@@ -137,7 +138,7 @@ def test_problems_travel() -> None:
         ('command = "x"\ncode = "git"', "stages.a.code", "snapshot, here, none"),
         ('command = "x"\nneeds = ["a"]', "stages.a.needs[0]", "needs itself"),
         ('command = "x"\nneeds = ["b"]', "stages.a.needs[0]", "no stage 'b'"),
-        ('command = "x"\nneeds = [1]', "stages.a.needs", "text"),
+        ('command = "x"\nneeds = [1]', "stages.a.needs[0]", "text"),
         ('command = "x"\ninputs = { i = "a.o" }', "stages.a.inputs.i", "needs itself"),
         ('command = "x"\ninputs = { i = "b" }', "stages.a.inputs.i", "STAGE.OUTPUT"),
         ('command = "x"\nmatrix = {}', "stages.a.matrix", "empty table"),
@@ -257,6 +258,69 @@ def test_parameters() -> None:
 def test_wrong_parameters_do_not_spoil_the_rest() -> None:
     found = problems('name="T"\n[params]\nx=1\ny=1970-01-01\n[stages.a]\ncommand="c {params.x}"')
     assert [problem.path for problem in found] == ["name", "params.y"]
+
+
+def test_every_wrong_entry_of_a_table_or_list_is_told() -> None:
+    env = problems(stage('command = "x"\nenv = {"A B"="x", CUDA_VISIBLE_DEVICES="0", L=[1]}'))
+    assert [p.path for p in env] == ["stages.a.env"] * 3
+    assert [p.message.split()[0] for p in env] == ["'A", "CUDA_VISIBLE_DEVICES", "L"]
+    passes = problems(stage('command = "x"\nkind = "gate"\npass = ["", "accuracy >", "x"]'))
+    assert [(p.path, p.message[:9]) for p in passes] == [
+        ("stages.a.pass[0]", "is empty"), ("stages.a.pass[1]", "is not an"),
+    ]  # fmt: skip
+    needs = problems(stage('command = "x"\nneeds = [1, "b", "", "c"]'))
+    assert sorted(p.path for p in needs) == [f"stages.a.needs[{n}]" for n in range(4)]
+    causes = problems(stage('command = "x"\nretries = { on = ["x", "GPU lost", "y"] }'))
+    assert [p.path for p in causes] == ["stages.a.retries.on[0]", "stages.a.retries.on[2]"]
+
+
+def test_one_mistake_does_not_hide_others() -> None:
+    text = """
+    name = "t"
+    [params]
+    "a b" = 1
+    [stages.a]
+    command = "x"
+    env = { "A B" = "x" }
+    needs = ["nope"]
+    inputs = { q = "zz.o" }
+    when = "params.zzz"
+    mounts = ["data"]
+    venv = "r.txt"
+    image = "i"
+    [stages.b]
+    command = "x {matrix.i}"
+    matrix = { i = 1 }
+    image = "{matrix.i}"
+    when = "matrix.i > 1 and a.o > other.o"
+    needs = ["a.7", "b"]
+    [stages.c]
+    command = "x"
+    inputs = { q = "a.o", r = "b.3.o" }
+    runtime = "docker"
+    image = 1
+    """
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="p.toml", mounts=["datasets"])
+    found = {p.path: str(p) for p in caught.value.problems}
+    assert list(found) == [
+        'params."a b"', "stages.a.env", "stages.a.needs[0]", "stages.a.inputs.q", "stages.a.when",
+        "stages.a.mounts", "stages.a.venv", "stages.b.matrix.i", "stages.b.when",
+        "stages.b.needs[0]", "stages.b.needs[1]", "stages.c.inputs.q", "stages.c.inputs.r",
+        "stages.c.image",
+    ]  # fmt: skip
+    assert "no mount 'data' (did you mean 'datasets'?)" in found["stages.a.mounts"]
+    assert 'unknown name "other.o"' in found["stages.b.when"]
+
+
+def test_mounts_of_the_defaults_are_told_once() -> None:
+    text = 'name = "t"\n[defaults]\nmounts = ["x"]\n[stages.a]\ncommand = "x"\n'
+    text += '[stages.b]\ncommand = "x"\n'
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="p.toml", mounts=())
+    (found,) = caught.value.problems
+    assert (found.path, found.line) == ("defaults.mounts", 3)
+    assert "known: none; add it under [mounts] in config.toml" in found.hint
 
 
 def test_defaults_are_checked_once() -> None:

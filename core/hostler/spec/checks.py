@@ -1,0 +1,118 @@
+"""What no key of a stage can say alone: keys that go together, expressions, names of mounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from hostler.decide.expressions import check, names_in
+from hostler.spec.drafts import Context, Draft
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems, shown
+from hostler.spec.tables import StageTable
+
+
+def check_together(
+    table: StageTable,
+    own: frozenset[str],
+    path: Path,
+    problems: Problems,
+    wrong: frozenset[str] = frozenset(),
+) -> None:
+    """Note keys that do not go together. What depends on a `wrong` one is not judged."""
+    for depends, where, message, hint in _together(table, own):
+        if wrong.isdisjoint(depends.split()):
+            problems.add((*path, *where), message, hint)
+
+
+def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
+    """Each with the keys it depends on, the key it is told of, a sentence and a hint."""
+    runtime = runtime_of(table)
+    if table.runtime == "docker" and table.image is None:
+        yield "runtime image", ("runtime",), "docker needs an image", 'add image = "..."'
+    if table.runtime == "process" and table.image is not None:
+        message = "a process has no image: remove `image` or `runtime`"
+        yield "runtime image", ("runtime",), message, ""
+    if runtime == "docker" and table.venv is not None:
+        message = "is for processes; in a container the image has the packages"
+        yield "runtime image venv", ("venv",), message, ""
+    if runtime == "process" and (table.workdir or "").startswith("/"):
+        message = "should be relative: only a container may begin elsewhere"
+        yield "runtime image workdir", ("workdir",), message, ""
+    if table.shell and len(table.command) != 1:
+        yield "shell command", ("command",), "should be one text, since `shell = true`", ""
+    if table.kind == "gate" and not table.pass_:
+        yield "kind pass", (), "a gate needs `pass`", 'like pass = ["accuracy >= 0.95"]'
+    if table.kind != "gate" and table.pass_ is not None:
+        yield "kind pass", ("pass",), "is for gates", 'add kind = "gate"'
+    if table.resources.gpus == 0:
+        for key in ("gpu_memory", "gpu_model"):
+            if f"resources.{key}" in own:
+                message = "asks for a GPU, and `gpus` is 0"
+                yield "resources", ("resources", key), message, ""
+    if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
+        yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
+
+
+def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:
+    """Check `when` and `pass` against the names they will have."""
+    table, path = draft.checked[0], ("stages", draft.base)
+    if table.when is not None:
+        own = _own_names(draft, table.when, context)
+        known = [*own, *(f"{base}.*" for base in needed)]
+        for problem in check(table.when, known):
+            context.problems.add((*path, "when"), problem)
+    passes = table.pass_ or []
+    alone = len(passes) == 1 and "pass" not in draft.places
+    for index, expression in enumerate(passes):
+        at = (*path, "pass") if alone else (*path, "pass", draft.place("pass", index))
+        problems = check(expression) or _unknown_in_pass(
+            expression, _own_names(draft, expression, context)
+        )
+        for problem in problems:
+            context.problems.add(at, problem)
+
+
+def check_mounts(draft: Draft, context: Context) -> None:
+    """Check that config.toml has the mounts that a stage names, which may differ by cell."""
+    if context.mounts is None:
+        return
+    inherited = "mounts" not in draft.own
+    path: Path = ("defaults", "mounts") if inherited else ("stages", draft.base, "mounts")
+    known = ", ".join(sorted(context.mounts)) or "none"
+    for name in dict.fromkeys(name for table in draft.checked for name in table.mounts):
+        if name not in context.mounts:
+            context.problems.add(
+                path,
+                f"the config has no mount {shown(name)}",
+                context.problems.guess(name, context.mounts)
+                or f"known: {known}; add it under [mounts] in config.toml",
+            )
+
+
+def _own_names(draft: Draft, expression: str, context: Context) -> list[str]:
+    """The names of params and matrix; where the matrix is wrong, those that the expression uses."""
+    own = [f"params.{key}" for key in context.params]
+    if draft.cells:
+        return own + [f"matrix.{key}" for key in draft.cells[0]]
+    used = names_in(expression) if not check(expression) else []
+    return own + [name for name in used if name.startswith("matrix.")]
+
+
+def _unknown_in_pass(expression: str, own: list[str]) -> list[str]:
+    """A gate's own metrics have any name; what else there is, is known."""
+    names = names_in(expression)
+    problems = [
+        "`live` (numbers of the release that runs) is not supported yet"
+        for name in names
+        if name.startswith("live.")
+    ]
+    bad = [name for name in names if name.startswith(("params.", "matrix.")) and name not in own]
+    known = ", ".join(own[:8]) or "none"
+    return problems + [f"unknown name {shown(name)} (known: {known})" for name in bad]
+
+
+def runtime_of(table: StageTable) -> str:
+    """ "docker" or "process": what `auto` means for this table."""
+    if table.runtime != "auto":
+        return table.runtime
+    return "docker" if table.image is not None else "process"

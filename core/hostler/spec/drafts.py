@@ -1,0 +1,89 @@
+"""A stage while it is read: its table once per cell, and what is right of one that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostler.model.pipelines import Scalar
+from hostler.spec.matrix import Cell, Glob
+from hostler.spec.positions import Path
+from hostler.spec.problems import Problems
+from hostler.spec.tables import StageTable
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all stages of a file share while they are read."""
+
+    params: Mapping[str, Scalar]
+    defaults: Mapping[str, Any]
+    problems: Problems
+    glob: Glob | None
+    literal: bool = False
+    """Braces are text: there are no placeholders."""
+    mounts: frozenset[str] | None = None
+    """Names that `mounts` may have; None: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A stage's table once per cell. Cells whose tables are equal share one."""
+
+    base: str
+    cells: tuple[Cell, ...]
+    tables: tuple[StageTable, ...]
+    """Empty where the table is wrong."""
+    has_matrix: bool
+    own: frozenset[str]
+    """Keys that the stage says itself, `resources.` ones included."""
+    rest: StageTable | None = None
+    """What is right of a table that is wrong: to be checked on, so that all is told at once."""
+    wrong: frozenset[str] = frozenset()
+    """The keys that are not, or not all, in `rest`."""
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Where each item of `rest` stands in a list of the file that has wrong ones beside it."""
+
+    @property
+    def checked(self) -> tuple[StageTable, ...]:
+        """The tables whose references and expressions are to be checked."""
+        return self.tables or ((self.rest,) if self.rest is not None else ())
+
+    def place(self, key: str, index: int) -> int:
+        """The index in the file of an item of a list."""
+        places = self.places.get(key)
+        return index if places is None else places[index]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the cells."""
+        if not self.has_matrix:
+            return (self.base,)
+        return tuple(f"{self.base}.{index}" for index in range(len(self.cells)))
+
+
+def mended(table: Mapping[str, Any], path: Path, bad: frozenset[Path]) -> dict[str, Any]:
+    """The table without what is wrong, however deep: an item of a list, a key of a table in it."""
+    return {
+        key: _mended(value, (*path, key), bad)
+        for key, value in table.items()
+        if (*path, key) not in bad and not _is_emptied(value, (*path, key), bad)
+    }
+
+
+def places_of(value: list[Any], path: Path, bad: frozenset[Path]) -> tuple[int, ...]:
+    """Indices of the items of a list that are right."""
+    return tuple(index for index in range(len(value)) if (*path, index) not in bad)
+
+
+def _mended(value: Any, path: Path, bad: frozenset[Path]) -> Any:
+    if isinstance(value, dict):
+        return mended(value, path, bad)
+    if isinstance(value, list):
+        return [_mended(value[index], (*path, index), bad) for index in places_of(value, path, bad)]
+    return value
+
+
+def _is_emptied(value: Any, path: Path, bad: frozenset[Path]) -> bool:
+    return isinstance(value, list) and bool(value) and not places_of(value, path, bad)
