@@ -59,19 +59,27 @@ def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
     return env
 
 
-def venv_command(argv: Sequence[str], requirements: str, venvs: str, package: str) -> List[str]:
+def venv_command(
+    argv: Sequence[str], work: str, wanted: str, venvs: str, package: str
+) -> List[str]:
     """The command that builds the virtual environment if needed and then becomes `argv`.
 
-    Raises Refusal when the requirements file cannot be read.
+    `wanted` names the requirements file in the folder `work`. Raises Refusal when it cannot be
+    read.
     """
+    requirements = os.path.join(work, wanted)
     try:
         with open(requirements, "rb") as file:
-            wanted = file.read()
+            content = file.read()
+    except FileNotFoundError as error:
+        message = "there is no file %s in the working folder, which `venv` asks for" % wanted
+        raise Refusal(message, "InputError") from error
     except OSError as error:
-        raise Refusal("the requirements file cannot be read: %s" % error, "InputError") from error
+        message = "the requirements file %s cannot be read: %s" % (wanted, error.strerror)
+        raise Refusal(message, "InputError") from error
     import hashlib  # maps OpenSSL: megabytes that few jobs need
 
-    key = hashlib.sha256(wanted + sys.version.encode() + sys.executable.encode()).hexdigest()
+    key = hashlib.sha256(content + sys.version.encode() + sys.executable.encode()).hexdigest()
     script = os.path.join(package, "venv.py")
     folder = os.path.join(venvs, key)
     return [sys.executable, "-I", "-S", script, folder, requirements, "--", *argv]

@@ -343,6 +343,14 @@ def test_a_virtual_environment_that_cannot_be_built_says_so_by_its_exit_code(age
     assert log.read_text().splitlines()[-1].startswith("hostler: no virtual environment from req")
 
 
+def test_a_requirements_file_that_is_not_there_is_named_without_folders(agent: Agent) -> None:
+    agent.ask("job.create", attempt_id="v-9", daemon_id="d1")
+    with pytest.raises(AgentSaysNo) as refused:
+        agent.job("v-9", ["true"], venv="nofile.txt", cwd="sub")
+    said = "there is no file sub/nofile.txt in the working folder, which `venv` asks for"
+    assert said == str(refused.value)
+
+
 @pytest.mark.slow
 def test_a_virtual_environment_is_built_once(agent: Agent) -> None:
     script = "import sys, os; print(sys.prefix); sys.exit('venvs' not in sys.prefix)"

@@ -71,6 +71,7 @@ class SubmitBody(_Body):
     priority: int = 0
     title: Annotated[str, Field(max_length=200)] = ""
     files: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
+    links: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
 
     def to_model(self) -> Submission:
         """The same as a model value."""
@@ -87,6 +88,7 @@ class SubmitBody(_Body):
             priority=self.priority,
             title=self.title,
             files=tuple(self.files),
+            links=tuple(self.links),
         )
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import to_json
-from hostler.packing import PackedSource, pack_source, source_files
+from hostler.packing import PackedSource, pack_source, source_names
 from hostler.quick.text_file import read_text
 from hostler.units import format_size
 
 DEFAULT_FILE = "pipeline.toml"
+_MOST_NAMES = 100_000
+"""That a request may carry."""
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
@@ -130,8 +132,11 @@ def with_source(
 def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The body for a check or a plan: the names of the files instead of the files."""
     body = {**body, "source": {"path": str(folder.absolute())}}
-    if "glob" in body.get("pipeline", "") and wants_snapshot(body):
-        body["files"] = source_files(folder)
+    text = body.get("pipeline", "")
+    if ("glob" in text or "venv" in text) and wants_snapshot(body):
+        files, links = source_names(folder)
+        if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
+            body |= {"files": files, "links": links}
     return body
 
 

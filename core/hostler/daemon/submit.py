@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ class Submission:
     title: str = ""
     files: tuple[str, ...] = ()
     """What the source will hold, where it is not uploaded yet."""
+    links: tuple[str, ...] = ()
+    """Its symbolic links, whose targets are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,24 @@ class Caller:
 
     uid: int
     user: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNames:
+    """What is in a source, by name."""
+
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    is_whole: bool = False
+    """Read from the source itself; else what the client told, which may be nothing."""
+
+    def may_hold(self, name: str) -> bool:
+        """Whether a file is there, as far as is known: a link may lead to it."""
+        if not self.is_whole and not self.files:
+            return True
+        return name in self.files or any(
+            name == link or name.startswith(f"{link}/") for link in self.links
+        )
 
 
 class Submitter:
@@ -155,26 +176,30 @@ class Submitter:
             return command_pipeline(**submission.command)
         if submission.pipeline is None:
             raise InputError("a submission needs a pipeline or a command")
+        names = functools.cache(lambda: self._names(submission))
         return read_pipeline(
             submission.pipeline,
             file=submission.file,
             params=submission.params,
-            glob=lambda pattern: self._glob(submission, pattern),
+            glob=lambda pattern: sorted(fnmatch.filter(names().files, pattern)),
+            holds=lambda name: names().may_hold(name),
             mounts=[mount.name for mount in self._context.config.mounts],
         )
 
-    def _glob(self, submission: Submission, pattern: str) -> list[str]:
-        """Files of the source that match, sorted: what a `glob` in a matrix means."""
+    def _names(self, submission: Submission) -> SourceNames:
         digest = submission.source.digest
-        names = submission.files if digest is None else self._packed_files(digest)
-        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
-
-    def _packed_files(self, digest: str) -> tuple[str, ...]:
+        if digest is None:
+            return SourceNames(submission.files, submission.links)
         path = self._context.content.path(digest)
         if not path.exists():
             raise NotFoundError(f"source {digest[:12]} was not uploaded")
         with tarfile.open(path) as archive:
-            return tuple(m.name for m in archive.getmembers() if m.isfile())
+            members = archive.getmembers()
+        return SourceNames(
+            tuple(m.name for m in members if m.isfile()),
+            tuple(m.name for m in members if m.issym()),
+            is_whole=True,
+        )
 
     def _check_source(self, pipeline: Pipeline, source: Source) -> None:
         if source.digest is not None and not self._context.content.has(source.digest):

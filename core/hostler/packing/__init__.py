@@ -5,7 +5,7 @@ The same files give the same bytes: entries are sorted and carry neither time no
 
 from __future__ import annotations
 
-from hostler.packing.source import PackedSource, pack_source, source_files
+from hostler.packing.source import PackedSource, pack_source, source_names
 from hostler.packing.tar import TarWriter, link_stays_inside
 from hostler.packing.tree import Skipped
 
@@ -15,5 +15,5 @@ __all__ = [
     "TarWriter",
     "link_stays_inside",
     "pack_source",
-    "source_files",
+    "source_names",
 ]

@@ -77,11 +77,14 @@ def pack_source(
     return PackedSource(path, tar.digest, tar.size, tar.files, source, tree.skipped)
 
 
-def source_files(folder: Path) -> list[str]:
-    """The files that `pack_source` would pack, by name. Raises InputError as it does."""
+def source_names(folder: Path) -> tuple[list[str], list[str]]:
+    """The files that `pack_source` would pack, by name, and the symlinks. Raises InputError as it
+    does."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
-    return [entry.path for entry in choose(folder.absolute(), ()).entries if entry.target is None]
+    entries = choose(folder.absolute(), ()).entries
+    files = [entry.path for entry in entries if entry.target is None]
+    return files, [entry.path for entry in entries if entry.target is not None]
 
 
 def _check_size(root: Path, entries: Sequence[Entry], total: int, limit: int) -> None:

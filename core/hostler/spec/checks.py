@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 
 from hostler.decide.expressions import check, names_in
@@ -86,6 +87,25 @@ def check_mounts(draft: Draft, context: Context) -> None:
                 f"the config has no mount {shown(name)}",
                 context.problems.guess(name, context.mounts)
                 or f"known: {known}; add it under [mounts] in config.toml",
+            )
+
+
+def check_venv(draft: Draft, context: Context) -> None:
+    """Check that the requirements file goes along, where the source is sent. One under `inputs/`
+    comes from another stage."""
+    if context.holds is None or not draft.wrong.isdisjoint({"code", "runtime", "image", "workdir"}):
+        return
+    wanted = dict.fromkeys(
+        posixpath.normpath(posixpath.join(table.workdir or "", table.venv))
+        for table in draft.checked
+        if table.venv is not None and table.code == "snapshot" and runtime_of(table) == "process"
+    )
+    for name in wanted:
+        if not name.startswith("inputs/") and not context.holds(name):
+            context.problems.add(
+                ("stages", draft.base, "venv"),
+                f"the source has no file {shown(name)}",
+                "what git does not see, or .hostlerignore names, does not go along",
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ class Context:
     """Braces are text: there are no placeholders."""
     mounts: frozenset[str] | None = None
     """Names that `mounts` may have; None: any."""
+    holds: Callable[[str], bool] | None = None
+    """Whether the source may have a file; None: nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)

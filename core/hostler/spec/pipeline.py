@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from hostler.errors import PipelineError, Problem
 from hostler.model.pipelines import Pipeline, Scalar, Stage
-from hostler.spec.checks import check_expressions, check_mounts
+from hostler.spec.checks import check_expressions, check_mounts, check_venv
 from hostler.spec.command_name import program_name
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.graph import Linker, Links, Node, note_cycles
@@ -30,17 +30,19 @@ def read_pipeline(
     params: Mapping[str, str] | None = None,
     glob: Glob | None = None,
     mounts: Collection[str] | None = None,
+    holds: Callable[[str], bool] | None = None,
 ) -> Pipeline:
     """The pipeline that a TOML text describes, expanded for the given parameters.
 
     `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
     `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `mounts` are
-    the names under [mounts] in config.toml; None: any.
+    the names under [mounts] in config.toml; None: any. `holds` says whether the source may have a
+    file; None: nothing is known of it.
     Raises PipelineError with every problem found, each with key, line and, where there is one, the
     nearest thing that would be right.
     """
     values, problems = load(text, file, PipelineError)
-    return _read(values, problems, params or {}, glob, mounts)
+    return _read(values, problems, params or {}, glob, mounts, holds)
 
 
 def command_pipeline(
@@ -122,6 +124,7 @@ def _read(
     given: Mapping[str, str],
     glob: Glob | None,
     mounts: Collection[str] | None = None,
+    holds: Callable[[str], bool] | None = None,
     *,
     literal: bool = False,
 ) -> Pipeline:
@@ -136,6 +139,7 @@ def _read(
         glob=glob,
         literal=literal,
         mounts=frozenset(mounts) if mounts is not None else None,
+        holds=holds,
     )
     drafts = _drafts(values.get("stages"), context)
     stages = _link(drafts, context)
@@ -194,6 +198,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
         if draft.checked:
             check_expressions(draft, node.needed, context)
             check_mounts(draft, context)
+            check_venv(draft, context)
     note_cycles(nodes, context.problems)
     if context.problems:
         return ()

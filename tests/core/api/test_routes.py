@@ -170,6 +170,34 @@ def test_a_submission_is_checked_before_its_source_is_there(daemon: Served) -> N
     assert "d/*" in said["error"]["problems"][0]["message"]
 
 
+def test_a_requirements_file_that_the_source_lacks_is_told_at_once(daemon: Served) -> None:
+    text = 'name = "v"\n[stages.a]\ncommand = "x"\nvenv = "nofile.txt"\n'
+    body: dict[str, Any] = {"pipeline": text, "files": ["a.py"]}
+    status, said = call(daemon, "POST", "/v1/check", body)
+    assert status == 400
+    (problem,) = said["error"]["problems"]
+    assert (problem["path"], problem["line"]) == ("stages.a.venv", 4)
+    assert problem["message"] == "the source has no file 'nofile.txt'"
+    known: list[dict[str, Any]]
+    known = [{"files": ["nofile.txt"]}, {"links": ["nofile.txt"]}, {"files": []}]
+    for names in known:
+        assert call(daemon, "POST", "/v1/check", {**body, **names})[0] == 200
+    below = text + 'workdir = "sub"\n'
+    assert (
+        call(daemon, "POST", "/v1/check", {**body, "pipeline": below, "links": ["sub"]})[0] == 200
+    )
+    data = _tar({"train.py": b"print(1)"})
+    digest = hashlib.sha256(data).hexdigest()
+    call(daemon, "PUT", f"/v1/snapshots/{digest}", data)
+    sent = {"pipeline": text, "source": {"digest": digest, "path": "/x"}}
+    assert call(daemon, "POST", "/v1/runs", sent)[0] == 400
+    for more in ('code = "none"', 'code = "here"'):
+        elsewhere = {**sent, "pipeline": text + more}
+        assert call(daemon, "POST", "/v1/check", elsewhere)[0] == 200
+    from_input = text.replace("nofile", "inputs/x/nofile")
+    assert call(daemon, "POST", "/v1/check", {**sent, "pipeline": from_input})[0] == 200
+
+
 def test_a_run_whose_id_is_taken_gets_another(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from hostler.cli.submit import (
     shell_env,
     stage_env,
     wants_snapshot,
+    with_file_names,
     with_source,
 )
 from hostler.client import Client
@@ -68,6 +69,17 @@ def test_a_mistake_costs_no_upload_and_names_of_files_are_enough_to_find_it(
         with_source(Client(daemon.path), {"pipeline": text}, folder, print)
     assert daemon.requests("POST", "/v1/check")[0].json["files"] == ["a.csv"]
     assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
+
+
+def test_names_and_links_go_to_a_check_of_a_venv(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "b.txt").symlink_to("a.txt")
+    text = '[stages.a]\ncommand = "x"\n'
+    assert "files" not in with_file_names({"pipeline": text}, tmp_path)
+    body = with_file_names({"pipeline": text + 'venv = "a.txt"\n'}, tmp_path)
+    assert (body["files"], body["links"]) == (["a.txt"], ["b.txt"])
+    here = with_file_names({"pipeline": text + 'venv = "a.txt"\ncode = "here"\n'}, tmp_path)
+    assert "files" not in here
 
 
 def test_the_daemons_limits_hold_before_anything_is_sent(
