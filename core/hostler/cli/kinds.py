@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 
 from hostler.units import parse_duration, parse_size
+
+_BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 
 
 def size(text: str) -> int:
@@ -23,9 +26,11 @@ def size_text(text: str) -> str:
 
 
 def duration(text: str) -> float:
-    """Seconds: "90s", "2h30m"; a bare number means seconds."""
-    if text.isdigit():
-        return float(text)
+    """Seconds: "90s", "2h30m". A bare number but 0 is as often meant in minutes."""
+    if text == "0":
+        return 0.0
+    if _BARE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} what? Write {text}s, {text}m or {text}h")
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -42,8 +47,8 @@ def patience(text: str) -> float:
 
 def duration_text(text: str) -> str:
     """A duration that the daemon reads; checked here, so that the message names the flag."""
-    seconds = duration(text)
-    return f"{seconds:g}s" if text.isdigit() else text
+    duration(text)
+    return "0s" if text == "0" else text
 
 
 def count(text: str) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import hostler as package
 from hostler.cli import main, parser
 from hostler.cli.commands import version
+from hostler.cli.kinds import duration, duration_text
 from hostler.errors import (
     HostError,
     HostlerError,
@@ -51,6 +53,26 @@ def test_an_unknown_command_is_never_guessed(hostler: CommandLine) -> None:
 
 def test_options_are_not_abbreviated(hostler: CommandLine) -> None:
     assert hostler("runs", "--pipe", "x").code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run", "--time-limit", "5", "--", "ls"], ["run", "--timeout", "5"], ["ps", "--timeout", "5"],
+     ["wait", "last", "--timeout", "5"], ["gpus", "--need", "1", "--wait", "5"],
+     ["gpus", "--watch", "--interval", "5"]],
+)  # fmt: skip
+def test_a_bare_number_is_no_duration(hostler: CommandLine, words: list[str]) -> None:
+    ran = hostler(*words)
+    assert ran.code == 2
+    assert "5 what? Write 5s, 5m or 5h" in ran.err
+
+
+def test_durations_have_units_and_0_needs_none() -> None:
+    assert [duration(text) for text in ("0", "90s", "1h30m")] == [0.0, 90.0, 5400.0]
+    assert [duration_text(text) for text in ("0", "2h")] == ["0s", "2h"]
+    for text in ("1.5", "-5", "2h30", "soon"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            duration(text)
 
 
 def test_version(hostler: CommandLine) -> None:
