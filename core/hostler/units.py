@@ -67,6 +67,11 @@ def format_duration(seconds: float | None) -> str:
     return _two(whole // 86400, "d", whole % 86400 // 3600, "h")
 
 
+def format_value(value: object) -> str:
+    """A parameter or matrix value as TOML writes it: "true", "0.1"; text without its quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big}{big_unit}{small:02d}{small_unit}" if small else f"{big}{big_unit}"
 

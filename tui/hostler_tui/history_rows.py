@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hostler.cli.render import exact_time
-from hostler.units import format_duration
+from hostler.units import format_duration, format_value
 from hostler_tui.history_query import Order
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
@@ -92,7 +92,7 @@ def plain_cell(run: Run, column: str) -> str:
         return number_text((run.get("metrics") or {}).get(name))
     if group == "param":
         value = (run.get("params") or {}).get(name)
-        return "-" if value is None else str(value)
+        return "-" if value is None else format_value(value)
     return _CELLS[column](run)
 
 
@@ -152,7 +152,7 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer.writerow([*plain, *(f"param.{p}" for p in params), *(f"metric.{m}" for m in metrics)])
     for run in runs:
         cells = [_csv_cell(run, name) for name in plain]
-        cells += [(run.get("params") or {}).get(name, "") for name in params]
+        cells += [format_value((run.get("params") or {}).get(name, "")) for name in params]
         cells += [(run.get("metrics") or {}).get(name, "") for name in metrics]
         writer.writerow(cells)
     return out.getvalue()

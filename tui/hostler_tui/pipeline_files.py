@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.errors import InputError, NotFoundError
+from hostler.units import format_value
 
 _LIMIT = 1024 * 1024
 _MOST_ENTRIES = 500
@@ -81,7 +82,7 @@ def params_of(file: Path) -> dict[str, str]:
     params = _document(file).get("params", {})
     if not isinstance(params, Mapping):
         raise InputError(f"{file}: params is not a table", remedy="See docs/pipeline.md")
-    return {str(name): _text(value) for name, value in params.items()}
+    return {str(name): format_value(value) for name, value in params.items()}
 
 
 def changed(defaults: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -101,12 +102,6 @@ def run_args(
     if priority not in ("", "0"):
         args += ["--priority", priority]
     return [*args, *ends]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
 
 
 def _document(file: Path) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from hostler.cli.fold import Cells
 from hostler.cli.render import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
 from hostler.quick.table import cell_width, cut, pad
 from hostler.text import clean
-from hostler.units import format_duration
+from hostler.units import format_duration, format_value
 from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.model import Lab
 from hostler_tui.widgets.dag import DagRow, dag_rows, needs_of
@@ -166,7 +166,7 @@ def fact_lines(run: Run, width: int) -> list[Line]:
     params = run.get("params") or {}
     if params:
         lines += [line(""), line((" parameters", "title"))]
-        lines += [_fact(str(name), str(value)) for name, value in params.items()]
+        lines += [_fact(str(name), format_value(value)) for name, value in params.items()]
     return [part for one in lines for part in _fitted(one, width)]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hostler.units import format_value
+
 Scalar = str | int | float | bool
 
 
@@ -150,7 +152,8 @@ class Stage:
         """The name with its cell, for people: `train.0 (lr=0.1)`."""
         if not self.cell:
             return self.name
-        return f"{self.name} ({', '.join(f'{key}={value}' for key, value in self.cell.items())})"
+        values = (f"{key}={format_value(value)}" for key, value in self.cell.items())
+        return f"{self.name} ({', '.join(values)})"
 
 
 @dataclass(frozen=True, slots=True)

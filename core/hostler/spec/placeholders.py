@@ -15,6 +15,7 @@ from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.text import clean_line
+from hostler.units import format_value
 
 _PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 
@@ -30,13 +31,6 @@ _TYPED = frozenset(
 
 class Split(list[str]):
     """Arguments that were written as one text: problems are told of the whole."""
-
-
-def as_text(value: Scalar) -> str:
-    """A value as it appears in an argument."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
 
 
 def depends_on_matrix(value: object) -> bool:
@@ -96,7 +90,7 @@ class Filler:
             return f"{{{match[1]}}}"
         name = match[2]
         if name in self._names:
-            return as_text(self._names[name])
+            return format_value(self._names[name])
         self._unknown(name, path)
         return match[0]
 

@@ -78,10 +78,12 @@ def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     shown = hostler("show", "r7", "--json").json
     assert shown["schema"] == "hostler.run/1"
     source = {"git_commit": "a" * 40, "git_branch": "main", "git_dirty": True}
-    daemon.on("GET", "/v1/runs/r9", run(source=source, params={"lr": 1}, retry_of="r1"))
+    daemon.on(
+        "GET", "/v1/runs/r9", run(source=source, params={"lr": 1, "big": False}, retry_of="r1")
+    )
     header = hostler("show", "r9", tty=True).out
     assert "code: aaaaaaaaaaaa (main) with changes" in header
-    assert "params: lr=1" in header
+    assert "params: lr=1 big=false" in header
     assert "repeats r1" in header
     assert hostler("show", "zz").code == 2
 

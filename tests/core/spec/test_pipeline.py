@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hostler.errors import PipelineError
@@ -74,6 +76,7 @@ def test_the_whole_of_a_pipeline() -> None:
     assert test.resources.gpu_memory is None, "a default size of GPUs asks for none"
     assert first.command == ("python", "prepare.py", "--shard", "0", "a b-x")
     assert first.label == "prepare.0 (shard=0, kind=x)"
+    assert replace(first, cell={"deep": True}).label == "prepare.0 (deep=true)"
     assert (first.outputs, first.max_parallel, first.fail_fast) == ({"shard": "out"}, 2, False)
     assert pipeline.stages[2].cell == {"shard": 0, "kind": "y"}, "the last key changes fastest"
     assert train.needs == ("test", "prepare.0", "prepare.1", "prepare.2", "prepare.3")

@@ -15,6 +15,7 @@ from hostler.cli.options import add_common
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
+from hostler.units import format_value
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""
@@ -89,7 +90,8 @@ def header_lines(run: dict[str, Any], now: float) -> list[str]:
         branch = f" ({source['git_branch']})" if source.get("git_branch") else ""
         lines.append(f"code: {source['git_commit'][:12]}{branch}{dirty}")
     if run.get("params"):
-        lines.append("params: " + " ".join(f"{k}={v}" for k, v in run["params"].items()))
+        params = (f"{name}={format_value(value)}" for name, value in run["params"].items())
+        lines.append("params: " + " ".join(params))
     if run.get("retry_of"):
         lines.append(f"repeats {run['retry_of']}")
     return lines
