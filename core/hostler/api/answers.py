@@ -35,6 +35,9 @@ _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
     (HostlerError, 500),
 )
 
+_ALL_CALLS = "see GET /openapi.json"
+_NO_SLASH = f"a name in a path is not empty and has no / in it; {_ALL_CALLS}"
+
 
 class _Json(JSONResponse):
     """JSON has no NaN and no infinity, which metrics may be: they become null."""
@@ -78,10 +81,12 @@ def install_error_handlers(app: FastAPI) -> None:
         problems = [_problem(item) for item in error.errors()]
         return error_answer(InputError("the request is not valid", problems=problems))
 
-    async def on_http(_request: Request, error: Exception) -> JSONResponse:
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        body = {"kind": "NotFoundError" if error.status_code == 404 else "InputError"}
-        body |= {"message": str(error.detail), "remedy": "see GET /openapi.json"}
+        body = {"kind": "InputError", "message": str(error.detail), "remedy": _ALL_CALLS}
+        if error.status_code == 404:
+            said = f"there is nothing at {request.scope['path']}"
+            body |= {"kind": "NotFoundError", "message": said, "remedy": _NO_SLASH}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:

@@ -95,6 +95,11 @@ def run_name(text: str) -> str:
     """RUN: an id, its beginning, or `last`."""
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty text names no run")
+    run, slash, stage = text.partition("/")
+    if run and stage:
+        raise argparse.ArgumentTypeError(f"{text!r} is a stage; a whole run is needed: {run}")
+    if slash:
+        raise argparse.ArgumentTypeError(f"{text!r} names no run: no id has a / in it")
     return text
 
 

@@ -131,6 +131,14 @@ def test_a_drained_host_says_so_and_an_unknown_one_is_refused(daemon: Served) ->
     assert "nowhere" in body["error"]["remedy"]
 
 
+def test_a_name_with_a_slash_is_told_as_such(daemon: Served) -> None:
+    for path in ("/v1/runs/last%2Frun", "/v1/hosts/a%2Fb/drain", "/v1/nothing"):
+        status, body = call(daemon, "GET", path)
+        assert (status, body["error"]["kind"]) == (404, "NotFoundError")
+        assert body["error"]["message"] == f"there is nothing at {path.replace('%2F', '/')}"
+        assert "has no / in it" in body["error"]["remedy"]
+
+
 def test_a_snapshot_is_kept_only_under_its_own_digest(daemon: Served) -> None:
     data = _tar({"train.py": b"print(1)"})
     digest = hashlib.sha256(data).hexdigest()

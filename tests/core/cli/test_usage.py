@@ -48,6 +48,20 @@ def test_an_empty_name_is_no_run(hostler: CommandLine, command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    ["show {}", "wait {}", "cancel {}", "retry {}", "rerun {}", "rm -y {}", "compare {} r7",
+     "priority {} -- -1", "events --run {}"],
+)  # fmt: skip
+def test_a_stage_is_no_run(hostler: CommandLine, words: str) -> None:
+    ran = hostler(*words.format("last/run").split())
+    assert ran.code == 2
+    assert "'last/run' is a stage; a whole run is needed: last. See `hostler" in ran.err
+    ran = hostler(*words.format("/run").split())
+    assert ran.code == 2
+    assert "'/run' names no run: no id has a / in it" in ran.err
+
+
+@pytest.mark.parametrize(
     ("remedy", "said"),
     [
         ("list them: hostler runs", "no run. List them: hostler runs"),

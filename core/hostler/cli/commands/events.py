@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from hostler.cli.kinds import count, natural
+from hostler.cli.kinds import count, natural, run_name
 from hostler.cli.options import add_common
 from hostler.cli.render import exact_time, paint_status
 from hostler.cli.shared import open_client
@@ -17,7 +17,7 @@ from hostler.text import clean
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--run", metavar="RUN", help="only events of this run")
+    parser.add_argument("--run", type=run_name, metavar="RUN", help="only events of this run")
     parser.add_argument("--after", type=natural, metavar="N", help="only events after number N")
     parser.add_argument(
         "--limit", type=count, default=1000, metavar="N", help="at most N events (default 1000)"
