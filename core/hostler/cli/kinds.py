@@ -9,6 +9,8 @@ import time
 from hostler.units import parse_duration, parse_size
 
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+LEAST_INTERVAL = 0.5
+"""Seconds."""
 
 
 def size(text: str) -> int:
@@ -42,6 +44,14 @@ def patience(text: str) -> float:
     seconds = duration(text)
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no time to wait: write it like 5s")
+    return seconds
+
+
+def interval(text: str) -> float:
+    """Seconds between looks: never so few that looking is all the machine does."""
+    seconds = duration(text)
+    if seconds < LEAST_INTERVAL:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short: at least {LEAST_INTERVAL:g}s")
     return seconds
 
 

@@ -139,7 +139,7 @@ def test_old_values_can_be_refused(hostler: CommandLine) -> None:
 
 def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "hostler", "gpus", "-w", "--json", "--interval", "10ms"],
+        [sys.executable, "-m", "hostler", "gpus", "-w", "--json", "--interval", "500ms"],
         stdout=subprocess.PIPE,
         env={**os.environ, "HOSTLER_SOCKET": str(daemon.path)},
     )
@@ -149,6 +149,14 @@ def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
             assert json.loads(process.stdout.readline()) == FLEET
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+@pytest.mark.parametrize("words", [["-w"], ["-w", "--html", "page.html"], ["-w", "--direct"]])
+@pytest.mark.parametrize("time", ["0", "0s", "0.001s", "499ms"])
+def test_a_watch_rests_between_looks(hostler: CommandLine, words: list[str], time: str) -> None:
+    ran = hostler("gpus", *words, "--interval", time)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"--interval: '{time}' is too short: at least 0.5s" in ran.err
 
 
 def test_watching_redraws_a_terminal_in_place(

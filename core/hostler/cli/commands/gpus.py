@@ -99,12 +99,13 @@ def _configure_need(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_source(parser: argparse.ArgumentParser) -> None:
-    from hostler.cli.kinds import duration
+    from hostler.cli.kinds import duration, interval
 
     parser.add_argument("-w", "--watch", action="store_true", help="show it again and again")
     parser.add_argument(
-        "--interval", type=duration, metavar="TIME", help="with --watch: how often (default 2s)"
-    )
+        "--interval", type=interval, metavar="TIME",
+        help="with --watch: how often, at least 0.5s (default 2s)",
+    )  # fmt: skip
     parser.add_argument(
         "--max-age", type=duration, metavar="TIME",
         help="take hosts whose values are older for unknown",
