@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from hostler.errors import HostlerError, InputError
 from hostler.quick.socket import find_socket
 from hostler.quick.table import (
     Column,
+    cell_width,
     is_terminal,
     render_table,
     render_tsv,
@@ -89,6 +91,15 @@ def out_table(
     else:
         text = render_tsv(rows)
     sys.stdout.write(text)
+
+
+def broken(text: str, width: int | None, indent: int) -> list[str]:
+    """A text in lines that leave `indent` cells free; a long word (a key, a path) stays whole."""
+    if width is None or cell_width(text) <= width - indent:
+        return [text]
+    return textwrap.wrap(
+        text, max(20, width - indent), break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def confirm(args: argparse.Namespace, question: str, effects: Iterable[str] = ()) -> bool:

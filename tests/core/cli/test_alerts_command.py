@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
 
@@ -29,6 +31,38 @@ def test_alerts_are_listed(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     assert hostler("alerts", "-q").out == "9\n8\n7\n"
     daemon.on("GET", "/v1/alerts", {"open": 0, "alerts": []})
     assert "nothing needs eyes" in hostler("alerts", tty=True).err
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_narrow_terminal_what_and_remedy_can_be_read(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    what = "gpu1: GPU 2 has fallen off the bus; nothing new is placed on it until it answers again"
+    remedy = "Reset it, or reboot the host: hostler drain gpu1 --reason 'GPU 2 is lost'"
+    alerts = [alert(9, what=what, remedy=remedy, acknowledged_by="ana"), alert(8, what="short")]
+    daemon.on("GET", "/v1/alerts", {"open": 1, "alerts": alerts})
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = hostler("alerts", tty=True).out
+    lines = shown.splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].split() == ["ID", "SEVERITY", "LAST", "TIMES", "WHERE", "STATE"]
+    told = " ".join(shown.split())
+    assert f"{what} try: {remedy}" in told
+    assert lines[-1] == "      short"
+    assert "seen by" in lines[1]
+
+
+def test_on_a_wide_terminal_an_alert_is_a_line(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = [alert(9, what="gpu1 does not answer", remedy="hostler doctor gpu1"), alert(8)]
+    daemon.on("GET", "/v1/alerts", {"open": 1, "alerts": alerts})
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = hostler("alerts", tty=True).out.splitlines()
+    assert lines[0].split()[-2:] == ["WHAT", "TRY"]
+    assert lines[1].endswith("gpu1 does not answer  hostler doctor gpu1")
+    assert len(lines) == 3
 
 
 def test_alerts_are_acknowledged(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

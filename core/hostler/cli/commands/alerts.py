@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from hostler.cli.kinds import count
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time
-from hostler.cli.shared import each, hint, open_client, out, out_json, out_table
+from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
 from hostler.errors import InputError
-from hostler.quick.table import Column, is_terminal, style
+from hostler.quick.table import (
+    Column,
+    cell_width,
+    is_terminal,
+    render_table,
+    style,
+    terminal_width,
+    wants_color,
+)
+from hostler.text import clean
 
 _STYLES = {"critical": "red", "warning": "yellow", "info": "dim"}
 
@@ -26,10 +36,14 @@ COLUMNS = (
     Column("LAST"),
     Column("TIMES", right=True),
     Column("WHERE", flex=True, least=8),
-    Column("STATE"),
-    Column("WHAT", flex=True, least=16),
-    Column("TRY", flex=True, least=16),
+    Column("STATE", flex=True, least=8),
+    Column("WHAT"),
+    Column("TRY"),
 )
+_TOLD_BELOW = 2
+"""Of the columns the last, where the terminal is too narrow for all of them."""
+_INDENT = 6
+_NO_REMEDY = "-"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +73,35 @@ def run(args: argparse.Namespace) -> int:
         for alert in found["alerts"]:
             out(str(alert["id"]))
     elif found["alerts"]:
-        piped = not is_terminal()
-        out_table(args, COLUMNS, [_row(alert, piped=piped) for alert in found["alerts"]])
+        terminal = is_terminal()
+        rows = [_row(alert, piped=not terminal) for alert in found["alerts"]]
+        if terminal:
+            sys.stdout.write(_on_terminal(rows, terminal_width(), color=wants_color(args.color)))
+        else:
+            out_table(args, COLUMNS, rows)
     else:
         hint(args, "nothing needs eyes")
     return 0
+
+
+def _on_terminal(rows: list[list[str]], width: int, *, color: bool) -> str:
+    """A table; where it is too wide, what happened and what to try follow below each row, broken
+    between words: neither is of use when it is cut."""
+    whole = render_table(COLUMNS, rows, color=False)
+    if max(map(cell_width, whole.splitlines())) <= width:
+        return render_table(COLUMNS, rows, color=color)
+    short = [row[:-_TOLD_BELOW] for row in rows]
+    table = render_table(COLUMNS[:-_TOLD_BELOW], short, width=width, color=color)
+    head, *lines = table.splitlines()
+    told = [head]
+    for line, (*_, what, remedy) in zip(lines, rows, strict=True):
+        told += [line, *_below(what, width)]
+        told += [] if remedy == _NO_REMEDY else _below(f"try: {remedy}", width)
+    return "\n".join(told) + "\n"
+
+
+def _below(text: str, width: int) -> list[str]:
+    return [" " * _INDENT + line for line in broken(clean(text), width, _INDENT)]
 
 
 def _note(args: argparse.Namespace) -> int:
@@ -90,7 +128,7 @@ def _row(alert: dict[str, Any], *, piped: bool) -> list[str]:
         str(alert["where"]),
         _state(alert),
         str(alert["what"]),
-        str(alert["remedy"] or "-"),
+        str(alert["remedy"] or _NO_REMEDY),
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +13,12 @@ from hostler.cli.checks import NAMES, Check, check_host, check_local, counts, wo
 from hostler.cli.configured import configured_or_named
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
-from hostler.cli.shared import out_json
+from hostler.cli.shared import broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.errors import InputError
 from hostler.link.factory import Doors
 from hostler.model.config import HostConfig
-from hostler.quick.table import cell_width, is_terminal, pad, terminal_width, wants_color
+from hostler.quick.table import is_terminal, pad, terminal_width, wants_color
 from hostler.text import clean
 from hostler.units import format_duration
 
@@ -141,12 +140,3 @@ def check_lines(check: Check, *, color: bool, width: int | None = None) -> list[
         first, *more = broken(clean(check.remedy), width, 11)
         lines += [f"      fix: {first}", *(" " * 11 + line for line in more)]
     return lines
-
-
-def broken(text: str, width: int | None, indent: int) -> list[str]:
-    """A text in lines that leave `indent` cells free; a long word (a key, a path) stays whole."""
-    if width is None or cell_width(text) <= width - indent:
-        return [text]
-    return textwrap.wrap(
-        text, max(20, width - indent), break_long_words=False, break_on_hyphens=False
-    ) or [""]
