@@ -32,11 +32,11 @@ def _service(request: Request) -> Service:
 @router.get("/events")
 async def events(
     request: Request,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int | None, Query(ge=0)] = None,
     follow: bool = False,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> StreamingResponse:
-    """All events after a number, oldest first; with `follow` for ever."""
+    """Events after a number, else the latest; oldest first, with `follow` for ever."""
     lines = _events(_service(request), after, limit, follow)
     return StreamingResponse(lines, media_type="application/jsonl")
 
@@ -89,11 +89,14 @@ def _line(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-async def _events(service: Service, after: int, limit: int, follow: bool) -> AsyncIterator[bytes]:
-    hub = service.context.hub
+async def _events(
+    service: Service, after: int | None, limit: int, follow: bool
+) -> AsyncIterator[bytes]:
+    hub, store = service.context.hub, service.context.store
+    after = await store.seq_before_last(limit) if after is None else after
     while True:
         seen = hub.version
-        found = await service.context.store.events(after, limit=min(limit, _PAGE))
+        found = await store.events(after, limit=min(limit, _PAGE))
         for event in found:
             after = event.seq
             limit -= 0 if follow else 1

@@ -134,7 +134,8 @@ class AsyncClient(AsyncRecords):
     def events(
         self, *, after: int | None = None, limit: int | None = None, follow: bool = False
     ) -> AsyncIterator[dict[str, Any]]:
-        """All events after number `after` as `{"event": ...}`; live with `follow`."""
+        """Events after number `after`, else the latest, `limit` (1000) at most, as
+        `{"event": ...}` in order; with `follow` all that come, too."""
         return self._lines(calls.events(after, limit, follow))
 
     async def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def run_events(run_id: str, after: int | None, follow: bool) -> Call:
 
 
 def events(after: int | None, limit: int | None, follow: bool) -> Call:
-    """All events after number `after`."""
+    """Events after number `after`; without it the latest."""
     return Call("GET", target(["events"], {"after": after, "limit": limit, "follow": follow}))
 
 

@@ -155,7 +155,8 @@ class Client(Records):
         follow: bool = False,
         tick: float | None = None,
     ) -> Iterator[dict[str, Any] | None]:
-        """All events after number `after` as `{"event": ...}`; the rest as in `run_events`."""
+        """Events after number `after`, else the latest, `limit` (1000) at most, as
+        `{"event": ...}` in order; with `follow` all that come, too. The rest as in `run_events`."""
         return self._lines(calls.events(after, limit, follow), follow, tick)
 
     def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:

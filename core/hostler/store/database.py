@@ -226,6 +226,10 @@ class Store:
         """The newest events, in order."""
         return await self._readers.run(lambda db: reads.last_events(db, run_id, limit))
 
+    async def seq_before_last(self, limit: int) -> int:
+        """The number after which the newest `limit` events come."""
+        return await self._readers.run(lambda db: reads.seq_before_last(db, limit))
+
     async def last_seq(self) -> int:
         """The number of the newest event, 0 for none: where to begin following."""
         return await self._readers.run(reads.last_seq)

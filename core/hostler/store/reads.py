@@ -130,6 +130,14 @@ def last_events(connection: Connection, run_id: str | None, limit: int) -> list[
     return [read_event(row) for row in reversed(rows)]
 
 
+def seq_before_last(connection: Connection, limit: int) -> int:
+    """The number after which the newest `limit` events come; 0 where there are no more."""
+    row = connection.execute(
+        "SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?", (limit,)
+    ).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
 def last_seq(connection: Connection) -> int:
     """The number of the newest event; 0 when there was none."""
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])

@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,29 @@ def test_a_drained_host_says_so_and_an_unknown_one_is_refused(daemon: Served) ->
     status, body = call(daemon, "POST", "/v1/hosts/gone/drain", {})
     assert status == 404
     assert "nowhere" in body["error"]["remedy"]
+
+
+def numbers(daemon: Served, query: str, most: int = -1) -> list[int]:
+    """Of the first events that a stream tells."""
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port or 0, timeout=20)
+    try:
+        connection.request("GET", f"/v1/events?{query}")
+        lines = islice(connection.getresponse(), most if most >= 0 else None)
+        return [json.loads(line)["event"]["seq"] for line in lines]
+    finally:
+        connection.close()
+
+
+def test_events_without_a_number_are_the_latest_in_order(daemon: Served) -> None:
+    for _ in range(2):
+        submit(daemon)
+    told = numbers(daemon, "after=0&limit=10000")
+    latest = numbers(daemon, "limit=2")
+    assert len(latest) == 2
+    assert told[-2] <= latest[0] < latest[1]
+    assert numbers(daemon, "limit=2&follow=1", most=1)[0] >= latest[0]
+    assert numbers(daemon, "after=0&limit=2") == told[:2]
+    assert len(told) > 2
 
 
 def test_a_name_with_a_slash_is_told_as_such(daemon: Served) -> None:

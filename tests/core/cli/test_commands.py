@@ -171,6 +171,19 @@ def test_events(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert (made["schema"], made["kind"]) == ("hostler.event/1", "host.lost")
 
 
+def test_events_of_a_run_are_limited_too(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    told = [{"event": {"seq": n, "at": 0.0, "kind": "x", "message": ""}} for n in range(1, 6)]
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=json_lines(*told, {"run": run()})))
+
+    def numbers(*words: str) -> list[int]:
+        lines = hostler("events", "--run", "r7", "--json", *words).out.splitlines()
+        return [json.loads(line)["seq"] for line in lines]
+
+    assert numbers() == [1, 2, 3, 4, 5]
+    assert numbers("--limit", "2") == [4, 5]
+    assert numbers("--limit", "2", "--after", "0") == [1, 2]
+
+
 def test_waiting_for_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     ends = {
         "r7": run(stage(status="succeeded"), outcome="succeeded"),

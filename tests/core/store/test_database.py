@@ -249,6 +249,7 @@ async def test_events_come_in_order_and_numbers_never_return(store: Store) -> No
     assert [e.kind for e in await store.events(host="gpu1")] == ["host.lost"]
     assert [e.kind for e in await store.last_events(limit=2)] == ["host.lost", "run.ended"]
     assert await store.last_seq() == 3
+    assert [await store.seq_before_last(limit) for limit in (1, 2, 3, 9)] == [2, 1, 0, 0]
     await store.delete_run("raaaaaa")
     assert [e.seq for e in await store.events()] == [2]
     assert (await store.add_event(event("later"))).seq == 4

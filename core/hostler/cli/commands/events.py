@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from hostler.cli.kinds import count, natural, run_name
@@ -18,7 +21,9 @@ from hostler.text import clean
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--run", type=run_name, metavar="RUN", help="only events of this run")
-    parser.add_argument("--after", type=natural, metavar="N", help="only events after number N")
+    parser.add_argument(
+        "--after", type=natural, metavar="N", help="events after number N (default: the latest)"
+    )
     parser.add_argument(
         "--limit", type=count, default=1000, metavar="N", help="at most N events (default 1000)"
     )
@@ -33,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
         lines = client.run_events(args.run, after=args.after, follow=args.follow)
     else:
         lines = client.events(after=args.after, limit=args.limit, follow=args.follow)
+    events: Iterable[dict[str, Any]] = (line["event"] for line in lines if line and "event" in line)
+    if args.run and not args.follow:  # of a run the daemon gives all
+        events = deque(events, args.limit) if args.after is None else islice(events, args.limit)
     color = wants_color(args.color)
-    for line in lines:
-        event = (line or {}).get("event")
-        if event is None:
-            continue
+    for event in events:
         sys.stdout.write(_json_line(event) if args.json else event_line(event, color=color))
         sys.stdout.flush()
     return 0
