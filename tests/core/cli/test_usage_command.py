@@ -53,3 +53,12 @@ def test_a_run_has_a_row_an_attempt(hostler: CommandLine, daemon: ScriptedDaemon
     assert rows[1] == ["r7-train-2", "-", "-", "-", "-", "12.3 Wh"]
     assert hostler("usage", "r7/train", "--json").json["schema"] == "hostler.usage/1"
     assert hostler("usage", "r7", "--host", "gpu1").code == 2
+
+
+def test_of_a_run_of_several_stages_one_is_to_be_named(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    daemon.on("GET", "/v1/runs/r7", run(stage("prepare"), stage("train")))
+    ran = hostler("usage", "r7")
+    assert ran.code == 2
+    assert "Name one, like hostler usage r7/prepare: prepare, train" in ran.err

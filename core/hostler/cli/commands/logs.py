@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--offset and --length do not go with --follow")
     client = open_client(args)
     found = client.run(args.run[0])
-    stage = choose_stage(found, args.run[1] or args.stage)
+    stage = choose_stage("logs", found, args.run[1] or args.stage)
     attempt = args.attempt or _latest(stage)
     if attempt is None:
         raise NotFoundError(
@@ -89,8 +89,8 @@ def _latest(stage: dict[str, Any]) -> int | None:
     return int(attempt["number"]) if attempt else None
 
 
-def choose_stage(run: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """The stage of that name; without one the only one that has started.
+def choose_stage(command: str, run: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """The stage of that name; without one the only one that has started, or that runs.
 
     Raises NotFoundError or InputError naming the stages to choose from.
     """
@@ -113,9 +113,11 @@ def choose_stage(run: dict[str, Any], name: str | None) -> dict[str, Any]:
     running = [stage for stage in started if stage["status"] == "running"]
     if len(running) == 1:
         return running[0]
+    choice = running or started or stages
+    like = f"hostler {command} {run['run_id']}/{choice[0]['name']}"
     raise InputError(
         f"run {run['run_id']} has {len(stages)} stages",
-        remedy=f"Add --stage: {_names(running or started or stages)}",
+        remedy=f"Name one, like {like}: {_names(choice)}",
     )
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     if args.run:
         found = client.run(args.run[0])
-        stage = choose_stage(found, args.run[1])
+        stage = choose_stage("usage", found, args.run[1])
         _attempts(args, client.usage(str(found["run_id"]), str(stage["name"])))
     elif args.host:
         _host(args, client, client.host_history(args.host, args.minutes))
