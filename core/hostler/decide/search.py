@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from hostler.errors import InputError
 from hostler.model.records import RunFilter
 
+COLUMNS = (
+    "submitted", "finished", "took", "pipeline", "owner", "state", "gpu_hours", "energy", "run",
+)  # fmt: skip
+"""What runs can be sorted by besides metrics and parameters."""
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")
 _CONDITION = re.compile(r"([^<>=!\"]+?)\s*(<=|>=|!=|<|>|=)\s*(.*)", re.DOTALL)
 _NAME = re.compile(r"[^\"]+")
@@ -34,7 +38,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By what to sort: a column of the list, or the name of a metric or parameter."""
+    """By what to sort: a column of the list, or the name of a metric or parameter; of the metric
+    where runs have both."""
 
     name: str = "submitted"
     descending: bool = True

@@ -110,7 +110,10 @@ def _order(order: Order, tables: Mapping[str, str]) -> Where:
     column = _COLUMNS.get(order.name)
     if column is not None:
         return f"{column} {way} NULLS LAST", []
-    value = f"coalesce({tables[order.name]}.value, json_extract(params, ?))"
+    metric = f"{tables[order.name]}.value"
+    # Never one run by its metric and the next by its parameter: they need not be of one kind.
+    given = "json_extract(params, ?)"
+    value = f"CASE WHEN count({metric}) OVER () > 0 THEN {metric} ELSE {given} END"
     return f"{value} {way} NULLS LAST", [path(order.name)]
 
 

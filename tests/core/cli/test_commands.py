@@ -73,6 +73,18 @@ def test_runs_are_searched(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     }  # fmt: skip
 
 
+def test_a_sort_by_what_no_run_has_is_told(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    listed = [summary("r6", metrics={"accuracy": 0.91}, params={"lr": 1}),
+              summary("r5", metrics={}, params={})]  # fmt: skip
+    daemon.on("GET", "/v1/history/runs", {"total": 2, "runs": listed})
+    for name in ("accuracy", "-lr", "took", "-finished"):
+        assert hostler("runs", f"--sort={name}").err == ""
+    ran = hostler("runs", "--sort=-acuracy")
+    assert (ran.code, ran.out.count("\n")) == (0, 2)
+    assert "not sorted: none of these runs has a metric or parameter 'acuracy'" in ran.err
+    assert hostler("runs", "--sort=-acuracy", "-q").err == ""
+
+
 def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert hostler("show", "r7").out.splitlines()[0].split("\t")[:3] == ["train", "running", "1"]
     shown = hostler("show", "r7", "--json").json

@@ -6,6 +6,7 @@ import asyncio
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostler.decide.search import Search, read_conditions, read_order
+from hostler.decide.search import COLUMNS, Search, read_conditions, read_order
 from hostler.errors import InputError
 from hostler.model.records import RunFilter, RunSummary
 from hostler.model.runs import Outcome, Phase, Source
+from hostler.store import history
 from hostler.store.database import Store
 from tests.support import stored
 
@@ -145,6 +147,31 @@ def test_conditions(
 )
 def test_sorting_puts_the_unknown_last(filled: Path, sort: str | None, expected: list[int]) -> None:
     assert numbers(filled, order=read_order(sort)) == expected
+
+
+def test_a_parameter_of_a_metrics_name_is_not_sorted_among_its_values(tmp_path: Path) -> None:
+    async def fill_both() -> None:
+        store = await Store.open(tmp_path)
+        for number, (param, metric) in enumerate([(9, 0.5), (8, None), (0.1, 0.9), (7, None)]):
+            run_id, params = f"r{number}aaaaa", {"accuracy": param}
+            await store.create_run(
+                stored.run(run_id, params=params, submitted_at=100.0 + number), "", []
+            )
+            if metric is not None:
+                await store.add_attempt(stored.attempt(run_id, gpus=()))
+                ended = stored.attempt(run_id, gpus=(), phase=Phase.SUCCEEDED)
+                await store.update_attempt(replace(ended, metrics={"accuracy": metric}))
+        await store.close()
+
+    asyncio.run(fill_both())
+    assert numbers(tmp_path, order=read_order("-accuracy")) == [2, 0, 3, 1]
+    assert numbers(tmp_path, order=read_order("accuracy")) == [0, 2, 3, 1]
+    given = read_conditions(["accuracy>=7", "accuracy<9"], numbers=False)
+    assert numbers(tmp_path, params=given, order=read_order("accuracy")) == [3, 1]
+
+
+def test_the_columns_to_sort_by_are_those_that_people_are_told() -> None:
+    assert tuple(history._COLUMNS) == COLUMNS
 
 
 def test_text_and_the_columns_of_the_list(filled: Path) -> None:

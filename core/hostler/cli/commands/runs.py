@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 from hostler.cli.kinds import count, since
 from hostler.cli.options import add_common
 from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
-from hostler.cli.shared import hint, me, open_client, out, out_json, out_table
+from hostler.cli.shared import hint, me, note_for, open_client, out, out_json, out_table
+from hostler.decide.search import COLUMNS
 from hostler.quick.table import is_terminal
 
 STATES = ("open", "finished", "succeeded", "failed", "cancelled")
@@ -63,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
     )
     found = answer["runs"]
+    if args.sort and found:
+        _say_if_unsorted(args, args.sort.removeprefix("-"), found[0])
     if args.json:
         out_json("runs", answer)
     elif args.output == "ids" or args.quiet:
@@ -80,3 +84,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         hint(args, "no such runs")
     return 0
+
+
+def _say_if_unsorted(args: argparse.Namespace, name: str, first: dict[str, Any]) -> None:
+    """Runs that lack what is sorted by come last: where the first lacks it, all do."""
+    if name not in COLUMNS and not any(name in (first.get(k) or ()) for k in ("metrics", "params")):
+        note_for(args)(
+            f"not sorted: none of these runs has a metric or parameter {name!r}, and there is no"
+            f" such column. Columns: {', '.join(COLUMNS)}"
+        )
