@@ -209,6 +209,9 @@ def test_waiting_for_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert ran.code == 6
     assert "r8 failed" in ran.err
     assert len(hostler("wait", "r7", "r8", "--json").json["runs"]) == 2
+    daemon.asked.clear()
+    assert hostler("wait", "r7", "nope").code == 2
+    assert daemon.requests("GET", "/v1/runs/r7/events") == []
 
 
 def test_waiting_has_a_deadline(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
@@ -253,6 +256,7 @@ def test_a_priority_is_lowered(hostler: CommandLine, daemon: ScriptedDaemon) -> 
 
 
 def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any) -> None:
+    daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded"))
     daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
     assert hostler("rm", "r7").code == 2
     terminal("n\n")
@@ -263,6 +267,17 @@ def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: A
     assert ran.code == 0
     assert "digits by ana" in ran.err
     assert hostler("rm", "r7", "-y").out == "r7: removed\n"
+
+
+def test_no_run_is_removed_where_one_has_not_ended(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    daemon.on("GET", "/v1/runs/r6", run(outcome="failed", run_id="r6"))
+    ran = hostler("rm", "-y", "r6", "r7")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "hostler: r7 has not ended. Cancel first: hostler cancel r7\n"
+    assert "r7, r8 have not ended" in hostler("rm", "-y", "r6", "r7", "r8").err
+    assert daemon.requests("DELETE", "/v1/runs/r6") == []
 
 
 def test_freeing_space_asks(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
@@ -331,10 +346,23 @@ def test_rerun_without_the_folder_says_so(hostler: CommandLine, daemon: Scripted
 def test_draining(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     daemon.on("POST", "/v1/hosts/a/drain", {})
     daemon.on("POST", "/v1/hosts/a/undrain", {})
-    ran = hostler("drain", "a", "nope", "--reason", "PSU")
-    assert (ran.code, ran.out[:10]) == (2, "a: drained")
+    daemon.on("GET", "/v1/hosts/a", {"name": "a"})
+    ran = hostler("drain", "a", "--reason", "PSU")
+    assert (ran.code, ran.out[:10]) == (0, "a: drained")
     assert daemon.requests("POST", "/v1/hosts/a/drain")[0].json == {"reason": "PSU"}
     assert hostler("undrain", "a").out == "a: takes work again\n"
+
+
+@pytest.mark.parametrize("command", ["drain", "undrain"])
+def test_no_host_is_changed_where_one_is_not_there(
+    hostler: CommandLine, daemon: ScriptedDaemon, command: str
+) -> None:
+    daemon.on("POST", f"/v1/hosts/a/{command}", {})
+    daemon.on("GET", "/v1/hosts/a", {"name": "a"})
+    ran = hostler(command, "a", "nope")
+    assert (ran.code, ran.out) == (2, "")
+    assert "nope" in ran.err
+    assert daemon.requests("POST", f"/v1/hosts/a/{command}") == []
 
 
 def test_hosts(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

@@ -18,10 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Drain; what runs on the hosts goes on."""
     client = open_client(args)
+    names = [str(client.host(host)["name"]) for host in args.hosts]  # all, before any is changed
 
     def drain(host: str) -> None:
         client.drain(host, args.reason)
         if not args.quiet:
             out(f"{host}: drained; what runs there goes on")
 
-    return each(args.hosts, drain)
+    return each(names, drain)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, each, open_client, out
+from hostler.errors import ConflictError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Remove, after asking."""
     client = open_client(args)
     found = [client.run(run_id) for run_id in args.runs]
+    _check_ended(found)
     effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
     if not confirm(args, f"Forget {what}, with logs and outputs?", effects):
@@ -33,3 +36,13 @@ def run(args: argparse.Namespace) -> int:
             out(f"{run_id}: removed")
 
     return each([str(r["run_id"]) for r in found], remove)
+
+
+def _check_ended(runs: list[dict[str, Any]]) -> None:
+    """Raise ConflictError where one has not: none of them is removed then."""
+    going_on = [str(run["run_id"]) for run in runs if run["outcome"] is None]
+    if going_on:
+        raise ConflictError(
+            f"{', '.join(going_on)} {'have' if going_on[1:] else 'has'} not ended",
+            remedy=f"Cancel first: hostler cancel {' '.join(going_on)}",
+        )

@@ -17,10 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Undrain."""
     client = open_client(args)
+    names = [str(client.host(host)["name"]) for host in args.hosts]  # all, before any is changed
 
     def undrain(host: str) -> None:
         client.undrain(host)
         if not args.quiet:
             out(f"{host}: takes work again")
 
-    return each(args.hosts, undrain)
+    return each(names, undrain)
