@@ -22,6 +22,7 @@ router = APIRouter()
 def make_app(service: Service) -> FastAPI:
     """The application; every route asks first who is calling."""
     app = FastAPI(
+        redirect_slashes=False,  # an empty name is told, not sent to the list
         title="Hostler",
         version=hostler.__version__,
         docs_url=None,

@@ -156,7 +156,7 @@ def test_events_without_a_number_are_the_latest_in_order(daemon: Served) -> None
 
 
 def test_a_name_with_a_slash_is_told_as_such(daemon: Served) -> None:
-    for path in ("/v1/runs/last%2Frun", "/v1/hosts/a%2Fb/drain", "/v1/nothing"):
+    for path in ("/v1/runs/last%2Frun", "/v1/hosts/a%2Fb/drain", "/v1/hosts/", "/v1/nothing"):
         status, body = call(daemon, "GET", path)
         assert (status, body["error"]["kind"]) == (404, "NotFoundError")
         assert body["error"]["message"] == f"there is nothing at {path.replace('%2F', '/')}"
