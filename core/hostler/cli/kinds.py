@@ -11,6 +11,9 @@ from hostler.units import parse_duration, parse_size
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 LEAST_INTERVAL = 0.5
 """Seconds."""
+MOST_AT_ONCE = 10_000
+MOST_MINUTES = 1440
+"""As the API has them; checked here, too, so that the message names the flag."""
 
 
 def size(text: str) -> int:
@@ -71,10 +74,29 @@ def natural(text: str) -> int:
     return _whole(text, 0)
 
 
-def _whole(text: str, least: int) -> int:
-    if not text.isdigit() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
-    return int(text)
+def limit(text: str) -> int:
+    """How many the daemon may give at once."""
+    return _whole(text, 1, MOST_AT_ONCE)
+
+
+def minutes(text: str) -> int:
+    """Minutes of history that the daemon may give at once."""
+    return _whole(text, 1, MOST_MINUTES)
+
+
+def integer(text: str) -> int:
+    """A whole number, also below 0."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    if text.isdecimal() and int(text) >= least and (most is None or int(text) <= most):
+        return int(text)
+    to = "" if most is None else f" to {most}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{to}")
 
 
 def pair(text: str) -> tuple[str, str]:

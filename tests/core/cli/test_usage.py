@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from hostler.api.app import make_app
+from hostler.cli.kinds import MOST_AT_ONCE, MOST_MINUTES
 from hostler.cli.problems import describe
+from hostler.daemon.service import Service
 from hostler.errors import NotFoundError
 from tests.support.commandline import CommandLine
 
@@ -28,6 +33,14 @@ from tests.support.commandline import CommandLine
         ("run --via jump -- x", "--via is not supported yet: log in where that daemon runs"),
         ("run --nodes 2 -- x", "--nodes is not supported yet: a stage runs on one host. See"),
         ("logs /x", "hostler: RUN[/STAGE]: '/x' is not RUN or RUN/STAGE. See"),
+        ("priority r7 x", "hostler: N: 'x' is not a whole number. See"),
+        ("run --priority x -- true", "hostler: --priority: 'x' is not a whole number. See"),
+        ("usage --minutes 9999", "--minutes: '9999' is not a whole number from 1 to 1440. See"),
+        ("runs --limit 999999", "--limit: '999999' is not a whole number from 1 to 10000. See"),
+        ("ps --limit 10001", "--limit: '10001' is not a whole number from 1 to 10000. See"),
+        ("events --limit 0", "--limit: '0' is not a whole number from 1 to 10000. See"),
+        ("alerts --limit ²", "--limit: '²' is not a whole number from 1 to 10000. See"),
+        ("alerts ack", "no alert is named. Name them by number, like hostler alerts ack 12; host"),
         ("run --det -- x", "there is no option --det. Did you mean --detach? See"),
     ],
 )
@@ -38,6 +51,18 @@ def test_a_mistake_is_one_line(hostler: CommandLine, words: str, said: str) -> N
     assert ran.err.startswith("hostler: ")
     assert ran.err.count("\n") == 1
     assert said in ran.err, ran.err
+
+
+def test_the_limits_of_options_are_those_of_the_api() -> None:
+    paths = make_app(cast("Service", None)).openapi()["paths"]
+    for path, name, most in (
+        ("/v1/history/runs", "limit", MOST_AT_ONCE), ("/v1/runs", "limit", MOST_AT_ONCE),
+        ("/v1/events", "limit", MOST_AT_ONCE), ("/v1/alerts", "limit", MOST_AT_ONCE),
+        ("/v1/history/fleet", "minutes", MOST_MINUTES),
+        ("/v1/hosts/{name}/history", "minutes", MOST_MINUTES),
+    ):  # fmt: skip
+        parameters = {p["name"]: p["schema"] for p in paths[path]["get"]["parameters"]}
+        assert parameters[name]["maximum"] == most, path
 
 
 @pytest.mark.parametrize("command", ["show", "wait", "cancel", "retry", "rerun", "rm"])

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from hostler.cli.kinds import count
+from hostler.cli.kinds import count, limit
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--open", action="store_true", help="only what is neither resolved nor acknowledged"
     )
     parser.add_argument(
-        "--limit", type=count, default=200, metavar="N", help="at most N alerts (default 200)"
+        "--limit", type=limit, default=200, metavar="N", help="at most N alerts (default 200)"
     )
     add_common(parser, listing=True)
 
@@ -106,7 +106,11 @@ def _below(text: str, width: int) -> list[str]:
 
 def _note(args: argparse.Namespace) -> int:
     if not args.ids:
-        raise InputError(f"{args.action} which alerts?", remedy="hostler alerts lists them")
+        raise InputError(
+            "no alert is named",
+            remedy=f"Name them by number, like hostler alerts {args.action} 12; "
+            "hostler alerts lists them",
+        )
     client = open_client(args)
     change = client.acknowledge if args.action == "ack" else client.unacknowledge
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from hostler.cli.kinds import count, natural, run_name
+from hostler.cli.kinds import limit, natural, run_name
 from hostler.cli.options import add_common
 from hostler.cli.render import exact_time, paint_status
 from hostler.cli.shared import open_client
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--after", type=natural, metavar="N", help="events after number N (default: the latest)"
     )
     parser.add_argument(
-        "--limit", type=count, default=1000, metavar="N", help="at most N events (default 1000)"
+        "--limit", type=limit, default=1000, metavar="N", help="at most N events (default 1000)"
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens")
     add_common(parser, listing=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kinds import run_name
+from hostler.cli.kinds import integer, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client, out
 from hostler.errors import InputError
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=run_name, metavar="RUN", help="a run that has not ended, by id; `last`"
     )
-    parser.add_argument("priority", type=int, metavar="N", help="0 or less, and lower than now")
+    parser.add_argument("priority", type=integer, metavar="N", help="0 or less, and lower than now")
     add_common(parser)
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from hostler.cli.follow import indices_of
-from hostler.cli.kinds import count
+from hostler.cli.kinds import limit
 from hostler.cli.options import add_common
 from hostler.cli.render import PS_COLUMNS, ps_rows
 from hostler.cli.shared import hint, me, open_client, out_json, out_table
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--owner", metavar="USER", help="only runs of this user; `me` is you")
     parser.add_argument(
-        "--limit", type=count, default=50, metavar="N", help="at most N runs (default 50)"
+        "--limit", type=limit, default=50, metavar="N", help="at most N runs (default 50)"
     )
     add_common(parser, listing=True)
 

@@ -18,7 +18,7 @@ from hostler.cli.follow import (
     follow_table,
     last_words,
 )
-from hostler.cli.kinds import duration, duration_text, natural, pair, positive, size_text
+from hostler.cli.kinds import duration, duration_text, integer, natural, pair, positive, size_text
 from hostler.cli.options import add_common
 from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--title", default="", metavar="TEXT", help="a few words to find it by")
     parser.add_argument(
-        "--priority", type=int, default=0, metavar="N", help="0 or less: lets others go first"
+        "--priority", type=integer, default=0, metavar="N", help="0 or less: lets others go first"
     )
     parser.add_argument(
         "--plan", action="store_true", help="only say where everything would go, and why"

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from hostler.cli.kinds import count, since
+from hostler.cli.kinds import limit, since
 from hostler.cli.options import add_common
 from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
 from hostler.cli.shared import hint, me, note_for, open_client, out, out_json, out_table
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="by submitted, took, gpu_hours, energy, a metric or parameter; - is downwards",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=count, default=30, metavar="N", help="at most N runs (default 30)"
+        "--limit", type=limit, default=30, metavar="N", help="at most N runs (default 30)"
     )
     parser.add_argument("-o", "--output", choices=("table", "ids"), default="table",
                         help="ids: only the ids, a line each")  # fmt: skip

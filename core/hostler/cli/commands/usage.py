@@ -7,7 +7,7 @@ from typing import Any
 
 from hostler.cli.charts import highest, mean, number, sparkline
 from hostler.cli.commands.logs import choose_stage
-from hostler.cli.kinds import count, run_and_stage
+from hostler.cli.kinds import minutes, run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time, gpu_indices
 from hostler.cli.shared import open_client, out_json, out_table
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     which.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
     parser.add_argument(
-        "--minutes", type=count, default=60, metavar="N",
+        "--minutes", type=minutes, default=60, metavar="N",
         help="the last N minutes, at most 1440 (default 60)",
     )  # fmt: skip
     add_common(parser, listing=True)
