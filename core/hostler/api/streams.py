@@ -22,6 +22,8 @@ _SHARE = 10
 """A stream rests ten times as long as it took to make: a watched run of thousands of stages must
 not keep the daemon from running it."""
 _PAGE = 500
+_TOO_LARGE = 2**53
+"""For the number of an event: SQLite would refuse it when the stream has begun already."""
 
 
 def _service(request: Request) -> Service:
@@ -32,7 +34,7 @@ def _service(request: Request) -> Service:
 @router.get("/events")
 async def events(
     request: Request,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: Annotated[int | None, Query(ge=0, lt=_TOO_LARGE)] = None,
     follow: bool = False,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> StreamingResponse:
@@ -45,7 +47,7 @@ async def events(
 async def run_events(
     request: Request,
     run_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=_TOO_LARGE)] = 0,
     follow: bool = False,
 ) -> StreamingResponse:
     """One run's events and, as it changes, the run itself; ends with the run."""

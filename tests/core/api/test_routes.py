@@ -155,6 +155,13 @@ def test_events_without_a_number_are_the_latest_in_order(daemon: Served) -> None
     assert len(told) > 2
 
 
+def test_a_number_that_no_event_can_have_is_refused(daemon: Served) -> None:
+    run = submit(daemon)
+    for path in ("/v1/events", f"/v1/runs/{run['run_id']}/events"):
+        assert call(daemon, "GET", f"{path}?after={10**20}")[0] == 400
+    assert numbers(daemon, f"after={2**53 - 1}") == []
+
+
 def test_a_name_with_a_slash_is_told_as_such(daemon: Served) -> None:
     for path in ("/v1/runs/last%2Frun", "/v1/hosts/a%2Fb/drain", "/v1/hosts/", "/v1/nothing"):
         status, body = call(daemon, "GET", path)
