@@ -34,8 +34,6 @@ ALERTS_EVERY = 15.0
 """Seconds between two questions for alerts while nothing happens."""
 ALERTS_REST = 2.0
 """Seconds between two questions for alerts, at least."""
-NEWEST_STEP = 1024
-"""Events that are stepped over first on the way to the newest."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last goes on for ever."""
 MOST_RUNS = 60
@@ -131,22 +129,9 @@ class Feed:
             await self._pause(self._alarm, ALERTS_EVERY)
 
     async def _newest(self) -> int:
-        """The number of the newest event, found by halving: the log may have millions."""
-        newest = await self._first_after(0)
-        step = NEWEST_STEP
-        while found := await self._first_after(newest + step):
-            newest, step = found, 2 * step
-        end = newest + step
-        while newest < end:
-            middle = (newest + end) // 2
-            found = await self._first_after(middle)
-            newest, end = (found, end) if found else (newest, middle)
-        return newest
-
-    async def _first_after(self, number: int) -> int:
-        """The number of the first event after another; 0 where there is none."""
+        """The number of the newest event; 0 where there is none."""
         found = 0
-        async for line in self._client.events(after=number, limit=1):
+        async for line in self._client.events(limit=1):
             found = int(line["event"]["seq"]) if "event" in line else found
         return found
 

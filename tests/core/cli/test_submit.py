@@ -72,13 +72,15 @@ def test_a_mistake_costs_no_upload_and_names_of_files_are_enough_to_find_it(
 
 
 def test_names_and_links_go_to_a_check_of_a_venv(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
-    (tmp_path / "b.txt").symlink_to("a.txt")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "a.txt").write_text("")
+    (folder / "b.txt").symlink_to("a.txt")
     text = '[stages.a]\ncommand = "x"\n'
-    assert "files" not in with_file_names({"pipeline": text}, tmp_path)
-    body = with_file_names({"pipeline": text + 'venv = "a.txt"\n'}, tmp_path)
+    assert "files" not in with_file_names({"pipeline": text}, folder)
+    body = with_file_names({"pipeline": text + 'venv = "a.txt"\n'}, folder)
     assert (body["files"], body["links"]) == (["a.txt"], ["b.txt"])
-    here = with_file_names({"pipeline": text + 'venv = "a.txt"\ncode = "here"\n'}, tmp_path)
+    here = with_file_names({"pipeline": text + 'venv = "a.txt"\ncode = "here"\n'}, folder)
     assert "files" not in here
 
 
