@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +86,19 @@ def _delegate(parent: Path) -> None:
             (parent / "cgroup.subtree_control").write_text(f"+{name}")
 
 
+def _below(group: Path, name: str) -> Iterator[Path]:
+    """The files of this name in a group and those below it; a group may go while they are walked,
+    which is no error, as it is one for `Path.rglob`."""
+    for folder, _, files in os.walk(group):
+        if name in files:
+            yield Path(folder) / name
+
+
 def pids(lab: str, host: str = "") -> set[int]:
     """Every process of a lab, or of one host, as this machine numbers them."""
     found: set[int] = set()
     for item in hierarchies():
-        for file in item.group(lab, host).rglob("cgroup.procs"):
+        for file in _below(item.group(lab, host), "cgroup.procs"):
             with contextlib.suppress(OSError):
                 found.update(int(pid) for pid in file.read_text().split() if pid != "0")
     return found
@@ -117,7 +126,7 @@ def thaw(lab: str, host: str = "") -> None:
     """Let all processes go on, those of paused containers too."""
     for item in hierarchies():
         for name, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-            for file in item.group(lab, host).rglob(name):
+            for file in _below(item.group(lab, host), name):
                 with contextlib.suppress(OSError):  # removed in between
                     file.write_text(text)
 
