@@ -4,6 +4,7 @@ them again: the specification of each, and a line for each beginning and end of 
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any, Dict, Iterable, Optional
 
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
@@ -21,18 +22,21 @@ class Records:
 
     def __init__(self, folders: Folders) -> None:
         self._base = os.path.join(folders.base, "runs")
+        self._changing = threading.Lock()
+        """A line must not come back behind the removal of its run."""
 
     def keep(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         """Keep a specification, a line about an attempt, or both. `spec` in the answer: whether
         the run's specification is there; a line is only kept beside it."""
         run = self._run(payload)
         spec, line = _text(payload, "spec"), _text(payload, "line")
-        os.makedirs(os.path.dirname(run), 0o700, exist_ok=True)
-        if spec is not None:
-            write_file(run + _SPEC, spec)
-        there = os.path.exists(run + _SPEC)
-        if line is not None and there:  # lines that nobody could make sense of are not kept
-            _append(run + _LINES, line)
+        with self._changing:
+            os.makedirs(os.path.dirname(run), 0o700, exist_ok=True)
+            if spec is not None:
+                write_file(run + _SPEC, spec)
+            there = os.path.exists(run + _SPEC)
+            if line is not None and there:  # lines that nobody could make sense of are not kept
+                _append(run + _LINES, line)
         return {"spec": there}
 
     def list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
@@ -67,12 +71,9 @@ class Records:
         removed = 0
         for run_id in runs:
             run = self._run({"daemon_id": daemon_id, "run_id": run_id})
-            for path in (run + _LINES, run + _SPEC):
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    continue
-                removed += path.endswith(_SPEC)
+            with self._changing:
+                removed += _unlink(run + _SPEC)
+                _unlink(run + _LINES)
         return {"removed": removed}
 
     def _folder(self, payload: Dict[str, Any]) -> str:
@@ -80,6 +81,15 @@ class Records:
 
     def _run(self, payload: Dict[str, Any]) -> str:
         return os.path.join(self._folder(payload), check_attempt(payload.get("run_id")))
+
+
+def _unlink(path: str) -> bool:
+    """Whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _text(payload: Dict[str, Any], name: str) -> Optional[bytes]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostler_agent import records as records_module
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.records import PAGE, Records
 
@@ -89,3 +91,21 @@ def test_what_could_leave_the_folder_or_break_a_line_is_refused(
     with pytest.raises(Refusal):
         records.keep(payload)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_line_does_not_come_back_behind_the_removal_of_its_run(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, removals = records_module._append, list[threading.Thread]()
+
+    def slow_append(path: str, line: bytes) -> None:
+        removals.append(threading.Thread(target=records.forget, args=(DAEMON, ["r1"])))
+        removals[0].start()
+        removals[0].join(0.2)  # as long as the line is being written, it waits
+        append(path, line)
+
+    keep(records, "r1", spec="x")
+    monkeypatch.setattr(records_module, "_append", slow_append)
+    keep(records, "r1", line="{}")
+    removals[0].join(10)
+    assert [path for path in Path(records._base).rglob("*") if path.is_file()] == []

@@ -7,7 +7,8 @@ import base64
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,21 @@ _MOST_TEXT = 256 * 1024 * 1024
 """Bytes of a specification once unpacked: a host may say anything."""
 
 
+class _Notes:
+    """Notes of one run that are under way."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.none_left = asyncio.Event()
+
+
 class Copies:
     """Writes each run's specification to every host it uses, and a note for each attempt there."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._sent: set[tuple[str, str]] = set()
+        self._under_way: dict[str, _Notes] = {}
 
     async def note(self, attempt: Attempt) -> None:
         """Keep an attempt, as it is now, on its host; with its run's specification the first time.
@@ -37,10 +47,14 @@ class Copies:
         Raises Unreachable. A host that cannot keep it, its disk being full, is no reason not to
         work there.
         """
-        context = self._context
-        run = context.book.find(attempt.run_id)
+        run = self._context.book.find(attempt.run_id)
         if run is None:
             return
+        with self._noting(run.run_id):
+            await self._note(run, attempt)
+
+    async def _note(self, run: Run, attempt: Attempt) -> None:
+        context = self._context
         payload = {
             "daemon_id": context.daemon_id,
             "run_id": run.run_id,
@@ -60,9 +74,12 @@ class Copies:
         self._sent.add(key)
 
     async def forget(self, run_ids: Iterable[str], hosts: Iterable[str]) -> None:
-        """Remove the copies of runs that have ended. What cannot be reached now is removed by the
-        next gc."""
+        """Remove the copies of runs that have ended, and left the book. What cannot be reached now
+        is removed by the next gc."""
         ids = list(run_ids)
+        for run_id in ids:
+            if (notes := self._under_way.get(run_id)) is not None:
+                await notes.none_left.wait()  # else the copy would come back behind its removal
         for host in hosts:
             self._sent -= {(host, run_id) for run_id in ids}
             try:
@@ -70,6 +87,18 @@ class Copies:
                 await link.call("run.forget", {"daemon_id": self._context.daemon_id, "runs": ids})
             except HostError as error:
                 _log.info("the copies of %s stay on %s for now: %s", ", ".join(ids), host, error)
+
+    @contextmanager
+    def _noting(self, run_id: str) -> Iterator[None]:
+        notes = self._under_way.setdefault(run_id, _Notes())
+        notes.count += 1
+        try:
+            yield
+        finally:
+            notes.count -= 1
+            if not notes.count:
+                del self._under_way[run_id]
+                notes.none_left.set()
 
     async def sweep(self, host: str) -> bool:
         """Remove the copies of ended runs that a host still has; whether it has some of runs that

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hostler.daemon.copies import decode_spec, encode_note, encode_spec
+from hostler.daemon.copies import Copies, decode_spec, encode_note, encode_spec
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, rebuild
 from hostler.errors import StateError
 from hostler.model.hosts import Look, Workload
-from hostler.model.runs import Outcome, Phase
+from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
 from hostler.sim.fleet import small_lab
 from tests.support import planning
@@ -82,6 +82,27 @@ async def test_of_a_run_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
         assert [run for _, run in host.records] == [run_id]
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
+        await daemon.until(lambda: not host.records, "the copies stay after the end")
+
+
+async def test_a_note_under_way_at_the_end_does_not_bring_the_copy_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Copies._spec
+
+    async def late(self: Copies, run: Run) -> str:
+        await daemon.until(lambda: self._context.book.find(run.run_id) is None, "it does not end")
+        return await spec(self, run)
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=0.4")))
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        await daemon.stop()
+        monkeypatch.setattr(Copies, "_spec", late)
+        await daemon.begin()  # one that has not sent the specification yet, and does for the end
+        await daemon.finished(run_id)
+        await daemon.clean()
         await daemon.until(lambda: not host.records, "the copies stay after the end")
 
 
