@@ -13,7 +13,7 @@ help:
 	@echo "make check   format, lint, types, import rules"
 	@echo "make fmt     put the code into shape"
 	@echo "make bench   measure, each figure against a floor or peer of the same run"
-	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (20 minutes)"
+	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (ten minutes)"
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
 	@echo "make audit   ask the package index for known vulnerabilities of what it names"
