@@ -54,8 +54,8 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     for request, stage in requests.items():
         reasons = _hopeless(rooms, request, index)
         if reasons is not None:
-            nearest = [f"nearest {r.host}: {r.sentence}" for r in by_distance(reasons, request)]
-            what = nearest[0] if nearest else "there are no hosts"
+            best = next(iter(by_distance(reasons, request)), None)
+            what = f"nearest {best.host}: {best.sentence}" if best else "there are no hosts"
             return f"no host can take {stage.name} as asked: {what}"
     return None
 
