@@ -213,7 +213,7 @@ class Containers:
         listed = connection.get(query("/containers/json", all="1", filters=label))
         work, kept = [], {}
         for item in listed:
-            ref, state = str(item.get("Id", "")), str(item.get("State", ""))
+            ref, state = str(item.get("Id", "")), _state(item)
             before = self._inspected.get(ref)
             if state == "created":
                 # The list says it all, and an inspect would wait until the start is over.
@@ -325,6 +325,12 @@ class Containers:
         elif one is not None and self._ooms.unreported(inspect, one):
             one["oom_killed"] = True
         return one
+
+
+def _state(item: Dict[str, Any]) -> str:
+    """What of a listed container is worth an inspect when it changes."""
+    unhealthy = "unhealthy" if "(unhealthy)" in str(item.get("Status", "")) else ""
+    return (str(item.get("State", "")) + " " + unhealthy).strip()
 
 
 def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:

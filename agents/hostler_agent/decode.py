@@ -145,7 +145,7 @@ _workload = record(
     },
     {
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
-        "engine_restarted": boolean, "error": _text, "started_at": _number,
+        "engine_restarted": boolean, "gpu_cut_off": boolean, "error": _text, "started_at": _number,
         "finished_at": _number, "gpus": _uuids, "owner": _text,
     },
 )  # fmt: skip

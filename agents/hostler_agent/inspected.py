@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from hostler_agent.folders import is_identifier
 
@@ -25,6 +25,17 @@ def epoch(text: Any) -> Optional[float]:
         offset = int(match[8][1:3]) * 3600 + int(match[8][4:6]) * 60
         seconds -= offset if match[8][0] == "+" else -offset
     return seconds + float(match[7] or 0)
+
+
+def is_cut_off(state: Mapping[str, Any]) -> bool:
+    """Whether the last health check found the way to the GPUs closed.
+
+    Hostler gives its containers that check and no other. Any code but 1 is of a check that could
+    not be made, as in an image without `test`, and says nothing.
+    """
+    health = state.get("Health") or {}
+    checks = health.get("Log") or []
+    return health.get("Status") == "unhealthy" and bool(checks) and checks[-1].get("ExitCode") == 1
 
 
 def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
@@ -49,6 +60,7 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     more = {
         "started_at": epoch(state.get("StartedAt")),
         "oom_killed": bool(state.get("OOMKilled")),
+        "gpu_cut_off": is_cut_off(state),
         "error": state.get("Error") or None,
         "owner": labels.get("hostler.owner") or None,
     }

@@ -96,6 +96,21 @@ def test_each_container_is_inspected_once(agent: Agent, docker: FakeDocker) -> N
     assert agent.look()["workloads"][0]["exit_code"] == 2
 
 
+def test_a_container_that_lost_its_way_to_its_gpus_is_seen(
+    agent: Agent, docker: FakeDocker
+) -> None:
+    def seen(status: str, code: int) -> bool:
+        health = {"Status": status, "Log": [{"ExitCode": code}]}
+        docker.put(container(1, labels=ours("a-1", gpus="GPU-x"), health=health))
+        (one,) = from_json(Look, agent.look()).workloads
+        return one.gpu_cut_off
+
+    assert not seen("healthy", 0)
+    assert seen("unhealthy", 1)
+    assert not seen("healthy", 0)
+    assert not seen("unhealthy", -1)
+
+
 def test_exits_are_pushed_once(agent: Agent, docker: FakeDocker) -> None:
     docker.put(container(1, labels=ours("a-1")), "start")
     assert agent.look()["workloads"][0]["running"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.trouble import agent_pids, stage_on, until_condition
 from tests.lab.lab import Lab
+from tests.lab.layout import BUSYBOX, PYTHON
 from tests.support.desk import Desk, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -72,6 +74,35 @@ def test_gpus_that_fail_are_out_of_placement_and_come_back(clean_lab: Lab, desk:
     assert taken["outcome"] == "succeeded"
     assert {h.name: agent_pids(h, desk) for h in clean_lab.hosts} == agents, "nothing restarted"
     assert clean_lab.referee_overlaps() == []
+
+
+@pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/devices").exists(),
+    reason="what gives containers their GPUs in the lab needs cgroup 1",
+)
+def test_a_container_that_loses_its_way_to_its_gpu_is_found_while_it_runs(
+    clean_lab: Lab, desk: Desk
+) -> None:
+    """As after `systemctl daemon-reload`; the GPU itself is well. Not of busybox alone, whose `test`
+    does not ask the kernel."""
+    run_id = desk.submit(stage_on("gpu1", "sleep 600").replace(BUSYBOX, PYTHON))
+    desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
+    clean_lab.host("gpu1").revoke_gpus()
+
+    def trouble() -> str:
+        return str(stage(desk.show(run_id), "only")["trouble"] or "")
+
+    # Docker asks every half minute.
+    wait_until(lambda: "hostler doctor gpu1" in trouble(), "it is found", 90, every=1.0)
+    assert "hostler doctor gpu1" in desk.ok("why", run_id).out
+    wait_until(lambda: "gpu_cut_off" in desk.ok("events", "--json").out, "it is told", 30)
+    assert run_id in desk.ok("alerts").out
+    assert sorted(states(desk, "gpu1")) == ["free"] * 3 + ["leased"]
+    kill_container = "docker ps -q --filter label=hostler.attempt | xargs docker kill -s KILL"
+    clean_lab.host("gpu1").exec(["sh", "-c", kill_container])
+    ended = stage(desk.ended(run_id), "only")["attempt"]
+    assert ended["cause"] == "GPU lost"
+    assert "hostler doctor gpu1" in ended["detail"]
 
 
 def test_a_gpu_that_hangs_or_is_cut_in_parts_costs_the_others_nothing(

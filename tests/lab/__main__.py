@@ -167,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         "thaw": "undo freeze",
         "fill-disk": "leave no byte free",
         "unfill-disk": "undo fill-disk",
+        "revoke-gpus": "take from its containers the right to open their GPUs",
         "reset": "undo all of this, remove containers",
     }.items():
         add(name, _on_host(name.replace("-", "_")), text).add_argument("host", help='or "all"')

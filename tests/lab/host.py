@@ -316,6 +316,15 @@ class Host:
         """Undo `fill_disk`."""
         self.exec(["rm", "-f", "/var/lib/docker/filler"])
 
+    def revoke_gpus(self) -> None:
+        """Its containers may not open their GPUs any more, as after `systemctl daemon-reload` where
+        they were given past the engine. Cgroup 1 only: else they are given no node to open."""
+        script = (
+            "for deny in /sys/fs/cgroup/devices/docker/*/devices.deny; do"
+            " echo 'c 195:* rwm' >$deny; done"
+        )
+        self.exec(["sh", "-c", script])
+
     def reset(self) -> None:
         """Heal, thaw, restart what is dead, remove containers, leases and foreign processes."""
         if not self.alive:

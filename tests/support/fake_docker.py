@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlparse
 
 def container(number: int, *, state: str = "running", **more: Any) -> dict[str, Any]:
     """What inspect says of a container, in the fields that matter. `labels`, `requests`, `env`,
-    `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished` may be given."""
+    `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished`, `health` may be given."""
     return {
         "Id": f"{number:064x}",
         "Name": f"/box-{number}",
@@ -36,6 +36,7 @@ def container(number: int, *, state: str = "running", **more: Any) -> dict[str, 
             else "2025-11-24T14:00:00.123456789Z",
             "FinishedAt": more.get("finished", "2025-11-24T14:10:00.5Z") if state == "exited"
             else "0001-01-01T00:00:00Z",
+            **({"Health": more["health"]} if "health" in more else {}),
         },
     }  # fmt: skip
 
@@ -191,7 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
     @staticmethod
     def _short(item: dict[str, Any]) -> dict[str, Any]:
         labels = item["Config"]["Labels"]
-        return {"Id": item["Id"], "State": item["State"]["Status"], "Labels": labels}
+        state, health = item["State"]["Status"], item["State"].get("Health")
+        status = f"Up 2 minutes ({health['Status']})" if health else "Up 2 minutes"
+        return {"Id": item["Id"], "State": state, "Status": status, "Labels": labels}
 
     def _json(self, status: int, value: Any) -> None:
         body = b"" if value is None else json.dumps(value).encode()

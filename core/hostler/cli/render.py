@@ -144,6 +144,8 @@ def stage_note(stage: Mapping[str, Any]) -> str:
         return str(reason["sentence"]) if reason else "-"
     if stage["status"] == "starting" and stage.get("progress"):
         return progress_text(stage["progress"])
+    if stage.get("trouble"):
+        return str(stage["trouble"])
     attempt = stage.get("attempt")
     if attempt and stage["status"] not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"

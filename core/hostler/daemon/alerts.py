@@ -13,7 +13,9 @@ from hostler.daemon.context import Context
 from hostler.daemon.submit import Caller
 from hostler.decide.alerts import RESOLVES, RULES, Alert, Folded
 from hostler.decide.availability import History, classify
+from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
+from hostler.decide.trouble import is_cut_off
 from hostler.decide.watch import News, Seen, Spot, bad_spots, news
 from hostler.errors import NotFoundError, StateError
 from hostler.model.records import Acknowledged, AuditEntry, NewEvent
@@ -35,6 +37,8 @@ class Alerts:
         self._folded: Folded | None = None
         self._acknowledged: dict[int, Acknowledged] = {}
         self._suspected: frozenset[Spot] = frozenset()
+        self._cut_off: set[str] = set()
+        """Open attempts that it was told of that they run without their GPUs."""
         self._lock = asyncio.Lock()
 
     async def list(self, *, open_only: bool, limit: int) -> dict[str, Any]:
@@ -85,6 +89,25 @@ class Alerts:
         for item in news(seen, folded.standing(), self._suspected):
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
+        await self._tell_cut_off(folded)
+
+    async def _tell_cut_off(self, folded: Folded) -> None:
+        """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
+        computes there may have a checkpoint before it, and only its owner knows."""
+        context = self._context
+        still_open = context.book.open_attempts()
+        self._cut_off &= {attempt.attempt_id for attempt in still_open}
+        before = {alert.what for alert in folded.all() if alert.rule.topic == "cutoff"}
+        for attempt in still_open:
+            keeper = context.keepers.get(attempt.host)
+            if attempt.attempt_id in self._cut_off or keeper is None:
+                continue
+            if is_cut_off(attempt, keeper.host):
+                message = f"{attempt.attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
+                if message not in before:  # by the daemon of before
+                    event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
+                    await context.tell(event)
+                self._cut_off.add(attempt.attempt_id)
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()

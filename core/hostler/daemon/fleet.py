@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from hostler.daemon.context import Context
 from hostler.daemon.keeper import HostKeeper, OnEvent
@@ -17,6 +17,8 @@ Settings = tuple[HostConfig, float, float, tuple[str, ...]]
 
 _GONE = "no longer in the config"
 _SWEEP_S = 1.0
+_OLDEST = 200_000
+"""Events of before so many are not read again for GPUs that had failed."""
 
 
 class Fleet:
@@ -30,6 +32,7 @@ class Fleet:
         self._on_look = on_look
         self._on_event = on_event
         self._drains: dict[str, str] = {}
+        self._faults: Mapping[tuple[str, str], str] = {}
         self._settings: dict[str, Settings] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
@@ -39,7 +42,7 @@ class Fleet:
 
     async def load(self) -> None:
         """Make the keepers of the context's config, not running yet."""
-        await self._load_drains()
+        await self._read_state()
         for host in self._context.config.hosts:
             self._put(host, self._make(host, self._context.config))
 
@@ -66,7 +69,7 @@ class Fleet:
         ConfigError or StateError, and nothing has changed then.
         """
         context = self._context
-        await self._load_drains()
+        await self._read_state()
         changed = [h for h in config.hosts if self._settings.get(h.name) != _settings(h, config)]
         fresh = [(host, self._make(host, config)) for host in changed]
         context.config = config
@@ -89,9 +92,12 @@ class Fleet:
             keeper.retry_now()
         context.wake()
 
-    async def _load_drains(self) -> None:
-        drains = await self._context.store.drains()
+    async def _read_state(self) -> None:
+        """What outlives a keeper: closed hosts, and GPUs that no probe has found well again."""
+        store = self._context.store
+        drains = await store.drains()
         self._drains = {name: drain.reason for name, drain in drains.items()}
+        self._faults = await store.gpu_faults(max(0, await store.last_seq() - _OLDEST))
 
     async def _sweep(self) -> None:
         """Let go of removed hosts whose work has ended, and begin with those that waited for it."""
@@ -154,6 +160,7 @@ class Fleet:
             look_timeout=config.daemon.look_timeout,
             shared_paths=config.shared_paths,
             drained=self._drains.get(host.name),
+            faults={gpu: how for (name, gpu), how in self._faults.items() if name == host.name},
             on_news=lambda: context.wake(),
             on_look=self._on_look,
             on_event=self._on_event,

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from hostler.daemon.clock import Clock
@@ -48,7 +49,8 @@ class HostKeeper:
     """Holds the link to one host. `host` is always the latest known state of it.
 
     `on_news` is called when something changed that a decision may depend on; `on_look` for every
-    look, for the record of measurements; `on_event` when something happened.
+    look, for the record of measurements; `on_event` when something happened. `faults`: GPUs (UUIDs)
+    that had failed when the last keeper of this host ended, and how.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class HostKeeper:
         look_timeout: float,
         shared_paths: tuple[str, ...] = (),
         drained: str | None = None,
+        faults: Mapping[str, str] = MappingProxyType({}),
         on_news: Callable[[], None],
         on_look: Callable[[Host, Look], None],
         on_event: OnEvent,
@@ -75,6 +78,8 @@ class HostKeeper:
         self._on_event = on_event
         self._overlay = ExitOverlay()
         self._ill = FaultOverlay()
+        for gpu, how in faults.items():
+            self._ill.add(gpu, how, clock.now(), None)
         self._left: dict[str, Left] = {}
         self._faults: dict[str, tuple[float, str]] = {}
         self._hurry = asyncio.Event()

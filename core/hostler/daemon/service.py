@@ -21,6 +21,7 @@ from hostler.daemon.views import run_object, summary_object, why_lines
 from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
+from hostler.decide.trouble import trouble_of
 from hostler.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
@@ -236,12 +237,24 @@ class Service:
 
     def view(self, run: Run) -> dict[str, Any]:
         """The `hostler.run/1` object of a run at hand."""
-        return run_object(run, self.controller.plan.reasons, self.context.progress)
+        reasons, progress = self.controller.plan.reasons, self.context.progress
+        return run_object(run, reasons, progress, self._troubles(run))
+
+    def _troubles(self, run: Run) -> dict[str, str]:
+        if run.outcome is not None:
+            return {}
+        keepers, found = self.context.keepers, {}
+        for attempt in run.attempts:
+            keeper = keepers.get(attempt.host)
+            trouble = trouble_of(attempt, keeper.host) if keeper is not None else None
+            if trouble is not None:
+                found[attempt.attempt_id] = trouble
+        return found
 
     async def why(self, run_id: str, stage: str | None) -> dict[str, Any]:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
         run = await self.run(run_id)
-        lines = why_lines(run, self.controller.plan.reasons)
+        lines = why_lines(run, self.controller.plan.reasons, self._troubles(run))
         if stage is not None:
             lines = [line for line in lines if stage in (line["name"], line["base"])]
             if not lines:

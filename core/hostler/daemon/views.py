@@ -14,9 +14,13 @@ from hostler.model.runs import Run, StageStatus
 
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
+Troubles = Mapping[str, str]
+"""Attempt id -> what stands in the way of it while it runs."""
 
 
-def run_object(run: Run, reasons: Reasons, progress: ProgressTable) -> dict[str, Any]:
+def run_object(
+    run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles
+) -> dict[str, Any]:
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
     statuses = progressed.status
@@ -38,7 +42,9 @@ def run_object(run: Run, reasons: Reasons, progress: ProgressTable) -> dict[str,
         "params": dict(run.params),
         "retry_of": run.retry_of,
         "source": source,
-        "stages": [_stage_object(progressed, stage, reasons, progress) for stage in run.stages],
+        "stages": [
+            _stage_object(progressed, stage, reasons, progress, troubles) for stage in run.stages
+        ],
     }
 
 
@@ -59,7 +65,7 @@ def summary_object(summary: RunSummary) -> dict[str, Any]:
     return {**to_json(summary), "state": state}
 
 
-def why_lines(run: Run, reasons: Reasons) -> list[dict[str, Any]]:
+def why_lines(run: Run, reasons: Reasons, troubles: Troubles) -> list[dict[str, Any]]:
     """For each stage one line for people, and the full reason while it waits."""
     progressed = progress_of(run)
     lines = []
@@ -71,14 +77,14 @@ def why_lines(run: Run, reasons: Reasons) -> list[dict[str, Any]]:
                 "base": stage.base,
                 "label": stage.label,
                 "status": progressed.status[stage.name].value,
-                "sentence": _sentence(progressed, stage, reason),
+                "sentence": _sentence(progressed, stage, reason, troubles),
                 "reason": to_json(reason),
             }
         )
     return lines
 
 
-def _sentence(progressed: Progress, stage: Stage, reason: Reason | None) -> str:
+def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, troubles: Troubles) -> str:
     run, status = progressed.run, progressed.status[stage.name]
     tries = progressed.tries.get(stage.name, [])
     if status is StageStatus.WAITING:
@@ -94,11 +100,16 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None) -> str:
         tail = f": {last.detail}" if last.detail else ""
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
-    return f"{last.phase.value} on {last.host}{gpus}"
+    trouble = troubles.get(last.attempt_id)
+    return f"{last.phase.value} on {last.host}{gpus}" + (f"; {trouble}" if trouble else "")
 
 
 def _stage_object(
-    progressed: Progress, stage: Stage, reasons: Reasons, progress: ProgressTable
+    progressed: Progress,
+    stage: Stage,
+    reasons: Reasons,
+    progress: ProgressTable,
+    troubles: Troubles,
 ) -> dict[str, Any]:
     run, status = progressed.run, progressed.status[stage.name]
     tries = progressed.tries.get(stage.name, [])
@@ -119,6 +130,7 @@ def _stage_object(
         "attempts": [to_json(attempt) for attempt in tries],
         "reason": to_json(reasons.get((run.run_id, stage.name))),
         "progress": _progress(progress.get(last.attempt_id) if last else None),
+        "trouble": troubles.get(last.attempt_id) if last else None,
         "kept": kept is not None,
         "note": progressed.notes.get(stage.name),
     }

@@ -34,6 +34,7 @@ _HOST = "hostler doctor {host}"
 _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
 _XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
+_CUT_OFF = "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
 _DAEMON = "hostler events; the daemon's log says more"
 
 RULES: Mapping[str, Rule] = {
@@ -48,6 +49,7 @@ RULES: Mapping[str, Rule] = {
     "attempt.lost": Rule("run", "warning", _RUN),
     "attempt.not_started": Rule("run", "warning", _RUN),
     "run.failed": Rule("run", "warning", _RUN),
+    "attempt.gpu_cut_off": Rule("cutoff", "critical", _CUT_OFF),
     "attempt.metrics_lost": Rule("loss", "warning", "hostler show {run}"),
     "attempt.log_lost": Rule("loss", "warning", "hostler show {run}"),
     "workload.not_removed": Rule("workload", "warning", _HOST),
@@ -64,8 +66,9 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "host.removed": ("host", "drain", "gpu", "contest"),
     "gpu.healthy": ("gpu",),
     "gpu.settled": ("contest",),
-    "run.succeeded": ("run",),
-    "run.cancelled": ("run",),
+    "run.succeeded": ("run", "cutoff"),
+    "run.failed": ("cutoff",),
+    "run.cancelled": ("run", "cutoff"),
     "config.loaded": ("config",),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
@@ -130,7 +133,7 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.host or "", event.gpu or "")
     if topic in _ABOUT_A_HOST:
         return (topic, event.host or "")
-    if topic == "run":
+    if topic in ("run", "cutoff"):
         return (topic, event.run_id or event.attempt_id or "")
     if topic in ("config", "state"):
         return (topic,)

@@ -73,11 +73,13 @@ def conclude(
         return _failed(Cause.START_FAILED, workload.error)
     if gpu_lost:
         return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
+    if workload.gpu_cut_off:
+        return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if code == VENV_FAILED and stage.venv is not None:
         return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
     hint = cause_from_log(tail)
     if hint is Cause.GPU_LOST and workload.runtime == "docker" and _is_cut_off(tail):
-        return _failed(hint, f"{_how(workload)}; {_cut_off_sentence(attempt.host)}")
+        return _failed(hint, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if hint is not None:
         return _failed(hint, _how(workload))
     return _failed(Cause.USER_ERROR, _how(workload))
@@ -135,7 +137,8 @@ def _is_cut_off(tail: Sequence[str]) -> bool:
     return any(_CUT_OFF_WORDS in line.lower() for line in tail)
 
 
-def _cut_off_sentence(host: str) -> str:
+def cut_off_sentence(host: str) -> str:
+    """Why a container lost its GPU, and where the remedy is."""
     return (
         "the container lost its way to the GPU while it ran, as it does where systemctl "
         f"daemon-reload meets a host without links in /dev/char: see hostler doctor {host}"

@@ -116,6 +116,8 @@ class Workload:
     oom_killed: bool = False
     engine_restarted: bool = False
     """A restart of Docker ended it, as far as the host can tell."""
+    gpu_cut_off: bool = False
+    """The container may not open the GPUs it was given any more; they themselves are well."""
     error: str | None = None
     """What the runtime says went wrong, raw."""
     started_at: float | None = None

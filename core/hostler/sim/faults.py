@@ -100,6 +100,13 @@ class Faults:
             work.last_words = "RuntimeError: CUDA error: GPU is lost"
             host.end(work, host.clock.now(), 1)
 
+    def cut_off_from_gpus(self) -> None:
+        """A reload of systemd: containers may not open their GPUs any more."""
+        for work in self._host.works.values():
+            if work.running and work.runtime == "docker" and work.gpus:
+                work.cut_off = True
+        self._host.bell.ring()
+
     def tell_xid(self, index: int, xid: int) -> None:
         """The driver reports a fault of a card that NVML goes on to read without complaint."""
         for listener in tuple(self._host.listeners):

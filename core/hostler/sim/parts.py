@@ -64,6 +64,8 @@ class SimWork:
     signal: int | None = None
     oom: bool = False
     engine_restarted: bool = False
+    cut_off: bool = False
+    """It may not open its GPUs any more."""
     error: str | None = None
     killed_at: float | None = None
     """When signals that were sent will have ended it."""
@@ -112,6 +114,8 @@ class SimWork:
             told["oom_killed"] = True
         if self.engine_restarted:
             told["engine_restarted"] = True
+        if self.cut_off:
+            told["gpu_cut_off"] = True
         return told
 
 

@@ -56,6 +56,8 @@ def test_where_an_attempt_is() -> None:
         (stage(status="failed", attempt=attempt("failed", cause="user error", exit_code=2,
                                                 finished_at=NOW - 30, detail="no file")),
          "user error, exit code 2: no file", "1m"),
+        (stage(status="running", attempt=attempt(), trouble="gpu1 cannot be seen"),
+         "gpu1 cannot be seen", "1m30s"),
         (stage(status="succeeded", kept=True), "kept from the run it repeats", "1m30s"),
         (stage(status="skipped"), "-", "-"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from dataclasses import replace
@@ -96,6 +97,33 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
         assert both.outcome is Outcome.SUCCEEDED
 
 
+async def test_neither_a_restart_nor_a_changed_config_makes_a_failing_gpu_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
+    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+        await daemon.until(lambda: _looked(daemon), "no look")
+        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
+        await _told(daemon, "gpu.fault")
+        await daemon.stop()
+        await daemon.begin()
+        await daemon.until(lambda: _looked(daemon), "no look")
+        assert _problems(daemon) == ["XID 48", None]
+        slower = replace(daemon.config.daemon, look_interval=0.06)
+        await daemon.daemon.fleet.apply(replace(daemon.config, daemon=slower))
+        await daemon.until(lambda: _looked(daemon), "no look")
+        assert _problems(daemon) == ["XID 48", None]
+        monkeypatch.setattr(overlay, "_WELL_FOR_S", 0.1)
+        await _told(daemon, "gpu.healthy")
+        monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
+        await daemon.stop()
+        await daemon.begin()
+        await daemon.until(lambda: _looked(daemon), "no look")
+        assert _problems(daemon) == [None, None]
+
+
 @pytest.mark.parametrize("xid", sorted(APPLICATION))
 async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) -> None:
     async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
@@ -145,3 +173,44 @@ async def test_a_contested_gpu_is_told_and_named_in_the_cause(
         assert "bob" in told.message
         assert "ana" in told.message or run_id in told.message
         assert pid in daemon.lab.host("gpu1").by_hand, "what is not ours was touched"
+
+
+async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage(gpus=1, image="x", runtime="docker", env=sim("seconds=600 exit=1"))
+        )
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        await daemon.until(lambda: bool(_works(daemon)), "no workload is seen")
+        daemon.lab.faults("gpu1").cut_off_from_gpus()
+        await _told(daemon, "attempt.gpu_cut_off")
+        service = daemon.daemon.service
+        for told in (
+            (await service.describe(run_id))["stages"][0]["trouble"],
+            (await service.why(run_id, None))["stages"][0]["sentence"],
+        ):
+            assert "hostler doctor gpu1" in told
+        await daemon.stop()
+        await daemon.begin()
+        await daemon.until(lambda: bool(_works(daemon)), "no workload is seen")
+        await daemon.daemon.service.alerts.watch()
+        assert (await daemon.kinds(run_id)).count("attempt.gpu_cut_off") == 1
+        listed = await daemon.daemon.service.alerts.list(open_only=True, limit=10)
+        (alert,) = [a for a in listed["alerts"] if "runs on" in a["what"]]
+        assert (alert["severity"], alert["run_id"]) == ("critical", run_id)
+        assert not daemon.daemon.context.book.run(run_id).attempts[0].phase.is_final
+
+
+def _works(daemon: SimDaemon) -> list[str]:
+    seen = daemon.daemon.context.keepers["gpu1"].host.look
+    return [work.ref for work in seen.workloads] if seen is not None else []
+
+
+async def _told(daemon: SimDaemon, kind: str) -> None:
+    store = daemon.daemon.context.store
+    async with asyncio.timeout(10):
+        while all(event.kind != kind for event in await store.last_events()):
+            await asyncio.sleep(0.02)

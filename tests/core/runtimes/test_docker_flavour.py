@@ -27,6 +27,9 @@ def test_podman_gets_a_log_it_has_and_keeps_the_logins_id() -> None:
     assert mine["LogConfig"] == {"Type": "k8s-file", "Config": {"max-size": "1000b"}}
     assert mine["UsernsMode"] == "keep-id"
     assert mine["Init"] is True
+    asked = {**BODY, "Healthcheck": {"Test": ["CMD", "true"]}}
+    assert suited(asked, Flavour(podman=True), 1000)["Healthcheck"] == {"Test": ["NONE"]}
+    assert suited(asked, Flavour(), 1000) == asked
     assert "UsernsMode" not in suited(BODY, Flavour(podman=True), 1000)["HostConfig"]
     assert suited(BODY, Flavour(), 1000) == BODY == before
 

@@ -77,6 +77,15 @@ def test_gpus_are_given_by_uuid_or_not_at_all() -> None:
     assert _env(none)["CUDA_VISIBLE_DEVICES"] == ""
 
 
+def test_only_containers_with_gpus_past_the_engine_are_asked_whether_they_may_open_them() -> None:
+    job = make_job("true", gpus=("GPU-a",), gpu_access="nvidia")
+    check = container_options(job)["Healthcheck"]
+    assert check["Test"][:2] == ["CMD", "test"]
+    assert check["Retries"] == 1
+    for other in (make_job("true"), dataclasses.replace(job, gpu_access="cdi")):
+        assert container_options(other)["Healthcheck"] == {"Test": ["NONE"]}
+
+
 def test_what_hostler_says_wins_over_the_stage() -> None:
     job = make_job("true", env={"HOSTLER_RUN": "forged", "A": "b=c"}, checkpoint="ckpt/")
     env = _env(container_options(job))
@@ -284,6 +293,27 @@ def test_states() -> None:
     assert (ended.exit_code, ended.signal, ended.oom_killed) == (137, 9, True)
     assert ended.started_at == ended.finished_at
     assert workload_from_inspect({"Id": "x", "Config": {"Labels": None}, "State": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "codes", "cut_off"),
+    [
+        ("unhealthy", [0, 1], True),
+        ("unhealthy", [-1], False),  # an image without `test`, or no process more allowed
+        ("unhealthy", [1, 127], False),
+        ("unhealthy", [], False),
+        ("healthy", [1, 0], False),
+        ("starting", [1], False),
+    ],
+)
+def test_only_a_check_that_was_made_tells_of_a_lost_way(
+    status: str, codes: list[int], cut_off: bool
+) -> None:
+    health = {"Status": status, "Log": [{"ExitCode": code} for code in codes]}
+    for state in ({"Status": "running", "Running": True}, {"Status": "exited", "ExitCode": 1}):
+        found = workload_from_inspect(_inspected(**state, Health=health))
+        assert found is not None
+        assert found.gpu_cut_off is cut_off
 
 
 @given(st.text(max_size=40))

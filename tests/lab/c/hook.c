@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -276,6 +277,26 @@ static void show(const char *root) {
     copy_library(root);
 }
 
+/* The control node of the driver (195:255, which nobody here answers), and the right to open it given past
+ * Docker, which therefore does not know of it: as the real hook does. On cgroup 2 that takes a program in the
+ * kernel; there containers have no node. */
+static void give_node(long pid, const char *root) {
+    char path[4096], rule[] = "c 195:* rw";
+    snprintf(path, sizeof path, "/proc/%ld/cgroup", pid);
+    char *groups = read_path(path), *devices = groups ? strstr(groups, ":devices:") : NULL;
+    if (!devices) return;
+    devices += strlen(":devices:");
+    devices[strcspn(devices, "\n")] = 0;
+    snprintf(path, sizeof path, "/sys/fs/cgroup/devices%s/devices.allow", devices);
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0 || write(file, rule, strlen(rule)) < 0) die("cannot write %s: %s", path, strerror(errno));
+    close(file);
+    snprintf(path, sizeof path, "/proc/%ld/root%s/dev/nvidiactl", pid, root);
+    umask(0);
+    if (mknod(path, S_IFCHR | 0666, makedev(195, 255)) && errno != EEXIST)
+        die("cannot make %s: %s", path, strerror(errno));
+}
+
 int main(void) {
     char path[4096];
     char *state = read_all(0), *id = text_of(state, "id");
@@ -288,6 +309,8 @@ int main(void) {
     char *wrong = choose(wanted);
     record(id, number_of(state, "pid"), wrong);
     if (wrong) die("%s", wrong);
-    show(text_of(raw(config, "root", "{}"), "path"));
+    char *root = text_of(raw(config, "root", "{}"), "path");
+    show(root);
+    give_node(number_of(state, "pid"), root);
     return 0;
 }

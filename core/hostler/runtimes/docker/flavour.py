@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hostler.runtimes.docker.options import NO_CHECK
+
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
@@ -35,4 +37,5 @@ def suited(body: Mapping[str, Any], flavour: Flavour, log_cap: int) -> dict[str,
     config["LogConfig"] = {"Type": "k8s-file", "Config": {"max-size": f"{log_cap}b"}}
     if flavour.rootless:
         config["UsernsMode"] = "keep-id"
-    return {**body, "HostConfig": config}
+    # Its health checks need timers of systemd, which the login may not have.
+    return {**body, "HostConfig": config, "Healthcheck": NO_CHECK}

@@ -20,6 +20,8 @@ HOME = f"{WORK}/.hostler/home"
 
 PIDS_LIMIT = 4096
 
+NO_CHECK: dict[str, Any] = {"Test": ["NONE"]}
+
 # Mounting one of these gives away the host, or another user's session on it.
 _NEVER_MOUNTED = (
     "/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var", "/var/run", "/var/lib",
@@ -62,8 +64,7 @@ def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[s
         "Labels": labels(job),
         "StopSignal": "SIGTERM",
         "StopTimeout": math.ceil(job.grace),
-        # An image's own health check would be one more process in the stage's cgroup.
-        "Healthcheck": {"Test": ["NONE"]},
+        "Healthcheck": _health_check(job),
         "HostConfig": _host_config(job, private),
     }
 
@@ -138,6 +139,20 @@ def _host_config(job: Job, private: frozenset[str]) -> dict[str, Any]:
     if job.gpus:
         config["DeviceRequests"] = [_device_request(job)]
     return config
+
+
+def _health_check(job: Job) -> dict[str, Any]:
+    """Whether the container may still open its GPUs: a reload of systemd may take that away, and
+    what computes goes on until its next call of the driver. An image's own check is never run."""
+    if not job.gpus or job.gpu_access == "cdi":  # what CDI gives, the engine itself knows of
+        return NO_CHECK
+    control = "/dev/nvidiactl"
+    return {
+        "Test": ["CMD", "test", "!", "-e", control, "-o", "-r", control],
+        "Interval": 30 * 10**9,
+        "Timeout": 10 * 10**9,
+        "Retries": 1,
+    }
 
 
 def _log_config(cap: int) -> dict[str, Any]:

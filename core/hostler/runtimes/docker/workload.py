@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.model.hosts import Workload
+from hostler_agent.inspected import is_cut_off
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))"
@@ -38,6 +39,7 @@ def workload_from_inspect(data: Mapping[str, Any]) -> Workload | None:
         exit_code=state.get("ExitCode") if known and not running else None,
         signal=signal_of(state.get("ExitCode")) if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
+        gpu_cut_off=is_cut_off(state),
         error=state.get("Error") or None,
         started_at=started,
         finished_at=timestamp(state.get("FinishedAt")) if ended else None,

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hostler.decide.trouble import trouble_of
+from hostler.model.hosts import HostCondition
+from hostler.model.runs import Phase
+from tests.support import planning as lab
+
+RUNS = lab.attempt()
+CUT_OFF = {"workloads": (lab.workload(RUNS, gpu_cut_off=True),)}
+
+
+@pytest.mark.parametrize(
+    ("host", "part"),
+    [
+        ({}, None),
+        ({"condition": HostCondition.CONNECTING}, None),
+        ({"condition": HostCondition.UNREACHABLE}, "gpu1 cannot be seen"),
+        ({"condition": HostCondition.REFUSED}, "nobody knows whether it still runs"),
+        ({"look": CUT_OFF}, "hostler doctor gpu1"),
+        ({"look": {"workloads": (lab.workload(RUNS),)}}, None),
+        ({"look": {"workloads": (lab.workload("r-9-train-1", gpu_cut_off=True),)}}, None),
+        ({"look": {"workloads": (lab.workload(RUNS, running=False, gpu_cut_off=True),)}}, None),
+    ],
+)
+def test_what_is_told_of_a_stage_that_runs(host: dict[str, Any], part: str | None) -> None:
+    told = trouble_of(RUNS, lab.host(**host))
+    assert told is None if part is None else part in (told or "")
+
+
+def test_silence_of_docker_is_told_of_containers_alone() -> None:
+    silent = lab.host(look={"docker_problem": "Docker does not answer"})
+    told = trouble_of(lab.attempt(runtime="docker"), silent)
+    assert told == "Docker does not answer on gpu1: nobody knows whether it still runs"
+    assert trouble_of(lab.attempt(runtime="process"), silent) is None
+
+
+@pytest.mark.parametrize("phase", set(Phase) - {Phase.RUNNING})
+def test_nothing_is_told_of_what_does_not_run(phase: Phase) -> None:
+    unseen = lab.host(condition=HostCondition.UNREACHABLE, look=CUT_OFF)
+    assert trouble_of(lab.attempt(phase=phase), unseen) is None
