@@ -12,6 +12,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   ├── Refused                          login or host key: never retried by itself
 │   ├── AgentError                       bad Python, wrong protocol, bad output
 │   └── EngineError                      Docker said no: becomes the attempt's cause
+│       └── Unkillable                   SIGKILL does not end it
 ├── StateError                exit 1   the state folder cannot be used
 │   ├── DaemonBusy                       another daemon holds it
 │   └── SchemaTooNew                     written by a newer Hostler; left untouched
@@ -158,6 +159,14 @@ class EngineError(HostError):
     def __init__(self, host: str, message: str, *, remedy: str = "", status: int = 0) -> None:
         super().__init__(host, message, remedy=remedy)
         self.status = status
+
+
+class Unkillable(EngineError):
+    """A workload does not end after SIGKILL: it hangs in the kernel."""
+
+    def __init__(self, host: str, message: str) -> None:
+        remedy = f"a GPU or disk of {host} hangs: restart {host}"
+        super().__init__(host, message, remedy=remedy)
 
 
 class StateError(HostlerError):

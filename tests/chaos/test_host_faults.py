@@ -9,6 +9,7 @@ import os
 import signal
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,9 +40,9 @@ RESTART_S = 10.0
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 60 * ROUNDS + 2 * FROZEN_S)]
 
 
-def submit_on(watch: Watch, host: str, command: str) -> str:
+def submit_on(watch: Watch, host: str, command: str, more: str = "") -> str:
     """A run of one stage on that host, which is under way."""
-    run_id = watch.submit(write(watch.desk.work, host, stage_on(host, command)))
+    run_id = watch.submit(write(watch.desk.work, host, stage_on(host, command, more=more)))
     assert run_id is not None
     watch.desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
     return run_id
@@ -149,6 +150,50 @@ def _spread(seconds: list[float]) -> str:
 def thread_count(pid: int) -> int:
     """How many threads a process of this machine has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/freezer").exists(), reason="cgroup 2 lets what is frozen be killed"
+)
+def test_a_container_that_cannot_be_killed_is_told_and_closes_its_host(watch: Watch) -> None:
+    """Frozen, it takes no signal: as with a driver that hangs. Its GPU is never offered meanwhile,
+    what runs beside it goes on, and a person opens the host again."""
+    desk, gpu1 = watch.desk, watch.lab.host("gpu1")
+    run_id = submit_on(watch, "gpu1", "sleep 600", 'grace = "1s"\n')
+    beside = submit_on(watch, "gpu1", "sleep 120; exit 5")
+    (held,) = stage(desk.show(run_id), "only")["attempt"]["gpus"]
+    watch.recover()
+    with watch.recorder.fault("unkillable", "gpu1"), ExitStack() as thaw:
+        thaw.callback(freeze_container(gpu1, run_id))
+        desk.ok("cancel", run_id, "--yes")
+        wait_until(lambda: host_row(desk, "gpu1")["drained"] is not None, "it is closed", 150)
+        said = str(host_row(desk, "gpu1")["drained"])
+        assert "does not end after SIGKILL" in said
+        assert "hostler undrain gpu1" in said
+        found = desk.ok("gpus", "--json", "--host", "gpu1").json["hosts"][0]["gpus"]
+        assert next(g["state"] for g in found if g["uuid"] == held) == "leased"
+        assert stage(desk.show(run_id), "only")["status"] == "running", "it is not called ended"
+        assert stage(desk.show(beside), "only")["status"] == "running"
+    assert desk.ended(run_id)["outcome"] == "cancelled"
+    assert stage(desk.ended(beside, timeout=120), "only")["attempt"]["exit_code"] == 5
+    desk.ok("undrain", "gpu1")
+    after = submit_on(watch, "gpu1", "sleep 3")
+    assert desk.ended(after)["outcome"] == "succeeded"
+    assert watch.end() == []
+
+
+def freeze_container(host: Host, run_id: str) -> Callable[[], object]:
+    """Stop a run's container where it stands, past Docker; what thaws it. In a group below its own,
+    which runc does not thaw before it kills."""
+    ref = host.docker("ps", "-q", "--no-trunc", "--filter", f"label=hostler.run={run_id}").strip()
+    group = f"/sys/fs/cgroup/freezer/docker/{ref}"
+    script = (
+        f"mkdir {group}/held && for pid in $(cat {group}/cgroup.procs); do"
+        f" echo $pid >{group}/held/cgroup.procs; done && echo FROZEN >{group}/held/freezer.state"
+    )
+    host.exec(["sh", "-c", script])
+    return lambda: host.exec(["sh", "-c", f"echo THAWED >{group}/held/freezer.state"])
 
 
 @pytest.mark.chaos

@@ -98,6 +98,8 @@ def interrupted(desk: Desk, talks: Callable[[int], bool], *words: str) -> float:
     command = subprocess.Popen(
         [sys.executable, "-m", "hostler", *words], env=desk.env, cwd=desk.work,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # Where these tests run in the background, a shell has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         wait_until(lambda: talks(command.pid), f"{words} talks", 30, every=0.01)

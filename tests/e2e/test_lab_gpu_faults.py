@@ -83,8 +83,8 @@ def test_gpus_that_fail_are_out_of_placement_and_come_back(clean_lab: Lab, desk:
 def test_a_container_that_loses_its_way_to_its_gpu_is_found_while_it_runs(
     clean_lab: Lab, desk: Desk
 ) -> None:
-    """As after `systemctl daemon-reload`; the GPU itself is well. Not of busybox alone, whose `test`
-    does not ask the kernel."""
+    """As after `systemctl daemon-reload`; the GPU itself is well. Busybox alone cannot tell: its
+    `test` does not ask the kernel."""
     run_id = desk.submit(stage_on("gpu1", "sleep 600").replace(BUSYBOX, PYTHON))
     desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
     clean_lab.host("gpu1").revoke_gpus()

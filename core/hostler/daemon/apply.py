@@ -8,11 +8,12 @@ from typing import assert_never
 
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
+from hostler.daemon.drains import Unkillables
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
-from hostler.errors import NotFoundError, Unreachable
+from hostler.errors import NotFoundError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
@@ -39,6 +40,7 @@ class Applier:
         self.copies = Copies(context)
         self.starter = Starter(context, self.followers, self.copies)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
+        self._unkillables = Unkillables(context)
         self._left_alone: set[str] = set()
 
     def announce(self, action: Action) -> None:
@@ -80,7 +82,12 @@ class Applier:
             )
             await context.save_attempt(asked, event)
         runtime = context.runtimes[workload.runtime]
-        await runtime.stop(context.link(action.host), workload, action.grace)
+        try:
+            await runtime.stop(context.link(action.host), workload, action.grace)
+        except Unkillable as error:
+            await self._unkillables.failed(action.host, workload, error)
+            raise
+        self._unkillables.ended(workload)
         context.keepers[action.host].look_soon()
 
     async def _check_known(self, host: str, workload: Workload) -> None:

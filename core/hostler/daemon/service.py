@@ -12,6 +12,7 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
+from hostler.daemon.drains import drain
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.past import Past
@@ -28,7 +29,6 @@ from hostler.model.hosts import Host
 from hostler.model.records import (
     Artifact,
     AuditEntry,
-    Drain,
     NewEvent,
     RunFilter,
     StageMetric,
@@ -115,14 +115,8 @@ class Service:
     async def drain(self, name: str, reason: str, who: Caller) -> None:
         """Take a host out of placement, durably."""
         self.host(name)
-        context = self.context
-        said = reason or f"by {who.user}"
         await self._audit(who, "drain", {"host": name, "reason": reason})
-        event = self._host_event("host.drained", f"{name} drained: {said}", name, who)
-        drain = Drain(host=name, reason=said, by=who.user, at=context.clock.now())
-        await context.store.set_drain(drain, event)
-        context.keepers[name].configure(drained=said)
-        context.hub.publish()
+        await drain(self.context, name, reason or f"by {who.user}", who.user)
 
     async def undrain(self, name: str, who: Caller) -> None:
         """Put a host back."""

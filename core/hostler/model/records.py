@@ -133,7 +133,7 @@ class AttemptFilter:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A host that a person closed to new work."""
+    """A host that is closed to new work, by a person or by Hostler itself."""
 
     host: str
     reason: str

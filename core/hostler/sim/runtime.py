@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from hostler.errors import EngineError, InputError
+from hostler.errors import EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
@@ -60,11 +60,7 @@ class SimRuntime:
             reached = (await link.call("job.signal", payload))["reached"]
             if not reached or await self._ended(link, workload.ref, patience):
                 return
-        raise EngineError(
-            link.host,
-            f"{workload.attempt_id} does not end after SIGKILL",
-            remedy=f"a GPU or disk of {link.host} hangs: drain it and restart it",
-        )
+        raise Unkillable(link.host, f"{workload.attempt_id} does not end after SIGKILL")
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove what has ended."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hostler.daemon import drains
 from hostler.model.hosts import GpuState, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
@@ -337,7 +338,10 @@ async def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
         await daemon.clean()
 
 
-async def test_a_hung_gpu_holds_its_stage_and_is_told(tmp_path: Path) -> None:
+async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drains, "_SURE_AFTER_S", 0.01)
     lab = small_lab(1)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, grace=0.02, env=sim("seconds=60")))
@@ -354,9 +358,16 @@ async def test_a_hung_gpu_holds_its_stage_and_is_told(tmp_path: Path) -> None:
             while not await complained():
                 await asyncio.sleep(0.02)
         assert lab.running() == [attempt.attempt_id]
+        keeper = daemon.daemon.context.keepers["gpu1"]
+        await daemon.until(lambda: keeper.host.drained is not None, "its host takes no new work")
+        assert "does not end after SIGKILL" in str(keeper.host.drained)
+        assert "hostler undrain gpu1" in str(keeper.host.drained)
+        await daemon.stop()
+        await daemon.begin()
         lab.faults("gpu1").mend_gpu(index)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
         await daemon.clean()
+        assert daemon.daemon.context.keepers["gpu1"].host.drained is not None  # until a person says
 
 
 async def test_a_slow_host_is_only_slow(tmp_path: Path) -> None:

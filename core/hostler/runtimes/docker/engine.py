@@ -29,6 +29,8 @@ _THREADS = 8
 _TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 180.0
 """A start may have to wait for a slow disk, or for a GPU to wake up."""
+_NOT_ENDED = "did not receive an exit event"
+"""What Docker says twelve seconds after a SIGKILL that it did send."""
 
 
 class Engine:
@@ -90,7 +92,8 @@ class Engine:
         except EngineError as error:
             if error.status in (404, 409):
                 return False
-            raise
+            if _NOT_ENDED not in error.message:
+                raise
         return True
 
     async def remove(self, ref: str, *, force: bool = False) -> None:

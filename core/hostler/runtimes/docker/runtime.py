@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from hostler.errors import EngineError, Unreachable
+from hostler.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
@@ -77,7 +77,7 @@ class DockerRuntime:
         """TERM, `grace` seconds, KILL. Done here and not by Docker, so that a daemon that comes
         back finds nothing half done: it begins again.
 
-        Raises EngineError when even KILL does not end it (a GPU or a disk that hangs).
+        Raises Unkillable when even KILL does not end it (a GPU or a disk that hangs).
         """
         engine, ref = await self._engine(link), workload.ref
         for signal, patience in (("SIGTERM", grace), ("SIGKILL", _KILLED_WITHIN_S)):
@@ -85,10 +85,8 @@ class DockerRuntime:
                 return
             if await _ended(link, ref, patience):
                 return
-        raise EngineError(
-            link.host,
-            f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL",
-            remedy=f"a GPU or disk of {link.host} hangs: drain it and restart it",
+        raise Unkillable(
+            link.host, f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL"
         )
 
     async def remove(self, link: HostLink, workload: Workload) -> None:

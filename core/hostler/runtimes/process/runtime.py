@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from hostler.errors import AgentError, EngineError
+from hostler.errors import AgentError, EngineError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
@@ -60,14 +60,12 @@ class ProcessRuntime:
         return _workload(link.host, await link.call("job.start", payload, _START_TIMEOUT_S))
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
-        """TERM to its group, `grace` seconds, KILL. Raises EngineError when it does not end."""
+        """TERM to its group, `grace` seconds, KILL. Raises Unkillable when it does not end."""
         payload = {"attempt_id": workload.attempt_id, "grace": grace}
         answer = await link.call("job.stop", payload, grace + _STOP_SLACK_S)
         if answer and _workload(link.host, answer).running:
-            raise EngineError(
-                link.host,
-                f"the process of {workload.attempt_id} does not end after SIGKILL",
-                remedy=f"a GPU or disk of {link.host} hangs: drain it and restart it",
+            raise Unkillable(
+                link.host, f"the process of {workload.attempt_id} does not end after SIGKILL"
             )
 
     async def remove(self, link: HostLink, workload: Workload) -> None:

@@ -1,0 +1,45 @@
+"""Closing a host to new work, by a person or because something on it cannot be ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.errors import Unkillable
+from hostler.model.hosts import Workload
+from hostler.model.records import Drain
+
+_SURE_AFTER_S = 15.0
+"""Between two ends that were waited for in vain. A machine that is slow ends things late."""
+
+
+async def drain(context: Context, name: str, reason: str, by: str, severity: str = "info") -> None:
+    """Take a host out of placement, durably. Raises StateError."""
+    event = context.event("host.drained", f"{name} drained: {reason}", severity=severity)
+    event = replace(event, host=name, actor=by)
+    closed = Drain(host=name, reason=reason, by=by, at=context.clock.now())
+    await context.store.set_drain(closed, event)
+    context.keepers[name].configure(drained=reason)
+    context.hub.publish()
+
+
+class Unkillables:
+    """What SIGKILL does not end hangs in the kernel, in a GPU's driver or on a disk; what is put
+    beside it as a rule hangs next."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._since: dict[str, float] = {}
+
+    async def failed(self, host: str, workload: Workload, error: Unkillable) -> None:
+        """It did not end: the second time, the host takes no new work. Raises StateError."""
+        context, now = self._context, self._context.clock.now()
+        since = self._since.setdefault(workload.ref, now)
+        if now - since < _SURE_AFTER_S or context.keepers[host].host.drained is not None:
+            return
+        said = f"{error.message}; hostler undrain {host} once that is mended"
+        await drain(context, host, said, "hostler", severity="error")
+
+    def ended(self, workload: Workload) -> None:
+        """It did end."""
+        self._since.pop(workload.ref, None)
