@@ -102,8 +102,13 @@ def interrupted(desk: Desk, talks: Callable[[int], bool], *words: str) -> float:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
-        wait_until(lambda: talks(command.pid), f"{words} talks", 30, every=0.01)
-        assert command.poll() is None, words
+        wait_until(
+            lambda: talks(command.pid) or command.poll() is not None,
+            f"{words} talks",
+            30,
+            every=0.01,
+        )
+        assert command.poll() is None, (words, command.stderr and command.stderr.read())
         begun = time.monotonic()
         command.send_signal(signal.SIGINT)
         said = command.communicate(timeout=2 * BUSY)[1]
@@ -122,7 +127,11 @@ def test_stop_and_interrupt_take_two_seconds_though_a_host_hangs(watch: Watch) -
         with watch.recorder.fault("freeze", "gpu1"):
             gpu1.freeze()
             try:
-                for words in (["logs", "-f", run_id], ["wait", run_id], ["gpus", "--watch"]):
+                for words in (
+                    ["logs", "-f", f"{run_id}/container"],
+                    ["wait", run_id],
+                    ["gpus", "--watch"],
+                ):
                     took[f"Ctrl-C of {words[0]}"] = interrupted(desk, talks_unix, *words)
                 stopped.enter_context(watch.recorder.fault("stop daemon"))
                 begun, pid = time.monotonic(), desk.daemon_pid()
