@@ -5,6 +5,7 @@ Each test ends in the checker. Few times here; the variables make them many (`ma
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -12,14 +13,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
+from tests.chaos.trouble import stage_on
 from tests.chaos.watch import Watch
 from tests.chaos.work import LONG, ONE, STREAM, write
 from tests.lab.host import Host
-from tests.support.desk import desk_folder, wait_until
+from tests.support.desk import desk_folder, stage, wait_until
 
 ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
 KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "10"))
@@ -27,6 +30,8 @@ STOP_S = float(os.environ.get("HOSTLER_CHAOS_STOP_S", "6"))
 CLIENTS = int(os.environ.get("HOSTLER_CHAOS_CLIENTS", "4"))
 SUBMITS = int(os.environ.get("HOSTLER_CHAOS_SUBMITS", "3"))
 SEED = int(os.environ.get("HOSTLER_CHAOS_SEED", "1"))
+PARTS, PART = 8, 20 * 1024**2
+"""Of a source that takes a second to send."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS)]
 
@@ -66,6 +71,40 @@ def test_a_daemon_killed_at_a_named_moment(watch: Watch) -> None:
             desk.wait_death(pid, 30)
     watch.recover()
     assert watch.end(120 + 3 * len(DAEMON_POINTS)) == [], "most of the runs still wait by now"
+
+
+def test_a_daemon_killed_in_an_upload_goes_on_with_it(watch: Watch) -> None:
+    """The stage runs once, with the whole of its source; nothing half is left or used."""
+    desk, gpu1 = watch.desk, watch.lab.host("gpu1")
+    watch.recover()
+    for number in range(max(1, ROUNDS)):
+        file = write(desk.work, f"upload{number}", stage_on("gpu1", "cat part? | sha256sum"))
+        whole = hashlib.sha256()
+        for part in range(PARTS):
+            body = os.urandom(PART)
+            whole.update(body)
+            (file.parent / f"part{part}").write_bytes(body)
+        run_id = watch.submit(file)
+        assert run_id is not None
+        wait_until(lambda: bool(half_blobs(gpu1)), "the upload is under way", 30, every=0.002)
+        with watch.recorder.fault("kill daemon in an upload"):
+            desk.kill_daemon()
+        assert all(size < PARTS * PART for size in half_blobs(gpu1)), "the kill came too late"
+        watch.recover()
+        run = desk.ended(run_id)
+        (attempt,) = stage(run, "only")["attempts"]
+        assert (attempt["phase"], attempt["number"]) == ("succeeded", 1), attempt
+        assert whole.hexdigest() in desk.ok("logs", run_id).out
+        assert half_blobs(gpu1) == []
+    assert watch.end() == []
+
+
+def half_blobs(host: Host) -> list[int]:
+    """Sizes of the blobs that are on their way to the host."""
+    found = host.root.glob("var/tmp/hostler-*/blobs/*.part")
+    with suppress(FileNotFoundError):
+        return [path.stat().st_size for path in found]
+    return []
 
 
 def test_a_daemon_that_fails_or_stalls_at_a_named_moment(watch: Watch) -> None:
