@@ -157,7 +157,7 @@ def stage_note(stage: Mapping[str, Any]) -> str:
 def metrics_text(metrics: Mapping[str, Any], limit: int = 4) -> str:
     """ "accuracy 0.9712, loss 0.08": the first `limit` of them."""
     shown = [
-        f"{name} {'nan' if value is None else f'{value:.4g}'}"
+        f"{name} {'not finite' if value is None else f'{value:.4g}'}"
         for name, value in list(metrics.items())[:limit]
     ]
     return ", ".join(shown)

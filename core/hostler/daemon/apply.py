@@ -84,8 +84,8 @@ class Applier:
         runtime = context.runtimes[workload.runtime]
         try:
             await runtime.stop(context.link(action.host), workload, action.grace)
-        except Unkillable as error:
-            await self._unkillables.failed(action.host, workload, error)
+        except Unkillable:
+            await self._unkillables.failed(action.host, workload)
             raise
         self._unkillables.ended(workload)
         context.keepers[action.host].look_soon()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hostler.daemon.context import Context
-from hostler.errors import Unkillable
 from hostler.model.hosts import Workload
 from hostler.model.records import Drain
 
@@ -31,13 +30,16 @@ class Unkillables:
         self._context = context
         self._since: dict[str, float] = {}
 
-    async def failed(self, host: str, workload: Workload, error: Unkillable) -> None:
+    async def failed(self, host: str, workload: Workload) -> None:
         """It did not end: the second time, the host takes no new work. Raises StateError."""
         context, now = self._context, self._context.clock.now()
         since = self._since.setdefault(workload.ref, now)
         if now - since < _SURE_AFTER_S or context.keepers[host].host.drained is not None:
             return
-        said = f"{error.message}; hostler undrain {host} once that is mended"
+        said = (
+            f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk hangs; "
+            f"hostler undrain {host} once that is mended"
+        )
         await drain(context, host, said, "hostler", severity="error")
 
     def ended(self, workload: Workload) -> None:

@@ -267,6 +267,7 @@ def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: A
     assert ran.code == 0
     assert "digits by ana" in ran.err
     assert hostler("rm", "r7", "-y").out == "r7: removed\n"
+    assert hostler("rm", "-y", "r7", "r7").out == "r7: removed\n"
 
 
 def test_no_run_is_removed_where_one_has_not_ended(

@@ -19,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Cancel; of several only after asking."""
     client = open_client(args)
-    ids = [str(client.run(run_id)["run_id"]) for run_id in args.runs]
+    # A run may be named twice, by its id and as `last`.
+    ids = list(dict.fromkeys(str(client.run(named)["run_id"]) for named in args.runs))
     if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
         return DECLINED
 

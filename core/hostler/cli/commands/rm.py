@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Remove, after asking."""
     client = open_client(args)
-    found = [client.run(run_id) for run_id in args.runs]
+    # A run may be named twice, by its id and as `last`.
+    named = {str(run["run_id"]): run for run in map(client.run, args.runs)}
+    found = list(named.values())
     _check_ended(found)
     effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
