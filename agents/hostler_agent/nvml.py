@@ -140,13 +140,15 @@ class Device:
                 None if energy is None else energy / 1000.0,
                 None if limit is None else limit / 1000.0,
                 graphics,
-                self._hidden_fault(),
+                self._hidden_fault(ecc),
             )
 
-    def _hidden_fault(self) -> Optional[str]:
+    def _hidden_fault(self, ecc: Optional[int]) -> Optional[str]:
         mode_of = _get(self._lib, "nvmlDeviceGetComputeMode")
         if self._number(mode_of, "compute_mode", ctypes.c_uint()) == _PROHIBITED:
             return "compute mode Prohibited: nvidia-smi -c 0"
+        if ecc:
+            return "needs a reset: %d uncorrectable memory error%s" % (ecc, "s" * (ecc > 1))
         # Corrected and uncorrected rows so far, whether one waits for a reset, whether one failed.
         rows = [ctypes.c_uint() for _ in range(4)]
         code = _get(self._lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))

@@ -109,6 +109,9 @@ def test_slow_fields(place: Place, gpus: FakeNvml) -> None:
     [
         ({"compute_mode": 2}, "compute mode Prohibited: nvidia-smi -c 0"),
         ({"compute_mode": 3}, None),  # one program at a time: a stage has its GPU to itself
+        ({"ecc": 1}, "needs a reset: 1 uncorrectable memory error"),
+        ({"ecc": 3}, "needs a reset: 3 uncorrectable memory errors"),
+        ({"ecc": 3, "unsupported": ("ecc",)}, None),
         ({"remap": 1}, "needs a reset: a memory row is to be remapped"),
         ({"remap": 2}, "a memory row could not be remapped"),
         ({"compute_mode": 2, "unsupported": ("compute_mode", "remapped_rows")}, None),

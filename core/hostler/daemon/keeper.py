@@ -79,7 +79,7 @@ class HostKeeper:
         self._overlay = ExitOverlay()
         self._ill = FaultOverlay()
         for gpu, how in faults.items():
-            self._ill.add(gpu, how, clock.now(), None)
+            self._ill.add(gpu, how, clock.now())
         self._left: dict[str, Left] = {}
         self._faults: dict[str, tuple[float, str]] = {}
         self._hurry = asyncio.Event()
@@ -248,7 +248,7 @@ class HostKeeper:
         if push.xid in xids.FATAL:
             now = self._clock.now()
             self._faults[push.gpu] = (now, push.message)
-            self._ill.add(push.gpu, push.message, now, look)
+            self._ill.add(push.gpu, push.message, now)
             if look is not None:
                 self._set(replace(self.host, look=self._ill.apply(look)))
             self._on_event(name, "gpu.fault", told, "error", push.gpu)

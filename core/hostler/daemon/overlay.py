@@ -62,14 +62,12 @@ class FaultOverlay:
     """
 
     def __init__(self) -> None:
-        self._faults: dict[str, tuple[float, str, int | None]] = {}
+        self._faults: dict[str, tuple[float, str]] = {}
         self._well_since: dict[str, float] = {}
 
-    def add(self, gpu: str, message: str, at: float, before: Look | None) -> None:
-        """Remember a fatal fault, and the ECC errors of the look before it."""
-        known = before.gpus if before is not None else ()
-        ecc = next((g.ecc_errors for g in known if g.uuid == gpu), None)
-        self._faults[gpu] = (at, message, ecc)
+    def add(self, gpu: str, message: str, at: float) -> None:
+        """Remember a fatal fault."""
+        self._faults[gpu] = (at, message)
         self._well_since.pop(gpu, None)
 
     def apply(self, look: Look) -> Look:
@@ -82,8 +80,8 @@ class FaultOverlay:
         found = self._faults.get(gpu.uuid)
         if found is None:
             return gpu
-        at, message, ecc = found
-        if asked_at <= at or not is_well(gpu, ecc):
+        at, message = found
+        if asked_at <= at or not is_well(gpu):
             self._well_since.pop(gpu.uuid, None)
             return gpu if gpu.problem is not None else replace(gpu, problem=message)
         if asked_at - self._well_since.setdefault(gpu.uuid, asked_at) < _WELL_FOR_S:

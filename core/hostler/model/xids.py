@@ -17,11 +17,9 @@ FATAL = frozenset({48, 62, 64, 74, 79, 94, 95, 119, 120})
 reached programs (contained or not), the system processor silent or failed."""
 
 
-def is_well(gpu: Gpu, ecc_before: int | None) -> bool:
-    """The probe after a fatal XID: NVML reads the card without complaint, nothing that computed on
-    it is left there, and its ECC errors are none, or fewer than when it failed (it was reset)."""
-    if gpu.problem is not None or gpu.memory_used is None:
+def is_well(gpu: Gpu) -> bool:
+    """The probe after a fatal XID: NVML reads the card without complaint and without uncorrectable
+    ECC errors (a reset takes them away), and nothing that computed on it is left there."""
+    if gpu.problem is not None or gpu.memory_used is None or gpu.ecc_errors:
         return False
-    if any(process.kind == "compute" for process in gpu.processes):
-        return False
-    return not gpu.ecc_errors or gpu.ecc_errors < (ecc_before or 0)
+    return all(process.kind != "compute" for process in gpu.processes)

@@ -1,8 +1,8 @@
 """When a host may be connected to: caps for the whole process, back-off for each host.
 
 sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
-out the whole machine that they came from. So: few at a time, slower and slower on failure, and
-never again by itself after a refusal.
+out the whole machine that they came from. So: few at a time, seldom after failures, and never again
+by itself after a refusal.
 """
 
 from __future__ import annotations
@@ -23,32 +23,26 @@ JUMP_PREFIX = "jump host "
 
 _FIRST_STEPS = (1.0, 1.0, 2.0)
 _STEADY = 5.0
-_STEADY_FOR = 3600.0
-"""Seconds of failure after which the steps grow towards a minute."""
-_SLOWEST = 60.0
 _SETTLED = 30.0
 """A connection that lived this long was a good one; one that did not counts as a failure."""
 
 
-def delay(failures: int, failing_for: float, chance: float) -> float:
+def delay(failures: int, chance: float) -> float:
     """Seconds between the start of one connect and the next, after `failures` in a row.
 
     `chance` (0 to 1) spreads the first steps, and so the hosts, apart; after them it is one connect
-    in 5 s, and towards one a minute for a host that has been away for an hour.
+    in 5 s, however long the host has been away: once it is back, it is to be seen that soon.
     """
     if failures <= 0:
         return 0.0
     if failures <= len(_FIRST_STEPS):
         return _FIRST_STEPS[failures - 1] * (1.0 + 0.5 * chance)
-    if failing_for < _STEADY_FOR:
-        return _STEADY
-    return min(_SLOWEST, _STEADY * failing_for / _STEADY_FOR) * (1.0 + 0.1 * chance)
+    return _STEADY
 
 
 @dataclass(slots=True)
 class _State:
     failures: int = 0
-    failing_since: float = 0.0
     started: float = 0.0
     connected_at: float | None = None
     next_at: float = 0.0
@@ -133,12 +127,8 @@ class Connects:
             self._failed(state)
 
     def _failed(self, state: _State) -> None:
-        now = self._now()
-        if state.failures == 0:
-            state.failing_since = now
         state.failures += 1
-        step = delay(state.failures, now - state.failing_since, self._random.random())
-        state.next_at = state.started + step
+        state.next_at = state.started + delay(state.failures, self._random.random())
 
     async def _turn(self, state: _State) -> None:
         left = state.next_at - self._now()

@@ -40,7 +40,7 @@ def test_a_gpu_is_ill_until_looks_find_it_well_for_long_enough(
 ) -> None:
     monkeypatch.setattr(overlay, "_WELL_FOR_S", 10.0)
     ill = FaultOverlay()
-    ill.add("GPU-1", "XID 48", 100.0, look(99.0))
+    ill.add("GPU-1", "XID 48", 100.0)
     assert problem(ill, 99.0) == "XID 48"  # a look of before the fault proves nothing
     busy = replace(GPU, processes=(GpuProcess(pid=1, kind="compute"),))
     assert problem(ill, 101.0) == "XID 48"
@@ -52,20 +52,19 @@ def test_a_gpu_is_ill_until_looks_find_it_well_for_long_enough(
 
 
 @pytest.mark.parametrize(
-    ("gpu", "before", "well"),
+    ("gpu", "well"),
     [
-        (GPU, 0, True),
-        (replace(GPU, ecc_errors=None), None, True),
-        (replace(GPU, ecc_errors=2), 0, False),
-        (replace(GPU, ecc_errors=1), 5, True),
-        (replace(GPU, memory_used=None), 0, False),
-        (replace(GPU, problem="lost"), 0, False),
-        (replace(GPU, processes=(GpuProcess(pid=1, kind="compute"),)), 0, False),
-        (replace(GPU, processes=(GpuProcess(pid=1, kind="graphics"),)), 0, True),
+        (GPU, True),
+        (replace(GPU, ecc_errors=None), True),
+        (replace(GPU, ecc_errors=2), False),
+        (replace(GPU, memory_used=None), False),
+        (replace(GPU, problem="lost"), False),
+        (replace(GPU, processes=(GpuProcess(pid=1, kind="compute"),)), False),
+        (replace(GPU, processes=(GpuProcess(pid=1, kind="graphics"),)), True),
     ],
 )
-def test_the_probe(gpu: Gpu, before: int | None, well: bool) -> None:
-    assert is_well(gpu, before) is well
+def test_the_probe(gpu: Gpu, well: bool) -> None:
+    assert is_well(gpu) is well
 
 
 def test_no_xid_is_both_the_programs_and_the_cards() -> None:

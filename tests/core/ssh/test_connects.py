@@ -52,16 +52,15 @@ async def test_backs_off_and_is_seldom_after_the_first_few(monkeypatch: pytest.M
     assert max(gaps) <= 5.5
 
 
-async def test_a_host_that_is_away_for_an_hour_is_tried_more_and_more_seldom(
+async def test_a_host_that_was_away_for_hours_is_tried_as_often_as_one_that_just_went(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     time = FakeTime(monkeypatch)
     connects = Connects()
-    while time.now < 1000 + 100 * 3600:
+    while time.now < 1000 + 3 * 3600:
         with pytest.raises(Unreachable):
             await connects.attempt("gpu1", unreachable)
-    gap = time.turns[-1] - time.turns[-2]
-    assert 50 <= gap <= 70
+    assert time.turns[-1] - time.turns[-2] == pytest.approx(5.0)
 
 
 async def test_connections_that_do_not_last_count_as_failures(
@@ -144,8 +143,8 @@ async def test_caps_hold(total: int, per_address: int, addresses: int) -> None:
     assert top == min(total, per_address)
 
 
-@given(st.integers(0, 1000), st.floats(0, 1e7, allow_nan=False), st.floats(0, 1, allow_nan=False))
-def test_delay_stays_in_bounds(failures: int, failing_for: float, chance: float) -> None:
-    seconds = delay(failures, failing_for, chance)
-    assert 0 <= seconds <= 66
+@given(st.integers(0, 1000), st.floats(0, 1, allow_nan=False))
+def test_delay_stays_in_bounds(failures: int, chance: float) -> None:
+    seconds = delay(failures, chance)
+    assert 0 <= seconds <= 5
     assert (seconds >= 5) == (failures > 3)
