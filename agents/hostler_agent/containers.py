@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from hostler_agent import engine
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import ATTEMPT, as_inspected, workload
+from hostler_agent.inspected import ATTEMPT, as_inspected, is_cut_off, workload
 from hostler_agent.ooms import Ooms
 from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
@@ -25,6 +25,7 @@ from hostler_agent.processes import Proc
 PATIENCE = 2.0
 """Seconds that a look waits for Docker."""
 FOREIGN_EVERY = 10.0
+HEALTH_EVERY = 30.0
 _TIMEOUT = 20.0
 
 
@@ -92,6 +93,7 @@ class Containers:
         self._connection: Optional[Connection] = None
         self._engine_since: Optional[float] = None
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
+        self._health_due: Dict[str, float] = {}
         self._known: Dict[str, Running] = {}
         self._ooms = Ooms()
         self._phantoms = Phantoms(Proc())
@@ -218,7 +220,7 @@ class Containers:
             if state == "created":
                 # The list says it all, and an inspect would wait until the start is over.
                 kept[ref] = (state, as_inspected(item))
-            elif before is not None and before[0] == state and not self._phantoms.doubts(ref):
+            elif before is not None and before[0] == state and not self._doubts(ref, before):
                 kept[ref] = before
             else:
                 found = self._inspect(connection, ref)
@@ -234,6 +236,7 @@ class Containers:
                 work.append(one)
         self._inspected = kept
         self._phantoms.keep(kept)
+        self._health_due = {ref: due for ref, due in self._health_due.items() if ref in kept}
         work = work[:4000]
         if work != self.work:
             self.work = work
@@ -243,6 +246,17 @@ class Containers:
             foreign = [c for c in running if c.grants and not c.attempt_id]
             if foreign != self.foreign:
                 self.foreign = foreign
+
+    def _doubts(self, ref: str, before: Tuple[str, Dict[str, Any]]) -> bool:
+        """Whether what was inspected may be true no more, though the list says the same."""
+        state, found = before
+        if state.endswith("unhealthy") and not is_cut_off(found.get("State") or {}):
+            # The check could not be made then; since, it may have been, with what result?
+            now = time.monotonic()
+            if now >= self._health_due.get(ref, 0.0):
+                self._health_due[ref] = now + HEALTH_EVERY
+                return True
+        return self._phantoms.doubts(ref)
 
     def _inspect(self, connection: Connection, ref: str) -> Optional[Dict[str, Any]]:
         try:

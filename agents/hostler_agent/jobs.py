@@ -28,6 +28,7 @@ LOG_CAP = 1024**3
 GRACE = 30.0
 _METRICS_PIECE = 1024 * 1024
 _DIE = 15.0
+_ENGINE = "EngineError"
 """Seconds that processes have to disappear after KILL."""
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
@@ -259,8 +260,26 @@ class Jobs:
                     self._signal_all(job, signal.SIGKILL)
                     if self._wait_gone(job, 0.5):
                         break
+                else:
+                    self._explain(job)
         self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
+
+    def _explain(self, job: Job) -> None:
+        """Raises Refusal where it is not the kernel that keeps it from ending."""
+        name = job.attempt_id
+        job = journal.load(job.folder) or job
+        if job.started is None:
+            return
+        if not self._same(job) and not self._tagged(name):
+            raise Refusal("%s has ended, and its end cannot be written down yet" % name, _ENGINE)
+        try:
+            os.killpg(int(job.started["pid"]), 0)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            text = "%s runs as another user (by sudo?): this login may not end it" % name
+            raise Refusal(text, _ENGINE) from None
 
     def _signal_all(self, job: Job, number: int) -> None:
         """The process group, and processes that left it but carry the attempt's name."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
-from hostler_agent import wire
+from hostler_agent import containers, wire
 from hostler_agent.grants import grants, resolve
 from hostler_agent.inspected import epoch, workload
 from tests.support.agents import Agent, Place, Talk, eventually, serving
@@ -109,6 +109,26 @@ def test_a_container_that_lost_its_way_to_its_gpus_is_seen(
     assert seen("unhealthy", 1)
     assert not seen("healthy", 0)
     assert not seen("unhealthy", -1)
+
+
+def test_a_check_that_could_not_be_made_is_asked_for_again(
+    docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result changes without a word in Docker's list."""
+    monkeypatch.setattr(containers, "HEALTH_EVERY", 0.0)
+    docker.put(container(1, labels=ours("a-1"), health=unhealthy(-1)))
+    seen = containers.Containers(lambda: None, lambda _: None)
+    seen.path = str(docker.path)
+    seen._refresh()
+    assert "gpu_cut_off" not in seen.work[0]
+    docker.put(container(1, labels=ours("a-1"), health=unhealthy(1)))
+    seen._refresh()
+    assert seen.work[0]["gpu_cut_off"] is True
+    seen._disconnect()
+
+
+def unhealthy(code: int) -> dict[str, Any]:
+    return {"Status": "unhealthy", "Log": [{"ExitCode": code}]}
 
 
 def test_exits_are_pushed_once(agent: Agent, docker: FakeDocker) -> None:

@@ -17,6 +17,10 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import Workload
 from hostler_agent import wire
+from hostler_agent.folders import Refusal
+from hostler_agent.jobs import Jobs
+from hostler_agent.journal import Job
+from hostler_agent.processes import Proc
 from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving
 from tests.support.fake_nvml import FakeNvml
 
@@ -170,6 +174,29 @@ def test_stop_ends_what_ignores_term_and_what_ran_away(agent: Agent) -> None:
     assert _gone(mine)
     assert _gone(away)
     assert agent.ask("job.stop", attempt_id="a", grace=0.3) == workload
+
+
+def test_what_keeps_a_job_alive_is_named_where_it_is_not_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs.__new__(Jobs)  # only what it says of a job that outlived SIGKILL
+    jobs._proc = Proc()
+    folder = tmp_path / "a"
+    folder.mkdir()
+    mine = {"pid": os.getpid(), "ticks": Proc().start_ticks(os.getpid())}
+    job = Job(str(folder), [])
+    job.started = mine
+    jobs._explain(job)  # it lives, and may be signalled: it is the kernel
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refused)
+    with pytest.raises(Refusal, match="another user"):
+        jobs._explain(job)
+    job.started = {**mine, "ticks": 1}
+    with pytest.raises(Refusal, match="its end cannot be written down"):
+        jobs._explain(job)
 
 
 def test_stop_lets_a_job_end_itself(agent: Agent) -> None:

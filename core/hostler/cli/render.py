@@ -209,8 +209,16 @@ def stage_or_cells_row(
         return stage_row(row, run, now, indices)
     first = row.first
     waits = first["status"] == "waiting"
-    time_and_note = (stage_time(first, run, now), stage_note(first)) if waits else ("-", "-")
-    return [row.label, str(first["status"]), "-", time_and_note[0], "-", time_and_note[1]]
+    spent, note = (stage_time(first, run, now), stage_note(first)) if waits else ("-", _told(row))
+    return [row.label, str(first["status"]), "-", spent, "-", note]
+
+
+def _told(row: Cells) -> str:
+    """What stands in the way of cells that share a row, and of how many of them."""
+    told = [str(stage["trouble"]) for stage in row.stages if stage.get("trouble")]
+    if not told:
+        return "-"
+    return told[0] if len(told) == len(row.stages) else f"{len(told)} of them: {told[0]}"
 
 
 def ps_rows(
@@ -250,7 +258,7 @@ def ps_row(
         str(stage["status"]),
         wanted if waits else place,
         "-" if several and not waits else stage_time(stage, run, now),
-        "-" if several and not waits else stage_note(stage),
+        _told(row) if isinstance(row, Cells) and not waits else stage_note(stage),
     ]
 
 

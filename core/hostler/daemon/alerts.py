@@ -11,7 +11,7 @@ from typing import Any
 
 from hostler.daemon.context import Context
 from hostler.daemon.submit import Caller
-from hostler.decide.alerts import RESOLVES, RULES, Alert, Folded
+from hostler.decide.alerts import CUT_OFF, RESOLVES, RULES, Alert, Folded
 from hostler.decide.availability import History, classify
 from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
@@ -37,8 +37,6 @@ class Alerts:
         self._folded: Folded | None = None
         self._acknowledged: dict[int, Acknowledged] = {}
         self._suspected: frozenset[Spot] = frozenset()
-        self._cut_off: set[str] = set()
-        """Open attempts that it was told of that they run without their GPUs."""
         self._lock = asyncio.Lock()
 
     async def list(self, *, open_only: bool, limit: int) -> dict[str, Any]:
@@ -94,20 +92,17 @@ class Alerts:
     async def _tell_cut_off(self, folded: Folded) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
         computes there may have a checkpoint before it, and only its owner knows."""
-        context = self._context
-        still_open = context.book.open_attempts()
-        self._cut_off &= {attempt.attempt_id for attempt in still_open}
-        before = {alert.what for alert in folded.all() if alert.rule.topic == "cutoff"}
-        for attempt in still_open:
+        context, told = self._context, {a.key for a in folded.standing() if a.rule.topic == CUT_OFF}
+        still_open = {attempt.attempt_id: attempt for attempt in context.book.open_attempts()}
+        for attempt_id, attempt in still_open.items():
             keeper = context.keepers.get(attempt.host)
-            if attempt.attempt_id in self._cut_off or keeper is None:
-                continue
-            if is_cut_off(attempt, keeper.host):
-                message = f"{attempt.attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
-                if message not in before:  # by the daemon of before
-                    event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
-                    await context.tell(event)
-                self._cut_off.add(attempt.attempt_id)
+            if (CUT_OFF, attempt_id) not in told and keeper and is_cut_off(attempt, keeper.host):
+                message = f"{attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
+                event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
+                await context.tell(event)
+        for attempt_id in [key[1] for key in told if key[1] not in still_open]:
+            over = context.event("attempt.gpu_cut_off_over", f"{attempt_id} has ended")
+            await context.tell(replace(over, attempt_id=attempt_id))
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
-from hostler.errors import AgentError, EngineError, HostlerError, StateError, Unreachable
+from hostler.errors import AgentError, EngineError, HostError, HostlerError, StateError, Unreachable
 from hostler.model.plans import Action, EndRun, Finish, Plan, Remove, Snapshot
 
 _log = logging.getLogger("hostler.daemon")
@@ -22,6 +23,9 @@ _SILENT_S = 1.0
 
 _FAILED_PAUSE_S = 2.0
 """An action that failed is not tried again sooner than this."""
+_SAID_AGAIN_S = 600.0
+"""What fails in the same words again and again is an event this often."""
+_COMPLAINTS = 1000
 _TELLING = (Finish, Remove, EndRun)
 """Actions whose effect is shown, and waked for, before they are through: their end is no news."""
 
@@ -35,6 +39,7 @@ class Controller:
         self._news = asyncio.Event()
         self._tasks: dict[str, tuple[Action, asyncio.Task[None]]] = {}
         self._paused: dict[str, float] = {}
+        self._complaints: dict[str, tuple[str, float]] = {}
         self._plan = Plan(actions=(), reasons={})
         self._plan_cost_s = 0.0
         self.memo = Memo()
@@ -147,12 +152,20 @@ class Controller:
 
     async def _complain(self, action: Action, error: HostlerError) -> None:
         self._pause(action)
-        context = self._context
+        context, said, now = self._context, str(error), self._context.clock.now()
         _log.warning("%s: %s", action.key, error)
+        before, at = self._complaints.get(action.key, ("", 0.0))
+        if said == before and now - at < _SAID_AGAIN_S:
+            return
+        self._complaints[action.key] = said, now
+        while len(self._complaints) > _COMPLAINTS:
+            del self._complaints[next(iter(self._complaints))]
         with contextlib.suppress(StateError):
             at_state = isinstance(error, StateError)
             kind = "state" if at_state else action.key.partition(":")[0]
-            await context.tell(context.event(f"{kind}.failed", str(error), severity="warning"))
+            event = context.event(f"{kind}.failed", said, severity="warning")
+            host = error.host if isinstance(error, HostError) else None
+            await context.tell(replace(event, host=host))
 
     async def _wait(self) -> None:
         """Until there is news, at least as long as ten times what a plan costs."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hostler.daemon.context import Context
 from hostler.model.hosts import Workload
 from hostler.model.records import Drain
 
-_SURE_AFTER_S = 15.0
-"""Between two ends that were waited for in vain. A machine that is slow ends things late."""
+_SURE_AFTER_S = 300.0
+"""From the first end that was waited for in vain. A file server that restarts, or a terabyte of
+memory that is freed, takes minutes; a GPU that hangs does so for ever."""
 
 
 async def drain(context: Context, name: str, reason: str, by: str, severity: str = "info") -> None:
@@ -31,13 +33,15 @@ class Unkillables:
         self._since: dict[str, float] = {}
 
     async def failed(self, host: str, workload: Workload) -> None:
-        """It did not end: the second time, the host takes no new work. Raises StateError."""
+        """It did not end: when it still does not minutes later, the host takes no new work, once:
+        a person who opens it again has the last word. Raises StateError."""
         context, now = self._context, self._context.clock.now()
         since = self._since.setdefault(workload.ref, now)
         if now - since < _SURE_AFTER_S or context.keepers[host].host.drained is not None:
             return
+        self._since[workload.ref] = math.inf
         said = (
-            f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk hangs; "
+            f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk hangs, as it seems; "
             f"hostler undrain {host} once that is mended"
         )
         await drain(context, host, said, "hostler", severity="error")

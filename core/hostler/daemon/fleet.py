@@ -17,8 +17,6 @@ Settings = tuple[HostConfig, float, float, tuple[str, ...]]
 
 _GONE = "no longer in the config"
 _SWEEP_S = 1.0
-_OLDEST = 200_000
-"""Events of before so many are not read again for GPUs that had failed."""
 
 
 class Fleet:
@@ -95,9 +93,10 @@ class Fleet:
     async def _read_state(self) -> None:
         """What outlives a keeper: closed hosts, and GPUs that no probe has found well again."""
         store = self._context.store
+        self._faults = await store.gpu_faults()
+        # Last: one that is made while something is awaited would be undone.
         drains = await store.drains()
         self._drains = {name: drain.reason for name, drain in drains.items()}
-        self._faults = await store.gpu_faults(max(0, await store.last_seq() - _OLDEST))
 
     async def _sweep(self) -> None:
         """Let go of removed hosts whose work has ended, and begin with those that waited for it."""

@@ -226,6 +226,9 @@ class HostKeeper:
         look = self._ill.apply(self._overlay.apply(seen))
         before = self.host.look
         self._set(replace(self.host, look=look))
+        for gpu in self._ill.healed():
+            told = f"{self.host.name}: {gpu} is well again"
+            self._on_event(self.host.name, "gpu.healthy", told, "info", gpu)
         self._on_look(self.host, look)
         if before is None or has_news(before, look):
             self._on_news()

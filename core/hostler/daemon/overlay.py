@@ -64,6 +64,7 @@ class FaultOverlay:
     def __init__(self) -> None:
         self._faults: dict[str, tuple[float, str]] = {}
         self._well_since: dict[str, float] = {}
+        self._healed: list[str] = []
 
     def add(self, gpu: str, message: str, at: float) -> None:
         """Remember a fatal fault."""
@@ -87,7 +88,13 @@ class FaultOverlay:
         if asked_at - self._well_since.setdefault(gpu.uuid, asked_at) < _WELL_FOR_S:
             return replace(gpu, problem=message)
         del self._faults[gpu.uuid], self._well_since[gpu.uuid]
+        self._healed.append(gpu.uuid)
         return gpu
+
+    def healed(self) -> list[str]:
+        """The GPUs that were found well since this was last asked."""
+        healed, self._healed = self._healed, []
+        return healed
 
 
 def has_news(before: Look, after: Look) -> bool:

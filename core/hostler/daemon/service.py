@@ -240,7 +240,7 @@ class Service:
         keepers, found = self.context.keepers, {}
         for attempt in run.attempts:
             keeper = keepers.get(attempt.host)
-            trouble = trouble_of(attempt, keeper.host) if keeper is not None else None
+            trouble = trouble_of(attempt, keeper.host if keeper is not None else None)
             if trouble is not None:
                 found[attempt.attempt_id] = trouble
         return found

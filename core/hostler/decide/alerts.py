@@ -34,7 +34,11 @@ _HOST = "hostler doctor {host}"
 _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
 _XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
-_CUT_OFF = "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
+CUT_OFF = "cutoff"
+"""Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
+_WITHOUT_GPU = (
+    "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
+)
 _DAEMON = "hostler events; the daemon's log says more"
 
 RULES: Mapping[str, Rule] = {
@@ -49,7 +53,7 @@ RULES: Mapping[str, Rule] = {
     "attempt.lost": Rule("run", "warning", _RUN),
     "attempt.not_started": Rule("run", "warning", _RUN),
     "run.failed": Rule("run", "warning", _RUN),
-    "attempt.gpu_cut_off": Rule("cutoff", "critical", _CUT_OFF),
+    "attempt.gpu_cut_off": Rule(CUT_OFF, "critical", _WITHOUT_GPU, lasts=True),
     "attempt.metrics_lost": Rule("loss", "warning", "hostler show {run}"),
     "attempt.log_lost": Rule("loss", "warning", "hostler show {run}"),
     "workload.not_removed": Rule("workload", "warning", _HOST),
@@ -58,6 +62,7 @@ RULES: Mapping[str, Rule] = {
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
     "state.damaged": Rule("state", "critical", _DAEMON),
 }
+_CLOSED = Rule("drain", "critical", "restart {host}, then hostler undrain {host}", lasts=True)
 _OTHER_FAILURE = Rule("action", "warning", _DAEMON)
 
 RESOLVES: Mapping[str, tuple[str, ...]] = {
@@ -66,9 +71,9 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "host.removed": ("host", "drain", "gpu", "contest"),
     "gpu.healthy": ("gpu",),
     "gpu.settled": ("contest",),
-    "run.succeeded": ("run", "cutoff"),
-    "run.failed": ("cutoff",),
-    "run.cancelled": ("run", "cutoff"),
+    "run.succeeded": ("run",),
+    "run.cancelled": ("run",),
+    "attempt.gpu_cut_off_over": (CUT_OFF,),
     "config.loaded": ("config",),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
@@ -121,6 +126,8 @@ def rule_of(event: Event) -> Rule | None:
     """What the event means; None: nothing that needs eyes."""
     if _QUIET.get(event.kind) == event.severity:
         return None
+    if event.kind == "host.drained" and event.severity == "error":
+        return _CLOSED  # by Hostler itself
     rule = RULES.get(event.kind)
     if rule is None and event.kind.endswith(".failed") and event.severity != "info":
         return _OTHER_FAILURE
@@ -133,7 +140,9 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.host or "", event.gpu or "")
     if topic in _ABOUT_A_HOST:
         return (topic, event.host or "")
-    if topic in ("run", "cutoff"):
+    if topic == CUT_OFF:
+        return (topic, event.attempt_id or "")
+    if topic == "run":
         return (topic, event.run_id or event.attempt_id or "")
     if topic in ("config", "state"):
         return (topic,)

@@ -73,13 +73,12 @@ def conclude(
         return _failed(Cause.START_FAILED, workload.error)
     if gpu_lost:
         return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
-    if workload.gpu_cut_off:
-        return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if code == VENV_FAILED and stage.venv is not None:
         return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
     hint = cause_from_log(tail)
-    if hint is Cause.GPU_LOST and workload.runtime == "docker" and _is_cut_off(tail):
-        return _failed(hint, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
+    said = hint is Cause.GPU_LOST and workload.runtime == "docker" and _is_cut_off(tail)
+    if said or (workload.gpu_cut_off and hint is not Cause.OOM_GPU):
+        return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if hint is not None:
         return _failed(hint, _how(workload))
     return _failed(Cause.USER_ERROR, _how(workload))

@@ -6,27 +6,35 @@ from hostler.decide.ending import cut_off_sentence
 from hostler.model.hosts import Host, HostCondition
 from hostler.model.runs import Attempt, Phase
 
+_NOBODY_KNOWS = "nobody knows whether the stage still runs there"
 _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 
 
-def trouble_of(attempt: Attempt, host: Host) -> str | None:
-    """One sentence for people about an attempt that was seen to run; None: all is well."""
+def trouble_of(attempt: Attempt, host: Host | None) -> str | None:
+    """One sentence for people about an attempt that was seen to run; None: all is well.
+
+    `host`: None where the config does not name it any more.
+    """
     if attempt.phase is not Phase.RUNNING:
         return None
+    if host is None:
+        return f"{attempt.host} is no longer in the config: {_NOBODY_KNOWS}"
     if host.condition in _UNSEEN:
-        return f"{host.name} cannot be seen: nobody knows whether it still runs"
+        return f"{host.name} cannot be seen: {_NOBODY_KNOWS}"
     look = host.look
     if look is None:
         return None
     if look.docker_problem and attempt.runtime == "docker":
-        return f"{look.docker_problem} on {host.name}: nobody knows whether it still runs"
+        return f"{look.docker_problem} on {host.name}: {_NOBODY_KNOWS}"
     return cut_off_sentence(host.name) if is_cut_off(attempt, host) else None
 
 
 def is_cut_off(attempt: Attempt, host: Host) -> bool:
     """Whether it runs, and may not open its GPUs any more."""
+    if attempt.phase is not Phase.RUNNING or not attempt.gpus:
+        return False
     works = host.look.workloads if host.look is not None else ()
-    return attempt.phase is Phase.RUNNING and any(
+    return any(
         work.attempt_id == attempt.attempt_id and work.running and work.gpu_cut_off
         for work in works
     )

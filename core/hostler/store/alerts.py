@@ -28,13 +28,12 @@ def telling_events(
     return found, found[-1].seq if len(found) == limit else max(after, last_seq(connection))
 
 
-def gpu_faults(connection: sqlite3.Connection, after: int) -> dict[tuple[str, str], str]:
+def gpu_faults(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """(host, UUID) of every GPU last told of as failed, and not as well again since -> how."""
     rows = connection.execute(
         # The other columns are those of the newest row, as SQLite has it beside a max().
-        "SELECT max(seq), host, gpu, kind, message FROM events WHERE seq > ? AND host IS NOT NULL"
-        " AND gpu IS NOT NULL AND kind IN ('gpu.fault', 'gpu.healthy') GROUP BY host, gpu",
-        (after,),
+        "SELECT max(seq), host, gpu, kind, message FROM events WHERE gpu IS NOT NULL"
+        " AND kind IN ('gpu.fault', 'gpu.healthy') GROUP BY host, gpu"
     ).fetchall()
     return {
         (row["host"], row["gpu"]): row["message"].removeprefix(f"{row['host']}: {row['gpu']}: ")

@@ -242,9 +242,9 @@ class Store:
             lambda db: alerts.telling_events(db, after_seq, kinds, limit)
         )
 
-    async def gpu_faults(self, after_seq: int) -> Mapping[tuple[str, str], str]:
-        """(host, UUID) of each GPU last told of as failed, by events above `after_seq` -> how."""
-        return await self._readers.run(lambda db: alerts.gpu_faults(db, after_seq))
+    async def gpu_faults(self) -> Mapping[tuple[str, str], str]:
+        """(host, UUID) of each GPU last told of as failed, and not as well again -> how."""
+        return await self._readers.run(alerts.gpu_faults)
 
     async def acknowledged(self) -> Mapping[int, Acknowledged]:
         """Number of an alert -> who has seen it."""

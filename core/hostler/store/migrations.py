@@ -246,11 +246,16 @@ def m0002_alerts(db: Database) -> None:
     )
 
 
+def m0003_gpu_events(db: Database) -> None:
+    """Which GPUs had failed is asked at every start, of few events among very many."""
+    db.execute("CREATE INDEX events_gpu ON events (host, gpu, seq) WHERE gpu IS NOT NULL")
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
         db.execute(statement)
 
 
-STATE = Schema("hostler", (m0001_first, m0002_alerts))
+STATE = Schema("hostler", (m0001_first, m0002_alerts, m0003_gpu_events))
 METRICS = Schema("hostler-metrics", (m0001_first_metrics,))

@@ -87,6 +87,19 @@ def test_rows_of_ps_put_what_runs_first_and_cap_what_waits() -> None:
     assert len(ps_rows(run(*stages), NOW, INDICES)) == 6
 
 
+@pytest.mark.parametrize(
+    ("silent", "note"), [(0, "-"), (1, "1 of them: gpu1 is silent"), (4, "gpu1 is silent")]
+)
+def test_cells_that_share_a_row_say_what_stands_in_their_way(silent: int, note: str) -> None:
+    cells = [
+        stage(name=f"train.{i}", base="train", status="running", attempt=attempt(),
+              trouble="gpu1 is silent" if i < silent else None)
+        for i in range(4)
+    ]  # fmt: skip
+    (row,) = ps_rows(run(*cells), NOW, INDICES, 1)
+    assert row[-1] == note
+
+
 def test_summaries() -> None:
     row = summary_row(summary(), NOW, piped=True)
     assert row[:6] == ["r7", "digits", "ana", "running", "1/3", "3m12s"]

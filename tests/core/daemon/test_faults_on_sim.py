@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.daemon import drains
-from hostler.model.hosts import GpuState, HostCondition
+from hostler.model.hosts import GpuState, HostCondition, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
@@ -341,7 +341,14 @@ async def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drains, "_SURE_AFTER_S", 0.01)
+    monkeypatch.setattr(drains, "_SURE_AFTER_S", 3600.0)
+    failures, failed = list[str](), drains.Unkillables.failed
+
+    async def counted(self: drains.Unkillables, host: str, workload: Workload) -> None:
+        failures.append(host)
+        await failed(self, host, workload)
+
+    monkeypatch.setattr(drains.Unkillables, "failed", counted)
     lab = small_lab(1)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, grace=0.02, env=sim("seconds=60")))
@@ -359,15 +366,20 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
                 await asyncio.sleep(0.02)
         assert lab.running() == [attempt.attempt_id]
         keeper = daemon.daemon.context.keepers["gpu1"]
+        assert keeper.host.drained is None, "what dies slowly closes no host"
+        monkeypatch.setattr(drains, "_SURE_AFTER_S", 0.01)
         await daemon.until(lambda: keeper.host.drained is not None, "its host takes no new work")
         assert "does not end after SIGKILL" in str(keeper.host.drained)
         assert "hostler undrain gpu1" in str(keeper.host.drained)
-        await daemon.stop()
-        await daemon.begin()
+        await daemon.daemon.service.undrain("gpu1", ANA)
+        before = len(failures)
+        await daemon.until(lambda: len(failures) > before + 1, "it is tried again")
+        assert keeper.host.drained is None, "a person has the last word"
         lab.faults("gpu1").mend_gpu(index)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
         await daemon.clean()
-        assert daemon.daemon.context.keepers["gpu1"].host.drained is not None  # until a person says
+        told = [event.kind for event in await store.last_events()]
+        assert told.count("stop.failed") == 1, "the same words again are no news"
 
 
 async def test_a_slow_host_is_only_slow(tmp_path: Path) -> None:

@@ -123,6 +123,15 @@ async def test_neither_a_restart_nor_a_changed_config_makes_a_failing_gpu_well(
         assert _problems(daemon) == [None, None]
 
 
+async def test_a_gpu_that_was_well_again_is_told_whoever_listens(tmp_path: Path) -> None:
+    """Else it would be taken for failed at the next start, as where its alert ended otherwise."""
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+        await daemon.until(lambda: _looked(daemon), "no look")
+        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        await _told(daemon, "gpu.healthy")  # alerts are not watched so soon
+        assert await daemon.daemon.context.store.gpu_faults() == {}
+
+
 @pytest.mark.parametrize("xid", sorted(APPLICATION))
 async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) -> None:
     async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
@@ -178,14 +187,14 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
-    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+        lasts = sim("seconds=600")
         run_id = await daemon.submit(
-            stage(gpus=1, image="x", runtime="docker", env=sim("seconds=600 exit=1"))
+            *(stage(n, gpus=1, image="x", runtime="docker", env=lasts) for n in ("one", "two"))
         )
-        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
-        await daemon.until(lambda: bool(_works(daemon)), "no workload is seen")
+        await daemon.until(lambda: len(_works(daemon)) == 2, "the workloads are not seen")
         daemon.lab.faults("gpu1").cut_off_from_gpus()
-        await _told(daemon, "attempt.gpu_cut_off")
+        await _told(daemon, "attempt.gpu_cut_off", 2)
         service = daemon.daemon.service
         for told in (
             (await service.describe(run_id))["stages"][0]["trouble"],
@@ -194,13 +203,21 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
             assert "hostler doctor gpu1" in told
         await daemon.stop()
         await daemon.begin()
-        await daemon.until(lambda: bool(_works(daemon)), "no workload is seen")
-        await daemon.daemon.service.alerts.watch()
-        assert (await daemon.kinds(run_id)).count("attempt.gpu_cut_off") == 1
-        listed = await daemon.daemon.service.alerts.list(open_only=True, limit=10)
-        (alert,) = [a for a in listed["alerts"] if "runs on" in a["what"]]
-        assert (alert["severity"], alert["run_id"]) == ("critical", run_id)
-        assert not daemon.daemon.context.book.run(run_id).attempts[0].phase.is_final
+        await daemon.until(lambda: len(_works(daemon)) == 2, "the workloads are not seen")
+        for _ in range(2):
+            await daemon.daemon.service.alerts.watch()
+        assert (await daemon.kinds(run_id)).count("attempt.gpu_cut_off") == 2
+        assert await _cut_off(daemon) == [("critical", run_id)] * 2
+        assert len(daemon.lab.running()) == 2
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        await _told(daemon, "attempt.gpu_cut_off_over", 2)
+        assert await _cut_off(daemon) == []
+
+
+async def _cut_off(daemon: SimDaemon) -> list[tuple[str, str]]:
+    listed = await daemon.daemon.service.alerts.list(open_only=True, limit=10)
+    return [(a["severity"], a["run_id"]) for a in listed["alerts"] if "runs on" in a["what"]]
 
 
 def _works(daemon: SimDaemon) -> list[str]:
@@ -208,8 +225,8 @@ def _works(daemon: SimDaemon) -> list[str]:
     return [work.ref for work in seen.workloads] if seen is not None else []
 
 
-async def _told(daemon: SimDaemon, kind: str) -> None:
+async def _told(daemon: SimDaemon, kind: str, times: int = 1) -> None:
     store = daemon.daemon.context.store
     async with asyncio.timeout(10):
-        while all(event.kind != kind for event in await store.last_events()):
+        while sum(event.kind == kind for event in await store.last_events()) < times:
             await asyncio.sleep(0.02)

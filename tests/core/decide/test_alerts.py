@@ -35,6 +35,7 @@ def folded(*events: Event) -> Folded:
         ("gpu.unhealthy", "gpu.healthy"),
         ("gpu.fault", "gpu.healthy"),
         ("gpu.contested", "gpu.settled"),
+        ("attempt.gpu_cut_off", "attempt.gpu_cut_off_over"),
         ("gpu.contested", "host.removed"),
         ("attempt.failed", "run.succeeded"),
         ("run.failed", "run.cancelled"),
@@ -42,8 +43,8 @@ def folded(*events: Event) -> Folded:
     ],
 )
 def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, ends: str) -> None:
-    about: dict[str, Any] = {"host": "gpu1", "gpu": "GPU-a", "run_id": "r7"}
-    other: dict[str, Any] = {"host": "gpu2", "gpu": "GPU-b", "run_id": "r8"}
+    about: dict[str, Any] = {"host": "gpu1", "gpu": "GPU-a", "run_id": "r7", "attempt_id": "r7-a-1"}
+    other: dict[str, Any] = {"host": "gpu2", "gpu": "GPU-b", "run_id": "r8", "attempt_id": "r8-a-1"}
     found = folded(event(1, begins, **about), event(2, ends, severity="info", **other))
     alert = found.get(1)
     assert alert is not None
@@ -54,6 +55,17 @@ def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, e
     assert ended is not None
     assert ended.resolved_at(4) is not None
     assert found.standing() == []
+
+
+def test_a_host_that_hostler_closed_needs_eyes_and_one_that_a_person_closed_does_not() -> None:
+    found = folded(
+        event(1, "host.drained", severity="info", host="gpu1"),
+        event(2, "host.drained", severity="error", host="gpu2"),
+    )
+    assert [(a.host, a.rule.severity) for a in found.standing()] == [
+        ("gpu1", "info"), ("gpu2", "critical"),
+    ]  # fmt: skip
+    assert "restart gpu2" in str(found.standing()[1].remedy)
 
 
 def test_what_repeats_is_one_alert_and_what_comes_back_soon_is_open_again() -> None:

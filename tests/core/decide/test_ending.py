@@ -43,6 +43,8 @@ def cause_of(attempt: dict[str, Any] | None = None, **fields: Any) -> tuple[Phas
         ({"exit_code": 0, "told": {"gpu_lost": "GPU 0: lost"}}, Phase.SUCCEEDED, None),
         ({"exit_code": 1, "gpu_cut_off": True}, Phase.FAILED, Cause.GPU_LOST),
         ({"exit_code": 0, "gpu_cut_off": True}, Phase.SUCCEEDED, None),
+        ({"exit_code": 1, "gpu_cut_off": True, "told": {"tail": ["CUDA out of memory. Tried"]}},
+         Phase.FAILED, Cause.OOM_GPU),
         ({"exit_code": 125}, Phase.FAILED, Cause.USER_ERROR),
         ({"exit_code": 1, "told": {"tail": ["CUDA out of memory. Tried"]}}, Phase.FAILED,
          Cause.OOM_GPU),

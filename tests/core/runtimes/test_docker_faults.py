@@ -11,7 +11,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from hostler.errors import EngineError, Unreachable
+from hostler.errors import EngineError, Unkillable, Unreachable
+from hostler.model.hosts import Workload
+from hostler.runtimes.docker import runtime as runtime_module
+from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.direct_link import DirectLink
@@ -106,6 +109,43 @@ async def test_an_image_is_pulled_once_and_known_by_its_digest(
         client.remove_image(registry.image, force=True)
     finally:
         client.close()
+
+
+async def test_a_kill_without_effect_is_a_kill_that_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker says so after twelve seconds; Podman says nothing until it has ended."""
+    monkeypatch.setattr(runtime_module, "_KILLED_WITHIN_S", 0.1)
+    signals: list[str] = []
+
+    async def kill(_: Engine, ref: str, signal: str) -> bool:
+        signals.append(signal)
+        if signal == "SIGKILL":
+            await asyncio.sleep(60)
+        return True
+
+    async def goes_on(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Engine, "kill", kill)
+    monkeypatch.setattr(runtime_module, "_ended", goes_on)
+    workload = Workload("r1-a-1", "d1", "docker", "c" * 64, running=True)
+    with pytest.raises(Unkillable, match="r1-a-1 does not end after SIGKILL"):
+        await DockerRuntime(Path).stop(DirectLink(tmp_path / "none.sock"), workload, 0.0)
+    assert signals == ["SIGTERM", "SIGKILL"]
+
+
+async def test_what_docker_says_of_a_kill_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "cannot kill container: c1: tried to kill container, but did not receive an exit event"
+
+    async def refuses(*_: object, **__: object) -> None:
+        raise EngineError("gpu1", said, status=500)
+
+    monkeypatch.setattr(Engine, "_call", refuses)
+    assert await Engine("gpu1", "unix:///none").kill("c1", "SIGKILL") is True
+    said = "something else"
+    with pytest.raises(EngineError):
+        await Engine("gpu1", "unix:///none").kill("c1", "SIGKILL")
 
 
 class Swallower:

@@ -81,8 +81,12 @@ class DockerRuntime:
         """
         engine, ref = await self._engine(link), workload.ref
         for signal, patience in (("SIGTERM", grace), ("SIGKILL", _KILLED_WITHIN_S)):
-            if not await engine.kill(ref, signal):
-                return
+            try:
+                async with asyncio.timeout(_KILLED_WITHIN_S):
+                    if not await engine.kill(ref, signal):
+                        return
+            except TimeoutError:
+                pass  # Podman answers a SIGKILL when it has ended, and so maybe never
             if await _ended(link, ref, patience):
                 return
         raise Unkillable(
