@@ -1,4 +1,8 @@
-"""A claim: check on the spot that GPUs are free, and write the leases, under the one lock."""
+"""A claim: check on the spot that GPUs are free, and write the leases, under the one lock.
+
+An image may take many minutes between the claim and the start: so the bind, the last word before a
+start, looks once more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.grants import resolve
-from hostler_agent.leases import NOTHING, Found, Leases, Live
+from hostler_agent.leases import NOTHING, Found, Leases, Live, works
 from hostler_agent.nvml import Device, Reading
 
 _GIB = 1024**3
@@ -42,8 +46,10 @@ class Claim(NamedTuple):
     until: Optional[float]
 
 
-def read_claim(payload: Dict[str, Any]) -> Claim:
+def read_claim(payload: Any) -> Claim:
     """The claim in a request. Raises Refusal when a field does not fit."""
+    if not isinstance(payload, dict):
+        raise Refusal("a claim should be an object", "InputError")
     for key in ("attempt_id", "daemon_id"):
         if payload.get(key) is not None and not is_identifier(payload[key]):
             raise Refusal("%s of the claim is not an id" % key, "InputError")
@@ -62,6 +68,16 @@ def read_claim(payload: Dict[str, Any]) -> Claim:
         raise Refusal("a claim does not fit: %r" % error, "InputError") from error
 
 
+class _Seen(NamedTuple):
+    """The machine in the moment of a check, with the lock held."""
+
+    containers: Sequence[Running]
+    live: Live
+    found: Sequence[Found]
+    own: Dict[str, Dict[str, Any]]
+    """GPU -> the lease that the asking attempt has on it already."""
+
+
 class Claims:
     """Claims, binds and releases leases of this user."""
 
@@ -77,14 +93,19 @@ class Claims:
         except Refusal as refusal:
             return {"refused": str(refusal)}
         with self._leases.locked():
-            containers = self._sight.containers()
-            live = self._sight.live(containers)
-            found = self._leases.list(live)
-            own = {f.lease["gpu"]: f.lease for f in found if _is_own(f, claim)}
-            refused = self._refusal(claim, targets, devices, found, own, containers)
+            seen = self._see(claim)
+            refused = self._refusal(claim, targets, devices, seen)
             if refused is not None:
                 return {"refused": refused}
-            return {"lease_ids": [self._write(claim, d, own, live.boot_id) for d in targets]}
+            boot = seen.live.boot_id
+            return {"lease_ids": [self._write(claim, d, seen.own, boot) for d in targets]}
+
+    def _see(self, claim: Claim) -> _Seen:
+        containers = self._sight.containers()
+        live = self._sight.live(containers)
+        found = self._leases.list(live)
+        own = {f.lease["gpu"]: f.lease for f in found if _is_own(f, claim)}
+        return _Seen(containers, live, found, own)
 
     def _device(self, devices: Dict[str, Device], uuid: str) -> Device:
         device = devices.get(uuid)
@@ -98,11 +119,10 @@ class Claims:
         claim: Claim,
         targets: Sequence[Device],
         devices: Dict[str, Device],
-        found: Sequence[Found],
-        own: Dict[str, Dict[str, Any]],
-        containers: Sequence[Running],
+        seen: _Seen,
     ) -> Optional[str]:
-        for one in found:
+        containers = seen.containers
+        for one in seen.found:
             index = next((d.index for d in targets if d.uuid == one.lease["gpu"]), None)
             if index is not None and not one.lease["stale"] and not _is_own(one, claim):
                 return "GPU %d: %s" % (index, _lease_text(one))
@@ -177,15 +197,41 @@ class Claims:
         self._leases.write(lease)
         return str(lease["lease_id"])
 
-    def bind(self, lease_ids: Sequence[str], workload: str) -> None:
-        """Tie leases to a container id or "pid:start ticks". Raises Refusal when one is gone."""
+    def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Dict[str, Any]:
+        """Tie leases to a container id or "pid:start ticks", if the GPUs are still as free as their
+        `claim` wants them: a `Claimed` as the model's fields. Raises Refusal when a lease is gone.
+        """
+        devices = {d.uuid: d for d in self._sight.devices()}
         with self._leases.locked():
-            leases = [(i, self._leases.own(i)) for i in lease_ids]
-            for lease_id, lease in leases:
-                if lease is None:
-                    raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
-                lease.pop("stale", None)
-                self._leases.write({**lease, "workload": workload[:255]})
+            leases = [self._own(lease_id) for lease_id in lease_ids]
+            seen = self._see(claim)
+            refused = self._late_refusal(claim, devices, seen)
+            if refused is not None:
+                return {"refused": refused}
+            for lease in leases:
+                if not works(lease["workload"], seen.live):
+                    self._leases.write({**lease, "workload": workload[:255]})
+            return {"lease_ids": list(lease_ids)}
+
+    def _own(self, lease_id: str) -> Dict[str, Any]:
+        lease = self._leases.own(lease_id)
+        if lease is None:
+            raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
+        lease.pop("stale", None)
+        return lease
+
+    def _late_refusal(self, claim: Claim, devices: Dict[str, Device], seen: _Seen) -> Optional[str]:
+        """None as well where the work runs already: this then repeats a bind, and who came to the
+        GPU since is no reason to give it up."""
+        if any(_is_ours(container, claim) for container in seen.containers):
+            return None
+        if any(works(lease["workload"], seen.live) for lease in seen.own.values()):
+            return None
+        try:
+            targets = [self._device(devices, uuid) for uuid in claim.gpus]
+        except Refusal as refusal:
+            return str(refusal)
+        return self._refusal(claim, targets, devices, seen)
 
     def started(self, daemon_id: str, attempt_id: str, bound: str) -> None:
         """Tie the leases of a job to its process, once there is one: others can check that."""

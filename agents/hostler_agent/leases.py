@@ -282,19 +282,19 @@ def is_stale(lease: Dict[str, Any], touched: float, live: Live, now: float) -> b
     A lease whose work runs is always good. Else it is over with another boot, when its time has
     come, or when its work is gone (or never came) and its owner has not touched it for long.
     """
-    works = _works(lease["workload"], live)
-    if works:
+    running = works(lease["workload"], live)
+    if running:
         return False
     if lease["boot_id"] != live.boot_id:
         return True
     if lease["until"] is not None and lease["until"] < now:
-        return works is False or lease["workload"] is None
+        return running is False or lease["workload"] is None
     if lease["attempt_id"] is None and lease["until"] is not None:
         return False  # a reservation with an end lasts until then, whoever looks after it
-    return works is not None and now - touched > UNTOUCHED
+    return running is not None and now - touched > UNTOUCHED
 
 
-def _works(workload: Optional[str], live: Live) -> Optional[bool]:
+def works(workload: Optional[str], live: Live) -> Optional[bool]:
     """Whether the work a lease is bound to runs; None: nobody can tell.
 
     False when it is bound to nothing, or to a job that has not started yet (its attempt's name).

@@ -20,6 +20,7 @@ from hostler_agent.sampler import Sampler
 
 _SIGNALS = range(1, 65)
 _MAX_PATHS = 256
+_UNSEEN = "who uses the GPUs cannot be seen: %s"
 
 
 class Verbs:
@@ -75,13 +76,17 @@ class Verbs:
         try:
             return self._claims.claim(claim)
         except HttpError as error:
-            return {"refused": "who uses the GPUs cannot be seen: %s" % error}
+            return {"refused": _UNSEEN % error}
         except Busy as busy:
             return {"refused": str(busy)}
 
     def _bind(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        self._claims.bind(_texts(payload, "lease_ids"), str(payload.get("workload") or ""))
-        return {}
+        claim = read_claim(payload.get("claim"))
+        ref = str(payload.get("workload") or "")
+        try:
+            return self._claims.bind(_texts(payload, "lease_ids"), ref, claim)
+        except HttpError as error:
+            return {"refused": _UNSEEN % error}
 
     def _release(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         self._claims.release(_texts(payload, "lease_ids"))

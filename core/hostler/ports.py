@@ -140,8 +140,10 @@ class HostLink(Protocol):
         """Hold GPUs, all or none, after checking on the host that each is free. Repeatable: GPUs
         that this very attempt holds already count as claimed."""
 
-    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
-        """Tie leases to the container (id) or process ("pid:start") that uses the GPUs."""
+    async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
+        """Tie leases to the container (id) or process ("pid:start") that is to use the GPUs, after
+        checking once more that each is as free as for `claim`. Repeatable: what runs already is
+        not in its own way."""
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back; those that do not exist (any more) are no error."""

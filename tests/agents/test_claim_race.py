@@ -1,4 +1,4 @@
-"""Somebody starts a program by hand in the moment between a plan and its claim."""
+"""Somebody starts a program by hand between a plan and its claim, or between claim and start."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def stranger() -> Iterator[int]:
     process.wait()
 
 
+def wanted(attempt: str, *gpus: str) -> dict[str, object]:
+    return {
+        "gpus": list(gpus), "attempt_id": attempt, "daemon_id": "d1", "owner": "ana",
+        "memory_floor": 1 << 30, "ignore": [], "until": None,
+    }  # fmt: skip
+
+
 def claim(agent: Agent, attempt: str, *gpus: str) -> dict[str, object]:
+    answer: dict[str, object] = agent.ask("claim", wanted(attempt, *gpus))
+    return answer
+
+
+def bind(agent: Agent, ids: object, attempt: str, *gpus: str) -> dict[str, object]:
+    """As right before the start of a process."""
     answer: dict[str, object] = agent.ask(
-        "claim",
-        gpus=list(gpus),
-        attempt_id=attempt,
-        daemon_id="d" * 32,
-        owner="ana",
-        memory_floor=1 << 30,
-        ignore=[],
-        until=None,
+        "bind", lease_ids=ids, workload=attempt, claim=wanted(attempt, *gpus)
     )
     return answer
 
@@ -54,3 +60,33 @@ def test_no_gpu_is_given_away_that_somebody_took_after_the_look(
     assert refused == TRIES
     assert agent.look()["leases"] == [], "all or none: the other GPU was not kept"
     assert claim(agent, "r-a-last", taken, other)["lease_ids"]
+
+
+def test_no_start_follows_where_somebody_took_the_gpu_after_the_claim(
+    agent: Agent, gpus: FakeNvml, stranger: int
+) -> None:
+    taken, other = uuid_of(0), uuid_of(1)
+    ids = claim(agent, "r-a-1", taken, other)["lease_ids"]
+    gpus.set(1, used=600, processes=[f"{stranger}:500"])
+    answer = bind(agent, ids, "r-a-1", taken, other)
+    assert not answer.get("lease_ids"), "a GPU in use was given away"
+    assert f"(PID {stranger}" in str(answer["refused"])
+    assert {lease.get("workload") for lease in agent.look()["leases"]} == {None}
+    gpus.set(1, used=0, processes=[])
+    assert bind(agent, ids, "r-a-1", taken, other) == {"lease_ids": ids}
+
+
+def test_a_job_that_runs_is_not_in_its_own_way(agent: Agent, gpus: FakeNvml, stranger: int) -> None:
+    """A daemon that comes back goes through all steps of the start again."""
+    gpu = uuid_of(0)
+    ids = claim(agent, "r-a-1", gpu)["lease_ids"]
+    bind(agent, ids, "r-a-1", gpu)
+    job = agent.job("r-a-1", ["sleep", "600"], gpus=[gpu])
+    (lease,) = agent.look()["leases"]
+    pid = int(lease["workload"].partition(":")[0])
+    gpus.set(0, used=5000, processes=[f"{pid}:4000", f"{stranger}:500"])
+    assert bind(agent, ids, "r-a-1", gpu) == {"lease_ids": ids}
+    (again,) = agent.look()["leases"]
+    assert (again["workload"], again["stale"]) == (lease["workload"], False)
+    assert job["running"]
+    agent.ask("job.stop", attempt_id="r-a-1", grace=0)

@@ -100,7 +100,8 @@ def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> Non
     path = Path(folder.folder)
     assert path.stat().st_mode & 0o7777 == 0o1777
     assert all(p.stat().st_mode & 0o777 == 0o644 for p in path.iterdir())
-    claims.bind(claimed["lease_ids"], CONTAINER)
+    bound = claims.bind(claimed["lease_ids"], CONTAINER, claim(GPU, OTHER))
+    assert bound == claimed
     found = [f.lease for f in folder.list(scene.live(()))]
     assert [lease["workload"] for lease in found] == [CONTAINER, CONTAINER]
     assert {lease["boot_id"] for lease in found} == {BOOT}
@@ -108,7 +109,7 @@ def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> Non
     claims.release(claimed["lease_ids"])
     assert folder.list(scene.live(())) == []
     with pytest.raises(Refusal, match="does not exist any more"):
-        claims.bind(claimed["lease_ids"], CONTAINER)
+        claims.bind(claimed["lease_ids"], CONTAINER, claim(GPU, OTHER))
 
 
 def test_the_same_attempt_may_claim_again(claims: Claims, scene: Scene) -> None:
@@ -220,9 +221,56 @@ def test_ignored_containers(claims: Claims, scene: Scene) -> None:
     assert "lease_ids" in claims.claim(claim(ignore=["dcgm*"]))
 
 
+def test_who_came_between_claim_and_bind_is_in_the_way(
+    claims: Claims, folder: Leases, scene: Scene
+) -> None:
+    ids = claims.claim(claim(GPU, OTHER))["lease_ids"]
+
+    def refused() -> str:
+        said = claims.bind(ids, CONTAINER, claim(GPU, OTHER))
+        assert [f.lease["workload"] for f in folder.list(scene.live(()))] == [None, None]
+        return str(said["refused"])
+
+    scene.put(OTHER, (77, 2048))
+    scene.described[77] = {"user": "bob", "command": "python train.py"}
+    assert refused() == "GPU 1: in use by bob: python train.py (PID 77, 2.0 GiB)"
+    scene.put(OTHER, used=2048)
+    assert "2.0 GiB of its memory" in refused()
+    scene.put(OTHER)
+    scene.containers = [_container(grants=("0",))]
+    assert refused() == "GPU 0: container web (nginx:1) was given it"
+    scene.containers = []
+    scene.readings[GPU] = None
+    assert "does not answer" in refused()
+    scene.put(GPU)
+    gone = scene.devices.pop()
+    assert "GPU GPU-1111 is not on this machine" in refused()
+    scene.devices.append(gone)
+    assert claims.bind(ids, CONTAINER, claim(GPU, OTHER)) == {"lease_ids": ids}
+
+
+def test_what_runs_already_may_be_bound_again(claims: Claims, folder: Leases, scene: Scene) -> None:
+    ids = claims.claim(claim())["lease_ids"]
+    scene.containers = [_container(attempt_id="a-1", daemon_id="d1")]
+    scene.put(GPU, (70, 4000), (71, 100), used=4100)
+    scene.described[70] = {"container_id": CONTAINER}
+    assert claims.bind(ids, CONTAINER, claim()) == {"lease_ids": ids}  # though 71 is a stranger
+    scene.containers = []
+    claims.release(ids)
+    scene.put(GPU)
+    ids = claims.claim(claim())["lease_ids"]
+    claims.bind(ids, "a-1", claim())
+    claims.started("d1", "a-1", "10:500")
+    scene.alive.add((10, 500))
+    scene.put(GPU, (10, 4000), (71, 100), used=4100)
+    assert claims.bind(ids, "a-1", claim()) == {"lease_ids": ids}
+    (found,) = folder.list(scene.live(()))
+    assert found.lease["workload"] == "10:500"  # others can go on checking that
+
+
 def test_a_started_job_binds_its_leases(claims: Claims, folder: Leases, scene: Scene) -> None:
     ids = claims.claim(claim())["lease_ids"]
-    claims.bind(ids, "a-1")
+    claims.bind(ids, "a-1", claim())
     claims.started("d1", "a-1", "10:500")
     scene.alive.add((10, 500))
     (found,) = folder.list(scene.live(()), now=time.time() + 10 * module.UNTOUCHED)

@@ -38,6 +38,35 @@ def test_a_gpu_that_somebody_uses_by_hand_is_avoided_and_named(clean_lab: Lab, d
     assert "cleo" in desk.ok("gpus").out
 
 
+def test_a_gpu_that_is_taken_by_hand_before_the_start_is_left_alone(
+    clean_lab: Lab, desk: Desk
+) -> None:
+    gpu1 = clean_lab.host("gpu1")
+    # As an image that takes long: between the claim and the start there is time.
+    desk.more_env = {"HOSTLER_FAILPOINTS": "after_create:hang=4"}
+    run_id = desk.submit(
+        HEAD
+        + """
+[stages.a]
+command = "true"
+resources = { host = "gpu1", gpus = 4 }
+"""
+    )
+    desk.more_env = {}
+    wait_until(lambda: bool(containers(clean_lab, "gpu1")), "the container is made", 30)
+    stranger = gpu1.foreign(2, "cleo", 3000)
+    run = desk.until(run_id, lambda r: stage(r, "a")["attempts"][0]["cause"] is not None)
+    first = stage(run, "a")["attempts"][0]
+    assert first["cause"] == "not started"
+    assert "GPU 2: in use by cleo" in first["detail"]
+    wait_until(lambda: not containers(clean_lab, "gpu1"), "what was made is removed", 20)
+    assert clean_lab.grants() == []
+    stranger.stop()
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded"
+    assert {a["cause"] for a in stage(run, "a")["attempts"]} == {"not started", None}
+
+
 def test_a_gpu_is_free_again_only_when_its_memory_is_back(clean_lab: Lab, desk: Desk) -> None:
     panel = clean_lab.host("gpu1").gpus
     run_id = desk.submit(

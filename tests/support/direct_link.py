@@ -184,8 +184,9 @@ class DirectLink:
         """Everything may be had."""
         return Claimed(lease_ids=claim.gpus)
 
-    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
-        """See `HostLink`."""
+    async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
+        """Nobody is in the way."""
+        return Claimed(lease_ids=tuple(lease_ids))
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """See `HostLink`."""

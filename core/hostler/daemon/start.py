@@ -20,7 +20,7 @@ from hostler.errors import (
 )
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Claim, Job
+from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Resume, Start
 from hostler.model.runs import Attempt, Phase
@@ -94,7 +94,8 @@ class Starter:
     ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        lease_ids, ref = await self._claim(attempt), None
+        claim, ref = self._wanted(attempt), None
+        lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()
         failpoint("after_claim")
         if context.book.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
@@ -102,13 +103,13 @@ class Starter:
             job = self._job(attempt, stage)
             ref = await self._prepared(attempt, runtime, link, job)
             failpoint("after_create")
-            if lease_ids:
-                await link.bind(lease_ids, ref)
+            if lease_ids:  # the image may have taken long: the host looks at its GPUs once more
+                _granted(await link.bind(lease_ids, ref, claim))
             failpoint("after_bind")
             await note  # nothing may ever run that a lost database could not be made to know again
             workload = await runtime.start(link, job, ref)
             failpoint("after_start")
-        except (EngineError, AgentError, InputError):
+        except (EngineError, AgentError, InputError, ClaimRefused):
             found = await self._running(runtime, link, ref)
             if found is None:
                 # Nothing of it runs: the next claim must not find our own lease in its way.
@@ -148,24 +149,16 @@ class Starter:
         """The attempt as the book has it: a stop may have been asked for meanwhile."""
         return self._context.book.attempt(attempt.attempt_id) or attempt
 
-    async def _claim(self, attempt: Attempt) -> tuple[str, ...]:
-        if not attempt.gpus:
-            return ()
-        context = self._context
-        run = context.book.run(attempt.run_id)
-        claimed = await context.link(attempt.host).claim(
-            Claim(
-                gpus=attempt.gpus,
-                attempt_id=attempt.attempt_id,
-                daemon_id=context.daemon_id,
-                owner=run.owner,
-                memory_floor=context.config.policy.memory_floor,
-                ignore=context.config.policy.ignore,
-            )
+    def _wanted(self, attempt: Attempt) -> Claim:
+        policy = self._context.config.policy
+        return Claim(
+            gpus=attempt.gpus,
+            attempt_id=attempt.attempt_id,
+            daemon_id=self._context.daemon_id,
+            owner=self._context.book.run(attempt.run_id).owner,
+            memory_floor=policy.memory_floor,
+            ignore=policy.ignore,
         )
-        if claimed.refused is not None:
-            raise ClaimRefused(claimed.refused)
-        return claimed.lease_ids
 
     def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
@@ -213,6 +206,13 @@ class _Progress:
     def __call__(self, what: str, done: int, total: int | None) -> None:
         self._context.progress[self._attempt_id] = (what, done, total)
         self._context.hub.publish()
+
+
+def _granted(claimed: Claimed) -> tuple[str, ...]:
+    """The leases. Raises ClaimRefused."""
+    if claimed.refused is not None:
+        raise ClaimRefused(claimed.refused)
+    return claimed.lease_ids
 
 
 def _sentence(error: HostError | InputError) -> str:

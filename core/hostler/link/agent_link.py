@@ -94,15 +94,18 @@ class AgentLink:
 
     async def claim(self, claim: Claim) -> Claimed:
         """Hold GPUs, all or none, after checking on the host that each is free."""
-        answer = await self.call("claim", to_json(claim))
+        return self._claimed(await self.call("claim", to_json(claim)))
+
+    async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
+        """Tie leases to the container or process that is to use the GPUs, after checking again."""
+        payload = {"lease_ids": list(lease_ids), "workload": workload, "claim": to_json(claim)}
+        return self._claimed(await self.call("bind", payload))
+
+    def _claimed(self, answer: dict[str, Any]) -> Claimed:
         try:
             return read_claimed(answer)
         except Hostile as error:
             raise AgentError(self.host, f"the agent sent {error}") from error
-
-    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
-        """Tie leases to the container or process that uses the GPUs."""
-        await self.call("bind", {"lease_ids": list(lease_ids), "workload": workload})
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back; those that do not exist (any more) are no error."""

@@ -29,8 +29,9 @@ def _claim(host: SimHost, asked: Asked) -> dict[str, Any]:
 
 
 def _bind(host: SimHost, asked: Asked) -> dict[str, Any]:
-    host.bind(asked["lease_ids"], asked["workload"])
-    return {}
+    claim = from_json(Claim, dict(asked["claim"]))
+    told: dict[str, Any] = to_json(host.bind(asked["lease_ids"], asked["workload"], claim))
+    return told
 
 
 def _release(host: SimHost, asked: Asked) -> dict[str, Any]:

@@ -97,17 +97,21 @@ class SimHost:
         """Hold all the GPUs for an attempt, or none and why."""
         if self.trouble.taken_at_claim and claim.gpus:
             self.start_by_hand(claim.gpus[0], self.trouble.taken_at_claim.pop(0))
-        for uuid in claim.gpus:
-            refusal = in_the_way(self, uuid, claim)
-            if refusal is not None:
-                return Claimed(refused=refusal)
+        refusal = self._refusal(claim)
+        if refusal is not None:
+            return Claimed(refused=refusal)
         return Claimed(lease_ids=tuple(self._lease(uuid, claim) for uuid in claim.gpus))
 
-    def bind(self, lease_ids: list[str], workload: str) -> None:
-        """Tie leases to what uses their GPUs."""
+    def bind(self, lease_ids: list[str], workload: str, claim: Claim) -> Claimed:
+        """Tie leases to what is to use their GPUs, after a second look at these."""
+        work = self.works.get(claim.attempt_id or "")
+        refusal = None if work is not None and work.running else self._refusal(claim)
+        if refusal is not None:
+            return Claimed(refused=refusal)
         for lease_id in lease_ids:
             if lease_id in self.leases:
                 self.leases[lease_id] = replace(self.leases[lease_id], workload=workload)
+        return Claimed(lease_ids=tuple(lease_ids))
 
     def release(self, lease_ids: list[str]) -> None:
         """Give leases back."""
@@ -296,6 +300,10 @@ class SimHost:
         if work.behaviour.gpu_oom:
             work.last_words = "torch.OutOfMemoryError: CUDA out of memory."
         self.end(work, at, code)
+
+    def _refusal(self, claim: Claim) -> str | None:
+        reasons = (in_the_way(self, uuid, claim) for uuid in claim.gpus)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def _lease(self, uuid: str, claim: Claim) -> str:
         for lease in list(self.leases.values()):

@@ -88,9 +88,10 @@ class SimLink:
         told = wire.decode_claimed(await self.call("claim", to_json(claim)))
         return from_json(Claimed, told)
 
-    async def bind(self, lease_ids: Sequence[str], workload: str) -> None:
-        """Tie leases to the container or process that uses the GPUs."""
-        await self.call("bind", {"lease_ids": list(lease_ids), "workload": workload})
+    async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
+        """Tie leases to the container or process that is to use the GPUs, after checking again."""
+        payload = {"lease_ids": list(lease_ids), "workload": workload, "claim": to_json(claim)}
+        return from_json(Claimed, wire.decode_claimed(await self.call("bind", payload)))
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back."""

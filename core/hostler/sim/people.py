@@ -60,7 +60,7 @@ def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
         if leases:
             asked = {"attempt_id": attempt_id, "daemon_id": daemon_id, "owner": user}
             host.create({**asked, "run_id": f"{user}{number:x}", "gpus": [gpu.uuid]})
-            host.bind(list(leases), attempt_id)
+            host.bind(list(leases), attempt_id, claim)
             host.start(attempt_id, {"SIM": f"seconds={0.8 * period} memory=0.{4 + chance[7] % 5}"})
 
     return script

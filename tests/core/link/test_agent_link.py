@@ -70,16 +70,18 @@ async def test_pushes_of_a_link_that_is_not_connected_end_at_once(link: AgentLin
 
 
 async def test_claim_bind_release(link: AgentLink, folder: Path) -> None:
-    script(folder, answers={"claim": {"ok": {"lease_ids": ["l1"], "refused": None}}})
+    refused = {"ok": {"refused": "GPU 0: in use by bob"}}
+    answers = {"claim": {"ok": {"lease_ids": ["l1"], "refused": None}}, "bind": refused}
+    script(folder, answers=answers)
     await link.connect()
     claim = Claim(("GPU-1",), "r1-t-1", "d", "ana", memory_floor=1, ignore=("Xorg",))
     assert (await link.claim(claim)).lease_ids == ("l1",)
-    await link.bind(["l1"], "123:456")
+    assert (await link.bind(["l1"], "123:456", claim)).refused == "GPU 0: in use by bob"
     await link.release(["l1"])
     told = [{k: v for k, v in line.items() if k != "id"} for line in heard(folder)[1:]]
     assert told[0]["claim"]["gpus"] == ["GPU-1"]
     assert told[1:] == [
-        {"bind": {"lease_ids": ["l1"], "workload": "123:456"}},
+        {"bind": {"lease_ids": ["l1"], "workload": "123:456", "claim": told[0]["claim"]}},
         {"release": {"lease_ids": ["l1"]}},
     ]
 
