@@ -20,7 +20,7 @@ import requests.exceptions
 from hostler.errors import EngineError, Unreachable
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
-from hostler.runtimes.docker.sdk import connect
+from hostler.runtimes.docker.sdk import BadAnswer, connect
 from hostler.runtimes.docker.threads import Threads
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ _THREADS = 8
 _TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 180.0
 """A start may have to wait for a slow disk, or for a GPU to wake up."""
+_ERROR_CAP = 64 * 1024
 _NOT_ENDED = "did not receive an exit event"
 """What Docker says twelve seconds after a SIGKILL that it did send."""
 
@@ -201,18 +202,27 @@ def _our_errors(host: str, what: str) -> Iterator[None]:
         raise Unreachable(host, f"{what}: Docker did not answer in time") from error
     except OSError as error:
         raise _no_answer(host, what, error) from error
+    except RecursionError as error:
+        raise _bad_answer(host, what, "sent lists within lists without end") from error
 
 
 def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unreachable:
-    if _caused_by(error, PermissionError):
+    if _cause(error, PermissionError):
         message, remedy = permission_denied(host)
         return EngineError(host, message, remedy=remedy)
+    if bad := _cause(error, BadAnswer):
+        return _bad_answer(host, what, str(bad))
     return Unreachable(
         host, f"{what}: Docker does not answer ({error})", remedy="is dockerd running there?"
     )
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+def _bad_answer(host: str, what: str, did: str) -> Unreachable:
+    # How far the call got is not known: what was to start may run.
+    return Unreachable(host, f"{what}: Docker on {host} {did}", remedy="what answers there?")
+
+
+def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
     # urllib3 and requests keep the cause in `args` as well as in the chain.
     pending, seen = [error], set[int]()
     while pending:
@@ -220,18 +230,19 @@ def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
         if current is None or id(current) in seen:
             continue
         if isinstance(current, kind):
-            return True
+            return current
         seen.add(id(current))
         pending += [current.__cause__, current.__context__]
         pending += [arg for arg in current.args if isinstance(arg, BaseException)]
-    return False
+    return None
 
 
 def _explanation(error: Any) -> str:
     text = error.explanation or str(error)
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
+    text = str(text)[:_ERROR_CAP]
     try:
         return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(text)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text

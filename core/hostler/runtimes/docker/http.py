@@ -7,9 +7,10 @@ an end; every caller checks afterwards what the container really did.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from hostler.runtimes.docker.explain import engine_error
 
 _READ = 256 * 1024
 _ERROR_CAP = 64 * 1024
+_ERROR_S = 60.0
 _LINE_CAP = 8 * 1024 * 1024
 
 
@@ -72,12 +74,14 @@ class Response:
             yield value
 
     async def text(self, cap: int = _ERROR_CAP) -> str:
-        """The whole body, cut at `cap` bytes."""
+        """The whole body, cut at `cap` bytes, and at a minute."""
         taken = b""
-        async for data in self.body():
-            taken += data
-            if len(taken) >= cap:
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ERROR_S), aclosing(self.body()) as pieces:
+                async for data in pieces:
+                    taken += data
+                    if len(taken) >= cap:
+                        break
         return taken[:cap].decode("utf-8", "replace")
 
     async def _next(self) -> h11.Event | None:
@@ -157,6 +161,6 @@ async def _refusal(host: str, what: str, response: Response) -> EngineError:
 def _json_object(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -1,21 +1,58 @@
-"""The Docker SDK's client, fit for a daemon: sockets that fail to connect are closed at once."""
+"""The Docker SDK's client, fit for a daemon: sockets that fail to connect are closed at once, and
+no answer is without end. A host may be anybody's: what its Docker sends is bounded here for all
+calls, in bytes and in seconds, headers included."""
 
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 import docker
+import docker.errors
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 
+from hostler.units import MIB
+
+ANSWER_CAP = 64 * MIB
+"""Bytes of one whole answer: the longest lists of real hosts are far below."""
 _OLDEST_API = "1.41"
+
+
+class BadAnswer(docker.errors.DockerException):  # type: ignore[misc]
+    """An answer that is not taken; its text goes on after "Docker"."""
+
+
+class _Socket(socket.socket):
+    """Gives at most so many bytes, for at most so many seconds: `settimeout` alone ends only a
+    wait for the next byte."""
+
+    _left = 0
+    _until = 0.0
+
+    def expect(self, seconds: float) -> None:
+        """An answer begins."""
+        self._left = ANSWER_CAP
+        self._until = time.monotonic() + seconds
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """See `socket`; every read of an answer comes by here."""
+        remaining = self._until - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("timed out")
+        if self._left <= 0:
+            raise BadAnswer(f"sent more than {ANSWER_CAP // MIB} MiB for one answer")
+        self.settimeout(remaining)
+        taken = super().recv_into(buffer, nbytes, flags)
+        self._left -= taken
+        return taken
 
 
 class _Connection(UnixHTTPConnection):  # type: ignore[misc]
     """The SDK's own leaves its socket to the garbage collector when nothing listens."""
 
     def connect(self) -> None:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             made.settimeout(self.timeout)
             made.connect(self.unix_socket)
@@ -23,6 +60,10 @@ class _Connection(UnixHTTPConnection):  # type: ignore[misc]
             made.close()
             raise
         self.sock = made
+
+    def getresponse(self) -> Any:
+        self.sock.expect(self.timeout)
+        return super().getresponse()
 
 
 class _Pool(UnixHTTPConnectionPool):  # type: ignore[misc]
@@ -38,6 +79,21 @@ class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
                 pool = _Pool(url, self.socket_path, self.timeout, maxsize=self.max_pool_size)
                 self.pools[url] = pool
             return pool
+
+    def send(self, request: Any, *args: Any, **options: Any) -> Any:
+        response = super().send(request, *args, **options)
+        if refused := _not_taken(response):
+            response.close()
+            raise BadAnswer(refused)
+        response.encoding = "utf-8"  # to guess one takes minutes for a long text
+        return response
+
+
+def _not_taken(response: Any) -> str | None:
+    """What Docker never does, and what would get round the bounds."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return "sent an answer that is compressed"
+    return "sent its caller elsewhere" if response.is_redirect else None
 
 
 def connect(url: str, timeout: float, connections: int) -> Any:
