@@ -236,6 +236,25 @@ async def test_mounts_are_checked_and_read_only(
         await runtime.create(link, make_job("true", mounts=(Mount("/data"),)), silent)
 
 
+async def test_a_link_that_is_changed_after_the_look_leads_nowhere_else(
+    runtime: DockerRuntime, link: DirectLink, tmp_path: Path
+) -> None:
+    for name in ("data", "secret"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "words").write_text(name)
+    named = tmp_path / "named"
+    named.symlink_to(tmp_path / "data")
+    seen = {"path": str(named), "real": str(tmp_path / "data"), "exists": True, "shared": False}
+    link.answers["stat"] = {"paths": [seen]}
+    job = make_job(f"cat {named}/words", mounts=(Mount(str(named)),), uid=0, gid=0)
+    await runtime.create(link, job, silent)
+    named.unlink()
+    named.symlink_to(tmp_path / "secret")
+    ended, output = await run(runtime, link, job)
+    assert output == "data"
+    await runtime.remove(link, ended)
+
+
 async def test_refusals_name_cause_and_remedy(runtime: DockerRuntime, link: DirectLink) -> None:
     missing = make_job("true", image="127.0.0.1:9/nothing:1")
     with pytest.raises(EngineError, match="does not reach the registry") as caught:

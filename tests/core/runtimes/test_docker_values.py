@@ -15,7 +15,7 @@ from hostler.errors import InputError
 from hostler.model.jobs import Mount, Placement
 from hostler.runtimes.contract import folders, relative
 from hostler.runtimes.docker.explain import engine_error, pull_error
-from hostler.runtimes.docker.options import container_options, memory_limit
+from hostler.runtimes.docker.options import Seen, container_options, memory_limit
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import PullProgress
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
@@ -105,9 +105,11 @@ def test_home_is_the_persons_own_where_it_is_mounted() -> None:
 
 def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
     job = make_job("true", mounts=(Mount("/data/"), Mount("/scratch", read_only=False)))
-    binds = container_options(job, frozenset({"/scratch"}))["HostConfig"]["Mounts"]
+    seen = {"/data/": Seen("/net/nas/data"), "/scratch": Seen("/scratch", private=True)}
+    binds = container_options(job, seen)["HostConfig"]["Mounts"]
+    # Where the link led when it was looked at: Docker follows none that is changed afterwards.
     assert [(b["Source"], b["Target"], b["ReadOnly"]) for b in binds] == [
-        ("/data", "/data", True),
+        ("/net/nas/data", "/data", True),
         ("/scratch", "/scratch", False),
     ]
     assert [b["BindOptions"]["Propagation"] for b in binds] == ["rslave", "rprivate"]
@@ -119,7 +121,17 @@ def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
         "/",
         "/etc",
         "/etc/",
+        "//etc",
         "/data/../etc",
+        "/etc/ssh",
+        "/proc/1",
+        "/sys/fs/cgroup",
+        "/dev/sda",
+        "/dev/shm/x",
+        "/boot/grub",
+        "/run/systemd",
+        "/run/media",
+        "/var/run/dbus",
         "/var/run/docker.sock",
         "/proc",
         "data",
@@ -135,6 +147,19 @@ def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
 def test_what_would_give_the_host_away_is_never_mounted(path: str) -> None:
     with pytest.raises(InputError):
         container_options(make_job("true", mounts=(Mount(path),)))
+
+
+@pytest.mark.parametrize("real", ["/", "/etc/ssh", "//etc", "/data/../run/x", "data"])
+def test_a_link_to_what_would_give_the_host_away_is_not_either(real: str) -> None:
+    job = make_job("true", mounts=(Mount("/data"),))
+    with pytest.raises(InputError):
+        container_options(job, {"/data": Seen(real)})
+
+
+@pytest.mark.parametrize("path", ["/data", "/etcetera", "/run/media/anna/disk", "/var/lib/data"])
+def test_folders_of_data_are_mounted(path: str) -> None:
+    options = container_options(make_job("true", mounts=(Mount(path),)))
+    assert [bind["Source"] for bind in options["HostConfig"]["Mounts"]] == [path]
 
 
 def test_code_here_is_the_folder_itself() -> None:

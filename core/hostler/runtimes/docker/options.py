@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import posixpath
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hostler.errors import InputError
@@ -23,15 +25,25 @@ PIDS_LIMIT = 4096
 NO_CHECK: dict[str, Any] = {"Test": ["NONE"]}
 
 # Mounting one of these gives away the host, or another user's session on it.
-_NEVER_MOUNTED = (
-    "/", "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var", "/var/run", "/var/lib",
+_NEVER_MOUNTED = ("/", "/var", "/var/lib")
+# Nor anything below these: keys and passwords, devices, the kernel's files, other containers'
+# files, and the sockets of services, of sessions, and of who makes containers.
+_NOR_BELOW = (
+    "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var/run",
+    "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/podman",
 )  # fmt: skip
-# Nor anything below these: other containers' files, and the sockets of who makes containers. A
-# user's runtime folder holds those of engines without root, and of the session.
-_OF_THE_ENGINE = re.compile(
-    r"(/var/lib|/run|/var/run)/(docker|containerd|containers|podman)(/.*)?"
-    r"|(/var)?/run/user(/[0-9]+)?"
-)
+_DISKS = "/run/media/"
+"""Where desktops mount disks that are plugged in: below it are folders like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the host says of a folder to mount."""
+
+    real: str
+    """Where its links lead."""
+    private: bool = False
+    """It lies on a file system that shares no mounts, where Docker refuses `rslave`."""
 
 
 def bind_paths(job: Job) -> list[str]:
@@ -39,10 +51,9 @@ def bind_paths(job: Job) -> list[str]:
     return [mount.path for mount in _binds(job)]
 
 
-def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body for `POST /containers/create`.
+def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> dict[str, Any]:
+    """The JSON body for `POST /containers/create`. `seen`: what the host says of `bind_paths`.
 
-    `private` names binds on file systems that share no mounts, where Docker refuses `rslave`.
     Raises InputError where the job cannot be a container: no image, no user id, a mount that
     would give the host away, a path outside the working folder.
     """
@@ -65,20 +76,8 @@ def container_options(job: Job, private: frozenset[str] = frozenset()) -> dict[s
         "StopSignal": "SIGTERM",
         "StopTimeout": math.ceil(job.grace),
         "Healthcheck": _health_check(job),
-        "HostConfig": _host_config(job, private),
+        "HostConfig": _host_config(job, seen or {}),
     }
-
-
-def refuse_never_mounted(path: str, real: str | None = None) -> None:
-    """Raise InputError for a folder that no container may see. `real`: where its links lead."""
-    for each in dict.fromkeys((path, real or path)):
-        is_engines = _OF_THE_ENGINE.fullmatch(each) is not None
-        if each in _NEVER_MOUNTED or is_engines or each.endswith(("docker.sock", "podman.sock")):
-            leads = "" if each == path else f" (it leads to {each})"
-            raise InputError(
-                f"{path} is never mounted into a container{leads}",
-                remedy="mount a data folder below it instead",
-            )
 
 
 def labels(job: Job) -> dict[str, str]:
@@ -112,7 +111,7 @@ def memory_limit(job: Job) -> int | None:
     return max(job.host_memory - max(GIB, job.host_memory // 8), 64 * MIB)
 
 
-def _host_config(job: Job, private: frozenset[str]) -> dict[str, Any]:
+def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
     memory = memory_limit(job)
     config: dict[str, Any] = {
         "CapDrop": ["ALL"],
@@ -126,7 +125,10 @@ def _host_config(job: Job, private: frozenset[str]) -> dict[str, Any]:
         "LogConfig": _log_config(job.log_cap),
         # A weight, not a ceiling: a stage may use cores that nobody else wants.
         "CpuShares": min(max(round(job.cpus * 1024), 2), 262144),
-        "Mounts": [*(_bind(mount, private) for mount in _binds(job)), *_checkpoint(job)],
+        "Mounts": [
+            *(_bind(mount, seen.get(mount.path)) for mount in _binds(job)),
+            *_checkpoint(job),
+        ],
     }
     if memory is not None:
         config |= {"Memory": memory, "MemorySwap": memory}
@@ -208,21 +210,48 @@ def _binds(job: Job) -> list[Mount]:
     return binds
 
 
-def _bind(mount: Mount, private: frozenset[str]) -> dict[str, Any]:
-    path = posixpath.normpath(mount.path)
-    if not posixpath.isabs(path):
-        raise InputError(f"mount {mount.path!r} is not an absolute path")
+def _gives_away(path: str) -> bool:
+    if path in _NEVER_MOUNTED or path.endswith(("docker.sock", "podman.sock")):
+        return True
+    return not path.startswith(_DISKS) and any(_covers(each, path) for each in _NOR_BELOW)
+
+
+def _refuse_never_mounted(path: str, real: str) -> None:
+    """Raise InputError for a folder that no container may see. `real`: where its links lead."""
+    for each in (path, real):
+        if _gives_away(each):
+            leads = "" if each == path else f" (it leads to {each})"
+            raise InputError(
+                f"{path} is never mounted into a container{leads}",
+                remedy="mount a folder that holds nothing but data instead",
+            )
+
+
+def _bind(mount: Mount, seen: Seen | None) -> dict[str, Any]:
+    path = _normal(mount.path)
+    real = _normal(seen.real) if seen is not None else path
+    for each in (path, real):
+        if not posixpath.isabs(each):
+            raise InputError(f"mount {each!r} is not an absolute path")
     if _covers(path, WORK) and path != "/":
         raise InputError(f"{path} is where stages find their working folder; mount one below it")
-    refuse_never_mounted(path)
-    # `rslave` lets file systems that autofs mounts later on the host appear inside.
+    _refuse_never_mounted(path, real)
+    # Docker looks again, as root, and later: a link that is changed meanwhile must not count any
+    # more. `rslave` lets file systems that autofs mounts later on the host appear inside.
     return {
         "Type": "bind",
-        "Source": path,
+        "Source": real,
         "Target": path,
         "ReadOnly": mount.read_only,
-        "BindOptions": {"Propagation": "rprivate" if path in private else "rslave"},
+        "BindOptions": {
+            "Propagation": "rprivate" if seen is not None and seen.private else "rslave"
+        },
     }
+
+
+def _normal(path: str) -> str:
+    # `normpath` keeps two slashes at the beginning.
+    return re.sub("^//", "/", posixpath.normpath(path))
 
 
 def _checkpoint(job: Job) -> list[dict[str, Any]]:

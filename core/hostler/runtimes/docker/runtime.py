@@ -17,7 +17,7 @@ from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
-from hostler.runtimes.docker.options import bind_paths, container_options, refuse_never_mounted
+from hostler.runtimes.docker.options import Seen, bind_paths, container_options
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import pull
 from hostler.runtimes.docker.workload import workload_from_inspect
@@ -52,8 +52,8 @@ class DockerRuntime:
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
         """Image, container, folders and archives. Raises EngineError, InputError, Unreachable."""
         body = container_options(job)  # before anything is asked of the host
-        if private := await _check_binds(link, job):
-            body = container_options(job, private)
+        if seen := await _look_at_binds(link, job):
+            body = container_options(job, seen)
         engine = await self._engine(link)
         body = suited(body, await engine.flavour(), job.log_cap)
         ref, started = await self._created(link, engine, job, body, progress)
@@ -228,27 +228,25 @@ def _ours(host: str, job: Job, found: Mapping[str, Any]) -> tuple[str, bool]:
     return workload.ref, not workload.created_only
 
 
-async def _check_binds(link: HostLink, job: Job) -> frozenset[str]:
-    """Those of the job's binds that lie on a file system without shared mounts.
+async def _look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
+    """What the host says of the folders that the job binds.
 
     Asked of the login before Docker looks as root; it also wakes what autofs mounts on demand.
     """
     paths = bind_paths(job)
-    if not paths:
-        return frozenset()
-    private = set()
-    for path, answer in (await stat_paths(link, paths)).items():
-        if not answer.get("exists"):
-            raise EngineError(
-                link.host,
-                f"{path} does not exist on {link.host}, or this login cannot see it",
-                remedy="create it there, or drop the mount",
-            )
-        real = answer.get("real")
-        refuse_never_mounted(path, real if isinstance(real, str) else None)
-        if answer.get("shared") is False:
-            private.add(path)
-    return frozenset(private)
+    found = await stat_paths(link, paths) if paths else {}
+    return {path: _seen(link.host, path, found.get(path, {})) for path in paths}
+
+
+def _seen(host: str, path: str, answer: Mapping[str, Any]) -> Seen:
+    if not answer.get("exists"):
+        raise EngineError(
+            host,
+            f"{path} does not exist on {host}, or this login cannot see it",
+            remedy="create it there, or drop the mount",
+        )
+    real = answer.get("real")
+    return Seen(real if isinstance(real, str) else path, private=answer.get("shared") is False)
 
 
 async def _ended(link: HostLink, ref: str, patience: float) -> bool:
