@@ -13,6 +13,7 @@ from typing import Any
 
 from hostler import __version__
 from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.quick.private import make_private
 from hostler.quick.socket import Found, ask, find_socket
 
 COMMAND = ("-m", "hostler", "serve", "--personal")
@@ -180,18 +181,12 @@ def _say(say: Say | None, text: str) -> None:
 
 def _private_folder(folder: str) -> None:
     try:
-        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = Path(folder).stat().st_uid
+        make_private(folder)
     except OSError as error:
         raise _unusable(error)(
             f"the state folder {folder} cannot be used ({error.strerror})",
             remedy="Set HOSTLER_STATE to a folder of your own on a local disk",
         ) from error
-    if owner != os.getuid():
-        raise StateError(
-            f"the state folder {folder} belongs to somebody else (uid {owner})",
-            remedy="Set HOSTLER_STATE to a folder of your own",
-        )
 
 
 def _unusable(error: OSError) -> type[HostlerError]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK, number_in
 from hostler.errors import NoDaemonError
-from hostler.quick.socket import Found, unreachable
+from hostler.quick.socket import Found, check_server, unreachable
 from hostler.quick.wire import Response, WireError, encode_request
 
 
@@ -36,6 +36,7 @@ class AsyncExchange:
             )
         except OSError as error:
             raise unreachable(self._found, error) from error
+        check_server(self._found, self._writer.get_extra_info("socket"))
 
     async def send_raw(self, data: bytes) -> None:
         """Part of an encoded request, waiting while the daemon is slow."""

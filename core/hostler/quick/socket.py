@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 
 from hostler.errors import ConfigError, HostlerError, NoDaemonError, error_from_json
 from hostler.quick import places
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_TIMEOUT = 5.0
+_COMMON = ("/tmp/", "/var/tmp/", "/dev/shm/")
 
 
 class Found:
@@ -88,7 +90,38 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
     except OSError as error:
         connection.close()
         raise unreachable(found, error) from error
+    try:
+        check_server(found, connection)
+    except NoDaemonError:
+        connection.close()
+        raise
     return connection
+
+
+def check_server(found: Found, connection: Any) -> None:
+    """Raise NoDaemonError where somebody else listens than may be meant: one's own daemon is one's
+    own or root's, and so is one in a folder in which everybody may make sockets. Whose the daemon
+    is that the configuration or the system names, those say."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return  # not Linux: such a client has no daemon of its own
+    credentials = connection.getsockopt(socket.SOL_SOCKET, option, 12)
+    uid = int.from_bytes(credentials[4:8], sys.byteorder)
+    if uid in (0, os.geteuid()) or not _has_to_be_ours(found):
+        return
+    raise NoDaemonError(
+        f"the socket {found.path} is not yours: uid {uid} listens there",
+        remedy="Have it removed, or set HOSTLER_STATE to a folder of your own on a local disk"
+        if found.personal
+        else "If that daemon is meant, name it in config.toml: `socket` under [daemon]",
+    )
+
+
+def _has_to_be_ours(found: Found) -> bool:
+    if found.personal:
+        return True
+    real = os.path.realpath(found.path)
+    return found.origin in ("flag", "environment") and real.startswith(_COMMON)
 
 
 def unreachable(found: Found, error: Exception) -> NoDaemonError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from hostler.errors import StateError
+from hostler.quick.private import make_private
 from hostler.store.faults import disk_faults
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
@@ -23,18 +23,10 @@ _NETWORK_TYPES = frozenset(
 def private_folder(path: Path) -> Path:
     """Make a folder with mode 0700, or check and tighten one that is there.
 
-    Raises StateError when it belongs to somebody else or cannot be made.
+    Raises StateError when it is not safe, see `make_private`, or cannot be made.
     """
     with disk_faults(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
-        if found.st_uid != os.geteuid():
-            raise StateError(
-                f"{path} belongs to uid {found.st_uid}, not to you",
-                remedy="choose another state folder, or have it removed",
-            )
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            path.chmod(0o700)
+        make_private(str(path))
     return path
 
 

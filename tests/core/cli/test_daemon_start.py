@@ -147,7 +147,7 @@ def test_a_named_daemon_is_never_started(state: Path, monkeypatch: pytest.Monkey
 def test_somebody_elses_state_folder_is_refused(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(StateError, match="belongs to somebody else"):
         ensure_daemon()
 

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
+import struct
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hostler.client.aio import AsyncClient
+from hostler.client.sync import Client
 from hostler.errors import ConflictError, HostlerError, NoDaemonError, PipelineError
-from hostler.quick.socket import Found, ask
+from hostler.quick.socket import Found, ask, check_server
 from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
 
 
@@ -95,3 +102,78 @@ def test_an_answer_cut_short_is_an_error(daemon: ScriptedDaemon) -> None:
     daemon.on("GET", "/v1/gpus", Answer({"a": 1}, cut=True))
     with pytest.raises(NoDaemonError, match="in the middle"):
         ask(found(daemon), "GET", "/v1/gpus")
+
+
+class Overheard:
+    """A connection to a process of some user."""
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+
+    def getsockopt(self, *_what: int) -> bytes:
+        return struct.pack("3i", 1, self.uid, 1)
+
+
+@pytest.mark.parametrize(
+    ("origin", "path", "believed"),
+    [
+        ("personal", "/home/ana/.local/state/hostler/x.sock", False),
+        ("personal", "/var/tmp/hostler-1/state/x.sock", False),
+        ("flag", "/var/tmp/h/x.sock", False),
+        ("environment", "/tmp/x.sock", False),
+        ("environment", "/home/ana/x.sock", True),
+        ("config", "/var/tmp/h/x.sock", True),
+        ("system", "/run/hostler/hostler.sock", True),
+    ],
+)
+def test_a_stranger_is_believed_where_the_socket_can_only_be_meant_so(
+    origin: str, path: str, believed: bool
+) -> None:
+    found = Found(path, origin)
+    for uid in (0, os.geteuid()):
+        check_server(found, Overheard(uid))
+    if believed:
+        check_server(found, Overheard(54321))
+        return
+    with pytest.raises(NoDaemonError, match="uid 54321 listens there") as caught:
+        check_server(found, Overheard(54321))
+    assert ("HOSTLER_STATE" if origin == "personal" else "config.toml") in caught.value.remedy
+
+
+LISTEN = """
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+print("ready", flush=True)
+peer, _ = s.accept()
+print(len(peer.recv(1000)), flush=True)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("way", ["quick", "sync", "async"])
+def test_a_socket_that_somebody_else_serves_is_told_nothing(way: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o777)
+        path = f"{folder}/hostler.sock"
+        stranger = subprocess.Popen(
+            ["/usr/bin/python3", "-c", LISTEN, path],
+            stdout=subprocess.PIPE, text=True, user=54321, group=54321, extra_groups=[],
+        )  # fmt: skip
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "ready\n"
+        with pytest.raises(NoDaemonError, match="uid 54321 listens there"):
+            _version(way, Found(path, "personal"))
+        assert stranger.stdout.read() == "0\n"
+        stranger.stdout.close()
+        assert stranger.wait(10) == 0
+
+
+def _version(way: str, found: Found) -> None:
+    if way == "quick":
+        ask(found, "GET", "/v1/version")
+    elif way == "sync":
+        Client(found=found).version()
+    else:
+        asyncio.run(AsyncClient(found=found).version())

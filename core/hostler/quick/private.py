@@ -1,0 +1,147 @@
+"""A folder that is one person's alone: nobody else reads it, changes it, or swaps it for another.
+
+Standard library only: the client makes the folder before it starts a daemon, and the daemon again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from hostler.errors import StateError
+
+_MOST_LINKS = 40
+_ELSEWHERE = "set HOSTLER_STATE, or `state` under [daemon], to a folder of your own on a local disk"
+
+
+def make_private(folder: str) -> None:
+    """Make a folder with mode 0700, and those above it that are not there, or check and tighten one
+    that is there.
+
+    Raises StateError where it is somebody else's or a link, or where somebody else than root could
+    put another one in its place; OSError where it cannot be made.
+    """
+    path = _walk(folder)
+    found = os.lstat(path)
+    if found.st_uid != os.geteuid():
+        raise StateError(
+            f"the folder {path} belongs to somebody else, {_owner(found)}",
+            remedy=f"have it removed, or {_ELSEWHERE}",
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.chmod(path, 0o700)
+
+
+def _walk(folder: str) -> str:
+    """The folder's path without links. Each step is taken only out of a folder in which nobody but
+    root and the caller can change what was seen there: nothing is swapped between the steps."""
+    todo, at, links = _names(os.path.join(os.getcwd(), folder)), "/", 0
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        path = os.path.join(at, name)
+        above, found = os.lstat(at), _seen_or_made(path)
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            target = _target(path, found, above, is_last=not todo)
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            at = "/" if target.startswith("/") else at
+            todo += _names(target)
+            continue
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        if todo:
+            _require_safe(path, found, above, folder)
+        at = path
+    return at
+
+
+def _names(path: str) -> list[str]:
+    """The names in a path, the last one first."""
+    return [name for name in path.split("/") if name not in ("", ".")][::-1]
+
+
+def _seen_or_made(path: str) -> os.stat_result:
+    """What is there, a folder of ours where nothing was."""
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        # Another process of ours may be faster, or somebody else: its owner is looked at.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        return os.lstat(path)
+
+
+def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last: bool) -> str:
+    """Where a link leads that may be followed: one of ours or root's on the way to the folder."""
+    target = os.readlink(path)
+    if is_last or not _is_trusted(found, above):
+        raise StateError(
+            f"{path} is a link to {target}, made by {_owner(found)}",
+            remedy=f"have it removed, or {_ELSEWHERE}",
+        )
+    return target
+
+
+def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folder: str) -> None:
+    """Raise StateError for a folder on the way in which somebody else could swap the next one."""
+    swapped = f"who could put something else in the place of {folder}"
+    if not _is_trusted(found, above):
+        raise StateError(
+            f"{path} belongs to somebody else, {_owner(found)}, {swapped}",
+            remedy=f"have it removed, or {_ELSEWHERE}",
+        )
+    if _is_open(found) and not found.st_mode & stat.S_ISVTX:
+        raise StateError(
+            f"{path}, which belongs to {_owner(found)}, can be written by others, {swapped}",
+            remedy=f"close it, chmod go-w {path}, or {_ELSEWHERE}",
+        )
+
+
+def _is_open(found: os.stat_result) -> bool:
+    """Whether others may make, rename and remove what is in a folder. In many places each person
+    has a group of their own, of the same name, which may write everywhere: that is nobody else."""
+    mode = found.st_mode
+    return bool(mode & 0o002 or (mode & 0o020 and found.st_gid and not _is_own_group(found)))
+
+
+def _is_own_group(found: os.stat_result) -> bool:
+    import grp
+    import pwd
+
+    try:
+        return grp.getgrgid(found.st_gid).gr_name == pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        return False
+
+
+def _is_trusted(found: os.stat_result, above: os.stat_result) -> bool:
+    """Whether what lies in the folder `above` is ours or root's. Many a sandbox is a user namespace
+    in which root has no number: there, what only root or we could put in its place is as good."""
+    if found.st_uid in (0, os.geteuid()):
+        return True
+    return not _is_open(above) and not _is_numbered(found.st_uid)
+
+
+def _is_numbered(uid: int) -> bool:
+    """Whether this user namespace has such a user at all."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            ranges = [[int(word) for word in line.split()] for line in file]
+    except OSError:
+        return True
+    return any(first <= uid < first + count for first, _outside, count in ranges)
+
+
+def _owner(found: os.stat_result) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(found.st_uid).pw_name} (uid {found.st_uid})"
+    except KeyError:
+        return f"uid {found.st_uid}"
