@@ -11,9 +11,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from tests.chaos.history import Fault, Final, History, Sample, read
+from tests.chaos.history import AttemptEnd, Fault, Final, History, Sample, read
 
 NOTICE_S = 10.0
 """Within which a cut host is shown as unreachable."""
@@ -135,25 +136,40 @@ def once(history: History, final: Final) -> Iterator[str]:
     for attempt_id, ids in containers.items():
         if len(ids) > 1:
             yield f"attempt {attempt_id} had {len(ids)} containers with GPUs"
-    yield from _in_turn(final)
+    yield from _in_turn(history, final)
 
 
-def _in_turn(final: Final) -> Iterator[str]:
-    stages: dict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
+def _in_turn(history: History, final: Final) -> Iterator[str]:
+    """Each try of a stage begins after the last one ended: by the record and by what was seen."""
+    granted: dict[str, float] = {}
+    for grant in history.grants:
+        granted[grant.attempt_id] = min(grant.at, granted.get(grant.attempt_id, grant.at))
+    exited = {exit.attempt_id: exit.at for exit in final.exits}
+    stages: dict[tuple[str, str], list[AttemptEnd]] = defaultdict(list)
     for attempt in final.attempts:
-        stages[attempt.run_id, attempt.stage].append(
-            (attempt.number, attempt.phase, attempt.attempt_id)
-        )
+        stages[attempt.run_id, attempt.stage].append(attempt)
     for tries in stages.values():
-        tries.sort()
-        numbers = [number for number, _, _ in tries]
-        if len(set(numbers)) != len(numbers):
-            yield f"{tries[0][2]}: two attempts of one number"
-        for _, phase, attempt_id in tries[:-1]:
-            if phase in OPEN_PHASES:
-                yield f"{attempt_id} is {phase}, and another attempt came after it"
-        if sum(phase == "succeeded" for _, phase, _ in tries) > 1:
-            yield f"{tries[0][2]}: succeeded more than once"
+        tries.sort(key=lambda attempt: attempt.number)
+        if len({attempt.number for attempt in tries}) != len(tries):
+            yield f"{tries[0].attempt_id}: two attempts of one number"
+        for before, after in pairwise(tries):
+            if before.phase in OPEN_PHASES:
+                yield f"{before.attempt_id} is {before.phase}, and another attempt came after it"
+            begun = after.launched_at if after.placed_at is None else after.placed_at
+            yield from _too_early(before, after, begun, before.finished_at, "by the record")
+            if before.phase != "lost":  # given up: nobody says that it ended
+                seen = granted.get(after.attempt_id)
+                yield from _too_early(before, after, seen, exited.get(before.attempt_id), "as seen")
+        if sum(attempt.phase == "succeeded" for attempt in tries) > 1:
+            yield f"{tries[0].attempt_id}: succeeded more than once"
+
+
+def _too_early(
+    before: AttemptEnd, after: AttemptEnd, begun: float | None, ended: float | None, by: str
+) -> Iterator[str]:
+    if begun is not None and ended is not None and begun < ended:
+        early = f"{ended - begun:.3f} s before the end of {before.attempt_id}"
+        yield f"{after.attempt_id} began {early}, {by}"
 
 
 def hands_off(history: History, final: Final) -> Iterator[str]:

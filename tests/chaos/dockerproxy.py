@@ -129,6 +129,7 @@ def follow_exits(behind: str, record: Record) -> None:
                 event = json.loads(line)
                 labels = event["Actor"]["Attributes"]
                 record.add(
+                    at=event["timeNano"] / 1e9,  # dockerd's: this thread may come to it late
                     what=event["Action"],
                     attempt=labels["hostler.attempt"],
                     code=int(labels.get("exitCode", -1)),

@@ -100,6 +100,8 @@ class AttemptEnd:
     cause: str | None = None
     launched_at: float | None = None
     finished_at: float | None = None
+    placed_at: float | None = None
+    """All three by the daemon's clock; None, where a history of before did not note it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class TrueExit:
     attempt_id: str
     exit_code: int
     oom_killed: bool = False
+    at: float | None = None
+    """When, as its teller says: the hosts of a lab have this machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,36 @@ def _beside(h: History) -> None:
     _final(h, attempts=(replace(ENDED, phase="running"), second), exits=())
 
 
+RETRIED = (
+    replace(ENDED, phase="failed", exit_code=3, placed_at=4, launched_at=5, finished_at=10),
+    replace(ENDED, attempt_id="r1-a-2", number=2, placed_at=10.5, launched_at=11, finished_at=14),
+)
+IN_TURN = (TrueExit("r1-a-1", 3, at=9.9), TrueExit("r1-a-2", 0, at=14))
+SECOND_GRANT = GrantSeen(10.9, "gpu1", "c2", "r1-a-2", ("GPU-2",))
+
+
+def _retried(h: History, *, at: float = SECOND_GRANT.at, **first: object) -> None:
+    """Two attempts on two GPUs, the second begun in time where nothing else is said."""
+    attempts = (replace(RETRIED[0], **first), RETRIED[1])  # type: ignore[arg-type]
+    h.grants.append(replace(SECOND_GRANT, at=at))
+    _final(h, attempts=attempts, exits=IN_TURN)
+
+
+def _placed_early(h: History) -> None:
+    _retried(h, finished_at=10.7)
+
+
+def _launched_early(h: History) -> None:
+    """As in a history that does not say when attempts were placed."""
+    attempts = [replace(attempt, placed_at=None) for attempt in RETRIED]
+    _final(h, attempts=(replace(attempts[0], finished_at=11.5), attempts[1]), exits=())
+
+
+def _seen_early(h: History) -> None:
+    """The record says nothing of it; the referee and the runtime do."""
+    _retried(h, at=9.8)
+
+
 def _wrong_code(h: History) -> None:
     _final(h, exits=(TrueExit("r1-a-1", 3),))
 
@@ -146,7 +176,8 @@ def _shared_with_canary(h: History) -> None:
     [
         (_overlap, "I1"), (_lost, "I2"), (_never_ended, "I2"), (_invented, "I2"),
         (_orphan, "I3"), (_vanished, "I3"), (_called_up, "I4"), (_offered, "I4"), (_late, "I4"),
-        (_twice, "I5"), (_two_containers, "I5"), (_beside, "I5"), (_wrong_code, "I8"),
+        (_twice, "I5"), (_two_containers, "I5"), (_beside, "I5"),
+        (_placed_early, "I5"), (_launched_early, "I5"), (_seen_early, "I5"), (_wrong_code, "I8"),
         (_hidden_oom, "I8"), (_killed_canary, "I6"), (_shared_with_canary, "I6"),
     ],
 )  # fmt: skip
@@ -155,6 +186,15 @@ def test_each_violation_is_caught(plant: object, invariant: str) -> None:
     assert callable(plant)
     plant(history)
     assert invariant in {violation.invariant for violation in check(history)}
+
+
+def test_attempts_in_turn_and_one_beside_its_lost_forerunner_are_no_violation() -> None:
+    h = clean()
+    _retried(h)
+    assert check(h) == []
+    h = clean()
+    _retried(h, at=9.8, phase="lost", cause="host lost", exit_code=None)
+    assert check(h) == []
 
 
 def test_of_a_start_that_was_cut_off_and_its_repeat_the_last_exit_counts() -> None:

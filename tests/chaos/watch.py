@@ -197,7 +197,8 @@ class Watch:
             if entry["what"] == "die":
                 attempt_id = entry["attempt"]
                 if attempt_id not in self.foreign_attempts:
-                    yield TrueExit(attempt_id, entry["code"], attempt_id in out_of_memory)
+                    killed = attempt_id in out_of_memory
+                    yield TrueExit(attempt_id, entry["code"], killed, entry["at"])
             elif "status" in entry and (entry["what"], entry["name"]) != ("create", NAME):
                 self.recorder.add(DockerCall(**entry))
 
