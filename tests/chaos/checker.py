@@ -21,6 +21,8 @@ NOTICE_S = 10.0
 RETURN_S = 5.0
 """Within which a healed host is shown as up."""
 OPEN_PHASES = ("starting", "running", "stopping")
+GIVEN_UP = "give up"
+"""Name of the fault that a person makes who takes a silent host out of the config."""
 CUTS = ("cut", "freeze", "power", "sshd")
 """Faults, by the first word of their names, in which a host cannot be seen."""
 
@@ -44,7 +46,8 @@ def check(history: History) -> list[Violation]:
     found += [Violation("I4", text) for text in honest(history)]
     found += [Violation("I5", text) for text in once(history, final)]
     found += [Violation("I6", text) for text in hands_off(history, final)]
-    found += [Violation("I8", text) for text in true_exit(final)]
+    given_up = any(fault.name == GIVEN_UP for fault in history.faults)
+    found += [Violation("I8", text) for text in true_exit(final, given_up)]
     return found
 
 
@@ -184,8 +187,9 @@ def hands_off(history: History, final: Final) -> Iterator[str]:
                 yield f"{grant.host}: {gpu} of {taken[grant.host, gpu]} given to {grant.attempt_id}"
 
 
-def true_exit(final: Final) -> Iterator[str]:
-    """The recorded exit is the true one.
+def true_exit(final: Final, given_up: bool = False) -> Iterator[str]:
+    """The recorded exit is the true one. `given_up`: a person gave a host up, so that what ran
+    there may have been cancelled without anybody having seen its end.
 
     A start that dockerd's death cut off may leave a process that its restart kills, and a container
     that counts as created and is started again: what counts is how it ended last. Two starts that
@@ -197,7 +201,8 @@ def true_exit(final: Final) -> Iterator[str]:
         if attempt is None:
             yield f"{true.attempt_id} ended with {true.exit_code} and is not recorded"
             continue
-        if attempt.phase == "lost":
+        unseen = attempt.signal is None and attempt.exit_code is None
+        if attempt.phase == "lost" or (given_up and unseen and attempt.phase == "cancelled"):
             continue  # said to be unknown: that is honest
         code = 128 + attempt.signal if attempt.signal else attempt.exit_code
         if code != true.exit_code:

@@ -23,6 +23,8 @@ from tests.chaos.history import AttemptEnd, Fault, History, read
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOT_MEASURED = "not measured"
+_KILLS = ("kill daemon", "power of")
+"""Faults after which the daemon is another one."""
 LOST = ("host lost", "vanished")
 """Causes that say that work was given up, or gone."""
 
@@ -110,10 +112,15 @@ def _named(histories: Iterable[History], begin: str) -> list[Fault]:
 
 
 def _recoveries(histories: Iterable[History]) -> Iterator[float]:
+    """Of daemons that were killed; other waits for all hosts are none."""
     for history in histories:
+        killed = [f.begun_at for f in history.faults if f.name.startswith(_KILLS)]
+        before = 0.0
         for call in history.calls:
             if call.what == "recover":
-                yield call.ended_at - call.begun_at
+                if any(before <= at <= call.ended_at for at in killed):
+                    yield call.ended_at - call.begun_at
+                before = call.ended_at
 
 
 def _delays(histories: Iterable[History], what: str) -> Iterator[float]:

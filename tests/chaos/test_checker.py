@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.checker import check
+from tests.chaos.checker import GIVEN_UP, check
 from tests.chaos.history import (
     AttemptEnd,
     Call,
@@ -203,3 +203,14 @@ def test_of_a_start_that_was_cut_off_and_its_repeat_the_last_exit_counts() -> No
     assert check(h) == []
     _final(h, exits=(TrueExit("r1-a-1", 0), TrueExit("r1-a-1", 137)))
     assert [v.invariant for v in check(h)] == ["I8"]
+
+
+def test_an_end_that_nobody_saw_is_honest_only_where_its_host_was_given_up() -> None:
+    h = clean()
+    assert h.final is not None
+    (only,) = h.final.attempts
+    unseen = replace(only, phase="cancelled", exit_code=None, signal=None)
+    _final(h, attempts=(unseen,))
+    assert [v.invariant for v in check(h)] == ["I8"]
+    h.faults.append(Fault(5, 6, GIVEN_UP, "gpu1"))
+    assert check(h) == []

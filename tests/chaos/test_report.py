@@ -46,6 +46,13 @@ def test_it_says_what_was_measured() -> None:
     assert measured(HISTORY, "healed host") == "median 4.0 s, worst 4.0 s of 1"
 
 
+def test_waits_for_hosts_that_follow_no_kill_are_no_recoveries() -> None:
+    begin = Call(2, 2.1, "recover", "ok")
+    again = Call(80, 80.1, "recover", "ok")
+    both = replace(HISTORY, calls=[begin, *HISTORY.calls, again])
+    assert measured(both, "daemon restart") == "median 2.5 s, worst 2.5 s of 1"
+
+
 def test_a_broken_promise_is_not_hidden() -> None:
     assert HISTORY.final is not None
     lost = replace(HISTORY, final=replace(HISTORY.final, runs={}))
