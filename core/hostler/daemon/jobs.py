@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hostler.model.config import Config
 from hostler.model.hosts import Host
+from hostler.model.images import by_digest
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
@@ -40,6 +41,7 @@ def build_job(
         gpus=attempt.gpus,
         gpu_indices=tuple(indices[uuid] for uuid in attempt.gpus if uuid in indices),
         image=stage.image,
+        image_digest=image_digest(run, stage),
         workdir=stage.workdir,
         placements=placements,
         mounts=_mounts(stage, config),
@@ -61,6 +63,21 @@ def build_job(
         host_memory=facts.memory_total,
         network=config.docker_network,
     )
+
+
+def image_digest(run: Run, stage: Stage) -> str | None:
+    """What `stage` has to take for its image: the very one that the first attempt of the run with
+    this image has got, so that a tag which moves meanwhile changes nothing for the rest of it.
+
+    None where there is none yet, or where that one was known to no registry.
+    """
+    if stage.image is None or "@" in stage.image:
+        return None
+    images = {each.name: each.image for each in run.stages}
+    for attempt in (*run.kept.values(), *run.attempts):
+        if attempt.image_digest is not None and images.get(attempt.stage) == stage.image:
+            return by_digest(stage.image, attempt.image_digest)
+    return None
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:

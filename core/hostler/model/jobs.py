@@ -45,6 +45,9 @@ class Job:
     gpu_indices: tuple[int, ...] = ()
     """The same GPUs by NVML index at the time of the last look (process stages)."""
     image: str | None = None
+    """As the stage names it."""
+    image_digest: str | None = None
+    """`name@sha256:...` to take in its place: what the run's first attempt with it has got."""
     workdir: str | None = None
     placements: tuple[Placement, ...] = ()
     mounts: tuple[Mount, ...] = ()

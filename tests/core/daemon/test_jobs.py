@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.daemon.jobs import build_job, container_name, submitter_env
+from hostler.daemon.jobs import build_job, container_name, image_digest, submitter_env
 from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.model.hosts import Gpu, Host, HostCondition, HostFacts, Look
 from hostler.model.jobs import Job
@@ -124,3 +124,47 @@ def test_code_here_is_the_submitters_folder() -> None:
     run = replace(RUN, source=Source(path="/home/ana/work"))
     assert job_of(replace(STAGE, code="here"), run).code_path == "/home/ana/work"
     assert job_of(STAGE, run).code_path is None
+
+
+DIGEST = "sha256:" + "1" * 64
+
+
+def _image_run(*known: str | None, kept: str | None = None, image: str = "lab/tool:1") -> Run:
+    """Three stages in one image, with an attempt for each of `known`, and one in another."""
+    names = ("a", "b", "c")
+    stages = [replace(STAGE, name=name, image=image) for name in names]
+    tries = tuple(
+        replace(ATTEMPT, stage=name, image_digest=digest)
+        for name, digest in zip(names, known, strict=False)
+    )
+    other = replace(STAGE, name="other", image="lab/other:1")
+    before = {"other": replace(ATTEMPT, stage="other", image_digest=f"lab/other@{DIGEST}")}
+    if kept is not None:
+        before["c"] = replace(ATTEMPT, stage="c", image_digest=kept)
+    return replace(RUN, stages=(*stages, other), attempts=tries, kept=before)
+
+
+def test_a_runs_tag_means_what_it_meant_to_the_first_attempt() -> None:
+    first, later = f"lab/tool@{DIGEST}", f"lab/tool@sha256:{'2' * 64}"
+    run = _image_run(None, first, later)
+    assert image_digest(run, run.stages[0]) == first
+    job = build_job(run, run.stages[0], ATTEMPT, HOST, Config(), DAEMON, ())
+    assert (job.image, job.image_digest) == ("lab/tool:1", first)
+    assert image_digest(_image_run(None), run.stages[0]) is None  # nothing has started yet
+    again = _image_run(later, kept=first)
+    assert image_digest(again, again.stages[0]) == first  # what a retry keeps counts as well
+
+
+def test_a_digest_is_taken_of_the_same_repository_only() -> None:
+    for image, known, wanted in (
+        ("lab/tool:1", DIGEST, None),  # an id: no registry knows it
+        ("lab/tool:1", f"mirror.local/lab/tool@{DIGEST}", None),
+        ("lab/tool:1", "lab/tool@sha256:12", None),
+        ("r:5000/lab/tool", f"r:5000/lab/tool@{DIGEST}", f"r:5000/lab/tool@{DIGEST}"),
+        ("busybox:1", f"docker.io/library/busybox@{DIGEST}", f"busybox@{DIGEST}"),
+        (f"lab/tool@{DIGEST}", f"lab/tool@sha256:{'2' * 64}", None),  # the person chose already
+    ):
+        run = _image_run(known, image=image)
+        assert image_digest(run, run.stages[1]) == wanted
+    process = replace(STAGE, name="p")
+    assert image_digest(replace(RUN, stages=(process,), attempts=(ATTEMPT,)), process) is None

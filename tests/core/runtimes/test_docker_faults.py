@@ -148,6 +148,48 @@ async def test_what_docker_says_of_a_kill_without_effect(monkeypatch: pytest.Mon
         await Engine("gpu1", "unix:///none").kill("c1", "SIGKILL")
 
 
+async def test_an_image_is_found_and_pulled_by_digest_whatever_its_tag_means_now(
+    runtime: DockerRuntime, link: DirectLink, dockerd: Dockerd
+) -> None:
+    with serve(image_tree()) as registry:
+        moved = registry.image.removesuffix(":1") + ":moved"
+        pinned = f"{registry.image.removesuffix(':1')}@{registry.digest}"
+        job = make_job("true", image=moved, image_digest=pinned)
+        told: list[str] = []
+        ref = await runtime.create(link, job, lambda what, *_: told.append(what))
+        assert told[0] == f"pulling {pinned}"
+        again = make_job("true", image=moved, image_digest=pinned)
+        other = await runtime.create(link, again, lambda *step: pytest.fail("pulled again"))
+        for container in (ref, other):
+            assert await runtime.image_digest(link, container) == pinned
+            found = await runtime.inspect(link, container)
+            assert found is not None
+            await runtime.remove(link, found)
+        gone = f"{registry.image.removesuffix(':1')}@sha256:{'0' * 64}"
+        with pytest.raises(EngineError, match="which cannot pull it") as caught:
+            await runtime.create(link, make_job("true", image=moved, image_digest=gone), silent)
+        assert "hostler rerun" in caught.value.remedy
+    client = docker.APIClient(base_url=dockerd.url, version="auto")
+    try:
+        client.remove_image(pinned, force=True)
+    finally:
+        client.close()
+
+
+async def test_where_no_registry_is_reached_an_image_loaded_by_hand_is_taken(
+    runtime: DockerRuntime, link: DirectLink
+) -> None:
+    pinned = f"127.0.0.1:9/lab/tool@sha256:{'0' * 64}"
+    job = make_job("true", image_digest=pinned)
+    ref = await runtime.create(link, job, silent)
+    digest = await runtime.image_digest(link, ref)
+    assert digest is not None
+    assert digest.startswith("sha256:")
+    found = await runtime.inspect(link, ref)
+    assert found is not None
+    await runtime.remove(link, found)
+
+
 class Swallower:
     """A proxy before Docker that loses the answer to the first create."""
 

@@ -18,6 +18,7 @@ import docker.utils
 import requests.exceptions
 
 from hostler.errors import EngineError, Unreachable
+from hostler.model.images import choose_digest
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
@@ -44,7 +45,7 @@ class Engine:
         self._closed = False
         self._client: Any = None
         self._opening = asyncio.Lock()
-        self._digests: dict[str, str | None] = {}
+        self._digests: dict[str, list[str]] = {}
         self._flavour: Flavour | None = None
 
     async def flavour(self) -> Flavour:
@@ -126,15 +127,20 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
-    async def image_digest(self, image_id: str) -> str | None:
-        """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone."""
+    async def image_digest(self, image_id: str, name: str) -> str | None:
+        """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone.
+        `name`: what it was asked for by, as several registries may know it."""
         if image_id not in self._digests:
-            data = await self._optional("reading the image", lambda c: c.inspect_image(image_id))
-            if data is None:
+            known = await self.digests(image_id)
+            if known is None:
                 return None
-            known = data.get("RepoDigests") or []
-            self._digests[image_id] = str(known[0]) if known else image_id
-        return self._digests[image_id]
+            self._digests[image_id] = known
+        return choose_digest(name, self._digests[image_id]) or image_id
+
+    async def digests(self, image: str) -> list[str] | None:
+        """Every `name@sha256:...` of an image that is there, by id or name; None: it is not."""
+        data = await self._optional("reading the image", lambda c: c.inspect_image(image))
+        return None if data is None else [str(each) for each in data.get("RepoDigests") or ()]
 
     async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
         """Query and headers for a pull, with the login that docker login left for the registry."""

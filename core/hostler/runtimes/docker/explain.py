@@ -89,6 +89,11 @@ def _explain_pull(host: str, image: str, status: int, text: str) -> tuple[str, s
             f"the registry refused {image}: it does not exist there, or needs a login",
             "check the name; for a private registry run docker login where the daemon runs",
         )
+    if "@" in image and (_NO_MANIFEST.search(text) or _NO_REGISTRY.search(text)):
+        return (
+            f"{image} is not on {host}, which cannot pull it: {text}",
+            "the run began with this very one: pull it there, or begin anew with hostler rerun",
+        )
     if _NO_MANIFEST.search(text):
         return f"there is no image {image}", "check the name and the tag"
     if "toomanyrequests" in text:

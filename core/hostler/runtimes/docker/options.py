@@ -67,7 +67,7 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> dict[
         )
     gid = job.gid if job.gid is not None else job.uid
     return {
-        "Image": job.image,
+        "Image": job.image_digest or job.image,
         "Cmd": argv(job),
         "Env": [f"{key}={value}" for key, value in _env(job).items()],
         "User": f"{job.uid}:{gid}",

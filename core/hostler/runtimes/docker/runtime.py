@@ -42,7 +42,8 @@ class DockerRuntime:
         self._engines: dict[str, Engine] = {}
         self._fresh: set[str] = set()
         """Containers created by this very process and never started: need no look before."""
-        self._images: dict[str, str] = {}
+        self._images: dict[str, tuple[str, str]] = {}
+        """Ref -> id of the image, and the name that it was asked for by."""
 
     @property
     def name(self) -> str:
@@ -110,7 +111,8 @@ class DockerRuntime:
             return None
         workload = workload_from_inspect(data)
         if workload is not None:
-            self._images[workload.ref] = str(data.get("Image", ""))
+            name = (data.get("Config") or {}).get("Image", "")
+            self._images[workload.ref] = (str(data.get("Image", "")), str(name))
         return workload
 
     async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
@@ -133,10 +135,10 @@ class DockerRuntime:
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """`name@sha256:...`, or the image's id where no registry knows it."""
-        if not self._images.get(ref):
+        if ref not in self._images:
             await self.inspect(link, ref)
-        image = self._images.get(ref)
-        return await (await self._engine(link)).image_digest(image) if image else None
+        image, name = self._images.get(ref, ("", ""))
+        return await (await self._engine(link)).image_digest(image, name) if image else None
 
     async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
         """Remove this daemon's checkpoint volumes but those in `keep`; how many. One that a
@@ -185,7 +187,7 @@ class DockerRuntime:
                     # The name of a create whose reply was lost, or of one being removed.
                     await asyncio.sleep(_AGAIN_S)
                 elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
-                    await pull(link, engine, str(body["Image"]), progress)
+                    body = {**body, "Image": await _pulled(link, engine, job, progress)}
                     pulled = True
                 else:
                     raise
@@ -210,6 +212,22 @@ class DockerRuntime:
 
     def _read(self, placement: Placement) -> bytes:
         return self._blob_path(placement.digest).read_bytes()
+
+
+async def _pulled(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
+    """Pull the job's image; what to name it by from now on.
+
+    An image that was loaded by hand (docker load) has no digest of a registry's. Where no registry
+    is reached either, it is what people mean.
+    """
+    named = job.image or ""
+    try:
+        await pull(link, engine, job.image_digest or named, progress)
+    except EngineError:
+        if job.image_digest is None or await engine.digests(named) != []:
+            raise
+        return named
+    return job.image_digest or named
 
 
 def _ours(host: str, job: Job, found: Mapping[str, Any]) -> tuple[str, bool]:
