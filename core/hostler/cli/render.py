@@ -142,10 +142,10 @@ def stage_note(stage: Mapping[str, Any]) -> str:
     if stage["status"] == "waiting":
         reason = stage.get("reason")
         return str(reason["sentence"]) if reason else "-"
+    if stage.get("trouble"):  # of a start that does not go on, until something of it does
+        return str(stage["trouble"])
     if stage["status"] == "starting" and stage.get("progress"):
         return progress_text(stage["progress"])
-    if stage.get("trouble"):
-        return str(stage["trouble"])
     attempt = stage.get("attempt")
     if attempt and stage["status"] not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"

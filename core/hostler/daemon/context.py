@@ -12,7 +12,7 @@ from hostler.daemon.keeper import HostKeeper
 from hostler.errors import Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt
+from hostler.model.runs import Attempt, Phase
 from hostler.ports import HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
@@ -34,6 +34,8 @@ class Context:
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
+    held_up: dict[str, str] = field(default_factory=dict)
+    """Attempt id -> why its start did not go on when that was last tried."""
     unseen: dict[str, float] = field(default_factory=dict)
     """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
     their GPUs until they are released, and no attempt holds them any more."""
@@ -52,6 +54,8 @@ class Context:
     async def save_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> None:
         """Write an attempt's transition, then show it."""
         await self.store.update_attempt(attempt, event)
+        if attempt.phase is not Phase.STARTING:
+            self.held_up.pop(attempt.attempt_id, None)
         if attempt.phase.is_final and attempt.gpus:
             self._wait_for_leases(attempt)
         self.book.put_attempt(attempt)

@@ -237,10 +237,11 @@ class Service:
     def _troubles(self, run: Run) -> dict[str, str]:
         if run.outcome is not None:
             return {}
-        keepers, found = self.context.keepers, {}
+        context, found = self.context, {}
         for attempt in run.attempts:
-            keeper = keepers.get(attempt.host)
-            trouble = trouble_of(attempt, keeper.host if keeper is not None else None)
+            keeper = context.keepers.get(attempt.host)
+            host = keeper.host if keeper is not None else None
+            trouble = trouble_of(attempt, host, context.held_up.get(attempt.attempt_id))
             if trouble is not None:
                 found[attempt.attempt_id] = trouble
         return found

@@ -15,7 +15,9 @@ from hostler.errors import (
     AgentError,
     EngineError,
     HostError,
+    HostlerError,
     InputError,
+    StateError,
     Unreachable,
 )
 from hostler.failpoints import failpoint
@@ -70,7 +72,8 @@ class Starter:
     async def _carry_out(self, attempt: Attempt, stage: Stage) -> None:
         try:
             await self._launch(attempt, stage)
-        except Unreachable:
+        except (Unreachable, StateError) as error:
+            self._hold_up(attempt, _sentence(error))
             raise
         except ClaimRefused as refusal:
             self.refused[attempt.host] = self._context.clock.now()
@@ -79,6 +82,14 @@ class Starter:
             await self._fail(attempt, Cause.START_FAILED, _sentence(error))
         finally:
             self._context.progress.pop(attempt.attempt_id, None)
+
+    def _hold_up(self, attempt: Attempt, why: str) -> None:
+        """It is tried again and again: people are to know what for."""
+        context, known = self._context, self._context.book.attempt(attempt.attempt_id)
+        ended = known is None or known.phase.is_final  # as a cancellation of its run does
+        if not ended and context.held_up.get(attempt.attempt_id) != why:
+            context.held_up[attempt.attempt_id] = why
+            context.hub.publish()
 
     async def _launch(self, attempt: Attempt, stage: Stage) -> None:
         # The copy on the host is made meanwhile: it has to be there before anything runs.
@@ -205,6 +216,8 @@ class _Progress:
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         self._context.progress[self._attempt_id] = (what, done, total)
+        if done:
+            self._context.held_up.pop(self._attempt_id, None)
         self._context.hub.publish()
 
 
@@ -215,5 +228,5 @@ def _granted(claimed: Claimed) -> tuple[str, ...]:
     return claimed.lease_ids
 
 
-def _sentence(error: HostError | InputError) -> str:
+def _sentence(error: HostlerError) -> str:
     return f"{error.message}. {error.remedy}" if error.remedy else error.message

@@ -1,4 +1,4 @@
-"""What stands in the way of a stage that runs: nothing as a rule. Pure."""
+"""What stands in the way of a stage that starts or runs: nothing as a rule. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ _NOBODY_KNOWS = "nobody knows whether the stage still runs there"
 _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 
 
-def trouble_of(attempt: Attempt, host: Host | None) -> str | None:
-    """One sentence for people about an attempt that was seen to run; None: all is well.
+def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) -> str | None:
+    """One sentence for people about an attempt that has a place; None: all is well.
 
-    `host`: None where the config does not name it any more.
+    `host`: None where the config names it no more. `held_up`: why its start did not go on when
+    that was last tried.
     """
+    if attempt.phase is Phase.STARTING:
+        return f"the start does not go on: {held_up}" if held_up else None
     if attempt.phase is not Phase.RUNNING:
         return None
     if host is None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.commandline import CommandLine
-from tests.support.sshd import WHY_NOT, Sshd, can_run
+from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
 
 
 class Shell:
@@ -100,5 +101,38 @@ def test_keys_of_a_real_server_are_shown_and_trusted(
         assert states["host.agent"] == "ok"
         fleet = hostler("gpus", "--json").json
         assert fleet["hosts"][0]["condition"] == "up"
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif(not can_run(), reason=WHY_NOT)
+def test_why_a_start_does_not_go_on_is_told_while_sshd_gives_one_session(shell: Shell) -> None:
+    server = Sshd(shell.home / "sshd", options=("MaxSessions 1",)).start()
+    try:
+        home = Home(shell.home)
+        home.know(server)
+        config, work = shell.home / "config.toml", shell.home / "work"
+        config.write_text(
+            f'[hosts.one]\naddress = "127.0.0.1"\nport = {server.port}\nuser = "root"\n'
+            f'key = "{server.user_key}"\n'
+        )
+        shell.env |= {"HOSTLER_CONFIG": str(config)}
+        work.mkdir()
+        (work / "code.txt").write_text("code\n")
+        pipeline = 'name = "p"\n[stages.a]\ncommand = "cat code.txt"\n'
+        (work / "pipeline.toml").write_text(pipeline)
+        ran = shell("run", "-d", "work/pipeline.toml")
+        assert ran.returncode == 0, ran.stderr
+        ends = time.monotonic() + 60
+        while "MaxSessions" not in (said := shell("why", "last").stdout):
+            assert time.monotonic() < ends, said
+        assert "the start does not go on" in said
+        assert "raise MaxSessions" in shell("show", "last").stdout
+        server.stop()
+        server.options = ()
+        server.start()
+        ended = shell("wait", "last")
+        assert ended.returncode == 0, ended.stderr
+        assert shell("logs", "last").stdout == "code\n"
     finally:
         server.stop()

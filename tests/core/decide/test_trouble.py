@@ -47,3 +47,13 @@ def test_silence_of_docker_is_told_of_containers_alone() -> None:
 def test_nothing_is_told_of_what_does_not_run(phase: Phase) -> None:
     unseen = lab.host(condition=HostCondition.UNREACHABLE, look=CUT_OFF)
     assert trouble_of(lab.attempt(phase=phase), unseen) is None
+
+
+def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
+    starts = lab.attempt(phase=Phase.STARTING)
+    told = trouble_of(starts, lab.host(), "sshd opened no session. Raise MaxSessions")
+    assert told == "the start does not go on: sshd opened no session. Raise MaxSessions"
+    assert trouble_of(starts, None, "no longer in the config") is not None
+    assert trouble_of(starts, lab.host()) is None
+    assert trouble_of(RUNS, lab.host(), "an old reason") is None
+    assert trouble_of(RUNS, None) is None
