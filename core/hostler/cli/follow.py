@@ -183,9 +183,10 @@ class CommandView:
         copy.follow()
 
     def _say_waiting(self, stage: dict[str, Any]) -> None:
-        """Say once why the stage waits, and again when that changes."""
+        """Say once why the stage waits, or cannot start, and again when that changes."""
         reason = stage.get("reason") if stage["status"] == "waiting" else None
-        sentence = str(reason["sentence"]) if reason else ""
+        held_up = stage.get("trouble") if stage["status"] == "starting" else None
+        sentence = str(reason["sentence"]) if reason else str(held_up or "")
         if sentence and sentence != self._said:
             note(f"{stage.get('label') or stage['name']}: {sentence}")
             self._said = sentence

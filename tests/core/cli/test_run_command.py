@@ -160,6 +160,15 @@ def test_why_it_waits_is_said_once(hostler: CommandLine, daemon: ScriptedDaemon)
     assert hostler("run", "--wait", "--", "x").err.count("train: gpu1 is full") == 1
 
 
+def test_why_a_start_does_not_go_on_is_said_once(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    starts = stage(status="starting", attempt=attempt("starting"), trouble="raise MaxSessions")
+    stream(daemon, run(starts), run({**starts, "progress": None}), DONE)
+    ran = hostler("run", "--wait", "--", "true")
+    assert ran.err.count("train: raise MaxSessions\n") == 1
+
+
 def test_a_cut_log_goes_on_where_it_was(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     def log(asked: Asked) -> Answer:
         whole = b"0123456789"
