@@ -176,7 +176,7 @@ async def test_an_image_is_found_and_pulled_by_digest_whatever_its_tag_means_now
         client.close()
 
 
-async def test_where_no_registry_is_reached_an_image_loaded_by_hand_is_taken(
+async def test_where_the_digest_cannot_be_had_an_image_loaded_by_hand_is_taken(
     runtime: DockerRuntime, link: DirectLink
 ) -> None:
     pinned = f"127.0.0.1:9/lab/tool@sha256:{'0' * 64}"

@@ -217,14 +217,15 @@ class DockerRuntime:
 async def _pulled(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
     """Pull the job's image; what to name it by from now on.
 
-    An image that was loaded by hand (docker load) has no digest of a registry's. Where no registry
-    is reached either, it is what people mean.
+    Images that were built or loaded by hand (docker load) are known to no registry, and some
+    engines give them digests all the same. Where the digest cannot be had, one that is there by
+    the name is what people mean.
     """
     named = job.image or ""
     try:
         await pull(link, engine, job.image_digest or named, progress)
     except EngineError:
-        if job.image_digest is None or await engine.digests(named) != []:
+        if job.image_digest is None or await engine.digests(named) is None:
             raise
         return named
     return job.image_digest or named
