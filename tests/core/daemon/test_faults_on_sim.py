@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hostler.cli.render import stage_note
 from hostler.daemon import drains
-from hostler.errors import Unreachable
 from hostler.model.hosts import GpuState, HostCondition, Workload
-from hostler.model.jobs import Job
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
-from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
-from hostler.sim.runtime import SimRuntime
 from tests.support.planning import stage
 from tests.support.simdaemon import ANA, SimDaemon, pace, sim, told
 
@@ -88,52 +83,6 @@ async def test_a_slow_pull_is_left_alone_and_shown(tmp_path: Path) -> None:
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert len(run.attempts) == 1
         assert lab.referee.creates == {name: 1}
-
-
-async def test_a_start_that_does_not_go_on_is_told_until_it_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab = small_lab(1)
-    full = Unreachable("gpu1", "sshd opened no session", remedy="raise MaxSessions")
-    opened = asyncio.Event()
-    create = SimRuntime.create
-
-    async def refuse(self: SimRuntime, link: HostLink, job: Job, progress: Progress) -> str:
-        if not opened.is_set():
-            progress("placing the source", 0, 10)
-            raise full
-        return await create(self, link, job, progress)
-
-    monkeypatch.setattr(SimRuntime, "create", refuse)
-    async with SimDaemon(lab, tmp_path) as daemon:
-        run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=30")))
-        service, held_up = daemon.daemon.service, daemon.daemon.context.held_up
-        await daemon.until(lambda: bool(held_up), "nothing is told")
-        words = "the start does not go on: sshd opened no session. raise MaxSessions"
-        (shown,) = (await service.describe(run_id))["stages"]
-        assert (shown["status"], shown["trouble"]) == ("starting", words)
-        assert stage_note({**shown, "progress": {"what": "x", "done": 0, "total": 1}}) == words
-        (line,) = (await service.why(run_id, None))["stages"]
-        assert line["sentence"] == f"starting on gpu1 with 1 GPU; {words}"
-        opened.set()
-        await daemon.attempt(run_id, running)
-        (shown,) = (await service.describe(run_id))["stages"]
-        assert (shown["status"], shown["trouble"]) == ("running", None)
-        assert held_up == {}
-
-
-async def test_what_held_a_start_up_is_forgotten_when_its_run_is_cancelled(tmp_path: Path) -> None:
-    lab = small_lab(1)
-    for _ in range(100):
-        lab.faults("gpu1").fail("job.create", Unreachable("gpu1", "sshd opened no session"))
-    async with SimDaemon(lab, tmp_path) as daemon:
-        run_id = await daemon.submit(stage("train", gpus=1))
-        held_up = daemon.daemon.context.held_up
-        await daemon.until(lambda: bool(held_up), "nothing is told")
-        await daemon.cancel(run_id)
-        run = await daemon.finished(run_id)
-        assert run.outcome is Outcome.CANCELLED
-        assert held_up == {}
 
 
 async def test_cancelling_does_not_wait_for_a_slow_pull(tmp_path: Path) -> None:
