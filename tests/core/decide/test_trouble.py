@@ -56,4 +56,3 @@ def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
     assert trouble_of(starts, None, "no longer in the config") is not None
     assert trouble_of(starts, lab.host()) is None
     assert trouble_of(RUNS, lab.host(), "an old reason") is None
-    assert trouble_of(RUNS, None) is None
