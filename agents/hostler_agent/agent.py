@@ -120,7 +120,7 @@ class Agent:
     def _loop(self, notices: socket.socket) -> None:
         reader = wire.LineReader()
         heard = time.monotonic()
-        touched = 0.0
+        touched = -TOUCH_EVERY
         poller = select.poll()
         for descriptor in (0, notices.fileno()):
             poller.register(descriptor, select.POLLIN)
@@ -130,7 +130,7 @@ class Agent:
                 return
             if now - touched > TOUCH_EVERY:
                 touched = now
-                self._leases.touch(self._daemon_id)
+                threading.Thread(target=self._touch, daemon=True, name="touch").start()
             left = self._timeout(heard + wire.SILENCE - now)
             ready = {d for d, _ in poller.poll(None if left is None else left * 1000 + 1)}
             if notices.fileno() in ready:
@@ -146,6 +146,13 @@ class Agent:
                     self._request(line)
             elif self._waiting:
                 self._answer_looks()  # something hangs: its time is up
+
+    def _touch(self) -> None:
+        """In a thread of its own: somebody else may hold the lock of all leases."""
+        try:
+            self._leases.touch(self._daemon_id)
+        except (Refusal, OSError) as error:  # in time there is another turn
+            sys.stderr.write("hostler agent: leases are not touched: %s\n" % error)
 
     def _timeout(self, most: Optional[float]) -> Optional[float]:
         if not self._waiting and most is not None:

@@ -2,8 +2,10 @@
 
 `<GPU uuid>.<uid>.json` is one lease. The folder is sticky, so that nobody can remove another's
 file: a lease that is over, whose owner never came back, is therefore not removed by others but
-recognised as stale by what it says and by when its owner last touched it. File owner and name must
-agree, so that a user can only ever forge leases of their own. Everything read here is hostile.
+recognised as stale by what it says and by when its owner last touched it. That is told by a clock
+that nobody sets, since the wall clock may jump while somebody waits for a long pull. File owner and
+name must agree, so that a user can only ever forge leases of their own. Everything read here is
+hostile.
 """
 
 from __future__ import annotations
@@ -40,6 +42,22 @@ class Busy(Refusal):
         super().__init__(message, "Unreachable")
 
 
+class Clocks(NamedTuple):
+    """A moment, in seconds."""
+
+    wall: float
+    boot: Optional[float]
+    """Since boot, sleep included; None where the kernel does not count that."""
+
+
+def clocks() -> Clocks:
+    """Now."""
+    try:
+        return Clocks(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    except (AttributeError, OSError):
+        return Clocks(time.time(), None)
+
+
 class Live(NamedTuple):
     """What is needed to judge whether a lease's work still runs."""
 
@@ -65,8 +83,9 @@ class Leases:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def list(self, live: Live, now: Optional[float] = None) -> List[Found]:
+    def list(self, live: Live) -> List[Found]:
         """All leases of all users; nothing that is broken or forged."""
+        now = clocks()
         try:
             names = os.listdir(self.folder)
         except OSError:
@@ -75,12 +94,12 @@ class Leases:
         for name in sorted(names):
             match = _NAME.fullmatch(name)
             if match:
-                one = self._read(match[1], int(match[2]), live, time.time() if now is None else now)
+                one = self._read(match[1], int(match[2]), live, now)
                 if one is not None:
                     found.append(one)
         return found
 
-    def _read(self, gpu: str, uid: int, live: Live, now: float) -> Optional[Found]:
+    def _read(self, gpu: str, uid: int, live: Live, now: Clocks) -> Optional[Found]:
         path = os.path.join(self.folder, "%s.%d.json" % (gpu, uid))
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -99,7 +118,8 @@ class Leases:
         if lease is None:
             return None
         # The change time, unlike the modification time, cannot be set by the file's owner.
-        lease["stale"] = is_stale(lease, min(status.st_ctime, now), live, now)
+        age = untouched(lease.pop("touched"), status.st_ctime, now)
+        lease["stale"] = is_stale(lease, age, live, now.wall)
         return Found(lease, uid, path)
 
     @contextlib.contextmanager
@@ -163,7 +183,7 @@ class Leases:
             os.close(descriptor)
 
     def write(self, lease: Dict[str, Any]) -> None:
-        """Write one of this user's leases as one step. Only with the lock held."""
+        """Write one of this user's leases as one step, as touched now. Only with the lock held."""
         uid = os.getuid()
         path = os.path.join(self.folder, "%s.%d.json" % (lease["gpu"], uid))
         partial = os.path.join(self.folder, ".%d.%d.new" % (uid, os.getpid()))
@@ -173,7 +193,7 @@ class Leases:
         descriptor = os.open(partial, flags, 0o644)
         try:
             os.fchmod(descriptor, 0o644)
-            rest = json.dumps(lease).encode("ascii")
+            rest = json.dumps({**lease, "touched": clocks().boot}).encode("ascii")
             while rest:  # half a lease is none, and the GPU would look free
                 rest = rest[os.write(descriptor, rest) :]
         finally:
@@ -185,7 +205,7 @@ class Leases:
         match = _ID.fullmatch(lease_id)
         if match is None or int(match[2]) != os.getuid():
             return None
-        found = self._read(match[1], int(match[2]), NOTHING, time.time())
+        found = self._read(match[1], int(match[2]), NOTHING, clocks())
         return found.lease if found and found.lease["lease_id"] == lease_id else None
 
     def remove(self, lease_id: str) -> None:
@@ -196,11 +216,22 @@ class Leases:
                 os.unlink(os.path.join(self.folder, "%s.%d.json" % (lease["gpu"], os.getuid())))
 
     def touch(self, daemon_id: str) -> None:
-        """Say that the leases of this daemon are still wanted."""
-        for found in self.list(NOTHING):
-            if found.uid == os.getuid() and found.lease["daemon_id"] == daemon_id:
-                with contextlib.suppress(FileNotFoundError):
-                    os.utime(found.path)
+        """Say that the leases of this daemon are still wanted. May wait for the lock."""
+        if not self._of(daemon_id):
+            return  # there may be no folder at all
+        with self.locked():
+            for found in self._of(daemon_id):
+                try:
+                    self.write(found.lease)
+                except OSError:
+                    os.utime(found.path)  # a full disk takes that much
+
+    def _of(self, daemon_id: str) -> List[Found]:
+        return [
+            found
+            for found in self.list(NOTHING)
+            if found.uid == os.getuid() and found.lease["daemon_id"] == daemon_id
+        ]
 
 
 NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
@@ -259,7 +290,7 @@ def parse(data: bytes, gpu: str, uid: int) -> Optional[Dict[str, Any]]:
     for key in ("boot_id", "workload"):
         value = raw.get(key)
         lease[key] = value if _short(value) else None
-    for key in ("claimed_at", "until"):
+    for key in ("claimed_at", "until", "touched"):
         lease[key] = _moment(raw.get(key))
     if lease["claimed_at"] is None:
         return None
@@ -276,8 +307,22 @@ def _short(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
 
 
-def is_stale(lease: Dict[str, Any], touched: float, live: Live, now: float) -> bool:
-    """Whether a lease holds nothing any more.
+def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:
+    """Seconds since a lease was touched: at `touched` as it says by the boot clock, and its file at
+    `changed` by the wall clock.
+
+    The shorter of what the two clocks say: a wall clock that was set forward makes no lease old,
+    and where only the file's times tell of a touch (older agents, full disks) these count. A lease
+    of another boot, whose clock began anew, is not judged by its age.
+    """
+    age = now.wall - min(changed, now.wall)
+    if touched is None or now.boot is None or touched > now.boot:
+        return age
+    return min(age, now.boot - touched)
+
+
+def is_stale(lease: Dict[str, Any], age: float, live: Live, now: float) -> bool:
+    """Whether a lease that was touched `age` seconds ago holds nothing any more.
 
     A lease whose work runs is always good. Else it is over with another boot, when its time has
     come, or when its work is gone (or never came) and its owner has not touched it for long.
@@ -291,7 +336,7 @@ def is_stale(lease: Dict[str, Any], touched: float, live: Live, now: float) -> b
         return running is False or lease["workload"] is None
     if lease["attempt_id"] is None and lease["until"] is not None:
         return False  # a reservation with an end lasts until then, whoever looks after it
-    return running is not None and now - touched > UNTOUCHED
+    return running is not None and age > UNTOUCHED
 
 
 def works(workload: Optional[str], live: Live) -> Optional[bool]:

@@ -1,4 +1,4 @@
-"""Made-up hosts for the agent: folders, GPUs from the fake NVML."""
+"""Made-up hosts for the agent: folders, GPUs from the fake NVML; made-up scenes for claims."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler_agent.claims import Claims
+from hostler_agent.leases import Leases
 from tests.support.agents import Agent, Place, serving
+from tests.support.claiming import Scene
 from tests.support.fake_nvml import FakeNvml, build
 
 
@@ -40,3 +43,21 @@ def agent(place: Place) -> Iterator[Agent]:
     """An agent that serves there."""
     with serving(place) as running:
         yield running
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """What claims see."""
+    return Scene()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Leases:
+    """Of a machine on which nobody has claimed anything yet."""
+    return Leases(str(tmp_path / "hostler" / "leases"))
+
+
+@pytest.fixture
+def claims(folder: Leases, scene: Scene) -> Claims:
+    """In that folder, of that scene."""
+    return Claims(folder, scene.sight())

@@ -1,4 +1,4 @@
-"""Leases and claims: who gets a GPU, what counts as stale, and what hostile files can do."""
+"""Leases and claims: who gets a GPU, and what hostile files can do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,83 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler_agent import leases as module
-from hostler_agent.claims import Claim, Claims, Sight, read_claim
+from hostler_agent.claims import Claims
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases, Live, is_stale, parse
-from hostler_agent.nvml import Device, Reading
-
-GPU = "GPU-0000"
-OTHER = "GPU-1111"
-CONTAINER = "c" * 64
-BOOT = "boot-1"
-
-
-class Scene:
-    """What a claim sees."""
-
-    def __init__(self) -> None:
-        self.containers: list[Running] = []
-        self.readings: dict[str, Reading | None] = {
-            uuid: Reading([0, 0, 30, 50.0, 210, 1593], (), None, True) for uuid in (GPU, OTHER)
-        }
-        self.described: dict[int, dict[str, Any]] = {}
-        self.programs: dict[int, tuple[str, ...]] = {}
-        self.alive: set[tuple[int, int]] = set()
-        self.devices = [Device(0, None, GPU, "A100"), Device(1, None, OTHER, "A100")]
-
-    def put(self, uuid: str, *processes: tuple[int, int], used: int = 0) -> None:
-        """Processes (PID, MiB) on a GPU."""
-        compute = tuple((pid, mib << 20, "compute") for pid, mib in processes)
-        self.readings[uuid] = Reading([used, 0, 30, 50.0, 210, 1593], compute, None, True)
-
-    def live(self, found: Sequence[Running], boot: str = BOOT) -> Live:
-        running = {c.container_id for c in found}
-        return Live(boot, lambda pid, ticks: (pid, ticks) in self.alive, lambda ref: ref in running)
-
-    def sight(self) -> Sight:
-        return Sight(
-            devices=lambda: self.devices,
-            read=lambda devices: {d.uuid: self.readings[d.uuid] for d in devices},
-            containers=lambda: self.containers,
-            describe=lambda p: {
-                "pid": p[0], "memory": p[1], "kind": p[2], **self.described.get(p[0], {}),
-            },
-            programs=lambda pid: self.programs.get(pid, ()),
-            live=self.live,
-            gpu_problem=lambda: None,
-        )  # fmt: skip
-
-
-def claim(*gpus: str, attempt: str | None = "a-1", daemon: str = "d1", **more: Any) -> Claim:
-    fields: dict[str, Any] = {
-        "gpus": list(gpus or (GPU,)), "attempt_id": attempt, "daemon_id": daemon, "owner": "alice",
-        "memory_floor": 1024**3, "ignore": ["Xorg"], "until": None, **more,
-    }  # fmt: skip
-    return read_claim(fields)
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Leases:
-    return Leases(str(tmp_path / "hostler" / "leases"))
-
-
-@pytest.fixture
-def claims(folder: Leases, scene: Scene) -> Claims:
-    return Claims(folder, scene.sight())
-
-
-def _lease(**more: Any) -> dict[str, Any]:
-    return {
-        "lease_id": f"{GPU}.{os.getuid()}.{'0' * 12}", "gpu": GPU, "daemon_id": "d9",
-        "owner": "bob", "attempt_id": "z-1", "claimed_at": 1000.0, "until": None, "boot_id": BOOT,
-        "workload": None, **more,
-    }  # fmt: skip
+from hostler_agent.nvml import Reading
+from tests.support.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
 
 
 def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> None:
@@ -268,76 +197,14 @@ def test_what_runs_already_may_be_bound_again(claims: Claims, folder: Leases, sc
     assert found.lease["workload"] == "10:500"  # others can go on checking that
 
 
-def test_a_started_job_binds_its_leases(claims: Claims, folder: Leases, scene: Scene) -> None:
-    ids = claims.claim(claim())["lease_ids"]
-    claims.bind(ids, "a-1", claim())
-    claims.started("d1", "a-1", "10:500")
-    scene.alive.add((10, 500))
-    (found,) = folder.list(scene.live(()), now=time.time() + 10 * module.UNTOUCHED)
-    assert found.lease["workload"] == "10:500"
-    assert not found.lease["stale"]
-    scene.alive.clear()
-    (found,) = folder.list(scene.live(()), now=time.time() + 10 * module.UNTOUCHED)
-    assert found.lease["stale"]
-
-
-@pytest.mark.parametrize(
-    ("lease", "touched", "stale"),
-    [
-        ({}, 0.0, False),
-        ({}, module.UNTOUCHED + 1, True),
-        ({"boot_id": "before"}, 0.0, True),
-        ({"boot_id": None}, 0.0, True),
-        ({"boot_id": "before", "workload": CONTAINER}, 0.0, False),
-        ({"workload": CONTAINER}, 9e9, False),
-        ({"workload": "d" * 64}, 0.0, False),
-        ({"workload": "d" * 64}, module.UNTOUCHED + 1, True),
-        ({"workload": "10:500"}, 9e9, False),
-        ({"workload": "10:501"}, module.UNTOUCHED + 1, True),
-        ({"until": 5.0}, 0.0, True),
-        ({"until": 5.0, "workload": CONTAINER}, 0.0, False),
-        ({"attempt_id": None, "until": 2e9}, 9e8, False),
-        ({"attempt_id": None}, module.UNTOUCHED + 1, True),
-    ],
-)
-def test_stale(lease: dict[str, Any], touched: float, stale: bool) -> None:
-    now = 1e9
-    live = Live(BOOT, lambda pid, ticks: (pid, ticks) == (10, 500), lambda ref: ref == CONTAINER)
-    assert is_stale(_lease(**lease), now - touched, live, now) is stale
-
-
-def test_who_cannot_see_containers_does_not_call_them_gone() -> None:
-    live = Live(BOOT, lambda pid, ticks: False, lambda ref: None)
-    assert not is_stale(_lease(workload=CONTAINER), 0.0, live, 1e9)
-
-
-def test_a_stale_lease_is_taken_over(claims: Claims, folder: Leases, scene: Scene) -> None:
-    with folder.locked():
-        folder.write(_lease(boot_id="before", attempt_id="old"))
-    assert folder.list(scene.live(()))[0].lease["stale"]
-    assert "lease_ids" in claims.claim(claim())
-    assert [f.lease["attempt_id"] for f in folder.list(scene.live(()))] == ["a-1"]
-
-
-def test_touching_keeps_a_lease(folder: Leases, scene: Scene, claims: Claims) -> None:
-    claims.claim(claim())
-    (found,) = folder.list(scene.live(()))
-    before = os.stat(found.path).st_ctime_ns
-    time.sleep(0.01)
-    folder.touch("d2")
-    assert os.stat(found.path).st_ctime_ns == before
-    folder.touch("d1")
-    assert os.stat(found.path).st_ctime_ns > before
-
-
 def test_hostile_files_are_passed_over(claims: Claims, folder: Leases, scene: Scene) -> None:
     claims.claim(claim(OTHER))
     path, me = Path(folder.folder), os.getuid()
     (path / f"{GPU}.{me}.json").symlink_to("/etc/passwd")
     (path / f"GPU-2.{me}.json").write_bytes(b"[" * 4096)
     (path / f"GPU-3.{me}.json").write_bytes(b"{" + b" " * 10_000_000)
-    (path / f"GPU-4.{me}.json").write_text(json.dumps(_lease(gpu="GPU-4")))
-    (path / f"GPU-5.{me + 1}.json").write_text(json.dumps(_lease()))
+    (path / f"GPU-4.{me}.json").write_text(json.dumps(a_lease(gpu="GPU-4")))
+    (path / f"GPU-5.{me + 1}.json").write_text(json.dumps(a_lease()))
     (path / f"GPU-6.{me}.json").mkdir()
     os.mkfifo(path / f"GPU-7.{me}.json")
     (path / "noise").write_text("x")
@@ -387,13 +254,13 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(_lease())), json_values), st.floats(0, 2e9))
+@given(st.dictionaries(st.sampled_from(sorted(a_lease())), json_values), st.floats(0, 2e9))
 def test_whatever_a_lease_says_is_survived(changes: dict[str, Any], now: float) -> None:
-    lease = parse(json.dumps({**_lease(), **changes}).encode(), GPU, os.getuid())
+    lease = parse(json.dumps({**a_lease(), **changes}).encode(), GPU, os.getuid())
     if lease is not None:
         live = Live(BOOT, lambda pid, ticks: False, lambda ref: False)
         assert is_stale(lease, now, live, now) in (True, False)
-        assert set(lease) >= set(_lease()) - {"stale"}
+        assert set(lease) >= set(a_lease()) - {"stale"}
 
 
 @given(st.binary(max_size=200))
