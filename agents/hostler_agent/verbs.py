@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any, Callable, Dict, List
 
-from hostler_agent import mounts
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -15,11 +14,11 @@ from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
 from hostler_agent.leases import Busy
 from hostler_agent.machine import boot_id
+from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
 
 _SIGNALS = range(1, 65)
-_MAX_PATHS = 256
 _UNSEEN = "who uses the GPUs cannot be seen: %s"
 
 
@@ -42,6 +41,7 @@ class Verbs:
         self._containers = containers
         self._sampler = sampler
         self._records = Records(folders)
+        self._paths = Paths()
         self._verbs: Dict[str, Callable[[Dict[str, Any]], Any]] = {
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
@@ -136,10 +136,7 @@ class Verbs:
         return tail.tail(folder, boot_id(), _offset(payload), float(wait))
 
     def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        paths = payload.get("paths")
-        if not isinstance(paths, list) or len(paths) > _MAX_PATHS:
-            raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
-        return {"paths": [_stat_one(item) for item in paths]}
+        return {"paths": self._paths.stat(payload.get("paths"))}
 
     def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import doctor
@@ -184,25 +181,3 @@ def _texts(payload: Dict[str, Any], name: str) -> List[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise Refusal("%s should be a list of texts" % name, "InputError")
     return value
-
-
-def _stat_one(item: Any) -> Dict[str, Any]:
-    """One path, or {"path", "token": {"name", "content"}}: does the token lie in that folder?"""
-    path = item.get("path") if isinstance(item, dict) else item
-    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-        raise Refusal("%r is not an absolute path" % (path,), "InputError")
-    result: Dict[str, Any] = {
-        "path": path, "real": os.path.realpath(path),
-        "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
-        "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
-        "shared": mounts.shared(path),
-    }  # fmt: skip
-    token = item.get("token") if isinstance(item, dict) else None
-    if isinstance(token, dict):
-        name, wanted = os.path.basename(str(token.get("name"))), str(token.get("content"))
-        try:
-            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
-                result["token_ok"] = file.read(4096) == wanted
-        except OSError:
-            result["token_ok"] = False
-    return result

@@ -1,0 +1,130 @@
+"""What lies at paths of this host, seen with the rights of this login.
+
+Who looks at a path of a file server that hangs may hang for hours, and those who ask do so again
+and again. So a thread of its own looks at each path, and no second one before that has come back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from hostler_agent import mounts
+from hostler_agent.folders import Refusal
+
+PATIENCE = 25.0
+"""Seconds that a request may take: less than the 30 s that who asks waits for its answer."""
+MOST_STUCK = 64
+"""Paths that may hang at once; there is no thread for any further one."""
+_MAX_PATHS = 256
+
+Answer = Dict[str, Any]
+
+
+class _Look:
+    def __init__(self) -> None:
+        self.hangs = False
+        """Who asked for it has given up."""
+        self.over = threading.Event()
+        self.answer: Answer = {}
+        self.error: Optional[Exception] = None
+
+
+class Paths:
+    """Looks at paths, for any thread."""
+
+    def __init__(
+        self, look: Optional[Callable[[Any], Answer]] = None, patience: float = PATIENCE
+    ) -> None:
+        self._look = look or look_at
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._busy: Dict[str, _Look] = {}
+
+    def stat(self, items: Any) -> List[Answer]:
+        """What is there, by path; for items see `look_at`. Raises Refusal: what was asked does not
+        fit, or ("Unreachable") a path does not answer."""
+        if not isinstance(items, list) or len(items) > _MAX_PATHS:
+            raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
+        paths = [_path_of(item) for item in items]
+        return self._each(items, paths, time.monotonic() + self._patience)
+
+    def _each(self, items: Sequence[Any], paths: Sequence[str], until: float) -> List[Answer]:
+        return [self._one(item, path, until) for item, path in zip(items, paths)]
+
+    def _one(self, item: Any, path: str, until: float) -> Answer:
+        mine = self._begin(path, until)
+        looker = threading.Thread(target=self._run, args=(mine, path, item), daemon=True)
+        looker.name = "path"
+        try:
+            looker.start()
+        except RuntimeError:  # no thread can be had
+            self._end(mine, path)
+            raise
+        if not mine.over.wait(max(0.0, until - time.monotonic())):
+            mine.hangs = True
+            raise _silent(path)
+        if mine.error is not None:
+            raise mine.error
+        return mine.answer
+
+    def _begin(self, path: str, until: float) -> _Look:
+        """The right to look at the path, which one thread has at a time. What another one sees may
+        be older than this request, so that its answer is no answer to this."""
+        while True:
+            with self._lock:
+                other = self._busy.get(path)
+                if other is None:
+                    if sum(look.hangs for look in self._busy.values()) >= MOST_STUCK:
+                        raise _silent(path, "as do %d other paths" % MOST_STUCK)
+                    mine = self._busy[path] = _Look()
+                    return mine
+            if other.hangs or not other.over.wait(max(0.0, until - time.monotonic())):
+                raise _silent(path)
+
+    def _run(self, mine: _Look, path: str, item: Any) -> None:
+        try:
+            mine.answer = self._look(item)
+        except Exception as error:  # raised where it was asked
+            mine.error = error
+        finally:
+            self._end(mine, path)
+
+    def _end(self, mine: _Look, path: str) -> None:
+        with self._lock:
+            del self._busy[path]
+        mine.over.set()
+
+
+def _silent(path: str, more: str = "") -> Refusal:
+    text = "%s does not answer: its file system hangs%s"
+    return Refusal(text % (path, ", " + more if more else ""), "Unreachable")
+
+
+def _path_of(item: Any) -> str:
+    path = item.get("path") if isinstance(item, dict) else item
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise Refusal("%r is not an absolute path" % (path,), "InputError")
+    return path
+
+
+def look_at(item: Any) -> Answer:
+    """One path, or {"path", "token": {"name", "content"}}: does the token lie in that folder?"""
+    path = _path_of(item)
+    result: Answer = {
+        "path": path, "real": os.path.realpath(path),
+        "exists": os.path.exists(path), "is_dir": os.path.isdir(path),
+        "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
+        "shared": mounts.shared(path),
+    }  # fmt: skip
+    token = item.get("token") if isinstance(item, dict) else None
+    if isinstance(token, dict):
+        name, wanted = os.path.basename(str(token.get("name"))), str(token.get("content"))
+        try:
+            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
+                result["token_ok"] = file.read(4096) == wanted
+        except OSError:
+            result["token_ok"] = False
+    return result
