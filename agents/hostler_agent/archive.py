@@ -6,44 +6,124 @@ import hashlib
 import os
 import stat
 import tarfile
-from typing import Iterator, List, NoReturn, Optional, Tuple
+from typing import BinaryIO, Iterator, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 from hostler_agent.folders import Refusal
 
 _PIECE = 256 * 1024
 _LONGEST_NAME = 255
+_LONGEST_PATH = 4095
+_LARGEST_HEADER = 64 * 1024
+_LATEST = 2.0**40
+"""Seconds since 1970 that a file's time may be away from it."""
 
 
-def extract(archive: str, target: str) -> None:
+class Caps(NamedTuple):
+    """Limits of an archive that is unpacked; over one it is refused."""
+
+    entries: int = 200_000
+    """Of members, and of folders that only their names imply."""
+    size: int = 64 * 1024**3
+    """Bytes of all files together."""
+
+
+def extract(archive: str, target: str, caps: Optional[Caps] = None) -> None:
     """Unpack a tar file below `target`, which exists.
 
-    Refused as a whole: absolute paths, "..", links that lead out, devices, fifos, compression (a
-    small file may be huge then). Set-user-id bits and owners are dropped. What is there already is
-    replaced, never followed if it is a link.
+    Refused as a whole, before anything is written: absolute paths, "..", links that lead out,
+    devices, fifos, sparse files and compression (a small file may be huge then), more than `caps`
+    allows. Set-user-id bits and owners are dropped. What is there already is replaced, never
+    followed if it is a link.
     Raises Refusal for a bad archive, OSError for a full disk.
     """
     root = os.path.realpath(target)
     try:
-        with tarfile.open(archive, "r:") as tar:
-            members = tar.getmembers()
-            for member in members:
-                _check(member)
-            later: List[Tuple[str, tarfile.TarInfo]] = []
-            for member in members:
-                path = os.path.join(root, member.name)
-                _make_parents(root, member.name)
-                _put(tar, member, path, root)
-                if member.isdir():
-                    later.append((path, member))
-            for path, member in reversed(later):
-                os.chmod(path, member.mode & 0o777 | 0o700)
-                os.utime(path, (member.mtime, member.mtime))
+        with open(archive, "rb") as raw:
+            _check_all(raw, caps or Caps())
+            _unpack(raw, root)
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise Refusal("the archive cannot be read: %s" % error, "InputError") from error
 
 
+def _check_all(raw: BinaryIO, caps: Caps) -> None:
+    seen, files, size = 0, 0, 0
+    folders: Set[str] = set()
+    for member in _members(raw):
+        _check(member)
+        seen += 1
+        files += 0 if member.isdir() else 1
+        size += member.size if member.isreg() else 0
+        _add_folders(member, folders)
+        if max(seen, files + len(folders)) > caps.entries:
+            text = "the archive holds more than %d files and folders"
+            raise Refusal(text % caps.entries, "InputError")
+        if size > caps.size:
+            text = "the archive holds more than %.4g GiB when unpacked"
+            raise Refusal(text % (caps.size / 1024**3), "InputError")
+
+
+def _add_folders(member: tarfile.TarInfo, folders: Set[str]) -> None:
+    """Add what a member makes of folders: itself if it is one, and those that its name implies."""
+    path = os.path.normpath(member.name)
+    at = path if member.isdir() else os.path.dirname(path)
+    while at not in ("", ".") and at not in folders:
+        folders.add(at)
+        at = os.path.dirname(at)
+
+
+def _unpack(raw: BinaryIO, root: str) -> None:
+    later: List[Tuple[str, int, float]] = []
+    for member in _members(raw):
+        path = os.path.join(root, member.name)
+        _make_parents(root, member.name)
+        _put(raw, member, path, root)
+        if member.isdir():
+            later.append((path, member.mode, member.mtime))
+    for path, mode, mtime in reversed(later):
+        os.chmod(path, mode & 0o777 | 0o700)
+        os.utime(path, (mtime, mtime))
+
+
+def _members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """All members in order, none of them kept. Raises TarError."""
+    raw.seek(0)
+    with tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]
+        reached = -1
+        while True:
+            member = tar.next()
+            if member is None:
+                return
+            # Headers with negative sizes lead tarfile in circles.
+            if tar.offset <= reached or member.size < 0:
+                raise tarfile.ReadError("sizes that lead backwards")
+            reached = tar.offset
+            tar.members.clear()
+            yield member
+
+
+class _Bounded:
+    """What tarfile reads headers through: one of gigabytes is refused, not read."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.seek, self.tell = raw.seek, raw.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes. Raises ReadError for more than any header needs."""
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.ReadError("a header that is too large")
+        return self._raw.read(size)
+
+
 def _check(member: tarfile.TarInfo) -> None:
     parts = member.name.split("/")
+    if member.issparse():
+        raise Refusal("the archive holds %r, a sparse file" % member.name[:80], "InputError")
+    if max(len(os.fsencode(text)) for text in (member.name, member.linkname)) > _LONGEST_PATH:
+        text = "the archive holds %r..., a path that is too long"
+        raise Refusal(text % member.name[:80], "InputError")
+    if not abs(member.mtime) < _LATEST:
+        raise Refusal("the archive holds %r, with a time that is none" % member.name, "InputError")
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
         text = "the archive holds %r..., a name that is too long"
         raise Refusal(text % member.name[:80], "InputError")
@@ -90,7 +170,7 @@ def _make_parents(root: str, name: str) -> None:
             raise Refusal("the archive puts %r below something that is no folder" % name)
 
 
-def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, root: str) -> None:
+def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str) -> None:
     there = _lstat(path)
     if member.isdir():
         if there is not None and not stat.S_ISDIR(there.st_mode):
@@ -109,7 +189,7 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, root: str) ->
     elif member.islnk():
         os.link(_inside(root, member.linkname), path, follow_symlinks=False)
     else:
-        _write(tar, member, path)
+        _write(raw, member, path)
 
 
 def _inside(root: str, name: str) -> str:
@@ -122,18 +202,18 @@ def _inside(root: str, name: str) -> str:
     return path
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
-    source = tar.extractfile(member)
-    if source is None:
-        raise Refusal("the archive is broken at %r" % member.name, "InputError")
+def _write(raw: BinaryIO, member: tarfile.TarInfo, path: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, member.mode & 0o777 | 0o600)
-    with source, open(descriptor, "wb") as target:
-        while True:
-            piece = source.read(_PIECE)
+    left = member.size
+    raw.seek(member.offset_data)
+    with open(descriptor, "wb") as target:
+        while left:
+            piece = raw.read(min(_PIECE, left))
             if not piece:
-                break
+                raise Refusal("the archive is broken at %r" % member.name, "InputError")
             target.write(piece)
+            left -= len(piece)
         os.fchmod(target.fileno(), member.mode & 0o777 | 0o600)
     os.utime(path, (member.mtime, member.mtime))
 

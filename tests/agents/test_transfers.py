@@ -18,21 +18,7 @@ from hostler_agent.folders import Refusal
 from hostler_agent.joblog import Reader, Writer, parts
 from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving, transfer
 from tests.support.fake_docker import container, fake_docker, ours
-
-
-def _tar(entries: dict[str, bytes], **special: Any) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for name, data in entries.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o4755
-            tar.addfile(info, io.BytesIO(data))
-        for name, fields in special.items():
-            info = tarfile.TarInfo(fields.pop("name", name))
-            for key, value in fields.items():
-                setattr(info, key, value)
-            tar.addfile(info)
-    return made.getvalue()
+from tests.support.tars import tar_of
 
 
 def _digest(data: bytes) -> str:
@@ -86,7 +72,7 @@ def test_wrong_bytes_are_no_blob(sent: bytes, words: str, place: Place) -> None:
 
 
 def test_place_and_run_and_read_back(place: Place) -> None:
-    digest = _put(place, _tar({"run.sh": b"mkdir out; seq 1000 > out/n; ln -s n out/l\n"}))
+    digest = _put(place, tar_of({"run.sh": b"mkdir out; seq 1000 > out/n; ln -s n out/l\n"}))
     with serving(place) as agent:
         agent.ask("job.create", attempt_id="a", daemon_id="d1")
         assert agent.ask("job.place", attempt_id="a", digest=digest, target="src") == {}
@@ -210,7 +196,7 @@ _LINKS: list[tuple[dict[str, Any], str]] = [
 def test_hostile_archives_are_refused_whole(
     fields: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "t.tar").write_bytes(_tar({"good": b"1"}, bad=dict(fields)))
+    (tmp_path / "t.tar").write_bytes(tar_of({"good": b"1"}, bad=dict(fields)))
     target = tmp_path / "target"
     target.mkdir()
     with pytest.raises(Refusal, match=words):
@@ -224,11 +210,11 @@ def test_nothing_is_written_through_links(tmp_path: Path) -> None:
     target.mkdir()
     (target / "d").symlink_to(outside)
     (target / "f").symlink_to(outside / "f")
-    (tmp_path / "a.tar").write_bytes(_tar({"f": b"new"}))
+    (tmp_path / "a.tar").write_bytes(tar_of({"f": b"new"}))
     archive.extract(str(tmp_path / "a.tar"), str(target))
     assert (target / "f").read_bytes() == b"new"
     assert not (target / "f").is_symlink()
-    (tmp_path / "b.tar").write_bytes(_tar({"d/g": b"new"}))
+    (tmp_path / "b.tar").write_bytes(tar_of({"d/g": b"new"}))
     with pytest.raises(Refusal, match="below something that is no folder"):
         archive.extract(str(tmp_path / "b.tar"), str(target))
     assert list(outside.iterdir()) == []
@@ -267,7 +253,7 @@ def docker_place(place: Place, short_folder: Path) -> Iterator[tuple[Place, Any]
 
 def test_place_into_a_created_container(docker_place: tuple[Place, Any]) -> None:
     place, docker = docker_place
-    data = _tar({"f": b"1"})
+    data = tar_of({"f": b"1"})
     digest = _put(place, data)
     ref = docker.put(container(1, state="created", labels=ours("a-1")))
     fields = {"op": "place", "digest": digest, "runtime": "docker", "ref": ref, "path": "in"}
@@ -290,7 +276,7 @@ def test_place_into_a_created_container(docker_place: tuple[Place, Any]) -> None
 
 def test_archive_of_a_container(docker_place: tuple[Place, Any]) -> None:
     place, docker = docker_place
-    data = _tar({"out/f": os.urandom(100_000)})
+    data = tar_of({"out/f": os.urandom(100_000)})
     ref = docker.put(container(1, state="exited", labels=ours("a-1")))
     docker.archives["path=%2Fwork%2Fout"] = data
     fields = {"op": "archive", "runtime": "docker", "ref": ref, "path": "out"}
