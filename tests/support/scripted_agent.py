@@ -24,6 +24,9 @@ LOOK: dict[str, Any] = {
     "machine": [0.5, 1000, 500, [["/", 100, 50]]], "trouble": {"gpu": None, "docker": None},
 }  # fmt: skip
 
+_USUAL = {"look": LOOK, "blob.has": {"size": 0, "complete": False}}
+"""What is answered where the script does not say; {} for all else."""
+
 
 def script(folder: Path, **what: Any) -> None:
     """Say what the agent does from its next start on. Keys, all optional:
@@ -111,7 +114,7 @@ class _Agent:
             self.answer(verb, request["id"])
 
     def answer(self, verb: str, number: int) -> None:
-        wanted = self.script.get("answers", {}).get(verb, {"ok": LOOK if verb == "look" else {}})
+        wanted = self.script.get("answers", {}).get(verb, {"ok": _USUAL.get(verb, {})})
         if isinstance(wanted, list):
             count = self.asked.get(verb, 0)
             self.asked[verb] = count + 1

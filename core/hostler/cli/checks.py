@@ -21,6 +21,7 @@ from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.places import state_folder
 from hostler.quick.socket import find_socket
+from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
 from hostler.units import format_duration
 
@@ -190,10 +191,9 @@ async def _ask_agent(link: AgentLink, host: str) -> list[Check]:
         answer = await link.call("doctor", {}, timeout=AGENT_DEADLINE)
     except HostError as error:
         return [Check("host.checks", "fail", error.message, error.remedy, host)]
-    found = [read_check(entry, host) for entry in answer.get("checks", ())]
-    at = answer.get("at")
-    if isinstance(at, (int, float)) and not isinstance(at, bool):
-        found.append(check_clock(host, float(at), asked_at, time.time()))
+    found = [read_check(entry, host) for entry in answer["checks"]]
+    if "at" in answer:
+        found.append(check_clock(host, answer["at"], asked_at, time.time()))
     return found
 
 
@@ -217,12 +217,9 @@ def check_clock(host: str, at: float, asked_at: float, answered_at: float) -> Ch
 
 async def _check_mounts(link: AgentLink, host: str, mounts: Sequence[MountConfig]) -> list[Check]:
     try:
-        answer = await link.call(
-            "stat", {"paths": [mount.path for mount in mounts]}, timeout=AGENT_DEADLINE
-        )
+        seen = await stat_paths(link, [mount.path for mount in mounts])
     except HostError as error:
         return [Check("host.mounts", "fail", error.message, error.remedy, host)]
-    seen = {str(entry.get("path")): entry for entry in answer.get("paths", ())}
     return [check_mount(host, mount, seen.get(mount.path) or {}) for mount in mounts]
 
 

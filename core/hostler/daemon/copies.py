@@ -23,6 +23,7 @@ _log = logging.getLogger("hostler.daemon")
 
 _MOST_TEXT = 256 * 1024 * 1024
 """Bytes of a specification once unpacked: a host may say anything."""
+_MOST_LINES = 64 * 1024 * 1024
 
 
 class _Notes:
@@ -68,7 +69,7 @@ class Copies:
             if not told.get("spec") and context.book.find(run.run_id) is not None:
                 payload["spec"] = await self._spec(run)
                 await link.call("run.keep", payload)
-        except (AgentError, NotFoundError) as error:
+        except AgentError as error:
             _log.warning("no copy of run %s on %s: %s", run.run_id, attempt.host, error)
             return
         self._sent.add(key)
@@ -107,7 +108,7 @@ class Copies:
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = await context.link(host).call("run.list", asked)
-        found = {str(run_id): await self._is_over(str(run_id)) for run_id in told.get("runs", ())}
+        found = {run_id: await self._is_over(run_id) for run_id in told["runs"]}
         over = [run_id for run_id, is_over in found.items() if is_over]
         if over:
             await self.forget(over, [host])
@@ -133,10 +134,10 @@ async def read_copies(link: HostLink, daemon_id: str) -> tuple[list[Kept], list[
     Raises HostError."""
     told = await link.call("run.list", {"daemon_id": daemon_id})
     found, problems = [], []
-    for run_id in map(str, told.get("runs", ())):
+    for run_id in told["runs"]:
         try:
             found.append(await _read(link, daemon_id, run_id))
-        except (ValueError, zlib.error) as error:
+        except (ValueError, zlib.error, RecursionError) as error:
             problems.append(f"the copy of run {run_id} on {link.host} cannot be read: {error}")
     return found, problems
 
@@ -147,12 +148,15 @@ async def _read(link: HostLink, daemon_id: str, run_id: str) -> Kept:
     run, text = await asyncio.to_thread(decode_spec, str(page.get("spec")))
     if run.run_id != run_id:
         raise ValueError(f"it is of run {run.run_id}")
-    lines = str(page.get("lines"))
-    while page.get("lines"):
-        asked["offset"] = page.get("next")
+    pages, size = [page["lines"]], len(page["lines"])
+    while page["lines"]:
+        if page["next"] <= asked["offset"] or size > _MOST_LINES:
+            raise ValueError("its lines have no end")
+        asked["offset"] = page["next"]
         page = await link.call("run.read", asked)
-        lines += str(page.get("lines"))
-    notes = await asyncio.to_thread(_notes, lines, run_id)
+        pages.append(page["lines"])
+        size += len(page["lines"])
+    notes = await asyncio.to_thread(_notes, "".join(pages), run_id)
     return Kept(link.host, run, text, notes)
 
 
@@ -169,7 +173,7 @@ def decode_spec(text: str) -> tuple[Run, str]:
     data = unpacker.decompress(packed, _MOST_TEXT)
     if unpacker.unconsumed_tail:
         raise ValueError("it is too large")
-    value = json.loads(data)
+    value = _loads(data)
     if not isinstance(value, Mapping):
         raise ValueError("it is no object")
     return from_json(Run, value.get("run")), str(value.get("pipeline_text") or "")
@@ -180,13 +184,28 @@ def encode_note(note: Note) -> str:
     return json.dumps(to_json(note), separators=(",", ":"))
 
 
+def _loads(text: str | bytes) -> Any:
+    """A JSON value of which all can be written into a database. Raises ValueError, RecursionError
+    for others: numbers beyond 64 bits or without value, halves of characters."""
+    value = json.loads(text, parse_int=_whole, parse_constant=_whole)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if abs(value) >= 2**63:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
 def _notes(lines: str, run_id: str) -> tuple[Note, ...]:
     """The lines that can be read: one that a full disk or a crash cut short says nothing."""
     found = []
     for line in lines.splitlines():
         try:
-            note = from_json(Note, json.loads(line))
-        except ValueError:
+            note = from_json(Note, _loads(line))
+        except (ValueError, RecursionError):
             continue
         if note.attempt.run_id == run_id:
             found.append(note)

@@ -123,7 +123,7 @@ class GarbageCollector:
         }
         try:
             cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
-            freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S)).get("freed", 0)
+            freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S))["freed"]
             checkpoints = 0
             # Where runs may still be recovered, nobody knows which checkpoints are needed.
             sweeps: set[str] = set() if await self._copies.sweep(name) else set(host.runtimes)

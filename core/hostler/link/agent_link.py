@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hostler.errors import AgentError, HostError, Unreachable
+from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
-from hostler.link.decode import read_claimed
-from hostler.link.lines import Hostile
 from hostler.link.logs import follow_log, read_log
 from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
-from hostler.model.codec import to_json
+from hostler.model.codec import from_json, to_json
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
@@ -94,18 +93,12 @@ class AgentLink:
 
     async def claim(self, claim: Claim) -> Claimed:
         """Hold GPUs, all or none, after checking on the host that each is free."""
-        return self._claimed(await self.call("claim", to_json(claim)))
+        return from_json(Claimed, await self.call("claim", to_json(claim)))
 
     async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
         """Tie leases to the container or process that is to use the GPUs, after checking again."""
         payload = {"lease_ids": list(lease_ids), "workload": workload, "claim": to_json(claim)}
-        return self._claimed(await self.call("bind", payload))
-
-    def _claimed(self, answer: dict[str, Any]) -> Claimed:
-        try:
-            return read_claimed(answer)
-        except Hostile as error:
-            raise AgentError(self.host, f"the agent sent {error}") from error
+        return from_json(Claimed, await self.call("bind", payload))
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back; those that do not exist (any more) are no error."""
@@ -114,11 +107,15 @@ class AgentLink:
     async def call(
         self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
     ) -> dict[str, Any]:
-        """Any other request to the agent; its answer. Asked again if the agent is started anew
-        meanwhile: every request may be repeated."""
-        return await self._ask(
+        """Any other request to the agent; its answer, whose form is checked here, for all who read
+        it. Asked again if the agent is started anew meanwhile: every request may be repeated.
+
+        Raises a HostError, and InputError only where `may_refuse`.
+        """
+        answer = await self._ask(
             lambda session, left: session.request(verb, payload, left), timeout, verb
         )
+        return checked(self.host, verb, answer)
 
     async def put_blob(self, digest: str, path: Path) -> None:
         """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""

@@ -77,7 +77,7 @@ class BulkAgent:
     def _object(self, data: bytes) -> dict[str, Any]:
         value = parse_object(data)
         if "error" in value:
-            raise answer_error(self._host, value["error"])
+            raise answer_error(self._host, value["error"], may_refuse=True)
         return value
 
 

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hostler.errors import AgentError, EngineError, HostlerError, Refused, error_from_json
+from hostler.errors import (
+    AgentError,
+    ConflictError,
+    EngineError,
+    HostError,
+    InputError,
+    NotFoundError,
+    Refused,
+    error_from_json,
+)
+from hostler.link.answers import UNFIT
 from hostler.link.lines import Hostile
 from hostler.model.codec import from_json
 from hostler.model.hosts import (
@@ -26,10 +36,6 @@ from hostler.text import clean_line
 from hostler_agent import wire
 
 T = TypeVar("T")
-
-_UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
-"""What decoding raises for data that does not fit; all but the first would be an oversight there,
-which must not let a host end the daemon."""
 
 
 class LookReader:
@@ -109,12 +115,13 @@ def read_claimed(answer: dict[str, Any]) -> Claimed:
 def _fitting(what: str) -> Iterator[None]:
     try:
         yield
-    except _UNFIT as error:
+    except UNFIT as error:
         raise Hostile(f"{what} that cannot be read ({clean_line(str(error), 200)})") from error
 
 
-def answer_error(host: str, error: object) -> HostlerError:
-    """The error that an agent answered with, of the kind it names. Raises Hostile if it is none."""
+def answer_error(host: str, error: object, *, may_refuse: bool = False) -> HostError | InputError:
+    """The error that an agent answered with, of the kind it names. Only where what was asked
+    `may_refuse` (see `answers.may_refuse`) is it an InputError. Raises Hostile if it is none."""
     if not isinstance(error, dict):
         raise Hostile("an error that is not an object")
     data = {key: clean_line(str(error.get(key, "")), 500) for key in ("kind", "message", "remedy")}
@@ -124,6 +131,11 @@ def answer_error(host: str, error: object) -> HostlerError:
         return EngineError(
             host, found.message, remedy=found.remedy, status=status if type(status) is int else 0
         )
-    if type(found) is HostlerError or isinstance(found, Refused):
-        return AgentError(host, found.message or "the agent failed", remedy=found.remedy)
-    return found
+    if isinstance(found, HostError) and not isinstance(found, Refused):
+        return found
+    if isinstance(found, InputError) and may_refuse and type(found) in _REFUSALS:
+        return found
+    return AgentError(host, found.message or "the agent failed", remedy=found.remedy)
+
+
+_REFUSALS = (InputError, NotFoundError, ConflictError)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -70,5 +69,5 @@ def _bytes(value: Mapping[str, Any]) -> bytes:
     data = value.get("data")
     try:
         return base64.b64decode(data, validate=True) if isinstance(data, str) else b""
-    except binascii.Error as error:
+    except ValueError as error:
         raise Hostile("log data that is not base64") from error

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from hostler.errors import AgentError, HostError, Unreachable
+from hostler.link.answers import may_refuse
 from hostler.link.decode import LookReader, answer_error, read_push
 from hostler.link.lines import Hostile, parse_object
 from hostler.link.program import Complaining, Started
@@ -60,6 +61,7 @@ class SessionEnded(Exception):
 class _Pending:
     answer: asyncio.Future[dict[str, Any] | Look]
     sent: float
+    verb: str
     look_at: float | None
     """For a look: the daemon's clock when it was asked for."""
 
@@ -117,7 +119,7 @@ class AgentSession:
         number = self._last_id
         answer: asyncio.Future[dict[str, Any] | Look] = asyncio.get_running_loop().create_future()
         self._asked = self._now()
-        self._pending[number] = _Pending(answer, self._asked, asked_at)
+        self._pending[number] = _Pending(answer, self._asked, verb, asked_at)
         try:
             async with asyncio.timeout(timeout):
                 await self._started.send({"id": number, verb: dict(payload)})
@@ -166,7 +168,7 @@ class AgentSession:
     ) -> dict[str, Any] | Look | Exception:
         error = message.get("error")
         if error is not None:
-            return answer_error(self._host, error)
+            return answer_error(self._host, error, may_refuse=may_refuse(pending.verb))
         result = message.get("ok")
         if not isinstance(result, dict):
             raise Hostile("an answer without a result")

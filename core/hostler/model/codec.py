@@ -118,10 +118,17 @@ def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        return _float(data, where)
     fits = isinstance(data, kind) and not (kind is int and isinstance(data, bool))
     _expect(fits, where, getattr(kind, "__name__", str(kind)), data)
     return data
+
+
+def _float(whole: int, where: str) -> float:
+    try:
+        return float(whole)
+    except OverflowError as error:
+        raise ValueError(f"{where}: is out of range") from error
 
 
 def _expect(condition: bool, where: str, wanted: str, data: object) -> None:

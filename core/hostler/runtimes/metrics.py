@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.errors import AgentError, EngineError
+from hostler.errors import AgentError, EngineError, InputError
 from hostler.model.records import MetricPoint
 from hostler.ports import HostLink
 from hostler.runtimes.contract import METRICS
@@ -133,11 +133,13 @@ async def _from_process(link: HostLink, attempt_id: str) -> tuple[bytes, float]:
     while len(data) < MAX_FILE:
         try:
             answer = await link.call("job.metrics", {"attempt_id": attempt_id, "offset": offset})
-        except AgentError as error:
+        except (AgentError, InputError) as error:
             raise EngineError(link.host, error.message, remedy=error.remedy) from error
         text, following = answer.get("text"), answer.get("next")
         at = _number(answer.get("mtime")) or at
-        if not isinstance(text, str) or not isinstance(following, int) or following <= offset:
+        if not text or not isinstance(text, str) or not isinstance(following, int):
+            break
+        if following <= offset:
             break
         data += text.encode("utf-8", "replace")
         offset = following

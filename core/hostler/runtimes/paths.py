@@ -14,6 +14,4 @@ _TIMEOUT_S = 30.0
 async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Path -> what is there: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
     answer = await link.call("stat", {"paths": list(paths)}, timeout=_TIMEOUT_S)
-    found = answer.get("paths")
-    listed = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    return {str(item.get("path")): item for item in listed}
+    return {item["path"]: item for item in answer["paths"]}

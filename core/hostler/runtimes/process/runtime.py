@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,7 @@ class ProcessRuntime:
         """Remove this daemon's checkpoint folders but those in `keep`; how many."""
         payload = {"prefix": f"{daemon_id[:8]}-", "keep": list(keep)}
         answer = await link.call("gc.checkpoints", payload, _PLACE_TIMEOUT_S)
-        removed = answer.get("removed")
-        return removed if isinstance(removed, int) else 0
+        return int(answer["removed"])
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: the host knows nothing of it."""
@@ -144,8 +143,8 @@ async def _check_code(link: HostLink, path: str) -> None:
         )
 
 
-def _workload(host: str, data: Mapping[str, Any]) -> Workload:
+def _workload(host: str, data: object) -> Workload:
     try:
-        return from_json(Workload, dict(data))
+        return from_json(Workload, data)
     except ValueError as error:
         raise AgentError(host, f"the agent describes a process oddly: {error}") from error

@@ -1,0 +1,113 @@
+"""The form of an agent's answer to each request: all that is read of it has been checked here.
+
+A host may say anything. What does not fit is an error of that host alone, and fields that are not
+known here are dropped: a newer agent may have more. docs/protocol.md has the same as a table.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from hostler.errors import AgentError
+from hostler.text import clean_line
+from hostler_agent.decode import (
+    Check,
+    boolean,
+    count,
+    decode_claimed,
+    decode_workload,
+    identifier,
+    listed,
+    number,
+    optional,
+    record,
+    text,
+)
+
+_MOST_RUNS = 100_000
+_MOST_CHECKS = 1000
+UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading raises for data that does not fit; all but the first would be an oversight there,
+which must not let a host end the daemon."""
+
+
+def checked(host: str, verb: str, answer: object) -> dict[str, Any]:
+    """The answer to a request, as far as it is known. Raises AgentError where it does not fit."""
+    check = _FORMS.get(verb)
+    try:
+        if check is None:
+            raise ValueError("nothing is known of such an answer")
+        fitting: dict[str, Any] = check(answer, verb)
+    except UNFIT as error:
+        said = clean_line(str(error), 200)
+        raise AgentError(host, f"the agent's answer to {verb} cannot be read ({said})") from error
+    return fitting
+
+
+def may_refuse(verb: str) -> bool:
+    """Whether it may be our own fault that a request is not done: of a job, of leases. What is
+    asked of the host as a whole is never wrong, so that a refusal is the host's trouble."""
+    return verb.startswith("job.") or verb in ("claim", "bind", "release", "blob.has")
+
+
+def _whole(value: Any, where: str) -> str:
+    """A string of any length, that is as long as its line may be; lone surrogates replaced."""
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: should be text, is {type(value).__name__}")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _base64(value: Any, where: str) -> str:
+    base64.b64decode(_whole(value, where), validate=True)
+    return _whole(value, where)
+
+
+def _claimed(value: Any, _where: str) -> dict[str, Any]:
+    return decode_claimed(value)
+
+
+def _workload(value: Any, _where: str) -> dict[str, Any]:
+    return decode_workload(value)
+
+
+def _stopped(value: Any, where: str) -> dict[str, Any]:
+    """A workload; nothing where there is no such job any more."""
+    return {} if value == {} else _workload(value, where)
+
+
+_none = record({}, {})
+_stat = record(
+    {"path": _whole},
+    {
+        "real": optional(_whole), "exists": boolean, "is_dir": boolean, "readable": boolean,
+        "writable": boolean, "shared": boolean, "token_ok": boolean,
+    },
+)  # fmt: skip
+_check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
+
+_FORMS: dict[str, Check] = {
+    "claim": _claimed,
+    "bind": _claimed,
+    "bind": _none,
+    "release": _none,
+    "ping": _none,
+    "job.create": _none,
+    "job.place": _none,
+    "job.start": _workload,
+    "job.signal": _none,
+    "job.stop": _stopped,
+    "job.remove": _none,
+    "job.inspect": record({"workload": optional(_workload)}, {}),
+    "job.metrics": record({"text": _whole, "next": count, "mtime": number}, {}),
+    "job.log": record({"offset": count, "data": _base64, "end": boolean}, {}),
+    "stat": record({"paths": listed(_stat)}, {}),
+    "doctor": record({"checks": listed(_check, _MOST_CHECKS)}, {"at": number}),
+    "blob.has": record({"size": count, "complete": boolean}, {}),
+    "gc": record({"freed": count}, {}),
+    "gc.checkpoints": record({"removed": count}, {}),
+    "run.keep": record({"spec": boolean}, {}),
+    "run.list": record({"runs": listed(identifier, _MOST_RUNS)}, {}),
+    "run.read": record({"spec": optional(_whole), "lines": _whole, "next": count}, {}),
+    "run.forget": record({"removed": count}, {}),
+}
