@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -30,6 +31,7 @@ def make_app(service: Service) -> FastAPI:
         dependencies=[Depends(caller_of)],
     )
     app.state.service = service
+    app.state.guests = {0, os.getuid()}  # uids that may use the daemon, as far as is known
     for part in (
         router,
         alerts.router,

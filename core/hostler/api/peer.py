@@ -16,23 +16,87 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hostler.api.seats import SEATS, Peer, is_late, seat
 from hostler.daemon.submit import Caller
-from hostler.errors import ForbiddenError
+from hostler.errors import ConflictError, ForbiddenError
 from hostler.model.config import DaemonConfig
 
 _log = logging.getLogger("hostler.api")
+TICK_S = 2.0
+"""Seconds between two looks at whether a peer goes on."""
 _UCRED = struct.Struct("3i")
 _GROUPS_FOR_S = 60
 
 
 class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the peer's uid in `request.state.peer_uid`."""
+    """uvicorn's HTTP protocol, with the `Peer` in `request.state.peer`. A peer that asks nothing,
+    reads nothing, or may not ask, does not keep its connection, see `seats`."""
+
+    peer: Peer
+    _tick: asyncio.TimerHandle
+    _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Read SO_PEERCRED once, when the connection is accepted."""
-        peer = transport.get_extra_info("socket")
-        self.app_state: dict[str, Any] = {**self.app_state, "peer_uid": _peer_uid(peer)}
+        """Read SO_PEERCRED once, when the connection is accepted, and find it a place."""
+        now = self.loop.time()
+        self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
+        for other in seat(self.peer, self._guests, self._others(), now):
+            other.transport.abort()
+        self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
+        self._tick = self.loop.call_later(TICK_S, self._look)
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is to be looked after any more."""
+        self._tick.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request; notes that there are some where one is under way."""
+        super().data_received(data)
+        self._note_request()
+        if self.peer.is_asking:  # a request that never gets whole is none
+            self.peer.moved = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        """An answer is out; a connection whose user is not let in ends with it."""
+        self.peer.is_asking, self.peer.moved = False, self.loop.time()
+        if not self.peer.let_in:
+            self.transport.close()
+        super().on_response_complete()
+        self._note_request()  # the next one may have been here already
+
+    def _others(self) -> list[PeerProtocol]:
+        return [
+            other
+            for other in self.connections
+            if isinstance(other, PeerProtocol) and not other.transport.is_closing()
+        ]
+
+    @property
+    def _guests(self) -> set[int]:
+        guests: set[int] = self.config.app.state.guests  # type: ignore[union-attr]
+        return guests
+
+    def _note_request(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            return
+        path = str(self.scope["path"])
+        self.peer.is_asking = self.peer.asked_before = True
+        self.peer.is_streaming = "/logs/" in path or path.endswith("/events")
+
+    def _look(self) -> None:
+        """Whether the peer goes on; over and over until the connection ends."""
+        now = self.loop.time()
+        unread, asking = self.transport.get_write_buffer_size(), self.peer.is_asking
+        waits_for_body = asking and self.cycle.more_body and not self.flow.read_paused
+        self.peer.is_stuck = self.flow.write_paused or waits_for_body
+        if unread != self._unread or (asking and not self.peer.is_stuck):
+            self._unread, self.peer.moved = unread, now
+        if is_late(self.peer, now):
+            self.transport.abort()
+            return
+        self._tick = self.loop.call_later(TICK_S, self._look)
 
 
 def _peer_uid(peer: socket.socket) -> int:
@@ -65,21 +129,31 @@ def caller_of(request: Request) -> Caller:
     """The caller, if they may use this daemon: its owner, root, and whom the config names, singly
     or by a group.
 
-    Raises ForbiddenError, and logs it, for everybody else.
+    Raises ForbiddenError, and logs it, for everybody else; ConflictError where they have too many
+    connections.
     """
-    uid: int = request.state.peer_uid
+    peer: Peer = request.state.peer
+    guests: set[int] = request.app.state.guests
     settings: DaemonConfig = request.app.state.service.context.config.daemon
-    name = user_name(uid)
+    uid, name = peer.uid, user_name(peer.uid)
     if (
         uid not in (0, os.getuid())
         and name not in settings.allow
         and not (settings.group and in_group(uid, settings.group, int(time.time() / _GROUPS_FOR_S)))
     ):
+        guests.discard(uid)
         _log.warning("refused %s (uid %d): %s %s", name, uid, request.method, request.url.path)
         raise ForbiddenError(
             f"user {name} may not use this daemon",
             remedy="its owner can let you in: [daemon] allow or group in config.toml",
         )
+    if peer.is_over:
+        raise ConflictError(
+            f"{name} has {SEATS} connections to this daemon already",
+            remedy="end some of the programs that hold them",
+        )
+    guests.add(uid)
+    peer.let_in = True
     return Caller(uid=uid, user=name)
 
 

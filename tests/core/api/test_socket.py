@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler.api import seats
 from hostler.api.server import bind
 from hostler.errors import StateError
+from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
 ASK = """
@@ -103,6 +105,114 @@ def test_only_the_owner_stops_a_shared_daemon(tmp_path: Path) -> None:
         assert ask(running.socket_path, uid=65534, call="POST /v1/shutdown")[0] == 403
         assert not running.service.stopping.is_set()
         assert ask(running.socket_path, call="POST /v1/shutdown")[0] == 200
+
+
+STAY = """
+import socket, sys, time
+peers = []
+for _ in range(int(sys.argv[2])):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    peers.append(s)
+print("ready", flush=True)
+ends = 0
+for s in peers:
+    s.settimeout(60)
+    try:
+        ends += s.recv(1) == b""
+    except ConnectionResetError:
+        ends += 1
+print(ends, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "WAITING_S", 2.0)
+    monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
+    with served(tmp_path / "s", allow=("nobody",)) as running:
+        open_to_all(running.socket_path)
+        before = open_files()
+        crowd = subprocess.Popen(
+            ["/usr/bin/python3", "-I", "-c", STAY, str(running.socket_path), "300"],
+            stdout=subprocess.PIPE, text=True, user=65533, group=65533, extra_groups=[],
+        )  # fmt: skip
+        assert crowd.stdout is not None
+        assert crowd.stdout.readline() == "ready\n"
+        assert ask(running.socket_path, uid=65534)[0] == 200
+        assert open_files() - before < seats.WAITING + 20
+        assert crowd.stdout.readline() == "300\n"
+        crowd.stdout.close()
+        assert crowd.wait(10) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_a_stranger_has_one_answer_a_connection(daemon: Served) -> None:
+    open_to_all(daemon.socket_path)
+    twice = "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/version"
+    status, body = ask(daemon.socket_path, uid=65534, call=twice)
+    assert status == 403
+    assert isinstance(body["error"], dict)  # and nothing behind it
+
+
+def test_too_many_connections_are_refused_in_words_and_the_silent_make_room(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "SEATS", 2)
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(connected(daemon))
+        busy = [stack.enter_context(connected(daemon)) for _ in range(2)]
+        for peer in busy:
+            peer.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert peer.recv(12) == b"HTTP/1.1 200"
+        assert silent.recv(1) == b""  # it went for the second
+        status, body = ask(daemon.socket_path)
+        assert status == 409
+        error = body["error"]
+        assert isinstance(error, dict)
+        assert "connections to this daemon already" in error["message"]
+    wait_until(lambda: ask(daemon.socket_path)[0] == 200, "there is room again")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /v1/runs HTTP/1.1\r\nHost: x\r\nA: ",
+        b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+        (b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n") * 100,
+    ],
+    ids=["silent", "half a head", "no body", "reads nothing"],
+)
+def test_a_peer_of_which_nothing_comes_is_dropped(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(seats, "FIRST_S", 2.0)
+    monkeypatch.setattr(seats, "STUCK_S", 2.0)
+    monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
+    with connected(daemon) as stream:
+        stream.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stream.recv(12) == b"HTTP/1.1 200"
+        before = open_files()
+        with connected(daemon) as peer:
+            peer.sendall(said)
+            wait_until(lambda: open_files() - before == 1, "its end of the connection is closed")
+        assert open_files() == before  # who waits for what may come is left alone
+
+
+def connected(daemon: Served) -> socket.socket:
+    """A connection of ours."""
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(20)
+    peer.connect(str(daemon.socket_path))
+    return peer
+
+
+def open_files() -> int:
+    """Descriptors of this process, which the daemon shares."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_the_remedy(tmp_path: Path) -> None:

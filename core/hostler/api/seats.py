@@ -1,0 +1,98 @@
+"""Who may keep a connection to the daemon, and who goes where there are too many. Decides only."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+SEATS = 200
+"""Connections that one user may have: far more than screens and scripts need."""
+WAITING = 64
+"""Connections of one user of whom nothing has been allowed yet: many clients may begin at once."""
+ALL_WAITING = 128
+"""The same of all such users together."""
+WAITING_S = 10.0
+"""Seconds that such a connection may take to be allowed something."""
+FIRST_S = 30.0
+"""Seconds to the first request."""
+NEXT_S = 105.0
+"""Seconds from an answer to the next request."""
+STUCK_S = 60.0
+"""Seconds in which nothing of an answer is taken, or of a request's body sent."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection, by what matters here. Times are of one clock that only goes forward."""
+
+    uid: int
+    since: float
+    let_in: bool = False
+    """Its user may use the daemon, and has room for it."""
+    is_over: bool = False
+    """Its user has too many others: it is told so, and goes."""
+    asked_before: bool = False
+    is_asking: bool = False
+    """A request is under way, until it is answered in full."""
+    is_streaming: bool = False
+    """Its answer may go on for ever: whoever reads it may pause, as a pager does."""
+    moved: float = 0.0
+    """When it sent something last, or took something of an answer."""
+    is_stuck: bool = False
+    """It is the peer that is waited for: to read, or to send the rest of its request."""
+
+
+class Seated(Protocol):
+    """What has a place here."""
+
+    @property
+    def peer(self) -> Peer:
+        """How it stands with it."""
+
+
+S = TypeVar("S", bound=Seated)
+
+
+def seat(peer: Peer, known: Container[int], others: Sequence[S], now: float) -> list[S]:
+    """Give a new connection its place; those that have to go for it.
+
+    A user who is `known`, because a request of theirs was allowed, has seats; a connection without
+    a request under way makes room. Others wait for their first answer, and the oldest of them makes
+    room, so that nobody who only waits keeps others out.
+    """
+    own = [other for other in others if other.peer.uid == peer.uid]
+    if peer.uid in known:
+        seated = [other for other in own if other.peer.let_in]
+        idle = [other for other in seated if _is_idle(other.peer, now)]
+        if len(seated) < SEATS or idle:
+            peer.let_in = True
+            return [] if len(seated) < SEATS else [min(idle, key=_age)]
+        peer.is_over = True
+    waiting = [other for other in others if not other.peer.let_in]
+    own = [other for other in waiting if other.peer.uid == peer.uid]
+    if len(own) >= WAITING:
+        return [min(own, key=_age)]
+    return [min(waiting, key=_age)] if len(waiting) >= ALL_WAITING else []
+
+
+def is_late(peer: Peer, now: float) -> bool:
+    """Whether a connection has to go though nobody wants its place."""
+    if not peer.let_in and now - peer.since > WAITING_S:
+        return True
+    if not peer.is_asking:
+        return now - peer.moved > (NEXT_S if peer.asked_before else FIRST_S)
+    return _is_stuck(peer, now) and not peer.is_streaming
+
+
+def _is_idle(peer: Peer, now: float) -> bool:
+    return not peer.is_asking or _is_stuck(peer, now)
+
+
+def _is_stuck(peer: Peer, now: float) -> bool:
+    return peer.is_stuck and now - peer.moved > STUCK_S
+
+
+def _age(seated: Seated) -> tuple[bool, float]:
+    """Whoever asks nothing goes first, the oldest of them before the others."""
+    return seated.peer.is_asking, seated.peer.since
