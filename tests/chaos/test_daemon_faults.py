@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -227,7 +228,7 @@ def test_a_second_daemon_is_refused_and_names_the_first(watch: Watch) -> None:
     pid = desk.daemon_pid()
     second = desk.hostler("serve", timeout=20)
     assert second.code != 0
-    assert str(pid) in second.err
+    assert f"(pid {pid} on {socket.gethostname()})" in second.err
     assert desk.daemon_pid() == pid
     assert watch.end() == []
 

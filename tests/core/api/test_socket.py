@@ -72,7 +72,9 @@ def test_the_socket_is_its_owners_alone(daemon: Served) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
-def test_another_user_is_refused_by_the_kernels_word(daemon: Served) -> None:
+def test_another_user_is_refused_by_the_kernels_word(
+    daemon: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     open_to_all(daemon.socket_path)
     status, body = ask(daemon.socket_path, uid=65534)
     assert status == 403
@@ -80,6 +82,7 @@ def test_another_user_is_refused_by_the_kernels_word(daemon: Served) -> None:
     assert isinstance(error, dict)
     assert error["kind"] == "ForbiddenError"
     assert "allow" in error["remedy"]
+    assert "refused nobody (uid 65534): GET /v1/version" in caplog.text
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
