@@ -25,6 +25,8 @@ GIVEN_UP = "give up"
 """Name of the fault that a person makes who takes a silent host out of the config."""
 CUTS = ("cut", "freeze", "power", "sshd")
 """Faults, by the first word of their names, in which a host cannot be seen."""
+KILLS = ("power", "kill agent")
+"""Faults of a host that end a process past its last word, or whoever waits for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ def check(history: History) -> list[Violation]:
     found += [Violation("I6", text) for text in hands_off(history, final)]
     given_up = any(fault.name == GIVEN_UP for fault in history.faults)
     found += [Violation("I8", text) for text in true_exit(final, given_up)]
+    found += [Violation("I8", text) for text in true_to_itself(history, final)]
     return found
 
 
@@ -139,15 +142,22 @@ def once(history: History, final: Final) -> Iterator[str]:
     for attempt_id, ids in containers.items():
         if len(ids) > 1:
             yield f"attempt {attempt_id} had {len(ids)} containers with GPUs"
+    begun = Counter(line.attempt_id for line in final.told if line.exit_code is None)
+    for attempt_id, count in begun.items():
+        if count > 1:
+            yield f"attempt {attempt_id} ran {count} times"
     yield from _in_turn(history, final)
 
 
 def _in_turn(history: History, final: Final) -> Iterator[str]:
     """Each try of a stage begins after the last one ended: by the record and by what was seen."""
-    granted: dict[str, float] = {}
-    for grant in history.grants:
-        granted[grant.attempt_id] = min(grant.at, granted.get(grant.attempt_id, grant.at))
+    begun: dict[str, float] = {}
+    seen = [(grant.attempt_id, grant.at) for grant in history.grants]
+    seen += [(line.attempt_id, line.at) for line in final.told if line.exit_code is None]
+    for attempt_id, at in seen:
+        begun[attempt_id] = min(at, begun.get(attempt_id, at))
     exited = {exit.attempt_id: exit.at for exit in final.exits}
+    exited |= {line.attempt_id: line.at for line in final.told if line.exit_code is not None}
     stages: dict[tuple[str, str], list[AttemptEnd]] = defaultdict(list)
     for attempt in final.attempts:
         stages[attempt.run_id, attempt.stage].append(attempt)
@@ -158,11 +168,11 @@ def _in_turn(history: History, final: Final) -> Iterator[str]:
         for before, after in pairwise(tries):
             if before.phase in OPEN_PHASES:
                 yield f"{before.attempt_id} is {before.phase}, and another attempt came after it"
-            begun = after.launched_at if after.placed_at is None else after.placed_at
-            yield from _too_early(before, after, begun, before.finished_at, "by the record")
+            noted = after.launched_at if after.placed_at is None else after.placed_at
+            yield from _too_early(before, after, noted, before.finished_at, "by the record")
             if before.phase != "lost":  # given up: nobody says that it ended
-                seen = granted.get(after.attempt_id)
-                yield from _too_early(before, after, seen, exited.get(before.attempt_id), "as seen")
+                first, last = begun.get(after.attempt_id), exited.get(before.attempt_id)
+                yield from _too_early(before, after, first, last, "as seen")
         if sum(attempt.phase == "succeeded" for attempt in tries) > 1:
             yield f"{tries[0].attempt_id}: succeeded more than once"
 
@@ -209,6 +219,34 @@ def true_exit(final: Final, given_up: bool = False) -> Iterator[str]:
             yield f"{true.attempt_id} ended with {true.exit_code}, recorded as {code}"
         if true.oom_killed and "oom" not in (attempt.cause or "").lower():
             yield f"{true.attempt_id} was killed for its memory, recorded as {attempt.cause}"
+
+
+def true_to_itself(history: History, final: Final) -> Iterator[str]:
+    """The recorded end of a stage that tells of itself is the one that it told."""
+    told = {line.attempt_id: line.exit_code for line in final.told}  # the last line of each
+    for attempt_id in told.keys() - {attempt.attempt_id for attempt in final.attempts}:
+        yield f"{attempt_id} ran and is not recorded"
+    for attempt in final.attempts:
+        if attempt.stage not in final.telling or attempt.phase == "lost":
+            continue
+        name, said = attempt.attempt_id, told.get(attempt.attempt_id)
+        claimed = attempt.exit_code if attempt.signal is None else None
+        if (claimed is not None or attempt.phase == "succeeded") and name not in told:
+            yield f"{name} is recorded as {attempt.phase} with {claimed}, and never ran"
+        elif said != claimed and not (claimed is None and _may_be_killed(history, attempt)):
+            how = f"signal {attempt.signal}" if attempt.signal else claimed
+            yield f"{name} ended with {said} by its own word, recorded as {how} ({attempt.cause})"
+
+
+def _may_be_killed(history: History, attempt: AttemptEnd) -> bool:
+    """Whether a fault may have come between its last word and its end, or its end and who waits."""
+    begun, ended = attempt.placed_at, attempt.finished_at
+    return any(
+        fault.host == attempt.host and fault.name in KILLS
+        and (ended is None or fault.begun_at <= ended)
+        and (begun is None or fault.ended_at is None or fault.ended_at >= begun)
+        for fault in history.faults
+    )  # fmt: skip
 
 
 def main(argv: list[str]) -> int:

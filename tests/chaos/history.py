@@ -106,7 +106,7 @@ class AttemptEnd:
 
 @dataclass(frozen=True, slots=True)
 class ContainerEnd:
-    """A container of Hostler's as its host lists it at the end."""
+    """A container of Hostler's as its host lists it at the end, or a process that lives there."""
 
     host: str
     name: str
@@ -123,6 +123,18 @@ class TrueExit:
     oom_killed: bool = False
     at: float | None = None
     """When, as its teller says: the hosts of a lab have this machine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a stage wrote down itself, of which no runtime tells: that it begins, or with which code
+    it is about to end."""
+
+    at: float
+    host: str
+    attempt_id: str
+    exit_code: int | None = None
+    """None: it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,9 @@ class Final:
     containers: tuple[ContainerEnd, ...]
     exits: tuple[TrueExit, ...] = ()
     canaries: tuple[CanaryEnd, ...] = ()
+    told: tuple[Told, ...] = ()
+    telling: tuple[str, ...] = ()
+    """Names of the stages that tell of themselves: of theirs, what is not told did not happen."""
 
 
 @dataclass
@@ -217,4 +232,6 @@ def _final(entry: dict[str, Any]) -> Final:
         containers=tuple(ContainerEnd(**item) for item in entry["containers"]),
         exits=tuple(TrueExit(**item) for item in entry["exits"]),
         canaries=tuple(CanaryEnd(**item) for item in entry.get("canaries", ())),
+        told=tuple(Told(**item) for item in entry.get("told", ())),
+        telling=tuple(entry.get("telling", ())),
     )

@@ -20,6 +20,7 @@ from tests.chaos.history import (
     History,
     Recorder,
     Sample,
+    Told,
     TrueExit,
     read,
 )
@@ -54,6 +55,7 @@ def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
     assert check(clean()) == []
     recorder = Recorder(tmp_path / "h.jsonl")
     history = clean()
+    told(history, *LINES)
     assert history.final is not None
     for entry in (*history.calls, *history.faults, *history.grants, *history.docker,
                   *history.samples, history.final):  # fmt: skip
@@ -155,6 +157,48 @@ def _seen_early(h: History) -> None:
     _retried(h, at=9.8)
 
 
+PLAIN = AttemptEnd(
+    "r1-p-1", "r1", "p", 1, "failed", "gpu1", 5, cause="user error", placed_at=20, finished_at=30
+)
+LINES = (Told(21, "gpu1", "r1-p-1"), Told(29, "gpu1", "r1-p-1", 5))
+
+
+def told(h: History, *lines: Told, more: tuple[AttemptEnd, ...] = (), **changes: object) -> None:
+    """A process that told of itself, recorded with these changes."""
+    plain = replace(PLAIN, **changes)  # type: ignore[arg-type]
+    _final(h, attempts=(ENDED, plain, *more), told=lines, telling=("p",))
+
+
+def _ran_twice(h: History) -> None:
+    told(h, LINES[0], *LINES)
+
+
+def _ran_beside(h: History) -> None:
+    second = replace(PLAIN, attempt_id="r1-p-2", number=2, placed_at=31, finished_at=35)
+    lines = (Told(28, "gpu1", "r1-p-2"), Told(34, "gpu1", "r1-p-2", 5))
+    told(h, *LINES, *lines, more=(second,))
+
+
+def _other_code(h: History) -> None:
+    told(h, *LINES, exit_code=3)
+
+
+def _said_unknown(h: History) -> None:
+    told(h, *LINES, exit_code=None, cause="vanished")
+
+
+def _never_ran(h: History) -> None:
+    told(h)
+
+
+def _cut_short(h: History) -> None:
+    told(h, LINES[0])
+
+
+def _not_recorded(h: History) -> None:
+    told(h, *LINES, Told(40, "gpu2", "r1-p-7"))
+
+
 def _wrong_code(h: History) -> None:
     _final(h, exits=(TrueExit("r1-a-1", 3),))
 
@@ -177,7 +221,9 @@ def _shared_with_canary(h: History) -> None:
         (_overlap, "I1"), (_lost, "I2"), (_never_ended, "I2"), (_invented, "I2"),
         (_orphan, "I3"), (_vanished, "I3"), (_called_up, "I4"), (_offered, "I4"), (_late, "I4"),
         (_twice, "I5"), (_two_containers, "I5"), (_beside, "I5"),
-        (_placed_early, "I5"), (_launched_early, "I5"), (_seen_early, "I5"), (_wrong_code, "I8"),
+        (_placed_early, "I5"), (_launched_early, "I5"), (_seen_early, "I5"),
+        (_ran_twice, "I5"), (_ran_beside, "I5"), (_other_code, "I8"), (_said_unknown, "I8"),
+        (_never_ran, "I8"), (_cut_short, "I8"), (_not_recorded, "I8"), (_wrong_code, "I8"),
         (_hidden_oom, "I8"), (_killed_canary, "I6"), (_shared_with_canary, "I6"),
     ],
 )  # fmt: skip
@@ -213,4 +259,21 @@ def test_an_end_that_nobody_saw_is_honest_only_where_its_host_was_given_up() -> 
     _final(h, attempts=(unseen,))
     assert [v.invariant for v in check(h)] == ["I8"]
     h.faults.append(Fault(5, 6, GIVEN_UP, "gpu1"))
+    assert check(h) == []
+
+
+def test_a_process_that_tells_of_itself_is_recorded_so_unless_it_may_have_been_killed() -> None:
+    h = clean()
+    told(h, *LINES)
+    assert check(h) == []
+    for changes in ({"exit_code": None, "cause": "vanished"}, {"exit_code": 137, "signal": 9}):
+        h = clean()
+        told(h, *LINES, **changes)
+        assert [v.invariant for v in check(h)] == ["I8"]
+        h.faults.append(Fault(25, 26, "kill agent", "gpu2"))
+        assert [v.invariant for v in check(h)] == ["I8"], "of another host"
+        h.faults.append(Fault(25, 26, "kill agent", "gpu1"))
+        assert check(h) == []
+    h = clean()
+    told(h, LINES[0], exit_code=None, cause="host rebooted")  # nobody claims to know how it ended
     assert check(h) == []

@@ -31,9 +31,11 @@ from tests.chaos.history import (
     GrantSeen,
     Recorder,
     Sample,
+    Told,
     TrueExit,
     read,
 )
+from tests.chaos.work import TELLING, forget_told, living, told
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.support.desk import Desk, wait_until
@@ -73,6 +75,8 @@ class Watch:
         """Of other daemons on the same hosts."""
         self._record = lab.paths.referee / "docker.jsonl"
         self._record.unlink(missing_ok=True)
+        for host in lab.hosts:
+            forget_told(host)
         self._every = every
         self._over = threading.Event()
         self._sampler = threading.Thread(target=self._sample, name="sampler", daemon=True)
@@ -131,7 +135,7 @@ class Watch:
         while any(self.open_runs(desk) for desk in self.desks) and time.monotonic() < deadline:
             time.sleep(0.2)
         deadline = time.monotonic() + CLEAN_WITHIN_S
-        while list(self._containers()) and time.monotonic() < deadline:
+        while list(self._left()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.close()
         for grant in self._grants():
@@ -149,21 +153,35 @@ class Watch:
         """How many runs of a desk have no outcome yet, by its database."""
         return len(_rows(desk, "SELECT 1 FROM runs WHERE outcome IS NULL"))
 
-    def _rows(self, query: str) -> list[dict[str, Any]]:
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What the desks' databases answer."""
         return [row for desk in self.desks for row in _rows(desk, query)]
 
     def _final(self, exits: tuple[TrueExit, ...]) -> Final:
         columns = ", ".join(AttemptEnd.__dataclass_fields__)
         return Final(
             at=time.time(),
-            runs={r["run_id"]: r["outcome"] for r in self._rows("SELECT * FROM runs")},
+            runs={r["run_id"]: r["outcome"] for r in self.rows("SELECT * FROM runs")},
             attempts=tuple(
-                AttemptEnd(**row) for row in self._rows(f"SELECT {columns} FROM attempts")
+                AttemptEnd(**row) for row in self.rows(f"SELECT {columns} FROM attempts")
             ),
-            containers=tuple(self._containers()),
+            containers=tuple(self._left()),
             exits=exits,
             canaries=self.canaries.end(),
+            told=tuple(self._told()),
+            telling=TELLING,
         )
+
+    def _told(self) -> list[Told]:
+        return [line for host in self.lab.hosts for line in told(host)]
+
+    def _left(self) -> Iterator[ContainerEnd]:
+        """What is on the hosts of Hostler's, containers and processes."""
+        yield from self._containers()
+        told = {line.attempt_id for line in self._told()}
+        for host in self.lab.hosts:
+            for attempt_id in living(host, told):
+                yield ContainerEnd(host.name, f"(a process of {attempt_id})", attempt_id, True)
 
     def _containers(self) -> Iterator[ContainerEnd]:
         form = '{{.Names}} {{.State}} {{.Label "hostler.attempt"}}'

@@ -89,7 +89,6 @@ _check = record({"check": text, "state": text}, {"message": text, "remedy": opti
 _FORMS: dict[str, Check] = {
     "claim": _claimed,
     "bind": _claimed,
-    "bind": _none,
     "release": _none,
     "ping": _none,
     "job.create": _none,
