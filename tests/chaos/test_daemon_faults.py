@@ -14,10 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -233,22 +234,50 @@ def test_a_second_daemon_is_refused_and_names_the_first(watch: Watch) -> None:
     assert watch.end() == []
 
 
-def test_a_client_killed_after_its_request_leaves_one_run_or_none(watch: Watch) -> None:
+def test_a_client_killed_before_or_after_its_request_leaves_one_run_or_none(watch: Watch) -> None:
     desk, moments = watch.desk, random.Random(SEED)
     file = write(desk.work, "one", ONE)
     watch.submit(file)
     for _ in range(max(4, KILLS // 4)):
-        begun = time.time()
-        words = [sys.executable, "-m", "hostler", "run", "-d", "-q", str(file)]
-        client = subprocess.Popen(
-            words, env=desk.env, cwd=desk.work, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        time.sleep(moments.uniform(0.05, 0.4))  # the moment is what is random here
-        client.kill()
-        out = client.communicate()[0].strip()
-        watch.note_submit(begun, out)
+        killed_client(watch, file, lambda: time.sleep(moments.uniform(0.05, 0.4)))  # by chance
+    wanted, silent = max(2, KILLS // 8), 0
+    for _ in range(10 * wanted):
+        before = runs_of(watch)
+        told = killed_client(watch, file, partial(until_another, watch, before))
+        (made,) = runs_of(watch) - before
+        assert told in ("", made)
+        silent += not told
+        if silent == wanted:
+            break
+    assert silent == wanted, "most clients had told of their run before they were killed"
     assert watch.end() == []
+
+
+def until_another(watch: Watch, before: set[str]) -> None:
+    """Until the daemon has written down a run: the request came, its answer is yet to be told."""
+    wait_until(lambda: runs_of(watch) != before, "the run is written down", every=0.001)
+
+
+def killed_client(watch: Watch, file: Path, until: Callable[[], None]) -> str:
+    """Submit, and kill the client once `until` returns; the run's id, where it had told it."""
+    begun = time.time()
+    client = subprocess.Popen(
+        [sys.executable, "-m", "hostler", "run", "-d", "-q", str(file)],
+        env=watch.desk.env, cwd=watch.desk.work, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until()
+    finally:
+        client.kill()
+    told = client.communicate()[0].strip()
+    watch.note_submit(begun, told)
+    return told
+
+
+def runs_of(watch: Watch) -> set[str]:
+    """The ids of all runs that the daemon has written down."""
+    return {row["run_id"] for row in watch.rows("SELECT run_id FROM runs")}
 
 
 def test_many_submits_of_many_clients(watch: Watch) -> None:
