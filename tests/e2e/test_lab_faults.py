@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.support.desk import Desk, desk_folder, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
+DOCKER_AWAY_S = 8.0
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
 
 
@@ -150,6 +152,18 @@ retries = { max = 1, on = ["host rebooted"], backoff = "1ms" }
     assert run["outcome"] == "succeeded"
 
 
+def docker_is_away(desk: Desk, host: str) -> bool:
+    """Whether Hostler says that Docker does not answer there."""
+    (row,) = desk.ok("gpus", "--json", "--host", host).json["hosts"]
+    return "docker" in str(row["problem"]).lower()
+
+
+def offered(desk: Desk, host: str) -> set[str]:
+    """The GPUs of a host that Hostler calls free."""
+    (row,) = desk.ok("gpus", "--json", "--host", host).json["hosts"]
+    return {gpu["uuid"] for gpu in row["gpus"] if gpu["state"] == "free"}
+
+
 def test_a_restart_of_docker_is_told_from_a_failed_stage(clean_lab: Lab, desk: Desk) -> None:
     run_id = desk.submit(
         HEAD
@@ -161,9 +175,27 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
 """
     )
     desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
-    clean_lab.host("gpu2").kill_docker()
-    clean_lab.host("gpu2").start_docker()
+    gpu2 = clean_lab.host("gpu2")
+    gpu2.kill_docker()
+    back_at = time.monotonic() + DOCKER_AWAY_S
+    wait_until(lambda: docker_is_away(desk, "gpu2"), "Docker is seen to be away", 10)
+    on_gpu2 = 'command = "true"\nresources = {{ host = "gpu2", gpus = {gpus} }}\n'
+    one = on_gpu2.format(gpus=1)
+    waiting = desk.submit(f'{HEAD}[stages.b]\n{one}[stages.p]\nruntime = "process"\n{one}')
+    # What needs no GPU needs no Docker either. Which GPUs containers hold, nobody can say.
+    assert desk.run(f'name = "c"\n[stages.c]\n{on_gpu2.format(gpus=0)}')["outcome"] == "succeeded"
+    desk.until(waiting, lambda r: all("Docker" in str(s["reason"]) for s in r["stages"]))
+    while time.monotonic() < back_at:
+        assert docker_is_away(desk, "gpu2")
+        assert offered(desk, "gpu2") == set()
+        assert desk.hostler("gpus", "--need", "1", "--host", "gpu2").code == 4
+        assert stage(desk.show(run_id), "a")["status"] == "running"
+    assert not any(s["attempts"] for s in desk.show(waiting)["stages"])
+    desk.kill_daemon()
+    wait_until(lambda: docker_is_away(desk, "gpu2"), "the next daemon finds no Docker", 10)
+    gpu2.start_docker()
     run = desk.ended(run_id)
+    assert desk.ended(waiting)["outcome"] == "succeeded"
     causes = [a["cause"] for a in stage(run, "a")["attempts"]]
     assert causes == ["ended by docker restart", None]
     assert "live-restore" in stage(run, "a")["attempts"][0]["detail"]

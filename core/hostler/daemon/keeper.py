@@ -80,6 +80,7 @@ class HostKeeper:
         self._ill = FaultOverlay()
         for gpu, how in faults.items():
             self._ill.add(gpu, how, clock.now())
+        self._docker_lacks = True
         self._left: dict[str, Left] = {}
         self._faults: dict[str, tuple[float, str]] = {}
         self._hurry = asyncio.Event()
@@ -194,13 +195,16 @@ class HostKeeper:
         )
 
     async def _serve(self) -> None:
-        """Look and listen until the link drops; then raise why."""
+        """Look and listen until the link drops; then raise why. Returns where the host has to be
+        greeted again."""
         listening = asyncio.create_task(self._listen(), name=f"listen to {self.host.name}")
         try:
             await self._look()
             self._connected.set()
             self._up()
             while not listening.done():
+                if self._docker_came():
+                    return
                 await self._wait_interval(listening)
                 if not listening.done():
                     await self._look()
@@ -232,6 +236,16 @@ class HostKeeper:
         self._on_look(self.host, look)
         if before is None or has_news(before, look):
             self._on_news()
+
+    def _docker_came(self) -> bool:
+        """Whether Docker answers that did not when the agent greeted: only a hello tells of its
+        version and GPUs, and nothing could be placed there without. Once each time."""
+        look = self.host.look
+        if self.host.facts.docker is not None or look is None:
+            return False
+        came = self._docker_lacks and look.docker_problem is None
+        self._docker_lacks = look.docker_problem is not None
+        return came
 
     async def _listen(self) -> str:
         """Take what the agent says by itself; why it stopped saying anything."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from hostler.decide.holding import Holder, HolderKind, describe, holders
 from hostler.decide.index import OpenAttempt, fresh_look
+from hostler.decide.requests import unseen_containers
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition
 from hostler.model.plans import Policy
 
@@ -113,6 +114,8 @@ def _view(
     state = _state(gpu, held, host, now, policy, history)
     if state is GpuState.DRAINED:
         return GpuView(gpu, state, (), host.drained or "drained")
+    if state is GpuState.UNKNOWN:
+        return _unknown(gpu, held, host, f"which GPUs containers hold: {unseen_containers(host)}")
     why = "; ".join(describe(holder, now) for holder in held) or None
     since = held[0].since if held else None
     quiet_since = history.idle_since.get(gpu.uuid)
@@ -139,9 +142,11 @@ def _state(
     policy: Policy,
     history: History,
 ) -> GpuState:
-    """The first that holds: unhealthy, contested, leased, foreign, drained, free."""
+    """The first that holds: unhealthy, contested, leased, foreign, drained, unknown, free."""
     if not held:
-        return GpuState.FREE if host.drained is None else GpuState.DRAINED
+        if host.drained is not None:
+            return GpuState.DRAINED
+        return GpuState.FREE if unseen_containers(host) is None else GpuState.UNKNOWN
     kinds = {holder.kind for holder in held}
     if HolderKind.UNHEALTHY in kinds or HolderKind.MEMORY in kinds:
         return GpuState.UNHEALTHY

@@ -23,7 +23,7 @@ from hostler.decide.requests import (
 )
 from hostler.decide.reservation import Reservation
 from hostler.decide.rooms import Room
-from hostler.model.hosts import Gpu, HostCondition, Look
+from hostler.model.hosts import Gpu, Host, HostCondition, Look
 from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.text import clean_line
 from hostler.units import format_duration, format_size
@@ -103,10 +103,8 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
     if request.pin is not None and request.pin != host.name:
         found.never(f"the checkpoint of its last attempt is on {request.pin}")
     if host.look is not None and not runs_kind(host, request):
-        docker = host.look.docker_problem if host.look is not None else None
-        seen = f": {clean_line(docker, 80)}" if docker and request.runtime == "docker" else ""
         fix = Remedy(RemedyKind.FIX_HOST, host.name)
-        found.add(f"cannot run {request.runtime} stages{seen}", fix)
+        found.add(_cannot_run(host, request), fix)
     elif host.look is not None and not gives_gpus(host, request):
         found.add(
             f"Docker there cannot give GPUs to containers (what to do: hostler doctor {host.name}; "
@@ -124,6 +122,15 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
         found.add(
             f"does not see {path}, where the code is ([shared] paths, or send it)", _drop("code")
         )
+
+
+def _cannot_run(host: Host, request: Request) -> str:
+    problem = host.look.docker_problem if host.look is not None else None
+    if request.runtime not in host.runtimes or problem is None:
+        return f"cannot run {request.runtime} stages"
+    if request.runtime == "docker":
+        return f"cannot run docker stages: {clean_line(problem, 80)}"
+    return f"nobody knows which GPUs its containers hold: {clean_line(problem, 80)}"
 
 
 def _gpus(

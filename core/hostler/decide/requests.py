@@ -140,12 +140,23 @@ def sees_code(host: Host, request: Request) -> bool:
     )
 
 
+def unseen_containers(host: Host) -> str | None:
+    """Why nobody can say which GPUs containers hold, where this login may use Docker and hears
+    nothing of it; None: they are seen, or there are none. The host itself refuses every claim then.
+    """
+    if host.look is None or "docker" not in host.facts.runtimes:
+        return None
+    return host.look.docker_problem
+
+
 def runs_kind(host: Host, request: Request) -> bool:
-    """Whether the runtime works there now."""
+    """Whether the runtime works there now: Docker where it answers, processes with GPUs not where
+    it should and does not."""
     if request.runtime not in host.runtimes:
         return False
-    seen = host.look is not None and host.look.docker_problem is not None
-    return request.runtime != "docker" or not seen
+    if request.runtime == "docker":
+        return host.look is None or host.look.docker_problem is None
+    return not request.gpus or unseen_containers(host) is None
 
 
 def gives_gpus(host: Host, request: Request) -> bool:

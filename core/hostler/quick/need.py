@@ -227,6 +227,8 @@ def _silence(host: dict[str, Any]) -> str:
         return f"is {host['condition']}"
     if host.get("condition") == "up" and host.get("gpu_problem") is not None:
         return f"shows no GPUs: {host['gpu_problem']}"
+    if host.get("condition") == "up" and host.get("problem") is not None:
+        return f"cannot say who uses them: {host['problem']}"
     return "was never heard" if age is None else f"is stale for {format_duration(round(age))}"
 
 

@@ -27,6 +27,8 @@ def in_the_way(host: SimHost, uuid: str, claim: Claim) -> str | None:
     if gpu is None:
         return f"{uuid} is not on {host.name}"
     where = f"GPU {gpu.index} of {host.name}"
+    if host.trouble.docker and "docker" in host.facts.runtimes:
+        return f"who uses the GPUs cannot be seen: {host.trouble.docker}"
     if gpu.problem:
         return f"{where}: {gpu.problem}"
     for lease in host.leases.values():

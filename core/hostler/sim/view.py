@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from hostler.model.codec import to_json
@@ -17,10 +18,13 @@ AGENT = "sim"
 
 
 def hello_line(host: SimHost) -> bytes:
-    """The agent's first line."""
+    """The agent's first line; of a Docker that does not answer it knows nothing."""
+    facts = host.facts
+    if host.trouble.docker:
+        facts = replace(facts, docker=None, docker_gpu=None, runtimes=("process",))
     hello = {
         "protocol": wire.PROTOCOL, "agent": AGENT, "boot_id": host.boot_id,
-        "facts": to_json(host.facts),
+        "facts": to_json(facts),
     }  # fmt: skip
     return wire.encode({"hello": hello})
 

@@ -234,6 +234,26 @@ async def test_docker_that_does_not_answer_proves_nothing(tmp_path: Path) -> Non
         assert run.outcome is Outcome.SUCCEEDED, told(run)
 
 
+async def test_docker_that_answers_only_after_the_greeting_gets_work(tmp_path: Path) -> None:
+    lab = small_lab(1)
+    lab.faults("gpu1").docker_down()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=0.02"))
+        )
+        keeper = daemon.daemon.context.keepers["gpu1"]
+
+        def unseen() -> bool:
+            look = keeper.host.look
+            return look is not None and bool(look.docker_problem)
+
+        await daemon.until(unseen, "Docker is not seen to be down")
+        lab.faults("gpu1").docker_up()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        assert len(run.attempts) == 1
+
+
 async def test_the_time_limit_ends_a_stage(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await daemon.submit(

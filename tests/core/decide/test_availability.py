@@ -10,7 +10,7 @@ import pytest
 
 from hostler.decide.availability import History, classify, fleet
 from hostler.decide.index import open_attempts
-from hostler.model.hosts import ForeignContainer, Gpu, GpuState, Host, HostCondition
+from hostler.model.hosts import ForeignContainer, Gpu, GpuState, Host, HostCondition, HostFacts
 from hostler.model.plans import Policy
 from hostler.model.runs import Phase
 from hostler.units import GIB
@@ -160,6 +160,18 @@ def test_the_fleet_object_is_what_the_protocol_says() -> None:
 def test_problems_of_gpus_and_docker_are_the_hosts() -> None:
     blind = lab.host(look={"gpus": (), "gpu_problem": "no driver"})
     assert fleet([blind], lab.NOW, Policy())["hosts"][0]["problem"] == "no driver"
+
+
+def test_where_docker_is_silent_no_gpu_is_free_and_what_is_known_stays() -> None:
+    look = {"docker_problem": "Docker is not running", "leases": (LEASE,)}
+    host = lab.host(facts=HostFacts(runtimes=("docker", "process")), look=look)
+    views = classify(host, lab.NOW, Policy(), lab.DAEMON)
+    assert {view.state for view in views} == {GpuState.LEASED, GpuState.UNKNOWN}
+    unknown = next(view for view in views if view.state is GpuState.UNKNOWN)
+    assert "Docker is not running" in str(unknown.why)
+    without = replace(host, facts=HostFacts(runtimes=("process",)))
+    views = classify(without, lab.NOW, Policy(), lab.DAEMON)
+    assert {view.state for view in views} == {GpuState.LEASED, GpuState.FREE}
 
 
 def test_final_attempts_hold_nothing() -> None:

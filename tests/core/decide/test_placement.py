@@ -175,6 +175,15 @@ def test_docker_stages_need_a_docker_that_can_be_seen() -> None:
     assert host_of(lab.stage(gpus=1, runtime="process"), blind) == "gpu1"
 
 
+def test_no_gpu_is_given_where_a_docker_is_silent_that_may_have_given_it() -> None:
+    """The host would refuse each claim: who uses its GPUs cannot be seen."""
+    usual = HostFacts(docker_gpu="nvidia", runtimes=("docker", "process"))
+    silent = lab.host(facts=usual, look={"docker_problem": "Docker is not running"})
+    assert host_of(lab.stage(gpus=1), silent) is None
+    assert host_of(lab.stage(gpus=1), silent, lab.host("gpu2")) == "gpu2"
+    assert host_of(lab.stage(), silent) == "gpu1"
+
+
 def test_containers_with_gpus_need_a_docker_that_can_give_them() -> None:
     bare = lab.host(facts=HostFacts(docker_gpu=None))
     stage = lab.stage(gpus=1, runtime="docker")

@@ -70,6 +70,13 @@ def test_a_host_whose_gpus_cannot_be_read_makes_a_no_uncertain() -> None:
     assert ask(Need(1), host("a", "L"), host("cpu", "")).exit_code == 3
 
 
+def test_a_host_whose_containers_cannot_be_seen_makes_a_no_uncertain() -> None:
+    silent = host("gpu3", "??", problem="Docker is not running")
+    found = ask(Need(1), host("a", "L"), silent)
+    assert found.exit_code == 4
+    assert "gpu3 (2 GPUs) cannot say who uses them: Docker is not running" in found.sentence
+
+
 def test_more_than_there_are_is_told_as_such() -> None:
     hosts = host("a", ".L"), host("b", "..L")
     found = ask(Need(4), *hosts)
