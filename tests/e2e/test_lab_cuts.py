@@ -6,10 +6,12 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.chaos.figures import CUT, note
+from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk, stage, wait_until
@@ -17,6 +19,7 @@ from tests.support.desk import Desk, stage, wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(500)]
 
 CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "60"))
+SHORT_CUT_S = 5.0
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
 
 
@@ -35,6 +38,8 @@ resources = {{ host = "gpu1" }}
     )
     desk.until(run_id, lambda r: all(s["status"] == "running" for s in r["stages"]))
     host = clean_lab.host("gpu1")
+    container = containers_of(host, f"{run_id}-beyond-1")
+    assert len(container) == 1
     host.cut()
     begun = time.monotonic()
 
@@ -48,11 +53,14 @@ resources = {{ host = "gpu1" }}
         run = desk.show(run_id)
         assert all(s["status"] == "running" for s in run["stages"]), "silence is not death"
         time.sleep(0.5)
+    assert containers_of(host, f"{run_id}-beyond-1") == container
     host.heal()
     healed = time.monotonic()
     wait_until(lambda: condition() == "up", "the heal is seen", 20)
     assert time.monotonic() - healed < 15
     run = desk.ended(run_id)
+    assert [len(s["attempts"]) for s in run["stages"]] == [1, 1]
+    assert started(host, run_id) == [f"{run_id}-beyond-1", f"{run_id}-during-1"]
     during, beyond = stage(run, "during")["attempt"], stage(run, "beyond")["attempt"]
     assert (during["exit_code"], beyond["exit_code"]) == (3, 4)
     assert during["duration"] < CUT_S
@@ -63,6 +71,52 @@ resources = {{ host = "gpu1" }}
     assert out.splitlines() == [str(i) for i in range(30)]
     told = f"2 of 2 stages with their exit codes, {ticks + 30:,} lines, in a cut of {CUT_S:.0f} s"
     note(CUT, told, "pytest tests/e2e/test_lab_cuts.py")
+
+
+def test_a_short_cut_changes_nothing_and_leaves_no_gap_in_a_log(clean_lab: Lab, desk: Desk) -> None:
+    """Neither the stages nor who follows their logs notice it, nor does the daemon's record."""
+    loop = "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 3"
+    common = f"command = '{loop}'\nresources = {{ host = 'gpu1', gpus = 1 }}\n"
+    run_id = desk.submit(
+        f'{HEAD}[stages.container]\n{common}[stages.process]\nruntime = "process"\n{common}'
+    )
+    before = desk.until(run_id, lambda r: all(s["status"] == "running" for s in r["stages"]))
+    host, pid = clean_lab.host("gpu1"), desk.daemon_pid()
+    with ThreadPoolExecutor(2) as people:
+        follow = ("logs", "-f", "--raw", run_id, "--stage")
+        followed = [people.submit(desk.hostler, *follow, name) for name in ("container", "process")]
+        host.cut()
+        begun = time.monotonic()
+        while time.monotonic() - begun < SHORT_CUT_S:
+            now = desk.show(run_id)
+            assert [s["status"] for s in now["stages"]] == ["running", "running"]
+            assert [s["attempts"] for s in now["stages"]] == [
+                s["attempts"] for s in before["stages"]
+            ]
+        host.heal()
+        run = desk.ended(run_id)
+        whole = "".join(f"{i}\n" for i in range(100))
+        assert [said.result().out for said in followed] == [whole, whole]
+    assert desk.daemon_pid() == pid
+    assert started(host, run_id) == [f"{run_id}-container-1"]
+    for name in ("container", "process"):
+        (attempt,) = stage(run, name)["attempts"]
+        assert (attempt["exit_code"], attempt["cause"]) == (3, "user error")
+        assert desk.ok("logs", run_id, "--stage", name, "--raw").out == whole
+
+
+def containers_of(host: Host, attempt_id: str) -> list[str]:
+    """The ids of the containers of an attempt that run on the host."""
+    label = f"label=hostler.attempt={attempt_id}"
+    return host.docker("ps", "-q", "--no-trunc", "--filter", label).split()
+
+
+def started(host: Host, run_id: str) -> list[str]:
+    """The attempts of a run whose containers its Docker started, each as often as it did."""
+    form = '{{index .Actor.Attributes "hostler.attempt"}}'
+    filters = ("--filter", "event=start", "--filter", f"label=hostler.run={run_id}")
+    said = host.docker("events", "--since", "1h", "--until", "0s", *filters, "--format", form)
+    return sorted(said.split())
 
 
 def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk: Desk) -> None:
