@@ -15,7 +15,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk, stage
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
 def words(marker: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_texts_that_may_hold_anything_are_carried_unchanged(
 ) -> None:
     given = words(marker)
     image = f"image = {toml(BUSYBOX)}\n" if runtime == "docker" else ""
-    program = 'for each in "$@"; do printf "%s\\0" "$each"; done; printf "%s\\0" "$V" "$P"'
+    program = 'for each in "$@" "$V" "$P"; do printf "%s\\0" "$each"; done'
     command = ["sh", "-c", program, "sh", *given]
     quoted = [toml(word) for word in command]
     every = "".join(given).replace("x" * 10_000, "x")
@@ -61,33 +61,54 @@ def test_texts_that_may_hold_anything_are_carried_unchanged(
 name = "injected"
 [params]
 p = {toml(every)}
+q = ""
 [stages.a]
-{image}command = [{", ".join(quoted)}, "{{params.p}}"]
-env = {{ V = {toml(every)}, P = "x" }}
+{image}command = [{", ".join(quoted)}, "{{params.p}}", "{{params.q}}"]
+env = {{ V = {toml(every)}, P = "{{params.p}}" }}
 resources = {{ host = "gpu1" }}
 """
-    run = desk.run(pipeline, "--title", every.replace("\n", " ")[:150])
+    title = every.replace("\n", " ")[:150]
+    run = desk.run(pipeline, "-p", f"q={every}", "--title", title)
     said = desk.ok("logs", run["run_id"], "--raw").out
     assert run["outcome"] == "succeeded", (stage(run, "a"), said)
-    assert said.split("\0")[: len(given)] == given
+    assert said.split("\0") == [*given, every, every, every, every, ""]
+    assert run["title"] == title
     assert appeared(clean_lab, marker) == []
+
+
+RUN_OPTIONS = (
+    "--name", "--image", "--host", "--model", "--mount", "--env", "--gpu-memory", "--gpus",
+    "--time-limit", "--code", "--title", "--priority",
+)  # fmt: skip
+COMMANDS = (
+    ("show",), ("logs",), ("cancel", "-y"), ("drain",), ("undrain",), ("why",), ("wait",),
+    ("rerun",), ("retry",), ("rm", "-y"), ("priority", "-1"), ("events", "--run"), ("doctor",),
+    ("host", "trust"), ("run", "-d", "-q"), ("run", "-d", "-q", "-p"), ("gpus", "--host"),
+)  # fmt: skip
 
 
 def test_words_in_place_of_names_are_refused_or_harmless(
     clean_lab: Lab, desk: Desk, marker: str
 ) -> None:
-    for word in (*words(marker)[2:4], "-rf"):
-        for options in (
-            ["--name", word], ["--image", word], ["--host", word], ["--model", word],
-            ["--mount", word], ["--env", word],
-        ):  # fmt: skip
-            said = desk.hostler("run", "-d", "-q", *options, "--", "true")
-            assert said.code in (0, 2), (options, said)
-            assert "Traceback" not in said.err, (options, said)
-        for command in (["show", word], ["logs", word], ["cancel", "-y", word], ["drain", word]):
-            said = desk.hostler(*command)
-            assert said.code == 2, (command, said)
-            assert "Traceback" not in said.err, (command, said)
+    def try_word(word: str, *options: str, end: tuple[str, ...] = ()) -> int:
+        said = desk.hostler(*options, word, *end)
+        assert said.code in (0, 2), (options, word, said)
+        assert "Traceback" not in said.err, (options, word, said)
+        return said.code
+
+    every = words(marker)
+    for option in RUN_OPTIONS:
+        try_word(every[2], "run", "-d", "-q", option, end=("--", "true"))
+    for command in COMMANDS:
+        assert try_word(every[2], *command) == 2, command
+        assert try_word("-rf", *command) == 2, command
+    for number, word in enumerate(every):  # each of them somewhere
+        if number % 2:
+            option = RUN_OPTIONS[number // 2 % len(RUN_OPTIONS)]
+            try_word(word, "run", "-d", "-q", option, end=("--", "true"))
+        else:
+            try_word(word, *COMMANDS[number // 2 % len(COMMANDS)])
+    assert "Traceback" not in desk.log()
     for run in desk.ok("runs", "--json").json["runs"]:
         desk.hostler("cancel", "-y", run["run_id"])
         desk.ended(run["run_id"])
@@ -104,7 +125,18 @@ def test_names_in_a_file_are_refused_before_anything_starts(
         'name = "n"\n[stages.a]\ncommand = "true"\noutputs = {{ {word} = "o" }}\n',
         'name = "n"\n[stages.a]\ncommand = "true"\nmounts = [{word}]\n',
     )
-    for word in (f"$(touch {marker})", "../../x"):
+    texts = (
+        'name = "n"\n[stages.a]\ncommand = [{word}]\n',
+        'name = "n"\n[stages.a]\ncommand = "true"\nenv = {{ A = {word} }}\n',
+        'name = "n"\n[params]\np = {word}\n[stages.a]\ncommand = ["echo", "{{params.p}}"]\n',
+        'name = "n"\ntitle = {word}\n[stages.a]\ncommand = "true"\n',
+    )
+    for place in texts:  # which may hold anything but this, that no program can be given
+        (desk.work / "pipeline.toml").write_text(place.format(word=toml("a\0b")))
+        said = desk.hostler("run", "-d")
+        assert said.code == 2, (place, said)
+        assert "NUL" in said.err, (place, said)
+    for word in (f"$(touch {marker})", "../../x", "a\0b"):
         for place in places:
             (desk.work / "pipeline.toml").write_text(place.format(word=toml(word)))
             said = desk.hostler("run", "-d")
