@@ -108,6 +108,7 @@ class Agent:
         found["runtimes"] = ["process"]
         if docker.version:
             found["docker"], found["docker_gpu"] = docker.version, docker_gpu(docker.info)
+        if docker.version or docker.usable():  # one that is silent now may have given GPUs away
             found["runtimes"] = ["docker", "process"]
         hello = {
             "protocol": wire.PROTOCOL, "agent": self._version, "boot_id": self._boot,

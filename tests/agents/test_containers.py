@@ -228,6 +228,17 @@ def test_docker_comes_and_goes(place: Place, docker: FakeDocker) -> None:
         assert "Docker is not running" in agent.look()["docker_problem"]
 
 
+def test_a_docker_that_is_silent_when_the_agent_greets_is_there(
+    place: Place, docker: FakeDocker
+) -> None:
+    docker.hang = 60.0
+    with serving(place) as agent:
+        facts = agent.first["hello"]["facts"]
+        assert facts["runtimes"] == ["docker", "process"]
+        assert facts.get("docker") is None
+        docker.hang = 0.0
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")
 def test_a_login_that_may_not_use_docker(place: Place, docker: FakeDocker, tmp_path: Path) -> None:
     from hostler_agent.containers import Containers

@@ -193,6 +193,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
     assert not any(s["attempts"] for s in desk.show(waiting)["stages"])
     desk.kill_daemon()
     wait_until(lambda: docker_is_away(desk, "gpu2"), "the next daemon finds no Docker", 10)
+    assert offered(desk, "gpu2") == set()
     gpu2.start_docker()
     run = desk.ended(run_id)
     assert desk.ended(waiting)["outcome"] == "succeeded"

@@ -18,10 +18,10 @@ AGENT = "sim"
 
 
 def hello_line(host: SimHost) -> bytes:
-    """The agent's first line; of a Docker that does not answer it knows nothing."""
+    """The agent's first line; of a Docker that is silent, no more than that it is there."""
     facts = host.facts
     if host.trouble.docker:
-        facts = replace(facts, docker=None, docker_gpu=None, runtimes=("process",))
+        facts = replace(facts, docker=None, docker_gpu=None)
     hello = {
         "protocol": wire.PROTOCOL, "agent": AGENT, "boot_id": host.boot_id,
         "facts": to_json(facts),
