@@ -37,7 +37,7 @@ def make_private(folder: str) -> None:
 def _walk(folder: str) -> str:
     """The folder's path without links. Each step is taken only out of a folder in which nobody but
     root and the caller can change what was seen there: nothing is swapped between the steps."""
-    todo, at, links = _names(os.path.join(os.getcwd(), folder)), "/", 0
+    todo, at, links = _names(_absolute(folder)), "/", 0
     while todo:
         name = todo.pop()
         if name == "..":
@@ -59,6 +59,11 @@ def _walk(folder: str) -> str:
             _require_safe(path, found, above, folder)
         at = path
     return at
+
+
+def _absolute(folder: str) -> str:
+    # Who stands in a folder that was removed has no place, and needs none for an absolute path.
+    return folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
 
 
 def _names(path: str) -> list[str]:

@@ -55,6 +55,16 @@ def test_a_relative_path_is_one_from_here(tmp_path: Path, monkeypatch: pytest.Mo
     assert mode(tmp_path / "there") == 0o700
 
 
+def test_a_shell_in_a_folder_that_was_removed_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    make_private(str(tmp_path / "state"))
+    assert mode(tmp_path / "state") == 0o700
+
+
 def test_a_link_in_the_place_of_the_folder_is_refused_and_its_target_left_alone(
     common: Path, tmp_path: Path
 ) -> None:
