@@ -35,13 +35,14 @@ class PeerProtocol(H11Protocol):
     peer: Peer
     _tick: asyncio.TimerHandle
     _unread = 0
+    _is_dropped = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read SO_PEERCRED once, when the connection is accepted, and find it a place."""
         now = self.loop.time()
         self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
         for other in seat(self.peer, self._guests, self._others(), now):
-            other.transport.abort()
+            other._drop()
         self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
         self._tick = self.loop.call_later(TICK_S, self._look)
         super().connection_made(transport)
@@ -66,11 +67,16 @@ class PeerProtocol(H11Protocol):
         super().on_response_complete()
         self._note_request()  # the next one may have been here already
 
+    def _drop(self) -> None:
+        # Not `close`: that waits for the peer to read, and its descriptor with it.
+        self._is_dropped = True
+        self.transport.abort()
+
     def _others(self) -> list[PeerProtocol]:
         return [
             other
             for other in self.connections
-            if isinstance(other, PeerProtocol) and not other.transport.is_closing()
+            if isinstance(other, PeerProtocol) and not other._is_dropped
         ]
 
     @property
@@ -94,7 +100,7 @@ class PeerProtocol(H11Protocol):
         if unread != self._unread or (asking and not self.peer.is_stuck):
             self._unread, self.peer.moved = unread, now
         if is_late(self.peer, now):
-            self.transport.abort()
+            self._drop()
             return
         self._tick = self.loop.call_later(TICK_S, self._look)
 
