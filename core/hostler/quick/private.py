@@ -83,9 +83,10 @@ def _seen_or_made(path: str) -> os.stat_result:
 
 
 def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last: bool) -> str:
-    """Where a link leads that may be followed: one of ours or root's on the way to the folder."""
+    """Where a link leads that may be followed: one of ours or root's, in the place of the folder
+    itself only where nobody else makes anything."""
     target = os.readlink(path)
-    if is_last or not _is_trusted(found, above):
+    if (is_last and _is_open(above)) or not _is_trusted(found, above):
         raise StateError(
             f"{path} is a link to {target}, made by {_owner(found)}",
             remedy=f"have it removed, or {_ELSEWHERE}",

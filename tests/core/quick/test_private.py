@@ -86,6 +86,16 @@ def test_ones_own_link_on_the_way_is_followed(tmp_path: Path) -> None:
     assert mode(disk / "mine" / "hostler") == 0o700
 
 
+def test_ones_own_link_to_a_disk_of_ones_own_is_followed_at_home(tmp_path: Path) -> None:
+    """As many make who have little room at home."""
+    home, disk = tmp_path / "home", tmp_path / "disk"
+    home.mkdir()
+    disk.mkdir(mode=0o755)
+    (home / "hostler").symlink_to(disk)
+    make_private(str(home / "hostler"))
+    assert mode(disk) == 0o700
+
+
 def test_links_in_a_circle_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
