@@ -66,12 +66,17 @@ def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk)
     assert len([g for g in clean_lab.grants() if g.gpus]) == 2
     assert clean_lab.referee_overlaps() == []
 
-    def nothing_left() -> bool:
-        listing = ["sh", "-c", "docker ps -aq --filter label=hostler.attempt; "
-                   "find /var/tmp -path '*/runs/*' -type f"]  # fmt: skip
-        return all(not h.exec(listing).stdout.strip() for h in clean_lab.hosts)
+    ours = (desk.state / "id").read_text().strip()  # other tests' daemons may have left their own
 
-    wait_until(nothing_left, "no container and no copy of the run is left")
+    script = (
+        f"docker ps -a --filter label=hostler.daemon={ours} --format {{{{.Names}}}}; "
+        f"find /var/tmp -path '*/runs/{ours}/*' -type f"
+    )
+
+    def left() -> list[str]:
+        return [said for h in clean_lab.hosts if (said := h.exec(["sh", "-c", script]).stdout)]
+
+    wait_until(lambda: not left(), f"no container and no copy of the run is left: {left()}")
 
 
 def test_a_silent_host_keeps_a_database_from_being_made_without_it(

@@ -35,7 +35,7 @@ image = "{BUSYBOX}"
 shell = true
 [stages.work]
 command = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done"
-resources = {{ gpus = 2 }}
+resources = {{ gpus = 2, host = "gpu1" }}
 """
 
 
