@@ -26,6 +26,7 @@ from tests.lab.gpus import GpuPanel
 from tests.lab.host import Host
 from tests.lab.layout import BUSYBOX, USERS
 from tests.support.desk import Desk, desk_folder, wait_until
+from tests.support.signals import hears_ctrl_c
 
 pytestmark = [pytest.mark.lab, pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -98,8 +99,7 @@ def interrupted(desk: Desk, talks: Callable[[int], bool], *words: str) -> float:
     command = subprocess.Popen(
         [sys.executable, "-m", "hostler", *words], env=desk.env, cwd=desk.work,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        # Where these tests run in the background, a shell has them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     try:
         wait_until(

@@ -15,6 +15,7 @@ from hostler.cli.commands import gpus
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
 from tests.support.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.signals import hears_ctrl_c
 
 FLEET = fleet(
     host("gpu1", "..L"), host("gpu2", "L"), host("gpu3", "??", condition="unreachable", age_s=99.0)
@@ -142,6 +143,7 @@ def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
         [sys.executable, "-m", "hostler", "gpus", "-w", "--json", "--interval", "500ms"],
         stdout=subprocess.PIPE,
         env={**os.environ, "HOSTLER_SOCKET": str(daemon.path)},
+        preexec_fn=hears_ctrl_c,
     )
     with process:
         assert process.stdout is not None

@@ -24,6 +24,7 @@ from hostler.errors import (
 )
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines
+from tests.support.signals import hears_ctrl_c
 
 
 def test_help_lists_every_command(hostler: CommandLine) -> None:
@@ -163,6 +164,7 @@ def test_ctrl_c_ends_a_follow_with_130(daemon: ScriptedDaemon) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "HOSTLER_SOCKET": str(daemon.path)},
+        preexec_fn=hears_ctrl_c,
     )
     with process:
         assert process.stdout is not None
