@@ -28,8 +28,8 @@ LOG_CAP = 1024**3
 GRACE = 30.0
 _METRICS_PIECE = 1024 * 1024
 _DIE = 15.0
-_ENGINE = "EngineError"
 """Seconds that processes have to disappear after KILL."""
+_ENGINE = "EngineError"
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
     "log_cap", "grace",

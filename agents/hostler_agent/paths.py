@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional
 
 from hostler_agent import mounts
 from hostler_agent.folders import Refusal
@@ -49,9 +49,7 @@ class Paths:
         if not isinstance(items, list) or len(items) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
         paths = [_path_of(item) for item in items]
-        return self._each(items, paths, time.monotonic() + self._patience)
-
-    def _each(self, items: Sequence[Any], paths: Sequence[str], until: float) -> List[Answer]:
+        until = time.monotonic() + self._patience
         return [self._one(item, path, until) for item, path in zip(items, paths)]
 
     def _one(self, item: Any, path: str, until: float) -> Answer:

@@ -79,8 +79,13 @@ class HostlerError(Exception):
         self.message = message
         self.remedy = remedy
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """Message and remedy, without what subclasses put before them."""
         return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+    def __str__(self) -> str:
+        return self.told
 
     def to_json(self) -> dict[str, object]:
         """A JSON object that `error_from_json` turns back into the same kind of error."""

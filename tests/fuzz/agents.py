@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hostler.link.decode import LookReader, answer_error, read_claimed, read_hello, read_push
+from hostler.errors import AgentError
+from hostler.link.answers import checked
+from hostler.link.decode import LookReader, answer_error, read_hello, read_push
 from hostler.link.lines import Hostile, LineReader, parse_object
 from tests.fuzz.names import NASTY
 from tests.fuzz.trial import Area
@@ -113,7 +116,7 @@ class _Bytes:
 
 
 def check(data: bytes, folder: Path) -> None:
-    """Every line passes all readers with nothing but Hostile raised."""
+    """Every line passes all readers with nothing but Hostile raised, or AgentError for a claim."""
     asyncio.run(_read(data))
 
 
@@ -136,7 +139,8 @@ def _through_all(message: dict[str, Any], looks: LookReader) -> None:
     ok = message.get("ok")
     if isinstance(ok, dict):
         _or_none(lambda: looks.read(ok, 1.0))
-        _or_none(lambda: read_claimed(ok))
+        with contextlib.suppress(AgentError):
+            checked("gpu1", "claim", ok)
     _or_none(lambda: read_hello(message))
     _or_none(lambda: read_push(message))
     error = _or_none(lambda: answer_error("gpu1", message.get("error")))

@@ -110,7 +110,7 @@ def host_of(config: HostConfig, seen: Seen | HostlerError, now: float) -> Host:
             transport=config.transport,
             condition=condition,
             since=now,
-            problem=f"{seen.message}. {seen.remedy}" if seen.remedy else seen.message,
+            problem=seen.told,
             labels=config.labels,
         )
     return Host(

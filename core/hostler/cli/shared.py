@@ -130,6 +130,11 @@ def yes_to_several(args: argparse.Namespace, verb: str, ids: Sequence[str]) -> b
     return confirm(args, f"{verb} {len(ids)} runs ({', '.join(ids)})?")
 
 
+def named_runs(client: Client, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The runs of these names, each once: it may be named twice, by its id and as `last`."""
+    return list({str(run["run_id"]): run for run in map(client.run, names)}.values())
+
+
 def each(items: Sequence[str], action: Callable[[str], None]) -> int:
     """Do it for every item, whatever happens to one; the worst exit code."""
     worst = 0

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from hostler.daemon.context import Context
@@ -101,8 +100,9 @@ class Alerts:
                 event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
                 await context.tell(event)
         for attempt_id in [key[1] for key in told if key[1] not in still_open]:
-            over = context.event("attempt.gpu_cut_off_over", f"{attempt_id} has ended")
-            await context.tell(replace(over, attempt_id=attempt_id))
+            said = f"{attempt_id} has ended"
+            over = context.event("attempt.gpu_cut_off_over", said, attempt_id=attempt_id)
+            await context.tell(over)
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()
@@ -119,8 +119,9 @@ class Alerts:
         }  # fmt: skip
 
     def _event(self, item: News) -> NewEvent:
-        event = self._context.event(item.kind, item.message, severity=item.severity)
-        return replace(event, host=item.host, gpu=item.gpu)
+        return self._context.event(
+            item.kind, item.message, severity=item.severity, host=item.host, gpu=item.gpu
+        )
 
     async def _current(self) -> Folded:
         """All events folded up to now; the first time, the log is read."""

@@ -108,8 +108,8 @@ class Applier:
             )
             if attempt_id not in self._left_alone:
                 self._left_alone.add(attempt_id)
-                event = context.event("workload.unknown", why, severity="warning")
-                await context.tell(replace(event, host=host))
+                event = context.event("workload.unknown", why, severity="warning", host=host)
+                await context.tell(event)
             raise Unreachable(host, why) from None
 
     async def _remove(self, action: Remove) -> None:
@@ -136,12 +136,10 @@ class Applier:
         if run is None:
             return
         severity = "error" if action.outcome is Outcome.FAILED else "info"
-        event = replace(
-            context.event(
-                f"run.{action.outcome.value}",
-                f"run {run.run_id} ({run.pipeline}) {action.outcome.value}",
-                severity=severity,
-            ),
+        event = context.event(
+            f"run.{action.outcome.value}",
+            f"run {run.run_id} ({run.pipeline}) {action.outcome.value}",
+            severity=severity,
             run_id=run.run_id,
         )
         await context.store.end_run(run.run_id, action.outcome, context.clock.now(), event)

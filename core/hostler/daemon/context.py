@@ -78,16 +78,28 @@ class Context:
         self.hub.publish()
 
     def event(
-        self, kind: str, message: str, attempt: Attempt | None = None, *, severity: str = "info"
+        self,
+        kind: str,
+        message: str,
+        attempt: Attempt | None = None,
+        *,
+        severity: str = "info",
+        run_id: str | None = None,
+        attempt_id: str | None = None,
+        host: str | None = None,
+        gpu: str | None = None,
+        actor: str | None = None,
     ) -> NewEvent:
-        """An event at this moment, about an attempt where one is given."""
+        """An event at this moment, about an attempt or what else is given."""
         return NewEvent(
             at=self.clock.now(),
             kind=kind,
             message=message,
             severity=severity,
-            run_id=attempt.run_id if attempt else None,
+            run_id=attempt.run_id if attempt else run_id,
             stage=attempt.stage if attempt else None,
-            attempt_id=attempt.attempt_id if attempt else None,
-            host=attempt.host if attempt else None,
+            attempt_id=attempt.attempt_id if attempt else attempt_id,
+            host=attempt.host if attempt else host,
+            gpu=gpu,
+            actor=actor,
         )

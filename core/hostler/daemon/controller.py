@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
@@ -163,9 +162,9 @@ class Controller:
         with contextlib.suppress(StateError):
             at_state = isinstance(error, StateError)
             kind = "state" if at_state else action.key.partition(":")[0]
-            event = context.event(f"{kind}.failed", said, severity="warning")
             host = error.host if isinstance(error, HostError) else None
-            await context.tell(replace(event, host=host))
+            event = context.event(f"{kind}.failed", said, severity="warning", host=host)
+            await context.tell(event)
 
     async def _wait(self) -> None:
         """Until there is news, at least as long as ten times what a plan costs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from hostler.daemon.context import Context
 from hostler.model.hosts import Workload
@@ -16,8 +15,8 @@ memory that is freed, takes minutes; a GPU that hangs does so for ever."""
 
 async def drain(context: Context, name: str, reason: str, by: str, severity: str = "info") -> None:
     """Take a host out of placement, durably. Raises StateError."""
-    event = context.event("host.drained", f"{name} drained: {reason}", severity=severity)
-    event = replace(event, host=name, actor=by)
+    said = f"{name} drained: {reason}"
+    event = context.event("host.drained", said, severity=severity, host=name, actor=by)
     closed = Drain(host=name, reason=reason, by=by, at=context.clock.now())
     await context.store.set_drain(closed, event)
     context.keepers[name].configure(drained=reason)

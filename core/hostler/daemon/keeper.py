@@ -300,8 +300,7 @@ class HostKeeper:
         changed = self.host.condition is not condition
         since = self._clock.now() if changed else self.host.since
         # Shown beside the host's name, so without it.
-        problem = f"{error.message}. {error.remedy}" if error.remedy else error.message
-        self._set(replace(self.host, condition=condition, since=since, problem=problem))
+        self._set(replace(self.host, condition=condition, since=since, problem=error.told))
         if changed:
             severity = "error" if condition is HostCondition.REFUSED else "warning"
             self._on_event(self.host.name, f"host.{condition.value}", str(error), severity)

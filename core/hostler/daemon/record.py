@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
 
 from hostler.daemon.context import Context
 from hostler.daemon.usage import Usage
@@ -51,8 +50,8 @@ class Recorder:
         self, host: str, kind: str, message: str, severity: str, gpu: str | None = None
     ) -> None:
         """Something happened to a host, or to one of its GPUs."""
-        event = self._context.event(kind, message, severity=severity)
-        self._events.append(replace(event, host=host, gpu=gpu))
+        event = self._context.event(kind, message, severity=severity, host=host, gpu=gpu)
+        self._events.append(event)
         self._wake.set()
 
     async def run(self) -> None:

@@ -29,7 +29,6 @@ from hostler.model.hosts import Host
 from hostler.model.records import (
     Artifact,
     AuditEntry,
-    NewEvent,
     RunFilter,
     StageMetric,
 )
@@ -122,7 +121,8 @@ class Service:
         """Put a host back."""
         self.host(name)
         await self._audit(who, "undrain", {"host": name})
-        event = self._host_event("host.undrained", f"{name} takes work again", name, who)
+        said = f"{name} takes work again"
+        event = self.context.event("host.undrained", said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event)
         self.context.keepers[name].configure(drained=None)
         self.context.hub.publish()
@@ -171,11 +171,8 @@ class Service:
         context = self.context
         if run.cancelled_by is None:
             await self._audit(who, "cancel", {"run": run.run_id})
-            event = replace(
-                context.event("run.cancelling", f"{who.user} cancels run {run.run_id}"),
-                run_id=run.run_id,
-                actor=who.user,
-            )
+            said = f"{who.user} cancels run {run.run_id}"
+            event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
             await context.store.request_cancel(run.run_id, who.user, event)
             context.book.update(replace(run, cancelled_by=who.user))
             context.hub.publish()
@@ -295,9 +292,6 @@ class Service:
             at=self.context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
         )
         await self.context.store.add_audit(entry)
-
-    def _host_event(self, kind: str, message: str, host: str, who: Caller) -> NewEvent:
-        return replace(self.context.event(kind, message), host=host, actor=who.user)
 
 
 def only_own(run: Run, who: Caller) -> None:

@@ -15,7 +15,6 @@ from hostler.errors import (
     AgentError,
     EngineError,
     HostError,
-    HostlerError,
     InputError,
     StateError,
     Unreachable,
@@ -73,13 +72,13 @@ class Starter:
         try:
             await self._launch(attempt, stage)
         except (Unreachable, StateError) as error:
-            self._hold_up(attempt, _sentence(error))
+            self._hold_up(attempt, error.told)
             raise
         except ClaimRefused as refusal:
             self.refused[attempt.host] = self._context.clock.now()
             await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
         except (HostError, InputError) as error:
-            await self._fail(attempt, Cause.START_FAILED, _sentence(error))
+            await self._fail(attempt, Cause.START_FAILED, error.told)
         finally:
             self._context.progress.pop(attempt.attempt_id, None)
 
@@ -226,7 +225,3 @@ def _granted(claimed: Claimed) -> tuple[str, ...]:
     if claimed.refused is not None:
         raise ClaimRefused(claimed.refused)
     return claimed.lease_ids
-
-
-def _sentence(error: HostlerError) -> str:
-    return f"{error.message}. {error.remedy}" if error.remedy else error.message

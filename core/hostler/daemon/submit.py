@@ -168,8 +168,7 @@ class Submitter:
         count = len(run.stages)
         stages = f"{count} stage{'' if count == 1 else 's'}"
         message = f"run {run.run_id} ({run.pipeline}, {stages}) {verb}"
-        event = self._context.event("run.submitted", message)
-        return replace(event, run_id=run.run_id, actor=run.owner)
+        return self._context.event("run.submitted", message, run_id=run.run_id, actor=run.owner)
 
     def _read(self, submission: Submission) -> Pipeline:
         if submission.command is not None:

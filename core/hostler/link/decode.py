@@ -30,7 +30,6 @@ from hostler.model.hosts import (
     Machine,
     Workload,
 )
-from hostler.model.jobs import Claimed
 from hostler.ports import Exited, GpuFault, Hello, Left, Push
 from hostler.text import clean_line
 from hostler_agent import wire
@@ -103,12 +102,6 @@ def _left(told: Any) -> Left | None:
     if not isinstance(told["metrics"], bool):
         raise ValueError("left.metrics is neither true nor false")
     return Left(base64.b64decode(told["log"], validate=True), told["metrics"])
-
-
-def read_claimed(answer: dict[str, Any]) -> Claimed:
-    """The answer to a claim. Raises Hostile."""
-    with _fitting("a claim's answer"):
-        return from_json(Claimed, wire.decode_claimed(answer))
 
 
 @contextmanager

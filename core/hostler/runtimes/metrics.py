@@ -135,14 +135,11 @@ async def _from_process(link: HostLink, attempt_id: str) -> tuple[bytes, float]:
             answer = await link.call("job.metrics", {"attempt_id": attempt_id, "offset": offset})
         except (AgentError, InputError) as error:
             raise EngineError(link.host, error.message, remedy=error.remedy) from error
-        text, following = answer.get("text"), answer.get("next")
-        at = _number(answer.get("mtime")) or at
-        if not text or not isinstance(text, str) or not isinstance(following, int):
+        at = answer["mtime"] or at
+        if not answer["text"] or answer["next"] <= offset:
             break
-        if following <= offset:
-            break
-        data += text.encode("utf-8", "replace")
-        offset = following
+        data += answer["text"].encode()
+        offset = answer["next"]
     return bytes(data), at
 
 

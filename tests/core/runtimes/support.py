@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.model.jobs import Job
+from hostler.runtimes.docker.runtime import DockerRuntime
+from tests.support.direct_link import DirectLink
 from tests.support.dockerd import IMAGE
 
 
@@ -24,6 +26,17 @@ class MemorySink:
 
 def silent(what: str, done: int, total: int | None) -> None:
     """No progress wanted."""
+
+
+async def see_that_the_id_counts(runtime: DockerRuntime, link: DirectLink, job: Job) -> None:
+    """A container of an image that no registry knows goes by the image's id; it is removed."""
+    ref = await runtime.create(link, job, silent)
+    digest = await runtime.image_digest(link, ref)
+    assert digest is not None
+    assert digest.startswith("sha256:")
+    found = await runtime.inspect(link, ref)
+    assert found is not None
+    await runtime.remove(link, found)
 
 
 def make_job(line: str, **changes: Any) -> Job:

@@ -16,7 +16,7 @@ from hostler.model.hosts import Workload
 from hostler.runtimes.docker import runtime as runtime_module
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.runtime import DockerRuntime
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, see_that_the_id_counts, silent
 from tests.support.direct_link import DirectLink
 from tests.support.dockerd import Dockerd, image_tree, why_not
 from tests.support.registry import serve
@@ -180,14 +180,7 @@ async def test_where_the_digest_cannot_be_had_an_image_loaded_by_hand_is_taken(
     runtime: DockerRuntime, link: DirectLink
 ) -> None:
     pinned = f"127.0.0.1:9/lab/tool@sha256:{'0' * 64}"
-    job = make_job("true", image_digest=pinned)
-    ref = await runtime.create(link, job, silent)
-    digest = await runtime.image_digest(link, ref)
-    assert digest is not None
-    assert digest.startswith("sha256:")
-    found = await runtime.inspect(link, ref)
-    assert found is not None
-    await runtime.remove(link, found)
+    await see_that_the_id_counts(runtime, link, make_job("true", image_digest=pinned))
 
 
 class Swallower:

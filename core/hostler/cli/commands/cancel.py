@@ -6,7 +6,7 @@ import argparse
 
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, each, open_client, out, yes_to_several
+from hostler.cli.shared import DECLINED, each, named_runs, open_client, out, yes_to_several
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Cancel; of several only after asking."""
     client = open_client(args)
-    # A run may be named twice, by its id and as `last`.
-    ids = list(dict.fromkeys(str(client.run(named)["run_id"]) for named in args.runs))
+    ids = [str(run["run_id"]) for run in named_runs(client, args.runs)]
     if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
         return DECLINED
 

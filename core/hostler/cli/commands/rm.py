@@ -7,7 +7,7 @@ from typing import Any
 
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, confirm, each, open_client, out
+from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
 from hostler.errors import ConflictError
 
 
@@ -23,9 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Remove, after asking."""
     client = open_client(args)
-    # A run may be named twice, by its id and as `last`.
-    named = {str(run["run_id"]): run for run in map(client.run, args.runs)}
-    found = list(named.values())
+    found = named_runs(client, args.runs)
     _check_ended(found)
     effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
