@@ -18,7 +18,7 @@ from tests.support.desk import Desk, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(500)]
 
-CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "60"))
+CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "20"))
 SHORT_CUT_S = 5.0
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
 
@@ -142,14 +142,14 @@ def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk:
 
 
 def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, desk: Desk) -> None:
-    size_mib = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "1024"))
+    size = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "256")) * 1024**2
     run_id = desk.submit(
         HEAD
         + f"""
 [stages.make]
 command = '''
 mkdir out
-yes some text that is not all zeros | head -c {size_mib * 1024 * 1024} > out/big
+yes some text that is not all zeros | head -c {size} > out/big
 sha256sum < out/big
 '''
 outputs = {{ big = "out" }}
@@ -166,17 +166,16 @@ resources = {{ host = "gpu2" }}
     def received() -> int:
         return max((f.stat().st_size for f in partial.glob("output-*")), default=0)
 
-    wait_until(lambda: received() > size_mib * 1024 * 1024 // 8, "the transfer is under way", 200)
+    wait_until(lambda: received() > size // 2, "half of it is here", 200)
     host.cut()
     at_cut = _settled(received)
-    assert at_cut < size_mib * 1024 * 1024, "the transfer was over before the cut"
+    assert at_cut < size, "the transfer was over before the cut"
     sent_before = _sent(clean_lab)
     host.heal()
     run = desk.ended(run_id, timeout=180)
     assert run["outcome"] == "succeeded"
     sent = _sent(clean_lab) - sent_before
-    rest = size_mib * 1024 * 1024 - at_cut
-    assert sent < rest * 1.2 + 64 * 1024 * 1024, "it started over"
+    assert sent < (size - at_cut) * 1.2 + size // 8, "it started over"
     sums = [desk.ok("logs", run_id, "--stage", s).out for s in ("make", "read")]
     assert sums[0] == sums[1]
     assert len(sums[0].split()[0]) == len(hashlib.sha256().hexdigest())

@@ -264,7 +264,7 @@ def test_a_frozen_host_says_nothing_and_goes_on(gpu1: Host) -> None:
 def test_a_full_disk_is_full_for_containers(gpu1: Host) -> None:
     # In a container that runs already: what Docker says of one it cannot make is not always this.
     container = gpu1.docker("run", "-d", BUSYBOX, "sleep", "600").strip()
-    words = ["exec", container, "sh", "-c", "head -c 9000000 /dev/zero >/x"]
+    words = ["exec", container, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=9"]
     gpu1.fill_disk()
     with pytest.raises(LabError, match=r"(?i)no space left"):
         gpu1.docker(*words)
