@@ -55,11 +55,20 @@ check_code() {
 
 if [ "${HOSTLER_CHECKS:-}" = off ] && [ -z "${CI:-}" ]; then
     echo "Left out: format, lint, types and import rules (HOSTLER_CHECKS=off)."
+    checks=
 else
-    check_code
+    # Types alone take half a minute the first time, on one core: beside what is fetched and made.
+    report=$(mktemp)
+    trap 'rm -f "$report"' EXIT
+    (check_code) >"$report" 2>&1 &
+    checks=$!
 fi
 case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
+if [ -n "$checks" ]; then
+    wait "$checks" || { cat "$report" >&2; exit 1; }
+    rm -f "$report"
+fi
 # Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
 # They are begun in the order of tests/conftest.py, not by how many tests a file has.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.

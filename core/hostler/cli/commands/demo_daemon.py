@@ -6,6 +6,7 @@ import argparse
 import time
 
 from hostler.cli.commands import demo
+from hostler.cli.loading import no_garbage
 
 _MOST_SLOWED = 3.0
 
@@ -19,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until stdin ends."""
     begun, computed = time.monotonic(), time.process_time()
-    from hostler.cli.demo_daemon import run as serve
+    with no_garbage():
+        from hostler.cli.demo_daemon import run as serve
 
     # Loading computes and nothing else: what it took beyond that went to others of this machine.
     busy = (time.monotonic() - begun) / max(0.01, time.process_time() - computed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hostler.cli.loading import no_garbage
 from hostler.cli.options import add_common
 
 
@@ -20,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; work on the hosts goes on without it."""
-    from hostler.api.serve import main
+    with no_garbage():
+        from hostler.api.serve import main
 
     main(args.config, personal=args.personal, verbose=args.debug)
     return 0
