@@ -45,7 +45,8 @@ def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk)
     lose_database(desk)
     shown = desk.ok("daemon", "recover")
     assert run_id in shown.out
-    assert "1 done, 1 running, 1 to go" in shown.out
+    containers = [host.docker("ps", "-a") for host in clean_lab.hosts]
+    assert "1 done, 1 running, 1 to go" in shown.out, (shown, containers)
     assert "--yes" in shown.err
     assert not (desk.state / "hostler.db").exists()
     (told,) = desk.ok("daemon", "recover", "--json").json["runs"]

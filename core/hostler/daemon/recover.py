@@ -23,6 +23,9 @@ from hostler.store.opening import read_identity
 
 _DEADLINE_S = 20.0
 _LOOK_S = 10.0
+_DOCKER_S = 5.0
+"""How long a Docker that is silent is asked again, which it may be where much goes on."""
+_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Survey:
     silent: Mapping[str, str] = field(default_factory=dict)
     """Host -> why it could not be asked."""
     problems: tuple[str, ...] = ()
-    """Copies that could not be read, in sentences."""
+    """Copies that could not be read, and Dockers that do not answer, in sentences."""
 
 
 def known_identity(state: Path) -> str:
@@ -102,8 +105,29 @@ async def _ask(host: HostConfig, daemon_id: str, outside: Outside) -> tuple[Foun
 
 
 async def _read(link: HostLink, daemon_id: str) -> Found:
-    look = await link.look(time.time(), _LOOK_S)
-    return look, *(await read_copies(link, daemon_id))
+    kept, problems = await read_copies(link, daemon_id)
+    wanted = any(_may_run_in_docker(item) for item in kept)
+    look = await _look(link, patience_s=_DOCKER_S if wanted else 0.0)
+    if wanted and look.docker_problem is not None:
+        unknown = "whether containers run there is not known before it answers"
+        problems.append(f"{link.host}: {look.docker_problem}: {unknown}")
+    return look, kept, problems
+
+
+def _may_run_in_docker(item: Kept) -> bool:
+    """Whether, by its notes, a stage is in a container there whose end is not written down."""
+    newest = {note.attempt.attempt_id: note.attempt for note in item.notes}
+    return any(a.runtime == "docker" and not a.phase.is_final for a in newest.values())
+
+
+async def _look(link: HostLink, *, patience_s: float) -> Look:
+    """A look at the host, with its containers if Docker answers within that time."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        look = await link.look(time.time(), _LOOK_S)
+        if look.docker_problem is None or time.monotonic() >= deadline:
+            return look
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _of_workloads(looks: Mapping[str, Look]) -> set[str]:

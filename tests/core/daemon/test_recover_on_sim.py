@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from hostler.daemon import recover
 from hostler.daemon.copies import Copies, decode_spec, encode_note, encode_spec
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, rebuild
@@ -72,6 +74,35 @@ async def test_a_run_goes_on_with_its_done_running_and_unstarted_stages(tmp_path
         await daemon.until(
             lambda: not any(h.records for h in daemon.lab.hosts.values()), "copies stay"
         )
+
+
+async def test_a_docker_that_is_silent_for_a_moment_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs is not told as something to be begun; where it stays silent, that is told."""
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (name,) = daemon.lab.hosts
+        faults = daemon.lab.faults(name)
+        run_id = await daemon.submit(
+            stage("a", gpus=1, runtime="docker", image="i", env=sim("seconds=9"))
+        )
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        await daemon.kill()
+        lose_database(tmp_path)
+        faults.docker_down()
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.3, faults.docker_up)
+        told = await look_around(daemon)
+        assert told.recovery.runs[0].running == ("a",)
+        assert told.problems == ()
+        faults.docker_down()
+        monkeypatch.setattr(recover, "_DOCKER_S", 0.05)
+        told = await look_around(daemon)
+        assert "Docker daemon does not answer: whether containers run" in told.problems[0]
+        faults.docker_up()
+        await restore(tmp_path, told.recovery.runs, "ana")
+        await daemon.begin()
+        await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
 
 
 async def test_of_a_run_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
