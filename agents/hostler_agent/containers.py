@@ -220,7 +220,9 @@ class Containers:
             if state == "created":
                 # The list says it all, and an inspect would wait until the start is over.
                 kept[ref] = (state, as_inspected(item))
-            elif before is not None and before[0] == state and not self._doubts(ref, before):
+            elif (
+                before and before[0] == state and _has_name(item) and not self._doubts(ref, before)
+            ):
                 kept[ref] = before
             else:
                 found = self._inspect(connection, ref)
@@ -272,7 +274,7 @@ class Containers:
         for item in connection.get("/containers/json"):
             ref = str(item.get("Id", ""))
             one = self._known.get(ref)
-            if one is None:
+            if one is None or not _has_name(item):
                 found = self._inspect(connection, ref)
                 if found is None:
                     continue
@@ -358,6 +360,12 @@ def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
         labels.get(ATTEMPT),
         labels.get("hostler.daemon"),
     )
+
+
+def _has_name(item: Dict[str, Any]) -> bool:
+    """Docker lists a removed container for ever, without its name, where a health check of it was
+    under way while containerd was killed. Only an inspect tells that there is none."""
+    return bool(item.get("Names"))
 
 
 def _absent(path: Optional[str]) -> str:

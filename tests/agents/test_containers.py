@@ -187,6 +187,25 @@ def test_a_claim_asks_docker_anew(agent: Agent, docker: FakeDocker, gpus: FakeNv
     assert agent.ask("claim", claim)["lease_ids"]
 
 
+def test_what_docker_lists_after_its_removal_is_not_there(
+    agent: Agent, docker: FakeDocker, gpus: FakeNvml
+) -> None:
+    """Neither as work nor as what holds a GPU, though it was seen before and looks no different."""
+    claim = {
+        "gpus": [gpus.gpus[0].uuid], "attempt_id": "a-1", "daemon_id": "d1", "owner": "me",
+        "memory_floor": 1 << 30, "ignore": [],
+    }  # fmt: skip
+    wanted = [{"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]]}]
+    ours_, other = container(1, labels=ours("b-1")), container(2, requests=wanted)
+    docker.put(ours_)
+    docker.put(other)
+    assert [w["attempt_id"] for w in agent.look()["workloads"]] == ["b-1"]
+    assert "box-2" in agent.ask("claim", claim)["refused"]
+    ours_["Name"] = other["Name"] = ""
+    assert agent.look()["workloads"] == []
+    assert agent.ask("claim", claim)["lease_ids"]
+
+
 def test_a_docker_that_hangs_holds_nobody_up(agent: Agent, docker: FakeDocker) -> None:
     agent.look()
     docker.hang = 60.0

@@ -184,11 +184,14 @@ class Watch:
                 yield ContainerEnd(host.name, f"(a process of {attempt_id})", attempt_id, True)
 
     def _containers(self) -> Iterator[ContainerEnd]:
-        form = '{{.Names}} {{.State}} {{.Label "hostler.attempt"}}'
+        form = '{{.Names}}\t{{.State}}\t{{.Label "hostler.attempt"}}\t{{.ID}}'
         words = ("ps", "-a", "--filter", "label=hostler.attempt", "--format", form)
         for host in self.lab.hosts:
             for line in host.docker(*words).splitlines():
-                name, state, attempt_id = line.split()
+                name, state, attempt_id, ref = line.split("\t")
+                # Docker lists what it removed while a health check failed for want of containerd.
+                if not name and host.docker_lacks(ref):
+                    continue
                 yield ContainerEnd(host.name, name, attempt_id, state == "running")
 
     def _grants(self) -> list[GrantSeen]:

@@ -186,6 +186,16 @@ class Host:
         """Run the docker command on the host; its stdout. Raises LabError with its stderr."""
         return self.exec(["docker", *words], user=user, timeout=timeout).stdout
 
+    def docker_lacks(self, ref: str) -> bool:
+        """Its Docker answers that there is no such container, whatever it lists."""
+        try:
+            self.docker("inspect", ref)
+        except LabError as error:
+            if "no such object" in str(error).lower():
+                return True
+            raise
+        return False
+
     def docker_pid(self) -> int | None:
         """dockerd's pid on the host, or None."""
         done = self.exec(["pidof", "dockerd"], check=False)

@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, urlparse
 
 def container(number: int, *, state: str = "running", **more: Any) -> dict[str, Any]:
     """What inspect says of a container, in the fields that matter. `labels`, `requests`, `env`,
-    `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished`, `health` may be given."""
+    `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished`, `health` may be given. One
+    whose name is taken away is listed, though it was removed."""
     return {
         "Id": f"{number:064x}",
         "Name": f"/box-{number}",
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["containers", "json"]:
             return 200, [self._short(c) for c in engine.containers.values() if _listed(c, query)]
         found = engine.containers.get(parts[1]) if parts[0] == "containers" else None
-        if found is not None:
+        if found is not None and found["Name"]:
             return 200, found
         return 404, {"message": "No such container"}
 
@@ -194,7 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         labels = item["Config"]["Labels"]
         state, health = item["State"]["Status"], item["State"].get("Health")
         status = f"Up 2 minutes ({health['Status']})" if health else "Up 2 minutes"
-        return {"Id": item["Id"], "State": state, "Status": status, "Labels": labels}
+        return {
+            "Id": item["Id"], "Names": [item["Name"]] if item["Name"] else [],
+            "State": state, "Status": status, "Labels": labels,
+        }  # fmt: skip
 
     def _json(self, status: int, value: Any) -> None:
         body = b"" if value is None else json.dumps(value).encode()
