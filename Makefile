@@ -5,11 +5,12 @@ PYTEST_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check fmt bench fuzz chaos chaos-report lock audit clean
+.PHONY: help setup demo test test-pythons check fmt bench fuzz chaos chaos-report lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
 	@echo "make test    run every test this machine can (as root also on a lab of several hosts)"
+	@echo "make test-pythons  the tests but the lab's on every other Python from 3.11 on that is here"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make fmt     put the code into shape"
 	@echo "make bench   measure, each figure against a floor or peer of the same run"
@@ -35,6 +36,10 @@ demo: $(VENV)/.user
 
 test: $(VENV)/.dev
 	@sh scripts/test.sh $(VENV) $(PYTEST_ARGS)
+
+# make test runs on one Python; this on the others that the machine has (.venv-3.13 and the like).
+test-pythons: $(VENV)/.dev
+	@sh scripts/test_pythons.sh $(VENV) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check --quiet .
@@ -69,4 +74,4 @@ audit:
 	@sh scripts/audit.sh
 
 clean:
-	rm -rf $(VENV) .demo .chaos .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-3.* .demo .chaos .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.hypothesis_profiles import decide_nothing_by_speed
+
+decide_nothing_by_speed()
+
 _ALWAYS = (
     # Interpreters and shells that a machine may lack; the suite runs with those that are there.
     r"Python 3\.\d+ is not installed here",

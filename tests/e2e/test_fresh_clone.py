@@ -35,6 +35,14 @@ def clone(folder: Path) -> Path:
     return target
 
 
+def newest_python() -> str:
+    """The newest that this machine has: what only the oldest runs is broken for most people."""
+    asked = [sys.executable, str(ROOT / "scripts/pythons.py"), "--newest"]
+    return subprocess.run(
+        asked, capture_output=True, text=True, check=True, timeout=120
+    ).stdout.strip()
+
+
 def environment(home: Path) -> dict[str, str]:
     """An empty HOME, and of this environment only what is needed to reach a package index."""
     kept = {key: value for key, value in os.environ.items() if _ASKS_AN_INDEX.fullmatch(key)}
@@ -46,6 +54,7 @@ def environment(home: Path) -> dict[str, str]:
     path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != ours)
     return {
         **kept,
+        "HOSTLER_PYTHON": newest_python(),
         "HOME": str(home),
         "PATH": path,
         "HOSTLER_LAB": "off",
