@@ -29,3 +29,10 @@ def test_every_named_test_is_there() -> None:
             tree = ast.parse((ROOT / path).read_text())
             names = {getattr(node, "name", "") for node in tree.body}
             assert function in names, named
+
+
+def test_no_claim_stands_twice() -> None:
+    shown = [set(re.findall(r"`(tests/[^`]+)`", row)) for row in rows()]
+    for number, tests in enumerate(shown):
+        others = shown[:number] + shown[number + 1 :]
+        assert not any(tests <= other for other in others), rows()[number]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import Scope
 
 from hostler.api.app import make_app
-from hostler.api.peer import caller_of
 from hostler.api.server import ApiServer, bind, make_server
 from hostler.daemon.assemble import assemble
 from hostler.daemon.service import Service
@@ -21,6 +21,10 @@ from hostler.model.config import Config, DaemonConfig, HostConfig
 
 NOWHERE = HostConfig(name="nowhere", address="127.0.0.1", port=1, user="nobody")
 """A host that refuses every connection."""
+
+
+async def _ana(_scope: Scope) -> Caller:
+    return Caller(uid=1000, user="ana")
 
 
 @dataclass
@@ -54,12 +58,11 @@ def served(
         config = Config(hosts=(NOWHERE,), daemon=DaemonConfig(allow=allow, group=group))
         daemon = await assemble(config, state)
         stop.append(asyncio.Event())
-        app = make_app(daemon.service)
+        app = make_app(daemon.service, _ana if over_tcp else None)
         working = asyncio.create_task(daemon.run())
         server = make_server(app)
         path = state / "hostler.sock"
         if over_tcp:
-            app.dependency_overrides[caller_of] = lambda: Caller(uid=1000, user="ana")
             server = ApiServer(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
         with bind(path, 0o600) as listening:
             serving = asyncio.create_task(server.serve(sockets=None if over_tcp else [listening]))

@@ -22,6 +22,7 @@ from hostler.errors import (
     StateError,
 )
 from hostler.model.codec import to_json
+from hostler.text import clean_line
 
 _log = logging.getLogger("hostler.api")
 
@@ -69,6 +70,12 @@ def error_answer(error: HostlerError) -> JSONResponse:
     return JSONResponse({"error": error.to_json()}, status_code=status)
 
 
+def refusal(status: int, message: str, remedy: str) -> JSONResponse:
+    """An error object with a status of its own."""
+    error = InputError(message, remedy=remedy or _ALL_CALLS)
+    return JSONResponse({"error": error.to_json()}, status_code=status)
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Every error leaves as the API's error object, never as a page or a traceback."""
 
@@ -90,7 +97,8 @@ def install_error_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        path = clean_line(request.scope["path"], 200)
+        _log.error("%s %s failed", request.method, path, exc_info=error)
         return error_answer(
             HostlerError(
                 f"the daemon failed on this request ({type(error).__name__})",

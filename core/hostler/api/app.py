@@ -11,8 +11,9 @@ import hostler
 from hostler.api import alerts, history, hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
+from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit
-from hostler.api.peer import caller_of, only_owner
+from hostler.api.peer import only_owner
 from hostler.daemon.service import Service
 
 API_VERSION = 1
@@ -20,15 +21,15 @@ API_VERSION = 1
 router = APIRouter()
 
 
-def make_app(service: Service) -> FastAPI:
-    """The application; every route asks first who is calling."""
+def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
+    """The application behind its door, which asks first who is calling; `admit` instead of the
+    kernel, for tests."""
     app = FastAPI(
         redirect_slashes=False,  # an empty name is told, not sent to the list
         title="Hostler",
         version=hostler.__version__,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(caller_of)],
     )
     app.state.service = service
     app.state.guests = {0, os.getuid()}  # uids that may use the daemon, as far as is known
@@ -44,6 +45,8 @@ def make_app(service: Service) -> FastAPI:
         app.include_router(part, prefix="/v1")
     install_error_handlers(app)
     app.add_middleware(BodyLimit)
+    settings = lambda: service.context.config.daemon  # noqa: E731
+    app.add_middleware(Door, admit=admit or Doorman(settings, app.state.guests))  # the outermost
     return app
 
 

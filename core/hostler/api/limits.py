@@ -1,35 +1,146 @@
-"""How much a request may send. Snapshots are streamed to disk and have a limit of their own."""
+"""How much requests may send: each of them, one user's, and all together. Snapshots are streamed to
+disk and have a limit of their own."""
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hostler.units import MIB, format_size
+from hostler.api.answers import refusal
+from hostler.daemon.submit import Caller
+from hostler.units import KIB, MIB, format_size
 
 MAX_BODY = 16 * MIB
+OF_ONE_USER = 32 * MIB
+OF_ALL = 96 * MIB
+FREE = 64 * KIB
+"""Of each body this is not counted: small requests get through whatever others send. Connections
+are counted (see `seats`)."""
+MAX_VALUES = 250_000
+"""In a body: objects of two bytes take hundreds of times their size in memory."""
 _STREAMED = "/v1/snapshots/"
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,\[{]', re.DOTALL)
+
+
+class _Over(Exception):
+    """More than may be sent: status and message."""
 
 
 class BodyLimit:
-    """Stops reading a body that is kept in memory once it is over `MAX_BODY` bytes: status 413."""
+    """Reads a body that is kept in memory before anything else sees it, and refuses it as soon as
+    it is too large: status 413, or 429 where it is only so for now.
+
+    A large one is worked on one at a time for each user: parsed, it takes much more memory.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._held: Counter[int] = Counter()
+        self._turns: dict[int, asyncio.Lock] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, counting what it sends."""
-        if scope["type"] != "http" or scope["path"].startswith(_STREAMED):
+        """Pass a request on with its whole body, or answer it."""
+        if not _keeps_body(scope):
             await self._app(scope, receive, send)
             return
-        size = 0
+        caller: Caller = scope["state"]["caller"]
+        try:
+            with self._counting(caller.uid) as held:
+                body = await _read(receive, held)
+                if body is None:
+                    return  # it went away
+                async with self._turn(caller.uid, len(body)):
+                    await self._app(scope, _replay(body, receive), send)
+        except _Over as over:
+            status, message, remedy = over.args
+            answer = refusal(status, message, remedy)
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
 
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise HTTPException(413, f"the request is larger than {format_size(MAX_BODY)}")
-            return message
+    @contextmanager
+    def _counting(self, uid: int) -> Iterator[_Hold]:
+        held = _Hold(self._held, uid)
+        try:
+            yield held
+        finally:
+            held.give_back()
 
-        await self._app(scope, counted, send)
+    def _turn(self, uid: int, size: int) -> asyncio.Lock | nullcontext[None]:
+        if size <= FREE:
+            return nullcontext()
+        self._turns = {who: lock for who, lock in self._turns.items() if lock.locked()}
+        return self._turns.setdefault(uid, asyncio.Lock())
+
+
+class _Hold:
+    """What one request holds of all that may be held."""
+
+    def __init__(self, held: Counter[int], uid: int) -> None:
+        self._held = held
+        self._uid = uid
+        self._size = 0
+        self._counted = 0
+
+    def add(self, size: int) -> None:
+        """Bytes that came. Raises _Over."""
+        self._size += size
+        if self._size > MAX_BODY:
+            raise _Over(413, f"the request is larger than {format_size(MAX_BODY)}", "")
+        more = max(0, self._size - FREE) - self._counted
+        self._counted += more
+        self._held[self._uid] += more
+        if more and (self._held[self._uid] > OF_ONE_USER or self._held.total() > OF_ALL):
+            raise _Over(429, "too much is sent to the daemon at once", "try it again in a moment")
+
+    def give_back(self) -> None:
+        """Nothing is held any more."""
+        self._held[self._uid] -= self._counted
+        if self._held[self._uid] <= 0:
+            del self._held[self._uid]
+
+
+def _keeps_body(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["path"].startswith(_STREAMED):
+        return False
+    return scope["method"] in _WITH_BODY
+
+
+async def _read(receive: Receive, held: _Hold) -> bytes | None:
+    """The whole body; None where the caller went away. Raises _Over."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part = message.get("body", b"")
+        held.add(len(part))
+        body += part
+        if not message.get("more_body", False):
+            break
+    if len(body) > FREE and has_too_many_values(body):
+        raise _Over(413, f"the request has more than {MAX_VALUES:,} values", "")
+    return bytes(body)
+
+
+def has_too_many_values(body: bytes | bytearray) -> bool:
+    """Whether JSON has more values than are read; stops counting there."""
+    return any(number >= MAX_VALUES * 2 for number, _ in enumerate(_TOKEN.finditer(body)))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import grp
-import logging
 import os
-import pwd
 import socket
 import struct
-import time
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hostler.api.seats import SEATS, Peer, is_late, seat
+from hostler.api.seats import Peer, is_late, seat
+from hostler.api.users import user_name
 from hostler.daemon.submit import Caller
-from hostler.errors import ConflictError, ForbiddenError
-from hostler.model.config import DaemonConfig
+from hostler.errors import ForbiddenError
 
-_log = logging.getLogger("hostler.api")
 TICK_S = 2.0
 """Seconds between two looks at whether a peer goes on."""
 _UCRED = struct.Struct("3i")
-_GROUPS_FOR_S = 60
 
 
 class PeerProtocol(H11Protocol):
@@ -111,56 +104,10 @@ def _peer_uid(peer: socket.socket) -> int:
     return int(uid)
 
 
-def user_name(uid: int) -> str:
-    """The Unix user of a uid; the number where it has no name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-@functools.lru_cache(maxsize=512)
-def in_group(uid: int, group: str, _period: int) -> bool:
-    """Whether the user is in the group, by this machine's user database. Asking it may mean asking
-    a directory server: an answer counts until the period is over."""
-    try:
-        user = pwd.getpwuid(uid)
-        wanted = grp.getgrnam(group).gr_gid
-    except KeyError:
-        return False
-    return wanted in os.getgrouplist(user.pw_name, user.pw_gid)
-
-
 def caller_of(request: Request) -> Caller:
-    """The caller, if they may use this daemon: its owner, root, and whom the config names, singly
-    or by a group.
-
-    Raises ForbiddenError, and logs it, for everybody else; ConflictError where they have too many
-    connections.
-    """
-    peer: Peer = request.state.peer
-    guests: set[int] = request.app.state.guests
-    settings: DaemonConfig = request.app.state.service.context.config.daemon
-    uid, name = peer.uid, user_name(peer.uid)
-    if (
-        uid not in (0, os.getuid())
-        and name not in settings.allow
-        and not (settings.group and in_group(uid, settings.group, int(time.time() / _GROUPS_FOR_S)))
-    ):
-        guests.discard(uid)
-        _log.warning("refused %s (uid %d): %s %s", name, uid, request.method, request.url.path)
-        raise ForbiddenError(
-            f"user {name} may not use this daemon",
-            remedy="its owner can let you in: [daemon] allow or group in config.toml",
-        )
-    if peer.is_over:
-        raise ConflictError(
-            f"{name} has {SEATS} connections to this daemon already",
-            remedy="end some of the programs that hold them",
-        )
-    guests.add(uid)
-    peer.let_in = True
-    return Caller(uid=uid, user=name)
+    """The caller, whom the door has let in."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 def only_owner(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:

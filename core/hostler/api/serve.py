@@ -9,7 +9,8 @@ from pathlib import Path
 from hostler.api.app import make_app
 from hostler.api.server import bind, make_server
 from hostler.daemon.config_file import ConfigFiles
-from hostler.daemon.serve import end_within, log_to_stderr, serve
+from hostler.daemon.log_lines import log_to_stderr
+from hostler.daemon.serve import end_within, serve
 from hostler.daemon.service import Service
 from hostler.quick.places import SOCKET_NAME, state_folder
 

@@ -21,7 +21,8 @@ from types import FrameType
 from hostler.api.serve import serve_api
 from hostler.client import Client
 from hostler.daemon.keeper import HostKeeper
-from hostler.daemon.serve import log_to_stderr, serve
+from hostler.daemon.log_lines import log_to_stderr
+from hostler.daemon.serve import serve
 from hostler.daemon.service import Service
 from hostler.model.config import Config
 from hostler.quick.places import SOCKET_NAME

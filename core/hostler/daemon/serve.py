@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import grp
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -20,7 +18,7 @@ from hostler.daemon.clock import Clock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
-from hostler.errors import ConfigError, HostlerError
+from hostler.errors import ConfigError
 from hostler.model.config import Config
 from hostler.ports import MakeOutside
 from hostler.store.files import private_folder, require_local_disk
@@ -122,20 +120,3 @@ def _group(name: str | None) -> int | None:
         raise ConfigError(
             f"the group {name!r} of [daemon] group does not exist on this machine"
         ) from None
-
-
-def log_to_stderr(*, verbose: bool) -> None:
-    """One line an entry, with the time; the personal daemon's stderr is its log file."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("hostler")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    for noisy in ("asyncssh", "uvicorn", "urllib3", "docker"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def report(error: HostlerError) -> None:
-    """The last word of a daemon that cannot start."""
-    with contextlib.suppress(OSError):
-        print(f"hostler: {error}", file=sys.stderr, flush=True)

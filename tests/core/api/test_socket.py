@@ -7,7 +7,6 @@ import select
 import socket
 import stat
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,52 +15,15 @@ import pytest
 from hostler.api import seats
 from hostler.api.server import bind
 from hostler.errors import StateError
+from tests.support.callers import ask, connected, open_to_all
 from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
-ASK = """
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-body = sys.argv[3].encode()
-rest = f" HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\nConnection: close\\r\\n"
-rest += "Content-Type: application/json\\r\\n\\r\\n"
-s.sendall((sys.argv[2] + rest).encode() + body)
-print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
-"""
-
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> object:
-    with served(tmp_path / "s") as running:
+def daemon(open_path: Path) -> object:
+    with served(open_path / "s") as running:
         yield running
-
-
-def ask(
-    path: Path, uid: int | None = None, call: str = "GET /v1/version", body: str = ""
-) -> tuple[int, dict[str, object]]:
-    """Status and body of a call, made by a process of that uid."""
-    # Another user may not enter the folder that this test's own interpreter lies in.
-    python = sys.executable if uid is None else "/usr/bin/python3"
-    done = subprocess.run(
-        [python, "-I", "-c", ASK, str(path), call, body],
-        capture_output=True,
-        text=True,
-        user=uid,
-        group=uid,
-        extra_groups=None if uid is None else [],
-    )
-    assert done.returncode == 0, done.stderr
-    head, _, body = done.stdout.partition("\n\n")
-    return int(head.split()[1]), json.loads(body)
-
-
-def open_to_all(path: Path) -> None:
-    """Let everybody reach the socket file, so that only the peer check stands in the way."""
-    path.chmod(0o666)
-    for folder in (path.parent, *path.parent.parents):
-        if stat.S_IMODE(folder.stat().st_mode) & 0o001 == 0:
-            folder.chmod(folder.stat().st_mode | 0o011)
 
 
 def test_the_socket_is_its_owners_alone(daemon: Served) -> None:
@@ -86,24 +48,24 @@ def test_another_user_is_refused_by_the_kernels_word(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
-def test_a_user_named_in_the_config_is_served(tmp_path: Path) -> None:
-    with served(tmp_path / "s", allow=("nobody",)) as running:
+def test_a_user_named_in_the_config_is_served(open_path: Path) -> None:
+    with served(open_path / "s", allow=("nobody",)) as running:
         open_to_all(running.socket_path)
         assert ask(running.socket_path, uid=65534)[0] == 200
         assert ask(running.socket_path, uid=65533)[0] == 403
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
-def test_a_member_of_the_group_in_the_config_is_served(tmp_path: Path) -> None:
-    with served(tmp_path / "s", group="nogroup") as running:
+def test_a_member_of_the_group_in_the_config_is_served(open_path: Path) -> None:
+    with served(open_path / "s", group="nogroup") as running:
         open_to_all(running.socket_path)
         assert ask(running.socket_path, uid=65534)[0] == 200  # nobody, whose group it is
         assert ask(running.socket_path, uid=1)[0] == 403
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
-def test_only_the_owner_stops_a_shared_daemon(tmp_path: Path) -> None:
-    with served(tmp_path / "s", allow=("nobody",)) as running:
+def test_only_the_owner_stops_a_shared_daemon(open_path: Path) -> None:
+    with served(open_path / "s", allow=("nobody",)) as running:
         open_to_all(running.socket_path)
         assert ask(running.socket_path, uid=65534, call="POST /v1/shutdown")[0] == 403
         assert not running.service.stopping.is_set()
@@ -131,11 +93,11 @@ print(ends, flush=True)
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seats, "WAITING_S", 2.0)
     monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
-    with served(tmp_path / "s", allow=("nobody",)) as running:
+    with served(open_path / "s", allow=("nobody",)) as running:
         open_to_all(running.socket_path)
         before = open_sockets()
         crowd = subprocess.Popen(
@@ -206,14 +168,6 @@ def test_a_peer_of_which_nothing_comes_is_dropped(
         wait_until(lambda: open_sockets() == before, "who waits for what may come is left alone")
 
 
-def connected(daemon: Served) -> socket.socket:
-    """A connection of ours."""
-    peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(20)
-    peer.connect(str(daemon.socket_path))
-    return peer
-
-
 def open_sockets() -> int:
     """Sockets of this process, which the daemon shares; its databases open files as they like."""
     found = 0
@@ -273,8 +227,8 @@ def test_a_peer_that_never_reads_a_stream_delays_nobody(daemon: Served) -> None:
         ("DELETE", ""),
     ],
 )
-def test_nobody_acts_on_the_run_of_another_user(tmp_path: Path, verb: str, path: str) -> None:
-    with served(tmp_path / "s", allow=("nobody", "daemon")) as running:
+def test_nobody_acts_on_the_run_of_another_user(open_path: Path, verb: str, path: str) -> None:
+    with served(open_path / "s", allow=("nobody", "daemon")) as running:
         open_to_all(running.socket_path)
         pipeline = json.dumps({"pipeline": 'name = "x"\n[stages.a]\ncommand = "true"\n'})
         status, run = ask(running.socket_path, uid=65534, call="POST /v1/runs", body=pipeline)

@@ -1,0 +1,147 @@
+"""Who may come in, decided before a byte of a request's body is read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hostler.api.answers import error_answer
+from hostler.api.seats import SEATS, Peer
+from hostler.api.users import in_group, user_name
+from hostler.daemon.submit import Caller
+from hostler.errors import ConflictError, ForbiddenError, HostlerError
+from hostler.model.config import DaemonConfig
+from hostler.text import clean_line
+
+_log = logging.getLogger("hostler.api")
+_KNOWN_FOR_S = 60.0
+"""Asking for a user may mean asking a directory server: an answer counts for so long."""
+_MOST_KNOWN = 512
+_TOLD_EVERY_S = 60.0
+"""A user who is refused is named in the log so often, with how often they asked meanwhile."""
+_MOST_TOLD = 64
+"""Different users named in that time: one person may have thousands of uids (user namespaces)."""
+
+
+Admit = Callable[[Scope], Awaitable[Caller]]
+"""Says who sends a request. Raises HostlerError for those who may not."""
+
+
+class Door:
+    """The outermost layer: whoever may not use the daemon gets one and the same answer to whatever
+    they ask, and nothing of what they send is kept."""
+
+    def __init__(self, app: ASGIApp, admit: Admit) -> None:
+        self._app = app
+        self._admit = admit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its `Caller` in `request.state.caller`."""
+        if scope["type"] == "http":
+            try:
+                scope["state"]["caller"] = await self._admit(scope)
+            except HostlerError as error:
+                answer = error_answer(error)
+                answer.headers["connection"] = "close"
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    name: str
+    in_group: bool
+    asked_at: float
+
+
+class Doorman:
+    """Lets in the daemon's owner, root, and whom the config names, singly or by a group."""
+
+    def __init__(self, settings: Callable[[], DaemonConfig], guests: set[int]) -> None:
+        self._settings = settings
+        self._guests = guests
+        self._users: dict[tuple[int, str | None], _User] = {}
+        self._asking = asyncio.Lock()
+        self._refusals = Refusals()
+
+    async def __call__(self, scope: Scope) -> Caller:
+        """The caller, by the kernel's word for the other end of the connection.
+
+        Raises ForbiddenError, and logs it; ConflictError where they have too many connections.
+        """
+        peer: Peer = scope["state"]["peer"]
+        settings = self._settings()
+        user = await self._user(peer.uid, settings.group)
+        if not (peer.uid in (0, os.getuid()) or user.name in settings.allow or user.in_group):
+            self._guests.discard(peer.uid)
+            peer.let_in = False
+            what = clean_line(f"{scope['method']} {scope['path']}", 200)
+            self._refusals.tell(user.name, peer.uid, what, time.monotonic())
+            raise ForbiddenError(
+                f"user {user.name} may not use this daemon",
+                remedy="its owner can let you in: [daemon] allow or group in config.toml",
+            )
+        if peer.is_over:
+            raise ConflictError(
+                f"{user.name} has {SEATS} connections to this daemon already",
+                remedy="end some of the programs that hold them",
+            )
+        self._guests.add(peer.uid)
+        peer.let_in = True
+        return Caller(uid=peer.uid, user=user.name)
+
+    async def _user(self, uid: int, group: str | None) -> _User:
+        """One question at a time, in a thread: a directory server that does not answer must not
+        stop the daemon, nor strangers take all threads."""
+        found = self._users.get((uid, group))
+        if found is None or time.monotonic() - found.asked_at > _KNOWN_FOR_S:
+            async with self._asking:
+                found = await asyncio.to_thread(_ask, uid, group)
+            self._users.pop((uid, group), None)
+            self._users[uid, group] = found
+            while len(self._users) > _MOST_KNOWN:
+                del self._users[next(iter(self._users))]
+        return found
+
+
+class Refusals:
+    """What of the refused goes into the log: they may ask thousands of times a second."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._asked: dict[int, int] = {}
+        self._names: dict[int, str] = {}
+        self._others = 0
+
+    def tell(self, name: str, uid: int, what: str, now: float) -> None:
+        """Log the first request of a user; how many more came is told a minute later."""
+        if now - self._since >= _TOLD_EVERY_S:
+            self._sum_up()
+            self._since = now
+        if uid in self._asked:
+            self._asked[uid] += 1
+        elif len(self._asked) < _MOST_TOLD:
+            self._asked[uid], self._names[uid] = 0, name
+            _log.warning("refused %s (uid %d): %s", clean_line(name, 100), uid, what)
+        else:
+            self._others += 1
+
+    def _sum_up(self) -> None:
+        for uid, more in self._asked.items():
+            if more:
+                name = clean_line(self._names[uid], 100)
+                _log.warning("refused %s (uid %d) %d times more", name, uid, more)
+        if self._others:
+            _log.warning("refused users of many other uids %d times", self._others)
+        self._asked, self._names, self._others = {}, {}, 0
+
+
+def _ask(uid: int, group: str | None) -> _User:
+    return _User(user_name(uid), group is not None and in_group(uid, group), time.monotonic())

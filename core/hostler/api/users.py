@@ -1,0 +1,25 @@
+"""Users and groups of this machine. Asking for them may mean asking a directory server."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+
+def user_name(uid: int) -> str:
+    """The Unix user of a uid; the number where it has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def in_group(uid: int, group: str) -> bool:
+    """Whether the user is in the group, by this machine's user database."""
+    try:
+        user = pwd.getpwuid(uid)
+        wanted = grp.getgrnam(group).gr_gid
+    except KeyError:
+        return False
+    return wanted in os.getgrouplist(user.pw_name, user.pw_gid)

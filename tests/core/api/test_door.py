@@ -1,0 +1,147 @@
+"""Who may not use the daemon is told so before anything they send is read, and costs little."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hostler.api import limits
+from hostler.api.door import Refusals
+from hostler.api.limits import has_too_many_values
+from hostler.daemon.log_lines import CleanFormatter
+from tests.support.callers import ask, connected, open_to_all
+from tests.support.desk import wait_until
+from tests.support.served import Served, served
+
+STRANGER = 65533
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+
+PROMISES = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(30)
+s.connect(sys.argv[1])
+s.sendall(b"POST /v1/runs HTTP/1.1\\r\\nHost: x\\r\\nContent-Type: application/json\\r\\n"
+          b"Content-Length: 16000000\\r\\n\\r\\n[")
+print(s.recv(65536).decode().split()[1])
+"""
+
+
+@pytest.fixture
+def daemon(open_path: Path) -> object:
+    with served(open_path / "s", allow=("nobody",)) as running:
+        open_to_all(running.socket_path)
+        yield running
+
+
+@as_root
+def test_a_stranger_is_refused_before_the_body(daemon: Served) -> None:
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", PROMISES, str(daemon.socket_path)],
+        capture_output=True, text=True, user=STRANGER, group=STRANGER, extra_groups=[],
+    )  # fmt: skip
+    assert done.stdout == "403\n", done.stderr
+
+
+@as_root
+@pytest.mark.parametrize("path", ["/openapi.json", "/nothing", "/v1/nothing", "/v1/version"])
+def test_a_stranger_gets_one_answer_whatever_it_asks(daemon: Served, path: str) -> None:
+    status, body = ask(daemon.socket_path, uid=STRANGER, call=f"GET {path}")
+    assert status == 403
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert error["message"] == f"user {STRANGER} may not use this daemon"
+
+
+@as_root
+def test_what_a_stranger_asks_for_cannot_steer_the_terminal_that_shows_the_log(
+    daemon: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(daemon.socket_path, uid=STRANGER, call="GET /%1b%5d0;owned%07%0aforged")
+    (told,) = [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
+    assert told == f"refused {STRANGER} (uid {STRANGER}): GET /␛]0;owned␇ forged"
+
+
+def test_a_stranger_who_asks_for_ever_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = Refusals()
+    for number in range(10_000):
+        refusals.tell("eve", 7, "GET /", number / 1000)
+        refusals.tell("mallory", 100_000 + number, "GET /", number / 1000)
+    refusals.tell("eve", 7, "GET /", 70.0)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) < 70
+    assert "refused eve (uid 7) 9999 times more" in told
+    assert "refused users of many other uids 9937 times" in told
+
+
+def test_no_entry_of_the_log_steers_a_terminal_or_forges_another() -> None:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(CleanFormatter())
+    log = logging.Logger("test")
+    log.addHandler(handler)
+    log.warning("%s says %s", "evil", "\x1b]0;owned\x07\n2026 INFO forged \u202e" + "x" * 9000)
+    try:
+        raise ValueError("\x1b[2J\x9b")
+    except ValueError:
+        log.exception("failed")
+    assert not set(out.getvalue()) & set("\x1b\x07\x9b\u202e")
+    first, second, *_ = out.getvalue().splitlines()
+    assert "␛]0;owned␇ 2026 INFO forged" in first
+    assert len(first) < 4100
+    assert second.endswith("failed")
+
+
+def test_bodies_of_all_requests_together_are_bounded_and_small_ones_get_through(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OF_ONE_USER", 1_000_000)
+    body = json.dumps({"pipeline": "x" * 600_000})
+    with connected(daemon) as slow:
+        slow.sendall(
+            b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n{body[:-1]}".encode()
+        )
+        wait_until(lambda: ask_large(daemon, body.encode())[0] == 429,
+                   "a second one is too much")  # fmt: skip
+        small = json.dumps({"command": {"command": ["ls"]}})
+        assert ask(daemon.socket_path, call="POST /v1/check", body=small)[0] == 200
+        slow.sendall(body[-1:].encode())
+        assert b" 400 " in slow.recv(65536)  # 600,000 letters are no pipeline
+    wait_until(lambda: ask_large(daemon, body.encode())[0] == 400,
+               "what was held is free again")  # fmt: skip
+
+
+def test_a_body_of_many_tiny_values_is_not_parsed(daemon: Served) -> None:
+    status, answer = ask_large(daemon, b"[" + b"{}," * 400_000 + b"{}]")
+    assert status == 413
+    assert b"more than 250,000 values" in answer
+
+
+def test_a_submission_with_many_files_is_not_too_large() -> None:
+    files = [f'some/folder/{number:06},"[{{ \\' for number in range(100_000)]
+    assert not has_too_many_values(json.dumps({"files": files, "links": files}).encode())
+    assert has_too_many_values(b'["",' * 300_000)
+
+
+def ask_large(daemon: Served, body: bytes) -> tuple[int, bytes]:
+    """More than fits into an argument."""
+    with connected(daemon) as peer:
+        head = b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with contextlib.suppress(BrokenPipeError):  # it has answered before it had read all
+            peer.sendall(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        said = b""
+        while b"}}" not in said:
+            part = peer.recv(65536)
+            assert part, said
+            said += part
+        return int(said.split()[1]), said
