@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler.cli.daemon_start import running, start
-from hostler.cli.render import clock_text
+from hostler.cli.recover_view import recovery_json, row, unsigned_lines
 from hostler.cli.shared import (
     DECLINED,
     confirm,
@@ -29,7 +29,6 @@ from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Rebuilt
 from hostler.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.model.config import Config
-from hostler.model.runs import Phase
 from hostler.quick.places import state_folder
 from hostler.quick.socket import Found, find_socket
 from hostler.quick.table import Column, is_terminal
@@ -37,30 +36,38 @@ from hostler.store.content import ContentStore
 
 _COLUMNS = (
     Column("RUN"), Column("OWNER"), Column("PIPELINE"), Column("SUBMITTED"), Column("STAGES"),
-    Column("HOSTS"),
+    Column("HOSTS"), Column("SIGNED"),
 )  # fmt: skip
 
 
+LEFT_OUT = 1
+"""Exit code where some of the runs were not taken."""
+_LINES = 20
+"""Of an unsigned run's commands, where nobody is asked about it."""
+
+
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """How many stages of a run are where."""
+class Taken:
+    """What was written down."""
 
-    succeeded: int
-    running: int
-    ended: int
-    """In another way than well."""
-    open: int
-    """To be begun, or begun and of a fate that is found out then."""
+    runs: Sequence[Rebuilt] | None
+    """None: nothing was to be."""
+    failed: Mapping[str, str]
+    """Run -> why it could not be."""
 
-    def text(self) -> str:
-        """ "1 done, 1 running, 1 to go"."""
-        words = (
-            (self.succeeded, "done"),
-            (self.running, "running"),
-            (self.ended, "not well"),
-            (self.open, "to go"),
-        )
-        return ", ".join(f"{number} {word}" for number, word in words if number)
+    @property
+    def count(self) -> int:
+        """How many runs were recovered."""
+        return len(self.runs or ()) - len(self.failed)
+
+    def to_json(self) -> dict[str, Any]:
+        """As members of the answer."""
+        taken = [rebuilt.run.run_id for rebuilt in self.runs or ()]
+        return {
+            "recovered": self.runs is not None,
+            "taken": [run_id for run_id in taken if run_id not in self.failed],
+            "failed": dict(self.failed),
+        }
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,10 +85,9 @@ def run(args: argparse.Namespace) -> int:
     with StateLock(state):
         note_for(args)(f"asking {counted(len(config.hosts) - len(without), 'host')}")
         told = asyncio.run(_survey(config, state, identity, without))
-        wanted = _decide(args, told)
-        if wanted and told.recovery.runs:
-            asyncio.run(restore(state, told.recovery.runs, user_name()))
-    return _answer(args, told, found, wanted)
+        chosen = _decide(args, told)
+        failed = asyncio.run(restore(state, chosen, user_name())) if chosen else {}
+    return _answer(args, told, found, Taken(chosen, failed))
 
 
 async def _survey(config: Config, state: Path, identity: str, without: Collection[str]) -> Survey:
@@ -102,19 +108,42 @@ def _left_out(names: Sequence[str], config: Config) -> set[str]:
     return set(names)
 
 
-def _decide(args: argparse.Namespace, told: Survey) -> bool:
-    """Whether to write it down: said beforehand, or asked. What a silent host knows is missing, so
-    that a stage that runs or ran there would be begun a second time."""
-    may_ask = is_terminal() and not args.json and bool(told.recovery.runs)
+def _decide(args: argparse.Namespace, told: Survey) -> Sequence[Rebuilt] | None:
+    """The runs to write down, named beforehand or asked for; None: nothing is to be done. What a
+    silent host knows is missing, so that a stage that runs or ran there would be begun again."""
+    runs = told.recovery.runs
+    _check_named(args.unsigned, runs)
     if told.silent and args.yes:
         raise _silent(told.silent)
+    signed = [rebuilt for rebuilt in runs if not rebuilt.doubts]
+    named = [rebuilt for rebuilt in runs if rebuilt.doubts and rebuilt.run.run_id in args.unsigned]
     if args.yes:
-        return True
+        return [*signed, *named]
     if not args.json:
         _show(args, told)
-    if not may_ask or told.silent:
-        return False
-    return confirm(args, f"Recover {counted(len(told.recovery.runs), 'run')}?")
+    if not (is_terminal() and not args.json and runs) or told.silent:
+        return None
+    chosen = signed if signed and confirm(args, f"Recover {counted(len(signed), 'run')}?") else []
+    asked = [rebuilt for rebuilt in runs if rebuilt.doubts]
+    return [*chosen, *(rebuilt for rebuilt in asked if _confirm_unsigned(args, rebuilt))] or None
+
+
+def _confirm_unsigned(args: argparse.Namespace, rebuilt: Rebuilt) -> bool:
+    return confirm(
+        args,
+        f"Recover run {rebuilt.run.run_id} as well? A host may have made it up, and what you see "
+        "above would run as you on any host.",
+    )
+
+
+def _check_named(names: Sequence[str], runs: Sequence[Rebuilt]) -> None:
+    known = {rebuilt.run.run_id for rebuilt in runs}
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"no host holds a run {name!r} that the database does not have",
+                remedy="list those there are: hostler daemon recover",
+            )
 
 
 def _silent(silent: Mapping[str, str]) -> HostError:
@@ -128,28 +157,37 @@ def _silent(silent: Mapping[str, str]) -> HostError:
     )
 
 
-def _answer(args: argparse.Namespace, told: Survey, found: Found, wanted: bool) -> int:
-    runs = told.recovery.runs
+def _answer(args: argparse.Namespace, told: Survey, found: Found, taken: Taken) -> int:
+    runs, wanted = told.recovery.runs, taken.runs is not None
+    left = [rebuilt for rebuilt in runs if rebuilt not in (taken.runs or ())]
     if args.json:
-        out_json("recover", {**_json(told), "recovered": wanted})
+        out_json("recover", {**recovery_json(told), **taken.to_json()})
     elif wanted:
         if args.yes and not args.quiet:
             _show(args, told)
-        note_for(args)(f"recovered {counted(len(runs), 'run')}")
+        note_for(args)(f"recovered {counted(taken.count, 'run')}")
     elif runs and is_terminal() and not told.silent:
         return DECLINED
     elif runs:
         note_for(args)("nothing was changed; to do it: hostler daemon recover --yes")
+    for run_id, why in taken.failed.items():
+        note(f"run {run_id} could not be recovered: {why}")
+    if wanted and left:
+        ids = " ".join(f"--unsigned {rebuilt.run.run_id}" for rebuilt in left)
+        note(
+            f"{counted(len(left), 'run')} left out, which a host may have made up; read what they "
+            f"would do, then: hostler daemon stop; hostler daemon recover {ids}"
+        )
     if wanted and found.personal:
         start(found)
         note_for(args)("your daemon was started and goes on with them")
-    return 0
+    return LEFT_OUT if wanted and (left or taken.failed) else 0
 
 
 def _show(args: argparse.Namespace, told: Survey) -> None:
     recovery = told.recovery
     if recovery.runs:
-        out_table(args, _COLUMNS, [_row(rebuilt) for rebuilt in recovery.runs])
+        out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
     elif not args.quiet:
         out("the hosts know of no run that the database does not have")
     for stray in recovery.strays:
@@ -161,46 +199,8 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
         note(f"{host} could not be asked: {why}")
     for problem in told.problems:
         note(problem)
-
-
-def stages_of(rebuilt: Rebuilt) -> Stages:
-    """Where the stages of a run are, by the newest attempt of each."""
-    newest = {attempt.stage: attempt for attempt in rebuilt.run.attempts}
-    phases = [attempt.phase for attempt in newest.values()]
-    kept = rebuilt.run.kept.keys() - newest.keys()
-    succeeded = phases.count(Phase.SUCCEEDED) + len(kept)
-    ended = sum(phase.is_final for phase in phases) + len(kept) - succeeded
-    running = len(set(rebuilt.running))
-    return Stages(succeeded, running, ended, len(rebuilt.run.stages) - succeeded - ended - running)
-
-
-def _row(rebuilt: Rebuilt) -> list[str]:
-    run = rebuilt.run
-    return [
-        run.run_id, run.owner, run.pipeline, clock_text(run.submitted_at),
-        stages_of(rebuilt).text(), ", ".join(rebuilt.hosts),
-    ]  # fmt: skip
-
-
-def _json(told: Survey) -> dict[str, Any]:
-    return {
-        "runs": [_run_json(rebuilt) for rebuilt in told.recovery.runs],
-        "strays": [
-            {"host": s.host, "attempt_id": s.workload.attempt_id, "owner": s.workload.owner,
-             "running": s.workload.running}
-            for s in told.recovery.strays
-        ],
-        "heard": list(told.heard),
-        "silent": dict(told.silent),
-        "problems": list(told.problems),
-    }  # fmt: skip
-
-
-def _run_json(rebuilt: Rebuilt) -> dict[str, Any]:
-    run, stages = rebuilt.run, stages_of(rebuilt)
-    return {
-        "run_id": run.run_id, "owner": run.owner, "uid": run.uid, "pipeline": run.pipeline,
-        "submitted_at": run.submitted_at, "hosts": list(rebuilt.hosts),
-        "stages": {"succeeded": stages.succeeded, "running": stages.running,
-                   "ended": stages.ended, "open": stages.open},
-    }  # fmt: skip
+    for rebuilt in recovery.runs:
+        if rebuilt.doubts:
+            is_named = rebuilt.run.run_id in args.unsigned
+            for line in unsigned_lines(rebuilt, most=None if is_named or is_terminal() else _LINES):
+                note(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 from typing import assert_never
@@ -13,7 +15,7 @@ from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
-from hostler.errors import NotFoundError, Unkillable, Unreachable
+from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
@@ -28,6 +30,9 @@ from hostler.model.plans import (
     Stop,
 )
 from hostler.model.runs import Outcome
+from hostler.store.copy_key import note_ended
+
+_log = logging.getLogger("hostler.daemon")
 
 
 class Applier:
@@ -145,8 +150,17 @@ class Applier:
         await context.store.end_run(run.run_id, action.outcome, context.clock.now(), event)
         context.book.drop(run.run_id)
         context.hub.publish()
+        await self._note_ended(run.run_id)
         used = {a.host for a in run.attempts} & context.keepers.keys()
         await self.copies.forget([run.run_id], sorted(used))
+
+    async def _note_ended(self, run_id: str) -> None:
+        """For the case that the database is lost; that a full disk keeps this out ends no run
+        otherwise."""
+        try:
+            await asyncio.to_thread(note_ended, self._context.store.folder, run_id)
+        except StateError as error:
+            _log.warning("the end of run %s is not noted beside the database: %s", run_id, error)
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:

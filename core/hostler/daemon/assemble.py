@@ -14,6 +14,7 @@ from hostler.daemon.clock import Clock, SystemClock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
+from hostler.daemon.copy_format import Signer
 from hostler.daemon.fleet import Fleet
 from hostler.daemon.hub import Hub
 from hostler.daemon.record import Recorder
@@ -27,6 +28,7 @@ from hostler.ports import MakeOutside, Outside
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
+from hostler.store.copy_key import ensure_copy_key
 from hostler.store.database import Store
 
 
@@ -58,6 +60,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Close runtimes and store; what runs on the hosts goes on."""
+        await self.applier.copies.close()
         for runtime in self.context.runtimes.values():
             await runtime.close()
         await self.context.store.close()
@@ -88,6 +91,7 @@ async def assemble(
     context = Context(
         config=config,
         daemon_id=store.daemon_id,
+        signer=Signer(store.daemon_id, ensure_copy_key(state)),
         store=store,
         content=content,
         book=Book(),
@@ -107,6 +111,7 @@ async def assemble(
     def on_look(host: Host, look: Look) -> None:
         recorder.saw(host, look)
         applier.followers.adopt(host, look)
+        applier.copies.seen(host.name)
 
     fleet = Fleet(context, reached, on_look, recorder.host_event)
     await fleet.load()

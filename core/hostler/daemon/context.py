@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock
+from hostler.daemon.copy_format import Signer
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
 from hostler.errors import Unreachable
@@ -24,6 +25,8 @@ class Context:
 
     config: Config
     daemon_id: str
+    signer: Signer
+    """Signs what hosts keep of runs."""
     store: Store
     content: ContentStore
     book: Book

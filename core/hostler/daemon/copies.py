@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.decide.recovery import Kept, Note
-from hostler.errors import AgentError, HostError, NotFoundError
-from hostler.model.codec import from_json, to_json
+from hostler.daemon.copy_format import encode_note, encode_spec
+from hostler.daemon.copy_reading import read_copy
+from hostler.decide.recovery import Note, is_covered
+from hostler.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.model.runs import Attempt, Run
-from hostler.ports import HostLink
 
 _log = logging.getLogger("hostler.daemon")
-
-_MOST_TEXT = 256 * 1024 * 1024
-"""Bytes of a specification once unpacked: a host may say anything."""
-_MOST_LINES = 64 * 1024 * 1024
 
 
 class _Notes:
@@ -41,6 +32,50 @@ class Copies:
         self._context = context
         self._sent: set[tuple[str, str]] = set()
         self._under_way: dict[str, _Notes] = {}
+        self._checked: set[str] = set()
+        self._checks: set[asyncio.Task[None]] = set()
+
+    def seen(self, host: str) -> None:
+        """A host answers: the first time, its copies of open runs are looked through, and what is
+        not signed there (an earlier version wrote it, or the key was lost) is written anew."""
+        if host not in self._checked:
+            self._checked.add(host)
+            task = asyncio.create_task(self._check(host), name=f"check the copies on {host}")
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def close(self) -> None:
+        """End what goes on by itself."""
+        for task in self._checks:
+            task.cancel()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+
+    async def _check(self, host: str) -> None:
+        for run in self._context.book.runs():
+            if not any(attempt.host == host for attempt in run.attempts):
+                continue
+            try:
+                with self._noting(run.run_id):
+                    await self._sign(host, run.run_id)
+            except (HostError, StateError) as error:
+                self._checked.discard(host)  # the next look tries again
+                _log.info("the copies on %s are not checked yet: %s", host, error)
+                return
+
+    async def _sign(self, host: str, run_id: str) -> None:
+        """Write what the database knows of a run where a host's copy of it is not signed. Nothing
+        that a host says is signed. Raises HostError or StateError."""
+        context = self._context
+        try:
+            kept = await read_copy(context.link(host), run_id, context.signer)
+        except AgentError:
+            kept = None  # there is none
+        if kept is None or kept.spec_doubt:
+            self._sent.discard((host, run_id))
+        run = context.book.find(run_id)
+        for attempt in run.attempts if run is not None else ():
+            if attempt.host == host and not is_covered(attempt, kept):
+                await self.note(context.book.attempt(attempt.attempt_id) or attempt)
 
     async def note(self, attempt: Attempt) -> None:
         """Keep an attempt, as it is now, on its host; with its run's specification the first time.
@@ -59,7 +94,7 @@ class Copies:
         payload = {
             "daemon_id": context.daemon_id,
             "run_id": run.run_id,
-            "line": encode_note(Note(attempt, run.cancelled_by, run.priority)),
+            "line": encode_note(Note(attempt, run.cancelled_by, run.priority), context.signer),
         }
         link, key = context.link(attempt.host), (attempt.host, run.run_id)
         try:
@@ -126,87 +161,4 @@ class Copies:
 
     async def _spec(self, run: Run) -> str:
         text = await self._context.store.pipeline_text(run.run_id)
-        return await asyncio.to_thread(encode_spec, run, text)
-
-
-async def read_copies(link: HostLink, daemon_id: str) -> tuple[list[Kept], list[str]]:
-    """What a host keeps of a daemon's runs, and a sentence for each copy that cannot be read.
-    Raises HostError."""
-    told = await link.call("run.list", {"daemon_id": daemon_id})
-    found, problems = [], []
-    for run_id in told["runs"]:
-        try:
-            found.append(await _read(link, daemon_id, run_id))
-        except (ValueError, zlib.error, RecursionError) as error:
-            problems.append(f"the copy of run {run_id} on {link.host} cannot be read: {error}")
-    return found, problems
-
-
-async def _read(link: HostLink, daemon_id: str, run_id: str) -> Kept:
-    asked: dict[str, Any] = {"daemon_id": daemon_id, "run_id": run_id, "offset": 0}
-    page = await link.call("run.read", asked)
-    run, text = await asyncio.to_thread(decode_spec, str(page.get("spec")))
-    if run.run_id != run_id:
-        raise ValueError(f"it is of run {run.run_id}")
-    pages, size = [page["lines"]], len(page["lines"])
-    while page["lines"]:
-        if page["next"] <= asked["offset"] or size > _MOST_LINES:
-            raise ValueError("its lines have no end")
-        asked["offset"] = page["next"]
-        page = await link.call("run.read", asked)
-        pages.append(page["lines"])
-        size += len(page["lines"])
-    notes = await asyncio.to_thread(_notes, "".join(pages), run_id)
-    return Kept(link.host, run, text, notes)
-
-
-def encode_spec(run: Run, pipeline_text: str) -> str:
-    """A run without its attempts, as one line of ASCII."""
-    value = {"run": to_json(replace(run, attempts=())), "pipeline_text": pipeline_text}
-    return base64.b64encode(zlib.compress(json.dumps(value).encode(), 6)).decode("ascii")
-
-
-def decode_spec(text: str) -> tuple[Run, str]:
-    """What `encode_spec` wrote. Raises ValueError or zlib.error."""
-    packed = base64.b64decode(text, validate=True)
-    unpacker = zlib.decompressobj()
-    data = unpacker.decompress(packed, _MOST_TEXT)
-    if unpacker.unconsumed_tail:
-        raise ValueError("it is too large")
-    value = _loads(data)
-    if not isinstance(value, Mapping):
-        raise ValueError("it is no object")
-    return from_json(Run, value.get("run")), str(value.get("pipeline_text") or "")
-
-
-def encode_note(note: Note) -> str:
-    """A note as one line of ASCII."""
-    return json.dumps(to_json(note), separators=(",", ":"))
-
-
-def _loads(text: str | bytes) -> Any:
-    """A JSON value of which all can be written into a database. Raises ValueError, RecursionError
-    for others: numbers beyond 64 bits or without value, halves of characters."""
-    value = json.loads(text, parse_int=_whole, parse_constant=_whole)
-    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if abs(value) >= 2**63:
-        raise ValueError("a number beyond 64 bits")
-    return value
-
-
-def _notes(lines: str, run_id: str) -> tuple[Note, ...]:
-    """The lines that can be read: one that a full disk or a crash cut short says nothing."""
-    found = []
-    for line in lines.splitlines():
-        try:
-            note = from_json(Note, _loads(line))
-        except (ValueError, RecursionError):
-            continue
-        if note.attempt.run_id == run_id:
-            found.append(note)
-    return tuple(found)
+        return await asyncio.to_thread(encode_spec, run, text, self._context.signer)

@@ -9,15 +9,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostler.daemon.copies import read_copies
+from hostler.daemon.copy_format import Signer
+from hostler.daemon.copy_reading import read_copies
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild
-from hostler.errors import HostError, HostlerError, NotFoundError, StateError
+from hostler.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Look
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt
 from hostler.ports import HostLink, Outside
 from hostler.store.content import ContentStore
+from hostler.store.copy_key import ended_runs, read_copy_key
 from hostler.store.database import Store
 from hostler.store.opening import read_identity
 
@@ -56,7 +58,8 @@ async def survey(
     hosts: Sequence[HostConfig], state: Path, daemon_id: str, outside: Outside
 ) -> Survey:
     """Ask all hosts at once. Changes nothing, here or there."""
-    results = await asyncio.gather(*(_ask(host, daemon_id, outside) for host in hosts))
+    signer = Signer(daemon_id, read_copy_key(state))
+    results = await asyncio.gather(*(_ask(host, signer, outside) for host in hosts))
     looks: dict[str, Look] = {}
     kept: list[Kept] = []
     silent: dict[str, str] = {}
@@ -70,31 +73,37 @@ async def survey(
             problems += unreadable
     known = await _known(state, {item.run.run_id for item in kept} | _of_workloads(looks))
     recovery = rebuild(kept, looks, daemon_id, known)
-    return Survey(recovery, tuple(looks), silent, tuple(problems))
+    return Survey(recovery, tuple(looks), silent, (*problems, *recovery.ignored))
 
 
-async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> None:
+async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str, str]:
     """Write the runs into the database, which is made where there is none; the next start of the
-    daemon goes on with them. May be repeated. Raises StateError."""
+    daemon goes on with them. May be repeated. What hosts say of one run may contradict itself or
+    another: those runs, with why, are given back. Raises StateError."""
     store = await Store.open(state)
+    failed: dict[str, str] = {}
     try:
         content = ContentStore(state)
         for rebuilt in runs:
-            await _restore(store, content, rebuilt, actor)
+            try:
+                await _restore(store, content, rebuilt, actor)
+            except (ConflictError, NotFoundError) as error:
+                failed[rebuilt.run.run_id] = error.message
     finally:
         await store.close()
+    return failed
 
 
 Found = tuple[Look, list[Kept], list[str]]
 
 
-async def _ask(host: HostConfig, daemon_id: str, outside: Outside) -> tuple[Found | None, str]:
+async def _ask(host: HostConfig, signer: Signer, outside: Outside) -> tuple[Found | None, str]:
     """What one host has, or why it could not be asked."""
-    link = outside.link(host, daemon_id)
+    link = outside.link(host, signer.daemon_id)
     try:
         async with asyncio.timeout(_DEADLINE_S):
             await link.connect()
-            return await _read(link, daemon_id), ""
+            return await _read(link, signer), ""
     except TimeoutError:
         return None, f"no answer within {_DEADLINE_S:g} s"
     except HostlerError as error:
@@ -104,8 +113,8 @@ async def _ask(host: HostConfig, daemon_id: str, outside: Outside) -> tuple[Foun
             await link.close()
 
 
-async def _read(link: HostLink, daemon_id: str) -> Found:
-    kept, problems = await read_copies(link, daemon_id)
+async def _read(link: HostLink, signer: Signer) -> Found:
+    kept, problems = await read_copies(link, signer)
     wanted = any(_may_run_in_docker(item) for item in kept)
     look = await _look(link, patience_s=_DOCKER_S if wanted else 0.0)
     if wanted and look.docker_problem is not None:
@@ -134,12 +143,13 @@ def _of_workloads(looks: Mapping[str, Look]) -> set[str]:
     return {w.attempt_id.partition("-")[0] for look in looks.values() for w in look.workloads}
 
 
-async def _known(state: Path, run_ids: Collection[str]) -> set[str]:
-    """Those of the runs that the database has, or that a person had it forget; it is not made."""
+async def _known(state: Path, run_ids: Collection[str]) -> Collection[str]:
+    """Those of the runs that the database has, or that a person had it forget, and those that have
+    ended: a host may have kept their copies. The database is not made."""
+    known = set(run_ids) & ended_runs(state)
     if not (state / "hostler.db").exists():
-        return set()
+        return known
     store = await Store.open(state)
-    known = set()
     try:
         for run_id in run_ids:
             try:

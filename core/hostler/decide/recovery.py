@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hostler.model.hosts import Look, Workload
@@ -29,6 +29,10 @@ class Kept:
     pipeline_text: str
     notes: tuple[Note, ...] = ()
     """In the order in which they were written."""
+    spec_doubt: str = ""
+    """Why nobody vouches for the specification; "": the daemon signed it."""
+    notes_doubt: str = ""
+    """The same of the notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Rebuilt:
     hosts: tuple[str, ...]
     running: tuple[str, ...] = ()
     """Stages whose workload runs now."""
+    doubts: tuple[str, ...] = ()
+    """Why a host may have made this run or some of it up; none: this daemon signed all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class Recovery:
     runs: tuple[Rebuilt, ...]
     """Oldest first."""
     strays: tuple[Stray, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Specifications without a signature beside a signed one of the same run, in sentences."""
 
 
 def rebuild(
@@ -88,11 +96,39 @@ def rebuild(
         if stray.workload.attempt_id not in explained
         and stray.workload.attempt_id.partition("-")[0] not in known
     )
-    return Recovery(tuple(runs), strays)
+    ignored = tuple(said for items in by_run.values() for said in _ignored(items))
+    return Recovery(tuple(runs), strays, ignored)
+
+
+def is_covered(attempt: Attempt, kept: Kept | None) -> bool:
+    """Whether what a host keeps, signed, tells of that attempt all that its daemon knows."""
+    if kept is None or kept.spec_doubt or kept.notes_doubt:
+        return False
+    noted = [n.attempt for n in kept.notes if n.attempt.attempt_id == attempt.attempt_id]
+    return any(known.phase.is_final or not attempt.phase.is_final for known in noted)
+
+
+def _ignored(items: Sequence[Kept]) -> Iterator[str]:
+    if any(not item.spec_doubt for item in items):
+        for item in items:
+            if item.spec_doubt:
+                copy = f"its copy of run {item.run.run_id}"
+                yield f"{item.host}: {copy} is not used, {item.spec_doubt}"
+
+
+def _doubts(items: Sequence[Kept]) -> Iterator[str]:
+    is_signed = any(not item.spec_doubt for item in items)
+    for item in items:
+        if item.spec_doubt and not is_signed:
+            yield f"{item.host}: {item.spec_doubt}"
+        if item.notes_doubt:
+            yield f"{item.host}: {item.notes_doubt}"
+    if not is_signed and len({(repr(item.run), item.pipeline_text) for item in items}) > 1:
+        yield f"hosts hold different specifications of it: this is the one of {items[0].host}"
 
 
 def _rebuilt(items: Sequence[Kept], running: Collection[str]) -> Rebuilt:
-    first = items[0]
+    first = next((item for item in items if not item.spec_doubt), items[0])
     notes = [note for item in items for note in item.notes]
     attempts = _attempts(items, {stage.name for stage in first.run.stages})
     run = replace(
@@ -106,6 +142,7 @@ def _rebuilt(items: Sequence[Kept], running: Collection[str]) -> Rebuilt:
         first.pipeline_text,
         tuple(sorted({item.host for item in items})),
         tuple(a.stage for a in attempts if a.attempt_id in running),
+        tuple(_doubts(items)),
     )
 
 

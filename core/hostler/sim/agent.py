@@ -119,7 +119,10 @@ def _list_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
 
 
 def _read_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    spec, lines = host.records[asked["daemon_id"], asked["run_id"]]
+    kept = host.records.get((asked["daemon_id"], asked["run_id"]))
+    if kept is None:
+        raise AgentError(host.name, f"nothing of run {asked['run_id']} is kept")
+    spec, lines = kept
     offset = asked["offset"]
     return {"spec": None if offset else spec, "lines": lines[offset:], "next": len(lines)}
 

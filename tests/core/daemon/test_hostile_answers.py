@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.cli.checks import check_host
-from hostler.daemon.copies import Copies, read_copies
+from hostler.daemon.copies import Copies
+from hostler.daemon.copy_format import Signer
+from hostler.daemon.copy_reading import read_copies
 from hostler.errors import AgentError, HostError, InputError, NotFoundError, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.answers import may_refuse
@@ -105,7 +107,7 @@ async def _log(link: Liar) -> None:
 
 PROCESS = ProcessRuntime(lambda _digest: Path("/nowhere"))
 READERS: dict[str, Callable[[Liar], Any]] = {
-    "copies": lambda link: read_copies(link, DAEMON),
+    "copies": lambda link: read_copies(link, Signer(DAEMON, b"k" * 32)),
     "sweep": _sweep,
     "doctor": _doctor,
     "stat": lambda link: stat_paths(link, ["/data"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.daemon import recover
-from hostler.daemon.copies import Copies, decode_spec, encode_note, encode_spec
+from hostler.daemon.copies import Copies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, rebuild
 from hostler.errors import StateError
@@ -216,19 +216,3 @@ def test_the_newest_note_of_an_attempt_counts_and_strays_are_told() -> None:
     assert (rebuilt.hosts, rebuilt.running) == (("h1", "h2"), ("b",))
     assert [s.workload for s in found.strays] == [stray]
     assert rebuild(kept, {"h2": look}, "d" * 32, known={"r1", "r9"}).runs == ()
-
-
-def test_a_specification_of_many_stages_is_small_and_whole() -> None:
-    run = planning.run("r1", *(stage(f"s{n}", env={"N": str(n)}) for n in range(10_000)))
-    text = encode_spec(run, "the file")
-    assert len(text) < 2 * 1024 * 1024
-    assert decode_spec(text) == (run, "the file")
-    assert "\n" not in encode_note(Note(attempt("r1", "s1", detail="two\nlines")))
-
-
-@pytest.mark.parametrize("text", ["", "nonsense", "AAAA", "\u00fc"])
-def test_what_is_no_specification_is_refused(text: str) -> None:
-    import zlib
-
-    with pytest.raises((ValueError, zlib.error)):
-        decode_spec(text)

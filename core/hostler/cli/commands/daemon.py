@@ -26,6 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="recover: leave a host out that is gone for good; may be repeated",
     )
+    parser.add_argument(
+        "--unsigned",
+        metavar="RUN",
+        action="append",
+        default=[],
+        help="recover: take this run too, though a host may have made it up; may be repeated",
+    )
     add_yes(parser)
     add_common(parser, json_output=True)
 

@@ -1,0 +1,121 @@
+"""What `hostler daemon recover` shows of the runs that hosts hold."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.cli.render import clock_text
+from hostler.daemon.recover import Survey
+from hostler.decide.recovery import Rebuilt
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Phase, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """How many stages of a run are where."""
+
+    succeeded: int
+    running: int
+    ended: int
+    """In another way than well."""
+    open: int
+    """To be begun, or begun and of a fate that is found out then."""
+
+    def text(self) -> str:
+        """ "1 done, 1 running, 1 to go"."""
+        words = (
+            (self.succeeded, "done"),
+            (self.running, "running"),
+            (self.ended, "not well"),
+            (self.open, "to go"),
+        )
+        return ", ".join(f"{number} {word}" for number, word in words if number)
+
+
+def unsigned_lines(rebuilt: Rebuilt, most: int | None = None) -> list[str]:
+    """Why nobody vouches for a run, and everything that would run on its behalf."""
+    run = rebuilt.run
+    lines = [f"run {run.run_id} is not signed ({'; '.join(rebuilt.doubts)}); it would run:"]
+    work = [*_work(run)]
+    shown = work if most is None or len(work) <= most else work[:most]
+    lines += [f"  {line}" for line in shown]
+    if len(shown) < len(work):
+        more = f"hostler daemon recover --unsigned {run.run_id}"
+        lines.append(f"  and {len(work) - len(shown)} lines more: {more}")
+    return lines
+
+
+def _work(run: Run) -> Iterator[str]:
+    """One line for each different thing that its stages would do; cells of a matrix are often the
+    same."""
+    told: dict[str, int] = {}
+    for stage in run.stages:
+        text = _stage_text(stage)
+        told[text] = told.get(text, 0) + 1
+    for text, count in told.items():
+        yield text if count == 1 else f"{text}  (in {count} stages)"
+    if run.source.path is not None and any(stage.code == "here" for stage in run.stages):
+        yield f"in the folder {run.source.path}"
+    if run.source.digest is not None:
+        yield f"with the source {run.source.digest[:12]}, where this daemon still has it"
+    for name, value in sorted(run.env.items()):
+        yield f"with {name}={shlex.quote(value)}"
+
+
+def _stage_text(stage: Stage) -> str:
+    where = f"in image {stage.image}" if stage.image is not None else "as a process"
+    env = "".join(f" {name}={shlex.quote(value)}" for name, value in sorted(stage.env.items()))
+    mounts = f", mounts {', '.join(stage.mounts)}" if stage.mounts else ""
+    venv = f", venv {stage.venv}" if stage.venv is not None else ""
+    return f"{stage.base}, {where}{mounts}{venv}:{env} {shlex.join(stage.command)}"
+
+
+def stages_of(rebuilt: Rebuilt) -> Stages:
+    """Where the stages of a run are, by the newest attempt of each."""
+    newest = {attempt.stage: attempt for attempt in rebuilt.run.attempts}
+    phases = [attempt.phase for attempt in newest.values()]
+    kept = rebuilt.run.kept.keys() - newest.keys()
+    succeeded = phases.count(Phase.SUCCEEDED) + len(kept)
+    ended = sum(phase.is_final for phase in phases) + len(kept) - succeeded
+    running = len(set(rebuilt.running))
+    return Stages(succeeded, running, ended, len(rebuilt.run.stages) - succeeded - ended - running)
+
+
+def row(rebuilt: Rebuilt) -> list[str]:
+    """A run as a row of the table."""
+    run = rebuilt.run
+    return [
+        run.run_id, run.owner, run.pipeline, clock_text(run.submitted_at),
+        stages_of(rebuilt).text(), ", ".join(rebuilt.hosts), "no" if rebuilt.doubts else "yes",
+    ]  # fmt: skip
+
+
+def recovery_json(told: Survey) -> dict[str, Any]:
+    """All that was found, as members of the answer."""
+    return {
+        "runs": [_run_json(rebuilt) for rebuilt in told.recovery.runs],
+        "strays": [
+            {"host": s.host, "attempt_id": s.workload.attempt_id, "owner": s.workload.owner,
+             "running": s.workload.running}
+            for s in told.recovery.strays
+        ],
+        "heard": list(told.heard),
+        "silent": dict(told.silent),
+        "problems": list(told.problems),
+    }  # fmt: skip
+
+
+def _run_json(rebuilt: Rebuilt) -> dict[str, Any]:
+    run, stages = rebuilt.run, stages_of(rebuilt)
+    return {
+        "run_id": run.run_id, "owner": run.owner, "uid": run.uid, "pipeline": run.pipeline,
+        "submitted_at": run.submitted_at, "hosts": list(rebuilt.hosts),
+        "signed": not rebuilt.doubts, "doubts": list(rebuilt.doubts),
+        "commands": unsigned_lines(rebuilt)[1:] if rebuilt.doubts else None,
+        "stages": {"succeeded": stages.succeeded, "running": stages.running,
+                   "ended": stages.ended, "open": stages.open},
+    }  # fmt: skip

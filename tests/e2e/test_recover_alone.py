@@ -1,0 +1,83 @@
+"""A database that is lost, and a host that adds a run of its own making: the real command."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from hostler.daemon.copy_format import Signer, encode_spec
+from hostler.model.pipelines import Stage
+from tests.support import planning
+from tests.support.desk import Desk, stage
+
+WAITS = (
+    'name = "t"\n[stages.a]\ncommand = "while [ ! -e ../go ]; do sleep 0.1; done"\nshell = true\n'
+)
+
+
+def lose_database(desk: Desk) -> str:
+    """The daemon's id."""
+    desk.kill_daemon()
+    for path in desk.state.glob("*.db*"):
+        path.unlink()
+    return (desk.state / "id").read_text().strip()
+
+
+def forge(daemon_id: str, marker: Path) -> None:
+    """What another login's root may write into the folder of this daemon's copies."""
+    made_up = planning.run("rforged", stage_of("touch", str(marker)))
+    folder = Path(f"/var/tmp/hostler-{os.getuid()}/runs/{daemon_id}")
+    text = encode_spec(made_up, "", Signer(daemon_id, secrets.token_bytes(32)))
+    (folder / "rforged.spec").write_text(text)
+
+
+def stage_of(*command: str) -> Stage:
+    return planning.stage("nightly", command=command, env={"TOKEN": "x y"})
+
+
+def test_a_run_that_a_host_made_up_runs_nothing_unless_a_person_names_it(
+    alone: Desk, tmp_path: Path
+) -> None:
+    marker = tmp_path / "owned"
+    run_id = alone.submit(WAITS)
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    forge(lose_database(alone), marker)
+    shown = alone.ok("daemon", "recover")
+    rows = {line.split("\t")[0]: line.split("\t")[-1] for line in shown.out.splitlines()}
+    assert rows == {run_id: "yes", "rforged": "no"}
+    assert f"nightly, as a process: TOKEN='x y' touch {marker}" in shown.err
+    taken = alone.hostler("daemon", "recover", "--yes")
+    assert taken.code == 1
+    assert "recovered 1 run" in taken.err
+    assert "hostler daemon recover --unsigned rforged" in taken.err
+    assert not alone.hostler("show", "rforged", "--json").out
+    assert not marker.exists()
+    alone.ok("daemon", "stop")
+    unknown = alone.hostler("daemon", "recover", "--unsigned", "rother", "--yes")
+    assert (unknown.code, "no host holds a run 'rother'" in unknown.err) == (2, True)
+    told = alone.ok("daemon", "recover", "--unsigned", "rforged", "--yes", "--json").json
+    assert (told["taken"], told["recovered"]) == (["rforged"], True)
+    (found,) = told["runs"]
+    assert (found["signed"], len(found["doubts"])) == (False, 1)
+    assert found["commands"] == [f"  nightly, as a process: TOKEN='x y' touch {marker}"]
+    assert alone.ended("rforged")["outcome"] == "succeeded"
+    assert marker.exists()
+    alone.ok("cancel", "-y", run_id)
+    assert alone.ended(run_id)["outcome"] == "cancelled"
+
+
+def test_without_the_key_a_run_is_shown_with_its_commands_and_taken_by_name(alone: Desk) -> None:
+    run_id = alone.submit(WAITS)
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    lose_database(alone)
+    (alone.state / "copies.key").unlink()
+    left = alone.hostler("daemon", "recover", "--yes")
+    assert left.code == 1
+    assert "while [ ! -e ../go ]" in left.err
+    alone.ok("daemon", "stop")
+    alone.ok("daemon", "recover", "--yes", "--unsigned", run_id)
+    run = alone.show(run_id)
+    assert stage(run, "a")["attempt"]["attempt_id"] == f"{run_id}-a-1"
+    alone.ok("cancel", "-y", run_id)
+    assert alone.ended(run_id)["outcome"] == "cancelled"
