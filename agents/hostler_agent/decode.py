@@ -169,7 +169,8 @@ _facts = record(
     },
 )  # fmt: skip
 _hello = record(
-    {"protocol": count, "agent": text, "boot_id": text, "facts": _facts}, {}
+    {"protocol": count, "agent": text, "boot_id": text, "facts": _facts},
+    {"docker_socket": _text},
 )  # fmt: skip
 _disk = row(text, count, count)
 
@@ -211,7 +212,7 @@ def decode_claimed(value: Any) -> Dict[str, Any]:
 
 
 def decode_hello(value: Any) -> Dict[str, Any]:
-    """What is under "hello" in the agent's first line: protocol, agent, boot_id, facts."""
+    """What is under "hello" in the agent's first line, by the fields of `_hello`."""
     result: Dict[str, Any] = _hello(value, "hello")
     return result
 

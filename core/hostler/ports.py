@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hostler.model.config import HostConfig
+from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 
@@ -69,6 +69,8 @@ class Hello:
     facts: HostFacts
     boot_id: str
     agent_version: str
+    docker_socket: str | None = None
+    """The path of Docker's socket that the agent reads; None: it found none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,8 @@ class Outside:
     """A link, not connected yet, to a host of the config for the daemon with that id."""
     runtimes: Mapping[str, Runtime]
     """By name: "docker" and "process"."""
+    use_settings: Callable[[DaemonConfig], None] = lambda _settings: None
+    """Take over what the config says of connecting; for connections made from now on."""
     reset: Callable[[], None] = lambda: None
     """Let refused logins be tried again: something they depend on has changed."""
     use_agent: Callable[[str], None] = lambda _socket: None

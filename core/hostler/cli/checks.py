@@ -17,7 +17,7 @@ from hostler.daemon.config_file import load_config
 from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
-from hostler.model.config import HostConfig, MountConfig
+from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.places import state_folder
 from hostler.quick.socket import find_socket
@@ -25,7 +25,8 @@ from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
 from hostler.units import format_duration
 
-CONNECT_DEADLINE = 20.0
+START_DEADLINE = 10.0
+"""For the agent to begin, after the time that the configuration gives to connecting."""
 AGENT_DEADLINE = 30.0
 CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
@@ -128,18 +129,24 @@ def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
 
 
 async def check_host(
-    config: HostConfig, doors: Doors, mounts: Sequence[MountConfig] = ()
+    config: HostConfig,
+    doors: Doors,
+    mounts: Sequence[MountConfig] = (),
+    connect_timeout: float = DaemonConfig().connect_timeout,
 ) -> list[Check]:
     """Connect, start the agent, and let it check its side, and that the folders under [mounts] are
     there. Never raises for a host's trouble."""
     host = config.name
-    link = doors.link(config, f"doctor-{uuid.uuid4().hex}")
+    link, deadline = (
+        doors.link(config, f"doctor-{uuid.uuid4().hex}"),
+        connect_timeout + START_DEADLINE,
+    )
     try:
-        async with asyncio.timeout(CONNECT_DEADLINE):
+        async with asyncio.timeout(deadline):
             hello = await link.connect()
     except (HostError, ConfigError, TimeoutError) as error:
         await link.close()
-        return _not_connected(config, error)
+        return _not_connected(config, error, deadline)
     try:
         checks = [
             Check("host.ssh" if config.transport == "ssh" else "host.local", "ok",
@@ -168,13 +175,13 @@ def ssh_command(config: HostConfig) -> str:
     return shlex.join([*words, target.destination, "true"])
 
 
-def _not_connected(config: HostConfig, error: Exception) -> list[Check]:
+def _not_connected(config: HostConfig, error: Exception, deadline: float) -> list[Check]:
     host = config.name
     name = "host.agent" if isinstance(error, AgentError) else "host.ssh"
     if isinstance(error, (HostError, ConfigError)):
         message, remedy = error.message, error.remedy
     else:
-        message, remedy = f"no answer within {CONNECT_DEADLINE:g} s", ""
+        message, remedy = f"no answer within {deadline:g} s", ""
     if not remedy and name == "host.ssh":
         remedy = f"Try: {ssh_command(config)}"
         if isinstance(error, Refused):

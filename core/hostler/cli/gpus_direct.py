@@ -13,12 +13,13 @@ from hostler.errors import ConfigError, HostlerError, Refused
 from hostler.link.once import Seen, look_all
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
-from hostler.model.config import Config, HostConfig, local_host
+from hostler.model.config import Config, DaemonConfig, HostConfig, local_host
 from hostler.model.hosts import Host, HostCondition
 from hostler.ports import Door
 from hostler.quick.fleet import host_matches
 from hostler.quick.hosts import read_hosts
 from hostler.quick.places import config_files
+from hostler.quick.text_file import read_text
 
 SLOW_AFTER = 4
 """Hosts. With more of them the person is told what the wait is for."""
@@ -35,7 +36,8 @@ def look_direct(
     config: Config | None = None,
 ) -> dict[str, Any]:
     """The `hostler.gpus/1` object with `source` "direct". Hosts that do not answer within
-    `deadline` seconds, or refuse, are in it with the reason.
+    `deadline` seconds (or a `connect_timeout` above its default), or refuse, are in it with the
+    reason.
 
     Raises ConfigError where the configuration cannot be used.
     """
@@ -43,7 +45,8 @@ def look_direct(
     chosen = [host for host in settings.hosts if host_matches(host.name, hosts)]
     if say is not None and len(chosen) >= SLOW_AFTER:
         say(f"asking {len(chosen)} hosts directly")
-    seen = asyncio.run(_look(chosen, deadline))
+    patience = _patience(settings.daemon, deadline)
+    seen = asyncio.run(_look(chosen, settings.daemon, patience))
     now = time.time()
     shown = [host_of(entry, seen[entry.name], now) for entry in chosen]
     return fleet(shown, now, settings.policy, source="direct")
@@ -54,12 +57,12 @@ def quick_config() -> Config:
 
     Raises ConfigError.
     """
-    existing = [Path(name) for name in reversed(config_files()) if Path(name).exists()]
+    existing = [name for name in config_files() if Path(name).exists()]
     if not existing:
         return Config()
     try:
-        found = read_hosts(existing[0].read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+        found = read_hosts([read_text(name) for name in existing])
+    except (OSError, ValueError):
         found = None  # the full reader tells what is wrong
     if found is None:
         from hostler.daemon.config_file import load_config
@@ -72,12 +75,22 @@ def quick_config() -> Config:
     return Config(hosts=entries or (local_host(),))
 
 
-async def _look(hosts: Sequence[HostConfig], deadline: float) -> dict[str, Seen | HostlerError]:
+def _patience(config: DaemonConfig, deadline: float) -> float:
+    """Seconds to wait for answers: longer where the configuration says that connecting takes so."""
+    longer = config.connect_timeout > DaemonConfig().connect_timeout
+    return max(deadline, config.connect_timeout) if longer else deadline
+
+
+async def _look(
+    hosts: Sequence[HostConfig], config: DaemonConfig, deadline: float
+) -> dict[str, Seen | HostlerError]:
     seen: dict[str, Seen | HostlerError] = {}
     alike: dict[tuple[str, str | None], list[HostConfig]] = {}
     for host in hosts:
         alike.setdefault((host.python, host.docker_socket), []).append(host)
-    groups = [look_all(_doors(group), _program(group[0]), deadline) for group in alike.values()]
+    groups = [
+        look_all(_doors(group, config), _program(group[0]), deadline) for group in alike.values()
+    ]
     for found in await asyncio.gather(*groups):
         seen |= found
     return seen
@@ -90,12 +103,13 @@ def _program(host: HostConfig) -> AgentProgram:
         raise ConfigError(f"hosts.{host.name}.python: {error}") from error
 
 
-def _doors(hosts: Sequence[HostConfig]) -> list[Door]:
+def _doors(hosts: Sequence[HostConfig], config: DaemonConfig) -> list[Door]:
     if all(host.transport == "local" for host in hosts):
         return [LocalDoor(host.name, host.docker_socket) for host in hosts]
-    from hostler.link.factory import Doors  # loads asyncssh: 200 ms, only where hosts are remote
+    # Loads asyncssh: 200 ms, only where hosts are remote.
+    from hostler.link.factory import Doors, ssh_settings
 
-    doors = Doors()
+    doors = Doors(ssh_settings(config))
     return [doors.door(host) for host in hosts]
 
 

@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 async def _survey(config: Config, state: Path, identity: str, without: Collection[str]) -> Survey:
     hosts = [host for host in config.hosts if host.name not in without]
     outside = real_outside(ContentStore(state).path)
+    outside.use_settings(config.daemon)
     try:
         return await survey(hosts, state, identity, outside)
     finally:

@@ -71,6 +71,7 @@ def real_outside(blob_path: Callable[[str], Path]) -> Outside:
     doors = Doors()
     return Outside(
         link=doors.link,
+        use_settings=doors.use_settings,
         runtimes={"docker": DockerRuntime(blob_path), "process": ProcessRuntime(blob_path)},
         reset=doors.reset,
         use_agent=doors.use_agent,

@@ -41,6 +41,7 @@ class Fleet:
     async def load(self) -> None:
         """Make the keepers of the context's config, not running yet."""
         await self._read_state()
+        self._outside.use_settings(self._context.config.daemon)
         for host in self._context.config.hosts:
             self._put(host, self._make(host, self._context.config))
 
@@ -71,6 +72,7 @@ class Fleet:
         changed = [h for h in config.hosts if self._settings.get(h.name) != _settings(h, config)]
         fresh = [(host, self._make(host, config)) for host in changed]
         context.config = config
+        self._outside.use_settings(config.daemon)
         wanted = {host.name for host in config.hosts}
         ended = self._let_go(wanted)
         for host, keeper in fresh:

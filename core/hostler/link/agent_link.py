@@ -15,7 +15,7 @@ from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
 from hostler.model.codec import from_json, to_json
-from hostler.model.hosts import HostFacts, Look
+from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
 from hostler_agent import wire
@@ -35,11 +35,11 @@ _QUICK_END = 30.0
 
 
 @runtime_checkable
-class FactsUser(Protocol):
+class HelloUser(Protocol):
     """A door that can make use of what the host says of itself."""
 
-    def use_facts(self, facts: HostFacts) -> None:
-        """Learn them."""
+    def use_hello(self, hello: Hello) -> None:
+        """Learn it."""
 
 
 class AgentLink:
@@ -220,8 +220,8 @@ class AgentLink:
             await started.stream.close()
             raise
         self.hello = hello
-        if isinstance(self._door, FactsUser):
-            self._door.use_facts(hello.facts)
+        if isinstance(self._door, HelloUser):
+            self._door.use_hello(hello)
         session = AgentSession(self.host, started, self._pushes.put)
         session.start(self._hung_after)
         return session

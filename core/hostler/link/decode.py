@@ -81,7 +81,13 @@ def read_hello(message: dict[str, Any]) -> Hello:
         said = wire.decode_hello(message.get("hello"))
         if said["protocol"] != wire.PROTOCOL:
             raise Hostile(f"a hello of protocol {said['protocol']}")
-        return Hello(from_json(HostFacts, said["facts"]), said["boot_id"], said["agent"])
+        facts = from_json(HostFacts, said["facts"])
+        return Hello(facts, said["boot_id"], said["agent"], _path(said.get("docker_socket")))
+
+
+def _path(told: str | None) -> str | None:
+    """A path that can be one; the doors look in the usual places where there is none."""
+    return told if told and told.startswith("/") and told.isprintable() else None
 
 
 def read_push(message: dict[str, Any]) -> Push | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hostler.errors import ConfigError
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
-from hostler.model.config import HostConfig
+from hostler.model.config import DaemonConfig, HostConfig
 from hostler.ports import Door
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
@@ -21,6 +22,12 @@ class Doors:
 
     def __init__(self, settings: SshSettings | None = None) -> None:
         self.dialler = Dialler(settings or user_settings())
+
+    def use_settings(self, config: DaemonConfig) -> None:
+        """What the config says of connecting holds for connections made from now on."""
+        self.dialler.settings = replace(
+            self.dialler.settings, connect_timeout=config.connect_timeout
+        )
 
     def door(self, config: HostConfig) -> Door:
         """A way onto a host, not connected yet."""
@@ -42,6 +49,11 @@ class Doors:
         gone after logout. Refused logins are tried again by themselves, since what they were
         decided on has changed."""
         os.environ["SSH_AUTH_SOCK"] = socket
+
+
+def ssh_settings(config: DaemonConfig) -> SshSettings:
+    """How this user connects by SSH, as far as the config says it."""
+    return replace(user_settings(), connect_timeout=config.connect_timeout)
 
 
 def ssh_target(config: HostConfig) -> SshTarget:

@@ -11,7 +11,17 @@ from pathlib import Path
 from hostler.errors import AgentError, EngineError, Unreachable
 from hostler.local.streams import ProcessStream, SocketStream, connect_socket, wrap_socket
 
-_USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podman.sock")
+_USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podman.sock",
+                 "/run/podman/podman.sock")  # fmt: skip
+
+
+def _usual_docker() -> tuple[str, ...]:
+    """Where Docker may listen, as the agent looks for it: `DOCKER_HOST` is the only place."""
+    named = os.environ.get("DOCKER_HOST", "")
+    if named.startswith("unix://"):
+        return (named.removeprefix("unix://"),)
+    run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return tuple(path.format(run=run) for path in _USUAL_DOCKER)
 
 
 class LocalDoor:
@@ -19,10 +29,7 @@ class LocalDoor:
 
     def __init__(self, host: str, docker_socket: str | None = None) -> None:
         self._host = host
-        run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-        self._docker_paths = (
-            (docker_socket,) if docker_socket else tuple(p.format(run=run) for p in _USUAL_DOCKER)
-        )
+        self._docker_paths = (docker_socket,) if docker_socket else _usual_docker()
         self._closed: asyncio.Event | None = None
 
     @property

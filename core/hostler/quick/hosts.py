@@ -7,6 +7,7 @@ from hostler.units import expand_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 # Keys that say how a host is reached, with the type they must have to be taken as they are.
@@ -15,21 +16,17 @@ _OTHER = {"port": int, "labels": dict, "cpus": int, "runtimes": list, "env": dic
 _PLAIN_TABLES = ("hosts", "daemon", "limits", "mounts", "shared", "docker", "env")
 
 
-def read_hosts(text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """Name and keys of each host, in file order; None: only the full reader can say."""
-    import tomllib
-
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return None
-    tables = document.get("hosts", {})
-    if not isinstance(tables, dict) or any(key not in _PLAIN_TABLES for key in document):
-        return None
+def read_hosts(texts: Iterable[str]) -> list[tuple[str, dict[str, Any]]] | None:
+    """Name and keys of each host that files say together, the later one winning as for the daemon;
+    None: only the full reader can say."""
+    tables: dict[str, Any] = {}
+    for text in texts:
+        own = _host_tables(text)
+        if own is None:
+            return None
+        tables |= own
     found: list[tuple[str, dict[str, Any]]] = []
     for pattern, keys in tables.items():
-        if not isinstance(keys, dict) or not all(_is_plain(k, v) for k, v in keys.items()):
-            return None
         try:
             names = expand_hosts(pattern)
         except ValueError:
@@ -37,6 +34,25 @@ def read_hosts(text: str) -> list[tuple[str, dict[str, Any]]] | None:
         found += [(name, _filled(name, keys)) for name in names]
     names_seen = {name for name, _ in found}
     return found if len(names_seen) == len(found) else None
+
+
+def _host_tables(text: str) -> dict[str, dict[str, Any]] | None:
+    """The tables below [hosts] of one file, by name or range; None where they are not plain."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    tables, daemon = document.get("hosts", {}), document.get("daemon", {})
+    if not isinstance(daemon, dict) or "connect_timeout" in daemon:  # how long to wait for hosts
+        return None
+    if not isinstance(tables, dict) or any(key not in _PLAIN_TABLES for key in document):
+        return None
+    for keys in tables.values():
+        if not isinstance(keys, dict) or not all(_is_plain(k, v) for k, v in keys.items()):
+            return None
+    return tables
 
 
 def _is_plain(key: str, value: object) -> bool:

@@ -173,15 +173,21 @@ class _Client(asyncssh.SSHClient):
     """Tells how far a login has come, keeps its deadline, and trusts nothing by itself."""
 
     def __init__(
-        self, login: Login, clock: asyncio.Timeout, settings: SshSettings, named: bool
+        self,
+        login: Login,
+        clock: asyncio.Timeout,
+        ends: float,
+        settings: SshSettings,
+        named: bool,
     ) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ring: Keyring | None = None
-        self._login, self._clock, self._settings, self._named = login, clock, settings, named
+        self._login, self._clock, self._ends = login, clock, ends
+        self._settings, self._named = settings, named
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP is there: now its greeting and its host key."""
-        self._step("exchanging keys", self._settings.handshake_deadline)
+        self._step("exchanging keys")
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -196,7 +202,7 @@ class _Client(asyncssh.SSHClient):
 
     def begin_auth(self, username: str) -> None:
         """The host is who it should be: now the login."""
-        self._step("logging in", self._settings.login_deadline)
+        self._step("logging in")
 
     async def public_key_auth_requested(self) -> Sequence[Offer] | None:
         """All keys at the first call, none after that."""
@@ -212,24 +218,26 @@ class _Client(asyncssh.SSHClient):
         if not self.lost.done():
             self.lost.set_result(lost_reason(exc, silence))
 
-    def _step(self, doing: str, seconds: float) -> None:
-        self._login.doing, self._login.deadline = doing, seconds
-        self._clock.reschedule(asyncio.get_running_loop().time() + seconds)
+    def _step(self, doing: str) -> None:
+        self._login.doing, self._login.deadline = doing, self._settings.connect_timeout
+        self._clock.reschedule(self._ends)
 
 
 async def _log_in(
     target: SshTarget, found: Resolved, settings: SshSettings, hop: Connection | None
 ) -> Connection:
     login = Login(target.name, found, via=hop.found.login if hop else "")
-    login.deadline = settings.tcp_deadline
+    login.deadline = settings.tcp_timeout
+    now = asyncio.get_running_loop().time()
+    ends = now + settings.connect_timeout
     named = found.identity_files != settings.default_keys
     clients: list[_Client] = []
     with mapped_login(login):
         try:
-            async with asyncio.timeout(settings.tcp_deadline) as clock:
+            async with asyncio.timeout_at(now + settings.tcp_timeout) as clock:
 
                 def client() -> _Client:
-                    clients.append(_Client(login, clock, settings, named))
+                    clients.append(_Client(login, clock, ends, settings, named))
                     return clients[-1]
 
                 raw = await _connect(target, found, settings, hop, client)
@@ -273,6 +281,7 @@ def _connect(
         send_env=None,
         encoding=None,
         connect_timeout=None,
+        login_timeout=0,  # the deadline around it all is the configuration's
         keepalive_interval=settings.keepalive,
         keepalive_count_max=settings.keepalive_count,
     )

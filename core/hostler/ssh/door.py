@@ -7,7 +7,7 @@ import asyncio
 import asyncssh
 
 from hostler.errors import EngineError, Unreachable
-from hostler.model.hosts import HostFacts
+from hostler.ports import Hello
 from hostler.ssh.connection import Connection, Dialler
 from hostler.ssh.faults import mapped_docker, mapped_use, no_docker
 from hostler.ssh.forwards import Forward
@@ -55,10 +55,15 @@ class SshDoor:
         open_now = self._connection
         return open_now.found.login if open_now else self._target.destination
 
-    def use_facts(self, facts: HostFacts) -> None:
-        """Learn where a rootless Docker or a Podman of this login would listen."""
-        if self._target.docker_socket is None and facts.uid is not None:
-            run = f"/run/user/{facts.uid}"
+    def use_hello(self, hello: Hello) -> None:
+        """Learn which Docker the agent looks at (the login's `DOCKER_HOST` may name it): no other
+        shows what was started. Where it found none, one of this login may come to listen later."""
+        if self._target.docker_socket is not None:
+            return
+        if hello.docker_socket:
+            self._docker_paths = (hello.docker_socket,)
+        elif hello.facts.uid is not None:
+            run = f"/run/user/{hello.facts.uid}"
             self._docker_paths = (
                 *_USUAL_DOCKER, f"{run}/docker.sock", f"{run}/podman/podman.sock"
             )  # fmt: skip

@@ -40,13 +40,16 @@ class SshSettings:
     system_known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
     agent_socket: str | None = None
     """None: `$SSH_AUTH_SOCK` at the time of connecting."""
-    tcp_deadline: float = 5.0
-    handshake_deadline: float = 5.0
-    """From the TCP connection to a verified host key; covers an sshd that is silent."""
-    login_deadline: float = 5.0
+    connect_timeout: float = 10.0
+    """For connecting and logging in together; covers an sshd that is silent."""
     keepalive: float = 3.0
     keepalive_count: int = 2
     """Silence of `keepalive * (keepalive_count + 1)` seconds ends a connection."""
+
+    @property
+    def tcp_timeout(self) -> float:
+        """For the TCP connection alone: half of it, so that a machine that is off is told soon."""
+        return self.connect_timeout / 2
 
     @property
     def default_known_hosts(self) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ async def scan_one(target: SshTarget, dialler: Dialler) -> ScannedKey:
     hop = await dialler.borrow_hop(target.name, found.jumps)
     try:
         login = Login(target.name, found, via=hop.found.login if hop else "")
-        login.deadline = dialler.settings.tcp_deadline + dialler.settings.handshake_deadline
+        login.deadline = dialler.settings.connect_timeout
         with mapped_login(login):
             async with dialler.connects.gate(f"{found.hostname}:{found.port}"):
                 async with asyncio.timeout(login.deadline):

@@ -108,7 +108,7 @@ async def test_cut_is_noticed_and_healed(
     sshd: Sshd, home: Home, program: AgentProgram, folder: Path, relay: Relay
 ) -> None:
     where = target(sshd, port=relay.port)
-    link, dialler = make_link(where, home.settings(keepalive=0.2, handshake_deadline=0.5), program)
+    link, dialler = make_link(where, home.settings(keepalive=0.2, connect_timeout=0.5), program)
     await link.connect()
     pushes = link.pushes()
     relay.cut()

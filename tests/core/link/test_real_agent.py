@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import HostlerError
+from hostler.errors import EngineError, HostlerError
 from hostler.link.agent_link import AgentLink
 from hostler.link.once import look_once
 from hostler.link.program import AgentProgram, agent_program
@@ -59,6 +59,32 @@ async def door(
     home.know(server)
     yield SshDoor(target(server), Dialler(home.settings()))
     server.stop()
+
+
+@pytest.mark.parametrize("told", ["DOCKER_HOST", None])
+async def test_stages_start_at_the_docker_that_the_agent_sees(
+    place: Path, home: Home, tmp_path: Path, told: str | None
+) -> None:
+    """A login whose DOCKER_HOST names another engine than the usual one."""
+    if not can_run():
+        pytest.skip(WHY_NOT)
+    option = f"SetEnv HOSTLER_FOLDER={place} DOCKER_HOST=unix://{tmp_path}/rootless.sock"
+    server = Sshd(tmp_path / "d", options=(option,)).start()
+    home.know(server)
+    where = target(server, docker_socket=None if told else f"{tmp_path}/config.sock")
+    link = AgentLink(
+        SshDoor(where, Dialler(home.settings())),
+        agent_program().with_python(sys.executable).with_docker(where.docker_socket),
+        "daemon-1",
+    )
+    try:
+        await link.connect()
+        wanted = "rootless" if told else "config"
+        with pytest.raises(EngineError, match=rf"{wanted}\.sock"):
+            await link.open_docker()
+    finally:
+        await link.close()
+        server.stop()
 
 
 @pytest.fixture

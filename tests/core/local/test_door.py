@@ -92,3 +92,31 @@ async def test_closed_until_connected_again(door: LocalDoor) -> None:
     stream = await door.exec_agent("echo again")
     assert await stream.read() == b"again\n"
     await stream.close()
+
+
+async def test_docker_host_names_the_socket_as_it_does_for_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/mine.sock")
+    named, plain = LocalDoor("here", str(tmp_path / "config.sock")), LocalDoor("here")
+    async with await asyncio.start_unix_server(
+        lambda _r, w: w.close(), str(tmp_path / "mine.sock")
+    ):
+        await plain.connect()
+        assert await plain.docker_url() == f"unix://{tmp_path}/mine.sock"
+        await named.connect()
+        with pytest.raises(EngineError, match=r"config\.sock"):  # the configuration wins
+            await named.docker_url()
+    with pytest.raises(EngineError, match=r"no Docker at .*/mine\.sock"):
+        await plain.docker_url()  # and no other engine is taken in its place
+
+
+async def test_a_docker_host_that_is_no_socket_is_passed_over_as_by_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostler.local.door._USUAL_DOCKER", (str(tmp_path / "usual.sock"),))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
+    door = LocalDoor("here")
+    await door.connect()
+    with pytest.raises(EngineError, match=r"usual\.sock"):
+        await door.docker_url()

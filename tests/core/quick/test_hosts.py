@@ -6,6 +6,8 @@ import pytest
 
 from hostler.cli.gpus_direct import quick_config
 from hostler.daemon.config_file import load_config
+from hostler.errors import ConfigError
+from hostler.quick import places
 from hostler.quick.hosts import read_hosts
 from hostler.spec.config import read_config
 
@@ -38,7 +40,7 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_plain_entries_are_read_as_the_full_reader_reads_them(config_file: Path) -> None:
     config_file.write_text(PLAIN)
-    assert read_hosts(PLAIN) is not None
+    assert read_hosts([PLAIN]) is not None
     assert quick_config().hosts == load_config().hosts
 
 
@@ -66,10 +68,71 @@ def test_no_file_is_this_machine(
     ],
 )
 def test_anything_else_is_left_to_the_full_reader(text: str) -> None:
-    assert read_hosts(text) is None
+    assert read_hosts([text]) is None
 
 
 def test_what_the_full_reader_decides_counts(config_file: Path) -> None:
     text = '[policy]\nmemory_floor = "2GiB"\n[hosts.a]\n'
     config_file.write_text(text)
     assert quick_config() == read_config(text, file="f")
+
+
+SYSTEM = """
+[daemon]
+group = "lab"
+[hosts."gpu[1-3]"]
+user = "lab"
+[hosts.old]
+address = "old.lab"
+"""
+
+
+@pytest.fixture
+def two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The system's file and a person's own, as the daemon reads them: no HOSTLER_CONFIG."""
+    monkeypatch.delenv("HOSTLER_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
+    system, own = tmp_path / "etc.toml", tmp_path / "own/hostler/config.toml"
+    own.parent.mkdir(parents=True)
+    monkeypatch.setattr(places, "SYSTEM_CONFIG", str(system))
+    return system, own
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "[hosts.mine]\n",
+        '[hosts.old]\naddress = "new.lab"\n',
+        '[hosts."gpu[1-3]"]\nport = 2222\n',
+        "[hosts.gpu2]\nport = 2222\n",  # a plain name beside a range of the other file
+        '[hosts."gpu[3-4]"]\n[hosts."gpu[1-3]"]\n',
+        '[policy]\nmemory_floor = "2GiB"\n',
+        "[daemon]\n",
+        "",
+    ],
+)
+def test_two_files_are_merged_as_the_full_reader_merges_them(
+    two_files: tuple[Path, Path], own: str
+) -> None:
+    system, mine = two_files
+    system.write_text(SYSTEM)
+    mine.write_text(own)
+    try:
+        expected: object = load_config().hosts
+    except ConfigError as error:
+        expected = str(error)
+    try:
+        found: object = quick_config().hosts
+    except ConfigError as error:
+        found = str(error)
+    assert found == expected
+
+
+def test_hosts_of_the_systems_file_are_asked_beside_ones_own(
+    two_files: tuple[Path, Path],
+) -> None:
+    system, mine = two_files
+    system.write_text(SYSTEM)
+    mine.write_text("[hosts.mine]\n")
+    names = [host.name for host in quick_config().hosts]
+    assert names == ["gpu1", "gpu2", "gpu3", "old", "mine"]

@@ -10,6 +10,7 @@ import pytest
 
 from hostler.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts
+from hostler.ports import Hello
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import MAX_SESSIONS, SshDoor
 from hostler.ssh.streams import ExecSession
@@ -171,7 +172,7 @@ async def test_rootless_docker_is_found_by_the_facts(
     home.know(sshd)
     monkeypatch.setattr("hostler.ssh.door._USUAL_DOCKER", (str(echo.with_name("nothing")),))
     made = SshDoor(target(sshd), Dialler(home.settings()))
-    made.use_facts(HostFacts(uid=1234))
+    made.use_hello(Hello(HostFacts(uid=1234), "boot", "v"))
     assert made._docker_paths[1:] == (
         "/run/user/1234/docker.sock", "/run/user/1234/podman/podman.sock"
     )  # fmt: skip

@@ -264,7 +264,7 @@ async def test_nobody_listens(home: Home) -> None:
 async def test_unknown_name(home: Home) -> None:
     where = SshTarget("gpu1", address="no-such-host.invalid")
     with pytest.raises(Unreachable, match="not a known name"):
-        async with opened(where, home.settings(tcp_deadline=15.0)):
+        async with opened(where, home.settings(connect_timeout=30.0)):
             pass
 
 
@@ -274,6 +274,6 @@ async def test_silence_before_the_greeting_has_its_own_deadline(home: Home) -> N
         loop = asyncio.get_running_loop()
         began = loop.time()
         with pytest.raises(Unreachable, match="exchanging keys"):
-            async with opened(where, home.settings(handshake_deadline=0.3)):
+            async with opened(where, home.settings(connect_timeout=0.3)):
                 pass
         assert loop.time() - began < 3

@@ -48,7 +48,7 @@ def origins(named: str | None) -> dict[str, str]:
     existing = [name for name in config_files() if Path(name).exists()]
     found = find_socket(named)
     return {
-        "config": existing[-1] if existing else "no file (defaults)",
+        "config": " and ".join(existing) if existing else "no file (defaults)",
         "state": state_folder(),
         "socket": f"{found.path} ({found.origin})",
     }

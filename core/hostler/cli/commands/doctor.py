@@ -16,7 +16,7 @@ from hostler.cli.render import paint_status
 from hostler.cli.shared import broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.errors import InputError
-from hostler.link.factory import Doors
+from hostler.link.factory import Doors, ssh_settings
 from hostler.model.config import HostConfig
 from hostler.quick.table import is_terminal, pad, terminal_width, wants_color
 from hostler.text import clean
@@ -60,8 +60,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _check_all(hosts: Sequence[HostConfig]) -> list[Check]:
-    doors, mounts = Doors(), load_config().mounts
-    results = await asyncio.gather(*(check_host(host, doors, mounts) for host in hosts))
+    config = load_config()
+    doors = Doors(ssh_settings(config.daemon))
+    patience = config.daemon.connect_timeout
+    results = await asyncio.gather(
+        *(check_host(host, doors, config.mounts, patience) for host in hosts)
+    )
     return [check for checks in results for check in checks]
 
 

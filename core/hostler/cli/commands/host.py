@@ -9,11 +9,12 @@ from hostler.cli.configured import configured_or_named
 from hostler.cli.identity import add_trust_option, settle_keys
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for
+from hostler.daemon.config_file import load_config
 from hostler.errors import HostlerError
-from hostler.link.factory import ssh_target
+from hostler.link.factory import ssh_settings, ssh_target
 from hostler.model.config import HostConfig
 from hostler.ssh.connection import Dialler
-from hostler.ssh.target import SshSettings, SshTarget, user_settings
+from hostler.ssh.target import SshSettings, SshTarget
 from hostler.ssh.trust import ScannedKey, scan
 
 
@@ -28,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch the keys, show them, ask once; exit 3 where a host could not be trusted."""
     hosts = configured_or_named(args.hosts)
-    settings = user_settings()
+    settings = ssh_settings(load_config().daemon)
     scanned = scan_hosts(hosts, settings)
     added = settle_keys(args, scanned)
     failed = [entry for entry in scanned if isinstance(entry, HostlerError)]

@@ -16,7 +16,8 @@ from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, ask_line, confirm, counted, note, note_for
 from hostler.daemon.config_file import load_config
 from hostler.errors import ConfigError, InputError
-from hostler.model.config import Config, HostConfig
+from hostler.link.factory import ssh_settings
+from hostler.model.config import Config, DaemonConfig, HostConfig
 from hostler.quick.fleet import is_stale
 from hostler.quick.gpus import HOST_COLUMNS, host_rows, summary_line
 from hostler.quick.places import user_config
@@ -24,7 +25,7 @@ from hostler.quick.table import is_terminal, render_table, terminal_width
 from hostler.quick.text_file import read_text
 from hostler.spec.config import read_config
 from hostler.ssh.config import ListedHost, list_hosts
-from hostler.ssh.target import SshSettings, user_settings
+from hostler.ssh.target import SshSettings
 
 _PROBE_DEADLINE = 15.0
 
@@ -48,7 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for what is missing, trust keys with the person, look at the hosts, write the file."""
-    settings = user_settings()
+    daemon = _daemon_settings()
+    settings = ssh_settings(daemon)
     named = _each_once([named_host(name) for name in expand(args.hosts) or _choose(settings)])
     path = Path(user_config())
     old = _present(path)
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     new = [host for host in named if host.name not in present]
     if new and old is not None and not confirm(args, _question(path, new)):
         return DECLINED
-    silent = () if args.no_probe else _probe(args, [_as_known(h) for h in named], settings)
+    silent = () if args.no_probe else _probe(args, [_as_known(h) for h in named], daemon)
     if new:
         _write(args, path, old or "", new)
         _say_who_is_silent([host.name for host in new if host.name in silent])
@@ -100,6 +102,13 @@ def _as_known(named: HostConfig) -> HostConfig:
         return load_config().host(named.name) or named
     except ConfigError:  # the system's file; the person's own was read before
         return named
+
+
+def _daemon_settings() -> DaemonConfig:
+    try:
+        return load_config().daemon
+    except ConfigError:  # told where the person's own is read; the system's is not theirs to mend
+        return DaemonConfig()
 
 
 def _question(path: Path, new: list[HostConfig]) -> str:
@@ -171,7 +180,7 @@ def picked(answer: str, listed: list[ListedHost]) -> list[str]:
     return list(dict.fromkeys(names)) or ["local"]
 
 
-def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSettings) -> set[str]:
+def _probe(args: argparse.Namespace, hosts: list[HostConfig], daemon: DaemonConfig) -> set[str]:
     """Settle the hosts' keys, and show what they have; the names of those that did not answer."""
     from hostler.cli.commands.host import scan_hosts
 
@@ -179,9 +188,9 @@ def _probe(args: argparse.Namespace, hosts: list[HostConfig], settings: SshSetti
     remote = sum(host.transport == "ssh" for host in hosts)
     if remote:
         say(f"asking {counted(remote, 'host')} for {'its key' if remote == 1 else 'their keys'}")
-        settle_keys(args, scan_hosts(hosts, settings))
+        settle_keys(args, scan_hosts(hosts, ssh_settings(daemon)))
     say(f"looking at {counted(len(hosts), 'host')}")
-    fleet = look_direct(deadline=_PROBE_DEADLINE, config=Config(hosts=tuple(hosts)))
+    fleet = look_direct(deadline=_PROBE_DEADLINE, config=Config(hosts=tuple(hosts), daemon=daemon))
     if not args.quiet:
         width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
         table = render_table(HOST_COLUMNS, host_rows(fleet), width=width)
