@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.served import Served
 
@@ -56,3 +58,15 @@ def connected(daemon: Served) -> socket.socket:
     peer.settimeout(20)
     peer.connect(str(daemon.socket_path))
     return peer
+
+
+def send(daemon: Served, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+    """Status and JSON of a call of ours, of any size."""
+    with connected(daemon) as peer:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        with contextlib.suppress(BrokenPipeError):  # it has answered before it had read all
+            peer.sendall(head.encode() + body)
+        said = b"".join(iter(lambda: peer.recv(65536), b""))
+    head_of_answer, _, text = said.partition(b"\r\n\r\n")
+    return int(head_of_answer.split()[1]), json.loads(text) if text else None

@@ -12,7 +12,7 @@ from hostler.api import alerts, history, hosts, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
-from hostler.api.limits import BodyLimit
+from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import only_owner
 from hostler.daemon.service import Service
 
@@ -44,6 +44,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     ):
         app.include_router(part, prefix="/v1")
     install_error_handlers(app)
+    app.add_middleware(Fair)
     app.add_middleware(BodyLimit)
     settings = lambda: service.context.config.daemon  # noqa: E731
     app.add_middleware(Door, admit=admit or Doorman(settings, app.state.guests))  # the outermost

@@ -3,16 +3,16 @@ disk and have a limit of their own."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import refusal
 from hostler.daemon.submit import Caller
+from hostler.daemon.turns import Turns
 from hostler.units import KIB, MIB, format_size
 
 MAX_BODY = 16 * MIB
@@ -23,6 +23,8 @@ FREE = 64 * KIB
 are counted (see `seats`)."""
 MAX_VALUES = 250_000
 """In a body: objects of two bytes take hundreds of times their size in memory."""
+AT_ONCE = 4
+"""Requests of a user that are worked on at a time."""
 _STREAMED = "/v1/snapshots/"
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,\[{]', re.DOTALL)
@@ -30,6 +32,29 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,\[{]', re.DOTALL)
 
 class _Over(Exception):
     """More than may be sent: status and message."""
+
+
+class Fair:
+    """A user's requests are worked on a few at a time: some take a second of the daemon's, and two
+    hundred connections may ask for one each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turns = Turns(AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on in its turn; those that go on for long take none."""
+        if scope["type"] != "http" or goes_on(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        caller: Caller = scope["state"]["caller"]
+        async with self._turns.of(caller.uid):
+            await self._app(scope, receive, send)
+
+
+def goes_on(path: str) -> bool:
+    """Whether a request may take as long as it likes: a stream, or an upload."""
+    return "/logs/" in path or path.endswith("/events") or path.startswith(_STREAMED)
 
 
 class BodyLimit:
@@ -42,7 +67,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._held: Counter[int] = Counter()
-        self._turns: dict[int, asyncio.Lock] = {}
+        self._turns = Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its whole body, or answer it."""
@@ -71,11 +96,8 @@ class BodyLimit:
         finally:
             held.give_back()
 
-    def _turn(self, uid: int, size: int) -> asyncio.Lock | nullcontext[None]:
-        if size <= FREE:
-            return nullcontext()
-        self._turns = {who: lock for who, lock in self._turns.items() if lock.locked()}
-        return self._turns.setdefault(uid, asyncio.Lock())
+    def _turn(self, uid: int, size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if size <= FREE else self._turns.of(uid)
 
 
 class _Hold:

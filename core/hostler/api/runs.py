@@ -34,13 +34,13 @@ async def submit(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
 @router.post("/check")
 async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Whether a submission would be taken, before its source is uploaded; changes nothing."""
-    return answer(_service(request).check(body.to_model(), who))
+    return answer(await _service(request).check(body.to_model(), who))
 
 
 @router.post("/plan")
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Where every stage of a submission would go now, and why; changes nothing."""
-    return answer(_service(request).preview(body.to_model(), who))
+    return answer(await _service(request).preview(body.to_model(), who))
 
 
 @router.get("/runs")

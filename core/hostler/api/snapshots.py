@@ -7,8 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from hostler.daemon.service import Service
-from hostler.errors import InputError
-from hostler.units import format_size
 
 router = APIRouter()
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -28,21 +26,6 @@ async def has(request: Request, digest: Digest) -> Response:
 
 @router.put("/snapshots/{digest}")
 async def put(request: Request, digest: Digest) -> dict[str, object]:
-    """Take a snapshot in; kept only when its bytes have this digest."""
-    context = _service(request).context
-    limit = context.config.limits.source_size
-    size = 0
-    with context.content.partial(f"source-{digest}") as incoming:
-        incoming.restart()
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                incoming.discard()
-                raise InputError(
-                    f"the source is more than {format_size(limit)}",
-                    remedy="leave files out by .gitignore or .hostlerignore, or raise "
-                    "`source_size` under [limits]",
-                )
-            incoming.append(chunk)
-        incoming.finish(digest)
+    """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
+    size = await _service(request).sources.take_in(digest, request.stream())
     return {"digest": digest, "size": size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,10 +33,11 @@ class Past:
     async def compare(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Runs side by side: rows of values, and the curves of their metrics."""
         sides = [await self._side(run) for run in runs]
+        # In threads: runs may have thousands of stages.
         return {
             "runs": [_head(run) for run in runs],
-            "rows": rows(sides, self._context.clock.now()),
-            "series": series(sides),
+            "rows": await asyncio.to_thread(rows, sides, self._context.clock.now()),
+            "series": await asyncio.to_thread(series, sides),
         }
 
     async def _side(self, run: Run) -> Side:

@@ -16,6 +16,7 @@ from hostler.daemon.drains import drain
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.past import Past
+from hostler.daemon.sources import Sources
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.views import run_object, summary_object, why_lines
@@ -50,6 +51,7 @@ class Service:
         self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
         self.past = Past(context)
+        self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
@@ -135,10 +137,10 @@ class Service:
         """What no host will ever take of a run, in one sentence; None: all of it has a place."""
         return unplaceable(self.controller.snapshot(), run)
 
-    def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
+    async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """What a submission comes to, and how large its source may be. Raises PipelineError with
         all problems: before anything is uploaded."""
-        run = self._submitter.prepare(submission, who)
+        run = await self._submitter.prepare(submission, who)
         return {
             "pipeline": run.pipeline,
             "stages": len(run.stages),
@@ -147,9 +149,9 @@ class Service:
             "source_file": self.context.config.limits.source_file,
         }
 
-    def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
+    async def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """Where everything would go now; changes nothing."""
-        run = self._submitter.prepare(submission, who)
+        run = await self._submitter.prepare(submission, who)
         lines = preview(self.controller.snapshot(), run)
         return {"pipeline": run.pipeline, "stages": [to_json(line) for line in lines]}
 

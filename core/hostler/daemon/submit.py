@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
+import asyncio
 import functools
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.daemon.sources import Globs, Sources
+from hostler.daemon.turns import Turns
+from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import NewEvent
 from hostler.model.runs import Phase, Run, Source
@@ -47,36 +48,22 @@ class Caller:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class SourceNames:
-    """What is in a source, by name."""
-
-    files: tuple[str, ...]
-    links: tuple[str, ...]
-    is_whole: bool = False
-    """Read from the source itself; else what the client told, which may be nothing."""
-
-    def may_hold(self, name: str) -> bool:
-        """Whether a file is there, as far as is known: a link may lead to it."""
-        if not self.is_whole and not self.files:
-            return True
-        return name in self.files or any(
-            name == link or name.startswith(f"{link}/") for link in self.links
-        )
-
-
 class Submitter:
     """Makes runs: new ones, retries of what failed, reruns of everything."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._sources = Sources(context)
+        self._turns = Turns()
 
-    def prepare(self, submission: Submission, caller: Caller) -> Run:
+    async def prepare(self, submission: Submission, caller: Caller) -> Run:
         """The run that a submission means, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
-        pipeline = self._read(submission)
-        self._check_source(pipeline, submission.source)
+        self._sources.check_is_here(submission.source)
+        async with self._turns.of(caller.uid):
+            pipeline = await asyncio.to_thread(self._read, submission)
+        self._check_source(pipeline.stages, submission.source)
         self._check_mounts(pipeline)
         return Run(
             run_id=new_run_id(),
@@ -94,7 +81,7 @@ class Submitter:
 
     async def submit(self, submission: Submission, caller: Caller) -> Run:
         """A new run, durable when this returns."""
-        run = self.prepare(submission, caller)
+        run = await self.prepare(submission, caller)
         return await self._store(run, submission.pipeline or "", "submitted")
 
     async def retry(self, run_id: str, caller: Caller) -> Run:
@@ -117,6 +104,8 @@ class Submitter:
         old = await self._context.store.get_run(run_id)
         run = self._again(old, caller)
         if source is not None:
+            self._sources.check_is_here(source)
+            self._check_source(run.stages, source)
             run = replace(run, source=source)
         return await self._store(
             run, await self._text(old), f"submitted as a rerun of {old.run_id}"
@@ -175,35 +164,22 @@ class Submitter:
             return command_pipeline(**submission.command)
         if submission.pipeline is None:
             raise InputError("a submission needs a pipeline or a command")
-        names = functools.cache(lambda: self._names(submission))
+        source = submission.source
+        names = functools.cache(
+            lambda: self._sources.names(source, submission.files, submission.links)
+        )
+        globs = functools.cache(lambda: Globs(names()))
         return read_pipeline(
             submission.pipeline,
             file=submission.file,
             params=submission.params,
-            glob=lambda pattern: sorted(fnmatch.filter(names().files, pattern)),
+            glob=lambda pattern: globs()(pattern),
             holds=lambda name: names().may_hold(name),
             mounts=[mount.name for mount in self._context.config.mounts],
         )
 
-    def _names(self, submission: Submission) -> SourceNames:
-        digest = submission.source.digest
-        if digest is None:
-            return SourceNames(submission.files, submission.links)
-        path = self._context.content.path(digest)
-        if not path.exists():
-            raise NotFoundError(f"source {digest[:12]} was not uploaded")
-        with tarfile.open(path) as archive:
-            members = archive.getmembers()
-        return SourceNames(
-            tuple(m.name for m in members if m.isfile()),
-            tuple(m.name for m in members if m.issym()),
-            is_whole=True,
-        )
-
-    def _check_source(self, pipeline: Pipeline, source: Source) -> None:
-        if source.digest is not None and not self._context.content.has(source.digest):
-            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
-        here = [stage.name for stage in pipeline.stages if stage.code == "here"]
+    def _check_source(self, stages: Sequence[Stage], source: Source) -> None:
+        here = [stage.name for stage in stages if stage.code == "here"]
         if here and source.path is None:
             raise InputError(
                 f'stage {here[0]} wants code = "here", but the folder was not given',

@@ -65,14 +65,21 @@ def rows(sides: Sequence[Side], now: float) -> list[Row]:
 
 def series(sides: Sequence[Side]) -> dict[str, list[list[tuple[float, float]]]]:
     """Metric -> for each run its points: by step where all of them have one, else by seconds."""
-    names = dict.fromkeys(point.name for side in sides for point in side.points)
-    return {name: _curves([_last_stage(side.points, name) for side in sides]) for name in names}
+    found = [_last_stages(side.points) for side in sides]
+    names = dict.fromkeys(name for points in found for name in points)
+    return {name: _curves([points.get(name, []) for points in found]) for name in names}
 
 
-def _last_stage(points: Iterable[StageMetric], name: str) -> list[StageMetric]:
-    """Of two stages that wrote a metric of one name, the later's."""
-    found = [point for point in points if point.name == name]
-    return [point for point in found if point.attempt_id == found[-1].attempt_id]
+def _last_stages(points: Iterable[StageMetric]) -> dict[str, list[StageMetric]]:
+    """Metric -> its points; of two stages that wrote one of one name, the later's. One pass: a
+    stage may write thousands of names."""
+    found: dict[str, list[StageMetric]] = {}
+    for point in points:
+        there = found.setdefault(point.name, [])
+        if there and there[-1].attempt_id != point.attempt_id:
+            there.clear()
+        there.append(point)
+    return found
 
 
 def _curves(curves: Sequence[Sequence[StageMetric]]) -> list[list[tuple[float, float]]]:

@@ -81,12 +81,14 @@ def manifest_of(members: Sequence[Member]) -> Manifest:
     return Manifest(digest.hexdigest(), entries, sum(entry.size for entry in entries))
 
 
-def scan(raw: BinaryIO, caps: ArchiveCaps, strip_prefix: str) -> list[Member]:
-    """All members, sorted by path, every content read and hashed once.
+def scan(
+    raw: BinaryIO, caps: ArchiveCaps, strip_prefix: str, *, contents: bool = True
+) -> list[Member]:
+    """All members, sorted by path, every content read and hashed once where `contents` says so.
 
     Raises InputError naming the member that is refused, or saying that this is no tar file.
     """
-    scanner = _Scanner(raw, caps, strip_prefix.strip("/"))
+    scanner = _Scanner(raw, caps, strip_prefix.strip("/"), contents)
     try:
         scanner.run()
     except (
@@ -99,8 +101,9 @@ def scan(raw: BinaryIO, caps: ArchiveCaps, strip_prefix: str) -> list[Member]:
 
 
 class _Scanner:
-    def __init__(self, raw: BinaryIO, caps: ArchiveCaps, prefix: str) -> None:
+    def __init__(self, raw: BinaryIO, caps: ArchiveCaps, prefix: str, contents: bool) -> None:
         self._raw = raw
+        self._contents = contents
         self._caps = caps
         self._prefix = prefix
         self._size = 0
@@ -204,12 +207,16 @@ class _Scanner:
         if info.size > self._archive_size:
             raise tarfile.ReadError("unexpected end of data")
         self._count(info.size, info.name)
+        digest = self._digest(info) if self._contents else ""
+        mode = info.mode & 0o755 | 0o600
+        entry = Entry(path, "file", mode, info.size, digest)
+        self.members[path] = Member(entry, info.offset_data)
+
+    def _digest(self, info: tarfile.TarInfo) -> str:
         digest, content = hashlib.sha256(), RangeReader(self._raw, info.offset_data, info.size)
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
-        mode = info.mode & 0o755 | 0o600
-        entry = Entry(path, "file", mode, info.size, digest.hexdigest())
-        self.members[path] = Member(entry, info.offset_data)
+        return digest.hexdigest()
 
     def _check_new(self, path: str, name: str) -> None:
         if path in self.members:

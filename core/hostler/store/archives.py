@@ -33,6 +33,7 @@ __all__ = [
     "Manifest",
     "extract",
     "inspect_archive",
+    "list_archive",
     "normalise",
 ]
 
@@ -48,6 +49,15 @@ def inspect_archive(path: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
     """
     with disk_faults(path), path.open("rb") as raw:
         return manifest_of(scan(raw, caps, ""))
+
+
+def list_archive(path: Path, caps: ArchiveCaps = _CAPS) -> list[Entry]:
+    """What is in a tar file, without reading any content: entries have no digests.
+
+    Raises InputError as `inspect_archive`.
+    """
+    with disk_faults(path), path.open("rb") as raw:
+        return [member.entry for member in scan(raw, caps, "", contents=False)]
 
 
 def normalise(

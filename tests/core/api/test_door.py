@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -16,7 +17,7 @@ from hostler.api import limits
 from hostler.api.door import Refusals
 from hostler.api.limits import has_too_many_values
 from hostler.daemon.log_lines import CleanFormatter
-from tests.support.callers import ask, connected, open_to_all
+from tests.support.callers import ask, connected, open_to_all, send
 from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
@@ -111,20 +112,20 @@ def test_bodies_of_all_requests_together_are_bounded_and_small_ones_get_through(
             b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n{body[:-1]}".encode()
         )
-        wait_until(lambda: ask_large(daemon, body.encode())[0] == 429,
+        wait_until(lambda: send(daemon, "POST", "/v1/check", body.encode())[0] == 429,
                    "a second one is too much")  # fmt: skip
         small = json.dumps({"command": {"command": ["ls"]}})
         assert ask(daemon.socket_path, call="POST /v1/check", body=small)[0] == 200
         slow.sendall(body[-1:].encode())
         assert b" 400 " in slow.recv(65536)  # 600,000 letters are no pipeline
-    wait_until(lambda: ask_large(daemon, body.encode())[0] == 400,
+    wait_until(lambda: send(daemon, "POST", "/v1/check", body.encode())[0] == 400,
                "what was held is free again")  # fmt: skip
 
 
 def test_a_body_of_many_tiny_values_is_not_parsed(daemon: Served) -> None:
-    status, answer = ask_large(daemon, b"[" + b"{}," * 400_000 + b"{}]")
+    status, answer = send(daemon, "POST", "/v1/check", b"[" + b"{}," * 400_000 + b"{}]")
     assert status == 413
-    assert b"more than 250,000 values" in answer
+    assert "more than 250,000 values" in answer["error"]["message"]
 
 
 def test_a_submission_with_many_files_is_not_too_large() -> None:
@@ -133,15 +134,32 @@ def test_a_submission_with_many_files_is_not_too_large() -> None:
     assert has_too_many_values(b'["",' * 300_000)
 
 
-def ask_large(daemon: Served, body: bytes) -> tuple[int, bytes]:
-    """More than fits into an argument."""
-    with connected(daemon) as peer:
-        head = b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        with contextlib.suppress(BrokenPipeError):  # it has answered before it had read all
-            peer.sendall(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        said = b""
-        while b"}}" not in said:
-            part = peer.recv(65536)
-            assert part, said
-            said += part
-        return int(said.split()[1]), said
+def test_a_user_with_many_slow_requests_has_a_few_turns(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, begun = daemon.service, []
+    go_on = asyncio.run_coroutine_threadsafe(_event(), daemon.loop).result(30)
+
+    async def slow(run_id: str) -> dict[str, object]:
+        begun.append(run_id)
+        await go_on.wait()
+        return {}
+
+    monkeypatch.setattr(service, "describe", slow)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            peer = stack.enter_context(connected(daemon))
+            peer.sendall(b"GET /v1/runs/last HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: len(begun) == limits.AT_ONCE, "some are worked on")
+        log = stack.enter_context(connected(daemon))
+        log.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in log.recv(65536)  # what goes on takes no turn
+        if os.getuid() == 0:
+            assert ask(daemon.socket_path, uid=65534)[0] == 200  # and others have their own
+        assert len(begun) == limits.AT_ONCE
+        daemon.loop.call_soon_threadsafe(go_on.set)
+        wait_until(lambda: len(begun) == 20, "all had their turn")
+
+
+async def _event() -> asyncio.Event:
+    return asyncio.Event()

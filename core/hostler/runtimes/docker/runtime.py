@@ -201,7 +201,7 @@ class DockerRuntime:
     ) -> None:
         small = list(takewhile(lambda placement: placement.size <= _SMALL, job.placements))
         archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
-        await engine.put_archive(ref, "/", pack(job, archives))
+        await engine.put_archive(ref, "/", await asyncio.to_thread(pack, job, archives))
         for placement in job.placements[len(small) :]:
             what = f"placing {placement.target or 'the source'}"
             progress(what, 0, placement.size)

@@ -1,0 +1,120 @@
+"""Packed source trees: taken in, and read for the names in them. All of it in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from hostler.daemon.context import Context
+from hostler.errors import InputError, NotFoundError
+from hostler.model.runs import Source
+from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
+from hostler.store.content import Partial
+from hostler.units import MIB, format_size
+
+_PIECE = MIB
+_MOST_GLOBS = 200
+_LONGEST_GLOB = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNames:
+    """What is in a source, by name."""
+
+    files: frozenset[str]
+    links: frozenset[str]
+    is_whole: bool = False
+    """Read from the source itself; else what the client told, which may be nothing."""
+
+    def may_hold(self, name: str) -> bool:
+        """Whether a file is there, as far as is known: a link may lead to it."""
+        if not self.is_whole and not self.files:
+            return True
+        if name in self.files:
+            return True
+        parts = name.split("/")
+        return any("/".join(parts[:end]) in self.links for end in range(1, len(parts) + 1))
+
+
+@dataclass(slots=True)
+class Globs:
+    """The files of one source that match patterns, each found once."""
+
+    names: SourceNames
+    _found: dict[str, list[str]] = field(default_factory=dict)
+
+    def __call__(self, pattern: str) -> list[str]:
+        """The files, sorted. Raises InputError for more patterns than anybody needs."""
+        if pattern not in self._found:
+            if len(pattern) > _LONGEST_GLOB or len(self._found) >= _MOST_GLOBS:
+                raise InputError(
+                    f"a pipeline has at most {_MOST_GLOBS} different globs of "
+                    f"{_LONGEST_GLOB} characters",
+                    remedy="list the values instead",
+                )
+            self._found[pattern] = sorted(fnmatch.filter(self.names.files, pattern))
+        return self._found[pattern]
+
+
+class Sources:
+    """The daemon's source trees."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def take_in(self, digest: str, pieces: AsyncIterator[bytes]) -> int:
+        """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
+        limits; its size. Raises InputError, StateError where the disk is full."""
+        limit = self._context.config.limits.source_size
+        partial = await asyncio.to_thread(
+            self._context.content.partial, f"source-{digest}", fresh=True
+        )
+        with closing(partial):
+            waiting = bytearray()
+            async for piece in pieces:
+                waiting += piece
+                if partial.size + len(waiting) > limit:
+                    await asyncio.to_thread(partial.discard)
+                    raise InputError(
+                        f"the source is more than {format_size(limit)}",
+                        remedy="leave files out by .gitignore or .hostlerignore, or raise "
+                        "`source_size` under [limits]",
+                    )
+                if len(waiting) >= _PIECE:
+                    await asyncio.to_thread(partial.append, bytes(waiting))
+                    waiting.clear()
+            await asyncio.to_thread(_keep, partial, bytes(waiting), digest, limit)
+            return partial.size
+
+    def names(self, source: Source, files: tuple[str, ...], links: tuple[str, ...]) -> SourceNames:
+        """What is in a source: read from it where it was uploaded, else as the client tells.
+        Blocks. Raises InputError."""
+        if source.digest is None:
+            return SourceNames(frozenset(files), frozenset(links))
+        path = self._context.content.path(source.digest)
+        caps = ArchiveCaps(size=self._context.config.limits.source_size)
+        entries = list_archive(path, caps)
+        return SourceNames(
+            frozenset(entry.path for entry in entries if entry.kind == "file"),
+            frozenset(entry.path for entry in entries if entry.kind == "link"),
+            is_whole=True,
+        )
+
+    def check_is_here(self, source: Source) -> None:
+        """Raises NotFoundError where a tree was not uploaded."""
+        if source.digest is not None and not self._context.content.has(source.digest):
+            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
+
+
+def _keep(partial: Partial, last: bytes, digest: str, limit: int) -> None:
+    partial.append(last)
+    if partial.digest == digest:  # else `finish` tells
+        try:
+            inspect_archive(partial.path, ArchiveCaps(size=limit))
+        except InputError:
+            partial.discard()
+            raise
+    partial.finish(digest)

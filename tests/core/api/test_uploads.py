@@ -1,0 +1,148 @@
+"""What is uploaded is a plain tar within the limits, and its size and shape delay nobody else."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.daemon import sources
+from hostler.daemon.sources import Globs, SourceNames
+from hostler.errors import InputError
+from tests.support.callers import send
+from tests.support.served import Served, served
+
+GLOB = 'name = "x"\n[stages.a]\nmatrix = { f = { glob = "*.csv" } }\ncommand = "true"\n'
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path / "s") as running:
+        yield running
+
+
+def tar(*names: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            made.addfile(entry)
+    return out.getvalue()
+
+
+def upload(daemon: Served, data: bytes) -> tuple[int, Any, str]:
+    digest = hashlib.sha256(data).hexdigest()
+    return *send(daemon, "PUT", f"/v1/snapshots/{digest}", data), digest
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bz2.compress(bytes(64 * 1024**2)),
+        gzip.compress(tar("a.csv")),
+        tar("../a"),
+        tar("/a"),
+        tar("a", kind=tarfile.CHRTYPE),
+        b"x" * 4096,
+        b"",
+    ],
+    ids=["bomb", "compressed", "above", "absolute", "device", "no tar", "empty"],
+)
+def test_an_upload_that_is_no_plain_tar_is_refused_and_not_kept(
+    daemon: Served, data: bytes
+) -> None:
+    status, answer, digest = upload(daemon, data)
+    assert status == 400, answer
+    assert answer["error"]["kind"] == "InputError"
+    assert not daemon.service.context.content.has(digest)
+    assert not list((daemon.socket_path.parent / "partial").iterdir())
+
+
+def test_a_compressed_source_of_before_is_refused_and_not_unpacked(
+    daemon: Served, tmp_path: Path
+) -> None:
+    """256 GiB of zeros, as 4096 members of a bzip2 file: opening it would take an hour."""
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(bz2.compress(bytes(64 * 1024**2)) * 4096)
+    digest = daemon.service.context.content.adopt(bomb)
+    body = {"pipeline": GLOB, "source": {"digest": digest}}
+    status, answer = send(daemon, "POST", "/v1/check", json.dumps(body).encode())
+    assert status == 400
+    assert "no sound tar file" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("slow", ["inspect_archive", "list_archive"])
+def test_a_source_that_takes_long_delays_no_other_user(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = getattr(sources, slow)
+
+    def wait(*given: Any) -> Any:
+        begun.set()
+        assert go_on.wait(60)
+        return real(*given)
+
+    monkeypatch.setattr(sources, slow, wait)
+    data = tar("a.csv")
+    digest = hashlib.sha256(data).hexdigest()
+    answers: list[int] = []
+
+    def submit() -> None:
+        answers.append(send(daemon, "PUT", f"/v1/snapshots/{digest}", data)[0])
+        body = {"pipeline": GLOB, "source": {"digest": digest}}
+        answers.append(send(daemon, "POST", "/v1/check", json.dumps(body).encode())[0])
+
+    working = threading.Thread(target=submit)
+    working.start()
+    try:
+        assert begun.wait(60)
+        assert send(daemon, "GET", "/v1/version")[0] == 200
+    finally:
+        go_on.set()
+        working.join(60)
+    assert answers == [200, 200]
+
+
+def test_an_upload_begins_anew_without_reading_what_was_left(daemon: Served) -> None:
+    data = tar("a.csv")
+    digest = hashlib.sha256(data).hexdigest()
+    left = daemon.socket_path.parent / "partial" / f"source-{digest}"
+    left.write_bytes(b"what was left")
+    assert upload(daemon, data)[0] == 200
+
+
+def test_a_rerun_with_code_that_was_not_uploaded_is_refused(daemon: Served) -> None:
+    command = {"command": {"command": ["ls"]}}
+    _, run = send(daemon, "POST", "/v1/runs", json.dumps(command).encode())
+    again = json.dumps({"source": {"digest": "a" * 64}}).encode()
+    status, answer = send(daemon, "POST", f"/v1/runs/{run['run_id']}/rerun", again)
+    assert (status, answer["error"]["kind"]) == (404, "NotFoundError")
+
+
+def test_globs_of_a_pipeline_have_a_limit() -> None:
+    globs = Globs(SourceNames(frozenset({"b.csv", "a.csv"}), frozenset()))
+    assert globs("*.csv") == ["a.csv", "b.csv"]
+    for number in range(199):
+        globs(f"*{number}")
+    assert globs("*.csv") == ["a.csv", "b.csv"]
+    with pytest.raises(InputError, match="at most 200 different globs"):
+        globs("*.txt")
+
+
+def test_what_may_be_behind_a_link_may_be_there() -> None:
+    names = SourceNames(frozenset({"a/b"}), frozenset({"link"}), is_whole=True)
+    assert names.may_hold("a/b")
+    assert names.may_hold("link/bin/python")
+    assert not names.may_hold("links/bin/python")
+    assert SourceNames(frozenset(), frozenset()).may_hold("anything")
