@@ -55,7 +55,7 @@ class Agent:
         self._leases = Leases(folders.leases)
         self._looks = Looks(
             self._boot, self._sampler, self._containers, self._jobs, self._leases,
-            Machine(_disk_paths(folders)), Processes(),
+            Machine(_disk_paths(folders)), Processes(), daemon_id,
         )  # fmt: skip
         claims = Claims(self._leases, self._looks.sight())
         self._verbs = Verbs(folders, version, self._jobs, claims, self._containers, self._sampler)
@@ -230,7 +230,7 @@ class Agent:
                 return
             sections, ended = self._looks.sections()
             for number in self._waiting:
-                self._write(self._encoder.line(number, sections))
+                self._write(self._answer(number, sections))
             self._waiting, self._next = self._next, []
             if self._waiting:
                 self._sampler.start()
@@ -241,6 +241,15 @@ class Agent:
         self._push_ended(ended)
         if more:
             self._answer_looks()  # where there is nothing to wait for nobody else will
+
+    def _answer(self, number: Any, sections: Dict[str, Any]) -> bytes:
+        """A look as a line; should it not fit one, an error: who asked must not wait in vain."""
+        try:
+            return self._encoder.line(number, sections)
+        except ValueError as error:
+            self._encoder = wire.LookEncoder()  # nothing of it is known there
+            problem = {"kind": "AgentError", "message": "a look cannot be sent: %s" % error}
+            return wire.encode({"id": number, "error": problem})
 
     def _push_ended(self, ended: List[Dict[str, Any]]) -> None:
         for workload in ended:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.grants import resolve
-from hostler_agent.leases import NOTHING, Found, Leases, Live, works
+from hostler_agent.leases import Found, Leases, Live, plain_owner, works
 from hostler_agent.nvml import Device, Reading
 
 _GIB = 1024**3
@@ -59,7 +59,7 @@ def read_claim(payload: Any) -> Claim:
             tuple(str(uuid) for uuid in payload["gpus"]),
             None if attempt is None else str(attempt),
             str(payload["daemon_id"]),
-            str(payload["owner"]),
+            plain_owner(str(payload["owner"])),
             int(payload.get("memory_floor", _GIB)),
             tuple(str(name) for name in payload.get("ignore", ())),
             None if until is None else float(until),
@@ -103,7 +103,7 @@ class Claims:
     def _see(self, claim: Claim) -> _Seen:
         containers = self._sight.containers()
         live = self._sight.live(containers)
-        found = self._leases.list(live)
+        found = self._leases.list(live, claim.gpus)
         own = {f.lease["gpu"]: f.lease for f in found if _is_own(f, claim)}
         return _Seen(containers, live, found, own)
 
@@ -181,13 +181,13 @@ class Claims:
     ) -> str:
         before = own.get(device.uuid)
         if before is not None and not before["stale"]:
-            self._leases.write({**before, "until": claim.until, "owner": claim.owner[:255]})
+            self._leases.write({**before, "until": claim.until, "owner": claim.owner})
             return str(before["lease_id"])
         lease = {
             "lease_id": "%s.%d.%s" % (device.uuid, os.getuid(), os.urandom(6).hex()),
             "gpu": device.uuid,
             "daemon_id": claim.daemon_id,
-            "owner": claim.owner[:255],
+            "owner": claim.owner,
             "attempt_id": claim.attempt_id,
             "claimed_at": time.time(),
             "until": claim.until,
@@ -236,10 +236,9 @@ class Claims:
     def started(self, daemon_id: str, attempt_id: str, bound: str) -> None:
         """Tie the leases of a job to its process, once there is one: others can check that."""
         with self._leases.locked():
-            for found in self._leases.list(NOTHING):
+            for found in self._leases.of(daemon_id):
                 lease = found.lease
-                of_job = (lease["daemon_id"], lease["attempt_id"]) == (daemon_id, attempt_id)
-                if of_job and found.uid == os.getuid() and lease["workload"] != bound:
+                if lease["attempt_id"] == attempt_id and lease["workload"] != bound:
                     lease.pop("stale", None)
                     self._leases.write({**lease, "workload": bound})
 

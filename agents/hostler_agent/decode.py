@@ -157,7 +157,10 @@ _lease = record(
         "lease_id": identifier, "gpu": identifier, "daemon_id": identifier, "owner": text,
         "attempt_id": optional(identifier), "claimed_at": number,
     },
-    {"until": _number, "boot_id": _text, "workload": _text, "stale": boolean},
+    {
+        "until": _number, "boot_id": _text, "workload": _text, "stale": boolean, "uid": _count,
+        "user": _text,
+    },
 )  # fmt: skip
 _facts = record(
     {},
@@ -181,7 +184,7 @@ _slow = listed(
     row(_count, optional(_throttle), optional(boolean), _number, _text), MAX_GPUS
 )  # fmt: skip
 _machine = row(_number, _count, _count, listed(_disk, 64))
-_trouble = record({}, {"gpu": _text, "docker": _text})
+_trouble = record({}, {"gpu": _text, "docker": _text, "leases": _text, "lists": _text})
 
 
 def _procs(value: Any, where: str) -> Dict[str, List[Any]]:
@@ -269,6 +272,8 @@ def _look(known: Dict[str, Any], asked_at: float) -> Dict[str, Any]:
         },
         "gpu_problem": trouble.get("gpu"),
         "docker_problem": trouble.get("docker"),
+        "lease_problem": trouble.get("leases"),
+        "left_out": trouble.get("lists"),
     }
 
 

@@ -11,35 +11,30 @@ hostile.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import re
 import stat
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Collection, Dict, Iterator, List, NamedTuple, Optional
 
+from hostler_agent import leasefolder
 from hostler_agent.folders import Refusal, is_identifier
 
 UNTOUCHED = 2 * 3600.0
 """Seconds without a touch after which a lease whose work is gone counts as abandoned."""
 TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
-_LOCK = ".lock"
-_LOCK_PATIENCE = 5.0
-_MAKING_PATIENCE = 1.0
-_NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.json")
-_ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(\d{1,10})\.([0-9a-f]{12})")
-_PROCESS = re.compile(r"(\d{1,10}):(\d{1,20})")
+MOST_FILES = 20000
+"""In the folder, of all users; where there are more nobody can tell who has leased what."""
+MAX_OWNER = 64
+"""Letters of an owner's name."""
+_FIND = "find %s -printf '%%u\\n' | sort | uniq -c"
+# One name for each GPU and user: "007" would be another one for 7.
+_NAME = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.json")
+_ID = re.compile(r"([A-Za-z0-9-]{1,80})\.(0|[1-9][0-9]{0,9})\.([0-9a-f]{12})")
+_PROCESS = re.compile(r"([0-9]{1,10}):([0-9]{1,20})")
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
-
-
-class Busy(Refusal):
-    """Somebody else holds the lock for too long: to be asked again, nothing has changed."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "Unreachable")
 
 
 class Clocks(NamedTuple):
@@ -74,7 +69,8 @@ class Found(NamedTuple):
     lease: Dict[str, Any]
     """The `Lease` as the model's fields, `stale` included."""
     uid: int
-    path: str
+    """Of the file: the only word on whose lease it is."""
+    name: str
 
 
 class Leases:
@@ -83,26 +79,53 @@ class Leases:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def list(self, live: Live) -> List[Found]:
-        """All leases of all users; nothing that is broken or forged."""
-        now = clocks()
-        try:
-            names = os.listdir(self.folder)
-        except OSError:
-            return []  # nobody has claimed anything here yet
+    def list(self, live: Live, gpus: Optional[Collection[str]] = None) -> List[Found]:
+        """The leases of all users, nothing that is broken or forged: of these GPUs where they are
+        given, so that nobody fills the list with GPUs that do not exist. This user's own are always
+        among them. Raises Refusal where the folder is not fit or holds too much to be read."""
+        now, me = clocks(), os.getuid()
         found = []
-        for name in sorted(names):
-            match = _NAME.fullmatch(name)
-            if match:
-                one = self._read(match[1], int(match[2]), live, now)
-                if one is not None:
-                    found.append(one)
+        with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+            for name in _names(folder, self.folder):
+                match = _NAME.fullmatch(name)
+                if match is None:
+                    continue
+                gpu, uid = match[1], int(match[2])
+                if gpus is None or gpu in gpus or uid == me:
+                    one = self._read(folder, gpu, uid, live, now)
+                    if one is not None:
+                        found.append(one)
         return found
 
-    def _read(self, gpu: str, uid: int, live: Live, now: Clocks) -> Optional[Found]:
-        path = os.path.join(self.folder, "%s.%d.json" % (gpu, uid))
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        folder = leasefolder.open_folder(self.folder)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            yield folder
+        finally:
+            os.close(folder)
+
+    def stamp(self) -> Optional[int]:
+        """Changes when leases come or go; None where there is no folder."""
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return None
+
+    def problem(self) -> Optional[str]:
+        """Why nobody here can lease a GPU at the moment; None: nothing is known to be wrong."""
+        try:
+            with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+                leasefolder.check_lock(folder, self.folder)
+        except (Refusal, OSError) as error:
+            return str(error)
+        return None
+
+    def _read(self, folder: int, gpu: str, uid: int, live: Live, now: Clocks) -> Optional[Found]:
+        name = "%s.%d.json" % (gpu, uid)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, dir_fd=folder)
         except OSError:
             return None
         try:
@@ -120,150 +143,100 @@ class Leases:
         # The change time, unlike the modification time, cannot be set by the file's owner.
         age = untouched(lease.pop("touched"), status.st_ctime, now)
         lease["stale"] = is_stale(lease, age, live, now.wall)
-        return Found(lease, uid, path)
+        return Found(lease, uid, name)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the one lock of all users, for a check and a write. Raises Refusal when busy."""
-        self._make()
-        descriptor = self._lock()
-        try:
+        with leasefolder.locked(self.folder):
             yield
-        finally:
-            os.close(descriptor)
-
-    def _make(self) -> None:
-        """Make the folder. Somebody else may be making it: between their mkdir and chmod it looks
-        wrong for a moment."""
-        until = time.monotonic() + _MAKING_PATIENCE
-        while True:
-            try:
-                return self._make_once()
-            except (Refusal, PermissionError):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.005)
-
-    def _make_once(self) -> None:
-        parent = os.path.dirname(self.folder)
-        for path in (parent, self.folder):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path)
-                os.chmod(path, 0o1777)  # noqa: S103 - all users of the host share it
-        status = os.lstat(self.folder)
-        if not stat.S_ISDIR(status.st_mode):
-            raise Refusal("%s is not a folder: remove it" % self.folder)
-        if status.st_mode & 0o7777 != 0o1777:
-            if status.st_uid != os.getuid():
-                raise Refusal("%s should have mode 1777: run chmod 1777 on it" % self.folder)
-            os.chmod(self.folder, 0o1777)  # noqa: S103 - all users of the host share it
-
-    def _lock(self) -> int:
-        path = os.path.join(self.folder, _LOCK)
-        until = time.monotonic() + _LOCK_PATIENCE
-        while True:
-            descriptor = _open_lock(path)
-            try:
-                while True:
-                    try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except OSError as error:
-                        if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
-                            raise
-                    if time.monotonic() > until:
-                        raise Busy("the lease lock %s is held by somebody for too long" % path)
-                    time.sleep(0.005)
-                # A cleaner may have removed the file while this waited: then it locks nothing.
-                if _same_file(descriptor, path):
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
 
     def write(self, lease: Dict[str, Any]) -> None:
         """Write one of this user's leases as one step, as touched now. Only with the lock held."""
         uid = os.getuid()
-        path = os.path.join(self.folder, "%s.%d.json" % (lease["gpu"], uid))
-        partial = os.path.join(self.folder, ".%d.%d.new" % (uid, os.getpid()))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
+        name = "%s.%d.json" % (lease["gpu"], uid)
+        # A name that others could guess they could take first.
+        partial = "%s%s.new" % (_partials(uid), os.urandom(8).hex())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(partial, flags, 0o644)
-        try:
-            os.fchmod(descriptor, 0o644)
-            rest = json.dumps({**lease, "touched": clocks().boot}).encode("ascii")
-            while rest:  # half a lease is none, and the GPU would look free
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
-        os.rename(partial, path)
+        with self._opened() as folder:
+            descriptor = os.open(partial, flags, 0o644, dir_fd=folder)
+            try:
+                os.fchmod(descriptor, 0o644)
+                rest = json.dumps({**lease, "touched": clocks().boot}).encode("ascii")
+                while rest:  # half a lease is none, and the GPU would look free
+                    rest = rest[os.write(descriptor, rest) :]
+                with leasefolder.explained(folder, name, os.path.join(self.folder, name)):
+                    os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(partial, dir_fd=folder)
+                raise
+            finally:
+                os.close(descriptor)
 
     def own(self, lease_id: str) -> Optional[Dict[str, Any]]:
         """This user's lease with that id, or None."""
         match = _ID.fullmatch(lease_id)
         if match is None or int(match[2]) != os.getuid():
             return None
-        found = self._read(match[1], int(match[2]), NOTHING, clocks())
-        return found.lease if found and found.lease["lease_id"] == lease_id else None
+        with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+            found = self._read(folder, match[1], int(match[2]), NOTHING, clocks())
+            return found.lease if found and found.lease["lease_id"] == lease_id else None
+        return None
 
     def remove(self, lease_id: str) -> None:
         """Give a lease of this user back; without effect when it is not there any more."""
         lease = self.own(lease_id)
         if lease is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.folder, "%s.%d.json" % (lease["gpu"], os.getuid())))
+            with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+                os.unlink("%s.%d.json" % (lease["gpu"], os.getuid()), dir_fd=folder)
 
     def touch(self, daemon_id: str) -> None:
         """Say that the leases of this daemon are still wanted. May wait for the lock."""
-        if not self._of(daemon_id):
+        if not self.of(daemon_id):
             return  # there may be no folder at all
         with self.locked():
-            for found in self._of(daemon_id):
+            for found in self.of(daemon_id):
                 try:
                     self.write(found.lease)
-                except OSError:
-                    os.utime(found.path)  # a full disk takes that much
+                except OSError:  # a full disk takes that much
+                    with self._opened() as folder:
+                        os.utime(found.name, dir_fd=folder, follow_symlinks=False)
+            self._sweep()
 
-    def _of(self, daemon_id: str) -> List[Found]:
-        return [
-            found
-            for found in self.list(NOTHING)
-            if found.uid == os.getuid() and found.lease["daemon_id"] == daemon_id
-        ]
+    def _sweep(self) -> None:
+        """Remove what agents left half written that were killed. Only with the lock held."""
+        mine = _partials(os.getuid())
+        with self._opened() as folder:
+            for name in _names(folder, self.folder):
+                if name.startswith(mine) and name.endswith(".new"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
+
+    def of(self, daemon_id: str) -> List[Found]:
+        """This user's leases for a daemon, never judged stale."""
+        mine = self.list(NOTHING, ())
+        return [found for found in mine if found.lease["daemon_id"] == daemon_id]
+
+
+def _partials(uid: int) -> str:
+    return ".%d." % uid
+
+
+def _names(folder: int, path: str) -> List[str]:
+    """The names in the folder. Raises Refusal when they are too many to be read."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found.append(entry.name)
+            if len(found) > MOST_FILES:
+                text = "%s holds more than %d files: ask root to remove those of one user: %s"
+                raise leasefolder.Unusable(text % (path, MOST_FILES, _FIND % path))
+    return sorted(found)
 
 
 NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
 """For callers to whom it does not matter whether leases are stale."""
-
-
-def _open_lock(path: str) -> int:
-    # With fs.protected_regular the kernel refuses O_CREAT on another user's file in a sticky
-    # folder, even where plain opening is allowed.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    while True:
-        try:
-            descriptor = os.open(path, flags)
-            break
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-                os.fchmod(descriptor, 0o644)
-                break
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Refusal("%s is not a plain file: remove it" % path)
-    return descriptor
-
-
-def _same_file(descriptor: int, path: str) -> bool:
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def parse(data: bytes, gpu: str, uid: int) -> Optional[Dict[str, Any]]:
@@ -280,16 +253,16 @@ def parse(data: bytes, gpu: str, uid: int) -> Optional[Dict[str, Any]]:
     if match is None or match[1] != gpu or int(match[2]) != uid or raw.get("gpu") != gpu:
         return None
     lease = {"lease_id": raw["lease_id"], "gpu": gpu}
-    if not is_identifier(raw.get("daemon_id")) or not _short(raw.get("owner")):
+    owner = raw.get("owner")
+    if not is_identifier(raw.get("daemon_id")) or not isinstance(owner, str) or not owner:
         return None
-    lease["daemon_id"], lease["owner"] = raw["daemon_id"], raw["owner"]
+    lease["daemon_id"], lease["owner"] = raw["daemon_id"], plain_owner(owner)
     attempt = raw.get("attempt_id")
     if attempt is not None and not is_identifier(attempt):
         return None
     lease["attempt_id"] = attempt
     for key in ("boot_id", "workload"):
-        value = raw.get(key)
-        lease[key] = value if _short(value) else None
+        lease[key] = raw.get(key) if is_identifier(raw.get(key)) else None
     for key in ("claimed_at", "until", "touched"):
         lease[key] = _moment(raw.get(key))
     if lease["claimed_at"] is None:
@@ -303,8 +276,9 @@ def _moment(value: Any) -> Optional[float]:
     return float(value)
 
 
-def _short(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
+def plain_owner(text: str) -> str:
+    """The owner's name as leases hold it: short, and of few letters. Anybody may write one."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_OWNER])
 
 
 def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:

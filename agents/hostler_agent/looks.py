@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from hostler_agent import budget
+from hostler_agent.budget import Budget
 from hostler_agent.claims import Sight
 from hostler_agent.containers import Containers, Running
+from hostler_agent.folders import Refusal
 from hostler_agent.grants import resolve
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import Jobs
-from hostler_agent.leases import Leases, Live
+from hostler_agent.leases import Found, Leases, Live
 from hostler_agent.machine import Machine
 from hostler_agent.nvml import Device
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
 
 _LEASES_EVERY = 30.0
-_MOST = 4000
-"""Items of one kind: the daemon refuses a look that holds more than 4096."""
+_MAX_NAME = 255
+"""Characters of a container's name, and of its image's."""
+_FEWEST = 32
+"""Processes of a GPU that are shown however many GPUs there are."""
 _STUCK_STEP = 10
 _NOTHING = [None] * 6
 
@@ -36,8 +41,10 @@ class Looks:
         leases: Leases,
         machine: Machine,
         processes: Processes,
+        daemon_id: str = "",
     ) -> None:
         self._boot = boot
+        self._daemon_id = daemon_id
         self._sampler = sampler
         self._containers = containers
         self._jobs = jobs
@@ -50,6 +57,12 @@ class Looks:
         self._lease_stamp: Any = None
         self._lease_due = 0.0
         self._lease_list: List[Dict[str, Any]] = []
+        self._lease_problem: Optional[str] = None
+        self._fitted: Dict[str, Tuple[Any, List[Dict[str, Any]], int]] = {}
+        """Kind -> its items, those of them that are shown, and how many are not."""
+        self._procs: Tuple[Any, Any] = (None, None)
+        self._unlisted: Dict[str, str] = {}
+        """Kind -> a sentence about what is left out of it."""
         self._foreign_of: Tuple[Any, ...] = ()
         self._foreign: List[Dict[str, Any]] = []
 
@@ -58,26 +71,68 @@ class Looks:
         devices = self._sampler.devices
         jobs, ended = self._jobs.table.list()
         self._processes.set_jobs(self._jobs.table.pids())
-        listed = []
-        for device in devices:
-            last = device.last
-            compute = last.compute if last is not None and device.stuck_since is None else None
-            listed.append((device.uuid, (compute or ()) + device.slow.graphics))
         docker = self._containers.work
-        return {
+        work = docker + jobs if docker and jobs else docker or jobs
+        found = {
             "boot": self._boot,
             "names": self._renew("_names", [_name_row(d) for d in devices]),
             "g": [_value_row(d) for d in devices],
             "slow": self._renew("_slow", [_slow_row(d) for d in devices]),
-            "procs": self._processes.section(listed),
-            "work": (docker + jobs)[:_MOST] if docker and jobs else docker or jobs,
+            "procs": self._procs_section(devices),
+            "work": self._fit("workloads", work, budget.WORK, self._is_own),
             "foreign": self._foreign_section(devices),
-            "leases": self._lease_section(),
+            "leases": self._lease_section(devices),
             "machine": self._machine.section(),
-            "trouble": self._renew(
-                "_trouble", {"gpu": self._sampler.problem, "docker": self._containers.problem}
-            ),
-        }, ended
+        }
+        # The last: what the others had to leave out is told here.
+        found["trouble"] = self._renew("_trouble", self._troubles())
+        return found, ended
+
+    def _troubles(self) -> Dict[str, Any]:
+        texts = {
+            "gpu": self._sampler.problem, "docker": self._containers.problem,
+            "leases": self._lease_problem, "lists": "; ".join(self._unlisted.values()) or None,
+        }  # fmt: skip
+        return {name: budget.short(text) for name, text in texts.items()}
+
+    def _is_own(self, workload: Dict[str, Any]) -> bool:
+        return bool(workload["daemon_id"] == self._daemon_id)
+
+    def _fit(
+        self,
+        kind: str,
+        items: List[Dict[str, Any]],
+        limit: Budget,
+        first: Callable[[Dict[str, Any]], bool],
+    ) -> List[Dict[str, Any]]:
+        """Those of the items that a look has room for; the same object while they are equal."""
+        known = self._fitted.get(kind)
+        if known is None or (known[0] is not items and known[0] != items):
+            known = self._fitted[kind] = (items, *budget.within(items, limit, first))
+        self._say(kind, known[2] and "%d of %d %s are not shown" % (known[2], len(items), kind))
+        return known[1]
+
+    def _say(self, kind: str, text: Any) -> None:
+        self._unlisted.pop(kind, None)
+        if text:
+            self._unlisted[kind] = text
+
+    def _procs_section(self, devices: Sequence[Device]) -> Dict[str, Any]:
+        most = max(_FEWEST, budget.PROCESSES.items // max(1, len(devices)))
+        listed, over = [], 0
+        for device in devices:
+            last = device.last
+            compute = last.compute if last is not None and device.stuck_since is None else None
+            every = (compute or ()) + device.slow.graphics
+            over += max(0, len(every) - most)
+            listed.append((device.uuid, every[:most]))
+        section = self._processes.section(listed)
+        if self._procs[0] is not section:
+            self._procs = (section, _without_commands(section))
+        cut = self._procs[1] is not section
+        self._say("commands", cut and "the command lines of processes on GPUs are not shown")
+        self._say("processes", over and "%d processes on GPUs are not shown" % over)
+        return self._procs[1]  # type: ignore[no-any-return]
 
     def _renew(self, name: str, fresh: Any) -> Any:
         """The object that was there before, if the fresh one equals it."""
@@ -94,25 +149,32 @@ class Looks:
             self._foreign_of = key
             self._foreign = [
                 {
-                    "container_id": c.container_id, "name": c.name, "image": c.image,
-                    "gpus": resolve(c.grants, pairs),
+                    "container_id": c.container_id, "name": c.name[:_MAX_NAME],
+                    "image": c.image[:_MAX_NAME], "gpus": resolve(c.grants, pairs),
                 }
-                for c in self._containers.foreign[:_MOST]
+                for c in self._containers.foreign
             ]  # fmt: skip
-        return self._foreign
+        return self._fit("containers", self._foreign, budget.FOREIGN, lambda item: False)
 
-    def _lease_section(self) -> List[Dict[str, Any]]:
+    def _lease_section(self, devices: Sequence[Device]) -> List[Dict[str, Any]]:
         now = time.monotonic()
-        try:
-            stamp: Optional[int] = os.stat(self._leases.folder).st_mtime_ns
-        except OSError:
-            stamp = None
+        stamp = (self._leases.stamp(), [device.uuid for device in devices])
         if stamp != self._lease_stamp or now >= self._lease_due:
             self._lease_stamp, self._lease_due = stamp, now + _LEASES_EVERY
-            found = [f.lease for f in self._leases.list(self._live_by_look())][:_MOST]
-            if found != self._lease_list:
-                self._lease_list = found
-        return self._lease_list
+            self._lease_problem = self._leases.problem()
+            try:
+                found = self._leases.list(self._live_by_look(), stamp[1])
+            except (Refusal, OSError) as error:
+                self._lease_problem, found = str(error), []
+            self._lease_list = [self._lease(one) for one in found]
+        return self._fit("leases", self._lease_list, budget.LEASES, _is_mine)
+
+    def _lease(self, found: Found) -> Dict[str, Any]:
+        lease = {**found.lease, "uid": found.uid, "user": self._processes.users.name(found.uid)}
+        if found.uid != os.getuid() and lease["daemon_id"] == self._daemon_id:
+            # Whoever names this daemon in a file of theirs must not have it taken for its own.
+            lease["daemon_id"] = "uid%d" % found.uid
+        return lease
 
     def _live_by_look(self) -> Live:
         """Judges leases by the container lists of the last looks."""
@@ -152,6 +214,23 @@ class Looks:
             live=live,
             gpu_problem=lambda: self._sampler.problem,
         )
+
+
+def _is_mine(lease: Dict[str, Any]) -> bool:
+    return bool(lease["uid"] == os.getuid())
+
+
+def _without_commands(section: Dict[str, Any]) -> Dict[str, Any]:
+    """The processes as they are, or without what their users can make long."""
+    if (
+        sum(budget.size(item) for items in section.values() for item in items)
+        <= budget.PROCESSES.size
+    ):
+        return section
+    return {
+        uuid: [{k: v for k, v in item.items() if k != "command"} for item in items]
+        for uuid, items in section.items()
+    }
 
 
 def _name_row(device: Device) -> List[Any]:

@@ -17,6 +17,8 @@ MAX_COMMAND = 512
 """Characters of a command line that are kept."""
 RECHECK_EVERY = 10.0
 _MAX_ANCESTORS = 64
+_MOST_ASKED = 1000
+_MOST_AT_ONCE = 4
 # A path component that ends in a container id, with the prefix and suffix that Docker, containerd,
 # CRI-O or Podman put there. conmon watches a container from outside. Of nested ones the outermost
 # counts: that is the one the host's engine knows.
@@ -143,11 +145,14 @@ class Users:
 
     def name(self, uid: int) -> str:
         """The user's name; the number while it is not known."""
-        if uid not in self._names and uid not in self._asked:
-            thread = threading.Thread(target=self._ask, args=(uid,), daemon=True)
-            self._asked[uid] = thread
-            thread.start()
-            thread.join(0.2)
+        if uid not in self._names and uid not in self._asked and len(self._asked) < _MOST_ASKED:
+            under_way = sum(thread.is_alive() for thread in self._asked.values())
+            if under_way < _MOST_AT_ONCE:
+                thread = threading.Thread(target=self._ask, args=(uid,), daemon=True)
+                self._asked[uid] = thread
+                thread.start()
+                # One user may have thousands of uids: a service that hangs is waited for once.
+                thread.join(0.0 if under_way else 0.2)
         return self._names.get(uid) or "uid %d" % uid
 
     def _ask(self, uid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any, Callable, Dict, List
 
@@ -12,7 +13,7 @@ from hostler_agent.failpoints import failpoint
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
-from hostler_agent.leases import Busy
+from hostler_agent.leasefolder import Unusable
 from hostler_agent.machine import boot_id
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
@@ -66,8 +67,7 @@ class Verbs:
                     failpoint("after_" + name)
                     return answer
                 except OSError as error:
-                    where = "%s: " % error.filename if error.filename else ""
-                    raise Refusal("%s%s" % (where, error.strerror or error)) from error
+                    raise Refusal(_text_of(error)) from error
         names = sorted(key for key in request if key != "id")
         raise Refusal("this agent does not know %s" % ", ".join(map(repr, names)), "InputError")
 
@@ -77,8 +77,10 @@ class Verbs:
             return self._claims.claim(claim)
         except HttpError as error:
             return {"refused": _UNSEEN % error}
-        except Busy as busy:
-            return {"refused": str(busy)}
+        except Unusable as unusable:
+            return {"refused": str(unusable)}
+        except OSError as error:  # a full disk, say: the stage waits for another moment or host
+            return {"refused": "its GPUs cannot be leased: %s" % _text_of(error)}
 
     def _bind(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         claim = read_claim(payload.get("claim"))
@@ -87,6 +89,8 @@ class Verbs:
             return self._claims.bind(_texts(payload, "lease_ids"), ref, claim)
         except HttpError as error:
             return {"refused": _UNSEEN % error}
+        except OSError as error:
+            return {"refused": "its leases cannot be written: %s" % _text_of(error)}
 
     def _release(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         self._claims.release(_texts(payload, "lease_ids"))
@@ -100,7 +104,11 @@ class Verbs:
     def _start(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         workload, bound = self._jobs.start(payload, os.environ)
         if bound is not None and workload["gpus"]:
-            self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
+            try:
+                self._claims.started(workload["daemon_id"], workload["attempt_id"], bound)
+            except (Unusable, OSError) as error:
+                # It runs, and its leases hold as long as its daemon touches them.
+                sys.stderr.write("hostler agent: leases stay unbound: %s\n" % error)
         return workload
 
     def _signal(self, payload: Dict[str, Any]) -> Dict[str, Any]:
@@ -167,6 +175,11 @@ class Verbs:
 
     def _forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         return self._records.forget(payload.get("daemon_id"), _texts(payload, "runs"))
+
+
+def _text_of(error: OSError) -> str:
+    where = "%s: " % error.filename if error.filename else ""
+    return "%s%s" % (where, error.strerror or error)
 
 
 def _offset(payload: Dict[str, Any]) -> int:

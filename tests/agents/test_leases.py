@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler_agent import leases as module
+from hostler_agent import leasefolder
 from hostler_agent.claims import Claims
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases, Live, is_stale, parse
 from hostler_agent.nvml import Reading
 from tests.support.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
+from tests.support.users import NEEDS_ROOT, run_as, spawn_as
 
 
 def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> None:
@@ -218,7 +217,7 @@ def test_a_lock_that_is_a_link_is_not_followed(folder: Leases, tmp_path: Path) -
     lock = Path(folder.folder) / ".lock"
     lock.unlink()
     lock.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic"), folder.locked():
+    with pytest.raises(Refusal, match="symbolic"), folder.locked():
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -241,7 +240,7 @@ def test_a_disk_that_takes_half_a_lease_at_a_time(
 
 
 def test_a_lock_that_is_held_for_ever(folder: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(leasefolder, "_LOCK_PATIENCE", 0.05)
     with folder.locked(), pytest.raises(Refusal, match="for too long") as busy, folder.locked():
         pass
     assert busy.value.kind == "Unreachable"  # the daemon asks again, and no attempt fails of it
@@ -268,25 +267,7 @@ def test_garbage_is_no_lease(data: bytes) -> None:
     assert parse(data, GPU, 0) is None
 
 
-def _as_user(uid: int, work: Callable[[], str]) -> int:
-    """Run `work` in a child as that user; the PID. Its word goes to the exit status."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 99
-    try:
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
-        status = {"won": 0, "lost": 1}[work()]
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-    raise AssertionError  # not reached
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="needs to become other users")
+@NEEDS_ROOT
 def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
     os.chmod(short_folder, 0o777)
     folder = Leases(str(short_folder / "hostler" / "leases"))
@@ -294,13 +275,13 @@ def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
     for wave in range(5):
         go.unlink(missing_ok=True)
 
-        def work() -> str:
+        def work() -> int:
             while not go.exists():
                 time.sleep(0.0005)
             own = Claims(folder, scene.sight())
-            return "won" if "lease_ids" in own.claim(claim(daemon=f"d{os.getuid()}")) else "lost"
+            return int("lease_ids" not in own.claim(claim(daemon=f"d{os.getuid()}")))
 
-        pids = [_as_user(50_000 + 100 * wave + number, work) for number in range(6)]
+        pids = [spawn_as(50_000 + 100 * wave + number, work) for number in range(6)]
         go.touch()
         states = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         # Nobody can remove another's lease, so later waves all lose.
@@ -308,7 +289,7 @@ def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
         assert sorted(states) == expected
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs to become other users")
+@NEEDS_ROOT
 def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Scene) -> None:
     os.chmod(short_folder, 0o777)
     folder = Leases(str(short_folder / "hostler" / "leases"))
@@ -321,7 +302,7 @@ def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Sce
         return "won" if "lease_ids" in Claims(folder, scene.sight()).claim(claim()) else "lost"
 
     for uid, work in ((50_001, first), (50_002, second)):
-        assert os.waitpid(_as_user(uid, work), 0)[1] == 0
+        assert run_as(uid, work) == "won"
     found = folder.list(scene.live(()))
     assert sorted((f.uid, f.lease["stale"]) for f in found) == [(50_001, True), (50_002, False)]
     assert cast("Any", found[0].lease)["gpu"] == GPU

@@ -183,7 +183,7 @@ def _fixed(host: Host, snapshot: Snapshot, key: Key) -> Host:
     well = tuple(replace(gpu, problem=None, mig=False) for gpu in look.gpus)
     if look.gpu_problem is not None:
         well = _suitable(host, snapshot, key)
-    look = replace(look, gpus=well, gpu_problem=None, docker_problem=None)
+    look = replace(look, gpus=well, gpu_problem=None, docker_problem=None, lease_problem=None)
     facts = replace(host.facts, docker_gpu=host.facts.docker_gpu or "nvidia")
     return replace(host, look=look, facts=facts, runtimes=("docker", "process"))
 

@@ -146,10 +146,21 @@ def _leases(look: Host, indices: Mapping[str, str]) -> list[Line]:
     found = [
         line(f"   {indices.get(str(lease['gpu']), '?'):<8}", f"{lease['owner']:<9}",
              str(lease.get("attempt_id") or "by hand"),
+             _file_user(lease),
              ("  stale: nothing of it runs" if lease.get("stale") else "", "warn"))
         for lease in look.get("leases", ())
     ]  # fmt: skip
+    if look.get("lease_problem"):
+        found.append(line((f"   no GPU can be leased: {look['lease_problem']}", "warn")))
+    if look.get("left_out"):
+        found.append(line((f"   too much to be shown: {look['left_out']}", "warn")))
     return found or _none()
+
+
+def _file_user(lease: Mapping[str, Any]) -> str:
+    """Whose file it is, where that is not whom its text names."""
+    user = lease.get("user")
+    return f"  written by {user}" if user is not None and user != lease["owner"] else ""
 
 
 def machine_lines(detail: Detail) -> list[Line]:

@@ -106,6 +106,7 @@ def has_news(before: Look, after: Look) -> bool:
         or before.foreign_containers != after.foreign_containers
         or before.gpu_problem != after.gpu_problem
         or before.docker_problem != after.docker_problem
+        or before.lease_problem != after.lease_problem
         or [_decisive(gpu) for gpu in before.gpus] != [_decisive(gpu) for gpu in after.gpus]
     )
 

@@ -202,7 +202,7 @@ def _problem(host: Host) -> str | None:
         return host.problem
     if look.gpu_problem is None and not look.gpus and look.docker_problem:
         return f"no GPUs; {look.docker_problem}"
-    return look.gpu_problem or look.docker_problem
+    return look.gpu_problem or look.docker_problem or look.lease_problem or look.left_out
 
 
 def _gpu_json(view: GpuView) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,7 +50,9 @@ class Holder:
         source = self.source
         if isinstance(source, OpenAttempt):
             return source.run.owner
-        if isinstance(source, (Workload, Lease)):
+        if isinstance(source, Lease):
+            return source.holder
+        if isinstance(source, Workload):
             return source.owner
         return source.user if isinstance(source, GpuProcess) else None
 
@@ -113,7 +115,7 @@ def holders(
     for container in look.foreign_containers:
         _add(by_gpu, gpus, container.gpus, HolderKind.CONTAINER, container, False)
     ignore = frozenset(policy.ignore)
-    refs = _containers(look)
+    refs = _containers(look, daemon_id, {item.attempt.attempt_id for item in open_here})
     found: dict[str, tuple[Holder, ...]] = {}
     for gpu in look.gpus:
         held = by_gpu[gpu.uuid]
@@ -154,7 +156,7 @@ def describe(holder: Holder, now: float) -> str:
             memory = f", memory in use {_used(holder.gpu)}" if holder.gpu.memory_used else ""
             return f"{source.attempt_id}, which ended and is being released{memory}"
         what = source.attempt_id or "lease by hand"
-        return f"{source.owner}'s {what}{_age(holder, now)}"
+        return f"{source.holder}'s {what}{_age(holder, now)}"
     if isinstance(source, GpuProcess):
         return _describe_process(source, holder, now)
     if isinstance(source, ForeignContainer):
@@ -206,8 +208,17 @@ def _add(
             continue
         holder = Holder(kind, gpus[uuid], source, ours)
         attempt = holder.attempt_id
-        if attempt is None or all(h.attempt_id != attempt for h in held):
+        # Others may write our attempt's name into a lease: that is no sign of our attempt.
+        if attempt is None or all((h.attempt_id, h.ours) != (attempt, ours) for h in held):
             held.append(holder)
+
+
+def _persons(holder: Holder) -> Lease | None:
+    """Its lease, where that is by hand or of another daemon: the file's owner may use the GPU."""
+    lease = holder.source
+    if isinstance(lease, Lease) and (lease.attempt_id is None or not holder.ours):
+        return lease
+    return None
 
 
 def _needs_closer_look(gpu: Gpu, policy: Policy) -> bool:
@@ -216,12 +227,14 @@ def _needs_closer_look(gpu: Gpu, policy: Policy) -> bool:
     return bool(gpu.processes) or over or bool(gpu.problem) or bool(gpu.mig)
 
 
-def _containers(look: Look) -> dict[str, str]:
-    """Container id -> the attempt or container name by which a holder is known."""
+def _containers(look: Look, daemon_id: str | None, ours: Container[str]) -> dict[str, str]:
+    """Container id -> the attempt or container name by which a holder is known. A lease of others
+    says nothing about attempts of ours."""
     refs = {w.ref: w.attempt_id for w in look.workloads if w.ref}
     refs.update((c.container_id, c.container_id) for c in look.foreign_containers)
     for lease in look.leases:
-        if lease.workload and lease.attempt_id:
+        of_others = lease.daemon_id != daemon_id
+        if lease.workload and lease.attempt_id and not (of_others and lease.attempt_id in ours):
             refs.setdefault(lease.workload, lease.attempt_id)
     return refs
 
@@ -236,9 +249,12 @@ def _add_what_nvml_shows(
     known = {h.attempt_id for h in held}
     known.update(h.source.container_id for h in held if isinstance(h.source, ForeignContainer))
     known.discard(None)
+    lessees = {lease.user for h in held if (lease := _persons(h)) is not None and lease.user}
     for process in gpu.processes:
         if process.kind != "compute" or (program(process) or "") in ignore:
             continue
+        if process.user in lessees and process.attempt_id is None:
+            continue  # at work on the GPU that they leased
         # Before the container is known to be its, a starting attempt's process has only its ref.
         if process.attempt_id in known or refs.get(process.container_id or "") in known:
             continue

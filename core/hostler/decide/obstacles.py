@@ -149,6 +149,9 @@ def _gpus(
     if not look.gpus:
         found.never("has no GPUs")
         return ()
+    if look.lease_problem is not None:
+        fix = Remedy(RemedyKind.FIX_HOST, room.host.name)
+        found.add(f"no GPU can be leased: {clean_line(look.lease_problem, 200)}", fix)
     suitable, wanted = _relaxed(look.gpus, request, found)
     kept = {gpu.uuid for gpu in room.kept}
     ranked = sorted(suitable, key=lambda gpu: (_trouble(gpu, room, kept), gpu.index))

@@ -65,7 +65,7 @@ class Room:
 
     def _count_gpus(self) -> None:
         look = self.host.look
-        if look is None or look.gpu_problem is not None:
+        if look is None or look.gpu_problem is not None or look.lease_problem is not None:
             return
         for gpu in look.gpus:
             held = self.held[gpu.uuid]

@@ -59,6 +59,8 @@ class LookReader:
                 machine=from_json(Machine, data["machine"]),
                 gpu_problem=data["gpu_problem"],
                 docker_problem=data["docker_problem"],
+                lease_problem=data["lease_problem"],
+                left_out=data["left_out"],
             )
 
     def _gpu(self, data: dict[str, Any]) -> Gpu:

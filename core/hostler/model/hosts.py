@@ -147,6 +147,7 @@ class Lease:
     """UUID."""
     daemon_id: str
     owner: str
+    """As its text says: whoever wrote it may have put anybody's name there."""
     attempt_id: str | None
     """None: a reservation for work by hand."""
     claimed_at: float
@@ -157,6 +158,17 @@ class Lease:
     """Container id or "pid:start-time" it is bound to, once known."""
     stale: bool = False
     """Of another boot, or not touched for long, and nothing of it runs."""
+    uid: int | None = None
+    """Of the file's owner, which the kernel vouches for; None: an older agent does not tell."""
+    user: str | None = None
+    """The name of that uid there."""
+
+    @property
+    def holder(self) -> str:
+        """Who holds it, for people: the file's owner, and beside it what its text says."""
+        if self.user is None or self.user == self.owner:
+            return self.owner
+        return f"{self.user} for {self.owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +231,10 @@ class Look:
     """Why no GPUs are known (no driver, ...). None and no GPUs: a host without GPUs."""
     docker_problem: str | None = None
     """Why containers cannot be seen. Absence from `workloads` then proves nothing."""
+    lease_problem: str | None = None
+    """Why no GPU can be leased there. Claims are refused then."""
+    left_out: str | None = None
+    """What there was too much of to be told in a look."""
 
 
 class HostCondition(StrEnum):

@@ -10,7 +10,15 @@ import pytest
 
 from hostler.decide.availability import History, classify, fleet
 from hostler.decide.index import open_attempts
-from hostler.model.hosts import ForeignContainer, Gpu, GpuState, Host, HostCondition, HostFacts
+from hostler.model.hosts import (
+    ForeignContainer,
+    Gpu,
+    GpuState,
+    Host,
+    HostCondition,
+    HostFacts,
+    Lease,
+)
 from hostler.model.plans import Policy
 from hostler.model.runs import Phase
 from hostler.units import GIB
@@ -185,3 +193,50 @@ def test_until_when_is_told_where_a_time_limit_tells() -> None:
         held = open_attempts([lab.run("r-1", lab.stage("train", timeout=limit), attempts=[begun])])
         (view,) = classify(one(leases=(LEASE,)), lab.NOW, Policy(), lab.DAEMON, held)
         assert (view.state, view.until) == (GpuState.LEASED, until)
+
+
+OTHERS = replace(LEASE, daemon_id="d-other", attempt_id="z-1", owner="cleo", uid=1007, user="bob")
+HELD_BY_HAND = replace(OTHERS, attempt_id=None, owner="bob")
+
+
+@pytest.mark.parametrize("lease", [OTHERS, HELD_BY_HAND])
+def test_whoever_leased_a_gpu_may_be_at_work_on_it(lease: Lease) -> None:
+    assert state(one(HELD, leases=(lease,)))[0] == "leased"
+    told = replace(lease, user="mallory")
+    assert state(one(HELD, leases=(told,)))[0] == "contested", "the text names bob, the file not"
+    assert state(one(HELD, leases=(replace(lease, user=None),)))[0] == "contested"
+
+
+def test_a_person_beside_our_own_attempt_is_contested() -> None:
+    ours = replace(LEASE, uid=1007, user="bob")
+    assert state(one(HELD, leases=(ours,)), OPEN)[0] == "contested"
+
+
+def test_the_name_in_a_lease_is_shown_beside_the_files_owner() -> None:
+    (view,) = classify(one(leases=(OTHERS,)), lab.NOW, Policy(), lab.DAEMON)
+    assert view.owners == ("bob for cleo",)
+    assert (view.why or "").startswith("bob for cleo's z-1")
+    (same,) = classify(one(leases=(HELD_BY_HAND,)), lab.NOW, Policy(), lab.DAEMON)
+    assert same.owners == ("bob",)
+    old = replace(OTHERS, user=None)
+    (older,) = classify(one(leases=(old,)), lab.NOW, Policy(), lab.DAEMON)
+    assert older.owners == ("cleo",)
+
+
+def test_a_lease_that_names_our_attempt_is_not_taken_for_it() -> None:
+    forged = replace(OTHERS, attempt_id=MINE.attempt_id, workload="c" * 64)
+    host = one(leases=(LEASE, forged))
+    assert state(host, OPEN)[0] == "contested"
+    inside = replace(CARD, processes=(lab.process(user="eve", container_id="c" * 64),))
+    (view,) = classify(
+        lab.host("gpu1", [inside], look={"leases": (LEASE, forged)}),
+        lab.NOW, Policy(), lab.DAEMON, OPEN, History(),
+    )  # fmt: skip
+    assert "eve" in view.owners
+
+
+@pytest.mark.parametrize("field", ["lease_problem", "left_out"])
+def test_trouble_of_a_look_is_the_hosts_problem(field: str) -> None:
+    told: dict[str, Any] = {field: "too much"}
+    shown = fleet([one(**told)], lab.NOW, Policy())
+    assert shown["hosts"][0]["problem"] == "too much"

@@ -153,10 +153,11 @@ def test_constraints(asked: dict[str, Any], fits: bool) -> None:
         lab.host(drained="new fans"),
         lab.host(drained=""),
         lab.host(look={"gpus": (), "gpu_problem": "no driver"}),
+        lab.host(look={"lease_problem": "the lock cannot be opened"}),
         lab.host(runtimes=("docker",)),
     ],
     ids=["unreachable", "refused", "connecting", "stale", "not looked at since it is back",
-         "drained", "drained without a reason", "no driver", "no processes there"],
+         "drained", "drained without a reason", "no driver", "no leases", "no processes there"],
 )  # fmt: skip
 def test_hosts_that_get_nothing(host: Host) -> None:
     assert host_of(lab.stage(gpus=1), host) is None
@@ -196,6 +197,15 @@ def test_containers_with_gpus_need_a_docker_that_can_give_them() -> None:
 def test_a_host_without_known_gpus_still_takes_cpu_work() -> None:
     blind = lab.host(look={"gpus": (), "gpu_problem": "no driver"})
     assert host_of(lab.stage(), blind) == "gpu1"
+
+
+def test_where_no_gpu_can_be_leased_stages_wait_and_know_why() -> None:
+    host = lab.host(look={"lease_problem": "the lock .lock cannot be opened: root can remove it"})
+    planned = plan(lab.snapshot(host, lab.run("r-1", lab.stage(gpus=1))))
+    assert not planned.actions
+    (reason,) = planned.reasons.values()
+    assert "no GPU can be leased: the lock .lock cannot be opened" in reason.hosts[0].sentence
+    assert host_of(lab.stage(), host) == "gpu1", "stages without GPUs need no lease"
 
 
 def test_code_here_needs_a_host_that_sees_the_folder() -> None:

@@ -150,6 +150,8 @@ def _with_host_trouble(rng: Random, host: Host) -> Host:
         return lab.with_look(host, docker_problem="permission denied")
     if trouble < 0.30:
         return lab.with_look(host, gpus=(), gpu_problem="no driver", foreign_containers=())
+    if trouble < 0.33:
+        return lab.with_look(host, lease_problem="the lock cannot be opened")
     if trouble < 0.36:
         return replace(host, facts=replace(host.facts, docker_gpu=None))
     if trouble < 0.39:

@@ -71,6 +71,9 @@ def host_row(host: dict[str, Any], now: float) -> list[str]:
     ]
 
 
+_PROBLEMS = ("gpu_problem", "docker_problem", "lease_problem", "left_out")
+
+
 def host_note(host: dict[str, Any], now: float) -> str:
     """What is wrong or special, the most important first."""
     notes = []
@@ -81,5 +84,5 @@ def host_note(host: dict[str, Any], now: float) -> str:
     if host.get("drained") is not None:
         notes.append(f"drained: {host['drained']}" if host["drained"] else "drained")
     look = host.get("look") or {}
-    notes += [str(look[key]) for key in ("gpu_problem", "docker_problem") if look.get(key)]
+    notes += [str(look[key]) for key in _PROBLEMS if look.get(key)]
     return "; ".join(notes) or "-"

@@ -1,0 +1,251 @@
+"""The folder of all users' leases, and the one lock in it.
+
+Whoever made the folder, or the one above it, may exchange what lies in it at any moment. So no
+step follows a link, everything below is reached by the descriptor of a folder that was looked at,
+and no mode is changed but that of a folder which this very call has made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from typing import Iterator, Tuple
+
+from hostler_agent.folders import Refusal
+
+LOCK = ".lock"
+_LOCK_PATIENCE = 5.0
+_MAKING_PATIENCE = 1.0
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_EVERYBODY = 0o1777
+_NO_FOLDER = (errno.ELOOP, errno.ENOTDIR)
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.EPERM, errno.EACCES, errno.ENOTDIR)
+
+
+class Unusable(Refusal):
+    """Leases cannot be had at the moment: to be asked again, nothing has changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Unreachable")
+
+
+class Busy(Unusable):
+    """Somebody else holds the lock for too long."""
+
+
+def open_folder(path: str, make: bool = False) -> int:
+    """A descriptor of the folder, for the caller to close.
+
+    Raises FileNotFoundError when it is not there and not to be made, Unusable when it is not fit.
+    """
+    parent = os.path.dirname(path)
+    top = os.open(os.path.dirname(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        above = _step(top, parent, make)
+    finally:
+        os.close(top)
+    try:
+        _check_mode(above, parent, 0o022)
+        folder = _step(above, path, make)
+    finally:
+        os.close(above)
+    try:
+        _check_mode(folder, path, 0o7777)
+    except Unusable:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _step(above: int, path: str, make: bool) -> int:
+    """The folder `path`, whose own folder is `above`."""
+    name = os.path.basename(path)
+    until = time.monotonic() + _MAKING_PATIENCE
+    while True:
+        try:
+            return os.open(name, _FOLDER, dir_fd=above)
+        except FileNotFoundError:
+            if not make or time.monotonic() > until:
+                raise
+            with _explained(path, "made", above):
+                _make(above, name)
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                what = "%s is a link or no folder: %s"
+                raise Unusable(what % (path, _who_removes(above, name))) from error
+            with _explained(path, "opened", above):
+                raise
+
+
+def _make(above: int, name: str) -> None:
+    """Make a folder for everybody, which gets its name last: nobody sees it with another mode."""
+    own = ".%s.%s" % (name, os.urandom(8).hex())
+    os.mkdir(own, 0o700, dir_fd=above)
+    try:
+        folder = os.open(own, _FOLDER, dir_fd=above)
+        try:
+            _open_to_all(folder)
+        finally:
+            os.close(folder)
+        os.rename(own, name, src_dir_fd=above, dst_dir_fd=above)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.rmdir(own, dir_fd=above)
+        if error.errno not in _TAKEN:  # somebody else was faster
+            raise
+
+
+def _open_to_all(folder: int) -> None:
+    status = os.fstat(folder)
+    mine = status.st_uid == os.geteuid() and status.st_mode & 0o1777 == 0o700
+    if not mine or os.listdir(folder):
+        # Its place was another one's: who owns the folder above may put anything of ours there.
+        raise Unusable("a folder for leases was exchanged while it was made")
+    os.fchmod(folder, _EVERYBODY)
+
+
+def _check_mode(folder: int, path: str, others: int) -> None:
+    """Raises Unusable where files of others could be removed: with any bit of `others` the folder
+    has to be sticky, and with all of them it has to be everybody's."""
+    mode = os.fstat(folder).st_mode
+    if mode & others and not mode & stat.S_ISVTX:
+        wrong = True
+    else:
+        wrong = others == 0o7777 and mode & _EVERYBODY != _EVERYBODY
+    if wrong:
+        text = "%s has mode %o and should have 1777: ask %s or root to run: chmod 1777 %s"
+        raise Unusable(text % (path, mode & 0o7777, owner_of(os.fstat(folder).st_uid), path))
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[int]:
+    """Hold the lock of the folder `path`, made if need be; its descriptor. Raises Unusable."""
+    folder, lock = _locked(path)
+    try:
+        yield folder
+    finally:
+        os.close(lock)
+        os.close(folder)
+
+
+def _locked(path: str) -> Tuple[int, int]:
+    until = time.monotonic() + _MAKING_PATIENCE
+    while True:
+        folder = open_folder(path, make=True)
+        try:
+            return folder, _lock(folder, os.path.join(path, LOCK))
+        except FileNotFoundError:
+            # Another one of this user made the folder too, and its name went to that.
+            os.close(folder)
+            if time.monotonic() > until:
+                raise
+        except BaseException:
+            os.close(folder)
+            raise
+
+
+def _lock(folder: int, path: str) -> int:
+    until = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        descriptor = _open_lock(folder, path)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+                        raise
+                if time.monotonic() > until:
+                    raise Busy("the lease lock %s is held by somebody for too long" % path)
+                time.sleep(0.005)
+            # A cleaner may have removed the file while this waited: then it locks nothing.
+            if _is_there(descriptor, folder):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def check_lock(folder: int, path: str) -> None:
+    """Raises Unusable where there is a lock that nobody of this user can take."""
+    try:
+        os.stat(LOCK, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    os.close(_open_lock(folder, os.path.join(path, LOCK)))
+
+
+def _open_lock(folder: int, path: str) -> int:
+    # With fs.protected_regular the kernel refuses O_CREAT on another user's file in a sticky
+    # folder, even where plain opening is allowed.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        try:
+            descriptor = os.open(LOCK, flags, dir_fd=folder)
+            break
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(LOCK, flags | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+                os.fchmod(descriptor, 0o644)
+                break
+        except OSError as error:
+            text = "the lease lock %s cannot be opened (%s): %s"
+            raise Unusable(text % (path, error.strerror, _who_removes(folder, LOCK))) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        text = "the lease lock %s is not a plain file: %s"
+        raise Unusable(text % (path, _who_removes(folder, LOCK)))
+    return descriptor
+
+
+def _is_there(descriptor: int, folder: int) -> bool:
+    try:
+        there = os.stat(LOCK, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+@contextlib.contextmanager
+def explained(folder: int, name: str, path: str) -> Iterator[None]:
+    """Turns what the kernel refuses about a file of the folder into who can mend that."""
+    try:
+        yield
+    except PermissionError as error:
+        text = "%s cannot be written (%s): %s"
+        raise Unusable(text % (path, error.strerror, _who_removes(folder, name))) from error
+
+
+@contextlib.contextmanager
+def _explained(path: str, done: str, above: int) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        owner = owner_of(os.fstat(above).st_uid)
+        text = "%s cannot be %s (%s): ask root, or %s, who owns the folder that holds it"
+        raise Unusable(text % (path, done, error.strerror, owner)) from error
+
+
+def _who_removes(folder: int, name: str) -> str:
+    """Who may remove it from a sticky folder: its owner, the folder's, and root."""
+    above = os.fstat(folder).st_uid
+    try:
+        own = os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid
+    except OSError:
+        own = above
+    names = [owner_of(uid) for uid in dict.fromkeys((own, above)) if uid != 0]
+    return "%s can remove it" % " or ".join([*names, "root"])
+
+
+def owner_of(uid: int) -> str:
+    """The user for people, by name where this machine knows it."""
+    from hostler_agent.processes import Users
+
+    return "root" if uid == 0 else Users().name(uid)
