@@ -57,8 +57,8 @@ class Live(NamedTuple):
     """What is needed to judge whether a lease's work still runs."""
 
     boot_id: str
-    process: Callable[[int, int], bool]
-    """(pid, start ticks): that very process runs."""
+    process: Callable[[int, int], Optional[bool]]
+    """(pid, start ticks): that very process runs; None when nobody can tell."""
     container: Callable[[str], Optional[bool]]
     """(container id): it runs; None when nobody can tell."""
 

@@ -6,11 +6,10 @@ its GPUs until somebody looks by hand.
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Any, Callable, Dict, Iterable, Tuple
+from typing import Any, Dict, Iterable, Tuple
 
-from hostler_agent.processes import Proc
+from hostler_agent.processes import Proc, is_alive
 
 SURE_AFTER = 10.0
 """Seconds that Docker gets to tell of the end itself."""
@@ -24,9 +23,8 @@ class Phantoms:
     machine, or that this login may not see, are none of ours to judge.
     """
 
-    def __init__(self, proc: Proc, exists: Callable[[str], bool] = os.path.exists) -> None:
+    def __init__(self, proc: Proc) -> None:
         self._proc = proc
-        self._exists = exists
         self._seen: Dict[str, Tuple[int, int]] = {}
         self._gone: Dict[str, float] = {}
 
@@ -64,7 +62,7 @@ class Phantoms:
     def _lives(self, pid: int, ticks: int) -> bool:
         now = self._proc.start_ticks(pid)
         # Not to be read is not to be gone.
-        return now == ticks if now is not None else self._exists("/proc/%d" % pid)
+        return now == ticks if now is not None else is_alive(pid)
 
 
 def ended(one: Dict[str, Any]) -> Dict[str, Any]:

@@ -55,9 +55,13 @@ class Proc:
         fields = stat.rpartition(")")[2].split() if stat else []
         return (fields[0], int(fields[1])) if len(fields) > 1 else (None, None)
 
-    def same(self, pid: int, ticks: int) -> bool:
-        """The very process that started at `ticks` still runs (a zombie does not)."""
-        return self.start_ticks(pid) == ticks and self.state(pid)[0] not in ("Z", "X", None)
+    def same(self, pid: int, ticks: int) -> Optional[bool]:
+        """The very process that started at `ticks` still runs (a zombie does not). None: nobody can
+        tell, since /proc hides processes of others here (hidepid)."""
+        seen = self.start_ticks(pid)
+        if seen is None:
+            return None if is_alive(pid) else False
+        return seen == ticks and self.state(pid)[0] not in ("Z", "X", None)
 
     def started_at(self, ticks: Optional[int]) -> Optional[float]:
         """Ticks since boot as host time."""
@@ -194,7 +198,7 @@ class Processes:
     def section(self, listed: Sequence[Tuple[str, Sequence[Process]]]) -> Dict[str, Any]:
         """The `procs` section for (UUID, processes) pairs; the same object when nothing changed."""
         now = time.monotonic()
-        alive = [(uuid, found, [_alive(p[0]) for p in found]) for uuid, found in listed if found]
+        alive = [(uuid, found, [is_alive(p[0]) for p in found]) for uuid, found in listed if found]
         if alive == self._last and now < self._due:
             return self._section
         self._last, self._due = alive, now + RECHECK_EVERY
@@ -212,7 +216,7 @@ class Processes:
         """A `GpuProcess` looked up anew; for any thread."""
         pid, memory, kind = process
         result: Dict[str, Any] = {"pid": pid, "kind": kind, "memory": memory}
-        if not _alive(pid):
+        if not is_alive(pid):
             result["exists"] = False
             return result
         result.update(self._look_up(pid, self.proc.start_ticks(pid)))
@@ -260,7 +264,8 @@ class Processes:
         return named if named in self._shims.values() else None
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """There is a process of that number; one that has just ended counts until it is reaped."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

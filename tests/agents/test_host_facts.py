@@ -75,9 +75,9 @@ def test_a_process(proc: Proc) -> None:
     assert proc.command(200) == "[pt_main_thread]"
     assert proc.program(101) == ("pt_main_thread", "python")
     assert proc.container(101) == ID
-    assert proc.same(101, 10100)
-    assert not proc.same(101, 10101)
-    assert not proc.same(200, 20000)  # a zombie runs no more
+    assert proc.same(101, 10100) is True
+    assert proc.same(101, 10101) is False
+    assert proc.same(200, 20000) is False  # a zombie runs no more
     assert sorted(proc.pids()) == [100, 101, 102, 200]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 from hostler_agent import leases as module
 from hostler_agent.claims import Claims
 from hostler_agent.leases import Clocks, Leases, Live, clocks, is_stale
+from hostler_agent.processes import Proc
 from tests.support.agents import Place, eventually, serving
 from tests.support.claiming import BOOT, CONTAINER, Scene, a_lease, claim
+from tests.support.users import BOB, NEEDS_ROOT, run_as
 
 
 def test_a_started_job_binds_its_leases(
@@ -62,6 +66,21 @@ def test_stale(lease: dict[str, Any], touched: float, stale: bool) -> None:
 def test_who_cannot_see_containers_does_not_call_them_gone() -> None:
     live = Live(BOOT, lambda pid, ticks: False, lambda ref: None)
     assert not is_stale(a_lease(workload=CONTAINER), 1e9, live, 1e9)
+
+
+@NEEDS_ROOT
+def test_who_cannot_see_a_process_does_not_call_it_gone() -> None:
+    """Where /proc is mounted with hidepid=2, processes of others are not in it."""
+    hiding = Proc("/nowhere")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+
+    def stale(pid: int) -> Callable[[], str]:
+        live = Live(BOOT, hiding.same, lambda ref: None)
+        return lambda: str(is_stale(a_lease(workload=f"{pid}:500"), 1e9, live, 1e9))
+
+    assert run_as(BOB, stale(os.getpid())) == "False"
+    assert run_as(BOB, stale(gone.pid)) == "True"
 
 
 def set_clocks(

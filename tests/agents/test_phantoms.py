@@ -12,6 +12,7 @@ import pytest
 from hostler_agent import phantoms
 from hostler_agent.phantoms import Phantoms
 from hostler_agent.processes import Proc
+from tests.support.users import BOB, NEEDS_ROOT, run_as
 
 
 def inspect(pid: object, status: str = "running") -> dict[str, Any]:
@@ -80,3 +81,18 @@ def test_what_is_removed_is_forgotten(process: subprocess.Popen[bytes]) -> None:
     end(process)
     found.keep(["another"])
     assert not found.doubts("c")
+
+
+@NEEDS_ROOT
+def test_what_proc_begins_to_hide_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a remount with hidepid: another user's process lives on."""
+    monkeypatch.setattr(phantoms, "SURE_AFTER", 0.0)
+
+    def work() -> str:
+        proc = Proc()
+        found = Phantoms(proc)
+        found.is_one("c", inspect(1))
+        proc.root = "/nowhere"
+        return str(any(found.is_one("c", inspect(1)) for _ in range(3)))
+
+    assert run_as(BOB, work) == "False"
