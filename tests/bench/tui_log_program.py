@@ -43,7 +43,7 @@ class LogScreen(LabScreen):
 class LogApp(HostlerApp):
     """The product with that screen alone."""
 
-    MODES = {"log": LogScreen}  # noqa: RUF012
+    MAIN_SCREENS = {"log": LogScreen}  # noqa: RUF012
     DEFAULT_MODE = "log"
 
 

@@ -21,7 +21,7 @@ def screen(name: str) -> object:
     if name in ABOVE:
         module, kind = ABOVE[name]
         return getattr(importlib.import_module(f"hostler_tui.screens.{module}"), kind)
-    return HostlerApp.MODES[name]()  # type: ignore[operator]
+    return HostlerApp.MAIN_SCREENS[name]()
 
 
 @pytest.mark.parametrize("action", TABLE, ids=lambda action: action.name)

@@ -79,7 +79,7 @@ class Answers:
 
 
 class AlertsApp(HostlerApp):
-    MODES = {"alerts": AlertsScreen}  # noqa: RUF012
+    MAIN_SCREENS = {"alerts": AlertsScreen}  # noqa: RUF012
     DEFAULT_MODE = "alerts"
 
     def __init__(self) -> None:

@@ -98,7 +98,7 @@ class Past:
 
 
 class PastApp(HostlerApp):
-    MODES = {"history": HistoryScreen}  # noqa: RUF012
+    MAIN_SCREENS = {"history": HistoryScreen}  # noqa: RUF012
     DEFAULT_MODE = "history"
 
     def __init__(self, runs: Sequence[dict[str, Any]] = RUNS) -> None:

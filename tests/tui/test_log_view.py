@@ -27,7 +27,7 @@ class LogScreen(LabScreen):
 
 
 class LogApp(HostlerApp):
-    MODES = {"log": LogScreen}  # noqa: RUF012
+    MAIN_SCREENS = {"log": LogScreen}  # noqa: RUF012
     DEFAULT_MODE = "log"
 
     def __init__(self, log: StoredLog) -> None:

@@ -69,13 +69,14 @@ class HostlerApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-medium"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = []
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+    MAIN_SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
         "fleet": FleetScreen,
         "queue": later("queue", "QueueScreen"),
         "run": later("run", "RunScreen"),
         "history": later("history", "HistoryScreen"),
         "alerts": later("alerts", "AlertsScreen"),
     }
+    """Each is a mode of Textual, under its name."""
     DEFAULT_MODE = "fleet"
 
     def __init__(self, find: Callable[[], Found] = find_socket) -> None:
@@ -97,8 +98,16 @@ class HostlerApp(App[int]):
         assert self._client is not None
         return self._client
 
+    def get_default_screen(self) -> Screen[Any]:
+        """The first main screen. From here, Textual puts it on the stack before it makes its
+        widgets; one of `MODES` only afterwards. From Python 3.12 on widgets are made at once, and
+        one that asks for the app's screen, as an Input does, would find none."""
+        return self.MAIN_SCREENS[self.DEFAULT_MODE]()
+
     def on_mount(self) -> None:
         """Draw what was known last time at once, then connect."""
+        for mode, make in self.MAIN_SCREENS.items():
+            self.add_mode(mode, make)
         self._wear(self.palette_of_look.look)
         if self._seen is not None:
             self.lab.fleet, self.lab.fleet_seen_at = cache.load(self._seen)
@@ -196,7 +205,7 @@ class HostlerApp(App[int]):
 
     def action_go(self, mode: str) -> None:
         """To a main screen; where it is below another, back to it."""
-        if mode not in self.MODES:
+        if mode not in self.MAIN_SCREENS:
             return
         if self.current_mode != mode:
             self.switch_mode(mode)

@@ -1,0 +1,50 @@
+"""Main screens while they are being made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostler_tui.app import HostlerApp
+from tests.support.screen import no_daemon, until
+
+
+class Quiet(HostlerApp):
+    """Asks nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(find=no_daemon)
+
+    def _connect(self) -> None:  # type: ignore[override]
+        """Nobody is there."""
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", HostlerApp.MAIN_SCREENS)
+async def test_each_main_screen_can_be_the_first(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its widgets may be made before its turn comes, as they are from Python 3.12 on."""
+    monkeypatch.setattr(Quiet, "DEFAULT_MODE", mode)
+    app = Quiet()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: getattr(app.screen, "is_whole", False), "not made")
+        assert app.current_mode == mode
+    assert app.return_code in (None, 0)
+
+
+@pytest.mark.parametrize("mode", HostlerApp.MAIN_SCREENS)
+async def test_each_main_screen_is_gone_to_and_left_again(mode: str) -> None:
+    app = Quiet()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.action_go(mode)
+        await until(pilot, lambda: getattr(app.screen, "is_whole", False), "not made")
+        app.action_go("fleet")
+        await pilot.pause()
+        assert app.current_mode == "fleet"
+    assert app.return_code in (None, 0)
