@@ -29,7 +29,7 @@ from hostler.model.plans import (
     Start,
     Stop,
 )
-from hostler.model.runs import Outcome
+from hostler.model.runs import Attempt, Outcome
 from hostler.store.copy_key import note_ended
 
 _log = logging.getLogger("hostler.daemon")
@@ -80,12 +80,12 @@ class Applier:
         context, workload = self._context, action.workload
         await self._check_known(action.host, workload)
         attempt = context.book.attempt(workload.attempt_id)
-        if attempt is not None and not attempt.phase.is_final and attempt.stop_reason is None:
-            asked = replace(attempt, stop_reason=action.cause, stop_detail=action.detail)
-            event = context.event(
-                "attempt.stopping", f"stopping {attempt.stage}: {action.detail}", attempt
+        if attempt is not None:
+            said = f"stopping {attempt.stage}: {action.detail}"
+            event = context.event("attempt.stopping", said, attempt)
+            await context.change_attempt(
+                attempt.attempt_id, lambda now: _asked_to_stop(now, action), event
             )
-            await context.save_attempt(asked, event)
         runtime = context.runtimes[workload.runtime]
         try:
             await runtime.stop(context.link(action.host), workload, action.grace)
@@ -93,7 +93,7 @@ class Applier:
             await self._unkillables.failed(action.host, workload)
             raise
         self._unkillables.ended(workload)
-        context.keepers[action.host].look_soon()
+        context.look_soon(action.host)
 
     async def _check_known(self, host: str, workload: Workload) -> None:
         """Raises Unreachable, to be asked again later, where the database has never heard of the
@@ -126,14 +126,14 @@ class Applier:
             await self.copies.note(attempt)
         with context.keepers[action.host].removing(action.workload.ref):
             await runtime.remove(context.link(action.host), action.workload)
-        context.keepers[action.host].look_soon()
+        context.look_soon(action.host)
 
     async def _release(self, action: Release) -> None:
         context = self._context
         failpoint("before_release")
         await context.link(action.host).release(action.lease_ids)
         failpoint("after_release")
-        context.keepers[action.host].look_soon()
+        context.look_soon(action.host)
 
     async def _end(self, action: EndRun) -> None:
         context = self._context
@@ -161,6 +161,13 @@ class Applier:
             await asyncio.to_thread(note_ended, self._context.store.folder, run_id)
         except StateError as error:
             _log.warning("the end of run %s is not noted beside the database: %s", run_id, error)
+
+
+def _asked_to_stop(attempt: Attempt, stop: Stop) -> Attempt | None:
+    """With the first cause; None where it has one, or has ended."""
+    if attempt.phase.is_final or attempt.stop_reason is not None:
+        return None
+    return replace(attempt, stop_reason=stop.cause, stop_detail=stop.detail)
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:

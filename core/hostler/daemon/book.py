@@ -7,6 +7,7 @@ GPU away while it is being written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hostler.errors import NotFoundError
@@ -56,10 +57,13 @@ class Book:
             raise NotFoundError(f"run {run_id} is not open")
         return found
 
-    def update(self, run: Run) -> None:
-        """Replace what is known of a run, keeping its attempts."""
-        attempts = tuple(self._attempts[run.run_id].values())
-        self._runs[run.run_id] = replace(run, attempts=attempts)
+    def change(self, run_id: str, change: Callable[[Run], Run]) -> None:
+        """Change fields of a run as it is now, after whatever was awaited; one that has ended
+        meanwhile stays away. Attempts are not changed here."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            self._runs[run_id] = change(run)
+            self._stale.add(run_id)
 
     def stage(self, run_id: str, name: str) -> Stage:
         """A stage of an open run."""

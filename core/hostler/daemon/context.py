@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock
@@ -42,6 +44,27 @@ class Context:
     unseen: dict[str, float] = field(default_factory=dict)
     """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
     their GPUs until they are released, and no attempt holds them any more."""
+    drains: dict[str, str] = field(default_factory=dict)
+    """Host -> why it is closed to new work, as it stands in the database."""
+    _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Attempt id -> held by who changes it."""
+
+    def look_soon(self, host: str) -> None:
+        """Do not wait for the rest of the interval; a host that has left the config is let be."""
+        keeper = self.keepers.get(host)
+        if keeper is not None:
+            keeper.look_soon()
+
+    def close_host(self, host: str, reason: str | None) -> None:
+        """Show that a host is closed to new work, or, by None, open again."""
+        if reason is None:
+            self.drains.pop(host, None)
+        else:
+            self.drains[host] = reason
+        keeper = self.keepers.get(host)
+        if keeper is not None:
+            keeper.configure(drained=reason)
+        self.hub.publish()
 
     def link(self, host: str) -> HostLink:
         """The link to a host. Raises Unreachable where the config does not name it any more."""
@@ -54,9 +77,32 @@ class Context:
         """The runtime an attempt was placed with."""
         return self.runtimes[attempt.runtime]
 
-    async def save_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> None:
-        """Write an attempt's transition, then show it."""
-        await self.store.update_attempt(attempt, event)
+    async def change_attempt(
+        self,
+        attempt_id: str,
+        change: Callable[[Attempt], Attempt | None],
+        event: NewEvent | None = None,
+    ) -> Attempt | None:
+        """Change fields of an attempt as it is now: written with its event first, then shown.
+
+        Changes of one attempt go one after the other, so that none writes back what another has
+        changed meanwhile. `change` gives None where nothing is to be done any more. The attempt
+        as it is then; None: nothing was changed, or its run has left the book.
+        """
+        async with self._changing.setdefault(attempt_id, asyncio.Lock()):
+            current = self.book.attempt(attempt_id)
+            changed = change(current) if current is not None else None
+            if changed is None:
+                return None
+            await self.store.update_attempt(changed, event)
+            # What is in memory only (metrics of what runs) may be newer than what was written.
+            now = self.book.attempt(attempt_id)
+            if now is not None:
+                changed = change(now) or changed
+                self._show_attempt(changed)
+            return changed
+
+    def _show_attempt(self, attempt: Attempt) -> None:
         if attempt.phase is not Phase.STARTING:
             self.held_up.pop(attempt.attempt_id, None)
         if attempt.phase.is_final and attempt.gpus:

@@ -19,8 +19,7 @@ async def drain(context: Context, name: str, reason: str, by: str, severity: str
     event = context.event("host.drained", said, severity=severity, host=name, actor=by)
     closed = Drain(host=name, reason=reason, by=by, at=context.clock.now())
     await context.store.set_drain(closed, event)
-    context.keepers[name].configure(drained=reason)
-    context.hub.publish()
+    context.close_host(name, reason)
 
 
 class Unkillables:

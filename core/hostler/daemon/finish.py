@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -69,24 +70,38 @@ class Finisher:
             refusal = gate_failure(stage, metrics, params)
             if refusal is not None:
                 phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
-        ended = replace(
-            attempt,
-            phase=phase,
-            cause=cause,
-            detail=detail,
-            ref=workload.ref,
-            exit_code=workload.exit_code,
-            signal=workload.signal,
-            metrics=metrics,
-            outputs=outputs,
-            finished_at=self._finished_at(attempt, workload),
-            duration=duration_of(attempt, workload, context.clock.now()),
-        )
-        ended = replace(ended, usage=self._usage.summary(ended))
-        failpoint("before_record")
-        await context.save_attempt(ended, self._event(ended, stage))
+        end: Mapping[str, Any] = {
+            "phase": phase,
+            "cause": cause,
+            "detail": detail,
+            "ref": workload.ref,
+            "exit_code": workload.exit_code,
+            "signal": workload.signal,
+            "metrics": metrics,
+            "outputs": outputs,
+            "finished_at": self._finished_at(attempt, workload),
+            "duration": duration_of(attempt, workload, context.clock.now()),
+        }
+        ended = await self._end(attempt, stage, end)
         failpoint("before_remove")
         await self._remove(ended, workload)
+
+    async def _end(self, attempt: Attempt, stage: Stage, end: Mapping[str, Any]) -> Attempt:
+        """Write these fields of an attempt that ended, with what it used; the attempt then. One
+        that has ended meanwhile stays as it is."""
+        context = self._context
+        ended = replace(attempt, **end)
+        ended = replace(ended, usage=self._usage.summary(ended))
+        failpoint("before_record")
+        return (
+            await context.change_attempt(
+                attempt.attempt_id,
+                lambda now: None if now.phase.is_final else replace(now, usage=ended.usage, **end),
+                self._event(ended, stage),
+            )
+            or context.book.attempt(attempt.attempt_id)
+            or ended
+        )
 
     async def record(self, action: Record) -> None:
         """Write what the planner concluded about an attempt."""
@@ -95,29 +110,24 @@ class Finisher:
         if attempt is None:
             return
         stage = context.book.stage(attempt.run_id, attempt.stage)
-        changed = replace(attempt, phase=action.phase, cause=action.cause, detail=action.detail)
-        workload = action.workload
-        if not action.phase.is_final:
-            now = context.clock.now()
-            changed = replace(
-                changed,
-                ref=workload.ref if workload else attempt.ref,
-                launched_at=attempt.launched_at or now,
-                started_at=attempt.started_at or now,
-            )
-            event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}")
-            await context.save_attempt(changed, event)
-            if workload is not None:
-                self._followers.follow(changed, workload)
+        workload, now = action.workload, context.clock.now()
+        if action.phase.is_final:
+            end: Mapping[str, Any] = {
+                "phase": action.phase,
+                "cause": action.cause,
+                "detail": action.detail,
+                "exit_code": workload.exit_code if workload else None,
+                "signal": workload.signal if workload else None,
+                "finished_at": now,
+            }
+            await self._end(attempt, stage, end)
             return
-        changed = replace(
-            changed,
-            exit_code=workload.exit_code if workload else None,
-            signal=workload.signal if workload else None,
-            finished_at=context.clock.now(),
-            usage=self._usage.summary(changed),
+        event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
+        changed = await context.change_attempt(
+            attempt.attempt_id, lambda known: _seen_to_run(known, action, now), event
         )
-        await context.save_attempt(changed, self._event(changed, stage))
+        if changed is not None and workload is not None:
+            self._followers.follow(changed, workload)
 
     def _contested(self, attempt: Attempt) -> str:
         """Who else is on its GPUs, which may well be why it failed."""
@@ -246,7 +256,22 @@ class Finisher:
             event = context.event("workload.not_removed", str(error), attempt, severity="warning")
             await context.tell(event)
         if attempt.gpus:
-            context.keepers[attempt.host].look_soon()  # their memory has to be seen to come back
+            context.look_soon(attempt.host)  # their memory has to be seen to come back
+
+
+def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None:
+    """A start that was interrupted, and has happened; None where the attempt has ended since."""
+    if attempt.phase.is_final:
+        return None
+    return replace(
+        attempt,
+        phase=action.phase,
+        cause=action.cause,
+        detail=action.detail,
+        ref=action.workload.ref if action.workload else attempt.ref,
+        launched_at=attempt.launched_at or now,
+        started_at=attempt.started_at or now,
+    )
 
 
 def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:

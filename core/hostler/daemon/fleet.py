@@ -29,7 +29,6 @@ class Fleet:
         self._outside = outside
         self._on_look = on_look
         self._on_event = on_event
-        self._drains: dict[str, str] = {}
         self._faults: Mapping[tuple[str, str], str] = {}
         self._settings: dict[str, Settings] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -42,6 +41,8 @@ class Fleet:
         """Make the keepers of the context's config, not running yet."""
         await self._read_state()
         self._outside.use_settings(self._context.config.daemon)
+        drains = await self._context.store.drains()
+        self._context.drains |= {name: drain.reason for name, drain in drains.items()}
         for host in self._context.config.hosts:
             self._put(host, self._make(host, self._context.config))
 
@@ -79,7 +80,7 @@ class Fleet:
             ended += self._take_task(host.name)
             self._put(host, keeper)
         for name in wanted:
-            context.keepers[name].configure(drained=self._drains.get(name))
+            context.keepers[name].configure(drained=context.drains.get(name))
         order = [host.name for host in config.hosts]
         order += [name for name in context.keepers if name not in wanted]
         context.keepers = {name: context.keepers[name] for name in order}
@@ -93,12 +94,8 @@ class Fleet:
         context.wake()
 
     async def _read_state(self) -> None:
-        """What outlives a keeper: closed hosts, and GPUs that no probe has found well again."""
-        store = self._context.store
-        self._faults = await store.gpu_faults()
-        # Last: one that is made while something is awaited would be undone.
-        drains = await store.drains()
-        self._drains = {name: drain.reason for name, drain in drains.items()}
+        """What outlives a keeper: GPUs that no probe has found well again."""
+        self._faults = await self._context.store.gpu_faults()
 
     async def _sweep(self) -> None:
         """Let go of removed hosts whose work has ended, and begin with those that waited for it."""
@@ -160,7 +157,7 @@ class Fleet:
             interval=config.daemon.look_interval,
             look_timeout=config.daemon.look_timeout,
             shared_paths=config.shared_paths,
-            drained=self._drains.get(host.name),
+            drained=context.drains.get(host.name),
             faults={gpu: how for (name, gpu), how in self._faults.items() if name == host.name},
             on_news=lambda: context.wake(),
             on_look=self._on_look,

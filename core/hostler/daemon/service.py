@@ -126,8 +126,7 @@ class Service:
         said = f"{name} takes work again"
         event = self.context.event("host.undrained", said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event)
-        self.context.keepers[name].configure(drained=None)
-        self.context.hub.publish()
+        self.context.close_host(name, None)
 
     async def submit(self, submission: Submission, who: Caller) -> Run:
         """A new run, durable when this returns."""
@@ -176,7 +175,7 @@ class Service:
             said = f"{who.user} cancels run {run.run_id}"
             event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
             await context.store.request_cancel(run.run_id, who.user, event)
-            context.book.update(replace(run, cancelled_by=who.user))
+            context.book.change(run.run_id, lambda now: _cancelled(now, who.user))
             context.hub.publish()
             await self.controller.interrupt_starts(run.run_id)
         return run.run_id
@@ -187,8 +186,10 @@ class Service:
         if priority > run.priority:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
         await self._audit(who, "priority", {"run": run.run_id, "priority": priority})
-        await self.context.store.set_priority(run.run_id, priority)
-        self.context.book.update(replace(run, priority=priority))
+        await self.context.store.lower_priority(run.run_id, priority)
+        self.context.book.change(
+            run.run_id, lambda now: replace(now, priority=min(now.priority, priority))
+        )
         self.context.wake()
         return run.run_id
 
@@ -294,6 +295,11 @@ class Service:
             at=self.context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
         )
         await self.context.store.add_audit(entry)
+
+
+def _cancelled(run: Run, by: str) -> Run:
+    """The first who asked is the one named, as in the database."""
+    return run if run.cancelled_by is not None else replace(run, cancelled_by=by)
 
 
 def only_own(run: Run, who: Caller) -> None:

@@ -130,17 +130,21 @@ class Starter:
         assert ref is not None
         digest = await runtime.image_digest(link, ref)
         now = context.clock.now()
-        launched = replace(
-            self._current(attempt),
-            phase=Phase.RUNNING,
-            ref=ref,
-            launched_at=now,
-            started_at=now,
-            image_digest=digest,
+        event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
+        launched = await context.change_attempt(
+            attempt.attempt_id,
+            lambda known: replace(
+                known,
+                phase=Phase.RUNNING,
+                ref=ref,
+                launched_at=now,
+                started_at=now,
+                image_digest=digest,
+            ),
+            event,
         )
-        where = f"{stage.label} runs on {attempt.host}"
-        await context.save_attempt(launched, context.event("attempt.started", where, launched))
-        self._followers.follow(launched, workload)
+        if launched is not None:
+            self._followers.follow(launched, workload)
 
     async def _prepared(self, attempt: Attempt, runtime: Runtime, link: HostLink, job: Job) -> str:
         self.preparing.add(attempt.attempt_id)
@@ -154,10 +158,6 @@ class Starter:
         Raises what keeps it from being seen; its leases then stay until a look shows its end."""
         found = await runtime.inspect(link, ref) if ref is not None else None
         return None if found is None or found.created_only else found
-
-    def _current(self, attempt: Attempt) -> Attempt:
-        """The attempt as the book has it: a stop may have been asked for meanwhile."""
-        return self._context.book.attempt(attempt.attempt_id) or attempt
 
     def _wanted(self, attempt: Attempt) -> Claim:
         policy = self._context.config.policy
@@ -188,22 +188,29 @@ class Starter:
 
     async def _fail(self, attempt: Attempt, cause: Cause, detail: str) -> None:
         context = self._context
-        current = self._current(attempt)
-        stopped = current.stop_reason is Cause.STOPPED
-        ended = replace(
-            current,
-            phase=Phase.CANCELLED if stopped else Phase.FAILED,
-            cause=Cause.STOPPED if stopped else cause,
-            detail=current.stop_detail if stopped else detail,
-            finished_at=context.clock.now(),
-        )
+        now = context.clock.now()
         message = f"{attempt.stage} did not start on {attempt.host}: {detail}"
         severity = "info" if cause is Cause.NOT_STARTED else "error"
-        await context.save_attempt(
-            ended, context.event("attempt.not_started", message, ended, severity=severity)
+        ended = await context.change_attempt(
+            attempt.attempt_id,
+            lambda known: _not_started(known, cause, detail, now),
+            context.event("attempt.not_started", message, attempt, severity=severity),
         )
-        with contextlib.suppress(Unreachable):  # at worst it is begun once more after a recovery
-            await self._copies.note(ended)
+        if ended is not None:
+            with contextlib.suppress(Unreachable):  # at worst it is begun again after a recovery
+                await self._copies.note(ended)
+
+
+def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> Attempt:
+    """Its end; a stop may have been asked for meanwhile."""
+    stopped = attempt.stop_reason is Cause.STOPPED
+    return replace(
+        attempt,
+        phase=Phase.CANCELLED if stopped else Phase.FAILED,
+        cause=Cause.STOPPED if stopped else cause,
+        detail=attempt.stop_detail if stopped else detail,
+        finished_at=now,
+    )
 
 
 class _Progress:

@@ -131,9 +131,9 @@ class Store:
         """Store who wants the run to end. Raises ConflictError when it has ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event))
 
-    async def set_priority(self, run_id: str, priority: int) -> None:
-        """Store a run's new priority. Raises NotFoundError."""
-        await self._write(lambda db: writes.set_priority(db, run_id, priority))
+    async def lower_priority(self, run_id: str, priority: int) -> None:
+        """Store a run's new priority, where it is lower. Raises ConflictError when it has ended."""
+        await self._write(lambda db: writes.lower_priority(db, run_id, priority))
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc."""

@@ -185,10 +185,15 @@ def request_cancel(
     return _add_event(connection, event) if event is not None else None
 
 
-def set_priority(connection: Connection, run_id: str, priority: int) -> None:
-    """Change a run's priority. Raises NotFoundError."""
-    _run(connection, run_id)
-    connection.execute("UPDATE runs SET priority = ? WHERE run_id = ?", (priority, run_id))
+def lower_priority(connection: Connection, run_id: str, priority: int) -> None:
+    """Lower a run's priority; one that is lower already stays. Raises NotFoundError, ConflictError
+    when it ended."""
+    row = _run(connection, run_id)
+    if row["outcome"] is not None:
+        raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
+    connection.execute(
+        "UPDATE runs SET priority = MIN(priority, ?) WHERE run_id = ?", (priority, run_id)
+    )
 
 
 def delete_run(connection: Connection, run_id: str) -> list[str]:

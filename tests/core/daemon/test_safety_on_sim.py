@@ -149,12 +149,12 @@ async def test_a_reload_that_fails_ends_nothing(
         files.load()
         monkeypatch.setattr(files, "load", lambda: daemon.config)
         monkeypatch.setattr(files, "has_changed", iter([True, *[False] * 10_000]).__next__)
-        drains = Failing(context.store.drains, FULL)
-        monkeypatch.setattr(context.store, "drains", drains)
+        faults = Failing(context.store.gpu_faults, FULL)
+        monkeypatch.setattr(context.store, "gpu_faults", faults)
         following = asyncio.create_task(Reloader(context, daemon.daemon.fleet, files).run())
         try:
-            await daemon.until(lambda: drains.calls >= 3, "it is not tried again")
-            drains.mended = True
+            await daemon.until(lambda: faults.calls >= 3, "it is not tried again")
+            faults.mended = True
 
             async def loaded() -> bool:
                 return any(e.kind == "config.loaded" for e in await context.store.last_events())

@@ -1,0 +1,224 @@
+"""Two changes of one run or attempt at the same time: none takes the other back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import ConflictError
+from hostler.model.hosts import Workload
+from hostler.model.pipelines import Cause
+from hostler.model.plans import Record, Stop
+from hostler.model.runs import Outcome, Phase
+from hostler.sim.fleet import small_lab
+from tests.support.planning import stage
+from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+class Gate:
+    """Holds the calls of one method up, once they have done their work, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.arrived, self._open = asyncio.Event(), asyncio.Event()
+        self._method: Callable[..., Awaitable[Any]] = getattr(owner, name)
+        self._undo = lambda: monkeypatch.setattr(owner, name, self._method)
+        monkeypatch.setattr(owner, name, self._call)
+
+    async def _call(self, *args: Any, **fields: Any) -> Any:
+        done = await self._method(*args, **fields)
+        self._undo()  # only the first
+        self.arrived.set()
+        await self._open.wait()
+        return done
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def running(daemon: SimDaemon) -> str:
+    run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=30")))
+    await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+    return run_id
+
+
+async def waiting(daemon: SimDaemon) -> str:
+    """A run that nothing happens to by itself."""
+    return await daemon.submit(stage("a", gpus=99))
+
+
+async def test_a_cancel_is_not_lost_beside_a_lower_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, service = daemon.daemon.context, daemon.daemon.service
+        gate = Gate(monkeypatch, context.store, "lower_priority")
+        lowering = asyncio.create_task(service.lower(run_id, -3, ANA))
+        await gate.arrived.wait()
+        await context.store.request_cancel(run_id, "bo")
+        context.book.change(run_id, lambda run: replace(run, cancelled_by="bo"))
+        gate.open()
+        await lowering
+        run = context.book.find(run_id)
+        assert run is None or (run.cancelled_by, run.priority) == ("bo", -3)
+        assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
+
+
+async def test_of_two_lowered_priorities_the_lower_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await waiting(daemon)
+        context, service = daemon.daemon.context, daemon.daemon.service
+        gate = Gate(monkeypatch, context.store, "add_audit")
+        higher = asyncio.create_task(service.lower(run_id, -1, ANA))
+        await gate.arrived.wait()
+        await service.lower(run_id, -5, ANA)
+        gate.open()
+        await higher
+        assert context.book.run(run_id).priority == -5
+        assert (await context.store.get_run(run_id)).priority == -5
+
+
+@pytest.mark.parametrize("what", ["cancel", "lower"])
+async def test_a_run_that_ends_meanwhile_is_a_conflict_and_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, service = daemon.daemon.context, daemon.daemon.service
+        gate = Gate(monkeypatch, context.store, "add_audit")
+        asked = service.cancel(run_id, ANA) if what == "cancel" else service.lower(run_id, -1, ANA)
+        acting = asyncio.create_task(asked)
+        await gate.arrived.wait()
+        await service.cancel(run_id, ANA)
+        await daemon.finished(run_id)
+        await daemon.until(lambda: context.book.find(run_id) is None, "it stays open")
+        gate.open()
+        with pytest.raises(ConflictError):
+            await acting
+
+
+@pytest.mark.parametrize("name", ["request_cancel", "lower_priority"])
+async def test_a_run_that_ends_right_after_the_write_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, service = daemon.daemon.context, daemon.daemon.service
+        gate = Gate(monkeypatch, context.store, name)
+        asked = service.lower(run_id, -1, ANA) if "lower" in name else service.cancel(run_id, ANA)
+        acting = asyncio.create_task(asked)
+        await gate.arrived.wait()
+        for host in daemon.lab.hosts.values():
+            for work in list(host.works.values()):
+                host.signal(work.attempt_id, 9)
+        await daemon.until(lambda: context.book.find(run_id) is None, "it stays open")
+        gate.open()
+        assert await acting == run_id
+
+
+async def test_a_stop_and_the_record_of_a_start_keep_each_others_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, applier = daemon.daemon.context, daemon.daemon.applier
+        attempt = context.book.run(run_id).attempts[0]
+        keeper = context.keepers[attempt.host]
+
+        def seen() -> list[Workload]:
+            look = keeper.host.look
+            return [w for w in look.workloads if w.running] if look is not None else []
+
+        await daemon.until(lambda: bool(seen()), "it is not seen")
+        (workload,) = seen()
+        begun = replace(attempt, phase=Phase.STARTING, launched_at=None, started_at=None)
+        context.book.put_attempt(begun)
+        gate = Gate(monkeypatch, context.store, "update_attempt")
+        stop = Stop(attempt.host, workload, Cause.TIME_LIMIT, "ran too long", 0.0)
+        stopping = asyncio.create_task(applier.apply(stop))
+        await gate.arrived.wait()
+        record = Record(attempt.attempt_id, Phase.RUNNING, workload=workload)
+        recording = asyncio.create_task(applier.apply(record))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(stopping, recording)
+        run = await daemon.finished(run_id)
+        (ended,) = run.attempts
+        assert (ended.cause, ended.started_at is not None) == (Cause.TIME_LIMIT, True)
+        (stored,) = (await context.store.get_run(run_id)).attempts
+        assert (stored.stop_reason, stored.stop_detail) == (Cause.TIME_LIMIT, "ran too long")
+
+
+async def test_metrics_that_come_while_a_change_is_written_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context = daemon.daemon.context
+        attempt_id = f"{run_id}-a-1"
+        gate = Gate(monkeypatch, context.store, "update_attempt")
+        changing = asyncio.create_task(
+            context.change_attempt(attempt_id, lambda now: replace(now, stop_detail="x"))
+        )
+        await gate.arrived.wait()
+        known = context.book.attempt(attempt_id)
+        assert known is not None
+        context.book.put_attempt(replace(known, metrics={"loss": 0.5}))
+        gate.open()
+        await changing
+        known = context.book.attempt(attempt_id)
+        assert known is not None
+        assert (known.stop_detail, known.metrics) == ("x", {"loss": 0.5})
+
+
+async def test_a_host_closed_while_the_config_changes_stays_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the change has read of the database is older than the drain."""
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        context, service = daemon.daemon.context, daemon.daemon.service
+        (name,) = context.keepers
+        gates = [Gate(monkeypatch, context.store, method) for method in ("gpu_faults", "drains")]
+        applying = asyncio.create_task(daemon.daemon.fleet.apply(context.config))
+        gates[0].open()
+        reached = asyncio.create_task(gates[1].arrived.wait())
+        await asyncio.wait((reached, applying), return_when=asyncio.FIRST_COMPLETED)
+        await service.drain(name, "cooling", ANA)
+        gates[1].open()
+        reached.cancel()
+        await applying
+        assert service.host(name).drained == "cooling"
+
+
+@pytest.mark.parametrize("name", ["set_drain", "clear_drain"])
+async def test_a_host_that_leaves_while_it_is_closed_or_opened_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        context, service = daemon.daemon.context, daemon.daemon.service
+        gone = list(context.keepers)[1]
+        gate = Gate(monkeypatch, context.store, name)
+        acting = asyncio.create_task(
+            service.undrain(gone, ANA) if name == "clear_drain" else service.drain(gone, "", ANA)
+        )
+        await gate.arrived.wait()
+        config = replace(context.config, hosts=context.config.hosts[:1])
+        await daemon.daemon.fleet.apply(config)
+        assert gone not in context.keepers
+        gate.open()
+        await acting
