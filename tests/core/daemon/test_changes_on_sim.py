@@ -33,12 +33,12 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.arrived, self._open = asyncio.Event(), asyncio.Event()
         self._method: Callable[..., Awaitable[Any]] = getattr(owner, name)
-        self._undo = lambda: monkeypatch.setattr(owner, name, self._method)
+        self._patch, self._owner, self._name = monkeypatch, owner, name
         monkeypatch.setattr(owner, name, self._call)
 
     async def _call(self, *args: Any, **fields: Any) -> Any:
         done = await self._method(*args, **fields)
-        self._undo()  # only the first
+        self._patch.setattr(self._owner, self._name, self._method)  # only the first is held up
         self.arrived.set()
         await self._open.wait()
         return done
