@@ -8,11 +8,11 @@ from pathlib import Path
 
 from hostler.api.app import make_app
 from hostler.api.server import bind, make_server
-from hostler.daemon.config_file import ConfigFiles
+from hostler.daemon.config_file import ConfigFiles, state_path
 from hostler.daemon.log_lines import log_to_stderr
 from hostler.daemon.serve import end_within, serve
 from hostler.daemon.service import Service
-from hostler.quick.places import SOCKET_NAME, state_folder
+from hostler.quick.places import SOCKET_NAME
 
 _LAST_S = 2.0
 """From being told to stop to the end of the process, whatever hangs."""
@@ -26,10 +26,10 @@ def main(config_path: str | None = None, *, personal: bool = False, verbose: boo
     log_to_stderr(verbose=verbose)
     files = ConfigFiles(config_path)
     config = files.load()
-    state = Path(state_folder() if personal else config.daemon.state or state_folder())
+    state = state_path(config, personal=personal)
     socket_path = state / SOCKET_NAME
     if not personal and config.daemon.socket is not None:
-        socket_path = Path(config.daemon.socket)
+        socket_path = Path(config.daemon.socket).expanduser()
     ending = partial(end_within, _LAST_S)
     serve(config, state, socket_path, serve_api, files=files, ending=ending)
 

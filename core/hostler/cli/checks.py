@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hostler.cli.daemon_start import running
-from hostler.daemon.config_file import load_config
+from hostler.daemon.config_file import load_config, state_path
 from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
-from hostler.quick.places import state_folder
 from hostler.quick.socket import find_socket
 from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
@@ -79,11 +78,7 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
         return [*checks, Check("local.config", "fail", detail, error.remedy or "Correct it")], False
     count = len(config.hosts)
     checks.append(Check("local.config", "ok", f"{count} host{'' if count == 1 else 's'}"))
-    checks.append(
-        check_state(
-            Path(state_folder() if found.personal else config.daemon.state or state_folder())
-        )
-    )
+    checks.append(check_state(state_path(config, personal=found.personal)))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     return checks, True

@@ -23,13 +23,12 @@ from hostler.cli.shared import (
     user_name,
 )
 from hostler.daemon.assemble import real_outside
-from hostler.daemon.config_file import load_config
+from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Rebuilt
 from hostler.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.model.config import Config
-from hostler.quick.places import state_folder
 from hostler.quick.socket import Found, find_socket
 from hostler.quick.table import Column, is_terminal
 from hostler.store.content import ContentStore
@@ -73,8 +72,7 @@ class Taken:
 def run(args: argparse.Namespace) -> int:
     """Ask the hosts, show what they know, and write it down where that is wanted."""
     found, config = find_socket(args.socket), load_config()
-    personal = found.personal or config.daemon.state is None
-    state = Path(state_folder() if personal else config.daemon.state or "")
+    state = state_path(config, personal=found.personal)
     if running(found) is not None:
         raise DaemonBusy(
             f"a daemon runs with the state in {state}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hostler.errors import ConfigError
 from hostler.model.config import Config
-from hostler.quick.places import config_files
+from hostler.quick.places import config_files, state_folder
 from hostler.quick.text_file import read_text
 from hostler.spec.config import read_configs
 
@@ -41,6 +41,12 @@ class ConfigFiles:
 def load_config(path: str | None = None) -> Config:
     """The config in `path`, else in the usual files, else the default. Raises ConfigError."""
     return ConfigFiles(path).load()
+
+
+def state_path(config: Config, *, personal: bool) -> Path:
+    """The daemon's folder: what the config says, for a shared one also the system's file."""
+    named = None if personal else config.daemon.state
+    return Path(named).expanduser() if named else Path(state_folder())
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -66,16 +66,45 @@ def user_config(environ: Mapping[str, str] | None = None) -> str:
     return os.path.join(base, "hostler", "config.toml")
 
 
+def configured(path: str, key: str) -> str | None:
+    """The path that a configuration file gives to a key of [daemon]. Raises ConfigError where the
+    file cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if key.encode() not in data:
+        return None  # parsing TOML costs more than asking the daemon
+    import tomllib
+
+    try:
+        table = tomllib.loads(data.decode("utf-8")).get("daemon")
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: {error}", remedy="Correct the file; `hostler config show` checks it"
+        ) from error
+    value = table.get(key) if isinstance(table, dict) else None
+    return os.path.expanduser(value) if isinstance(value, str) and value else None
+
+
 def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = None) -> str:
     """The folder for database, logs and socket of the personal daemon.
 
-    `HOSTLER_STATE`, else XDG_STATE_HOME/hostler, or, where that is on a network file system,
+    `HOSTLER_STATE`, else `state` of the person's own file (that of the system's is a shared
+    daemon's), else XDG_STATE_HOME/hostler, or, where that is on a network file system,
     /var/tmp/hostler-UID/state. `mounts` is the text of /proc/self/mountinfo (tests give their own).
-    Raises ConfigError for a `HOSTLER_STATE` that cannot be a folder, or is another one after `cd`.
+    Raises ConfigError for a `HOSTLER_STATE` that cannot be a folder, or is another one after `cd`,
+    and for a file that cannot be read.
     """
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_STATE"):
         return _named_state(env["HOSTLER_STATE"])
+    own = configured(user_config(env), "state")
+    if own is not None:
+        return own
     base = env.get("XDG_STATE_HOME") or os.path.join(_home(env), ".local", "state")
     folder = os.path.join(base, "hostler")
     if is_remote(folder, _read_mounts() if mounts is None else mounts):

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from hostler.errors import ConfigError, HostlerError, NoDaemonError, error_from_json
+from hostler.errors import HostlerError, NoDaemonError, error_from_json
 from hostler.quick import places
 from hostler.quick.wire import Response, WireError, encode_request
 
@@ -51,34 +51,12 @@ def find_socket(
     if env.get("HOSTLER_SOCKET"):
         return Found(env["HOSTLER_SOCKET"], "environment")
     for path in reversed(places.config_files(env)):
-        configured = _configured_socket(path)
+        configured = places.configured(path, "socket")
         if configured:
             return Found(configured, "config")
     if os.path.exists(system):
         return Found(system, "system")
     return Found(os.path.join(places.state_folder(env), places.SOCKET_NAME), "personal")
-
-
-def _configured_socket(path: str) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    if b"socket" not in data:
-        return None  # parsing TOML costs more than asking the daemon
-    import tomllib
-
-    try:
-        table = tomllib.loads(data.decode("utf-8")).get("daemon")
-    except ValueError as error:
-        raise ConfigError(
-            f"{path}: {error}", remedy="Correct the file; `hostler config show` checks it"
-        ) from error
-    value = table.get("socket") if isinstance(table, dict) else None
-    return os.path.expanduser(value) if isinstance(value, str) and value else None
 
 
 def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.socket:

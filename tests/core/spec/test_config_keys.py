@@ -1,0 +1,103 @@
+"""Every key of config.toml has a test that shows what it does, not only that it is read.
+
+A new key fails here until its test is named below.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from hostler.spec.config_tables import ConfigTable
+from hostler.spec.validation import keys_of, table_at
+
+ROOT = Path(__file__).parents[3]
+
+_REAL = "tests/core/cli/test_config_keys.py"
+_SIM = "tests/core/daemon/test_config_keys_on_sim.py"
+_SOCKET = "tests/core/api/test_socket.py"
+
+SHOWN_BY = {
+    "hosts.transport": f"{_REAL}::test_transport_local_is_this_machine_without_ssh",
+    "hosts.address": f"{_REAL}::test_address_port_user_and_key_lead_to_the_host",
+    "hosts.port": f"{_REAL}::test_address_port_user_and_key_lead_to_the_host",
+    "hosts.user": f"{_REAL}::test_address_port_user_and_key_lead_to_the_host",
+    "hosts.key": f"{_REAL}::test_address_port_user_and_key_lead_to_the_host",
+    "hosts.jump": f"{_REAL}::test_jump_goes_through_another_host",
+    "hosts.python": f"{_REAL}::test_python_runs_the_agent",
+    "hosts.docker_socket": f"{_REAL}::test_docker_socket_is_the_engine_that_is_asked",
+    "hosts.labels": f"{_SIM}::test_labels_send_a_stage_to_the_host_that_has_them",
+    "hosts.cpus": f"{_SIM}::test_what_a_host_may_be_planned_with",
+    "hosts.ram": f"{_SIM}::test_what_a_host_may_be_planned_with",
+    "hosts.runtimes": f"{_SIM}::test_only_the_runtimes_named_are_used",
+    "hosts.env": f"{_SIM}::test_variables_of_the_lab_and_of_a_host_reach_a_stage",
+    "daemon.state": f"{_REAL}::test_state_and_socket_are_where_the_daemon_and_its_clients_meet",
+    "daemon.socket": f"{_REAL}::test_state_and_socket_are_where_the_daemon_and_its_clients_meet",
+    "daemon.group": f"{_SOCKET}::test_a_member_of_the_group_in_the_config_is_served",
+    "daemon.allow": f"{_SOCKET}::test_a_user_named_in_the_config_is_served",
+    "daemon.look_interval": f"{_SIM}::test_look_interval_is_the_pause_between_looks",
+    "daemon.look_timeout": f"{_SIM}::test_a_look_that_takes_longer_than_look_timeout_is_given_up",
+    "daemon.connect_timeout": "tests/core/cli/test_connect_timeout.py::"
+    "test_the_daemon_gives_up_after_it_and_takes_over_another",
+    "policy.fresh_for": f"{_SIM}::test_a_host_that_was_seen_longer_ago_than_fresh_for_gets_nothing",
+    "policy.memory_floor": f"{_SIM}::test_memory_floor_is_what_a_free_gpu_may_have_in_use",
+    "policy.ignore": f"{_SIM}::test_programs_to_ignore_may_sit_on_a_free_gpu",
+    "policy.release_patience": f"{_SIM}::test_release_patience_is_how_long_memory_may_stay",
+    "limits.source_size": f"{_REAL}::test_limits_of_the_source_are_those_of_the_config",
+    "limits.source_file": f"{_REAL}::test_limits_of_the_source_are_those_of_the_config",
+    "limits.output_size": f"{_SIM}::test_an_output_beyond_output_size_fails_its_stage",
+    "limits.log_size": f"{_SIM}::test_a_log_keeps_its_newest_part_up_to_log_size",
+    "limits.keep_logs": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
+    "limits.keep_outputs": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
+    "limits.keep_sources": f"{_SIM}::test_sources_go_after_keep_sources",
+    "limits.keep_history": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
+    "limits.host_cache": f"{_SIM}::test_hosts_are_told_how_large_their_cache_may_be",
+    "mounts.path": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
+    "mounts.mode": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
+    "mounts.default": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
+    "shared.paths": f"{_SIM}::test_a_folder_that_hosts_share_is_used_in_place_where_it_is_shared",
+    "docker.network": f"{_SIM}::test_containers_are_made_in_the_docker_network",
+    "env": f"{_SIM}::test_variables_of_the_lab_and_of_a_host_reach_a_stage",
+}
+
+
+def _inner(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The table below a key, or that of each of its names; None for a plain value."""
+    for path in ((key,), (key, "any")):
+        found = table_at(model, path)
+        if found is not None and found is not model:
+            return found
+    return None
+
+
+def all_paths(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """Every key by its path, tables by name without the name: "hosts.port"."""
+    found: set[str] = set()
+    for key in keys_of(model):
+        inner = _inner(model, key)
+        if inner is None:
+            found.add(prefix + key)
+        else:
+            found |= all_paths(inner, f"{prefix}{key}.")
+    return found
+
+
+def test_every_key_has_a_test_of_what_it_does() -> None:
+    assert set(SHOWN_BY) == all_paths(ConfigTable)
+
+
+@pytest.mark.parametrize("named", sorted(set(SHOWN_BY.values())))
+def test_every_named_test_is_there(named: str) -> None:
+    path, _, function = named.partition("::")
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert function in {getattr(node, "name", "") for node in tree.body}
+
+
+def test_a_new_key_is_noticed() -> None:
+    class More(ConfigTable):
+        novelty: bool = False
+
+    assert all_paths(More) - set(SHOWN_BY) == {"novelty"}
