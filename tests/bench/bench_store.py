@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hostler.model.records import GpuSample
@@ -193,8 +194,9 @@ async def _charts(folder: Path) -> None:
     await store.metrics.add_gpu_samples([GpuSample("h", "GPU-x", _BEGIN + _DAY + 30.0, 1, GIB)])
     print(f"{'a missed day of 10 GPUs rolled up':<44} {time.perf_counter() - begun:>10.3f} s")
     since, until = float(_BEGIN), float(_BEGIN + _DAY)
-    assert len((await store.metrics.gpu_series("GPU-1003", since, until, 300)).at) == _DAY // 300
-    chart = await _best(lambda: store.metrics.gpu_series("GPU-1003", since, until, 300), 50)
+    read = partial(store.metrics.gpu_series, "h", "GPU-1003", since, until, 300)
+    assert len((await read()).at) == _DAY // 300
+    chart = await _best(read, 50)
     with closing(_plain(folder / "metrics.db")) as db:
 
         async def bare() -> None:

@@ -14,6 +14,7 @@ from hostler.daemon.drains import Unkillables
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
+from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
 from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
@@ -46,7 +47,7 @@ class Applier:
         self.starter = Starter(context, self.followers, self.copies)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
         self._unkillables = Unkillables(context)
-        self._left_alone: set[str] = set()
+        self._strangers = Strangers()
 
     def announce(self, action: Action) -> None:
         """What later plans must see at once: an intent holds its GPUs before it is durable."""
@@ -107,15 +108,11 @@ class Applier:
         except NotFoundError:
             if await context.store.was_removed(run_id):
                 return  # given up while its host was silent, and then forgotten on purpose
-            why = (
-                f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone; "
-                "its run may be found again: hostler daemon recover"
-            )
-            if attempt_id not in self._left_alone:
-                self._left_alone.add(attempt_id)
-                event = context.event("workload.unknown", why, severity="warning", host=host)
+            said = self._strangers.news(host, attempt_id)
+            if said is not None:
+                event = context.event("workload.unknown", said, severity="warning", host=host)
                 await context.tell(event)
-            raise Unreachable(host, why) from None
+            raise Unreachable(host, sentence(host, attempt_id)) from None
 
     async def _remove(self, action: Remove) -> None:
         context = self._context

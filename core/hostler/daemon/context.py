@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from hostler.daemon.book import Book
+from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.hub import Hub
@@ -41,6 +42,7 @@ class Context:
     """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)
     """Attempt id -> why its start did not go on when that was last tried."""
+    budget: EventBudget = field(default_factory=EventBudget)
     unseen: dict[str, float] = field(default_factory=dict)
     """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
     their GPUs until they are released, and no attempt holds them any more."""
@@ -122,9 +124,27 @@ class Context:
             keeper.look_soon()
 
     async def tell(self, event: NewEvent) -> None:
-        """Write an event of its own, then show it."""
+        """Write an event of its own, then show it; less of a host that causes very many."""
+        admitted = self.admit(event)
+        if admitted is not None:
+            await self.write(admitted)
+
+    async def write(self, event: NewEvent) -> None:
+        """Write an event that was admitted, then show it."""
         await self.store.add_event(event)
         self.hub.publish()
+
+    def admit(self, event: NewEvent) -> NewEvent | None:
+        """The event to write: that of a host which causes too many is left out, and the first of
+        those left out is told in one line."""
+        if event.host is None:
+            return event
+        verdict = self.budget.take(event.host, event.at)
+        if verdict.put_aside and event.host in self.keepers:
+            self.keepers[event.host].put_aside("it causes more events than can be kept")
+        if verdict.kept or verdict.said is None:
+            return event if verdict.kept else None
+        return self.event("host.noisy", verdict.said, severity="warning", host=event.host)
 
     def event(
         self,

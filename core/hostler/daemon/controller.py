@@ -129,8 +129,9 @@ class Controller:
             await self._applier.apply(action)
             told = isinstance(action, _TELLING)
         except Unreachable as error:
-            _log.info("%s waits: %s", action.key, error)
             self._pause(action)
+            if self._is_news(action, str(error)):
+                _log.info("%s waits: %s", action.key, error)
         except (EngineError, AgentError) as error:
             await self._complain(action, error)
         except StateError as error:
@@ -151,20 +152,27 @@ class Controller:
 
     async def _complain(self, action: Action, error: HostlerError) -> None:
         self._pause(action)
-        context, said, now = self._context, str(error), self._context.clock.now()
-        _log.warning("%s: %s", action.key, error)
-        before, at = self._complaints.get(action.key, ("", 0.0))
-        if said == before and now - at < _SAID_AGAIN_S:
+        context, said = self._context, str(error)
+        if not self._is_news(action, said):
             return
-        self._complaints[action.key] = said, now
-        while len(self._complaints) > _COMPLAINTS:
-            del self._complaints[next(iter(self._complaints))]
+        _log.warning("%s: %s", action.key, error)
         with contextlib.suppress(StateError):
             at_state = isinstance(error, StateError)
             kind = "state" if at_state else action.key.partition(":")[0]
             host = error.host if isinstance(error, HostError) else None
             event = context.event(f"{kind}.failed", said, severity="warning", host=host)
             await context.tell(event)
+
+    def _is_news(self, action: Action, said: str) -> bool:
+        """Whether that was not said lately of the same action; takes it for said then."""
+        now = self._context.clock.now()
+        before, at = self._complaints.get(action.key, ("", 0.0))
+        if said == before and now - at < _SAID_AGAIN_S:
+            return False
+        self._complaints[action.key] = said, now
+        while len(self._complaints) > _COMPLAINTS:
+            del self._complaints[next(iter(self._complaints))]
+        return True
 
     async def _wait(self) -> None:
         """Until there is news, at least as long as ten times what a plan costs."""

@@ -16,12 +16,13 @@ from types import MappingProxyType
 from typing import Protocol
 
 from hostler.daemon.clock import Clock
-from hostler.daemon.overlay import ExitOverlay, FaultOverlay, has_news
-from hostler.errors import HostError, Refused, Unreachable
+from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
+from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model import xids
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
+from hostler.units import MIB
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -33,7 +34,10 @@ _REFUSED_PAUSE_S = 3.0
 """A refused door stays shut without touching the network until something has changed that the
 refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
 _LEFT_MOST = 256
+_LEFT_BYTES = 16 * MIB
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
+_ASIDE_S = 600.0
+"""A host that was put aside is not listened to for so long."""
 
 
 class OnEvent(Protocol):
@@ -83,6 +87,8 @@ class HostKeeper:
         self._docker_lacks = True
         self._left: dict[str, Left] = {}
         self._faults: dict[str, tuple[float, str]] = {}
+        self._told = FaultsTold()
+        self._aside: str | None = None
         self._hurry = asyncio.Event()
         self._retry = asyncio.Event()
         self._connected = asyncio.Event()
@@ -112,6 +118,11 @@ class HostKeeper:
     def retry_now(self) -> None:
         """Try to connect again at once."""
         self._retry.set()
+
+    def put_aside(self, why: str) -> None:
+        """Listen no more for a while: it says more than can be worked on."""
+        self._aside = why
+        self._hurry.set()
 
     @contextlib.contextmanager
     def removing(self, ref: str) -> Iterator[None]:
@@ -166,7 +177,7 @@ class HostKeeper:
                     await self._pause(_REFUSED_PAUSE_S)
                 except HostError as error:
                     self._lost(HostCondition.UNREACHABLE, error)
-                    await self._pause(_PAUSE_S)
+                    await self._pause(await self._let_be())
                 except Exception as error:
                     # One host's trouble, whatever it is, must not blind the daemon for good.
                     _log.exception("%s: this is a bug in Hostler, please report it", self.host.name)
@@ -175,6 +186,21 @@ class HostKeeper:
                 self._retry.clear()
         finally:
             await self.link.close()
+
+    async def _let_be(self) -> float:
+        """How long to wait before the next connection."""
+        if self._aside is None:
+            return _PAUSE_S
+        self._aside = None
+        await self.link.close()
+        return _ASIDE_S
+
+    def _check_aside(self) -> None:
+        if self._aside is not None:
+            remedy = (
+                f"find out what runs there as your login; it is tried again after {_ASIDE_S:g} s"
+            )
+            raise AgentError(self.host.name, self._aside, remedy=remedy)
 
     async def _pause(self, delay: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -206,6 +232,7 @@ class HostKeeper:
                 if self._docker_came():
                     return
                 await self._wait_interval(listening)
+                self._check_aside()
                 if not listening.done():
                     await self._look()
             raise Unreachable(self.host.name, listening.result())
@@ -231,6 +258,7 @@ class HostKeeper:
         before = self.host.look
         self._set(replace(self.host, look=look))
         for gpu in self._ill.healed():
+            self._told.forget(gpu)
             told = f"{self.host.name}: {gpu} is well again"
             self._on_event(self.host.name, "gpu.healthy", told, "info", gpu)
         self._on_look(self.host, look)
@@ -261,6 +289,8 @@ class HostKeeper:
     def _failed(self, push: GpuFault) -> None:
         """A fatal fault takes the GPU out of placement at once; one of a program is told only."""
         name, look = self.host.name, self.host.look
+        if not self._told.is_news(push.gpu, push.xid, self._clock.now()):
+            return
         told = f"{name}: {push.gpu}: {push.message}"
         if push.xid in xids.FATAL:
             now = self._clock.now()
@@ -278,11 +308,14 @@ class HostKeeper:
         self._overlay.add(push.workload, self._clock.now())
         if push.left is not None:
             self._left[push.workload.ref] = push.left
-            while len(self._left) > _LEFT_MOST:
+            while len(self._left) > _LEFT_MOST or self._left_bytes() > _LEFT_BYTES:
                 del self._left[next(iter(self._left))]
         if self.host.look is not None:
             self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
         self._on_news()
+
+    def _left_bytes(self) -> int:
+        return sum(len(left.log) for left in self._left.values())
 
     def _up(self) -> None:
         if self.host.condition is HostCondition.UP:

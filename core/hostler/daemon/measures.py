@@ -28,7 +28,7 @@ class Measures:
         metrics, grid = self._context.store.metrics, self._last(minutes)
         # A host that was not heard since the daemon began has no look, but may have a past.
         gpus = [g.uuid for g in host.look.gpus] if host.look else await metrics.gpus_of(host.name)
-        found = await metrics.gpu_series_of(gpus, grid.begin, grid.end)
+        found = await metrics.gpu_series_of(host.name, gpus, grid.begin, grid.end)
         return {
             "schema": "hostler.history/1",
             "host": host.name,
@@ -75,13 +75,13 @@ class Measures:
         if grid.step_s < MINUTE:
             until = grid.begin + grid.step_s * grid.length
             found = await metrics.sample_series_of(
-                attempt.gpus, grid.begin, until, int(grid.step_s)
+                attempt.host, attempt.gpus, grid.begin, until, int(grid.step_s)
             )
             if any(series.at for series in found.values()):
                 return grid, found
             grid = covering(begin, end, _MOST_POINTS, least_s=MINUTE)
         return grid, await metrics.gpu_series_of(
-            attempt.gpus, grid.begin, grid.end, int(grid.step_s)
+            attempt.host, attempt.gpus, grid.begin, grid.end, int(grid.step_s)
         )
 
     def _last(self, minutes: int) -> Grid:

@@ -10,6 +10,29 @@ from hostler.units import GIB
 
 _WELL_FOR_S = 10.0
 """Seconds for which looks must find a GPU well that had failed."""
+_TOLD_FOR_S = 60.0
+_MOST_TOLD = 256
+_MOST_EXITS = 4096
+
+
+class FaultsTold:
+    """Which faults were told lately: a program that fails may throw thousands of one kind, and each
+    is no news after the first."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, int | None], float] = {}
+
+    def is_news(self, gpu: str, xid: int | None, now: float) -> bool:
+        """Whether to tell a fault; takes it for told then."""
+        self._told = {k: at for k, at in self._told.items() if 0 <= now - at < _TOLD_FOR_S}
+        if (gpu, xid) in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told[gpu, xid] = now
+        return True
+
+    def forget(self, gpu: str) -> None:
+        """It is well: its next fault is news."""
+        self._told = {key: at for key, at in self._told.items() if key[0] != gpu}
 
 
 class ExitOverlay:
@@ -27,6 +50,8 @@ class ExitOverlay:
         """Remember an exit that was pushed at `at`, on the daemon's clock."""
         if workload.ref not in self._removed:
             self._exits[workload.ref] = (at, workload)
+            while len(self._exits) > _MOST_EXITS:  # looks tell them, too
+                del self._exits[next(iter(self._exits))]
 
     def remove(self, ref: str, at: float) -> None:
         """Remember that a workload is removed since `at`: only a later look can show it again."""

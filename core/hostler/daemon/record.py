@@ -16,6 +16,8 @@ _log = logging.getLogger("hostler.daemon")
 _TICK_S = 2.0
 _MOST_WAITING = 50_000
 _MOST_EVENTS = 1000
+_MOST_GPUS = 256
+"""Of a host that has ever so many others there is no history: their names would never end."""
 
 
 class Recorder:
@@ -26,6 +28,7 @@ class Recorder:
         self._usage = usage
         self._samples: list[GpuSample] = []
         self._events: list[NewEvent] = []
+        self._gpus: dict[str, set[str]] = {}
         self._wake = asyncio.Event()
 
     def saw(self, host: Host, look: Look) -> None:
@@ -33,6 +36,9 @@ class Recorder:
         self._usage.saw(host, look)
         if len(self._samples) > _MOST_WAITING:
             return  # the disk is full or gone; what cannot be written must not fill the memory
+        known = self._gpus.setdefault(host.name, set())
+        if len(known) < _MOST_GPUS:
+            known.update(gpu.uuid for gpu in look.gpus)
         self._samples.extend(
             GpuSample(
                 host=host.name,
@@ -44,6 +50,7 @@ class Recorder:
                 temperature=gpu.temperature,
             )
             for gpu in look.gpus
+            if gpu.uuid in known
         )
 
     def host_event(
@@ -51,8 +58,10 @@ class Recorder:
     ) -> None:
         """Something happened to a host, or to one of its GPUs."""
         event = self._context.event(kind, message, severity=severity, host=host, gpu=gpu)
-        self._events.append(event)
-        self._wake.set()
+        admitted = self._context.admit(event)
+        if admitted is not None:
+            self._events.append(admitted)
+            self._wake.set()
 
     async def run(self) -> None:
         """Write every two seconds, events at once, until cancelled."""
@@ -67,7 +76,7 @@ class Recorder:
         context = self._context
         try:
             while self._events:
-                await context.tell(self._events[0])
+                await context.write(self._events[0])
                 del self._events[0]
             samples, self._samples = self._samples, []
             if samples:

@@ -75,7 +75,8 @@ class Usage:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tallies: dict[str, _Tally] = {}
-        self._quiet_since: dict[str, float] = {}
+        self._quiet_since: dict[str, dict[str, float]] = {}
+        """Host -> its quiet GPUs. A host may say of itself what it likes, of others nothing."""
         self._ended_at: dict[str, float] = {}
 
     async def recall(self) -> None:
@@ -87,7 +88,9 @@ class Usage:
                 continue
             for uuid in attempt.gpus:
                 now = context.clock.now()
-                found = await context.store.metrics.gpu_samples(uuid, attempt.started_at, now)
+                found = await context.store.metrics.gpu_samples(
+                    attempt.host, uuid, attempt.started_at, now
+                )
                 if found:
                     self._tallies.setdefault(attempt.attempt_id, _Tally()).recall(found)
 
@@ -95,15 +98,19 @@ class Usage:
         """What a single look cannot know: which GPUs have been quiet for long, and
         which attempts ended lately, whose GPUs are about to be given back."""
         now = self._context.clock.now()
-        quiet = self._quiet_since.items()
         return History(
-            idle_since={u: at for u, at in quiet if now - at >= IDLE_AFTER_S},
+            idle_since={
+                (host, uuid): at
+                for host, quiet in self._quiet_since.items()
+                for uuid, at in quiet.items()
+                if now - at >= IDLE_AFTER_S
+            },
             ended_at=dict(self._ended_at),
         )
 
     def saw(self, host: Host, look: Look) -> None:
         """Take one look into account."""
-        self._note_quiet(look)
+        self._note_quiet(host.name, look)
         for attempt in self._context.book.open_attempts():
             if attempt.host != host.name or not attempt.gpus or attempt.phase is not Phase.RUNNING:
                 continue
@@ -115,12 +122,13 @@ class Usage:
         self._ended_at = {a: at for a, at in self._ended_at.items() if now - at < _RECENT_S}
         self._ended_at[attempt.attempt_id] = now
 
-    def _note_quiet(self, look: Look) -> None:
-        for gpu in look.gpus:
-            if gpu.utilization is None or gpu.utilization >= _IDLE_BELOW_PERCENT:
-                self._quiet_since.pop(gpu.uuid, None)
-            else:
-                self._quiet_since.setdefault(gpu.uuid, look.asked_at)
+    def _note_quiet(self, host: str, look: Look) -> None:
+        before = self._quiet_since.get(host, {})
+        self._quiet_since[host] = {
+            gpu.uuid: before.get(gpu.uuid, look.asked_at)
+            for gpu in look.gpus
+            if gpu.utilization is not None and gpu.utilization < _IDLE_BELOW_PERCENT
+        }
 
     def summary(self, attempt: Attempt) -> dict[str, float]:
         """The sums of an attempt that ended; what could not be measured is absent."""

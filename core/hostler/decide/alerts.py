@@ -6,6 +6,7 @@ its first event: it stays the same however often the log is read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ DAY = 86_400.0
 _AGAIN_WITHIN_S = 600.0
 """What comes back so soon after it was resolved is the same trouble, not another."""
 _MOST = 2000
+_MOST_OF_HOST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ RULES: Mapping[str, Rule] = {
     "attempt.log_lost": Rule("loss", "warning", "hostler show {run}"),
     "workload.not_removed": Rule("workload", "warning", _HOST),
     "workload.unknown": Rule("workload", "warning", _HOST),
+    "host.noisy": Rule("noise", "warning", _HOST),
     "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
     "state.damaged": Rule("state", "critical", _DAEMON),
@@ -81,7 +84,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
 _QUIET = {"attempt.not_started": "info"}
 """Kinds that are told with this severity too when there is nothing to see to."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
-_ABOUT_A_HOST = ("host", "drain")
+_ABOUT_A_HOST = ("host", "drain", "noise")
 
 Key = tuple[str, ...]
 
@@ -155,6 +158,7 @@ class Folded:
     def __init__(self) -> None:
         self._alerts: dict[int, Alert] = {}
         self._latest: dict[Key, int] = {}
+        self._of_host: Counter[str] = Counter()
         self.seq = 0
         """Number of the last event that was taken, or need not be."""
 
@@ -210,14 +214,24 @@ class Folded:
                 self._put(replace(alert, ended_at=event.at))
 
     def _put(self, alert: Alert) -> None:
+        if alert.id not in self._alerts and alert.host is not None:
+            self._of_host[alert.host] += 1
         self._alerts[alert.id] = alert
         self._latest[alert.key] = alert.id
+        if alert.host is not None and self._of_host[alert.host] > _MOST_OF_HOST:
+            self._drop_some([a for a in self._alerts.values() if a.host == alert.host])
         if len(self._alerts) > _MOST:
-            over = [a for a in self._alerts.values() if a.ended_at or not a.rule.lasts]
-            gone = min(over or self._alerts.values(), key=lambda a: a.last_at)
+            self._drop_some(list(self._alerts.values()))
+
+    def _drop_some(self, alerts: list[Alert]) -> None:
+        """The oldest tenth: each time a single one, all would be looked through for each event."""
+        alerts.sort(key=lambda a: (a.rule.lasts and a.ended_at is None, a.last_at))
+        for gone in alerts[: max(1, len(alerts) // 10)]:
             del self._alerts[gone.id]
             if self._latest.get(gone.key) == gone.id:
                 del self._latest[gone.key]
+            if gone.host is not None:
+                self._of_host[gone.host] -= 1
 
 
 def _is_same(before: Alert, event: Event) -> bool:

@@ -17,6 +17,8 @@ SCHEMA = "hostler.gpus/1"
 IDLE_AFTER_S = 900.0
 """Of holding a GPU without using it."""
 
+_MOST_NAMED = 20
+"""Of those on a GPU."""
 _HELD_BY_HOSTLER = (HolderKind.ATTEMPT, HolderKind.WORKLOAD, HolderKind.LEASE)
 _HELD_BY_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
 
@@ -41,8 +43,8 @@ class GpuView:
 class History:
     """What a single look cannot know."""
 
-    idle_since: Mapping[str, float] = field(default_factory=dict)
-    """UUIDs of GPUs that have hardly computed for long -> when that began."""
+    idle_since: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(host, UUID) of GPUs that have hardly computed for long -> when that began."""
     ended_at: Mapping[str, float] = field(default_factory=dict)
     """Attempts that ended lately -> when. An ended attempt that is missing here ended long ago."""
 
@@ -116,9 +118,11 @@ def _view(
         return GpuView(gpu, state, (), host.drained or "drained")
     if state is GpuState.UNKNOWN:
         return _unknown(gpu, held, host, f"which GPUs containers hold: {unseen_containers(host)}")
-    why = "; ".join(describe(holder, now) for holder in held) or None
+    why = "; ".join(describe(holder, now) for holder in held[:_MOST_NAMED]) or None
+    if len(held) > _MOST_NAMED:
+        why = f"{why}; and {len(held) - _MOST_NAMED} more"
     since = held[0].since if held else None
-    quiet_since = history.idle_since.get(gpu.uuid)
+    quiet_since = history.idle_since.get((host.name, gpu.uuid))
     if state is GpuState.LEASED and quiet_since is not None:
         # Quiet before it was leased is no idleness of whoever holds it now.
         idle_since = max(quiet_since, since or quiet_since)

@@ -5,6 +5,8 @@ Another daemon's are never touched, whatever they look like.
 
 from __future__ import annotations
 
+import itertools
+
 from hostler.decide.index import Index, fresh_look
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.pipelines import Cause
@@ -13,6 +15,8 @@ from hostler.model.runs import Attempt
 
 REAP_GRACE = 30.0
 """Seconds between TERM and KILL for a workload whose stage is not known any more."""
+MOST_AT_ONCE = 64
+"""Ends of one host in a plan: it may name thousands, and each is looked for in the database."""
 
 
 def reap(index: Index) -> list[Action]:
@@ -23,9 +27,10 @@ def reap(index: Index) -> list[Action]:
         look = fresh_look(host, snapshot.now, snapshot.policy)
         if look is None:
             continue
-        for workload in look.workloads:
-            if _is_orphan(workload, index):
-                actions.append(_end(workload, host, index))
+        orphans = (w for w in look.workloads if _is_orphan(w, index))
+        found = (_end(workload, host, index) for workload in orphans)
+        new = (action for action in found if action.key not in snapshot.in_flight)
+        actions.extend(itertools.islice(new, MOST_AT_ONCE))
     return actions
 
 

@@ -35,6 +35,12 @@ from hostler.text import clean_line
 from hostler_agent import wire
 
 T = TypeVar("T")
+MAX_GPUS = 128
+"""Of one host."""
+_MAX_UUIDS = 512
+"""GPUs may be exchanged while the connection stands."""
+_MAX_LEFT = 512 * 1024
+_MAX_FAULT = 500
 
 
 class LookReader:
@@ -44,11 +50,14 @@ class LookReader:
     def __init__(self) -> None:
         self._decoder = wire.LookDecoder()
         self._built: dict[tuple[str, str], tuple[object, tuple[Any, ...]]] = {}
+        self.gpus: set[str] = set()
+        """UUIDs of all GPUs that any look has had."""
 
     def read(self, sections: dict[str, Any], asked_at: float) -> Look:
         """The whole look after these sections. Raises Hostile."""
         with _fitting("a look"):
             data = self._decoder.apply(sections, asked_at)
+            self._count_gpus({gpu["uuid"] for gpu in data["gpus"]})
             return Look(
                 asked_at=data["asked_at"],
                 boot_id=data["boot_id"],
@@ -62,6 +71,11 @@ class LookReader:
                 lease_problem=data["lease_problem"],
                 left_out=data["left_out"],
             )
+
+    def _count_gpus(self, uuids: set[str]) -> None:
+        self.gpus |= uuids
+        if len(uuids) > MAX_GPUS or len(self.gpus) > _MAX_UUIDS:
+            raise Hostile("more GPUs than a host can have")
 
     def _gpu(self, data: dict[str, Any]) -> Gpu:
         # The decoder has checked every field; only sequences differ from the model's.
@@ -101,7 +115,8 @@ def read_push(message: dict[str, Any]) -> Push | None:
         kind, value = wire.decode_push(message)
         if kind == "exit":
             return Exited(from_json(Workload, value), _left(message.get("left")))
-        return GpuFault(value["gpu"], value.get("xid"), value["message"])
+        said = clean_line(value["message"], _MAX_FAULT)
+        return GpuFault(value["gpu"], value.get("xid"), said)
 
 
 def _left(told: Any) -> Left | None:
@@ -109,7 +124,10 @@ def _left(told: Any) -> Left | None:
         return None
     if not isinstance(told["metrics"], bool):
         raise ValueError("left.metrics is neither true nor false")
-    return Left(base64.b64decode(told["log"], validate=True), told["metrics"])
+    log = base64.b64decode(told["log"], validate=True)
+    if len(log) > _MAX_LEFT:
+        raise ValueError("left.log is too long")
+    return Left(log, told["metrics"])
 
 
 @contextmanager

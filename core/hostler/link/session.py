@@ -15,7 +15,7 @@ from hostler.link.decode import LookReader, answer_error, read_push
 from hostler.link.lines import Hostile, parse_object
 from hostler.link.program import Complaining, Started
 from hostler.model.hosts import Look
-from hostler.ports import Push
+from hostler.ports import GpuFault, Push
 
 _PING_AFTER = 2.0
 """Seconds of silence while something is asked, before a ping asks whether the agent lives."""
@@ -26,6 +26,12 @@ _LAST_READ = 1.0
 _MAX_PENDING = 10_000
 _MAX_PUSHES = 2000
 _PUSH_WINDOW = 10.0
+_MAX_LOOK_BYTES = 64 * 1024 * 1024
+_LOOK_WINDOW = 60.0
+"""Looks tell what has changed: of an honest host's, that is little."""
+_MAX_STRANGE = 100
+"""Faults of GPUs that no look has."""
+_MAX_EARLY = 200
 
 
 class EndKind(Enum):
@@ -77,6 +83,10 @@ class AgentSession:
         self._last_id = 0
         self._heard = self._asked = self._now()
         self._pushes, self._push_window = 0, self._now()
+        self._look_bytes, self._look_window = 0, self._now()
+        self._strange = 0
+        self._early: list[GpuFault] | None = []
+        """Faults from before the first look; None: that is here."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, hung_after: float) -> None:
@@ -140,24 +150,28 @@ class AgentSession:
                     self._end(EndKind.DIED, self._last_words())
                     return
                 self._heard = self._now()
-                self._dispatch(parse_object(line))
+                self._dispatch(parse_object(line), len(line))
         except Hostile as error:
             self._end(EndKind.HOSTILE, f"the agent sent {error}")
         except HostError as error:
             self._end(EndKind.CUT, error.message)
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
+    def _dispatch(self, message: dict[str, Any], size: int) -> None:
         number = message.get("id")
         if number is None:
             self._count_push()
             push = read_push(message)
-            if push is not None:
+            if isinstance(push, GpuFault):
+                self._failed(push)
+            elif push is not None:
                 self._on_push(push)
             return
         pending = self._pending.pop(number, None) if type(number) is int else None
         if pending is None:
             raise Hostile("an answer that nobody asked for")
         try:
+            if pending.look_at is not None:
+                self._count_look(size)
             _settle(pending.answer, self._result(message, pending))
         except Hostile:
             _settle(pending.answer, SessionEnded())
@@ -175,7 +189,31 @@ class AgentSession:
         if pending.look_at is None:
             return result
         # Also when nobody waits any more: later looks leave out what this one said.
-        return self._looks.read(result, pending.look_at)
+        look = self._looks.read(result, pending.look_at)
+        early, self._early = self._early, None
+        for push in early or ():
+            self._failed(push)
+        return look
+
+    def _failed(self, push: GpuFault) -> None:
+        """Pass a fault on, if any look has its GPU. Raises Hostile for very many that have none."""
+        if self._early is not None:
+            if len(self._early) < _MAX_EARLY:
+                self._early.append(push)
+        elif push.gpu in self._looks.gpus:
+            self._on_push(push)
+        else:
+            self._strange += 1
+            if self._strange > _MAX_STRANGE:
+                raise Hostile("faults of many GPUs that it does not have")
+
+    def _count_look(self, size: int) -> None:
+        now = self._now()
+        if now - self._look_window > _LOOK_WINDOW:
+            self._look_bytes, self._look_window = 0, now
+        self._look_bytes += size
+        if self._look_bytes > _MAX_LOOK_BYTES:
+            raise Hostile(f"looks of more than {_MAX_LOOK_BYTES} bytes in {_LOOK_WINDOW:g} s")
 
     def _count_push(self) -> None:
         now = self._now()

@@ -12,6 +12,8 @@ from typing import Any
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries
 from hostler.units import MIB
 
+GpuKey = tuple[str, str]
+"""Host and UUID."""
 Row = tuple[int, int, int | None, int | None, int | None, int | None]
 
 _MINUTE = 60
@@ -50,7 +52,7 @@ SELECT t + 0.0, avg(utilization), sum(power) FROM (
 _SAMPLES = """
 SELECT gpus.host, gpus.uuid, s.t, s.utilization, s.memory, s.power, s.temperature
 FROM gpus JOIN gpu_samples s ON s.gpu = gpus.id
-WHERE gpus.uuid = ? AND s.t >= ? AND s.t < ? ORDER BY s.t
+WHERE gpus.host = ? AND gpus.uuid = ? AND s.t >= ? AND s.t < ? ORDER BY s.t
 """
 
 
@@ -58,14 +60,15 @@ class GpuIds:
     """The numbers of the GPUs, so that not every tick reads them all. For the writer's thread."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
+        self._ids: dict[GpuKey, int] = {}
         self._seen = (0, 0)
 
-    def read(self, connection: sqlite3.Connection) -> dict[str, int]:
-        """UUID -> number. Read again when rows came, or went by a change that was undone."""
+    def read(self, connection: sqlite3.Connection) -> dict[GpuKey, int]:
+        """(host, UUID) -> number. Read again when rows came, or went by an undone change."""
         count, last = connection.execute("SELECT count(*), max(id) FROM gpus").fetchone()
         if (count, last) != self._seen:
-            self._ids = dict(connection.execute("SELECT uuid, id FROM gpus").fetchall())
+            rows = connection.execute("SELECT host, uuid, id FROM gpus").fetchall()
+            self._ids = {(row[0], row[1]): row[2] for row in rows}
             self._seen = (count, last)
         return self._ids
 
@@ -76,8 +79,8 @@ def insert(connection: sqlite3.Connection, given: Sequence[GpuSample], known: Gp
     try:
         rows = _rows(given, ids)
     except KeyError:
-        new = {sample.gpu: sample.host for sample in given if sample.gpu not in ids}
-        connection.executemany("INSERT INTO gpus (uuid, host) VALUES (?, ?)", new.items())
+        new = {(s.host, s.gpu) for s in given if (s.host, s.gpu) not in ids}
+        connection.executemany("INSERT INTO gpus (host, uuid) VALUES (?, ?)", sorted(new))
         rows = _rows(given, known.read(connection))
     connection.executemany("INSERT OR REPLACE INTO gpu_samples VALUES (?, ?, ?, ?, ?, ?)", rows)
     over = (max(map(itemgetter(1), rows)) - _LATE_S) // _MINUTE * _MINUTE
@@ -88,12 +91,12 @@ def insert(connection: sqlite3.Connection, given: Sequence[GpuSample], known: Gp
         connection.execute("UPDATE rolled SET up_to = ?", (over,))
 
 
-def _rows(given: Sequence[GpuSample], ids: dict[str, int]) -> list[Row]:
+def _rows(given: Sequence[GpuSample], ids: dict[GpuKey, int]) -> list[Row]:
     try:
         # Hundreds of these in every tick: written out, it takes a third of the time.
         return [
             (
-                ids[sample.gpu],
+                ids[sample.host, sample.gpu],
                 int(sample.at),
                 None if (value := sample.utilization) is None else round(value),
                 None if (memory := sample.memory_used) is None else memory // _MEMORY,
@@ -119,10 +122,11 @@ def _finite(sample: GpuSample) -> GpuSample:
 
 
 def series(
-    connection: sqlite3.Connection, gpu: str, since: float, until: float, step: int
+    connection: sqlite3.Connection, gpu: GpuKey, since: float, until: float, step: int
 ) -> GpuSeries:
     """Rolled-up minutes, and those not rolled up yet from the samples."""
-    found = connection.execute("SELECT id FROM gpus WHERE uuid = ?", (gpu,)).fetchone()
+    which = "SELECT id FROM gpus WHERE host = ? AND uuid = ?"
+    found = connection.execute(which, gpu).fetchone()
     if found is None:
         return GpuSeries()
     first, last = int(since) // step * step, math.ceil(until)
@@ -139,12 +143,12 @@ def series(
 
 
 def sample_series(
-    connection: sqlite3.Connection, gpu: str, since: float, until: float, step: int
+    connection: sqlite3.Connection, gpu: GpuKey, since: float, until: float, step: int
 ) -> GpuSeries:
     """The samples of one GPU by steps that may be shorter than a minute."""
-    which = "gpu = (SELECT id FROM gpus WHERE uuid = ?) AND"
+    which = "gpu = (SELECT id FROM gpus WHERE host = ? AND uuid = ?) AND"
     query = _columns_of("gpu_samples", step, which, percent="1.0", count="count(*)")
-    values = (gpu, int(since) // step * step, math.ceil(until))
+    values = (*gpu, int(since) // step * step, math.ceil(until))
     return _series(_plain(connection).execute(query, values).fetchall())
 
 
@@ -166,7 +170,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> FleetS
 
 
 def gpus_of(connection: sqlite3.Connection, host: str) -> list[str]:
-    """UUIDs of the GPUs that were first seen on a host."""
+    """UUIDs of the GPUs that were seen on a host."""
     rows = connection.execute("SELECT uuid FROM gpus WHERE host = ? ORDER BY id", (host,))
     return [row[0] for row in rows]
 
@@ -194,7 +198,7 @@ def _columns_of(table: str, step: int, which: str, *, percent: str, count: str) 
 
 
 def samples(
-    connection: sqlite3.Connection, gpu: str, since: float, until: float
+    connection: sqlite3.Connection, gpu: GpuKey, since: float, until: float
 ) -> list[GpuSample]:
     """The samples of one GPU."""
     return [
@@ -207,7 +211,7 @@ def samples(
             power=row[5],
             temperature=row[6],
         )
-        for row in connection.execute(_SAMPLES, (gpu, math.floor(since), math.ceil(until)))
+        for row in connection.execute(_SAMPLES, (*gpu, math.floor(since), math.ceil(until)))
     ]
 
 

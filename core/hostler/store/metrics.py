@@ -91,11 +91,11 @@ class MetricStore:
             lambda connection: stage_metrics.count(connection, attempt_id)
         )
 
-    async def gpu_series(self, gpu: str, since: float, until: float, step: int = 60) -> GpuSeries:
+    async def gpu_series(
+        self, host: str, gpu: str, since: float, until: float, step: int = 60
+    ) -> GpuSeries:
         """One GPU, a point each `step` seconds (whole minutes), the running one included."""
-        return await self._readers.run(
-            lambda connection: gpu_history.series(connection, gpu, since, until, _minutes(step))
-        )
+        return (await self.gpu_series_of(host, [gpu], since, until, step))[gpu]
 
     async def fleet_series(self, since: float, until: float, step: int = 60) -> GpuSeries:
         """The mean of all GPUs, a point each `step` seconds (whole minutes) that is over."""
@@ -104,19 +104,22 @@ class MetricStore:
         )
 
     async def gpu_series_of(
-        self, gpus: Sequence[str], since: float, until: float, step: int = 60
+        self, host: str, gpus: Sequence[str], since: float, until: float, step: int = 60
     ) -> dict[str, GpuSeries]:
-        """`gpu_series` of several GPUs, all of one moment of the database."""
+        """`gpu_series` of several GPUs of a host, all of one moment of the database."""
+        every = _minutes(step)
         return await self._readers.run(
-            lambda db: {u: gpu_history.series(db, u, since, until, _minutes(step)) for u in gpus}
+            lambda db: {u: gpu_history.series(db, (host, u), since, until, every) for u in gpus}
         )
 
     async def sample_series_of(
-        self, gpus: Sequence[str], since: float, until: float, step: int
+        self, host: str, gpus: Sequence[str], since: float, until: float, step: int
     ) -> dict[str, GpuSeries]:
         """The same from the samples alone, by any step; empty where they are pruned."""
         return await self._readers.run(
-            lambda db: {u: gpu_history.sample_series(db, u, since, until, step) for u in gpus}
+            lambda db: {
+                u: gpu_history.sample_series(db, (host, u), since, until, step) for u in gpus
+            }
         )
 
     async def gpus_of(self, host: str) -> list[str]:
@@ -129,10 +132,10 @@ class MetricStore:
             lambda connection: gpu_history.totals(connection, since, until)
         )
 
-    async def gpu_samples(self, gpu: str, since: float, until: float) -> list[GpuSample]:
+    async def gpu_samples(self, host: str, gpu: str, since: float, until: float) -> list[GpuSample]:
         """The samples themselves, where they are not yet pruned."""
         return await self._readers.run(
-            lambda connection: gpu_history.samples(connection, gpu, since, until)
+            lambda connection: gpu_history.samples(connection, (host, gpu), since, until)
         )
 
     async def prune(self, samples_before: float, minutes_before: float) -> int:

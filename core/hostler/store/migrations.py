@@ -257,5 +257,16 @@ def m0001_first_metrics(db: Database) -> None:
         db.execute(statement)
 
 
+def m0002_gpus_of_hosts(db: Database) -> None:
+    """A GPU is of a host: what another one says of the same UUID is no history of it."""
+    db.execute("ALTER TABLE gpus RENAME TO gpus_of_before")
+    db.execute(
+        "CREATE TABLE gpus (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, host TEXT NOT NULL,"
+        " UNIQUE (host, uuid)) STRICT"
+    )
+    db.execute("INSERT INTO gpus (id, uuid, host) SELECT id, uuid, host FROM gpus_of_before")
+    db.execute("DROP TABLE gpus_of_before")
+
+
 STATE = Schema("hostler", (m0001_first, m0002_alerts, m0003_gpu_events))
-METRICS = Schema("hostler-metrics", (m0001_first_metrics,))
+METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -97,10 +97,11 @@ def finished(daemon: Served, life_s: float, **more: Any) -> None:
         finished_at=NOW,
         usage={"gpu_seconds_allocated": life_s, "gpu_memory_peak": 5.0},
         phase=Phase.SUCCEEDED,
+        host="nowhere",
         **more,
     )
     put(daemon, store_of(daemon).create_run(stored.run(), "", []))
-    put(daemon, store_of(daemon).add_attempt(stored.attempt()))
+    put(daemon, store_of(daemon).add_attempt(stored.attempt(host="nowhere")))
     put(daemon, store_of(daemon).update_attempt(ended))
     put(daemon, store_of(daemon).end_run("raaaaaa", Outcome.SUCCEEDED, NOW))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -59,7 +60,7 @@ async def test_a_restart_of_the_daemon_loses_nothing_that_was_measured(clock: _C
     def sample(uuid: str, at: float) -> GpuSample:
         return GpuSample("gpu1", uuid, at, utilization=50.0, memory_used=2**30, power=360.0)
 
-    async def samples(uuid: str, since: float, until: float) -> list[GpuSample]:
+    async def samples(_host: str, uuid: str, since: float, until: float) -> list[GpuSample]:
         return [sample(uuid, at) for at in (0.0, 10.0, 20.0) if since <= at <= until]
 
     clock.at = 40.0
@@ -120,9 +121,19 @@ def test_a_gpu_is_idle_only_after_a_quarter_of_an_hour(usage: Usage, clock: _Clo
     clock.at = 899.0
     assert usage.history().idle_since == {}
     clock.at = 901.0
-    assert usage.history().idle_since == {"GPU-a": 0.0}
+    assert usage.history().idle_since == {(HOST.name, "GPU-a"): 0.0}
     usage.saw(HOST, look(902.0, gpu("GPU-a", utilization=60.0)))
     assert usage.history().idle_since == {}
+
+
+def test_no_host_makes_the_gpus_of_another_busy_or_idle(usage: Usage, clock: _Clock) -> None:
+    usage.saw(HOST, look(0.0, gpu("GPU-a", utilization=1.0)))
+    evil = replace(HOST, name="evil")
+    usage.saw(evil, look(1.0, gpu("GPU-a", utilization=99.0), gpu("GPU-x", utilization=0.0)))
+    clock.at = 950.0
+    assert usage.history().idle_since == {(HOST.name, "GPU-a"): 0.0, ("evil", "GPU-x"): 1.0}
+    usage.saw(evil, look(951.0))
+    assert usage.history().idle_since == {(HOST.name, "GPU-a"): 0.0}  # nor fills the memory
 
 
 def test_an_attempt_that_ended_lately_is_remembered_for_its_gpus_sake(

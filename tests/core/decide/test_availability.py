@@ -25,6 +25,7 @@ from hostler.units import GIB
 from tests.support import planning as lab
 
 CARD = lab.gpu("gpu1", 0)
+SPOT = ("gpu1", CARD.uuid)
 MINE = lab.attempt(placed_at=lab.NOW - 7200)
 OPEN = open_attempts([lab.run("r-1", attempts=[MINE])])
 LEASE = lab.lease(MINE, CARD.uuid)
@@ -86,12 +87,12 @@ def test_memory_may_take_its_time_to_come_back() -> None:
 
 
 def test_idle_needs_a_history() -> None:
-    assert state(one(), OPEN, idle_since={CARD.uuid: lab.NOW - 900})[0] == "idle"
-    assert state(one(), (), idle_since={CARD.uuid: lab.NOW - 900})[0] == "free"
+    assert state(one(), OPEN, idle_since={SPOT: lab.NOW - 900})[0] == "idle"
+    assert state(one(), (), idle_since={SPOT: lab.NOW - 900})[0] == "free"
 
 
 def test_quiet_before_the_lease_does_not_count_as_idle() -> None:
-    quiet = {CARD.uuid: lab.NOW - 5000}
+    quiet = {SPOT: lab.NOW - 5000}
     for ago, word in ((10, "leased"), (899, "leased"), (900, "idle")):
         begun = open_attempts([lab.run("r-1", attempts=[replace(MINE, placed_at=lab.NOW - ago)])])
         assert state(one(), begun, idle_since=quiet)[0] == word

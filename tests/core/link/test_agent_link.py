@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.errors import AgentError, EngineError, Unreachable
-from hostler.link import agent_link
+from hostler.link import agent_link, session
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Claim
 from hostler.ports import Dropped, Exited, GpuFault
@@ -56,6 +57,7 @@ async def test_pushes_end_with_dropped(link: AgentLink, folder: Path) -> None:
     xid = {"gpu": "GPU-1", "xid": 79, "message": "fell off the bus"}
     script(folder, pushes=[{"exit": WORKLOAD}, {"xid": xid}, {"of": "a newer agent"}])
     await link.connect()
+    await link.look(1.0, 5.0)  # a fault is one of a GPU that a look has had
     pushes = link.pushes()
     exited, fault = await anext(pushes), await anext(pushes)
     assert isinstance(exited, Exited)
@@ -167,6 +169,7 @@ async def test_an_idle_agent_is_pinged(
             await asyncio.sleep(0.01)
 
 
+MANY = [[f"GPU-{number}", number, "A100", 1000, 400.0] for number in range(200)]
 HOSTILE: dict[str, dict[str, Any]] = {
     "no JSON": {"raw": "hello\n"},
     "a list": {"raw": "[]\n"},
@@ -183,6 +186,9 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "no result": {"ok": [1]},
     "a wrong error": {"error": "no"},
     "a wrong push": {"raw": '{"exit":{"attempt_id":5}}\n'},
+    "too many GPUs": {
+        "ok": {**LOOK, "names": MANY, "g": [LOOK["g"][0]] * 200, "slow": [LOOK["slow"][0]] * 200}
+    },
     "a flood": {"raw": '{"of":"something"}\n', "times": 3000},
 }
 
@@ -198,6 +204,43 @@ async def test_hostile_output_is_quarantined(link: AgentLink, folder: Path, what
     with pytest.raises(AgentError, match="quarantine"):
         await link.connect()
     assert starts(folder) == 1
+
+
+async def test_faults_of_gpus_that_no_look_has_are_ignored_and_then_quarantined(
+    link: AgentLink, folder: Path
+) -> None:
+    def xid(gpu: str) -> dict[str, Any]:
+        return {"xid": {"gpu": gpu, "xid": 79, "message": "m" * 3000}}
+
+    faults = [xid("GPU-none"), xid("GPU-1"), *(xid(f"GPU-x{n}") for n in range(150))]
+    script(folder, pushes=faults)
+    await link.connect()
+    pushes = link.pushes()
+    with contextlib.suppress(AgentError):  # they may all be there before it
+        await link.look(1.0, 10.0)
+    said = [push async for push in pushes]
+    (fault,) = [push for push in said if isinstance(push, GpuFault)]
+    assert (fault.gpu, len(fault.message)) == ("GPU-1", 500)
+    assert isinstance(said[-1], Dropped)
+    with pytest.raises(AgentError, match="quarantine"):
+        await link.connect()
+
+
+async def test_looks_that_are_large_again_and_again_are_quarantined(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_MAX_LOOK_BYTES", 3000)
+    script(folder)
+    await link.connect()
+
+    async def look_on() -> None:
+        while True:
+            await link.look(1.0, 10.0)
+
+    with pytest.raises(AgentError):
+        await look_on()
+    with pytest.raises(AgentError, match="quarantine"):
+        await link.connect()
 
 
 async def test_quarantine_ends(

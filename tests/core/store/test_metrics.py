@@ -7,6 +7,8 @@ import pytest
 
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
+from hostler.store.migrations import METRICS, Schema
+from hostler.store.opening import open_for_writing
 from hostler.units import GIB, MIB
 
 _T = 1_700_000_040.0  # a whole minute
@@ -20,7 +22,7 @@ def _sample(at: float, utilization: float | None = 50.0, gpu: str = "GPU-1") -> 
 async def test_a_minute_is_rolled_up_once_it_is_over(store: Store) -> None:
     for second in range(0, 200, 2):
         await store.metrics.add_gpu_samples([_sample(_T + second, second % 4 * 25.0)])
-    series = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 200)
     assert [at - _T for at in series.at] == [0, 60, 120, 180]
     assert series.samples == (30, 30, 30, 10)
     assert series.utilization == pytest.approx((25.0,) * 4)
@@ -39,9 +41,9 @@ async def test_minutes_missed_while_the_daemon_was_down_are_made_up_for(tmp_path
     await store.close()
     store = await Store.open(tmp_path)
     await store.metrics.add_gpu_samples([_sample(_T + 7200)])
-    series = await store.metrics.gpu_series("GPU-1", _T, _T + 8000)
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 8000)
     assert ([at - _T for at in series.at], series.samples) == ([0, 7200], (2, 1))
-    assert await store.metrics.gpu_series("GPU-9", _T, _T + 8000) == GpuSeries()
+    assert await store.metrics.gpu_series("gpu1", "GPU-9", _T, _T + 8000) == GpuSeries()
     await store.close()
 
 
@@ -49,9 +51,9 @@ async def test_what_was_not_measured_stays_unknown(store: Store) -> None:
     unknown = GpuSample("gpu1", "GPU-1", _T, None, None, math.nan, None)
     await store.metrics.add_gpu_samples([unknown])
     await store.metrics.add_gpu_samples([])
-    series = await store.metrics.gpu_series("GPU-1", _T, _T + 60)
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 60)
     assert series == GpuSeries((_T,), (None,), (None,), (None,), (None,), (None,), (1,))
-    (sample,) = await store.metrics.gpu_samples("GPU-1", _T, _T + 60)
+    (sample,) = await store.metrics.gpu_samples("gpu1", "GPU-1", _T, _T + 60)
     assert (sample.utilization, sample.memory_used, sample.power) == (None, None, None)
 
 
@@ -82,14 +84,14 @@ async def test_pruning_keeps_what_is_not_rolled_up(store: Store) -> None:
     for second in range(0, 200, 2):
         await store.metrics.add_gpu_samples([_sample(_T + second)])
     await store.metrics.prune(_T + 10_000, _T + 60)
-    series = await store.metrics.gpu_series("GPU-1", _T, _T + 200)
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 200)
     assert [at - _T for at in series.at] == [60, 120, 180]
-    assert len(await store.metrics.gpu_samples("GPU-1", _T, _T + 200)) == 10
+    assert len(await store.metrics.gpu_samples("gpu1", "GPU-1", _T, _T + 200)) == 10
 
 
 async def test_memory_is_kept_in_steps_of_8_mib(store: Store) -> None:
     await store.metrics.add_gpu_samples([GpuSample("gpu1", "GPU-1", _T, memory_used=MIB * 25)])
-    (sample,) = await store.metrics.gpu_samples("GPU-1", _T, _T + 1)
+    (sample,) = await store.metrics.gpu_samples("gpu1", "GPU-1", _T, _T + 1)
     assert sample.memory_used == 24 * MIB
 
 
@@ -98,7 +100,7 @@ async def test_wider_steps_say_the_same_of_all_their_minutes(store: Store, step:
     begin = _T // 3600 * 3600
     for second in range(0, 1200, 10):
         await store.metrics.add_gpu_samples([_sample(begin + second, second // 60 * 5.0)])
-    series = await store.metrics.gpu_series("GPU-1", begin, begin + 3600, step)
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", begin, begin + 3600, step)
     assert series.at == tuple(begin + at for at in range(0, 1200, step))
     assert sum(series.samples) == 120
     minutes = min(step, 1200) // 60
@@ -134,3 +136,28 @@ async def test_stage_metrics_keep_their_order_and_may_be_put_again(store: Store)
         ("r1-a-1", "loss"),
         ("r1-a-1", "loss"),
     ]
+
+
+async def test_what_a_host_says_of_a_gpu_of_another_is_no_history_of_it(store: Store) -> None:
+    evil = GpuSample("evil", "GPU-1", _T, 99.0, 2 * GIB, 1.0, 1.0)
+    await store.metrics.add_gpu_samples([evil])
+    await store.metrics.add_gpu_samples([_sample(_T), evil])
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 60)
+    assert series.utilization == (50.0,)
+    (sample,) = await store.metrics.gpu_samples("evil", "GPU-1", _T, _T + 60)
+    assert sample.utilization == 99.0
+
+
+async def test_history_of_before_gpus_had_hosts_is_kept(tmp_path: Path) -> None:
+    old = Schema(METRICS.name, METRICS.steps[:1])
+    connection = open_for_writing(tmp_path / "metrics.db", old, synchronous="NORMAL", backups=False)
+    connection.execute("INSERT INTO gpus (id, uuid, host) VALUES (7, 'GPU-1', 'gpu1')")
+    connection.execute("INSERT INTO gpu_samples VALUES (7, ?, 50, 1, 1, 1)", (int(_T),))
+    connection.commit()
+    connection.close()
+    store = await Store.open(tmp_path)
+    try:
+        await store.metrics.add_gpu_samples([_sample(_T + 2)])
+        assert len(await store.metrics.gpu_samples("gpu1", "GPU-1", _T, _T + 60)) == 2
+    finally:
+        await store.close()

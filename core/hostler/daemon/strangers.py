@@ -1,0 +1,34 @@
+"""Workloads with this daemon's name on them that its database has never heard of."""
+
+from __future__ import annotations
+
+_NAMED = 10
+"""Of one host they are told by name up to here; then only that there are more."""
+
+
+class Strangers:
+    """Which of them were told of already."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, set[str]] = {}
+
+    def news(self, host: str, attempt_id: str) -> str | None:
+        """What to tell of one that is left alone; None: that was told already."""
+        told = self._told.setdefault(host, set())
+        if attempt_id in told or len(told) > _NAMED:
+            return None
+        told.add(attempt_id)
+        if len(told) > _NAMED:
+            return (
+                f"more than {_NAMED} workloads on {host} are of no run in this daemon's database: "
+                "they are left alone; runs may be found again: hostler daemon recover"
+            )
+        return sentence(host, attempt_id)
+
+
+def sentence(host: str, attempt_id: str) -> str:
+    """Why one is left alone."""
+    return (
+        f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone; "
+        "its run may be found again: hostler daemon recover"
+    )

@@ -1,0 +1,120 @@
+"""A host that says more than can be kept, within the limits of the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.daemon import budget, keeper
+from hostler.daemon.budget import EventBudget
+from hostler.daemon.overlay import FaultsTold
+from hostler.daemon.strangers import Strangers
+from hostler.decide import reap
+from hostler.decide.alerts import Folded
+from hostler.decide.plan import plan
+from hostler.model.hosts import HostCondition
+from hostler.model.runs import Event, Outcome
+from hostler.sim.fleet import small_lab
+from tests.support import planning as lab
+from tests.support.planning import stage
+from tests.support.simdaemon import SimDaemon, pace, sim
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+def test_events_of_one_host_are_folded_and_those_of_others_are_not() -> None:
+    events = EventBudget()
+    made = [events.take("evil", second / 10) for second in range(6000)]  # ten minutes
+    assert sum(verdict.kept for verdict in made) < budget.BURST + 30
+    said = [verdict.said for verdict in made if verdict.said]
+    assert said[0] == "evil causes more events than are kept: some are left out"
+    assert len(said) < 5
+    assert any(verdict.put_aside for verdict in made)
+    assert events.take("good", 600.0).kept
+
+
+def test_a_host_that_is_somewhat_noisy_for_days_is_not_put_aside() -> None:
+    events = EventBudget()
+    made = [events.take("gpu1", second) for second in range(0, 3 * 86400, 10)]
+    assert not any(verdict.put_aside for verdict in made)
+    assert sum(verdict.kept for verdict in made) > 3 * 86400 / budget.EACH_S
+
+
+def test_a_fault_is_news_once_a_minute_and_when_its_gpu_was_well_meanwhile() -> None:
+    told = FaultsTold()
+    assert [told.is_news("GPU-1", 31, float(at)) for at in (0, 1, 59, 60)] == [
+        True, False, False, True,
+    ]  # fmt: skip
+    assert told.is_news("GPU-1", 48, 61.0)
+    told.forget("GPU-1")
+    assert told.is_news("GPU-1", 48, 62.0)
+    assert sum(told.is_news("GPU-2", xid, 63.0) for xid in range(10_000)) < 300
+
+
+def test_workloads_of_no_known_run_are_told_by_name_up_to_a_number() -> None:
+    strangers = Strangers()
+    said = [strangers.news("evil", f"r{n}-a-1") for n in range(4000) for _ in range(2)]
+    told = [line for line in said if line]
+    assert len(told) == 11
+    assert "r0-a-1 on evil" in told[0]
+    assert told[-1].startswith("more than 10 workloads on evil")
+    assert strangers.news("good", "r1-a-1")
+
+
+def test_orphans_of_a_host_are_ended_some_at_a_time_and_each_in_its_turn() -> None:
+    orphans = tuple(
+        lab.workload(lab.attempt(run_id="r-9", number=number)) for number in range(1, 301)
+    )
+    snapshot = lab.snapshot(lab.host("gpu1", look={"workloads": orphans}))
+    seen: set[str] = set()
+    while True:
+        now = replace(snapshot, in_flight=frozenset(seen))
+        keys = {action.key for action in plan(now).actions}
+        assert len(keys) <= reap.MOST_AT_ONCE
+        if not keys:
+            break
+        seen |= keys
+    assert len(seen) == 300
+
+
+def test_alerts_of_one_host_do_not_push_out_those_of_others() -> None:
+    folded = Folded()
+    folded.take([_event(1, "good", "workload.unknown", "look at this")])
+    folded.take(
+        _event(number, "evil", "workload.unknown", f"w{number}") for number in range(2, 10_000)
+    )
+    hosts = [alert.host for alert in folded.all()]
+    assert hosts.count("good") == 1
+    assert hosts.count("evil") <= 200
+
+
+async def test_a_host_that_causes_events_without_end_is_put_aside_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
+        context = daemon.daemon.context
+        evil = context.keepers["gpu1"]
+        await daemon.until(lambda: evil.host.condition is HostCondition.UP, "it is up")
+        for number in range(budget.BURST + budget.TOO_MANY + 10):
+            await context.tell(context.event("gpu.xid", f"{number}", host="gpu1"))
+        await daemon.until(lambda: evil.host.condition is HostCondition.UNREACHABLE, "put aside")
+        assert "more events than can be kept" in str(evil.host.problem)
+        assert str(int(keeper._ASIDE_S)) in str(evil.host.problem)
+        run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
+        assert run.outcome is Outcome.SUCCEEDED
+        assert {attempt.host for attempt in run.attempts} == {"gpu2"}
+        told = await context.store.events(0, limit=10_000)
+        of_evil = [event for event in told if event.host == "gpu1"]
+        assert len(of_evil) < budget.BURST + 20
+        assert sum(event.kind == "host.noisy" for event in of_evil) == 2
+        evil.retry_now()
+        await daemon.until(lambda: evil.host.condition is HostCondition.UP, "it is back")
+
+
+def _event(seq: int, host: str, kind: str, message: str) -> Event:
+    return Event(seq=seq, at=float(seq), kind=kind, message=message, severity="warning", host=host)
