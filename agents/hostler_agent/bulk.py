@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any, Callable, Dict, Iterator, Union
+from typing import Any, Callable, Dict, Iterator, Tuple, Union
 
-from hostler_agent import archive, journal, wire
+from hostler_agent import archive, inside, journal, wire
 from hostler_agent.blobs import Incoming
 from hostler_agent.folders import Folders, Refusal, check_relative
-from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.http import Connection, HttpError
 from hostler_agent.joblog import Reader
 from hostler_agent.jobs import Jobs
 from hostler_agent.machine import boot_id
@@ -18,7 +18,6 @@ from hostler_agent.processes import Proc
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
-_WORKDIR = "/work"
 
 
 def run(mode: Dict[str, Any], folders: Folders) -> None:
@@ -108,7 +107,9 @@ def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
             raise Refusal("the container has been started already", "ConflictError")
         size = os.stat(blob).st_size
         os.utime(blob)
-        path = query(_archive_path(mode), path=_inside(mode))
+        ref, target = str(mode.get("ref")), inside.place(mode.get("path"))
+        inside.check_way(connection, ref, target + "/.")
+        path = inside.archive(ref, target)
         for _ in connection.stream("PUT", path, size, _owned(found, _pieces(blob, size))):
             pass  # the answer's body is empty
     finally:
@@ -125,36 +126,11 @@ def _pieces(path: str, size: int) -> Iterator[bytes]:
             yield piece
 
 
-def _container(mode: Dict[str, Any]) -> Any:
-    """A connection, and the inspected container, which must carry the attempt's label."""
+def _container(mode: Dict[str, Any]) -> Tuple[Connection, Dict[str, Any]]:
     from hostler_agent.containers import socket_path
 
-    ref = str(mode.get("ref"))
-    if not ref.isalnum():
-        raise Refusal("%r is not a container id" % ref, "InputError")
-    path = socket_path()
-    if path is None:
-        raise Refusal("Docker has no socket here", "EngineError")
-    connection = Connection(path, _DOCKER_TIMEOUT)
-    try:
-        found = connection.get("/containers/%s/json" % ref)
-        labels = (found.get("Config") or {}).get("Labels") or {}
-        if labels.get("hostler.attempt") != mode.get("attempt_id"):
-            raise Refusal("container %s is not of this attempt" % ref, "ForbiddenError")
-    except BaseException:
-        connection.close()
-        raise
-    return connection, found
-
-
-def _archive_path(mode: Dict[str, Any]) -> str:
-    return "/containers/%s/archive" % mode.get("ref")
-
-
-def _inside(mode: Dict[str, Any]) -> str:
-    # Not where the command starts: a stage may have a `workdir` of its own.
-    relative = check_relative(mode.get("path") or "")
-    return os.path.join(_WORKDIR, relative) if relative else _WORKDIR
+    ref, attempt = str(mode.get("ref")), mode.get("attempt_id")
+    return inside.opened(socket_path(), ref, attempt, _DOCKER_TIMEOUT)
 
 
 def _owned(found: Dict[str, Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -178,12 +154,7 @@ def _archive(mode: Dict[str, Any], folders: Folders) -> None:
 
 def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     if mode.get("runtime") == "docker":
-        connection, _ = _container(mode)
-        try:
-            where = query(_archive_path(mode), path=_inside(mode))
-            yield from connection.stream("GET", where)
-        finally:
-            connection.close()
+        yield from _from_container(mode)
         return
     job = folders.job(str(mode.get("attempt_id")))
     work = os.path.join(job, "work")
@@ -194,6 +165,20 @@ def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     if not os.path.exists(path):
         raise Refusal("%r does not exist" % mode.get("path"), "NotFoundError")
     yield from archive.stream(path)
+
+
+def _from_container(mode: Dict[str, Any]) -> Iterator[bytes]:
+    """The tar of a folder of a container that has ended, and that nobody leads elsewhere."""
+    ref, path = str(mode.get("ref")), inside.place(mode.get("path"))
+    connection, found = _container(mode)
+    try:
+        if inside.is_alive(found):
+            raise Refusal("the container still runs", "ConflictError")
+        inside.check_unshared(connection, found, path)
+        inside.check_way(connection, ref, path)
+        yield from connection.stream("GET", inside.archive(ref, path))
+    finally:
+        connection.close()
 
 
 def _log(mode: Dict[str, Any], folders: Folders) -> None:

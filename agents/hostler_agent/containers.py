@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from hostler_agent import engine
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import ATTEMPT, as_inspected, is_cut_off, workload
+from hostler_agent.inspected import ATTEMPT, as_inspected, is_cut_off, is_ours, workload
 from hostler_agent.ooms import Ooms
 from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
@@ -351,7 +351,7 @@ def _state(item: Dict[str, Any]) -> str:
 
 def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
     config = inspect.get("Config") or {}
-    labels = config.get("Labels") or {}
+    labels = (config.get("Labels") or {}) if is_ours(inspect) else {}
     return Running(
         str(inspect.get("Id", "")),
         str(inspect.get("Name", "")).lstrip("/"),

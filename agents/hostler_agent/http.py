@@ -56,6 +56,14 @@ class Connection:
         except ValueError as error:
             raise HttpError("%s: not JSON: %s" % (path, error)) from error
 
+    def head(self, path: str) -> Dict[str, str]:
+        """The headers of the answer to a HEAD, by their names in lower case."""
+        self._send(("HEAD %s HTTP/1.1\r\nHost: docker\r\n\r\n" % path).encode("ascii"))
+        status, headers = self._head()
+        if status >= 400:
+            raise HttpError("%s (HTTP %d)" % (path, status), status)
+        return headers
+
     def stream(
         self, method: str, path: str, size: Optional[int] = None, body: Iterable[bytes] = ()
     ) -> Iterator[bytes]:

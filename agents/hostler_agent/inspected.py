@@ -27,6 +27,18 @@ def epoch(text: Any) -> Optional[float]:
     return seconds + float(match[7] or 0)
 
 
+def is_ours(inspect: Mapping[str, Any]) -> bool:
+    """Whether an inspected container was made by a Hostler: its name and its labels say the same.
+    Anybody's image may bring such labels along, which then are those of each of its containers.
+    """
+    labels = (inspect.get("Config") or {}).get("Labels") or {}
+    attempt, daemon = labels.get(ATTEMPT), labels.get("hostler.daemon")
+    if not all(map(is_identifier, (attempt, daemon))):
+        return False
+    name = str(inspect.get("Name") or "").lstrip("/")
+    return name == "hostler-%s-%s" % (str(daemon)[:8], attempt)
+
+
 def is_cut_off(state: Mapping[str, Any]) -> bool:
     """Whether the last health check found the way to the GPUs closed.
 
@@ -39,11 +51,11 @@ def is_cut_off(state: Mapping[str, Any]) -> bool:
 
 
 def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """The `Workload` that an inspected container is; None without our labels."""
-    labels = (inspect.get("Config") or {}).get("Labels") or {}
-    attempt, daemon = labels.get(ATTEMPT), labels.get("hostler.daemon")
-    if not all(map(is_identifier, (attempt, daemon, inspect.get("Id")))):
+    """The `Workload` that an inspected container is; None for one that is not Hostler's."""
+    if not is_ours(inspect) or not is_identifier(inspect.get("Id")):
         return None
+    labels = inspect["Config"]["Labels"]
+    attempt, daemon = labels[ATTEMPT], labels["hostler.daemon"]
     state = inspect.get("State") or {}
     status = state.get("Status")
     running = status in ("running", "paused", "restarting")
@@ -71,8 +83,10 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 def as_inspected(item: Dict[str, Any]) -> Dict[str, Any]:
     """What an inspect would say of a created container that the list shows."""
     labels = item.get("Labels")
+    names = [str(name) for name in item.get("Names") or () if str(name).count("/") <= 1]
     return {
         "Id": item.get("Id"),
+        "Name": names[0] if names else "",
         "Config": {"Labels": labels if isinstance(labels, dict) else {}},
         "State": {"Status": "created"},
     }

@@ -21,12 +21,12 @@ from hostler_agent.folders import (
 from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
+from hostler_agent.metricpiece import SIZE, Wanted, nothing, piece
 from hostler_agent.processes import Proc
 from hostler_agent.spawner import Spawner
 
 LOG_CAP = 1024**3
 GRACE = 30.0
-_METRICS_PIECE = 1024 * 1024
 _DIE = 15.0
 """Seconds that processes have to disappear after KILL."""
 _ENGINE = "EngineError"
@@ -70,27 +70,26 @@ class Jobs:
         """The job's working folder."""
         return os.path.join(self._folders.job(attempt), "work")
 
-    def metrics(self, attempt: str, offset: int) -> Dict[str, Any]:
-        """A piece of the job's metrics file: its text, where the next begins, when it was written.
+    def metrics(self, attempt: str, ask: Wanted) -> Dict[str, Any]:
+        """A piece of the job's metrics file; see `metricpiece.piece`.
 
         A job that can write the file can put anything there: only a plain file is read.
         """
         path = os.path.join(self.work_folder(attempt), METRICS)
-        nothing = {"text": "", "next": offset, "mtime": 0.0}
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            return nothing
+            return nothing(ask)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                return nothing
-            file.seek(offset)
-            data = file.read(_METRICS_PIECE)
-        if len(data) == _METRICS_PIECE and b"\n" in data:
-            data = data[: data.rindex(b"\n") + 1]
-        text = data.decode("utf-8", "replace")
-        return {"text": text, "next": offset + len(data), "mtime": status.st_mtime}
+                return nothing(ask)
+
+            def read(offset: int) -> bytes:
+                file.seek(offset)
+                return file.read(SIZE + 1)
+
+            return piece(ask, status.st_size, status.st_mtime, read)
 
     def left(self, attempt: str) -> Optional[Dict[str, Any]]:
         """What is told with a job's exit of its output and metrics; see `tail.left`."""
@@ -186,7 +185,7 @@ class Jobs:
         if payload.get("venv"):
             wanted = os.path.normpath(os.path.join(cwd, str(payload["venv"])))
             package = os.path.dirname(os.path.abspath(__file__))
-            argv = venv_command(argv, job.folder, wanted, self._folders.venvs, package)
+            argv = venv_command(argv, work, wanted, self._folders.venvs, package)
         return self._spawner.start(
             {
                 "attempt_id": job.attempt_id, "folder": job.folder, "boot_id": self._boot_id,

@@ -15,6 +15,7 @@ from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
 from hostler_agent.leasefolder import Unusable
 from hostler_agent.machine import boot_id
+from hostler_agent.metricpiece import wanted
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
@@ -49,7 +50,7 @@ class Verbs:
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
-            "gc.checkpoints": self._gc_checkpoints,
+            "gc.checkpoints": self._gc_checkpoints, "container.metrics": self._container_metrics,
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
         }  # fmt: skip
@@ -132,7 +133,13 @@ class Verbs:
         return {"workload": self._jobs.inspect(str(payload.get("attempt_id")))}
 
     def _metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return self._jobs.metrics(str(payload.get("attempt_id")), _offset(payload))
+        return self._jobs.metrics(str(payload.get("attempt_id")), wanted(payload))
+
+    def _container_metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import boxmetrics
+
+        ref, attempt = str(payload.get("ref")), payload.get("attempt_id")
+        return boxmetrics.metrics(self._containers.path, ref, attempt, wanted(payload))
 
     def _log(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         wait = payload.get("wait", 0)

@@ -73,6 +73,25 @@ def test_workloads_of_all_hostlers_are_listed(place: Place, docker: FakeDocker) 
     assert look.docker_problem is None
 
 
+@pytest.mark.parametrize("state", ["running", "created", "exited"])
+def test_labels_of_an_image_make_a_container_nobodys(
+    place: Place, docker: FakeDocker, state: str
+) -> None:
+    """Anybody may build an image with our labels: its containers are none of ours, and a GPU that
+    one of them has is not free."""
+    asks = [{"Driver": "nvidia", "DeviceIDs": ["0"], "Capabilities": [["gpu"]]}]
+    made = container(1, state=state, labels=ours("a-1", gpus="GPU-x"), requests=asks)
+    docker.put({**made, "Name": "/somebodys"})
+    with serving(place) as agent:
+        look = from_json(Look, agent.look())
+        docker.tell("die", docker.containers[made["Id"]])
+        assert from_json(Look, agent.look()).workloads == ()
+    assert look.workloads == ()
+    assert [found.name for found in look.foreign_containers] == (
+        ["somebodys"] if state == "running" else []
+    )
+
+
 def test_a_look_shows_what_was_there_when_it_was_asked(agent: Agent, docker: FakeDocker) -> None:
     agent.look()
     for number in range(1, 6):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostler_agent.folders import Folders
 from hostler_agent.jobs import Jobs
+from hostler_agent.metricpiece import Wanted
 
 
 def _job(tmp_path: Path) -> tuple[Jobs, Path]:
@@ -19,29 +20,34 @@ def _job(tmp_path: Path) -> tuple[Jobs, Path]:
 
 def test_pieces_end_with_lines(tmp_path: Path) -> None:
     jobs, file = _job(tmp_path)
-    assert jobs.metrics("run-a-1", 0) == {"text": "", "next": 0, "mtime": 0.0}
+    assert jobs.metrics("run-a-1", Wanted(0, True, True)) == {
+        "text": "",
+        "next": 0,
+        "mtime": 0.0,
+        "size": 0,
+    }
     line = '{"loss": 0.123456789}\n'
     file.write_text(line * 60_000)
     text, offset = "", 0
-    while piece := jobs.metrics("run-a-1", offset)["text"]:
+    while piece := jobs.metrics("run-a-1", Wanted(offset, True, True))["text"]:
         assert piece.endswith("\n")
-        text, offset = text + piece, jobs.metrics("run-a-1", offset)["next"]
+        text, offset = text + piece, jobs.metrics("run-a-1", Wanted(offset, True, True))["next"]
     assert text == line * 60_000
-    assert jobs.metrics("run-a-1", 0)["mtime"] == file.stat().st_mtime
+    assert jobs.metrics("run-a-1", Wanted(0, True, True))["mtime"] == file.stat().st_mtime
 
 
 def test_bytes_that_are_no_text_do_not_move_the_offset(tmp_path: Path) -> None:
     jobs, file = _job(tmp_path)
     file.write_bytes(b"\xff\xfe\n")
-    assert jobs.metrics("run-a-1", 0)["text"] == "\ufffd\ufffd\n"
-    assert jobs.metrics("run-a-1", 0)["next"] == 3
+    assert jobs.metrics("run-a-1", Wanted(0, True, True))["text"] == "\ufffd\ufffd\n"
+    assert jobs.metrics("run-a-1", Wanted(0, True, True))["next"] == 3
 
 
 def test_only_a_plain_file_is_read(tmp_path: Path) -> None:
     jobs, file = _job(tmp_path)
     (tmp_path / "secret").write_text("secret")
     file.symlink_to(tmp_path / "secret")
-    assert jobs.metrics("run-a-1", 0)["text"] == ""
+    assert jobs.metrics("run-a-1", Wanted(0, True, True))["text"] == ""
     file.unlink()
     os.mkfifo(file)
-    assert jobs.metrics("run-a-1", 0)["text"] == ""
+    assert jobs.metrics("run-a-1", Wanted(0, True, True))["text"] == ""

@@ -48,7 +48,8 @@ def client(dockerd: Dockerd) -> Iterator[Any]:
 def _create(client: Any, attempt: str, command: str, **more: Any) -> str:
     made = client.create_container(
         IMAGE, ["sh", "-c", command], labels=ours(attempt, gpus="GPU-x"), working_dir="/work",
-        user="1000:1000", host_config=client.create_host_config(network_mode="none"), **more,
+        user="1000:1000", host_config=client.create_host_config(network_mode="none"),
+        name=f"hostler-d1-{attempt}", **more,
     )  # fmt: skip
     return str(made["Id"])
 
@@ -80,7 +81,11 @@ def test_out_of_memory_at_once_is_told(place: Place, dockerd: Dockerd, client: A
     with serving(place) as agent:
         agent.look()
         made = client.create_container(
-            IMAGE, ["tail", "-c", "200m", "/dev/zero"], labels=ours("a-1"), host_config=limits
+            IMAGE,
+            ["tail", "-c", "200m", "/dev/zero"],
+            labels=ours("a-1"),
+            host_config=limits,
+            name="hostler-d1-a-1",
         )
         assert agent.look()["workloads"][0]["created_only"]
         client.start(made["Id"])

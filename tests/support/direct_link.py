@@ -16,6 +16,8 @@ from hostler.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, Hello, HostLink, Push
+from hostler_agent import boxmetrics
+from hostler_agent.metricpiece import wanted
 
 
 class UnixStream:
@@ -118,8 +120,15 @@ class DirectLink:
         self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
     ) -> dict[str, Any]:
         """Remembers the request; the answer is what the test has put into `answers`."""
+        if verb == "container.metrics":
+            return await asyncio.to_thread(self._metrics, payload)
         self.calls.append((verb, dict(payload)))
         return self.answers.get(verb, {})
+
+    def _metrics(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """As the agent does."""
+        asked = (payload["ref"], payload["attempt_id"], wanted(dict(payload)))
+        return boxmetrics.metrics(str(self._socket), *asked)
 
     async def put_blob(self, digest: str, path: Path) -> None:
         """The host's cache is the file itself."""

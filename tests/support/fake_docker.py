@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import queue
@@ -19,11 +20,14 @@ def container(number: int, *, state: str = "running", **more: Any) -> dict[str, 
     """What inspect says of a container, in the fields that matter. `labels`, `requests`, `env`,
     `runtime`, `devices`, `memory`, `exit`, `oom`, `user`, `finished`, `health` may be given. One
     whose name is taken away is listed, though it was removed."""
+    labels = more.get("labels", {})
+    name = f"hostler-{labels.get('hostler.daemon', '')[:8]}-{labels.get('hostler.attempt')}"
     return {
         "Id": f"{number:064x}",
-        "Name": f"/box-{number}",
+        "Name": f"/{name}" if labels.get("hostler.attempt") else f"/box-{number}",
+        "Mounts": more.get("mounts", []),
         "Config": {
-            "Image": more.get("image", "busybox"), "Labels": more.get("labels", {}),
+            "Image": more.get("image", "busybox"), "Labels": labels,
             "Env": more.get("env", []), "WorkingDir": "/work", "User": more.get("user", ""),
         },
         "HostConfig": {
@@ -60,6 +64,8 @@ class FakeDocker:
         self.requests: list[str] = []
         self.archives: dict[str, bytes] = {}
         self.stored: dict[str, bytes] = {}
+        self.stats: dict[str, dict[str, Any]] = {}
+        """Of paths in containers: fields of Docker's answer to a HEAD that are not a folder's."""
         self.hang = 0.0
         """Seconds that every answer is delayed by."""
         self.hang_at = ""
@@ -171,6 +177,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunks([self.engine.archives[self.path.partition("?")[2]]])
         else:
             self._json(*self._answer(parts, parse_qs(url.query)))
+
+    def do_HEAD(self) -> None:
+        """What lies at a path; a folder, unless a test says otherwise."""
+        self.engine.requests.append(self.path)
+        path = parse_qs(urlparse(self.path).query)["path"][0]
+        told = {"name": Path(path).name, "size": 4096, "mode": 0x80000000 | 0o755}
+        told |= {"mtime": "2025-11-24T14:00:00Z", "linkTarget": ""} | self.engine.stats.get(
+            path, {}
+        )
+        self.send_response(200)
+        packed = base64.b64encode(json.dumps(told).encode()).decode()
+        self.send_header("X-Docker-Container-Path-Stat", packed)
+        self.end_headers()
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

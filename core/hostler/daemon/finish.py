@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,10 @@ from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage, StageKind
 from hostler.model.plans import Finish, Record
-from hostler.model.records import Artifact, NewEvent
+from hostler.model.records import Artifact, MetricPoint, NewEvent
 from hostler.model.runs import Attempt, Phase
 from hostler.runtimes.collect import collect_output
-from hostler.runtimes.metrics import last_values, read_metrics
+from hostler.runtimes.metrics import MetricsReader
 
 _TAIL_LINES = 30
 
@@ -159,7 +159,7 @@ class Finisher:
         """The rest of the log and, at the same time, of the metrics. Raises Unreachable."""
         drained, metrics = await asyncio.gather(
             self._followers.drained(attempt, workload),
-            self._metrics(attempt, workload),
+            self._metrics(attempt, workload, self._followers.metrics(attempt, workload)),
             return_exceptions=True,
         )
         if isinstance(drained, BaseException):
@@ -168,25 +168,30 @@ class Finisher:
             raise metrics
         return metrics
 
-    async def _metrics(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
+    async def _metrics(
+        self, attempt: Attempt, workload: Workload, reader: MetricsReader
+    ) -> dict[str, float]:
         context = self._context
         left = context.keepers[attempt.host].left(workload.ref)
         if left is not None and not left.metrics:
             return {}
         try:
-            link = context.link(attempt.host)
-            found = await read_metrics(link, attempt.attempt_id, attempt.runtime, workload.ref)
+            await self._read_metrics(attempt, reader)
         except EngineError as error:
             await self._metrics_lost(attempt, f"cannot be read: {error}")
             return dict(attempt.metrics)
-        if found.dropped:
-            await self._metrics_lost(attempt, f"are not complete: {found.sentence()}")
+        if reader.dropped:
+            await self._metrics_lost(attempt, f"are not complete: {reader.sentence()}")
+        return dict(reader.last)
+
+    async def _read_metrics(self, attempt: Attempt, reader: MetricsReader) -> None:
+        link = self._context.link(attempt.host)
         try:
-            await context.store.put_stage_metrics(attempt.attempt_id, found.points)
+            await reader.read(link, self._followers.saver(attempt), final=True)
         except StateError as error:
             # Rows of the history. An end must not wait for them where the state can be written.
             await self._metrics_lost(attempt, f"were not written: {error}")
-        return last_values(found.points)
+            await reader.read(link, _drop, final=True)
 
     async def _metrics_lost(self, attempt: Attempt, what: str) -> None:
         message = f"the metrics of {attempt.attempt_id} {what}"
@@ -272,6 +277,10 @@ def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None
         launched_at=attempt.launched_at or now,
         started_at=attempt.started_at or now,
     )
+
+
+async def _drop(_points: Sequence[MetricPoint], _first: int) -> None:
+    """Where points cannot be stored, the last values are wanted all the same."""
 
 
 def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hostler.daemon.context import Context
@@ -22,7 +22,7 @@ from hostler.model.hosts import Host, Look, Workload
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase
 from hostler.ports import Left
-from hostler.runtimes.metrics import last_values, read_metrics
+from hostler.runtimes.metrics import MetricsReader, Save
 from hostler.runtimes.process.log import take_rest
 from hostler.store.logs import LogFile
 
@@ -36,6 +36,8 @@ _METRICS_FIRST_S = 2.0
 _METRICS_LAST_S = 60.0
 _METRICS_AT_ONCE = 3
 """Files read in a tick, the longest due first: many stages must not keep the daemon busy."""
+_METRICS_PIECES = 2
+"""Of a file that grows faster than that, the rest comes in later turns."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class _Following:
     log: LogFile
     metrics_at: float
     metrics_every: float
-    metrics_seen: int = 0
+    metrics: MetricsReader
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -72,6 +74,7 @@ class Followers:
             log,
             metrics_at=self._context.clock.now() + _METRICS_FIRST_S,
             metrics_every=_METRICS_FIRST_S,
+            metrics=MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref),
             ended=ended,
         )
 
@@ -170,31 +173,42 @@ class Followers:
         keeper = context.keepers.get(attempt.host) if attempt is not None else None
         if attempt is None or keeper is None or not keeper.is_connected:
             return
+        reader = following.metrics
         try:
-            found = await read_metrics(
-                context.link(attempt.host), attempt.attempt_id, attempt.runtime, following.ref
+            before = reader.count
+            save = self.saver(attempt)
+            some = await reader.read(context.link(attempt.host), save, pieces=_METRICS_PIECES)
+            if some:
+                self._show_metrics(attempt.attempt_id, reader.last)
+            grows = some and reader.count > before
+            following.metrics_every = (
+                _METRICS_FIRST_S if grows else min(_METRICS_LAST_S, following.metrics_every * 2)
             )
-            points = found.points
-            if len(points) > following.metrics_seen:
-                fresh = points[following.metrics_seen :]
-                await context.store.put_stage_metrics(
-                    attempt.attempt_id, fresh, following.metrics_seen
-                )
-                self._show_metrics(attempt.attempt_id, points)
-                following.metrics_seen = len(points)
-                following.metrics_every = _METRICS_FIRST_S
-            else:
-                following.metrics_every = min(_METRICS_LAST_S, following.metrics_every * 2)
         except (HostError, StateError):
             # Read again later, and once for all when the attempt has ended.
             following.metrics_every = _METRICS_LAST_S
         following.metrics_at = now + following.metrics_every
 
-    def _show_metrics(self, attempt_id: str, points: Sequence[MetricPoint]) -> None:
+    def saver(self, attempt: Attempt) -> Save:
+        """What stores the points of an attempt."""
+
+        async def save(points: Sequence[MetricPoint], first: int) -> None:
+            await self._context.store.put_stage_metrics(attempt.attempt_id, points, first)
+
+        return save
+
+    def metrics(self, attempt: Attempt, workload: Workload) -> MetricsReader:
+        """The reader of an attempt's metrics, as far as it got."""
+        following = self._following.get(attempt.attempt_id)
+        if following is not None and following.ref == workload.ref:
+            return following.metrics
+        return MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref)
+
+    def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:
         """In memory only: the end of the attempt makes the last values durable."""
         attempt = self._context.book.attempt(attempt_id)
         if attempt is not None and not attempt.phase.is_final:
-            self._context.book.put_attempt(replace(attempt, metrics=last_values(points)))
+            self._context.book.put_attempt(replace(attempt, metrics=dict(values)))
             self._context.hub.publish()
 
     async def close(self) -> None:

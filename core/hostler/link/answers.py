@@ -48,7 +48,12 @@ def checked(host: str, verb: str, answer: object) -> dict[str, Any]:
 def may_refuse(verb: str) -> bool:
     """Whether it may be our own fault that a request is not done: of a job, of leases. What is
     asked of the host as a whole is never wrong, so that a refusal is the host's trouble."""
-    return verb.startswith("job.") or verb in ("claim", "bind", "release", "blob.has")
+    return verb.startswith(("job.", "container.")) or verb in (
+        "claim",
+        "bind",
+        "release",
+        "blob.has",
+    )
 
 
 def _whole(value: Any, where: str) -> str:
@@ -84,6 +89,7 @@ _stat = record(
         "writable": boolean, "shared": boolean, "token_ok": boolean,
     },
 )  # fmt: skip
+_metrics = record({"text": _whole, "next": count, "mtime": number, "size": count}, {})
 _check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
 
 _FORMS: dict[str, Check] = {
@@ -98,7 +104,8 @@ _FORMS: dict[str, Check] = {
     "job.stop": _stopped,
     "job.remove": _none,
     "job.inspect": record({"workload": optional(_workload)}, {}),
-    "job.metrics": record({"text": _whole, "next": count, "mtime": number}, {}),
+    "job.metrics": _metrics,
+    "container.metrics": _metrics,
     "job.log": record({"offset": count, "data": _base64, "end": boolean}, {}),
     "stat": record({"paths": listed(_stat)}, {}),
     "doctor": record({"checks": listed(_check, _MOST_CHECKS)}, {"at": number}),

@@ -49,17 +49,17 @@ def contract_env(job: Job, work: str | None) -> dict[str, str]:
     return env
 
 
-def folders(job: Job) -> list[str]:
-    """Folders that must exist in the working folder before a start, parents first, without ""."""
+def reserved(job: Job) -> list[str]:
+    """Folders in the working folder that something is placed into, parents first, without "":
+    no archive may have anything else there."""
     wanted = {posixpath.dirname(METRICS)}
     wanted |= {relative(placement.target) for placement in job.placements}
     if job.checkpoint is not None:
         wanted.add(relative(job.checkpoint))
-    if job.workdir is not None and not posixpath.isabs(job.workdir):
-        wanted.add(relative(job.workdir))
-    return sorted({part for path in wanted for part in _lineage(path)})
+    return sorted({part for path in wanted for part in lineage(path)})
 
 
-def _lineage(path: str) -> list[str]:
+def lineage(path: str) -> list[str]:
+    """A path and the folders above it, the uppermost first."""
     parts = path.split("/") if path else []
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -1,28 +1,24 @@
 """Numbers that a stage writes to `$HOSTLER_METRICS`, one JSON object a line.
 
-    {"step": 100, "loss": 0.31, "accuracy": 0.91}
+    {"step": 100, "loss": 0.31, "val": {"accuracy": 0.91}}
 
 `step` (a whole number) and `t` (seconds since the epoch) are optional; every other key with a
-number is a metric. The file is read while the stage runs and once after it ended: from a process
-by the agent, from a container by Docker's archive call of this one file, which costs dockerd a few
-milliseconds and needs no session. What is no such line is dropped and counted.
+number is a metric, and one in an object is named with it: `val/accuracy`. The agent reads the file
+while the stage runs, each time from where it stopped, and once more after the end. What is no such
+line is dropped and counted.
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
-import tarfile
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hostler.errors import AgentError, EngineError, InputError
 from hostler.model.records import MetricPoint
 from hostler.ports import HostLink
-from hostler.runtimes.contract import METRICS
-from hostler.runtimes.docker.http import request
-from hostler.runtimes.docker.options import WORK
 from hostler.units import MIB
 
 MAX_FILE = 32 * MIB
@@ -30,120 +26,154 @@ MAX_POINTS = 500_000
 MAX_NAMES = 1000
 MAX_LINE = 64 * 1024
 MAX_NAME = 200
+MAX_DEPTH = 8
 _SHOWN = 80
+_TIMEOUT_S = 20.0
+
+Save = Callable[[Sequence[MetricPoint], int], Awaitable[None]]
+"""Told points, and the number of the first among all of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a metrics file says."""
+    """What a piece of a metrics file says."""
 
     points: tuple[MetricPoint, ...]
     """In the order of the file."""
-    dropped: int
+    dropped: int = 0
     """Lines and values that are not numbers of the form above, or over a limit."""
     example: str = ""
     """The beginning of the first line that was dropped."""
 
+
+class MetricsReader:
+    """Reads one attempt's file on from where it stopped. Memory holds the last values alone."""
+
+    def __init__(self, attempt_id: str, runtime: str, ref: str) -> None:
+        self._attempt_id = attempt_id
+        self._verb = "container.metrics" if runtime == "docker" else "job.metrics"
+        self._ref = ref
+        self._reading = asyncio.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._offset = 0
+        self.count = 0
+        """Points so far."""
+        self.last: dict[str, float] = {}
+        """The last value of each metric."""
+        self.dropped, self._example = 0, ""
+        self._in_line = False
+        """The last piece ended within a line that is too long."""
+
     def sentence(self) -> str:
         """What was dropped, for people."""
-        first = f", the first {self.example!r}" if self.example else ""
+        first = f", the first {self._example!r}" if self._example else ""
         return (
             f'{self.dropped} left out{first}; a line should look like {{"step": 100, "loss": 0.31}}'
         )
 
+    async def read(
+        self, link: HostLink, save: Save, *, pieces: int | None = None, final: bool = False
+    ) -> bool:
+        """Read on, at most so many pieces; whether there was anything new. `final`: nothing more
+        will be written, so that a last line without an end counts too.
 
-def parse_metrics(data: bytes, at: float) -> Metrics:
-    """Read a whole metrics file; `at` is the time of points that carry none.
+        Raises Unreachable when cut, EngineError where it cannot be read, and whatever `save`
+        raises: what was not saved is read again.
+        """
+        async with self._reading:
+            return await self._read(link, save, pieces, final)
 
-    A last line without its end counts when it is whole already.
-    """
+    async def _read(self, link: HostLink, save: Save, pieces: int | None, final: bool) -> bool:
+        some = anew = False
+        while (pieces is None or pieces > 0) and self._has_room():
+            answer = await self._ask(link, final)
+            if answer["next"] < self._offset and not anew:
+                self._begin()  # it is another file by now
+                anew = True
+                continue
+            if answer["next"] <= self._offset:
+                break
+            await self._take(answer, save, final)
+            some = True
+            pieces = None if pieces is None else pieces - 1
+        return some
+
+    def _has_room(self) -> bool:
+        if self._offset < MAX_FILE and self.count < MAX_POINTS:
+            return True
+        self.dropped = self.dropped or 1  # how many more there are is not looked at
+        return False
+
+    async def _ask(self, link: HostLink, final: bool) -> dict[str, Any]:
+        asked = {
+            "attempt_id": self._attempt_id, "ref": self._ref, "offset": self._offset,
+            "rest": final, "within": self._in_line,
+        }  # fmt: skip
+        try:
+            return await link.call(self._verb, asked, _TIMEOUT_S)
+        except (AgentError, InputError) as error:
+            raise EngineError(link.host, error.message, remedy=error.remedy) from error
+
+    async def _take(self, answer: Mapping[str, Any], save: Save, final: bool) -> None:
+        """Parse and save a piece. Nothing of it counts where it could not be saved."""
+        text = answer["text"]
+        if self._in_line:
+            _, _, text = text.partition("\n")
+        ended = final and answer["next"] >= answer["size"]
+        whole = answer["text"].endswith("\n") or ended
+        found = await asyncio.to_thread(
+            parse_metrics, text, answer["mtime"], frozenset(self.last), MAX_POINTS - self.count,
+            whole,
+        )  # fmt: skip
+        if found.points:
+            await save(found.points, self.count)
+        self.count += len(found.points)
+        self.last.update((point.name, point.value) for point in found.points)
+        self._drop(found.dropped, found.example)
+        self._offset, self._in_line = answer["next"], not whole
+
+    def _drop(self, count: int, example: str) -> None:
+        self.dropped += count
+        self._example = self._example or example
+
+
+def parse_metrics(
+    text: str,
+    at: float,
+    known: Collection[str] = (),
+    room: int = MAX_POINTS,
+    whole: bool = True,
+) -> Metrics:
+    """Read lines of a metrics file; `at` is the time of points that carry none. `known`: names that
+    came before; `room`: how many points may still come; `whole`: the last line is all there."""
     points: list[MetricPoint] = []
-    names: set[str] = set()
+    names = set(known)
     dropped, example = 0, ""
-    *lines, last = data.split(b"\n")
+    *lines, last = text.split("\n")
     for line in [*lines, last]:
         row = _row(line)
         if row is None:
-            if line.strip() and line is not last:
-                dropped += 1
-                example = example or line[:_SHOWN].decode(errors="replace")
-            continue
-        found, bad = _points(row, at)
+            # The last line may have been cut off by the end of its stage: that is no mistake.
+            torn = line is last and whole
+            found, bad = list[MetricPoint](), int(bool(line.strip()) and not torn)
+        else:
+            found, bad = _points(row, at)
         for point in found:
-            known = point.name in names or len(names) < MAX_NAMES
-            if not known or len(points) >= MAX_POINTS:
+            fits = point.name in names or len(names) < MAX_NAMES
+            if not fits or len(points) >= room:
                 bad += 1
                 continue
             names.add(point.name)
             points.append(point)
         if bad:
             dropped += bad
-            example = example or line[:_SHOWN].decode(errors="replace")
+            example = example or line[:_SHOWN]
     return Metrics(tuple(points), dropped, example)
 
 
-async def read_metrics(link: HostLink, attempt_id: str, runtime: str, ref: str) -> Metrics:
-    """All that a stage has written so far; no points where it wrote no such file.
-
-    Raises Unreachable when cut, EngineError where they cannot be read.
-    """
-    if runtime == "docker":
-        data, at = await _from_container(link, ref)
-    else:
-        data, at = await _from_process(link, attempt_id)
-    return parse_metrics(data, at)
-
-
-def last_values(points: Iterable[MetricPoint]) -> dict[str, float]:
-    """The last value of each metric."""
-    return {point.name: point.value for point in points}
-
-
-async def _from_container(link: HostLink, ref: str) -> tuple[bytes, float]:
-    query = {"path": f"{WORK}/{METRICS}"}
-    packed = bytearray()
-    try:
-        async with request(link, "GET", f"/containers/{ref}/archive", query) as response:
-            async for data in response.body():
-                packed += data
-                if len(packed) > MAX_FILE:
-                    break
-    except EngineError as error:
-        if error.status == 404:
-            return b"", 0.0
-        raise
-    return _first_file(bytes(packed))
-
-
-def _first_file(packed: bytes) -> tuple[bytes, float]:
-    """Content and time of the one file in a tar, or of as much of it as there is."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
-            entry = tar.next()
-            if entry is None or not entry.isreg():
-                return b"", 0.0
-            end = entry.offset_data + entry.size
-            return packed[entry.offset_data : end], float(entry.mtime)
-    except (tarfile.TarError, ValueError, EOFError):
-        return b"", 0.0
-
-
-async def _from_process(link: HostLink, attempt_id: str) -> tuple[bytes, float]:
-    data, at, offset = bytearray(), 0.0, 0
-    while len(data) < MAX_FILE:
-        try:
-            answer = await link.call("job.metrics", {"attempt_id": attempt_id, "offset": offset})
-        except (AgentError, InputError) as error:
-            raise EngineError(link.host, error.message, remedy=error.remedy) from error
-        at = answer["mtime"] or at
-        if not answer["text"] or answer["next"] <= offset:
-            break
-        data += answer["text"].encode()
-        offset = answer["next"]
-    return bytes(data), at
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
+def _row(line: str) -> dict[str, Any] | None:
     if len(line) > MAX_LINE:
         return None
     try:
@@ -159,13 +189,22 @@ def _points(row: dict[str, Any], at: float) -> tuple[list[MetricPoint], int]:
         step = None
     when = time if time is not None and 0 < time < 1e11 else at
     found, bad = [], 0
-    for name, value in row.items():
+    for name, value in _flat(row, "", 0):
         number = _number(value)
         if number is None or not name or len(name) > MAX_NAME:
             bad += 1
             continue
         found.append(MetricPoint(name, number, when, step))
     return found, bad
+
+
+def _flat(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Names and values, those of inner objects by the path to them."""
+    for name, value in row.items():
+        if isinstance(value, dict) and value and depth < MAX_DEPTH:
+            yield from _flat(value, f"{prefix}{name}/", depth + 1)
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _number(value: object) -> float | None:

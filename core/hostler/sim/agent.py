@@ -81,7 +81,14 @@ def _metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
     now = host.clock.now()
     text = "" if work is None else metrics_text(work.behaviour, work.elapsed(now))
     fresh = text[asked["offset"] :]
-    return {"text": fresh, "next": asked["offset"] + len(fresh), "mtime": now}
+    return {
+        "text": fresh, "next": asked["offset"] + len(fresh), "mtime": now, "size": len(text)
+    }  # fmt: skip
+
+
+def _container_metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
+    host.check_docker("docker")
+    return _metrics(host, asked)
 
 
 def _blob(host: SimHost, asked: Asked) -> dict[str, Any]:
@@ -145,6 +152,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "job.remove": _remove,
     "job.inspect": _inspect,
     "job.metrics": _metrics,
+    "container.metrics": _container_metrics,
     "blob.has": _blob,
     "stat": _stat,
     "doctor": _doctor,

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostler.errors import AgentError, Refused, Unreachable
+from hostler.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.model.codec import from_json, to_json
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
-from hostler.sim.docker import SimDocker
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
@@ -150,9 +149,8 @@ class SimLink:
                 await self._host.bell.wait(max(0.005, min(rest, self._lab.pace.pulse)))
 
     async def open_docker(self) -> ByteStream:
-        """A connection to the host's Docker, which knows as much as Hostler asks it here."""
-        await self._transfer("docker", lambda: None)
-        return SimDocker(self._host)
+        """Nothing outside the lab can reach its Docker."""
+        raise EngineError(self.host, "a simulated Docker has no socket")
 
     async def docker_url(self) -> str:
         """A URL that leads nowhere: nothing outside the lab can reach its Docker."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from hostler.errors import InputError
 from hostler.packing.tar import link_stays_inside
+from hostler.store.faults import disk_faults
 from hostler.text import clean_line
 from hostler.units import GIB, KIB, MIB, format_size
 
@@ -68,6 +70,26 @@ class Member:
 
     entry: Entry
     offset: int = 0
+    implied: bool = False
+    """A folder that something was put into before it was named, if it was at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What an archive makes, by name alone: no content was read."""
+
+    kinds: Mapping[str, str]
+    """Path -> "file", "folder" or "link"."""
+    implied: frozenset[str]
+    """Folders that whoever unpacks it finds, or makes, by themselves."""
+
+
+def outline(path: Path, caps: ArchiveCaps | None = None) -> Outline:
+    """Names and kinds in a tar file, with every check of `scan`. Raises InputError as that does."""
+    with disk_faults(path), path.open("rb") as raw:
+        members = scan(raw, caps or ArchiveCaps(), "", contents=False)
+    kinds = {member.entry.path: member.entry.kind for member in members}
+    return Outline(kinds, frozenset(m.entry.path for m in members if m.implied))
 
 
 def manifest_of(members: Sequence[Member]) -> Manifest:
@@ -175,7 +197,9 @@ class _Scanner:
         if there is not None and there.entry.kind != "folder":
             raise _refused(info.name, "there twice, as different things")
         self._add_parents(path, info.name)
-        self.members[path] = Member(Entry(path, "folder", info.mode & 0o755 | 0o700))
+        implied = there is not None and there.implied
+        entry = Entry(path, "folder", info.mode & 0o755 | 0o700)
+        self.members[path] = Member(entry, implied=implied)
 
     def _put_link(self, path: str, info: tarfile.TarInfo) -> None:
         self._check_new(path, info.name)
@@ -231,7 +255,7 @@ class _Scanner:
                 if there.entry.kind != "folder":
                     raise _refused(name, f"below {clean_line(parent, 100)}, which is no folder")
                 return
-            self.members[parent] = Member(Entry(parent, "folder", 0o755))
+            self.members[parent] = Member(Entry(parent, "folder", 0o755), implied=True)
             parent = parent.rpartition("/")[0]
 
     def _count(self, size: int, name: str) -> None:

@@ -64,8 +64,8 @@ class MetricStore:
     async def put_stage_metrics(
         self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
     ) -> None:
-        """Points of an attempt's metrics file from its row `first` on. The same rows may be put
-        again: they take the place of the earlier ones."""
+        """Points of an attempt's metrics file from its row `first` on. They take the place of all
+        earlier ones from there on, and so may be put again."""
         if points:
             await self._writer.submit(
                 lambda connection: stage_metrics.put(connection, attempt_id, points, first)

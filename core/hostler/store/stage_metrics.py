@@ -23,7 +23,8 @@ SELECT name, value, t, step FROM (
 def put(
     connection: sqlite3.Connection, attempt_id: str, points: Sequence[MetricPoint], first: int
 ) -> None:
-    """Write an attempt's rows from number `first` on; rows that are there are replaced."""
+    """Write an attempt's rows from number `first` on, in the place of all that are there from that
+    number on: a stage may have begun its file anew."""
     attempt = _intern(connection, "metric_attempts", "attempt_id", attempt_id)
     names = {
         name: _intern(connection, "metric_names", "name", storable(name))
@@ -36,6 +37,9 @@ def put(
             (attempt, first + index, names[point.name], point.at, point.step, float(point.value))
             for index, point in enumerate(points)
         ],
+    )
+    connection.execute(
+        "DELETE FROM stage_metrics WHERE attempt = ? AND row >= ?", (attempt, first + len(points))
     )
 
 

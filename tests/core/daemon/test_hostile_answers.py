@@ -30,11 +30,11 @@ from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts, Workload
 from hostler.model.jobs import Claim, Job, Placement
 from hostler.ports import Hello
-from hostler.runtimes.metrics import read_metrics
 from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.log import follow_shortly
 from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.support import scripted_agent
+from tests.support.metricsfile import read_metrics
 
 ENOUGH = 6
 """Answers, after which the host is gone: some are asked for until it says that there is no more."""
@@ -114,6 +114,7 @@ READERS: dict[str, Callable[[Liar], Any]] = {
     "log": _log,
     "short log": lambda link: follow_shortly(link, "a-a-1", Sink()),
     "metrics": lambda link: read_metrics(link, "a-a-1", "process", "a-a-1"),
+    "container metrics": lambda link: read_metrics(link, "a-a-1", "docker", "aa"),
     "claim": lambda link: link.claim(Claim((), "a-a-1", DAEMON, "ana", 0, ())),
     "create": lambda link: PROCESS.create(link, JOB, lambda *_told: None),
     "start": lambda link: PROCESS.start(link, JOB, "a-a-1"),

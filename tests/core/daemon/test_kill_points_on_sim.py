@@ -11,6 +11,7 @@ import pytest
 
 from hostler.daemon import finish
 from hostler.model.runs import Outcome
+from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
@@ -25,7 +26,7 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "bind": (SimLink, "bind", 1),
     "start": (SimRuntime, "start", 1),
     "record the start": (Store, "update_attempt", 1),
-    "metrics": (finish, "read_metrics", 1),
+    "metrics": (MetricsReader, "read", 1),
     "outputs": (finish, "collect_output", 1),
     "artifact": (Store, "add_artifact", 1),
     "record the end": (Store, "update_attempt", 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.daemon import follow
-from hostler.runtimes.metrics import Metrics
+from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
@@ -25,16 +25,17 @@ async def test_many_files_are_read_in_turn_and_few_in_one_tick(
     in_turn: list[str] = []
     under_way, most = set[str](), 0
 
-    async def read(link: object, attempt_id: str, runtime: str, ref: str) -> Metrics:
+    async def read(reader: MetricsReader, *_asked: object, **_how: object) -> bool:
         nonlocal most
+        attempt_id = reader._attempt_id
         under_way.add(attempt_id)
         most = max(most, len(under_way))
         await asyncio.sleep(0)
         under_way.discard(attempt_id)
         in_turn.append(attempt_id)
-        return Metrics((), 0)
+        return False
 
-    monkeypatch.setattr(follow, "read_metrics", read)
+    monkeypatch.setattr(MetricsReader, "read", read)
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         run_id = await daemon.submit(
             *(stage(f"s{n}", cpus=1, env=sim("seconds=30")) for n in range(_STAGES))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from hostler.link.agent_link import AgentLink
+from hostler.link.program import agent_program
+from hostler.local.door import LocalDoor
 from hostler.runtimes.docker.runtime import DockerRuntime
+from hostler.store.content import ContentStore
 from tests.support.direct_link import DirectLink
 from tests.support.dockerd import Dockerd, why_not
 
@@ -40,3 +45,23 @@ async def runtime(tmp_path: object) -> AsyncIterator[DockerRuntime]:
     runtime = DockerRuntime(lambda digest: tmp_path / digest)  # type: ignore[operator]
     yield runtime
     await runtime.close()
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> ContentStore:
+    return ContentStore(tmp_path)
+
+
+@pytest.fixture
+async def agent(
+    tmp_path: Path, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AgentLink]:
+    """A connected link to an agent with folders of its own."""
+    folder = dockerd.folder / f"agent-{tmp_path.name[-12:]}"
+    monkeypatch.setenv("HOSTLER_FOLDER", str(folder))
+    monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv("DOCKER_HOST", dockerd.url)
+    link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
+    await link.connect()
+    yield link
+    await link.close()

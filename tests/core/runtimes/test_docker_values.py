@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hostler.errors import InputError
 from hostler.model.jobs import Mount, Placement
-from hostler.runtimes.contract import folders, relative
+from hostler.runtimes.contract import relative, reserved
 from hostler.runtimes.docker.explain import engine_error, pull_error
-from hostler.runtimes.docker.options import Seen, container_options, memory_limit
+from hostler.runtimes.docker.options import Seen, container_options, labels, memory_limit
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import PullProgress
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
@@ -103,10 +103,14 @@ def test_home_is_the_persons_own_where_it_is_mounted() -> None:
     assert _env(container_options(beside))["HOME"] == "/work/.hostler/home"
 
 
+def _binds(options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [mount for mount in options["HostConfig"]["Mounts"] if mount["Type"] == "bind"]
+
+
 def test_mounts_follow_the_host_and_are_read_only_unless_asked() -> None:
     job = make_job("true", mounts=(Mount("/data/"), Mount("/scratch", read_only=False)))
     seen = {"/data/": Seen("/net/nas/data"), "/scratch": Seen("/scratch", private=True)}
-    binds = container_options(job, seen)["HostConfig"]["Mounts"]
+    binds = _binds(container_options(job, seen))
     # Where the link led when it was looked at: Docker follows none that is changed afterwards.
     assert [(b["Source"], b["Target"], b["ReadOnly"]) for b in binds] == [
         ("/net/nas/data", "/data", True),
@@ -159,13 +163,13 @@ def test_a_link_to_what_would_give_the_host_away_is_not_either(real: str) -> Non
 @pytest.mark.parametrize("path", ["/data", "/etcetera", "/run/media/anna/disk", "/var/lib/data"])
 def test_folders_of_data_are_mounted(path: str) -> None:
     options = container_options(make_job("true", mounts=(Mount(path),)))
-    assert [bind["Source"] for bind in options["HostConfig"]["Mounts"]] == [path]
+    assert [bind["Source"] for bind in _binds(options)] == [path]
 
 
 def test_code_here_is_the_folder_itself() -> None:
     options = container_options(make_job("true", code_path="/home/anna/x", workdir="sub"))
     assert options["WorkingDir"] == "/home/anna/x/sub"
-    (bind,) = options["HostConfig"]["Mounts"]
+    (bind,) = _binds(options)
     assert (bind["Source"], bind["ReadOnly"]) == ("/home/anna/x", False)
 
 
@@ -202,7 +206,7 @@ def test_folders_come_with_their_parents_first() -> None:
     job = make_job(
         "true", checkpoint="a/b", workdir="c", placements=(Placement("0" * 64, 1, "inputs/x"),)
     )
-    assert folders(job) == [".hostler", "a", "a/b", "c", "inputs", "inputs/x"]
+    assert reserved(job) == [".hostler", "a", "a/b", "inputs", "inputs/x"]
 
 
 def _tar(*entries: tarfile.TarInfo) -> bytes:
@@ -229,9 +233,12 @@ def test_packed_files_belong_to_the_person() -> None:
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         found = {entry.name: entry for entry in tar}
     assert list(found) == [
-        "work", "work/.hostler", "work/.hostler/home", "work/in", "work/in/d",
-        f"work/in/{long}", "work/in/l", "work/in/s",
+        "work", "work/.hostler", "work/.hostler/home", "work/.hostler/metrics.jsonl", "work/in",
+        "work/in/d", f"work/in/{long}", "work/in/l", "work/in/s",
     ]  # fmt: skip
+    # Root reads the metrics: their folder is not the stage's, which may write the file alone.
+    roots = [found.pop("work/.hostler"), found.pop("work/.hostler/metrics.jsonl")]
+    assert [(entry.uid, entry.mode) for entry in roots] == [(0, 0o755), (0, 0o666)]
     assert {(entry.uid, entry.gid) for entry in found.values()} == {(1234, 1235)}
     assert found[f"work/in/{long}"].mode == 0o750
     assert found["work/in/l"].linkname == f"work/in/{long}"
@@ -294,8 +301,19 @@ def _inspected(**state: Any) -> dict[str, Any]:
     zero = "0001-01-01T00:00:00Z"
     begin = {"Status": "created", "Running": False, "ExitCode": 0, "StartedAt": zero}
     return {
-        "Id": "c1", "Config": {"Labels": labels}, "State": {**begin, "FinishedAt": zero, **state},
+        "Id": "c1", "Name": "/hostler-d-a", "Config": {"Labels": labels},
+        "State": {**begin, "FinishedAt": zero, **state},
     }  # fmt: skip
+
+
+def test_labels_that_an_image_brought_along_make_nothing_ours() -> None:
+    """Docker gives an image's labels to each of its containers; the name is Hostler's alone."""
+    assert workload_from_inspect(_inspected()) is not None
+    for name in ("/box", "/hostler-d-b", "/hostler-e-a", "", "/x/hostler-d-a"):
+        assert workload_from_inspect({**_inspected(), "Name": name}) is None
+    job = make_job("true", daemon_id="d" * 32)
+    made = {"Id": "c1", "Name": f"/{job.name}", "Config": {"Labels": labels(job)}, "State": {}}
+    assert workload_from_inspect(made) is not None
 
 
 def test_states() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import tarfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hostler.runtimes.process.log import take, take_rest
 from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.direct_link import DirectLink
+from tests.support.tars import tar_of
 
 FOLDER = "/var/tmp/hostler-1234/jobs/a/work"
 
@@ -139,15 +141,32 @@ async def test_a_start_after_a_restart_makes_what_is_missing(runtime: ProcessRun
     assert agent.asked("job.start")[0]["create"]["attempt_id"] == job.attempt_id
 
 
-async def test_only_what_the_host_lacks_is_sent(runtime: ProcessRuntime) -> None:
+async def test_only_what_the_host_lacks_is_sent(tmp_path: Path) -> None:
     agent, told = Agent(), list[tuple[str, int, int | None]]()
+    runtime = ProcessRuntime(lambda digest: tmp_path / digest)
+    for letter in "ab":
+        (tmp_path / (letter * 64)).write_bytes(tar_of({"f": b""}))
     job = _job(placements=(Placement("a" * 64, 3, ""), Placement("b" * 64, 3, "inputs/x/")))
     agent.cached["a" * 64] = 3
     await runtime.create(agent, job, lambda *step: told.append(step))
-    assert agent.blobs == {"b" * 64: Path("/content", "b" * 64)}
+    assert agent.blobs == {"b" * 64: tmp_path / ("b" * 64)}
     assert told == [("placing inputs/x/", 0, 3), ("placing inputs/x/", 3, 3)]
     placed = [(p["digest"], p["target"]) for p in agent.asked("job.place")]
     assert placed == [("a" * 64, ""), ("b" * 64, "inputs/x")]
+
+
+@pytest.mark.parametrize("special", [{"type": tarfile.SYMTYPE, "linkname": "x"}, {}])
+async def test_a_source_has_a_folder_or_nothing_where_inputs_go(
+    tmp_path: Path, special: dict[str, Any]
+) -> None:
+    agent = Agent()
+    runtime = ProcessRuntime(lambda digest: tmp_path / digest)
+    (tmp_path / ("a" * 64)).write_bytes(tar_of({"x/f": b""}, inputs=special))
+    (tmp_path / ("b" * 64)).write_bytes(tar_of({"f": b""}))
+    job = _job(placements=(Placement("a" * 64, 3, ""), Placement("b" * 64, 3, "inputs/x/")))
+    with pytest.raises(InputError, match="of the stage belongs"):
+        await runtime.create(agent, job, silent)
+    assert agent.calls == []
 
 
 async def test_a_process_that_cannot_be_killed_is_told(runtime: ProcessRuntime) -> None:

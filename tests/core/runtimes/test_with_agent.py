@@ -6,44 +6,20 @@ import dataclasses
 import hashlib
 import io
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import agent_program
-from hostler.local.door import LocalDoor
 from hostler.model.jobs import Mount, Placement
 from hostler.ports import HostLink, Runtime
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
-from hostler.runtimes.metrics import last_values, read_metrics
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
 from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.dockerd import Dockerd
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> ContentStore:
-    return ContentStore(tmp_path)
-
-
-@pytest.fixture
-async def agent(
-    tmp_path: Path, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[AgentLink]:
-    """A connected link to an agent with folders of its own."""
-    folder = dockerd.folder / f"agent-{tmp_path.name[-12:]}"
-    monkeypatch.setenv("HOSTLER_FOLDER", str(folder))
-    monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "leases"))
-    monkeypatch.setenv("DOCKER_HOST", dockerd.url)
-    link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
-    await link.connect()
-    yield link
-    await link.close()
+from tests.support.metricsfile import last_values, read_metrics
 
 
 def _blob(content: ContentStore, folder: Path, files: Mapping[str, bytes]) -> Placement:
@@ -92,7 +68,7 @@ async def _whole_life(
         assert ended is not None
         assert (ended.exit_code, ended.running) == (0, False), sink.data
         assert sink.data.decode().split() == ["code", "seed", lines], number
-        points = (await read_metrics(link, job.attempt_id, runtime.name, ref)).points
+        points = await read_metrics(link, job.attempt_id, runtime.name, ref)
         assert last_values(points) == {"loss": 0.25}
         assert [point.step for point in points] == [1, None]
         output = await collect_output(link, ended, "out/model", content, GIB)

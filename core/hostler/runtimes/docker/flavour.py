@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.runtimes.docker.options import NO_CHECK
+from hostler.runtimes.docker.options import NO_CHECK, OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ def suited(body: Mapping[str, Any], flavour: Flavour, log_cap: int) -> dict[str,
     if not flavour.podman:
         return dict(body)
     config = dict(body["HostConfig"])
+    # It unpacks beside a volume of a container that never ran, not into it.
+    config["Mounts"] = [each for each in config.get("Mounts", ()) if each["Target"] != OWN]
     config["LogConfig"] = {"Type": "k8s-file", "Config": {"max-size": f"{log_cap}b"}}
     if flavour.rootless:
         config["UsernsMode"] = "keep-id"

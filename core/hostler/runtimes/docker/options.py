@@ -46,6 +46,10 @@ class Seen:
     """It lies on a file system that shares no mounts, where Docker refuses `rslave`."""
 
 
+OWN = f"{WORK}/.hostler"
+"""The folder of Hostler itself, with the metrics file."""
+
+
 def bind_paths(job: Job) -> list[str]:
     """Folders of the host that the container will see."""
     return [mount.path for mount in _binds(job)]
@@ -78,6 +82,16 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> dict[
         "Healthcheck": _health_check(job),
         "HostConfig": _host_config(job, seen or {}),
     }
+
+
+def mount_targets(job: Job) -> list[str]:
+    """Where folders of the host appear inside."""
+    return [_normal(mount.path) for mount in _binds(job)]
+
+
+def writes_to_binds(job: Job) -> bool:
+    """Whether any folder of the host may be written to from inside."""
+    return any(not mount.read_only for mount in _binds(job))
 
 
 def labels(job: Job) -> dict[str, str]:
@@ -128,6 +142,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
         "Mounts": [
             *(_bind(mount, seen.get(mount.path)) for mount in _binds(job)),
             *_checkpoint(job),
+            _own_folder(),
         ],
     }
     if memory is not None:
@@ -274,6 +289,12 @@ def _checkpoint(job: Job) -> list[dict[str, Any]]:
             },
         }
     ]
+
+
+def _own_folder() -> dict[str, Any]:
+    """A mount of its own: what is one cannot be exchanged for a link while the stage runs, which
+    would lead the reader of the metrics, who is root, elsewhere. It goes with the container."""
+    return {"Type": "volume", "Target": OWN, "VolumeOptions": {"NoCopy": True}}
 
 
 def _covers(folder: str, path: str) -> bool:

@@ -1,7 +1,10 @@
-"""The tar that a created container gets before its start: folders of the right owner, small files.
+"""The tars that a created container gets before its start: folders of the right owner, small files.
 
 Docker keeps the owner that a tar names, and cannot be told another for a plain uid, so the owner
 is written into the tar here. Pure.
+
+Docker unpacks as root, and goes through a link where a tar does not name the folder in its place:
+so every folder is named, and what something else is placed into is named again after the source.
 """
 
 from __future__ import annotations
@@ -13,61 +16,110 @@ from collections.abc import Iterable
 
 from hostler.errors import InputError
 from hostler.model.jobs import Job
-from hostler.runtimes.contract import folders, relative
+from hostler.runtimes.contract import METRICS, lineage, relative, reserved
 from hostler.runtimes.docker.options import HOME, WORK
 
 _ROOT = WORK.lstrip("/")
+_OWN = posixpath.join(_ROOT, posixpath.dirname(METRICS))
+Archive = tuple[str, bytes]
+"""Target, and a tar."""
 
 
-def pack(job: Job, archives: Iterable[tuple[str, bytes]]) -> bytes:
-    """A tar for `/`: the working folder, what must exist in it, and `archives` (target, tar).
+def pack_root(job: Job, implied: Iterable[str]) -> bytes:
+    """A tar for `/` to come before a source that is sent by itself: the working folder, and folders
+    in it that the source does not name."""
+    made = _Packed(job)
+    for folder in sorted(implied):
+        made.folder(posixpath.join(_ROOT, folder))
+    return made.done()
 
-    Raises InputError for an archive that is none, or names something outside its target.
+
+def pack(job: Job, archives: Iterable[Archive], *, workdir: bool = True) -> bytes:
+    """A tar for `/`: the source, what must exist beside it, and the other archives.
+
+    `workdir`: the folder that the command starts in has to be made. Raises InputError for an
+    archive that is none, or names something outside its target.
     """
-    made, known = io.BytesIO(), set[str]()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for folder in _folders(job):
-            _add_folder(job, tar, folder, known)
-        for target, data in archives:
-            try:
-                _copy(job, tar, posixpath.join(_ROOT, relative(target)), data, known)
-            except tarfile.TarError as error:
-                message = f"the archive for {target or WORK} is no tar: {error}"
-                raise InputError(message) from error
-    return made.getvalue()
+    made, later = _Packed(job), []
+    for target, data in archives:
+        if relative(target):
+            later.append((target, data))
+        else:
+            made.archive(target, data)
+    made.begin_anew()
+    for folder in reserved(job):
+        made.folder(posixpath.join(_ROOT, folder))
+    if workdir and job.workdir is not None and not posixpath.isabs(job.workdir):
+        for folder in lineage(relative(job.workdir)):
+            made.folder(posixpath.join(_ROOT, folder))
+    made.folder(HOME.lstrip("/"))
+    made.metrics_file()
+    for target, data in later:
+        made.archive(target, data)
+    return made.done()
 
 
-def _folders(job: Job) -> list[str]:
-    inside = [f"{_ROOT}/{folder}" for folder in folders(job)]
-    return [_ROOT, *inside, HOME.lstrip("/")]
+class _Packed:
+    """A tar that grows; the working folder is its first entry."""
 
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._made = io.BytesIO()
+        self._tar = tarfile.open(  # noqa: SIM115  # closed by `done`
+            fileobj=self._made, mode="w", format=tarfile.PAX_FORMAT
+        )
+        self._known: set[str] = set()
+        self.folder(_ROOT)
 
-def _add_folder(job: Job, tar: tarfile.TarFile, name: str, known: set[str]) -> None:
-    # Folders that a tar does not name would be made by Docker, and belong to root.
-    if not name or name in known:
-        return
-    _add_folder(job, tar, posixpath.dirname(name), known)
-    known.add(name)
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-    tar.addfile(_owned(job, entry))
+    def done(self) -> bytes:
+        """The whole of it."""
+        self._tar.close()
+        return self._made.getvalue()
 
+    def begin_anew(self) -> None:
+        """Name every folder again from here on."""
+        self._known = {_ROOT}
 
-def _owned(job: Job, entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = job.uid or 0
-    entry.gid = job.gid if job.gid is not None else entry.uid
-    entry.uname = entry.gname = ""
-    return entry
+    def folder(self, name: str) -> None:
+        """A folder and those above it. Docker would make what is not named, for root."""
+        if not name or name in self._known:
+            return
+        self.folder(posixpath.dirname(name))
+        self._known.add(name)
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        # What lies in it the stage cannot exchange for a link: the metrics are read as root.
+        self._tar.addfile(entry if name == _OWN else self._owned(entry))
 
+    def metrics_file(self) -> None:
+        """Empty; everybody may write it, and nobody put anything in its place."""
+        entry = tarfile.TarInfo(posixpath.join(_ROOT, METRICS))
+        entry.mode = 0o666
+        self._tar.addfile(entry)
 
-def _copy(job: Job, tar: tarfile.TarFile, prefix: str, data: bytes, known: set[str]) -> None:
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as source:
-        for entry in source:
-            entry.name = posixpath.join(prefix, relative(entry.name)).rstrip("/")
-            _add_folder(job, tar, posixpath.dirname(entry.name), known)
-            if entry.isdir():
-                known.add(entry.name)
-            if entry.islnk():
-                entry.linkname = posixpath.join(prefix, relative(entry.linkname))
-            entry.pax_headers = {}
-            tar.addfile(_owned(job, entry), source.extractfile(entry) if entry.isreg() else None)
+    def archive(self, target: str, data: bytes) -> None:
+        """All entries of another tar, below `target`. Raises InputError."""
+        try:
+            self._copy(posixpath.join(_ROOT, relative(target)), data)
+        except tarfile.TarError as error:
+            message = f"the archive for {target or WORK} is no tar: {error}"
+            raise InputError(message) from error
+
+    def _copy(self, prefix: str, data: bytes) -> None:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as source:
+            for entry in source:
+                entry.name = posixpath.join(prefix, relative(entry.name)).rstrip("/")
+                self.folder(posixpath.dirname(entry.name))
+                if entry.isdir():
+                    self._known.add(entry.name)
+                if entry.islnk():
+                    entry.linkname = posixpath.join(prefix, relative(entry.linkname))
+                entry.pax_headers = {}
+                content = source.extractfile(entry) if entry.isreg() else None
+                self._tar.addfile(self._owned(entry), content)
+
+    def _owned(self, entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = self._job.uid or 0
+        entry.gid = self._job.gid if self._job.gid is not None else entry.uid
+        entry.uname = entry.gname = ""
+        return entry

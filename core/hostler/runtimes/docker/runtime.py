@@ -17,11 +17,20 @@ from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
-from hostler.runtimes.docker.options import Seen, bind_paths, container_options
-from hostler.runtimes.docker.packing import pack
+from hostler.runtimes.docker.options import (
+    WORK,
+    Seen,
+    bind_paths,
+    container_options,
+    mount_targets,
+    writes_to_binds,
+)
+from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.pull import pull
 from hostler.runtimes.docker.workload import workload_from_inspect
+from hostler.runtimes.layout import Layouts, check_mounts, workdir_is_there
 from hostler.runtimes.paths import stat_paths
+from hostler.store.archive_scan import Outline
 
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
@@ -39,6 +48,7 @@ class DockerRuntime:
     def __init__(self, blob_path: Callable[[str], Path]) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
         self._blob_path = blob_path
+        self._layouts = Layouts(blob_path)
         self._engines: dict[str, Engine] = {}
         self._fresh: set[str] = set()
         """Containers created by this very process and never started: need no look before."""
@@ -53,13 +63,15 @@ class DockerRuntime:
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
         """Image, container, folders and archives. Raises EngineError, InputError, Unreachable."""
         body = container_options(job)  # before anything is asked of the host
+        outlines = await self._layouts.of(job)
+        check_mounts(job, outlines, WORK, mount_targets(job), writes_to_binds(job))
         if seen := await _look_at_binds(link, job):
             body = container_options(job, seen)
         engine = await self._engine(link)
         body = suited(body, await engine.flavour(), job.log_cap)
         ref, started = await self._created(link, engine, job, body, progress)
         if not started:
-            await self._fill(link, engine, job, ref, progress)
+            await self._fill(link, engine, job, ref, outlines, progress)
         return ref
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
@@ -197,18 +209,39 @@ class DockerRuntime:
         raise EngineError(link.host, f"the name {job.name} is taken and cannot be looked at")
 
     async def _fill(
-        self, link: HostLink, engine: Engine, job: Job, ref: str, progress: Progress
+        self,
+        link: HostLink,
+        engine: Engine,
+        job: Job,
+        ref: str,
+        outlines: Mapping[str, Outline],
+        progress: Progress,
     ) -> None:
-        small = list(takewhile(lambda placement: placement.size <= _SMALL, job.placements))
+        placements = list(job.placements)
+        workdir = not workdir_is_there(job, outlines)
+        if placements and not placements[0].target and placements[0].size > _SMALL:
+            await engine.put_archive(ref, "/", pack_root(job, outlines[""].implied))
+            await self._place(link, job, ref, placements.pop(0), progress)
+        small = list(takewhile(lambda placement: placement.size <= _SMALL, placements))
         archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
-        await engine.put_archive(ref, "/", await asyncio.to_thread(pack, job, archives))
-        for placement in job.placements[len(small) :]:
-            what = f"placing {placement.target or 'the source'}"
-            progress(what, 0, placement.size)
-            await link.put_blob(placement.digest, self._blob_path(placement.digest))
-            target = ArchiveSource(job.attempt_id, self.name, ref, relative(placement.target))
-            await link.place_blob(placement.digest, target)
-            progress(what, placement.size, placement.size)
+        packed = await asyncio.to_thread(pack, job, archives, workdir=workdir)
+        await engine.put_archive(ref, "/", packed)
+        for placement in placements[len(small) :]:
+            implied = outlines[relative(placement.target)].implied
+            if implied:
+                below = [f"{relative(placement.target)}/{folder}" for folder in implied]
+                await engine.put_archive(ref, "/", pack_root(job, below))
+            await self._place(link, job, ref, placement, progress)
+
+    async def _place(
+        self, link: HostLink, job: Job, ref: str, placement: Placement, progress: Progress
+    ) -> None:
+        what = f"placing {placement.target or 'the source'}"
+        progress(what, 0, placement.size)
+        await link.put_blob(placement.digest, self._blob_path(placement.digest))
+        target = ArchiveSource(job.attempt_id, self.name, ref, relative(placement.target))
+        await link.place_blob(placement.digest, target)
+        progress(what, placement.size, placement.size)
 
     def _read(self, placement: Placement) -> bytes:
         return self._blob_path(placement.digest).read_bytes()
@@ -254,7 +287,21 @@ async def _look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
     """
     paths = bind_paths(job)
     found = await stat_paths(link, paths) if paths else {}
+    if job.code_path is not None:
+        _check_code(link.host, job.code_path, found.get(job.code_path, {}))
     return {path: _seen(link.host, path, found.get(path, {})) for path in paths}
+
+
+def _check_code(host: str, path: str, answer: Mapping[str, Any]) -> None:
+    """Docker mounts as root whatever folder a submission names: so it must be one that the login
+    may read and write anyway. Raises EngineError."""
+    _seen(host, path, answer)
+    if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
+        raise EngineError(
+            host,
+            f"{path} is no folder that the login on {host} may read and write",
+            remedy='use code = "snapshot", or have its owner give the login the right to it',
+        )
 
 
 def _seen(host: str, path: str, answer: Mapping[str, Any]) -> Seen:

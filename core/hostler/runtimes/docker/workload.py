@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.model.hosts import Workload
-from hostler_agent.inspected import is_cut_off
+from hostler_agent.inspected import is_cut_off, is_ours
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))"
@@ -17,11 +17,10 @@ _SIGNALS = range(1, 65)
 
 
 def workload_from_inspect(data: Mapping[str, Any]) -> Workload | None:
-    """The workload of one inspected container; None where it does not carry our labels."""
-    labels = (data.get("Config") or {}).get("Labels") or {}
-    attempt, daemon = labels.get("hostler.attempt"), labels.get("hostler.daemon")
-    if not attempt or not daemon:
+    """The workload of one inspected container; None for one that is not Hostler's."""
+    if not is_ours(data):
         return None
+    labels = data["Config"]["Labels"]
     state: Mapping[str, Any] = data.get("State") or {}
     running = bool(state.get("Running"))
     created_only = state.get("Status") == "created"
@@ -30,8 +29,8 @@ def workload_from_inspect(data: Mapping[str, Any]) -> Workload | None:
     # A container that failed to start stays "created", with an exit code and the reason.
     known = ended or bool(state.get("Error"))
     return Workload(
-        attempt_id=attempt,
-        daemon_id=daemon,
+        attempt_id=labels["hostler.attempt"],
+        daemon_id=labels["hostler.daemon"],
         runtime="docker",
         ref=str(data.get("Id", "")),
         running=running,

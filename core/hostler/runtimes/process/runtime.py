@@ -12,6 +12,7 @@ from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, relative
+from hostler.runtimes.layout import Layouts
 from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import follow_shortly, offset_of, take
@@ -29,6 +30,7 @@ class ProcessRuntime:
     def __init__(self, blob_path: Callable[[str], Path]) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
         self._blob_path = blob_path
+        self._layouts = Layouts(blob_path)
 
     @property
     def name(self) -> str:
@@ -40,6 +42,7 @@ class ProcessRuntime:
         AgentError, EngineError, InputError, Unreachable."""
         if job.code_path is not None:
             await _check_code(link, job.code_path)
+        await self._layouts.of(job)
         if job.placements:
             await link.call("job.create", _created(job), _CREATE_TIMEOUT_S)
         for placement in job.placements:

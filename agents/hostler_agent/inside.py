@@ -1,0 +1,163 @@
+"""Paths inside containers. Docker reads and writes them for us: as root, through links and mounts.
+
+So each folder on the way is looked at first, and a link is refused. That check holds where nothing
+can change the folders between it and what follows: in a container that does not run, outside what
+the host or other containers share with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from hostler_agent.folders import Refusal, check_relative
+from hostler_agent.http import Connection, HttpError, query
+from hostler_agent.inspected import epoch, is_ours
+
+WORK = "/work"
+METRICS = WORK + "/.hostler/metrics.jsonl"
+_GO_LINK = 1 << 27
+_GO_KINDS = 0x8F280000
+"""Bits of a Go FileMode that are set for anything but a plain file."""
+_ALIVE = ("running", "paused", "restarting")
+
+
+class Seen(NamedTuple):
+    """What lies at a path in a container, links not followed."""
+
+    link: bool
+    plain: bool
+    size: int
+    mtime: float
+
+
+def opened(
+    path: Optional[str], ref: str, attempt_id: Any, timeout: float
+) -> Tuple[Connection, Dict[str, Any]]:
+    """A connection to the socket at `path`, and the inspected container, which must be the
+    attempt's. Raises Refusal, HttpError."""
+    if not ref.isalnum():
+        raise Refusal("%r is not a container id" % ref, "InputError")
+    if path is None:
+        raise Refusal("Docker has no socket here", "EngineError")
+    connection = Connection(path, timeout)
+    try:
+        found = connection.get("/containers/%s/json" % ref)
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        if labels.get("hostler.attempt") != attempt_id or not is_ours(found):
+            raise Refusal("container %s is not of this attempt" % ref, "ForbiddenError")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, found
+
+
+def is_alive(found: Mapping[str, Any]) -> bool:
+    """Whether something in the inspected container may still run."""
+    return (found.get("State") or {}).get("Status") in _ALIVE
+
+
+def place(path: Any) -> str:
+    """The absolute path of one that is relative to the working folder."""
+    # Not where the command starts: a stage may have a `workdir` of its own.
+    relative = check_relative(path or "")
+    return os.path.join(WORK, relative) if relative else WORK
+
+
+def archive(ref: str, path: str) -> str:
+    """The address of Docker's archive call for a path."""
+    return query("/containers/%s/archive" % ref, path=path)
+
+
+def check_way(connection: Connection, ref: str, path: str) -> None:
+    """Raise Refusal where a folder above `path` is a link, HttpError where there is none."""
+    for folder in _above(path):
+        if look(connection, ref, folder).link:
+            text = "%s is a link, and Docker would follow it as root"
+            raise Refusal(text % folder, "ForbiddenError")
+
+
+def check_unshared(connection: Connection, found: Mapping[str, Any], path: str) -> None:
+    """Raise Refusal where what lies at `path` may be changed while Docker reads it as root."""
+    binds = _mounted(found, "bind")
+    for mount in binds:
+        if _covers(mount, path) or _covers(path, mount):
+            text = "%s is a folder of the host: Docker would read it as root"
+            raise Refusal(text % mount, "ForbiddenError")
+    for mount, name in _volumes(found):
+        if binds and (_covers(mount, path) or _covers(path, mount)):
+            _check_unused(connection, mount, name)
+
+
+def _check_unused(connection: Connection, mount: str, volume: str) -> None:
+    where = query("/containers/json", filters={"volume": [volume], "status": list(_ALIVE)})
+    if connection.get(where):
+        text = "%s is in use by another container, which may change it"
+        raise Refusal(text % mount, "ForbiddenError")
+
+
+def look(connection: Connection, ref: str, path: str) -> Seen:
+    """What lies at a path. Raises HttpError, in Docker's words where there is nothing."""
+    try:
+        headers = connection.head(archive(ref, path))
+    except HttpError as error:
+        if error.status == 404:  # without a body, which would say it
+            text = "Could not find the file %s in container %s" % (path, ref)
+            raise HttpError(text, 404) from error
+        raise
+    try:
+        told = json.loads(base64.b64decode(headers["x-docker-container-path-stat"]))
+        mode, size, leads = int(told["mode"]), int(told["size"]), told.get("linkTarget") or ""
+        mtime = epoch(told.get("mtime")) or 0.0
+    except (KeyError, ValueError, TypeError) as error:
+        raise HttpError("Docker does not say what %s is" % path) from error
+    # Podman gives the path itself where there is no link.
+    link = bool(mode & _GO_LINK) or os.path.normpath(leads or path) != path
+    return Seen(link, not link and not mode & _GO_KINDS, size, mtime)
+
+
+def is_guarded(found: Mapping[str, Any]) -> bool:
+    """Whether the stage cannot exchange the folder that its metrics file lies in: it is a mount of
+    its own, and root's. Containers of earlier versions and of Podman have none."""
+    return os.path.dirname(METRICS) in [mount for mount, _ in _volumes(found)]
+
+
+def serves_itself(connection: Connection) -> bool:
+    """Whether Docker runs as this very login, so that it may do nothing that the login may not."""
+    peer = connection.peer()
+    return len(peer) == 12 and int.from_bytes(peer[4:8], sys.byteorder) == os.getuid()
+
+
+def has_binds(found: Mapping[str, Any]) -> bool:
+    """Whether folders of the host are seen inside."""
+    return bool(_mounted(found, "bind"))
+
+
+def _above(path: str) -> Iterator[str]:
+    parts = path.split("/")[1:-1]
+    for count in range(1, len(parts) + 1):
+        yield "/" + "/".join(parts[:count])
+
+
+def _mounts(found: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    return [mount for mount in found.get("Mounts") or () if isinstance(mount, dict)]
+
+
+def _mounted(found: Mapping[str, Any], kind: str) -> List[str]:
+    mounts = [mount for mount in _mounts(found) if mount.get("Type") == kind]
+    return [os.path.normpath(str(mount.get("Destination"))) for mount in mounts]
+
+
+def _volumes(found: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    return [
+        (os.path.normpath(str(mount.get("Destination"))), str(mount.get("Name")))
+        for mount in _mounts(found)
+        if mount.get("Type") == "volume"
+    ]
+
+
+def _covers(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -1,0 +1,123 @@
+"""Where a stage's archives put what: checked by name, before anything of them is unpacked.
+
+A source may come from anywhere. What it must not do is to lead what is placed after it, or beside
+it, somewhere else: an input, a checkpoint, Hostler's own folder, a mounted folder of the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from hostler.errors import InputError
+from hostler.model.jobs import Job
+from hostler.runtimes.contract import lineage, relative, reserved
+from hostler.store.archive_scan import Outline, outline
+
+_KEPT = 8
+
+
+class Layouts:
+    """Reads what archives hold, each once for the stages that share it."""
+
+    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+        self._blob_path = blob_path
+        self._known: OrderedDict[str, Outline] = OrderedDict()
+
+    async def of(self, job: Job) -> dict[str, Outline]:
+        """Target -> what is placed there, all of it checked. Raises InputError."""
+        found = {}
+        for placement in job.placements:
+            found[relative(placement.target)] = await self._read(placement.digest)
+        check_layout(job, found)
+        return found
+
+    async def _read(self, digest: str) -> Outline:
+        known = self._known.get(digest)
+        if known is None:
+            known = await asyncio.to_thread(outline, self._blob_path(digest))
+        self._known[digest] = known
+        self._known.move_to_end(digest)
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return known
+
+
+def check_layout(job: Job, outlines: Mapping[str, Outline]) -> None:
+    """Raise InputError where an archive has a link or a file in the place of a folder that
+    something else goes to."""
+    for path in reserved(job):
+        for target, found in outlines.items():
+            inner = _below(target, path)
+            if inner and found.kinds.get(inner, "folder") != "folder":
+                raise InputError(
+                    f"{_whose(target)} has a {found.kinds[inner]} {inner}, where {path} of the "
+                    "stage belongs",
+                    remedy="rename it, or leave it out by .hostlerignore",
+                )
+
+
+def check_mounts(
+    job: Job, outlines: Mapping[str, Outline], work: str, mounts: Collection[str], writable: bool
+) -> None:
+    """Raise InputError where something would be placed into a mounted folder of the host, which is
+    written to as root; or, where such a folder is `writable`, into the checkpoint, where an earlier
+    attempt may have left links that lead there."""
+    for mount in mounts:
+        inside = _below(work, mount)
+        if not inside:
+            continue
+        for path in reserved(job):
+            if path == inside or _below(inside, path):
+                raise _in_mount(path, mount)
+        for target, found in outlines.items():
+            for path in found.kinds:
+                full = posixpath.join(target, path)
+                if full == inside or _below(inside, full):
+                    raise _in_mount(full, mount)
+    if job.checkpoint is not None and writable:
+        _check_checkpoint(relative(job.checkpoint), outlines)
+
+
+def workdir_is_there(job: Job, outlines: Mapping[str, Outline]) -> bool:
+    """Whether the source brings the folder that the command starts in, or a link in its place."""
+    source = outlines.get("")
+    if source is None or job.workdir is None or posixpath.isabs(job.workdir):
+        return False
+    parts = lineage(relative(job.workdir))
+    return any(source.kinds.get(part) in ("link", "file") for part in parts) or (
+        bool(parts) and parts[-1] in source.kinds
+    )
+
+
+def _check_checkpoint(checkpoint: str, outlines: Mapping[str, Outline]) -> None:
+    for target, found in outlines.items():
+        for path in found.kinds:
+            full = posixpath.join(target, path)
+            if _below(checkpoint, full):
+                raise InputError(
+                    f"{_whose(target)} has {path}, which lies in the checkpoint folder; a stage "
+                    "that may write to mounted folders gets nothing placed there",
+                    remedy="keep it elsewhere in the source, and have the command copy it",
+                )
+
+
+def _in_mount(path: str, mount: str) -> InputError:
+    return InputError(
+        f"{path} would be placed into {mount}, a mounted folder of the host",
+        remedy="give it another name, or mount the folder elsewhere",
+    )
+
+
+def _whose(target: str) -> str:
+    return f"the archive for {target}" if target else "the source"
+
+
+def _below(folder: str, path: str) -> str:
+    """`path` relative to `folder`, where it is below it; else ""."""
+    if not folder:
+        return path
+    return path[len(folder) + 1 :] if path.startswith(folder.rstrip("/") + "/") else ""

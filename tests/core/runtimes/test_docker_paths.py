@@ -1,0 +1,344 @@
+"""What root or dockerd does with a path for a stage: links and mounts lead it nowhere else.
+
+The folder `theirs` is root's alone. It is mounted into the stage, as a lab mounts its disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.errors import EngineError, HostlerError, InputError
+from hostler.link.agent_link import AgentLink
+from hostler.model.hosts import Workload
+from hostler.model.jobs import Job, Mount, Placement
+from hostler.runtimes.collect import collect_output
+from hostler.runtimes.docker.runtime import DockerRuntime
+from hostler.store.content import ContentStore
+from hostler.units import GIB, MIB
+from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.support.metricsfile import Kept, read_metrics
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A disk that everybody's stages see, with a folder in it that is root's alone."""
+    theirs = tmp_path / "lab" / "alice"
+    theirs.mkdir(parents=True, mode=0o700)
+    (theirs / "key").write_text('{"secret": 42}\n')
+    (theirs / ".hostler").mkdir()
+    (theirs / ".hostler" / "metrics.jsonl").write_text('{"secret": 42}\n')
+    for folder in (tmp_path, tmp_path / "lab"):
+        folder.chmod(0o755)
+    return tmp_path / "lab"
+
+
+@pytest.fixture
+def stages(content: ContentStore) -> DockerRuntime:
+    """The runtime with this content."""
+    return DockerRuntime(content.path)
+
+
+def mounted(lab: Path, line: str, *, writable: bool = False, **more: Any) -> Job:
+    """A stage of somebody who may see the disk."""
+    return make_job(line, mounts=(Mount(str(lab), read_only=not writable),), **more)
+
+
+async def started(runtime: DockerRuntime, agent: AgentLink, job: Job) -> Workload:
+    ref = await runtime.create(agent, job, silent)
+    return await runtime.start(agent, job, ref)
+
+
+async def ran(runtime: DockerRuntime, agent: AgentLink, job: Job) -> tuple[Workload, str]:
+    """The ended workload, and what it said."""
+    workload, sink = await started(runtime, agent, job), MemorySink()
+    await runtime.follow(agent, workload, sink)
+    ended = await runtime.inspect(agent, workload.ref)
+    assert ended is not None
+    return ended, sink.data.decode()
+
+
+def archive(content: ContentStore, folder: Path, *entries: tarfile.TarInfo | str) -> Placement:
+    """A source of these entries; a text is a file."""
+    made = folder / "made.tar"
+    with tarfile.open(made, mode="w") as tar:
+        for entry in entries:
+            data = b"mine"
+            if isinstance(entry, str):
+                entry = tarfile.TarInfo(entry)
+                entry.size = len(data)
+            elif entry.isreg() and entry.size > len(data):
+                data = bytes(entry.size)
+            tar.addfile(entry, io.BytesIO(data) if entry.isreg() else None)
+    size = made.stat().st_size
+    return Placement(content.adopt(made), size, "")
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname, entry.mode = kind, target, 0o755
+    return entry
+
+
+def big(name: str = "big") -> tarfile.TarInfo:
+    """A file for which an archive is placed by the agent."""
+    entry = tarfile.TarInfo(name)
+    entry.size = 2 * MIB
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("line", "output"),
+    [
+        ("ln -s {lab}/alice /work/a", "a/key"),
+        ("ln -s {lab} /work/a", "a/alice/key"),
+        ("mkdir /work/a; ln -s {lab}/alice /work/a/b", "a/b/key"),
+        ("ln -s {lab}/alice/key /work/a", "a"),
+        ("ln -s a /work/b; ln -s {lab}/alice /work/a", "b/key"),
+    ],
+)
+async def test_no_output_is_taken_through_a_link(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path, line: str,
+    output: str,
+) -> None:  # fmt: skip
+    ended, _ = await ran(stages, agent, mounted(lab, line.format(lab=lab)))
+    with pytest.raises(HostlerError, match="link"):
+        await collect_output(agent, ended, output, content, GIB)
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+async def test_links_in_an_output_stay_links(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path
+) -> None:
+    ended, _ = await ran(
+        stages, agent, mounted(lab, "mkdir -p out/x; touch out/x/f; ln -s x out/y")
+    )
+    found = await collect_output(agent, ended, "out", content, GIB)
+    assert found.files == 2
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+async def test_a_folder_of_the_host_is_no_output(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path
+) -> None:
+    """Whoever may change it on the host could lead the reader elsewhere meanwhile."""
+    host = Path("/work/hostler-test-data")
+    host.mkdir(parents=True, exist_ok=True)
+    try:
+        job = make_job("mkdir -p out; echo 1 > out/f", mounts=(Mount(str(host)),))
+        ended, _ = await ran(stages, agent, job)
+        for output in (host.name, f"{host.name}/below", "."):
+            with pytest.raises(HostlerError, match="a folder of the host"):
+                await collect_output(agent, ended, output, content, GIB)
+        assert (await collect_output(agent, ended, "out", content, GIB)).files == 1
+        await stages.remove(agent, ended)
+    finally:
+        os.rmdir(host)
+    await stages.close()
+
+
+async def test_a_checkpoint_is_an_output_only_while_nobody_else_writes_it(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path
+) -> None:
+    kept: dict[str, Any] = {"checkpoint": "ckpt", "checkpoint_key": f"key-{os.getpid()}"}
+    ended, _ = await ran(stages, agent, mounted(lab, "echo 1 > ckpt/f", **kept))
+    other = await started(stages, agent, mounted(lab, "exec sleep 100", **kept))
+    with pytest.raises(HostlerError, match="in use by another container"):
+        await collect_output(agent, ended, "ckpt", content, GIB)
+    await stages.stop(agent, other, 0.0)
+    assert (await collect_output(agent, ended, "ckpt", content, GIB)).files == 1
+    for each in (ended, other):
+        await stages.remove(agent, dataclasses.replace(each, running=False, exit_code=0))
+    await stages.sweep(agent, "d" * 32, ())
+    await stages.close()
+
+
+async def test_nothing_is_collected_of_a_container_that_runs(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore
+) -> None:
+    running = await started(stages, agent, make_job("mkdir out; exec sleep 100"))
+    with pytest.raises(HostlerError, match="still runs"):
+        await collect_output(agent, running, "out", content, GIB)
+    await stages.stop(agent, running, 0.0)
+    await stages.remove(agent, dataclasses.replace(running, running=False, exit_code=137))
+    await stages.close()
+
+
+_SWAP = """
+mv .hostler own; rm -rf .hostler; ln -s {lab}/alice .hostler
+rm -f .hostler/metrics.jsonl; ln -s {lab}/alice/key .hostler/metrics.jsonl
+mv .hostler/metrics.jsonl .hostler/home/gone; ln -s {lab}/alice/key .hostler/metrics.jsonl
+echo '{{"mine": 1}}' >> "$HOSTLER_METRICS"; echo up; exec sleep 100
+"""
+
+
+async def test_a_running_stage_cannot_lead_the_reader_of_its_metrics_elsewhere(
+    agent: AgentLink, stages: DockerRuntime, lab: Path
+) -> None:
+    """Neither the folder nor the file can be exchanged: there is no moment to be caught."""
+    job = mounted(lab, _SWAP.format(lab=lab))
+    running, kept = await started(stages, agent, job), Kept(job.attempt_id, "docker", "")
+    kept = Kept(job.attempt_id, "docker", running.ref)
+    while not await kept.read(agent):
+        pass
+    await stages.stop(agent, running, 0.0)
+    await kept.read(agent, final=True)
+    assert kept.reader.last == {"mine": 1.0}
+    await stages.remove(agent, dataclasses.replace(running, running=False, exit_code=137))
+    await stages.close()
+
+
+async def test_a_metrics_file_that_is_a_link_is_not_read(
+    agent: AgentLink, stages: DockerRuntime, lab: Path
+) -> None:
+    """The root of a container may exchange them; root's own file does not become the stage's."""
+    line = "rm .hostler/metrics.jsonl; ln -s {lab}/alice/key .hostler/metrics.jsonl; ls -l .hostler"
+    ended, said = await ran(stages, agent, mounted(lab, line.format(lab=lab), uid=0, gid=0))
+    assert "metrics.jsonl -> " in said
+    assert await read_metrics(agent, ended.attempt_id, "docker", ended.ref) == ()
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (special("inputs", tarfile.SYMTYPE, "x"), special("x", tarfile.DIRTYPE)),
+        (special("inputs/data", tarfile.SYMTYPE, "../x"),),
+        ("inputs/data",),
+        (special("ckpt", tarfile.SYMTYPE, "x"),),
+        ("ckpt",),
+        (special(".hostler", tarfile.SYMTYPE, "x"),),
+        (".hostler",),
+    ],
+)
+async def test_a_source_has_nothing_but_folders_where_something_is_placed(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path,
+    entries: Sequence[tarfile.TarInfo | str], large: bool,
+) -> None:  # fmt: skip
+    source = archive(content, tmp_path, *entries, *([big()] if large else []))
+    data = archive(content, tmp_path, "f")
+    placements = (source, dataclasses.replace(data, target="inputs/data"))
+    job = make_job("true", placements=placements, checkpoint="ckpt", checkpoint_key="k-r-s")
+    with pytest.raises(InputError, match="of the stage belongs"):
+        await stages.create(agent, job, silent)
+    await stages.close()
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("link", ["/", "../.."])
+async def test_a_source_with_a_link_that_leads_out_is_refused(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, link: str,
+    large: bool,
+) -> None:  # fmt: skip
+    entries = [special("a", tarfile.SYMTYPE, link), *([big()] if large else [])]
+    with pytest.raises(InputError, match="leads out"):
+        await stages.create(
+            agent, make_job("true", placements=(archive(content, tmp_path, *entries),)), silent
+        )
+    await stages.close()
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_link_in_the_image_leads_no_file_elsewhere(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, lab: Path,
+    large: bool,
+) -> None:  # fmt: skip
+    """An image may have links below /work; a source need not name its folders."""
+    image = await _image_with_link(stages, agent, f"{lab}/alice")
+    source = archive(content, tmp_path, "sub/key", *([big()] if large else []))
+    job = mounted(lab, "cat sub/key", writable=True, image=image, placements=(source,))
+    ended, said = await ran(stages, agent, job)
+    assert said == "mine"
+    assert (lab / "alice" / "key").read_text() == '{"secret": 42}\n'
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+async def _image_with_link(stages: DockerRuntime, agent: AgentLink, target: str) -> str:
+    import docker
+
+    ended, _ = await ran(stages, agent, make_job(f"ln -s {target} /work/sub"))
+    client = docker.APIClient(base_url=await agent.docker_url(), version="auto")
+    try:
+        client.commit(ended.ref, repository="linked", tag="1")
+    finally:
+        client.close()
+    await stages.remove(agent, ended)
+    return "linked:1"
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("entry", ["{name}/f", "{name}"])
+async def test_nothing_is_placed_into_a_folder_of_the_host(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, entry: str,
+    large: bool,
+) -> None:  # fmt: skip
+    host = "/work/hostler-test-rw"
+    name = entry.format(name="hostler-test-rw")
+    source = archive(content, tmp_path, name, *([big()] if large else []))
+    job = make_job("true", mounts=(Mount(host, read_only=False),), placements=(source,))
+    with pytest.raises(InputError, match="a mounted folder of the host"):
+        await stages.create(agent, job, silent)
+    inner = make_job(
+        "true", mounts=(Mount(host),), checkpoint="hostler-test-rw/c", checkpoint_key="k-r-s"
+    )
+    with pytest.raises(InputError, match="a mounted folder of the host"):
+        await stages.create(agent, inner, silent)
+    await stages.close()
+
+
+async def test_a_source_fills_no_checkpoint_beside_a_folder_that_may_be_written(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, lab: Path
+) -> None:
+    source = archive(content, tmp_path, "ckpt/sub/f")
+    kept: dict[str, Any] = {
+        "checkpoint": "ckpt",
+        "checkpoint_key": f"k-{os.getpid()}-s",
+        "placements": (source,),
+    }
+    with pytest.raises(InputError, match="checkpoint folder"):
+        await stages.create(agent, mounted(lab, "true", writable=True, **kept), silent)
+    ended, said = await ran(stages, agent, mounted(lab, "cat ckpt/sub/f", **kept))
+    assert said == "mine"
+    await stages.remove(agent, ended)
+    await stages.sweep(agent, "d" * 32, ())
+    await stages.close()
+
+
+async def test_a_link_as_the_folder_to_start_in_is_the_sources_own(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path
+) -> None:
+    source = archive(
+        content, tmp_path, special("lib", tarfile.DIRTYPE), "lib/f",
+        special("src", tarfile.SYMTYPE, "lib"),
+    )  # fmt: skip
+    ended, said = await ran(stages, agent, make_job("cat f", placements=(source,), workdir="src"))
+    assert said == "mine"
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+@pytest.mark.parametrize("lack", ["readable", "writable", "is_dir"])
+async def test_code_here_is_a_folder_that_the_login_may_use(
+    stages: DockerRuntime, lack: str
+) -> None:
+    from tests.support.direct_link import DirectLink
+
+    link = DirectLink(Path("/nowhere"))
+    seen = {"exists": True, "is_dir": True, "readable": True, "writable": True, lack: False}
+    link.answers["stat"] = {"paths": [{"path": "/home/bo/x", **seen}]}
+    with pytest.raises(EngineError, match="may read and write"):
+        await stages.create(link, make_job("true", code_path="/home/bo/x"), silent)
+    assert [verb for verb, _ in link.calls] == ["stat"]
+    await stages.close()
