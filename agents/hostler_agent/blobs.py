@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import time
@@ -98,7 +99,7 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
             os.unlink(os.path.join(folders.blobs, name))
             freed += length
     _remove_old(os.path.join(folders.base, "agent"), OLD_AGENT, version, "stamp")
-    _remove_old(folders.venvs, OLD_VENV, "", ".hostler-ready")
+    _remove_venvs(folders.venvs)
     return {"freed": freed}
 
 
@@ -112,13 +113,39 @@ def _files(folder: str) -> List[Tuple[float, int, str]]:
     return found
 
 
+def _remove_venvs(folder: str) -> None:
+    """Remove virtual environments that nobody has used for long; those that jobs run in are locked
+    by them."""
+    for _, _, name in _files(folder):
+        path = os.path.join(folder, name)
+        stamp = os.path.join(path, ".hostler-ready")
+        if not os.path.isdir(path) or _age(path, stamp) <= OLD_VENV:
+            continue
+        lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _age(path, stamp) > OLD_VENV:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(stamp)  # half of it must not count as whole
+                remove_tree(path)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
+
+
+def _age(path: str, stamp: str) -> float:
+    """Seconds since it was used, by its stamp; where there is none, since it was made."""
+    used = os.stat(path).st_mtime
+    with contextlib.suppress(FileNotFoundError):
+        used = os.stat(stamp).st_mtime
+    return time.time() - used
+
+
 def _remove_old(folder: str, age: float, current: str, stamp: str) -> None:
     for _, _, name in _files(folder):
         path = os.path.join(folder, name)
         if name == current or not os.path.isdir(path):
             continue
-        used = os.stat(path).st_mtime
-        with contextlib.suppress(FileNotFoundError):
-            used = os.stat(os.path.join(path, stamp)).st_mtime
-        if time.time() - used > age:
+        if _age(path, os.path.join(path, stamp)) > age:
             remove_tree(path)

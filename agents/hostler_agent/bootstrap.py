@@ -12,7 +12,7 @@ import os
 import sys
 
 
-def say(**k: str) -> None:
+def say(**k: object) -> None:
     os.write(1, (json.dumps(k) + chr(10)).encode())
 
 
@@ -22,11 +22,12 @@ if sys.version_info < (3, 8):
     sys.exit(say(agent="old", version=sys.version.split()[0]))  # type: ignore[func-returns-value]
 # Only tests set this variable.
 b = os.environ.get("HOSTLER_FOLDER") or "/var/tmp/hostler-%d" % u
-os.makedirs(b, 448, True)
+if not os.path.lexists(b):
+    os.makedirs(b, 448, True)
 t = os.lstat(b)
 # Another user may have put a folder or link of that name there: then nothing in it is trusted.
 if not (t.st_mode, t.st_uid) == (16832, u):
-    sys.exit(say(agent="unsafe", folder=b))  # type: ignore[func-returns-value]
+    sys.exit(say(agent="unsafe", folder=b, uid=t.st_uid, own=u))  # type: ignore[func-returns-value]
 f = b + "/agent/" + h
 if not os.path.isdir(f):
     import hashlib

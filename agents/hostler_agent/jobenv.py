@@ -1,5 +1,5 @@
 """The environment of a process job, and how its virtual environment is put in front. Pure but for
-looking which folders are here, and reading the requirements file."""
+looking which folders are here, and whether there is a requirements file."""
 
 from __future__ import annotations
 
@@ -59,27 +59,16 @@ def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
     return env
 
 
-def venv_command(
-    argv: Sequence[str], work: str, wanted: str, venvs: str, package: str
-) -> List[str]:
+def venv_command(argv: Sequence[str], job: str, wanted: str, venvs: str, package: str) -> List[str]:
     """The command that builds the virtual environment if needed and then becomes `argv`.
 
-    `wanted` names the requirements file in the folder `work`. Raises Refusal when it cannot be
-    read.
+    `wanted` names the requirements file in the working folder of the folder `job`. Raises Refusal
+    when it is not there.
     """
-    requirements = os.path.join(work, wanted)
-    try:
-        with open(requirements, "rb") as file:
-            content = file.read()
-    except FileNotFoundError as error:
+    requirements = os.path.join(job, "work", wanted)
+    if not os.path.isfile(requirements):
         message = "there is no file %s in the working folder, which `venv` asks for" % wanted
-        raise Refusal(message, "InputError") from error
-    except OSError as error:
-        message = "the requirements file %s cannot be read: %s" % (wanted, error.strerror)
-        raise Refusal(message, "InputError") from error
-    import hashlib  # maps OpenSSL: megabytes that few jobs need
-
-    key = hashlib.sha256(content + sys.version.encode() + sys.executable.encode()).hexdigest()
+        raise Refusal(message, "InputError")
     script = os.path.join(package, "venv.py")
-    folder = os.path.join(venvs, key)
-    return [sys.executable, "-I", "-S", script, folder, requirements, "--", *argv]
+    own = os.path.join(job, "venv")
+    return [sys.executable, "-I", "-S", script, venvs, own, requirements, "--", *argv]

@@ -185,7 +185,7 @@ class Jobs:
         if payload.get("venv"):
             wanted = os.path.normpath(os.path.join(cwd, str(payload["venv"])))
             package = os.path.dirname(os.path.abspath(__file__))
-            argv = venv_command(argv, work, wanted, self._folders.venvs, package)
+            argv = venv_command(argv, job.folder, wanted, self._folders.venvs, package)
         return self._spawner.start(
             {
                 "attempt_id": job.attempt_id, "folder": job.folder, "boot_id": self._boot_id,

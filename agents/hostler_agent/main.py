@@ -12,7 +12,8 @@ from hostler_agent.folders import Folders
 
 def main(version: str, base: str) -> None:
     """Run until the mode ends. `version` is the archive's hash, `base` this user's folder here."""
-    folders = Folders(base)
+    folders = Folders(os.path.abspath(base))
+    os.chdir("/")  # nothing is looked for in the folder where somebody has started this
     if not folders.adopt(version):
         _say({"agent": "bad"})
         return

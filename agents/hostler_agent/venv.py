@@ -1,36 +1,43 @@
 """Builds a virtual environment once, under a lock, and becomes the command that is to run in it.
 
-Run as a program of its own by the shim, so that its output is the job's log:
-`python3 -I -S venv.py FOLDER REQUIREMENTS -- COMMAND...`
+Run as a program of its own by the shim, so that its output is the job's log and what it reads and
+starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS -- COMMAND...`. VENVS
+holds those that jobs share, by what their requirements say. OWN is this job's alone, for
+requirements that name files of its working folder: another job would import these.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
-from typing import Dict, List, Mapping
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 _READY = ".hostler-ready"
 FAILED = 125
 """Exit status that says: it did not come to the command. The last line of the log says why."""
+_MOST_FILES = 100
+_MOST_BYTES = 4 * 1024 * 1024
+_INCLUDES = ("-r", "--requirement", "-c", "--constraint")
+_FOLDERS = ("-e", "--editable", "-f", "--find-links")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def main(arguments: List[str]) -> None:
     """Build and run. Ends the process with FAILED when the environment cannot be built."""
-    folder, requirements, _, *command = arguments
-    os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
-    with open(folder + ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(os.path.join(folder, _READY)):
-            try:
-                build(folder, requirements)
-            except (OSError, CannotBuild) as error:
-                _say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
-                sys.exit(FAILED)
+    venvs, own, requirements, _, *command = arguments
+    try:
+        wanted = read(requirements)
+        folder = own if wanted.local else os.path.join(venvs, wanted.key)
+        ready(folder, requirements)
+    except (OSError, CannotBuild) as error:
+        _say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
+        sys.exit(FAILED)
     env = activated(os.environ, folder)
     try:
         os.execvpe(command[0], command, env)  # noqa: S606 - the job's own command
@@ -43,19 +50,118 @@ class CannotBuild(Exception):
     """The environment cannot be built; the message says why and what to do."""
 
 
+class Wanted(NamedTuple):
+    """What requirements ask for."""
+
+    key: str
+    """The same for the same text of all files, and the same Python."""
+    local: bool
+    """They name files that are not requirements: `-e .`, a wheel."""
+
+
+def read(requirements: str) -> Wanted:
+    """The file and all that it includes by -r and -c. Raises CannotBuild."""
+    digest = hashlib.sha256((sys.version + sys.executable).encode())
+    waiting, seen, local = [os.path.abspath(requirements)], set(), False
+    while waiting:
+        path = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        if len(seen) > _MOST_FILES:
+            raise CannotBuild("it includes more than %d files" % _MOST_FILES)
+        text = _text(path)
+        digest.update(b"%d:" % len(text) + text)
+        for line in _lines(text.decode("utf-8", "replace")):
+            included = _argument(line, _INCLUDES)
+            if included is None:
+                local = local or is_local(line)
+            elif "://" not in included:
+                waiting.append(os.path.join(os.path.dirname(path), included))
+    return Wanted(digest.hexdigest(), local)
+
+
+def _text(path: str) -> bytes:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would be waited for in vain
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CannotBuild("%s is no plain file" % path)
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise CannotBuild("%s: %s" % (path, error.strerror)) from error
+    if len(data) > _MOST_BYTES:
+        raise CannotBuild("%s is longer than %d bytes" % (path, _MOST_BYTES))
+    return data
+
+
+def _lines(text: str) -> Iterator[str]:
+    """As pip sees them: continued lines joined, without comments."""
+    for line in text.replace("\\\n", "").splitlines():
+        words = (" " + line).split(" #")[0].strip()
+        if words and not words.startswith("#"):
+            yield words
+
+
+def _argument(line: str, options: "tuple[str, ...]") -> Optional[str]:
+    """The argument where the line is one of these options."""
+    for option in options:
+        if line.startswith(option):
+            rest = line[len(option) :]
+            if rest[:1] in ("=", " ", "\t") or not option.startswith("--"):
+                return rest.lstrip("= \t").strip("\"'")
+    return None
+
+
+def is_local(line: str) -> bool:
+    """Whether a line of requirements takes something from this machine's disk."""
+    folder = _argument(line, _FOLDERS)
+    if folder is None and line.startswith("-"):
+        return False
+    what = (line if folder is None else folder).split(" ;")[0].strip()
+    if "file:" in what:
+        return True
+    if "://" in what:
+        return False
+    path = what.split("[")[0]
+    return bool(
+        folder is not None or path.startswith(".") or "/" in path or path.endswith(_ARCHIVES)
+    )
+
+
+def ready(folder: str, requirements: str) -> None:
+    """Have the environment there, and keep it for as long as the job runs: its lock goes on to the
+    command. Raises OSError or CannotBuild."""
+    os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
+    lock = os.open(folder + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(lock, True)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    stamp = os.path.join(folder, _READY)
+    if not os.path.exists(stamp):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(stamp):
+            build(folder, requirements)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    try:
+        os.utime(stamp)  # from its last use on it ages
+    except OSError:
+        pass  # a full disk; the lock keeps it meanwhile
+
+
 def build(folder: str, requirements: str) -> None:
     """Make the environment anew. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     _say("building a virtual environment from %s" % os.path.basename(requirements))
-    made = subprocess.run([sys.executable, "-m", "venv", folder])
+    # -I: else modules of the working folder stand before Python's own.
+    made = subprocess.run([sys.executable, "-I", "-m", "venv", folder])
     if made.returncode:
         raise CannotBuild(
             "python3 -m venv failed there: on Debian and Ubuntu it needs the package python3-venv"
         )
-    pip = [os.path.join(folder, "bin", "python"), "-m", "pip", "--disable-pip-version-check"]
-    installed = subprocess.run([*pip, "install", "--no-input", "-r", requirements])
-    if installed.returncode:
+    pip = [os.path.join(folder, "bin", "python"), "-I", "-m", "pip"]
+    pip += ["--disable-pip-version-check", "install", "--no-input", "-r", requirements]
+    if subprocess.run(pip).returncode:
         raise CannotBuild("pip install failed; the log says why")
     with open(os.path.join(folder, _READY), "w"):
         pass

@@ -87,12 +87,16 @@ def test_a_cut_upload_leaves_nothing(short_folder: Path) -> None:
     assert not (place.base / "agent").exists()
 
 
-@pytest.mark.parametrize("kind", ["open", "link", "theirs"])
+@pytest.mark.parametrize("kind", ["open", "link", "dangling", "file", "theirs"])
 def test_a_folder_that_is_not_safe(kind: str, short_folder: Path) -> None:
     place = Place(short_folder, fresh=True)
     if kind == "link":
         (short_folder / "real").mkdir(mode=0o700)
         place.base.symlink_to(short_folder / "real")
+    elif kind == "dangling":
+        place.base.symlink_to(short_folder / "nowhere")
+    elif kind == "file":
+        place.base.touch(0o700)
     else:
         place.base.mkdir(mode=0o700)
         if kind == "open":
@@ -102,7 +106,9 @@ def test_a_folder_that_is_not_safe(kind: str, short_folder: Path) -> None:
         else:
             pytest.skip("needs root")
     talk = Talk(place.popen())
-    assert talk.line() == {"agent": "unsafe", "folder": str(place.base)}
+    owner = 12345 if kind == "theirs" else os.getuid()
+    told = {"agent": "unsafe", "folder": str(place.base), "uid": owner, "own": os.getuid()}
+    assert talk.line() == told
     assert talk.close() == 0
 
 

@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a daemon is not given this folder
+
 from tests.support.scripted_daemon import VERSION, Answer, ScriptedDaemon
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hostler.programs import own_argv, safe_environ
 from hostler.text import clean
 
 _LINE_LIMIT = 64 * 1024 * 1024
@@ -35,10 +34,10 @@ async def run_command(
 ) -> Ended:
     """Run it against this daemon; `tell` gets its progress as it comes. Ends it when cancelled."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "hostler", *args,
+        *own_argv(*args),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE, limit=_LINE_LIMIT,
-        env={**os.environ, "HOSTLER_SOCKET": socket, "NO_COLOR": "1"},
+        env={**safe_environ(), "HOSTLER_SOCKET": socket, "NO_COLOR": "1"},
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None

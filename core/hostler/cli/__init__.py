@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from hostler.programs import leave_folder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,8 @@ EXIT_CLOSED_PIPE = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code (the table of them is in docs/cli.md)."""
+    if argv is None:
+        leave_folder()  # before any module that the folder could stand in for
     words = list(sys.argv[1:] if argv is None else argv)
     own = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in own or bool(os.environ.get("HOSTLER_DEBUG"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 
 from hostler import __version__
 from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.programs import own_argv, safe_environ
 from hostler.quick.private import make_private
 from hostler.quick.socket import Found, ask, find_socket
 
-COMMAND = ("-m", "hostler", "serve", "--personal")
-"""What the personal daemon is, after the name of this Python."""
+COMMAND = own_argv("serve", "--personal")
+"""What the personal daemon is."""
 
 API_LEVEL = 1
 START_DEADLINE = 30.0
@@ -224,12 +224,11 @@ def _starting_lock(path: str, deadline: float) -> Iterator[None]:
 
 def _spawn(log: str) -> int:
     """Start the daemon detached from this terminal; its pid."""
-    argv = [sys.executable, *COMMAND]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
-        sys.executable,
-        argv,
-        dict(os.environ),
+        COMMAND[0],
+        COMMAND,
+        safe_environ(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from hostler.errors import HostlerError
+from hostler.programs import own_argv, safe_environ
 from hostler.quick.places import SOCKET_NAME
 
 _ENDS_WITHIN_S = 5.0
@@ -125,11 +125,11 @@ def running_demo(wanted: Options) -> Iterator[Demo]:
 
 def _spawn(folder: Path, wanted: Options) -> subprocess.Popen[str]:
     """In a session of its own: Ctrl-C and the end of the terminal are not meant for it."""
-    argv = [sys.executable, "-m", "hostler", "__demo", str(folder), *wanted.words()]
+    argv = own_argv("__demo", str(folder), *wanted.words())
     with (folder / _LOG).open("w") as log:
         return subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-            start_new_session=True,
+            start_new_session=True, cwd="/", env=safe_environ(),
         )  # fmt: skip
 
 

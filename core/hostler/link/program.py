@@ -166,16 +166,30 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
             remedy="install a newer one, or name one with `python` in config.toml",
         )
     if word == "unsafe":
-        folder = clean_line(str(answer.get("folder")), 200)
-        raise AgentError(
-            host,
-            f"{folder} there belongs to somebody else or is open to others",
-            remedy="see who made it, and remove it",
-        )
+        raise _unsafe(host, answer)
     raise AgentError(
         host,
         "the agent could not be unpacked",
         remedy="see that /var/tmp there has space and is writable for this login",
+    )
+
+
+def _unsafe(host: str, answer: dict[str, Any]) -> AgentError:
+    """About the agent's folder, which is not a private one of the login: who can mend that."""
+    folder = clean_line(str(answer.get("folder")), 200)
+    owner, own = answer.get("uid"), answer.get("own")
+    if type(owner) is not int or owner == own:
+        return AgentError(
+            host,
+            f"{folder} there is open to others, or is no folder",
+            remedy=f"look at it (ls -ld {shlex.quote(folder)}): if nobody else changed anything "
+            "in it, chmod 700 it, else move it away; jobs and checkpoints lie in it",
+        )
+    return AgentError(
+        host,
+        f"{folder} there, where the agent of your login has to live, belongs to uid {owner}",
+        remedy=f"only root or uid {owner} can remove it: ask root there to look at it "
+        f"(ls -ld {shlex.quote(folder)}) and to move it away",
     )
 
 

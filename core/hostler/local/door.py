@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hostler.errors import AgentError, EngineError, Unreachable
 from hostler.local.streams import ProcessStream, SocketStream, connect_socket, wrap_socket
+from hostler.programs import safe_environ
 
 _USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podman.sock",
                  "/run/podman/podman.sock")  # fmt: skip
@@ -56,7 +57,7 @@ class LocalDoor:
             process = await asyncio.create_subprocess_exec(
                 "/bin/sh", "-c", command,
                 stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=stderr,
-                start_new_session=True, cwd=Path.home(),
+                start_new_session=True, cwd=Path.home(), env=safe_environ(),
             )  # fmt: skip
             streams = await wrap_socket(ours)
         except OSError as error:

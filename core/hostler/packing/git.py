@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.errors import InputError
+from hostler.packing.git_own import check_own
+from hostler.packing.git_run import Git, git_in
 
-_TIMEOUT_S = 60.0
-_HIDDEN_BY_CALLER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+_GITLINK = b"160000 "
+_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty",
+         "--submodule=short", "--relative")  # fmt: skip
+_MOST_WITHOUT = 1000
+"""Paths that a command line can leave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What git sees of a folder, sorted, relative to it."""
+
+    files: tuple[str, ...]
+    empty_submodules: tuple[str, ...] = ()
+    """Submodules that are not checked out: nothing of them is here."""
+    submodules: tuple[str, ...] = ()
+    """Those that are."""
 
 
 def is_repository(folder: Path) -> bool:
     """Whether git answers for this folder.
 
-    Raises InputError where it is a repository that cannot be read (no git, another owner): taking
-    every file instead would send what was meant to stay.
+    Raises InputError where it is a repository that cannot be read (no git, another owner), or one
+    that belongs to another folder: taking every file instead would send what was meant to stay.
     """
-    looks_like_one = any((place / ".git").exists() for place in (folder, *folder.parents))
+    looks_like_one = any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))
     if not looks_like_one:
         return False
     try:
-        answer = _run(folder, "rev-parse", "--is-inside-work-tree")
+        git = git_in(folder)
+        answer = git.run("rev-parse", "--is-inside-work-tree")
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} is a git repository, but git is not installed", remedy="install git"
@@ -40,80 +57,96 @@ def is_repository(folder: Path) -> bool:
     if answer.stdout.strip() != b"true":
         return False
     # A project below a repository that ignores it (a home folder kept in git) is its own tree.
-    return _run(folder, "check-ignore", "--quiet", str(folder)).returncode != 0
+    if git.run("check-ignore", "--quiet", str(folder)).returncode == 0:
+        return False
+    check_own(git)
+    return True
 
 
-def listed_files(folder: Path) -> list[str]:
-    """Tracked files and untracked ones that are not ignored, relative to `folder`.
-
-    Of repositories inside (submodules, or just lying there), the same.
-    """
-    shown = _must(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    found: set[str] = set()
+def listed(folder: Path, is_folder: Callable[[str], bool]) -> Listed:
+    """Tracked files and untracked ones that are not ignored, of repositories inside (submodules,
+    or just lying there) the same. `is_folder` tells whether a name is one, no link on the way."""
+    git = git_in(folder)
+    shown = git.must("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    staged = git.must("ls-files", "-z", "--stage").split(b"\0")
+    links = {os.fsdecode(e.partition(b"\t")[2]) for e in staged if e.startswith(_GITLINK)}
+    files: set[str] = set()
+    inner: set[str] = set()
     for raw in filter(None, shown.split(b"\0")):
-        name = os.fsdecode(raw).rstrip("/")
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            if (path / ".git").exists():
-                found.update(f"{name}/{inner}" for inner in listed_files(path))
-        elif os.path.lexists(path):
-            found.add(name)
-    return sorted(found)
+        name = os.fsdecode(raw)
+        if name.endswith("/") or name in links:
+            inner.add(name.rstrip("/"))
+        else:
+            files.add(name)
+    found = {name for name in inner if is_folder(name) and os.path.lexists(folder / name / ".git")}
+    empty = sorted(links - found)
+    for name in sorted(found):
+        check_own(git_in(folder / name))
+        more = listed(folder / name, lambda part, name=name: is_folder(f"{name}/{part}"))  # type: ignore[misc]
+        files |= {f"{name}/{part}" for part in more.files}
+        empty += [f"{name}/{part}" for part in more.empty_submodules]
+    return Listed(tuple(sorted(files)), tuple(empty), tuple(sorted(found & links)))
 
 
 def commit(folder: Path) -> str | None:
     """The commit that is checked out; None before the first one."""
-    return _line(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    return git_in(folder).line("rev-parse", "--verify", "--quiet", "HEAD")
 
 
 def branch(folder: Path) -> str | None:
     """The branch that is checked out; None for none."""
-    return _line(folder, "symbolic-ref", "--short", "--quiet", "HEAD")
+    return git_in(folder).line("symbolic-ref", "--short", "--quiet", "HEAD")
 
 
-def is_dirty(folder: Path) -> bool:
-    """Whether the folder differs from the commit, untracked files included."""
-    return bool(_must(folder, "status", "--porcelain", "-z", "--", "."))
+def is_dirty(folder: Path, submodules: Sequence[str] = ()) -> bool:
+    """Whether the folder differs from the commit, untracked files and submodules included.
+
+    git would look into submodules by programs of its own, which read their config.
+    """
+    options = ("--porcelain", "-z", "--ignore-submodules=dirty", "--", ".")
+    if git_in(folder).must("status", *options):
+        return True
+    return any(is_dirty(folder / name) for name in submodules)
 
 
 def new_files(folder: Path) -> list[str]:
     """Files that are neither tracked nor ignored, relative to `folder`."""
-    shown = _must(folder, "ls-files", "-z", "--others", "--exclude-standard")
+    shown = git_in(folder).must("ls-files", "-z", "--others", "--exclude-standard")
     return [os.fsdecode(raw) for raw in shown.split(b"\0") if raw and not raw.endswith(b"/")]
 
 
-def diff(folder: Path, limit: int, without: Sequence[str], new: Sequence[str] = ()) -> str:
+def changed_files(folder: Path) -> list[str] | None:
+    """Tracked files that differ from the commit, deleted ones included, relative to `folder`. None
+    where git cannot tell: objects of a partial clone are not fetched."""
+    words = ("diff", "HEAD", "--name-only", "-z", "--no-renames", *_DIFF, "--", ".")
+    answer = git_in(folder).run(*words)
+    if answer.returncode != 0:
+        return None
+    return [os.fsdecode(raw) for raw in answer.stdout.split(b"\0") if raw]
+
+
+def diff(folder: Path, limit: int, without: Sequence[str], new: Sequence[str] = ()) -> str | None:
     """The folder against its commit, cut at `limit` bytes with a note; some paths left out, and
-    these `new` files in it."""
+    these `new` files in it. None where too many would have to be left out."""
+    if len(without) > _MOST_WITHOUT:
+        return None
     excluded = [f":(exclude,literal){name}" for name in without]
-    with _index_with(folder, new) as environment:
-        process = subprocess.Popen(
-            _argv(
-                folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color",
-                "--relative", "--", ".", *excluded,
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )  # fmt: skip
-        with process:
-            assert process.stdout is not None  # it was asked for
-            data = process.stdout.read(limit + 1)
-            process.kill()
+    git = git_in(folder)
+    with _index_with(git, new) as more:
+        data = git.head(limit + 1, "diff", "HEAD", *_DIFF, "--", ".", *excluded, more=more)
     text = data[:limit].decode("utf-8", "replace")
     return text + f"\n[cut at {limit} bytes]\n" if len(data) > limit else text
 
 
 @contextmanager
-def _index_with(folder: Path, new: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    """An environment in which git takes these files for added: by a copy of the index."""
-    index, objects = (_git_path(folder, name) for name in ("index", "objects"))
+def _index_with(git: Git, new: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    """Variables with which git takes these files for added: by a copy of the index."""
+    index, objects = (_git_path(git, name) for name in ("index", "objects"))
     if not new or not index.is_file():
-        yield _environment()
+        yield {}
         return
     with tempfile.TemporaryDirectory(prefix="hostler-index-") as scratch:
-        copy = {**_environment(), "GIT_INDEX_FILE": shutil.copy(index, scratch)}
+        copy = {"GIT_INDEX_FILE": shutil.copy(index, scratch)}
         # What git writes for an added file goes into the scratch folder too.
         adding = {
             **copy,
@@ -121,55 +154,13 @@ def _index_with(folder: Path, new: Sequence[str]) -> Iterator[Mapping[str, str]]
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
         }
-        added = subprocess.run(
-            _argv(
-                folder, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"
-            ),
-            input=b"\0".join(map(os.fsencode, new)),
-            capture_output=True,
-            env=adding,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        added = git.run(
+            "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul",
+            data=b"\0".join(map(os.fsencode, new)), more=adding,
+        )  # fmt: skip
         # Before git 2.26 it cannot be asked so: then only tracked files are told.
-        yield _environment() if added.returncode else copy
+        yield {} if added.returncode else copy
 
 
-def _git_path(folder: Path, name: str) -> Path:
-    return (folder / (_line(folder, "rev-parse", "--git-path", name) or name)).resolve()
-
-
-def _line(folder: Path, *arguments: str) -> str | None:
-    answer = _run(folder, *arguments)
-    return answer.stdout.decode(errors="replace").strip() or None
-
-
-def _must(folder: Path, *arguments: str) -> bytes:
-    answer = _run(folder, *arguments)
-    if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").strip()
-        raise InputError(f"git {arguments[0]} failed in {folder}: {said}")
-    return answer.stdout
-
-
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            _argv(folder, *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=_environment(),
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"git {arguments[0]} did not end within a minute in {folder}") from error
-
-
-def _argv(folder: Path, *arguments: str) -> list[str]:
-    return ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments]
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in _HIDDEN_BY_CALLER}
-    return {**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+def _git_path(git: Git, name: str) -> Path:
+    return (git.folder / (git.line("rev-parse", "--git-path", name) or name)).resolve()

@@ -5,13 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from hostler.errors import InputError
+
+MOST_PATTERNS = 1000
+_LONGEST = 1024
+"""Characters of a pattern; a longer one matches no path."""
+_STAR = "*"
+_FOLDERS = ["**"]
+
 
 class Ignore:
     """Which paths a list of patterns leaves out; of several that match, the last decides."""
 
     def __init__(self, lines: Iterable[str]) -> None:
+        """Raises InputError where there are too many."""
         self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
-        self._folders: dict[str, bool] = {"": False}
+        if len(self._rules) > MOST_PATTERNS:
+            raise InputError(
+                f".hostlerignore has {len(self._rules):,} patterns, more than {MOST_PATTERNS:,}",
+                remedy="name folders instead of single files",
+            )
+        self._folders: dict[str, bool] = {}
 
     def leaves_out(self, path: str, *, is_folder: bool = False) -> bool:
         """Whether `path` (relative, with slashes), or a folder it lies in, is left out."""
@@ -21,11 +35,15 @@ class Ignore:
         return self._folder(path) if is_folder else self._decide(path, is_folder=False)
 
     def _folder(self, path: str) -> bool:
-        known = self._folders.get(path)
-        if known is None:
-            known = self._folder(path.rpartition("/")[0]) or self._decide(path, is_folder=True)
-            self._folders[path] = known
-        return known
+        out, end = False, 0
+        while end < len(path) and not out:
+            end = path.find("/", end + 1)
+            end = len(path) if end < 0 else end
+            part = path[:end]
+            if part not in self._folders:
+                self._folders[part] = self._decide(part, is_folder=True)
+            out = self._folders[part]
+        return out
 
     def _decide(self, path: str, *, is_folder: bool) -> bool:
         out = False
@@ -46,35 +64,85 @@ def _rule(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
     pattern = pattern[1:] if negated else pattern
     folders_only = pattern.endswith("/")
     pattern = pattern.removesuffix("/")
-    if not pattern:
+    if not pattern or len(pattern) > _LONGEST:
         return None
     anchored = "/" in pattern
-    body = _translate(pattern.removeprefix("/"))
-    return re.compile(body if anchored else f"(?:.*/)?{body}", re.DOTALL), negated, folders_only
+    body = _regex(_segments(pattern.removeprefix("/")), anchored=anchored)
+    return re.compile(body, re.DOTALL), negated, folders_only
 
 
-def _translate(pattern: str) -> str:
-    out, index = "", 0
-    while index < len(pattern):
-        rest = pattern[index:]
-        if rest[0] == "*":
-            stars = len(rest) - len(rest.lstrip("*"))
-            # Two stars mean folders only where they stand for a whole part of the path.
-            whole = stars > 1 and (index == 0 or pattern[index - 1] == "/")
-            if whole and rest[stars : stars + 1] == "/":
-                out, index = out + "(?:.*/)?", index + stars + 1
-            else:
-                any_depth = whole and len(rest) == stars
-                out, index = out + (".*" if any_depth else "[^/]*"), index + stars
-        elif rest[0] == "?":
-            out, index = out + "[^/]", index + 1
-        elif rest[0] == "[" and (length := _class_length(rest)):
-            out, index = out + _class(rest[:length]), index + length
-        elif rest[0] == "\\" and len(rest) > 1:
-            out, index = out + re.escape(rest[1]), index + 2
+def _regex(segments: list[list[str]], *, anchored: bool) -> str:
+    """One regular expression for a path. What lies between two `**` is tried from the left and
+    never again (an atomic group): its first fit is as good as any other, since it has a fixed
+    number of folders. So the time is bounded, whatever the pattern."""
+    chunks: list[list[str]] = [[]] if anchored else [[], []]
+    any_end = False
+    for place, segment in enumerate(segments):
+        if segment != _FOLDERS:
+            chunks[-1].append(_segment(segment))
+        elif place == len(segments) - 1:
+            any_end = True
         else:
-            out, index = out + re.escape(rest[0]), index + 1
-    return out
+            chunks.append([])
+    *before, last = chunks
+    out = ""
+    for place, chunk in enumerate(before):
+        text = "".join(f"{segment}/" for segment in chunk)
+        out += f"(?>(?:[^/]*/)*?{text})" if place else text
+    out += "(?:.*/)?" if before else ""
+    return out + "/".join([*last, ".*"] if any_end else last)
+
+
+def _segment(tokens: list[str]) -> str:
+    """A pattern without slashes. As above: only what follows its last star is tried anew."""
+    *before, last = _split(tokens, _STAR)
+    if not before:
+        return "".join(last)
+    first, *middle = before
+    out = "".join(first) + "".join(f"(?>[^/]*?{''.join(chunk)})" for chunk in middle if chunk)
+    return out + "[^/]*" + "".join(last)
+
+
+def _split(tokens: list[str], at: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for token in tokens:
+        if token == at:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _segments(pattern: str) -> list[list[str]]:
+    """The parts of a pattern between slashes, each as regular expressions of one character, and
+    stars."""
+    tokens: list[str] = []
+    index = 0
+    while index < len(pattern):
+        token, length = _token(pattern[index : index + _LONGEST])
+        tokens.append(token)
+        index += length
+    # Two stars and more mean folders where they stand alone between slashes, else any text.
+    parts = _split(tokens, "/")
+    return [_FOLDERS if len(part) > 1 and set(part) == {_STAR} else _single(part) for part in parts]
+
+
+def _single(tokens: list[str]) -> list[str]:
+    """Without stars that follow a star."""
+    pairs = zip(["", *tokens], tokens, strict=False)
+    return [token for before, token in pairs if (before, token) != (_STAR, _STAR)]
+
+
+def _token(rest: str) -> tuple[str, int]:
+    if rest[0] == "*":
+        return _STAR, 1
+    if rest[0] == "?":
+        return "[^/]", 1
+    if rest[0] == "[" and (length := _class_length(rest)):
+        return _class(rest[:length]), length
+    if rest[0] == "\\" and len(rest) > 1:
+        return re.escape(rest[1]), 2
+    return re.escape(rest[0]), 1
 
 
 def _class_length(text: str) -> int:

@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from hostler.errors import InputError
 from hostler.model.config import LimitsConfig
 from hostler.model.runs import Source
 from hostler.packing import git
+from hostler.packing.inside import Inside, LinkOnTheWay, NotRegular
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
 from hostler.units import MIB, format_size
@@ -60,7 +60,15 @@ def pack_source(
     root = folder.absolute()
     if not root.is_dir():
         raise InputError(f"{folder} is not a folder")
-    tree = choose(root, include)
+    with Inside(root) as inside:
+        return _pack(inside, include, limit, file_limit, temporary)
+
+
+def _pack(
+    inside: Inside, include: Sequence[str], limit: int, file_limit: int, temporary: Path | None
+) -> PackedSource:
+    root = inside.root
+    tree = choose(inside, include)
     _check_files(root, tree.entries, file_limit)
     _check_size(root, tree.entries, sum(entry.size for entry in tree.entries), limit)
     handle, name = tempfile.mkstemp(prefix="hostler-source-", suffix=".tar", dir=temporary)
@@ -68,7 +76,7 @@ def pack_source(
     try:
         with os.fdopen(handle, "wb", buffering=MIB) as out, TarWriter(out) as tar:
             for entry in tree.entries:
-                _add(tar, root, entry)
+                _add(tar, inside, entry)
         _check_size(root, tree.entries, tar.size, limit)  # names and padding count as well
         source = _describe(root, tree, tar.digest)
     except BaseException:
@@ -82,7 +90,8 @@ def source_names(folder: Path) -> tuple[list[str], list[str]]:
     does."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
-    entries = choose(folder.absolute(), ()).entries
+    with Inside(folder.absolute()) as inside:
+        entries = choose(inside, ()).entries
     files = [entry.path for entry in entries if entry.target is None]
     return files, [entry.path for entry in entries if entry.target is not None]
 
@@ -111,17 +120,17 @@ def _named(entries: Sequence[Entry]) -> str:
     return ", ".join(f"{entry.path} ({format_size(entry.size)})" for entry in largest)
 
 
-def _add(tar: TarWriter, root: Path, entry: Entry) -> None:
+def _add(tar: TarWriter, inside: Inside, entry: Entry) -> None:
     if entry.target is not None:
         tar.add_link(entry.path, entry.target)
         return
     try:
-        with _open(root / entry.path) as content:
+        with inside.open(entry.path) as content:
             size = os.fstat(content.fileno()).st_size
             if size != entry.size:
                 raise InputError(_changed(entry))
             tar.add_file(entry.path, 0o755 if entry.executable else 0o644, size, content)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, LinkOnTheWay, NotRegular) as error:
         raise InputError(_changed(entry)) from error
     except OSError as error:
         reason = error.strerror or _changed(entry)
@@ -131,29 +140,31 @@ def _add(tar: TarWriter, root: Path, entry: Entry) -> None:
         ) from error
 
 
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
-
-
 def _changed(entry: Entry) -> str:
     return f"{entry.path} changed while it was being packed: try again"
 
 
 def _describe(root: Path, tree: Tree, digest: str) -> Source:
-    if not tree.by_git:
+    if tree.seen is None:
         return Source(digest=digest, path=str(root))
     commit = git.commit(root)
-    dirty = git.is_dirty(root)
-    diff = None
-    if dirty and commit is not None:
-        sent = {entry.path for entry in tree.entries}
-        new = [name for name in git.new_files(root) if name in sent]
-        diff = git.diff(root, _DIFF_LIMIT, tree.secrets, new)
+    dirty = git.is_dirty(root, tree.seen.submodules)
     return Source(
         digest=digest,
         path=str(root),
         git_commit=commit,
         git_branch=git.branch(root),
         git_dirty=dirty,
-        git_diff=diff or None,
+        git_diff=_diff(root, tree) if dirty and commit is not None else None,
     )
+
+
+def _diff(root: Path, tree: Tree) -> str | None:
+    """What differs from the commit, of what was sent or is no secret."""
+    sent = {entry.path for entry in tree.entries}
+    changed = git.changed_files(root)
+    if changed is None:
+        return None
+    without = [name for name in changed if name not in sent and tree.keeps_back(name)]
+    new = [name for name in git.new_files(root) if name in sent]
+    return git.diff(root, _DIFF_LIMIT, without, new) or None

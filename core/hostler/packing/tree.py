@@ -6,24 +6,17 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hostler.errors import InputError
 from hostler.packing import git
 from hostler.packing.ignore import Ignore
+from hostler.packing.inside import Inside, LinkOnTheWay
+from hostler.packing.secrets import is_secret
 from hostler.packing.tar import link_stays_inside
 
 IGNORE_FILE = ".hostlerignore"
 _MAX_FILES = 100_000
-
-_SECRETS = (
-    ".env", ".env.*", "*.env", ".envrc", "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk",
-    "id_ed25519", "id_ed25519_sk", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore",
-    "*.ppk", ".netrc", ".pypirc", ".git-credentials", ".htpasswd", "credentials.json",
-)  # fmt: skip
-_HARMLESS = (".env.example", ".env.sample", ".env.template", ".env.dist")
-_SECRET_FOLDERS = (".ssh", ".aws", ".gnupg", ".kube")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,44 +44,47 @@ class Tree:
 
     entries: tuple[Entry, ...]
     skipped: tuple[Skipped, ...]
-    by_git: bool
+    seen: git.Listed | None
+    """What git sees; None without git."""
+    ignore: Ignore
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Paths left out because they look like secrets."""
-        return tuple(item.path for item in self.skipped if item.reason == _SECRET)
+    def keeps_back(self, name: str) -> bool:
+        """Whether a path that was not sent must not be told of either, in a diff."""
+        return is_secret(name) or self.ignore.leaves_out(name)
 
 
 _SECRET = "looks like a secret"  # noqa: S105  # a reason for people
+_EMPTY = "a submodule that is not checked out: git submodule update --init"
+_MAX_IGNORE = 1024 * 1024
 
 
-def choose(folder: Path, include: Sequence[str]) -> Tree:
+def choose(inside: Inside, include: Sequence[str]) -> Tree:
     """What git sees, or without git all but what `.hostlerignore` names; never secrets.
 
     `include`: paths or glob patterns, relative, that are taken whatever else says no. Raises
     InputError when there are too many files, or a path of `include` does not exist.
     """
-    by_git = git.is_repository(folder)
-    ignore = _read_ignore(folder)
-    listed = (
-        (name for name in git.listed_files(folder) if not ignore.leaves_out(name))
-        if by_git
-        else _walk(folder, ignore)
-    )
+    folder = inside.root
+    ignore = _read_ignore(inside)
+    seen = git.listed(folder, inside.is_folder) if git.is_repository(folder) else None
+    listed = _walk(folder, ignore) if seen is None else seen.files
     wanted = _included(folder, include)
     entries: dict[str, Entry] = {}
-    skipped: dict[str, Skipped] = {}
+    empty = () if seen is None else seen.empty_submodules
+    skipped = {name: Skipped(name, _EMPTY) for name in empty if not ignore.leaves_out(name)}
     for name in (*wanted, *listed):
         if name in entries or name in skipped:
+            continue
+        if name not in wanted and ignore.leaves_out(name):
             continue
         if name not in wanted and is_secret(name):
             skipped[name] = Skipped(name, _SECRET)
             continue
-        found = _entry(folder, name)
+        found = _entry(inside, name)
         if isinstance(found, Entry):
             entries[name] = found
         elif found is not None:
-            skipped[name] = found
+            skipped[found.path] = found
         if len(entries) > _MAX_FILES:
             raise InputError(
                 f"{folder} has more than {_MAX_FILES:,} files to send",
@@ -97,25 +93,26 @@ def choose(folder: Path, include: Sequence[str]) -> Tree:
     return Tree(
         tuple(entries[name] for name in sorted(entries, key=os.fsencode)),
         tuple(skipped[name] for name in sorted(skipped)),
-        by_git,
+        seen,
+        ignore,
     )
 
 
-def is_secret(name: str) -> bool:
-    """Whether a path's name is one that keys and passwords are kept under."""
-    *folders, last = name.split("/")
-    if any(part in _SECRET_FOLDERS for part in folders):
-        return True
-    if last in _HARMLESS:
-        return False
-    return any(fnmatchcase(last.lower(), pattern) for pattern in _SECRETS)
-
-
-def _read_ignore(folder: Path) -> Ignore:
+def _read_ignore(inside: Inside) -> Ignore:
+    """The patterns of `.hostlerignore`: a plain file, never through a link, never without end."""
     try:
-        return Ignore((folder / IGNORE_FILE).read_text(errors="replace").splitlines())
+        with inside.open(IGNORE_FILE) as file:
+            data = file.read(_MAX_IGNORE + 1)
     except FileNotFoundError:
         return Ignore(())
+    except OSError as error:
+        raise InputError(
+            f"{IGNORE_FILE} cannot be read: {error.strerror or 'it is no plain file'}",
+            remedy="make it a plain file, not a link",
+        ) from error
+    if len(data) > _MAX_IGNORE:
+        raise InputError(f"{IGNORE_FILE} is larger than 1 MiB", remedy="make it shorter")
+    return Ignore(data.decode(errors="replace").splitlines())
 
 
 def _included(folder: Path, include: Sequence[str]) -> dict[str, None]:
@@ -156,17 +153,25 @@ def _walk(folder: Path, ignore: Ignore) -> Iterator[str]:
                 yield base + name
 
 
-def _entry(folder: Path, name: str) -> Entry | Skipped | None:
-    """The file as it is now; None when it went away meanwhile."""
-    path = folder / name
+def _entry(inside: Inside, name: str) -> Entry | Skipped | None:
+    """The file as it is now; None when it went away meanwhile, or is a folder now."""
     try:
-        found = path.lstat()
+        found = inside.lstat(name)
         if stat.S_ISLNK(found.st_mode):
-            target = os.readlink(path)  # noqa: PTH115  # as it is, not tidied
+            target = inside.readlink(name)
             if link_stays_inside(name, target):
                 return Entry(name, 0, target=target)
             return Skipped(name, f"the link leads out of the folder, to {target}")
-    except FileNotFoundError:
+    except LinkOnTheWay as error:
+        # Named once: thousands of files may be tracked below it.
+        return Skipped(
+            f"{error.name}/", f"files are listed below it, but it is a link to {error.target}"
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{name} cannot be packed: {error.strerror}") from error
+    if stat.S_ISDIR(found.st_mode):
         return None
     if not stat.S_ISREG(found.st_mode):
         return Skipped(name, "neither a file nor a link")

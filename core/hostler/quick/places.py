@@ -62,7 +62,7 @@ def user_config(environ: Mapping[str, str] | None = None) -> str:
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_CONFIG"):
         return os.path.abspath(env["HOSTLER_CONFIG"])
-    base = env.get("XDG_CONFIG_HOME") or os.path.join(_home(env), ".config")
+    base = _xdg(env, "XDG_CONFIG_HOME") or os.path.join(_home(env), ".config")
     return os.path.join(base, "hostler", "config.toml")
 
 
@@ -105,7 +105,7 @@ def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = 
     own = configured(user_config(env), "state")
     if own is not None:
         return own
-    base = env.get("XDG_STATE_HOME") or os.path.join(_home(env), ".local", "state")
+    base = _xdg(env, "XDG_STATE_HOME") or os.path.join(_home(env), ".local", "state")
     folder = os.path.join(base, "hostler")
     if is_remote(folder, _read_mounts() if mounts is None else mounts):
         return f"/var/tmp/hostler-{os.getuid()}/state"
@@ -153,6 +153,13 @@ def _read_mounts() -> str:
             return file.read()
     except OSError:
         return ""  # not Linux: homes there are local far more often than not
+
+
+def _xdg(env: Mapping[str, str], name: str) -> str | None:
+    """A folder that the desktop's variables name; relative ones do not count, as their
+    specification says: they would name another folder after every `cd`."""
+    value = env.get(name, "")
+    return value if os.path.isabs(value) else None
 
 
 def _home(env: Mapping[str, str]) -> str:

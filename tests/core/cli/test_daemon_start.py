@@ -19,6 +19,7 @@ from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
 
 ROOT = Path(__file__).parents[3]
+TINY = ROOT / "tests/support/tiny_daemon.py"
 
 
 @pytest.fixture
@@ -27,7 +28,6 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hs-") as folder:
         path = Path(folder, "state")
         monkeypatch.setenv("HOSTLER_STATE", str(path))
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
         use(monkeypatch, hostler.__version__)
         try:
             yield path
@@ -37,9 +37,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    monkeypatch.setattr(
-        daemon_start, "COMMAND", (str(ROOT / "tests/support/tiny_daemon.py"), version)
-    )
+    monkeypatch.setattr(daemon_start, "COMMAND", [sys.executable, str(TINY), version])
 
 
 def started(state: Path) -> list[str]:

@@ -44,6 +44,8 @@ async def test_endless_noise_is_named(link: AgentLink, folder: Path, noise: str)
     [
         ({"agent": "old", "version": "3.6.15"}, r"3\.6\.15"),
         ({"agent": "unsafe", "folder": "/var/tmp/hostler-0"}, "/var/tmp/hostler-0"),
+        ({"agent": "unsafe", "folder": "/f", "uid": 7, "own": 7}, "/f there is open to others"),
+        ({"agent": "unsafe", "folder": "/f", "uid": 8, "own": 7}, "/f there.* belongs to uid 8"),
         ({"agent": "what"}, "unpacked"),
     ],
 )
@@ -54,6 +56,14 @@ async def test_a_host_that_cannot_run_it(
     with pytest.raises(AgentError, match=said) as caught:
         await link.connect()
     assert caught.value.remedy
+
+
+async def test_who_can_remove_a_squatted_folder_is_said(link: AgentLink, folder: Path) -> None:
+    """It lies in a sticky folder: the person cannot do it."""
+    script(folder, word={"agent": "unsafe", "folder": "/var/tmp/h", "uid": 1008, "own": 1007})
+    with pytest.raises(AgentError) as caught:
+        await link.connect()
+    assert caught.value.remedy.startswith("only root or uid 1008 can remove it: ask root")
 
 
 async def test_damaged_agent_is_tried_once_more(link: AgentLink, folder: Path) -> None:

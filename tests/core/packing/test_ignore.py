@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostler.errors import InputError
 from hostler.packing.ignore import Ignore
 
 _PATHS = [
@@ -42,7 +44,27 @@ def test_patterns_mean_what_they_mean_in_gitignore(patterns: list[str], out: set
 
 
 _PART = st.sampled_from(
-    ["*", "**", "a", "data", "?", "*.log", "[ab]*", "build", "src", "d*a", "", "***", "[!a-c]"]
+    [
+        "*",
+        "**",
+        "a",
+        "data",
+        "?",
+        "*.log",
+        "[ab]*",
+        "build",
+        "src",
+        "d*a",
+        "",
+        "***",
+        "[!a-c]",
+        "**a",
+        "*a*",
+        "d*t*",
+        "[a/b]",
+        "*er",
+        "**.t*t",
+    ]
 )
 _PATTERN = st.builds(
     lambda sign, root, parts, end: sign + root + "/".join(parts) + end,
@@ -75,3 +97,37 @@ def test_git_itself_agrees(repository: Path, patterns: list[str]) -> None:
     kept = {name.decode() for name in said.stdout.split(b"\0") if name}
     ignore = Ignore(patterns)
     assert {path for path in _PATHS if not ignore.leaves_out(path)} == kept
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("**/a/**/a/**/a/**/b", "a/" * 1000 + "c"),
+        ("**/*a*/**/*a*/**/*a*/**/*a*/b", "aaaaaaaa/" * 400 + "c"),
+        ("*a*a*a*a*a*a*a*b", "a" * 250),
+        ("x/**/y/**/y/**/y/**/z", "x/" + "y/" * 1000 + "a"),
+        ("*" * 1000 + "b", "a" * 250),
+        ("[a]*[a]*[a]*[a]*[a]*b", "d/" * 1000 + "a" * 250),
+    ],
+)
+def test_no_pattern_takes_long(pattern: str, path: str) -> None:
+    """In a process of its own: an endless match cannot be interrupted."""
+    program = (
+        "import sys; from hostler.packing.ignore import Ignore; "
+        "print(Ignore(sys.argv[1:2]).leaves_out(sys.argv[2]))"
+    )
+    argv = [sys.executable, "-c", program, pattern, path]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_path_of_any_depth_is_matched() -> None:
+    deep = "d/" * 2000
+    assert Ignore(["/d/d/d/x", "*.log"]).leaves_out(deep + "a.log")
+    assert Ignore(["**/d/**/d/a"]).leaves_out(deep + "a")
+    assert not Ignore(["**/d/**/e/a"]).leaves_out(deep + "a")
+
+
+def test_too_many_patterns_are_refused() -> None:
+    with pytest.raises(InputError, match="1,001 patterns"):
+        Ignore([f"a{number}" for number in range(1001)])

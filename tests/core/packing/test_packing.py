@@ -9,7 +9,7 @@ import pytest
 
 from hostler.errors import InputError
 from hostler.packing import PackedSource, link_stays_inside, pack_source
-from hostler.packing.tree import is_secret
+from hostler.packing.secrets import is_secret
 from hostler.store.archives import inspect_archive
 
 
@@ -162,7 +162,10 @@ def test_modes_owners_and_folders_are_plain(tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [".env", "sub/.env", ".env.local", "id_rsa", "keys/id_ed25519", "server.pem", "tls/SERVER.KEY",
-     ".ssh/config", ".aws/credentials", ".netrc", "prod.env"],
+     ".ssh/config", ".aws/credentials", ".netrc", "prod.env", ".streamlit/secrets.toml",
+     "vault.kdbx", ".docker/config.json", "conf/.kube/config", ".azure/accessTokens.json",
+     "application_default_credentials.json", ".config/gcloud/properties", ".npmrc", ".pypirc",
+     ".cache/huggingface/token", "my-service-account.json", "keys/id_ed25519_work"],
 )  # fmt: skip
 def test_secrets_stay_where_they_are(repository: Path, tmp_path: Path, name: str) -> None:
     _write(repository, name, "hunter2")
@@ -179,7 +182,11 @@ def test_secrets_stay_where_they_are(repository: Path, tmp_path: Path, name: str
     assert name in _names(_pack(repository, tmp_path, include=[name]))
 
 
-@pytest.mark.parametrize("name", [".env.example", "environment.yml", "monkey.py", "id_rsa.pub"])
+@pytest.mark.parametrize(
+    "name",
+    [".env.example", "environment.yml", "monkey.py", "id_rsa.pub", "docker/config.json",
+     "config.json", "tokenizer/token", "secrets.py", "service.json", "id_mapping.json"],
+)  # fmt: skip
 def test_what_is_no_secret_is_packed(name: str) -> None:
     assert not is_secret(name)
 

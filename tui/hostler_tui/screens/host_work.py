@@ -6,13 +6,13 @@ import asyncio
 import json
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.app import SuspendNotSupported
 
 from hostler.errors import HostlerError
+from hostler.programs import own_argv, safe_environ
 from hostler_tui.fleet_detail import find
 from hostler_tui.host_view import Findings
 from hostler_tui.widgets.dialog import Confirm
@@ -106,8 +106,7 @@ def trust_in_terminal(app: HostlerApp, name: str) -> bool:
     """Leave the terminal to `hostler host trust`, which shows the key and asks."""
     try:
         with app.suspend():
-            argv = [sys.executable, "-m", "hostler", "host", "trust", name]
-            done = subprocess.run(argv)
+            done = subprocess.run(own_argv("host", "trust", name), env=safe_environ())
             input("enter goes back ")
     except SuspendNotSupported:
         app.tell(f"not in this terminal: run hostler host trust {name}", "warning")
@@ -119,10 +118,11 @@ def trust_in_terminal(app: HostlerApp, name: str) -> bool:
 
 async def doctor(name: str) -> Findings:
     """What `hostler doctor` finds on a host, run as a command of its own."""
-    argv = [sys.executable, "-m", "hostler", "doctor", name, "--json"]
+    argv = own_argv("doctor", name, "--json")
     process = await asyncio.create_subprocess_exec(
-        *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=safe_environ(),
+    )  # fmt: skip
     try:
         async with asyncio.timeout(DOCTOR_LIMIT):
             out, errors = await process.communicate()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from hostler.cli.loading import no_garbage
 from hostler.cli.options import add_common
+from hostler.programs import safe_environ
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; work on the hosts goes on without it."""
+    config = os.path.abspath(args.config) if args.config else None  # noqa: PTH100
+    # What a daemon starts must not depend on the folder in which somebody started it.
+    safe = safe_environ()
+    os.environ.clear()
+    os.environ.update(safe)
+    os.chdir("/")
     with no_garbage():
         from hostler.api.serve import main
 
-    main(args.config, personal=args.personal, verbose=args.debug)
+    main(config, personal=args.personal, verbose=args.debug)
     return 0
