@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler_agent import bundle, wire
+from tests.support.cache import cache
 
 
 def find_python(version: str) -> str:
@@ -66,9 +66,7 @@ class Place:
         self.base = folder / "b"
         if not fresh:
             self.base.mkdir(mode=0o700)
-            shared = Path(tempfile.gettempdir()) / f"hostler-test-agents-{os.getuid()}"
-            shared.mkdir(mode=0o700, exist_ok=True)
-            (self.base / "agent").symlink_to(shared)
+            (self.base / "agent").symlink_to(cache("hostler-test-agents"))
         self.leases = folder / "l" / "leases"
         self.python = python
         self.variables: dict[str, str] = {"DOCKER_HOST": f"unix://{folder}/no-docker.sock"}

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import tarfile
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from hostler.local.door import LocalDoor
 from hostler.ports import ArchiveSource, Door, Exited
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
+from tests.support.cache import cache
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
 
 pytestmark = pytest.mark.slow
@@ -35,10 +35,8 @@ SOURCE = ArchiveSource(ATTEMPT, "process", ATTEMPT, "out")
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The agent's folder on this machine, where it lies unpacked and compiled."""
-    shared = Path(tempfile.gettempdir()) / f"hostler-test-agents-{os.getuid()}"
-    shared.mkdir(mode=0o700, exist_ok=True)
     (tmp_path / "b").mkdir(mode=0o700)
-    (tmp_path / "b" / "agent").symlink_to(shared)
+    (tmp_path / "b" / "agent").symlink_to(cache("hostler-test-agents"))
     monkeypatch.setenv("HOSTLER_FOLDER", str(tmp_path / "b"))
     monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "l" / "leases"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.cache import cache
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 
@@ -24,7 +24,7 @@ def build(folder: Path | None = None) -> Path:
     Put the path's parent on LD_LIBRARY_PATH of the process that is to load it. Safe to call from
     several processes at once. Raises CalledProcessError when gcc fails.
     """
-    base = folder or Path(tempfile.gettempdir()) / f"hostler-fake-nvml-{os.getuid()}"
+    base = folder or cache("hostler-fake-nvml")
     target = base / hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16] / "libnvidia-ml.so.1"
     if target.exists():
         return target
