@@ -189,7 +189,7 @@ class Jobs:
         return self._spawner.start(
             {
                 "attempt_id": job.attempt_id, "folder": job.folder, "boot_id": self._boot_id,
-                "argv": argv, "env": env,
+                "argv": argv, "env": env, "grace": _grace(job.created.get("grace")),
                 "cwd": os.path.join(work, cwd), "log_cap": job.created.get("log_cap") or LOG_CAP,
             }
         )  # fmt: skip
@@ -250,10 +250,10 @@ class Jobs:
         """TERM, `grace` seconds, KILL, for all of the job's processes; the workload then."""
         job = self._load(attempt)
         if job.running(self._proc, self._boot_id):
-            with open(os.path.join(job.folder, shim.STOPPING), "w"):
-                pass
+            self._say_stopping(job, "")
             self._signal_all(job, signal.SIGTERM)
             if not self._wait_gone(job, grace):
+                self._say_stopping(job, "up\n")
                 until = time.monotonic() + _DIE
                 while time.monotonic() < until:
                     self._signal_all(job, signal.SIGKILL)
@@ -263,6 +263,10 @@ class Jobs:
                     self._explain(job)
         self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
+
+    def _say_stopping(self, job: Job, text: str) -> None:
+        with open(os.path.join(job.folder, shim.STOPPING), "w") as file:
+            file.write(text)
 
     def _explain(self, job: Job) -> None:
         """Raises Refusal where it is not the kernel that keeps it from ending."""
@@ -319,6 +323,13 @@ class Jobs:
             raise Refusal("job %s is still running" % attempt, "ConflictError")
         remove_tree(folder)
         self.table.touch(attempt)
+
+
+def _grace(value: object) -> Optional[float]:
+    """As `job.create` was given it; None where it is no time."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
+        return None
+    return float(value)
 
 
 def _check_created(payload: Mapping[str, Any]) -> None:

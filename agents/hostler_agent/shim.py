@@ -25,10 +25,11 @@ from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 
 STRAY_GRACE = 2.0
-"""Seconds that processes which outlive the job's own process have between TERM and KILL."""
+"""Seconds that processes which outlive the job's own process have between TERM and KILL, where its
+stage does not say."""
 LOCK = "lock"
 STOPPING = "stopping"
-"""A file that says: what happens now was asked for."""
+"""A file that says: what happens now was asked for. Once it holds something, the time is up."""
 _GIVE_UP = 30.0
 _WRITE_AGAIN = 1.0
 _WRITE_FOR = 3600.0
@@ -159,6 +160,7 @@ class Supervisor:
         self._wake = wake
         self._ticks = ticks
         self._proc = Proc()
+        self._grace = STRAY_GRACE if spec.get("grace") is None else float(spec["grace"])
         self._pid = 0
         self._status: Optional[int] = None
         self._started: Tuple[float, float] = (0.0, 0.0)
@@ -222,8 +224,8 @@ class Supervisor:
             if self._status is not None:
                 now = time.monotonic()
                 killed_at = now if killed_at is None else killed_at
-                late = now - killed_at >= STRAY_GRACE
-                if now - killed_at > _GIVE_UP:
+                late = now - killed_at >= self._grace or self._is_up()
+                if now - killed_at > self._grace + _GIVE_UP:
                     self.clean = False
                     break
                 self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
@@ -233,6 +235,13 @@ class Supervisor:
             _drain(self._wake)
         self._pump(poller)
         return self._ending()
+
+    def _is_up(self) -> bool:
+        """Who stops the job has waited long enough: its grace counts from the begin of the stop."""
+        try:
+            return os.stat(os.path.join(self._spec["folder"], STOPPING)).st_size > 0
+        except OSError:
+            return False
 
     def _reap(self) -> bool:
         """Collect what has ended; False when no descendant is left."""

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hostler_agent import journal
-from tests.support.agents import eventually
+from tests.support.agents import Agent, eventually
 
 SHIM = """
 import json, os, sys
@@ -23,12 +25,14 @@ print(shim.Shim(sys.argv[1], sys.argv[1]).run(json.loads(sys.argv[3]), reply))
 """
 
 
-def start(base: Path, argv: list[str], reply: int, *, before: str = "") -> subprocess.Popen[str]:
+def start(
+    base: Path, argv: list[str], reply: int, *, before: str = "", **more: Any
+) -> subprocess.Popen[str]:
     folder = base / "job"
     (folder / "work").mkdir(parents=True, exist_ok=True)
     spec: dict[str, Any] = {
         "attempt_id": "a", "folder": str(folder), "boot_id": "b", "argv": argv, "id": 1,
-        "env": {"PATH": os.environ["PATH"]}, "cwd": str(folder / "work"), "log_cap": 10**6,
+        "env": {"PATH": os.environ["PATH"]}, "cwd": str(folder / "work"), "log_cap": 10**6, **more,
     }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-c", before + SHIM, str(base), str(reply), json.dumps(spec)],
@@ -110,3 +114,46 @@ def _command_lines() -> list[str]:
         with contextlib.suppress(OSError):
             found.append(path.read_bytes().decode(errors="replace"))
     return found
+
+
+STRAY = "trap 'touch told; while ! test -e go; do sleep 0.02; done; touch saved; exit' TERM; "
+LEAVES = f"""sh -c "{STRAY} touch up; while :; do sleep 0.02; done" &
+while ! test -e up; do sleep 0.01; done"""
+
+
+def left_behind(base: Path, **spec: Any) -> tuple[subprocess.Popen[str], Path]:
+    """A shim whose job has ended and left a process behind, which was told to end."""
+    ours, theirs = os.pipe()
+    shim = start(base, ["sh", "-c", LEAVES], theirs, **spec)
+    os.close(theirs)
+    os.close(ours)
+    work = base / "job" / "work"
+    eventually((work / "told").exists)
+    return shim, work
+
+
+def test_what_a_job_leaves_behind_has_the_grace_of_its_stage(agent: Agent) -> None:
+    create = {"daemon_id": "d1", "grace": 600}
+    agent.ask("job.start", attempt_id="a", argv=["sh", "-c", LEAVES], env={}, create=create)
+    work = agent.place.base / "jobs" / "a" / "work"
+    eventually((work / "told").exists)
+    with pytest.raises(AssertionError):  # it was killed while it saved its work
+        eventually(lambda: not agent.ask("job.inspect", attempt_id="a")["workload"]["running"], 4.0)
+    (work / "go").touch()
+    assert agent.ended("a")["exit_code"] == 0
+    assert (work / "saved").exists()
+
+
+def test_the_grace_of_a_stop_is_no_longer_than_the_stops(tmp_path: Path) -> None:
+    shim, work = left_behind(tmp_path, grace=600.0)
+    with shim:
+        (tmp_path / "job" / "stopping").write_text("up\n")
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    assert not (work / "saved").exists()
+
+
+def test_without_a_grace_it_is_short(tmp_path: Path) -> None:
+    shim, work = left_behind(tmp_path)
+    with shim:
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    assert not (work / "saved").exists()
