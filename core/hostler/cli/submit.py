@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hostler.cli.no_pipeline import check_pipeline_file, folder_remedy, missing_file
 from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_names
+from hostler.programs import find_program
 from hostler.quick.text_file import read_text
 from hostler.units import format_size
 
@@ -26,21 +28,34 @@ def pipeline_body(
     file: Path, params: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
-    try:
-        text = read_text(str(file))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise NotFoundError(
-            f"there is no pipeline file {file}",
-            remedy="Name one, or run a command: hostler run -- CMD",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
+    text = _pipeline_text(file)
     return {
         "pipeline": text,
         "file": str(file),
         "params": dict(params),
         "env": shell_env(environ),
     }
+
+
+def _pipeline_text(file: Path) -> str:
+    name = str(file)
+    if file.is_dir():
+        has_pipeline = (file / DEFAULT_FILE).is_file()
+        raise InputError(
+            f"{name} is a folder, not a pipeline file",
+            remedy=folder_remedy(name, has_pipeline=has_pipeline),
+        )
+    try:
+        with file.open("rb") as opened:
+            check_pipeline_file(name, opened.read(256), executable=os.access(file, os.X_OK))
+        return read_text(name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(
+            f"there is no pipeline file {name}",
+            remedy=missing_file(name, program="/" not in name and find_program(name) is not None),
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read: {error}") from error
 
 
 def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import NewEvent
 from hostler.model.runs import Phase, Run, Source
+from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
+from hostler.spec.problems import shown
 from hostler.store.database import new_run_id
 
 _ID_TRIES = 5
@@ -65,6 +67,7 @@ class Submitter:
             pipeline = await asyncio.to_thread(self._read, submission)
         self._check_source(pipeline.stages, submission.source)
         self._check_mounts(pipeline)
+        self._check_hosts(pipeline.stages)
         return Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
@@ -94,6 +97,7 @@ class Submitter:
                 f"every stage of {old.run_id} succeeded: nothing to retry",
                 remedy=f"run it all again: hostler rerun {old.run_id}",
             )
+        self._check_hosts(stage for stage in old.stages if stage.name not in kept)
         run = replace(self._again(old, caller), kept=kept, retry_of=old.retry_of or old.run_id)
         return await self._store(
             run, await self._text(old), f"submitted as a retry of {old.run_id}"
@@ -102,6 +106,7 @@ class Submitter:
     async def rerun(self, run_id: str, caller: Caller, source: Source | None) -> Run:
         """A new run of everything, with new code where a new source is given."""
         old = await self._context.store.get_run(run_id)
+        self._check_hosts(old.stages)
         run = self._again(old, caller)
         if source is not None:
             self._sources.check_is_here(source)
@@ -176,6 +181,7 @@ class Submitter:
             glob=lambda pattern: globs()(pattern),
             holds=lambda name: names().may_hold(name),
             mounts=[mount.name for mount in self._context.config.mounts],
+            hosts=self._hosts(),
         )
 
     def _check_source(self, stages: Sequence[Stage], source: Source) -> None:
@@ -185,6 +191,17 @@ class Submitter:
                 f'stage {here[0]} wants code = "here", but the folder was not given',
                 remedy="submit with a `source.path`",
             )
+
+    def _hosts(self) -> list[str]:
+        return [host.name for host in self._context.config.hosts]
+
+    def _check_hosts(self, stages: Iterable[Stage]) -> None:
+        """A stage that no host is called for would wait for ever."""
+        for stage in stages:
+            for name in unmatched(stage.resources.hosts, self._hosts()):
+                raise InputError(
+                    f"no host is called {shown(name)}", remedy=known_hosts(self._hosts())
+                )
 
     def _check_mounts(self, pipeline: Pipeline) -> None:
         known = {mount.name for mount in self._context.config.mounts}

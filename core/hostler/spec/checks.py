@@ -1,9 +1,10 @@
-"""What no key of a stage can say alone: keys that go together, expressions, names of mounts."""
+"""What no key of a stage can say alone: keys that go together, expressions, mounts and hosts."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from hostler.decide.expressions import check, names_in
 from hostler.spec.drafts import Context, Draft
@@ -88,6 +89,34 @@ def check_mounts(draft: Draft, context: Context) -> None:
                 context.problems.guess(name, context.mounts)
                 or f"known: {known}; add it under [mounts] in config.toml",
             )
+
+
+def check_hosts(draft: Draft, context: Context) -> None:
+    """Check that config.toml has a host for each name and pattern that a stage asks for."""
+    if context.hosts is None:
+        return
+    inherited = "resources.host" not in draft.own
+    top: Path = ("defaults",) if inherited else ("stages", draft.base)
+    asked = dict.fromkeys(name for table in draft.checked for name in table.resources.host)
+    for name in unmatched(asked, context.hosts):
+        context.problems.add(
+            (*top, "resources", "host"),
+            f"no host is called {shown(name)}",
+            context.problems.guess(name, context.hosts) or known_hosts(context.hosts),
+        )
+
+
+def unmatched(asked: Iterable[str], hosts: Iterable[str]) -> list[str]:
+    """Those of the names and patterns that no host has."""
+    names = list(hosts)
+    return [glob for glob in asked if not any(fnmatchcase(name, glob) for name in names)]
+
+
+def known_hosts(hosts: Iterable[str], most: int = 20) -> str:
+    """ "known: gpu1, gpu2" for a hint."""
+    names = list(hosts)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"known: {', '.join(names[:most]) or 'none'}{more}"
 
 
 def check_venv(draft: Draft, context: Context) -> None:

@@ -25,6 +25,8 @@ class Context:
     """Braces are text: there are no placeholders."""
     mounts: frozenset[str] | None = None
     """Names that `mounts` may have; None: any."""
+    hosts: tuple[str, ...] | None = None
+    """The hosts that there are; None: any."""
     holds: Callable[[str], bool] | None = None
     """Whether the source may have a file; None: nothing is known of it."""
 

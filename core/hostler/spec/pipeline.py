@@ -7,7 +7,7 @@ from typing import Any
 
 from hostler.errors import PipelineError, Problem
 from hostler.model.pipelines import Pipeline, Scalar, Stage
-from hostler.spec.checks import check_expressions, check_mounts, check_venv
+from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
 from hostler.spec.command_name import program_name
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.graph import Linker, Links, Node, note_cycles
@@ -31,18 +31,20 @@ def read_pipeline(
     glob: Glob | None = None,
     mounts: Collection[str] | None = None,
     holds: Callable[[str], bool] | None = None,
+    hosts: Sequence[str] | None = None,
 ) -> Pipeline:
     """The pipeline that a TOML text describes, expanded for the given parameters.
 
     `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
     `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `mounts` are
-    the names under [mounts] in config.toml; None: any. `holds` says whether the source may have a
+    the names under [mounts] in config.toml; None: any. `hosts` are those of the config; None: any.
+    `holds` says whether the source may have a
     file; None: nothing is known of it.
     Raises PipelineError with every problem found, each with key, line and, where there is one, the
     nearest thing that would be right.
     """
     values, problems = load(text, file, PipelineError)
-    return _read(values, problems, params or {}, glob, mounts, holds)
+    return _read(values, problems, params or {}, glob, mounts, holds, hosts)
 
 
 def command_pipeline(
@@ -125,6 +127,7 @@ def _read(
     glob: Glob | None,
     mounts: Collection[str] | None = None,
     holds: Callable[[str], bool] | None = None,
+    hosts: Sequence[str] | None = None,
     *,
     literal: bool = False,
 ) -> Pipeline:
@@ -140,6 +143,7 @@ def _read(
         literal=literal,
         mounts=frozenset(mounts) if mounts is not None else None,
         holds=holds,
+        hosts=tuple(hosts) if hosts is not None else None,
     )
     drafts = _drafts(values.get("stages"), context)
     stages = _link(drafts, context)
@@ -198,6 +202,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
         if draft.checked:
             check_expressions(draft, node.needed, context)
             check_mounts(draft, context)
+            check_hosts(draft, context)
             check_venv(draft, context)
     note_cycles(nodes, context.problems)
     if context.problems:

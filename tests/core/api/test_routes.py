@@ -75,11 +75,19 @@ def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
 
 def test_a_submission_is_told_what_no_host_can_take(daemon: Served) -> None:
     assert submit(daemon)["no_host"] is None  # its host was not heard yet: it may have all
-    command = {"command": ["ls"], "host": ["nope"]}
+    command = {"command": ["ls"], "labels": {"room": "nope"}}
     status, run = call(daemon, "POST", "/v1/runs", {"command": command})
     assert (status, run["state"]) == (201, "waiting")
     assert run["no_host"].startswith("no host can take run as asked: nearest nowhere: ")
-    assert run["no_host"].endswith("; is not one of the hosts asked for (nope)")
+    assert run["no_host"].endswith("; lacks the label room=nope")
+
+
+def test_a_submission_for_a_host_that_is_not_there_is_refused(daemon: Served) -> None:
+    command = {"command": ["ls"], "host": ["nope"]}
+    status, answer = call(daemon, "POST", "/v1/runs", {"command": command})
+    assert status == 400
+    assert "no host is called 'nope'" in answer["error"]["message"]
+    assert answer["error"]["remedy"] == "known: nowhere"
 
 
 def test_a_cancelled_run_ends_and_cannot_be_cancelled_again(daemon: Served) -> None:

@@ -365,3 +365,18 @@ def test_a_file_wrong_everywhere_lists_the_first_problems() -> None:
     found = problems(text)
     assert len(found) == 101
     assert found[-1].message == "and 9900 more problems"
+
+
+def test_hosts_that_there_are_not_are_told_with_the_known_ones() -> None:
+    text = 'name = "t"\n[defaults]\nresources = { host = "nosuch*" }\n'
+    text += '[stages.a]\ncommand = "x"\n[stages.b]\ncommand = "x"\n'
+    text += 'resources = { host = ["gpu*", "gpu3"] }\n'
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="p.toml", hosts=["gpu1", "gpu2"])
+    first, second = caught.value.problems
+    assert (first.path, first.line) == ("defaults.resources.host", 3)
+    assert "no host is called 'nosuch*' (known: gpu1, gpu2)" in str(first)
+    assert second.path == "stages.b.resources.host"
+    assert "did you mean 'gpu" in str(second)
+    assert read_pipeline(text.replace("nosuch*", "g*").replace("gpu3", "gpu2"), file="p.toml",
+                         hosts=["gpu1", "gpu2"]).stages  # fmt: skip

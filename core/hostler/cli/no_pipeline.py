@@ -1,0 +1,67 @@
+"""What to type where a file is given to `hostler run` that is no pipeline. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePath
+
+from hostler.errors import InputError
+
+_ELF = b"\x7fELF"
+_INTERPRETERS = {
+    ".py": ("a Python program", "python"),
+    ".sh": ("a shell script", "bash"),
+    ".bash": ("a shell script", "bash"),
+    ".zsh": ("a shell script", "zsh"),
+    ".r": ("an R program", "Rscript"),
+    ".jl": ("a Julia program", "julia"),
+    ".ipynb": ("a notebook", "jupyter nbconvert --to notebook --execute"),
+}
+_OTHER_FORMS = (".yaml", ".yml", ".json", ".cfg", ".ini")
+
+
+def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:
+    """Raise InputError, with the command to type, where a file's name or first bytes are those of a
+    program. A file that may be TOML is left to its reader."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix == ".toml":
+        return
+    if suffix in _INTERPRETERS:
+        kind, interpreter = _INTERPRETERS[suffix]
+        raise _no_pipeline(name, kind, f"{interpreter} {shlex.quote(name)}")
+    if head.startswith((b"#!", _ELF)):
+        raise _no_pipeline(name, "a program", _called(name, head, executable=executable))
+    if suffix in _OTHER_FORMS:
+        raise InputError(
+            f"{name} is no pipeline file: pipelines are written in TOML",
+            remedy="See docs/pipeline.md, or run a command: hostler run -- CMD",
+        )
+
+
+def missing_file(name: str, *, program: bool) -> str:
+    """The remedy where there is no such file; `program`: one of that name is on PATH."""
+    command = shlex.quote(name) if program else "CMD"
+    return f"Name one, or run a command: hostler run -- {command}"
+
+
+def folder_remedy(name: str, *, has_pipeline: bool) -> str:
+    """The remedy where a folder was named."""
+    if has_pipeline:
+        return f"Name the file in it: hostler run {shlex.quote(name.rstrip('/'))}/pipeline.toml"
+    return "Name a pipeline file in it, or run a command: hostler run -- CMD"
+
+
+def _called(name: str, head: bytes, *, executable: bool) -> str:
+    quoted = shlex.quote(name if "/" in name else f"./{name}")
+    if executable or not head.startswith(b"#!"):
+        return quoted
+    first = head[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split()
+    words = first[1:] if first and first[0].endswith("/env") else first
+    interpreter = PurePath(words[0]).name if words else "sh"
+    return f"{shlex.quote(interpreter)} {shlex.quote(name)}"
+
+
+def _no_pipeline(name: str, kind: str, command: str) -> InputError:
+    return InputError(
+        f"{name} is {kind}, not a pipeline file", remedy=f"Run it: hostler run -- {command}"
+    )
