@@ -44,18 +44,22 @@ def served(
     over_tcp: bool = False,
     allow: tuple[str, ...] = (),
     group: str | None = None,
+    operators: tuple[str, ...] = (),
 ) -> Iterator[Served]:
     """Run a daemon with one unreachable host until the block ends.
 
-    Over TCP, which the product never does, everybody is the caller `ana`: for tools that speak to
-    nothing but URLs.
+    Over TCP, which the product never does, everybody is the caller `ana`, an operator: for tools
+    that speak to nothing but URLs.
     """
     ready: list[Served] = []
     came = threading.Event()
     stop: list[asyncio.Event] = []
 
     async def main() -> None:
-        config = Config(hosts=(NOWHERE,), daemon=DaemonConfig(allow=allow, group=group))
+        people = DaemonConfig(
+            allow=allow, group=group, operators=("ana",) if over_tcp else operators
+        )
+        config = Config(hosts=(NOWHERE,), daemon=people)
         daemon = await assemble(config, state)
         stop.append(asyncio.Event())
         app = make_app(daemon.service, _ana if over_tcp else None)

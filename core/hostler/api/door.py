@@ -79,7 +79,8 @@ class Doorman:
         peer: Peer = scope["state"]["peer"]
         settings = self._settings()
         user = await self._user(peer.uid, settings.group)
-        if not (peer.uid in (0, os.getuid()) or user.name in settings.allow or user.in_group):
+        named = user.name in settings.allow or user.name in settings.operators
+        if not (peer.uid in (0, os.getuid()) or named or user.in_group):
             self._guests.discard(peer.uid)
             peer.let_in = False
             what = clean_line(f"{scope['method']} {scope['path']}", 200)

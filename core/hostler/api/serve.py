@@ -44,7 +44,8 @@ async def serve_api(
     """
     server = make_server(make_app(service))
     mode = 0o600 if group is None else 0o660
-    if service.context.config.daemon.allow:
+    settings = service.context.config.daemon
+    if settings.allow or settings.operators:
         mode = 0o666
     with bind(path, mode, group) as listening:
         ready()

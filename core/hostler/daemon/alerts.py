@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hostler.daemon.context import Context
+from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
 from hostler.decide.alerts import CUT_OFF, RESOLVES, RULES, Alert, Folded
 from hostler.decide.availability import History, classify
@@ -50,8 +51,9 @@ class Alerts:
 
     async def acknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
         """Note durably that somebody has seen it. Raises NotFoundError."""
-        alert = await self._find(alert_id)
         context = self._context
+        only_operators(context.config.daemon, who, "acknowledging an alert")
+        alert = await self._find(alert_id)
         await self._audit(who, "acknowledge", alert_id)
         seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
         await context.store.acknowledge(seen)
@@ -61,6 +63,7 @@ class Alerts:
 
     async def unacknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
         """Take that back. Raises NotFoundError."""
+        only_operators(self._context.config.daemon, who, "taking back an acknowledgement")
         alert = await self._find(alert_id)
         await self._audit(who, "unacknowledge", alert_id)
         await self._context.store.unacknowledge(alert_id)

@@ -16,6 +16,7 @@ from hostler.daemon.drains import drain
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.past import Past
+from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.sources import Sources
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
@@ -24,7 +25,7 @@ from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
-from hostler.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from hostler.errors import ConflictError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.records import (
@@ -115,12 +116,14 @@ class Service:
 
     async def drain(self, name: str, reason: str, who: Caller) -> None:
         """Take a host out of placement, durably."""
+        only_operators(self.context.config.daemon, who, "draining a host")
         self.host(name)
         await self._audit(who, "drain", {"host": name, "reason": reason})
         await drain(self.context, name, reason or f"by {who.user}", who.user)
 
     async def undrain(self, name: str, who: Caller) -> None:
         """Put a host back."""
+        only_operators(self.context.config.daemon, who, "undraining a host")
         self.host(name)
         await self._audit(who, "undrain", {"host": name})
         said = f"{name} takes work again"
@@ -208,6 +211,7 @@ class Service:
     async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:
         """Free what is past its time; with `dry_run` only tell."""
         if not dry_run:
+            only_operators(self.context.config.daemon, who, "freeing space")
             await self._audit(who, "gc", {})
         return await self.garbage.collect(dry_run)
 
@@ -300,13 +304,3 @@ class Service:
 def _cancelled(run: Run, by: str) -> Run:
     """The first who asked is the one named, as in the database."""
     return run if run.cancelled_by is not None else replace(run, cancelled_by=by)
-
-
-def only_own(run: Run, who: Caller) -> None:
-    """People act on their own runs; the daemon's owner and root on all. Reruns and retries too:
-    they take the environment along, secrets included. Raises ForbiddenError."""
-    if who.uid not in (run.uid, 0, os.getuid()):
-        raise ForbiddenError(
-            f"run {run.run_id} belongs to {run.owner}",
-            remedy=f"ask {run.owner}, or the daemon's owner",
-        )

@@ -70,6 +70,8 @@ class DaemonConfig:
     """Unix group that may use the socket (0660); None: its owner alone (0600)."""
     allow: tuple[str, ...] = ()
     """Unix users who may use this daemon beside its owner and root."""
+    operators: tuple[str, ...] = ()
+    """Unix users who may use it, drain hosts, acknowledge alerts and free space as its owner."""
     look_interval: float = 2.0
     """Seconds between looks at a host."""
     look_timeout: float = 5.0

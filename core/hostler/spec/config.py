@@ -81,7 +81,8 @@ def _build(values: dict[str, Any], problems: Problems) -> Config:
 
 def _daemon(table: ConfigTable) -> DaemonConfig:
     values = table.daemon.model_dump()
-    return DaemonConfig(**{**values, "allow": tuple(values["allow"])})
+    people = {key: tuple(values[key]) for key in ("allow", "operators")}
+    return DaemonConfig(**{**values, **people})
 
 
 def _policy(table: ConfigTable) -> Policy:

@@ -57,6 +57,7 @@ def _daemon(daemon: DaemonConfig) -> Table:
             "socket": daemon.socket,
             "group": daemon.group,
             "allow": list(daemon.allow),
+            "operators": list(daemon.operators),
             "look_interval": time_text(daemon.look_interval),
             "look_timeout": time_text(daemon.look_timeout),
             "connect_timeout": time_text(daemon.connect_timeout),

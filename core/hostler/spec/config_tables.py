@@ -99,6 +99,8 @@ class DaemonTable(Table):
     """Unix group that may use the socket. Left out: its owner alone."""
     allow: Some = Field(default_factory=list)
     """Unix users who may use this daemon beside its owner and root."""
+    operators: Some = Field(default_factory=list)
+    """Unix users who may use this daemon, and drain hosts, acknowledge alerts and free space."""
     look_interval: Duration = _DAEMON.look_interval
     """Pause between looks at a host."""
     look_timeout: Duration = _DAEMON.look_timeout

@@ -36,6 +36,7 @@ state = "/var/lib/hostler"
 socket = "/run/h.sock"
 group = "lab"
 allow = ["bo", "ana"]
+operators = ["cleo"]
 look_interval = "250ms"
 look_timeout = "1m1s"
 connect_timeout = "2m"

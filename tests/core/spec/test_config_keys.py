@@ -38,6 +38,8 @@ SHOWN_BY = {
     "daemon.socket": f"{_REAL}::test_state_and_socket_are_where_the_daemon_and_its_clients_meet",
     "daemon.group": f"{_SOCKET}::test_a_member_of_the_group_in_the_config_is_served",
     "daemon.allow": f"{_SOCKET}::test_a_user_named_in_the_config_is_served",
+    "daemon.operators": "tests/core/api/test_operators.py::"
+    "test_what_concerns_everybody_is_for_the_owner_and_operators",
     "daemon.look_interval": f"{_SIM}::test_look_interval_is_the_pause_between_looks",
     "daemon.look_timeout": f"{_SIM}::test_a_look_that_takes_longer_than_look_timeout_is_given_up",
     "daemon.connect_timeout": "tests/core/cli/test_connect_timeout.py::"

@@ -150,6 +150,7 @@ def test_the_example_config_shows_the_defaults() -> None:
     assert config.policy == default.policy
     assert config.limits == default.limits
     assert config.daemon.allow == default.daemon.allow
+    assert config.daemon.operators == default.daemon.operators
     assert config.daemon.look_interval == default.daemon.look_interval
     assert config.daemon.look_timeout == default.daemon.look_timeout
     assert config.daemon.connect_timeout == default.daemon.connect_timeout
