@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import sys
 from typing import Dict, List, Optional, Tuple
 
+from hostler_agent import mounts
 from hostler_agent.advice import advice
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders
+from hostler_agent.leasefolder import owner_of
+from hostler_agent.leases import Leases
 from hostler_agent.machine import docker_gpu
 from hostler_agent.sampler import Sampler
 
 _NETWORK = (
     "nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "glusterfs", "fuse.sshfs", "afs", "9p",
-    "beegfs", "gpfs",
+    "beegfs", "gpfs", "virtiofs", "vboxsf", "prl_fs", "vmhgfs", "fuse.vmhgfs-fuse",
 )  # fmt: skip
+_TMPFILES = "/etc/tmpfiles.d/hostler.conf"
+_INSTANCE = re.compile(r"systemd-private-|[.-]inst$|^inst-")
 _LITTLE = 10 * 1024**3
 _LOGIND = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/run/systemd/logind.conf.d")
 
@@ -41,11 +48,12 @@ def _row(check: str, state: str, message: str, remedy: str = "") -> Check:
 
 def _python() -> Check:
     version = "%d.%d.%d" % sys.version_info[:3]
-    try:
-        import venv  # noqa: F401 - Debian splits it off; only its being there counts
-    except ImportError:
-        remedy = "install the package python3-venv"
-        return _row("python", "warn", "Python %s, without the module venv" % version, remedy)
+    # Debian and Ubuntu leave `venv` there and split off what it needs to put pip in.
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        message = "Python %s, without the module %s: stages with `venv` fail here"
+        remedy = "ask root to install the package python3-venv (apt-get install python3-venv)"
+        return _row("python", "warn", message % (version, " and ".join(missing)), remedy)
     return _row("python", "ok", "Python %s (%s)" % (version, sys.executable))
 
 
@@ -112,11 +120,40 @@ def _folder(folders: Folders) -> List[Check]:
         found.append(_row("var-tmp", "warn", message, "remount it without noexec"))
     else:
         found.append(_row("var-tmp", "ok", "%s is local and writable" % folders.base))
-    leases = folders.leases
-    if os.path.isdir(leases) and os.stat(leases).st_mode & 0o7777 != 0o1777:
-        message = "%s has the wrong mode: others cannot lease GPUs" % leases
-        found.append(_row("leases", "fail", message, "ask root to run: chmod 1777 %s" % leases))
-    return found
+    return found + private_tmp(folders.leases) + leases(folders.leases)
+
+
+def leases(folder: str) -> List[Check]:
+    """Whether GPUs can be leased, and who has to be trusted with that."""
+    both = (os.path.dirname(folder), folder)
+    lines = "printf 'd %%s 1777 root root -\\n' %s > %s && systemd-tmpfiles --create %s"
+    remedy = "ask root to run: " + lines % (" ".join(both), _TMPFILES, _TMPFILES)
+    problem = Leases(folder).problem()
+    if problem is not None:
+        return [_row("leases", "fail", "no GPU can be leased: %s" % problem, remedy)]
+    try:
+        owners = [os.lstat(path).st_uid for path in both]
+    except OSError:
+        return []  # nobody has leased a GPU here yet
+    others = [owner_of(uid) for uid in dict.fromkeys(owners) if uid != 0]
+    if not others:
+        return [_row("leases", "ok", "the leases lie in %s, which is root's" % folder)]
+    who = " and ".join(others)
+    message = "%s made %s first, and can remove the leases of everybody there" % (who, folder)
+    return [_row("leases", "warn", message, remedy)]
+
+
+def private_tmp(folder: str, table: str = "/proc/self/mountinfo") -> List[Check]:
+    """pam_namespace and the like give each user another /var/tmp: then nobody sees the leases of
+    others. That is seen where the mount comes from a folder named after the user or such."""
+    point, root = mounts.root_of(os.path.dirname(folder), table)
+    own = {_user(), str(os.getuid())}
+    private = any(part in own or _INSTANCE.search(part) for part in root.strip("/").split("/"))
+    if point.count("/") < 2 or not private:
+        return []
+    message = "%s is a folder of this login alone (%s): the leases of other users are not seen"
+    remedy = "ask root to take %s out of /etc/security/namespace.conf (or PrivateTmp)"
+    return [_row("var-tmp", "fail", message % (point, root), remedy % point)]
 
 
 def _space(check: str, path: str, remedy: str) -> Check:

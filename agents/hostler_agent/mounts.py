@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Optional
+from typing import List, Optional, Tuple
 
 
 def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
@@ -11,24 +11,37 @@ def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
 
     Docker refuses a bind with propagation from any other.
     """
+    fields = _holding(path, table)
+    if fields is None:
+        return None
+    return any(tag.startswith(("shared:", "master:")) for tag in fields[6:])
+
+
+def root_of(path: str, table: str = "/proc/self/mountinfo") -> Tuple[str, str]:
+    """Where the file system that holds `path` is mounted, and which folder of it is; two empty
+    texts where that cannot be read."""
+    fields = _holding(path, table)
+    return ("", "") if fields is None else (fields[4], _plain(fields[3]))
+
+
+def _holding(path: str, table: str) -> Optional[List[str]]:
+    """The fields of the mount that holds a path."""
     real = os.path.realpath(path)
-    best, found = "", None
+    best: Optional[List[str]] = None
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 fields = line.split(" - ")[0].split()
                 if len(fields) < 6:
                     continue
-                mount = _plain(fields[4])
-                inside = real == mount or real.startswith(mount.rstrip("/") + "/")
+                fields[4] = _plain(fields[4])
+                inside = real == fields[4] or real.startswith(fields[4].rstrip("/") + "/")
                 # Of two mounts on one folder, the later hides the earlier.
-                if inside and len(mount) >= len(best):
-                    tags = fields[6:]
-                    best = mount
-                    found = any(tag.startswith(("shared:", "master:")) for tag in tags)
+                if inside and (best is None or len(fields[4]) >= len(best[4])):
+                    best = fields
     except OSError:
         return None
-    return found
+    return best
 
 
 def _plain(text: str) -> str:

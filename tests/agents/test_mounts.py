@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler_agent.mounts import shared
+from hostler_agent.mounts import root_of, shared
 
 _TABLE = """\
 1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw
@@ -36,3 +36,10 @@ def test_the_innermost_mount_counts(tmp_path: Path, path: str, expected: bool) -
 def test_no_table_no_answer(tmp_path: Path) -> None:
     assert shared("/", str(tmp_path / "none")) is None
     assert shared("/") in (True, False)
+    assert root_of("/", str(tmp_path / "none")) == ("", "")
+
+
+def test_which_folder_is_mounted(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(_TABLE)
+    assert root_of("/data/my set/y", str(table)) == ("/data/my set", "/")

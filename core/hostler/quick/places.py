@@ -16,11 +16,13 @@ SOCKET_NAME = "hostler.sock"
 NO_HOSTS = "no hosts are configured, so this is only your machine; add some: hostler init HOST..."
 
 # SQLite's locks, Unix sockets and flock are not to be trusted on these.
-_REMOTE_TYPES = frozenset(
+REMOTE_TYPES = frozenset(
     {
-        "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.glusterfs",
-        "fuse.mfs", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
-        "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
+        "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.beegfs", "fuse.ceph",
+        "fuse.ceph-fuse", "fuse.glusterfs", "fuse.juicefs", "fuse.mfs", "fuse.rclone", "fuse.s3fs",
+        "fuse.sshfs", "fuse.vmhgfs-fuse", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+        "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs", "vboxsf",
+        "virtiofs", "vmhgfs", "wekafs",
     }
 )  # fmt: skip
 
@@ -144,7 +146,7 @@ def is_remote(path: str, mounts: str) -> bool:
         # Of two mounts on one point the later one covers the earlier.
         if inside and len(point) >= len(best):
             best, kind = point, after.split(" ", 1)[0]
-    return kind in _REMOTE_TYPES
+    return kind in REMOTE_TYPES
 
 
 def _read_mounts() -> str:

@@ -6,18 +6,11 @@ import os
 from pathlib import Path
 
 from hostler.errors import StateError
+from hostler.quick.places import REMOTE_TYPES
 from hostler.quick.private import make_private
 from hostler.store.faults import disk_faults
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
-_NETWORK_TYPES = frozenset(
-    {
-        "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs",
-        "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.beegfs",
-        "fuse.juicefs", "fuse.s3fs", "fuse.rclone", "fuse.mfs", "orangefs", "panfs", "pvfs2",
-        "ocfs2", "gfs2", "davfs", "ncpfs", "coda", "wekafs",
-    }
-)  # fmt: skip
 
 
 def private_folder(path: Path) -> Path:
@@ -66,7 +59,7 @@ def network_type(path: Path) -> str | None:
     except OSError:
         return None
     kind = file_system_type(path, table)
-    return kind if kind in _NETWORK_TYPES else None
+    return kind if kind in REMOTE_TYPES else None
 
 
 def require_local_disk(path: Path) -> None:

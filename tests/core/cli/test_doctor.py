@@ -152,6 +152,19 @@ def test_a_failed_check_is_3_with_its_remedy(hostler: CommandLine, hosts: list[C
     assert made.json["checks"][-1]["host"] == "gpu2"
 
 
+def test_equal_warnings_of_several_hosts_are_one(hostler: CommandLine, hosts: list[Check]) -> None:
+    for host in ("gpu1", "gpu2", "gpu3"):
+        hosts.append(Check("host.live-restore", "warn", "a restart stops all", "Set it", host))
+        hosts.append(Check("host.disk", "ok", "much", host=host))
+    hosts.append(Check("host.disk", "warn", "little", "Make room", "gpu2"))
+    ran = hostler("doctor")
+    assert ran.out.count("a restart stops all") == 1
+    assert "on gpu1, gpu2, gpu3: a restart stops all\n      fix: Set it\n" in ran.out
+    assert "gpu2: little" in ran.out
+    assert "4 warnings" in ran.out
+    assert len(hostler("doctor", "--json").json["checks"]) >= 7, "scripts get each"
+
+
 def test_a_wrong_configuration_ends_the_visit(
     hostler: CommandLine, hosts: list[Check], tmp_path: Path
 ) -> None:

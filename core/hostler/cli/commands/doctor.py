@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hostler.cli.checks import NAMES, Check, check_host, check_local, counts, worst_first
@@ -101,12 +102,29 @@ def _print(args: argparse.Namespace, found: Sequence[Check], spent: float) -> No
     color = wants_color(args.color)
     width = terminal_width() if is_terminal() else None
     shown = [c for c in found if not (args.quiet and c.state == "ok")]
+    shown = equal_folded(shown)
     if width is not None and len({c.host for c in found if c.host}) > 1:
         shown = well_folded(shown)
     for check in worst_first(shown):
         for line in check_lines(check, color=color, width=width):
             sys.stdout.write(line + "\n")
     sys.stdout.write(f"{total_line(counts(found))} in {format_duration(round(spent, 1))}\n")
+
+
+def equal_folded(found: Sequence[Check]) -> list[Check]:
+    """The checks, with what is wrong in the same words on several hosts as one."""
+    alike: dict[Check, list[str]] = {}
+    for check in found:
+        if check.host is not None and check.state != "ok":
+            alike.setdefault(replace(check, host=None), []).append(check.host)
+    shown: list[Check] = []
+    for check in found:
+        hosts = list(dict.fromkeys(alike.get(replace(check, host=None), ())))
+        if check.host is None or check.state == "ok" or len(hosts) < 2:
+            shown.append(check)
+        elif check.host == hosts[0]:
+            shown.append(replace(check, host=f"on {', '.join(hosts)}"))
+    return list(dict.fromkeys(shown))
 
 
 def well_folded(found: Sequence[Check]) -> list[Check]:
