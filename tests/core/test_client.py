@@ -100,13 +100,24 @@ def test_each_method_makes_its_call(daemon: ScriptedDaemon, client: Client, call
 def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) -> None:
     daemon.on("GET", "/v1/runs", {"runs": [{"run_id": "r7"}]})
     daemon.on("GET", "/v1/hosts", {"hosts": []})
-    daemon.on("GET", "/v1/runs/r7/metrics/a", {"metrics": [{"name": "loss"}]})
+    pages = {
+        None: {"metrics": [{"name": "loss"}], "next": "0.1"},
+        "0.1": {"metrics": [{"name": "acc"}], "next": None},
+    }
+    rows = "/v1/runs/r7/metrics/a"
+    daemon.on("GET", rows, lambda asked: Answer(pages[asked.query.get("after")]))
     assert client.runs(state="open", limit=3) == [{"run_id": "r7"}]
     assert daemon.asked[0].query == {"state": "open", "limit": "3"}
     daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [{"output": "model"}]})
     assert client.hosts() == []
     assert client.artifacts("r7") == [{"output": "model"}]
-    assert client.metrics("r7", "a") == [{"name": "loss"}]
+    both = [{"name": "loss"}, {"name": "acc"}]
+    assert client.metrics("r7", "a") == both
+    assert asyncio.run(AsyncClient(daemon.path).metrics("r7", "a", points=9)) == both
+    assert daemon.requests("GET", rows)[-1].query == {
+        "points": "9",
+        "after": "0.1",
+    }
 
 
 def test_errors_are_those_of_the_daemon(daemon: ScriptedDaemon, client: Client) -> None:

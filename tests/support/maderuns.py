@@ -129,7 +129,7 @@ class StoredRuns(StoredLog):
         self.runs[run_id] = run
         self._tell()
 
-    async def metrics(self, run_id: str, stage: str) -> Any:
+    async def metrics(self, run_id: str, stage: str, *, points: int | None = None) -> Any:
         """As the daemon's."""
         return self.answers["metrics"]
 

@@ -17,6 +17,8 @@ AGAIN_S = 3.0
 """Between two questions for what changes while a run goes on."""
 AWAY_S = 1.0
 """Until the next try where the stream broke off."""
+_POINTS = 500
+"""Of each metric: more than a chart has places."""
 _BATCH = 500
 """Events that are told together while the past is read."""
 
@@ -100,7 +102,7 @@ class RunFeed:
 
     async def _answer(self, run_id: str, stage: str, question: str) -> Any:
         if question == "metrics":
-            return await self._client.metrics(run_id, stage)
+            return await self._client.metrics(run_id, stage, points=_POINTS)
         if question == "usage":
             return await self._client.usage(run_id, stage)
         if question == "why":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -16,6 +17,8 @@ from hostler.model.records import RunFilter
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
+Place = Annotated[str | None, Query(max_length=40)]
+Points = Annotated[int | None, Query(ge=2, le=10_000)]
 
 
 def _service(request: Request) -> Service:
@@ -76,9 +79,18 @@ async def why(request: Request, run_id: str, stage: str | None = None) -> JSONRe
 
 
 @router.get("/runs/{run_id}/metrics/{stage}")
-async def metrics(request: Request, run_id: str, stage: str) -> JSONResponse:
-    """Every number a stage has written, oldest first."""
-    return answer({"metrics": await _service(request).metrics(run_id, stage)})
+async def metrics(
+    request: Request, run_id: str, stage: str, after: Place = None, points: Points = None
+) -> JSONResponse:
+    """What a stage has written, oldest first: every number, a page at a time, or about so many
+    `points` of each metric."""
+    service = _service(request)
+    run = await service.run(run_id)
+    if points is not None:
+        found = await service.numbers.thinned(run, stage, points)
+    else:
+        found = await service.numbers.page(run, stage, after)
+    return await asyncio.to_thread(answer, found)
 
 
 @router.get("/runs/{run_id}/artifacts")

@@ -178,9 +178,19 @@ class AsyncClient(AsyncRecords):
             raise
         return AsyncLog(exchange, response)
 
-    async def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
-        """What a stage wrote to its metrics file, as rows."""
-        return await self._list(calls.metrics(run_id, stage), "metrics")
+    async def metrics(
+        self, run_id: str, stage: str, *, points: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What a stage wrote to its metrics file, as rows, oldest first; with `points` about so
+        many of each metric, evenly chosen."""
+        rows: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = await self._object(calls.metrics(run_id, stage, points, after))
+            rows += page["metrics"]
+            after = page.get("next")
+            if after is None:
+                return rows
 
     async def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """The outputs that a run's stages have handed over."""

@@ -123,9 +123,11 @@ def logs(
     return Call("GET", target(["runs", run_id, "logs", stage], query))
 
 
-def metrics(run_id: str, stage: str) -> Call:
-    """What a stage wrote to its metrics file, as rows."""
-    return Call("GET", target(["runs", run_id, "metrics", stage]))
+def metrics(run_id: str, stage: str, points: int | None, after: str | None) -> Call:
+    """What a stage wrote to its metrics file, as rows: a page of them from `after` on, or about so
+    many `points` of each metric."""
+    query = {"points": points, "after": after}
+    return Call("GET", target(["runs", run_id, "metrics", stage], query))
 
 
 def artifacts(run_id: str) -> Call:

@@ -201,9 +201,19 @@ class Client(Records):
         exchange.set_timeout(None if follow else CHANGE_TIMEOUT)
         return Log(exchange, response)
 
-    def metrics(self, run_id: str, stage: str) -> list[dict[str, Any]]:
-        """What a stage wrote to its metrics file, as rows."""
-        return self._list(calls.metrics(run_id, stage), "metrics")
+    def metrics(
+        self, run_id: str, stage: str, *, points: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What a stage wrote to its metrics file, as rows, oldest first; with `points` about so
+        many of each metric, evenly chosen."""
+        rows: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = self._object(calls.metrics(run_id, stage, points, after))
+            rows += page["metrics"]
+            after = page.get("next")
+            if after is None:
+                return rows
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """The outputs that a run's stages have handed over."""

@@ -15,6 +15,7 @@ from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
+from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.sources import Sources
@@ -32,7 +33,6 @@ from hostler.model.records import (
     Artifact,
     AuditEntry,
     RunFilter,
-    StageMetric,
 )
 from hostler.model.runs import Run, Source
 from hostler.ports import Outside
@@ -54,6 +54,7 @@ class Service:
         self.past = Past(context)
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
+        self.numbers = Numbers(context)
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 
@@ -262,12 +263,6 @@ class Service:
                     remedy="its stages: " + ", ".join(s.name for s in run.stages[:20]),
                 )
         return {"run_id": run.run_id, "stages": lines}
-
-    async def metrics(self, run_id: str, stage: str) -> list[StageMetric]:
-        """Every number of every attempt of a stage."""
-        run = await self.run(run_id)
-        attempts = [a.attempt_id for a in run.attempts if a.stage == stage]
-        return await self.context.store.stage_metrics(attempts)
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """The outputs a run has left."""

@@ -23,7 +23,6 @@ from hostler.model.records import (
     NewEvent,
     RunFilter,
     RunSummary,
-    StageMetric,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, history, reads, writes
@@ -289,12 +288,6 @@ class Store:
     async def run_uses(self) -> list[RunUse]:
         """For `plan_gc`: every run with the digests it needs, without reading the runs whole."""
         return await self._readers.run(reads.run_uses)
-
-    async def stage_metrics(
-        self, attempt_ids: Sequence[str], names: Sequence[str] = ()
-    ) -> list[StageMetric]:
-        """What attempts wrote to their metrics files, in order."""
-        return await self.metrics.stage_metrics(attempt_ids, names)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writer.submit(work)

@@ -71,19 +71,27 @@ class MetricStore:
                 lambda connection: stage_metrics.put(connection, attempt_id, points, first)
             )
 
-    async def stage_metrics(
-        self, attempt_ids: Sequence[str], names: Sequence[str] = ()
-    ) -> list[StageMetric]:
-        """What the attempts wrote, in order; only these names where some are given."""
+    async def page_of_metrics(
+        self, attempt_id: str, after: int, most: int
+    ) -> tuple[list[StageMetric], int | None]:
+        """At most so many rows of an attempt from number `after` on; where the next begin."""
         return await self._readers.run(
-            lambda connection: stage_metrics.read(connection, attempt_ids, names)
+            lambda connection: stage_metrics.page(connection, attempt_id, after, most)
         )
 
-    async def thinned_metrics(self, attempt_ids: Sequence[str], most: int) -> list[StageMetric]:
-        """At most so many points of each metric of each attempt, for charts."""
-        return await self._readers.run(
-            lambda db: [p for a in attempt_ids for p in stage_metrics.thinned(db, a, most)]
-        )
+    async def thinned_metrics(
+        self, attempt_ids: Sequence[str], most: int, rows: int | None = None
+    ) -> list[StageMetric]:
+        """At most so many points of each metric of each attempt, for charts; fewer where there are
+        so many metrics that it would be more than `rows` in all."""
+
+        def read(db: sqlite3.Connection) -> list[StageMetric]:
+            each = most
+            if rows is not None:
+                each = max(2, min(most, rows // max(1, stage_metrics.count_names(db, attempt_ids))))
+            return [point for a in attempt_ids for point in stage_metrics.thinned(db, a, each)]
+
+        return await self._readers.run(read)
 
     async def count_stage_metrics(self, attempt_id: str) -> int:
         """How many rows are stored of an attempt: where to go on reading its file."""

@@ -43,22 +43,32 @@ def put(
     )
 
 
-def read(
-    connection: sqlite3.Connection, attempt_ids: Sequence[str], names: Sequence[str]
-) -> list[StageMetric]:
-    """The rows of some attempts, attempt by attempt, in the order they were written."""
-    only = f" AND n.name IN ({', '.join('?' * len(names))})" if names else ""
-    found: list[StageMetric] = []
+def page(
+    connection: sqlite3.Connection, attempt_id: str, after: int, most: int
+) -> tuple[list[StageMetric], int | None]:
+    """At most so many rows of an attempt from number `after` on, and where the next begin."""
+    rows = connection.execute(
+        "SELECT n.name, m.value, m.t, m.step, m.row FROM metric_attempts a"
+        " JOIN stage_metrics m ON m.attempt = a.id JOIN metric_names n ON n.id = m.name"
+        " WHERE a.attempt_id = ? AND m.row >= ? ORDER BY m.row LIMIT ?",
+        (attempt_id, after, most),
+    ).fetchall()
+    found = [
+        StageMetric(attempt_id, name, float("nan") if value is None else value, at, step)
+        for name, value, at, step, _ in rows
+    ]
+    return found, rows[-1][4] + 1 if len(rows) == most else None
+
+
+def count_names(connection: sqlite3.Connection, attempt_ids: Sequence[str]) -> int:
+    """How many metrics the attempts have, each attempt's counted by itself."""
+    found = 0
     for attempt_id in attempt_ids:
-        rows = connection.execute(
-            "SELECT n.name, m.value, m.t, m.step FROM metric_attempts a"
-            " JOIN stage_metrics m ON m.attempt = a.id JOIN metric_names n ON n.id = m.name"
-            f" WHERE a.attempt_id = ?{only} ORDER BY m.row",
-            (attempt_id, *names),
-        )
-        for name, value, at, step in rows:
-            number = float("nan") if value is None else value
-            found.append(StageMetric(attempt_id, name, number, at, step))
+        found += connection.execute(
+            "SELECT count(DISTINCT m.name) FROM metric_attempts a"
+            " JOIN stage_metrics m ON m.attempt = a.id WHERE a.attempt_id = ?",
+            (attempt_id,),
+        ).fetchone()[0]
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from hostler.client import Client
+from hostler.client.calls import Call
 from hostler.daemon.clock import SystemClock
 from hostler.errors import InputError, NotFoundError
 from hostler.model.records import GpuSample, MetricPoint
@@ -177,6 +178,25 @@ def test_runs_are_searched_by_what_they_were_given_and_what_came_out(
         client.history(param=["lr"])
     with pytest.raises(InputError, match="no run can have the state"):
         client.history(state="odd")
+
+
+def test_numbers_come_in_pages_or_thinned_and_keep_nobody_waiting(
+    daemon: Served, client: Client
+) -> None:
+    """Half a million rows once took seven seconds of everybody's."""
+    finished(daemon, 7200.0)
+    rows = [MetricPoint("loss", float(at), float(at), at) for at in range(12_000)]
+    put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
+    page = client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train"))
+    assert (len(page["metrics"]), page["next"]) == (5000, "0.5000")
+    assert [row["step"] for row in client.metrics("raaaaaa", "train")] == list(range(12_000))
+    few = client.metrics("raaaaaa", "train", points=100)
+    assert 90 <= len(few) <= 101
+    assert few[-1]["step"] == 11_999
+    for query in ("after=x", "after=-1.0", "points=1", "after=0.99999999999999999999"):
+        with pytest.raises(InputError):
+            client.request(Call("GET", f"/v1/runs/raaaaaa/metrics/train?{query}"))
+    assert client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train?after=7.0"))["metrics"] == []
 
 
 def test_runs_are_compared_with_their_curves(daemon: Served, client: Client) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostler.daemon import follow
+from hostler.runtimes import metrics
 from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
@@ -44,3 +46,31 @@ async def test_many_files_are_read_in_turn_and_few_in_one_tick(
         assert most == follow._METRICS_AT_ONCE < _STAGES
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
+
+
+async def test_a_file_is_read_on_and_not_again_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch)
+    monkeypatch.setattr(follow, "_METRICS_FIRST_S", 0.0)
+    monkeypatch.setattr(follow, "_METRICS_TICK_S", 0.01)
+    parsed: list[str] = []
+
+    def parse(text: str, *how: Any) -> metrics.Metrics:
+        parsed.append(text)
+        return real(text, *how)
+
+    real = metrics.parse_metrics
+    monkeypatch.setattr(metrics, "parse_metrics", parse)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("train", cpus=1, env=sim("seconds=1 lines=40 metric.loss=1"))
+        )
+        run = await daemon.finished(run_id)
+        assert len(parsed) > 2
+        (attempt,) = run.attempts
+        stored, _ = await daemon.daemon.context.store.metrics.page_of_metrics(
+            attempt.attempt_id, 0, 1000
+        )
+        assert "".join(parsed).count("\n") == len({point.step for point in stored}) > 30
+        assert attempt.metrics["loss"] == stored[-1].value

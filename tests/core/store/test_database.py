@@ -269,7 +269,7 @@ async def test_only_finished_runs_are_forgotten_with_all_that_is_theirs(store: S
     with pytest.raises(NotFoundError):
         await store.get_run("raaaaaa")
     assert await store.attempts() == []
-    assert await store.stage_metrics(["raaaaaa-train-1"]) == []
+    assert await store.metrics.page_of_metrics("raaaaaa-train-1", 0, 9) == ([], None)
     assert not log.path.exists()
 
 

@@ -123,19 +123,29 @@ async def test_stage_metrics_keep_their_order_and_may_be_put_again(store: Store)
     await store.put_stage_metrics("r1-b-1", [MetricPoint("loss", 9, 100.0)])
     assert await store.metrics.count_stage_metrics("r1-a-1") == 4
     assert await store.metrics.count_stage_metrics("unknown") == 0
-    losses = await store.stage_metrics(["r1-a-1"], ["loss"])
+    rows, more = await store.metrics.page_of_metrics("r1-a-1", 0, 10)
+    assert more is None
+    losses = [row for row in rows if row.name == "loss"]
     assert [point.step for point in losses] == [1, 2, 3]
     assert losses[0].value == 2.0
     assert math.isnan(losses[1].value)
     assert losses[2].value == math.inf
-    both = await store.stage_metrics(["r1-b-1", "r1-a-1"])
-    assert [(point.attempt_id, point.name) for point in both] == [
-        ("r1-b-1", "loss"),
-        ("r1-a-1", "loss"),
-        ("r1-a-1", "acc"),
-        ("r1-a-1", "loss"),
-        ("r1-a-1", "loss"),
-    ]
+    assert [point.name for point in rows] == ["loss", "acc", "loss", "loss"]
+    assert {point.attempt_id for point in rows} == {"r1-a-1"}
+    await store.put_stage_metrics("r1-a-1", points[:1], first=1)  # the file was written anew
+    rows, _ = await store.metrics.page_of_metrics("r1-a-1", 0, 10)
+    assert [point.name for point in rows] == ["loss", "loss"]
+
+
+async def test_rows_come_in_pages_and_thinned(store: Store) -> None:
+    points = [MetricPoint(name, n, n, n) for n in range(100) for name in ("a", "b", "c")]
+    await store.put_stage_metrics("r1-a-1", points)
+    first, more = await store.metrics.page_of_metrics("r1-a-1", 0, 200)
+    rest, end = await store.metrics.page_of_metrics("r1-a-1", more or 0, 200)
+    assert (len(first), more, len(rest), end) == (200, 200, 100, None)
+    few = await store.metrics.thinned_metrics(["r1-a-1"], 50, rows=30)
+    assert len(few) <= 33
+    assert few[-1].value == 99.0
 
 
 async def test_what_a_host_says_of_a_gpu_of_another_is_no_history_of_it(store: Store) -> None:
