@@ -17,7 +17,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from hostler_agent import engine
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import ATTEMPT, as_inspected, is_cut_off, is_ours, workload
+from hostler_agent.inspected import (
+    ATTEMPT,
+    STARTED_UP,
+    as_inspected,
+    is_cut_off,
+    is_ours,
+    workload,
+)
 from hostler_agent.ooms import Ooms
 from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
@@ -267,7 +274,10 @@ class Containers:
             if error.status == 404:  # removed since it was listed
                 return None
             raise
-        return found if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        add_start(ref, found, Proc())
+        return found
 
     def _list_running(self, connection: Connection) -> List[Running]:
         result, kept = [], {}
@@ -341,6 +351,17 @@ class Containers:
         elif one is not None and self._ooms.unreported(inspect, one):
             one["oom_killed"] = True
         return one
+
+
+def add_start(ref: str, found: Dict[str, Any], proc: Proc) -> None:
+    """Add when the container's first process began, if /proc shows that very process: Docker tells
+    its start by the wall clock alone, which people set."""
+    state = found.get("State")
+    pid = state.get("Pid") if isinstance(state, dict) else None
+    if not isinstance(pid, int) or pid <= 0 or not isinstance(state, dict):
+        return
+    if proc.container(pid) == ref:
+        state[STARTED_UP] = proc.started_up(proc.start_ticks(pid))
 
 
 def _state(item: Dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ _workload = record(
     {
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
         "engine_restarted": boolean, "gpu_cut_off": boolean, "error": _text, "started_at": _number,
-        "finished_at": _number, "gpus": _uuids, "owner": _text,
+        "finished_at": _number, "started_up": _number, "gpus": _uuids, "owner": _text,
     },
 )  # fmt: skip
 _foreign = record(
@@ -184,6 +184,7 @@ _slow = listed(
     row(_count, optional(_throttle), optional(boolean), _number, _text), MAX_GPUS
 )  # fmt: skip
 _machine = row(_number, _count, _count, listed(_disk, 64))
+_clock = row(number, _number)
 _trouble = record({}, {"gpu": _text, "docker": _text, "leases": _text, "lists": _text})
 
 
@@ -197,7 +198,7 @@ def _procs(value: Any, where: str) -> Dict[str, List[Any]]:
 _SECTIONS: Dict[str, Check] = {
     "boot": text, "names": _names, "g": _g, "slow": _slow, "procs": _procs,
     "work": listed(_workload), "foreign": listed(_foreign), "leases": listed(_lease),
-    "machine": _machine, "trouble": _trouble,
+    "machine": _machine, "trouble": _trouble, "clock": _clock,
 }  # fmt: skip
 
 
@@ -257,6 +258,7 @@ def _look(known: Dict[str, Any], asked_at: float) -> Dict[str, Any]:
     if "boot" not in known:
         raise ValueError("look: boot is missing")
     machine: Any = known.get("machine") or (None, None, None, [])
+    wall, up = known.get("clock") or (None, None)
     return {
         "asked_at": asked_at,
         "boot_id": known["boot"],
@@ -270,6 +272,8 @@ def _look(known: Dict[str, Any], asked_at: float) -> Dict[str, Any]:
             "memory_available": machine[2],
             "disks": [{"path": d[0], "total": d[1], "free": d[2]} for d in machine[3]],
         },
+        "wall": wall,
+        "up": up,
         "gpu_problem": trouble.get("gpu"),
         "docker_problem": trouble.get("docker"),
         "lease_problem": trouble.get("leases"),

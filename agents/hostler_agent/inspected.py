@@ -8,6 +8,8 @@ from typing import Any, Dict, Mapping, Optional
 from hostler_agent.folders import is_identifier
 
 ATTEMPT = "hostler.attempt"
+STARTED_UP = "hostler.started_up"
+"""Beside Docker's own state: when its first process began, by the clock since boot."""
 _UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -71,6 +73,7 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         result["finished_at"] = epoch(state.get("FinishedAt"))
     more = {
         "started_at": epoch(state.get("StartedAt")),
+        "started_up": state.get(STARTED_UP) if running else None,
         "oom_killed": bool(state.get("OOMKilled")),
         "gpu_cut_off": is_cut_off(state),
         "error": state.get("Error") or None,

@@ -102,6 +102,9 @@ class Job:
         }  # fmt: skip
         if self.started is not None:
             result["started_at"] = self.started.get("at")
+            ticks = self.started.get("ticks")
+            if self.started.get("boot_id") == boot_id and isinstance(ticks, int):
+                result["started_up"] = Proc().started_up(ticks)
         if self.ended is not None:
             for key in ("exit_code", "signal", "oom_killed", "error"):
                 if self.ended.get(key) is not None:

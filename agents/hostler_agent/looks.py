@@ -83,6 +83,7 @@ class Looks:
             "foreign": self._foreign_section(devices),
             "leases": self._lease_section(devices),
             "machine": self._machine.section(),
+            "clock": _clock(),
         }
         # The last: what the others had to leave out is told here.
         found["trouble"] = self._renew("_trouble", self._troubles())
@@ -214,6 +215,13 @@ class Looks:
             live=live,
             gpu_problem=lambda: self._sampler.problem,
         )
+
+
+def _clock() -> List[Optional[float]]:
+    """The wall clock, and the one since boot, which also counts while the machine sleeps."""
+    up = getattr(time, "CLOCK_BOOTTIME", None)
+    since_boot = round(time.clock_gettime(up), 3) if up is not None else None
+    return [round(time.time(), 3), since_boot]
 
 
 def _is_mine(lease: Dict[str, Any]) -> bool:

@@ -71,6 +71,10 @@ class Proc:
             self._boot = _boot_time(self.root)
         return None if self._boot is None else round(self._boot + ticks / _CLOCK, 2)
 
+    def started_up(self, ticks: Optional[int]) -> Optional[float]:
+        """Ticks since boot as seconds."""
+        return None if ticks is None else round(ticks / _CLOCK, 2)
+
     def uid(self, pid: int) -> Optional[int]:
         """The effective user."""
         try:

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
 from hostler_agent import containers, wire
+from hostler_agent.containers import add_start
 from hostler_agent.grants import grants, resolve
-from hostler_agent.inspected import epoch, workload
+from hostler_agent.inspected import STARTED_UP, epoch, workload
+from hostler_agent.processes import Proc
 from tests.support.agents import Agent, Place, Talk, eventually, serving
 from tests.support.fake_docker import FakeDocker, container, fake_docker, ours
 from tests.support.fake_nvml import FakeNvml
@@ -90,6 +92,25 @@ def test_labels_of_an_image_make_a_container_nobodys(
     assert [found.name for found in look.foreign_containers] == (
         ["somebodys"] if state == "running" else []
     )
+
+
+def test_the_first_process_of_a_container_tells_since_when_it_runs(tmp_path: Path) -> None:
+    """Only where /proc shows that it is of this container: a Docker of another machine or PID
+    namespace has other PIDs."""
+    ref = "c" * 64
+    cgroup = f"0::/system.slice/docker-{ref}.scope\n"
+    folder = tmp_path / "77"
+    folder.mkdir()
+    fields = ["S", *("0" for _ in range(18)), "12345"]
+    (folder / "stat").write_text(f"77 (sh) {' '.join(fields)} 0\n")
+    (folder / "cgroup").write_text(cgroup)
+    for of, ticks in ((ref, 12345), ("d" * 64, None)):
+        found: dict[str, Any] = {"State": {"Status": "running", "Pid": 77}}
+        add_start(of, found, Proc(str(tmp_path)))
+        up = found["State"].get(STARTED_UP)
+        assert up == (None if ticks is None else pytest.approx(ticks / os.sysconf("SC_CLK_TCK")))
+    for state in (None, {}, {"Pid": 0}, {"Pid": "x"}):
+        add_start(ref, {"State": state}, Proc(str(tmp_path)))
 
 
 def test_a_look_shows_what_was_there_when_it_was_asked(agent: Agent, docker: FakeDocker) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hostler.model.codec import from_json
-from hostler.model.hosts import Workload
+from hostler.model.hosts import Look, Workload
 from hostler_agent import wire
 from hostler_agent.folders import Refusal
 from hostler_agent.jobs import Jobs
@@ -57,6 +57,20 @@ def test_a_job_runs_and_its_exit_is_pushed(agent: Agent) -> None:
     assert ended.finished_at >= ended.started_at
     listed = agent.look()["workloads"]
     assert [w["exit_code"] for w in listed] == [7]
+
+
+def test_a_running_job_tells_its_start_by_the_clock_since_boot(agent: Agent) -> None:
+    """Which nobody sets, and which a look tells too."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    agent.job("r-s-1", ["sleep", "60"])
+    look = from_json(Look, agent.look())
+    (job,) = look.workloads
+    assert job.started_up is not None
+    assert look.up is not None
+    assert before - 0.1 <= job.started_up <= look.up
+    assert look.wall == pytest.approx(time.time(), abs=60)
+    agent.ask("job.signal", attempt_id="r-s-1", signal=9)
+    assert agent.push()["exit"]["running"] is False
 
 
 def test_a_start_makes_the_job_too(agent: Agent) -> None:

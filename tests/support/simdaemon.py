@@ -25,6 +25,7 @@ import pytest
 
 from hostler.daemon import controller, follow, keeper, overlay, record
 from hostler.daemon.assemble import Daemon, assemble
+from hostler.daemon.clock import Clock
 from hostler.daemon.submit import Caller
 from hostler.model.config import Config
 from hostler.model.pipelines import Stage
@@ -67,6 +68,8 @@ class SimDaemon:
         change: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.lab, self.state = lab, state
+        self.clock: Clock = lab.clock
+        """Of the next daemon that begins."""
         config = lab.config(look_interval=0.05, look_timeout=0.5, connect_timeout=0.5)
         self.config = change(replace(config, policy=Policy(fresh_for=0.6, release_patience=0.1)))
         self._daemon: Daemon | None = None
@@ -93,7 +96,7 @@ class SimDaemon:
 
     async def begin(self) -> None:
         """Assemble and run."""
-        self._daemon = await assemble(self.config, self.state, outside(self.lab), self.lab.clock)
+        self._daemon = await assemble(self.config, self.state, outside(self.lab), self.clock)
         self._task = asyncio.create_task(self._daemon.run(), name="daemon")
 
     async def stop(self) -> None:

@@ -101,8 +101,10 @@ async def assemble(
         keepers={},
         runtimes=reached.runtimes,
     )
+    context.begun_at = context.clock.now()
     for run in await store.open_runs():
         context.book.add(run)
+        context.earlier |= {attempt.attempt_id for attempt in run.attempts}
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
         await applier.usage.recall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -46,6 +47,12 @@ class Context:
     unseen: dict[str, float] = field(default_factory=dict)
     """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
     their GPUs until they are released, and no attempt holds them any more."""
+    begun_at: float = -math.inf
+    """When this daemon began, on its clock."""
+    earlier: set[str] = field(default_factory=set)
+    """Attempts whose times an earlier daemon wrote down, by another clock."""
+    ended: dict[str, float] = field(default_factory=dict)
+    """Those of them that have ended since, and when."""
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -104,7 +111,23 @@ class Context:
                 self._show_attempt(changed)
             return changed
 
+    def since(self, attempt: Attempt) -> float:
+        """When it was placed; one of an earlier daemon's, when this daemon began."""
+        is_earlier = attempt.attempt_id in self.earlier
+        return self.begun_at if is_earlier else attempt.placed_at
+
+    def _note_times(self, attempt: Attempt) -> None:
+        """Tell times of this daemon's clock from those of an earlier one."""
+        known = self.book.attempt(attempt.attempt_id)
+        if attempt.attempt_id not in self.earlier or known is None:
+            return
+        if attempt.phase.is_final:
+            self.ended[attempt.attempt_id] = self.clock.now()
+        elif known.launched_at is None and attempt.launched_at is not None:
+            self.earlier.discard(attempt.attempt_id)
+
     def _show_attempt(self, attempt: Attempt) -> None:
+        self._note_times(attempt)
         if attempt.phase is not Phase.STARTING:
             self.held_up.pop(attempt.attempt_id, None)
         if attempt.phase.is_final and attempt.gpus:
@@ -116,6 +139,8 @@ class Context:
         """A stage may be shorter than the time between two looks. Then the last look is of before
         its claim, and would show its GPUs free."""
         claimed = attempt.launched_at if attempt.launched_at is not None else self.clock.now()
+        if attempt.attempt_id in self.earlier:
+            claimed = self.begun_at
         self.unseen[attempt.host] = max(claimed, self.unseen.get(attempt.host, 0.0))
         keeper = self.keepers.get(attempt.host)
         if keeper is not None and (

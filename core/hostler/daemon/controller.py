@@ -67,6 +67,9 @@ class Controller:
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
             refused=_later(self._applier.starter.refused, context.unseen),
             policy=context.config.policy,
+            begun_at=context.begun_at,
+            earlier=frozenset(context.earlier),
+            ended=dict(context.ended),
         )
 
     async def run(self) -> None:

@@ -56,7 +56,7 @@ class Finisher:
             workload,
             boot_id=action.boot_id,
             tail=self._tail(attempt),
-            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, attempt.placed_at),
+            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
         )
         if phase is Phase.FAILED:
             detail = "; ".join(filter(None, (detail, self._contested(attempt))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hostler.decide.memo import Memo
 from hostler.decide.progress import Progress, live_attempts
+from hostler.decide.times import begun_at, known_since
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy, Snapshot
@@ -20,6 +21,10 @@ class OpenAttempt:
     run: Run
     stage: Stage
     attempt: Attempt
+    since: float | None = None
+    """When it was launched or placed, where what is written down is of another clock."""
+    begun: float | None = None
+    """Since when it runs, where it has a time limit."""
 
 
 class Index:
@@ -40,11 +45,6 @@ class Index:
         self.attempts: dict[str, Attempt] = {
             a.attempt_id: a for run in snapshot.runs for a in run.attempts
         }
-        self.open: dict[str, OpenAttempt] = {}
-        self.at_host: dict[str, list[OpenAttempt]] = {}
-        for item in open_attempts(snapshot.runs, self.progress):
-            self.open[item.attempt.attempt_id] = item
-            self.at_host.setdefault(item.attempt.host, []).append(item)
         self.workloads: dict[tuple[str, str], Workload] = {
             (host.name, workload.attempt_id): workload
             for host in snapshot.hosts
@@ -52,6 +52,23 @@ class Index:
             for workload in host.look.workloads
             if workload.daemon_id == snapshot.daemon_id
         }
+        self.open: dict[str, OpenAttempt] = {}
+        self.at_host: dict[str, list[OpenAttempt]] = {}
+        for item in open_attempts(snapshot.runs, self.progress):
+            timed = self._timed(item)
+            self.open[item.attempt.attempt_id] = timed
+            self.at_host.setdefault(item.attempt.host, []).append(timed)
+
+    def _timed(self, item: OpenAttempt) -> OpenAttempt:
+        """With its times on this daemon's clock, where they are not so already."""
+        attempt, snapshot = item.attempt, self.snapshot
+        if item.stage.timeout is None and attempt.attempt_id not in snapshot.earlier:
+            return item
+        host = self.hosts.get(attempt.host)
+        look = host.look if host is not None else None
+        seen = self.workload(attempt.host, attempt.attempt_id)
+        begun = begun_at(attempt, snapshot, look, seen)
+        return replace(item, since=known_since(attempt, snapshot), begun=begun)
 
     def workload(self, host: str, attempt_id: str) -> Workload | None:
         """Our workload of that attempt, as the host's last look shows it."""

@@ -5,7 +5,7 @@ Nothing of this is stored: a status that can be computed cannot be wrong after a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hostler.decide.conditions import expression_names
@@ -56,10 +56,10 @@ class Progress:
         """The number of the next attempt, from 1."""
         return max((a.number for a in self.tries.get(stage, ())), default=0) + 1
 
-    def not_before(self, stage: Stage) -> float | None:
+    def not_before(self, stage: Stage, ended_at: Callable[[Attempt], float]) -> float | None:
         """When the next attempt may start at the earliest; None: at once."""
         tries = self.tries.get(stage.name)
-        return _not_before(stage, tries) if tries else None
+        return _not_before(stage, tries, ended_at(tries[-1])) if tries else None
 
     def metrics(self, stage: str) -> Mapping[str, float]:
         """The last metrics of a stage that succeeded, in this run or in the one it repeats."""
@@ -256,10 +256,8 @@ def _broken_need(progress: Progress, stage: Stage) -> str:
     return f"needs {broken[0]}, which {how}{more}"
 
 
-def _not_before(stage: Stage, tries: list[Attempt]) -> float | None:
-    last = tries[-1]
-    ended = last.finished_at if last.finished_at is not None else last.placed_at
-    if last.cause is Cause.NOT_STARTED:
+def _not_before(stage: Stage, tries: list[Attempt], ended: float) -> float | None:
+    if tries[-1].cause is Cause.NOT_STARTED:
         in_a_row = 0
         for attempt in reversed(tries):
             if attempt.cause is not Cause.NOT_STARTED:

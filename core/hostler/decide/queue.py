@@ -21,6 +21,7 @@ from hostler.decide.requests import (
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
 from hostler.decide.rooms import Candidate, Choice, Room, candidates, choose, suitable_cards
+from hostler.decide.times import ended_at
 from hostler.model.plans import Start
 from hostler.model.runs import Attempt, Phase
 
@@ -137,10 +138,13 @@ class _Pass:
                     found = placing.candidates_for(request)
                     placing.reservation = reserve(entry, request, found, self._index)
 
+    def _ended_at(self, attempt: Attempt) -> float:
+        return ended_at(attempt, self._index.snapshot)
+
     def _held_back(self, entry: Entry) -> bool:
         """Whether time or `max_parallel` holds the stage, rather than a lack of room."""
         stage, progress = entry.stage, entry.progress
-        until = progress.not_before(stage) if stage.name in progress.tries else None
+        until = progress.not_before(stage, self._ended_at) if stage.name in progress.tries else None
         if until is not None and until > self._now:
             self._placing.resting[entry.key] = until
             return True

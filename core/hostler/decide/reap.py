@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 
 from hostler.decide.index import Index, fresh_look
+from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Action, Policy, Release, Remove, Stop
@@ -94,7 +95,7 @@ def quarantine_at(lease: Lease, index: Index) -> float | None:
     attempt = _attempt(lease, index)
     if attempt is None or attempt.finished_at is None:
         return None
-    return attempt.finished_at + index.snapshot.policy.release_patience
+    return ended_at(attempt, index.snapshot) + index.snapshot.policy.release_patience
 
 
 def _belongs(attempt_id: str | None, container_id: str | None, lease: Lease) -> bool:

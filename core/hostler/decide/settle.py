@@ -57,9 +57,7 @@ class Case(NamedTuple):
     @property
     def proves(self) -> bool:
         """The look is newer than the launch, so that absence from it means something."""
-        attempt = self.attempt
-        since = attempt.placed_at if attempt.launched_at is None else attempt.launched_at
-        return self.look is not None and self.look.asked_at > since
+        return self.look is not None and self.look.asked_at > _since(self.item)
 
     @property
     def rebooted(self) -> bool:
@@ -123,12 +121,20 @@ def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | Non
     """
     if item.stage.on_lost is not OnLost.RESTART:
         return None
-    return _heard_at(item.attempt, host) + max(item.stage.lost_after, policy.fresh_for)
+    return _heard_at(item, host) + max(item.stage.lost_after, policy.fresh_for)
 
 
-def _heard_at(attempt: Attempt, host: Host | None) -> float:
+def _since(item: OpenAttempt) -> float:
+    """When it was launched, or placed, on this daemon's clock."""
+    attempt = item.attempt
+    if item.since is not None:
+        return item.since
+    return attempt.placed_at if attempt.launched_at is None else attempt.launched_at
+
+
+def _heard_at(item: OpenAttempt, host: Host | None) -> float:
     """When the host was last heard, or last worked with for this attempt."""
-    heard = attempt.placed_at if attempt.launched_at is None else attempt.launched_at
+    heard = _since(item)
     if host is None:
         return heard
     return max(heard, host.look.asked_at if host.look is not None else host.since)
@@ -160,7 +166,7 @@ def _let_go(case: Case) -> Verdict:
 
 
 def _give_up(case: Case) -> Verdict:
-    silent = format_duration(float(int(case.now - _heard_at(case.attempt, case.host))))
+    silent = format_duration(float(int(case.now - _heard_at(case.item, case.host))))
     detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
     return (_record(case, (Phase.LOST, Cause.HOST_LOST, detail)),)
 

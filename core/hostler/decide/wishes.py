@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from hostler.decide.index import Index, OpenAttempt
 from hostler.model.pipelines import Cause
-from hostler.model.runs import Attempt, Phase
 from hostler.units import format_duration
 
 
@@ -34,16 +33,9 @@ def wish_for(item: OpenAttempt, index: Index) -> Wish | None:
 
 
 def time_limit(item: OpenAttempt) -> float | None:
-    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet."""
-    begun = begun_at(item.attempt)
+    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet. What
+    is not of a plan's index is taken to have begun when that was written down."""
+    begun = item.begun if item.begun is not None else item.attempt.launched_at
     if item.stage.timeout is None or begun is None:
         return None
     return begun + item.stage.timeout
-
-
-def begun_at(attempt: Attempt) -> float | None:
-    """Since when it runs, on the daemon's clock. A start that was cut short by a restart of the
-    daemon has no launch time; its placing is then the nearest that is known."""
-    if attempt.launched_at is not None:
-        return attempt.launched_at
-    return attempt.placed_at if attempt.phase is Phase.RUNNING else None

@@ -123,6 +123,8 @@ class Workload:
     started_at: float | None = None
     """On the host's clock, as `finished_at`: only their difference means anything here."""
     finished_at: float | None = None
+    started_up: float | None = None
+    """On the host's clock since its boot, in seconds; None where that is not known."""
     gpus: tuple[str, ...] = ()
     """UUIDs it was given."""
     owner: str | None = None
@@ -227,6 +229,10 @@ class Look:
     foreign_containers: tuple[ForeignContainer, ...] = ()
     leases: tuple[Lease, ...] = ()
     machine: Machine = field(default_factory=Machine)
+    wall: float | None = None
+    """The host's wall clock. Only differences to other times of the host mean anything."""
+    up: float | None = None
+    """The host's clock since its boot, in seconds."""
     gpu_problem: str | None = None
     """Why no GPUs are known (no driver, ...). None and no GPUs: a host without GPUs."""
     docker_problem: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -44,6 +45,12 @@ class Snapshot:
     """Host -> when it last refused a claim, or took one of an attempt that has ended since: it gets
     no work until a look is newer."""
     policy: Policy = field(default_factory=Policy)
+    begun_at: float = -math.inf
+    """When this daemon began."""
+    earlier: frozenset[str] = frozenset()
+    """Attempts whose times an earlier daemon wrote down, by a clock of its own."""
+    ended: Mapping[str, float] = field(default_factory=dict)
+    """Those of them that have ended since, and when."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ class SimHost:
     """Of the lab's time that an image takes which is not there yet."""
     pull_bytes: int = 4 * 1024**3
     boots: int = 1
+    booted_at: float = 0.0
+    """On the lab's clock."""
+    wall_ahead: float = 0.0
+    """Seconds by which its wall clock is set before the lab's."""
     works: dict[str, SimWork] = field(default_factory=dict)
     by_hand: dict[int, ByHand] = field(default_factory=dict)
     """Processes without Hostler, by pid."""

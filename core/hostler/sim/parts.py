@@ -96,7 +96,7 @@ class SimWork:
             return b""
         return log_text(self.attempt_id, self.behaviour, self.elapsed(now), self.last_words)
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self, booted_at: float = 0.0) -> dict[str, Any]:
         """A `Workload` as the agent tells it: what is not known is left out."""
         told: dict[str, Any] = {
             "attempt_id": self.attempt_id, "daemon_id": self.daemon_id, "runtime": self.runtime,
@@ -110,6 +110,8 @@ class SimWork:
             "exit_code": self.exit_code, "signal": self.signal,
         }  # fmt: skip
         told.update({key: value for key, value in more.items() if value is not None})
+        if self.running and self.started_at is not None:
+            told["started_up"] = round(self.started_at - booted_at, 3)
         if self.oom:
             told["oom_killed"] = True
         if self.engine_restarted:

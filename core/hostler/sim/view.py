@@ -39,10 +39,11 @@ def sections(host: SimHost) -> dict[str, Any]:
         "g": [_measured(host, gpu, now) for gpu in host.gpus],
         "slow": [[0, _throttle(host, gpu), False, _energy(gpu), gpu.problem] for gpu in host.gpus],
         "procs": {gpu.uuid: _processes(host, gpu) for gpu in host.gpus},
-        "work": [work.to_wire() for work in shown],
+        "work": [work.to_wire(host.booted_at) for work in shown],
         "foreign": _containers(host),
         "leases": [_lease(host, lease_id) for lease_id in host.leases],
         "machine": _machine(host),
+        "clock": [round(now + host.wall_ahead, 3), round(now - host.booted_at, 3)],
         "trouble": {"gpu": None, "docker": host.trouble.docker},
     }
 

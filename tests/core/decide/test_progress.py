@@ -181,7 +181,7 @@ def test_refused_claims_are_tried_again_at_once_and_then_ever_more_slowly() -> N
     def pause(times: int) -> float:
         tries = [failed("a", Cause.NOT_STARTED, i + 1, finished_at=lab.NOW) for i in range(times)]
         progress = progress_of(lab.run("r-1", A, attempts=tries))
-        return (progress.not_before(A) or 0.0) - lab.NOW
+        return (progress.not_before(A, lambda ended: ended.finished_at or 0.0) or 0.0) - lab.NOW
 
     assert [pause(n) for n in (1, 2, 3, 4, 12)] == [0, 1, 3, 7, 60]
 

@@ -1,0 +1,66 @@
+"""How much time has passed, by clocks that can be compared.
+
+A daemon's clock is the wall's at its start and steady from then on. What an earlier daemon wrote
+down is of another such clock, and the wall may have been set meanwhile: differences between the two
+decide nothing. How long a workload runs is measured by its host.
+"""
+
+from __future__ import annotations
+
+from hostler.model.hosts import Look, Workload
+from hostler.model.plans import Snapshot
+from hostler.model.runs import Attempt, Phase
+
+_SLACK_S = 30.0
+"""A start may return so much later than what it started began."""
+
+
+def known_since(attempt: Attempt, snapshot: Snapshot) -> float:
+    """When it was launched, or placed; one of an earlier daemon's, when this daemon began."""
+    if attempt.attempt_id in snapshot.earlier:
+        return snapshot.begun_at
+    return attempt.placed_at if attempt.launched_at is None else attempt.launched_at
+
+
+def ended_at(attempt: Attempt, snapshot: Snapshot) -> float:
+    """When it ended, or was placed if that is all that is known. What ended under an earlier daemon
+    did so before this one began, whatever was written down."""
+    seen = snapshot.ended.get(attempt.attempt_id)
+    if seen is not None:
+        return seen
+    noted = attempt.placed_at if attempt.finished_at is None else attempt.finished_at
+    return min(noted, snapshot.begun_at) if attempt.attempt_id in snapshot.earlier else noted
+
+
+def begun_at(
+    attempt: Attempt, snapshot: Snapshot, look: Look | None, workload: Workload | None
+) -> float | None:
+    """Since when it runs, by the clock of its host; None: it does not run yet.
+
+    Where the host has not said so, since its launch; of an earlier daemon's attempt only the time
+    under this one counts then.
+    """
+    if attempt.launched_at is None and attempt.phase is not Phase.RUNNING:
+        return None
+    known = known_since(attempt, snapshot)
+    measured = measured_start(look, workload)
+    if measured is None:
+        return known
+    is_earlier = attempt.attempt_id in snapshot.earlier
+    return measured if is_earlier or measured < known - _SLACK_S else known
+
+
+def measured_start(look: Look | None, workload: Workload | None) -> float | None:
+    """When a running workload began, on the daemon's clock; None: its host does not say.
+
+    By the host's clock since its boot, which nobody sets; else by its wall clock.
+    """
+    if look is None or workload is None or not workload.running:
+        return None
+    if look.up is not None and workload.started_up is not None:
+        ran = look.up - workload.started_up
+    elif look.wall is not None and workload.started_at is not None:
+        ran = look.wall - workload.started_at
+    else:
+        return None
+    return look.asked_at - max(0.0, ran)
