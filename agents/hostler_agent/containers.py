@@ -19,7 +19,7 @@ from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
 from hostler_agent.inspected import (
     ATTEMPT,
-    STARTED_UP,
+    add_start,
     as_inspected,
     is_cut_off,
     is_ours,
@@ -351,17 +351,6 @@ class Containers:
         elif one is not None and self._ooms.unreported(inspect, one):
             one["oom_killed"] = True
         return one
-
-
-def add_start(ref: str, found: Dict[str, Any], proc: Proc) -> None:
-    """Add when the container's first process began, if /proc shows that very process: Docker tells
-    its start by the wall clock alone, which people set."""
-    state = found.get("State")
-    pid = state.get("Pid") if isinstance(state, dict) else None
-    if not isinstance(pid, int) or pid <= 0 or not isinstance(state, dict):
-        return
-    if proc.container(pid) == ref:
-        state[STARTED_UP] = proc.started_up(proc.start_ticks(pid))
 
 
 def _state(item: Dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Any, Dict, Mapping, Optional
 
 from hostler_agent.folders import is_identifier
+from hostler_agent.processes import Proc
 
 ATTEMPT = "hostler.attempt"
 STARTED_UP = "hostler.started_up"
@@ -81,6 +82,17 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     }
     result.update({key: value for key, value in more.items() if value})
     return result
+
+
+def add_start(ref: str, found: Dict[str, Any], proc: Proc) -> None:
+    """Add when the container's first process began, if /proc shows that very process: Docker tells
+    its start by the wall clock alone, which people set."""
+    state = found.get("State")
+    pid = state.get("Pid") if isinstance(state, dict) else None
+    if not isinstance(pid, int) or pid <= 0 or not isinstance(state, dict):
+        return
+    if proc.container(pid) == ref:
+        state[STARTED_UP] = proc.started_up(proc.start_ticks(pid))
 
 
 def as_inspected(item: Dict[str, Any]) -> Dict[str, Any]:

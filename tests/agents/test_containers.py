@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
 from hostler_agent import containers, wire
-from hostler_agent.containers import add_start
 from hostler_agent.grants import grants, resolve
-from hostler_agent.inspected import STARTED_UP, epoch, workload
+from hostler_agent.inspected import STARTED_UP, add_start, epoch, workload
 from hostler_agent.processes import Proc
 from tests.support.agents import Agent, Place, Talk, eventually, serving
 from tests.support.fake_docker import FakeDocker, container, fake_docker, ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ SNAPSHOT = Snapshot(now=NOW, daemon_id=DAEMON, hosts=(), runs=(), begun_at=NOW -
 LATER = replace(SNAPSHOT, earlier=frozenset({RUNS.attempt_id}))
 
 
-def seen(**fields: float) -> Workload:
+def seen(**fields: Any) -> Workload:
     return workload(RUNS, **fields)
 
 
