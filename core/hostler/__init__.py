@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
+__all__ = ["AsyncClient", "Client", "__version__"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # at run time they are loaded below
+    from hostler.client import AsyncClient, Client
 
 
 def __getattr__(name: str) -> object:

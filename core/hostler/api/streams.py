@@ -37,9 +37,14 @@ async def events(
     after: Annotated[int | None, Query(ge=0, lt=_TOO_LARGE)] = None,
     follow: bool = False,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    host: Annotated[str | None, Query(max_length=200)] = None,
 ) -> StreamingResponse:
-    """Events after a number, else the latest; oldest first, with `follow` for ever."""
-    lines = _events(_service(request), after, limit, follow)
+    """Events after a number, else the latest; oldest first, with `follow` for ever. `host`: only
+    those of a host."""
+    service = _service(request)
+    if host is not None and not await service.context.store.events(host=host, limit=1):
+        service.host(host)  # one that the config has not and that nothing is known of is refused
+    lines = _events(service, after, limit, follow, host)
     return StreamingResponse(lines, media_type="application/jsonl")
 
 
@@ -92,13 +97,13 @@ def _line(value: Any) -> bytes:
 
 
 async def _events(
-    service: Service, after: int | None, limit: int, follow: bool
+    service: Service, after: int | None, limit: int, follow: bool, host: str | None
 ) -> AsyncIterator[bytes]:
     hub, store = service.context.hub, service.context.store
-    after = await store.seq_before_last(limit) if after is None else after
+    after = await store.seq_before_last(limit, host) if after is None else after
     while True:
         seen = hub.version
-        found = await store.events(after, limit=min(limit, _PAGE))
+        found = await store.events(after, limit=min(limit, _PAGE), host=host)
         for event in found:
             after = event.seq
             limit -= 0 if follow else 1

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hostler.cli.known_gpus import KnownGpus
 from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
-from hostler.cli.render import gpu_indices, transitions
+from hostler.cli.render import transitions
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
 from hostler.errors import HostlerError, NoDaemonError
@@ -110,25 +111,17 @@ class Follower:
                 return
 
 
-def indices_of(client: Client) -> dict[str, int]:
-    """GPU indices, for showing; none where they cannot be had (showing must not fail)."""
-    try:
-        return gpu_indices(client.gpus())
-    except HostlerError:
-        return {}
-
-
 def follow_table(follower: Follower, color: str) -> None:
     """On a terminal: the live table, until the run ends or the deadline passes."""
     screen = Screen(sys.stdout)
     painted = wants_color(color)
-    indices = indices_of(follower.client)
+    known = KnownGpus(follower.client)
     for run in follower.updates():
         screen.show(
             live_lines(
                 run,
                 time.time(),
-                indices,
+                known.of(run),
                 width=terminal_width(),
                 height=_terminal_height(),
                 color=painted,
@@ -139,10 +132,10 @@ def follow_table(follower: Follower, color: str) -> None:
 def follow_lines(follower: Follower, *, quiet: bool = False) -> None:
     """Elsewhere: a line for each stage that changes."""
     shown: dict[str, Any] | None = None
-    indices = indices_of(follower.client)
+    known = KnownGpus(follower.client)
     for run in follower.updates():
         if not quiet and run is not shown:
-            for line in transitions(shown, run, indices):
+            for line in transitions(shown, run, known.of(run)):
                 sys.stdout.write(clean(line) + "\n")
             sys.stdout.flush()
         shown = run
@@ -163,11 +156,11 @@ class CommandView:
 
     def show(self) -> None:
         """Until the run ends or the deadline passes."""
-        indices = indices_of(self._follower.client)
+        known = KnownGpus(self._follower.client)
         for run in self._follower.updates():
             stage = run["stages"][0]
             if not self._quiet and run.get("outcome") in (None, "succeeded"):
-                for line in transitions(self._shown, run, indices):
+                for line in transitions(self._shown, run, known.of(run)):
                     note(line)  # how it failed is told at the end, and once is enough
                 self._say_waiting(stage)
             self._shown = run

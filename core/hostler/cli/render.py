@@ -106,7 +106,7 @@ def where(attempt: Mapping[str, Any] | None, indices: Indices) -> str:
         return str(attempt["host"])
     numbers = [indices.get(uuid) for uuid in gpus]
     if None in numbers:
-        return f"{attempt['host']}:{len(gpus)} GPUs"
+        return f"{attempt['host']}:{len(gpus)} GPU{'' if len(gpus) == 1 else 's'}"
     return f"{attempt['host']}:{ranges(sorted(n for n in numbers if n is not None))}"
 
 

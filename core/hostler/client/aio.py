@@ -132,11 +132,16 @@ class AsyncClient(AsyncRecords):
         return self._lines(calls.run_events(run_id, after, follow))
 
     def events(
-        self, *, after: int | None = None, limit: int | None = None, follow: bool = False
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+        host: str | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events after number `after`, else the latest, `limit` (1000) at most, as
+        """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
         `{"event": ...}` in order; with `follow` all that come, too."""
-        return self._lines(calls.events(after, limit, follow))
+        return self._lines(calls.events(after, limit, follow, host))
 
     async def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
         """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""

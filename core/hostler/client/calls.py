@@ -102,9 +102,10 @@ def run_events(run_id: str, after: int | None, follow: bool) -> Call:
     return Call("GET", target(["runs", run_id, "events"], {"after": after, "follow": follow}))
 
 
-def events(after: int | None, limit: int | None, follow: bool) -> Call:
+def events(after: int | None, limit: int | None, follow: bool, host: str | None) -> Call:
     """Events after number `after`; without it the latest."""
-    return Call("GET", target(["events"], {"after": after, "limit": limit, "follow": follow}))
+    query = {"after": after, "limit": limit, "follow": follow, "host": host}
+    return Call("GET", target(["events"], query))
 
 
 def why(run_id: str, stage: str | None) -> Call:

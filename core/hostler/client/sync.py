@@ -153,11 +153,12 @@ class Client(Records):
         after: int | None = None,
         limit: int | None = None,
         follow: bool = False,
+        host: str | None = None,
         tick: float | None = None,
     ) -> Iterator[dict[str, Any] | None]:
-        """Events after number `after`, else the latest, `limit` (1000) at most, as
+        """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
         `{"event": ...}` in order; with `follow` all that come, too. The rest as in `run_events`."""
-        return self._lines(calls.events(after, limit, follow), follow, tick)
+        return self._lines(calls.events(after, limit, follow, host), follow, tick)
 
     def wait(self, run_id: str, *, timeout: float | None = None) -> dict[str, Any]:
         """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""

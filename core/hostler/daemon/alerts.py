@@ -56,7 +56,7 @@ class Alerts:
         alert = await self._find(alert_id)
         await self._audit(who, "acknowledge", alert_id)
         seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
-        await context.store.acknowledge(seen)
+        await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who))
         self._acknowledged[alert_id] = seen
         context.hub.publish()
         return self._object(alert)
@@ -66,7 +66,8 @@ class Alerts:
         only_operators(self._context.config.daemon, who, "taking back an acknowledgement")
         alert = await self._find(alert_id)
         await self._audit(who, "unacknowledge", alert_id)
-        await self._context.store.unacknowledge(alert_id)
+        event = self._seen_event("unacknowledged", alert, who)
+        await self._context.store.unacknowledge(alert_id, event)
         self._acknowledged.pop(alert_id, None)
         self._context.hub.publish()
         return self._object(alert)
@@ -148,6 +149,12 @@ class Alerts:
         if alert is None:
             raise NotFoundError(f"no alert {alert_id}", remedy="list them: hostler alerts")
         return alert
+
+    def _seen_event(self, what: str, alert: Alert, who: Caller) -> NewEvent:
+        said = f"alert {alert.id} {what}: {alert.what}"
+        return self._context.event(
+            f"alert.{what}", said, run_id=alert.run_id, host=alert.host, actor=who.user
+        )
 
     async def _audit(self, who: Caller, call: str, alert_id: int) -> None:
         now = self._context.clock.now()

@@ -45,9 +45,11 @@ class GarbageCollector:
             except Exception:
                 _log.exception("gc failed: this is a bug in Hostler, please report it")
 
-    async def remove_run(self, run_id: str) -> None:
+    async def remove_run(self, run_id: str, by: str) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
-        await self._context.store.delete_run(run_id)
+        # Of no run, since what is told of that run goes with it.
+        event = self._context.event("run.removed", f"run {run_id} removed", actor=by)
+        await self._context.store.delete_run(run_id, event)
         self._context.hub.publish()
 
     async def collect(self, dry_run: bool) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class GarbageCollector:
             "logs": {"runs": list(plan.logs), "bytes": plan.log_bytes},
             "content": {"blobs": len(plan.blobs), "bytes": plan.blob_bytes},
             "partial": {"files": len(partial), "bytes": sum(partial.values())},
+            "young": {"blobs": plan.young, "bytes": plan.young_bytes, "until": plan.young_until},
             "hosts": hosts,
         }
 

@@ -190,7 +190,9 @@ class Service:
         if priority > run.priority:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
         await self._audit(who, "priority", {"run": run.run_id, "priority": priority})
-        await self.context.store.lower_priority(run.run_id, priority)
+        said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
+        event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
+        await self.context.store.lower_priority(run.run_id, priority, event)
         self.context.book.change(
             run.run_id, lambda now: replace(now, priority=min(now.priority, priority))
         )
@@ -206,7 +208,7 @@ class Service:
                 f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
             )
         await self._audit(who, "remove", {"run": run.run_id})
-        await self.garbage.remove_run(run.run_id)
+        await self.garbage.remove_run(run.run_id, who.user)
         return run.run_id
 
     async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:

@@ -130,13 +130,16 @@ class Store:
         """Store who wants the run to end. Raises ConflictError when it has ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event))
 
-    async def lower_priority(self, run_id: str, priority: int) -> None:
+    async def lower_priority(
+        self, run_id: str, priority: int, event: NewEvent | None = None
+    ) -> None:
         """Store a run's new priority, where it is lower. Raises ConflictError when it has ended."""
-        await self._write(lambda db: writes.lower_priority(db, run_id, priority))
+        await self._write(lambda db: writes.lower_priority(db, run_id, priority, event))
 
-    async def delete_run(self, run_id: str) -> None:
-        """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc."""
-        attempts = await self._write(lambda db: writes.delete_run(db, run_id))
+    async def delete_run(self, run_id: str, event: NewEvent | None = None) -> None:
+        """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc. The
+        event, of no run, tells who did it."""
+        attempts = await self._write(lambda db: writes.delete_run(db, run_id, event))
         await self.metrics.forget(attempts)
         await asyncio.to_thread(self.logs.remove_run, run_id)
 
@@ -225,9 +228,9 @@ class Store:
         """The newest events, in order."""
         return await self._readers.run(lambda db: reads.last_events(db, run_id, limit))
 
-    async def seq_before_last(self, limit: int) -> int:
-        """The number after which the newest `limit` events come."""
-        return await self._readers.run(lambda db: reads.seq_before_last(db, limit))
+    async def seq_before_last(self, limit: int, host: str | None = None) -> int:
+        """The number after which the newest `limit` events come, all or a host's."""
+        return await self._readers.run(lambda db: reads.seq_before_last(db, limit, host))
 
     async def last_seq(self) -> int:
         """The number of the newest event, 0 for none: where to begin following."""
@@ -249,13 +252,13 @@ class Store:
         """Number of an alert -> who has seen it."""
         return await self._readers.run(alerts.acknowledged)
 
-    async def acknowledge(self, seen: Acknowledged) -> None:
+    async def acknowledge(self, seen: Acknowledged, event: NewEvent | None = None) -> None:
         """Store who has seen an alert."""
-        await self._write(lambda db: alerts.put(db, seen))
+        await self._write(lambda db: _with_event(db, event, lambda: alerts.put(db, seen)))
 
-    async def unacknowledge(self, alert: int) -> None:
+    async def unacknowledge(self, alert: int, event: NewEvent | None = None) -> None:
         """Forget who has seen an alert."""
-        await self._write(lambda db: alerts.drop(db, alert))
+        await self._write(lambda db: _with_event(db, event, lambda: alerts.drop(db, alert)))
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """Collected outputs of a run."""
@@ -306,6 +309,15 @@ def _open(cls: type[Store], folder: Path) -> Store:
         store = cls(folder, daemon_id, Writer(connection, path), readers, metrics)
         undo.pop_all()
     return store
+
+
+def _with_event(
+    connection: sqlite3.Connection, event: NewEvent | None, change: Callable[[], None]
+) -> None:
+    """A change and what tells of it, in one transaction."""
+    change()
+    if event is not None:
+        writes.add_events(connection, [event])
 
 
 def _identity(folder: Path, connection: sqlite3.Connection) -> str:

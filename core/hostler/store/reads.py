@@ -130,10 +130,13 @@ def last_events(connection: Connection, run_id: str | None, limit: int) -> list[
     return [read_event(row) for row in reversed(rows)]
 
 
-def seq_before_last(connection: Connection, limit: int) -> int:
-    """The number after which the newest `limit` events come; 0 where there are no more."""
+def seq_before_last(connection: Connection, limit: int, host: str | None) -> int:
+    """The number after which the newest `limit` events (of a host) come; 0 where there are no
+    more."""
+    where, values = ("host = ?", [host]) if host is not None else ("1", [])
     row = connection.execute(
-        "SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?", (limit,)
+        f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC LIMIT 1 OFFSET ?",
+        (*values, limit),
     ).fetchone()
     return int(row[0]) if row is not None else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _DAY = 86_400.0
 
@@ -56,6 +56,12 @@ class GcPlan:
     """Digests, sorted."""
     log_bytes: int = 0
     blob_bytes: int = 0
+    young: int = 0
+    """Blobs that nothing needs either, and that came too lately: a run of theirs may be about to
+    be stored."""
+    young_bytes: int = 0
+    young_until: float | None = None
+    """When the last of them may go."""
 
     @property
     def freed(self) -> int:
@@ -74,11 +80,15 @@ def plan_gc(
     logs = [run for run in runs if run.log_bytes and _is_over(run, limits.logs_for, now)]
     logs.sort(key=lambda run: (run.finished_at or 0.0, run.run_id))
     doomed = _doomed_blobs(runs, blobs, limits, now)
+    young = _doomed_blobs(runs, blobs, replace(limits, young_for=0.0), now) - doomed
     return GcPlan(
         logs=tuple(run.run_id for run in logs),
         blobs=tuple(sorted(doomed)),
         log_bytes=sum(run.log_bytes for run in logs),
         blob_bytes=sum(blobs[digest].size for digest in doomed),
+        young=len(young),
+        young_bytes=sum(blobs[digest].size for digest in young),
+        young_until=max((blobs[d].taken_in + limits.young_for for d in young), default=None),
     )
 
 

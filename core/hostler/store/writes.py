@@ -185,18 +185,22 @@ def request_cancel(
     return _add_event(connection, event) if event is not None else None
 
 
-def lower_priority(connection: Connection, run_id: str, priority: int) -> None:
+def lower_priority(
+    connection: Connection, run_id: str, priority: int, event: NewEvent | None
+) -> None:
     """Lower a run's priority; one that is lower already stays. Raises NotFoundError, ConflictError
     when it ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
-    connection.execute(
-        "UPDATE runs SET priority = MIN(priority, ?) WHERE run_id = ?", (priority, run_id)
+    changed = connection.execute(
+        "UPDATE runs SET priority = ?1 WHERE run_id = ?2 AND priority > ?1", (priority, run_id)
     )
+    if event is not None and changed.rowcount:
+        _add_event(connection, event)
 
 
-def delete_run(connection: Connection, run_id: str) -> list[str]:
+def delete_run(connection: Connection, run_id: str, event: NewEvent | None = None) -> list[str]:
     """Forget a finished run, its attempts and events. The ids of its attempts.
 
     Raises ConflictError while it is open, or while an open retry still builds on it.
@@ -214,6 +218,8 @@ def delete_run(connection: Connection, run_id: str) -> list[str]:
     ]
     connection.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+    if event is not None:
+        _add_event(connection, event)
     return attempts
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from hostler.cli.shared import user_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.errors import InputError, NotFoundError
@@ -76,6 +77,18 @@ def test_acknowledging_outlives_the_daemon(daemon: Served, tmp_path: Path) -> No
     assert alert["acknowledged_at"] == NOW
     calls = [entry.call for entry in put(daemon, daemon.service.context.store.audit())]
     assert "acknowledge" in calls
+
+
+def test_events_tell_who_acknowledged_an_alert(daemon: Served) -> None:
+    number, client = tell(daemon, "gpu.fault", host="gpu7", gpu="GPU-z"), Client(daemon.socket_path)
+    client.acknowledge(number)
+    client.unacknowledge(number)
+    told = [line["event"] for line in client.events(host="gpu7") if line]
+    assert [(e["kind"], e["message"]) for e in told[-2:]] == [
+        ("alert.acknowledged", f"alert {number} acknowledged: gpu.fault"),
+        ("alert.unacknowledged", f"alert {number} unacknowledged: gpu.fault"),
+    ]
+    assert {event["actor"] for event in told[-2:]} == {user_name()}
 
 
 def test_what_is_not_there_cannot_be_acknowledged(daemon: Served) -> None:

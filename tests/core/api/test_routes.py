@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
 PIPELINE = """
@@ -138,6 +139,51 @@ def test_a_drained_host_says_so_and_an_unknown_one_is_refused(daemon: Served) ->
     status, body = call(daemon, "POST", "/v1/hosts/gone/drain", {})
     assert status == 404
     assert "nowhere" in body["error"]["remedy"]
+
+
+def test_events_tell_who_did_what_and_to_which_host(daemon: Served) -> None:
+    run_id = submit(daemon)["run_id"]
+    call(daemon, "POST", "/v1/hosts/nowhere/drain", {"reason": "new PSU"})
+    call(daemon, "POST", f"/v1/runs/{run_id}/priority", {"priority": -5})
+    call(daemon, "POST", f"/v1/runs/{run_id}/priority", {"priority": -5})  # changes nothing
+    call(daemon, "POST", f"/v1/runs/{run_id}/cancel", {})
+    wait_until(
+        lambda: call(daemon, "GET", f"/v1/runs/{run_id}")[1]["outcome"] is not None, "it ends"
+    )
+    again = call(daemon, "POST", f"/v1/runs/{run_id}/rerun", {})[1]["run_id"]
+    call(daemon, "POST", f"/v1/runs/{again}/cancel", {})
+    wait_until(
+        lambda: call(daemon, "GET", f"/v1/runs/{again}")[1]["outcome"] is not None, "it ends"
+    )
+    assert call(daemon, "DELETE", f"/v1/runs/{run_id}")[0] == 200
+    told = events(daemon, "after=0&limit=10000")
+    by = {event["kind"]: event["actor"] for event in told}
+    for kind in ("host.drained", "run.submitted", "run.cancelling", "run.removed"):
+        assert by[kind] == "ana", kind
+    of_host = events(daemon, "after=0&limit=10000&host=nowhere")
+    assert of_host
+    assert {event["host"] for event in of_host} == {"nowhere"}
+    assert events(daemon, "limit=1&host=nowhere") == of_host[-1:]
+    assert call(daemon, "GET", "/v1/events?host=gone")[0] == 404
+
+
+def test_an_event_tells_who_lowered_a_priority(daemon: Served) -> None:
+    run_id = submit(daemon)["run_id"]
+    for _ in range(2):  # the second changes nothing
+        call(daemon, "POST", f"/v1/runs/{run_id}/priority", {"priority": -5})
+    told = [e for e in events(daemon, "after=0&limit=10000") if e["kind"] == "run.priority_lowered"]
+    assert [(e["actor"], e["run_id"]) for e in told] == [("ana", run_id)]
+    assert told[0]["message"] == f"run {run_id} has priority -5 now, 0 before"
+
+
+def events(daemon: Served, query: str) -> list[dict[str, Any]]:
+    """What a stream that does not go on tells."""
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port or 0, timeout=20)
+    try:
+        connection.request("GET", f"/v1/events?{query}")
+        return [json.loads(line)["event"] for line in connection.getresponse()]
+    finally:
+        connection.close()
 
 
 def numbers(daemon: Served, query: str, most: int = -1) -> list[int]:

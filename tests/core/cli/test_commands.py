@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from hostler.cli.follow import LogCopy
+from hostler.cli.render import clock_text
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
 from tests.support.run_objects import attempt, run, stage, summary
-from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines
+from tests.support.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
 
 
 def error(kind: str, message: str, status: int) -> Answer:
@@ -183,6 +184,53 @@ def test_events(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert (made["schema"], made["kind"]) == ("hostler.event/1", "host.lost")
 
 
+@pytest.mark.parametrize(
+    ("message", "actor", "shown"),
+    [
+        ("gpu1 drained: new PSU", "bo", "gpu1 drained: new PSU (by bo)"),
+        ("bo cancels run r7", "bo", "bo cancels run r7"),
+        ("boxes arrived", "bo", "boxes arrived (by bo)"),
+        ("gpu1 answers again", None, "gpu1 answers again"),
+    ],
+)
+def test_an_event_says_who_did_it(
+    hostler: CommandLine, daemon: ScriptedDaemon, message: str, actor: str | None, shown: str
+) -> None:
+    event = {"seq": 1, "at": 0.0, "kind": "x", "message": message, "actor": actor}
+    daemon.on("GET", "/v1/events", Answer(parts=json_lines({"event": event})))
+    assert hostler("events").out.rstrip("\n").split("\t")[-1] == shown
+
+
+def test_events_of_one_host(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    told = [
+        {"event": {"seq": n, "at": 0.0, "kind": "x", "message": "", "host": f"gpu{n % 2}"}}
+        for n in range(1, 7)
+    ]
+    daemon.on("GET", "/v1/events", Answer(parts=json_lines(told[0])))
+    assert hostler("events", "--host", "gpu1").code == 0
+    assert daemon.asked[-1].query["host"] == "gpu1"
+    daemon.on("GET", "/v1/runs/r7/events", Answer(parts=json_lines(*told, {"run": run()})))
+    lines = hostler("events", "--run", "r7", "--host", "gpu1", "--json", "--limit", "2").out
+    assert [json.loads(line)["seq"] for line in lines.splitlines()] == [3, 5]
+
+
+def test_a_followed_run_begins_with_its_latest_events(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    def tell(asked: Asked) -> Answer:
+        after = int(asked.query.get("after", 0))
+        last = 7 if "follow" in asked.query else 5
+        lines = [
+            {"event": {"seq": n, "at": 0.0, "kind": "x", "message": ""}}
+            for n in range(after + 1, last + 1)
+        ]
+        return Answer(parts=json_lines(*lines, {"run": run()}))
+
+    daemon.on("GET", "/v1/runs/r7/events", tell)
+    lines = hostler("events", "--run", "r7", "-f", "--limit", "2", "--json").out.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [4, 5, 6, 7]
+
+
 def test_events_of_a_run_are_limited_too(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     told = [{"event": {"seq": n, "at": 0.0, "kind": "x", "message": ""}} for n in range(1, 6)]
     daemon.on("GET", "/v1/runs/r7/events", Answer(parts=json_lines(*told, {"run": run()})))
@@ -303,7 +351,23 @@ def test_freeing_space_asks(hostler: CommandLine, daemon: ScriptedDaemon) -> Non
     assert daemon.requests("POST", "/v1/gc")[-1].json == {"dry_run": False}
     assert hostler("gc", "-n", "--json").json["freed"] == 3 * 2**30
     daemon.on("POST", "/v1/gc", {"dry_run": True, "freed": 0, "runs": [], "logs": {}})
-    assert hostler("gc", "-n").out == "0 B would be freed here\n"
+    assert hostler("gc", "-n").out == "there is nothing to free here\n"
+    daemon.on("POST", "/v1/gc", {"dry_run": True, "freed": 0, "hosts": {"gpu2": {"error": "cut"}}})
+    nothing = hostler("gc")  # in a pipe, where nobody can be asked
+    assert (nothing.code, nothing.err) == (0, "")
+    assert nothing.out == "gpu2: nothing freed: cut\nthere is nothing to free here\n"
+    assert daemon.requests("POST", "/v1/gc")[-1].json == {"dry_run": False}
+
+
+def test_what_a_removed_run_leaves_for_an_hour_is_explained(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    young = {"blobs": 2, "bytes": 3 * 2**20, "until": 1764000000.0}
+    daemon.on("POST", "/v1/gc", {"dry_run": True, "freed": 0, "young": young})
+    lines = hostler("gc").out.splitlines()
+    assert lines[0].startswith("2 packed sources or outputs (3 MiB) that no run needs came within")
+    assert clock_text(1764000000.0) in lines[0]
+    assert lines[1:] == ["there is nothing to free here"]
 
 
 def test_retry_and_rerun_print_the_new_id(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

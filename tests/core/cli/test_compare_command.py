@@ -30,4 +30,20 @@ def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     assert "prepare took\t0s\t0s\n" in everything, "no star where none can be seen"
     assert hostler("compare", "r7", "--json").json == {"schema": "hostler.compare/1", **found}
     daemon.on("GET", "/v1/history/compare", {**found, "rows": [same]})
-    assert "nothing differs" in hostler("compare", "r7", "r8", tty=True).err
+    for tty in (True, False):
+        ran = hostler("compare", "r7", "r8", tty=tty)
+        assert (ran.code, ran.out, "nothing differs" in ran.err) == (0, "", True)
+
+
+def test_one_run_has_nothing_to_be_compared_with(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    runs = [{"run_id": "r7"}, {"run_id": "r7"}]
+    found = {"rows": [row("parameters", "lr", 0.1)], "series": {}}
+    for count, words in ((1, ["r7"]), (2, ["r7", "last"])):
+        daemon.on("GET", "/v1/history/compare", {**found, "runs": runs[:count]})
+        ran = hostler("compare", *words)
+        assert (ran.code, ran.out) == (2, "")
+        assert "nothing to compare r7 with. Name another run" in ran.err
+    daemon.on("GET", "/v1/history/compare", {**found, "runs": runs[:1]})
+    assert hostler("compare", "r7", "--all").out == "parameters\tlr\t0.1\n"

@@ -233,8 +233,12 @@ def test_a_model_that_nobody_has_is_told_with_those_there_are(
 ) -> None:
     daemon.on("GET", "/v1/gpus", fleet(host("gpu1", ".")))
     ran = hostler("gpus", "--model", "H100", tty=True)
-    assert (ran.code, ran.err) == (0, "no GPU is such a model; there are: A100-80G\n")
-    assert hostler("gpus", "--model", "H100").err == ""
+    assert (ran.code, ran.err) == (3, "hostler: no GPU is such a model; there are: A100-80G\n")
+    piped = hostler("gpus", "--model", "H100")
+    assert (piped.code, piped.out, piped.err) == (3, "", ran.err)
+    quiet = hostler("gpus", "--model", "H100", "-q", "--json")
+    assert (quiet.code, quiet.json["hosts"], quiet.err) == (3, [], "")
+    assert hostler("gpus", "--model", "A100").code == 0
 
 
 def test_a_daemon_that_has_just_started_is_given_time_to_hear_its_hosts(

@@ -80,6 +80,25 @@ def test_waiting_follows_with_lines(hostler: CommandLine) -> None:
     assert ran.err == "r7\nr7 succeeded after 3m12s\n"
 
 
+def test_gpus_have_their_numbers_though_the_daemon_has_just_started(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    new = fleet(host("gpu1", "", condition="connecting", age_s=None))
+    answers = iter([new, new])
+    daemon.on("GET", "/v1/gpus", lambda _: Answer(next(answers, fleet(host("gpu1", "..")))))
+    ran = hostler("run", "--wait")
+    assert ran.out == "train: running on gpu1:0-1\ntrain: succeeded on gpu1:0-1 after 3s\n"
+    answers = iter([new, new])
+    daemon.on("GET", "/v1/runs/r7", run(stage(status="running")))
+    assert "gpu1:0-1" in hostler("show", "r7").out
+
+
+def test_gpus_of_a_silent_host_are_counted(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    one = stage(status="running", attempt=attempt(gpus=["GPU-x"]))
+    daemon.on("GET", "/v1/runs/r7", run(one))
+    assert "gpu1:1 GPU\t" in hostler("show", "r7").out
+
+
 def test_a_failed_run_quotes_the_last_lines_of_what_failed(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:

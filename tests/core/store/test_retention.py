@@ -36,7 +36,10 @@ def test_an_output_that_a_younger_or_open_run_uses_stays() -> None:
 
 
 def test_what_just_came_is_left_alone() -> None:
-    assert plan_gc([], _blobs("upload", taken_in=_NOW - 5), _LIMITS, _NOW).blobs == ()
+    plan = plan_gc([], _blobs("upload", taken_in=_NOW - 5), _LIMITS, _NOW)
+    assert plan == GcPlan(young=1, young_bytes=10, young_until=_NOW + 5)
+    used = [RunUse("r", None, snapshot="upload")]
+    assert plan_gc(used, _blobs("upload", taken_in=_NOW - 5), _LIMITS, _NOW) == GcPlan()
 
 
 def test_over_the_size_limit_the_longest_ended_go_first() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
-from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.errors import InputError
 from hostler.quick.table import Column
 from hostler.units import format_duration
 
@@ -28,11 +29,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     columns = [Column("SECTION"), Column("NAME", flex=True, least=10)]
     columns += [Column(each["run_id"], flex=True, least=8) for each in found["runs"]]
+    if len({each["run_id"] for each in found["runs"]}) < 2 and not args.all:
+        raise InputError(
+            f"there is nothing to compare {found['runs'][0]['run_id']} with",
+            remedy="Name another run beside it, or add --all to see all of this one",
+        )
     rows = [_row(row) for row in found["rows"] if args.all or seems_different(row)]
     if rows:
         out_table(args, columns, rows)
     else:
-        hint(args, "nothing differs; --all shows what is the same")
+        note_for(args)("nothing differs; --all shows what is the same")
     return 0
 
 

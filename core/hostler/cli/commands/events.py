@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from hostler.cli.kinds import limit, natural, run_name
 from hostler.cli.options import add_common
 from hostler.cli.render import exact_time, paint_status
 from hostler.cli.shared import open_client
+from hostler.client import Client
 from hostler.quick.table import is_terminal, wants_color
 from hostler.text import clean
 
@@ -21,6 +23,7 @@ from hostler.text import clean
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--run", type=run_name, metavar="RUN", help="only events of this run")
+    parser.add_argument("--host", metavar="HOST", help="only events of this host")
     parser.add_argument(
         "--after", type=natural, metavar="N", help="events after number N (default: the latest)"
     )
@@ -33,19 +36,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print events, a line each; as JSON lines with --json."""
-    client = open_client(args)
-    if args.run:
-        lines = client.run_events(args.run, after=args.after, follow=args.follow)
-    else:
-        lines = client.events(after=args.after, limit=args.limit, follow=args.follow)
-    events: Iterable[dict[str, Any]] = (line["event"] for line in lines if line and "event" in line)
-    if args.run and not args.follow:  # of a run the daemon gives all
-        events = deque(events, args.limit) if args.after is None else islice(events, args.limit)
-    color = wants_color(args.color)
-    for event in events:
+    client, color = open_client(args), wants_color(args.color)
+    for event in _of_run(args, client) if args.run else _of_all(args, client):
         sys.stdout.write(_json_line(event) if args.json else event_line(event, color=color))
         sys.stdout.flush()
     return 0
+
+
+def _of_all(args: argparse.Namespace, client: Client) -> Iterable[dict[str, Any]]:
+    return _events(
+        client.events(after=args.after, limit=args.limit, follow=args.follow, host=args.host)
+    )
+
+
+def _of_run(args: argparse.Namespace, client: Client) -> Iterator[dict[str, Any]]:
+    """Those of a run, of which the daemon gives all: the latest of them, and what comes then."""
+
+    def fetched(after: int | None, *, follow: bool) -> Iterable[dict[str, Any]]:
+        found = _events(client.run_events(args.run, after=after, follow=follow))
+        return (event for event in found if args.host in (None, event.get("host")))
+
+    known = fetched(args.after, follow=False)
+    shown = deque(known, args.limit) if args.after is None else islice(known, args.limit)
+    seen = args.after
+    for event in shown:
+        seen = event["seq"]
+        yield event
+    if args.follow:
+        yield from fetched(seen, follow=True)
+
+
+def _events(lines: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:
+    return (line["event"] for line in lines if line and "event" in line)
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """What happened, and who did it where that is not said already."""
+    message, actor = str(event["message"]), event.get("actor")
+    if not actor or actor in re.findall(r"[^\s:(),;]+", message):
+        return message
+    return f"{message} (by {actor})"
 
 
 def _json_line(event: dict[str, Any]) -> str:
@@ -55,7 +85,7 @@ def _json_line(event: dict[str, Any]) -> str:
 def event_line(event: dict[str, Any], *, color: bool) -> str:
     """ "2026-11-24T12:04:31+00:00  warning  host.lost  gpu1 does not answer"."""
     severity = str(event.get("severity", "info"))
-    parts = [exact_time(event["at"]), severity, str(event["kind"]), clean(str(event["message"]))]
+    parts = [exact_time(event["at"]), severity, str(event["kind"]), clean(event_text(event))]
     if not is_terminal() and not color:
         return "\t".join(clean(part) for part in parts) + "\n"
     shown = f"{severity:<7}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.cli.options import add_common, add_yes
+from hostler.cli.render import clock_text
 from hostler.cli.shared import DECLINED, confirm, counted, open_client, out, out_json
 from hostler.units import format_size
 
@@ -26,15 +27,21 @@ def run(args: argparse.Namespace) -> int:
     found = client.gc(dry_run=True)
     if not args.dry_run:
         effects = [*gc_lines(found, "would be freed"), "caches on the hosts beyond `host_cache`"]
-        if not confirm(args, "Free this?", effects):
+        if has_any(found) and not confirm(args, "Free this?", effects):
             return DECLINED
-        found = client.gc()
+        found = client.gc()  # where nothing is to be freed here, there may be on the hosts
     if args.json:
         out_json("gc", {**found, "dry_run": args.dry_run})
     elif not args.quiet:
         for line in gc_lines(found, "would be freed" if args.dry_run else "freed"):
             out(line)
     return 0
+
+
+def has_any(answer: Mapping[str, Any]) -> bool:
+    """Whether anything of the daemon's would go."""
+    parts = (("logs", "runs"), ("content", "blobs"), ("partial", "files"))
+    return bool(answer.get("runs")) or any((answer.get(k) or {}).get(n) for k, n in parts)
 
 
 def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
@@ -50,10 +57,28 @@ def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
     lines = []
     for number, thing, size in kinds:
         if number:
-            many = thing if number == 1 else thing.replace(" or ", "s or ") + "s"
-            lines.append(f"{number} {many}" + (f": {format_size(size)}" if size else ""))
+            lines.append(_many(number, thing) + (f": {format_size(size)}" if size else ""))
     lines += [host_line(name, told) for name, told in (answer.get("hosts") or {}).items()]
+    lines += young_lines(answer.get("young") or {})
+    if not has_any(answer):
+        return [*lines, "there is nothing to free here"]
     return [*lines, f"{format_size(answer.get('freed', 0))} {verb} here"]
+
+
+def young_lines(young: Mapping[str, Any]) -> list[str]:
+    """Why files that no run needs, those of a run just removed too, do not go yet, and when."""
+    if not young.get("blobs"):
+        return []
+    what = _many(young["blobs"], "packed source or output")
+    return [
+        f"{what} ({format_size(young['bytes'])}) that no run needs came within the last hour and "
+        f"can be freed after {clock_text(young['until'])}: until then a run may be submitted "
+        "with them"
+    ]
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing if number == 1 else thing.replace(' or ', 's or ') + 's'}"
 
 
 def host_line(name: str, told: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ _WATCH_EVERY = 2.0
 _WAIT_EVERY = 1.0
 _WAIT_EVERY_DIRECT = 10.0
 _NEW_EVERY = 0.1
+_NO = 3
 DIRECT_DEADLINE = 3.0
 
 
@@ -127,8 +128,7 @@ def run(options: Options) -> int:
         return _watch(options)
     fleet = look(options)
     sys.stdout.write(_rendered(options, fleet))
-    _say_what_is_missing(options, fleet)
-    return 0
+    return _say_what_is_missing(options, fleet)
 
 
 def _check(options: Options) -> None:
@@ -190,10 +190,20 @@ def _all_names() -> list[str]:
     return [host.name for host in quick_config().hosts]
 
 
-def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> None:
-    """Why the table is empty, on a terminal: a model that nobody has, or no configuration."""
-    if options.quiet or options.output in ("json", "jsonl") or not is_terminal(sys.stderr):
-        return
+def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> int:
+    """Why the table is empty: a model that no GPU is, which is a no; on a terminal also that
+    nothing is configured. The exit code."""
+    missing = bool(options.models) and not _chosen_of_any_state(options, fleet)["hosts"]
+    if missing and not options.quiet:
+        sys.stderr.write(clean(_no_such_model(fleet)) + "\n")
+    is_alone = [host["host"] for host in fleet["hosts"]] == ["local"]
+    silent = options.quiet or options.output in ("json", "jsonl") or not is_terminal(sys.stderr)
+    if is_alone and not silent and not is_configured():
+        sys.stderr.write(NO_HOSTS + "\n")
+    return _NO if missing else 0
+
+
+def _no_such_model(fleet: dict[str, Any]) -> str:
     models = sorted(
         {
             fleets.short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -201,10 +211,12 @@ def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> None:
             for gpu in host["gpus"]
         }
     )
-    if options.models and not fleets.select(fleet, models=options.models)["hosts"]:
-        sys.stderr.write(clean(f"no GPU is such a model; there are: {', '.join(models)}") + "\n")
-    if [host["host"] for host in fleet["hosts"]] == ["local"] and not is_configured():
-        sys.stderr.write(NO_HOSTS + "\n")
+    known = f"there are: {', '.join(models)}" if models else "there are no GPUs"
+    return f"hostler: no GPU is such a model; {known}"
+
+
+def _chosen_of_any_state(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+    return fleets.select(fleet, hosts=options.hosts or (), models=options.models or ())
 
 
 def _from_daemon(found: Found, options: Options) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import argparse
 import time
 from typing import Any
 
-from hostler.cli.follow import indices_of
 from hostler.cli.kinds import limit
+from hostler.cli.known_gpus import indices_of
 from hostler.cli.options import add_common
 from hostler.cli.render import PS_COLUMNS, ps_rows
 from hostler.cli.shared import hint, me, open_client, out_json, out_table
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("ps", {"at": time.time(), "runs": runs})
         return 0
-    indices = indices_of(client)
+    indices = indices_of(client, runs)
     rows: list[list[Any]] = []
     for entry in runs:
         rows += ps_rows(entry, time.time(), indices, _ROOM if is_terminal() else None)

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from hostler.cli.fold import fold
-from hostler.cli.follow import indices_of
 from hostler.cli.kinds import run_name
+from hostler.cli.known_gpus import indices_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if terminal:
         for line in header_lines(found, time.time()):
             out(line)
-    indices = indices_of(client)
+    indices = indices_of(client, [found])
     stages = found["stages"]
     shown = fold(stages, _ROOM) if terminal and not args.all else stages
     rows = [stage_or_cells_row(row, found, time.time(), indices) for row in shown]
