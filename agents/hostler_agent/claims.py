@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.grants import resolve
+from hostler_agent.leasefolder import owner_of
 from hostler_agent.leases import Found, Leases, Live, plain_owner, works
 from hostler_agent.nvml import Device, Reading
 
@@ -125,7 +126,7 @@ class Claims:
         for one in seen.found:
             index = next((d.index for d in targets if d.uuid == one.lease["gpu"]), None)
             if index is not None and not one.lease["stale"] and not _is_own(one, claim):
-                return "GPU %d: %s" % (index, _lease_text(one))
+                return "GPU %d: %s" % (index, lease_text(one))
         pairs = [(d.index, d.uuid) for d in devices.values()]
         for container in containers:
             if _is_ours(container, claim) or _ignored((container.name, container.image), claim):
@@ -270,11 +271,14 @@ def _ignored(names: Sequence[str], claim: Claim) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in claim.ignore)
 
 
-def _lease_text(found: Found) -> str:
+def lease_text(found: Found) -> str:
+    """Who has leased a GPU: the file's owner, and whom its text names, where that is another."""
     lease = found.lease
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(lease["claimed_at"]))
     what = "for %s " % lease["attempt_id"] if lease["attempt_id"] else "by reservation "
-    return "leased to %s %ssince %s" % (lease["owner"], what, since)
+    user = owner_of(found.uid)
+    by = "" if user == lease["owner"] else "by %s " % user
+    return "leased %sto %s %ssince %s" % (by, lease["owner"], what, since)
 
 
 def _process_text(described: Dict[str, Any]) -> str:

@@ -246,7 +246,6 @@ class Containers:
         self._inspected = kept
         self._phantoms.keep(kept)
         self._health_due = {ref: due for ref, due in self._health_due.items() if ref in kept}
-        work = work[:4000]
         if work != self.work:
             self.work = work
         if time.monotonic() >= self._foreign_due:

@@ -12,6 +12,8 @@ ATTEMPT = "hostler.attempt"
 STARTED_UP = "hostler.started_up"
 """Beside Docker's own state: when its first process began, by the clock since boot."""
 _UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
+_MAX_TEXT = 4096
+"""Characters that the daemon keeps of a text."""
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -77,8 +79,8 @@ def workload(inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         "started_up": state.get(STARTED_UP) if running else None,
         "oom_killed": bool(state.get("OOMKilled")),
         "gpu_cut_off": is_cut_off(state),
-        "error": state.get("Error") or None,
-        "owner": labels.get("hostler.owner") or None,
+        "error": str(state.get("Error") or "")[:_MAX_TEXT] or None,
+        "owner": str(labels.get("hostler.owner") or "")[:_MAX_TEXT] or None,
     }
     result.update({key: value for key, value in more.items() if value})
     return result

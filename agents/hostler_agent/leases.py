@@ -25,8 +25,11 @@ UNTOUCHED = 2 * 3600.0
 """Seconds without a touch after which a lease whose work is gone counts as abandoned."""
 TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
-MOST_FILES = 20000
-"""In the folder, of all users; where there are more nobody can tell who has leased what."""
+MOST_FILES = 8192
+"""Leases of the GPUs that are asked for, of all users; where there are more nobody can tell who has
+leased what."""
+MOST_NAMES = 200_000
+"""In the folder, whatever they are."""
 MAX_OWNER = 64
 """Letters of an owner's name."""
 _FIND = "find %s -printf '%%u\\n' | sort | uniq -c"
@@ -86,15 +89,17 @@ class Leases:
         now, me = clocks(), os.getuid()
         found = []
         with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+            wanted = []
             for name in _names(folder, self.folder):
                 match = _NAME.fullmatch(name)
-                if match is None:
-                    continue
-                gpu, uid = match[1], int(match[2])
-                if gpus is None or gpu in gpus or uid == me:
-                    one = self._read(folder, gpu, uid, live, now)
-                    if one is not None:
-                        found.append(one)
+                if match and (gpus is None or match[1] in gpus or int(match[2]) == me):
+                    wanted.append((match[1], int(match[2])))
+                    if len(wanted) > MOST_FILES:
+                        raise _crowded(self.folder, "%d leases" % MOST_FILES)
+            for gpu, uid in sorted(wanted):
+                one = self._read(folder, gpu, uid, live, now)
+                if one is not None:
+                    found.append(one)
         return found
 
     @contextlib.contextmanager
@@ -223,16 +228,18 @@ def _partials(uid: int) -> str:
     return ".%d." % uid
 
 
-def _names(folder: int, path: str) -> List[str]:
+def _names(folder: int, path: str) -> Iterator[str]:
     """The names in the folder. Raises Refusal when they are too many to be read."""
-    found = []
     with os.scandir(folder) as entries:
-        for entry in entries:
-            found.append(entry.name)
-            if len(found) > MOST_FILES:
-                text = "%s holds more than %d files: ask root to remove those of one user: %s"
-                raise leasefolder.Unusable(text % (path, MOST_FILES, _FIND % path))
-    return sorted(found)
+        for number, entry in enumerate(entries):
+            if number >= MOST_NAMES:
+                raise _crowded(path, "%d files" % MOST_NAMES)
+            yield entry.name
+
+
+def _crowded(path: str, what: str) -> leasefolder.Unusable:
+    text = "%s holds more than %s: ask root to see whose they are: %s"
+    return leasefolder.Unusable(text % (path, what, _FIND % path))
 
 
 NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)

@@ -81,14 +81,19 @@ def test_a_lease_that_names_this_daemon_is_not_its_own(place: Place) -> None:
 def test_more_files_than_can_be_read_are_a_problem_not_silence(
     folder: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "MOST_FILES", 5)
     with folder.locked():
         folder.write(a_lease())
-    for number in range(5):
-        (Path(folder.folder) / f"noise-{number}").touch()
-    with pytest.raises(Refusal, match="holds more than 5 files") as crowded:
-        folder.list(scene.live(()))
-    assert crowded.value.kind == "Unreachable", "who claims waits"
+    for number in range(1, 6):
+        (Path(folder.folder) / f"{GPU}.{number}.json").touch()
+    live = scene.live(())
+    monkeypatch.setattr(leases, "MOST_FILES", 5)
+    assert folder.list(live, (OTHER,)), "only what is asked for counts"
+    for name, value in (("MOST_FILES", 5), ("MOST_NAMES", 6)):
+        monkeypatch.setattr(leases, "MOST_FILES", 100)
+        monkeypatch.setattr(leases, name, value)
+        with pytest.raises(Refusal, match=f"holds more than {value} ") as crowded:
+            folder.list(live, (GPU,))
+        assert crowded.value.kind == "Unreachable", "who claims waits"
 
 
 def test_owners_in_leases_are_short_and_of_few_letters(folder: Leases, scene: Scene) -> None:

@@ -19,7 +19,7 @@ from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases, Live, is_stale, parse
 from hostler_agent.nvml import Reading
 from tests.support.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
-from tests.support.users import NEEDS_ROOT, run_as, spawn_as
+from tests.support.users import BOB, MALLORY, NEEDS_ROOT, run_as, spawn_as
 
 
 def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> None:
@@ -53,7 +53,7 @@ def test_a_late_release_does_not_take_the_next_lease(claims: Claims) -> None:
     claims.release(old)
     new = claims.claim(claim(attempt="a-2"))["lease_ids"]
     claims.release(old)
-    assert "leased to alice for a-2" in claims.claim(claim(attempt="a-3"))["refused"]
+    assert "to alice for a-2" in claims.claim(claim(attempt="a-3"))["refused"]
     assert claims.claim(claim(attempt="a-2"))["lease_ids"] == new
 
 
@@ -68,7 +68,7 @@ def test_all_or_none(claims: Claims, folder: Leases, scene: Scene) -> None:
 def test_another_lease_is_in_the_way(claims: Claims) -> None:
     claims.claim(claim(daemon="d1"))
     for other in (claim(daemon="d2"), claim(attempt="a-2"), claim(attempt=None)):
-        assert claims.claim(other)["refused"].startswith("GPU 0: leased to alice for a-1 since 20")
+        assert claims.claim(other)["refused"].startswith("GPU 0: leased ")
 
 
 def test_ignored_programs_and_graphics_do_not_count(claims: Claims, scene: Scene) -> None:
@@ -306,3 +306,20 @@ def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Sce
     found = folder.list(scene.live(()))
     assert sorted((f.uid, f.lease["stale"]) for f in found) == [(50_001, True), (50_002, False)]
     assert cast("Any", found[0].lease)["gpu"] == GPU
+
+
+@NEEDS_ROOT
+def test_a_refusal_names_the_files_owner(short_folder: Path, scene: Scene) -> None:
+    """Whatever name the text gives."""
+    os.chmod(short_folder, 0o1777)
+    folder = Leases(str(short_folder / "hostler" / "leases"))
+
+    def work(owner: str) -> str:
+        return str(Claims(folder, scene.sight()).claim(claim(owner=owner)).get("refused"))
+
+    assert run_as(MALLORY, lambda: work("bob")) == "None"
+    said = run_as(BOB, lambda: work("bob"))
+    assert said.startswith(f"GPU 0: leased by uid {MALLORY} to bob for a-1 since 2")
+    folder = Leases(str(short_folder / "hostler2" / "leases"))
+    assert run_as(MALLORY, lambda: work(f"uid {MALLORY}")) == "None"
+    assert f"leased to uid {MALLORY} for" in run_as(BOB, lambda: work("bob"))

@@ -1,0 +1,28 @@
+"""Leases on the screen of a host: whose file it is, and what keeps GPUs from being leased."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hostler_tui.host_view import _leases
+from hostler_tui.lines import text_of
+
+
+def shown(**look: Any) -> list[str]:
+    return [text_of(line) for line in _leases(look, {"GPU-0": ":0"})]
+
+
+def test_the_files_owner_stands_beside_the_name_in_the_text() -> None:
+    lease = {"gpu": "GPU-0", "owner": "bob", "attempt_id": "r-1", "uid": 7, "user": "mallory"}
+    (line,) = shown(leases=[lease])
+    assert "bob" in line
+    assert line.endswith("written by mallory")
+    for user in ("bob", None):
+        (line,) = shown(leases=[{**lease, "user": user}])
+        assert "written by" not in line
+
+
+def test_trouble_with_leases_is_told() -> None:
+    told = shown(lease_problem="the lock", left_out="9 leases are not shown")
+    assert told[0].strip() == "no GPU can be leased: the lock"
+    assert told[1].strip() == "too much to be shown: 9 leases are not shown"
