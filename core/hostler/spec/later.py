@@ -55,12 +55,14 @@ PIPELINE = {
     "include": "`include` is not supported yet: a pipeline is one file",
 }
 
+_TURNS = "of equal priority whoever holds the fewest GPUs goes first, then the oldest"
+
 CONFIG = {
     "gateway": "`gateway` (services) is not supported yet; this version runs tasks and gates",
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
-    "quotas": "`quotas` is not supported yet; runs start in order of submission and priority",
+    "quotas": f"`quotas` is not supported yet; {_TURNS}",
     "users": "`users` is not supported yet; whoever may use the daemon's socket may submit",
-    "fairness": "`fairness` is not supported yet; runs start in order of submission and priority",
+    "fairness": f"`fairness` has no settings yet; {_TURNS}",
     "secrets": "`secrets` is not supported yet: let commands read files that only you can read",
     "triggers": "`triggers` is not supported yet: start runs with cron",
     "slurm": "`slurm` is not supported yet; runtimes are docker and process",

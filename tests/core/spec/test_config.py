@@ -138,6 +138,8 @@ def test_problems_name_their_own_file() -> None:
         ("[mounts.x]", "mounts.x.path", "is missing"),
         ('[shared]\npaths = ["a"]', "shared.paths[0]", "absolute"),
         ("[gateway]", "gateway", "not supported yet"),
+        ("[quotas]", "quotas", "whoever holds the fewest GPUs goes first, then the oldest"),
+        ("[fairness]", "fairness", "whoever holds the fewest GPUs goes first, then the oldest"),
         ('[limits]\nkeep_logs = "forever"', "limits.keep_logs", "not a duration"),
         ('[env]\n"a b" = "1"', "env", "not a name of a variable"),
     ],
