@@ -12,6 +12,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   ├── Refused                          login or host key: never retried by itself
 │   ├── AgentError                       bad Python, wrong protocol, bad output
 │   └── EngineError                      Docker said no: becomes the attempt's cause
+│       ├── HostFault                    nothing starts there: tried elsewhere, counts for nothing
 │       └── Unkillable                   SIGKILL does not end it
 ├── StateError                exit 1   the state folder cannot be used
 │   ├── DaemonBusy                       another daemon holds it
@@ -164,6 +165,17 @@ class EngineError(HostError):
     def __init__(self, host: str, message: str, *, remedy: str = "", status: int = 0) -> None:
         super().__init__(host, message, remedy=remedy)
         self.status = status
+
+
+class HostFault(EngineError):
+    """The host cannot start anything, whatever it is; nothing of what was to start has run.
+    `gpus_only`: what asks for no GPUs may well start there."""
+
+    def __init__(
+        self, host: str, message: str, *, remedy: str = "", status: int = 0, gpus_only: bool = False
+    ) -> None:
+        super().__init__(host, message, remedy=remedy, status=status)
+        self.gpus_only = gpus_only
 
 
 class Unkillable(EngineError):

@@ -40,6 +40,9 @@ def apply_remedy(snapshot: Snapshot, key: Key, remedy: Remedy) -> Snapshot:
             return replace(snapshot, now=float(remedy.value or 0))
         case RemedyKind.WAIT_FOR_LOOK:
             return _at(snapshot, subject, lambda host: _heard(host, snapshot, key))
+        case RemedyKind.WAIT_FOR_HOST:
+            ailing = {site: a for site, a in snapshot.ailing.items() if site[0] != subject}
+            return replace(snapshot, ailing=ailing)
         case RemedyKind.FIX_HOST:
             return _at(snapshot, subject, lambda host: _fixed(host, snapshot, key))
         case RemedyKind.UNDRAIN:

@@ -11,7 +11,7 @@ from typing import Any
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
-from hostler.decide.alerts import CUT_OFF, RESOLVES, RULES, Alert, Folded
+from hostler.decide.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.decide.availability import History, classify
 from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
@@ -91,6 +91,17 @@ class Alerts:
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
         await self._tell_cut_off(folded)
+        await self._tell_starts(folded)
+
+    async def _tell_starts(self, folded: Folded) -> None:
+        """Of hosts that started nothing before a restart of the daemon, that they do again."""
+        for alert in folded.standing():
+            name = alert.host
+            if alert.rule.topic != STARTS or name is None:
+                continue
+            if self._context.health.has_started(name, alert.last_at):
+                said = f"{name} starts stages again"
+                await self._context.tell(self._context.event("host.starts", said, host=name))
 
     async def _tell_cut_off(self, folded: Folded) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what

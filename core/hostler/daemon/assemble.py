@@ -105,6 +105,7 @@ async def assemble(
     for run in await store.open_runs():
         context.book.add(run)
         context.earlier |= {attempt.attempt_id for attempt in run.attempts}
+    context.health.recall(context.book.runs(), context.clock.now())
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
         await applier.usage.recall()

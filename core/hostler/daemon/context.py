@@ -12,6 +12,7 @@ from hostler.daemon.book import Book
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
 from hostler.daemon.copy_format import Signer
+from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
 from hostler.errors import Unreachable
@@ -44,6 +45,8 @@ class Context:
     held_up: dict[str, str] = field(default_factory=dict)
     """Attempt id -> why its start did not go on when that was last tried."""
     budget: EventBudget = field(default_factory=EventBudget)
+    health: Health = field(default_factory=Health)
+    """Where nothing starts for now."""
     unseen: dict[str, float] = field(default_factory=dict)
     """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
     their GPUs until they are released, and no attempt holds them any more."""

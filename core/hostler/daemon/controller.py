@@ -66,6 +66,8 @@ class Controller:
             runs=context.book.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
             refused=_later(self._applier.starter.refused, context.unseen),
+            ailing=context.health.ailing,
+            lately=self._applier.usage.ended_at,
             policy=context.config.policy,
             begun_at=context.begun_at,
             earlier=frozenset(context.earlier),

@@ -130,6 +130,7 @@ class Service:
         said = f"{name} takes work again"
         event = self.context.event("host.undrained", said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event)
+        self.context.health.forgive(name)
         self.context.close_host(name, None)
 
     async def submit(self, submission: Submission, who: Caller) -> Run:

@@ -22,8 +22,9 @@ from hostler.errors import (
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
-from hostler.model.pipelines import Cause, Stage
-from hostler.model.plans import Resume, Start
+from hostler.model.pipelines import UNCOUNTED, Cause, Stage
+from hostler.model.plans import Ailment, Resume, Start
+from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Phase
 from hostler.ports import HostLink, Runtime
 
@@ -78,9 +79,31 @@ class Starter:
             self.refused[attempt.host] = self._context.clock.now()
             await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
         except (HostError, InputError) as error:
-            await self._fail(attempt, Cause.START_FAILED, error.told)
+            await self._not_started(attempt, stage, error)
         finally:
             self._context.progress.pop(attempt.attempt_id, None)
+
+    async def _not_started(
+        self, attempt: Attempt, stage: Stage, error: HostError | InputError
+    ) -> None:
+        """By whose fault decides whether it counts, and whether others are placed there."""
+        context = self._context
+        run, health = context.book.find(attempt.run_id), context.health
+        fault = None if run is None else health.blames_host(run, attempt, error)
+        if run is None or fault is None:
+            await self._fail(attempt, Cause.START_FAILED, error.told)
+            return
+        # Before the attempt is over: no plan may place it there once more meanwhile.
+        news = health.failed(run, stage, attempt, fault, error.message, context.clock.now())
+        await self._fail(attempt, Cause.HOST_FAULT, error.told)
+        if news is not None:
+            await context.tell(_ailing_event(context, attempt, news))
+
+    async def _has_started(self, attempt: Attempt) -> None:
+        context = self._context
+        if context.health.started(attempt, context.clock.now()):
+            said = f"{attempt.attempt_id} started on {attempt.host}: it takes such work again"
+            await context.tell(context.event("host.starts", said, host=attempt.host))
 
     def _hold_up(self, attempt: Attempt, why: str) -> None:
         """It is tried again and again: people are to know what for."""
@@ -145,6 +168,7 @@ class Starter:
         )
         if launched is not None:
             self._followers.follow(launched, workload)
+            await self._has_started(launched)
 
     async def _prepared(self, attempt: Attempt, runtime: Runtime, link: HostLink, job: Job) -> str:
         self.preparing.add(attempt.attempt_id)
@@ -190,7 +214,7 @@ class Starter:
         context = self._context
         now = context.clock.now()
         message = f"{attempt.stage} did not start on {attempt.host}: {detail}"
-        severity = "info" if cause is Cause.NOT_STARTED else "error"
+        severity = "info" if cause in UNCOUNTED else "error"
         ended = await context.change_attempt(
             attempt.attempt_id,
             lambda known: _not_started(known, cause, detail, now),
@@ -211,6 +235,16 @@ def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> Att
         detail=attempt.stop_detail if stopped else detail,
         finished_at=now,
     )
+
+
+def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEvent:
+    what = "containers" if attempt.runtime == "docker" else "processes"
+    kind = " with GPUs" if ailment.gpus_only else ""
+    said = (
+        f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages go elsewhere, and one is "
+        "tried there now and then"
+    )
+    return context.event("host.starts_nothing", said, severity="error", host=attempt.host)
 
 
 class _Progress:

@@ -105,8 +105,13 @@ class Usage:
                 for uuid, at in quiet.items()
                 if now - at >= IDLE_AFTER_S
             },
-            ended_at=dict(self._ended_at),
+            ended_at=self.ended_at,
         )
+
+    @property
+    def ended_at(self) -> dict[str, float]:
+        """Attempts that ended lately -> when. A copy."""
+        return dict(self._ended_at)
 
     def saw(self, host: Host, look: Look) -> None:
         """Take one look into account."""

@@ -33,9 +33,12 @@ class Rule:
 
 
 _HOST = "hostler doctor {host}"
+_STARTS = "hostler doctor {host}; once it is mended: hostler undrain {host}"
 _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
 _XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
+STARTS = "start"
+"""Topic of hosts on which nothing starts."""
 CUT_OFF = "cutoff"
 """Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
 _WITHOUT_GPU = (
@@ -46,6 +49,7 @@ _DAEMON = "hostler events; the daemon's log says more"
 RULES: Mapping[str, Rule] = {
     "host.unreachable": Rule("host", "warning", _HOST, lasts=True),
     "host.refused": Rule("host", "critical", _HOST, lasts=True),
+    "host.starts_nothing": Rule(STARTS, "critical", _STARTS, lasts=True),
     "host.drained": Rule("drain", "info", "hostler undrain {host}", lasts=True),
     "gpu.fault": Rule("gpu", "critical", _GPU, lasts=True),
     "gpu.xid": Rule("xid", "warning", _XID),
@@ -70,8 +74,9 @@ _OTHER_FAILURE = Rule("action", "warning", _DAEMON)
 
 RESOLVES: Mapping[str, tuple[str, ...]] = {
     "host.returned": ("host",),
-    "host.undrained": ("drain",),
-    "host.removed": ("host", "drain", "gpu", "contest"),
+    "host.undrained": ("drain", STARTS),
+    "host.starts": (STARTS,),
+    "host.removed": ("host", "drain", STARTS, "gpu", "contest"),
     "gpu.healthy": ("gpu",),
     "gpu.settled": ("contest",),
     "run.succeeded": ("run",),
@@ -84,7 +89,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
 _QUIET = {"attempt.not_started": "info"}
 """Kinds that are told with this severity too when there is nothing to see to."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
-_ABOUT_A_HOST = ("host", "drain", "noise")
+_ABOUT_A_HOST = ("host", "drain", "noise", STARTS)
 
 Key = tuple[str, ...]
 

@@ -28,9 +28,6 @@ from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.text import clean_line
 from hostler.units import format_duration, format_size
 
-FREE = "is free"
-"""What is said of a host with no obstacle at all."""
-
 _TROUBLE = {
     HolderKind.ATTEMPT: 2,
     HolderKind.WORKLOAD: 3,
@@ -64,18 +61,29 @@ class _Finding:
 def host_reason(
     room: Room, request: Request, index: Index, reservation: Reservation | None
 ) -> HostReason:
-    """Every obstacle between a request and this host. The remedies together remove them all; where
-    nothing would, there are none."""
+    """Every obstacle between a request and this host, on which `reservation` keeps something for
+    another. The remedies together remove them all; where nothing would, there are none."""
+    found = _find(room, request, index, reservation)
+    remedies = () if found.hopeless else tuple(found.remedies)
+    return HostReason(room.host.name, "; ".join(found.words) or "is free", remedies)
+
+
+def is_free(room: Room, request: Request, index: Index) -> bool:
+    """Whether there is no obstacle at all."""
+    return not _find(room, request, index, None).words
+
+
+def _find(room: Room, request: Request, index: Index, reservation: Reservation | None) -> _Finding:
     found = _Finding()
     _host_itself(room, index, found)
+    _ailment(room, request, found)
     _constraints(room, request, found)
     look = room.host.look
     waited: tuple[str, ...] = ()
     if look is not None and request.gpus:
         waited = _gpus(room, look, request, index, reservation, found)
     _cpus_and_ram(room, request, waited, index, reservation, found)
-    remedies = () if found.hopeless else tuple(found.remedies)
-    return HostReason(room.host.name, "; ".join(found.words) or FREE, remedies)
+    return found
 
 
 def _host_itself(room: Room, index: Index, found: _Finding) -> None:
@@ -96,6 +104,19 @@ def _host_itself(room: Room, index: Index, found: _Finding) -> None:
     if host.drained is not None:
         why = f": {clean_line(host.drained, 60)}" if host.drained else ""
         found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))
+
+
+def _ailment(room: Room, request: Request, found: _Finding) -> None:
+    ailment = room.ailment(request)
+    if ailment is None:
+        return
+    what = "container" if request.runtime == "docker" else "process"
+    kind = " with GPUs" if ailment.gpus_only else ""
+    found.add(
+        f"no {what}{kind} starts there: {clean_line(ailment.why, 120)} (one is tried after "
+        f"{format_duration(ailment.pause)}; once it is mended: hostler undrain {room.host.name})",
+        Remedy(RemedyKind.WAIT_FOR_HOST, room.host.name),
+    )
 
 
 def _constraints(room: Room, request: Request, found: _Finding) -> None:
@@ -250,7 +271,7 @@ def _cpus_and_ram(
         what = f"{format_size(max(0.0, room.ram))} of {format_size(host.memory)} RAM free"
     who: list[str] = []
     remedies: list[Remedy] = []
-    if reservation is not None and reservation.room is room:
+    if reservation is not None:
         who.append(_kept_words(reservation))
         remedies.append(_turn(reservation))
         free_cpus += room.kept_cpus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hostler.decide.health import probe_times
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.memo import Memo
 from hostler.decide.queue import Placing, place
@@ -52,6 +53,8 @@ def _wake_at(index: Index, placing: Placing) -> float | None:
 def _moments(index: Index, placing: Placing) -> Iterator[float]:
     snapshot = index.snapshot
     yield from placing.resting.values()
+    for ailment in snapshot.ailing.values():
+        yield from probe_times(ailment)
     for item in index.open.values():
         limit = time_limit(item)
         if limit is not None and item.attempt.stop_reason is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hostler.decide.holding import HolderKind
 from hostler.decide.index import Index
-from hostler.decide.obstacles import FREE, host_reason
+from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.plan import plan
 from hostler.decide.reasons import by_distance, is_as_asked
 from hostler.decide.requests import Request, request_of, wanted
@@ -64,8 +64,10 @@ def _hopeless(rooms: list[Room], request: Request, index: Index) -> list[HostRea
     """What is in the way on each host; None as soon as one could take it, given time."""
     reasons = []
     for room in rooms:
+        if is_free(room, request, index):
+            return None
         reasons.append(host_reason(room, request, index, None))
-        if is_as_asked(reasons[-1]) or reasons[-1].sentence == FREE:
+        if is_as_asked(reasons[-1]):
             return None
     return reasons
 

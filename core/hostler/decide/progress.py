@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
 from hostler.errors import InputError
-from hostler.model.pipelines import Cause, Stage
+from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 
 MAX_BACKOFF = 600.0
 """Seconds: no back-off before a retry is longer."""
 MAX_UNCOUNTED_BACKOFF = 60.0
 """Seconds: the longest pause after claims were refused again and again."""
+MOST_HOST_FAULTS = 100
+"""A stage that so many hosts, or one so often, could not start fails in the end: with pauses of up
+to ten minutes that takes most of a day, in which nobody mended any of them."""
 
 
 @dataclass(slots=True)
@@ -111,9 +114,9 @@ def stage_status(run: Run, stage: Stage) -> StageStatus:
 
 
 def counted_failures(tries: Iterable[Attempt]) -> int:
-    """Attempts that count against `retries.max`: a claim that was refused does not."""
+    """Attempts that count against `retries.max`: one of which nothing ran does not."""
     return sum(
-        1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause != Cause.NOT_STARTED
+        1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED
     )
 
 
@@ -123,6 +126,8 @@ def may_retry(stage: Stage, tries: list[Attempt]) -> bool:
     last = tries[-1]
     if last.cause is Cause.NOT_STARTED:
         return True
+    if last.cause is Cause.HOST_FAULT:
+        return sum(a.cause is Cause.HOST_FAULT for a in tries) < MOST_HOST_FAULTS
     if last.phase not in (Phase.FAILED, Phase.LOST) or last.cause not in stage.retries.on:
         return False
     return counted_failures(tries) <= stage.retries.max
@@ -143,7 +148,7 @@ def _settle_attempted(progress: Progress) -> set[str]:
             if progress.run.cancelled_by is None and may_retry(stage, tries):
                 retrying.append(stage)
                 status = StageStatus.WAITING
-            elif tries[-1].cause is Cause.NOT_STARTED:
+            elif tries[-1].cause in UNCOUNTED and progress.run.cancelled_by is not None:
                 status = StageStatus.CANCELLED
             elif stage.fail_fast:
                 progress.failed_bases.setdefault(stage.base, name)
@@ -156,7 +161,7 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
     kept: set[str] = set()
     for stage in retrying:
         if stage.base in progress.failed_bases:
-            uncounted = progress.tries[stage.name][-1].cause is Cause.NOT_STARTED
+            uncounted = progress.tries[stage.name][-1].cause in UNCOUNTED
             progress.status[stage.name] = StageStatus.CANCELLED if uncounted else StageStatus.FAILED
             progress.notes[stage.name] = f"{progress.failed_bases[stage.base]} failed (fail_fast)"
         else:
@@ -257,14 +262,16 @@ def _broken_need(progress: Progress, stage: Stage) -> str:
 
 
 def _not_before(stage: Stage, tries: list[Attempt], ended: float) -> float | None:
-    if tries[-1].cause is Cause.NOT_STARTED:
+    last = tries[-1]
+    if last.cause in UNCOUNTED:
         in_a_row = 0
         for attempt in reversed(tries):
-            if attempt.cause is not Cause.NOT_STARTED:
+            if attempt.cause is not last.cause:
                 break
             in_a_row += 1
         # The first refusal is chance, another host may do. The tenth is a look and a claim that
         # disagree for good, and must not fill the history at one attempt a second.
-        return ended + min(2.0 ** min(in_a_row - 1, 10) - 1, MAX_UNCOUNTED_BACKOFF)
+        longest = MAX_BACKOFF if last.cause is Cause.HOST_FAULT else MAX_UNCOUNTED_BACKOFF
+        return ended + min(2.0 ** min(in_a_row - 1, 10) - 1, longest)
     doubled: float = stage.retries.backoff * 2.0 ** min(counted_failures(tries) - 1, 30)
     return ended + min(doubled, MAX_BACKOFF)

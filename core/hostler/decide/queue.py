@@ -1,7 +1,8 @@
 """Who is next, and who is placed: the queue of ready stages against the rooms that are left.
 
 The order: higher priority first, then whoever holds the fewest GPUs, then age. The first stage that
-has to wait for work of ours to end gets a reservation (see `reservation`).
+has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts
+(see `health`), a stage that finds no other place is tried now and then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from hostler.decide.health import concerns, may_probe
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.requests import (
     Request,
@@ -20,7 +22,15 @@ from hostler.decide.requests import (
     regardless_of_amounts,
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
-from hostler.decide.rooms import Candidate, Choice, Room, candidates, choose, suitable_cards
+from hostler.decide.rooms import (
+    Candidate,
+    Choice,
+    Room,
+    able_hosts,
+    candidates,
+    choose,
+    suitable_cards,
+)
 from hostler.decide.times import ended_at
 from hostler.model.plans import Start
 from hostler.model.runs import Attempt, Phase
@@ -41,7 +51,8 @@ class Placing:
     """Stage whose retry waits -> until when."""
     capped: set[tuple[str, str]] = field(default_factory=set)
     """Cells that `max_parallel` holds back."""
-    reservation: Reservation | None = None
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    """Host -> what is kept there, in the order of the queue."""
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
     def candidates_for(self, request: Request) -> list[Candidate]:
@@ -51,6 +62,10 @@ class Placing:
         if found is None:
             found = self.candidates[alike] = candidates(self.rooms.values(), alike)
         return found
+
+    def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
+        """What is kept for a stage; None: nothing."""
+        return next((r for r in self.reservations.values() if r.entry.key == key), None)
 
 
 def place(index: Index) -> Placing:
@@ -117,6 +132,9 @@ class _Pass:
         """(run id, base) -> its cells that are started by this pass."""
         self._hopeless: set[Request] = set()
         """Rooms only get smaller during a pass: what did not fit will not."""
+        self._spoken_for: set[str] = set()
+        """Hosts that could ever take one of those that something is kept for."""
+        self._ailing = [room for room in placing.rooms.values() if room.ailments]
 
     def run(self) -> None:
         queue = _Queue(self._index)
@@ -126,6 +144,8 @@ class _Pass:
             key = entry.key
             request = self._request(entry, key)
             choice = None if request in self._hopeless else self._choose(entry, request)
+            if choice is None and self._ailing:
+                choice = self._probe(entry, request)
             if choice is not None:
                 self._start(entry, choice)
                 queue.charge(entry.run.owner, len(choice.gpus))
@@ -134,9 +154,36 @@ class _Pass:
             placing.blocked[key] = len(placing.blocked)
             if request not in self._hopeless:
                 self._hopeless.add(request)
-                if placing.reservation is None:
-                    found = placing.candidates_for(request)
-                    placing.reservation = reserve(entry, request, found, self._index)
+                self._reserve(entry, request)
+
+    def _reserve(self, entry: Entry, request: Request) -> None:
+        """Keep something for a stage that waits, where that keeps nothing from an earlier one."""
+        placing = self._placing
+        if len(self._spoken_for) == len(placing.rooms):
+            return
+        able = able_hosts(placing.rooms.values(), request)
+        if not self._spoken_for.isdisjoint(able):
+            return
+        found = reserve(entry, request, placing.candidates_for(request), self._index)
+        if found is not None:
+            placing.reservations[found.room.host.name] = found
+            self._spoken_for |= able
+
+    def _probe(self, entry: Entry, request: Request) -> Choice | None:
+        """Where nothing starts, somebody has to find out whether it does again."""
+        rooms = [room for room in self._ailing if self._may_probe(room, entry, request)]
+        return choose(candidates(rooms, request, ailing=True), request) if rooms else None
+
+    def _may_probe(self, room: Room, entry: Entry, request: Request) -> bool:
+        ailment = room.ailment(request)
+        if ailment is None or not may_probe(ailment, entry.stage, entry.run.owner, self._now):
+            return False
+        return not any(
+            item.attempt.runtime == request.runtime
+            and item.attempt.phase is Phase.STARTING
+            and concerns(ailment, bool(item.attempt.gpus))
+            for item in room.placed
+        )
 
     def _ended_at(self, attempt: Attempt) -> float:
         return ended_at(attempt, self._index.snapshot)
@@ -172,17 +219,20 @@ class _Pass:
                 return elsewhere
         choice = choose(found, request)
         if choice is None and request.timeout is not None:
-            return self._backfill(found, request)
+            ends = self._now + request.timeout + entry.stage.grace
+            return self._backfill(found, request, ends)
         return choice
 
-    def _backfill(self, found: list[Candidate], request: Request) -> Choice | None:
-        """Use what is kept for the head of the queue, if it is surely given back in time."""
-        reservation = self._placing.reservation
-        if reservation is None or reservation.until is None or request.timeout is None:
-            return None
-        if self._now + request.timeout > reservation.until:
-            return None
-        room = reservation.room
+    def _backfill(self, found: list[Candidate], request: Request, ends: float) -> Choice | None:
+        """Use what is kept for another, if it is surely given back in time."""
+        for reservation in self._placing.reservations.values():
+            if reservation.until is not None and ends <= reservation.until:
+                choice = self._use_kept(reservation.room, found, request)
+                if choice is not None:
+                    return choice
+        return None
+
+    def _use_kept(self, room: Room, found: list[Candidate], request: Request) -> Choice | None:
         kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
         room.unkeep()
         choice = choose([c for c in found if c.room is room], request)

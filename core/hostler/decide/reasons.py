@@ -10,10 +10,12 @@ from hostler.decide.obstacles import host_reason
 from hostler.decide.progress import Progress
 from hostler.decide.queue import Placing
 from hostler.decide.requests import Request, count_gpus, wanted
+from hostler.decide.reservation import Reservation
 from hostler.decide.rooms import Room, candidates, choose, has_cpus_and_ram
-from hostler.model.pipelines import Stage
+from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
 from hostler.model.runs import StageStatus
+from hostler.text import clean_line
 from hostler.units import format_duration
 
 Key = tuple[str, str]
@@ -22,6 +24,7 @@ _DISTANCE = {
     RemedyKind.WAIT_FOR_TURN: 1,
     RemedyKind.WAIT_FOR_ATTEMPT: 2,
     RemedyKind.WAIT_FOR_LOOK: 4,
+    RemedyKind.WAIT_FOR_HOST: 5,
     RemedyKind.WAIT_FOR_MEMORY: 4,
     RemedyKind.WAIT_FOR_LEASE: 6,
     RemedyKind.WAIT_FOR_PROCESS: 6,
@@ -114,16 +117,16 @@ class Reasons(Mapping[Key, Reason]):
         )
 
     def _head_reasons(self, key: Key, request: Request) -> tuple[HostReason, ...] | None:
-        """For the head of the queue: what is kept for it is not in its own way. None: another."""
-        reservation = self._placing.reservation
-        if reservation is None or reservation.entry.key != key:
+        """For one that something is kept for: that is not in its own way. None: nothing is."""
+        reservation = self._placing.reservation_of(key)
+        if reservation is None:
             return None
         room = reservation.room
         kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
         room.unkeep()
         try:
             reasons = [
-                host_reason(each, request, self._index, None)
+                host_reason(each, request, self._index, None if each is room else self._kept(each))
                 for each in self._placing.rooms.values()
             ]
         finally:
@@ -131,12 +134,14 @@ class Reasons(Mapping[Key, Reason]):
         return by_distance(reasons, request)
 
     def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
-        placing = self._placing
         reasons = [
-            host_reason(room, request, self._index, placing.reservation)
-            for room in placing.rooms.values()
+            host_reason(room, request, self._index, self._kept(room))
+            for room in self._placing.rooms.values()
         ]
         return by_distance(reasons, request)
+
+    def _kept(self, room: Room) -> Reservation | None:
+        return self._placing.reservations.get(room.host.name)
 
     def _capped(self, stage: Stage, progress: Progress) -> Reason:
         run_id = progress.run.run_id
@@ -255,7 +260,10 @@ def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
 def _resting(stage: Stage, progress: Progress, until: float, now: float) -> Reason:
     last = progress.tries[stage.name][-1]
     wait = format_duration(max(1.0, float(round(until - now))))
+    how = f"ended ({last.cause})"
+    if last.cause is Cause.HOST_FAULT:
+        how = f"could not be started on {last.host}: {clean_line(last.detail, 120)}"
     return Reason(
-        f"attempt {last.number} ended ({last.cause}); the next starts in {wait}",
+        f"attempt {last.number} {how}; the next starts in {wait}",
         remedies=(Remedy(RemedyKind.WAIT_UNTIL, value=until),),
     )

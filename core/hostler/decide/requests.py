@@ -18,7 +18,7 @@ EPSILON = 1e-9
 """CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
 
 _OF_THE_HOST = frozenset(
-    {Cause.START_FAILED, Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST,
+    {Cause.START_FAILED, Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST,
      Cause.ENGINE_RESTARTED, Cause.VANISHED}
 )  # fmt: skip
 """Causes that may well lie in the host: elsewhere the same stage may do."""

@@ -1,29 +1,40 @@
 """A place kept for the head of the queue, so that small stages cannot starve a large one.
 
-As in EASY backfilling, only the first stage that has to wait gets one. When the stages in its way
-will end is seldom known, so the reservation keeps what is free now on the host where the fewest
-GPUs are missing. Others may use the rest of that host; what is kept they may use only if their time
-limit lies before the time at which the head can start at the latest, which is known where all that
-is in its way has a time limit. Hosts where people outside Hostler are in the way are never
-reserved: nobody knows whether they leave.
+As in EASY backfilling, the first stage that has to wait gets one; a further stage only where no
+host that could ever take it could take an earlier one that got one (it waits for another kind of
+GPU), so that none of them delays another. What is free now on the chosen host is kept. Others may
+use the rest of that host; what is kept they may use only if they surely end before the time at
+which its stage can start at the latest, which is known where all that is in its way has a time
+limit. The host is the one where that time is the nearest; one where it is not known is taken if
+fewer GPUs are missing there and the nearest known time is far. Hosts where people outside Hostler
+are in the way are never reserved: nobody knows whether they leave.
+
+The choice is made anew in each plan, and must not move without need: what was kept is given away
+then. So what is about to start, has ended, or is being released counts as what it is, with an end
+that is near, and not as something that nobody knows the end of.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hostler.decide.holding import Holder, HolderKind
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.progress import Progress
+from hostler.decide.reap import REAP_GRACE
 from hostler.decide.requests import Request, amounts_suit, card_of
 from hostler.decide.rooms import Candidate, Room, has_cpus_and_ram
+from hostler.decide.times import ended_at
 from hostler.decide.wishes import time_limit
 from hostler.model.hosts import Gpu
 from hostler.model.pipelines import Stage
-from hostler.model.plans import Policy
 from hostler.model.runs import Run
+
+FAR_S = 3600.0
+"""A time limit that is further away is worth less than a host where fewer GPUs are missing: limits
+are often ten times too long, and what has none may end any time."""
 
 
 class Entry(NamedTuple):
@@ -40,7 +51,7 @@ class Entry(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """What is kept for the head of the queue."""
+    """What is kept for a stage that waits."""
 
     entry: Entry
     room: Room
@@ -50,9 +61,10 @@ class Reservation(NamedTuple):
 
 
 class _Option(NamedTuple):
-    score: tuple[float, ...]
     room: Room
     free: list[Gpu]
+    missing: int
+    """GPUs that have to come back first."""
     until: float | None
 
 
@@ -64,10 +76,29 @@ def reserve(
     possible = [option for option in options if option is not None]
     if not possible:
         return None
-    best = min(possible, key=lambda option: option.score)
+    best = _best(possible, index.snapshot.now)
     kept = tuple(best.free[: request.gpus])
     best.room.keep(kept, request.cpus, float(request.ram or 0))
     return Reservation(entry, best.room, kept, best.until)
+
+
+def _best(options: Sequence[_Option], now: float) -> _Option:
+    known = min((o for o in options if o.until is not None), key=_soonest, default=None)
+    unknown = min((o for o in options if o.until is None), key=_nearest, default=None)
+    if known is None or unknown is None:
+        found = known or unknown
+        assert found is not None
+        return found
+    is_far = known.until is not None and known.until - now > FAR_S
+    return unknown if is_far and unknown.missing < known.missing else known
+
+
+def _soonest(option: _Option) -> tuple[float, ...]:
+    return (option.until or 0.0, *_nearest(option))
+
+
+def _nearest(option: _Option) -> tuple[float, ...]:
+    return (option.missing, -option.room.cpus, option.room.order)
 
 
 def _option(candidate: Candidate, request: Request, index: Index) -> _Option | None:
@@ -77,49 +108,54 @@ def _option(candidate: Candidate, request: Request, index: Index) -> _Option | N
     look = room.host.look
     suitable = [g for g in look.gpus if card_of(g) in cards] if look is not None else []
     free = [gpu for gpu in suitable if not room.held[gpu.uuid]]
-    policy = index.snapshot.policy
-    ending = [gpu for gpu in suitable if _will_end(room.held[gpu.uuid], policy)]
     missing = max(0, request.gpus - len(free))
-    if missing > len(ending):
+    ends = sorted(_ends(suitable, room, index)) if missing else []
+    if missing > len(ends):
         return None
-    until = _latest_start(room, ending, missing, request)
-    score = (math.inf if until is None else until, missing, -room.cpus, room.order)
-    return _Option(score, room, free, until)
+    until = ends[missing - 1] if missing and has_cpus_and_ram(room, request) else math.inf
+    return _Option(room, free, missing, None if until == math.inf else until)
 
 
-def _will_end(held: tuple[Holder, ...], policy: Policy) -> bool:
-    """Whether only work of ours is on a GPU: that ends, and the GPU comes back. A lease that is
-    left over may be quarantined for good if its memory is not back."""
-    return bool(held) and all(
-        holder.ours
-        and holder.attempt_id is not None
-        and (holder.kind is not HolderKind.LEASE or _memory_is_low(holder.gpu, policy))
-        for holder in held
-    )
+def _ends(gpus: Sequence[Gpu], room: Room, index: Index) -> Iterator[float]:
+    """When each GPU comes back at the latest; those of which nobody knows whether are left out."""
+    for gpu in gpus:
+        held = room.held[gpu.uuid]
+        ends = [_end(holder, index) for holder in held]
+        known = [end for end in ends if end is not None]
+        if held and len(known) == len(held):
+            yield max(index.snapshot.now, *known)
 
 
-def _memory_is_low(gpu: Gpu, policy: Policy) -> bool:
-    return gpu.memory_used is None or gpu.memory_used <= policy.memory_floor
-
-
-def _latest_start(
-    room: Room, ending: Sequence[Gpu], missing: int, request: Request
-) -> float | None:
-    """From the time limits of what is in the way; None: something there has none."""
-    if not has_cpus_and_ram(room, request):
+def _end(holder: Holder, index: Index) -> float | None:
+    """When a holder leaves at the latest: infinity where it does, and nobody knows when; None where
+    nobody knows whether."""
+    now, source = index.snapshot.now, holder.source
+    if not holder.ours or holder.attempt_id is None:
         return None
-    limits = sorted(_limit(room.held[gpu.uuid]) for gpu in ending)
-    if not missing or limits[missing - 1] == math.inf:
-        return None
-    return limits[missing - 1]
+    if isinstance(source, OpenAttempt):
+        return _latest_end(source, now)
+    if holder.kind is HolderKind.LEASE:
+        return _released_at(holder, index)
+    return now + REAP_GRACE  # a workload that no attempt owns any more: it is being stopped
 
 
-def _limit(held: tuple[Holder, ...]) -> float:
-    latest = 0.0
-    for holder in held:
-        source = holder.source
-        limit = time_limit(source) if isinstance(source, OpenAttempt) else None
-        if limit is None or not isinstance(source, OpenAttempt):
-            return math.inf
-        latest = max(latest, limit + source.stage.grace)
-    return latest
+def _latest_end(item: OpenAttempt, now: float) -> float:
+    limit = time_limit(item)
+    if limit is None and item.stage.timeout is not None:
+        limit = now + item.stage.timeout  # its start is under way
+    return math.inf if limit is None else limit + item.stage.grace
+
+
+def _released_at(holder: Holder, index: Index) -> float | None:
+    """When the lease of something that has ended is given back: any moment, so that nothing else
+    fits in before. A GPU whose memory does not come back may be quarantined for good."""
+    snapshot, attempt_id = index.snapshot, str(holder.attempt_id)
+    used = holder.gpu.memory_used
+    if used is None or used <= snapshot.policy.memory_floor:
+        return snapshot.now
+    attempt = index.attempts.get(attempt_id)
+    ended = snapshot.lately.get(attempt_id)
+    if ended is None and attempt is not None:
+        ended = ended_at(attempt, snapshot)
+    soon = ended is not None and snapshot.now < ended + snapshot.policy.release_patience
+    return snapshot.now if soon else None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from hostler.decide.health import concerns
 from hostler.decide.holding import Holder, HolderKind, holders
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.requests import (
@@ -25,14 +26,14 @@ from hostler.decide.requests import (
     sees_code,
 )
 from hostler.model.hosts import Gpu, Host
-from hostler.model.plans import Snapshot
+from hostler.model.plans import Ailment, Snapshot
 
 
 class Room:
     """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
 
     __slots__ = (
-        "cpus", "free", "free_count", "held", "host", "kept", "kept_cpus", "kept_ram",
+        "ailments", "cpus", "free", "free_count", "held", "host", "kept", "kept_cpus", "kept_ram",
         "open_to_work", "order", "placed", "ram", "share", "total",
     )  # fmt: skip
 
@@ -40,6 +41,11 @@ class Room:
         snapshot = index.snapshot
         self.host = host
         self.order = order
+        self.ailments = {
+            runtime: ailment
+            for (name, runtime), ailment in snapshot.ailing.items()
+            if name == host.name
+        }
         self.open_to_work = is_open_to_work(host, snapshot)
         here = index.at_host.get(host.name, [])
         self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
@@ -75,6 +81,11 @@ class Room:
             self.total[card] = self.total.get(card, 0) + 1
             if not held:
                 self.free.setdefault(card, []).append(gpu)
+
+    def ailment(self, request: Request) -> Ailment | None:
+        """Why no stage like this starts here; None: it may."""
+        found = self.ailments.get(request.runtime)
+        return found if concerns(found, bool(request.gpus)) else None
 
     def take(self, item: OpenAttempt, gpus: Sequence[Gpu]) -> None:
         """Give GPUs, CPUs and RAM to an attempt that this plan starts."""
@@ -142,17 +153,34 @@ def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
     return snapshot.refused.get(host.name, -math.inf) < look.asked_at
 
 
-def candidates(rooms: Iterable[Room], request: Request) -> list[Candidate]:
-    """The rooms that are open to work and big enough for a request, whoever is in them now."""
+def candidates(rooms: Iterable[Room], request: Request, *, ailing: bool = False) -> list[Candidate]:
+    """The rooms that are open to work and big enough for a request, whoever is in them now:
+    those where such a stage starts, or with `ailing` those where none does."""
     found = []
     for room in rooms:
         host = room.host
         if not room.open_to_work or (request.pin is not None and request.pin != host.name):
             continue
+        if (bool(room.ailments) and room.ailment(request) is not None) != ailing:
+            continue
         cards = suitable_cards(room, request)
         if cards is not None and _suits(host, request):
             found.append(Candidate(room, cards))
     return found
+
+
+def able_hosts(rooms: Iterable[Room], request: Request) -> set[str]:
+    """The hosts that could ever take a request, as far as is known: also those that are busy, or
+    silent, or start nothing just now. Not those that are drained, which a person has to end."""
+    return {
+        room.host.name
+        for room in rooms
+        if room.host.look is not None
+        and room.host.drained is None
+        and request.pin in (None, room.host.name)
+        and suitable_cards(room, request) is not None
+        and _suits(room.host, request)
+    }
 
 
 def suitable_cards(room: Room, request: Request) -> tuple[Card, ...] | None:

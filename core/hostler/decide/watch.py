@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from hostler.decide.alerts import Alert
+from hostler.decide.alerts import STARTS, Alert
 from hostler.decide.availability import GpuView
 from hostler.model.hosts import GpuState, Host, HostCondition
 
@@ -70,12 +70,14 @@ def news(
 
 def _end(alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView]) -> News | None:
     topic, name = alert.rule.topic, alert.host
-    if name is None or topic not in ("host", "drain", *_ENDS):
+    if name is None or topic not in ("host", "drain", STARTS, *_ENDS):
         return None
     each = seen.get(name)
     if each is None:
         return News("host.removed", f"{name} is no longer in the config", "info", name)
     host = each.host
+    if topic == STARTS:
+        return None  # only a start, or a person, ends it
     if topic == "drain":
         over = host.drained is None
         return News("host.undrained", f"{name} takes work again", "info", name) if over else None

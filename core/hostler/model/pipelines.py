@@ -48,12 +48,17 @@ class Cause(StrEnum):
     """Image, mount, or the runtime itself."""
     NOT_STARTED = "not started"
     """The GPU was taken between plan and claim. Does not count as a try."""
+    HOST_FAULT = "host fault"
+    """Nothing can be started on the host. Does not count as a try."""
     OUTPUT = "output"
     """The command succeeded but a declared output is missing or over its cap."""
     ENGINE_RESTARTED = "ended by docker restart"
     VANISHED = "vanished"
     """The workload is gone and nobody knows how it ended (removed by hand, ...)."""
 
+
+UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT})
+"""Causes by which nothing of the stage ran: such attempts do not count as tries."""
 
 RETRYABLE: tuple[Cause, ...] = (
     Cause.USER_ERROR, Cause.OOM_HOST, Cause.OOM_GPU, Cause.GPU_LOST, Cause.HOST_REBOOTED,

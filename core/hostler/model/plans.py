@@ -31,6 +31,28 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Ailment:
+    """A host starts nothing of one runtime: what happened, and when it is tried again."""
+
+    why: str
+    since: float
+    pause: float
+    """Seconds from the last failed try to the next."""
+    probe_at: float
+    """From then on one stage at a time may be tried there."""
+    gpus_only: bool = False
+    """What asks for no GPUs may start there."""
+    owners: frozenset[str] = frozenset()
+    """Whose stages failed there: others go before them."""
+    images: frozenset[str] = frozenset()
+    """Of what failed there ("" without an image): the same."""
+
+
+Site = tuple[str, str]
+"""Host and runtime."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that a decision may depend on. No clock, no disk, no network behind it."""
 
@@ -44,6 +66,10 @@ class Snapshot:
     refused: Mapping[str, float] = field(default_factory=dict)
     """Host -> when it last refused a claim, or took one of an attempt that has ended since: it gets
     no work until a look is newer."""
+    ailing: Mapping[Site, Ailment] = field(default_factory=dict)
+    """Where nothing starts for now."""
+    lately: Mapping[str, float] = field(default_factory=dict)
+    """Attempt -> when it ended, for those that ended lately, of runs that are over too."""
     policy: Policy = field(default_factory=Policy)
     begun_at: float = -math.inf
     """When this daemon began."""
@@ -194,6 +220,8 @@ class RemedyKind(StrEnum):
     of them have to start or leave."""
     WAIT_FOR_LOOK = "wait for look"
     """`subject`: the host to be heard again."""
+    WAIT_FOR_HOST = "wait for host"
+    """`subject`: the host on which something has to start again."""
     UNDRAIN = "undrain"
     """`subject`: host."""
     FIX_HOST = "fix host"

@@ -51,6 +51,8 @@ class Behaviour:
     """Paths that it declares and does not write."""
     start_error: str = ""
     """What the runtime says when it cannot be started."""
+    blames_host: str = ""
+    """What it says when it cannot be started, in words by which the host would be at fault."""
 
 
 def behaviour_of(attempt_id: str, env: Mapping[str, str]) -> Behaviour:
@@ -85,7 +87,7 @@ def _told(found: Behaviour, text: str) -> Behaviour:
                 changes[key] = value not in ("", "0")
             elif key == "no_output":
                 missing.append(value)
-            elif key == "start_error":
+            elif key in ("start_error", "blames_host"):
                 changes[key] = value
             else:
                 raise ValueError("no such setting")

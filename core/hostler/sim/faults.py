@@ -68,6 +68,17 @@ class Faults:
         self._trouble.docker = None
         self._host.bell.ring()
 
+    def start_nothing(self, why: str = "containerd does not answer", gpus: bool = False) -> None:
+        """Docker answers, and starts no container; with `gpus` none with GPUs."""
+        if gpus:
+            self._trouble.starts_no_gpus = why
+        else:
+            self._trouble.starts_nothing = why
+
+    def start_again(self) -> None:
+        """It starts containers again."""
+        self._trouble.starts_nothing = self._trouble.starts_no_gpus = None
+
     def restart_docker(self) -> None:
         """Docker was restarted without live-restore: its containers were killed."""
         self._host.advance()

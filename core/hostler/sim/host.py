@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hostler.errors import AgentError, EngineError, Unreachable
+from hostler.errors import AgentError, EngineError, HostFault, Unreachable
 from hostler.model.hosts import HostFacts, Lease
 from hostler.model.jobs import Claim, Claimed
 from hostler.sim.archive import pack, unpack
@@ -190,13 +190,17 @@ class SimHost:
             behaviour = behaviour_of(attempt_id, env)
         except ValueError as error:
             raise EngineError(self.name, str(error), remedy="correct the variable") from error
+        if behaviour.blames_host:
+            raise HostFault(self.name, behaviour.blames_host, status=500)
+        self._check_starts(work)
         if behaviour.start_error:
             work.error = behaviour.start_error
             raise EngineError(self.name, behaviour.start_error, status=500)
         for uuid in work.gpus:
             gpu = self.gpu(uuid)
             if gpu is None or gpu.problem:
-                raise EngineError(self.name, f"no device {uuid} could be given", status=500)
+                what = f"no device {uuid} could be given"
+                raise HostFault(self.name, what, status=500, gpus_only=True)
         now = self.clock.now()
         self.referee.started(self.name, work, self.works.values(), self.leases.values())
         work.behaviour, work.started_at, work.error = behaviour, now, None
@@ -280,6 +284,14 @@ class SimHost:
         """Raises Unreachable while Docker, asked by the runtime "docker", does not answer."""
         if runtime == "docker" and self.trouble.docker is not None:
             raise Unreachable(self.name, self.trouble.docker)
+
+    def _check_starts(self, work: SimWork) -> None:
+        if work.runtime != "docker":
+            return
+        if self.trouble.starts_nothing is not None:
+            raise HostFault(self.name, self.trouble.starts_nothing, status=500)
+        if work.gpus and self.trouble.starts_no_gpus is not None:
+            raise HostFault(self.name, self.trouble.starts_no_gpus, status=500, gpus_only=True)
 
     def end(self, work: SimWork, at: float, code: int | None, signal: int | None = None) -> None:
         """Something ends: its memory comes back, its agents say so."""

@@ -135,6 +135,10 @@ class Trouble:
     """Why a login is refused."""
     docker: str | None = None
     """Why Docker does not answer."""
+    starts_nothing: str | None = None
+    """Why Docker, which answers, starts no container."""
+    starts_no_gpus: str | None = None
+    """Why it starts none with GPUs."""
     lost_replies: dict[str, int] = field(default_factory=dict)
     """Verb -> how many more of its answers get lost, and the connection with them."""
     failures: dict[str, list[HostError]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""`hostler undrain HOST...`: give hosts work again."""
+"""`hostler undrain HOST...`: give hosts work again, also those where nothing started."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import docker.errors
 import docker.utils
 import requests.exceptions
 
-from hostler.errors import EngineError, Unreachable
+from hostler.errors import EngineError, HostFault, Unreachable
 from hostler.model.images import choose_digest
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
@@ -215,7 +215,7 @@ def _our_errors(host: str, what: str) -> Iterator[None]:
 def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unreachable:
     if _cause(error, PermissionError):
         message, remedy = permission_denied(host)
-        return EngineError(host, message, remedy=remedy)
+        return HostFault(host, message, remedy=remedy)
     if bad := _cause(error, BadAnswer):
         return _bad_answer(host, what, str(bad))
     return Unreachable(

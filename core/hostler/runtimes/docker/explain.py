@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
-from hostler.errors import EngineError
+from hostler.decide.blame import Fault, fault_of_docker
+from hostler.errors import EngineError, HostFault
 
 _NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
 _NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")
 """What Docker says of a disk that was full as it made a container's folders."""
 _NOT_FOUND = re.compile(r'exec: "([^"]*)": (executable file not found|stat .*no such file)')
+_LACKS_ITS_OWN = re.compile(r'exec: "([^"]*)": executable file not found')
+_NO_CONTAINERD = re.compile(r"error while dialing:? dial unix (\S+?): ", re.IGNORECASE)
+_HOOK = re.compile(r"error running (?:\w+ )?hook.*?stderr: (.*?)(?:: unknown)?$", re.DOTALL)
 _NO_DEVICE = re.compile(r'could not select device driver "([^"]*)"')
 _UNKNOWN_GPU = re.compile(
     r"unknown device|unresolvable CDI devices? (\S+)|device error: (\S+): unknown|"
@@ -29,8 +33,31 @@ _NO_REGISTRY = re.compile(
 
 def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
     """The error for an answer of Docker: `what` was tried, `text` is what Docker said."""
-    message, remedy = explain(host, what, status, text.strip())
-    return EngineError(host, message, remedy=remedy, status=status)
+    text = text.strip()
+    fault = fault_of_docker(text)
+    if fault is None:
+        message, remedy = explain(host, what, status, text)
+        return EngineError(host, message, remedy=remedy, status=status)
+    message, remedy = _explain_fault(host, text) or explain(host, what, status, text)
+    return HostFault(host, message, remedy=remedy, status=status, gpus_only=fault is Fault.GPUS)
+
+
+def _explain_fault(host: str, text: str) -> tuple[str, str] | None:
+    """Cause and remedy where what Docker itself needs is missing; None: nothing special."""
+    if match := _NO_CONTAINERD.search(text):
+        return (
+            f"containerd on {host} does not answer at {match[1]}: Docker starts nothing there",
+            "restart it there: systemctl restart containerd docker",
+        )
+    if "catatonit" not in text and (match := _LACKS_ITS_OWN.search(text)):
+        return f"Docker on {host} lacks its own program {match[1]}", "install it there"
+    if match := _HOOK.search(text):
+        said = match[1].strip() or "nothing"
+        return (
+            f"NVIDIA's hook on {host} fails: {said}",
+            "try nvidia-smi and nvidia-container-cli info there",
+        )
+    return None
 
 
 def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:

@@ -1,0 +1,83 @@
+"""What starts on each host, and what does not: told by starts, kept in memory, found again after a
+restart from what open runs met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hostler.decide.blame import Fault, fault_of_agent
+from hostler.decide.health import after_fault, concerns, is_suspect, remembered
+from hostler.errors import AgentError, HostFault, HostlerError
+from hostler.model.pipelines import Stage
+from hostler.model.plans import Ailment, Site
+from hostler.model.runs import Attempt, Run
+from hostler.text import clean_line
+
+_LONGEST_WHY = 300
+
+
+class Health:
+    """Where nothing starts, and when something last did."""
+
+    def __init__(self) -> None:
+        self._ailing: dict[Site, Ailment] = {}
+        self._proven: dict[tuple[str, str, bool], float] = {}
+
+    @property
+    def ailing(self) -> Mapping[Site, Ailment]:
+        """What later plans are to know. A copy."""
+        return dict(self._ailing)
+
+    def recall(self, runs: Iterable[Run], now: float) -> None:
+        """Take up what the daemon before this one knew."""
+        self._ailing = remembered(runs, now)
+
+    def blames_host(self, run: Run, attempt: Attempt, error: HostlerError) -> Fault | None:
+        """What of the host an error of a start shows not to work; None: the stage is to blame, or
+        nobody knows."""
+        fault = _fault(attempt, error)
+        tries = [each for each in run.attempts if each.stage == attempt.stage]
+        return None if fault is None or is_suspect(tries, self._proven) else fault
+
+    def failed(
+        self, run: Run, stage: Stage, attempt: Attempt, fault: Fault, why: str, now: float
+    ) -> Ailment | None:
+        """Note that a start failed by the host's fault; what ails it where that is news."""
+        site = (attempt.host, attempt.runtime)
+        before = self._ailing.get(site)
+        gpus_only = fault is Fault.GPUS and bool(attempt.gpus)
+        why = clean_line(why, _LONGEST_WHY)
+        found = after_fault(before, attempt, stage, run.owner, why, now, gpus_only=gpus_only)
+        self._ailing[site] = found
+        return None if before is not None else found
+
+    def started(self, attempt: Attempt, now: float) -> bool:
+        """Note that something started; whether that ends an ailment."""
+        site = (attempt.host, attempt.runtime)
+        self._proven[(*site, bool(attempt.gpus))] = now
+        if not concerns(self._ailing.get(site), bool(attempt.gpus)):
+            return False
+        del self._ailing[site]
+        return True
+
+    def forgive(self, host: str) -> bool:
+        """A person says that the host is well; whether anything was known to ail it."""
+        known = [site for site in self._ailing if site[0] == host]
+        for site in known:
+            del self._ailing[site]
+        return bool(known)
+
+    def has_started(self, host: str, since: float) -> bool:
+        """Whether nothing ails a host, and something has started there since then."""
+        ails = any(site[0] == host for site in self._ailing)
+        return not ails and any(
+            at > since for (name, _, _), at in self._proven.items() if name == host
+        )
+
+
+def _fault(attempt: Attempt, error: HostlerError) -> Fault | None:
+    if isinstance(error, HostFault):
+        return Fault.GPUS if error.gpus_only else Fault.HOST
+    if isinstance(error, AgentError) or attempt.runtime == "process":
+        return fault_of_agent(error.message)
+    return None

@@ -1,0 +1,102 @@
+"""Whose fault it is that nothing started: the host's, or the stage's. Pure: text in, verdict out.
+
+Only what is surely the host's is called so. All else counts as a try, and the next try goes to
+another host: a cause of the stage, and whatever nobody here has seen before. Names that a stage
+chooses (its program, its folder, its image) stand in these texts too: so each pattern is tied to
+the beginning or the end of a text, where only Docker itself speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """What of a host does not work."""
+
+    HOST = "host"
+    """Nothing can be started there."""
+    GPUS = "gpus"
+    """Nothing can be given GPUs there; the rest may well start."""
+
+
+_STEPS = re.compile(
+    r"(?:failed to create task for container: |failed to create shim task: "
+    r"|OCI runtime create failed: |runc create failed: |crun: "
+    r"|unable to start container process: |error during container init: "
+    r"|container_linux\.go:\d+: starting container process caused: |process_linux\.go:\d+: )*"
+)
+"""What Docker, containerd and runc put before the cause, one after the other."""
+
+_STAGE = re.compile(r"exec: |chdir to cwd |executable file ")
+"""After some of these steps: the container is made, and its program cannot be run."""
+
+_HOOK = re.compile(
+    r"(?:error running |running )?(?:prestart |createRuntime |createContainer |startContainer )?"
+    r"hook #?\d+:|error running (?:prestart |createRuntime )?hook"
+)
+_OF_THE_IMAGE = re.compile(r"requirement error|mount error|ldcache error|file creation failed")
+"""Why NVIDIA's hook refuses an image: it needs a newer driver, or its files are in the way."""
+
+_GPUS = re.compile(
+    r'could not select device driver "|exec: "nvidia-container-runtime[^"]*": executable file '
+    r"|CDI device injection failed|(?:error |failed to )(?:inject|injecting) CDI devices"
+    r"|could not apply required modification to OCI specification"
+    r"|failed to discover GPU vendor from CDI|nvidia-container-cli: "
+)
+
+_HOST = re.compile(
+    r'connection error: desc = "transport: [Ee]rror while dialing'  # containerd is down
+    r"|ttrpc: closed|transport is closing|rpc error: code = Unavailable"
+    r"|failed to start shim: |unable to retrieve OCI runtime error \("
+    r'|exec: "(?:docker-init|tini|runc|crun|containerd-shim[^"]*)": executable file '
+    r"|unknown or invalid runtime name: "
+    r"|mountpoint for \w+ not found|cgroups: cgroup mountpoint does not exist"
+    r"|unable to apply cgroup configuration: "
+    r"|error creating overlay mount to |failed to mount overlay|error mounting overlay"
+    r"|(?:failed to set up container networking: )?failed to create endpoint \S+ on network "
+    r"|network \S+ not found$|no available IPv4 addresses"
+    r"|setup network: .*netavark|netavark: "
+    r"|this login may not use Docker"
+)
+
+_LACKS = re.compile(
+    r"(?:no space left on device|disk quota exceeded|too many open files|cannot allocate memory"
+    r"|resource temporarily unavailable|structure needs cleaning"
+    r"|/(?:overlay2|containers|volumes|image|containerd)/\S*: "
+    r"(?:read-only file system|input/output error))"
+    r"(?:: unknown)?$",
+    re.IGNORECASE,
+)
+_NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory$")
+"""What Docker says of a disk that was full as it made a container's folders."""
+
+_AGENT_LACKS = re.compile(
+    r"(?:No space left on device|Disk quota exceeded|Read-only file system|Input/output error"
+    r"|Cannot allocate memory|Resource temporarily unavailable|Too many open files"
+    r"|Structure needs cleaning)(?:: '[^']*')?$"
+)
+"""How Python ends what the system said, with the path that it was about."""
+
+
+def fault_of_docker(text: str) -> Fault | None:
+    """What of the host does not work where Docker refused with this text to make or start a
+    container; None: it counts as a try."""
+    text = text.strip()
+    steps = _STEPS.match(text)
+    cause = text[steps.end() :] if steps is not None else text
+    if cause != text and _STAGE.match(cause):
+        return None
+    if _HOOK.match(cause):
+        return None if _OF_THE_IMAGE.search(cause) else Fault.GPUS
+    if _GPUS.match(cause):
+        return Fault.GPUS
+    if _HOST.match(cause) or _LACKS.search(cause) or _NO_LAYER.search(cause):
+        return Fault.HOST
+    return None
+
+
+def fault_of_agent(text: str) -> Fault | None:
+    """The same for what the agent said as it made or started a process."""
+    return Fault.HOST if _AGENT_LACKS.search(text.strip()) else None

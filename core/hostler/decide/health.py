@@ -1,0 +1,109 @@
+"""Hosts on which nothing starts: when they are tried again, by whom, and when to doubt a stage.
+
+A host that failed a start gets nothing more of that kind, until a stage that waits and finds no
+other place is tried there: one at a time, with pauses that grow. Whoever met the failure there lets
+others go first, so that a stage (or a person's sweep) that breaks every host by what it asks for
+cannot keep those hosts closed. And where others started after it had failed, it is the stage that
+is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.plans import Ailment, Site
+from hostler.model.runs import Attempt, Run
+
+FIRST_PAUSE = 10.0
+LONGEST_PAUSE = 600.0
+HEAD_START = 60.0
+"""At most so long those who have not met the failure go first."""
+_DOUBTS = 2
+"""Hosts, or times, at which others started after a stage had failed: then it is not the host."""
+
+
+def after_fault(
+    before: Ailment | None, attempt: Attempt, stage: Stage, owner: str, why: str, now: float,
+    *, gpus_only: bool,
+) -> Ailment:  # fmt: skip
+    """What is known of a host after a start failed there by its fault."""
+    owners, images = frozenset({owner}), frozenset({stage.image or ""})
+    if before is None:
+        return Ailment(why, now, FIRST_PAUSE, now + FIRST_PAUSE, gpus_only, owners, images)
+    known = replace(
+        before,
+        why=why,
+        gpus_only=before.gpus_only and gpus_only,
+        owners=before.owners | owners,
+        images=before.images | images,
+    )
+    if attempt.placed_at < before.probe_at:
+        return known  # it was under way already: no news
+    pause = min(before.pause * 2, LONGEST_PAUSE)
+    return replace(known, pause=pause, probe_at=now + pause)
+
+
+def concerns(ailment: Ailment | None, gpus: bool) -> bool:
+    """Whether it keeps a stage with or without GPUs from starting."""
+    return ailment is not None and (gpus or not ailment.gpus_only)
+
+
+def may_probe(ailment: Ailment, stage: Stage, owner: str, now: float) -> bool:
+    """Whether this stage may find out now whether the host is well again."""
+    met = (owner in ailment.owners) + ((stage.image or "") in ailment.images)
+    return now >= _probe_at(ailment, met)
+
+
+def probe_times(ailment: Ailment) -> Iterable[float]:
+    """When somebody more may try."""
+    return (_probe_at(ailment, met) for met in range(3))
+
+
+def _probe_at(ailment: Ailment, met: int) -> float:
+    """`met`: 2 where both the owner and the image have met the failure there, 0 where neither."""
+    return ailment.probe_at + min(ailment.pause, HEAD_START) * met / 2
+
+
+def is_suspect(tries: Sequence[Attempt], proven: Mapping[tuple[str, str, bool], float]) -> bool:
+    """Whether a stage that a host failed to start is itself to blame. `proven`: when something
+    last started, by host, runtime and whether it had GPUs."""
+    return sum(_is_disproved(each, proven) for each in tries) >= _DOUBTS
+
+
+def _is_disproved(attempt: Attempt, proven: Mapping[tuple[str, str, bool], float]) -> bool:
+    if attempt.cause is not Cause.HOST_FAULT or attempt.finished_at is None:
+        return False
+    kinds = (True,) if attempt.gpus else (True, False)
+    return any(
+        proven.get((attempt.host, attempt.runtime, gpus), 0.0) > attempt.finished_at
+        for gpus in kinds
+    )
+
+
+def remembered(runs: Iterable[Run], now: float) -> dict[Site, Ailment]:
+    """What is known of hosts after a restart, from what open runs met there last."""
+    found: dict[Site, Ailment] = {}
+    last: dict[Site, tuple[Attempt, Run]] = {}
+    for run in runs:
+        for attempt in run.attempts:
+            site = (attempt.host, attempt.runtime)
+            told = attempt.launched_at is not None or attempt.cause is Cause.HOST_FAULT
+            if told and (site not in last or _at(attempt) >= _at(last[site][0])):
+                last[site] = (attempt, run)
+    for site, (attempt, run) in last.items():
+        stage = next((s for s in run.stages if s.name == attempt.stage), None)
+        if attempt.cause is Cause.HOST_FAULT and stage is not None:
+            known = after_fault(
+                None, attempt, stage, run.owner, attempt.detail, now, gpus_only=bool(attempt.gpus)
+            )
+            found[site] = replace(known, probe_at=now)
+    return found
+
+
+def _at(attempt: Attempt) -> float:
+    """When it told something of its host."""
+    if attempt.launched_at is not None:
+        return attempt.launched_at
+    return attempt.finished_at if attempt.finished_at is not None else attempt.placed_at
