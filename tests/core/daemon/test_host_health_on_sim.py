@@ -4,19 +4,22 @@ nobody can close a host to others by what he asks for."""
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from hostler.daemon import alerts
+from hostler.daemon.submit import Caller
 from hostler.decide import health
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.simdaemon import SimDaemon, pace, sim, told
 
+OWNER = Caller(uid=os.getuid(), user="owner")
 DOWN = "containerd on gpu1 does not answer at /run/containerd/containerd.sock"
 
 
@@ -178,7 +181,7 @@ async def test_why_tells_of_it_and_a_person_who_mended_it_need_not_wait(
         await daemon.until(lambda: f"no container starts there: {DOWN}" in why(), "why is silent")
         lab.faults("gpu1").start_again()
         await until_standing(daemon, "gpu1")
-        await daemon.daemon.service.undrain("gpu1", ANA)
+        await daemon.daemon.service.undrain("gpu1", OWNER)
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         await until_standing(daemon)
