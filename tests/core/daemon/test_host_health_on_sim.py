@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "HEAD_START", 0.1)
 
 
-def box(gpus: int = 1, does: str = "seconds=0.05", image: str = "a:1", **fields: object) -> Stage:
+def box(gpus: int = 1, does: str = "seconds=0.05", image: str = "a:1", **fields: Any) -> Stage:
     """A stage in a container."""
     return stage("train", gpus=gpus, runtime="docker", image=image, env=sim(does), **fields)
 

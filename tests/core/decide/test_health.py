@@ -20,7 +20,7 @@ from hostler.model.runs import Attempt, Phase, Run, StageStatus
 from tests.support import planning as lab
 from tests.support.hypothesis_profiles import examples
 
-DOCKER = {"runtime": "docker", "image": "a:1"}
+DOCKER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}
 
 
 def wants(run_id: str, gpus: int = 1, owner: str = "ana", **fields: Any) -> Run:
@@ -126,7 +126,7 @@ def test_pauses_grow_with_each_failed_try_and_not_with_those_under_way() -> None
     same = after_fault(
         first, lab.attempt(placed_at=now), stage, "bo", "x", now + 1, gpus_only=False
     )
-    assert (same.pause, same.probe_at, same.owners) == (10.0, now + 10, {"ana", "bo"})
+    assert (same.pause, same.probe_at, same.owners) == (10.0, now + 10, frozenset({"ana", "bo"}))
     pauses, known = [], first
     for _ in range(8):
         at = known.probe_at
@@ -210,7 +210,7 @@ def test_one_persons_bad_sweep_does_not_close_a_host_to_others(rng: Random) -> N
     now, known = lab.NOW, None
     for _ in range(60):
         snapshot = lab.snapshot(lab.host("a", 1, asked_at=now - 0.1), *bad, good, now=now)
-        ailing = {} if known is None else {("a", "docker"): known}
+        ailing: dict[tuple[str, str], Ailment] = {} if known is None else {("a", "docker"): known}
         for run_id in starts(replace(snapshot, ailing=ailing)):
             if run_id == "good":
                 return
