@@ -102,7 +102,7 @@ class StoredRuns(StoredLog):
 
     def __init__(self, *runs: Mapping[str, Any]) -> None:
         super().__init__(b"".join(b"12:00:%02d INFO step=%d\n" % (n, n) for n in range(60)))
-        self.runs = {str(one["run_id"]): one for one in runs}
+        self.known = {str(one["run_id"]): one for one in runs}
         self.done: list[tuple[Any, ...]] = []
         self.refusal: HostlerError | None = None
         """What every wish is answered with."""
@@ -117,16 +117,20 @@ class StoredRuns(StoredLog):
         for event in EVENTS:
             if event["seq"] > (after or 0):
                 yield {"event": event}
-        yield {"run": self.runs[run_id]}
-        while follow and self.runs[run_id].get("outcome") is None:
-            before = self.runs[run_id]
+        yield {"run": self.known[run_id]}
+        while follow and self.known[run_id].get("outcome") is None:
+            before = self.known[run_id]
             await self.wait()
-            if self.runs[run_id] is not before:
-                yield {"run": self.runs[run_id]}
+            if self.known[run_id] is not before:
+                yield {"run": self.known[run_id]}
+
+    async def runs(self, *, limit: int) -> list[Mapping[str, Any]]:
+        """The newest of them."""
+        return list(self.known.values())[-limit:]
 
     def change(self, run_id: str, run: Mapping[str, Any]) -> None:
         """The run is different now."""
-        self.runs[run_id] = run
+        self.known[run_id] = run
         self._tell()
 
     async def metrics(self, run_id: str, stage: str, *, points: int | None = None) -> Any:
@@ -147,7 +151,7 @@ class StoredRuns(StoredLog):
             {"name": s["name"], "base": s["base"], "label": s["label"], "status": s["status"],
              "sentence": (s["reason"] or {}).get("sentence", f"{s['status']} on gpu1"),
              "reason": s["reason"]}
-            for s in self.runs[run_id]["stages"]
+            for s in self.known[run_id]["stages"]
         ]  # fmt: skip
         return {"run_id": run_id, "stages": stages}
 

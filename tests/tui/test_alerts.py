@@ -99,7 +99,7 @@ class AlertsApp(HostlerApp):
     def newest_event(self) -> int:
         return len(EVENTS)
 
-    def open_run(self, run_id: str, stage: str = "") -> None:
+    def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
         self.opened.append(f"run {run_id}")
 
     def open_host(self, name: str) -> None:
@@ -203,7 +203,7 @@ async def test_nothing_to_see_says_so(app: AlertsApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await told(pilot, app, ())
         await pilot.press("a", "enter")
-        assert app.lab.notices[0].text == "no alert is selected"
+        assert app.lab.notices[0].text == "nothing is selected"
 
 
 async def test_hostile_words_stay_words(app: AlertsApp) -> None:

@@ -225,14 +225,14 @@ async def test_enter_opens_the_host_and_escape_comes_back(shown: Shown) -> None:
 async def test_l_opens_the_run_and_stage_that_hold_the_gpu(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[tuple[str, str]] = []
+    opened: list[tuple[str, ...]] = []
     async with shown.run(80, 24) as pilot:
         monkeypatch.setattr(shown.app, "open_run", lambda *held: opened.append(held))
         await shown.see(pilot)
         await pilot.press("right", "right", "l")
-        assert opened == [("r7f3a2k", "train")]
+        assert opened == [("r7f3a2k", "train", "log")]
         await pilot.press("right", "right", "l")
-        assert opened == [("r7f3a2k", "train")]
+        assert opened == [("r7f3a2k", "train", "log")]
         assert "select a GPU" in shown.app.lab.notices[0].text
 
 
@@ -295,9 +295,32 @@ async def test_old_values_are_marked_and_none_of_them_is_free(
         assert "? 5 unknown" in picture
         assert "cannot tell" in picture
         assert "a~" in picture
-        assert " .   .  L00" in picture
+        assert " ?   ?  L00" in picture
         rows = [line for line in picture.splitlines() if "a~" in line]
         assert rows[0].endswith(" 1m")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+async def test_once_the_daemon_is_away_nothing_is_free_not_for_a_second(
+    shown: Shown, columns: int
+) -> None:
+    async with shown.run(columns, 30) as pilot:
+        await shown.see(pilot, fleet(host("a", "..L"), host("b", "..")))
+        assert ". 4 free" in text_of(shown.app)
+        shown.app.post_message(DaemonLost("nothing listens", NOW + 1))
+        await until_shown(pilot, "OFFLINE 0s")
+        shown.app._tick()
+        await pilot.pause()
+        picture = text_of(shown.app)
+        assert ". 0 free" in picture
+        assert "? 5 unknown" in picture
+        assert "x80G yes" not in picture
+        assert "?/3" in picture
+        assert " ." not in "".join(row for row in picture.splitlines() if row[1:2] in "ab")
+        await pilot.press("slash", *"state=free", "enter")
+        assert _hosts(shown) == []
+        await shown.see(pilot, fleet(host("a", "..L"), host("b", "..")))
+        assert ". 4 free" in text_of(shown.app)
 
 
 async def test_a_click_on_a_title_sorts_and_another_turns_it_round(shown: Shown) -> None:

@@ -114,7 +114,7 @@ class PastApp(HostlerApp):
     def _connect(self) -> Any:
         """Nobody is asked: the test tells."""
 
-    def open_run(self, run_id: str, stage: str = "") -> None:
+    def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
         self.opened.append(run_id)
 
     def copy_text(self, text: str | None, what: str = "") -> None:

@@ -230,10 +230,11 @@ async def test_what_cannot_be_answered_says_why(shown: Shown) -> None:
 
 async def test_without_a_run_it_says_where_runs_are(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
+        shown.app._client = StoredRuns()  # type: ignore[assignment]
         await shown.see(pilot)
         shown.app.lab.see_runs(())
         await pilot.press("3")
-        await until_shown(pilot, "No run is open.")
+        await until_shown(pilot, "There is no run yet.")
 
 
 async def test_a_key_before_the_widgets_are_there_does_nothing(shown: Shown) -> None:

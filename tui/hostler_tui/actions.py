@@ -28,6 +28,8 @@ class Action:
     """Its place in the footer, 1 first; 0 for not there."""
     needs_daemon: bool = False
     """Off while the daemon is away."""
+    types: bool = False
+    """It begins the typing of something: keys that come close behind are letters of it."""
     command: str = ""
     """The same on the command line, with {id} where an id belongs; "" where there is none."""
 

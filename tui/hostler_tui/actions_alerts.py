@@ -17,5 +17,5 @@ ALERT_ACTIONS: tuple[Action, ...] = (
            footer=4, command="hostler events"),
     Action("filter", ("slash",), "filter",
            "Show only what fits: words, and severity=critical host~gpu state=open; Enter keeps, "
-           "Esc clears, up recalls", ALERTS, footer=5),
+           "Esc clears, up recalls", ALERTS, footer=5, types=True),
 )  # fmt: skip

@@ -17,7 +17,8 @@ FLEET_ACTIONS: tuple[Action, ...] = (
            FLEET, footer=4),
     Action("filter", ("slash",), "filter",
            "Show only what fits: words, and state=free model~a100 free>=2; Enter keeps, Esc "
-           "clears, up recalls", FLEET, footer=5, command="hostler gpus --host GLOB --model A100"),
+           "clears, up recalls", FLEET, footer=5, types=True,
+           command="hostler gpus --host GLOB --model A100"),
     Action("sort", ("o",), "sort", "Choose what hosts are sorted by", FLEET, footer=6),
     Action("sort_beside(-1)", ("less_than_sign",), "sort left", "Sort by the column before", FLEET),
     Action("sort_beside(1)", ("greater_than_sign",), "sort right", "Sort by the next column",

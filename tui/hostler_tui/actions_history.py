@@ -16,7 +16,8 @@ HISTORY_ACTIONS: tuple[Action, ...] = (
            command="hostler compare {id} ID"),
     Action("filter", ("slash",), "filter",
            "Search: words, pipeline= owner= state= since=30d param.lr=0.1 metric.accuracy>=0.9; "
-           "Enter keeps, Esc clears, up recalls", HISTORY, footer=3, command="hostler runs"),
+           "Enter keeps, Esc clears, up recalls", HISTORY, footer=3, types=True,
+           command="hostler runs"),
     Action("sort", ("o",), "sort", "Choose what to sort by: any column, metric or parameter; the "
            "same again the other way round", HISTORY, footer=4),
     Action("sort_beside(-1)", ("less_than_sign",), "sort left", "Sort by the column before",

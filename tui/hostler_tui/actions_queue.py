@@ -15,7 +15,7 @@ QUEUE_ACTIONS: tuple[Action, ...] = (
     Action("submit", ("n",), "submit", "Submit a pipeline: choose the file, its parameters, look "
            "at the plan", QUEUE, footer=3, needs_daemon=True, command="hostler run FILE"),
     Action("filter", ("slash",), "filter", "Show only what fits: words, or field=value", QUEUE,
-           footer=6),
+           footer=6, types=True),
     Action("mark", ("space",), "mark", "Mark the row, or unmark it", QUEUE),
     Action("mark_all", ("M",), "mark all", "Mark all rows that are shown", QUEUE),
     Action("unmark", ("escape",), "unmark", "Unmark everything", QUEUE),

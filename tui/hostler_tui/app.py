@@ -285,15 +285,15 @@ class HostlerApp(App[int]):
         self.action_go("fleet")
         self.push_screen(HostScreen(name))
 
-    def open_run(self, run_id: str, stage: str = "") -> None:
-        """A run's own screen, at a stage."""
+    def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
+        """A run's own screen, at a stage; the page that was looked at last, or this one."""
         from hostler_tui.screens.run import RunScreen  # not needed for the first picture
 
         came_from = self.current_mode
         self.action_go("run")
         screen = self.screen
         if isinstance(screen, RunScreen):
-            screen.open(run_id, stage, came_from if came_from != "run" else None)
+            screen.open(run_id, stage, came_from if came_from != "run" else None, page)
 
     def compare(self, run_ids: Sequence[str]) -> None:
         """Runs beside each other, above the screen that asks."""

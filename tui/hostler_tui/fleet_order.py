@@ -78,6 +78,20 @@ def aged(fleet: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
     return {**fleet, "hosts": hosts}
 
 
+def doubted(fleet: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fleet while nobody tells of it: nothing of it is known to be free."""
+    return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
+
+
+def _doubted(host: Host) -> Host:
+    return {**host, "gpus": [_not_free(gpu) for gpu in host["gpus"]]}
+
+
+def _not_free(gpu: Gpu) -> Gpu:
+    is_free = gpu["state"] == "free"
+    return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
+
+
 def _later(age: float | None, seconds: float) -> float | None:
     return None if age is None else age + seconds
 

@@ -34,6 +34,12 @@ def pick_of(key: str | None) -> Pick | None:
     return host, int(index) if index else None
 
 
+def host_of(key: str) -> str:
+    """The host of a row, by the row's key."""
+    pick = pick_of(key)
+    return key if pick is None else pick[0]
+
+
 def has_room_for_cells(most: int, width: int) -> bool:
     """Whether `most` GPUs fit with their memory, not only with their letter."""
     return width >= _BESIDE_CELLS + _CELL * most
@@ -105,8 +111,8 @@ def _free_text(block: Block) -> str:
     states = [gpu["state"] for gpu in block.gpus]
     if not states:
         return "-"
-    known = any(state != "unknown" for state in states)
-    return f"{states.count('free') if known else '?'}/{len(states)}"
+    free = states.count("free")
+    return f"{'?' if not free and 'unknown' in states else free}/{len(states)}"
 
 
 def _gpu_cells(block: Block, wide: bool, chosen: int | None) -> Line:

@@ -53,6 +53,11 @@ class Entry:
         return bool(self.first["status"] == "waiting")
 
 
+def run_of(key: str) -> str:
+    """The run of a row, by the row's key."""
+    return key.partition("/")[0]
+
+
 def entries(
     runs: Sequence[Run], now: float, indices: Indices, wanted: Filter, order: str = ORDERS[0]
 ) -> list[Entry]:

@@ -84,3 +84,21 @@ def _earlier(row: DagRow, stage: Mapping[str, Any], indices: Indices) -> Sequenc
 def _spent(attempt: Mapping[str, Any]) -> str:
     duration = attempt.get("duration")
     return "-" if duration is None else format_duration(round(duration, 1))
+
+
+def first_stage(run: Run) -> str:
+    """The first that failed, else the first that runs, else the first."""
+    stages = run["stages"]
+    for status in ("failed", "running", "starting"):
+        for stage in stages:
+            if stage["status"] == status:
+                return str(stage["name"])
+    return str(stages[0]["name"]) if stages else ""
+
+
+def row_for(stage: str, rows: Sequence[RunRow]) -> str:
+    """The row of a stage; where it is folded away, that of its matrix."""
+    if any(row.row.key == stage for row in rows):
+        return stage
+    base = stage.partition(".")[0]
+    return next((row.row.key for row in rows if row.stage.partition(".")[0] == base), "")

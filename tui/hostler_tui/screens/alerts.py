@@ -106,7 +106,7 @@ class AlertsScreen(LabScreen):
             rows = alert_rows(alerts, self.ask.filter, now)
             lines = summary(alerts, len(rows), self.ask.filter)
             head.show(lines if alerts else [*lines, *self._nothing()])
-        self.table.show(rows)
+        self.table.show(rows, view=self.ask.filter)
 
     def _nothing(self) -> list[Line]:
         if not self.lab.connected:
@@ -163,11 +163,13 @@ class AlertsScreen(LabScreen):
     def action_open(self) -> None:
         """The run or the host that it is about."""
         chosen = self.selected or {}
-        if chosen.get("run_id"):
+        if not chosen:
+            self.app.tell(self.table.nothing, "warning")
+        elif chosen.get("run_id"):
             self.app.open_run(str(chosen["run_id"]))
         elif chosen.get("host"):
             self.app.open_host(str(chosen["host"]))
-        elif chosen:
+        else:
             self.app.tell("it is about neither a run nor a host", "warning")
 
     def action_filter(self) -> None:
@@ -191,10 +193,10 @@ class AlertsScreen(LabScreen):
         self._note(self.app.client.unacknowledge, "open again")
 
     def _note(self, do: Callable[[int], Awaitable[Any]], done: str) -> None:
-        marked = self.table.marks or {self.table.cursor}
-        ids = [int(key) for key in marked if key]
-        if self.shows_events or not ids:
-            self.app.tell("no alert is selected", "warning")
+        ids = [] if self.shows_events else sorted(int(key) for key in self.table.targets)
+        if not ids:
+            said = "events are not noted; e goes back to alerts"
+            self.app.tell(said if self.shows_events else self.table.nothing, "warning")
             return
         self._note_all(do, ids, done)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from hostler_tui.actions import for_screen
 from hostler_tui.model import Lab
@@ -34,7 +35,9 @@ class LabScreen(Screen[None]):
         for action in for_screen(self.NAME):
             own = hasattr(self, f"action_{action.method}")
             does = action.name if own else f"app.{action.name}"
-            self._bindings.bind(",".join(action.keys), does, action.title, show=False)
+            # What has priority is done before the next key is given to anybody.
+            keys, first = ",".join(action.keys), action.types
+            self._bindings.bind(keys, does, action.title, show=False, priority=first)
 
     @property
     def lab(self) -> Lab:
@@ -100,6 +103,13 @@ class LabScreen(Screen[None]):
         if not self.is_whole:
             return False
         for known in for_screen(self.NAME):
+            if known.method == action and known.types and self.is_typed_into:
+                return False
             if known.method == action and known.needs_daemon:
                 return True if self.lab.is_live else None
         return True
+
+    @property
+    def is_typed_into(self) -> bool:
+        """Whether keys are letters now."""
+        return isinstance(self.focused, Input)

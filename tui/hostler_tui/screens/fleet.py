@@ -31,6 +31,7 @@ from hostler_tui.fleet_order import (
     Seats,
     aged,
     arrange,
+    doubted,
     holder,
     seats,
 )
@@ -39,6 +40,7 @@ from hostler_tui.fleet_rows import (
     Pick,
     gpu_rows,
     host_heads,
+    host_of,
     host_rows,
     pick_of,
 )  # fmt: skip
@@ -57,6 +59,8 @@ WIDE = 140
 PANEL = 54
 LEARN_EVERY = 5.0
 """Seconds between two questions for the selected host's details."""
+NOTHING_HOLDS = -1.0
+"""Seconds that values may be old while no daemon answers: none is young enough."""
 OLD_STEP = 30.0
 """Seconds between two drawings for nothing but age while the daemon is away."""
 SETTLE = 0.3
@@ -93,7 +97,7 @@ class FleetScreen(LabScreen):
         """The answer people came for, the hosts, and what is selected."""
         yield Pane(id="answer")
         with Horizontal():
-            yield Table(host_heads(None, 80), id="hosts")
+            yield Table(host_heads(None, 80), kin=host_of, id="hosts")
             yield Pane(id="panel")
         yield Pane(id="strip")
         yield AskLine(FIELDS)
@@ -127,7 +131,7 @@ class FleetScreen(LabScreen):
     def draw_body(self) -> None:
         """From the fleet as it was last told; nothing where nothing changed."""
         state = (
-            self._age(),
+            self._age(), self.lab.is_live,
             self.lab.fleet_version, self.lab.runs_version, id(self.lab.history), self.order,
             self.is_per_gpu, self._chosen, self.size, self.app.palette_of_look.look,
         )  # fmt: skip
@@ -142,7 +146,7 @@ class FleetScreen(LabScreen):
         return 0.0 if age < STALE_AFTER else max(STALE_AFTER, age // OLD_STEP * OLD_STEP)
 
     def _draw_all(self) -> None:
-        fleet = self._fleet = None if self.lab.fleet is None else aged(self.lab.fleet, self._age())
+        fleet = self._fleet = self._told()
         if fleet is None or not fleet["hosts"]:
             said: Iterable[Line] = (
                 [((" connecting ...", "dim"),)] if fleet is None else empty_lines()
@@ -157,6 +161,13 @@ class FleetScreen(LabScreen):
         self.call_later(self._draw_selected, held)
         self.call_later(self._draw_head, groups)
 
+    def _told(self) -> Fleet | None:
+        """The fleet as it was told, with its age; while nobody tells, nothing of it is free."""
+        fleet = self.lab.fleet
+        if fleet is None or self.lab.is_live:
+            return fleet
+        return doubted(aged(fleet, self._age()))
+
     def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
         width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
         heads: tuple[Head, ...] = GPU_HEADS
@@ -166,14 +177,14 @@ class FleetScreen(LabScreen):
         else:
             heads = host_heads(fleet, width)
             rows = host_rows(groups, fleet, width, self._chosen)
-        self.query_one("#hosts", Table).show(rows, heads)
+        self.query_one("#hosts", Table).show(rows, heads, view=(self.order, self.is_per_gpu))
 
     def _draw_head(self, groups: list[Group]) -> None:
         fleet = self._fleet
         if fleet is None:
             return
-        if self._age():
-            fleet = age_out(dict(fleet), STALE_AFTER)
+        if not self.lab.is_live:
+            fleet = age_out(dict(fleet), NOTHING_HOLDS)
         key = still_key(fleet)
         if key != self._still[0]:
             self._still = (key, still_lines(fleet))
@@ -265,7 +276,7 @@ class FleetScreen(LabScreen):
 
     def action_open(self) -> None:
         """The host's own screen."""
-        if (pick := self.picked) is not None:
+        if (pick := self._meant()) is not None:
             self.app.open_host(pick[0])
 
     def action_gpu(self, by: int) -> None:
@@ -323,29 +334,42 @@ class FleetScreen(LabScreen):
         self.draw_body()
 
     def action_open_run(self) -> None:
-        """The run and stage that hold the selected GPU."""
+        """The run and stage that hold the selected GPU, with its log."""
         host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
         held = holder(self.lab.runs, host, gpu)
         if held is not None:
-            self.app.open_run(*held)
+            self.app.open_run(*held, "log")
         else:
             self.app.tell("select a GPU that a run of this daemon holds", "warning")
 
-    @work(exclusive=True, group="drain", exit_on_error=False)
-    async def action_drain(self) -> None:
+    def _meant(self) -> Pick | None:
+        """What a key acts on, as it was when the key was pressed; says so where there is none."""
+        pick = self.picked
+        if pick is None:
+            self.app.tell(self.query_one("#hosts", Table).nothing, "warning")
+        return pick
+
+    def action_drain(self) -> None:
         """Drain the host, or give it work again."""
+        if (pick := self._meant()) is not None:
+            self._drain(pick[0])
+
+    @work(exclusive=True, group="drain", exit_on_error=False)
+    async def _drain(self, name: str) -> None:
         from hostler_tui.screens import host_work  # not needed for the first picture
 
-        if (pick := self.picked) is not None:
-            await host_work.drain_or_undrain(self.app, pick[0])
+        await host_work.drain_or_undrain(self.app, name)
+
+    def action_reconnect(self) -> None:
+        """Connect at once."""
+        if (pick := self._meant()) is not None:
+            self._reconnect(pick[0])
 
     @work(exclusive=True, group="reconnect", exit_on_error=False)
-    async def action_reconnect(self) -> None:
-        """Connect at once."""
+    async def _reconnect(self, name: str) -> None:
         from hostler_tui.screens import host_work  # not needed for the first picture
 
-        if (pick := self.picked) is not None:
-            await host_work.reconnect(self.app, pick[0])
+        await host_work.reconnect(self.app, name)
 
     def selected_id(self) -> str | None:
         """The host's name, or the GPU's UUID."""

@@ -52,9 +52,11 @@ class HistoryScreen(RunActs):
     class Told(Message):
         """The daemon told a page of the history, or refused to."""
 
-        def __init__(self, answer: Mapping[str, Any] | None, problem: str) -> None:
+        def __init__(
+            self, answer: Mapping[str, Any] | None, problem: str, view: object = None
+        ) -> None:
             super().__init__()
-            self.answer, self.problem = answer, problem
+            self.answer, self.problem, self.view = answer, problem, view
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +65,8 @@ class HistoryScreen(RunActs):
         self.runs: tuple[Run, ...] = ()
         self.total: int | None = None
         self._limit = PAGE
+        self._view: object = None
+        """The filter and order that `runs` are the answer to."""
         self._problem = ""
         self._version = 0
         self._drawn: tuple[Any, ...] = ()
@@ -97,7 +101,9 @@ class HistoryScreen(RunActs):
 
     def _draw_all(self) -> None:
         columns = columns_of(self.runs, self.chosen)
-        self.table.show(rows_of(self.runs, columns), [head_of(column) for column in columns])
+        self.table.show(
+            rows_of(self.runs, columns), [head_of(column) for column in columns], view=self._view
+        )
         filter = self.query_one(AskLine).filter
         lines = head_lines(
             self.total, len(self.runs), filter.text, self.order, len(self.table.marks),
@@ -131,7 +137,8 @@ class HistoryScreen(RunActs):
     @work(exclusive=True, group="history", exit_on_error=False)
     async def _ask(self, settle: float) -> None:
         await asyncio.sleep(settle)  # while somebody types, only the last is asked
-        query = query_of(self.query_one(AskLine).filter, self.order)
+        view = (self.query_one(AskLine).filter, self.order)
+        query = query_of(*view)
         if query.problem:
             self.post_message(self.Told(None, query.problem))
             return
@@ -140,7 +147,7 @@ class HistoryScreen(RunActs):
         except HostlerError as error:
             self.post_message(self.Told(None, str(error)))
         else:
-            self.post_message(self.Told(answer, ""))
+            self.post_message(self.Told(answer, "", view))
 
     @on(Told)
     def take_answer(self, message: Told) -> None:
@@ -148,6 +155,7 @@ class HistoryScreen(RunActs):
         self._problem = message.problem
         if message.answer is not None:
             self.runs, self.total = tuple(message.answer["runs"]), int(message.answer["total"])
+            self._view = message.view
         self._version += 1
         self.draw_body()
 
@@ -182,13 +190,23 @@ class HistoryScreen(RunActs):
 
     def targets(self) -> Sequence[Run]:
         """The marked runs, else the one of the cursor."""
-        marked = self.table.marks or {self.table.cursor}
-        return [run for run in self.runs if str(run["run_id"]) in marked]
+        meant = self.table.targets
+        return [run for run in self.runs if str(run["run_id"]) in meant]
+
+    def nothing(self) -> str:
+        """Why there is none."""
+        return self.table.nothing
+
+    def _one_id(self) -> str | None:
+        """The run of the cursor; says so where there is none."""
+        if self.table.cursor is None:
+            self.app.tell(self.table.nothing, "warning")
+        return self.table.cursor
 
     def action_open(self) -> None:
         """The run's own screen."""
-        if self.table.cursor is not None:
-            self.app.open_run(self.table.cursor)
+        if (run_id := self._one_id()) is not None:
+            self.app.open_run(run_id)
 
     def action_filter(self) -> None:
         """Type a filter."""
@@ -242,21 +260,21 @@ class HistoryScreen(RunActs):
 
     def action_source(self) -> None:
         """What the code of the run was."""
-        if self.table.cursor is not None:
-            self.app.push_screen(SourceReader([self.table.cursor]))
+        if (run_id := self._one_id()) is not None:
+            self.app.push_screen(SourceReader([run_id]))
 
     def action_rerun(self) -> None:
         """Run it again, after asking with which code."""
-        self._with_whole("rerun")
+        self._with_whole("rerun", self._one())
 
     def action_retry(self) -> None:
         """Run again what did not succeed, after asking."""
-        self._with_whole("retry")
+        self._with_whole("retry", self._one())
 
     @work(exclusive=True, group="whole", exit_on_error=False)
-    async def _with_whole(self, what: str) -> None:
+    async def _with_whole(self, what: str, meant: Sequence[Run]) -> None:
         """The list has summaries; the question wants stages."""
-        for summary in self._one():
+        for summary in meant:
             try:
                 run = await self.app.client.run(str(summary["run_id"]))
             except HostlerError as error:
@@ -264,13 +282,18 @@ class HistoryScreen(RunActs):
                 return
             (self._rerun if what == "rerun" else self._retry)(run)
 
-    @work(exclusive=True, group="act", exit_on_error=False)
-    async def action_forget(self) -> None:
+    def action_forget(self) -> None:
         """Forget runs, after asking for the name or the count."""
-        runs = [run for run in self.targets() if run.get("outcome") is not None]
-        if not runs:
-            self.app.tell("only runs that have ended can be forgotten", "warning")
-            return
+        meant = self.targets()
+        runs = [run for run in meant if run.get("outcome") is not None]
+        if runs:
+            self._forget(runs)
+        else:
+            said = "only runs that have ended can be forgotten" if meant else self.nothing()
+            self.app.tell(said, "warning")
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _forget(self, runs: Sequence[Run]) -> None:
         if not await self._confirmed(forget_question(runs, os.getuid())):
             return
         done = 0

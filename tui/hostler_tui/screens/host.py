@@ -13,10 +13,11 @@ from textual.widget import Widget
 from hostler.errors import HostlerError
 from hostler_tui import host_view
 from hostler_tui.fleet_detail import Detail, find
-from hostler_tui.fleet_order import seats
+from hostler_tui.fleet_order import doubted, seats
 from hostler_tui.host_view import Findings
 from hostler_tui.lines import Line
 from hostler_tui.messages import DoctorEnded, HostSeen
+from hostler_tui.model import Fleet
 from hostler_tui.screens import host_work
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.widgets.pane import Pane
@@ -70,7 +71,7 @@ class HostScreen(LabScreen):
             self._ask()
 
     def _draw_all(self) -> None:
-        entry, _ = find(self.lab.fleet or {"hosts": ()}, (self.host_name, None))
+        entry, _ = find(self._told(), (self.host_name, None))
         if entry is None:
             gone = f" {self.host_name} is not in the configuration any more; esc goes back"
             self.query_one("#host_title", Pane).show([((gone, "warn"),)])
@@ -85,8 +86,13 @@ class HostScreen(LabScreen):
         table.show(host_view.rows(entry, held, self._detail, columns), columns)
         self._draw_below()
 
+    def _told(self) -> Fleet:
+        """The fleet as it was told; while nobody tells, nothing of it is free."""
+        fleet = self.lab.fleet or {"hosts": ()}
+        return fleet if self.lab.is_live else doubted(fleet)
+
     def _draw_below(self) -> None:
-        entry, gpu = find(self.lab.fleet or {"hosts": ()}, (self.host_name, self._index()))
+        entry, gpu = find(self._told(), (self.host_name, self._index()))
         if entry is None:
             return
         wide = self.size.width >= 120

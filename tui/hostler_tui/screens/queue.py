@@ -20,6 +20,7 @@ from hostler_tui.queue_rows import (
     Run,
     answer_text,
     entries,
+    run_of,
     table_rows,
 )
 from hostler_tui.run_lines import (
@@ -76,13 +77,13 @@ class QueueScreen(RunActs):
         yield AskLine(FIELDS, id="ask")
         yield Pane(_EMPTY, id="none")
         with Horizontal(id="upper"):
-            yield Table(HEADS, markable=True, id="stages")
+            yield Table(HEADS, markable=True, kin=run_of, id="stages")
             yield ScrollPane(id="why")
         yield ScrollPane(id="graph")
 
     def on_mount(self) -> None:
         """The table has the keys."""
-        self.query_one("#stages").focus()
+        self._table.focus()
 
     def draw_body(self) -> None:
         """From the open runs as they were last told."""
@@ -102,7 +103,7 @@ class QueueScreen(RunActs):
                 entries(self.lab.runs, now, self._indices, self._wanted, self.order)
             )
             self._counts = answer_text(self.lab.runs)
-            self.query_one("#stages", Table).show(table_rows(self._shown, stale=stale))
+            self._table.show(table_rows(self._shown, stale=stale), view=(self._wanted, self.order))
             # The table stays: hiding it would take the keys from it.
             self.query_one("#none").display = self.lab.are_runs_known and not self.lab.runs
         self.query_one("#answer", Pane).show([self._answer()])
@@ -112,7 +113,7 @@ class QueueScreen(RunActs):
         if not self.lab.are_runs_known:
             said = " asking for the runs ..." if self.lab.connected else " connecting ..."
             return line((said, "dim"))
-        marks = self.query_one("#stages", Table).marks
+        marks = self._table.marks
         marked = f"   {len(self._marked(marks))} runs marked" if marks else ""
         filtered = f"   / {self._wanted.text} ({len(self._shown)} shown)" if self._wanted else ""
         more = ", the newest: more are open (hostler ps)" if self.lab.are_more_runs else ""
@@ -124,9 +125,10 @@ class QueueScreen(RunActs):
     def _draw_selected(self, now: float) -> None:
         entry = self.selected
         why, graph = self.query_one("#why", ScrollPane), self.query_one("#graph", ScrollPane)
-        graph.display = entry is not None
+        graph.display = bool(self._shown)
         if entry is None:
             why.show(())
+            graph.show([line((f" {self._table.nothing}", "warn"))])
             return
         wide = self.has_class("-wide")
         if wide:
@@ -154,17 +156,22 @@ class QueueScreen(RunActs):
         return gpu_indices(self.lab.fleet) if self.lab.fleet else {}
 
     @property
+    def _table(self) -> Table:
+        return self.query_one("#stages", Table)
+
+    @property
     def selected(self) -> Entry | None:
         """What the cursor is on."""
-        key = self.query_one("#stages", Table).cursor
+        key = self._table.cursor
         return next((entry for entry in self._shown if entry.key == key), None)
 
     def targets(self) -> Sequence[Run]:
         """The marked runs, else that of the cursor."""
-        marked = self._marked(self.query_one("#stages", Table).marks)
-        if marked:
-            return marked
-        return [self.selected.run] if self.selected else []
+        return self._marked(self._table.targets)
+
+    def nothing(self) -> str:
+        """Why there is none."""
+        return self._table.nothing
 
     def _marked(self, marks: Iterable[str]) -> list[Run]:
         """Several rows may belong to one run."""
@@ -174,7 +181,7 @@ class QueueScreen(RunActs):
 
     def acted(self) -> None:
         """Marks have served."""
-        self.query_one("#stages", Table).clear_marks()
+        self._table.clear_marks()
 
     def selected_id(self) -> str | None:
         """The run's id."""
@@ -206,14 +213,19 @@ class QueueScreen(RunActs):
         self.draw_body()
 
     def action_open(self) -> None:
-        """The run, at this stage."""
-        entry = self.selected
-        if entry is not None:
-            self.app.open_run(str(entry.run["run_id"]), str(entry.first["name"]))
+        """The run, at this stage, with the page that was looked at last."""
+        self._open()
 
     def action_log(self) -> None:
-        """The same: the log is what the run's screen begins with."""
-        self.action_open()
+        """The run, at this stage, with its log."""
+        self._open("log")
+
+    def _open(self, page: str = "") -> None:
+        entry = self.selected
+        if entry is None:
+            self.app.tell(self._table.nothing, "warning")
+            return
+        self.app.open_run(str(entry.run["run_id"]), str(entry.first["name"]), page)
 
     def action_filter(self) -> None:
         """Type what to show."""
@@ -237,11 +249,11 @@ class QueueScreen(RunActs):
 
     def action_mark(self) -> None:
         """The row of the cursor."""
-        self.query_one("#stages", Table).action_mark()
+        self._table.action_mark()
 
     def action_mark_all(self) -> None:
         """Everything that is shown."""
-        self.query_one("#stages", Table).mark_all()
+        self._table.mark_all()
 
     def action_compare(self) -> None:
         """The marked runs side by side."""
@@ -259,5 +271,6 @@ class QueueScreen(RunActs):
     async def _submit(self) -> None:
         run_id = await submit_pipeline(self.app)
         if run_id is not None:
+            self._table.expect(run_id)
             self.app.tell(f"submitted {run_id}")
             self.app.action_refresh()

@@ -10,16 +10,18 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from hostler.cli.render import Indices, gpu_indices
+from hostler.errors import HostlerError
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.run_data import Run, RunData
 from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold
 from hostler_tui.run_lines import as_of, run_title
 from hostler_tui.run_pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
-from hostler_tui.run_table import RUN_HEADS, RunRow, stage_rows
+from hostler_tui.run_table import RUN_HEADS, RunRow, first_stage, row_for, stage_rows
 from hostler_tui.screens.run_acts import RunActs
 from hostler_tui.widgets.log_view import LogView
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
+from hostler_tui.widgets.sheet import Refused
 from hostler_tui.widgets.table import Table
 
 
@@ -54,13 +56,15 @@ class RunScreen(RunActs):
         self._pages_drawn: object = None
         self._asks: object = None
         self._came_from = "queue"
+        self._looked_for = -1
+        """The version of the open runs at which the newest of all was asked for."""
 
     def body(self) -> Iterable[Widget]:
         """The run in a line, its stages, and the pages."""
         yield Pane(id="title")
         with Horizontal(id="upper"):
             with Vertical(id="left"):
-                yield Table(RUN_HEADS, id="stages")
+                yield Table(RUN_HEADS, kin=lambda key: "", id="stages")  # keys act on the run
                 yield ScrollPane(id="below")
             with Vertical(id="right"):
                 yield Pane(id="pages")
@@ -72,9 +76,12 @@ class RunScreen(RunActs):
         """The stages have the keys."""
         self.query_one("#stages").focus()
 
-    def open(self, run_id: str, stage: str = "", came_from: str | None = None) -> None:
-        """Show a run, with the cursor on a stage; Esc goes back to `came_from`."""
-        self._came_from = came_from or self._came_from
+    def open(
+        self, run_id: str, stage: str = "", came_from: str | None = None, page: str = ""
+    ) -> None:
+        """Show a run, with the cursor on a stage; Esc goes back to `came_from`. Without a `page`,
+        the one that was looked at last."""
+        self._came_from, self.page = came_from or self._came_from, page or self.page
         if self.data is None or self.data.run_id != run_id:
             self._wanted_stage = ""
             self.data = RunData(run_id)
@@ -145,9 +152,22 @@ class RunScreen(RunActs):
             self.query_one(place, Pane).show(())
 
     def _open_newest(self) -> None:
-        """Nothing was opened yet: the newest open run."""
+        """Nothing was opened yet: the newest open run, else the newest of all."""
         if self.lab.connected and self.lab.runs:
             self.open(str(self.lab.runs[-1]["run_id"]))
+        elif self.lab.are_runs_known and self._looked_for != self.lab.runs_version:
+            self._looked_for = self.lab.runs_version
+            self._find_newest()
+
+    @work(exclusive=True, group="newest", exit_on_error=False)
+    async def _find_newest(self) -> None:
+        try:
+            runs = await self.app.client.runs(limit=1)
+        except HostlerError:
+            self._looked_for = -1  # the feed tells where the daemon is away
+            return
+        if runs and self.data is None:
+            self.open(str(runs[0]["run_id"]))
 
     def _draw_stages(self, run: Run, now: float) -> None:
         self.query_one("#title", Pane).show([self._title(run, now)])
@@ -155,9 +175,9 @@ class RunScreen(RunActs):
         table = self.query_one("#stages", Table)
         table.show([row.row for row in self._rows])
         if self._wanted_stage is not None:
-            wanted = self._wanted_stage or _first_stage(run)
+            wanted = self._wanted_stage or first_stage(run)
             self._wanted_stage = None
-            table.put_cursor(_row_for(wanted, self._rows))
+            table.put_cursor(row_for(wanted, self._rows))
 
     def _title(self, run: Run, now: float) -> Line:
         """With what is not in the state: that it is being cancelled, that it may have changed."""
@@ -308,16 +328,25 @@ class RunScreen(RunActs):
         self.page = page
         self._drawn = None
         self.draw_body()
-        self._page_on_show.focus()
+        self.set_focus(self._page_on_show)  # at once: the next key is for it
 
     @property
     def _page_on_show(self) -> Widget:
         log = self.query_one("#log")
         return log if log.display else self.query_one("#page")
 
+    @property
+    def is_typed_into(self) -> bool:
+        """Whether keys are letters now: of what is looked for in the log."""
+        return self.query_one(LogView).typing is not None and self.focused is self._page_on_show
+
     async def action_log_do(self, action: str) -> None:
-        """Something that the log can do, from wherever the keys are."""
+        """Something that the log can do, from wherever the keys are. Where there is no log, what
+        is typed next is for the search that cannot be: no letter of it is a command."""
         self.action_page("log")
+        if not self.query_one(LogView).display:
+            self.app.push_screen(Refused(f"{self.stage or 'This run'} has no log yet"))
+            return
         await self.app.run_action(action, self.query_one(LogView))
 
     def action_full(self) -> None:
@@ -339,30 +368,12 @@ class RunScreen(RunActs):
             self.app.action_go(self._came_from)
 
 
-def _first_stage(run: Run) -> str:
-    """The first that failed, else the first that runs, else the first."""
-    stages = run["stages"]
-    for status in ("failed", "running", "starting"):
-        for stage in stages:
-            if stage["status"] == status:
-                return str(stage["name"])
-    return str(stages[0]["name"]) if stages else ""
-
-
-def _row_for(stage: str, rows: Sequence[RunRow]) -> str:
-    """The row of a stage; where it is folded away, that of its matrix."""
-    if any(row.row.key == stage for row in rows):
-        return stage
-    base = stage.partition(".")[0]
-    return next((row.row.key for row in rows if row.stage.partition(".")[0] == base), "")
-
-
 def _nothing(data: RunData | None) -> list[Line]:
     if data is None:
         return [
-            line((" No run is open.", "title")), line(""),
-            line(("   2", "key"), "  what runs and waits; ent there opens a run"),
-            line(("   5", "key"), "  all runs"),
+            line((" There is no run yet.", "title")), line(""),
+            line(("   2", "key"), "  what runs and waits; n there submits a pipeline"),
+            line(("   5", "key"), "  all runs; ent there opens one"),
             line("   hostler show RUN  the same from a shell"),
         ]  # fmt: skip
     if data.problem:

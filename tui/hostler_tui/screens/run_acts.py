@@ -32,14 +32,20 @@ class RunActs(LabScreen):
         """The runs that are marked, else the one of the cursor."""
         return ()
 
+    def nothing(self) -> str:
+        """Why no run is meant."""
+        return "no run is selected"
+
     def acted(self) -> None:
         """Something was done: marks have served."""
 
     def action_cancel(self) -> None:
         """Stop runs, after asking."""
-        runs = [run for run in self.targets() if run.get("outcome") is None]
+        meant = self.targets()
+        runs = [run for run in meant if run.get("outcome") is None]
         if not runs:
-            self.app.tell("nothing here runs or waits", "warning")
+            said = "nothing here runs or waits" if meant else self.nothing()
+            self.app.tell(said, "warning")
             return
         self._cancel(runs)
 
@@ -62,7 +68,7 @@ class RunActs(LabScreen):
         """The run that is meant, where it is one."""
         runs = self.targets()
         if len(runs) != 1:
-            what = "no run is selected" if not runs else "this is for one run: unmark the others"
+            what = self.nothing() if not runs else "this is for one run: unmark the others"
             self.app.tell(what, "warning")
             return ()
         return runs

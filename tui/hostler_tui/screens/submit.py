@@ -83,7 +83,7 @@ class FilePicker(Modal[Path | None]):
         self.query_one(Table).show([
             Row(str(one.path), (_name(one.path, one.is_folder, one.note), (one.note, "dim")))
             for one in found
-        ])  # fmt: skip
+        ], view=folder)  # fmt: skip
 
     @on(Table.Chosen)
     def choose(self, message: Table.Chosen) -> None:

@@ -75,7 +75,7 @@ class AskLine(Vertical):
         self.display = True
         typed = self.query_one(Input)
         typed.value = self.filter.text
-        typed.focus()
+        self.screen.set_focus(typed)  # at once: the next key is for it
 
     @on(Input.Changed)
     def try_it(self, event: Input.Changed) -> None:
@@ -122,4 +122,4 @@ class AskLine(Vertical):
         self.query_one("#amiss", Pane).show(())
         self.display = False
         if self._before is not None and self._before.is_attached:
-            self._before.focus()
+            self.screen.set_focus(self._before)

@@ -116,6 +116,15 @@ class Ask(Sheet):
         self.dismiss(clean(event.value).strip())
 
 
+class Refused(Sheet):
+    """What cannot be typed now. It takes the letters that come, so that none is a command."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "close", show=False)]
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, "enter or esc goes back; other keys do nothing here")
+
+
 class Reader(Sheet):
     """Lines to read, broken between words to the width that there is."""
 

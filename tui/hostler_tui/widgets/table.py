@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual import events
@@ -15,6 +15,7 @@ from textual.strip import Strip
 from hostler_tui.cells import cut, pad
 from hostler_tui.lines import strip_of
 from hostler_tui.palette import Palette
+from hostler_tui.table_cursor import Cursor, settled, still_marked
 from hostler_tui.table_rows import Head, Row, spans_of, visible_heads, widths_of
 from hostler_tui.widgets.line_view import Known, LineView
 
@@ -23,7 +24,10 @@ STRIPS_MORE = 50
 
 
 class Table(LineView, can_focus=True):
-    """Rows with a cursor that stays on its key, whatever comes and goes around it."""
+    """Rows with a cursor that stays on its key, whatever comes and goes around it.
+
+    `kin` names the object that a row's key stands for; all rows of one are as good as each other.
+    """
 
     DEFAULT_CSS = """
     Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1;
@@ -68,13 +72,24 @@ class Table(LineView, can_focus=True):
             """The table, for selectors of handlers."""
             return self.table
 
-    def __init__(self, heads: Sequence[Head], *, markable: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        heads: Sequence[Head],
+        *,
+        markable: bool = False,
+        kin: Callable[[str], str] = str,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self._heads = tuple(heads)
         self._rows: tuple[Row, ...] = ()
-        self._at: int = 0
+        self._cursor = Cursor()
+        self._kin = kin
+        self._view: object = None
         self._markable = markable
         self._marks: frozenset[str] = frozenset()
+        self._are_marks_gone = False
+        """The last marked rows went by themselves, and the person did nothing since."""
         self._strips: dict[str, Known] = {}
         """Of each row the last one drawn, and what it was drawn for: rows of a live lab change all
         the time, and what is past is not drawn again."""
@@ -89,24 +104,48 @@ class Table(LineView, can_focus=True):
 
     @property
     def cursor(self) -> str | None:
-        """The key of the row that the cursor is on."""
-        return self._rows[self._at].key if self._at < len(self._rows) else None
+        """The key of the row that the cursor is on; None where that row went by itself."""
+        at = self._cursor.at
+        is_there = self._cursor.gone is None and at < len(self._rows)
+        return self._rows[at].key if is_there else None
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """What a key acts on: the marked rows, else that of the cursor."""
+        if self._marks or self._are_marks_gone or self.cursor is None:
+            return self._marks
+        return frozenset({self.cursor})
+
+    @property
+    def nothing(self) -> str:
+        """Why a key has nothing to act on, and what to do."""
+        if self._are_marks_gone:
+            return "the marked rows are not in this list any more; an arrow selects another"
+        if self._cursor.gone is not None:
+            name = self._kin(self._cursor.gone)
+            return f"{name} is not in this list; an arrow selects another row"
+        return "nothing is selected"
 
     @property
     def marks(self) -> frozenset[str]:
         """The keys of the marked rows."""
         return self._marks
 
-    def show(self, rows: Sequence[Row], heads: Sequence[Head] | None = None) -> None:
-        """Show these rows: the cursor stays on its key, else at its place."""
+    def show(
+        self, rows: Sequence[Row], heads: Sequence[Head] | None = None, *, view: object = None
+    ) -> None:
+        """Show these rows: the cursor stays on its key. `view` is what the person chose to see
+        (filter, order): where that changed and the key is not shown, the cursor goes nearby."""
         new, key, old = tuple(rows), self.cursor, self._rows
+        at, self._view, may_slide = self._cursor, view, view != self._view
         whole = self._look is not self.app.palette_of_look
         if heads is not None and tuple(heads) != self._heads:
             self._heads, whole = tuple(heads), True
         self._rows, self._look = new, self.app.palette_of_look
         if self._marks:
-            self._marks &= {row.key for row in new}
-        self._at = self._place_of(key)
+            self._marks = still_marked(self._marks, new, self._kin)
+            self._are_marks_gone = not self._marks and not may_slide
+        self._cursor = settled(at, at.gone or key, new, self._kin, may_slide=may_slide)
         self._set_count(len(new))
         if whole:
             self.refresh()
@@ -136,9 +175,19 @@ class Table(LineView, can_focus=True):
             if row.key == key and row.selectable:
                 self._go(place)
 
+    def expect(self, key: str) -> None:
+        """Put the cursor on a row, or on kin of it, as soon as it is there; on none till then."""
+        self._cursor = settled(
+            Cursor(self._cursor.at, key), key, self._rows, self._kin, may_slide=False
+        )
+        self._keep_in_sight()
+        self.refresh()
+        self.post_message(self.Moved(self, self.cursor))
+
     def mark_all(self) -> None:
         """Mark every row that can be selected."""
         if self._markable:
+            self._are_marks_gone = False
             self._marks = frozenset(row.key for row in self._rows if row.selectable)
             self.refresh()
 
@@ -149,7 +198,7 @@ class Table(LineView, can_focus=True):
 
     def clear_marks(self) -> None:
         """Unmark everything."""
-        self._marks = frozenset()
+        self._marks, self._are_marks_gone = frozenset(), False
         self.refresh()
 
     def line_at(self, y: int) -> Strip:
@@ -160,8 +209,8 @@ class Table(LineView, can_focus=True):
         return self._row_strip(place)
 
     def action_step(self, by: int) -> None:
-        """To the next row that can be selected."""
-        place = self._at + by
+        """To the next row that can be selected; where none was, to where the cursor had been."""
+        place = self._cursor.at + (by if self._cursor.gone is None else 0)
         while 0 <= place < len(self._rows) and not self._rows[place].selectable:
             place += by
         if 0 <= place < len(self._rows):
@@ -170,7 +219,7 @@ class Table(LineView, can_focus=True):
     def action_page(self, by: int) -> None:
         """A screenful on."""
         step = max(1, self.size.height - 2)
-        self._go_near(self._at + by * step, by)
+        self._go_near(self._cursor.at + by * step, by)
 
     def action_edge(self, by: int) -> None:
         """To the first or the last row."""
@@ -180,13 +229,16 @@ class Table(LineView, can_focus=True):
         """Open the row of the cursor."""
         if self.cursor is not None:
             self.post_message(self.Chosen(self, self.cursor))
+        elif self._cursor.gone is not None:
+            self.app.tell(self.nothing, "warning")
 
     def action_mark(self) -> None:
         """Mark the row, or unmark it, and go on."""
         if not self._markable or self.cursor is None:
             return
         self._marks ^= {self.cursor}
-        self._refresh_row(self._at)
+        self._are_marks_gone = False
+        self._refresh_row(self._cursor.at)
         self.action_step(1)
 
     def on_click(self, event: events.Click) -> None:
@@ -196,7 +248,7 @@ class Table(LineView, can_focus=True):
             self._tell_head(event.x)
         if event.y < 1 or place >= len(self._rows) or not self._rows[place].selectable:
             return
-        if place == self._at:
+        if self._rows[place].key == self.cursor:
             self.action_choose()
         else:
             self._go(place)
@@ -236,7 +288,8 @@ class Table(LineView, can_focus=True):
         return strip_of([(gutter + " ".join(parts), "dim")], self.app.palette_of_look, width)
 
     def _row_strip(self, place: int) -> Strip:
-        row, here = self._rows[place], place == self._at
+        row = self._rows[place]
+        here = place == self._cursor.at and self._cursor.gone is None
         marked = row.key in self._marks
         width, wide, look = self.text_width, self.line_width, self.app.palette_of_look
         drawn_for = (row.cells, row.role, row.whole, here, marked, width, wide, look)
@@ -281,16 +334,6 @@ class Table(LineView, can_focus=True):
         kept = visible_heads(self._heads, room)
         return kept, widths_of(self._heads, kept, room)
 
-    def _place_of(self, key: str | None) -> int:
-        for place, row in enumerate(self._rows):
-            if row.key == key:
-                return place
-        place = min(self._at, max(0, len(self._rows) - 1))
-        for near in (*range(place, len(self._rows)), *range(place, -1, -1)):
-            if near < len(self._rows) and self._rows[near].selectable:
-                return int(near)
-        return 0
-
     def _go_near(self, place: int, by: int) -> None:
         place = max(0, min(len(self._rows) - 1, place))
         while 0 <= place < len(self._rows) and not self._rows[place].selectable:
@@ -299,17 +342,19 @@ class Table(LineView, can_focus=True):
             self._go(place)
 
     def _go(self, place: int) -> None:
-        before, self._at = self._at, place
-        self._refresh_row(before)
+        before, self._cursor = self._cursor, Cursor(place)
+        self._are_marks_gone = False
+        self._refresh_row(before.at)
         self._refresh_row(place)
         self._keep_in_sight()
-        if before != place:
+        if before != self._cursor:
             self.post_message(self.Moved(self, self.cursor))
 
     def _keep_in_sight(self) -> None:
         height, top = max(1, self.size.height - 1), self.scroll_offset.y
-        if self._at < top or self._at >= top + height:
-            goal = self._at if self._at < top else self._at - height + 1
+        at = self._cursor.at
+        if at < top or at >= top + height:
+            goal = at if at < top else at - height + 1
             self.scroll_to(y=goal, animate=False)
 
     def _refresh_changed(self, old: tuple[Row, ...], new: tuple[Row, ...]) -> None:
