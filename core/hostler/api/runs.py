@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
@@ -19,6 +19,10 @@ router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
 Place = Annotated[str | None, Query(max_length=40)]
 Points = Annotated[int | None, Query(ge=2, le=10_000)]
+Key = Annotated[
+    str | None, Header(alias="idempotency-key", max_length=64, pattern="^[A-Za-z0-9_-]+$")
+]
+"""What is sent again with the same key and body makes no second run."""
 
 
 def _service(request: Request) -> Service:
@@ -27,10 +31,10 @@ def _service(request: Request) -> Service:
 
 
 @router.post("/runs")
-async def submit(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
+async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
     service = _service(request)
-    run = await service.submit(body.to_model(), who)
+    run = await service.submit(body.to_model(), who, key)
     return answer({**await service.describe(run.run_id), "no_host": service.no_host(run)}, 201)
 
 
@@ -114,18 +118,21 @@ async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) 
 
 
 @router.post("/runs/{run_id}/retry")
-async def retry(request: Request, run_id: str, who: Who) -> JSONResponse:
+async def retry(request: Request, run_id: str, who: Who, key: Key = None) -> JSONResponse:
     """A new run of what did not succeed."""
     service = _service(request)
-    return answer(await service.describe((await service.retry(run_id, who)).run_id), 201)
+    return answer(await service.describe((await service.retry(run_id, who, key)).run_id), 201)
 
 
 @router.post("/runs/{run_id}/rerun")
-async def rerun(request: Request, run_id: str, body: RerunBody, who: Who) -> JSONResponse:
+async def rerun(
+    request: Request, run_id: str, body: RerunBody, who: Who, key: Key = None
+) -> JSONResponse:
     """A new run of everything."""
     service = _service(request)
     source = body.source.to_model() if body.source is not None else None
-    return answer(await service.describe((await service.rerun(run_id, who, source)).run_id), 201)
+    run = await service.rerun(run_id, who, source, key)
+    return answer(await service.describe(run.run_id), 201)
 
 
 @router.delete("/runs/{run_id}")

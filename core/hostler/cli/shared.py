@@ -9,6 +9,7 @@ import pwd
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from hostler.cli.daemon_start import ensure_daemon
@@ -37,9 +38,8 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
     Raises NoDaemonError.
     """
     if start:
-        return Client(
-            found=ensure_daemon(args.socket, say=note_for(args)), timeout=args.read_timeout
-        )
+        ensure = partial(ensure_daemon, args.socket, say=note_for(args))
+        return Client(found=ensure(), timeout=args.read_timeout, revive=ensure)
     return Client(found=find_socket(args.socket), timeout=args.read_timeout)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hostler.client.aio_exchange import AsyncExchange, AsyncLog
 from hostler.client.aio_records import AsyncRecords
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK
+from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.client.sync import CHANGE_TIMEOUT
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import DEFAULT_TIMEOUT, Found, decode_answer, find_socket, unreachable
@@ -28,9 +31,11 @@ class AsyncClient(AsyncRecords):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         found: Found | None = None,
+        revive: Callable[[], object] | None = None,
     ) -> None:
         self.found = found or find_socket(str(socket_path) if socket_path else None)
         self.timeout = timeout
+        self._revive = revive
 
     async def version(self) -> dict[str, Any]:
         """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
@@ -94,9 +99,11 @@ class AsyncClient(AsyncRecords):
             file.close()
             await exchange.close()
 
-    async def submit(self, submission: Mapping[str, Any]) -> dict[str, Any]:
-        """A new run, durable when this returns: a `pipeline` text or a `command`."""
-        return await self._object(calls.submit(submission))
+    async def submit(
+        self, submission: Mapping[str, Any], *, key: str | None = None
+    ) -> dict[str, Any]:
+        """A new run, durable when this returns; see `Client.submit`."""
+        return await self._make(calls.submit(submission, key))
 
     async def check(self, submission: Mapping[str, Any]) -> dict[str, Any]:
         """What a submission comes to, before its source is uploaded. Raises PipelineError."""
@@ -209,15 +216,16 @@ class AsyncClient(AsyncRecords):
         """Lower the priority of a run that has not ended."""
         return await self._object(calls.priority(run_id, priority))
 
-    async def retry(self, run_id: str) -> dict[str, Any]:
+    async def retry(self, run_id: str, *, key: str | None = None) -> dict[str, Any]:
         """A new run of what did not succeed."""
-        return await self._object(calls.act(run_id, "retry"))
+        return await self._make(calls.again(run_id, "retry", key))
 
     async def rerun(
-        self, run_id: str, *, source: Mapping[str, Any] | None = None
+        self, run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None
     ) -> dict[str, Any]:
         """A new run of everything, with new code where a source is given."""
-        return await self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
+        body = {"source": source and dict(source)}
+        return await self._make(calls.again(run_id, "rerun", key, body))
 
     async def remove(self, run_id: str) -> dict[str, Any]:
         """Forget a finished run and its logs."""
@@ -242,6 +250,25 @@ class AsyncClient(AsyncRecords):
                 return decode_answer(status, await exchange.body())
         finally:
             await exchange.close()
+
+    async def _make(self, call: Call) -> dict[str, Any]:
+        """A call that makes a run: sent once more where its answer was lost."""
+        try:
+            return await self._object(call)
+        except NoDaemonError as error:
+            if not is_lost(error):
+                raise
+        if self._revive is not None:
+            with contextlib.suppress(NoDaemonError):  # somebody else may start it
+                await asyncio.to_thread(self._revive)
+        ends = time.monotonic() + AGAIN_WITHIN_S
+        while True:
+            try:
+                return await self._object(call)
+            except NoDaemonError as error:
+                if not is_away(error) or time.monotonic() > ends:
+                    raise unknown(error, call.key) from error
+            await asyncio.sleep(PAUSE_S)
 
     async def _object(self, call: Call) -> dict[str, Any]:
         answer = await self.request(call)

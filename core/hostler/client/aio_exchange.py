@@ -26,7 +26,8 @@ class AsyncExchange:
     async def send(self, body: bytes = b"") -> None:
         """Connect and send the whole request. Raises NoDaemonError."""
         await self.open()
-        await self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+        call = self._call
+        await self.send_raw(encode_request(call.method, call.target, body=body, key=call.key))
 
     async def open(self) -> None:
         """Connect. Raises NoDaemonError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,13 @@ class Call:
     method: str
     target: str
     body: Any = None
+    key: str = ""
+    """With it, the call may be sent again: the daemon carries it out once."""
+
+
+def new_key() -> str:
+    """A key for one submission."""
+    return os.urandom(16).hex()
 
 
 def version() -> Call:
@@ -68,9 +76,9 @@ def snapshot(digest: str, method: str) -> Call:
     return Call(method, target(["snapshots", digest]))
 
 
-def submit(submission: Mapping[str, Any]) -> Call:
+def submit(submission: Mapping[str, Any], key: str | None) -> Call:
     """A new run."""
-    return Call("POST", target(["runs"]), dict(submission))
+    return Call("POST", target(["runs"]), dict(submission), key or new_key())
 
 
 def check(submission: Mapping[str, Any]) -> Call:
@@ -167,8 +175,14 @@ def acknowledge(alert_id: int, verb: str) -> Call:
 
 
 def act(run_id: str, verb: str, body: Any = None) -> Call:
-    """`cancel`, `retry` or `rerun` a run."""
+    """`cancel` a run."""
     return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)
+
+
+def again(run_id: str, verb: str, key: str | None, body: Any = None) -> Call:
+    """`retry` or `rerun` a run: a new one."""
+    body = {} if body is None else body
+    return Call("POST", target(["runs", run_id, verb]), body, key or new_key())
 
 
 def priority(run_id: str, value: int) -> Call:

@@ -25,7 +25,8 @@ class Exchange:
 
     def send(self, body: bytes = b"") -> None:
         """The whole request."""
-        self.send_raw(encode_request(self._call.method, self._call.target, body=body))
+        call = self._call
+        self.send_raw(encode_request(call.method, call.target, body=body, key=call.key))
 
     def send_raw(self, data: bytes) -> None:
         """Part of an encoded request. Raises NoDaemonError."""

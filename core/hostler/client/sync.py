@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hostler.client import calls
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK, Exchange, Log
+from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.client.records import Records
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
@@ -30,7 +32,8 @@ class Client(Records):
     """Asks the daemon. Safe to use from several threads: each call has its own connection.
 
     `socket_path` names the daemon's socket; without it the usual places are searched. `timeout` is
-    in seconds, for calls that only read. Every method raises NoDaemonError where no daemon
+    in seconds, for calls that only read; `revive` is called where the daemon went away under a
+    submission, before it is sent once more. Every method raises NoDaemonError where no daemon
     answers, and else the error the daemon gave.
     """
 
@@ -40,9 +43,11 @@ class Client(Records):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         found: Found | None = None,
+        revive: Callable[[], object] | None = None,
     ) -> None:
         self.found = found or find_socket(str(socket_path) if socket_path else None)
         self.timeout = timeout
+        self._revive = revive
 
     def version(self) -> dict[str, Any]:
         """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
@@ -104,9 +109,13 @@ class Client(Records):
         finally:
             exchange.close()
 
-    def submit(self, submission: Mapping[str, Any]) -> dict[str, Any]:
-        """A new run, durable when this returns: a `pipeline` text or a `command`."""
-        return self._object(calls.submit(submission))
+    def submit(self, submission: Mapping[str, Any], *, key: str | None = None) -> dict[str, Any]:
+        """A new run, durable when this returns: a `pipeline` text or a `command`.
+
+        It is sent once more where the answer was lost, and is one run all the same. With a `key`
+        of your own (letters, digits, - and _) that holds for your own repetitions, too.
+        """
+        return self._make(calls.submit(submission, key))
 
     def check(self, submission: Mapping[str, Any]) -> dict[str, Any]:
         """What a submission comes to, before its source is uploaded. Raises PipelineError."""
@@ -228,13 +237,16 @@ class Client(Records):
         """Lower the priority of a run that has not ended."""
         return self._object(calls.priority(run_id, priority))
 
-    def retry(self, run_id: str) -> dict[str, Any]:
-        """A new run of what did not succeed."""
-        return self._object(calls.act(run_id, "retry"))
+    def retry(self, run_id: str, *, key: str | None = None) -> dict[str, Any]:
+        """A new run of what did not succeed; `key` as in `submit`."""
+        return self._make(calls.again(run_id, "retry", key))
 
-    def rerun(self, run_id: str, *, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A new run of everything, with new code where a source is given."""
-        return self._object(calls.act(run_id, "rerun", {"source": source and dict(source)}))
+    def rerun(
+        self, run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """A new run of everything, with new code where a source is given; `key` as in `submit`."""
+        body = {"source": source and dict(source)}
+        return self._make(calls.again(run_id, "rerun", key, body))
 
     def remove(self, run_id: str) -> dict[str, Any]:
         """Forget a finished run and its logs."""
@@ -256,6 +268,25 @@ class Client(Records):
             return decode_answer(exchange.head().status, exchange.body())
         finally:
             exchange.close()
+
+    def _make(self, call: Call) -> dict[str, Any]:
+        """A call that makes a run: sent once more where its answer was lost."""
+        try:
+            return self._object(call)
+        except NoDaemonError as error:
+            if not is_lost(error):
+                raise
+        if self._revive is not None:
+            with contextlib.suppress(NoDaemonError):  # somebody else may start it
+                self._revive()
+        ends = time.monotonic() + AGAIN_WITHIN_S
+        while True:
+            try:
+                return self._object(call)
+            except NoDaemonError as error:
+                if not is_away(error) or time.monotonic() > ends:
+                    raise unknown(error, call.key) from error
+            time.sleep(PAUSE_S)
 
     def _object(self, call: Call) -> dict[str, Any]:
         answer = self.request(call)

@@ -133,12 +133,14 @@ class Service:
         self.context.health.forgive(name)
         self.context.close_host(name, None)
 
-    async def submit(self, submission: Submission, who: Caller) -> Run:
-        """A new run, durable when this returns."""
-        return await self._submitter.submit(submission, who)
+    async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
+        """A new run, durable when this returns; sent again with its key, that of before."""
+        return await self._submitter.submit(submission, who, key)
 
     def no_host(self, run: Run) -> str | None:
         """What no host will ever take of a run, in one sentence; None: all of it has a place."""
+        if run.outcome is not None:
+            return None
         return unplaceable(self.controller.snapshot(), run)
 
     async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
@@ -159,17 +161,19 @@ class Service:
         lines = preview(self.controller.snapshot(), run)
         return {"pipeline": run.pipeline, "stages": [to_json(line) for line in lines]}
 
-    async def retry(self, run_id: str, who: Caller) -> Run:
+    async def retry(self, run_id: str, who: Caller, key: str | None = None) -> Run:
         """A new run of what did not succeed."""
         run = await self.run(run_id)
         only_own(run, who)
-        return await self._submitter.retry(run.run_id, who)
+        return await self._submitter.retry(run.run_id, who, key)
 
-    async def rerun(self, run_id: str, who: Caller, source: Source | None) -> Run:
+    async def rerun(
+        self, run_id: str, who: Caller, source: Source | None, key: str | None = None
+    ) -> Run:
         """A new run of everything."""
         run = await self.run(run_id)
         only_own(run, who)
-        return await self._submitter.rerun(run.run_id, who, source)
+        return await self._submitter.rerun(run.run_id, who, source, key)
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
+import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +15,16 @@ from hostler.daemon.context import Context
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
 from hostler.errors import ConflictError, InputError
+from hostler.failpoints import failpoint
+from hostler.model.codec import to_json
 from hostler.model.pipelines import Pipeline, Stage
-from hostler.model.records import NewEvent
+from hostler.model.records import NewEvent, SubmissionKey
 from hostler.model.runs import Phase, Run, Source
 from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.spec.problems import shown
 from hostler.store.database import new_run_id
+from hostler.store.writes import SubmittedBefore
 
 _ID_TRIES = 5
 
@@ -82,13 +88,22 @@ class Submitter:
             title=submission.title or pipeline.title,
         )
 
-    async def submit(self, submission: Submission, caller: Caller) -> Run:
-        """A new run, durable when this returns."""
+    async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
+        """A new run, durable when this returns; that of before where one has this key."""
+        asked = await self._asked(caller, key, "submit", submission)
+        there = await self._submitted(asked)
+        if there is not None:
+            return there
         run = await self.prepare(submission, caller)
-        return await self._store(run, submission.pipeline or "", "submitted")
+        await asyncio.to_thread(check_snapshot, submission)
+        return await self._store(run, submission.pipeline or "", "submitted", asked)
 
-    async def retry(self, run_id: str, caller: Caller) -> Run:
-        """A new run of what did not succeed; what did is kept."""
+    async def retry(self, run_id: str, caller: Caller, key: str | None) -> Run:
+        """A new run of what did not succeed; what did is kept. `key` as in `submit`."""
+        asked = await self._asked(caller, key, "retry", run_id)
+        there = await self._submitted(asked)
+        if there is not None:
+            return there
         old = await self._finished(run_id)
         kept = dict(old.kept)
         kept |= {a.stage: a for a in old.attempts if a.phase is Phase.SUCCEEDED}
@@ -100,20 +115,29 @@ class Submitter:
         self._check_hosts(stage for stage in old.stages if stage.name not in kept)
         run = replace(self._again(old, caller), kept=kept, retry_of=old.retry_of or old.run_id)
         return await self._store(
-            run, await self._text(old), f"submitted as a retry of {old.run_id}"
+            run, await self._text(old), f"submitted as a retry of {old.run_id}", asked
         )
 
-    async def rerun(self, run_id: str, caller: Caller, source: Source | None) -> Run:
-        """A new run of everything, with new code where a new source is given."""
+    async def rerun(
+        self, run_id: str, caller: Caller, source: Source | None, key: str | None
+    ) -> Run:
+        """A new run of everything, with new code where a new source is given. `key` as in
+        `submit`."""
+        asked = await self._asked(caller, key, "rerun", run_id, source)
+        there = await self._submitted(asked)
+        if there is not None:
+            return there
         old = await self._context.store.get_run(run_id)
         self._check_hosts(old.stages)
         run = self._again(old, caller)
         if source is not None:
             self._sources.check_is_here(source)
             self._check_source(run.stages, source)
+            if old.source.digest is not None and source.digest is None:
+                raise no_snapshot("this run")
             run = replace(run, source=source)
         return await self._store(
-            run, await self._text(old), f"submitted as a rerun of {old.run_id}"
+            run, await self._text(old), f"submitted as a rerun of {old.run_id}", asked
         )
 
     async def _text(self, run: Run) -> str:
@@ -142,17 +166,42 @@ class Submitter:
             title=old.title,
         )
 
-    async def _store(self, run: Run, text: str, verb: str) -> Run:
+    async def _asked(self, caller: Caller, key: str | None, *what: object) -> SubmissionKey | None:
+        if key is None:
+            return None
+        return SubmissionKey(caller.uid, key, await asyncio.to_thread(_digest, what))
+
+    async def _submitted(self, asked: SubmissionKey | None) -> Run | None:
+        """The run of a submission that came before. Raises ConflictError where the key had another
+        one."""
+        context = self._context
+        found = asked and await context.store.find_submission(asked.uid, asked.key)
+        if not found or asked is None:
+            return None
+        digest, run_id = found
+        if digest != asked.digest:
+            raise ConflictError(
+                f"this key was given to another submission, run {run_id}",
+                remedy="use a new key for each",
+            )
+        return context.book.find(run_id) or await context.store.get_run(run_id)
+
+    async def _store(self, run: Run, text: str, verb: str, asked: SubmissionKey | None) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
-        for _ in range(_ID_TRIES - 1):
+        for tries_left in reversed(range(_ID_TRIES)):
             try:
-                await context.store.create_run(run, text, [self._event(run, verb)])
+                await context.store.create_run(run, text, [self._event(run, verb)], asked)
                 break
+            except SubmittedBefore:  # the same, at the same moment
+                there = await self._submitted(asked)
+                if there is not None:
+                    return there
             except ConflictError:
+                if not tries_left:
+                    raise
                 run = replace(run, run_id=new_run_id())
-        else:
-            await context.store.create_run(run, text, [self._event(run, verb)])
+        failpoint("after_submit")
         context.book.add(run)
         context.hub.publish()
         context.wake()
@@ -217,3 +266,33 @@ class Submitter:
 
 def _first_missing(stage: Stage, known: set[str]) -> str | None:
     return next((name for name in stage.mounts if name not in known), None)
+
+
+def _digest(what: Sequence[object]) -> str:
+    """Of all that was asked for."""
+    return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()
+
+
+def check_snapshot(submission: Submission) -> None:
+    """Raises InputError where a stage says that it takes a copy of the code, and there is none: it
+    would run in an empty folder."""
+    if submission.source.digest is not None:
+        return
+    if submission.command is not None:
+        if submission.command.get("code") == "snapshot":
+            raise no_snapshot("the command")
+        return
+    document = tomllib.loads(submission.pipeline or "")
+    defaults, stages = document.get("defaults", {}), document.get("stages", {})
+    for name, stage in stages.items():
+        if stage.get("code", defaults.get("code")) == "snapshot":
+            raise no_snapshot(f"stage {name}")
+
+
+def no_snapshot(what: str) -> InputError:
+    """Code was to be copied, and was not sent."""
+    return InputError(
+        f'{what} says code = "snapshot", but no code was sent',
+        remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or say "
+        'code = "none"',
+    )

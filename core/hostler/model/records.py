@@ -142,6 +142,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmissionKey:
+    """What a client called its submission, and what was in it."""
+
+    uid: int
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """A mutating call: who, when, what. Arguments are redacted before they come here."""
 

@@ -24,15 +24,19 @@ def encode_request(
     length: int | None = None,
     content_type: str = "application/json",
     body: bytes = b"",
+    key: str = "",
 ) -> bytes:
     """A request, complete or up to its body.
 
-    `length` announces a body that the caller sends afterwards; without it `body` is the body.
+    `length` announces a body that the caller sends afterwards; without it `body` is the body. With
+    a `key` it may be sent again: it is carried out once.
     """
     size = len(body) if length is None else length
     head = f"{method} {target} HTTP/1.1\r\nHost: hostler\r\nConnection: close\r\n"
     if size or method not in ("GET", "HEAD", "DELETE"):
         head += f"Content-Type: {content_type}\r\nContent-Length: {size}\r\n"
+    if key:
+        head += f"Idempotency-Key: {key}\r\n"
     return head.encode("ascii") + b"\r\n" + body
 
 

@@ -23,6 +23,7 @@ from hostler.model.records import (
     NewEvent,
     RunFilter,
     RunSummary,
+    SubmissionKey,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, history, reads, writes
@@ -92,13 +93,21 @@ class Store:
         return await asyncio.to_thread(back_up, self.folder / "hostler.db")
 
     async def create_run(
-        self, run: Run, pipeline_text: str, events: Sequence[NewEvent]
+        self,
+        run: Run,
+        pipeline_text: str,
+        events: Sequence[NewEvent],
+        key: SubmissionKey | None = None,
     ) -> tuple[Event, ...]:
         """Store a new run; the events with their numbers, none when it was there already.
 
-        Raises ConflictError when another run has this id.
+        Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
         """
-        return await self._write(lambda db: writes.create_run(db, run, pipeline_text, events))
+        return await self._write(lambda db: writes.create_run(db, run, pipeline_text, events, key))
+
+    async def find_submission(self, uid: int, key: str) -> tuple[str, str] | None:
+        """Digest and run of the submission that had this key."""
+        return await self._readers.run(lambda db: reads.find_submission(db, uid, key))
 
     async def add_attempt(
         self, attempt: Attempt, event: NewEvent | None = None, facts: HostFacts | None = None

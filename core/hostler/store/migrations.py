@@ -251,6 +251,16 @@ def m0003_gpu_events(db: Database) -> None:
     db.execute("CREATE INDEX events_gpu ON events (host, gpu, seq) WHERE gpu IS NOT NULL")
 
 
+def m0004_submissions(db: Database) -> None:
+    """Which submission became which run: one that is sent again makes no second."""
+    db.execute(
+        "CREATE TABLE submissions (uid INTEGER NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,"
+        " run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,"
+        " PRIMARY KEY (uid, key)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX submissions_run ON submissions (run_id)")
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -268,5 +278,5 @@ def m0002_gpus_of_hosts(db: Database) -> None:
     db.execute("DROP TABLE gpus_of_before")
 
 
-STATE = Schema("hostler", (m0001_first, m0002_alerts, m0003_gpu_events))
+STATE = Schema("hostler", (m0001_first, m0002_alerts, m0003_gpu_events, m0004_submissions))
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -243,3 +243,11 @@ def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
         read_run(row, [read_stage(spec) for spec in stages[row["number"]]], tried[row["run_id"]])
         for row in rows
     ]
+
+
+def find_submission(connection: sqlite3.Connection, uid: int, key: str) -> tuple[str, str] | None:
+    """Digest and run of a submission; None: there was none of that key."""
+    row = connection.execute(
+        "SELECT digest, run_id FROM submissions WHERE uid = ? AND key = ?", (uid, key)
+    ).fetchone()
+    return None if row is None else (row["digest"], row["run_id"])

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from hostler.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
-from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent
+from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
+from hostler.store.reads import find_submission
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
@@ -68,13 +69,23 @@ def _add_event(connection: Connection, event: NewEvent) -> Event:
     )
 
 
+class SubmittedBefore(Exception):
+    """A submission of this key has a run. Stays between store and daemon."""
+
+
 def create_run(
-    connection: Connection, run: Run, pipeline_text: str, events: Sequence[NewEvent]
+    connection: Connection,
+    run: Run,
+    pipeline_text: str,
+    events: Sequence[NewEvent],
+    key: SubmissionKey | None = None,
 ) -> tuple[Event, ...]:
     """A new run with its stages. Of this run, where it is there already, nothing is written again.
 
-    Raises ConflictError when another run has this id.
+    Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
     """
+    if key is not None and find_submission(connection, key.uid, key.key) is not None:
+        raise SubmittedBefore
     values = run_values(run, pipeline_text)
     there = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
     if there is not None:
@@ -92,6 +103,9 @@ def create_run(
             for position, stage in enumerate(run.stages)
         ),
     )
+    if key is not None:
+        values_of_key = (key.uid, key.key, key.digest, run.run_id)
+        connection.execute("INSERT INTO submissions VALUES (?, ?, ?, ?)", values_of_key)
     return add_events(connection, events)
 
 

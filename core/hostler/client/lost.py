@@ -1,0 +1,31 @@
+"""An answer that was lost: the daemon may have done what it was asked, or not. Decides only."""
+
+from __future__ import annotations
+
+from hostler.errors import NoDaemonError
+from hostler.quick.wire import WireError
+
+AGAIN_WITHIN_S = 15.0
+"""Seconds in which a daemon that went away may be back."""
+PAUSE_S = 0.2
+
+
+def is_lost(error: NoDaemonError) -> bool:
+    """Whether the connection died after something had been sent."""
+    return isinstance(error.__cause__, (WireError, ConnectionResetError, BrokenPipeError))
+
+
+def is_away(error: NoDaemonError) -> bool:
+    """Whether the daemon may be about to come back."""
+    return is_lost(error) or isinstance(
+        error.__cause__, (FileNotFoundError, ConnectionRefusedError)
+    )
+
+
+def unknown(error: NoDaemonError, key: str) -> NoDaemonError:
+    """What to say where it did not come back."""
+    return NoDaemonError(
+        f"{error.message}; whether it took the run is not known",
+        remedy=f"Look for it with `hostler runs` once the daemon is back; from Python, the same "
+        f"call with key={key!r} makes no second one",
+    )

@@ -1,0 +1,103 @@
+"""A submission that is sent again with its key is one run; with another body it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.client import Client
+from hostler.daemon.submit import Caller, Submission
+from hostler.errors import ConflictError, InputError
+from hostler.model.runs import Run, Source
+from hostler.store.database import Store
+from hostler.store.migrations import STATE, Schema
+from hostler.store.opening import open_for_writing
+from tests.support import stored
+from tests.support.served import Served, served
+
+ANA, BO = Caller(1000, "ana"), Caller(1001, "bo")
+LIST = Submission(command={"command": ["ls"]})
+PIPELINE = 'name = "x"\n[stages.a]\ncommand = "true"\n'
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path / "s") as running:
+        yield running
+
+
+def do(daemon: Served, work: Any) -> Any:
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(60)
+
+
+def submit(daemon: Served, submission: Submission, who: Caller, key: str | None) -> Run:
+    run: Run = do(daemon, daemon.service.submit(submission, who, key))
+    return run
+
+
+def test_the_same_again_is_the_same_run_for_each_user(daemon: Served) -> None:
+    first = submit(daemon, LIST, ANA, "k1")
+    assert submit(daemon, LIST, ANA, "k1").run_id == first.run_id
+    others = [submit(daemon, LIST, ANA, "k2"), submit(daemon, LIST, BO, "k1")]
+    others.append(submit(daemon, LIST, ANA, None))
+    assert len({first.run_id, *(run.run_id for run in others)}) == 4
+    other = Submission(command={"command": ["ls", "-l"]})
+    with pytest.raises(ConflictError, match=f"another submission, run {first.run_id}"):
+        submit(daemon, other, ANA, "k1")
+
+
+def test_the_same_twice_at_once_is_one_run(daemon: Served) -> None:
+    async def both() -> list[Run]:
+        return await asyncio.gather(*(daemon.service.submit(LIST, ANA, "k1") for _ in range(5)))
+
+    assert len({run.run_id for run in do(daemon, both())}) == 1
+    assert len(do(daemon, daemon.service.context.store.open_runs())) == 1
+
+
+def test_a_key_goes_with_its_run(daemon: Served) -> None:
+    client = Client(daemon.socket_path)
+    body = {"command": {"command": ["ls"]}}
+    run = client.submit(body, key="mine")
+    assert client.submit(body, key="mine")["run_id"] == run["run_id"]
+    client.cancel(run["run_id"])
+    assert client.wait(run["run_id"], timeout=60)["outcome"] == "cancelled"
+    assert client.submit(body, key="mine")["run_id"] == run["run_id"]
+    client.remove(run["run_id"])
+    assert client.submit(body, key="mine")["run_id"] != run["run_id"]
+
+
+def test_a_key_that_is_none_is_refused(daemon: Served) -> None:
+    with pytest.raises(InputError, match="not valid"):
+        Client(daemon.socket_path).submit({"command": {"command": ["ls"]}}, key="a b")
+
+
+async def test_a_database_of_before_takes_keys(tmp_path: Path) -> None:
+    old = Schema(STATE.name, STATE.steps[:3])
+    open_for_writing(tmp_path / "hostler.db", old, synchronous="FULL", backups=False).close()
+    store = await Store.open(tmp_path)
+    try:
+        await store.create_run(stored.run(), "", [])
+        assert await store.find_submission(1000, "k") is None
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        Submission(command={"command": ["ls"], "code": "snapshot"}),
+        Submission(pipeline=PIPELINE + 'code = "snapshot"\n'),
+        Submission(pipeline=PIPELINE + '[defaults]\ncode = "snapshot"\n'),
+        Submission(pipeline=PIPELINE + 'code = "snapshot"\n', source=Source(path="/somewhere")),
+    ],
+)
+def test_code_that_was_to_be_copied_and_was_not_sent_is_refused(
+    daemon: Served, submission: Submission
+) -> None:
+    with pytest.raises(InputError, match='says code = "snapshot", but no code was sent'):
+        submit(daemon, submission, ANA, None)
+    do(daemon, daemon.service.check(submission, ANA))  # which comes before the upload

@@ -1,0 +1,63 @@
+"""The daemon dies between the commit of a run and its answer: it is one run all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from hostler.client import AsyncClient, Client
+from hostler.quick.places import SOCKET_NAME
+from tests.support.desk import Desk
+
+BODY = {"command": {"command": ["true"], "code": "none"}}
+KILLED = {"HOSTLER_FAILPOINTS": "after_submit:kill"}
+
+
+def begin(desk: Desk) -> int:
+    """Start a daemon that dies at its first submission; its process."""
+    desk.more_env = dict(KILLED)
+    desk.ok("daemon", "start")
+    desk.more_env = {}
+    return desk.daemon_pid()
+
+
+def only_run(desk: Desk) -> str:
+    """The id of the one run there is."""
+    (run,) = desk.ok("runs", "--json").json["runs"]
+    return str(run["run_id"])
+
+
+def test_the_command_line_starts_the_daemon_and_asks_again(alone: Desk) -> None:
+    pid = begin(alone)
+    said = alone.ok("run", "-d", "--code", "none", "--", "true")
+    assert alone.daemon_pid() != pid
+    assert said.out.strip() == only_run(alone)
+
+
+def test_a_client_asks_again_with_the_same_key(alone: Desk) -> None:
+    begin(alone)
+    path = alone.state / SOCKET_NAME
+    client = Client(path, revive=lambda: alone.ok("daemon", "start"))
+    assert client.submit(BODY)["run_id"] == only_run(alone)
+
+
+async def test_an_asynchronous_client_waits_for_the_daemon_and_asks_again(alone: Desk) -> None:
+    pid = begin(alone)
+    submitting = asyncio.create_task(AsyncClient(alone.state / SOCKET_NAME).submit(BODY))
+    await asyncio.to_thread(alone.wait_death, pid, 30)
+    await asyncio.to_thread(alone.ok, "daemon", "start")
+    assert (await submitting)["run_id"] == only_run(alone)
+
+
+@pytest.mark.parametrize("verb", ["retry", "rerun"])
+def test_a_retry_and_a_rerun_are_made_once_too(alone: Desk, verb: str) -> None:
+    run = alone.run('name = "x"\n[stages.a]\ncode = "none"\ncommand = "false"\n')
+    with contextlib.suppress(AssertionError):
+        alone.ok("daemon", "stop")
+    begin(alone)
+    client = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
+    made = getattr(client, verb)(run["run_id"])
+    runs = [r["run_id"] for r in alone.ok("runs", "--json").json["runs"]]
+    assert sorted(runs) == sorted([run["run_id"], made["run_id"]])
