@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Dict, Iterable, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 
@@ -13,6 +13,7 @@ MOST_SPEC = 6 * 1024 * 1024
 """Bytes of a specification: it has to fit a line of the protocol."""
 PAGE = 1024 * 1024
 """Bytes of the lines that one answer holds."""
+_OTHERS = 64
 _SPEC, _LINES = ".spec", ".attempts"
 
 
@@ -40,12 +41,13 @@ class Records:
         return {"spec": there}
 
     def list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        """The runs of a daemon of which something is kept."""
-        try:
-            names = os.listdir(self._folder(payload))
-        except FileNotFoundError:
-            names = []
-        return {"runs": sorted(n[: -len(_SPEC)] for n in names if n.endswith(_SPEC))}
+        """The runs of a daemon of which something is kept, and other daemons with such runs."""
+        own = self._folder(payload)
+        others = [name for name in _names(self._base) if name != os.path.basename(own)]
+        return {
+            "runs": sorted(_runs(own)),
+            "others": [n for n in sorted(others) if _runs(os.path.join(self._base, n))][:_OTHERS],
+        }
 
     def read(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         """A page of a run's lines from a byte offset on, and its specification with the first."""
@@ -81,6 +83,18 @@ class Records:
 
     def _run(self, payload: Dict[str, Any]) -> str:
         return os.path.join(self._folder(payload), check_attempt(payload.get("run_id")))
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _runs(folder: str) -> List[str]:
+    """Those of which a specification is kept there."""
+    return [name[: -len(_SPEC)] for name in _names(folder) if name.endswith(_SPEC)]
 
 
 def _unlink(path: str) -> bool:

@@ -37,8 +37,8 @@ def test_a_specification_and_its_lines_come_back_until_they_are_forgotten(
     assert keep(records, "r1", line="early") == {"spec": False}
     assert keep(records, "r1", spec="text", line="one") == {"spec": True}
     assert keep(records, "r1", line="two") == {"spec": True}
-    assert records.list({"daemon_id": DAEMON}) == {"runs": ["r1"]}
-    assert records.list({"daemon_id": "e" * 32}) == {"runs": []}
+    assert records.list({"daemon_id": DAEMON}) == {"runs": ["r1"], "others": []}
+    assert records.list({"daemon_id": "e" * 32}) == {"runs": [], "others": [DAEMON]}
     assert read(records, "r1") == {"spec": "text", "lines": "one\ntwo\n", "next": 8}
     assert read(records, "r1", 8) == {"spec": None, "lines": "", "next": 8}
     folder = tmp_path / "runs" / DAEMON

@@ -9,7 +9,7 @@ from pathlib import Path
 from hostler.daemon.copy_format import Signer, encode_spec
 from hostler.model.pipelines import Stage
 from tests.support import planning
-from tests.support.desk import Desk, stage
+from tests.support.desk import Desk, stage, wait_until
 
 WAITS = (
     'name = "t"\n[stages.a]\ncommand = "while [ ! -e ../go ]; do sleep 0.1; done"\nshell = true\n'
@@ -81,3 +81,47 @@ def test_without_the_key_a_run_is_shown_with_its_commands_and_taken_by_name(alon
     assert stage(run, "a")["attempt"]["attempt_id"] == f"{run_id}-a-1"
     alone.ok("cancel", "-y", run_id)
     assert alone.ended(run_id)["outcome"] == "cancelled"
+
+
+def test_ps_and_doctor_name_recover_where_the_database_is_new_and_a_host_knows_more(
+    alone: Desk,
+) -> None:
+    run_id = alone.submit(WAITS)
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    assert "recover" not in alone.ok("ps").err
+    lose_database(alone)
+    assert "hostler daemon recover" in alone.ok("ps").err  # at once, before any host has answered
+
+    def hint() -> str:
+        return alone.ok("runs").err
+
+    said = "1 run on here is not in the daemon's database"
+    wait_until(lambda: said in hint(), "the run is not found on its host")
+    assert not alone.ok("ps", "--json").err
+    checks = alone.hostler("doctor", "--only", "local.daemon", "--json").json["checks"]
+    (check,) = [c for c in checks if c["name"] == "local.daemon"]
+    assert (check["state"], "hostler daemon recover" in check["remedy"]) == ("warn", True)
+    alone.ok("daemon", "stop")
+    alone.ok("daemon", "recover", "--yes")
+    wait_until(lambda: not hint(), "what was recovered is still missed")
+    alone.ok("cancel", "-y", run_id)
+    alone.ended(run_id)
+
+
+def test_the_runs_of_another_daemon_are_hinted_at_only_where_there_are_none(alone: Desk) -> None:
+    run_id = alone.submit(WAITS)
+    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
+    lost = lose_database(alone)
+    for name in ("id", "copies.key"):
+        (alone.state / name).unlink()
+    alone.ok("ps")
+    wait_until(lambda: lost in alone.ok("ps").err, "the other daemon is not named")
+    alone.ok("run", "-q", "--", "true")
+    alone.ok("daemon", "restart")
+    assert lost not in alone.ok("ps").err
+    alone.ok("daemon", "stop")
+    lose_database(alone)
+    (alone.state / "id").write_text(lost + "\n")
+    alone.ok("daemon", "recover", "--yes", "--unsigned", run_id)
+    alone.ok("cancel", "-y", run_id)
+    alone.ended(run_id)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler.cli.daemon_start import running
+from hostler.cli.recover_hint import recover_sentence
 from hostler.daemon.config_file import load_config, state_path
 from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
@@ -117,6 +118,10 @@ def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
     except NoDaemonError as error:
         return Check("local.daemon", "fail", error.message, error.remedy)
     if about is not None:
+        lost = recover_sentence(about)
+        if lost is not None:
+            said, _, remedy = lost.partition("; ")
+            return Check("local.daemon", "warn", said, remedy or "see docs/cli.md, hostler daemon")
         return Check("local.daemon", "ok", f"version {about.get('version')} at {path}")
     if personal:
         return Check("local.daemon", "ok", "does not run; the first run starts it")

@@ -17,6 +17,7 @@ from hostler.daemon.controller import Controller
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.fleet import Fleet
 from hostler.daemon.hub import Hub
+from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.record import Recorder
 from hostler.daemon.reload import Reloader
 from hostler.daemon.service import Service
@@ -86,6 +87,7 @@ async def assemble(
     files: ConfigFiles | None = None,
 ) -> Daemon:
     """Open the state, read back what is open, and wire everything. Raises StateError."""
+    made_anew = (state / "id").exists() and not (state / "hostler.db").exists()
     store = await Store.open(state)
     content = ContentStore(state)
     reached = outside(content.path)
@@ -101,6 +103,8 @@ async def assemble(
         keepers={},
         runtimes=reached.runtimes,
     )
+    has_runs = bool(await store.list_runs(limit=1))
+    context.left_behind = LeftBehind(made_anew=made_anew, has_runs=has_runs)
     context.begun_at = context.clock.now()
     for run in await store.open_runs():
         context.book.add(run)

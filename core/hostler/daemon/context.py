@@ -15,6 +15,7 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.left_behind import LeftBehind
 from hostler.errors import Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
@@ -56,6 +57,7 @@ class Context:
     """Attempts whose times an earlier daemon wrote down, by another clock."""
     ended: dict[str, float] = field(default_factory=dict)
     """Those of them that have ended since, and when."""
+    left_behind: LeftBehind = field(default_factory=LeftBehind)
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)

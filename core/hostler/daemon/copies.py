@@ -14,6 +14,8 @@ from hostler.decide.recovery import Note, is_covered
 from hostler.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.model.runs import Attempt, Run
 
+_MOST_ASKED = 1000
+"""Runs that a host names and that are looked up: it may name any."""
 _log = logging.getLogger("hostler.daemon")
 
 
@@ -51,16 +53,31 @@ class Copies:
         await asyncio.gather(*self._checks, return_exceptions=True)
 
     async def _check(self, host: str) -> None:
-        for run in self._context.book.runs():
-            if not any(attempt.host == host for attempt in run.attempts):
-                continue
-            try:
-                with self._noting(run.run_id):
-                    await self._sign(host, run.run_id)
-            except (HostError, StateError) as error:
-                self._checked.discard(host)  # the next look tries again
-                _log.info("the copies on %s are not checked yet: %s", host, error)
-                return
+        try:
+            await self._find_unknown(host)
+            for run in self._context.book.runs():
+                if any(attempt.host == host for attempt in run.attempts):
+                    with self._noting(run.run_id):
+                        await self._sign(host, run.run_id)
+        except (HostError, StateError) as error:
+            self._checked.discard(host)  # the next look tries again
+            _log.info("the copies on %s are not checked yet: %s", host, error)
+        except Exception:
+            _log.exception("checking the copies on %s: this is a bug in Hostler", host)
+
+    async def _find_unknown(self, host: str) -> None:
+        """Note which runs a host holds that the database has never heard of."""
+        context = self._context
+        told = await context.link(host).call("run.list", {"daemon_id": context.daemon_id})
+        asked = dict.fromkeys(told["runs"][:_MOST_ASKED])
+        unknown = [run_id for run_id in asked if await self._is_over(run_id) is None]
+        context.left_behind.unknown[host] = unknown
+        context.left_behind.others[host] = told.get("others") or []
+        if unknown:
+            _log.warning(
+                "runs on %s that the database does not know: %d; hostler daemon recover finds them again",
+                host, len(unknown),
+            )  # fmt: skip
 
     async def _sign(self, host: str, run_id: str) -> None:
         """Write what the database knows of a run where a host's copy of it is not signed. Nothing

@@ -68,6 +68,7 @@ class Service:
             "state": str(self.context.store.folder),
             "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
             "open_runs": len(self.context.book.runs()),
+            "left_behind": self.context.left_behind.to_json(self.context.keepers.keys()),
             "simulated": any(h.transport == "sim" for h in self.context.config.hosts),
         }
 

@@ -26,6 +26,7 @@ from hostler_agent.decode import (
 )
 
 _MOST_RUNS = 100_000
+_MOST_DAEMONS = 64
 _MOST_CHECKS = 1000
 UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading raises for data that does not fit; all but the first would be an oversight there,
@@ -113,7 +114,9 @@ _FORMS: dict[str, Check] = {
     "gc": record({"freed": count}, {}),
     "gc.checkpoints": record({"removed": count}, {}),
     "run.keep": record({"spec": boolean}, {}),
-    "run.list": record({"runs": listed(identifier, _MOST_RUNS)}, {}),
+    "run.list": record(
+        {"runs": listed(identifier, _MOST_RUNS)}, {"others": listed(identifier, _MOST_DAEMONS)}
+    ),
     "run.read": record({"spec": optional(_whole), "lines": _whole, "next": count}, {}),
     "run.forget": record({"removed": count}, {}),
 }

@@ -122,7 +122,11 @@ def _keep(host: SimHost, asked: Asked) -> dict[str, Any]:
 
 
 def _list_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    return {"runs": sorted(run for daemon, run in host.records if daemon == asked["daemon_id"])}
+    own = asked["daemon_id"]
+    return {
+        "runs": sorted(run for daemon, run in host.records if daemon == own),
+        "others": sorted({daemon for daemon, _ in host.records if daemon != own}),
+    }
 
 
 def _read_kept(host: SimHost, asked: Asked) -> dict[str, Any]:

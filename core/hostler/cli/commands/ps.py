@@ -9,6 +9,7 @@ from typing import Any
 from hostler.cli.kinds import limit
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.options import add_common
+from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.render import PS_COLUMNS, ps_rows
 from hostler.cli.shared import hint, me, open_client, out_json, out_table
 from hostler.errors import NotFoundError
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show the stages of all open runs, the oldest run first."""
     client = open_client(args)
+    hint_at_recover(args, client)
     found = client.runs(state="open", owner=me(args.owner), limit=args.limit)
     runs = []
     for summary in reversed(found):

@@ -8,6 +8,7 @@ from typing import Any
 
 from hostler.cli.kinds import limit, since
 from hostler.cli.options import add_common
+from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
 from hostler.cli.shared import hint, me, note_for, open_client, out, out_json, out_table
 from hostler.decide.search import COLUMNS
@@ -52,7 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List runs."""
-    answer = open_client(args).history(
+    client = open_client(args)
+    hint_at_recover(args, client)
+    answer = client.history(
         pipeline=args.pipeline,
         owner=me(args.owner),
         state=args.state,
