@@ -75,9 +75,10 @@ class Copies:
         context.left_behind.others[host] = told.get("others") or []
         if unknown:
             _log.warning(
-                "runs on %s that the database does not know: %d; hostler daemon recover finds them again",
-                host, len(unknown),
-            )  # fmt: skip
+                "%s holds runs that the database does not know, %d: hostler daemon recover",
+                host,
+                len(unknown),
+            )
 
     async def _sign(self, host: str, run_id: str) -> None:
         """Write what the database knows of a run where a host's copy of it is not signed. Nothing
