@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.jobs import remove_tree
@@ -98,8 +98,8 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folders.blobs, name))
             freed += length
-    _remove_old(os.path.join(folders.base, "agent"), OLD_AGENT, version, "stamp")
-    _remove_venvs(folders.venvs)
+    _remove_old(os.path.join(folders.base, "agent"), OLD_AGENT, "stamp", "", version)
+    _remove_old(folders.venvs, OLD_VENV, ".hostler-ready", ".lock")
     return {"freed": freed}
 
 
@@ -113,39 +113,37 @@ def _files(folder: str) -> List[Tuple[float, int, str]]:
     return found
 
 
-def _remove_venvs(folder: str) -> None:
-    """Remove virtual environments that nobody has used for long; those that jobs run in are locked
-    by them."""
+def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "") -> None:
+    """Remove folders that nobody has used for long. Who uses one holds a lock: the file beside it
+    whose name ends in `lock`, or, where that is "", the folder itself."""
     for _, _, name in _files(folder):
         path = os.path.join(folder, name)
-        stamp = os.path.join(path, ".hostler-ready")
-        if not os.path.isdir(path) or _age(path, stamp) <= OLD_VENV:
+        mark = os.path.join(path, stamp)
+        if name == current or not os.path.isdir(path) or _age(path, mark) <= age:
             continue
-        lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _age(path, stamp) > OLD_VENV:
+        with contextlib.suppress(BlockingIOError), _locked(path + lock, not lock):
+            if _age(path, mark) > age:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(stamp)  # half of it must not count as whole
+                    os.unlink(mark)  # half of it must not count as whole
                 remove_tree(path)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)
+
+
+@contextlib.contextmanager
+def _locked(path: str, folder: bool) -> Iterator[None]:
+    """Alone with it. Raises BlockingIOError where somebody uses it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _age(path: str, stamp: str) -> float:
-    """Seconds since it was used, by its stamp; where there is none, since it was made."""
-    used = os.stat(path).st_mtime
-    with contextlib.suppress(FileNotFoundError):
-        used = os.stat(stamp).st_mtime
-    return time.time() - used
-
-
-def _remove_old(folder: str, age: float, current: str, stamp: str) -> None:
-    for _, _, name in _files(folder):
-        path = os.path.join(folder, name)
-        if name == current or not os.path.isdir(path):
-            continue
-        if _age(path, os.path.join(path, stamp)) > age:
-            remove_tree(path)
+    """Seconds since it was used, by its stamp; where there is none, since it was made; where it is
+    gone, none."""
+    for name in (stamp, path):
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - os.stat(name).st_mtime
+    return 0.0

@@ -67,6 +67,7 @@ class Folders:
         # The variable is for tests; the folder is shared by all users of the host.
         self.leases = os.environ.get("HOSTLER_LEASES") or _LEASES
         self._lock: Optional[int] = None
+        self._code: Optional[int] = None
 
     def make(self) -> None:
         """Create what is missing."""
@@ -79,6 +80,13 @@ class Folders:
         It skips folders on which somebody holds a BSD lock.
         """
         self._lock = hold(self.base)
+
+    def hold_code(self, version: str) -> None:
+        """Keep others' `gc` from removing the agent's own files: modules come when they are needed,
+        also in the shims that are forked from this process."""
+        folder = os.path.join(self.base, "agent", version)
+        if os.path.isdir(folder):
+            self._code = hold(folder)
 
     def job(self, attempt: str) -> str:
         """The folder of an attempt. Raises Refusal for an id that is no file name."""

@@ -17,6 +17,7 @@ def main(version: str, base: str) -> None:
     if not folders.adopt(version):
         _say({"agent": "bad"})
         return
+    folders.hold_code(version)
     _say({"agent": "ready"})
     try:
         mode = wire.decode_line(_read_line())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import archive, wire
-from hostler_agent.folders import Refusal
+from hostler_agent import archive, blobs, wire
+from hostler_agent.folders import Folders, Refusal
 from hostler_agent.joblog import Reader, Writer, parts
 from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving, transfer
 from tests.support.fake_docker import container, fake_docker, ours
@@ -306,6 +307,27 @@ def test_gc_removes_what_nobody_keeps(agent: Agent) -> None:
     assert names[2] in left
     assert names[0] in left
     assert not old.exists()
+
+
+def test_gc_keeps_the_code_of_agents_that_run(short_folder: Path) -> None:
+    """Of an older version, say, months after its start."""
+    place = Place(short_folder, fresh=True)
+    with serving(place, "d1") as old:
+        (own,) = (place.base / "agent").iterdir()
+        other = own.with_name("0" * 64)
+        shutil.copytree(own, other)
+        for folder in (own, other):
+            for path in (folder / "stamp", folder):
+                os.utime(path, (1.0, 1.0))
+        folders = Folders(str(place.base))
+        blobs.collect(folders, (), 0, "another")
+        assert own.is_dir(), "an agent runs from it"
+        assert not other.exists()
+        old.job("a-1", ["sh", "-c", "sleep 600"])
+    blobs.collect(folders, (), 0, "another")
+    assert own.is_dir(), "its job's shim runs from it"
+    with serving(place, "d1") as again:
+        again.ask("job.stop", attempt_id="a-1", grace=0)
 
 
 def test_stat(agent: Agent, tmp_path: Path) -> None:
