@@ -117,7 +117,7 @@ def _view(
     if state is GpuState.DRAINED:
         return GpuView(gpu, state, (), host.drained or "drained")
     if state is GpuState.UNKNOWN:
-        return _unknown(gpu, held, host, f"which GPUs containers hold: {unseen_containers(host)}")
+        return _unknown(gpu, held, host, _unseen(host) or "not known")
     why = "; ".join(describe(holder, now) for holder in held[:_MOST_NAMED]) or None
     if len(held) > _MOST_NAMED:
         why = f"{why}; and {len(held) - _MOST_NAMED} more"
@@ -150,7 +150,7 @@ def _state(
     if not held:
         if host.drained is not None:
             return GpuState.DRAINED
-        return GpuState.FREE if unseen_containers(host) is None else GpuState.UNKNOWN
+        return GpuState.FREE if _unseen(host) is None else GpuState.UNKNOWN
     kinds = {holder.kind for holder in held}
     if HolderKind.UNHEALTHY in kinds or HolderKind.MEMORY in kinds:
         return GpuState.UNHEALTHY
@@ -163,6 +163,15 @@ def _state(
         kept = _is_quarantined(gpu, hostlers[0], now, policy, history)
         return GpuState.UNHEALTHY if kept else GpuState.LEASED
     return GpuState.FOREIGN if others else GpuState.UNHEALTHY
+
+
+def _unseen(host: Host) -> str | None:
+    """Why a GPU that nobody is seen on may not be called free; None: nothing is hidden."""
+    containers = unseen_containers(host)
+    if containers is not None:
+        return f"which GPUs containers hold: {containers}"
+    leases = host.look.lease_problem if host.look is not None else None
+    return None if leases is None else f"it cannot be leased: {leases}"
 
 
 def _is_quarantined(gpu: Gpu, holder: Holder, now: float, policy: Policy, history: History) -> bool:

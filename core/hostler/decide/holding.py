@@ -50,8 +50,8 @@ class Holder:
         source = self.source
         if isinstance(source, OpenAttempt):
             return source.run.owner
-        if isinstance(source, Lease):
-            return source.holder
+        if isinstance(source, Lease):  # what this daemon wrote for a member is no claim of others
+            return source.owner if self.ours else source.holder
         if isinstance(source, Workload):
             return source.owner
         return source.user if isinstance(source, GpuProcess) else None
@@ -156,7 +156,7 @@ def describe(holder: Holder, now: float) -> str:
             memory = f", memory in use {_used(holder.gpu)}" if holder.gpu.memory_used else ""
             return f"{source.attempt_id}, which ended and is being released{memory}"
         what = source.attempt_id or "lease by hand"
-        return f"{source.holder}'s {what}{_age(holder, now)}"
+        return f"{holder.owner}'s {what}{_age(holder, now)}"
     if isinstance(source, GpuProcess):
         return _describe_process(source, holder, now)
     if isinstance(source, ForeignContainer):

@@ -224,6 +224,12 @@ def test_the_name_in_a_lease_is_shown_beside_the_files_owner() -> None:
     assert older.owners == ("cleo",)
 
 
+def test_what_this_daemon_wrote_for_a_member_is_the_members() -> None:
+    """A shared daemon's login owns the files of all of its leases."""
+    ours = replace(LEASE, uid=990, user="hostler")
+    assert state(one(leases=(ours,)))[1] == ("ana",)
+
+
 def test_a_lease_that_names_our_attempt_is_not_taken_for_it() -> None:
     forged = replace(OTHERS, attempt_id=MINE.attempt_id, workload="c" * 64)
     host = one(leases=(LEASE, forged))
@@ -234,6 +240,15 @@ def test_a_lease_that_names_our_attempt_is_not_taken_for_it() -> None:
         lab.NOW, Policy(), lab.DAEMON, OPEN, History(),
     )  # fmt: skip
     assert "eve" in view.owners
+
+
+def test_a_gpu_that_cannot_be_leased_is_not_called_free() -> None:
+    """Nor may whoever leased it be seen where the folder of leases is not fit."""
+    broken = one(lease_problem="the lock cannot be opened")
+    assert state(broken)[0] == "unknown"
+    (view,) = classify(broken, lab.NOW, Policy())
+    assert view.why == "it cannot be leased: the lock cannot be opened"
+    assert state(one(HELD, lease_problem="the lock cannot be opened"))[0] == "foreign"
 
 
 @pytest.mark.parametrize("field", ["lease_problem", "left_out"])
