@@ -3,6 +3,7 @@ is taken, what runs goes on, and nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk
+from hostler.client import AsyncClient
+from hostler.errors import StateError
+from hostler.quick.places import SOCKET_NAME
+from tests.support.desk import Desk, wait_until
 
 pytestmark = [
     pytest.mark.lab,
@@ -125,3 +129,32 @@ def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
         (found,) = small.ok("daemon", "recover", "--yes", "--json").json["runs"]
         assert found["run_id"] == run_id
         assert small.show(early)["outcome"] == "succeeded"
+
+
+def test_a_disk_that_fills_up_in_mid_upload_is_named_by_who_asks_watches_and_checks(
+    small: Desk,
+) -> None:
+    small.ok("daemon", "start")
+    (small.work / "data.bin").write_bytes(os.urandom(30_000_000))  # the disk has 24 MiB
+    words = ("run", "-d", "-q", "--code", "snapshot", "--", "true")
+    refused = small.hostler(*words)
+    assert refused.code == 1
+    assert f"the disk of the state folder {small.state} is " in refused.err
+    assert "hostler gc" in refused.err
+    assert "daemon start" not in refused.err
+    client = AsyncClient(small.state / SOCKET_NAME)
+    data = small.work / "data.bin"
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    with pytest.raises(StateError, match="the disk of the state folder"):
+        asyncio.run(client.put_snapshot(digest, data))
+    assert not list((small.state / "partial").iterdir())
+    filler = fill(small.state)
+    alerts = small.ok("alerts", "--json").json["alerts"]
+    assert any("is full" in alert["what"] for alert in alerts), alerts
+    doctor = small.hostler("doctor", "--only", "local.state")
+    assert doctor.code == 3
+    assert "is full" in doctor.out
+    filler.unlink()
+    wait_until(
+        lambda: not small.ok("alerts", "--open", "--json").json["alerts"], "there is room again"
+    )

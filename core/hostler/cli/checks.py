@@ -23,7 +23,8 @@ from hostler.model.hosts import HostFacts
 from hostler.quick.socket import find_socket
 from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
-from hostler.units import format_duration
+from hostler.store.space import REMEDY, sentence, space_of
+from hostler.units import format_duration, format_size
 
 START_DEADLINE = 10.0
 """For the agent to begin, after the time that the configuration gives to connecting."""
@@ -86,12 +87,20 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
 
 
 def check_state(folder: Path) -> Check:
-    """Whether the daemon's folder lies where a database may."""
+    """Whether the daemon's folder lies where a database may, and has room."""
     try:
         require_local_disk(folder)
     except StateError as error:
         return Check("local.state", "fail", error.message, error.remedy)
-    return Check("local.state", "ok", str(folder))
+    try:
+        space = space_of(folder)
+    except StateError as error:
+        return Check("local.state", "fail", error.message, error.remedy)
+    if not space.has_room(0):
+        return Check("local.state", "fail", sentence(folder, space), REMEDY)
+    if space.is_low:
+        return Check("local.state", "warn", sentence(folder, space), REMEDY)
+    return Check("local.state", "ok", f"{folder}, {format_size(space.free)} free")
 
 
 def check_ssh_config(path: Path) -> Check:

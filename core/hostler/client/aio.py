@@ -91,7 +91,7 @@ class AsyncClient(AsyncRecords):
             await exchange.open()
             head = encode_request("PUT", call.target, length=size, content_type="application/x-tar")
             await exchange.send_raw(head)
-            while block := await asyncio.to_thread(file.read, BLOCK):
+            while not exchange.is_refused and (block := await asyncio.to_thread(file.read, BLOCK)):
                 await exchange.send_raw(block)
             async with self._limit(CHANGE_TIMEOUT):
                 decode_answer((await exchange.head()).status, await exchange.body())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 from hostler.client.calls import Call
@@ -19,9 +20,12 @@ class AsyncExchange:
         self._found = found
         self._call = call
         self._response = Response(head_only=call.method == "HEAD")
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        # Not a stream: that forgets what it has received when it cannot send any more, and the
+        # daemon answers before it has read all of a request that it refuses.
+        self._socket: socket.socket | None = None
         self._early = b""
+        self.is_refused = False
+        """The daemon took no more of the request: its answer says why."""
 
     async def send(self, body: bytes = b"") -> None:
         """Connect and send the whole request. Raises NoDaemonError."""
@@ -31,20 +35,23 @@ class AsyncExchange:
 
     async def open(self) -> None:
         """Connect. Raises NoDaemonError."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            self._reader, self._writer = await asyncio.open_unix_connection(
-                self._found.path, limit=BLOCK
-            )
+            await asyncio.get_running_loop().sock_connect(self._socket, self._found.path)
         except OSError as error:
             raise unreachable(self._found, error) from error
-        check_server(self._found, self._writer.get_extra_info("socket"))
+        check_server(self._found, self._socket)
 
     async def send_raw(self, data: bytes) -> None:
-        """Part of an encoded request, waiting while the daemon is slow."""
-        assert self._writer is not None
+        """Part of an encoded request, waiting while the daemon is slow; nothing once the daemon
+        listens no more."""
+        assert self._socket is not None
+        if self.is_refused:
+            return
         try:
-            self._writer.write(data)
-            await self._writer.drain()
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_refused = True
         except OSError as error:
             raise unreachable(self._found, error) from error
 
@@ -74,16 +81,14 @@ class AsyncExchange:
 
     async def close(self) -> None:
         """End it; may be called twice."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-            # An error while closing is no news: the answer is complete, or one was raised.
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+        if self._socket is not None:
+            connection, self._socket = self._socket, None
+            connection.close()
 
     async def _receive(self) -> bytes:
-        assert self._reader is not None
+        assert self._socket is not None
         try:
-            data = await self._reader.read(BLOCK)
+            data = await asyncio.get_running_loop().sock_recv(self._socket, BLOCK)
             if data:
                 return self._response.feed(data)
             self._response.end()

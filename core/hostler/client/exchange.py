@@ -22,6 +22,8 @@ class Exchange:
         self._response = Response(head_only=call.method == "HEAD")
         self._connection = connect(found, timeout)
         self._early = b""
+        self.is_refused = False
+        """The daemon took no more of the request: its answer says why."""
 
     def send(self, body: bytes = b"") -> None:
         """The whole request."""
@@ -29,9 +31,14 @@ class Exchange:
         self.send_raw(encode_request(call.method, call.target, body=body, key=call.key))
 
     def send_raw(self, data: bytes) -> None:
-        """Part of an encoded request. Raises NoDaemonError."""
+        """Part of an encoded request; nothing once the daemon listens no more: then it has
+        answered, or is gone. Raises NoDaemonError."""
+        if self.is_refused:
+            return
         try:
             self._connection.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_refused = True
         except OSError as error:
             raise unreachable(self._found, error) from error
 

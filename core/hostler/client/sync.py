@@ -103,7 +103,7 @@ class Client(Records):
                         "PUT", call.target, length=size, content_type="application/x-tar"
                     )
                 )
-                while block := file.read(BLOCK):
+                while not exchange.is_refused and (block := file.read(BLOCK)):
                     exchange.send_raw(block)
             decode_answer(exchange.head().status, exchange.body())
         finally:

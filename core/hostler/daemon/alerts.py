@@ -19,6 +19,7 @@ from hostler.decide.trouble import is_cut_off
 from hostler.decide.watch import News, Seen, Spot, bad_spots, news
 from hostler.errors import NotFoundError, StateError
 from hostler.model.records import Acknowledged, AuditEntry, NewEvent
+from hostler.store.space import sentence, space_of
 
 _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 10.0
@@ -43,6 +44,7 @@ class Alerts:
         """The newest first, and how many that are more than information are open."""
         folded = await self._current()
         made = [self._object(alert) for alert in folded.all()]
+        made = [*await self._unwritten(folded), *made]
         waiting = [alert for alert in made if _is_open(alert)]
         return {
             "alerts": (waiting if open_only else made)[:limit],
@@ -90,6 +92,7 @@ class Alerts:
         for item in news(seen, folded.standing(), self._suspected):
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
+        await self._tell_disk(folded)
         await self._tell_cut_off(folded)
         await self._tell_starts(folded)
 
@@ -102,6 +105,30 @@ class Alerts:
             if self._context.health.has_started(name, alert.last_at):
                 said = f"{name} starts stages again"
                 await self._context.tell(self._context.event("host.starts", said, host=name))
+
+    async def _tell_disk(self, folded: Folded) -> None:
+        """Tell of a disk that is about to be full: while there is room to write it down."""
+        context = self._context
+        space = await asyncio.to_thread(space_of, context.store.folder)
+        is_told = any(alert.rule.topic == "disk" for alert in folded.standing())
+        if space.is_low and not is_told:
+            said = sentence(context.store.folder, space)
+            await context.tell(context.event("state.disk_low", said, severity="error"))
+        elif is_told and not space.is_low:
+            said = f"the disk of the state folder {context.store.folder} has room again"
+            await context.tell(context.event("state.disk_well", said))
+
+    async def _unwritten(self, folded: Folded) -> tuple[dict[str, Any], ...]:
+        """The alert that a full disk keeps from being written."""
+        if any(alert.rule.topic == "disk" for alert in folded.standing()):
+            return ()
+        folder = self._context.store.folder
+        space = await asyncio.to_thread(space_of, folder)
+        if space.has_room(0):
+            return ()
+        now, rule = self._context.clock.now(), RULES["state.disk_low"]
+        what = sentence(folder, space)
+        return (self._object(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
     async def _tell_cut_off(self, folded: Folded) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
-from hostler.errors import InputError, NotFoundError
+from hostler.errors import InputError, NotFoundError, StateError
 from hostler.model.runs import Source
 from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
 from hostler.store.content import Partial
+from hostler.store.space import require_room
 from hostler.units import MIB, format_size
 
 _PIECE = MIB
@@ -84,10 +86,21 @@ class Sources:
                         "`source_size` under [limits]",
                     )
                 if len(waiting) >= _PIECE:
-                    await asyncio.to_thread(partial.append, bytes(waiting))
+                    await asyncio.to_thread(self._append, partial, bytes(waiting))
                     waiting.clear()
-            await asyncio.to_thread(_keep, partial, bytes(waiting), digest, limit)
+            await asyncio.to_thread(self._append, partial, bytes(waiting))
+            await asyncio.to_thread(_keep, partial, digest, limit)
             return partial.size
+
+    def _append(self, partial: Partial, data: bytes) -> None:
+        """Raises StateError where the disk has no room for it; then what came is not kept."""
+        try:
+            require_room(self._context.store.folder, len(data))
+            partial.append(data)
+        except StateError:
+            with contextlib.suppress(StateError):
+                partial.discard()
+            raise
 
     def names(self, source: Source, files: tuple[str, ...], links: tuple[str, ...]) -> SourceNames:
         """What is in a source: read from it where it was uploaded, else as the client tells.
@@ -109,8 +122,7 @@ class Sources:
             raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
 
 
-def _keep(partial: Partial, last: bytes, digest: str, limit: int) -> None:
-    partial.append(last)
+def _keep(partial: Partial, digest: str, limit: int) -> None:
     if partial.digest == digest:  # else `finish` tells
         try:
             inspect_archive(partial.path, ArchiveCaps(size=limit))

@@ -67,6 +67,7 @@ RULES: Mapping[str, Rule] = {
     "host.noisy": Rule("noise", "warning", _HOST),
     "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
+    "state.disk_low": Rule("disk", "critical", "free space there: hostler gc, df, du", lasts=True),
     "state.damaged": Rule("state", "critical", _DAEMON),
 }
 _CLOSED = Rule("drain", "critical", "restart {host}, then hostler undrain {host}", lasts=True)
@@ -83,6 +84,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "run.cancelled": ("run",),
     "attempt.gpu_cut_off_over": (CUT_OFF,),
     "config.loaded": ("config",),
+    "state.disk_well": ("disk",),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
@@ -152,7 +154,7 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.attempt_id or "")
     if topic == "run":
         return (topic, event.run_id or event.attempt_id or "")
-    if topic in ("config", "state"):
+    if topic in ("config", "state", "disk"):
         return (topic,)
     return (topic, event.kind, event.host or "", event.run_id or "", event.message)
 
