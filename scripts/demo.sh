@@ -83,6 +83,6 @@ That was a daemon, an agent and nine supervised processes, all ended again. Next
   $shown init gpu1 gpu2      name your lab's machines (your SSH config is used)
   $shown doctor              see what each of them needs
   $shown gpus                which GPU is free?
-  $shown run --gpus 1 -- python train.py
+  $shown run --gpus 1 -- python3 train.py
 END
 exit $status

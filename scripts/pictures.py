@@ -1,6 +1,6 @@
 """Draws the README's pictures of the screen.
 
-    hostler demo -- python scripts/pictures.py docs/pictures
+    hostler demo -- python3 scripts/pictures.py docs/pictures
 
 They show the simulated lab as it is at that moment, so that each drawing differs a little.
 """

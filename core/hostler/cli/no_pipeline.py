@@ -9,7 +9,7 @@ from hostler.errors import InputError
 
 _ELF = b"\x7fELF"
 _INTERPRETERS = {
-    ".py": ("a Python program", "python"),
+    ".py": ("a Python program", "python3"),
     ".sh": ("a shell script", "bash"),
     ".bash": ("a shell script", "bash"),
     ".zsh": ("a shell script", "zsh"),

@@ -62,3 +62,23 @@ def test_common_options_are_described_once() -> None:
 @pytest.mark.parametrize("code", ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "141"])
 def test_every_exit_code_is_described(code: str) -> None:
     assert f"| {code} | " in DOCS
+
+
+ROOT = Path(__file__).parents[3]
+SHOWN = sorted(
+    path
+    for pattern in ("README.md", "docs/*.md", "scripts/*", "core/hostler/**/*.py", "tui/**/*.py")
+    for path in ROOT.glob(pattern)
+    if path.is_file()
+)
+
+
+def test_commands_that_people_copy_call_the_python_that_debian_has() -> None:
+    assert len(SHOWN) > 100
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in SHOWN
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"-- python(?![3\w])", line)
+    ]
+    assert wrong == []

@@ -19,8 +19,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "mode", "typed"),
     [
-        ("train.py", "print(1)\n", 0o644, "hostler run -- python train.py"),
-        ("my train.py", "print(1)\n", 0o644, "hostler run -- python 'my train.py'"),
+        ("train.py", "print(1)\n", 0o644, "hostler run -- python3 train.py"),
+        ("my train.py", "print(1)\n", 0o644, "hostler run -- python3 'my train.py'"),
         ("run.sh", "true\n", 0o644, "hostler run -- bash run.sh"),
         ("a.ipynb", "{}\n", 0o644, "jupyter nbconvert --to notebook --execute a.ipynb"),
         ("fit.R", "1\n", 0o644, "hostler run -- Rscript fit.R"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,23 @@ def test_from_nothing_to_a_finished_run(shell: Shell) -> None:
     assert refused.returncode == 2
     assert "comand" in refused.stderr
     assert "name: is missing" in refused.stderr
+
+
+def test_the_readmes_command_runs_where_python3_is_the_only_python(shell: Shell) -> None:
+    tools = shell.home / "bin"
+    tools.mkdir()
+    for folder in ("/bin", "/usr/bin"):
+        for name in set(os.listdir(folder)) - {"python"} - set(os.listdir(tools)):
+            (tools / name).symlink_to(f"{folder}/{name}")
+    if not (tools / "python3").exists():
+        (tools / "python3").symlink_to(sys.executable)
+    shell.env["PATH"] = str(tools)
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^hostler (run --gpus 1 -- [^#]*)#", readme, re.MULTILINE)
+    words = [word for word in line.split() if word not in ("--gpus", "1")]
+    (shell.home / words[-1]).write_text("print('trained')\n")
+    ran = shell("run", "--wait", *words[1:])
+    assert (ran.returncode, ran.stdout) == (0, "trained\n"), ran.stderr
 
 
 @pytest.mark.skipif(not can_run(), reason=WHY_NOT)
