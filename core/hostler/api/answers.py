@@ -86,7 +86,11 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         problems = [_problem(item) for item in error.errors()]
-        return error_answer(InputError("the request is not valid", problems=problems))
+        said = f": {problems[0]}" if len(problems) == 1 else ""
+        remedy = "Correct that; docs/protocol.md describes requests"
+        return error_answer(
+            InputError(f"the request is not valid{said}", problems=problems, remedy=remedy)
+        )
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -113,5 +117,6 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def _problem(item: Any) -> Problem:
-    path = ".".join(str(part) for part in item["loc"] if part != "body")
-    return Problem(path, str(item["msg"]))
+    path = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
+    said = str(item["msg"])
+    return Problem(path, said[:1].lower() + said[1:])

@@ -13,6 +13,7 @@ LEAST_INTERVAL = 0.5
 """Seconds."""
 MOST_AT_ONCE = 10_000
 MOST_MINUTES = 1440
+_TOO_MANY_DIGITS = 16
 """As the API has them; checked here, too, so that the message names the flag."""
 
 
@@ -93,8 +94,12 @@ def integer(text: str) -> int:
 
 
 def _whole(text: str, least: int, most: int | None = None) -> int:
-    if text.isdecimal() and int(text) >= least and (most is None or int(text) <= most):
-        return int(text)
+    if text.isdecimal() and most is None and len(text.lstrip("0")) >= _TOO_MANY_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large")
+    if text.isdecimal() and len(text) < _TOO_MANY_DIGITS:
+        number = int(text)
+        if number >= least and (most is None or number <= most):
+            return number
     to = "" if most is None else f" to {most}"
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{to}")
 

@@ -90,8 +90,27 @@ def dispatch(words: list[str]) -> int:
     return code
 
 
+def check_words(words: list[str]) -> None:
+    """Raise InputError for words that no command can do anything with: bytes that are no text (they
+    go to the daemon as JSON, and to host names), and `--option=--`, of which argparse makes a list
+    before Python 3.12.5."""
+    own = words[: words.index("--")] if "--" in words else words
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{word!r} is not UTF-8", remedy="Write it as UTF-8, or rename what it names"
+            ) from None
+    for word in own:
+        option, _, value = word.partition("=")
+        if option.startswith("--") and value == "--":
+            raise InputError(f"{option} needs a value", remedy=f"Write it like {option} VALUE")
+
+
 def parse(name: str, module: ModuleType, words: list[str]) -> argparse.Namespace:
     """The arguments of a command. What follows `--` belongs to the person's own command."""
+    check_words(words)
     namespace: argparse.Namespace = getattr(module, "Options", argparse.Namespace)()
     own = words
     if getattr(module, "TAKES_WORDS", False):  # whatever they look like

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from hostler.errors import HostlerError, InputError
 from hostler.text import clean
 
+_ENDLESS = re.compile(r"\S{1000,}")
 _COMMANDS = ("hostler", "ssh", "docker", "python3", "pip")
 
 
@@ -37,7 +39,12 @@ def describe(error: Exception) -> str:
             f"hostler: unexpected {type(error).__name__}: {clean(str(error))}. "
             "This is a bug; --debug shows where\n"
         )
-    text = f"hostler: {clean(_sentences(error))}\n"
+    text = f"hostler: {_shown(_sentences(error))}\n"
     if isinstance(error, InputError):
-        text += "".join(f"  {clean(str(problem))}\n" for problem in error.untold)
+        text += "".join(f"  {_shown(str(problem))}\n" for problem in error.untold)
     return text
+
+
+def _shown(text: str) -> str:
+    """A text for a terminal: a word of thousands of letters, typed by mistake, is cut."""
+    return clean(_ENDLESS.sub(lambda word: f"{word[0][:60]}...{word[0][-60:]}", text))

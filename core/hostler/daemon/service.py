@@ -229,7 +229,7 @@ class Service:
         if run_id == "last":
             newest = await self.context.store.list_runs(RunFilter(), 1)
             if not newest:
-                raise NotFoundError("there are no runs yet", remedy="hostler run pipeline.toml")
+                raise NotFoundError("there are no runs yet", remedy="start one: hostler run -- CMD")
             return newest[0].run_id
         return await self.context.store.resolve(run_id)
 

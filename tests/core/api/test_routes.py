@@ -220,6 +220,16 @@ def test_a_number_that_no_event_can_have_is_refused(daemon: Served) -> None:
     assert numbers(daemon, f"after={2**53 - 1}") == []
 
 
+def test_an_invalid_request_says_what_and_what_to_do(daemon: Served) -> None:
+    status, body = call(daemon, "GET", f"/v1/runs?owner={'x' * 300}")
+    assert status == 400
+    said = "the request is not valid: owner: string should have at most 200 characters"
+    assert (body["error"]["message"], bool(body["error"]["remedy"])) == (said, True)
+    several = call(daemon, "GET", f"/v1/runs?owner={'x' * 300}&limit=x")[1]["error"]
+    assert several["message"] == "the request is not valid"
+    assert [problem["path"] for problem in several["problems"]] == ["owner", "limit"]
+
+
 def test_a_name_with_a_slash_is_told_as_such(daemon: Served) -> None:
     for path in ("/v1/runs/last%2Frun", "/v1/hosts/a%2Fb/drain", "/v1/hosts/", "/v1/nothing"):
         status, body = call(daemon, "GET", path)

@@ -444,6 +444,9 @@ def test_hosts(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert rows[0][-1] == "drained; no docker"
     assert rows[1][-1].startswith("timed out; for ")
     assert len(hostler("hosts", "b*", "--json").json["hosts"]) == 1
+    answers = iter([{"hosts": [{**dead, "condition": "connecting"}]}])  # it has just started
+    daemon.on("GET", "/v1/hosts", lambda _: Answer(next(answers, {"hosts": [up]})))
+    assert hostler("hosts", "--json").json["hosts"] == [up]
 
 
 def test_versions(hostler: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

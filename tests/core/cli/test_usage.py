@@ -41,6 +41,14 @@ from tests.support.commandline import CommandLine
         ("events --limit 0", "--limit: '0' is not a whole number from 1 to 10000. See"),
         ("alerts --limit ²", "--limit: '²' is not a whole number from 1 to 10000. See"),
         ("alerts ack", "no alert is named. Name them by number, like hostler alerts ack 12; host"),
+        ("gpus --host=--", "--host needs a value. Write it like --host VALUE"),
+        ("gpus --max-age=--", "--max-age needs a value. Write it like --max-age VALUE"),
+        ("gpus --need 99999999999999999999999", "--need: '99999999999999999999999' is too large."),
+        ("events --after 99999999999999999999999", "is too large. See"),
+        ("alerts ack 99999999999999999999999", "is too large. See"),
+        ("show \udcff\udcfe", r"'\udcff\udcfe' is not UTF-8. Write it as UTF-8, or rename"),
+        ("ps --owner \udcff", "is not UTF-8"),
+        ("run -d -- echo \udcff", "is not UTF-8"),
         ("run --det -- x", "there is no option --det. Did you mean --detach? See"),
     ],
 )
@@ -98,3 +106,11 @@ def test_a_stage_is_no_run(hostler: CommandLine, words: str) -> None:
 )
 def test_a_remedy_is_a_sentence_of_its_own(remedy: str, said: str) -> None:
     assert describe(NotFoundError("no run", remedy=remedy)) == f"hostler: {said}\n"
+
+
+def test_a_word_of_thousands_of_letters_is_cut_in_the_message(hostler: CommandLine) -> None:
+    ran = hostler("gpus", "--need", "9x" * 5000)
+    assert ran.code == 2
+    assert len(ran.err) < 400
+    assert "..." in ran.err
+    assert "See `hostler gpus --help`" in ran.err

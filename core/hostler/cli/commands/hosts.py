@@ -9,6 +9,7 @@ from typing import Any
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
 from hostler.cli.shared import open_client, out_json, out_table
+from hostler.client import Client
 from hostler.errors import NotFoundError
 from hostler.quick.fleet import host_matches
 from hostler.quick.table import Column
@@ -28,6 +29,10 @@ COLUMNS = (
     Column("NOTE", flex=True, least=16),
 )
 
+_PATIENCE = 3.0
+"""Seconds that hosts get to answer a daemon that has just started."""
+_POLL = 0.1
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -37,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List hosts."""
-    found = open_client(args).hosts()
+    found = heard(open_client(args))
     names = [str(host["name"]) for host in found]
     for pattern in args.hosts:
         if not any(host_matches(name, [pattern]) for name in names):
@@ -49,6 +54,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out_table(args, COLUMNS, [host_row(host, time.time()) for host in chosen])
     return 0
+
+
+def heard(client: Client) -> list[dict[str, Any]]:
+    """All hosts; of a daemon that has just started, once each has answered or failed."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = client.hosts()
+        is_new = any(host["condition"] == "connecting" for host in found)
+        if not is_new or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL)
 
 
 def host_row(host: dict[str, Any], now: float) -> list[str]:
