@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,7 +37,7 @@ class CommandBody(_Body):
 
     command: Annotated[list[Annotated[str, Field(max_length=128 * 1024)]], Field(min_length=1)]
     name: Short | None = None
-    shell: bool = False
+    shell: bool | Literal["plain"] = False
     image: Short | None = None
     gpus: Annotated[int, Field(ge=0, le=1024)] = 0
     gpu_memory: Short | None = None

@@ -37,6 +37,7 @@ def build_job(
         name=container_name(daemon_id, attempt.attempt_id),
         command=stage.command,
         shell=stage.shell,
+        plain_shell=stage.plain_shell,
         env=stage_env(run, stage, attempt, config),
         gpus=attempt.gpus,
         gpu_indices=tuple(indices[uuid] for uuid in attempt.gpus if uuid in indices),

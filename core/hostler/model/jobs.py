@@ -44,6 +44,8 @@ class Job:
     """UUIDs."""
     gpu_indices: tuple[int, ...] = ()
     """The same GPUs by NVML index at the time of the last look (process stages)."""
+    plain_shell: bool = False
+    """With `shell`: without pipefail."""
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None

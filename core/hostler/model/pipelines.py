@@ -110,6 +110,8 @@ class Stage:
     command: tuple[str, ...]
     """Argument list. With `shell` the one element is a line for `sh -c`."""
     shell: bool = False
+    plain_shell: bool = False
+    """With `shell`: a pipe counts by its last program alone, as `sh` has it by itself."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)
     runtime: str = "process"
     """"docker" or "process", resolved: docker where an image is named."""

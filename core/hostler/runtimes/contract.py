@@ -11,11 +11,29 @@ METRICS = ".hostler/metrics.jsonl"
 """Where a stage writes its metrics, relative to the working folder; `$HOSTLER_METRICS` names it."""
 
 
+_NO_PIPEFAIL = "hostler: this sh has no pipefail: a pipe fails only where its last program does"
+
+
 def argv(job: Job) -> list[str]:
-    """The arguments to execute. With `shell` the one element of the command is a line for `sh`."""
-    if job.shell:
+    """The arguments to execute. With `shell` the one element of the command is a line for `sh`,
+    with pipefail where that `sh` has it."""
+    if not job.shell:
+        return list(job.command)
+    if job.plain_shell:
         return ["sh", "-c", *job.command]
-    return list(job.command)
+    (line,) = job.command
+    # Tried in a subshell, since a shell without it may end there. The line gets a shell of its own,
+    # which becomes its last program as it always did, so that signals reach that.
+    told = f"echo '{_NO_PIPEFAIL}' >&2; " if _has_pipe(line) else ""
+    probe = (
+        'if (set -o pipefail) 2>/dev/null; then exec sh -o pipefail -c "$0"; fi; '
+        f'{told}exec sh -c "$0"'
+    )
+    return ["sh", "-c", probe, line]
+
+
+def _has_pipe(line: str) -> bool:
+    return "|" in line.replace("||", "")
 
 
 def relative(path: str) -> str:

@@ -41,7 +41,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         message = "should be relative: only a container may begin elsewhere"
         yield "runtime image workdir", ("workdir",), message, ""
     if table.shell and len(table.command) != 1:
-        yield "shell command", ("command",), "should be one text, since `shell = true`", ""
+        yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     if table.kind == "gate" and not table.pass_:
         yield "kind pass", (), "a gate needs `pass`", 'like pass = ["accuracy >= 0.95"]'
     if table.kind != "gate" and table.pass_ is not None:

@@ -51,7 +51,7 @@ def command_pipeline(
     command: Sequence[str],
     *,
     name: str | None = None,
-    shell: bool = False,
+    shell: bool | str = False,
     image: str | None = None,
     gpus: int = 0,
     gpu_memory: str | None = None,

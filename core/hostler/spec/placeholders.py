@@ -1,4 +1,4 @@
-"""`{params.x}` and `{matrix.x}` in texts, replaced by values before a table is checked.
+"""`{params.x}`, `{matrix.x}`, `{stage.name}` in texts, replaced before a table is checked.
 
 `{{params.x}}` stands for that text itself; any other brace is left as it is, so that awk programs,
 JSON and `${HOME}` need no escaping.
@@ -14,6 +14,7 @@ from typing import Any
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
+from hostler.spec.values import PLAIN
 from hostler.text import clean_line
 from hostler.units import format_value
 
@@ -33,10 +34,15 @@ class Split(list[str]):
     """Arguments that were written as one text: problems are told of the whole."""
 
 
+def is_line(table: Mapping[str, Any]) -> bool:
+    """Whether the command of a stage's table is a line for a shell."""
+    return table.get("shell") in (True, PLAIN)
+
+
 def depends_on_matrix(value: object) -> bool:
     """Whether a value differs from cell to cell."""
     if isinstance(value, str):
-        return "{matrix." in value
+        return "{matrix." in value or "{stage." in value
     if isinstance(value, dict):
         return any(depends_on_matrix(item) for item in value.values())
     return isinstance(value, list) and any(depends_on_matrix(item) for item in value)
@@ -56,7 +62,7 @@ class Filler:
         for key, value in table.items():
             if key in _AS_THEY_ARE:
                 filled[key] = value
-            elif key == "command" and table.get("shell") is True and isinstance(value, str):
+            elif key == "command" and is_line(table) and isinstance(value, str):
                 filled[key] = self._shell_line(value)
             else:
                 filled[key] = self.value(value, (key,))

@@ -13,12 +13,12 @@ from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, read_matrix
-from hostler.spec.placeholders import Filler, Split, depends_on_matrix
+from hostler.spec.placeholders import Filler, Split, depends_on_matrix, is_line
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
 from hostler.spec.tables import StageTable
 from hostler.spec.validation import validate
-from hostler.spec.values import MAX_COMMAND_LINE, split_command
+from hostler.spec.values import MAX_COMMAND_LINE, PLAIN, split_command
 
 _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
@@ -103,7 +103,7 @@ def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, A
     A shell line stays one text, also where it was written as a list of one.
     """
     command = table.get("command")
-    if table.get("shell") is True:
+    if is_line(table):
         if isinstance(command, list) and len(command) == 1:
             return {**table, "command": command[0]}
     elif isinstance(command, str):
@@ -145,8 +145,9 @@ def _without_matrix(table: dict[str, Any]) -> dict[str, Any]:
     return {"command": ["true"], **kept} if "command" in table else kept
 
 
-def _names(params: Mapping[str, Scalar], cell: Cell) -> dict[str, Scalar]:
+def _names(params: Mapping[str, Scalar], cell: Cell, stage: str | None = None) -> dict[str, Scalar]:
     return {
+        **({} if stage is None else {"stage.name": stage}),
         **{f"params.{key}": value for key, value in params.items()},
         **{f"matrix.{key}": value for key, value in cell.items()},
     }
@@ -160,14 +161,14 @@ def _tables(
     context: Context,
 ) -> tuple[StageTable, ...]:
     """The checked table of each cell, () when one is wrong."""
-    first = _table(merged, cells[0], own, path, context)
+    first = _table(merged, cells[0], own, path, context, 0)
     if first is None:
         return ()
     if len(cells) == 1 or not depends_on_matrix(merged):
         return (first,) * len(cells)
     tables = [first]
-    for cell in cells[1:]:
-        table = _table(merged, cell, own, path, context)
+    for index, cell in enumerate(cells[1:], 1):
+        table = _table(merged, cell, own, path, context, index)
         if table is None:
             return ()
         tables.append(table)
@@ -175,9 +176,14 @@ def _tables(
 
 
 def _table(
-    merged: dict[str, Any], cell: Cell, own: frozenset[str], path: Path, context: Context
+    merged: dict[str, Any],
+    cell: Cell,
+    own: frozenset[str],
+    path: Path,
+    context: Context,
+    index: int = 0,
 ) -> StageTable | None:
-    filled = _filled(merged, cell, path, context, context.problems)
+    filled = _filled(merged, cell, path, context, context.problems, index)
     table = validate(StageTable, filled, path, context.problems)
     if table is None or context.problems.has(path):
         return None
@@ -186,12 +192,18 @@ def _table(
 
 
 def _filled(
-    merged: dict[str, Any], cell: Cell, path: Path, context: Context, problems: Problems
+    merged: dict[str, Any],
+    cell: Cell,
+    path: Path,
+    context: Context,
+    problems: Problems,
+    index: int = 0,
 ) -> dict[str, Any]:
     filled = dict(merged)
     if not context.literal:
-        filled = Filler(_names(context.params, cell), path, problems).table(merged)
-    if filled.get("shell") is True and isinstance(filled.get("command"), str):
+        name = f"{path[1]}.{index}" if "matrix" in merged else f"{path[1]}"
+        filled = Filler(_names(context.params, cell, name), path, problems).table(merged)
+    if is_line(filled) and isinstance(filled.get("command"), str):
         filled["command"] = [filled["command"]]
     return filled
 
@@ -247,7 +259,8 @@ def _stage(base: str, table: StageTable) -> Stage:
         base=base,
         kind=StageKind(table.kind),
         command=tuple(table.command),
-        shell=table.shell,
+        shell=bool(table.shell),
+        plain_shell=table.shell == PLAIN,
         runtime=runtime_of(table),
         image=table.image,
         venv=table.venv,

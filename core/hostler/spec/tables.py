@@ -21,9 +21,9 @@ from hostler.spec.values import (
     Name,
     Relative,
     ScalarValue,
+    Shell,
     Size,
     Some,
-    Switch,
     Word,
     Words,
     Workdir,
@@ -111,8 +111,9 @@ class SharedKeys(Table):
 
     image: Image | None = None
     """Container image to run in. Left out: a process of the host."""
-    shell: Switch = False
-    """The command is one line for `sh -c`, with pipes and variables."""
+    shell: Shell = False
+    """The command is one line for `sh -c`, with pipes and variables; a pipe fails with any of its
+    programs, unless this is "plain"."""
     env: Env = Field(default_factory=dict)
     """Environment variables."""
     workdir: Workdir | None = None

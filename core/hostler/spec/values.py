@@ -330,6 +330,16 @@ def _flag(value: object) -> bool:
     return value
 
 
+PLAIN = "plain"
+"""`shell = "plain"`: without pipefail."""
+
+
+def _shell(value: object) -> bool | str:
+    if isinstance(value, bool) or value == PLAIN:
+        return value
+    raise ValueError(f'should be true, false or "{PLAIN}", is {kind_of(value)}')
+
+
 _STRING = {"type": "string"}
 _STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}
 
@@ -371,6 +381,7 @@ Cpus = Annotated[
 ]
 Flag = Annotated[bool, *plain(_flag, filled({"type": "boolean"}))]
 Switch = Annotated[bool, *plain(_flag, {"type": "boolean"})]
+Shell = Annotated[bool | str, *plain(_shell, {"anyOf": [{"type": "boolean"}, {"const": PLAIN}]})]
 
 
 def count_or_table(value: object) -> object:

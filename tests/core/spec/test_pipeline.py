@@ -335,3 +335,38 @@ def test_a_wrong_command_names_its_options() -> None:
     for command in ([], [""], ["\ud800"]):
         with pytest.raises(PipelineError):
             command_pipeline(command)
+
+
+def test_a_shell_line_has_pipefail_unless_it_is_plain() -> None:
+    text = """
+name = "t"
+[defaults]
+shell = "plain"
+[stages.a]
+command = "x {params.y} | tee log"
+[stages.b]
+command = "x | tee log"
+shell = true
+[params]
+y = "a b"
+"""
+    plain, strict = read_pipeline(text, file="p.toml").stages
+    assert (plain.shell, plain.plain_shell, plain.command) == (True, True, ("x 'a b' | tee log",))
+    assert (strict.shell, strict.plain_shell) == (True, False)
+    assert command_pipeline(["a | b"], shell="plain").stages[0].plain_shell
+
+
+def test_the_name_of_a_stage_is_a_placeholder() -> None:
+    text = """
+name = "t"
+[stages.a]
+command = ["x", "{stage.name}", "{{stage.name}}"]
+[stages.m]
+command = "x --out {stage.name}"
+env = { NAME = "run-{stage.name}" }
+matrix = { lr = [1, 2, 3] }
+"""
+    a, *cells = read_pipeline(text, file="p.toml").stages
+    assert a.command == ("x", "a", "{stage.name}")
+    assert [cell.command[-1] for cell in cells] == ["m.0", "m.1", "m.2"]
+    assert [cell.env["NAME"] for cell in cells] == ["run-m.0", "run-m.1", "run-m.2"]

@@ -153,6 +153,7 @@ def test_problems_travel() -> None:
         ('command = "x"\nmatrix = { i = { glob = "*.x" } }', "stages.a.matrix.i", "no file"),
         ('command = "x {matrix.i}"', "stages.a.command", "unknown placeholder {matrix.i}"),
         ('command = "x"\nshell = true\nenv = 1', "stages.a.env", "a table"),
+        ('command = "x"\nshell = "bash"', "stages.a.shell", 'true, false or "plain"'),
     ],
 )  # fmt: skip
 def test_one_wrong_thing(keys: str, path: str, said: str) -> None:
