@@ -48,7 +48,7 @@ def build_job(
         mounts=_mounts(stage, config),
         cpus=stage.resources.cpus,
         ram=stage.resources.ram,
-        shm=stage.resources.shm,
+        shm=stage.resources.shm if stage.resources.shm is not None else config.docker_shm,
         uid=facts.uid,
         gid=facts.gid,
         groups=facts.groups,

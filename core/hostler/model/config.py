@@ -126,6 +126,8 @@ class Config:
     """Variables for every stage on every host (proxies, caches)."""
     docker_network: str | None = None
     """Docker network of every container; None: the engine's default."""
+    docker_shm: int | None = None
+    """Bytes of /dev/shm of a container whose stage names none; None: half its memory."""
 
     def host(self, name: str) -> HostConfig | None:
         """The host of that name, None if there is none."""

@@ -76,6 +76,7 @@ def _build(values: dict[str, Any], problems: Problems) -> Config:
         shared_paths=tuple(dict.fromkeys(table.shared.paths)),
         env=table.env,
         docker_network=table.docker.network,
+        docker_shm=table.docker.shm,
     )
 
 

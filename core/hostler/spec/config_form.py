@@ -25,9 +25,14 @@ def to_tables(config: Config) -> Table:
         "limits": _limits(config.limits),
         "mounts": {mount.name: _mount(mount) for mount in config.mounts},
         "shared": {"paths": list(config.shared_paths)},
-        "docker": _given({"network": config.docker_network}),
+        "docker": _docker(config),
         "env": dict(config.env),
     }
+
+
+def _docker(config: Config) -> Table:
+    shm = None if config.docker_shm is None else size_text(config.docker_shm)
+    return _given({"network": config.docker_network, "shm": shm})
 
 
 def _host(host: HostConfig) -> Table:

@@ -145,6 +145,8 @@ class DockerTable(Table):
 
     network: Target | None = None
     """Docker network of every container, like "host". Left out: the engine's default."""
+    shm: Size | None = None
+    """Shared memory (/dev/shm) of a container whose stage names none. Left out: half its memory."""
 
 
 class LimitsTable(Table):

@@ -343,3 +343,13 @@ def test_containers_are_made_in_the_docker_network() -> None:
     for text, network in (("", None), ('[docker]\nnetwork = "host"\n', "host")):
         job = job_of(docker, config=read_config(text, file="f"))
         assert container_options(job)["HostConfig"].get("NetworkMode") == network
+
+
+def test_containers_get_the_shared_memory_of_the_config() -> None:
+    """A stage's own wins."""
+    docker = replace(STAGE, runtime="docker", image="x:1")
+    own = replace(docker, resources=replace(docker.resources, shm=GIB))
+    config = read_config('[docker]\nshm = "16GiB"\n', file="f")
+    for made, shm in ((docker, 16 * GIB), (own, GIB)):
+        options = container_options(job_of(made, config=config))
+        assert options["HostConfig"]["ShmSize"] == shm

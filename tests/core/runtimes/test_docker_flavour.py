@@ -34,6 +34,14 @@ def test_podman_gets_a_log_it_has_and_keeps_the_logins_id() -> None:
     assert suited(BODY, Flavour(), 1000) == BODY == before
 
 
+def test_limits_are_raised_where_the_engine_may() -> None:
+    body = {**BODY, "HostConfig": {**BODY["HostConfig"], "Ulimits": [{"Name": "memlock"}]}}  # type: ignore[dict-item]
+    assert suited(body, Flavour(), 1000) == body
+    assert "Ulimits" in suited(body, Flavour(podman=True), 1000)["HostConfig"]
+    for flavour in (Flavour(rootless=True), Flavour(True, True), Flavour(limits=False)):
+        assert "Ulimits" not in suited(body, flavour, 1000)["HostConfig"]
+
+
 @pytest.mark.parametrize(
     ("text", "message", "remedy"),
     [

@@ -17,6 +17,7 @@ import pytest
 from hostler.errors import EngineError, InputError, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement
+from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.options import volume_name
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import MemorySink, make_job, see_that_the_id_counts, silent
@@ -67,6 +68,35 @@ async def test_a_container_is_confined(runtime: DockerRuntime, link: DirectLink)
     assert "NoNewPrivs:\t1" in output
     assert "CapBnd:\t0000000000000000" in output
     assert "[void][]" in output
+    await runtime.remove(link, ended)
+
+
+async def test_memory_may_be_locked_and_the_stack_is_large(
+    runtime: DockerRuntime, link: DirectLink
+) -> None:
+    ended, output = await run(runtime, link, make_job("ulimit -l; ulimit -s"))
+    assert output.split() == ["unlimited", "65536"]
+    await runtime.remove(link, ended)
+
+
+async def test_a_docker_that_refuses_limits_gets_none(
+    runtime: DockerRuntime, link: DirectLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one inside a container does: the start is begun again, without them."""
+    said = "starting abc: error setting rlimit type 8: operation not permitted"
+    real = Engine.start
+
+    async def start(engine: Engine, ref: str) -> None:
+        if ((await engine.inspect(ref)) or {})["HostConfig"]["Ulimits"]:
+            raise EngineError("here", said, status=500)
+        await real(engine, ref)
+
+    monkeypatch.setattr(Engine, "start", start)
+    job = make_job("echo ran")
+    with pytest.raises(Unreachable, match="begun without them"):
+        await run(runtime, link, job)
+    ended, output = await run(runtime, link, job)
+    assert output == "ran\n"
     await runtime.remove(link, ended)
 
 

@@ -81,7 +81,9 @@ def test_a_shell_without_pipefail_runs_the_line_and_says_so(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["docker", "process"])
 async def test_both_runtimes_do_so(agent: AgentLink, content: ContentStore, kind: str) -> None:
-    runtime: Runtime = {"docker": DockerRuntime, "process": ProcessRuntime}[kind](content.path)
+    runtime: Runtime = DockerRuntime(content.path)
+    if kind == "process":
+        runtime = ProcessRuntime(content.path)
     for plain, code in ((False, 7), (True, 0)):
         image = {} if kind == "docker" else {"image": None}
         job = make_job("(echo x; exit 7) | cat", plain_shell=plain, **image)
@@ -90,6 +92,6 @@ async def test_both_runtimes_do_so(agent: AgentLink, content: ContentStore, kind
         await runtime.follow(agent, workload, sink)
         ended = await runtime.inspect(agent, workload.ref)
         assert ended is not None
-        assert (ended.exit_code, sink.data) == (code, b"x\n")
+        assert (ended.exit_code, sink.data.decode()) == (code, "x\n")
         await runtime.remove(agent, ended)
     await runtime.close()

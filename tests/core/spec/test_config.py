@@ -75,6 +75,7 @@ def test_sections() -> None:
         paths = ["/nfs", "/nfs/", "/lustre"]
         [docker]
         network = "host"
+        shm = "2GiB"
         """,
         file="c",
     )
@@ -87,7 +88,7 @@ def test_sections() -> None:
         MountConfig("out", "/out", False, False),
     )
     assert config.shared_paths == ("/nfs", "/lustre")
-    assert config.docker_network == "host"
+    assert (config.docker_network, config.docker_shm) == ("host", 2 * GIB)
 
 
 def test_a_persons_file_wins_key_by_key() -> None:

@@ -62,6 +62,7 @@ SHOWN_BY = {
     "mounts.default": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
     "shared.paths": f"{_SIM}::test_a_folder_that_hosts_share_is_used_in_place_where_it_is_shared",
     "docker.network": f"{_SIM}::test_containers_are_made_in_the_docker_network",
+    "docker.shm": f"{_SIM}::test_containers_get_the_shared_memory_of_the_config",
     "env": f"{_SIM}::test_variables_of_the_lab_and_of_a_host_reach_a_stage",
 }
 

@@ -191,9 +191,8 @@ class Engine:
 
 
 def _ask_flavour(client: Any) -> Flavour:
-    if not is_podman(client.version(api_version=False)):
-        return Flavour()
-    return Flavour(podman=True, rootless=is_rootless(client.info()))
+    podman = is_podman(client.version(api_version=False))
+    return Flavour(podman=podman, rootless=is_rootless(client.info()))
 
 
 @contextmanager

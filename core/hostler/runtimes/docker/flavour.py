@@ -15,6 +15,8 @@ class Flavour:
 
     podman: bool = False
     rootless: bool = False
+    limits: bool = True
+    """It may raise limits; False: it was seen to refuse."""
 
 
 def is_podman(version: Mapping[str, Any]) -> bool:
@@ -30,10 +32,13 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
 
 def suited(body: Mapping[str, Any], flavour: Flavour, log_cap: int) -> dict[str, Any]:
     """A container's options as this engine takes them. Podman has no `local` log; and without root
-    the login's own files would belong to nobody inside, were its id not kept."""
-    if not flavour.podman:
-        return dict(body)
+    the login's own files would belong to nobody inside, were its id not kept; nor may it then raise
+    a limit."""
     config = dict(body["HostConfig"])
+    if flavour.rootless or not flavour.limits:
+        config.pop("Ulimits", None)
+    if not flavour.podman:
+        return {**body, "HostConfig": config}
     # It unpacks beside a volume of a container that never ran, not into it.
     config["Mounts"] = [each for each in config.get("Mounts", ()) if each["Target"] != OWN]
     config["LogConfig"] = {"Type": "k8s-file", "Config": {"max-size": f"{log_cap}b"}}

@@ -22,6 +22,12 @@ HOME = f"{WORK}/.hostler/home"
 
 PIDS_LIMIT = 4096
 
+LIMITS: tuple[dict[str, Any], ...] = (
+    {"Name": "memlock", "Soft": -1, "Hard": -1},
+    {"Name": "stack", "Soft": 64 * MIB, "Hard": 64 * MIB},
+)
+"""NCCL pins memory and has deep stacks; Docker's 64 KiB and 8 MiB break it."""
+
 NO_CHECK: dict[str, Any] = {"Test": ["NONE"]}
 
 # Mounting one of these gives away the host, or another user's session on it.
@@ -133,6 +139,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
         "GroupAdd": [str(group) for group in job.groups],
         "Init": True,
         "PidsLimit": PIDS_LIMIT,
+        "Ulimits": list(LIMITS),
         "IpcMode": "private",
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hostler.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
@@ -35,6 +38,9 @@ from hostler.store.archive_scan import Outline
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
 
+_log = logging.getLogger("hostler.daemon")
+
+_LIMIT_REFUSED = re.compile(r"[ru]limit", re.IGNORECASE)
 _KILLED_WITHIN_S = 20.0
 _AGAIN_S = 0.2
 _CREATE_TRIES = 5
@@ -50,6 +56,8 @@ class DockerRuntime:
         self._blob_path = blob_path
         self._layouts = Layouts(blob_path)
         self._engines: dict[str, Engine] = {}
+        self._limited: set[str] = set()
+        """Hosts whose Docker was seen to refuse larger limits."""
         self._fresh: set[str] = set()
         """Containers created by this very process and never started: need no look before."""
         self._images: dict[str, tuple[str, str]] = {}
@@ -68,7 +76,8 @@ class DockerRuntime:
         if seen := await _look_at_binds(link, job):
             body = container_options(job, seen)
         engine = await self._engine(link)
-        body = suited(body, await engine.flavour(), job.log_cap)
+        flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
+        body = suited(body, flavour, job.log_cap)
         ref, started = await self._created(link, engine, job, body, progress)
         if not started:
             await self._fill(link, engine, job, ref, outlines, progress)
@@ -83,8 +92,28 @@ class DockerRuntime:
             existing = await self._present(link, ref)
             if not existing.created_only:
                 return existing
-        await engine.start(ref)
+        try:
+            await engine.start(ref)
+        except EngineError as error:
+            if not _LIMIT_REFUSED.search(error.message) or link.host in self._limited:
+                raise
+            await self._go_without_limits(link.host, engine, ref, error)
         return await self._present(link, ref)
+
+    async def _go_without_limits(
+        self, host: str, engine: Engine, ref: str, error: EngineError
+    ) -> NoReturn:
+        """The host's Docker may not raise limits, as in a container of its own: this one, which
+        never ran, and all later ones are made without. Raises Unreachable: it is begun again."""
+        self._limited.add(host)
+        _log.warning(
+            "containers on %s get no unlimited locked memory and no large stack: %s",
+            host, error.message,
+        )  # fmt: skip
+        await engine.remove(ref)
+        raise Unreachable(
+            host, f"Docker refuses larger limits ({error.message}): it is begun without them"
+        ) from error
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
         """TERM, `grace` seconds, KILL. Done here and not by Docker, so that a daemon that comes
