@@ -108,6 +108,8 @@ class Agent:
         found["runtimes"] = ["process"]
         if docker.version:
             found["docker"], found["docker_gpu"] = docker.version, docker_gpu(docker.info)
+            if docker.raises_limits is False:
+                found["docker_limits"] = False
         if docker.version or docker.usable():  # one that is silent now may have given GPUs away
             found["runtimes"] = ["docker", "process"]
         hello = {

@@ -98,6 +98,8 @@ class Containers:
         self._probe_due = 0.0
         self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._connection: Optional[Connection] = None
+        self.raises_limits: Optional[bool] = None
+        """Whether it may give containers larger limits than its own."""
         self._engine_since: Optional[float] = None
         self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
         self._health_due: Dict[str, float] = {}
@@ -215,7 +217,9 @@ class Containers:
         self.components = {str(c.get("Name")): str(c.get("Version")) for c in parts}
         self.podman = any("Podman" in str(c.get("Name")) for c in about.get("Components") or ())
         self.info = self._connection.get("/info")
-        self._engine_since = engine.started_at(self._connection.peer(), Proc())
+        peer = self._connection.peer()
+        self._engine_since = engine.started_at(peer, Proc())
+        self.raises_limits = engine.raises_limits(peer)
 
     def _read(self, connection: Connection) -> None:
         label = {"label": [ATTEMPT]}

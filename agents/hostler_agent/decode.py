@@ -167,8 +167,9 @@ _facts = record(
     {
         "hostname": _text, "kernel": _text, "os": _text, "python": _text, "driver": _text,
         "cuda": _text, "cpus": _count, "memory_total": _count, "docker": _text,
-        "docker_gpu": _text, "runtimes": listed(one_of("docker", "process"), 8), "uid": _count,
-        "gid": _count, "groups": listed(count), "home": _text, "user": _text,
+        "docker_gpu": _text, "docker_limits": boolean,
+        "runtimes": listed(one_of("docker", "process"), 8), "uid": _count, "gid": _count,
+        "groups": listed(count), "home": _text, "user": _text,
     },
 )  # fmt: skip
 _hello = record(

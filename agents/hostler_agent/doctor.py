@@ -89,9 +89,10 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
     elif gpus:
         remedy = "install the NVIDIA Container Toolkit and run: nvidia-ctk runtime configure"
         found.append(_row("docker-gpu", "fail", "containers cannot get GPUs", remedy))
-    if any("rootless" in str(option) for option in info.get("SecurityOptions") or ()):
-        message = "runs without root: containers keep this login's limits of locked memory and stack"
-        remedy = "NCCL needs more: ask root to raise memlock in /etc/security/limits.conf"
+    rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    if rootless or containers.raises_limits is False:
+        message = "containers get Docker's own limits of locked memory and stack"
+        remedy = "NCCL needs more: ask root to raise memlock and stack for Docker itself"
         found.append(_row("docker-limits", "warn", message, remedy))
     root = info.get("DockerRootDir")
     if isinstance(root, str) and os.path.isdir(root):

@@ -13,6 +13,8 @@ from hostler_agent.processes import Proc
 _PID_FILE = "/run/docker.pid"
 _NEAR = 20.0
 """Seconds around the start: going down it gives containers 15 s, coming up it kills the rest."""
+_SYS_RESOURCE = 24
+"""CAP_SYS_RESOURCE, which raises limits."""
 _KILLED = (137, 143, 255, None)
 
 
@@ -22,19 +24,41 @@ def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[f
     `peer`: its SO_PEERCRED. Where systemd holds the socket that names systemd, the pid file the
     engine.
     """
-    pid = struct.unpack("3i", peer)[0] if len(peer) == 12 else 0
-    if pid <= 1:
-        try:
-            with open(pid_file) as file:
-                pid = int(file.read(20))
-        except (OSError, ValueError):
-            return None
-    ticks = proc.start_ticks(pid)
+    pid = _pid(peer, pid_file)
+    ticks = proc.start_ticks(pid) if pid is not None else None
     if ticks is None:
         return None
     # The kernel's boot time has whole seconds only, and a container may be younger than one.
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - age
+
+
+def raises_limits(peer: bytes, pid_file: str = _PID_FILE, proc: str = "/proc") -> Optional[bool]:
+    """Whether the engine may give containers larger limits than its own: it has the right to, and
+    not in a user namespace alone. None: nobody can tell."""
+    pid = _pid(peer, pid_file)
+    if pid is None:
+        return None
+    try:
+        with open("%s/%d/status" % (proc, pid)) as file:
+            rights = [line.split()[1] for line in file if line.startswith("CapEff:")]
+        with open("%s/%d/uid_map" % (proc, pid)) as file:
+            users = file.read().split()
+    except OSError:
+        return None
+    all_users = users[:2] == ["0", "0"] and users[2:] == ["4294967295"]
+    return bool(rights) and bool(int(rights[0], 16) >> _SYS_RESOURCE & 1) and all_users
+
+
+def _pid(peer: bytes, pid_file: str) -> Optional[int]:
+    pid = struct.unpack("3i", peer)[0] if len(peer) == 12 else 0
+    if pid > 1:
+        return int(pid)
+    try:
+        with open(pid_file) as file:
+            return int(file.read(20))
+    except (OSError, ValueError):
+        return None
 
 
 def was_restarted(workload: Dict[str, Any], engine_since: Optional[float]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent.engine import started_at, was_restarted
+from hostler_agent.engine import raises_limits, started_at, was_restarted
 from hostler_agent.http import Connection
 from hostler_agent.processes import Proc
 from tests.support.fake_docker import fake_docker
@@ -55,3 +55,25 @@ def test_the_engine_is_the_process_that_listens_or_the_one_in_the_pid_file(
     file.write_text(f"{os.getpid()}\n")
     assert started_at(systemd, Proc(), str(file)) == mine
     assert started_at(b"", Proc(), str(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize(
+    ("rights", "users", "may"),
+    [
+        ("000001ffffffffff", "0 0 4294967295", True),
+        ("000001fffeffffff", "0 0 4294967295", False),
+        ("000001ffffffffff", "0 1000 1\n1 100000 65536", False),  # root of its own users alone
+    ],
+)
+def test_an_engine_raises_limits_where_it_has_the_right_to(
+    tmp_path: Path, rights: str, users: str, may: bool
+) -> None:
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77" / "status").write_text(f"Name:\tdockerd\nCapEff:\t{rights}\n")
+    (tmp_path / "77" / "uid_map").write_text(f"         {users}\n")
+    peer = struct.pack("3i", 77, 0, 0)
+    assert raises_limits(peer, proc=str(tmp_path)) is may
+    assert raises_limits(struct.pack("3i", 78, 0, 0), proc=str(tmp_path)) is None
+    (tmp_path / "pid").write_text("77")
+    by_systemd = struct.pack("3i", 1, 0, 0)
+    assert raises_limits(by_systemd, str(tmp_path / "pid"), str(tmp_path)) is may

@@ -61,9 +61,16 @@ def build_job(
         grace=stage.grace,
         log_cap=config.limits.log_size,
         gpu_access=facts.docker_gpu,
+        raise_limits=facts.docker_limits,
         host_memory=facts.memory_total,
         network=config.docker_network,
     )
+
+
+def is_image_known(run: Run, stage: Stage) -> bool:
+    """Whether it is settled what image `stage` gets: there is none, it is named by its digest, or
+    an attempt of the run has got it."""
+    return stage.image is None or "@" in stage.image or bool(_got(run, stage.image))
 
 
 def image_digest(run: Run, stage: Stage) -> str | None:
@@ -74,11 +81,18 @@ def image_digest(run: Run, stage: Stage) -> str | None:
     """
     if stage.image is None or "@" in stage.image:
         return None
+    got = _got(run, stage.image)
+    return by_digest(stage.image, got[0]) if got else None
+
+
+def _got(run: Run, image: str) -> list[str]:
+    """What attempts of the run got for an image, the first one first."""
     images = {each.name: each.image for each in run.stages}
-    for attempt in (*run.kept.values(), *run.attempts):
-        if attempt.image_digest is not None and images.get(attempt.stage) == stage.image:
-            return by_digest(stage.image, attempt.image_digest)
-    return None
+    return [
+        attempt.image_digest
+        for attempt in (*run.kept.values(), *run.attempts)
+        if attempt.image_digest is not None and images.get(attempt.stage) == image
+    ]
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:

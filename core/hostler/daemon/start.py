@@ -10,6 +10,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
 from hostler.daemon.jobs import build_job
+from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
 from hostler.errors import (
     AgentError,
@@ -40,6 +41,7 @@ class Starter:
         self._context = context
         self._followers = followers
         self._copies = copies
+        self._pins = Pins(context)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
         """Attempts whose image and files are being made ready: nothing of them can run yet."""
@@ -133,8 +135,7 @@ class Starter:
         if context.book.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
         try:
-            job = self._job(attempt, stage)
-            ref = await self._prepared(attempt, runtime, link, job)
+            job, ref = await self._prepared(attempt, stage, runtime, link)
             failpoint("after_create")
             if lease_ids:  # the image may have taken long: the host looks at its GPUs once more
                 _granted(await link.bind(lease_ids, ref, claim))
@@ -170,10 +171,18 @@ class Starter:
             self._followers.follow(launched, workload)
             await self._has_started(launched)
 
-    async def _prepared(self, attempt: Attempt, runtime: Runtime, link: HostLink, job: Job) -> str:
+    async def _prepared(
+        self, attempt: Attempt, stage: Stage, runtime: Runtime, link: HostLink
+    ) -> tuple[Job, str]:
+        progress = self._progress(attempt)
         self.preparing.add(attempt.attempt_id)
         try:
-            return await runtime.create(link, job, self._progress(attempt))
+            async with self._pins.turn(attempt, stage, progress) as is_first:
+                job = self._job(attempt, stage)
+                ref = await runtime.create(link, job, progress)
+                if is_first:
+                    await self._pins.keep(attempt, runtime, link, ref)
+            return job, ref
         finally:
             self.preparing.discard(attempt.attempt_id)
 

@@ -209,6 +209,8 @@ class HostFacts:
     """Engine version; None where this login cannot use Docker."""
     docker_gpu: str | None = None
     """How containers get GPUs here: "nvidia", "cdi" or None."""
+    docker_limits: bool = True
+    """Containers may get larger limits than the engine's own; True where nobody can tell."""
     runtimes: tuple[str, ...] = ()
     """Those usable by this login: "docker", "process"."""
     uid: int | None = None

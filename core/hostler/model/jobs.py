@@ -75,6 +75,8 @@ class Job:
     """Bytes of log kept; older ones are dropped with a note."""
     gpu_access: str | None = None
     """How containers get GPUs on that host: "nvidia" or "cdi"."""
+    raise_limits: bool = True
+    """The engine may give larger limits than its own."""
     host_memory: int | None = None
     """Of the host, for the default memory limit."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -20,7 +20,13 @@ from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.options import volume_name
 from hostler.runtimes.docker.runtime import DockerRuntime
-from tests.core.runtimes.support import MemorySink, make_job, see_that_the_id_counts, silent
+from tests.core.runtimes.support import (
+    MemorySink,
+    make_job,
+    may_raise_limits,
+    see_that_the_id_counts,
+    silent,
+)
 from tests.support.direct_link import DirectLink
 from tests.support.dockerd import Dockerd
 
@@ -74,8 +80,12 @@ async def test_a_container_is_confined(runtime: DockerRuntime, link: DirectLink)
 async def test_memory_may_be_locked_and_the_stack_is_large(
     runtime: DockerRuntime, link: DirectLink
 ) -> None:
+    """Where Docker may raise limits, which not every machine of tests lets it."""
     ended, output = await run(runtime, link, make_job("ulimit -l; ulimit -s"))
-    assert output.split() == ["unlimited", "65536"]
+    if may_raise_limits():
+        assert output.split() == ["unlimited", "65536"]
+    else:
+        assert "unlimited" not in output.split()[:1]
     await runtime.remove(link, ended)
 
 
@@ -92,7 +102,7 @@ async def test_a_docker_that_refuses_limits_gets_none(
         await real(engine, ref)
 
     monkeypatch.setattr(Engine, "start", start)
-    job = make_job("echo ran")
+    job = make_job("echo ran", raise_limits=True)
     with pytest.raises(Unreachable, match="begun without them"):
         await run(runtime, link, job)
     ended, output = await run(runtime, link, job)

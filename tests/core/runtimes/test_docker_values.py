@@ -40,6 +40,10 @@ def test_every_container_is_confined() -> None:
     assert host["Init"] is True
     assert not {"Privileged", "PidMode", "Binds", "CapAdd", "Devices", "VolumesFrom"} & set(host)
     assert host["LogConfig"]["Type"] == "local"
+    limits = container_options(make_job("true", raise_limits=True))["HostConfig"]["Ulimits"]
+    assert {each["Name"]: each["Hard"] for each in limits} == {"memlock": -1, "stack": 64 * MIB}
+    kept = container_options(make_job("true", raise_limits=False))["HostConfig"]
+    assert kept["Ulimits"] == []
     assert host["Memory"] == host["MemorySwap"] == 7 * GIB
     assert host["ShmSize"] == 7 * GIB // 2
     assert options["Cmd"][-1] == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import io
@@ -114,7 +115,12 @@ async def test_a_process_is_stopped(agent: AgentLink, content: ContentStore) -> 
     ref = await runtime.create(agent, job, silent)
     workload = await runtime.start(agent, job, ref)
     assert (await runtime.start(agent, job, ref)).running
+    sink = MemorySink()
+    following = asyncio.create_task(runtime.follow(agent, workload, sink))
+    while sink.data != b"up\n":  # it hears no TERM from now on
+        await asyncio.sleep(0.01)
     await runtime.stop(agent, workload, 0.3)
+    await following
     ended = await runtime.inspect(agent, ref)
     assert ended is not None
     assert (ended.running, ended.signal) == (False, 9)

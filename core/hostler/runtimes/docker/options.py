@@ -139,7 +139,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
         "GroupAdd": [str(group) for group in job.groups],
         "Init": True,
         "PidsLimit": PIDS_LIMIT,
-        "Ulimits": list(LIMITS),
+        "Ulimits": list(LIMITS) if job.raise_limits else [],
         "IpcMode": "private",
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
