@@ -133,7 +133,8 @@ class Alerts:
     async def _tell_cut_off(self, folded: Folded) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
         computes there may have a checkpoint before it, and only its owner knows."""
-        context, told = self._context, {a.key for a in folded.standing() if a.rule.topic == CUT_OFF}
+        context = self._context
+        told = {a.key: a for a in folded.standing() if a.rule.topic == CUT_OFF}
         still_open = {attempt.attempt_id: attempt for attempt in context.book.open_attempts()}
         for attempt_id, attempt in still_open.items():
             keeper = context.keepers.get(attempt.host)
@@ -141,10 +142,13 @@ class Alerts:
                 message = f"{attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
                 event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
                 await context.tell(event)
-        for attempt_id in [key[1] for key in told if key[1] not in still_open]:
-            said = f"{attempt_id} has ended"
-            over = context.event("attempt.gpu_cut_off_over", said, attempt_id=attempt_id)
-            await context.tell(over)
+        for (_, attempt_id), alert in told.items():
+            if attempt_id not in still_open:
+                over = context.event(
+                    "attempt.gpu_cut_off_over", f"{attempt_id} has ended",
+                    run_id=alert.run_id, attempt_id=attempt_id, host=alert.host,
+                )  # fmt: skip
+                await context.tell(over)
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()

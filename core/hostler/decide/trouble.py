@@ -17,6 +17,9 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     that was last tried.
     """
     if attempt.phase is Phase.STARTING:
+        if held_up and host is not None and host.condition in _UNSEEN:
+            why = f" ({host.problem})" if host.problem else ""
+            return f"{host.name} cannot be seen{why}: the start goes on once it answers"
         return f"the start does not go on: {held_up}" if held_up else None
     if attempt.phase is not Phase.RUNNING:
         return None

@@ -86,7 +86,7 @@ class SshDoor:
         stream = ExecSession(self.host, self._silence, slots.release)
         opened = False
         try:
-            with mapped_use(self.host, "starting the agent"):
+            with mapped_use(self.host, "starting the agent", connection.lost):
                 async with asyncio.timeout(_OPEN_DEADLINE):
                     await connection.raw.create_session(
                         lambda: stream, command, encoding=None, window=_SESSION_WINDOW
@@ -157,7 +157,7 @@ class SshDoor:
 
     async def _docker_channel(self, connection: Connection, path: str) -> DockerSession:
         stream = DockerSession(self.host, self._silence)
-        with mapped_docker(self.host, path):
+        with mapped_docker(self.host, path, connection.lost):
             async with asyncio.timeout(_OPEN_DEADLINE):
                 await connection.raw.create_unix_connection(
                     lambda: stream, path, window=_DOCKER_WINDOW
@@ -169,7 +169,7 @@ class SshDoor:
             raise no_docker(self.host, self._docker_paths[0], "it was not found")
         forward = Forward()
         try:
-            with mapped_use(self.host, "forwarding Docker"):
+            with mapped_use(self.host, "forwarding Docker", connection.lost):
                 listener = await connection.raw.forward_local_path(
                     str(forward.socket), self._docker_path
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -81,11 +82,14 @@ def mapped_login(login: Login) -> Iterator[None]:
 
 
 @contextmanager
-def mapped_use(host: str, doing: str) -> Iterator[None]:
-    """Turn what goes wrong on an open connection into Unreachable."""
+def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[None]:
+    """Turn what goes wrong on an open connection into Unreachable. `lost`: why it is gone, once it
+    is: asyncssh says of a channel that was not open by then that the other side opened none."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
+        if lost.done():
+            raise Unreachable(host, f"{doing}: {lost.result()}") from error
         raise Unreachable(
             host,
             f"{doing}: sshd opened no session: {_why(error)}",
@@ -97,11 +101,14 @@ def mapped_use(host: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def mapped_docker(host: str, path: str) -> Iterator[None]:
-    """Turn what goes wrong on the way to Docker's socket into EngineError."""
+def mapped_docker(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[None]:
+    """Turn what goes wrong on the way to Docker's socket into EngineError; but a connection that
+    is gone (`lost`) says nothing of Docker."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
+        if lost.done():
+            raise Unreachable(host, f"opening {path}: {lost.result()}") from error
         raise no_docker(host, path, _why(error)) from error
     except (asyncssh.Error, OSError) as error:
         raise Unreachable(host, f"opening {path}: {_why(error)}") from error

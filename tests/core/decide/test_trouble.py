@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,5 +55,9 @@ def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
     told = trouble_of(starts, lab.host(), "sshd opened no session. Raise MaxSessions")
     assert told == "the start does not go on: sshd opened no session. Raise MaxSessions"
     assert trouble_of(starts, None, "no longer in the config") is not None
+    cut = replace(lab.host(condition=HostCondition.UNREACHABLE), problem="no answer for 9 s")
+    assert trouble_of(starts, cut, "sshd opened no session. Raise MaxSessions") == (
+        "gpu1 cannot be seen (no answer for 9 s): the start goes on once it answers"
+    )
     assert trouble_of(starts, lab.host()) is None
     assert trouble_of(RUNS, lab.host(), "an old reason") is None
