@@ -11,6 +11,7 @@ from hostler.model.runs import Source
 
 _MIB = 1024 * 1024
 Short = Annotated[str, Field(max_length=4096)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
 class _Body(BaseModel):
@@ -68,6 +69,9 @@ class SubmitBody(_Body):
     params: dict[Short, Short] = Field(default_factory=dict)
     source: SourceBody = Field(default_factory=SourceBody)
     env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] = Field(default_factory=dict)
+    programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200)] = Field(
+        default_factory=dict
+    )
     priority: int = 0
     title: Annotated[str, Field(max_length=200)] = ""
     files: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
@@ -85,6 +89,7 @@ class SubmitBody(_Body):
             params=self.params,
             source=self.source.to_model(),
             env=self.env,
+            programs=self.programs,
             priority=self.priority,
             title=self.title,
             files=tuple(self.files),

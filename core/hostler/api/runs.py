@@ -35,7 +35,11 @@ async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) 
     """Submit a pipeline or a command. Answered once the run is durable."""
     service = _service(request)
     run = await service.submit(body.to_model(), who, key)
-    return answer({**await service.describe(run.run_id), "no_host": service.no_host(run)}, 201)
+    notes = {
+        "no_host": service.no_host(run),
+        "dropped_environment": await service.dropped_environment(run),
+    }
+    return answer({**await service.describe(run.run_id), **notes}, 201)
 
 
 @router.post("/check")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tomllib
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from hostler.units import format_size
 DEFAULT_FILE = "pipeline.toml"
 _MOST_NAMES = 100_000
 """That a request may carry."""
+_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
+_WORDS = re.compile(r"[\w./+-]+")
+_MOST_PROGRAMS = 200
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
@@ -34,6 +39,7 @@ def pipeline_body(
         "file": str(file),
         "params": dict(params),
         "env": shell_env(environ),
+        **_programs(env_programs([text, *params.values()], environ)),
     }
 
 
@@ -75,11 +81,46 @@ def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]
         "timeout": args.time_limit,
         "code": args.code,
         "mounts": args.mounts,
+        "venv": args.venv,
     }
     return {
         "command": {key: value for key, value in asked.items() if value is not None},
         "env": shell_env(environ),
+        **_programs({} if args.image else env_programs(command, environ)),
     }
+
+
+def _programs(found: dict[str, str]) -> dict[str, Any]:
+    return {"programs": found} if found else {}
+
+
+def env_programs(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The words of commands that mean a program of this shell's conda or virtual environment, and
+    the paths they mean here."""
+    prefixes = tuple(
+        f"{environ[name].rstrip('/')}/"
+        for name in _ENVIRONMENTS
+        if environ.get(name, "").startswith("/")
+    )
+    names = {name for prefix in prefixes for name in _listed(f"{prefix}bin")}
+    words = {word for text in texts for word in _WORDS.findall(text)} if prefixes else set()
+    found: dict[str, str] = {}
+    for word in sorted(word for word in words if word in names or word.startswith(prefixes)):
+        path = word if "/" in word else shutil.which(word, path=environ.get("PATH", ""))
+        if path and path.startswith(prefixes) and _is_program(path):
+            found[word] = path
+    return dict(list(found.items())[:_MOST_PROGRAMS])
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return [entry.name for entry in Path(folder).iterdir()]
+    except OSError:
+        return []
+
+
+def _is_program(path: str) -> bool:
+    return Path(path).is_file() and os.access(path, os.X_OK)
 
 
 def shell_env(environ: Mapping[str, str]) -> dict[str, str]:

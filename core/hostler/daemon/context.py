@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -79,6 +79,12 @@ class Context:
         if keeper is not None:
             keeper.configure(drained=reason)
         self.hub.publish()
+
+    def ask_for(self, programs: Collection[str]) -> None:
+        """Have every host asked soon for programs that a new run needs."""
+        for keeper in self.keepers.values() if programs else ():
+            if keeper.host.transport != "local":
+                keeper.paths.ask_for(programs)
 
     def link(self, host: str) -> HostLink:
         """The link to a host. Raises Unreachable where the config does not name it any more."""

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from hostler.daemon.context import Context
+from hostler.daemon.host_paths import WantedPrograms
 from hostler.daemon.keeper import HostKeeper, OnEvent
-from hostler.model.config import Config, HostConfig
+from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.model.hosts import Host, Look
 from hostler.ports import Outside
 
 OnLook = Callable[[Host, Look], None]
-Settings = tuple[HostConfig, float, float, tuple[str, ...]]
+Settings = tuple[HostConfig, float, float, tuple[str, ...], tuple[MountConfig, ...]]
 """All of the config that a keeper is made from."""
 
 _GONE = "no longer in the config"
@@ -31,6 +32,7 @@ class Fleet:
         self._on_event = on_event
         self._faults: Mapping[tuple[str, str], str] = {}
         self._settings: dict[str, Settings] = {}
+        self._programs = WantedPrograms(context.book.runs)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
         self._waiting: dict[str, str] = {}
@@ -157,6 +159,8 @@ class Fleet:
             interval=config.daemon.look_interval,
             look_timeout=config.daemon.look_timeout,
             shared_paths=config.shared_paths,
+            mounts=config.mounts,
+            programs=tuple if host.transport == "local" else self._programs,
             drained=context.drains.get(host.name),
             faults={gpu: how for (name, gpu), how in self._faults.items() if name == host.name},
             on_news=lambda: context.wake(),
@@ -187,4 +191,5 @@ def _machine(host: HostConfig) -> tuple[str, str, str | None, int | None, str | 
 
 
 def _settings(host: HostConfig, config: Config) -> Settings:
-    return host, config.daemon.look_interval, config.daemon.look_timeout, config.shared_paths
+    daemon = config.daemon
+    return host, daemon.look_interval, daemon.look_timeout, config.shared_paths, config.mounts

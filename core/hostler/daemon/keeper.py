@@ -16,11 +16,12 @@ from types import MappingProxyType
 from typing import Protocol
 
 from hostler.daemon.clock import Clock
+from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
 from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model import xids
-from hostler.model.config import HostConfig
-from hostler.model.hosts import Host, HostCondition, HostFacts, Look
+from hostler.model.config import HostConfig, MountConfig
+from hostler.model.hosts import Host, HostCondition, HostFacts, HostMount, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
 from hostler.units import MIB
 
@@ -66,6 +67,8 @@ class HostKeeper:
         interval: float,
         look_timeout: float,
         shared_paths: tuple[str, ...] = (),
+        mounts: Sequence[MountConfig] = (),
+        programs: Callable[[], Sequence[str]] = tuple,
         drained: str | None = None,
         faults: Mapping[str, str] = MappingProxyType({}),
         on_news: Callable[[], None],
@@ -101,6 +104,7 @@ class HostKeeper:
             shared_paths=shared_paths,
             drained=drained,
         )
+        self.paths = HostPaths(link, mounts, programs, self._found_paths)
 
     @property
     def is_connected(self) -> bool:
@@ -210,6 +214,7 @@ class HostKeeper:
     async def _connect(self) -> None:
         hello = await self.link.connect()
         facts = hello.facts
+        self.paths.forget()
         self._set(
             replace(
                 self.host,
@@ -224,6 +229,7 @@ class HostKeeper:
         """Look and listen until the link drops; then raise why. Returns where the host has to be
         greeted again."""
         listening = asyncio.create_task(self._listen(), name=f"listen to {self.host.name}")
+        asking = asyncio.create_task(self.paths.run(), name=f"ask paths of {self.host.name}")
         try:
             await self._look()
             self._connected.set()
@@ -239,7 +245,8 @@ class HostKeeper:
         finally:
             self._connected.clear()
             listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            asking.cancel()
+            await asyncio.gather(listening, asking, return_exceptions=True)
 
     async def _wait_interval(self, listening: asyncio.Task[str]) -> None:
         hurry = asyncio.ensure_future(self._hurry.wait())
@@ -328,6 +335,11 @@ class HostKeeper:
             name = self.host.name
             self._on_event(name, "host.returned", f"{name} answers again", "info")
         self._on_news()
+
+    def _found_paths(self, mounts: tuple[HostMount, ...], programs: Mapping[str, bool]) -> None:
+        if (self.host.mounts, self.host.programs) != (mounts, programs):
+            self._set(replace(self.host, mounts=mounts, programs=programs))
+            self._on_news()
 
     def _lost(self, condition: HostCondition, error: HostError) -> None:
         changed = self.host.condition is not condition

@@ -13,6 +13,7 @@ from hostler.daemon.apply import Applier
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
+from hostler.daemon.environments import dropped_environment
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.numbers import Numbers
@@ -143,6 +144,11 @@ class Service:
         if run.outcome is not None:
             return None
         return unplaceable(self.controller.snapshot(), run)
+
+    async def dropped_environment(self, run: Run) -> str | None:
+        """That hosts lack the environment of the submitter's shell, in one sentence, where stages
+        may run without it."""
+        return await dropped_environment(self.context, run)
 
     async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """What a submission comes to, and how large its source may be. Raises PipelineError with

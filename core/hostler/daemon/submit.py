@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hostler.daemon.context import Context
+from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.host_paths import programs_of
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
 from hostler.errors import ConflictError, InputError
@@ -40,6 +42,9 @@ class Submission:
     params: Mapping[str, str] = field(default_factory=dict)
     source: Source = field(default_factory=Source)
     env: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Words of commands -> the paths that they mean in the submitter's conda or virtual
+    environment."""
     priority: int = 0
     title: str = ""
     files: tuple[str, ...] = ()
@@ -74,10 +79,10 @@ class Submitter:
         self._check_source(pipeline.stages, submission.source)
         self._check_mounts(pipeline)
         self._check_hosts(pipeline.stages)
-        return Run(
+        run = Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
-            stages=pipeline.stages,
+            stages=with_programs(pipeline.stages, submission.programs),
             owner=caller.user,
             uid=caller.uid,
             submitted_at=self._context.clock.now(),
@@ -87,6 +92,8 @@ class Submitter:
             env=submission.env,
             title=submission.title or pipeline.title,
         )
+        await check_programs(self._context, run, is_command=submission.command is not None)
+        return run
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
         """A new run, durable when this returns; that of before where one has this key."""
@@ -203,6 +210,7 @@ class Submitter:
                 run = replace(run, run_id=new_run_id())
         failpoint("after_submit")
         context.book.add(run)
+        context.ask_for(programs_of(run))
         context.hub.publish()
         context.wake()
         return run

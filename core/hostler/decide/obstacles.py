@@ -14,12 +14,14 @@ from hostler.decide.requests import (
     card_suits,
     count_gpus,
     gives_gpus,
+    has_program,
     host_named,
     labels_suit,
     memory_suits,
     model_suits,
     runs_kind,
     sees_code,
+    unusable_mounts,
 )
 from hostler.decide.reservation import Reservation
 from hostler.decide.rooms import Room
@@ -143,6 +145,29 @@ def _constraints(room: Room, request: Request, found: _Finding) -> None:
         found.add(
             f"does not see {path}, where the code is ([shared] paths, or send it)", _drop("code")
         )
+    if host.look is not None:
+        _paths(host, request, found)
+
+
+def _paths(host: Host, request: Request, found: _Finding) -> None:
+    """Folders and programs that the host has to have. One that it was not asked for yet is not
+    absent."""
+    wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
+    for mount in unusable_mounts(host, request):
+        what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
+        if mount.problem is None:
+            found.add(f"was not asked yet for {what}", wait)
+        elif mount.name in request.mounts and not mount.path:
+            found.add(f"the mount {mount.name} {mount.problem}", _drop("mounts"))
+        else:
+            fix = Remedy(RemedyKind.FIX_HOST, host.name)
+            found.add(f"{what} {clean_line(mount.problem, 80)} there", fix)
+    there = has_program(host, request)
+    path = clean_line(request.program or "", 120)
+    if there is None:
+        found.add(f"was not asked yet for {path}", wait)
+    elif not there:
+        found.add(f"does not have {path}, of the submitter's environment", _drop("program"))
 
 
 def _cannot_run(host: Host, request: Request) -> str:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from hostler.decide.progress import Progress
-from hostler.model.hosts import Gpu, Host
+from hostler.model.hosts import Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.units import format_size
@@ -43,6 +43,10 @@ class Request(NamedTuple):
     pin: str | None
     """The host that holds the checkpoint of the last attempt; None: any will do."""
     timeout: float | None
+    mounts: tuple[str, ...] = ()
+    """Names of folders that the host has to have."""
+    program: str | None = None
+    """Path of a program that the host has to have."""
 
 
 def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
@@ -60,6 +64,8 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         (run.source.path or "") if stage.code == "here" else None,
         pin,
         stage.timeout,
+        stage.mounts,
+        stage.program,
     )
 
 
@@ -138,6 +144,22 @@ def sees_code(host: Host, request: Request) -> bool:
     return any(
         path == shared or path.startswith(shared.rstrip("/") + "/") for shared in host.shared_paths
     )
+
+
+def unusable_mounts(host: Host, request: Request) -> list[HostMount]:
+    """The folders that are asked for, or that every stage gets, and that the host does not have or
+    was not asked for yet. One that left the config has a problem as well."""
+    known = {mount.name: mount for mount in host.mounts}
+    wanted = [mount for mount in host.mounts if mount.default or mount.name in request.mounts]
+    gone = [HostMount(n, "", problem="left the config") for n in request.mounts if n not in known]
+    return [mount for mount in (*wanted, *gone) if mount.problem != ""]
+
+
+def has_program(host: Host, request: Request) -> bool | None:
+    """Whether the program of the submitter's environment is there; None: not asked yet."""
+    if request.program is None or host.transport == "local":
+        return True
+    return host.programs.get(request.program)
 
 
 def unseen_containers(host: Host) -> str | None:

@@ -20,10 +20,12 @@ from hostler.decide.requests import (
     card_of,
     card_suits,
     gives_gpus,
+    has_program,
     host_named,
     labels_suit,
     runs_kind,
     sees_code,
+    unusable_mounts,
 )
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Ailment, Snapshot
@@ -206,6 +208,8 @@ def _suits(host: Host, request: Request) -> bool:
         and host_named(host, request)
         and labels_suit(host, request)
         and sees_code(host, request)
+        and not unusable_mounts(host, request)
+        and has_program(host, request) is True
     )
 
 

@@ -257,6 +257,18 @@ class HostCondition(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HostMount:
+    """A folder under [mounts] of the config, as one host sees it."""
+
+    name: str
+    path: str
+    default: bool = False
+    """Every stage gets it without asking."""
+    problem: str | None = None
+    """What is wrong with it there, "" where it can be used; None: the host was not asked yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A host as the planner sees it."""
 
@@ -278,4 +290,8 @@ class Host:
     cpus: int | None = None
     """What may be planned with: config, else facts."""
     memory: int | None = None
+    mounts: tuple[HostMount, ...] = ()
+    """All of the config."""
+    programs: Mapping[str, bool] = field(default_factory=dict)
+    """Path of a program that a stage needs -> whether it is there; only those that were asked."""
     shared_paths: tuple[str, ...] = ()

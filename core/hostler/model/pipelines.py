@@ -123,6 +123,9 @@ class Stage:
     """Relative to the working folder, or absolute inside the container."""
     mounts: tuple[str, ...] = ()
     """Names from `[mounts]` of the config."""
+    program: str | None = None
+    """Path of the command's program in the submitter's conda or virtual environment: a process
+    runs only where it is there."""
     code: str = "snapshot"
     """"snapshot", "here" (the submitter's folder itself) or "none"."""
     needs: tuple[str, ...] = ()

@@ -229,8 +229,9 @@ class RemedyKind(StrEnum):
     LOWER = "lower"
     """`subject`: the resource (`gpus`, `gpu_memory`, `cpus`, `ram`), `value`: what would fit."""
     DROP = "drop"
-    """`subject`: the constraint to give up: `gpu_models`, `labels`, `hosts`, `max_parallel`, or
-    `code` (a snapshot instead of the folder itself)."""
+    """`subject`: the constraint to give up: `gpu_models`, `labels`, `hosts`, `max_parallel`,
+    `code` (a snapshot instead of the folder itself), `mounts`, or `program` (of the submitter's
+    environment)."""
     ADD_HOST = "add host"
     """No host could ever take it as asked."""
 

@@ -11,6 +11,7 @@ from hostler.cli.submit import (
     choose_code,
     command_body,
     current_folder,
+    env_programs,
     shell_env,
     stage_env,
     wants_snapshot,
@@ -19,6 +20,7 @@ from hostler.cli.submit import (
 )
 from hostler.client import Client
 from hostler.errors import InputError, PipelineError
+from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import Answer, ScriptedDaemon
 
 
@@ -154,3 +156,43 @@ def test_the_folder_keeps_the_name_the_person_sees(
     assert current_folder() == tmp_path / "link"
     monkeypatch.setenv("PWD", "/")
     assert current_folder() == tmp_path / "real"
+
+
+def test_programs_of_the_environment_go_along_by_name(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    (env / "bin").mkdir(parents=True)
+    for name in ("python", "torchrun", "data"):
+        (env / "bin" / name).write_text("")
+    for name in ("python", "torchrun"):
+        (env / "bin" / name).chmod(0o755)
+    environ = {"VIRTUAL_ENV": str(env), "PATH": f"{env}/bin:/usr/bin:/bin"}
+    python = f"{env}/bin/python"
+    assert env_programs(["python x.py; cat data", "ls"], environ) == {"python": python}
+    assert env_programs([f"exec {python}"], environ) == {python: python}
+    assert env_programs(["python"], {**environ, "PATH": "/usr/bin"}) == {}  # not activated
+    assert env_programs(["python"], {"PATH": f"{env}/bin"}) == {}
+    assert env_programs(["python"], {**environ, "VIRTUAL_ENV": "env"}) == {}
+
+
+def test_no_env_sends_nothing_of_the_shell(
+    daemon: ScriptedDaemon, hostler: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = tmp_path / "env"
+    (env / "bin").mkdir(parents=True)
+    (env / "bin" / "python").write_text("")
+    (env / "bin" / "python").chmod(0o755)
+    monkeypatch.setenv("VIRTUAL_ENV", str(env))
+    monkeypatch.setenv("PATH", f"{env}/bin:/usr/bin:/bin")
+    daemon.on("GET", "/v1/hosts", {"hosts": []})
+    sentence = f"your environment {env} is not on gpu1: commands use the host's own programs there"
+    daemon.on("POST", "/v1/runs", {"run_id": "r7", "dropped_environment": sentence})
+    ran = hostler("run", "--code", "none", "--", "python", "x.py")
+    assert sentence in ran.err
+    sent = daemon.requests("POST", "/v1/runs")[-1].json
+    assert sent["programs"] == {"python": f"{env}/bin/python"}
+    hostler("run", "--no-env", "--code", "none", "--", "python", "x.py")
+    sent = daemon.requests("POST", "/v1/runs")[-1].json
+    assert "programs" not in sent
+    assert "env" not in sent
+    hostler("run", "--venv", "r.txt", "--code", "none", "--", "python", "x.py")
+    assert daemon.requests("POST", "/v1/runs")[-1].json["command"]["venv"] == "r.txt"

@@ -14,7 +14,7 @@ import pytest
 from hostler.errors import AgentError, EngineError, InputError, Unreachable
 from hostler.model.codec import to_json
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Job, Placement
+from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import take, take_rest
 from hostler.runtimes.process.runtime import ProcessRuntime
@@ -222,6 +222,13 @@ async def test_what_the_log_lost_is_noted(runtime: ProcessRuntime) -> None:
 async def test_code_here_needs_the_folder_on_the_host(runtime: ProcessRuntime) -> None:
     with pytest.raises(EngineError, match="/home/anna/x is not a folder on gpu1"):
         await runtime.create(Agent(), _job(code_path="/home/anna/x"), silent)
+
+
+async def test_a_process_is_not_started_without_its_mounts(runtime: ProcessRuntime) -> None:
+    agent = Agent()
+    with pytest.raises(EngineError, match="/no/data does not exist on gpu1"):
+        await runtime.create(agent, _job(mounts=(Mount("/no/data"),)), silent)
+    assert agent.asked("job.create") == []
 
 
 async def test_an_odd_answer_is_the_agents_fault(runtime: ProcessRuntime) -> None:

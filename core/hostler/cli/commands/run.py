@@ -49,7 +49,7 @@ Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyw
 """
 
 _COMMAND_ONLY = ("gpus", "gpu_memory", "models", "image", "cpus", "ram", "shm", "hosts", "env",
-                 "name", "time_limit", "code", "mounts")  # fmt: skip
+                 "name", "time_limit", "code", "mounts", "venv")  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +72,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=duration, metavar="TIME", help="follow at most this long: exit 8 then"
     )
     _configure_command(parser.add_argument_group("for one command"))
+    parser.add_argument(
+        "--no-env", action="store_true",
+        help="use the hosts' own programs, not those of this shell's conda or virtual environment",
+    )  # fmt: skip
     add_common(parser, json_output=True, timeout=False)
 
 
@@ -85,6 +89,10 @@ def _configure_command(group: argparse._ArgumentGroup) -> None:
         help="GPU model: part of the name, or a glob with a *; may be repeated",
     )  # fmt: skip
     group.add_argument("--image", metavar="IMAGE", help="container image; none: a plain process")
+    group.add_argument(
+        "--venv", metavar="FILE",
+        help="run it in a virtual environment built from this requirements file",
+    )  # fmt: skip
     group.add_argument("--cpus", type=positive, metavar="N", help="CPUs")
     group.add_argument("--ram", type=size_text, metavar="SIZE", help="memory of the host")
     group.add_argument("--shm", type=size_text, metavar="SIZE", help="shared memory")
@@ -119,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args, client.plan(with_file_names(body, folder)))
     submitted = client.submit(with_source(client, body, folder, note_for(args)))
     run_id = str(submitted["run_id"])
+    _say_dropped(args, submitted)
     if not _attached(args):
         return _detached(args, submitted)
     if not args.command and not is_terminal():
@@ -150,6 +159,8 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         file = Path(args.file or DEFAULT_FILE)
         body = pipeline_body(file, dict(args.params or ()), os.environ)
         folder = file.parent if args.file else current_folder()
+    if args.no_env:
+        body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     return {**body, "title": args.title, "priority": args.priority}, folder
 
 
@@ -175,6 +186,12 @@ def _say_no_host(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
     sentence = submitted.get("no_host")
     if sentence:
         note_for(args)(f"{sentence}; hostler why {submitted['run_id']}")
+
+
+def _say_dropped(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
+    sentence = submitted.get("dropped_environment")
+    if sentence:
+        note_for(args)(sentence)
 
 
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:

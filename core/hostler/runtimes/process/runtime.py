@@ -42,6 +42,7 @@ class ProcessRuntime:
         AgentError, EngineError, InputError, Unreachable."""
         if job.code_path is not None:
             await _check_code(link, job.code_path)
+        await _check_mounts(link, job)
         await self._layouts.of(job)
         if job.placements:
             await link.call("job.create", _created(job), _CREATE_TIMEOUT_S)
@@ -134,6 +135,19 @@ def _created(job: Job) -> dict[str, Any]:
         "log_cap": job.log_cap,
         "grace": job.grace,
     }
+
+
+async def _check_mounts(link: HostLink, job: Job) -> None:
+    """A process sees the folders of its host as they are: what it names has to be there."""
+    paths = [mount.path for mount in job.mounts]
+    found = await stat_paths(link, paths) if paths else {}
+    for path in paths:
+        if not found.get(path, {}).get("exists"):
+            raise EngineError(
+                link.host,
+                f"{path} does not exist on {link.host}, or this login cannot see it",
+                remedy="create it there, or drop the mount",
+            )
 
 
 async def _check_code(link: HostLink, path: str) -> None:

@@ -1,0 +1,136 @@
+"""Which stages use the submitter's conda or virtual environment, and which hosts have it.
+
+A process gets the submitting shell's PATH. On a host that does not see the environment, the same
+name would mean another program, without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.keeper import HostKeeper
+from hostler.decide.requests import host_named, labels_suit, request_of
+from hostler.errors import InputError
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Run
+from hostler.text import clean_line
+
+_PATIENCE_S = 5.0
+_NOTE_PATIENCE_S = 2.0
+_WRAPPERS = frozenset(
+    {"bash", "dash", "env", "exec", "ionice", "nice", "nohup", "numactl", "sh", "stdbuf", "taskset",
+     "time", "timeout", "xargs", "zsh"}
+)  # fmt: skip
+"""Programs whose arguments name the one that counts."""
+_BETWEEN_WORDS = re.compile(r"[^\w./+-]+")
+_MOST_NAMED = 5
+
+
+def with_programs(stages: Iterable[Stage], programs: Mapping[str, str]) -> tuple[Stage, ...]:
+    """The stages, each with the program of the submitter's environment that it uses. `programs`:
+    words of commands, and the paths in that environment that they mean for the submitter."""
+    found = ((stage, needed_program(stage, programs)) for stage in stages)
+    return tuple(stage if path is None else replace(stage, program=path) for stage, path in found)
+
+
+def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
+    """The program of the submitter's environment that a stage runs; None: none."""
+    if stage.runtime != "process" or stage.venv is not None or "PATH" in stage.env:
+        return None
+    first = stage.command[0]
+    words = [] if stage.shell else [first]
+    if stage.shell or first.rpartition("/")[2] in _WRAPPERS:
+        words += [word for text in stage.command for word in _BETWEEN_WORDS.split(text)]
+    return next((programs[word] for word in words if word in programs), None)
+
+
+async def check_programs(context: Context, run: Run, *, is_command: bool) -> None:
+    """Raise InputError for a stage whose program no host that is asked for has. A host that does
+    not answer now may have it."""
+    checked: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], None] = {}
+    for stage in run.stages:
+        request = request_of(run, stage)
+        key = (stage.program or "", request.hosts, request.labels)
+        if stage.program is None or key in checked:
+            continue
+        checked[key] = None
+        answers = await _asked(_chosen(context, run, stage), stage.program, _PATIENCE_S)
+        if answers and set(answers.values()) == {False}:
+            raise _refusal(stage, stage.program, list(answers), is_command=is_command)
+
+
+async def dropped_environment(context: Context, run: Run) -> str | None:
+    """That hosts do not see the environment of the submitter's shell, where stages may run that do
+    not use it; None: nothing is to be said."""
+    prefix = run.env.get("VIRTUAL_ENV") or run.env.get("CONDA_PREFIX")
+    if prefix is None or not prefix.startswith("/"):
+        return None
+    missing: dict[str, None] = {}
+    seen: set[tuple[object, ...]] = set()
+    for stage in run.stages:
+        if stage.runtime != "process" or stage.venv is not None or stage.program is not None:
+            continue
+        request = request_of(run, stage)
+        if (request.hosts, request.labels) in seen:
+            continue
+        seen.add((request.hosts, request.labels))
+        answers = await _asked(_chosen(context, run, stage), prefix, _NOTE_PATIENCE_S)
+        missing |= dict.fromkeys(name for name, there in answers.items() if there is False)
+    if not missing:
+        return None
+    return (
+        f"your environment {clean_line(prefix, 200)} is not on {_named(list(missing))}: commands "
+        "use the host's own programs there"
+    )
+
+
+def _chosen(context: Context, run: Run, stage: Stage) -> list[HostKeeper]:
+    request = request_of(run, stage)
+    return [
+        keeper
+        for keeper in context.keepers.values()
+        if host_named(keeper.host, request) and labels_suit(keeper.host, request)
+    ]
+
+
+async def _asked(keepers: list[HostKeeper], path: str, patience: float) -> dict[str, bool | None]:
+    """Host -> whether the path is there; None: not known. A host that had it is not asked again;
+    one that did not may have it by now."""
+    answers = await asyncio.gather(*(_ask(k, path, patience) for k in keepers))
+    return {keeper.host.name: there for keeper, there in zip(keepers, answers, strict=True)}
+
+
+def _known(keeper: HostKeeper, path: str) -> bool | None:
+    host = keeper.host
+    return True if host.transport == "local" else host.programs.get(path)
+
+
+async def _ask(keeper: HostKeeper, path: str, patience: float) -> bool | None:
+    if _known(keeper, path):
+        return True
+    return await keeper.paths.has_program(path, patience) if keeper.is_connected else None
+
+
+def _refusal(stage: Stage, path: str, hosts: list[str], *, is_command: bool) -> InputError:
+    which = "the command" if is_command else f"stage {stage.name}"
+    remedy = (
+        "Have an environment built there: --venv requirements.txt; use a container: --image IMAGE; "
+        "or use the hosts' own programs: --no-env"
+        if is_command
+        else 'Add venv = "requirements.txt" or an image to the stage, or use the hosts\' own '
+        "programs: hostler run --no-env"
+    )
+    return InputError(
+        f"{which} runs {clean_line(path, 200)}, of your shell's environment, which is not on "
+        f"{_named(hosts)}",
+        remedy=remedy,
+    )
+
+
+def _named(hosts: list[str]) -> str:
+    more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
+    return ", ".join(hosts[:_MOST_NAMED]) + more
