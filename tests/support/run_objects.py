@@ -37,7 +37,8 @@ def run(*stages: dict[str, Any], outcome: str | None = None, **more: Any) -> dic
     made: dict[str, Any] = {
         "schema": "hostler.run/1", "run_id": "r7", "pipeline": "digits", "title": "",
         "owner": "ana", "uid": 1000, "state": outcome or "running", "outcome": outcome,
-        "submitted_at": NOW - 192, "finished_at": NOW if outcome else None, "cancelled_by": None,
+        "submitted_at": NOW - 192, "started_at": NOW - 192,
+        "finished_at": NOW if outcome else None, "cancelled_by": None,
         "priority": 0, "params": {}, "retry_of": None, "source": {},
         "stages": list(stages) or [stage()],
     }  # fmt: skip
@@ -48,7 +49,8 @@ def summary(run_id: str = "r7", state: str = "running", **more: Any) -> dict[str
     """A row of GET /v1/runs."""
     made: dict[str, Any] = {
         "run_id": run_id, "pipeline": "digits", "owner": "ana", "uid": 1000,
-        "submitted_at": NOW - 192, "state": state, "outcome": None, "finished_at": None,
+        "submitted_at": NOW - 192, "started_at": NOW - 192, "state": state,
+        "outcome": None, "finished_at": None,
         "stage_count": 3, "phases": {"succeeded": 1, "running": 1}, "title": "", "cause": None,
     }  # fmt: skip
     return {**made, **more}

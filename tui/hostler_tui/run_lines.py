@@ -8,6 +8,7 @@ from typing import Any
 from hostler.cli.commands.why import why_lines
 from hostler.cli.fold import Cells
 from hostler.cli.render import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
+from hostler.model.durations import duration_of_run
 from hostler.quick.table import cell_width, cut, pad
 from hostler.text import clean
 from hostler.units import format_duration, format_value
@@ -110,8 +111,10 @@ def _box(key: str, cells: Sequence[Stage], run: Run, now: float, indices: Indice
 
 def run_title(run: Run, now: float) -> Line:
     """The run in a line: id, pipeline, state, how long, whose, which code."""
-    end = run.get("finished_at") or now
-    spent = format_duration(max(0, int(end - run["submitted_at"])))
+    seconds = duration_of_run(run, now)
+    if seconds is None:  # it waits
+        seconds = (run.get("finished_at") or now) - run["submitted_at"]
+    spent = format_duration(max(0, int(seconds)))
     title = f" ({run['title']})" if run.get("title") else ""
     return (
         (f" {run['run_id']}", "title"), (f" {run['pipeline']}{title}  ", ""),

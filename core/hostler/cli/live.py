@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from hostler.cli.fold import Cells, Stage, fold, size_of
 from hostler.cli.render import STAGE_COLUMNS, Indices, stage_or_cells_row
+from hostler.model.durations import duration_of_run
 from hostler.quick.table import render_table
 from hostler.text import clean
 from hostler.units import format_duration
@@ -56,8 +57,10 @@ def _rank(row: Stage | Cells) -> int:
 
 def title_line(run: Mapping[str, Any], now: float) -> str:
     """ "r7f3a2k digits: running, 3m12s"."""
-    end = run.get("finished_at") or now
-    spent = format_duration(max(0, int(end - run["submitted_at"])))
+    seconds = duration_of_run(run, now)
+    if seconds is None:  # it waits
+        seconds = (run.get("finished_at") or now) - run["submitted_at"]
+    spent = format_duration(max(0, int(seconds)))
     title = f" ({run['title']})" if run.get("title") else ""
     return f"{run['run_id']} {run['pipeline']}{title}: {run['state']}, {spent}"
 

@@ -38,6 +38,31 @@ def safe_text(text: str, *, color: bool) -> str:
     return "".join(shown)
 
 
+class LinePrinter:
+    """Writes the lines of one of several logs, with a name before each."""
+
+    def __init__(self, printer: LogPrinter, name: str) -> None:
+        self._printer = printer
+        self._prefix = f"{name} | ".encode()
+        self._line = b""
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._printer.write(self._prefix + line + b"\n")
+        while len(self._line) > _LONGEST_LINE:  # a line without end must not fill the memory
+            self._printer.write(self._prefix + self._line[:_LONGEST_LINE] + b"\n")
+            self._line = self._line[_LONGEST_LINE:]
+
+    def finish(self) -> None:
+        """The end of the log."""
+        if self._line:
+            self._printer.write(self._prefix + self._line + b"\n")
+        self._line = b""
+        self._printer.finish()
+
+
 class LogPrinter:
     """Takes a log's bytes in any pieces and writes them to stdout.
 

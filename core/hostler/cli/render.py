@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostler.cli.fold import Cells, fold
+from hostler.model.durations import duration_of_run
 from hostler.quick.table import Column, style
 from hostler.units import format_duration, format_size
 
@@ -77,7 +78,6 @@ def exact_time(at: float | None) -> str:
 
 def summary_row(run: Mapping[str, Any], now: float, *, piped: bool) -> list[str]:
     """A row of `hostler runs`."""
-    end = run.get("finished_at") or now
     phases = run.get("phases") or {}
     submitted = run["submitted_at"]
     return [
@@ -86,10 +86,16 @@ def summary_row(run: Mapping[str, Any], now: float, *, piped: bool) -> list[str]
         str(run["owner"]),
         str(run["state"]),
         f"{phases.get('succeeded', 0)}/{run.get('stage_count', 0)}",
-        format_duration(max(0, int(end - submitted))),
+        spent_text(run, now),
         exact_time(submitted) if piped else clock_text(submitted),
         str(run.get("cause") or run.get("title") or "-"),
     ]
+
+
+def spent_text(run: Mapping[str, Any], now: float) -> str:
+    """How long a run took or has taken so far; "-" where nothing of it has started."""
+    seconds = duration_of_run(run, now)
+    return "-" if seconds is None else format_duration(int(seconds))
 
 
 def gpu_indices(fleet: Mapping[str, Any]) -> dict[str, int]:
@@ -277,19 +283,35 @@ def end_code(run: Mapping[str, Any]) -> int:
 def command_code(run: Mapping[str, Any]) -> int:
     """The exit code of a run of one command: the command's own, where it had one."""
     attempt = run["stages"][0].get("attempt") if len(run["stages"]) == 1 else None
-    if run.get("outcome") == "failed" and attempt and attempt.get("cause") == "user error":
-        if attempt.get("signal"):
-            return 128 + int(attempt["signal"])
-        if attempt.get("exit_code"):
-            return int(attempt["exit_code"]) & 0xFF
-    return end_code(run)
+    own = _own_code(attempt) if run.get("outcome") == "failed" and attempt else None
+    return end_code(run) if own is None else own
+
+
+def attempt_code(attempt: Mapping[str, Any]) -> int:
+    """The exit code that an attempt's end means: its command's own, where it had one; 0, 6 it failed,
+    7 stopped or its host was lost."""
+    if attempt["phase"] == "succeeded":
+        return 0
+    if attempt["phase"] == "cancelled" or attempt.get("cause") in _HOST_CAUSES:
+        return 7
+    own = _own_code(attempt)
+    return 6 if own is None else own
+
+
+def _own_code(attempt: Mapping[str, Any]) -> int | None:
+    if attempt.get("cause") != "user error":
+        return None
+    if attempt.get("signal"):
+        return 128 + int(attempt["signal"])
+    return int(attempt["exit_code"]) & 0xFF if attempt.get("exit_code") else None
 
 
 def end_lines(run: Mapping[str, Any]) -> list[str]:
     """What is to be said when a run has ended: one line, and one for each stage that failed."""
-    spent = format_duration(max(0, int((run.get("finished_at") or 0) - run["submitted_at"])))
+    seconds = duration_of_run(run, run.get("finished_at") or 0.0)
+    spent = "" if seconds is None else f" after {format_duration(int(seconds))}"
     by = f" by {run['cancelled_by']}" if run.get("cancelled_by") else ""
-    lines = [f"{run['run_id']} {run['outcome']}{by} after {spent}"]
+    lines = [f"{run['run_id']} {run['outcome']}{by}{spent}"]
     for stage in run["stages"]:
         if stage["status"] == "failed":
             host = (stage.get("attempt") or {}).get("host")

@@ -11,6 +11,7 @@ from hostler.daemon.views import run_state, summary_object
 from hostler.decide.compare import Side, rows, series
 from hostler.decide.progress import progress_of
 from hostler.decide.search import Search
+from hostler.model.durations import run_duration
 from hostler.model.records import RunSummary
 from hostler.model.runs import Run
 
@@ -49,12 +50,11 @@ class Past:
         return Side(run, tuple(fact for fact in facts if fact is not None), tuple(points))
 
     def _object(self, summary: RunSummary) -> dict[str, Any]:
-        end = summary.finished_at or self._context.clock.now()
-        begin = summary.started_at
+        now = self._context.clock.now()
         return {
             **summary_object(summary),
             "metrics": {**summary.metrics, **self._live_metrics(summary.run_id)},
-            "took_s": None if begin is None else max(0.0, end - begin),
+            "took_s": run_duration(summary.started_at, summary.finished_at, now),
             "gpu_hours": summary.gpu_seconds / 3600,
         }
 

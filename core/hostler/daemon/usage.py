@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
 from hostler.decide.availability import IDLE_AFTER_S, History
+from hostler.model.durations import attempt_duration
 from hostler.model.hosts import Gpu, Host, Look
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Phase
@@ -152,8 +153,8 @@ class Usage:
 
 def _sums(attempt: Attempt, tally: _Tally | None, until: float | None) -> dict[str, float]:
     used: dict[str, float] = {}
-    if attempt.started_at is not None and until is not None:
-        held_s = max(0.0, until - attempt.started_at)
+    held_s = attempt_duration(attempt.duration, attempt.started_at, until, until or 0.0)
+    if held_s is not None and until is not None:
         used["gpu_seconds_allocated"] = held_s * len(attempt.gpus)
     if tally is not None:
         if tally.memory_peak is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import to_json
+from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
@@ -36,6 +37,7 @@ def run_object(
         "state": run_state(run, statuses),
         "outcome": run.outcome.value if run.outcome else None,
         "submitted_at": run.submitted_at,
+        "started_at": first_start(attempt.started_at for attempt in run.attempts),
         "finished_at": run.finished_at,
         "cancelled_by": run.cancelled_by,
         "priority": run.priority,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.decide.progress import Progress, progress_of
+from hostler.model.durations import attempt_duration, first_start, run_duration
 from hostler.model.hosts import HostFacts
 from hostler.model.records import StageMetric
 from hostler.model.runs import Attempt, Outcome, Run
@@ -198,13 +199,12 @@ class _View:
         return found
 
     def cost(self) -> dict[str, Value]:
-        begun = [a.started_at for a in self._run.attempts if a.started_at is not None]
-        end = self._run.finished_at if self._run.finished_at is not None else self._now
+        begun = first_start(attempt.started_at for attempt in self._run.attempts)
         used = [attempt.usage for attempt in self._run.attempts]
         seconds = [u["gpu_seconds_allocated"] for u in used if "gpu_seconds_allocated" in u]
         energy = [u["energy_wh"] for u in used if "energy_wh" in u]
         figures = (
-            max(0.0, end - min(begun)) if begun else None,
+            run_duration(begun, self._run.finished_at, self._now),
             sum(seconds) / 3600 if seconds else None,
             sum(energy) if energy else None,
         )
@@ -217,12 +217,11 @@ class _View:
         return list(newest.values())
 
     def _took(self, attempt: Attempt | None) -> float | None:
-        if attempt is None or attempt.started_at is None:
+        if attempt is None:
             return None
-        if attempt.duration is not None:
-            return float(attempt.duration)
-        end = attempt.finished_at if attempt.finished_at is not None else self._now
-        return max(0.0, end - attempt.started_at)
+        return attempt_duration(
+            attempt.duration, attempt.started_at, attempt.finished_at, self._now
+        )
 
 
 def _value(value: object) -> Value:

@@ -7,11 +7,13 @@ import re
 import sys
 from typing import Any
 
-from hostler.cli.follow import LogCopy
+from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.kinds import count, natural, run_and_stage
-from hostler.cli.log_output import LogPrinter
+from hostler.cli.log_output import LinePrinter, LogPrinter
 from hostler.cli.options import add_common
+from hostler.cli.render import attempt_code
 from hostler.cli.shared import note_for, open_client
+from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.quick.table import is_terminal
 
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a run's id, or its beginning; `last`",
     )
     parser.add_argument(
-        "--stage", metavar="NAME", help="which stage; not needed where only one has started"
+        "--stage", metavar="NAME", help="which stage (default: the one that runs or failed, or all)"
     )
     parser.add_argument(
         "--attempt", type=count, metavar="N", help="which attempt (default: the latest)"
@@ -51,27 +53,64 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--offset and --length do not go with --follow")
     client = open_client(args)
     found = client.run(args.run[0])
-    stage = choose_stage("logs", found, args.run[1] or args.stage)
-    attempt = args.attempt or _latest(stage)
-    if attempt is None:
-        raise NotFoundError(
-            f"stage {stage['name']} of {found['run_id']} has not started",
-            remedy=f"See why: hostler why {found['run_id']}/{stage['name']}",
-        )
-    printer = LogPrinter(raw=args.raw, grep=pattern, color=args.color)
-    run_id = str(found["run_id"])
-    if args.follow:
-        try:
-            LogCopy(client, run_id, stage["name"], attempt, printer, tail=args.tail).follow()
-        except KeyboardInterrupt:
-            if is_terminal(sys.stderr):
-                sys.stderr.write("\n")  # below the ^C that the terminal has shown
-            note_for(args)(f"detached; {run_id} goes on")
-            raise
-        return 0
-    for data in client.logs(run_id, stage["name"], attempt=attempt, **part):
-        printer.write(data)
-    printer.finish()
+    stages = _choose(args, found)
+    for stage in stages:
+        attempt = args.attempt or _latest(stage)
+        if attempt is None:
+            raise NotFoundError(
+                f"stage {stage['name']} of {found['run_id']} has not started",
+                remedy=f"See why: hostler why {found['run_id']}/{stage['name']}",
+            )
+        printer = LogPrinter(raw=args.raw, grep=pattern, color=args.color)
+        if args.follow:
+            return _follow(args, client, str(found["run_id"]), stage["name"], attempt, printer)
+        named = printer if len(stages) == 1 else LinePrinter(printer, str(stage["name"]))
+        for data in client.logs(str(found["run_id"]), stage["name"], attempt=attempt, **part):
+            named.write(data)
+        named.finish()
+    return 0
+
+
+def _choose(args: argparse.Namespace, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stages whose logs are shown: the one that is named, or runs, or has started alone; else
+    those that failed, else all that have started. One attempt is followed at a time."""
+    name = args.run[1] or args.stage
+    started = [stage for stage in run["stages"] if stage.get("attempt")]
+    running = [stage for stage in started if stage["status"] == "running"]
+    failed = [stage for stage in started if stage["status"] == "failed"]
+    if name is not None or len(started) < 2 or len(running) == 1:
+        return [choose_stage("logs", run, name)]
+    shown = failed if failed and not running else started
+    if len(shown) > 1 and (args.follow or args.attempt is not None):
+        return [choose_stage("logs", run, None)]  # refuses, and names them
+    return shown
+
+
+def _follow(
+    args: argparse.Namespace, client: Client, run_id: str, stage: str, number: int,
+    printer: LogPrinter,
+) -> int:  # fmt: skip
+    """To the attempt's end; the exit code that it means."""
+    try:
+        LogCopy(client, run_id, stage, number, printer, tail=args.tail).follow()
+        return _code(client, run_id, stage, number)
+    except KeyboardInterrupt:
+        if is_terminal(sys.stderr):
+            sys.stderr.write("\n")  # below the ^C that the terminal has shown
+        note_for(args)(f"detached; {run_id} goes on")
+        raise
+
+
+def _code(client: Client, run_id: str, stage: str, number: int) -> int:
+    """The exit code of an attempt whose log has ended, once its end is written down."""
+    follower = Follower(client, run_id)
+    for run in follower.updates():
+        tries = next((s["attempts"] for s in run["stages"] if s["name"] == stage), ())
+        attempt = next((a for a in tries if a["number"] == number), None)
+        if attempt is None:  # kept of an earlier run, of which only successes are
+            return 0
+        if attempt["phase"] not in ("starting", "running"):
+            return attempt_code(attempt)
     return 0
 
 
