@@ -288,7 +288,7 @@ def command_code(run: Mapping[str, Any]) -> int:
 
 
 def attempt_code(attempt: Mapping[str, Any]) -> int:
-    """The exit code that an attempt's end means: its command's own, where it had one; 0, 6 it failed,
+    """The exit code that an attempt's end means: 0, its command's own where it had one, 6 failed,
     7 stopped or its host was lost."""
     if attempt["phase"] == "succeeded":
         return 0

@@ -153,7 +153,7 @@ def test_logs_of_the_stage_that_started(hostler: CommandLine, daemon: ScriptedDa
     [
         (["r7/eval"], "has not started"),
         (["r7/nope"], "no stage 'nope'"),
-        (["r9"], "Name one, like hostler logs r7/a.0: a.0, a.1"),
+        (["r9", "-f"], "Name one, like hostler logs r7/a.0: a.0, a.1"),
         (["r9/a"], "Name one: a.0, a.1"),
         (["r7", "--grep", "["], "not a regular expression"),
         (["r7", "--tail", "-1"], "not a whole number"),
