@@ -132,8 +132,12 @@ class Service:
         said = f"{name} takes work again"
         event = self.context.event("host.undrained", said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event)
-        self.context.health.forgive(name)
         self.context.close_host(name, None)
+        if self.context.health.forgive(name):
+            said = f"{name} is tried again: {who.user} says that it is mended"
+            await self.context.tell(
+                self.context.event("host.starts", said, host=name, actor=who.user)
+            )
 
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
         """A new run, durable when this returns; sent again with its key, that of before."""

@@ -95,11 +95,12 @@ class Starter:
         if run is None or fault is None:
             await self._fail(attempt, Cause.START_FAILED, error.told)
             return
-        # Before the attempt is over: no plan may place it there once more meanwhile.
+        # Before the attempt is over: no plan may place it there once more meanwhile, and nobody
+        # may take the host for mended before it was told of.
         news = health.failed(run, stage, attempt, fault, error.message, context.clock.now())
-        await self._fail(attempt, Cause.HOST_FAULT, error.told)
         if news is not None:
             await context.tell(_ailing_event(context, attempt, news))
+        await self._fail(attempt, Cause.HOST_FAULT, error.told)
 
     async def _has_started(self, attempt: Attempt) -> None:
         context = self._context

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from hostler.decide.health import concerns, may_probe
 from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     checkpoint_host,
@@ -32,6 +33,7 @@ from hostler.decide.rooms import (
     suitable_cards,
 )
 from hostler.decide.times import ended_at
+from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Start
 from hostler.model.runs import Attempt, Phase
 
@@ -188,10 +190,18 @@ class _Pass:
     def _ended_at(self, attempt: Attempt) -> float:
         return ended_at(attempt, self._index.snapshot)
 
+    def _is_mended(self, progress: Progress, stage: Stage) -> bool:
+        """Whether the host that could not start it starts things again: it need not wait then."""
+        last = progress.tries[stage.name][-1]
+        ails = (last.host, last.runtime) in self._index.snapshot.ailing
+        return last.cause is Cause.HOST_FAULT and not ails
+
     def _held_back(self, entry: Entry) -> bool:
         """Whether time or `max_parallel` holds the stage, rather than a lack of room."""
         stage, progress = entry.stage, entry.progress
-        until = progress.not_before(stage, self._ended_at) if stage.name in progress.tries else None
+        until = None
+        if stage.name in progress.tries and not self._is_mended(progress, stage):
+            until = progress.not_before(stage, self._ended_at)
         if until is not None and until > self._now:
             self._placing.resting[entry.key] = until
             return True

@@ -101,6 +101,9 @@ def test_what_the_host_lacks_is_its_fault(text: str) -> None:
     assert isinstance(error, HostFault)
     assert not error.gpus_only
     assert "was not found in the image" not in error.message
+    assert ("containerd on gpu1 does not answer at /" in error.message) is (
+        "containerd.sock" in text
+    )
 
 
 @pytest.mark.parametrize("text", OF_ITS_GPUS)

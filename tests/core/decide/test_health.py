@@ -161,6 +161,15 @@ def test_a_host_fault_counts_for_nothing_and_its_stage_is_tried_elsewhere() -> N
     assert starts(snapshot) == {"r-1": "b"}
 
 
+def test_who_waits_for_a_host_goes_on_as_soon_as_it_is_mended() -> None:
+    tries = [failed(i + 1, "a", -1) for i in range(8)]
+    run = replace(wants("r-1"), attempts=tuple(tries))
+    snapshot = lab.snapshot(lab.host("a", 1), run)
+    assert starts(ails(snapshot, "a", due=-1000)) == {}
+    assert "could not be started on a" in plan(ails(snapshot, "a")).reasons["r-1", "train"].sentence
+    assert starts(snapshot) == {"r-1": "a"}
+
+
 def test_a_stage_that_no_host_ever_starts_fails_in_the_end() -> None:
     stage = lab.stage("train", gpus=1, **DOCKER, retries=Retries(max=0))
     tries = [failed(i + 1, "a", -1) for i in range(MOST_HOST_FAULTS)]
@@ -169,7 +178,7 @@ def test_a_stage_that_no_host_ever_starts_fails_in_the_end() -> None:
     rests = progress_of(almost).not_before(stage, lambda tried: tried.finished_at or 0.0)
     assert rests is not None
     assert rests <= lab.NOW + 600
-    over = lab.run("r-1", stage, attempts=tries)
+    over = lab.run("r-1", stage, attempts=tuple(tries))
     assert progress_of(over).status["train"] is StageStatus.FAILED
 
 
