@@ -41,6 +41,7 @@ async def test_a_filter_works_while_it_is_typed_is_kept_cleared_and_recalled() -
         await pilot.pause()
         asked, table = screen.query_one(AskLine), screen.query_one(Table)
         table.focus()
+        await pilot.pause()
         asked.open()
         await pilot.press(*"free>=2", "enter")
         assert asked.filter.text == "free>=2"

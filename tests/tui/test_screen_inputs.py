@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from hostler_tui import log_spool
+from hostler_tui.filtering import Filter, parse
 from hostler_tui.screens.fleet import FleetScreen
 from hostler_tui.screens.run import RunScreen
+from hostler_tui.widgets import ask_line
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.log_view import LogView
 from hostler_tui.widgets.table import Table
+from hostler_tui.widgets.text_line import MOST
 from tests.support.madefleet import Shown, made_fleet
 from tests.support.maderuns import StoredRuns, training
 from tests.support.screen import text_of, until, until_shown
@@ -98,3 +102,38 @@ async def test_three_opens_the_run_that_ended_last_where_none_is_open(shown: Sho
         await pilot.press("3")
         await until_shown(pilot, "rlatest")
         assert "no run" not in text_of(shown.app)
+
+
+async def test_a_paste_of_keys_filters_once_and_has_an_end(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def note(text: str, known: Sequence[str]) -> Filter:
+        parsed.append(text)
+        return parse(text, known)
+
+    monkeypatch.setattr(ask_line, "parse", note)
+    async with shown.run(100, 30) as pilot:
+        await shown.see(pilot)
+        burst(shown, "/" + "gpu " * 2000)
+        typed = shown.app.screen.query_one("#asked", Input)
+        await until(pilot, lambda: len(typed.value) == MOST, "not taken")
+        told = f"no more than {MOST} characters fit here"
+        await until(pilot, lambda: told in [n.text for n in shown.app.lab.notices], "not told")
+        await until(pilot, lambda: parsed[-1:] == [typed.value], "not read")
+        assert len(parsed) < 20
+        assert len([n for n in shown.app.lab.notices if "no more than" in n.text]) == 1
+        await pilot.press("ctrl+u", "b", "enter")
+        assert shown.app.screen.query_one(AskLine).filter.text == "b"
+
+
+async def test_a_paste_of_keys_into_a_search_has_an_end(shown: Shown) -> None:
+    async with shown.run(100, 30) as pilot:
+        screen = await at_stage(shown, pilot, "stats")
+        await until_shown(pilot, "step=59")
+        burst(shown, "/" + "(a|a)*" * 1000)
+        log = screen.query_one(LogView)
+        await until(pilot, lambda: log.typing is not None and len(log.typing.text) == 4096, "lost")
+        await pilot.press("escape")
+        assert log.typing is None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+MOST = 4096
+"""Characters: a path may be so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class LineEdit:
@@ -19,7 +22,8 @@ class LineEdit:
 
     def insert(self, text: str) -> LineEdit:
         """Text typed or pasted; line breaks end it."""
-        kept = "".join(char for char in text.partition("\n")[0] if char.isprintable())
+        room = max(0, MOST - len(self.text))
+        kept = "".join(char for char in text.partition("\n")[0] if char.isprintable())[:room]
         return LineEdit(self.text[: self.at] + kept + self.text[self.at :], self.at + len(kept))
 
     def key(self, key: str, character: str | None) -> LineEdit | None:

@@ -17,6 +17,7 @@ from hostler_tui.model import Lab
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
+from hostler_tui.widgets.text_line import TextLine, is_latest
 
 HEADS = (
     Head("", 7), Head("NAME", 14, flex=True), Head("WHAT", 12, flex=True, drop=2),
@@ -65,7 +66,7 @@ def objects_of(lab: Lab) -> list[Found]:
     return found
 
 
-class _Typed(Input):
+class _Typed(TextLine):
     """The letters; up and down belong to the list."""
 
     BINDINGS = [  # noqa: RUF012
@@ -87,9 +88,7 @@ class Finder(Sheet):
 
     def body(self) -> Iterable[Widget]:
         """Letters above, what they find below."""
-        typed = _Typed(placeholder="a few letters", id="letters", compact=True)
-        typed.cursor_blink = False
-        yield typed
+        yield _Typed(placeholder="a few letters", id="letters", compact=True)
         yield Table(HEADS, id="found")
 
     def on_mount(self) -> None:
@@ -101,7 +100,8 @@ class Finder(Sheet):
     def search(self, event: Input.Changed) -> None:
         """What has these letters."""
         event.stop()
-        self._show(event.value)
+        if is_latest(event):
+            self._show(event.value)
 
     @on(Input.Submitted)
     def choose_typed(self, event: Input.Submitted) -> None:

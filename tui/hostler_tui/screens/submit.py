@@ -26,6 +26,10 @@ from hostler_tui.widgets.form import Field, Form
 from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
+from hostler_tui.widgets.text_line import TextLine
+
+PATH_MAX = 4096
+"""Characters of a path, as Linux has it."""
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
@@ -59,9 +63,7 @@ class FilePicker(Modal[Path | None]):
             yield Pane([line(("Which pipeline?", "title"))])
             yield Pane([line(("ent opens   tab to the path, there it completes   esc leaves",
                               "dim"))])  # fmt: skip
-            typed = Input(placeholder="path of a pipeline file", id="path")
-            typed.cursor_blink = False
-            yield typed
+            yield TextLine(placeholder="path of a pipeline file", id="path", most=PATH_MAX)
             yield Pane(id="amiss")
             yield Table((Head("NAME", 20, flex=True), Head("WHAT", 24, drop=1)), id="entries")
 

@@ -17,6 +17,7 @@ from hostler.text import clean
 from hostler_tui.filtering import Filter, FilterError, parse
 from hostler_tui.lines import line
 from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.text_line import TextLine, is_latest
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
@@ -61,8 +62,7 @@ class AskLine(Vertical):
     def compose(self) -> ComposeResult:
         """The text, and below it what is wrong with it."""
         hint = "words, or field=value: " + " ".join(self.fields)
-        typed = Input(placeholder=hint, id="asked", compact=True)
-        typed.cursor_blink = False
+        typed = TextLine(placeholder=hint, id="asked", compact=True)
         with Horizontal():
             yield Pane([line((" / ", "key"))], id="prompt")
             yield typed
@@ -81,7 +81,7 @@ class AskLine(Vertical):
     def try_it(self, event: Input.Changed) -> None:
         """Every text that can be read takes effect; one that cannot says where."""
         event.stop()
-        if not self.display:
+        if not self.display or not is_latest(event):
             return
         try:
             self._use(parse(clean(event.value), self.fields))

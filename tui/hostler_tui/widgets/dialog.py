@@ -18,6 +18,7 @@ from hostler_tui.lines import line, wrapped
 from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
+from hostler_tui.widgets.text_line import TextLine
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
@@ -67,7 +68,7 @@ class Confirm(Modal[bool]):
             yield ScrollPane(id="effects")
             yield Pane(id="same")
             if self.typed:
-                yield Input(id="typed", compact=True)
+                yield TextLine(id="typed", compact=True)
             with Horizontal():
                 yield Button("no, keep it", id="no", compact=True)
                 yield Button(self.yes, id="yes", compact=True, disabled=bool(self.typed))

@@ -18,9 +18,14 @@ from textual.widgets import Button, Input
 from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.text_line import TextLine, is_latest
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
+
+
+MOST = 4000
+"""Characters of a field: parameters may be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +97,9 @@ class Form(Modal[Answer | None]):
                     for number, field in enumerate(self.fields):
                         with Horizontal(classes="field"):
                             yield Pane([line((f"{field.name} ", "title"))])
-                            typed = Input(field.value, field.help, id=f"field-{number}")
-                            typed.cursor_blink = False
-                            yield typed
+                            yield TextLine(
+                                field.value, placeholder=field.help, id=f"field-{number}", most=MOST
+                            )
             yield Pane(id="command")
             with Horizontal(classes="answers"):
                 yield Button(self.leave, id="leave", compact=True)
@@ -147,9 +152,10 @@ class Form(Modal[Answer | None]):
         return lines[:2] if self._is_short else [line(""), *lines, line("")]
 
     @on(Input.Changed)
-    def tell_command(self) -> None:
+    def tell_command(self, event: Input.Changed) -> None:
         """The command with what stands in the fields now."""
-        self._say()
+        if is_latest(event):
+            self._say()
 
     def action_go_on(self) -> None:
         """From a field to the next, after the last to the answer that is safe; a button is pressed.

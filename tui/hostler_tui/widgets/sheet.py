@@ -20,6 +20,7 @@ from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 from hostler_tui.widgets.table import Table
+from hostler_tui.widgets.text_line import TextLine
 
 if TYPE_CHECKING:
     from hostler_tui.app import HostlerApp
@@ -100,9 +101,7 @@ class Ask(Sheet):
     def body(self) -> Iterable[Widget]:
         """What it is for, and the text."""
         yield Pane([line(""), *(line(f"   {effect}") for effect in self._effects), line("")])
-        typed = Input(placeholder=self._placeholder, compact=True)
-        typed.cursor_blink = False
-        yield typed
+        yield TextLine(placeholder=self._placeholder, compact=True)
         yield Pane([line("")])
 
     def on_mount(self) -> None:

@@ -1,0 +1,42 @@
+"""A line that is typed or pasted: every input of the screen.
+
+A paste without brackets comes as thousands of keys, and each would filter, draw or search. So what
+an input says is heard only where it is the latest, and there is an end to what it takes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from textual.widgets import Input
+
+if TYPE_CHECKING:
+    from hostler_tui.app import HostlerApp
+
+MOST = 500
+"""Characters of a filter, a search, a name or a path."""
+TELL_EVERY_S = 5.0
+
+
+class TextLine(Input):
+    """An `Input` whose cursor does not blink, of at most `most` characters."""
+
+    app: HostlerApp
+
+    def __init__(self, value: str = "", *, most: int = MOST, **options: Any) -> None:
+        super().__init__(value, max_length=max(most, len(value)), **options)
+        self.cursor_blink = False
+        self._told_at = float("-inf")
+
+    def restricted(self) -> None:
+        """No more fits: say so, not for each of a thousand keys."""
+        now = time.monotonic()
+        if now - self._told_at > TELL_EVERY_S:
+            self._told_at = now
+            self.app.tell(f"no more than {self.max_length} characters fit here", "warning")
+
+
+def is_latest(event: Input.Changed) -> bool:
+    """Whether nothing was typed since; else another event is on its way."""
+    return event.value == event.input.value
