@@ -19,6 +19,15 @@ _HIDDEN = frozenset(
 )  # fmt: skip
 
 
+def is_text(value: str) -> bool:
+    """Whether it is Unicode: arguments, variables and paths of other bytes hold halves of pairs."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def clean(text: str, *, keep_newlines: bool = False) -> str:
     """`text` without control characters, escapes or bidirectional tricks.
 

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         leave_folder()  # before any module that the folder could stand in for
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     own = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in own or bool(os.environ.get("HOSTLER_DEBUG"))
     try:
@@ -42,6 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return report(error)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Started without stdout or stderr (`>&-`), write to nowhere: the next file that is opened
+    would get their numbers, and what is said with it."""
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
 
 def _dispatch(words: list[str]) -> int:

@@ -22,7 +22,9 @@ def expand(patterns: Iterable[str]) -> list[str]:
         try:
             names |= dict.fromkeys(expand_hosts(pattern))
         except ValueError as error:
-            raise InputError(str(error)) from None
+            raise InputError(
+                str(error), remedy="Write a name, or a range like gpu[01-12]"
+            ) from None
     return list(names)
 
 

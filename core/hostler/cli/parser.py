@@ -11,6 +11,7 @@ from types import ModuleType
 from hostler import __version__
 from hostler.cli.usage import UsageParser
 from hostler.errors import InputError
+from hostler.text import is_text
 
 # Name -> (module under hostler.cli.commands, one line of help), in groups as --help shows them.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -96,12 +97,10 @@ def check_words(words: list[str]) -> None:
     before Python 3.12.5."""
     own = words[: words.index("--")] if "--" in words else words
     for word in words:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
+        if not is_text(word):
             raise InputError(
                 f"{word!r} is not UTF-8", remedy="Write it as UTF-8, or rename what it names"
-            ) from None
+            )
     for word in own:
         option, _, value = word.partition("=")
         if option.startswith("--") and value == "--":

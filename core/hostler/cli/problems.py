@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 
 from hostler.errors import HostlerError, InputError
 from hostler.text import clean
 
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _ENDLESS = re.compile(r"\S{1000,}")
 _COMMANDS = ("hostler", "ssh", "docker", "python3", "pip")
 
@@ -34,6 +36,8 @@ def exit_code(error: Exception) -> int:
 
 def describe(error: Exception) -> str:
     """The text of an error: `hostler: MESSAGE. REMEDY`, then its problems, a line each."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+        return f"hostler: the output cannot be written: {error.strerror}\n"
     if not isinstance(error, HostlerError):
         return (
             f"hostler: unexpected {type(error).__name__}: {clean(str(error))}. "

@@ -18,6 +18,7 @@ from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_names
 from hostler.programs import find_program
 from hostler.quick.text_file import read_text
+from hostler.text import is_text
 from hostler.units import format_size
 
 DEFAULT_FILE = "pipeline.toml"
@@ -125,7 +126,18 @@ def _is_program(path: str) -> bool:
 
 def shell_env(environ: Mapping[str, str]) -> dict[str, str]:
     """What the shell gives to process stages: where its programs are."""
-    return {name: environ[name] for name in _SHELL_NAMES if environ.get(name)}
+    found = {name: environ[name] for name in _SHELL_NAMES if environ.get(name)}
+    for name, value in found.items():
+        _check_value(name, value)
+    return found
+
+
+def _check_value(name: str, value: str) -> None:
+    if not is_text(value):
+        raise InputError(
+            f"the variable {name} of your shell is not UTF-8",
+            remedy=f"Correct it, or leave it out: unset {name}",
+        )
 
 
 def stage_env(given: list[str] | tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
@@ -139,6 +151,7 @@ def stage_env(given: list[str] | tuple[str, ...], environ: Mapping[str, str]) ->
             if name not in environ:
                 raise InputError(f"--env {name}: there is no such variable in your shell")
             value = environ[name]
+            _check_value(name, value)
         found[name] = value
     return found
 
@@ -168,7 +181,7 @@ def with_source(
     The daemon reads the rest first: a mistake must not cost an upload.
     """
     if not wants_snapshot(body):
-        return {**body, "source": {"path": str(folder.absolute())}}
+        return {**body, "source": {"path": str(_text_path(folder.absolute()))}}
     limits = client.check(with_file_names(body, folder))
     packed = pack_source(folder, limits["source_size"], file_limit=limits["source_file"])
     try:
@@ -187,7 +200,7 @@ def with_source(
 
 def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The body for a check or a plan: the names of the files instead of the files."""
-    body = {**body, "source": {"path": str(folder.absolute())}}
+    body = {**body, "source": {"path": str(_text_path(folder.absolute()))}}
     text = body.get("pipeline", "")
     if ("glob" in text or "venv" in text) and wants_snapshot(body):
         files, links = source_names(folder)
@@ -204,11 +217,25 @@ def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
 
 
 def current_folder() -> Path:
-    """The working folder as the person sees it (symbolic links kept), for `code = "here"`."""
+    """The working folder as the person sees it (symbolic links kept), for `code = "here"`. Raises
+    InputError where it was removed meanwhile, or its name is no text."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise InputError(
+            "the folder that you are in was removed", remedy="Go to another one: cd"
+        ) from None
     shown = os.environ.get("PWD", "")
-    if shown.startswith("/") and os.path.realpath(shown) == str(Path.cwd()):
-        return Path(shown)
-    return Path.cwd()
+    same = shown.startswith("/") and os.path.realpath(shown) == str(here)
+    return _text_path(Path(shown) if same else here)
+
+
+def _text_path(folder: Path) -> Path:
+    if is_text(str(folder)):
+        return folder
+    raise InputError(
+        f"the name of the folder {folder} is not UTF-8", remedy="Rename it, or run from another one"
+    )
 
 
 def choose_code(client: Client, body: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Measures:
 
         Raises NotFoundError where it has none.
         """
-        last = find_attempt(run, stage, None)
+        last = find_attempt(run, stage, None, "measurements")
         attempts = [a for a in run.attempts if a.stage == stage] or [last]
         grid, found = await self._life(last)
         return {

@@ -14,8 +14,9 @@ from hostler.units import MIB
 _PAGE = MIB
 
 
-def find_attempt(run: Run, stage: str, number: int | None) -> Attempt:
-    """The attempt of that number, or the latest, of a stage. Raises NotFoundError saying why."""
+def find_attempt(run: Run, stage: str, number: int | None, wanted: str = "log") -> Attempt:
+    """The attempt of that number, or the latest, of a stage. Raises NotFoundError saying why there
+    is nothing of what is wanted of it."""
     tries = [a for a in run.attempts if a.stage == stage]
     if not tries and stage in run.kept:
         tries = [run.kept[stage]]
@@ -30,7 +31,7 @@ def find_attempt(run: Run, stage: str, number: int | None) -> Attempt:
         )
     what = f"attempt {number} of stage {stage}" if number is not None else f"stage {stage}"
     raise NotFoundError(
-        f"{what} has not started, so it has no log",
+        f"{what} has not started, so it has no {wanted}",
         remedy=f"see why: hostler why {run.run_id}/{stage}",
     )
 

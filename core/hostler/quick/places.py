@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hostler.errors import ConfigError
+from hostler.text import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,16 @@ def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = 
     Raises ConfigError for a `HOSTLER_STATE` that cannot be a folder, or is another one after `cd`,
     and for a file that cannot be read.
     """
-    env = os.environ if environ is None else environ
+    folder = _state_folder(os.environ if environ is None else environ, mounts)
+    if not is_text(folder):
+        raise ConfigError(
+            f"the path of the state folder is not UTF-8: {folder!r}",
+            remedy="Set HOSTLER_STATE to a folder of your own whose name is",
+        )
+    return folder
+
+
+def _state_folder(env: Mapping[str, str], mounts: str | None) -> str:
     if env.get("HOSTLER_STATE"):
         return _named_state(env["HOSTLER_STATE"])
     own = configured(user_config(env), "state")

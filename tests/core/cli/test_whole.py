@@ -92,6 +92,66 @@ def test_the_readmes_command_runs_where_python3_is_the_only_python(shell: Shell)
     assert (ran.returncode, ran.stdout) == (0, "trained\n"), ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "PATH",
+            b"/\xff:/usr/bin:/bin",
+            "the variable PATH of your shell is not UTF-8. Correct it",
+        ),
+        ("HOSTLER_STATE", b"/tmp/hs-\xff", "the path of the state folder is not UTF-8"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named(shell: Shell, name: str, value: bytes, said: str) -> None:
+    shell.env[name] = os.fsdecode(value)
+    ran = shell("run", "--wait", "--", "true")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert said in ran.stderr
+    assert not Path(os.fsdecode(b"/tmp/hs-\xff")).exists()
+
+
+def test_a_folder_that_was_removed_or_is_no_text_is_named(shell: Shell) -> None:
+    home, odd = shell.home, shell.home / os.fsdecode(b"d\xff")
+    odd.mkdir()
+    shell.home = odd
+    ran = shell("run", "--wait", "--", "true")
+    assert (ran.returncode, "is not UTF-8. Rename it" in ran.stderr) == (2, True)
+    shell.home = home
+    gone = home / "gone"
+    gone.mkdir()
+    program = f"{sys.executable} -m hostler"
+    for words, code in (("run -- true", 2), ("version", 0)):
+        gone.mkdir(exist_ok=True)
+        ran = subprocess.run(
+            ["/bin/sh", "-c", f"cd {gone}; rmdir {gone}; exec {program} {words}"],
+            env=shell.env, cwd=home, capture_output=True, text=True, timeout=90,
+        )  # fmt: skip
+        assert ran.returncode == code, ran.stderr
+        assert ("was removed. Go to another one: cd" in ran.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [
+        ("config show > /dev/full", 1, "hostler: the output cannot be written: No space left"),
+        ("config show >&-", 0, ""),
+        ("show nope 2>&-", 2, ""),
+    ],
+)
+def test_output_that_goes_nowhere_is_no_bug(
+    shell: Shell, redirected: str, code: int, said: str
+) -> None:
+    ran = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m hostler {redirected}"],
+        env=shell.env, cwd=shell.home, capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert ran.returncode == code
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "bug" not in ran.stderr
+
+
 @pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 def test_keys_of_a_real_server_are_shown_and_trusted(
     hostler: CommandLine, terminal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
