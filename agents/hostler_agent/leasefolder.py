@@ -135,17 +135,22 @@ def locked(path: str) -> Iterator[int]:
 def _locked(path: str) -> Tuple[int, int]:
     until = time.monotonic() + _MAKING_PATIENCE
     while True:
-        folder = open_folder(path, make=True)
         try:
-            return folder, _lock(folder, os.path.join(path, LOCK))
+            return _open_and_lock(path)
         except FileNotFoundError:
-            # Another one of this user made the folder too, and its name went to that.
-            os.close(folder)
+            # Somebody else made one of the folders too, and its name went to that: what was opened
+            # is gone. That happens to empty ones only, so never to one whose lock is held.
             if time.monotonic() > until:
                 raise
-        except BaseException:
-            os.close(folder)
-            raise
+
+
+def _open_and_lock(path: str) -> Tuple[int, int]:
+    folder = open_folder(path, make=True)
+    try:
+        return folder, _lock(folder, os.path.join(path, LOCK))
+    except BaseException:
+        os.close(folder)
+        raise
 
 
 def _lock(folder: int, path: str) -> int:

@@ -231,3 +231,28 @@ def test_what_a_killed_agent_left_is_swept_away(folder: Leases) -> None:
     left.touch()
     folder.touch("d1")
     assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["hostler", "leases"])
+def test_a_folder_that_is_replaced_while_it_is_made_is_made_again(
+    folder: Leases, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Another one of this user makes it too, and gets the name last."""
+    real = os.open
+    done: list[str] = []
+
+    def opened(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        descriptor = real(path, flags, *rest, **more)
+        if path == name and not done:
+            done.append(path)
+            os.mkdir("twin", 0o1777, dir_fd=more["dir_fd"])
+            os.chmod("twin", 0o1777, dir_fd=more["dir_fd"])
+            os.rename("twin", name, src_dir_fd=more["dir_fd"], dst_dir_fd=more["dir_fd"])
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+    with folder.locked():
+        folder.write(a_lease())
+    assert done
+    assert os.listdir(Path(folder.folder).parent) == ["leases"]
+    assert len(os.listdir(folder.folder)) == 2
