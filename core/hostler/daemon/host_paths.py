@@ -17,6 +17,8 @@ from hostler.runtimes.paths import stat_paths
 
 ASK_AGAIN_S = 60.0
 """File systems come and go; a host is asked anew this often."""
+_MISSING_S = 10.0
+"""And this often while something is missing: somebody may be about to mount it."""
 _AT_ONCE = 8
 """Paths asked for at the same time, so that one that hangs keeps no answer of others back."""
 MOST_PROGRAMS = 200
@@ -87,10 +89,14 @@ class HostPaths:
                     "asking for paths failed: this is a bug in Hostler, please report it"
                 )
             try:
-                async with asyncio.timeout(ASK_AGAIN_S):
+                async with asyncio.timeout(self._pause()):
                     await self._soon.wait()
             except TimeoutError:
                 continue
+
+    def _pause(self) -> float:
+        all_there = not any(mount.problem for mount in self._seen) and all(self._known.values())
+        return ASK_AGAIN_S if all_there else min(ASK_AGAIN_S, _MISSING_S)
 
     async def has_program(self, path: str, patience: float) -> bool | None:
         """Whether a program is there, asked now; None: no answer in time."""

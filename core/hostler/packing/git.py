@@ -13,10 +13,12 @@ from pathlib import Path
 from hostler.errors import InputError
 from hostler.packing.git_own import check_own
 from hostler.packing.git_run import Git, git_in
+from hostler.text import clean_line
 
 _GITLINK = b"160000 "
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty",
          "--submodule=short", "--relative")  # fmt: skip
+_DEEPEST = 20
 _MOST_WITHOUT = 1000
 """Paths that a command line can leave out."""
 
@@ -63,9 +65,14 @@ def is_repository(folder: Path) -> bool:
     return True
 
 
-def listed(folder: Path, is_folder: Callable[[str], bool]) -> Listed:
+def listed(folder: Path, is_folder: Callable[[str], bool], depth: int = 0) -> Listed:
     """Tracked files and untracked ones that are not ignored, of repositories inside (submodules,
     or just lying there) the same. `is_folder` tells whether a name is one, no link on the way."""
+    if depth > _DEEPEST:
+        raise InputError(
+            f"{folder}: repositories inside repositories, more than {_DEEPEST} deep",
+            remedy="leave them out by .gitignore",
+        )
     git = git_in(folder)
     shown = git.must("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     staged = git.must("ls-files", "-z", "--stage").split(b"\0")
@@ -74,6 +81,7 @@ def listed(folder: Path, is_folder: Callable[[str], bool]) -> Listed:
     inner: set[str] = set()
     for raw in filter(None, shown.split(b"\0")):
         name = os.fsdecode(raw)
+        _check_name(folder, name)
         if name.endswith("/") or name in links:
             inner.add(name.rstrip("/"))
         else:
@@ -82,10 +90,24 @@ def listed(folder: Path, is_folder: Callable[[str], bool]) -> Listed:
     empty = sorted(links - found)
     for name in sorted(found):
         check_own(git_in(folder / name))
-        more = listed(folder / name, lambda part, name=name: is_folder(f"{name}/{part}"))  # type: ignore[misc]
+        more = listed(folder / name, _below(name, is_folder), depth + 1)
         files |= {f"{name}/{part}" for part in more.files}
         empty += [f"{name}/{part}" for part in more.empty_submodules]
     return Listed(tuple(sorted(files)), tuple(empty), tuple(sorted(found & links)))
+
+
+def _check_name(folder: Path, name: str) -> None:
+    """git never writes such names into an index, but reads them: its diff would show what lies
+    there."""
+    if not {"..", ".", "", ".git"}.isdisjoint(name.removesuffix("/").split("/")):
+        raise InputError(
+            f"the index of {folder} names {clean_line(name, 200)}, which is no file of it",
+            remedy="make the index anew: rm .git/index && git reset",
+        )
+
+
+def _below(name: str, is_folder: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda part: is_folder(f"{name}/{part}")
 
 
 def commit(folder: Path) -> str | None:

@@ -20,6 +20,10 @@ class LinkOnTheWay(OSError):
         self.name, self.target = name, target
 
 
+class LeadsOut(OSError):
+    """A name that is no way down."""
+
+
 class NotRegular(OSError):
     """It is neither a file nor a folder nor a link."""
 
@@ -73,6 +77,9 @@ class Inside:
     def _step_to(self, name: str) -> tuple[int, str]:
         """The folder in which `name` lies, open, and its last part."""
         *parts, last = name.split("/")
+        # An index that was made by hand may name anything.
+        if not {*parts, last}.isdisjoint(("", ".", "..")):
+            raise LeadsOut(f"{name} leads out of the folder")
         same = 0
         while same < min(len(parts), len(self._way)) and self._way[same][0] == parts[same]:
             same += 1

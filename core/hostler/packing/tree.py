@@ -11,7 +11,7 @@ from pathlib import Path
 from hostler.errors import InputError
 from hostler.packing import git
 from hostler.packing.ignore import Ignore
-from hostler.packing.inside import Inside, LinkOnTheWay
+from hostler.packing.inside import Inside, LeadsOut, LinkOnTheWay
 from hostler.packing.secrets import is_secret
 from hostler.packing.tar import link_stays_inside
 
@@ -167,6 +167,8 @@ def _entry(inside: Inside, name: str) -> Entry | Skipped | None:
         return Skipped(
             f"{error.name}/", f"files are listed below it, but it is a link to {error.target}"
         )
+    except LeadsOut:
+        return Skipped(name, "the name leads out of the folder")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

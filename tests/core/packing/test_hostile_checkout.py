@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import tarfile
@@ -404,3 +405,72 @@ def test_an_ignore_file_is_a_plain_file(checkout: Path, outside: Path, tmp_path:
     with pytest.raises(InputError, match="hostlerignore"):
         _pack(checkout, tmp_path)
     assert time.monotonic() - begun < 60  # a pipe would be waited for without end
+
+
+def _forge_index(folder: Path, old: bytes, new: bytes) -> None:
+    """Change names in the index as git itself never writes them."""
+    assert len(old) == len(new)
+    path = folder / ".git/index"
+    data = path.read_bytes()[:-20].replace(old, new)
+    path.write_bytes(data + hashlib.sha1(data).digest())
+
+
+@pytest.mark.parametrize(
+    "forged", [b"../private/config", b"lib/../../x/steal", b"./private/config1"]
+)
+def test_names_that_climb_out_are_never_followed(
+    checkout: Path, outside: Path, tmp_path: Path, forged: bytes
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "steal").write_text(SECRET)
+    real = b"a" * (len(forged) - 7) + b"/config"
+    file = checkout / os.fsdecode(real)
+    file.parent.mkdir()
+    file.write_text("")
+    _git(checkout, "add", ".")
+    _forge_index(checkout, real, forged)
+    with pytest.raises(InputError, match="is no file of it"):
+        _pack(checkout, tmp_path)
+
+
+def test_no_way_leads_up(checkout: Path, outside: Path) -> None:
+    with Inside(checkout) as inside:
+        for name in (
+            "../private/config",
+            "a/../../private/config",
+            "..",
+            "./train.py",
+            "/etc/passwd",
+        ):
+            with pytest.raises(OSError, match="leads out"):
+                inside.lstat(name)
+            with pytest.raises(OSError, match="leads out"):
+                inside.open(name)
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbage"])
+def test_a_submodule_whose_git_is_broken_ends(checkout: Path, tmp_path: Path, kind: str) -> None:
+    inner = _repository(tmp_path / "library")
+    allow = ("-c", "protocol.file.allow=always")
+    _git(checkout, *allow, "submodule", "add", str(inner), "inner")
+    (checkout / "inner" / ".git").unlink()
+    if kind == "empty":
+        (checkout / "inner" / ".git").mkdir()
+    else:
+        (checkout / "inner" / ".git").write_text("nonsense\n")
+    try:
+        assert "inner/.git" not in _names(_pack(checkout, tmp_path))
+    except InputError as error:
+        told = str(error)
+        assert "inner" in told
+
+
+def test_repositories_nested_without_end_are_refused(tmp_path: Path) -> None:
+    folder = top = tmp_path / "top"
+    for _ in range(25):
+        folder.mkdir()
+        _git(folder, "init", "-q")
+        (folder / "f").write_text("")
+        folder = folder / "n"
+    with pytest.raises(InputError, match="inside repositories"):
+        _pack(top, tmp_path)
