@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_a_container_that_loses_its_way_to_its_gpu_is_found_while_it_runs(
     `test` does not ask the kernel."""
     run_id = desk.submit(stage_on("gpu1", "sleep 600").replace(BUSYBOX, PYTHON))
     desk.until(run_id, lambda run: stage(run, "only")["status"] == "running")
+    _see_that_it_is_well(clean_lab, desk, run_id)
     clean_lab.host("gpu1").revoke_gpus()
 
     def trouble() -> str:
@@ -103,6 +105,24 @@ def test_a_container_that_loses_its_way_to_its_gpu_is_found_while_it_runs(
     ended = stage(desk.ended(run_id), "only")["attempt"]
     assert ended["cause"] == "GPU lost"
     assert "hostler doctor gpu1" in ended["detail"]
+
+
+def _see_that_it_is_well(lab: Lab, desk: Desk, run_id: str) -> None:
+    """While it may open its GPU it is healthy, by the `test` of Debian's coreutils in a device
+    cgroup in which only what NVIDIA's hook allowed may be opened."""
+    host = lab.host("gpu1")
+    (ref,) = host.docker("ps", "-q", "--filter", "label=hostler.attempt").split()
+
+    def checks() -> list[int]:
+        found = json.loads(host.docker("inspect", "--format", "{{json .State.Health}}", ref))
+        return [check["ExitCode"] for check in found["Log"] or ()]
+
+    wait_until(lambda: len(checks()) > 0, "Docker has asked", 60, every=1.0)
+    assert set(checks()) == {0}
+    host.docker("exec", ref, "/usr/bin/test", "-c", "/dev/nvidiactl", "-a", "-r", "/dev/nvidiactl")
+    assert "unhealthy" not in host.docker("ps", "-a", "--filter", f"id={ref}")
+    assert stage(desk.show(run_id), "only")["trouble"] is None
+    assert run_id not in desk.ok("alerts").out
 
 
 def test_a_gpu_that_hangs_or_is_cut_in_parts_costs_the_others_nothing(
