@@ -34,6 +34,7 @@ def _piece(
 ) -> Optional[Dict[str, Any]]:
     if not _may_be_read(connection, found):
         return None
+    inside.check_binds(connection, ref, found)
     inside.check_way(connection, ref, inside.METRICS)
     seen = inside.look(connection, ref, inside.METRICS)
     if not seen.plain:

@@ -108,6 +108,7 @@ def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
         size = os.stat(blob).st_size
         os.utime(blob)
         ref, target = str(mode.get("ref")), inside.place(mode.get("path"))
+        inside.check_binds(connection, ref, found)
         inside.check_way(connection, ref, target + "/.")
         path = inside.archive(ref, target)
         for _ in connection.stream("PUT", path, size, _owned(found, _pieces(blob, size))):
@@ -174,9 +175,11 @@ def _from_container(mode: Dict[str, Any]) -> Iterator[bytes]:
     try:
         if inside.is_alive(found):
             raise Refusal("the container still runs", "ConflictError")
-        inside.check_unshared(connection, found, path)
+        inside.check_binds(connection, ref, found)
         inside.check_way(connection, ref, path)
+        inside.check_unshared(connection, found, path)
         yield from connection.stream("GET", inside.archive(ref, path))
+        inside.check_unshared(connection, found, path)
     finally:
         connection.close()
 

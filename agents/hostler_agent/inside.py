@@ -18,6 +18,7 @@ from hostler_agent.http import Connection, HttpError, query
 from hostler_agent.inspected import epoch, is_ours
 
 WORK = "/work"
+CHECK_TIMEOUT = 20.0
 METRICS = WORK + "/.hostler/metrics.jsonl"
 _GO_LINK = 1 << 27
 _GO_KINDS = 0x8F280000
@@ -80,6 +81,13 @@ def check_way(connection: Connection, ref: str, path: str) -> None:
             raise Refusal(text % folder, "ForbiddenError")
 
 
+def check_binds(connection: Connection, ref: str, found: Mapping[str, Any]) -> None:
+    """Raise Refusal where a link of the image leads a mounted folder to another place in the
+    container: Docker mounts it there, and it would be read or written as if it were the stage's."""
+    for mount in _mounted(found, "bind"):
+        check_way(connection, ref, mount + "/.")
+
+
 def check_unshared(connection: Connection, found: Mapping[str, Any], path: str) -> None:
     """Raise Refusal where what lies at `path` may be changed while Docker reads it as root."""
     binds = _mounted(found, "bind")
@@ -90,6 +98,18 @@ def check_unshared(connection: Connection, found: Mapping[str, Any], path: str) 
     for mount, name in _volumes(found):
         if binds and (_covers(mount, path) or _covers(path, mount)):
             _check_unused(connection, mount, name)
+
+
+def check(path: Optional[str], ref: str, attempt_id: Any) -> None:
+    """Raise Refusal where something would be placed into a folder of the host through a link."""
+    try:
+        connection, found = opened(path, ref, attempt_id, CHECK_TIMEOUT)
+        try:
+            check_binds(connection, ref, found)
+        finally:
+            connection.close()
+    except HttpError as error:
+        raise Refusal("the container cannot be looked at: %s" % error, "EngineError") from error
 
 
 def _check_unused(connection: Connection, mount: str, volume: str) -> None:

@@ -51,6 +51,7 @@ class Verbs:
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
             "gc.checkpoints": self._gc_checkpoints, "container.metrics": self._container_metrics,
+            "container.check": self._container_check,
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
         }  # fmt: skip
@@ -140,6 +141,12 @@ class Verbs:
 
         ref, attempt = str(payload.get("ref")), payload.get("attempt_id")
         return boxmetrics.metrics(self._containers.path, ref, attempt, wanted(payload))
+
+    def _container_check(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import inside
+
+        inside.check(self._containers.path, str(payload.get("ref")), payload.get("attempt_id"))
+        return {}
 
     def _log(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         wait = payload.get("wait", 0)

@@ -107,6 +107,7 @@ _FORMS: dict[str, Check] = {
     "job.inspect": record({"workload": optional(_workload)}, {}),
     "job.metrics": _metrics,
     "container.metrics": _metrics,
+    "container.check": _none,
     "job.log": record({"offset": count, "data": _base64, "end": boolean}, {}),
     "stat": record({"paths": listed(_stat)}, {}),
     "doctor": record({"checks": listed(_check, _MOST_CHECKS)}, {"at": number}),

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hostler.errors import InputError
-from hostler.model.jobs import Job
+from hostler.model.jobs import Job, Placement
 from hostler.runtimes.contract import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline
+from hostler.store.archives import normalise
 
 _KEPT = 8
 
@@ -26,6 +29,7 @@ class Layouts:
     def __init__(self, blob_path: Callable[[str], Path]) -> None:
         self._blob_path = blob_path
         self._known: OrderedDict[str, Outline] = OrderedDict()
+        self._plain: set[str] = set()
 
     async def of(self, job: Job) -> dict[str, Outline]:
         """Target -> what is placed there, all of it checked. Raises InputError."""
@@ -34,6 +38,26 @@ class Layouts:
             found[relative(placement.target)] = await self._read(placement.digest)
         check_layout(job, found)
         return found
+
+    @asynccontextmanager
+    async def plain(self, placement: Placement) -> AsyncIterator[tuple[str, Path]]:
+        """Digest and file of an archive that everybody reads alike, for the time of the block.
+
+        A source may have headers that Docker understands otherwise than who checked it: then it is
+        packed anew. Sources packed by Hostler, and outputs, come out as they went in.
+        """
+        path = self._blob_path(placement.digest)
+        if placement.target or placement.digest in self._plain:
+            yield placement.digest, path
+            return
+        with tempfile.TemporaryDirectory(prefix="hostler-") as folder:
+            again = Path(folder, "source.tar")
+            _, digest, _ = await asyncio.to_thread(normalise, path, again)
+            if digest == placement.digest:
+                self._plain.add(digest)
+                yield digest, path
+            else:
+                yield digest, again
 
     async def _read(self, digest: str) -> Outline:
         known = self._known.get(digest)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from hostler.errors import EngineError, HostlerError, InputError
@@ -24,6 +25,7 @@ from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
 from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.support.dockerd import image_tree
 from tests.support.metricsfile import Kept, read_metrics
 
 
@@ -265,9 +267,81 @@ async def test_a_link_in_the_image_leads_no_file_elsewhere(
     await stages.close()
 
 
-async def _image_with_link(stages: DockerRuntime, agent: AgentLink, target: str) -> str:
-    import docker
+@pytest.mark.parametrize("place", ["/work/out", "/work/inputs", "/work"])
+async def test_a_link_in_the_image_brings_no_folder_of_the_host_into_the_stages_own(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, lab: Path,
+    place: str,
+) -> None:  # fmt: skip
+    """Docker mounts a folder where links of the image lead: as root it would be read there as an
+    output, and written to as an input."""
+    image = await _imported(agent, _linked_tree(str(lab), place))
+    data = dataclasses.replace(archive(content, tmp_path, "alice/key"), target="inputs/data")
+    job = mounted(lab, "true", writable=True, image=image, placements=(data,))
+    with pytest.raises(HostlerError, match="is a link"):
+        await stages.create(agent, job, silent)
+    assert (lab / "alice" / "key").read_text() == '{"secret": 42}\n'
+    client = docker.APIClient(base_url=await agent.docker_url(), version="auto")
+    try:
+        client.start(job.name)  # as if it had got so far
+        client.wait(job.name)
+    finally:
+        client.close()
+    ended = await stages.inspect(agent, job.name)
+    assert ended is not None
+    with pytest.raises(HostlerError, match="is a link"):
+        await collect_output(agent, ended, "out/alice", content, GIB)
+    await stages.remove(agent, ended)
+    await stages.close()
 
+
+def _linked_tree(link: str, target: str) -> bytes:
+    tree = io.BytesIO(image_tree())
+    with tarfile.open(fileobj=tree, mode="a") as tar:
+        parents = [str(parent)[1:] for parent in Path(link).parents]
+        for name in dict.fromkeys(("work", target[1:], *reversed(parents))):
+            if name not in ("", "tmp"):
+                tar.addfile(special(name, tarfile.DIRTYPE))
+        tar.addfile(special(link.lstrip("/"), tarfile.SYMTYPE, target))
+    return tree.getvalue()
+
+
+async def _imported(agent: AgentLink, tree: bytes) -> str:
+    client = docker.APIClient(base_url=await agent.docker_url(), version="auto")
+    try:
+        client.import_image_from_data(tree, repository="led", tag="1")
+    finally:
+        client.close()
+    return "led:1"
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_headers_that_docker_understands_otherwise_lead_nowhere(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, lab: Path,
+    large: bool,
+) -> None:  # fmt: skip
+    """Python reads a prefix in a header where Go reads none: what is `7/inputs` to who checks would
+    be `inputs` to who unpacks."""
+    link = special("inputs", tarfile.SYMTYPE, str(lab)[1:])
+    head = bytearray(link.tobuf(tarfile.GNU_FORMAT))
+    head[345:346] = b"7"  # a time to Go, in the format of GNU
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    (tmp_path / "odd.tar").write_bytes(
+        special("7", tarfile.DIRTYPE).tobuf() + bytes(head)
+        + (big().tobuf() + bytes(2 * MIB) if large else b"") + bytes(10240)
+    )  # fmt: skip
+    size = (tmp_path / "odd.tar").stat().st_size
+    source = Placement(content.adopt(tmp_path / "odd.tar"), size, "")
+    data = dataclasses.replace(archive(content, tmp_path, "f"), target="inputs/data")
+    job = make_job("ls -ld inputs 7/inputs; cat inputs/data/f", placements=(source, data))
+    ended, said = await ran(stages, agent, job)
+    assert "7/inputs -> " in said
+    assert said.endswith("mine")
+    await stages.remove(agent, ended)
+    await stages.close()
+
+
+async def _image_with_link(stages: DockerRuntime, agent: AgentLink, target: str) -> str:
     ended, _ = await ran(stages, agent, make_job(f"ln -s {target} /work/sub"))
     client = docker.APIClient(base_url=await agent.docker_url(), version="auto")
     try:

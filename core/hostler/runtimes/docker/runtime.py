@@ -41,6 +41,7 @@ _SMALL = 1024 * 1024
 _log = logging.getLogger("hostler.daemon")
 
 _LIMIT_REFUSED = re.compile(r"[ru]limit", re.IGNORECASE)
+_CHECK_S = 30.0
 _KILLED_WITHIN_S = 20.0
 _AGAIN_S = 0.2
 _CREATE_TRIES = 5
@@ -246,6 +247,8 @@ class DockerRuntime:
         outlines: Mapping[str, Outline],
         progress: Progress,
     ) -> None:
+        if bind_paths(job):
+            await link.call("container.check", {"ref": ref, "attempt_id": job.attempt_id}, _CHECK_S)
         placements = list(job.placements)
         workdir = not workdir_is_there(job, outlines)
         if placements and not placements[0].target and placements[0].size > _SMALL:
@@ -267,9 +270,10 @@ class DockerRuntime:
     ) -> None:
         what = f"placing {placement.target or 'the source'}"
         progress(what, 0, placement.size)
-        await link.put_blob(placement.digest, self._blob_path(placement.digest))
         target = ArchiveSource(job.attempt_id, self.name, ref, relative(placement.target))
-        await link.place_blob(placement.digest, target)
+        async with self._layouts.plain(placement) as (digest, path):
+            await link.put_blob(digest, path)
+            await link.place_blob(digest, target)
         progress(what, placement.size, placement.size)
 
     def _read(self, placement: Placement) -> bytes:
