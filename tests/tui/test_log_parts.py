@@ -82,7 +82,10 @@ def test_what_is_looked_for(text: str, found: list[int]) -> None:
         assert list(matching_lines(needle_of(text), block)) == found
 
 
-@pytest.mark.parametrize("text", ["(a+)+$", "((a*)*)x", "(b|a{1,}){2,}$", "(a+?)+$"])
+@pytest.mark.parametrize("text", [
+    "(a+)+$", "((a*)*)x", "(b|a{1,}){2,}$", "(a+?)+$", "(a|a)*x", "(a|aa)+$", "(.*a){30}x",
+    "a*a*a*a*a*a*x", "(aa?)+x", "([^x]+a)+x", "(\\w+a)*x",
+])  # fmt: skip
 def test_an_expression_that_may_take_for_ever_is_taken_as_it_stands(text: str) -> None:
     block = b"a" * 60 + b"b\n" + text.encode() + b"\n"
     assert list(matching_lines(needle_of(text), block)) == [1]
@@ -92,6 +95,7 @@ def test_repeated_groups_are_expressions_all_the_same() -> None:
     block = b"1 22 333 x\n(\\d+ )+x\nf(a+)*2\n"
     assert list(matching_lines(needle_of(r"(\d+ )+x"), block)) == [0]
     assert list(matching_lines(needle_of(r"f\(a\+\)\*2"), block)) == [2]
+    assert list(matching_lines(needle_of(r"1.*[*+]?3+ x"), block)) == [0]
 
 
 def test_a_search_finds_what_a_plain_reading_finds() -> None:

@@ -1,8 +1,8 @@
-"""Finding lines in blocks of a log. Pure.
+r"""Finding lines in blocks of a log. Pure.
 
 A text without capitals finds both cases. It is a regular expression where it is a sound one, else
-taken as it stands; one that repeats what ends in a repetition, as `(a+)+`, is not: it may take for
-ever, and nothing can stop it.
+taken as it stands. One that repeats a group, as `(a|a)+`, or repeats many times in a row is not: it
+may take for ever, and nothing can stop it. Words that end in a separator, `(\d+ )+`, may repeat.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import re
 from array import array
 from dataclasses import dataclass
 
-_FOR_EVER = re.compile(r"(?<!\\)[+*}]\??\)+[+*{]")
+_WORDS = re.compile(r"\((?:\?:)?(?:\\[dw]|\w)(?:[+*]?(?:\\[dw]|\w))*[+*]?[ ,;:=/-]\)[+*]", re.ASCII)
+"""A repeated group that can be taken in one way only."""
+_ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+"""What stands for one character, whatever it is: an escape, or a class."""
+_REPEATS = re.compile(r"[+*{]")
+_MOST_REPEATS = 3
+"""In one expression: each more takes as many times longer as a line is long."""
 _SGR = re.compile(rb"\x1b\[[0-9;:]{0,40}m")
 
 
@@ -31,7 +37,7 @@ def needle_of(text: str) -> Needle:
     """From what a person typed."""
     folds = text == text.lower()
     try:
-        if _FOR_EVER.search(text):
+        if _may_take_for_ever(text):
             raise re.error("it may take for ever")
         shown = re.compile(text, re.IGNORECASE if folds else 0)
         raw = re.compile(text.encode(errors="replace"), re.MULTILINE)
@@ -40,6 +46,12 @@ def needle_of(text: str) -> Needle:
         shown = re.compile(escaped, re.IGNORECASE if folds else 0)
         raw = re.compile(escaped.encode(), re.MULTILINE)
     return Needle(text, raw, shown, folds)
+
+
+def _may_take_for_ever(text: str) -> bool:
+    bare = _ESCAPED.sub("x", _WORDS.sub("x+", text))
+    is_group_repeated = any(f"){sign}" in bare for sign in "+*{")
+    return is_group_repeated or len(_REPEATS.findall(bare)) > _MOST_REPEATS
 
 
 def matching_lines(needle: Needle, block: bytes) -> array[int]:
