@@ -42,7 +42,7 @@ _COLUMNS = (
 LEFT_OUT = 1
 """Exit code where some of the runs were not taken."""
 _LINES = 20
-"""Of an unsigned run's commands, where nobody is asked about it."""
+"""Of an unsigned run's commands where nobody is asked about it, and of workloads without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +189,13 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
         out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
     elif not args.quiet:
         out("the hosts know of no run that the database does not have")
-    for stray in recovery.strays:
+    for stray in recovery.strays[:_LINES]:
         work = stray.workload
         state = "running" if work.running else "ended"
         whose = f" of {work.owner}" if work.owner else ""
         note(f"{stray.host}: {work.attempt_id}{whose}, {state}, has no copy: it is left alone")
+    if len(recovery.strays) > _LINES:
+        note(f"and {len(recovery.strays) - _LINES} more without a copy")
     for host, why in told.silent.items():
         note(f"{host} could not be asked: {why}")
     for problem in told.problems:

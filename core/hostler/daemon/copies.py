@@ -14,6 +14,8 @@ from hostler.decide.recovery import Note, is_covered
 from hostler.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.model.runs import Attempt, Run
 
+_READ_S = 60.0
+"""For one copy. A host may give pages without end, and an end of the run waits for it."""
 _MOST_ASKED = 1000
 """Runs that a host names and that are looked up: it may name any."""
 _log = logging.getLogger("hostler.daemon")
@@ -85,9 +87,10 @@ class Copies:
         that a host says is signed. Raises HostError or StateError."""
         context = self._context
         try:
-            kept = await read_copy(context.link(host), run_id, context.signer)
-        except AgentError:
-            kept = None  # there is none
+            async with asyncio.timeout(_READ_S):
+                kept = await read_copy(context.link(host), run_id, context.signer)
+        except (AgentError, TimeoutError):
+            kept = None  # there is none, or none that has an end
         if kept is None or kept.spec_doubt:
             self._sent.discard((host, run_id))
         run = context.book.find(run_id)

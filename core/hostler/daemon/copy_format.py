@@ -20,13 +20,16 @@ from typing import Any
 
 from hostler.decide.recovery import Note
 from hostler.model.codec import from_json, to_json
-from hostler.model.runs import Run
+from hostler.model.runs import Attempt, Run
 
 _MOST_TEXT = 256 * 1024 * 1024
 """Bytes of a specification once unpacked."""
 _MOST_UNSIGNED = 24 * 1024 * 1024
 """The same where nobody vouches for it: a host may say anything."""
 _SIGNATURE_BYTES = 32
+_RUN_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
+_STAGE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
+"""A stage's name, or a cell's: with its number behind it."""
 _SIGNED_NOTE = re.compile(r'(.*),"signature":"([0-9a-f]{64})"}', re.ASCII | re.DOTALL)
 
 
@@ -85,7 +88,23 @@ def decode_spec(text: str, run_id: str, signer: Signer) -> Spec:
     run = from_json(Run, value.get("run"))
     if run.run_id != run_id:
         raise ValueError(f"it is of run {run.run_id}")
+    _check_names(run)
     return Spec(run, str(value.get("pipeline_text") or ""), is_signed, len(unpacked))
+
+
+def _check_names(run: Run) -> None:
+    """Raises ValueError for names that no daemon gives: files and containers are called by them."""
+    if not _RUN_ID.fullmatch(run.run_id) or run.attempts:
+        raise ValueError("it is no run as it was submitted")
+    for stage in run.stages:
+        if not _STAGE.fullmatch(stage.name):
+            raise ValueError(f"{stage.name!r} is no name of a stage")
+
+
+def _is_named_well(attempt: Attempt) -> bool:
+    """By its run, stage and number, as its log and its container are."""
+    named = f"{attempt.run_id}-{attempt.stage}-{attempt.number}"
+    return attempt.attempt_id == named and _STAGE.fullmatch(attempt.stage) is not None
 
 
 def encode_note(note: Note, signer: Signer) -> str:
@@ -109,7 +128,7 @@ def decode_notes(
             note = from_json(Note, _loads(line))
         except (ValueError, RecursionError):
             continue
-        if note.attempt.run_id == run_id:
+        if note.attempt.run_id == run_id and _is_named_well(note.attempt):
             yield note, is_signed and note.attempt.host == host, len(line)
 
 

@@ -85,7 +85,7 @@ def rebuild(
         for workload in look.workloads
         if workload.daemon_id == daemon_id
     ]
-    running = {s.workload.attempt_id for s in ours if s.workload.running}
+    running = {(s.host, s.workload.attempt_id) for s in ours if s.workload.running}
     runs = sorted(
         (_rebuilt(items, running) for items in by_run.values()), key=lambda r: r.run.submitted_at
     )
@@ -127,7 +127,7 @@ def _doubts(items: Sequence[Kept]) -> Iterator[str]:
         yield f"hosts hold different specifications of it: this is the one of {items[0].host}"
 
 
-def _rebuilt(items: Sequence[Kept], running: Collection[str]) -> Rebuilt:
+def _rebuilt(items: Sequence[Kept], running: Collection[tuple[str, str]]) -> Rebuilt:
     first = next((item for item in items if not item.spec_doubt), items[0])
     notes = [note for item in items for note in item.notes]
     attempts = _attempts(items, {stage.name for stage in first.run.stages})
@@ -141,7 +141,7 @@ def _rebuilt(items: Sequence[Kept], running: Collection[str]) -> Rebuilt:
         run,
         first.pipeline_text,
         tuple(sorted({item.host for item in items})),
-        tuple(a.stage for a in attempts if a.attempt_id in running),
+        tuple(a.stage for a in attempts if (a.host, a.attempt_id) in running),
         tuple(_doubts(items)),
     )
 

@@ -63,7 +63,12 @@ def test_a_signature_covers_the_run_the_host_and_every_byte() -> None:
     other = encode_spec(replace(RUN, run_id="r2"), "text", OURS)
     moved = base64.b64decode(spec)[:-32] + base64.b64decode(other)[-32:]
     assert not decode_spec(base64.b64encode(moved).decode(), "r1", OURS).is_signed
-    for told, forged in (("ana", "eve"), ("-1", "-2"), ('"good"', '"evil"'), ("{", '{"x":1,')):
+    for told, forged in (
+        ("ana", "eve"),
+        ('"priority":-1', '"priority":-2'),
+        ('"good"', '"evil"'),
+        ("{", '{"x":1,'),
+    ):
         assert told in line
         assert not signed(
             line.replace(told, forged, 1), host="evil" if "evil" in forged else "good"
@@ -99,6 +104,23 @@ def test_an_unsigned_specification_may_be_large_but_not_without_end() -> None:
     with pytest.raises(ValueError, match="too large"):
         decode_spec(text, "r1", OURS)
     assert decode_spec(encode_spec(RUN, value["pipeline_text"], OURS), "r1", OURS).is_signed
+
+
+@pytest.mark.parametrize("run_id", ["../../x", "a/b", "a-b", "R", "", "r" * 33])
+def test_a_run_whose_id_no_daemon_gives_is_refused(run_id: str) -> None:
+    forged = replace(RUN, run_id=run_id)
+    with pytest.raises(ValueError, match="no run as it was submitted"):
+        decode_spec(encode_spec(forged, "", OURS), run_id, OURS)
+
+
+@pytest.mark.parametrize("name", ["../x", "A", "a/b", "", "x" * 101])
+def test_a_stage_or_attempt_whose_name_no_daemon_gives_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a stage"):
+        decode_spec(encode_spec(planning.run("r1", stage(name)), "", OURS), "r1", OURS)
+    note = Note(replace(attempt("r1", "a"), stage=name, attempt_id=f"r1-{name}-1"))
+    assert not list(decode_notes(encode_note(note, OURS), "r1", "gpu1", OURS))
+    other = Note(replace(attempt("r1", "a"), attempt_id="../../x"))
+    assert not list(decode_notes(encode_note(other, OURS), "r1", "gpu1", OURS))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000])

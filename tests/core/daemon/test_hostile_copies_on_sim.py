@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -267,3 +268,28 @@ async def test_a_host_cannot_fill_the_memory_with_copies_that_are_not_signed(
         assert len(told.recovery.runs) < 20
         assert any("too many copies that are not signed" in said for said in told.problems)
         assert [r.run.run_id for r in told.recovery.runs if not r.doubts] == [run_id]
+
+
+async def test_a_copy_without_an_end_does_not_hold_up_the_end_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hostler.daemon import copies
+    from hostler.sim import agent
+
+    monkeypatch.setattr(copies, "_READ_S", 0.2)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await running(daemon)
+        await daemon.kill()
+        read = agent._HANDLERS["run.read"]
+
+        def endless(host: Any, asked: Any) -> dict[str, Any]:
+            told = read(host, {**asked, "offset": 0})
+            return {**told, "lines": "x\n", "next": asked["offset"] + 2}
+
+        monkeypatch.setitem(agent._HANDLERS, "run.read", endless)
+        await daemon.begin()
+        await daemon.until(lambda: bool(daemon.daemon.applier.copies._under_way), "no check")
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        await daemon.until(lambda: not host.records, "the copies stay after the end")

@@ -216,3 +216,5 @@ def test_the_newest_note_of_an_attempt_counts_and_strays_are_told() -> None:
     assert (rebuilt.hosts, rebuilt.running) == (("h1", "h2"), ("b",))
     assert [s.workload for s in found.strays] == [stray]
     assert rebuild(kept, {"h2": look}, "d" * 32, known={"r1", "r9"}).runs == ()
+    (elsewhere,) = rebuild(kept, {"evil": look}, "d" * 32).runs
+    assert elsewhere.running == ()
