@@ -35,8 +35,9 @@ NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
-    "host.dev-char", "host.ssh-limits", "host.docker-gpu", "host.docker-disk", "host.nvml",
-    "host.disk", "host.var-tmp", "host.leases", "host.logout", "host.clock", "host.mounts",
+    "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
+    "host.docker-disk", "host.nvml", "host.disk", "host.var-tmp", "host.leases",
+    "host.logout", "host.clock", "host.mounts",
 )  # fmt: skip
 """All checks there are."""
 STATES = ("fail", "warn", "ok", "skip")
