@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostler.quick.fleet import is_stale, letter, short_model
+from hostler.quick.fleet import is_stale, letter
 from hostler.quick.gpus import owners_text
+from hostler.quick.models import short_model
 from hostler.units import format_size
 from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import Pick, use_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hostler.quick.fleet import LETTERS, is_stale, nominal_gib, summarize
+from hostler.quick.fleet import LETTERS, is_stale, summarize
+from hostler.quick.models import nominal_gib
 from hostler.quick.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler.units import GIB
 from hostler_tui.cells import cell_width

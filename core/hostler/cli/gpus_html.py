@@ -11,8 +11,9 @@ from html import escape
 from typing import Any
 
 from hostler.cli.gpus_style import SCRIPT, STYLE
-from hostler.quick.fleet import LETTERS, is_stale, letter, short_model
+from hostler.quick.fleet import LETTERS, is_stale, letter
 from hostler.quick.gpus import is_simulated, owners_text
+from hostler.quick.models import short_model
 from hostler.text import clean
 from hostler.units import format_duration
 

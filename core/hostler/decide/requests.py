@@ -9,10 +9,8 @@ from hostler.decide.progress import Progress
 from hostler.model.hosts import Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
+from hostler.quick.models import TOLERANCE, model_matches
 from hostler.units import format_size
-
-MEMORY_TOLERANCE = 0.93
-"""Cards report a little less than their nominal size: an H100 "80GiB" 81,559 MiB."""
 
 EPSILON = 1e-9
 """CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
@@ -110,20 +108,12 @@ def card_suits(card: Card, request: Request) -> bool:
 
 def memory_suits(card: Card, request: Request) -> bool:
     """Whether a card's nominal memory is enough. A card that does not tell is not enough."""
-    return request.gpu_memory is None or card[1] >= request.gpu_memory * MEMORY_TOLERANCE
+    return request.gpu_memory is None or card[1] >= request.gpu_memory * TOLERANCE
 
 
 def model_suits(card: Card, request: Request) -> bool:
-    """Whether a card is one of the models asked for. "A100*" means "NVIDIA A100-SXM4-80GB" too:
-    nobody writes the maker's name in front."""
-    if not request.gpu_models:
-        return True
-    name = card[0].lower()
-    for model in request.gpu_models:
-        wanted = model.lower()
-        if fnmatchcase(name, "*" + wanted) if "*" in wanted else wanted in name:
-            return True
-    return False
+    """Whether a card is one of the models asked for. One that does not tell its name is not."""
+    return model_matches(card[0], card[1], request.gpu_models) is True
 
 
 def host_named(host: Host, request: Request) -> bool:

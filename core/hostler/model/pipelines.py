@@ -75,7 +75,7 @@ class Resources:
     gpu_memory: int | None = None
     """Nominal size of each card, at least (7 % tolerance: cards report a little less)."""
     gpu_models: tuple[str, ...] = ()
-    """Case-insensitive substrings of the NVML name, globs where they hold a `*`; any may match."""
+    """Words of the NVML name or the short name, globs where they hold a `*`; any may match."""
     cpus: float = 1.0
     ram: int | None = None
     """None: no limit asked; the runtime sets a share of the host."""

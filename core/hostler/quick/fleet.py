@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 
-from hostler.units import GIB
+from hostler.quick.models import model_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,62 +23,13 @@ LETTERS = {
     "unknown": "?",
 }
 
-TOLERANCE = 0.93
-"""A card sold as 80 GiB reports 79.6: sizes asked for are nominal, and compared with this slack."""
-
 STALE_AFTER = 10.0
 """Seconds. A host whose values are older is marked."""
-
-_NOMINAL_GIB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180,
-                192, 288)  # fmt: skip
-_VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "quadro", "graphics", "device")
 
 
 def letter(state: str) -> str:
     """The one character of a state; an unknown word is "?"."""
     return LETTERS.get(state, "?")
-
-
-def nominal_gib(memory_total: int | None) -> int | None:
-    """The size a card is sold with, in GiB."""
-    if not memory_total:
-        return None
-    size = memory_total / GIB
-    for nominal in _NOMINAL_GIB:
-        if nominal * TOLERANCE <= size <= nominal:
-            return nominal
-    return round(size)
-
-
-def short_model(name: str | None, memory_total: int | None = None) -> str:
-    """ "A100-80G" for "NVIDIA A100-SXM4-80GB"; "-" where the name is not known."""
-    words = (name or "").replace("_", " ").split()
-    kept = [w for w in words if w.lower() not in _VENDOR_WORDS]
-    if not kept:
-        return "-"
-    model = kept[0].split("-")[0]
-    if len(kept) > 1 and kept[1].lower() in ("ti", "super", "ada"):
-        model += kept[1]
-    size = nominal_gib(memory_total)
-    return f"{model}-{size}G" if size else model
-
-
-def model_matches(name: str | None, patterns: Sequence[str]) -> bool | None:
-    """Whether a GPU's name fits any pattern; None: the name is not known.
-
-    Case-insensitive; a substring, or a glob where it holds a `*`, with anything in front, since
-    nobody writes the maker's name. No patterns: everything fits. The planner decides the same.
-    """
-    if not patterns:
-        return True
-    if name is None:
-        return None
-    lower = name.lower()
-    for pattern in patterns:
-        wanted = pattern.lower()
-        if fnmatch.fnmatchcase(lower, "*" + wanted) if "*" in wanted else wanted in lower:
-            return True
-    return False
 
 
 def host_matches(name: str, patterns: Sequence[str]) -> bool:
@@ -132,7 +83,7 @@ def select(
         gpus = [
             gpu
             for gpu in host["gpus"]
-            if model_matches(gpu.get("model"), models) is not False
+            if model_matches(gpu.get("model"), gpu.get("memory_total"), models) is not False
             and (not free or gpu["state"] == "free")
         ]
         if gpus or (not free and not host["gpus"] and (not models or is_stale(host))):

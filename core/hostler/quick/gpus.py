@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from hostler.quick.fleet import is_stale, letter, short_model
+from hostler.quick.fleet import is_stale, letter
+from hostler.quick.models import short_model
 from hostler.quick.need import free_memory
 from hostler.quick.table import Column, render_table, render_tsv, style
 from hostler.text import clean

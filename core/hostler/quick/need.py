@@ -5,7 +5,8 @@ Yes, no, or cannot tell: the last where hosts that are not heard could change a 
 
 from __future__ import annotations
 
-from hostler.quick.fleet import TOLERANCE, host_matches, model_matches, nominal_gib, short_model
+from hostler.quick.fleet import host_matches
+from hostler.quick.models import TOLERANCE, model_matches, nominal_gib, short_model
 from hostler.units import format_duration, format_size
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ class Need:
 
     def fits(self, gpu: dict[str, Any]) -> bool | None:
         """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
-        kind = model_matches(gpu.get("model"), self.models)
+        kind = model_matches(gpu.get("model"), gpu.get("memory_total"), self.models)
         if kind is False or self.memory is None:
             return kind
         total = gpu.get("memory_total")

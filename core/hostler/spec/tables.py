@@ -82,7 +82,7 @@ class ResourcesTable(Table):
     gpu_memory: Size | None = None
     """Size of each card, at least, as it is sold ("24GiB")."""
     gpu_model: Words = Field(default_factory=list)
-    """Part of the card's name ("A100"), or a pattern with `*`; of a list, any may match."""
+    """Words of the card's name ("A100-80G"), or a pattern with `*`; of a list, any may match."""
     cpus: Cpus = 1.0
     """CPU cores."""
     ram: Size | None = None

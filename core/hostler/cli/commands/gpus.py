@@ -9,6 +9,7 @@ import time
 from hostler.errors import NoDaemonError
 from hostler.quick import fleet as fleets
 from hostler.quick.gpus import render
+from hostler.quick.models import short_model
 from hostler.quick.need import NO, YES, Answer, Need, answer
 from hostler.quick.places import NO_HOSTS, is_configured
 from hostler.quick.socket import Found, ask, find_socket
@@ -68,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--model", dest="models", action="append", metavar="TEXT",
-        help="only GPUs of this model: part of the name, or a glob with a *",
+        help="only GPUs of this model: words of the name (A100, A100-80G), or a glob with a *",
     )  # fmt: skip
     parser.add_argument("--free", action="store_true", help="only free GPUs")
     parser.add_argument(
@@ -206,7 +207,7 @@ def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> int:
 def _no_such_model(fleet: dict[str, Any]) -> str:
     models = sorted(
         {
-            fleets.short_model(gpu.get("model"), gpu.get("memory_total"))
+            short_model(gpu.get("model"), gpu.get("memory_total"))
             for host in fleet["hosts"]
             for gpu in host["gpus"]
         }

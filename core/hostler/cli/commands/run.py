@@ -86,7 +86,7 @@ def _configure_command(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--model", dest="models", action="append", metavar="TEXT",
-        help="GPU model: part of the name, or a glob with a *; may be repeated",
+        help="GPU model: words of the name (A100, A100-80G), or a glob with a *; may be repeated",
     )  # fmt: skip
     group.add_argument("--image", metavar="IMAGE", help="container image; none: a plain process")
     group.add_argument(

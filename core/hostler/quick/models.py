@@ -1,0 +1,88 @@
+"""Names of GPU models: what people write, and what it fits. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from functools import lru_cache
+
+from hostler.units import GIB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOLERANCE = 0.93
+"""A card sold as 80 GiB reports 79.6: sizes asked for are nominal, and compared with this slack."""
+
+_NOMINAL_GIB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180,
+                192, 288)  # fmt: skip
+_VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "quadro", "graphics", "device")
+
+
+def nominal_gib(memory_total: int | None) -> int | None:
+    """The size a card is sold with, in GiB."""
+    if not memory_total:
+        return None
+    size = memory_total / GIB
+    for nominal in _NOMINAL_GIB:
+        if nominal * TOLERANCE <= size <= nominal:
+            return nominal
+    return round(size)
+
+
+def short_model(name: str | None, memory_total: int | None = None) -> str:
+    """ "A100-80G" for "NVIDIA A100-SXM4-80GB"; "-" where the name is not known."""
+    words = (name or "").replace("_", " ").split()
+    kept = [w for w in words if w.lower() not in _VENDOR_WORDS]
+    if not kept:
+        return "-"
+    model = kept[0].split("-")[0]
+    if len(kept) > 1 and kept[1].lower() in ("ti", "super", "ada"):
+        model += kept[1]
+    size = nominal_gib(memory_total)
+    return f"{model}-{size}G" if size else model
+
+
+def model_matches(
+    name: str | None, memory_total: int | None, patterns: Sequence[str]
+) -> bool | None:
+    """Whether a GPU fits any pattern; None: its name is not known. No patterns: everything fits.
+
+    A pattern is whole words of the name in their order, in small or capital letters: "A10" is no
+    A100 and no A10G. The memory counts as a word ("A100 80GB"), and the short name of tables is one
+    too ("3080Ti-12G"). With a `*` it is a glob, which begins where a word begins.
+    """
+    if not patterns:
+        return True
+    if not name:
+        return None
+    return any(_matches(name, memory_total, pattern) for pattern in patterns)
+
+
+@lru_cache(4096)  # a lab has few models, and each plan asks for every card
+def _matches(name: str, memory_total: int | None, pattern: str) -> bool:
+    lower, wanted = name.lower(), pattern.lower()
+    if "*" in wanted:
+        return any(fnmatch.fnmatchcase(rest, wanted) for rest in _from_each_word(lower))
+    if wanted in (short_model(name, memory_total).lower(), short_model(name).lower()):
+        return True
+    asked, there = _words(wanted), iter([*_words(lower), f"{nominal_gib(memory_total)}g"])
+    return bool(asked) and all(word in there for word in asked)
+
+
+def _words(text: str) -> list[str]:
+    """Letters and digits that stand together; "80GB" and "80GiB" as "80g"."""
+    words = "".join(c if c.isalnum() else " " for c in text).split()
+    return [_size(word) or word for word in words]
+
+
+def _size(word: str) -> str | None:
+    digits = word.removesuffix("b").removesuffix("i").removesuffix("g")
+    return f"{digits}g" if digits != word and digits.isdigit() else None
+
+
+def _from_each_word(text: str) -> list[str]:
+    starts = [
+        at for at in range(len(text)) if text[at].isalnum() and not text[at - 1 : at].isalnum()
+    ]
+    return [text, *(text[at:] for at in starts)]
