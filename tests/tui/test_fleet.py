@@ -315,6 +315,7 @@ async def test_once_the_daemon_is_away_nothing_is_free_not_for_a_second(
         assert ". 0 free" in picture
         assert "? 5 unknown" in picture
         assert "x80G yes" not in picture
+        assert "free:  A100-80G ?/5" in picture
         assert "?/3" in picture
         assert " ." not in "".join(row for row in picture.splitlines() if row[1:2] in "ab")
         await pilot.press("slash", *"state=free", "enter")

@@ -11,7 +11,7 @@ from hostler.quick.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler.units import GIB
 from hostler_tui.cells import cell_width
 from hostler_tui.fleet_order import Order, model_text
-from hostler_tui.fleet_rows import power_text
+from hostler_tui.fleet_rows import free_text, power_text
 from hostler_tui.format import percent_text, sparkline
 from hostler_tui.lines import Line, Span, line
 
@@ -129,15 +129,15 @@ def _answer(fleet: Fleet, count: int, size: int) -> Answer:
 
 def models_line(fleet: Fleet) -> Line:
     """Free GPUs of each model."""
-    free: dict[str, list[bool]] = {}
+    states: dict[str, list[str]] = {}
     for host in fleet["hosts"]:
         for gpu in host["gpus"]:
             name = model_text(gpu.get("model"), gpu.get("memory_total"))
-            free.setdefault(name, []).append(gpu["state"] == "free")
+            states.setdefault(name, []).append(str(gpu["state"]))
     spans: list[Span] = [(" free:", "title")]
-    for name in sorted(free):
-        number = sum(free[name])
-        spans += [(f"  {name} ", ""), (f"{number}/{len(free[name])}", "good" if number else "dim")]
+    for name in sorted(states):
+        text = free_text(states[name])
+        spans += [(f"  {name} ", ""), (text, "dim" if text[0] in "0?" else "good")]
     return tuple(spans)
 
 

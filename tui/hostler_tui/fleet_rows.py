@@ -111,6 +111,11 @@ def _free_text(block: Block) -> str:
     states = [gpu["state"] for gpu in block.gpus]
     if not states:
         return "-"
+    return free_text(states)
+
+
+def free_text(states: Sequence[str]) -> str:
+    """ "2/4"; "?/4" where none is known to be free, and one that is not known might be."""
     free = states.count("free")
     return f"{'?' if not free and 'unknown' in states else free}/{len(states)}"
 
