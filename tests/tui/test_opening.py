@@ -1,12 +1,18 @@
-"""Main screens while they are being made."""
+"""Screens while they are being made, and dialogs while they go."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostler_tui.app import HostlerApp
+from hostler_tui.screens.command_screen import CommandScreen
+from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.form import Form
+from hostler_tui.widgets.modal import Modal
 from tests.support.screen import no_daemon, until
 
 
@@ -47,4 +53,27 @@ async def test_each_main_screen_is_gone_to_and_left_again(mode: str) -> None:
         app.action_go("fleet")
         await pilot.pause()
         assert app.current_mode == "fleet"
+    assert app.return_code in (None, 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Confirm("really?", ["much"], "yes"),
+        lambda: Form("why?", ["so"], [("go", "go")]),
+        lambda: CommandScreen(["version"]),
+    ],
+)
+async def test_a_dialog_that_is_closed_before_it_was_drawn_is_not_drawn(
+    make: Callable[[], Modal[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CommandScreen, "_work", lambda self: None)
+    app = Quiet()
+    async with app.run_test(size=(80, 24)) as pilot:
+        dialog = make()
+        app.push_screen(dialog)
+        await until(pilot, lambda: dialog.is_mounted, "not opened")
+        dialog.dismiss()
+        await until(pilot, lambda: not dialog.children, "not taken apart")
+        dialog.draw_open()
     assert app.return_code in (None, 0)

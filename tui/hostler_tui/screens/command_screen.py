@@ -78,9 +78,10 @@ class CommandScreen(Modal[Ended | None]):
 
     def on_resize(self) -> None:
         """The answers are always in sight; output that has no room scrolls."""
-        self.call_after_refresh(self._tell_title)
+        self.draw_soon()
 
-    def _tell_title(self) -> None:
+    def draw(self) -> None:
+        """The command, for the size that there is."""
         height = self.app.size.height
         told = wrapped(self.told, self._room, "", "title")
         shown = told[:2] if height < 20 else [*told, line("")]

@@ -79,9 +79,10 @@ class Confirm(Modal[bool]):
 
     def on_resize(self) -> None:
         """Question and answers are always in sight; effects that have no room scroll."""
-        self.call_after_refresh(self._say)
+        self.draw_soon()
 
-    def _say(self) -> None:
+    def draw(self) -> None:
+        """What is asked, for the size that there is."""
         size = self.app.size
         width, gap = min(72, size.width) - 4, [line("")] if size.height >= 20 else []
         said = [part for text in self.effects for part in wrapped(text, width - 3, "  ")]

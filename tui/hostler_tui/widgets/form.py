@@ -112,9 +112,10 @@ class Form(Modal[Answer | None]):
 
     def on_resize(self) -> None:
         """Answers are always in sight; fields that have no room scroll."""
-        self.call_after_refresh(self._say)
+        self.draw_soon()
 
-    def _say(self) -> None:
+    def draw(self) -> None:
+        """What is asked and the command, for the size that there is."""
         head, command = self._head(), self._command()
         self.query_one("#said", Pane).show(head)
         self.query_one("#command", Pane).show(command)
@@ -155,7 +156,7 @@ class Form(Modal[Answer | None]):
     def tell_command(self, event: Input.Changed) -> None:
         """The command with what stands in the fields now."""
         if is_latest(event):
-            self._say()
+            self.draw_open()
 
     def action_go_on(self) -> None:
         """From a field to the next, after the last to the answer that is safe; a button is pressed.
