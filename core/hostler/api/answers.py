@@ -36,6 +36,7 @@ _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
     (HostlerError, 500),
 )
 
+_MOST_PROBLEMS = 50
 _ALL_CALLS = "see GET /openapi.json"
 _NO_SLASH = f"a name in a path is not empty and has no / in it; {_ALL_CALLS}"
 
@@ -85,7 +86,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        problems = [_problem(item) for item in error.errors()]
+        found = error.errors()
+        problems = [_problem(item) for item in found[:_MOST_PROBLEMS]]
+        if len(found) > _MOST_PROBLEMS:
+            problems.append(Problem("", f"and {len(found) - _MOST_PROBLEMS} more"))
         said = f": {problems[0]}" if len(problems) == 1 else ""
         remedy = "Correct that; docs/protocol.md describes requests"
         return error_answer(

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
 
 _MIB = 1024 * 1024
+_MOST_NAMED = 10_000
 Short = Annotated[str, Field(max_length=4096)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
+
+
+def _texts(value: Any) -> Any:
+    """Of a list in which something is no text, that is told once: to say so of each takes
+    seconds."""
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        raise ValueError("should be a list of texts")
+    return value
+
+
+def _few(value: Any) -> Any:
+    """Before anything in it is looked at, for the same reason."""
+    if isinstance(value, dict) and len(value) > _MOST_NAMED:
+        raise ValueError(f"has more than {_MOST_NAMED:,} members")
+    return value
+
+
+Texts = BeforeValidator(_texts)
+Few = BeforeValidator(_few)
+Names = Annotated[list[Short], Field(max_length=100_000), Texts]
 
 
 class _Body(BaseModel):
@@ -36,28 +57,30 @@ class SourceBody(_Body):
 class CommandBody(_Body):
     """One command instead of a pipeline file."""
 
-    command: Annotated[list[Annotated[str, Field(max_length=128 * 1024)]], Field(min_length=1)]
+    command: Annotated[
+        list[Annotated[str, Field(max_length=128 * 1024)]], Field(min_length=1), Texts
+    ]
     name: Short | None = None
     shell: bool | Literal["plain"] = False
     image: Short | None = None
     gpus: Annotated[int, Field(ge=0, le=1024)] = 0
     gpu_memory: Short | None = None
-    gpu_model: list[Short] | None = None
+    gpu_model: Annotated[list[Short], Texts] | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     ram: Short | None = None
     shm: Short | None = None
-    host: list[Short] | None = None
-    env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] | None = None
+    host: Annotated[list[Short], Texts] | None = None
+    env: Annotated[dict[Short, Annotated[str, Field(max_length=128 * 1024)]], Few] | None = None
     timeout: Short | None = None
     code: Short | None = None
     workdir: Short | None = None
-    mounts: list[Short] | None = None
-    labels: dict[Short, Short] | None = None
+    mounts: Annotated[list[Short], Texts] | None = None
+    labels: Annotated[dict[Short, Short], Few] | None = None
     runtime: Short | None = None
     venv: Short | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
     checkpoint: Short | None = None
-    outputs: dict[Short, Short] | None = None
+    outputs: Annotated[dict[Short, Short], Few] | None = None
 
 
 class SubmitBody(_Body):
@@ -66,16 +89,18 @@ class SubmitBody(_Body):
     pipeline: Annotated[str, Field(max_length=2 * _MIB)] | None = None
     file: Short = "pipeline.toml"
     command: CommandBody | None = None
-    params: dict[Short, Short] = Field(default_factory=dict)
+    params: Annotated[dict[Short, Short], Few] = Field(default_factory=dict)
     source: SourceBody = Field(default_factory=SourceBody)
-    env: dict[Short, Annotated[str, Field(max_length=128 * 1024)]] = Field(default_factory=dict)
-    programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200)] = Field(
+    env: Annotated[dict[Short, Annotated[str, Field(max_length=128 * 1024)]], Few] = Field(
+        default_factory=dict
+    )
+    programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200), Few] = Field(
         default_factory=dict
     )
     priority: int = 0
     title: Annotated[str, Field(max_length=200)] = ""
-    files: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
-    links: Annotated[list[Short], Field(max_length=100_000)] = Field(default_factory=list)
+    files: Names = Field(default_factory=list)
+    links: Names = Field(default_factory=list)
 
     def to_model(self) -> Submission:
         """The same as a model value."""

@@ -26,6 +26,8 @@ MAX_VALUES = 250_000
 AT_ONCE = 4
 """Requests of a user that are worked on at a time."""
 _STREAMED = "/v1/snapshots/"
+_STREAM = re.compile(r"/v1/(?:events|runs/[^/]+/(?:events|logs/[^/]+))")
+"""No stage is named so that the rest of what is known of it passes for one."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,\[{]', re.DOTALL)
 
@@ -54,7 +56,12 @@ class Fair:
 
 def goes_on(path: str) -> bool:
     """Whether a request may take as long as it likes: a stream, or an upload."""
-    return "/logs/" in path or path.endswith("/events") or path.startswith(_STREAMED)
+    return path.startswith(_STREAMED) or is_stream(path)
+
+
+def is_stream(path: str) -> bool:
+    """Whether an answer may have no end."""
+    return _STREAM.fullmatch(path) is not None
 
 
 class BodyLimit:

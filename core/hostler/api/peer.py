@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hostler.api.limits import is_stream
 from hostler.api.seats import Peer, is_late, seat
 from hostler.api.users import user_name
 from hostler.daemon.submit import Caller
@@ -82,7 +83,7 @@ class PeerProtocol(H11Protocol):
             return
         path = str(self.scope["path"])
         self.peer.is_asking = self.peer.asked_before = True
-        self.peer.is_streaming = "/logs/" in path or path.endswith("/events")
+        self.peer.is_streaming = is_stream(path)
 
     def _look(self) -> None:
         """Whether the peer goes on; over and over until the connection ends."""

@@ -20,6 +20,6 @@ def in_group(uid: int, group: str) -> bool:
     try:
         user = pwd.getpwuid(uid)
         wanted = grp.getgrnam(group).gr_gid
-    except KeyError:
+        return wanted in os.getgrouplist(user.pw_name, user.pw_gid)
+    except (KeyError, OSError):  # OSError: the directory server said neither yes nor no
         return False
-    return wanted in os.getgrouplist(user.pw_name, user.pw_gid)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +40,8 @@ from hostler.model.records import (
 from hostler.model.runs import Run, Source
 from hostler.ports import Outside
 
+_RETRY_EACH_S = 5.0
+
 
 class Service:
     """The daemon's front: reads and wishes. Every wish is durable before it is answered."""
@@ -56,6 +60,7 @@ class Service:
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
+        self._retried: dict[str, float] = {}
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 
@@ -112,8 +117,13 @@ class Service:
         return keeper.host
 
     def retry_host(self, name: str) -> None:
-        """Connect again at once, also after a refused login."""
+        """Connect again at once, also after a refused login; not more often than its sshd, and
+        what counts failed logins there, can take."""
         self.host(name)
+        now = time.monotonic()
+        if now - self._retried.get(name, -math.inf) < _RETRY_EACH_S:
+            return
+        self._retried[name] = now
         self._outside.reset()
         self.context.keepers[name].retry_now()
 

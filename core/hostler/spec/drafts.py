@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostler.model.pipelines import Scalar
+from hostler.spec.expansion import Room
 from hostler.spec.matrix import Cell, Glob
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
@@ -29,6 +30,8 @@ class Context:
     """The hosts that there are; None: any."""
     holds: Callable[[str], bool] | None = None
     """Whether the source may have a file; None: nothing is known of it."""
+    room: Room = field(default_factory=Room)
+    """How much all stages together may still come to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hostler.model.pipelines import Pipeline, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
 from hostler.spec.command_name import program_name
 from hostler.spec.drafts import Context, Draft
+from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import Linker, Links, Node, note_cycles
 from hostler.spec.matrix import MAX_STAGES, Glob
 from hostler.spec.params import read_params
@@ -135,8 +136,13 @@ def _read(
     head = validate(HeadTable, top, (), problems, known=PipelineTable)
     declared = head.params if head else _usable_params(values.get("params"))
     params = read_params(declared, given, problems)
+    room = Room()
+    if not room.take(values.get("defaults"), params):
+        problems.add(("defaults",), TOO_LARGE)
+        values = {**values, "defaults": {}}
     context = Context(
         params=params,
+        room=room,
         defaults=_defaults(values.get("defaults", {}), params, problems),
         problems=problems,
         glob=glob,

@@ -18,7 +18,7 @@ from hostler.spec.values import PLAIN
 from hostler.text import clean_line
 from hostler.units import format_value
 
-_PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
+PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 
 _AS_THEY_ARE = frozenset({"when", "pass", "matrix", "kind", "runtime"})
 _TYPED = frozenset(
@@ -83,13 +83,13 @@ class Filler:
         return value
 
     def _alone(self, text: str) -> Scalar:
-        match = _PLACE.fullmatch(text)
+        match = PLACE.fullmatch(text)
         if match is not None and match[2] in self._names:
             return self._names[match[2]]
         return self._text(text, ())
 
     def _text(self, text: str, path: Path) -> str:
-        return _PLACE.sub(lambda match: self._replacement(match, path), text)
+        return PLACE.sub(lambda match: self._replacement(match, path), text)
 
     def _replacement(self, match: re.Match[str], path: Path) -> str:
         if match[1] is not None:
@@ -114,7 +114,7 @@ class Filler:
     def _shell_line(self, line: str) -> str:
         """Values enter as one word each, whatever they hold: so they stand outside quotes."""
         parts, end, quotes = [], 0, _Quotes()
-        for match in _PLACE.finditer(line):
+        for match in PLACE.finditer(line):
             parts.append(line[end : match.start()])
             open_quote = quotes.read(parts[-1])
             end = match.end()

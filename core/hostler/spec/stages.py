@@ -11,6 +11,7 @@ from typing import Any
 from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage, StageKind
 from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
+from hostler.spec.expansion import TOO_LARGE
 from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, read_matrix
 from hostler.spec.placeholders import Filler, Split, depends_on_matrix, is_line
@@ -38,6 +39,10 @@ def read_draft(base: str, value: Any, context: Context) -> Draft:
     merged = _split(_merge(value, context.defaults), path, problems)
     has_matrix = "matrix" in value
     cells = _cells(value["matrix"], path, context) if has_matrix else ({},)
+    filled = {key: item for key, item in merged.items() if key != "matrix"}
+    if cells and not context.room.take(filled, context.params, cells):
+        problems.add(path, TOO_LARGE, "put long commands into a file of the source")
+        return Draft(base, (), (), has_matrix, own)
     if cells is None:
         kept = _without_matrix(merged)
         _table(kept, {}, own, path, context)
@@ -53,6 +58,9 @@ def read_draft(base: str, value: Any, context: Context) -> Draft:
 
 def _cells(value: Any, path: Path, context: Context) -> tuple[Cell, ...] | None:
     path = (*path, "matrix")
+    if not context.room.take(value, context.params):
+        context.problems.add(path, TOO_LARGE)
+        return None
     filler = Filler(_names(context.params, {}), path, context.problems)
     return read_matrix(filler.value(value), path, context.problems, context.glob)
 

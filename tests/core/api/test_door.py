@@ -163,3 +163,37 @@ def test_a_user_with_many_slow_requests_has_a_few_turns(
 
 async def _event() -> asyncio.Event:
     return asyncio.Event()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"files": [1] * 60_000, "links": [1] * 60_000},
+        {"env": {f"V{n}": 1 for n in range(60_000)}},
+        {"env": {f"V{n}": 1 for n in range(9000)}},
+    ],
+)
+def test_a_body_that_is_wrong_a_thousand_times_is_told_some_of_it(
+    daemon: Served, body: dict[str, object]
+) -> None:
+    status, answer = send(daemon, "POST", "/v1/check", json.dumps(body).encode())
+    assert status == 400
+    assert 0 < len(answer["error"]["problems"]) <= 51
+
+
+def test_only_streams_and_uploads_may_go_on() -> None:
+    for path in ("/v1/events", "/v1/runs/r1/events", "/v1/runs/r1/logs/a", "/v1/snapshots/ab"):
+        assert limits.goes_on(path)
+    for path in ("/v1/runs/r1/metrics/events", "/v1/runs/r1/usage/logs/a", "/v1/runs/events"):
+        assert not limits.goes_on(path)
+
+
+def test_a_host_is_not_asked_again_and_again_to_let_us_in(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    keeper = daemon.service.context.keepers["nowhere"]
+    monkeypatch.setattr(keeper, "retry_now", lambda: asked.append("nowhere"))
+    for _ in range(20):
+        assert send(daemon, "POST", "/v1/hosts/nowhere/retry")[0] == 200
+    assert asked == ["nowhere"]

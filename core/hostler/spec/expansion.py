@@ -1,0 +1,55 @@
+"""How large a pipeline becomes once its cells are made and its placeholders filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hostler.model.pipelines import Scalar
+from hostler.spec.placeholders import PLACE
+from hostler.units import MIB
+
+MAX_EXPANDED = 64 * MIB
+"""Characters of all stages together. A file of 100 KiB could make gigabytes, of which each is
+stored, shown and sent."""
+
+
+class Room:
+    """What is left of it for one pipeline."""
+
+    def __init__(self) -> None:
+        self._left = MAX_EXPANDED
+
+    def take(
+        self,
+        value: Any,
+        params: Mapping[str, Scalar],
+        cells: Sequence[Mapping[str, Scalar]] = ({},),
+    ) -> bool:
+        """Whether a table still fits, filled for each of the cells."""
+        lengths = {f"params.{name}": len(str(item)) for name, item in params.items()}
+        for name in cells[0] if cells else ():
+            lengths[f"matrix.{name}"] = max(len(str(cell.get(name))) for cell in cells)
+        if not cells:
+            return True
+        self._left -= len(cells) * sum(_length(text, lengths) for text in _texts(value))
+        return self._left >= 0
+
+
+def _length(text: str, lengths: Mapping[str, int]) -> int:
+    filled = (lengths.get(match[2], 0) for match in PLACE.finditer(text)) if "{" in text else ()
+    return len(text) + sum(filled)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+TOO_LARGE = f"comes to more than {MAX_EXPANDED // MIB} MiB with all cells and values filled in"
