@@ -193,14 +193,14 @@ def _said(argv: list[str]) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("trap", ["."], indirect=True)
+@pytest.mark.parametrize("trap", [""], indirect=True)
 def test_a_demo_takes_nothing_from_the_folder(trap: Trap, console: Path) -> None:
     words = ("demo", "--hosts", "1", "--gpus", "1", "--no-runs", "--", "/bin/true")
     ran = subprocess.run([console, *words], capture_output=True, text=True, timeout=90)
     assert ran.returncode == 0, ran
 
 
-@pytest.mark.parametrize("trap", ["."], indirect=True)
+@pytest.mark.parametrize("trap", [""], indirect=True)
 async def test_the_screen_takes_nothing_from_the_folder(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:

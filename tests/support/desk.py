@@ -72,7 +72,8 @@ class Desk:
     def env(self) -> dict[str, str]:
         """The environment of every command."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "SSH_"))}
-        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        for name in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"):
+            kept.pop(name, None)  # environments of who runs the tests are on no host of a lab
         return kept | {
             "HOME": str(self.home),
             "HOSTLER_STATE": str(self.state),
