@@ -89,7 +89,7 @@ class Alerts:
         """Tell GPUs that are out of order, and the end of troubles that are over."""
         folded = await self._current()
         seen = self._seen()
-        for item in news(seen, folded.standing(), self._suspected):
+        for item in news(seen, folded.standing(), self._suspected, self._context.clock.now()):
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
         await self._tell_disk(folded)

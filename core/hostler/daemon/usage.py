@@ -160,7 +160,9 @@ def _sums(attempt: Attempt, tally: _Tally | None, until: float | None) -> dict[s
         if tally.memory_peak is not None:
             used["gpu_memory_peak"] = float(tally.memory_peak)
         if tally.seen_s > 0:
-            used["gpu_seconds_busy"] = tally.busy_s
+            # Between two daemons a clock may have been set: what was held is measured by the host.
+            most = used.get("gpu_seconds_allocated", tally.busy_s)
+            used["gpu_seconds_busy"] = min(tally.busy_s, most)
             used["gpu_utilization_mean"] = 100 * tally.busy_s / tally.seen_s
         energy = tally.energy_wh()
         if energy is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -47,12 +48,16 @@ def bad_spots(seen: Iterable[Seen]) -> dict[Spot, GpuView]:
 
 
 def news(
-    seen: Mapping[str, Seen], standing: Collection[Alert], suspected: Collection[Spot]
+    seen: Mapping[str, Seen],
+    standing: Collection[Alert],
+    suspected: Collection[Spot],
+    now: float = math.inf,
 ) -> list[News]:
     """What has to be told: troubles that no alert stands for, and the end of those that are over.
 
     `suspected`: bad spots of the last time. One that was not among them is not told yet: a GPU is
-    out of order for a moment whenever its memory is slow to come back.
+    out of order for a moment whenever its memory is slow to come back. What was last told of later
+    than `now` was told by the clock of an earlier daemon, before any look of this one.
     """
     bad = bad_spots(seen.values())
     told = {alert.key for alert in standing}
@@ -62,13 +67,16 @@ def news(
         if spot in suspected and spot not in told
     ]
     for alert in standing:
-        ended = _end(alert, seen, bad)
+        last_at = alert.last_at if alert.last_at <= now else -math.inf
+        ended = _end(alert, seen, bad, last_at)
         if ended is not None:
             found.append(ended)
     return found
 
 
-def _end(alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView]) -> News | None:
+def _end(
+    alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView], last_at: float
+) -> News | None:
     topic, name = alert.rule.topic, alert.host
     if name is None or topic not in ("host", "drain", STARTS, *_ENDS):
         return None
@@ -85,7 +93,7 @@ def _end(alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView]) ->
         return None
     if topic == "host":
         return News("host.returned", f"{name} answers again", "info", name)
-    if host.look is None or host.look.asked_at <= alert.last_at:
+    if host.look is None or host.look.asked_at <= last_at:
         return None
     if (topic, name, alert.gpu) in bad or any(
         view.gpu.uuid == alert.gpu and view.state is GpuState.UNKNOWN for view in each.gpus

@@ -11,6 +11,7 @@ import pytest
 
 from hostler.daemon import alerts
 from hostler.sim.fleet import small_lab
+from tests.core.daemon.test_clocks_on_sim import Set
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
 
@@ -59,6 +60,18 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
         lab.faults("gpu1").heal()
         await daemon.begin()
         assert (await alert(daemon, "gpu1", over=True))["id"] == first["id"]
+
+
+async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: Path) -> None:
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        lab.faults("gpu1").lose_gpu(1)
+        first = await alert(daemon, "gpu1:1")
+        await daemon.stop()
+        lab.faults("gpu1").mend_gpu(1)
+        daemon.clock = Set(lab.clock, -3600.0)
+        await daemon.begin()
+        assert (await alert(daemon, "gpu1:1", over=True))["id"] == first["id"]
 
 
 async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> None:
