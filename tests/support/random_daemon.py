@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+from hostler.daemon.health import Health
 from hostler.decide.ending import conclude
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
+from hostler.errors import HostFault
 from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import (
@@ -34,6 +36,7 @@ class Daemon(World):
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self.memo = Memo()
+        self.health = Health()
 
     def kill_daemon(self) -> None:
         """All that was in memory is gone; rows, leases and containers stay."""
@@ -44,6 +47,8 @@ class Daemon(World):
         self.broken.clear()
         self.looks.clear()
         self.refused.clear()
+        self.health = Health()
+        self.health.recall(self.runs.values(), self.now)
         for name, real in self.real.items():
             drained = self.known[name].drained
             host = Host(
@@ -68,6 +73,7 @@ class Daemon(World):
             tuple(self.runs.values()),
             frozenset(self.tasks),
             dict(self.refused),
+            ailing=self.health.ailing,
         )
         decided = plan(snapshot, self.memo)
         afresh = plan(snapshot)
@@ -133,6 +139,9 @@ class Daemon(World):
         if found is None:
             self._start_failed(host, name)
             return
+        if found.created_only and not host.starts:
+            self._not_started(host, attempt)
+            return
         if found.created_only:
             assert name not in self.launches, f"{name} was started twice"
             self.launches.add(name)
@@ -144,6 +153,19 @@ class Daemon(World):
         current = self._attempt(name)
         if current is not None and not current.phase.is_final:
             self._save(replace(current, launched_at=self.now))
+            self.health.started(current, self.now)
+
+    def _not_started(self, host: RealHost, attempt: Attempt) -> None:
+        run, error = self.runs[attempt.run_id], HostFault(host.name, "containerd is down")
+        stage = next(s for s in run.stages if s.name == attempt.stage)
+        fault = self.health.blames_host(run, attempt, error)
+        if fault is None:
+            self._start_failed(host, attempt.attempt_id)
+            return
+        self.health.failed(run, stage, attempt, fault, error.message, self.now)
+        host.leases = {k: x for k, x in host.leases.items() if x.attempt_id != attempt.attempt_id}
+        ended = (Phase.FAILED, Cause.HOST_FAULT, error.message)
+        self._end(attempt.attempt_id, ended, None)
 
     def _start_failed(self, host: RealHost, attempt_id: str) -> None:
         """A start that fails after the claim gives the GPUs back before its end is recorded."""
@@ -265,6 +287,8 @@ class Daemon(World):
         assert action.stage.name not in done
         host = self.known[action.attempt.host]
         assert host.drained is None
+        ailment = self.health.ailing.get((host.name, "docker"))
+        assert ailment is None or self.now >= ailment.probe_at
         assert host.look is not None
         assert host.look.asked_at >= max(host.since, self.now - 10.0)
         assert len(set(action.attempt.gpus)) == action.stage.resources.gpus

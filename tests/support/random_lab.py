@@ -38,7 +38,7 @@ class RandomLab(Daemon):
     def calm_down(self, rounds: int = 150) -> None:
         """The world is kind again: every run has to end, and nothing of ours may be left."""
         for host in self.real.values():
-            host.reachable = host.docker = True
+            host.reachable = host.docker = host.starts = True
             host.foreign.clear()
             host.stuck.clear()
             for gone in [a for a, w in host.work.items() if w.daemon_id == OTHER]:
@@ -92,6 +92,7 @@ def moves(lab: RandomLab) -> dict[str, tuple[int, Callable[[], object]]]:
         "docker_away": (1, lab.docker_away),
         "other_daemon": (1, lab.other_daemon),
         "drain": (1, lab.drain),
+        "ail": (1, lab.ail),
         "kill_daemon": (1, lab.kill_daemon),
     }
 

@@ -33,6 +33,8 @@ class RealHost:
     boot: int = 1
     reachable: bool = True
     docker: bool = True
+    starts: bool = True
+    """Whether anything can be started."""
     work: dict[str, Workload] = field(default_factory=dict)
     dying: set[str] = field(default_factory=set)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -241,6 +243,11 @@ class World:
                 self.now,
                 boot_id=f"{host.name}-{host.boot}",
             )
+
+    def ail(self) -> None:
+        """Nothing starts on a host any more, or again."""
+        host = self._any_host()
+        host.starts = not host.starts
 
     def drain(self) -> None:
         host = self._any_host()
