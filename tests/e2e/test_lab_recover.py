@@ -19,7 +19,7 @@ shell = true
 command = "echo first begins; mkdir out; echo made-by-first > out/x"
 outputs = {{ o = "out" }}
 [stages.second]
-command = "echo second begins; cat inputs/i/x; sleep 20;echo second ends; mkdir out; echo 2 > out/x"
+command = "echo second begins; cat inputs/i/x; sleep 60;echo second ends; mkdir out; echo 2 > out/x"
 inputs = {{ i = "first.o" }}
 outputs = {{ o = "out" }}
 resources = {{ gpus = 1 }}
