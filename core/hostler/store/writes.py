@@ -208,7 +208,8 @@ def lower_priority(
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
     changed = connection.execute(
-        "UPDATE runs SET priority = ?1 WHERE run_id = ?2 AND priority > ?1", (priority, run_id)
+        "UPDATE runs SET priority = ? WHERE run_id = ? AND priority > ?",
+        (priority, run_id, priority),
     )
     if event is not None and changed.rowcount:
         _add_event(connection, event)
