@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
@@ -20,6 +21,8 @@ from tests.support.planning import stage
 from tests.support.simdaemon import ANA, SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
+
+ROOT = Caller(uid=0, user="root")
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +201,7 @@ async def test_a_host_closed_while_the_config_changes_stays_closed(
         gates[0].open()
         reached = asyncio.create_task(gates[1].arrived.wait())
         await asyncio.wait((reached, applying), return_when=asyncio.FIRST_COMPLETED)
-        await service.drain(name, "cooling", ANA)
+        await service.drain(name, "cooling", ROOT)
         gates[1].open()
         reached.cancel()
         await applying
@@ -214,7 +217,7 @@ async def test_a_host_that_leaves_while_it_is_closed_or_opened_is_no_bug(
         gone = list(context.keepers)[1]
         gate = Gate(monkeypatch, context.store, name)
         acting = asyncio.create_task(
-            service.undrain(gone, ANA) if name == "clear_drain" else service.drain(gone, "", ANA)
+            service.undrain(gone, ROOT) if name == "clear_drain" else service.drain(gone, "", ROOT)
         )
         await gate.arrived.wait()
         config = replace(context.config, hosts=context.config.hosts[:1])
