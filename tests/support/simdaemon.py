@@ -36,6 +36,8 @@ from hostler.sim import SimLab, outside
 from tests.support import planning
 
 ANA = Caller(uid=1000, user="ana")
+OWNER = Caller(uid=os.getuid(), user="owner")
+"""Whose daemon it is: may close and open hosts."""
 _numbers = itertools.count(1)
 
 

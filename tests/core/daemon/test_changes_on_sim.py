@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
@@ -18,11 +17,9 @@ from hostler.model.plans import Record, Stop
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
-
-ROOT = Caller(uid=0, user="root")
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +198,7 @@ async def test_a_host_closed_while_the_config_changes_stays_closed(
         gates[0].open()
         reached = asyncio.create_task(gates[1].arrived.wait())
         await asyncio.wait((reached, applying), return_when=asyncio.FIRST_COMPLETED)
-        await service.drain(name, "cooling", ROOT)
+        await service.drain(name, "cooling", OWNER)
         gates[1].open()
         reached.cancel()
         await applying
@@ -217,7 +214,9 @@ async def test_a_host_that_leaves_while_it_is_closed_or_opened_is_no_bug(
         gone = list(context.keepers)[1]
         gate = Gate(monkeypatch, context.store, name)
         acting = asyncio.create_task(
-            service.undrain(gone, ROOT) if name == "clear_drain" else service.drain(gone, "", ROOT)
+            service.undrain(gone, OWNER)
+            if name == "clear_drain"
+            else service.drain(gone, "", OWNER)
         )
         await gate.arrived.wait()
         config = replace(context.config, hosts=context.config.hosts[:1])

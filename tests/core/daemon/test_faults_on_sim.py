@@ -13,7 +13,7 @@ from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
 
 
 @pytest.fixture(autouse=True)
@@ -391,7 +391,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         await daemon.until(lambda: keeper.host.drained is not None, "its host takes no new work")
         assert "does not end after SIGKILL" in str(keeper.host.drained)
         assert "hostler undrain gpu1" in str(keeper.host.drained)
-        await daemon.daemon.service.undrain("gpu1", ANA)
+        await daemon.daemon.service.undrain("gpu1", OWNER)
         before = len(failures)
         await daemon.until(lambda: len(failures) > before + 1, "it is tried again")
         assert keeper.host.drained is None, "a person has the last word"
@@ -416,7 +416,7 @@ async def test_a_drained_host_takes_nothing(tmp_path: Path) -> None:
     lab = small_lab(2, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
         await connected(daemon)
-        await daemon.daemon.service.drain("gpu1", "a new fan", ANA)
+        await daemon.daemon.service.drain("gpu1", "a new fan", OWNER)
         runs = [
             await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.01"))) for _ in range(3)
         ]

@@ -4,23 +4,20 @@ nobody can close a host to others by what he asks for."""
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.daemon import alerts
-from hostler.daemon.submit import Caller
 from hostler.decide import health
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
 
-OWNER = Caller(uid=os.getuid(), user="owner")
 DOWN = "containerd on gpu1 does not answer at /run/containerd/containerd.sock"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from hostler.daemon import host_paths
 from hostler.daemon.environments import needed_program
-from hostler.daemon.submit import Caller, Submission
+from hostler.daemon.submit import Submission
 from hostler.errors import InputError
 from hostler.model.config import Config, MountConfig
 from hostler.model.hosts import HostMount
@@ -20,11 +19,10 @@ from hostler.model.runs import Run
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
 
 DATA = MountConfig("data", "/data")
 QUICK = sim("seconds=0.02")
-OWNER = Caller(uid=os.getuid(), user="owner")
 PREFIX = "/home/ana/envs/x"
 PYTHON = f"{PREFIX}/bin/python"
 

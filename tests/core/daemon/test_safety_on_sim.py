@@ -22,7 +22,7 @@ from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +80,10 @@ async def test_a_host_put_back_into_the_config_takes_work_again(tmp_path: Path) 
 async def test_an_undrained_host_stays_so_when_its_config_changes(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         service, fleet = daemon.daemon.service, daemon.daemon.fleet
-        await service.drain("gpu1", "a new fan", ANA)
+        await service.drain("gpu1", "a new fan", OWNER)
         await fleet.apply(relabelled(daemon.config, "a"))
         assert drained(daemon, "gpu1") == "a new fan"
-        await service.undrain("gpu1", ANA)
+        await service.undrain("gpu1", OWNER)
         await fleet.apply(relabelled(daemon.config, "b"))
         assert drained(daemon, "gpu1") is None
 
