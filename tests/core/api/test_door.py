@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,27 @@ def test_a_submission_with_many_files_is_not_too_large() -> None:
     files = [f'some/folder/{number:06},"[{{ \\' for number in range(100_000)]
     assert not has_too_many_values(json.dumps({"files": files, "links": files}).encode())
     assert has_too_many_values(b'["",' * 300_000)
+
+
+def test_values_hidden_by_another_encoding_are_not_parsed(daemon: Served) -> None:
+    body = ('["\u2200",' + "{}," * 400_000 + "{}]").encode("utf-16-le")
+    status, answer = send(daemon, "POST", "/v1/check", body)
+    assert (status, answer["error"]["message"]) == (400, "the request is not in UTF-8")
+
+
+COUNTS = """
+from hostler.api.limits import has_too_many_values
+print(has_too_many_values(b'["' + rb'\\"' * 1_000_000), end=" ")
+print(has_too_many_values(b'["a' + rb'\\\\' * 1000 + b'",' + b"{}," * 300_000), end=" ")
+print(has_too_many_values(b'["a' + rb'\\\\\\",,' * 300_000 + b'"]'))
+"""
+
+
+def test_values_are_counted_in_one_pass_whatever_is_escaped_and_never_closed() -> None:
+    done = subprocess.run(  # a process, since what never ends can be ended there
+        [sys.executable, "-c", COUNTS], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["False", "True", "False"], done.stderr
 
 
 def test_a_user_with_many_slow_requests_has_a_few_turns(
