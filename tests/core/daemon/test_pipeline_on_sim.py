@@ -184,7 +184,8 @@ async def test_nothing_runs_before_its_copy_is_on_the_host(
             stage("train", gpus=1, env=sim("seconds=0.02"), runtime="docker", image="busybox")
         )
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
-    assert done == ["create", "note", "start"]
+    # The first contact with a host notes what is open there as well: only the order counts.
+    assert list(dict.fromkeys(done)) == ["create", "note", "start"]
 
 
 async def test_retries_wait_and_are_counted(tmp_path: Path) -> None:
