@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 from hostler_agent import inside, metricpiece
 from hostler_agent.folders import Refusal
 from hostler_agent.http import Connection, HttpError
-from hostler_agent.metricpiece import SIZE, Wanted
+from hostler_agent.metricpiece import READ, Wanted
 
 _TIMEOUT = 8.0
 """Less than the time that who asks waits for the answer."""
@@ -66,7 +66,7 @@ def _content(pieces: Iterator[bytes], offset: int) -> bytes:
         size, kind = _size(head[124:136]), head[156:157]
         if kind in (b"0", b"\0"):
             tar.skip(min(offset, size))
-            return tar.take(min(max(0, size - offset), SIZE + 1))
+            return tar.take(min(max(0, size - offset), READ))
         if kind not in (b"x", b"g", b"L", b"K"):
             break
         padded = (size + _BLOCK - 1) // _BLOCK * _BLOCK

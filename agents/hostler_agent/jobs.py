@@ -21,7 +21,7 @@ from hostler_agent.folders import (
 from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
-from hostler_agent.metricpiece import SIZE, Wanted, nothing, piece
+from hostler_agent.metricpiece import READ, Wanted, nothing, piece
 from hostler_agent.processes import Proc
 from hostler_agent.spawner import Spawner
 
@@ -87,7 +87,7 @@ class Jobs:
 
             def read(offset: int) -> bytes:
                 file.seek(offset)
-                return file.read(SIZE + 1)
+                return file.read(READ)
 
             return piece(ask, status.st_size, status.st_mtime, read)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Callable, Dict, NamedTuple
 
 from hostler_agent.folders import Refusal
 
 SIZE = 1024 * 1024
+BACK = 4096
+"""Bytes before an offset that tell whether the file is still the one that was read so far."""
+READ = SIZE + BACK
 Read = Callable[[int], bytes]
-"""Bytes of the file from an offset on: all there are, or `SIZE + 1` at least."""
+"""Bytes of the file from an offset on: all there are, or `READ` at least."""
 
 
 class Wanted(NamedTuple):
@@ -19,6 +23,8 @@ class Wanted(NamedTuple):
     """Nothing more will be written: a last line without an end belongs to it."""
     within: bool
     """The last piece ended within a line."""
+    mark: str = ""
+    """The last piece's, given back."""
 
 
 def wanted(payload: Dict[str, Any]) -> Wanted:
@@ -26,27 +32,46 @@ def wanted(payload: Dict[str, Any]) -> Wanted:
     offset = payload.get("offset", 0)
     if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
         raise Refusal("an offset should be a number, not negative", "InputError")
-    return Wanted(offset, payload.get("rest") is True, payload.get("within") is True)
+    mark = payload.get("mark")
+    return Wanted(
+        offset, payload.get("rest") is True, payload.get("within") is True,
+        mark if isinstance(mark, str) else "",
+    )  # fmt: skip
 
 
 def nothing(ask: Wanted) -> Dict[str, Any]:
     """The answer where there is no such file."""
-    return {"text": "", "next": ask.offset, "mtime": 0.0, "size": 0}
+    return {"text": "", "next": ask.offset, "mtime": 0.0, "size": 0, "mark": ask.mark}
 
 
 def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Dict[str, Any]:
     """`text` from the offset on and where the `next` piece begins. That is 0 where the file is not
-    the one that was read so far: it is shorter, or no line ends just before the offset."""
-    answer = {"text": "", "next": ask.offset, "mtime": mtime, "size": size}
-    if size == ask.offset:
+    the one that was read so far: it is shorter, or what precedes the offset is something else."""
+    answer = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
+    when, _, digest = ask.mark.partition(" ")
+    # Lines may be written anew that are as long as those before.
+    if size == ask.offset and when in ("", repr(mtime)):
         return answer
-    data = b"" if size < ask.offset else read(max(0, ask.offset - 1))
-    if ask.offset:
-        if not data or (data[:1] != b"\n" and not ask.within):
-            return {**answer, "next": 0}
-        data = data[1:]
+    begin = max(0, ask.offset - BACK)
+    data = b"" if size < ask.offset else read(begin)
+    before, data = data[: ask.offset - begin], data[ask.offset - begin :]
+    if ask.offset and not _goes_on(before, digest, ask.within):
+        return {**answer, "next": 0}
     data = _lines(data[:SIZE], ask.rest)
-    return {**answer, "text": data.decode("utf-8", "replace"), "next": ask.offset + len(data)}
+    mark = "%r %s" % (mtime, _digest((before + data)[-BACK:]))
+    text = data.decode("utf-8", "replace")
+    return {**answer, "text": text, "next": ask.offset + len(data), "mark": mark}
+
+
+def _goes_on(before: bytes, digest: str, within: bool) -> bool:
+    """Whether what precedes the offset is what was read: by its digest, where that is known."""
+    if digest:
+        return _digest(before) == digest
+    return bool(before) and (before[-1:] == b"\n" or within)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _lines(data: bytes, rest: bool) -> bytes:

@@ -25,6 +25,7 @@ def test_pieces_end_with_lines(tmp_path: Path) -> None:
         "next": 0,
         "mtime": 0.0,
         "size": 0,
+        "mark": "",
     }
     line = '{"loss": 0.123456789}\n'
     file.write_text(line * 60_000)
@@ -34,6 +35,25 @@ def test_pieces_end_with_lines(tmp_path: Path) -> None:
         text, offset = text + piece, jobs.metrics("run-a-1", Wanted(offset, True, True))["next"]
     assert text == line * 60_000
     assert jobs.metrics("run-a-1", Wanted(0, True, True))["mtime"] == file.stat().st_mtime
+
+
+def test_a_file_of_many_pieces_is_known_again_until_its_last_lines_change(tmp_path: Path) -> None:
+    jobs, file = _job(tmp_path)
+    line = '{"loss": 0.123456789}\n'
+    file.write_text(line * 60_000)
+    ask, read = Wanted(0, False, False), ""
+    while (answer := jobs.metrics("run-a-1", ask))["text"]:
+        read += answer["text"]
+        ask = Wanted(answer["next"], False, False, answer["mark"])
+    assert read == line * 60_000
+    os.utime(file, (1.0, 1.0))
+    touched = jobs.metrics("run-a-1", ask)
+    assert (touched["next"], touched["text"]) == (ask.offset, "")
+    with file.open("a") as more:
+        more.write(line)
+    assert jobs.metrics("run-a-1", ask)["text"] == line
+    file.write_text(line * 59_999 + line.replace("1", "2"))
+    assert jobs.metrics("run-a-1", ask)["next"] == 0
 
 
 def test_bytes_that_are_no_text_do_not_move_the_offset(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ _STEPS = re.compile(
 )
 """What Docker, containerd and runc put before the cause, one after the other."""
 
+_LIMITS = re.compile(r"(?:container init caused: )?(?:error )?(?:setting rlimits?|setrlimit)\b")
+"""After these steps: the engine may not raise limits."""
+
 _STAGE = re.compile(r"exec: |chdir to cwd |executable file ")
 """After some of these steps: the container is made, and its program cannot be run."""
 
@@ -95,6 +98,12 @@ def fault_of_docker(text: str) -> Fault | None:
     if _HOST.match(cause) or _LACKS.search(cause) or _NO_LAYER.search(cause):
         return Fault.HOST
     return None
+
+
+def refuses_limits(text: str) -> bool:
+    """Whether Docker refused with this text to raise a container's limits."""
+    steps = _STEPS.match(text)
+    return _LIMITS.match(text, steps.end() if steps is not None else 0) is not None
 
 
 def fault_of_agent(text: str) -> Fault | None:

@@ -90,7 +90,7 @@ _stat = record(
         "writable": boolean, "shared": boolean, "token_ok": boolean,
     },
 )  # fmt: skip
-_metrics = record({"text": _whole, "next": count, "mtime": number, "size": count}, {})
+_metrics = record({"text": _whole, "next": count, "mtime": number, "size": count}, {"mark": text})
 _check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
 
 _FORMS: dict[str, Check] = {

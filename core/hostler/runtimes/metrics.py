@@ -65,6 +65,8 @@ class MetricsReader:
         self.dropped, self._example = 0, ""
         self._in_line = False
         """The last piece ended within a line that is too long."""
+        self._mark = ""
+        """By which the agent knows the file again."""
 
     def sentence(self) -> str:
         """What was dropped, for people."""
@@ -94,6 +96,7 @@ class MetricsReader:
                 anew = True
                 continue
             if answer["next"] <= self._offset:
+                self._mark = answer.get("mark", "")
                 break
             await self._take(answer, save, final)
             some = True
@@ -109,7 +112,7 @@ class MetricsReader:
     async def _ask(self, link: HostLink, final: bool) -> dict[str, Any]:
         asked = {
             "attempt_id": self._attempt_id, "ref": self._ref, "offset": self._offset,
-            "rest": final, "within": self._in_line,
+            "rest": final, "within": self._in_line, "mark": self._mark,
         }  # fmt: skip
         try:
             return await link.call(self._verb, asked, _TIMEOUT_S)
@@ -133,6 +136,7 @@ class MetricsReader:
         self.last.update((point.name, point.value) for point in found.points)
         self._drop(found.dropped, found.example)
         self._offset, self._in_line = answer["next"], not whole
+        self._mark = answer.get("mark", "")
 
     def _drop(self, count: int, example: str) -> None:
         self.dropped += count

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.blame import Fault, fault_of_agent, fault_of_docker
+from hostler.decide.blame import Fault, fault_of_agent, fault_of_docker, refuses_limits
 from hostler.errors import HostFault
 from hostler.runtimes.docker.explain import engine_error
 from tests.support.hypothesis_profiles import examples
@@ -157,3 +157,22 @@ def test_no_name_that_a_stage_chooses_makes_it_the_hosts_fault(name: str, said: 
 )
 def test_what_the_agent_says_of_a_host_without_room(text: str, fault: Fault | None) -> None:
     assert fault_of_agent(text) is fault
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("error setting rlimit type 8: operation not permitted", True),
+        (f"{INIT}error during container init: error setting rlimits for ready process: error "
+         "setting rlimit type 7: operation not permitted: unknown", True),
+        ("OCI runtime create failed: container_linux.go:380: starting container process caused: "
+         "process_linux.go:545: container init caused: setting rlimits for ready process caused: "
+         "error setting rlimit type 8: operation not permitted: unknown", True),
+        ("crun: setrlimit `RLIMIT_MEMLOCK`: Operation not permitted: OCI permission denied", True),
+        (f'{INIT}exec: "ulimit": executable file not found in $PATH: unknown', False),
+        (f"{INIT}exec /work/setting rlimit: permission denied: unknown", False),
+        (f'{INIT}chdir to cwd ("/work/setrlimit") set in config.json failed: no such file', False),
+    ],
+)  # fmt: skip
+def test_who_may_not_raise_limits_is_known_by_dockers_own_words(text: str, refused: bool) -> None:
+    assert refuses_limits(text) is refused

@@ -93,12 +93,12 @@ async def test_a_docker_that_refuses_limits_gets_none(
     runtime: DockerRuntime, link: DirectLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one inside a container does: the start is begun again, without them."""
-    said = "starting abc: error setting rlimit type 8: operation not permitted"
     real = Engine.start
 
     async def start(engine: Engine, ref: str) -> None:
         if ((await engine.inspect(ref)) or {})["HostConfig"]["Ulimits"]:
-            raise EngineError("here", said, status=500)
+            said = "error setting rlimit type 8: operation not permitted"
+            raise EngineError("here", f"starting {ref[:12]}: {said}", status=500)
         await real(engine, ref)
 
     monkeypatch.setattr(Engine, "start", start)
@@ -108,6 +108,38 @@ async def test_a_docker_that_refuses_limits_gets_none(
     ended, output = await run(runtime, link, job)
     assert output == "ran\n"
     await runtime.remove(link, ended)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        """command 'ulimit' was not found in the image""",
+        """starting abc: failed to create shim task: OCI runtime create failed: chdir to cwd """
+        """("/work/error setting rlimit") set in config.json failed: not a directory""",
+        "starting abc: failed to create shim task: OCI runtime create failed: runc create failed: "
+        "unable to start container process: exec /work/setrlimit: permission denied",
+    ],
+)
+async def test_a_stages_own_words_take_no_limits_away_from_others(
+    runtime: DockerRuntime, link: DirectLink, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Names that a stage chooses stand in what Docker says of it."""
+
+    async def start(engine: Engine, ref: str) -> None:
+        raise EngineError("here", said, status=400)
+
+    monkeypatch.setattr(Engine, "start", start)
+    for _ in range(2):
+        job = make_job("true", raise_limits=True)
+        ref = await runtime.create(link, job, silent)
+        found = await (await runtime._engine(link)).inspect(ref)
+        assert found is not None
+        assert found["HostConfig"]["Ulimits"]
+        with pytest.raises(EngineError):
+            await runtime.start(link, job, ref)
+        workload = await runtime.inspect(link, ref)
+        assert workload is not None
+        await runtime.remove(link, workload)
 
 
 async def test_create_and_start_may_be_repeated(runtime: DockerRuntime, link: DirectLink) -> None:

@@ -112,6 +112,7 @@ class _Agent(DirectLink):
         super().__init__(None)  # type: ignore[arg-type]
         self.data = data.encode()
         self.asked: list[int] = []
+        self.at = 5.0
         self._most = most
 
     async def call(self, verb: str, payload: Any, timeout: float = 10.0) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class _Agent(DirectLink):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(metricpiece, "SIZE", self._most)
             return metricpiece.piece(
-                metricpiece.wanted(payload), len(self.data), 5.0, lambda at: self.data[at:]
+                metricpiece.wanted(payload), len(self.data), self.at, lambda at: self.data[at:]
             )
 
 
@@ -151,6 +152,30 @@ async def test_a_file_that_is_written_anew_is_read_anew(again: str) -> None:
     assert await kept.read(agent)
     assert {point.name for point in kept.points} <= {"b", "c"}
     assert kept.reader.last == last_values(kept.points)
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ('{"acc": 0.5}\n', '{"acc": 0.9}\n'),
+        ('{"acc": 0.5}\n', '{"acc": 0.9}\n{"acc": 0.8}\n'),
+        ('{"acc": 0.5}\n{"b": 1}\n', '{"acc": 0.9}\n{"b": 1}\n'),
+        ('{"acc": 0.5}\n{"b": 1}\n', '{"acc": 0.9}\n{"b": 1}\n{"c": 1}\n'),
+    ],
+)
+@pytest.mark.parametrize("final", [False, True])
+async def test_a_file_written_anew_with_lines_as_long_as_before_is_read_anew(
+    first: str, again: str, final: bool
+) -> None:
+    """Who keeps the latest values only opens it to write: a gate must not see the old ones."""
+    agent, kept = _Agent(first, 100), Kept("x", "process", "x")
+    await kept.read(agent)
+    assert not await kept.read(agent)
+    agent.data, agent.at = again.encode(), 6.0
+    assert await kept.read(agent, final=final)
+    assert not await kept.read(agent, final=final)
+    assert kept.reader.last == last_values(parse_metrics(again, 6.0).points)
+    assert len(kept.points) == again.count("\n")
 
 
 async def test_a_line_larger_than_a_piece_is_dropped_once_and_what_follows_is_read() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hostler.decide.blame import refuses_limits
 from hostler.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
@@ -40,7 +40,6 @@ _SMALL = 1024 * 1024
 
 _log = logging.getLogger("hostler.daemon")
 
-_LIMIT_REFUSED = re.compile(r"[ru]limit", re.IGNORECASE)
 _CHECK_S = 30.0
 _KILLED_WITHIN_S = 20.0
 _AGAIN_S = 0.2
@@ -96,7 +95,8 @@ class DockerRuntime:
         try:
             await engine.start(ref)
         except EngineError as error:
-            if not _LIMIT_REFUSED.search(error.message) or link.host in self._limited:
+            said = error.message.removeprefix(f"starting {ref[:12]}: ")
+            if not refuses_limits(said) or link.host in self._limited:
                 raise
             await self._go_without_limits(link.host, engine, ref, error)
         return await self._present(link, ref)
