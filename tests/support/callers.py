@@ -67,6 +67,9 @@ def send(daemon: Served, method: str, path: str, body: bytes = b"") -> tuple[int
         head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         with contextlib.suppress(BrokenPipeError):  # it has answered before it had read all
             peer.sendall(head.encode() + body)
-        said = b"".join(iter(lambda: peer.recv(65536), b""))
+        said = b""
+        with contextlib.suppress(ConnectionResetError):  # what it has not read it throws away
+            while part := peer.recv(65536):
+                said += part
     head_of_answer, _, text = said.partition(b"\r\n\r\n")
     return int(head_of_answer.split()[1]), json.loads(text) if text else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
 
 _MIB = 1024 * 1024
 _MOST_NAMED = 10_000
+_MOST_MEMBERS = 100
 Short = Annotated[str, Field(max_length=4096)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
@@ -37,6 +38,14 @@ Names = Annotated[list[Short], Field(max_length=100_000), Texts]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_members(cls, value: Any) -> Any:
+        """Each unknown one is told, which takes seconds of very many."""
+        if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
+            raise ValueError(f"has more than {_MOST_MEMBERS} members")
+        return value
 
 
 class SourceBody(_Body):
@@ -97,7 +106,7 @@ class SubmitBody(_Body):
     programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200), Few] = Field(
         default_factory=dict
     )
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-1_000_000)] = 0
     title: Annotated[str, Field(max_length=200)] = ""
     files: Names = Field(default_factory=list)
     links: Names = Field(default_factory=list)

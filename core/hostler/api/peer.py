@@ -19,6 +19,10 @@ from hostler.errors import ForbiddenError
 
 TICK_S = 2.0
 """Seconds between two looks at whether a peer goes on."""
+_STRANGERS_PIECE = 1024
+_PIECE = 64 * 1024
+"""Bytes read at a time, of users who may not use the daemon as far as is known, and of others: a
+body in chunks of one byte takes a hundred times as long to take apart as one in a piece."""
 _UCRED = struct.Struct("3i")
 
 
@@ -40,6 +44,7 @@ class PeerProtocol(H11Protocol):
         self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
         self._tick = self.loop.call_later(TICK_S, self._look)
         super().connection_made(transport)
+        self._set_piece()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is to be looked after any more."""
@@ -48,8 +53,11 @@ class PeerProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request; notes that there are some where one is under way."""
+        self._set_piece()
         super().data_received(data)
         self._note_request()
+        if self.peer.is_asking and not self.peer.let_in:
+            self.flow.pause_reading()  # until whoever is let in is asked for the body
         if self.peer.is_asking:  # a request that never gets whole is none
             self.peer.moved = self.loop.time()
 
@@ -60,6 +68,10 @@ class PeerProtocol(H11Protocol):
             self.transport.close()
         super().on_response_complete()
         self._note_request()  # the next one may have been here already
+
+    def _set_piece(self) -> None:
+        size = _PIECE if self.peer.let_in else _STRANGERS_PIECE
+        self.transport.max_size = size  # type: ignore[attr-defined]  # asyncio's, of every socket
 
     def _drop(self) -> None:
         # Not `close`: that waits for the peer to read, and its descriptor with it.

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api import limits
 from hostler.api.door import Refusals
@@ -50,6 +51,38 @@ def test_a_stranger_is_refused_before_the_body(daemon: Served) -> None:
         capture_output=True, text=True, user=STRANGER, group=STRANGER, extra_groups=[],
     )  # fmt: skip
     assert done.stdout == "403\n", done.stderr
+
+
+CHUNKS = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(30)
+s.connect(sys.argv[1])
+s.setblocking(False)
+s.send(b"POST /v1/runs HTTP/1.1\\r\\nHost: x\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n"
+       + b"1\\r\\n \\r\\n" * 15_000)
+s.settimeout(30)
+print(s.recv(65536).decode().split()[1])
+"""
+
+
+@as_root
+def test_a_strangers_body_is_not_taken_apart(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, take = [], H11Protocol.data_received
+
+    def counted(protocol: H11Protocol, data: bytes) -> None:
+        taken.append(len(data))
+        take(protocol, data)
+
+    monkeypatch.setattr(H11Protocol, "data_received", counted)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", CHUNKS, str(daemon.socket_path)],
+        capture_output=True, text=True, user=STRANGER, group=STRANGER, extra_groups=[],
+    )  # fmt: skip
+    assert done.stdout == "403\n", done.stderr
+    assert sum(taken) <= 4096
 
 
 @as_root
@@ -133,6 +166,21 @@ def test_a_submission_with_many_files_is_not_too_large() -> None:
     files = [f'some/folder/{number:06},"[{{ \\' for number in range(100_000)]
     assert not has_too_many_values(json.dumps({"files": files, "links": files}).encode())
     assert has_too_many_values(b'["",' * 300_000)
+
+
+def test_a_body_of_many_unknown_members_is_told_once(daemon: Served) -> None:
+    many = {f"m{number}": 1 for number in range(1000)}
+    for body in (many, {"command": {"command": ["ls"], **many}}):
+        status, answer = send(daemon, "POST", "/v1/check", json.dumps(body).encode())
+        assert status == 400
+        assert "has more than 100 members" in answer["error"]["message"]
+
+
+def test_a_priority_beyond_all_bounds_is_refused(daemon: Served) -> None:
+    body = {"command": {"command": ["ls"]}, "priority": -(10**30)}
+    status, answer = send(daemon, "POST", "/v1/runs", json.dumps(body).encode())
+    assert status == 400
+    assert "priority" in answer["error"]["message"]
 
 
 def test_values_hidden_by_another_encoding_are_not_parsed(daemon: Served) -> None:
