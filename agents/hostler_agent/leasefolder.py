@@ -166,7 +166,8 @@ def _lock(folder: int, path: str) -> int:
                     if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
                         raise
                 if time.monotonic() > until:
-                    raise Busy("the lease lock %s is held by somebody for too long" % path)
+                    text = "the lease lock %s is held for too long by %s"
+                    raise Busy(text % (path, _who_holds(descriptor)))
                 time.sleep(0.005)
             # A cleaner may have removed the file while this waited: then it locks nothing.
             if _is_there(descriptor, folder):
@@ -175,6 +176,23 @@ def _lock(folder: int, path: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _who_holds(lock: int, table: str = "/proc/locks") -> str:
+    """For people, as far as the kernel tells it here."""
+    from hostler_agent.processes import Proc
+
+    status = os.fstat(lock)
+    device = os.major(status.st_dev), os.minor(status.st_dev)
+    wanted = "%02x:%02x:%d" % (*device, status.st_ino)
+    with contextlib.suppress(OSError), open(table) as file:
+        for line in file:
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[5:6] == [wanted] and fields[4].isdigit():
+                uid = Proc().uid(int(fields[4]))
+                who = "somebody" if uid is None else owner_of(uid)
+                return "%s (PID %s)" % (who, fields[4])
+    return "somebody"
 
 
 def check_lock(folder: int, path: str) -> None:

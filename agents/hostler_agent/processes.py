@@ -238,21 +238,26 @@ class Processes:
             ticks = self.proc.start_ticks(pid)
             if known is None or known.ticks != ticks:
                 known = self._known[pid] = _Known(ticks, self._look_up(pid, ticks), now)
+            elif "user" in known.info:  # a slow name service may know the name by now
+                known.info["user"] = self._user(pid) or known.info["user"]
             known.checked = now
         result.update(known.info)
         return result
 
     def _look_up(self, pid: int, ticks: Optional[int]) -> Dict[str, Any]:
         proc = self.proc
-        uid = proc.uid(pid)
         info = {
-            "user": None if uid is None else self.users.name(uid),
+            "user": self._user(pid),
             "command": proc.command(pid),
             "container_id": proc.container(pid),
             "attempt_id": self.attempt(pid),
             "started_at": proc.started_at(ticks),
         }
         return {key: value for key, value in info.items() if value is not None}
+
+    def _user(self, pid: int) -> Optional[str]:
+        uid = self.proc.uid(pid)
+        return None if uid is None else self.users.name(uid)
 
     def attempt(self, pid: int) -> Optional[str]:
         """The attempt whose job it is part of: by its ancestors, else by its environment."""
@@ -263,8 +268,10 @@ class Processes:
             if at in self._shims:
                 return self._shims[at]
             at = self.proc.state(at)[1]
-        named = self.proc.environ(pid, "HOSTLER_ATTEMPT")
-        # Anybody may set a variable; it counts only for a job that this login runs.
+        # Anybody may set a variable; it counts only for a job that this login runs, and in its own
+        # processes: root can read those of others.
+        mine = self.proc.uid(pid) == os.getuid()
+        named = self.proc.environ(pid, "HOSTLER_ATTEMPT") if mine else None
         return named if named in self._shims.values() else None
 
 

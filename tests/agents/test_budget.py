@@ -21,7 +21,7 @@ from hostler_agent.processes import Processes
 from tests.support.agents import Place, serving
 from tests.support.claiming import GPU, OTHER, Scene, a_lease
 from tests.support.fake_nvml import uuid_of
-from tests.support.users import MALLORY, NEEDS_ROOT
+from tests.support.users import CAROL, MALLORY, NEEDS_ROOT
 
 LONG = "\N{GRINNING FACE}" * 255
 
@@ -84,16 +84,46 @@ def test_more_files_than_can_be_read_are_a_problem_not_silence(
     with folder.locked():
         folder.write(a_lease())
     for number in range(1, 6):
-        (Path(folder.folder) / f"{GPU}.{number}.json").touch()
+        (Path(folder.folder) / f"GPU-{number}.{os.getuid()}.json").touch()
     live = scene.live(())
-    monkeypatch.setattr(leases, "MOST_FILES", 5)
-    assert folder.list(live, (OTHER,)), "only what is asked for counts"
     for name, value in (("MOST_FILES", 5), ("MOST_NAMES", 6)):
         monkeypatch.setattr(leases, "MOST_FILES", 100)
         monkeypatch.setattr(leases, name, value)
         with pytest.raises(Refusal, match=f"holds more than {value} ") as crowded:
             folder.list(live, (GPU,))
         assert crowded.value.kind == "Unreachable", "who claims waits"
+
+
+@NEEDS_ROOT
+def test_files_named_after_others_shut_nobody_out(
+    folder: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody makes as many names as they like: a lease belongs to whom it is named after."""
+    monkeypatch.setattr(leases, "MOST_FILES", 5)
+    with folder.locked():
+        folder.write(a_lease())
+    put(Path(folder.folder), GPU, CAROL)
+    for uid in range(60_000, 60_050):
+        put(Path(folder.folder), OTHER, uid)
+        path = Path(folder.folder) / f"{GPU}.{uid}.json"
+        path.touch()
+        os.chown(path, MALLORY, MALLORY)
+    assert [f.uid for f in folder.list(scene.live(()), (GPU,))] == [0, CAROL]
+
+
+@NEEDS_ROOT
+def test_who_fills_the_folder_is_named(
+    folder: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "MOST_NAMES", 12)
+    with folder.locked():
+        pass
+    for number in range(15):
+        path = Path(folder.folder) / f"x{number}"
+        path.touch()
+        os.chown(path, MALLORY if number % 3 else CAROL, 0)
+    with pytest.raises(Refusal, match=f"most of them are uid {MALLORY}'s: .* or root can remove"):
+        folder.list(scene.live(()), (GPU,))
 
 
 def test_owners_in_leases_are_short_and_of_few_letters(folder: Leases, scene: Scene) -> None:

@@ -12,7 +12,8 @@ from hostler.units import GIB
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.machine import Machine, disks, docker_gpu, memory
-from hostler_agent.processes import Proc, Processes, Users, container_of
+from hostler_agent.processes import RECHECK_EVERY, Proc, Processes, Users, container_of
+from tests.support.users import MALLORY
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -96,6 +97,28 @@ def test_attempts_by_ancestors_and_by_name(proc: Proc) -> None:
     assert known.attempt(200) == "r-s-9"
     known.set_jobs({100: "r-s-1"})
     assert known.attempt(200) is None  # anybody may set a variable
+
+
+def test_a_variable_counts_in_processes_of_this_user_only(
+    proc: Proc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the agent is root's it can read those of everybody."""
+    known = Processes(proc, Users("/dev/null"))
+    known.set_jobs({50: "r-s-9"})
+    assert known.attempt(200) == "r-s-9"
+    monkeypatch.setattr(proc, "uid", lambda pid: MALLORY)
+    assert known.attempt(200) is None
+
+
+def test_a_name_that_came_late_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name service may take longer than one look, and processes run for weeks."""
+    users = Users("/dev/null")
+    monkeypatch.setattr(users, "name", lambda uid: "uid 5")
+    known = Processes(Proc(), users)
+    process = (os.getpid(), 5, "compute")
+    assert known.describe(process, True, 100.0)["user"] == "uid 5"
+    monkeypatch.setattr(users, "name", lambda uid: "alice")
+    assert known.describe(process, True, 100.0 + RECHECK_EVERY)["user"] == "alice"
 
 
 def test_section_is_the_same_object_while_nothing_changes(proc: Proc) -> None:

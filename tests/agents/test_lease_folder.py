@@ -18,7 +18,7 @@ from hostler_agent.leases import Leases
 from tests.support.agents import Agent, AgentSaysNo, Place, serving
 from tests.support.claiming import GPU, OTHER, Scene, a_lease, claim
 from tests.support.fake_nvml import uuid_of
-from tests.support.users import BOB, CAROL, MALLORY, NEEDS_ROOT, run_as
+from tests.support.users import BOB, CAROL, MALLORY, NEEDS_ROOT, run_as, spawn_as
 
 
 @pytest.fixture
@@ -154,6 +154,31 @@ def test_a_lock_that_cannot_be_taken_lets_stages_wait(
     assert said.startswith("Unreachable: the lease lock "), said
     assert said.endswith(f"uid {MALLORY} or root can remove it"), said
     assert run_as(BOB, lambda: str(shared.problem())) == said.partition(": ")[2]
+
+
+@NEEDS_ROOT
+def test_who_holds_the_lock_is_named(
+    shared: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasefolder, "_LOCK_PATIENCE", 0.1)
+    held, holds = os.pipe()
+    asked, waits = os.pipe()
+
+    def hold() -> int:
+        with shared.locked():
+            os.write(holds, b"x")
+            return os.read(asked, 1) != b"x"
+
+    pid = spawn_as(MALLORY, hold)
+    try:
+        os.read(held, 1)
+        said = run_as(BOB, taken(shared, scene))
+    finally:
+        os.write(waits, b"x")
+        os.waitpid(pid, 0)
+        for descriptor in (held, holds, asked, waits):
+            os.close(descriptor)
+    assert said.endswith(f"is held for too long by uid {MALLORY} (PID {pid})"), said
 
 
 @NEEDS_ROOT
