@@ -295,10 +295,11 @@ async def test_a_link_in_the_image_brings_no_folder_of_the_host_into_the_stages_
 
 
 def _linked_tree(link: str, target: str) -> bytes:
+    """An image with a link, and the folder that it leads to."""
     tree = io.BytesIO(image_tree())
     with tarfile.open(fileobj=tree, mode="a") as tar:
-        parents = [str(parent)[1:] for parent in Path(link).parents]
-        for name in dict.fromkeys(("work", target[1:], *reversed(parents))):
+        parents = [str(parent)[1:] for parent in Path("/", link).parents]
+        for name in dict.fromkeys((target[1:], *reversed(parents))):
             if name not in ("", "tmp"):
                 tar.addfile(special(name, tarfile.DIRTYPE))
         tar.addfile(special(link.lstrip("/"), tarfile.SYMTYPE, target))
@@ -312,6 +313,27 @@ async def _imported(agent: AgentLink, tree: bytes) -> str:
     finally:
         client.close()
     return "led:1"
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("link", ["work", "work/.hostler", "work/ckpt"])
+async def test_a_link_in_the_image_keeps_nothing_from_the_stages_own_folders(
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, link: str,
+    large: bool,
+) -> None:  # fmt: skip
+    """Docker mounts volumes where it leads, until the folder is there: then beside what was put
+    there for the stage."""
+    image = await _imported(agent, _linked_tree(link, "/data"))
+    source = archive(content, tmp_path, "key", *([big()] if large else []))
+    kept: dict[str, Any] = {"checkpoint": "ckpt", "checkpoint_key": f"k-{os.getpid()}-l"}
+    line = "echo '{\"x\": 1}' >> $HOSTLER_METRICS && echo 1 > $HOME/f && echo 1 > ckpt/f && cat key"
+    job = make_job(line, image=image, placements=(source,), **kept)
+    ended, said = await ran(stages, agent, job)
+    assert (ended.exit_code, said) == (0, "mine")
+    assert len(await read_metrics(agent, ended.attempt_id, "docker", ended.ref)) == 1
+    await stages.remove(agent, ended)
+    await stages.sweep(agent, "d" * 32, ())
+    await stages.close()
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -78,12 +78,14 @@ class Engine:
         found = await self._optional(f"inspecting {ref[:12]}", lambda c: c.inspect_container(ref))
         return found if isinstance(found, dict) else None
 
-    async def put_archive(self, ref: str, path: str, data: bytes) -> None:
-        """Unpack a tar at `path` of a container."""
+    async def put_archive(self, ref: str, path: str, data: bytes, *, replace: bool = True) -> None:
+        """Unpack a tar at `path` of a container. Without `replace`, raises EngineError where a
+        folder of the tar is a link or file there, or the reverse."""
 
         def call(client: Any) -> None:
             url = client._url("/containers/{0}/archive", ref)
-            client._raise_for_status(client._put(url, params={"path": path}, data=data))
+            asked = {"path": path} | ({} if replace else {"noOverwriteDirNonDir": "1"})
+            client._raise_for_status(client._put(url, params=asked, data=data))
 
         await self._call(f"placing files in {ref[:12]}", call)
 

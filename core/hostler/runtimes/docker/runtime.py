@@ -15,7 +15,7 @@ from hostler.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.contract import relative
+from hostler.runtimes.contract import relative, reserved
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
@@ -44,6 +44,7 @@ _CHECK_S = 30.0
 _KILLED_WITHIN_S = 20.0
 _AGAIN_S = 0.2
 _CREATE_TRIES = 5
+_IN_THE_WAY = "cannot overwrite"
 _NO_IMAGE = "no such image"
 """Docker and Podman differ in its first letter."""
 
@@ -252,12 +253,13 @@ class DockerRuntime:
         placements = list(job.placements)
         workdir = not workdir_is_there(job, outlines)
         if placements and not placements[0].target and placements[0].size > _SMALL:
-            await engine.put_archive(ref, "/", pack_root(job, outlines[""].implied))
+            folders = {*outlines[""].implied, *reserved(job)}
+            await engine.put_archive(ref, "/", pack_root(job, folders))
             await self._place(link, job, ref, placements.pop(0), progress)
         small = list(takewhile(lambda placement: placement.size <= _SMALL, placements))
         archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
         packed = await asyncio.to_thread(pack, job, archives, workdir=workdir)
-        await engine.put_archive(ref, "/", packed)
+        await _unpack(engine, job, ref, packed)
         for placement in placements[len(small) :]:
             implied = outlines[relative(placement.target)].implied
             if implied:
@@ -278,6 +280,18 @@ class DockerRuntime:
 
     def _read(self, placement: Placement) -> bytes:
         return self._blob_path(placement.digest).read_bytes()
+
+
+async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
+    """Docker mounts a volume where links of the image lead: with a link in the place of one of our
+    folders, what is meant for the volume would be unpacked beside it. So it goes first."""
+    try:
+        await engine.put_archive(ref, "/", packed, replace=False)
+    except EngineError as error:
+        if _IN_THE_WAY not in error.message:
+            raise
+        await engine.put_archive(ref, "/", pack_root(job, reserved(job)))
+        await engine.put_archive(ref, "/", packed)
 
 
 async def _pulled(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
