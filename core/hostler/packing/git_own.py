@@ -6,13 +6,19 @@ history would then be sent along.
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from hostler.errors import InputError
 from hostler.packing.git_run import Git
 
-_PARTS = ("HEAD", "objects", "refs", "packed-refs")
+_PARTS = ("HEAD", "objects", "packed-refs", "index", "refs", "reftable")
+"""What names commits and files, or holds them."""
+_TREES = ("refs", "reftable")
+_LONGEST = 8192
+"""Bytes of a file that names a folder; git takes no longer path."""
 
 
 def check_own(git: Git) -> None:
@@ -29,7 +35,7 @@ def check_own(git: Git) -> None:
             remedy="if both belong together, clone it anew or use `git worktree add`; else remove "
             "that .git",
         )
-    _check_reference(git, common)
+    _check_links(git_dir, common)
 
 
 def _place(git: Git, option: str) -> Path | None:
@@ -42,8 +48,7 @@ def _leads_to(link: Path, git_dir: Path) -> bool:
     try:
         mode = link.lstat().st_mode
         if stat.S_ISREG(mode):
-            text = link.read_bytes()[:4096].decode(errors="surrogateescape")
-            named = text.partition("gitdir:")[2].strip()
+            named = _text(link).partition("gitdir:")[2].strip()
             return (link.parent / named).resolve() == git_dir
         return link.resolve() == git_dir
     except OSError:
@@ -52,8 +57,6 @@ def _leads_to(link: Path, git_dir: Path) -> bool:
 
 def _belongs(git: Git, place: Path, git_dir: Path, common: Path) -> bool:
     link = place / ".git"
-    if any((common / part).is_symlink() for part in _PARTS):
-        return False
     mode = link.lstat().st_mode
     if stat.S_ISDIR(mode):
         return common == git_dir
@@ -68,19 +71,47 @@ def _belongs(git: Git, place: Path, git_dir: Path, common: Path) -> bool:
 
 def _names(file: Path, link: Path) -> bool:
     try:
-        named = file.read_bytes()[:4096].decode(errors="surrogateescape").strip()
+        named = _text(file).strip()
     except OSError:
         return False
     return (file.parent / named).resolve() == link
 
 
-def _check_reference(git: Git, common: Path) -> None:
-    """A branch may be a link to that of another repository, whose objects an alternate lends."""
-    name = git.line("symbolic-ref", "--quiet", "HEAD")
-    place = common
-    for part in (name or "").split("/"):
-        place = place / part
-        if part and place.is_symlink():
-            raise InputError(
-                f"{place} is a link: git would read another repository", remedy="remove that link"
-            )
+def _text(path: Path) -> str:
+    """A short file; nobody waits for a pipe, or reads a device without end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.fsdecode(os.read(descriptor, _LONGEST))
+    finally:
+        os.close(descriptor)
+
+
+def _check_links(git_dir: Path, common: Path) -> None:
+    """Raise InputError for a link by which git would take a commit or an index from elsewhere,
+    whose objects an alternate may lend."""
+    for base in {git_dir, common}:
+        for link in _links(base):
+            led = link.resolve()
+            if not any(led.is_relative_to(place) for place in (git_dir, common)):
+                raise InputError(
+                    f"{link} is a link to {led}: git would read another repository",
+                    remedy="remove that link",
+                )
+
+
+def _links(base: Path) -> Iterator[Path]:
+    yield from (base / part for part in _PARTS if (base / part).is_symlink())
+    yield from (path for path in base.glob("sharedindex.*") if path.is_symlink())
+    for tree in _TREES:
+        yield from _links_below(base / tree)
+
+
+def _links_below(folder: Path) -> Iterator[Path]:
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = [*os.scandir(waiting.pop())]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        yield from (Path(entry) for entry in entries if entry.is_symlink())
+        waiting += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
