@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from hostler.errors import InputError
 from hostler.packing.tar import link_stays_inside
+from hostler.store.archive_headers import HeaderReader
 from hostler.store.faults import disk_faults
 from hostler.text import clean_line
 from hostler.units import GIB, KIB, MIB, format_size
 
-_HEADER_READ = 64 * KIB
 _CHUNK = 256 * KIB
 _MAX_NAME = 255
 _MAX_PATH = 4096
@@ -135,10 +135,10 @@ class _Scanner:
         self.members: dict[str, Member] = {}
 
     def run(self) -> None:
-        reader = _Bounded(self._raw)
+        reader = HeaderReader(self._raw)
         with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]
             seen, reached = 0, -1
-            while (info := tar.next()) is not None:
+            while (info := reader.next_member(tar)) is not None:
                 # Headers with negative sizes lead tarfile in circles.
                 if tar.offset <= reached or info.size < 0:
                     raise tarfile.ReadError("sizes that lead backwards")
@@ -148,7 +148,6 @@ class _Scanner:
                 # Folders that are only implied count too: one name can imply a hundred.
                 if max(seen, len(self.members)) > self._caps.entries:
                     raise InputError(f"the archive has more than {self._caps.entries:,} entries")
-                tar.members.clear()
             self._check_end(tar.offset)
 
     def _check_end(self, offset: int) -> None:
@@ -286,24 +285,6 @@ class RangeReader:
         self._at += len(data)
         self._left -= len(data)
         return data
-
-
-class _Bounded:
-    """What tarfile reads headers through: an extended header of gigabytes is refused, not read."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > _HEADER_READ:
-            raise tarfile.ReadError("a header that is too large")
-        return self._raw.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._raw.tell()
 
 
 def _checked_path(name: str) -> str:

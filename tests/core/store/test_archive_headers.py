@@ -1,0 +1,98 @@
+"""Extended headers of archives: what would cost much is refused before tarfile looks through it."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hostler.errors import InputError
+from hostler.store.archives import inspect_archive
+
+
+def _field(name: bytes, value: bytes) -> bytes:
+    rest = b" %s=%s\n" % (name, value)
+    length = len(rest) + 1
+    while len(b"%d" % length) + len(rest) != length:
+        length = len(b"%d" % length) + len(rest)
+    return b"%d" % length + rest
+
+
+def _header(kind: bytes, fields: bytes) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(fields)
+    return info.tobuf(tarfile.USTAR_FORMAT) + fields + bytes(-len(fields) % 512)
+
+
+def _member(name: str) -> bytes:
+    return tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT)
+
+
+def _archive(path: Path, *parts: bytes) -> Path:
+    path.write_bytes(b"".join(parts) + bytes(1024))
+    return path
+
+
+_SLOW = _field(b"GNU.sparse.size", b"1") + b"1" * 20_000
+_KEYS = b"2 " * 2_000 + b"="
+_NUMBER = _field(b"k", b"1" * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "why"),
+    [
+        (b"x", _SLOW, "broken extended header"),
+        (b"x", _KEYS, "broken extended header"),
+        (b"g", _KEYS, "broken extended header"),
+        (b"X", _KEYS, "broken extended header"),
+        (b"x", b"9 a=b", "broken extended header"),
+        (b"x", b"-5 a=b\n", "broken extended header"),
+        (b"x", _NUMBER, "too long numbers"),
+    ],
+)
+def test_what_tarfile_would_look_through_for_long_is_refused(
+    tmp_path: Path, kind: bytes, fields: bytes, why: str
+) -> None:
+    path = _archive(tmp_path / "a.tar", _header(kind, fields), _member("f"))
+    with pytest.raises(InputError, match=why):
+        inspect_archive(path)
+
+
+def test_long_numbers_have_one_budget_for_the_whole_archive(tmp_path: Path) -> None:
+    one = _header(b"x", _field(b"k", b"1" * 2_000))
+    parts = [part for at in range(40) for part in (one, _member(f"f{at}"))]
+    with pytest.raises(InputError, match="too long numbers"):
+        inspect_archive(_archive(tmp_path / "a.tar", *parts))
+
+
+def test_fields_that_hold_for_all_members_are_few(tmp_path: Path) -> None:
+    """tarfile keeps them, and copies all of them for each member."""
+    parts = [
+        part
+        for at in range(101)
+        for part in (_header(b"g", _field(b"k%d" % at, b"v")), _member(f"f{at}"))
+    ]
+    with pytest.raises(InputError, match="hold for all members"):
+        inspect_archive(_archive(tmp_path / "a.tar", *parts))
+
+
+def test_headers_of_one_member_are_bounded_together(tmp_path: Path) -> None:
+    parts = [_header(b"x", _field(b"k", b"v" * 60_000))] * 5
+    with pytest.raises(InputError, match="too large"):
+        inspect_archive(_archive(tmp_path / "a.tar", *parts, _member("f")))
+
+
+def test_headers_as_honest_programs_write_them_are_read(tmp_path: Path) -> None:
+    long = "/".join(["1" * 250] * 10)
+    comment = _header(b"g", _field(b"comment", b"0" * 40))  # git archive
+    attribute = _header(b"x", _field(b"SCHILY.xattr.user.a", b"=\n12 x=y\n" + bytes(range(256))))
+    with tarfile.open(tmp_path / "long.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(long))
+        tar.addfile(tarfile.TarInfo("ümläut"))
+    with tarfile.open(tmp_path / "gnu.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(long))
+    path = _archive(tmp_path / "a.tar", comment, attribute, _member("f"))
+    assert inspect_archive(path).files == 1
+    assert inspect_archive(tmp_path / "long.tar").files == 2
+    assert inspect_archive(tmp_path / "gnu.tar").files == 1
