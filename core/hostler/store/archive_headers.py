@@ -41,7 +41,7 @@ class HeaderReader:
         self._left = _MOST_OF_MEMBER
         self._extended = None
         info = tar.next()
-        tar.members.clear()
+        tar.members.clear()  # type: ignore[attr-defined]
         if len(tar.pax_headers) > _MOST_GLOBAL:
             raise tarfile.ReadError("too many fields that are to hold for all members")
         return info
