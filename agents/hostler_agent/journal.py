@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from typing import Any, Dict, List, Optional
 
 from hostler_agent.processes import Proc
@@ -18,7 +19,7 @@ _MAX = 256 * 1024
 
 def append(folder: str, event: Dict[str, Any], sync: bool = False) -> None:
     """Add one event; `sync`: return once it is on disk. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(os.path.join(folder, NAME), flags, 0o600)
     try:
         # A newline first: a line that a power cut left half must not swallow this one.
@@ -33,9 +34,11 @@ def append(folder: str, event: Dict[str, Any], sync: bool = False) -> None:
 
 def read(folder: str) -> List[Dict[str, Any]]:
     """All whole events; empty without a journal."""
+    # The job itself can put anything there, and a FIFO would be waited for in vain.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(os.path.join(folder, NAME), "rb") as file:
-            data = file.read(_MAX)
+        with open(os.open(os.path.join(folder, NAME), flags), "rb") as file:
+            data = file.read(_MAX) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return []
     events = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -25,6 +26,7 @@ _MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
 _INCLUDES = ("-r", "--requirement", "-c", "--constraint")
 _FOLDERS = ("-e", "--editable", "-f", "--find-links")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -32,7 +34,7 @@ def main(arguments: List[str]) -> None:
     """Build and run. Ends the process with FAILED when the environment cannot be built."""
     venvs, own, requirements, _, *command = arguments
     try:
-        wanted = read(requirements)
+        wanted = read(requirements, os.environ)
         folder = own if wanted.local else os.path.join(venvs, wanted.key)
         ready(folder, requirements)
     except (OSError, CannotBuild) as error:
@@ -54,14 +56,18 @@ class Wanted(NamedTuple):
     """What requirements ask for."""
 
     key: str
-    """The same for the same text of all files, and the same Python."""
+    """The same for the same text of all files, the same settings of pip, and the same Python."""
     local: bool
     """They name files that are not requirements: `-e .`, a wheel."""
 
 
-def read(requirements: str) -> Wanted:
-    """The file and all that it includes by -r and -c. Raises CannotBuild."""
+def read(requirements: str, env: Mapping[str, str]) -> Wanted:
+    """The file and all that it includes by -r and -c, as pip reads them with these variables: they
+    can name another index. Raises CannotBuild."""
     digest = hashlib.sha256((sys.version + sys.executable).encode())
+    for name in sorted(env):
+        if name.startswith("PIP_"):
+            digest.update(b"%s=%s\0" % (os.fsencode(name), os.fsencode(env[name])))
     waiting, seen, local = [os.path.abspath(requirements)], set(), False
     while waiting:
         path = waiting.pop(0)
@@ -72,7 +78,11 @@ def read(requirements: str) -> Wanted:
             raise CannotBuild("it includes more than %d files" % _MOST_FILES)
         text = _text(path)
         digest.update(b"%d:" % len(text) + text)
-        for line in _lines(text.decode("utf-8", "replace")):
+        plain = text.decode("utf-8", "replace")
+        filled = _VARIABLE.sub(lambda found: env.get(found[1]) or found[0], plain)
+        if filled != plain:
+            digest.update(filled.encode("utf-8", "surrogateescape"))
+        for line in _lines(filled):
             included = _argument(line, _INCLUDES)
             if included is None:
                 local = local or is_local(line)

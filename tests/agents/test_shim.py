@@ -157,3 +157,15 @@ def test_without_a_grace_it_is_short(tmp_path: Path) -> None:
     with shim:
         assert shim.communicate(timeout=20)[0] == "True\n"
     assert not (work / "saved").exists()
+
+
+def test_what_is_no_journal_is_not_waited_for(tmp_path: Path) -> None:
+    """A job can put a FIFO there, and the agent's loop reads journals."""
+    os.mkfifo(tmp_path / journal.NAME)
+    tried = "import sys; from hostler_agent import journal as j; print(j.load(sys.argv[1]))"
+    said = subprocess.run(
+        [sys.executable, "-c", tried, str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
+    assert said.stdout == "None\n", said.stderr
+    with pytest.raises(OSError, match="such"):
+        journal.append(str(tmp_path), {"event": "created"})

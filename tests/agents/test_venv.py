@@ -27,7 +27,7 @@ def made(agent: Agent, attempt: str, **files: str) -> Path:
 
 def prepared(agent: Agent, work: Path) -> Path:
     """The environment for its requirements, as if it was built and used long ago."""
-    folder = agent.place.base / "venvs" / venv.read(str(work / "requirements.txt")).key
+    folder = agent.place.base / "venvs" / venv.read(str(work / "requirements.txt"), {}).key
     (folder / "bin").mkdir(parents=True)
     (folder / ".hostler-ready").touch()
     aged(folder)
@@ -89,13 +89,13 @@ def test_what_requirements_include_counts(tmp_path: Path) -> None:
     (tmp_path / "deep" / "base.txt").write_text("torch==1\n-rmore.txt\n")
     (tmp_path / "deep" / "more.txt").write_text("-r base.txt\n")
     (tmp_path / "limits.txt").write_text("numpy<2\n")
-    keys = {venv.read(str(top)).key}
+    keys = {venv.read(str(top), {}).key}
     for name in ("deep/base.txt", "deep/more.txt", "limits.txt", "requirements.txt"):
         path = tmp_path / name
         path.write_text(path.read_text() + "pandas\n")
-        keys.add(venv.read(str(top)).key)
+        keys.add(venv.read(str(top), {}).key)
     assert len(keys) == 5
-    assert not venv.read(str(top)).local
+    assert not venv.read(str(top), {}).local
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_requirements_of_the_source_are_a_jobs_own(tmp_path: Path, line: str) ->
     """Another job would import the files of this one."""
     (tmp_path / "requirements.txt").write_text("-r more.txt\n")
     (tmp_path / "more.txt").write_text(f"numpy\n{line}\n")
-    assert venv.read(str(tmp_path / "requirements.txt")).local
+    assert venv.read(str(tmp_path / "requirements.txt"), {}).local
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_requirements_of_the_source_are_a_jobs_own(tmp_path: Path, line: str) ->
 )  # fmt: skip
 def test_other_requirements_are_shared(tmp_path: Path, line: str) -> None:
     (tmp_path / "requirements.txt").write_text(f"{line}\n")
-    assert not venv.read(str(tmp_path / "requirements.txt")).local
+    assert not venv.read(str(tmp_path / "requirements.txt"), {}).local
 
 
 @pytest.mark.parametrize("kind", ["missing", "fifo", "huge", "endless"])
@@ -142,7 +142,7 @@ def test_what_cannot_be_included_is_said_at_once(tmp_path: Path, kind: str) -> N
         for number in range(200):
             (tmp_path / f"{number}.txt").touch()
     with pytest.raises(venv.CannotBuild):
-        venv.read(str(tmp_path / "requirements.txt"))
+        venv.read(str(tmp_path / "requirements.txt"), {})
 
 
 def test_a_jobs_own_environment_goes_with_the_job(tmp_path: Path) -> None:
@@ -189,3 +189,20 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
         pid = int(agent.process.pid)
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert not ran.exists(), ran.read_text()
+
+
+def test_the_key_is_of_what_pip_takes_from_variables(tmp_path: Path) -> None:
+    """Else a stage gets what another one installed from another index."""
+    (tmp_path / "base.txt").write_text("six\n")
+    path = tmp_path / "requirements.txt"
+    path.write_text("numpy\n")
+    plain = venv.read(str(path), {"HOME": "/a"}).key
+    assert plain == venv.read(str(path), {"HOME": "/b"}).key
+    assert plain != venv.read(str(path), {"PIP_INDEX_URL": "https://a/"}).key
+    path.write_text("--index-url https://${NAME}/\n")
+    a, b = (venv.read(str(path), {"NAME": name}).key for name in "ab")
+    assert a != b
+    path.write_text("-r ${WHERE}/base.txt\n")
+    found = venv.read(str(path), {"WHERE": str(tmp_path)})
+    (tmp_path / "base.txt").write_text("six==1.16.0\n")
+    assert found.key != venv.read(str(path), {"WHERE": str(tmp_path)}).key
