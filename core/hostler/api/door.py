@@ -68,7 +68,8 @@ class Doorman:
         self._settings = settings
         self._guests = guests
         self._users: dict[tuple[int, str | None], _User] = {}
-        self._asking = asyncio.Lock()
+        self._asking_of_guests = asyncio.Lock()
+        self._asking_of_others = asyncio.Lock()
         self._refusals = Refusals()
 
     async def __call__(self, scope: Scope) -> Caller:
@@ -100,16 +101,27 @@ class Doorman:
 
     async def _user(self, uid: int, group: str | None) -> _User:
         """One question at a time, in a thread: a directory server that does not answer must not
-        stop the daemon, nor strangers take all threads."""
-        found = self._users.get((uid, group))
-        if found is None or time.monotonic() - found.asked_at > _KNOWN_FOR_S:
-            async with self._asking:
-                found = await asyncio.to_thread(_ask, uid, group)
-            self._users.pop((uid, group), None)
-            self._users[uid, group] = found
-            while len(self._users) > _MOST_KNOWN:
-                del self._users[next(iter(self._users))]
+        stop the daemon, nor strangers take all threads. Nobody who is known waits for them."""
+        found = self._known(uid, group)
+        if found is None:
+            is_guest = uid in self._guests
+            async with self._asking_of_guests if is_guest else self._asking_of_others:
+                found = self._known(uid, group)  # another request of theirs may have asked
+                if found is None:
+                    found = await asyncio.to_thread(_ask, uid, group)
+                    self._keep(uid, group, found)
         return found
+
+    def _known(self, uid: int, group: str | None) -> _User | None:
+        found = self._users.get((uid, group))
+        is_old = found is not None and time.monotonic() - found.asked_at > _KNOWN_FOR_S
+        return None if is_old else found
+
+    def _keep(self, uid: int, group: str | None, user: _User) -> None:
+        self._users.pop((uid, group), None)
+        self._users[uid, group] = user
+        while len(self._users) > _MOST_KNOWN:
+            del self._users[next(iter(self._users))]
 
 
 class Refusals:

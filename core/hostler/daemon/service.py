@@ -184,17 +184,26 @@ class Service:
 
     async def retry(self, run_id: str, who: Caller, key: str | None = None) -> Run:
         """A new run of what did not succeed."""
+        # Before the name is looked up: "last" is that new run, where this was sent before.
+        asked = await self._submitter.asked(who, key, "retry", run_id)
+        there = await self._submitter.submitted(asked)
+        if there is not None:
+            return there
         run = await self.run(run_id)
         only_own(run, who)
-        return await self._submitter.retry(run.run_id, who, key)
+        return await self._submitter.retry(run.run_id, who, asked)
 
     async def rerun(
         self, run_id: str, who: Caller, source: Source | None, key: str | None = None
     ) -> Run:
         """A new run of everything."""
+        asked = await self._submitter.asked(who, key, "rerun", run_id, source)
+        there = await self._submitter.submitted(asked)
+        if there is not None:
+            return there
         run = await self.run(run_id)
         only_own(run, who)
-        return await self._submitter.rerun(run.run_id, who, source, key)
+        return await self._submitter.rerun(run.run_id, who, source, asked)
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""

@@ -97,20 +97,16 @@ class Submitter:
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
         """A new run, durable when this returns; that of before where one has this key."""
-        asked = await self._asked(caller, key, "submit", submission)
-        there = await self._submitted(asked)
+        asked = await self.asked(caller, key, "submit", submission)
+        there = await self.submitted(asked)
         if there is not None:
             return there
         run = await self.prepare(submission, caller)
         await asyncio.to_thread(check_snapshot, submission)
         return await self._store(run, submission.pipeline or "", "submitted", asked)
 
-    async def retry(self, run_id: str, caller: Caller, key: str | None) -> Run:
-        """A new run of what did not succeed; what did is kept. `key` as in `submit`."""
-        asked = await self._asked(caller, key, "retry", run_id)
-        there = await self._submitted(asked)
-        if there is not None:
-            return there
+    async def retry(self, run_id: str, caller: Caller, asked: SubmissionKey | None) -> Run:
+        """A new run of what did not succeed; what did is kept."""
         old = await self._finished(run_id)
         kept = dict(old.kept)
         kept |= {a.stage: a for a in old.attempts if a.phase is Phase.SUCCEEDED}
@@ -126,14 +122,9 @@ class Submitter:
         )
 
     async def rerun(
-        self, run_id: str, caller: Caller, source: Source | None, key: str | None
+        self, run_id: str, caller: Caller, source: Source | None, asked: SubmissionKey | None
     ) -> Run:
-        """A new run of everything, with new code where a new source is given. `key` as in
-        `submit`."""
-        asked = await self._asked(caller, key, "rerun", run_id, source)
-        there = await self._submitted(asked)
-        if there is not None:
-            return there
+        """A new run of everything, with new code where a new source is given."""
         old = await self._context.store.get_run(run_id)
         self._check_hosts(old.stages)
         run = self._again(old, caller)
@@ -173,12 +164,13 @@ class Submitter:
             title=old.title,
         )
 
-    async def _asked(self, caller: Caller, key: str | None, *what: object) -> SubmissionKey | None:
+    async def asked(self, caller: Caller, key: str | None, *what: object) -> SubmissionKey | None:
+        """A key with all that was asked for, in the words in which it was."""
         if key is None:
             return None
         return SubmissionKey(caller.uid, key, await asyncio.to_thread(_digest, what))
 
-    async def _submitted(self, asked: SubmissionKey | None) -> Run | None:
+    async def submitted(self, asked: SubmissionKey | None) -> Run | None:
         """The run of a submission that came before. Raises ConflictError where the key had another
         one."""
         context = self._context
@@ -201,7 +193,7 @@ class Submitter:
                 await context.store.create_run(run, text, [self._event(run, verb)], asked)
                 break
             except SubmittedBefore:  # the same, at the same moment
-                there = await self._submitted(asked)
+                there = await self.submitted(asked)
                 if there is not None:
                     return there
             except ConflictError:

@@ -10,15 +10,21 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hostler.api import limits
-from hostler.api.door import Refusals
+from hostler.api import door, limits
+from hostler.api.door import Doorman, Refusals
 from hostler.api.limits import has_too_many_values
+from hostler.api.seats import Peer
 from hostler.daemon.log_lines import CleanFormatter
+from hostler.errors import ForbiddenError
+from hostler.model.config import DaemonConfig
 from tests.support.callers import ask, connected, open_to_all, send
 from tests.support.desk import wait_until
 from tests.support.served import Served, served
@@ -118,6 +124,35 @@ def test_a_stranger_who_asks_for_ever_does_not_fill_the_log(
     assert "refused users of many other uids 9937 times" in told
 
 
+async def test_strangers_of_whom_a_slow_directory_is_asked_keep_no_guest_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, asked = threading.Event(), []
+
+    def slow(uid: int, _group: str | None) -> door._User:
+        asked.append(uid)
+        if uid != 65534:
+            answers.wait(60)
+        return door._User("nobody" if uid == 65534 else str(uid), False, time.monotonic())
+
+    def scope(uid: int) -> dict[str, Any]:
+        return {"state": {"peer": Peer(uid, since=0.0)}, "method": "GET", "path": "/"}
+
+    monkeypatch.setattr(door, "_ask", slow)
+    doorman = Doorman(lambda: DaemonConfig(allow=("nobody",)), {0, 65534})
+    strangers = [asyncio.create_task(doorman(scope(uid))) for uid in (7000, 7000, 7000, 7001)]
+    try:
+        async with asyncio.timeout(30):
+            while not asked:
+                await asyncio.sleep(0.01)
+            assert (await doorman(scope(65534))).user == "nobody"
+    finally:
+        answers.set()
+        told = await asyncio.gather(*strangers, return_exceptions=True)
+    assert all(isinstance(each, ForbiddenError) for each in told)
+    assert sorted(asked) == [7000, 7001, 65534]
+
+
 def test_no_entry_of_the_log_steers_a_terminal_or_forges_another() -> None:
     out = io.StringIO()
     handler = logging.StreamHandler(out)
@@ -191,6 +226,7 @@ def test_values_hidden_by_another_encoding_are_not_parsed(daemon: Served) -> Non
 
 COUNTS = """
 from hostler.api.limits import has_too_many_values
+from hostler.api.seats import Peer
 print(has_too_many_values(b'["' + rb'\\"' * 1_000_000), end=" ")
 print(has_too_many_values(b'["a' + rb'\\\\' * 1000 + b'",' + b"{}," * 300_000), end=" ")
 print(has_too_many_values(b'["a' + rb'\\\\\\",,' * 300_000 + b'"]'))

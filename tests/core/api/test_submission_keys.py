@@ -70,6 +70,17 @@ def test_a_key_goes_with_its_run(daemon: Served) -> None:
     assert client.submit(body, key="mine")["run_id"] != run["run_id"]
 
 
+@pytest.mark.parametrize("verb", ["retry", "rerun"])
+def test_a_run_made_of_the_last_one_is_the_same_again(daemon: Served, verb: str) -> None:
+    client = Client(daemon.socket_path)
+    first = client.submit({"command": {"command": ["ls"]}})["run_id"]
+    client.cancel(first)
+    client.wait(first, timeout=60)
+    made = getattr(client, verb)("last", key="mine")["run_id"]
+    client.remove(first)
+    assert getattr(client, verb)("last", key="mine")["run_id"] == made != first
+
+
 def test_a_key_that_is_none_is_refused(daemon: Served) -> None:
     with pytest.raises(InputError, match="not valid"):
         Client(daemon.socket_path).submit({"command": {"command": ["ls"]}}, key="a b")
