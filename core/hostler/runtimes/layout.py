@@ -18,7 +18,7 @@ from hostler.errors import InputError
 from hostler.model.jobs import Job, Placement
 from hostler.runtimes.contract import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline
-from hostler.store.archives import normalise
+from hostler.store.archives import is_normal, normalise
 
 _KEPT = 8
 
@@ -47,17 +47,18 @@ class Layouts:
         packed anew. Sources packed by Hostler, and outputs, come out as they went in.
         """
         path = self._blob_path(placement.digest)
-        if placement.target or placement.digest in self._plain:
+        if placement.target or await self._is_plain(placement.digest, path):
             yield placement.digest, path
             return
         with tempfile.TemporaryDirectory(prefix="hostler-") as folder:
             again = Path(folder, "source.tar")
             _, digest, _ = await asyncio.to_thread(normalise, path, again)
-            if digest == placement.digest:
-                self._plain.add(digest)
-                yield digest, path
-            else:
-                yield digest, again
+            yield digest, again
+
+    async def _is_plain(self, digest: str, path: Path) -> bool:
+        if digest not in self._plain and await asyncio.to_thread(is_normal, path, digest):
+            self._plain.add(digest)
+        return digest in self._plain
 
     async def _read(self, digest: str) -> Outline:
         known = self._known.get(digest)

@@ -7,11 +7,12 @@ files, names twice, too many entries, too much content. Owners and times are dro
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from hostler.errors import InputError
 from hostler.packing.tar import TarWriter
@@ -27,12 +28,16 @@ from hostler.store.archive_scan import (
 from hostler.store.faults import disk_faults
 from hostler.text import clean_line
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
 __all__ = [
     "ArchiveCaps",
     "Entry",
     "Manifest",
     "extract",
     "inspect_archive",
+    "is_normal",
     "list_archive",
     "normalise",
 ]
@@ -84,6 +89,24 @@ def normalise(
                 target.unlink(missing_ok=True)
                 raise
     return manifest_of(members), tar.digest, tar.size
+
+
+def is_normal(source: Path, digest: str, caps: ArchiveCaps = _CAPS) -> bool:
+    """Whether `normalise` would give the very bytes of `source`, whose digest is known. Nothing is
+    written. Raises InputError as `inspect_archive`."""
+    with disk_faults(source), source.open("rb") as raw:
+        members = scan(raw, caps, "", contents=False)
+        with TarWriter(_Nowhere()) as tar:
+            _repack(raw, members, tar)
+    return tar.digest == digest
+
+
+class _Nowhere(io.BytesIO):
+    """Takes all and keeps nothing."""
+
+    def write(self, data: Buffer) -> int:
+        """How much it was."""
+        return memoryview(data).nbytes
 
 
 def extract(path: Path, target: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
