@@ -117,6 +117,7 @@ def test_the_runs_of_another_daemon_are_hinted_at_only_where_there_are_none(alon
     alone.ok("ps")
     wait_until(lambda: lost in alone.ok("ps").err, "the other daemon is not named")
     alone.ok("run", "-q", "--", "true")
+    assert lost not in alone.ok("ps").err, "the database has a run now"
     alone.ok("daemon", "restart")
     assert lost not in alone.ok("ps").err
     alone.ok("daemon", "stop")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostler.cli.shared import counted, note_for
 from hostler.client import Client
+
+_MOST_NAMED = 3
+"""Daemons whose ids are shown: `hostler daemon status --json` has all."""
 
 
 def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
@@ -32,10 +35,15 @@ def recover_sentence(about: Mapping[str, Any]) -> str | None:
         return f"{runs} not in the daemon's database; {remedy}"
     state = about.get("state")
     if left.get("daemons"):
-        ids = ", ".join(map(str, left["daemons"]))
         return (
-            f"the database in {state} knows no runs; hosts hold runs of other daemons of this login"
-            f" ({ids}). If one of them was yours and is lost, docs/cli.md, `hostler daemon`, says "
-            "how to find its runs again"
+            f"the database in {state} has no runs yet, and hosts hold runs of other daemons of "
+            f"this login ({_some(left['daemons'])}). If you lost one of these daemons, "
+            "docs/cli.md, `hostler daemon`, says how to get its runs back"
         )
     return f"the database in {state} was made anew: if runs are missing, {remedy}"
+
+
+def _some(daemons: Sequence[Any]) -> str:
+    more = len(daemons) - _MOST_NAMED
+    named = ", ".join(map(str, daemons[:_MOST_NAMED]))
+    return f"{named} and {more} more" if more > 0 else named

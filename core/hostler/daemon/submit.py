@@ -202,6 +202,7 @@ class Submitter:
                 run = replace(run, run_id=new_run_id())
         failpoint("after_submit")
         context.book.add(run)
+        context.left_behind.has_runs = True
         context.ask_for(programs_of(run))
         context.hub.publish()
         context.wake()
