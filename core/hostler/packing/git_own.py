@@ -7,6 +7,7 @@ history would then be sent along.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,8 @@ def check_own(git: Git) -> None:
         raise InputError(
             f"the repository of {git.folder} lies in {git_dir}, which does not name this folder "
             "as its work tree",
-            remedy="if both belong together, clone it anew or use `git worktree add`; else remove "
-            "that .git",
+            remedy="if both belong together, say so in that repository: git config core.worktree "
+            f"{shlex.quote(str(place or here))}; else remove that .git",
         )
     _check_links(git_dir, common)
 
@@ -60,7 +61,7 @@ def _belongs(git: Git, place: Path, git_dir: Path, common: Path) -> bool:
     mode = link.lstat().st_mode
     if stat.S_ISDIR(mode):
         return common == git_dir
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         return False
     if common != git_dir:  # a work tree beside another
         return git_dir.parent == common / "worktrees" and _names(git_dir / "gitdir", link)

@@ -29,6 +29,7 @@ _OFF = (
     "protocol.allow=never",
     "safe.bareRepository=explicit",
     "submodule.recurse=false",
+    "core.splitIndex=false",  # else a copy of the index puts its other half into the repository
     "gc.auto=0",
     "maintenance.auto=false",
 )
@@ -122,11 +123,11 @@ def _without_filters(git: Git) -> tuple[str, ...]:
         return _without_filters_unscoped(git)
     fields = answer.stdout.split(b"\0")
     trusted: dict[str, str] = {}
-    own: set[str] = set()
+    own: dict[str, str] = {}
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):
         key, _, value = os.fsdecode(entry).partition("\n")
         if scope.decode() in _OWN_SCOPES:
-            own.add(key)
+            own[key] = own.get(key, "") + "\n" + value
         else:
             trusted[key] = value
     return _overridden(own, trusted)
@@ -135,13 +136,18 @@ def _without_filters(git: Git) -> tuple[str, ...]:
 def _without_filters_unscoped(git: Git) -> tuple[str, ...]:
     """As above with a git before 2.26, which does not tell whose a setting is: all go."""
     listed = git.run("config", "--list", "-z").stdout.split(b"\0")
-    return _overridden({os.fsdecode(entry).partition("\n")[0] for entry in listed}, {})
+    entries = [os.fsdecode(entry).partition("\n") for entry in listed]
+    values: dict[str, str] = {}
+    for key, _, value in entries:
+        values[key] = values.get(key, "") + "\n" + value
+    return _overridden(values, {})
 
 
-def _overridden(own: set[str], trusted: Mapping[str, str]) -> tuple[str, ...]:
+def _overridden(own: Mapping[str, str], trusted: Mapping[str, str]) -> tuple[str, ...]:
     names = {key.removeprefix("filter.").rpartition(".")[0] for key in own if _is_filter(key)}
-    # git-lfs runs its extensions, which any config may name.
-    extended = any(key.startswith("lfs.extension.") for key in own)
+    # git-lfs runs its extensions, which any config may name. It reads `git config -l` by lines, so
+    # that a value of two lines names one as well, and some versions heed no capitals.
+    extended = any("lfs.extension." in f"{key}\n{value}".lower() for key, value in own.items())
     options: list[str] = []
     for name in sorted(names | ({"lfs"} if extended else set())):
         if "=" in name or "\n" in name:

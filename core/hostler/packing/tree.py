@@ -119,9 +119,11 @@ def _included(folder: Path, include: Sequence[str]) -> dict[str, None]:
     """Every file that `include` names, in order; a folder means all below it."""
     found: dict[str, None] = {}
     for pattern in include:
-        if pattern.startswith("/") or ".." in pattern.split("/"):
+        plain = "/".join(part for part in pattern.split("/") if part not in ("", "."))
+        if not plain or "\0" in plain or pattern.startswith("/") or ".." in plain.split("/"):
             raise InputError(f"include {pattern!r} is not a path inside {folder}")
-        matches = sorted(folder.glob(pattern))
+        # "**" matches the folder itself as well.
+        matches = sorted(path for path in folder.glob(plain) if path != folder)
         if not matches:
             raise InputError(f"include {pattern!r} matches nothing in {folder}")
         for path in matches:

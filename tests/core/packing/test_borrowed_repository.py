@@ -143,3 +143,29 @@ def test_a_clone_that_shares_objects_is_packed_with_its_diff(tmp_path: Path) -> 
     diff = pack_source(tmp_path / "mine", temporary=tmp_path).source.git_diff
     assert diff is not None
     assert "+print('changed')" in diff
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_repository_that_lies_elsewhere_is_taken_once_it_names_the_folder(
+    tmp_path: Path, kind: str
+) -> None:
+    folder, other = _repository(tmp_path / "mine"), tmp_path / "other-disk"
+    (folder / ".git").rename(other)
+    if kind == "file":
+        (folder / ".git").write_text(f"gitdir: {other}\n")
+    else:
+        (folder / ".git").symlink_to(other)
+    with pytest.raises(InputError, match="does not name this folder") as caught:
+        pack_source(folder, temporary=tmp_path)
+    assert f"git config core.worktree {folder}" in caught.value.remedy
+    _git(folder, "config", "core.worktree", str(folder))
+    assert pack_source(folder, temporary=tmp_path).source.git_branch == "main"
+
+
+def test_packing_writes_nothing_into_the_repository(tmp_path: Path) -> None:
+    folder = _repository(tmp_path / "mine")
+    _git(folder, "config", "core.splitIndex", "true")
+    (folder / "new.py").write_text("new\n")
+    before = sorted(path.name for path in (folder / ".git").rglob("*"))
+    assert "+new" in (pack_source(folder, temporary=tmp_path).source.git_diff or "")
+    assert sorted(path.name for path in (folder / ".git").rglob("*")) == before

@@ -74,6 +74,13 @@ def _required(folder: Path, run: str) -> None:
     _git(folder, "config", "filter.evil.required", "true")
 
 
+def _nameless_filter(folder: Path, run: str) -> None:
+    """A filter whose name is empty."""
+    with (folder / ".git/config").open("a") as config:
+        config.write(f'[filter ""]\nclean = "{run}; cat"\n')
+    (folder / ".gitattributes").write_text("* filter=\n")
+
+
 def _included_filter(folder: Path, run: str) -> None:
     (folder / "more").write_text(f'[filter "evil"]\nclean = "{run}; cat"\n')
     _git(folder, "config", "include.path", "../more")
@@ -92,11 +99,16 @@ def _worktree_filter(folder: Path, run: str) -> None:
     (folder / ".gitattributes").write_text("* filter=evil\n")
 
 
-def _lfs_extension(folder: Path, run: str) -> None:
+def _lfs_extension(key: str, value: str) -> Callable[[Path, str], None]:
     """A large-file filter of the person's own, which runs what the repository names."""
-    Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(f'[filter "lfs"]\nclean = "{run}; cat"\n')
-    _git(folder, "config", "lfs.extension.x.clean", "anything")
-    (folder / ".gitattributes").write_text("* filter=lfs\n")
+
+    def put(folder: Path, run: str) -> None:
+        own = f'[filter "lfs"]\nclean = "{run}; cat"\n'
+        Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(own)
+        _git(folder, "config", key, value)
+        (folder / ".gitattributes").write_text("* filter=lfs\n")
+
+    return put
 
 
 def _hook(folder: Path, run: str) -> None:
@@ -168,7 +180,10 @@ EVIL = {
     "included": _included_filter,
     "overridden": _overridden_filter,
     "worktree": _worktree_filter,
-    "lfs": _lfs_extension,
+    "lfs": _lfs_extension("lfs.extension.x.clean", "anything"),
+    "lfs capitals": _lfs_extension("lfs.Extension.x.clean", "anything"),
+    "lfs lines": _lfs_extension("a.b", "c\nlfs.extension.x.clean=anything"),
+    "no name": _nameless_filter,
     "hook": _hook,
     "hooksPath": _hooks_path,
     "fsmonitor": _setting("core.fsmonitor"),

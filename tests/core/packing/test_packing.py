@@ -195,7 +195,7 @@ def test_include_brings_back_what_git_ignores(repository: Path, tmp_path: Path) 
     _write(repository, "a.ckpt", "")
     _write(repository, "w/b.ckpt", "")
     assert {"a.ckpt", "w/b.ckpt"} <= _names(_pack(repository, tmp_path, include=["*.ckpt", "w"]))
-    for wrong in ("missing", "/etc/passwd", "../x"):
+    for wrong in ("", ".", "./", "missing", "/etc/passwd", "../x"):
         with pytest.raises(InputError, match="include"):
             _pack(repository, tmp_path, include=[wrong])
 
