@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 import time
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 from hostler_agent.folders import Refusal
 
@@ -198,10 +198,35 @@ def _who_holds(lock: int, table: str = "/proc/locks") -> str:
 def check_lock(folder: int, path: str) -> None:
     """Raises Unusable where there is a lock that nobody of this user can take."""
     try:
-        os.stat(LOCK, dir_fd=folder, follow_symlinks=False)
+        os.close(reach(folder, LOCK))
     except FileNotFoundError:
         return
     os.close(_open_lock(folder, os.path.join(path, LOCK)))
+
+
+def reach(folder: int, name: str) -> int:
+    """A descriptor of a file in the folder that does not open it. Raises OSError, and Unusable
+    where something is mounted on it: who asks a file system of its owner may wait for ever."""
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    if _mount_of(found) != _mount_of(folder):
+        os.close(found)
+        raise Unusable("something is mounted on %s in the folder of leases: ask root" % name)
+    return found
+
+
+def open_plain(folder: int, name: str) -> int:
+    """Open a file in the folder for reading, no link and no mount. Raises OSError, Unusable."""
+    found = reach(folder, name)
+    try:
+        again = "/proc/self/fd/%d" % found
+        return os.open(again, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+
+
+def _mount_of(descriptor: int) -> Optional[str]:
+    with open("/proc/self/fdinfo/%d" % descriptor) as file:
+        return next((line for line in file if line.startswith("mnt_id:")), None)
 
 
 def _open_lock(folder: int, path: str) -> int:
@@ -210,7 +235,7 @@ def _open_lock(folder: int, path: str) -> int:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
         try:
-            descriptor = os.open(LOCK, flags, dir_fd=folder)
+            descriptor = open_plain(folder, LOCK)
             break
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):
@@ -229,11 +254,27 @@ def _open_lock(folder: int, path: str) -> int:
 
 def _is_there(descriptor: int, folder: int) -> bool:
     try:
-        there = os.stat(LOCK, dir_fd=folder, follow_symlinks=False)
+        there = _stat(folder, LOCK)
     except FileNotFoundError:
         return False
     here = os.fstat(descriptor)
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _stat(folder: int, name: str) -> os.stat_result:
+    found = reach(folder, name)
+    try:
+        return os.fstat(found)
+    finally:
+        os.close(found)
+
+
+def owner(folder: int, name: str) -> Optional[int]:
+    """The uid of a file in the folder, no link followed; None where it is gone or a mount."""
+    try:
+        return _stat(folder, name).st_uid
+    except (OSError, Unusable):
+        return None
 
 
 @contextlib.contextmanager
@@ -259,10 +300,8 @@ def _explained(path: str, done: str, above: int) -> Iterator[None]:
 def _who_removes(folder: int, name: str) -> str:
     """Who may remove it from a sticky folder: its owner, the folder's, and root."""
     above = os.fstat(folder).st_uid
-    try:
-        own = os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid
-    except OSError:
-        own = above
+    own = owner(folder, name)
+    own = above if own is None else own
     names = [owner_of(uid) for uid in dict.fromkeys((own, above)) if uid != 0]
     return "%s can remove it" % " or ".join([*names, "root"])
 

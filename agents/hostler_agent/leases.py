@@ -30,7 +30,7 @@ MAX_SIZE = 4096
 MOST_FILES = 8192
 """Leases of the GPUs that are asked for, of all users; where there are more nobody can tell who has
 leased what."""
-MOST_NAMES = 50_000
+MOST_NAMES = 20_000
 """In the folder, whatever they are: to look at so many takes less than a second."""
 _SAMPLE = 1000
 """Of too many files those whose owners are counted."""
@@ -97,7 +97,9 @@ class Leases:
                 match = _NAME.fullmatch(entry.name)
                 if match is None or not (gpus is None or match[1] in gpus or int(match[2]) == me):
                     continue
-                if _owner(entry) == int(match[2]):  # else one user could fill the list alone
+                if leasefolder.owner(folder, entry.name) == int(
+                    match[2]
+                ):  # else one user could fill the list alone
                     wanted.append((match[1], int(match[2])))
                     if len(wanted) > MOST_FILES:
                         raise _crowded(folder, self.folder, "%d leases" % MOST_FILES)
@@ -133,10 +135,9 @@ class Leases:
 
     def _read(self, folder: int, gpu: str, uid: int, live: Live, now: Clocks) -> Optional[Found]:
         name = "%s.%d.json" % (gpu, uid)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, dir_fd=folder)
-        except OSError:
+            descriptor = leasefolder.open_plain(folder, name)
+        except (OSError, leasefolder.Unusable):
             return None
         try:
             status = os.fstat(descriptor)
@@ -242,23 +243,16 @@ def _entries(folder: int, path: str) -> Iterator["os.DirEntry[str]"]:
             yield entry
 
 
-def _owner(entry: "os.DirEntry[str]") -> Optional[int]:
-    """Of the file itself, no link followed; None where it has just gone."""
-    try:
-        return entry.stat(follow_symlinks=False).st_uid
-    except OSError:
-        return None
-
-
 def _crowded(folder: int, path: str, what: str) -> leasefolder.Unusable:
     """Names who made most of the files, as far as some of them tell."""
     # A reading of its own: descriptors of one opening share where the reading is.
     again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         with os.scandir(again) as entries:
-            owners = [_owner(entry) for entry in itertools.islice(entries, _SAMPLE)]
+            some = [entry.name for entry in itertools.islice(entries, _SAMPLE)]
     finally:
         os.close(again)
+    owners = [leasefolder.owner(folder, name) for name in some]
     counted = collections.Counter(uid for uid in owners if uid is not None)
     most = counted.most_common(1)[0][0] if counted else 0
     who = leasefolder.owner_of(most)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,28 @@ def test_a_folder_that_is_replaced_while_it_is_made_is_made_again(
     assert done
     assert os.listdir(Path(folder.folder).parent) == ["leases"]
     assert len(os.listdir(folder.folder)) == 2
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("name", [".lock", f"{GPU}.0.json"])
+def test_nothing_is_read_of_what_is_mounted_there(
+    folder: Leases, scene: Scene, tmp_path: Path, name: str
+) -> None:
+    """Where users may mount file systems of their own for all (FUSE), one that never answers would
+    take the agents of everybody with it."""
+    with folder.locked():
+        folder.write(a_lease())
+    (tmp_path / "else").write_text(json.dumps(a_lease()))
+    path = Path(folder.folder) / name
+    mounted = subprocess.run(["mount", "--bind", tmp_path / "else", path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        found, problem = folder.list(scene.live(())), folder.problem()
+    finally:
+        subprocess.run(["umount", path], check=True)
+    if name == ".lock":
+        assert "something is mounted on .lock" in str(problem)
+    else:
+        assert not found
+    assert folder.list(scene.live(()))
