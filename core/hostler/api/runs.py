@@ -51,7 +51,7 @@ async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
 @router.post("/plan")
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Where every stage of a submission would go now, and why; changes nothing."""
-    return answer(await _service(request).preview(body.to_model(), who))
+    return await asyncio.to_thread(answer, await _service(request).preview(body.to_model(), who))
 
 
 @router.get("/runs")

@@ -24,6 +24,7 @@ from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.sources import Sources
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
+from hostler.daemon.turns import Turns
 from hostler.daemon.views import run_object, summary_object, why_lines
 from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
@@ -32,6 +33,7 @@ from hostler.decide.trouble import trouble_of
 from hostler.errors import ConflictError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
+from hostler.model.plans import Snapshot
 from hostler.model.records import (
     Artifact,
     AuditEntry,
@@ -60,6 +62,7 @@ class Service:
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
+        self._previews = Turns()
         self._retried: dict[str, float] = {}
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
@@ -179,8 +182,9 @@ class Service:
     async def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """Where everything would go now; changes nothing."""
         run = await self._submitter.prepare(submission, who)
-        lines = preview(self.controller.snapshot(), run)
-        return {"pipeline": run.pipeline, "stages": [to_json(line) for line in lines]}
+        # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
+        async with self._previews.of(who.uid):
+            return await asyncio.to_thread(_preview, self.controller.snapshot(), run)
 
     async def retry(self, run_id: str, who: Caller, key: str | None = None) -> Run:
         """A new run of what did not succeed."""
@@ -331,6 +335,10 @@ class Service:
             at=self.context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
         )
         await self.context.store.add_audit(entry)
+
+
+def _preview(snapshot: Snapshot, run: Run) -> dict[str, Any]:
+    return {"pipeline": run.pipeline, "stages": [to_json(line) for line in preview(snapshot, run)]}
 
 
 def _cancelled(run: Run, by: str) -> Run:

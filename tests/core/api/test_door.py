@@ -22,6 +22,7 @@ from hostler.api import door, limits
 from hostler.api.door import Doorman, Refusals
 from hostler.api.limits import has_too_many_values
 from hostler.api.seats import Peer
+from hostler.daemon import service as service_module
 from hostler.daemon.log_lines import CleanFormatter
 from hostler.errors import ForbiddenError
 from hostler.model.config import DaemonConfig
@@ -238,6 +239,30 @@ def test_values_are_counted_in_one_pass_whatever_is_escaped_and_never_closed() -
         [sys.executable, "-c", COUNTS], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["False", "True", "False"], done.stderr
+
+
+def test_a_plan_that_takes_long_delays_no_other_request(
+    daemon: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, answers = threading.Event(), threading.Event(), []
+
+    def slow(_snapshot: object, _run: object) -> tuple[()]:
+        begun.set()
+        go_on.wait(60)
+        return ()
+
+    monkeypatch.setattr(service_module, "preview", slow)
+    body = json.dumps({"command": {"command": ["ls"]}}).encode()
+    plan = threading.Thread(target=lambda: answers.append(send(daemon, "POST", "/v1/plan", body)))
+    plan.start()
+    try:
+        assert begun.wait(60)
+        assert send(daemon, "GET", "/v1/version")[0] == 200
+        assert not answers
+    finally:
+        go_on.set()
+        plan.join(60)
+    assert answers == [(200, {"pipeline": "ls", "stages": []})]
 
 
 def test_a_user_with_many_slow_requests_has_a_few_turns(
