@@ -203,7 +203,8 @@ def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     body = {**body, "source": {"path": str(_text_path(folder.absolute()))}}
     text = body.get("pipeline", "")
     if ("glob" in text or "venv" in text) and wants_snapshot(body):
-        files, links = source_names(folder)
+        # No request can carry other names; the daemon reads them from the source itself.
+        files, links = ([*filter(is_text, names)] for names in source_names(folder))
         if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
             body |= {"files": files, "links": links}
     return body

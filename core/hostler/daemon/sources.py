@@ -15,6 +15,7 @@ from hostler.model.runs import Source
 from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
 from hostler.store.content import Partial
 from hostler.store.space import require_room
+from hostler.text import clean_line, is_text
 from hostler.units import MIB, format_size
 
 _PIECE = MIB
@@ -57,7 +58,15 @@ class Globs:
                     f"{_LONGEST_GLOB} characters",
                     remedy="list the values instead",
                 )
-            self._found[pattern] = sorted(fnmatch.filter(self.names.files, pattern))
+            found = sorted(fnmatch.filter(self.names.files, pattern))
+            for name in found:
+                if not is_text(name):
+                    raise InputError(
+                        f"the glob {pattern} matches {clean_line(name, 200)}, a name that is not "
+                        "UTF-8",
+                        remedy="rename that file, or leave it out by .hostlerignore",
+                    )
+            self._found[pattern] = found
         return self._found[pattern]
 
 

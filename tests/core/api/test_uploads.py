@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hostler.cli.submit import with_file_names
 from hostler.daemon import sources
 from hostler.daemon.sources import Globs, SourceNames
 from hostler.errors import InputError
@@ -146,3 +147,18 @@ def test_what_may_be_behind_a_link_may_be_there() -> None:
     assert names.may_hold("link/bin/python")
     assert not names.may_hold("links/bin/python")
     assert SourceNames(frozenset(), frozenset()).may_hold("anything")
+
+
+def test_a_name_that_is_no_text_hinders_only_a_glob_that_means_it(tmp_path: Path) -> None:
+    odd = "\udcff.csv"
+    try:
+        (tmp_path / odd).touch()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (tmp_path / "a.txt").touch()
+    body = with_file_names({"pipeline": GLOB}, tmp_path)
+    assert body["files"] == ["a.txt"]
+    names = Globs(SourceNames(frozenset({odd, "a.txt"}), frozenset(), is_whole=True))
+    assert names("*.txt") == ["a.txt"]
+    with pytest.raises(InputError, match="is not UTF-8"):
+        names("*.csv")
