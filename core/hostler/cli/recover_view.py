@@ -71,7 +71,11 @@ def _stage_text(stage: Stage) -> str:
     env = "".join(f" {name}={shlex.quote(value)}" for name, value in sorted(stage.env.items()))
     mounts = f", mounts {', '.join(stage.mounts)}" if stage.mounts else ""
     venv = f", venv {stage.venv}" if stage.venv is not None else ""
-    return f"{stage.base}, {where}{mounts}{venv}:{env} {shlex.join(stage.command)}"
+    folder = f", in {shlex.quote(stage.workdir)}" if stage.workdir is not None else ""
+    taken = sorted({reference for found in stage.inputs.values() for reference in found})
+    inputs = f", takes {', '.join(taken)}" if taken else ""
+    about = f"{where}{folder}{mounts}{venv}{inputs}"
+    return f"{stage.base}, {about}:{env} {shlex.join(stage.command)}"
 
 
 def stages_of(rebuilt: Rebuilt) -> Stages:
