@@ -8,8 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hostler.errors import (
     ConflictError,
@@ -104,6 +105,9 @@ def install_error_handlers(app: FastAPI) -> None:
             body |= {"kind": "NotFoundError", "message": said, "remedy": _NO_SLASH}
         return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
+    async def on_gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)  # which nobody reads: it is no bug that somebody went
+
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         path = clean_line(request.scope["path"], 200)
         _log.error("%s %s failed", request.method, path, exc_info=error)
@@ -117,6 +121,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HostlerError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Exception, on_bug)
 
 

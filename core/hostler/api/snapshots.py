@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
+from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
+from hostler.daemon.submit import Caller
 
 router = APIRouter()
+Who = Annotated[Caller, Depends(caller_of)]
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
@@ -25,7 +28,7 @@ async def has(request: Request, digest: Digest) -> Response:
 
 
 @router.put("/snapshots/{digest}")
-async def put(request: Request, digest: Digest) -> dict[str, object]:
+async def put(request: Request, digest: Digest, who: Who) -> dict[str, object]:
     """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
-    size = await _service(request).sources.take_in(digest, request.stream())
+    size = await _service(request).sources.take_in(digest, request.stream(), who.uid)
     return {"digest": digest, "size": size}

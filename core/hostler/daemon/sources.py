@@ -76,12 +76,13 @@ class Sources:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def take_in(self, digest: str, pieces: AsyncIterator[bytes]) -> int:
+    async def take_in(self, digest: str, pieces: AsyncIterator[bytes], uid: int) -> int:
         """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
-        limits; its size. Raises InputError, StateError where the disk is full."""
+        limits; its size. Raises InputError, StateError where the disk is full, ConflictError where
+        this user sends it already; nobody else keeps them from it."""
         limit = self._context.config.limits.source_size
         partial = await asyncio.to_thread(
-            self._context.content.partial, f"source-{digest}", fresh=True
+            self._context.content.partial, f"source-{uid}-{digest}", fresh=True
         )
         with closing(partial):
             waiting = bytearray()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import hashlib
 import io
 import json
+import logging
+import os
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from hostler.cli.submit import with_file_names
 from hostler.daemon import sources
 from hostler.daemon.sources import Globs, SourceNames
 from hostler.errors import InputError
-from tests.support.callers import send
+from tests.support.callers import connected, send
+from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
 GLOB = 'name = "x"\n[stages.a]\nmatrix = { f = { glob = "*.csv" } }\ncommand = "true"\n'
@@ -118,7 +122,7 @@ def test_a_source_that_takes_long_delays_no_other_user(
 def test_an_upload_begins_anew_without_reading_what_was_left(daemon: Served) -> None:
     data = tar("a.csv")
     digest = hashlib.sha256(data).hexdigest()
-    left = daemon.socket_path.parent / "partial" / f"source-{digest}"
+    left = daemon.socket_path.parent / "partial" / f"source-{os.getuid()}-{digest}"
     left.write_bytes(b"what was left")
     assert upload(daemon, data)[0] == 200
 
@@ -162,3 +166,40 @@ def test_a_name_that_is_no_text_hinders_only_a_glob_that_means_it(tmp_path: Path
     assert names("*.txt") == ["a.txt"]
     with pytest.raises(InputError, match="is not UTF-8"):
         names("*.csv")
+
+
+def begun(daemon: Served, data: bytes, uid: int = 0) -> Path:
+    """Where an upload lies while it comes."""
+    uid, digest = uid or os.getuid(), hashlib.sha256(data).hexdigest()
+    return daemon.socket_path.parent / "partial" / f"source-{uid}-{digest}"
+
+
+def test_an_upload_that_its_sender_leaves_is_no_bug_in_the_log(
+    daemon: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tar("a.csv")
+    path = f"/v1/snapshots/{hashlib.sha256(data).hexdigest()}"
+    with connected(daemon) as peer:
+        head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+        peer.sendall(head.encode() + data[:100])
+        wait_until(begun(daemon, data).exists, "it is taken in")
+    wait_until(lambda: send(daemon, "PUT", path, data)[0] == 200, "it can be sent again")
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+def test_nobody_keeps_another_from_sending_the_same_source(daemon: Served) -> None:
+    data, go_on = tar("a.csv"), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield data
+
+    digest = hashlib.sha256(data).hexdigest()
+    other = asyncio.run_coroutine_threadsafe(
+        daemon.service.sources.take_in(digest, slow(), 7), daemon.loop
+    )
+    wait_until(begun(daemon, data, 7).exists, "the other's is taken in")
+    assert upload(daemon, data)[0] == 200
+    daemon.loop.call_soon_threadsafe(go_on.set)
+    assert other.result(60) == len(data)
+    assert upload(daemon, data)[0] == 200
