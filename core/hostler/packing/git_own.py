@@ -50,9 +50,9 @@ def _leads_to(link: Path, git_dir: Path) -> bool:
         mode = link.lstat().st_mode
         if stat.S_ISREG(mode):
             named = _text(link).partition("gitdir:")[2].strip()
-            return (link.parent / named).resolve() == git_dir
-        return link.resolve() == git_dir
-    except OSError:
+            return _real(link.parent / named) == git_dir
+        return _real(link) == git_dir
+    except (OSError, ValueError):
         return False
 
 
@@ -72,10 +72,15 @@ def _belongs(git: Git, place: Path, git_dir: Path, common: Path) -> bool:
 
 def _names(file: Path, link: Path) -> bool:
     try:
-        named = _text(file).strip()
-    except OSError:
+        return _real(file.parent / _text(file).strip()) == link
+    except (OSError, ValueError):
         return False
-    return (file.parent / named).resolve() == link
+
+
+def _real(path: Path) -> Path:
+    """Where it leads; links in a circle lead nowhere else, where `resolve` has no words for them
+    before Python 3.13."""
+    return Path(os.path.realpath(path))
 
 
 def _text(path: Path) -> str:
@@ -92,7 +97,7 @@ def _check_links(git_dir: Path, common: Path) -> None:
     whose objects an alternate may lend."""
     for base in {git_dir, common}:
         for link in _links(base):
-            led = link.resolve()
+            led = _real(link)
             if not any(led.is_relative_to(place) for place in (git_dir, common)):
                 raise InputError(
                     f"{link} is a link to {led}: git would read another repository",

@@ -169,3 +169,21 @@ def test_packing_writes_nothing_into_the_repository(tmp_path: Path) -> None:
     before = sorted(path.name for path in (folder / ".git").rglob("*"))
     assert "+new" in (pack_source(folder, temporary=tmp_path).source.git_diff or "")
     assert sorted(path.name for path in (folder / ".git").rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "missing"])
+def test_a_broken_work_tree_is_told_at_once(tmp_path: Path, private: Path, kind: str) -> None:
+    folder, git_dir = _work_tree(tmp_path, private)
+    (git_dir / "gitdir").unlink()
+    if kind == "pipe":
+        os.mkfifo(git_dir / "gitdir")
+    elif kind == "device":
+        (git_dir / "gitdir").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="does not name this folder"):
+        pack_source(folder, temporary=tmp_path)
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    folder = _repository(tmp_path / "mine")
+    (folder / ".git/refs/heads/circle").symlink_to("circle")
+    assert pack_source(folder, temporary=tmp_path).files == 1
