@@ -38,7 +38,8 @@ def begun_at(
     """Since when it runs, by the clock of its host; None: it does not run yet.
 
     Where the host has not said so, since its launch; of an earlier daemon's attempt only the time
-    under this one counts then.
+    under this one counts then. A wall clock, which may be set while it runs, is asked only for what
+    this daemon did not launch.
     """
     if attempt.launched_at is None and attempt.phase is not Phase.RUNNING:
         return None
@@ -46,8 +47,9 @@ def begun_at(
     measured = measured_start(look, workload)
     if measured is None:
         return known
-    is_earlier = attempt.attempt_id in snapshot.earlier
-    return measured if is_earlier or measured < known - _SLACK_S else known
+    if attempt.attempt_id in snapshot.earlier:
+        return measured
+    return measured if _by_boot_clock(look, workload) and measured < known - _SLACK_S else known
 
 
 def measured_start(look: Look | None, workload: Workload | None) -> float | None:
@@ -64,3 +66,9 @@ def measured_start(look: Look | None, workload: Workload | None) -> float | None
     else:
         return None
     return look.asked_at - max(0.0, ran)
+
+
+def _by_boot_clock(look: Look | None, workload: Workload | None) -> bool:
+    if look is None or workload is None:
+        return False
+    return look.up is not None and workload.started_up is not None

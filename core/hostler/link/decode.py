@@ -66,6 +66,8 @@ class LookReader:
                 foreign_containers=self._build(ForeignContainer, data["foreign_containers"]),
                 leases=self._build(Lease, data["leases"]),
                 machine=from_json(Machine, data["machine"]),
+                wall=data["wall"],
+                up=data["up"],
                 gpu_problem=data["gpu_problem"],
                 docker_problem=data["docker_problem"],
                 lease_problem=data["lease_problem"],

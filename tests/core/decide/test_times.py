@@ -50,6 +50,7 @@ def test_of_an_earlier_daemon_only_the_measure_of_the_host_counts() -> None:
 def test_of_this_daemon_the_launch_counts_unless_it_slept_since() -> None:
     assert begun_at(RUNS, SNAPSHOT, LOOK, seen(started_up=838.0)) == NOW - 60
     assert begun_at(RUNS, SNAPSHOT, LOOK, seen(started_up=600.0)) == LOOK.asked_at - 300
+    assert begun_at(RUNS, SNAPSHOT, LOOK, seen(started_at=4000.0)) == NOW - 60  # or was it set?
     starting = replace(RUNS, phase=Phase.STARTING, launched_at=None)
     assert begun_at(starting, SNAPSHOT, LOOK, None) is None
 

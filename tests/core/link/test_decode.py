@@ -37,6 +37,8 @@ FULL = {
     "work": [WORKLOAD],
     "foreign": [{"container_id": "c", "name": "n", "image": "i", "gpus": ["GPU-1"]}],
     "slow": [[1, ["thermal"], True, 5.0, "lost"]],
+    "trouble": {"gpu": "g", "docker": "d", "leases": "l", "lists": "m"},
+    "clock": [5000.0, 900.0],
 }
 
 values = st.recursive(
@@ -47,6 +49,7 @@ values = st.recursive(
 
 
 def test_a_look_is_what_the_codec_reads() -> None:
+    assert FULL.keys() == set(SECTIONS)  # what no look here has is compared with nothing
     reader, decoder = LookReader(), LookDecoder()
     for sections in (FULL, {"g": LOOK["g"]}, {"g": LOOK["g"], "work": []}, FULL):
         expected = from_json(Look, decoder.apply(sections, 3.0))

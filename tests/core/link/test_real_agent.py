@@ -147,6 +147,8 @@ async def test_greets_and_looks(real_link: AgentLink) -> None:
         assert look.boot_id == real_link.hello.boot_id
         assert look.asked_at == number
         assert look.machine.memory_total
+        assert look.wall
+        assert look.up
 
 
 async def test_look_once(door: Door, real: AgentProgram) -> None:
