@@ -15,15 +15,6 @@ from hostler.packing import pack_source
 SECRET = "hunter2-of-another-repository"
 
 
-@pytest.fixture(autouse=True)
-def _identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "Ana")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "ana@example.org")
-    (tmp_path / "gitconfig").touch()
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-
-
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
     """Another repository of the same person, checked out in part."""

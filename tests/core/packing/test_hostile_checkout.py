@@ -20,15 +20,6 @@ from hostler.packing.inside import Inside, LinkOnTheWay
 SECRET = "hunter2-of-another-folder"
 
 
-@pytest.fixture(autouse=True)
-def _identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "Ana")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "ana@example.org")
-    (tmp_path / "gitconfig").touch()
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A repository with a commit, a change and a new file: all of git is asked about it."""
