@@ -171,3 +171,18 @@ async def test_history_of_before_gpus_had_hosts_is_kept(tmp_path: Path) -> None:
         assert len(await store.metrics.gpu_samples("gpu1", "GPU-1", _T, _T + 60)) == 2
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("value", [1e18, -1e18, float(2**63 - 1), 1e300])
+async def test_no_number_of_one_host_keeps_those_of_others_from_being_written(
+    store: Store, value: float
+) -> None:
+    """Neither now, nor when its minute is rolled up: that would fail again and again."""
+    evil = GpuSample("evil", "GPU-9", _T, value, int(value), value, value)
+    await store.metrics.add_gpu_samples([evil, _sample(_T)])
+    await store.metrics.add_gpu_samples([_sample(_T + 120)])
+    series = await store.metrics.gpu_series("gpu1", "GPU-1", _T, _T + 180)
+    assert series.samples == (1, 1)
+    assert series.utilization == (50.0, 50.0)
+    seen = await store.metrics.gpu_series("evil", "GPU-9", _T, _T + 180)
+    assert (seen.utilization, seen.power, seen.temperature) == ((None,), (None,), (None,))
