@@ -16,7 +16,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
-from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
+from hostler.errors import StateError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
@@ -93,7 +93,7 @@ class Applier:
         except Unkillable:
             await self._unkillables.failed(action.host, workload)
             raise
-        self._unkillables.ended(workload)
+        self._unkillables.ended(action.host, workload)
         context.look_soon(action.host)
 
     async def _check_known(self, host: str, workload: Workload) -> None:
@@ -103,23 +103,20 @@ class Applier:
         run_id = attempt_id.partition("-")[0]
         if context.book.find(run_id) is not None:
             return
-        try:
-            await context.store.get_run(run_id)
-        except NotFoundError:
-            if await context.store.was_removed(run_id):
-                return  # given up while its host was silent, and then forgotten on purpose
-            said = self._strangers.news(host, attempt_id)
-            if said is not None:
-                event = context.event("workload.unknown", said, severity="warning", host=host)
-                await context.tell(event)
-            raise Unreachable(host, sentence(host, attempt_id)) from None
+        if await context.store.is_over(run_id) is not None:
+            return  # also: given up while its host was silent, and then forgotten on purpose
+        said = self._strangers.news(host, attempt_id)
+        if said is not None:
+            event = context.event("workload.unknown", said, severity="warning", host=host)
+            await context.tell(event)
+        raise Unreachable(host, sentence(host, attempt_id))
 
     async def _remove(self, action: Remove) -> None:
         context = self._context
         await self._check_known(action.host, action.workload)
         runtime = context.runtimes[action.workload.runtime]
         attempt = context.book.attempt(action.workload.attempt_id)
-        if attempt is not None:
+        if attempt is not None and attempt.host == action.host:  # others were told by their own
             await self.copies.note(attempt)
         with context.keepers[action.host].removing(action.workload.ref):
             await runtime.remove(context.link(action.host), action.workload)

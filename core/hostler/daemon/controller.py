@@ -7,13 +7,26 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from typing import assert_never
 
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.errors import AgentError, EngineError, HostError, HostlerError, StateError, Unreachable
-from hostler.model.plans import Action, EndRun, Finish, Plan, Remove, Snapshot
+from hostler.model.plans import (
+    Action,
+    EndRun,
+    Finish,
+    Plan,
+    Record,
+    Release,
+    Remove,
+    Resume,
+    Snapshot,
+    Start,
+    Stop,
+)
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -164,7 +177,8 @@ class Controller:
         with contextlib.suppress(StateError):
             at_state = isinstance(error, StateError)
             kind = "state" if at_state else action.key.partition(":")[0]
-            host = error.host if isinstance(error, HostError) else None
+            host = None if at_state else _host_of(action)
+            host = error.host if isinstance(error, HostError) else host
             event = context.event(f"{kind}.failed", said, severity="warning", host=host)
             await context.tell(event)
 
@@ -199,6 +213,20 @@ class Controller:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._applier.followers.close()
+
+
+def _host_of(action: Action) -> str | None:
+    """The host that an action asks something of: what fails there counts as its event, whatever
+    kind of error it chose."""
+    match action:
+        case Start() | Resume() | Finish():
+            return action.attempt.host
+        case Stop() | Remove() | Release():
+            return action.host
+        case Record() | EndRun():
+            return None
+        case _:
+            assert_never(action)
 
 
 def _later(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

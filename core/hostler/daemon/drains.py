@@ -28,22 +28,22 @@ class Unkillables:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._since: dict[str, float] = {}
+        self._since: dict[tuple[str, str], float] = {}
 
     async def failed(self, host: str, workload: Workload) -> None:
         """It did not end: when it still does not minutes later, the host takes no new work, once:
         a person who opens it again has the last word. Raises StateError."""
         context, now = self._context, self._context.clock.now()
-        since = self._since.setdefault(workload.ref, now)
+        since = self._since.setdefault((host, workload.ref), now)
         if now - since < _SURE_AFTER_S or context.keepers[host].host.drained is not None:
             return
-        self._since[workload.ref] = math.inf
+        self._since[host, workload.ref] = math.inf
         said = (
             f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk hangs, as it seems; "
             f"hostler undrain {host} once that is mended"
         )
         await drain(context, host, said, "hostler", severity="error")
 
-    def ended(self, workload: Workload) -> None:
+    def ended(self, host: str, workload: Workload) -> None:
         """It did end."""
-        self._since.pop(workload.ref, None)
+        self._since.pop((host, workload.ref), None)

@@ -152,12 +152,8 @@ async def _known(state: Path, run_ids: Collection[str]) -> Collection[str]:
     store = await Store.open(state)
     try:
         for run_id in run_ids:
-            try:
-                await store.get_run(run_id)
-            except NotFoundError:
-                if not await store.was_removed(run_id):
-                    continue
-            known.add(run_id)
+            if await store.is_over(run_id) is not None:
+                known.add(run_id)
     finally:
         await store.close()
     return known

@@ -285,9 +285,10 @@ class Store:
         """Host -> its last known facts, and when they were read."""
         return await self._readers.run(reads.hosts_seen)
 
-    async def was_removed(self, run_id: str) -> bool:
-        """Whether a run that is not here was here, and a person had it forgotten."""
-        return await self._readers.run(lambda db: reads.was_removed(db, run_id))
+    async def is_over(self, run_id: str) -> bool | None:
+        """Whether a run that a host names has ended, or a person had it forgotten; None: it was
+        never here."""
+        return await self._readers.run(lambda db: reads.is_over(db, run_id))
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """Mutating calls, newest first."""

@@ -179,6 +179,15 @@ def hosts_seen(connection: Connection) -> dict[str, tuple[HostFacts, float]]:
     return {row[0]: (from_json(HostFacts, json.loads(row[1])), row[2]) for row in rows}
 
 
+def is_over(connection: Connection, run_id: str) -> bool | None:
+    """Whether the run of this very id has ended, or was forgotten; None: never heard of. Hosts name
+    runs: what begins an id is none, and nothing is read whole."""
+    row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is not None:
+        return row["outcome"] is not None
+    return True if was_removed(connection, run_id) else None
+
+
 def was_removed(connection: Connection, run_id: str) -> bool:
     """Whether a person had this run forgotten."""
     found = connection.execute(

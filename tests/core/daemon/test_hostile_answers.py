@@ -82,7 +82,7 @@ class Store:
     async def get_run(self, run_id: str) -> Any:
         raise NotFoundError(run_id)
 
-    async def was_removed(self, run_id: str) -> bool:
+    async def is_over(self, run_id: str) -> bool | None:
         return True
 
 

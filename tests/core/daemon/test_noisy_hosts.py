@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +17,14 @@ from hostler.daemon.strangers import Strangers
 from hostler.decide import reap
 from hostler.decide.alerts import Folded
 from hostler.decide.plan import plan
+from hostler.errors import InputError
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Event, Outcome
+from hostler.sim.behaviour import Behaviour
 from hostler.sim.fleet import small_lab
+from hostler.sim.host import SimHost
+from hostler.sim.parts import SimWork
+from tests.core.daemon.test_recover_on_sim import look_around
 from tests.support import planning as lab
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
@@ -114,6 +122,88 @@ async def test_a_host_that_causes_events_without_end_is_put_aside_and_comes_back
         assert sum(event.kind == "host.noisy" for event in of_evil) == 2
         evil.retry_now()
         await daemon.until(lambda: evil.host.condition is HostCondition.UP, "it is back")
+
+
+async def _two_that_begin_alike(daemon: SimDaemon) -> None:
+    for run_id in ("twin1", "twin2"):
+        await daemon.submit(stage("a", env=sim("seconds=0.01")), run_id=run_id)
+        await daemon.finished(run_id)
+    await daemon.clean()
+
+
+def _claims_to_run(host: SimHost, daemon_id: str, attempt_id: str) -> None:
+    host.works[attempt_id] = SimWork(
+        attempt_id, daemon_id, attempt_id.partition("-")[0], "process", attempt_id, "ana", (), 77,
+        behaviour=Behaviour(seconds=60), started_at=host.clock.now(),
+    )  # fmt: skip
+
+
+async def test_a_host_that_names_the_beginning_of_run_ids_is_told_of_as_that_host(
+    tmp_path: Path,
+) -> None:
+    """And hinders neither gc nor recovery."""
+    async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
+        await _two_that_begin_alike(daemon)
+        evil, ours = daemon.lab.host("gpu1"), daemon.daemon.context.daemon_id
+        evil.records[ours, "twin"] = ["spec", ""]
+        _claims_to_run(evil, ours, "twin-a-1")
+        told: list[Event] = []
+
+        async def look() -> bool:
+            told[:] = await daemon.daemon.context.store.last_events()
+            return any("twin-a-1" in event.message for event in told)
+
+        async with asyncio.timeout(5):
+            while not await look():
+                await asyncio.sleep(0.01)
+        assert [e.host for e in told if e.kind in ("workload.unknown", "stop.failed")] == ["gpu1"]
+        swept = await daemon.daemon.service.garbage.collect(dry_run=False)
+        assert set(swept["hosts"]) == {"gpu1", "gpu2"}
+        await daemon.kill()
+        assert "gpu1" in (await look_around(daemon)).heard
+
+
+async def test_refusals_of_a_host_count_as_its_events(tmp_path: Path) -> None:
+    """Also those of a kind that says the daemon asked for something wrong."""
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+        await _two_that_begin_alike(daemon)
+        context = daemon.daemon.context
+        link, call = context.link("gpu1"), context.link("gpu1").call
+
+        async def refuse(verb: str, payload: Mapping[str, Any], timeout: float = 10.0) -> Any:
+            if verb in ("job.stop", "job.signal"):
+                raise InputError(f"no, and no again: {payload}")
+            return await call(verb, payload, timeout)
+
+        link.call = refuse  # type: ignore[method-assign]
+        _claims_to_run(daemon.lab.host("gpu1"), context.daemon_id, "twin1-b-1")
+        failed: list[Event] = []
+        async with asyncio.timeout(5):
+            while not failed:
+                await asyncio.sleep(0.01)
+                told = await context.store.last_events()
+                failed = [e for e in told if e.kind == "stop.failed"]
+        assert {event.host for event in failed} == {"gpu1"}
+
+
+async def test_what_a_host_claims_of_an_ended_attempt_writes_nothing_on_another(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("a", gpus=1, env=sim("seconds=0.01")),
+            stage("b", needs=("a",), gpus=1, env=sim("seconds=60"), grace=0.01),
+        )
+        done = await daemon.attempt(run_id, lambda a: a.stage == "a" and a.phase == "succeeded")
+        await daemon.attempt(run_id, lambda a: a.stage == "b" and a.phase == "running")
+        good = daemon.lab.host(done.host)
+        (evil,) = (host for host in daemon.lab.hosts.values() if host is not good)
+        ours = daemon.daemon.context.daemon_id
+        before = good.records[ours, run_id][1].count(done.attempt_id)
+        _claims_to_run(evil, ours, done.attempt_id)
+        evil.end(evil.works[done.attempt_id], evil.clock.now(), 0)
+        await daemon.until(lambda: done.attempt_id not in evil.works, "it is not removed")
+        assert good.records[ours, run_id][1].count(done.attempt_id) == before
 
 
 def _event(seq: int, host: str, kind: str, message: str) -> Event:

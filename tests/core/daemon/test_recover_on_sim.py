@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.daemon import recover
+from hostler.daemon import copies, recover
 from hostler.daemon.copies import Copies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, rebuild
@@ -135,6 +135,22 @@ async def test_a_note_under_way_at_the_end_does_not_bring_the_copy_back(
         await daemon.finished(run_id)
         await daemon.clean()
         await daemon.until(lambda: not host.records, "the copies stay after the end")
+
+
+async def test_of_very_many_copies_some_are_asked_for_and_the_rest_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_MOST_ASKED", 1)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", env=sim("seconds=0.01")))
+        await daemon.finished(run_id)
+        await daemon.until(lambda: not host.records, "the copies stay after the end")
+        for name in (run_id, "unknown"):
+            host.records[daemon.daemon.context.daemon_id, name] = ["spec", ""]
+        sweep = daemon.daemon.service.garbage._copies.sweep
+        assert await sweep("gpu1") is True
+        assert [run for _, run in host.records] == ["unknown"]
 
 
 async def test_gc_removes_copies_of_ended_runs_and_keeps_those_of_unknown_ones(
