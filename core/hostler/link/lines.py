@@ -85,6 +85,19 @@ def parse_object(line: bytes) -> dict[str, Any]:
     return value
 
 
+def check_values(message: dict[str, Any], most: int) -> None:
+    """Raises Hostile where there are more than so many values in a message, at any depth."""
+    left: list[Any] = [message]
+    found = 0
+    while left:
+        item = left.pop()
+        children: Any = item.values() if isinstance(item, dict) else item
+        found += len(children)
+        if found > most:
+            raise Hostile(f"a message of more than {most} values")
+        left += [child for child in children if isinstance(child, dict | list)]
+
+
 def to_line(value: Mapping[str, Any]) -> bytes:
     """A JSON object as one line, with its newline."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"

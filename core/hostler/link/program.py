@@ -20,6 +20,8 @@ from hostler_agent import bundle
 START_DEADLINE = 20.0
 """Seconds from the exec to the agent's first line: login shells that set up conda are slow."""
 _MAX_NOISE = 64 * 1024
+_MAX_HELLO = 256 * 1024
+"""Bytes of the first line: a host may greet again and again."""
 _MARK = b'{"agent":'
 _PYTHONS_OWN = re.compile(r"\w(Error|Exception): ")
 _NO_PYTHON = (
@@ -131,7 +133,7 @@ async def start_agent(
 async def read_hello(host: str, started: Started, program: AgentProgram) -> Hello:
     """The agent's first line after the mode line. Raises AgentError."""
     try:
-        line = await started.reader.line()
+        line = await started.reader.line(_MAX_HELLO)
         if line is None:
             raise _ended(host, started.stream)
         message = parse_object(line)

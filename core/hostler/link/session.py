@@ -12,7 +12,7 @@ from typing import Any
 from hostler.errors import AgentError, HostError, Unreachable
 from hostler.link.answers import may_refuse
 from hostler.link.decode import LookReader, answer_error, read_push
-from hostler.link.lines import Hostile, parse_object
+from hostler.link.lines import Hostile, check_values, parse_object
 from hostler.link.program import Complaining, Started
 from hostler.model.hosts import Look
 from hostler.ports import GpuFault, Push
@@ -26,6 +26,12 @@ _LAST_READ = 1.0
 _MAX_PENDING = 10_000
 _MAX_PUSHES = 2000
 _PUSH_WINDOW = 10.0
+_MAX_PUSH, _MAX_PUSH_BYTES = 1024 * 1024, 64 * 1024 * 1024
+"""Bytes of one, and of those in the window: an exit brings the end of its log along."""
+_MAX_VALUES = 20_000
+_MAX_VALUES_OF = {"run.list": 200_000}
+"""Values in a message that is no look. They are what takes time, a second for the longest line, and
+all else waits for that."""
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
 _LOOK_WINDOW = 60.0
 """Looks tell what has changed: of an honest host's, that is little."""
@@ -82,7 +88,7 @@ class AgentSession:
         self._pending: dict[int, _Pending] = {}
         self._last_id = 0
         self._heard = self._asked = self._now()
-        self._pushes, self._push_window = 0, self._now()
+        self._pushes, self._push_bytes, self._push_window = 0, 0, self._now()
         self._look_bytes, self._look_window = 0, self._now()
         self._strange = 0
         self._early: list[GpuFault] | None = []
@@ -150,16 +156,17 @@ class AgentSession:
                     self._end(EndKind.DIED, self._last_words())
                     return
                 self._heard = self._now()
-                self._dispatch(parse_object(line), len(line))
+                self._dispatch(parse_object(line), line)
         except Hostile as error:
             self._end(EndKind.HOSTILE, f"the agent sent {error}")
         except HostError as error:
             self._end(EndKind.CUT, error.message)
 
-    def _dispatch(self, message: dict[str, Any], size: int) -> None:
+    def _dispatch(self, message: dict[str, Any], line: bytes) -> None:
         number = message.get("id")
         if number is None:
-            self._count_push()
+            self._count_push(line)
+            check_values(message, _MAX_VALUES)
             push = read_push(message)
             if isinstance(push, GpuFault):
                 self._failed(push)
@@ -171,7 +178,9 @@ class AgentSession:
             raise Hostile("an answer that nobody asked for")
         try:
             if pending.look_at is not None:
-                self._count_look(size)
+                self._count_look(len(line))
+            else:
+                check_values(message, _MAX_VALUES_OF.get(pending.verb, _MAX_VALUES))
             _settle(pending.answer, self._result(message, pending))
         except Hostile:
             _settle(pending.answer, SessionEnded())
@@ -215,13 +224,18 @@ class AgentSession:
         if self._look_bytes > _MAX_LOOK_BYTES:
             raise Hostile(f"looks of more than {_MAX_LOOK_BYTES} bytes in {_LOOK_WINDOW:g} s")
 
-    def _count_push(self) -> None:
+    def _count_push(self, line: bytes) -> None:
         now = self._now()
         if now - self._push_window > _PUSH_WINDOW:
-            self._pushes, self._push_window = 0, now
+            self._pushes, self._push_bytes, self._push_window = 0, 0, now
         self._pushes += 1
+        self._push_bytes += len(line)
+        if len(line) > _MAX_PUSH:
+            raise Hostile(f"a message of more than {_MAX_PUSH} bytes unasked")
         if self._pushes > _MAX_PUSHES:
             raise Hostile(f"more than {_MAX_PUSHES} messages in {_PUSH_WINDOW:g} s unasked")
+        if self._push_bytes > _MAX_PUSH_BYTES:
+            raise Hostile(f"messages of more than {_MAX_PUSH_BYTES} bytes unasked")
 
     async def _watch(self, hung_after: float) -> None:
         """Keep the agent alive with pings, and find out when it no longer is."""

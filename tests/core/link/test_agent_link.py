@@ -14,7 +14,7 @@ from hostler.link import agent_link, session
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Claim
 from hostler.ports import Dropped, Exited, GpuFault
-from tests.support.scripted_agent import BOOT, HASH, LOOK, heard, running, script, starts
+from tests.support.scripted_agent import BOOT, HASH, LOOK, heard, hello, running, script, starts
 
 WORKLOAD = {
     "attempt_id": "r1-train-1", "daemon_id": "d", "runtime": "process", "ref": "r1-train-1",
@@ -224,6 +224,54 @@ async def test_faults_of_gpus_that_no_look_has_are_ignored_and_then_quarantined(
     assert isinstance(said[-1], Dropped)
     with pytest.raises(AgentError, match="quarantine"):
         await link.connect()
+
+
+@pytest.mark.parametrize("of", ["x" * 2_000_000, [[]] * 30_000], ids=["bytes", "values"])
+async def test_messages_that_are_large_are_quarantined(
+    link: AgentLink, folder: Path, of: object
+) -> None:
+    """One may hold all that a line may: a second of the daemon's time each."""
+    script(folder, pushes=[{"of": of}])
+    await link.connect()
+    with pytest.raises(AgentError, match="a message of more than"):
+        await link.look(1.0, 10.0)
+    with pytest.raises(AgentError, match="quarantine"):
+        await link.connect()
+
+
+async def test_answers_of_very_many_values_are_quarantined(link: AgentLink, folder: Path) -> None:
+    script(folder, answers={"ping": {"ok": {"of": [[]] * 30_000}}})
+    await link.connect()
+    with pytest.raises(AgentError, match="more than 20000 values"):
+        await link.call("ping", {})
+    with pytest.raises(AgentError, match="quarantine"):
+        await link.connect()
+
+
+async def test_runs_may_be_very_many(link: AgentLink, folder: Path) -> None:
+    runs = [f"r{number}" for number in range(90_000)]
+    script(folder, answers={"run.list": {"ok": {"runs": runs}}})
+    await link.connect()
+    assert (await link.call("run.list", {"daemon_id": "d"}))["runs"] == runs
+
+
+async def test_a_hello_of_very_many_values_is_not_read(link: AgentLink, folder: Path) -> None:
+    """A host may greet again and again."""
+    first = hello()
+    first["hello"]["more"] = [[]] * 100_000
+    script(folder, hello=first)
+    with pytest.raises(AgentError, match="a line of more than"):
+        await link.connect()
+
+
+async def test_messages_that_are_many_bytes_together_are_quarantined(
+    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_MAX_PUSH_BYTES", 3_000_000)
+    script(folder, pushes=[{"of": "x" * 900_000}] * 4)
+    await link.connect()
+    with pytest.raises(AgentError, match="unasked"):
+        await link.look(1.0, 10.0)
 
 
 async def test_looks_that_are_large_again_and_again_are_quarantined(
