@@ -13,14 +13,6 @@ from hostler.packing.secrets import is_secret
 from hostler.store.archives import inspect_archive
 
 
-@pytest.fixture(autouse=True)
-def identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "Ana")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "ana@example.org")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
