@@ -108,7 +108,7 @@ def finished(daemon: Served, life_s: float, **more: Any) -> None:
 
 
 def test_a_short_attempt_is_shown_by_its_samples(daemon: Served, client: Client) -> None:
-    samples = [sample("GPU-1", NOW - 20 + at, 10.0 * at) for at in range(0, 20, 2)]
+    samples = [sample("GPU-1", NOW - 20 + at, 5.0 * at) for at in range(0, 20, 2)]
     put(daemon, store_of(daemon).metrics.add_gpu_samples(samples))
     finished(daemon, 20.0)
     found = client.usage("raaaaaa", "train")
@@ -123,7 +123,7 @@ def test_a_short_attempt_is_shown_by_its_samples(daemon: Served, client: Client)
         }
     ]
     assert (found["from"], found["step_s"]) == (NOW - 20, 5.0)
-    assert found["gpus"]["GPU-1"]["utilization"] == [20.0, 70.0, 120.0, 170.0]
+    assert found["gpus"]["GPU-1"]["utilization"] == [10.0, 35.0, 60.0, 85.0]
     with pytest.raises(NotFoundError, match="no stage"):
         client.usage("raaaaaa", "nope")
 
