@@ -3,6 +3,7 @@ restart from what open runs met."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from hostler.decide.blame import Fault, fault_of_agent
@@ -22,6 +23,8 @@ class Health:
     def __init__(self) -> None:
         self._ailing: dict[Site, Ailment] = {}
         self._proven: dict[tuple[str, str, bool], float] = {}
+        self._mended: dict[str, float] = {}
+        """Host -> when a start ended what ailed it: whoever started there tells of it."""
 
     @property
     def ailing(self) -> Mapping[Site, Ailment]:
@@ -58,6 +61,7 @@ class Health:
         if not concerns(self._ailing.get(site), bool(attempt.gpus)):
             return False
         del self._ailing[site]
+        self._mended[attempt.host] = now
         return True
 
     def forgive(self, host: str) -> bool:
@@ -68,9 +72,11 @@ class Health:
         return bool(known)
 
     def has_started(self, host: str, since: float) -> bool:
-        """Whether nothing ails a host, and something has started there since then."""
+        """Whether nothing ails a host, and something has started there since then that nobody
+        told of."""
         ails = any(site[0] == host for site in self._ailing)
-        return not ails and any(
+        is_told = self._mended.get(host, -math.inf) >= since
+        return not (ails or is_told) and any(
             at > since for (name, _, _), at in self._proven.items() if name == host
         )
 

@@ -227,6 +227,6 @@ def _works(daemon: SimDaemon) -> list[str]:
 
 async def _told(daemon: SimDaemon, kind: str, times: int = 1) -> None:
     store = daemon.daemon.context.store
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sum(event.kind == kind for event in await store.last_events()) < times:
             await asyncio.sleep(0.02)
