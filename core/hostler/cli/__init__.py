@@ -34,14 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_stdout()
         return EXIT_CLOSED_PIPE
-    except SystemExit as stop:  # argparse: --help is 0, wrong usage is 2
-        return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:
         if debug:
             raise
         from hostler.cli.problems import report
 
-        return report(error)
+        code = report(error)
+        _discard_unwritten()
     return code
 
 
@@ -60,7 +59,19 @@ def _dispatch(words: list[str]) -> int:
         return gpus.run(gpus.Options())
     from hostler.cli.parser import dispatch
 
-    return dispatch(words)
+    try:
+        return dispatch(words)
+    except SystemExit as stop:  # argparse: --help is 0, wrong usage is 2
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def _discard_unwritten() -> None:
+    """Where the output cannot be written, what is left of it is not tried once more at the end:
+    Python would complain, and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _discard_stdout()
 
 
 def _discard_stdout() -> None:

@@ -181,15 +181,15 @@ def agent(sshd: Sshd, tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(
         ["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not Path(socket).exists():
-        assert process.poll() is None
-    subprocess.run(
-        ["ssh-add", str(sshd.user_key)],
-        env={"SSH_AUTH_SOCK": socket}, check=True, capture_output=True,
-    )  # fmt: skip
-    yield socket
-    process.terminate()
-    process.wait()
+    try:
+        words = ["ssh-add", str(sshd.user_key)]
+        # Its socket is there a moment before it listens.
+        while subprocess.run(words, env={"SSH_AUTH_SOCK": socket}, capture_output=True).returncode:
+            assert process.poll() is None
+        yield socket
+    finally:
+        process.terminate()
+        process.wait()
 
 
 async def test_logs_in_by_the_ssh_agent(sshd: Sshd, home: Home, agent: str) -> None:
