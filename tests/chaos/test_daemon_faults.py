@@ -297,7 +297,7 @@ def test_many_submits_of_many_clients(watch: Watch) -> None:
     watch.desk.hostler("ps")
     with ThreadPoolExecutor(CLIENTS) as clients:
         told = list(clients.map(lambda _: watch.submit(file), range(CLIENTS * SUBMITS)))
-    assert None not in told
+    assert None not in told, watch.refusals
     assert len(set(told)) == CLIENTS * SUBMITS
     assert watch.end(timeout=60 + 2 * len(told)) == []
 

@@ -73,6 +73,8 @@ class Watch:
         self.canaries = Canaries(lab)
         self.foreign_attempts: set[str] = set()
         """Of other daemons on the same hosts."""
+        self.refusals: list[str] = []
+        """What clients said that told no id."""
         self._record = lab.paths.referee / "docker.jsonl"
         self._record.unlink(missing_ok=True)
         for host in lab.hosts:
@@ -91,6 +93,8 @@ class Watch:
             self.recorder.add(Call(begun, time.time(), "submit", "unknown"))
             return None
         run_id = said.out.strip() or None
+        if run_id is None:
+            self.refusals.append(said.err)
         # 2: the daemon, or the client itself, said what is wrong with it. Anything else is open.
         result = "ok" if run_id else "fail" if said.code == 2 else "unknown"
         self.recorder.add(Call(begun, time.time(), "submit", result, run_id))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import secrets
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
@@ -78,39 +78,41 @@ class Sources:
 
     async def take_in(self, digest: str, pieces: AsyncIterator[bytes], uid: int) -> int:
         """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
-        limits; its size. Raises InputError, StateError where the disk is full, ConflictError where
-        this user sends it already; nobody else keeps them from it."""
-        limit = self._context.config.limits.source_size
-        partial = await asyncio.to_thread(
-            self._context.content.partial, f"source-{uid}-{digest}", fresh=True
-        )
-        with closing(partial):
-            waiting = bytearray()
-            async for piece in pieces:
-                waiting += piece
-                if partial.size + len(waiting) > limit:
-                    await asyncio.to_thread(partial.discard)
-                    raise InputError(
-                        f"the source is more than {format_size(limit)}",
-                        remedy="leave files out by .gitignore or .hostlerignore, or raise "
-                        "`source_size` under [limits]",
-                    )
-                if len(waiting) >= _PIECE:
-                    await asyncio.to_thread(self._append, partial, bytes(waiting))
-                    waiting.clear()
-            await asyncio.to_thread(self._append, partial, bytes(waiting))
+        limits; its size. What did not come whole is not kept: the next try sends all of it.
+
+        Raises InputError, StateError where the disk is full. Nobody who sends the same tree at the
+        same time keeps anybody from it: each transfer has a file of its own.
+        """
+        name = f"source-{uid}-{secrets.token_hex(8)}"
+        partial = await asyncio.to_thread(self._context.content.partial, name)
+        try:
+            await self._receive(partial, pieces)
+            limit = self._context.config.limits.source_size
             await asyncio.to_thread(_keep, partial, digest, limit)
             return partial.size
+        finally:
+            await asyncio.to_thread(_drop, partial)
+
+    async def _receive(self, partial: Partial, pieces: AsyncIterator[bytes]) -> None:
+        limit = self._context.config.limits.source_size
+        waiting = bytearray()
+        async for piece in pieces:
+            waiting += piece
+            if partial.size + len(waiting) > limit:
+                raise InputError(
+                    f"the source is more than {format_size(limit)}",
+                    remedy="leave files out by .gitignore or .hostlerignore, or raise "
+                    "`source_size` under [limits]",
+                )
+            if len(waiting) >= _PIECE:
+                await asyncio.to_thread(self._append, partial, bytes(waiting))
+                waiting.clear()
+        await asyncio.to_thread(self._append, partial, bytes(waiting))
 
     def _append(self, partial: Partial, data: bytes) -> None:
-        """Raises StateError where the disk has no room for it; then what came is not kept."""
-        try:
-            require_room(self._context.store.folder, len(data))
-            partial.append(data)
-        except StateError:
-            with contextlib.suppress(StateError):
-                partial.discard()
-            raise
+        """Raises StateError where the disk has no room for it."""
+        require_room(self._context.store.folder, len(data))
+        partial.append(data)
 
     def names(self, source: Source, files: tuple[str, ...], links: tuple[str, ...]) -> SourceNames:
         """What is in a source: read from it where it was uploaded, else as the client tells.
@@ -134,9 +136,14 @@ class Sources:
 
 def _keep(partial: Partial, digest: str, limit: int) -> None:
     if partial.digest == digest:  # else `finish` tells
-        try:
-            inspect_archive(partial.path, ArchiveCaps(size=limit))
-        except InputError:
-            partial.discard()
-            raise
+        inspect_archive(partial.path, ArchiveCaps(size=limit))
     partial.finish(digest)
+
+
+def _drop(partial: Partial) -> None:
+    """What was taken in has left this file already."""
+    try:
+        with contextlib.suppress(StateError):
+            partial.discard()
+    finally:
+        partial.close()

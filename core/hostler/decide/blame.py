@@ -50,7 +50,9 @@ _GPUS = re.compile(
 )
 
 _HOST = re.compile(
-    r'connection error: desc = "transport: [Ee]rror while dialing'  # containerd is down
+    # containerd is down, or ends in the middle of a call
+    r'(?:closing transport due to: )?connection error: desc = "'
+    r"|error reading (?:from server|server preface): "
     r"|ttrpc: closed|transport is closing|rpc error: code = Unavailable"
     r"|failed to start shim: |unable to retrieve OCI runtime error \("
     r'|exec: "(?:docker-init|tini|runc|crun|containerd-shim[^"]*)": executable file '

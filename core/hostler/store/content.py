@@ -47,12 +47,12 @@ class ContentStore:
         """Bytes. Raises NotFoundError."""
         return self.path(digest).stat().st_size
 
-    def partial(self, key: str, *, fresh: bool = False) -> Partial:
-        """A file being received, resumed where it ended, or `fresh`. `key` is the caller's: a
-        digest, or a name of the transfer. Raises ConflictError while somebody else receives it."""
+    def partial(self, key: str) -> Partial:
+        """A file being received, resumed where it ended. `key` is the caller's: a digest, or a
+        name of the transfer. Raises ConflictError while somebody else receives it."""
         if not _KEY.fullmatch(key):
             raise InputError(f"{key!r} cannot name a transfer")
-        return Partial(self, self._partial / key, fresh=fresh)
+        return Partial(self, self._partial / key)
 
     def adopt(self, temporary: Path, digest: str | None = None) -> str:
         """Move a complete file in; its digest. It is durable when this returns.
@@ -162,7 +162,7 @@ class ContentStore:
 class Partial:
     """A file being received. Close it, or use it as a context manager; it stays for next time."""
 
-    def __init__(self, store: ContentStore, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, store: ContentStore, path: Path) -> None:
         self._store = store
         self.path = path
         with disk_faults(path):
@@ -172,10 +172,7 @@ class Partial:
             self._lock()
             self._sha256 = hashlib.sha256()
             self.size = 0
-            if fresh:
-                self.restart()
-            else:
-                self._read_what_is_there()
+            self._read_what_is_there()
         except BaseException:
             self._file.close()
             raise

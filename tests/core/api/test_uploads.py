@@ -119,14 +119,6 @@ def test_a_source_that_takes_long_delays_no_other_user(
     assert answers == [200, 200]
 
 
-def test_an_upload_begins_anew_without_reading_what_was_left(daemon: Served) -> None:
-    data = tar("a.csv")
-    digest = hashlib.sha256(data).hexdigest()
-    left = daemon.socket_path.parent / "partial" / f"source-{os.getuid()}-{digest}"
-    left.write_bytes(b"what was left")
-    assert upload(daemon, data)[0] == 200
-
-
 def test_a_rerun_with_code_that_was_not_uploaded_is_refused(daemon: Served) -> None:
     command = {"command": {"command": ["ls"]}}
     _, run = send(daemon, "POST", "/v1/runs", json.dumps(command).encode())
@@ -168,10 +160,9 @@ def test_a_name_that_is_no_text_hinders_only_a_glob_that_means_it(tmp_path: Path
         names("*.csv")
 
 
-def begun(daemon: Served, data: bytes, uid: int = 0) -> Path:
-    """Where an upload lies while it comes."""
-    uid, digest = uid or os.getuid(), hashlib.sha256(data).hexdigest()
-    return daemon.socket_path.parent / "partial" / f"source-{uid}-{digest}"
+def arriving(daemon: Served) -> list[Path]:
+    """The uploads that come just now."""
+    return list((daemon.socket_path.parent / "partial").glob("source-*"))
 
 
 def test_an_upload_that_its_sender_leaves_is_no_bug_in_the_log(
@@ -182,24 +173,29 @@ def test_an_upload_that_its_sender_leaves_is_no_bug_in_the_log(
     with connected(daemon) as peer:
         head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
         peer.sendall(head.encode() + data[:100])
-        wait_until(begun(daemon, data).exists, "it is taken in")
-    wait_until(lambda: send(daemon, "PUT", path, data)[0] == 200, "it can be sent again")
+        wait_until(lambda: arriving(daemon) != [], "it is taken in")
+    wait_until(lambda: arriving(daemon) == [], "what came of it is dropped")
+    assert send(daemon, "PUT", path, data)[0] == 200
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-def test_nobody_keeps_another_from_sending_the_same_source(daemon: Served) -> None:
+@pytest.mark.parametrize("uid", [7, os.getuid()])
+def test_nobody_keeps_another_from_sending_the_same_source(daemon: Served, uid: int) -> None:
+    """Nor does one user who submits the same folder twice at once."""
     data, go_on = tar("a.csv"), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
+        yield data[:100]
         await go_on.wait()
-        yield data
+        yield data[100:]
 
     digest = hashlib.sha256(data).hexdigest()
     other = asyncio.run_coroutine_threadsafe(
-        daemon.service.sources.take_in(digest, slow(), 7), daemon.loop
+        daemon.service.sources.take_in(digest, slow(), uid), daemon.loop
     )
-    wait_until(begun(daemon, data, 7).exists, "the other's is taken in")
+    wait_until(lambda: arriving(daemon) != [], "the other's is taken in")
     assert upload(daemon, data)[0] == 200
     daemon.loop.call_soon_threadsafe(go_on.set)
     assert other.result(60) == len(data)
     assert upload(daemon, data)[0] == 200
+    assert arriving(daemon) == []

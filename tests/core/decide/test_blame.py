@@ -26,11 +26,17 @@ NO_LOG = (
     "io.containerd.runtime.v2.task/moby/81184fc18f99/log.json: no such file or directory): "
 )
 DIAL = 'connection error: desc = "transport: Error while dialing: dial unix '
+READ = "read unix @->/run/docker/containerd/containerd.sock: read: connection reset by peer"
 
 OF_THE_HOST = [
     f'{DIAL}/run/docker/containerd/containerd.sock: connect: connection refused": unavailable',
     'connection error: desc = "transport: error while dialing: dial unix:///run/containerd/'
     'containerd.sock: timeout": unavailable',
+    f'connection error: desc = "error reading server preface: {READ}": unavailable',
+    f'closing transport due to: connection error: desc = "error reading from server: {READ}", '
+    "received prior goaway: code: NO_ERROR: unavailable",
+    f"error reading from server: {READ}: unavailable",
+    "error reading from server: EOF: unavailable",
     f'{NO_LOG}exec: "runc": executable file not found in $PATH: unknown',
     f"{NO_LOG}fork/exec /usr/sbin/runc: exec format error: unknown",
     f"{TASK}failed to start shim: start failed: : fork/exec /usr/bin/containerd-shim-runc-v2: "
@@ -71,6 +77,7 @@ COUNTED = [
     f'{INIT}exec: "/tmp": is a directory: unknown: permission denied',
     f'{INIT}exec: "/x": permission denied: unknown',
     f'{INIT}exec: "/x": exec format error: unknown',
+    f'{INIT}exec: "connection error: desc = ": executable file not found in $PATH: unknown',
     f'{INIT}exec: "runc": executable file not found in $PATH: unknown',
     f'{INIT}exec: "docker-init": executable file not found in $PATH: unknown',
     "unable to find user nosuchuser: no matching entries in passwd file",
