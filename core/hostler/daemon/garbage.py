@@ -58,7 +58,7 @@ class GarbageCollector:
         forgotten = await self._old_runs()
         if not dry_run:
             for run_id in forgotten:
-                await context.store.delete_run(run_id)
+                await context.store.delete_run(run_id, now=context.clock.now())
         plan = await self._plan(frozenset(forgotten))
         before = context.clock.now() - _PARTIALS_FOR_S
         partial = await asyncio.to_thread(context.content.abandoned, before)
@@ -86,16 +86,24 @@ class GarbageCollector:
         limit = self._context.config.limits.keep_history
         if limit is None:
             return []
-        before = self._context.clock.now() - limit
-        uses = await self._context.store.run_uses()
-        return [u.run_id for u in uses if u.finished_at is not None and u.finished_at < before]
+        now = self._context.clock.now()
+        uses = await self._context.store.run_uses(now)
+        staying = {left.run_id for left in await self._context.store.remainders()}
+        return [
+            use.run_id
+            for use in uses
+            if use.finished_at is not None
+            and use.finished_at < now - limit
+            and not use.is_kept
+            and use.run_id not in staying
+        ]
 
     async def _plan(self, forgotten: Collection[str]) -> GcPlan:
         context = self._context
         limits, now = context.config.limits, context.clock.now()
         sizes = await asyncio.to_thread(context.store.logs.sizes)
         blobs = await asyncio.to_thread(context.content.sizes)
-        uses = [use for use in await context.store.run_uses() if use.run_id not in forgotten]
+        uses = [use for use in await context.store.run_uses(now) if use.run_id not in forgotten]
         sources_before = now - limits.keep_sources
         return plan_gc(
             [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses],

@@ -102,6 +102,14 @@ class LimitsConfig:
     """Runs, attempts and events in the database; None: for ever."""
     host_cache: int = 20 * GIB
     """Of the cache that the agent keeps on each host."""
+    kept_files: int = 2 * GIB
+    """Of the files of one run that are copied without being declared as outputs."""
+    keep_jobs: float = 7 * DAY
+    """Files that stay on their host, after the end of their stage."""
+    kept_on_host: int = 50 * GIB
+    """Of the files that stay on one host; over it, no stage that keeps files starts there."""
+    kept_in_store: int | None = None
+    """Of all that the daemon's machine keeps; over it, no stage that keeps files starts."""
 
 
 def local_host() -> HostConfig:

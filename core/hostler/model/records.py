@@ -58,6 +58,56 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Remainder:
+    """Files of an attempt that stay on its host: too large to be copied, or not copied in time."""
+
+    attempt_id: str
+    run_id: str
+    stage: str
+    host: str
+    runtime: str
+    ref: str
+    """Of the ended workload that holds them."""
+    path: str
+    """Where they lie on the host, for people."""
+    files: int
+    size: int
+    """Bytes of all of them."""
+    since: float
+    until: float
+    """They stay at least until then."""
+    names: tuple[str, ...] = ()
+    """Of the first of them."""
+    why: str = ""
+    """Why they were not copied, for people."""
+    fetched_at: float | None = None
+    """When a person had got all of them."""
+    stood: float = 0.0
+    """Seconds that an alert has told of their removal while the daemon ran."""
+    given_up_by: str | None = None
+    """A person removed their run: they go as soon as the host answers."""
+    kept_by: str | None = None
+    """A person asked to keep the run."""
+    kept_until: float | None = None
+    """When that ends; None: when a person ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A person asked to keep all of a run."""
+
+    run_id: str
+    by: str
+    at: float
+    until: float | None = None
+    """None: until a person ends it."""
+
+    def holds(self, now: float) -> bool:
+        """Whether it still counts."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """A row of the list of runs: all that a table shows, without the stages themselves."""
 

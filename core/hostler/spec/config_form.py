@@ -80,7 +80,7 @@ def _policy(policy: Policy) -> Table:
 
 
 def _limits(limits: LimitsConfig) -> Table:
-    kept = limits.keep_history
+    kept, store = limits.keep_history, limits.kept_in_store
     return {
         "source_size": size_text(limits.source_size),
         "source_file": size_text(limits.source_file),
@@ -91,6 +91,10 @@ def _limits(limits: LimitsConfig) -> Table:
         "keep_sources": time_text(limits.keep_sources),
         "keep_history": "forever" if kept is None else time_text(kept),
         "host_cache": size_text(limits.host_cache),
+        "kept_files": size_text(limits.kept_files),
+        "keep_jobs": time_text(limits.keep_jobs),
+        "kept_on_host": size_text(limits.kept_on_host),
+        "kept_in_store": "none" if store is None else size_text(store),
     }
 
 

@@ -23,6 +23,7 @@ from hostler.spec.values import (
     Word,
     plain,
     read_duration,
+    read_size,
     read_words,
     whole,
 )
@@ -37,6 +38,10 @@ def _read_age(value: object) -> float | None:
     return None if value == "forever" else read_duration(value)
 
 
+def _read_limit(value: object) -> int | None:
+    return None if value == "none" else read_size(value)
+
+
 def _read_runtimes(value: object) -> list[str]:
     words = read_words(value)
     for word in words:
@@ -46,6 +51,9 @@ def _read_runtimes(value: object) -> list[str]:
 
 
 Age = Annotated[float | None, *plain(_read_age, {"type": "string", "examples": ["90d", "forever"]})]
+SizeOrNone = Annotated[
+    int | None, *plain(_read_limit, {"type": "string", "examples": ["500GiB", "none"]})
+]
 Runtimes = Annotated[
     list[str],
     *plain(_read_runtimes, {"type": "array", "items": {"enum": ["docker", "process"]}}),
@@ -170,6 +178,15 @@ class LimitsTable(Table):
     """Runs, attempts and events; "forever" keeps them."""
     host_cache: Size = _LIMITS.host_cache
     """Of the cache on each host."""
+    kept_files: Size = _LIMITS.kept_files
+    """Of the undeclared files of a run that are copied from the hosts."""
+    keep_jobs: Duration = _LIMITS.keep_jobs
+    """Files that are not copied, on their host, after the end of their stage."""
+    kept_on_host: Size = _LIMITS.kept_on_host
+    """Of the files kept on each host; a host with more starts no stage that keeps files."""
+    kept_in_store: SizeOrNone = _LIMITS.kept_in_store
+    """Of outputs, kept files and sources on the daemon's machine; with more, no stage that keeps
+    files starts. "none": no limit."""
 
 
 class ConfigTable(Table):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from hostler.decide.search import Search
 from hostler.errors import StateError
@@ -28,6 +28,7 @@ from hostler.model.records import (
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, history, reads, writes
 from hostler.store.files import private_folder
+from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
 from hostler.store.metrics import MetricStore
@@ -39,8 +40,6 @@ from hostler.store.summaries import summaries
 from hostler.store.writer import Writer
 
 __all__ = ["NewEvent", "Store", "new_run_id"]
-
-T = TypeVar("T")
 
 _ANY_RUN = RunFilter()
 _ANY_ATTEMPT = AttemptFilter()
@@ -55,7 +54,7 @@ def new_run_id() -> str:
     return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
 
 
-class Store:
+class Store(KeptMethods):
     """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
 
     Every method that changes something returns once the change is committed and synced, and may be
@@ -145,10 +144,13 @@ class Store:
         """Store a run's new priority, where it is lower. Raises ConflictError when it has ended."""
         await self._write(lambda db: writes.lower_priority(db, run_id, priority, event))
 
-    async def delete_run(self, run_id: str, event: NewEvent | None = None) -> None:
+    async def delete_run(
+        self, run_id: str, event: NewEvent | None = None, now: float = -math.inf
+    ) -> None:
         """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc. The
-        event, of no run, tells who did it."""
-        attempts = await self._write(lambda db: writes.delete_run(db, run_id, event))
+        event, of no run, tells who did it; without one it is `now`. Raises ConflictError where a
+        person keeps it, or nobody asked and files of it stay on a host."""
+        attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now))
         await self.metrics.forget(attempts)
         await asyncio.to_thread(self.logs.remove_run, run_id)
 
@@ -298,12 +300,10 @@ class Store:
         """What gc must keep in the content store: snapshots and outputs that runs name."""
         return await self._readers.run(reads.referenced_digests)
 
-    async def run_uses(self) -> list[RunUse]:
-        """For `plan_gc`: every run with the digests it needs, without reading the runs whole."""
-        return await self._readers.run(reads.run_uses)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer.submit(work)
+    async def run_uses(self, now: float) -> list[RunUse]:
+        """For `plan_gc`: every run with the digests it needs, without reading the runs whole, and
+        whether it is kept at this time."""
+        return await self._readers.run(lambda db: reads.run_uses(db, now))
 
 
 def _open(cls: type[Store], folder: Path) -> Store:

@@ -261,6 +261,29 @@ def m0004_submissions(db: Database) -> None:
     db.execute("CREATE INDEX submissions_run ON submissions (run_id)")
 
 
+def m0005_kept_files(db: Database) -> None:
+    """Files that stay on hosts, runs that people keep, and what was fetched."""
+    # Of no run as far as SQLite knows: what lies on a host outlives what is known of its run.
+    db.execute(
+        "CREATE TABLE remainders (attempt_id TEXT PRIMARY KEY, run_id TEXT NOT NULL,"
+        " stage TEXT NOT NULL, host TEXT NOT NULL, runtime TEXT NOT NULL, ref TEXT NOT NULL,"
+        " path TEXT NOT NULL, files INTEGER NOT NULL, size INTEGER NOT NULL, since REAL NOT NULL,"
+        " until REAL NOT NULL, names TEXT NOT NULL, why TEXT NOT NULL, fetched_at REAL,"
+        " stood REAL NOT NULL DEFAULT 0, given_up_by TEXT) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX remainders_run ON remainders (run_id)")
+    db.execute(
+        "CREATE TABLE keeps (run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,"
+        " by TEXT NOT NULL, at REAL NOT NULL, until REAL) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE fetches"
+        " (attempt_id TEXT NOT NULL REFERENCES attempts (attempt_id) ON DELETE CASCADE,"
+        " digest TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (attempt_id, digest))"
+        " STRICT, WITHOUT ROWID"
+    )
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -278,5 +301,8 @@ def m0002_gpus_of_hosts(db: Database) -> None:
     db.execute("DROP TABLE gpus_of_before")
 
 
-STATE = Schema("hostler", (m0001_first, m0002_alerts, m0003_gpu_events, m0004_submissions))
+STATE = Schema(
+    "hostler",
+    (m0001_first, m0002_alerts, m0003_gpu_events, m0004_submissions, m0005_kept_files),
+)
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

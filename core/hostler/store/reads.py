@@ -13,6 +13,7 @@ from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AttemptFilter, AuditEntry, Drain, RunFilter
 from hostler.model.runs import Attempt, Event, Run
 from hostler.store.filters import attempt_where, run_where
+from hostler.store.kept import read_keeps
 from hostler.store.retention import RunUse
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -216,7 +217,7 @@ def referenced_digests(connection: Connection) -> set[str]:
     return {row[0] for row in found}
 
 
-def run_uses(connection: Connection) -> list[RunUse]:
+def run_uses(connection: Connection, now: float) -> list[RunUse]:
     """What every run needs of the content store; log sizes are not known here."""
     made: dict[str, set[str]] = defaultdict(set)
     for run_id, digest in connection.execute(
@@ -227,8 +228,16 @@ def run_uses(connection: Connection) -> list[RunUse]:
     ):
         made[run_id].add(digest)
     rows = connection.execute("SELECT run_id, finished_at, source_digest FROM runs")
+    kept = {run_id for run_id, keep in read_keeps(connection).items() if keep.holds(now)}
     return [
-        RunUse(row[0], row[1], snapshot=row[2], outputs=tuple(sorted(made[row[0]]))) for row in rows
+        RunUse(
+            row[0],
+            row[1],
+            snapshot=row[2],
+            outputs=tuple(sorted(made[row[0]])),
+            is_kept=row[0] in kept,
+        )
+        for row in rows
     ]
 
 

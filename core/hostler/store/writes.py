@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from hostler.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
+from hostler.store.kept import let_go
 from hostler.store.reads import find_submission
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -215,16 +217,25 @@ def lower_priority(
         _add_event(connection, event)
 
 
-def delete_run(connection: Connection, run_id: str, event: NewEvent | None = None) -> list[str]:
+def delete_run(
+    connection: Connection, run_id: str, event: NewEvent | None = None, now: float = -math.inf
+) -> list[str]:
     """Forget a finished run, its attempts and events. The ids of its attempts.
 
-    Raises ConflictError while it is open, or while an open retry still builds on it.
+    Raises ConflictError while it is open, while a person keeps it, and, unless a person asks (the
+    event's actor), while files of it stay on a host.
     """
     row = _run(connection, run_id)
     if row["outcome"] is None:
         raise ConflictError(
             f"run {run_id} has not ended", remedy=f"cancel it first: hostler cancel {run_id}"
         )
+    let_go(
+        connection,
+        run_id,
+        event.actor if event is not None else None,
+        event.at if event is not None else now,
+    )
     attempts = [
         found["attempt_id"]
         for found in connection.execute(

@@ -68,6 +68,10 @@ def test_sections() -> None:
         [limits]
         keep_history = "365d"
         host_cache = "1TiB"
+        kept_files = "1GiB"
+        keep_jobs = "3d"
+        kept_on_host = "9GiB"
+        kept_in_store = "2TiB"
         [mounts]
         data = { path = "/data/", default = true }
         out = { path = "/out", mode = "rw" }
@@ -83,6 +87,9 @@ def test_sections() -> None:
     assert config.daemon.allow == ("bob",)
     assert (config.policy.memory_floor, config.policy.ignore) == (600 * 1024**2, ())
     assert (config.limits.keep_history, config.limits.host_cache) == (365 * 86400.0, 1024 * GIB)
+    limits = config.limits
+    assert (limits.kept_files, limits.keep_jobs) == (GIB, 3 * 86400.0)
+    assert (limits.kept_on_host, limits.kept_in_store) == (9 * GIB, 2048 * GIB)
     assert config.mounts == (
         MountConfig("data", "/data", True, True),
         MountConfig("out", "/out", False, False),

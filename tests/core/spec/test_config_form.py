@@ -55,6 +55,10 @@ keep_outputs = "36h"
 keep_sources = "0.1s"
 keep_history = "400d"
 host_cache = "7GiB"
+kept_files = "3MiB"
+keep_jobs = "2d"
+kept_on_host = "9GiB"
+kept_in_store = "1TiB"
 [mounts.data]
 path = "/data"
 mode = "rw"
@@ -84,6 +88,7 @@ def test_every_default_is_shown() -> None:
         wanted = {f.name for f in fields(kind) if getattr(default, f.name) is not None}
         assert wanted <= tables[table].keys()
     assert tables["limits"]["keep_history"] == "forever"
+    assert tables["limits"]["kept_in_store"] == "none"
     assert tables["policy"]["memory_floor"] == "1GiB"
     assert tables["daemon"]["look_interval"] == "2s"
     assert tables["limits"]["keep_logs"] == "90d"

@@ -1,0 +1,217 @@
+"""Files that stay on hosts, runs that a person asked to keep, and what somebody has fetched."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from hostler.errors import ConflictError, NotFoundError
+from hostler.model.records import Keep, NewEvent, Remainder
+from hostler.store.readers import Readers
+from hostler.store.rows import EVENT_COLUMNS, event_values, storable
+from hostler.store.writer import Writer
+
+Connection = sqlite3.Connection
+T = TypeVar("T")
+
+_COLUMNS = (
+    "attempt_id", "run_id", "stage", "host", "runtime", "ref", "path", "files", "size", "since",
+    "until", "names", "why",
+)  # fmt: skip
+_MOST_NAMES = 20
+_SELECT = (
+    "SELECT r.*, k.by AS kept_by, k.until AS kept_until"
+    " FROM remainders r LEFT JOIN keeps k ON k.run_id = r.run_id"
+)
+
+
+class KeptMethods:
+    """The part of the store that knows what is kept, and where."""
+
+    _writer: Writer
+    _readers: Readers
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._writer.submit(work)
+
+    async def add_remainder(self, remainder: Remainder, event: NewEvent | None = None) -> None:
+        """Store that files of an attempt stay on their host. Repeatable: what was fetched and told
+        of it before still holds, and its time never gets shorter."""
+        await self._write(lambda db: _add(db, remainder, event))
+
+    async def remainders(
+        self, run_id: str | None = None, host: str | None = None
+    ) -> list[Remainder]:
+        """Files that stay on hosts: all, of a run, or on a host; the oldest first."""
+        return await self._readers.run(lambda db: read_remainders(db, run_id, host))
+
+    async def remove_remainder(self, attempt_id: str, event: NewEvent | None = None) -> None:
+        """Forget files that are on their host no longer."""
+        await self._write(lambda db: _remove(db, attempt_id, event))
+
+    async def note_standing(self, stood: Mapping[str, float]) -> None:
+        """Store for attempts how many seconds the alert about their files has stood."""
+        await self._write(lambda db: _note_standing(db, stood))
+
+    async def extend_remainders(self, until: Mapping[str, float]) -> None:
+        """Let the files of attempts stay longer; never shorter."""
+        await self._write(lambda db: _extend(db, until))
+
+    async def mark_remainder_fetched(self, attempt_id: str, at: float) -> None:
+        """Store that a person has got all of what stays on the host of this attempt."""
+        await self._write(
+            lambda db: db.execute(
+                "UPDATE remainders SET fetched_at = ? WHERE attempt_id = ?", (at, attempt_id)
+            )
+        )
+
+    async def mark_fetched(self, attempt_id: str, digest: str, at: float) -> None:
+        """Store that a person has got all of an artifact. Raises NotFoundError for an attempt that
+        is not known."""
+        await self._write(lambda db: _mark_fetched(db, attempt_id, digest, at))
+
+    async def fetched(self, run_id: str) -> Mapping[tuple[str, str], float]:
+        """(attempt, digest) of each artifact of a run that a person has got -> when."""
+        return await self._readers.run(lambda db: _fetched(db, run_id))
+
+    async def keep_run(self, keep: Keep, event: NewEvent | None = None) -> None:
+        """Store that a person wants all of a run kept; of two wishes the later counts."""
+        await self._write(lambda db: _keep(db, keep, event))
+
+    async def unkeep_run(self, run_id: str, event: NewEvent | None = None) -> bool:
+        """Forget that; False where nobody had asked."""
+        return await self._write(lambda db: _unkeep(db, run_id, event))
+
+    async def keeps(self) -> Mapping[str, Keep]:
+        """Run -> who asked to keep it."""
+        return await self._readers.run(read_keeps)
+
+
+def read_remainders(
+    connection: Connection, run_id: str | None, host: str | None
+) -> list[Remainder]:
+    """Those of a run or on a host, or all, the oldest first."""
+    wanted = [(c, v) for c, v in (("run_id", run_id), ("host", host)) if v is not None]
+    where = " AND ".join(f"r.{column} = ?" for column, _ in wanted) or "1"
+    rows = connection.execute(
+        f"{_SELECT} WHERE {where} ORDER BY r.since, r.attempt_id", [v for _, v in wanted]
+    )
+    return [_read(row) for row in rows]
+
+
+def read_keeps(connection: Connection) -> dict[str, Keep]:
+    """Every wish to keep a run, those that are over too."""
+    rows = connection.execute("SELECT run_id, by, at, until FROM keeps")
+    return {row["run_id"]: Keep(**dict(row)) for row in rows}
+
+
+def let_go(connection: Connection, run_id: str, by: str | None, now: float) -> None:
+    """Let a run be removed, and with it, where a person asks, what stays of it on hosts.
+
+    Raises ConflictError where a person keeps the run, or nobody asked and files stay on a host.
+    """
+    keep = connection.execute("SELECT * FROM keeps WHERE run_id = ?", (run_id,)).fetchone()
+    if keep is not None and Keep(**dict(keep)).holds(now):
+        raise ConflictError(
+            f"{keep['by']} keeps run {run_id}",
+            remedy=f"End that first: hostler keep {run_id} --forget",
+        )
+    if by is None and read_remainders(connection, run_id, None):
+        raise ConflictError(f"files of run {run_id} stay on a host")
+    connection.execute("UPDATE remainders SET given_up_by = ? WHERE run_id = ?", (by, run_id))
+
+
+def _add(connection: Connection, remainder: Remainder, event: NewEvent | None) -> None:
+    values = [_value(remainder, column) for column in _COLUMNS]
+    changed = ", ".join(f"{c} = excluded.{c}" for c in ("ref", "path", "files", "size", "why"))
+    connection.execute(
+        f"INSERT INTO remainders ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(values))})"
+        f" ON CONFLICT (attempt_id) DO UPDATE SET {changed}, names = excluded.names,"
+        " until = max(until, excluded.until)",
+        values,
+    )
+    _tell(connection, event)
+
+
+def _remove(connection: Connection, attempt_id: str, event: NewEvent | None) -> None:
+    gone = connection.execute("DELETE FROM remainders WHERE attempt_id = ?", (attempt_id,))
+    if gone.rowcount:
+        _tell(connection, event)
+
+
+def _note_standing(connection: Connection, stood: Mapping[str, float]) -> None:
+    connection.executemany(
+        "UPDATE remainders SET stood = ? WHERE attempt_id = ?",
+        [(seconds, attempt_id) for attempt_id, seconds in stood.items()],
+    )
+
+
+def _extend(connection: Connection, until: Mapping[str, float]) -> None:
+    connection.executemany(
+        "UPDATE remainders SET until = max(until, ?) WHERE attempt_id = ?",
+        [(at, attempt_id) for attempt_id, at in until.items()],
+    )
+
+
+def _mark_fetched(connection: Connection, attempt_id: str, digest: str, at: float) -> None:
+    known = connection.execute(
+        "SELECT 1 FROM attempts WHERE attempt_id = ?", (attempt_id,)
+    ).fetchone()
+    if known is None:
+        raise NotFoundError(f"attempt {attempt_id} is not known")
+    connection.execute("INSERT OR REPLACE INTO fetches VALUES (?, ?, ?)", (attempt_id, digest, at))
+
+
+def _fetched(connection: Connection, run_id: str) -> dict[tuple[str, str], float]:
+    rows = connection.execute(
+        "SELECT f.attempt_id, f.digest, f.at FROM attempts a"
+        " JOIN fetches f ON f.attempt_id = a.attempt_id WHERE a.run_id = ?",
+        (run_id,),
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:
+    if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (keep.run_id,)).fetchone() is None:
+        raise NotFoundError(f"no run {keep.run_id}", remedy="list them: hostler runs")
+    connection.execute(
+        "INSERT OR REPLACE INTO keeps (run_id, by, at, until) VALUES (?, ?, ?, ?)",
+        (keep.run_id, storable(keep.by), keep.at, keep.until),
+    )
+    # When it is kept no longer, its removal is announced anew.
+    connection.execute("UPDATE remainders SET stood = 0 WHERE run_id = ?", (keep.run_id,))
+    _tell(connection, event)
+
+
+def _unkeep(connection: Connection, run_id: str, event: NewEvent | None) -> bool:
+    gone = connection.execute("DELETE FROM keeps WHERE run_id = ?", (run_id,))
+    if gone.rowcount:
+        _tell(connection, event)
+    return gone.rowcount > 0
+
+
+def _tell(connection: Connection, event: NewEvent | None) -> None:
+    if event is not None:
+        marks = ", ".join("?" * len(EVENT_COLUMNS))
+        connection.execute(
+            f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({marks})",
+            event_values(event),
+        )
+
+
+def _value(remainder: Remainder, column: str) -> Any:
+    value = getattr(remainder, column)
+    if column == "names":
+        return json.dumps([storable(name) for name in _first(value)])
+    return storable(value) if isinstance(value, str) else value
+
+
+def _first(names: Sequence[str]) -> Sequence[str]:
+    return names[:_MOST_NAMES]
+
+
+def _read(row: sqlite3.Row) -> Remainder:
+    values = dict(zip(row.keys(), row, strict=True))
+    return Remainder(**{**values, "names": tuple(json.loads(values["names"]))})

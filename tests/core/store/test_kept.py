@@ -1,0 +1,121 @@
+"""Files that stay on hosts, and runs that people keep, as the store holds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hostler.errors import ConflictError, NotFoundError
+from hostler.model.records import Keep, Remainder
+from hostler.model.runs import Outcome, Phase
+from hostler.store.database import Store
+from tests.support.stored import attempt, event, run
+
+LEFT = Remainder(
+    attempt_id="raaaaaa-train-1",
+    run_id="raaaaaa",
+    stage="train",
+    host="gpu1",
+    runtime="process",
+    ref="raaaaaa-train-1",
+    path="/var/tmp/hostler-1000/jobs/raaaaaa-train-1/work",
+    files=2,
+    size=3_100_000_000,
+    since=100.0,
+    until=700.0,
+    names=("model.pt", "b"),
+    why="larger than kept_files",
+)
+
+
+async def _ended(store: Store) -> None:
+    await store.create_run(run(), "", [])
+    await store.add_attempt(attempt(phase=Phase.SUCCEEDED))
+    await store.end_run("raaaaaa", Outcome.SUCCEEDED, 120.0)
+
+
+async def test_files_that_stay_come_back_as_stored(store: Store) -> None:
+    await store.add_remainder(LEFT, event("files.stay"))
+    other = replace(LEFT, attempt_id="rbbbbbb-train-1", run_id="rbbbbbb", host="gpu2", since=50.0)
+    await store.add_remainder(other)
+    assert await store.remainders() == [other, LEFT]
+    assert await store.remainders("raaaaaa") == [LEFT]
+    assert await store.remainders(host="gpu2") == [other]
+    assert await store.remainders("raaaaaa", "gpu2") == []
+    await store.remove_remainder(LEFT.attempt_id, event("files.removed"))
+    await store.remove_remainder(LEFT.attempt_id, event("files.removed"))
+    assert await store.remainders() == [other]
+    assert [e.kind for e in await store.events()] == ["files.stay", "files.removed"]
+
+
+async def test_only_the_first_names_are_stored(store: Store) -> None:
+    await store.add_remainder(replace(LEFT, names=tuple(map(str, range(100)))))
+    (found,) = await store.remainders()
+    assert found.names == tuple(map(str, range(20)))
+    await store.add_remainder(replace(LEFT, names=("\udcff",)))
+    assert (await store.remainders())[0].names == ("?",)
+
+
+async def test_files_that_are_told_of_again_keep_what_was_known_of_them(store: Store) -> None:
+    await store.add_remainder(LEFT)
+    await store.mark_remainder_fetched(LEFT.attempt_id, 300.0)
+    await store.note_standing({LEFT.attempt_id: 60.0})
+    await store.add_remainder(replace(LEFT, size=1, until=650.0, since=200.0))
+    (found,) = await store.remainders()
+    assert found == replace(LEFT, size=1, fetched_at=300.0, stood=60.0)
+    await store.extend_remainders({LEFT.attempt_id: 600.0})
+    assert (await store.remainders())[0].until == 700.0
+    await store.extend_remainders({LEFT.attempt_id: 900.0})
+    assert (await store.remainders())[0].until == 900.0
+
+
+async def test_a_kept_run_is_kept_with_all_that_stays_of_it(store: Store) -> None:
+    await _ended(store)
+    await store.add_remainder(LEFT)
+    await store.note_standing({LEFT.attempt_id: 60.0})
+    keep = Keep("raaaaaa", "bo", 130.0, 500.0)
+    await store.keep_run(keep, event("run.kept"))
+    assert await store.keeps() == {"raaaaaa": keep}
+    (found,) = await store.remainders()
+    assert (found.kept_by, found.kept_until, found.stood) == ("bo", 500.0, 0.0)
+    assert [use.is_kept for use in await store.run_uses(499.0)] == [True]
+    assert [use.is_kept for use in await store.run_uses(500.0)] == [False]
+    assert await store.unkeep_run("raaaaaa", event("run.kept_no_longer")) is True
+    assert await store.unkeep_run("raaaaaa", event("run.kept_no_longer")) is False
+    assert (await store.remainders())[0].kept_by is None
+    assert [e.kind for e in await store.events()] == ["run.kept", "run.kept_no_longer"]
+    with pytest.raises(NotFoundError):
+        await store.keep_run(Keep("rnobody", "bo", 130.0))
+
+
+async def test_a_kept_run_is_not_removed(store: Store) -> None:
+    await _ended(store)
+    await store.keep_run(Keep("raaaaaa", "bo", 130.0))
+    with pytest.raises(ConflictError, match="bo keeps run raaaaaa"):
+        await store.delete_run("raaaaaa", event(actor="ana"))
+    await store.keep_run(Keep("raaaaaa", "bo", 130.0, 500.0))
+    with pytest.raises(ConflictError):
+        await store.delete_run("raaaaaa", now=499.0)
+    await store.delete_run("raaaaaa", now=500.0)
+    assert await store.keeps() == {}
+
+
+async def test_only_a_person_removes_a_run_of_which_files_stay_on_a_host(store: Store) -> None:
+    await _ended(store)
+    await store.add_remainder(LEFT)
+    with pytest.raises(ConflictError, match="stay on a host"):
+        await store.delete_run("raaaaaa", now=1e9)
+    await store.delete_run("raaaaaa", event(actor="ana"))
+    assert await store.remainders() == [replace(LEFT, given_up_by="ana")]
+
+
+async def test_what_was_fetched_is_known_until_the_run_is_removed(store: Store) -> None:
+    await _ended(store)
+    await store.mark_fetched("raaaaaa-train-1", "a" * 64, 200.0)
+    await store.mark_fetched("raaaaaa-train-1", "a" * 64, 300.0)
+    assert await store.fetched("raaaaaa") == {("raaaaaa-train-1", "a" * 64): 300.0}
+    with pytest.raises(NotFoundError):
+        await store.mark_fetched("other", "a" * 64, 200.0)
+    await store.delete_run("raaaaaa")
+    assert await store.fetched("raaaaaa") == {}
