@@ -20,7 +20,7 @@ NOTICE_S = 10.0
 """Within which a cut host is shown as unreachable."""
 RETURN_S = 5.0
 """Within which a healed host is shown as up."""
-OPEN_PHASES = ("starting", "running", "stopping")
+OPEN_PHASES = ("starting", "running", "stopping", "collecting")
 GIVEN_UP = "give up"
 """Name of the fault that a person makes who takes a silent host out of the config."""
 CUTS = ("cut", "freeze", "power", "sshd")

@@ -41,7 +41,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KIL
 
 FIRST_POINTS = ("after_intent", "after_create", "before_commit@5")
 MORE_POINTS = (
-    "after_claim", "after_bind", "after_start", "after_exit_seen", "before_record",
+    "after_claim", "after_bind", "after_start", "after_exit_seen", "after_verdict",
+    "after_collected", "before_record",
     "before_remove", "before_release", "after_release", "after_commit@5",
 )  # fmt: skip
 DAEMON_POINTS = (FIRST_POINTS + MORE_POINTS) * ROUNDS or FIRST_POINTS

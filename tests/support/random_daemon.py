@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 from hostler.daemon.health import Health
-from hostler.decide.ending import conclude
+from hostler.decide.ending import conclude, conclude_uncollected
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
@@ -15,6 +15,7 @@ from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import (
     Action,
+    Conclude,
     EndRun,
     Finish,
     Plan,
@@ -36,6 +37,8 @@ class Daemon(World):
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self.memo = Memo()
+        self.copied: set[str] = set()
+        """Attempts whose outputs are in the store."""
         self.health = Health()
 
     def kill_daemon(self) -> None:
@@ -98,6 +101,8 @@ class Daemon(World):
                 self._record(action)
             case Finish():
                 self._spawn(action, action.attempt.host, self._finish(action))
+            case Conclude():
+                self._conclude(action)
             case Stop():
                 assert action.workload.daemon_id == DAEMON
                 self._spawn(action, action.host, self._stop(action))
@@ -188,17 +193,64 @@ class Daemon(World):
         return None
 
     def _finish(self, action: Finish) -> Task:
+        host, name = self.real[action.attempt.host], action.attempt.attempt_id
         yield
-        if not self._reach(self.real[action.attempt.host]):
+        if not self._reach(host):
             return
-        attempt = self._attempt(action.attempt.attempt_id)
-        if attempt is not None and not attempt.phase.is_final:
+        attempt = self._attempt(name)
+        if attempt is None or attempt.phase.is_final:
+            return
+        if attempt.phase.is_at_work:
             ended = conclude(attempt, action.stage, action.workload, boot_id=action.boot_id)
-            self._end(attempt.attempt_id, ended, action.workload)
+            if not action.stage.outputs:
+                self._end(name, ended, action.workload)
+                return
+            self._judge(attempt, ended)
+            yield
+        yield from self._collect(name, host)
+
+    def _judge(self, attempt: Attempt, ended: tuple[Phase, Cause | None, str]) -> None:
+        """The verdict: from now on it holds no GPU."""
+        phase, cause, detail = ended
+        judged = replace(attempt, phase=Phase.COLLECTING, verdict=phase, cause=cause, detail=detail)
+        self._save(replace(judged, finished_at=self.now))
+
+    def _collect(self, name: str, host: RealHost) -> Task:
+        """Nothing is copied twice, and of nothing that is not there."""
+        while name not in self.copied:
+            if not self._reach(host) or name not in host.work:
+                return
+            assert not host.work[name].running
+            if self.rng.random() < 0.5:  # a large one takes several steps
+                self.copied.add(name)
+            yield
+        attempt = self._attempt(name)
+        if attempt is not None and attempt.verdict is not None:
+            self._close(attempt, (attempt.verdict, attempt.cause, attempt.detail))
+
+    def _conclude(self, action: Conclude) -> None:
+        attempt = self._attempt(action.attempt.attempt_id)
+        assert attempt is not None
+        assert attempt.phase is Phase.COLLECTING
+        there = attempt.attempt_id in self.real[attempt.host].work
+        run = self.runs[attempt.run_id]
+        assert action.is_lost or not there or not self.real[attempt.host].docker, (action, run)
+        missing = [] if attempt.attempt_id in self.copied else [*action.stage.outputs]
+        self._close(
+            attempt, conclude_uncollected(attempt, missing, action.why, is_lost=action.is_lost)
+        )
+
+    def _close(self, attempt: Attempt, ended: tuple[Phase, Cause | None, str]) -> None:
+        if attempt.phase.is_final:
+            return
+        phase, cause, detail = ended
+        assert phase is Phase.SUCCEEDED or cause is not None
+        assert phase is not Phase.SUCCEEDED or attempt.attempt_id in self.copied
+        self._save(replace(attempt, phase=phase, cause=cause, detail=detail, verdict=None))
 
     def _stop(self, action: Stop) -> Task:
         attempt = self._attempt(action.workload.attempt_id)
-        if attempt is not None and not attempt.phase.is_final and attempt.stop_reason is None:
+        if attempt is not None and attempt.phase.is_at_work and attempt.stop_reason is None:
             self._save(replace(attempt, stop_reason=action.cause, stop_detail=action.detail))
         yield
         host = self.real[action.host]

@@ -23,7 +23,7 @@ class RandomLab(Daemon):
         held: dict[str, str] = {}
         for run in self.runs.values():
             for attempt in run.attempts:
-                if attempt.phase.is_final:
+                if not attempt.phase.is_at_work:
                     continue
                 for uuid in attempt.gpus:
                     assert uuid not in held, f"{uuid}: {held.get(uuid)} and {attempt.attempt_id}"

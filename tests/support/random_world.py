@@ -120,6 +120,7 @@ class World:
                     on_lost=rng.choice([OnLost.WAIT, OnLost.RESTART]),
                     lost_after=rng.choice([5.0, 30.0]),
                     timeout=rng.choice([None, None, 50.0]),
+                    outputs=rng.choice([{}, {"model": "out"}]),
                 )
             )
         run_id = f"r{number}"

@@ -52,7 +52,8 @@ _COLOURS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 STATUS_ROLES = {
-    "succeeded": "good", "running": "accent", "starting": "accent", "waiting": "dim",
+    "succeeded": "good", "running": "accent", "starting": "accent",
+    "collecting": "accent", "waiting": "dim",
     "failed": "bad", "cancelled": "warn", "lost": "bad", "skipped": "dim", "stopping": "warn",
     "critical": "bad", "warning": "warn", "info": "dim",
 }  # fmt: skip

@@ -42,7 +42,10 @@ def count_text(stages: Sequence[Stage]) -> str:
 
 def worst_status(stages: Sequence[Stage]) -> str:
     """The status that a matrix as a whole is drawn in."""
-    order = ("failed", "running", "starting", "cancelled", "waiting", "skipped", "succeeded")
+    order = (
+        "failed", "running", "starting", "collecting", "cancelled", "waiting", "skipped",
+        "succeeded",
+    )  # fmt: skip
     found = {str(stage["status"]) for stage in stages}
     return next((status for status in order if status in found), "")
 

@@ -89,7 +89,7 @@ def _spent(attempt: Mapping[str, Any]) -> str:
 def first_stage(run: Run) -> str:
     """The first that failed, else the first that runs, else the first."""
     stages = run["stages"]
-    for status in ("failed", "running", "starting"):
+    for status in ("failed", "running", "starting", "collecting"):
         for stage in stages:
             if stage["status"] == status:
                 return str(stage["name"])

@@ -7,7 +7,7 @@ from typing import Any
 
 Stage = Mapping[str, Any]
 
-_ORDER = ("running", "starting", "failed", "lost", "waiting")
+_ORDER = ("running", "starting", "collecting", "failed", "lost", "waiting")
 
 
 class Cells:

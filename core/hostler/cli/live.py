@@ -15,7 +15,7 @@ from hostler.quick.table import render_table
 from hostler.text import clean
 from hostler.units import format_duration
 
-_ACTIVE = ("running", "starting", "failed")
+_ACTIVE = ("running", "starting", "collecting", "failed")
 
 
 def live_lines(

@@ -12,7 +12,8 @@ from hostler.quick.table import Column, style
 from hostler.units import format_duration, format_size
 
 _STYLES = {
-    "succeeded": "green", "running": "cyan", "starting": "cyan", "failed": "red",
+    "succeeded": "green", "running": "cyan", "starting": "cyan", "collecting": "cyan",
+    "failed": "red",
     "cancelled": "yellow", "skipped": "dim", "waiting": "dim", "lost": "red",
     "up": "green", "connecting": "dim", "unreachable": "red", "refused": "red",
     "ok": "green", "warn": "yellow", "FAIL": "red", "skip": "dim",
@@ -150,8 +151,10 @@ def stage_note(stage: Mapping[str, Any]) -> str:
         return str(reason["sentence"]) if reason else "-"
     if stage.get("trouble"):  # of a start that does not go on, until something of it does
         return str(stage["trouble"])
-    if stage["status"] == "starting" and stage.get("progress"):
+    if stage["status"] in ("starting", "collecting") and stage.get("progress"):
         return progress_text(stage["progress"])
+    if stage["status"] == "collecting":
+        return "its command has ended; its files are being copied"
     attempt = stage.get("attempt")
     if attempt and stage["status"] not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"
@@ -241,7 +244,7 @@ def active_stages(
     run: Mapping[str, Any], room: int | None = None
 ) -> list[Mapping[str, Any] | Cells]:
     """What of a run has not ended: what runs first, then what waits; folded as in `ps_rows`."""
-    order = {"running": 0, "starting": 1, "waiting": 2}
+    order = {"running": 0, "starting": 1, "collecting": 2, "waiting": 3}
     active = [stage for stage in run["stages"] if stage["status"] in order]
     active.sort(key=lambda stage: order[stage["status"]])
     return list(active) if room is None else fold(active, room)
@@ -343,7 +346,9 @@ def transition_line(stage: Mapping[str, Any], indices: Indices) -> str:
     """ "train: running on gpu1:0-1"."""
     text = f"{stage.get('label') or stage['name']}: {stage['status']}"
     attempt = stage.get("attempt")
-    if attempt and stage["status"] in ("running", "starting", "succeeded", "failed"):
+    if attempt and stage["status"] in (
+        "running", "starting", "collecting", "succeeded", "failed",
+    ):  # fmt: skip
         text += f" on {where(attempt, indices)}"
     note = stage_note(stage)
     if stage["status"] == "succeeded" and attempt and attempt.get("duration") is not None:

@@ -135,7 +135,7 @@ class Alerts:
         computes there may have a checkpoint before it, and only its owner knows."""
         context = self._context
         told = {a.key: a for a in folded.standing() if a.rule.topic == CUT_OFF}
-        still_open = {attempt.attempt_id: attempt for attempt in context.book.open_attempts()}
+        still_open = {a.attempt_id: a for a in context.book.open_attempts() if a.phase.is_at_work}
         for attempt_id, attempt in still_open.items():
             keeper = context.keepers.get(attempt.host)
             if (CUT_OFF, attempt_id) not in told and keeper and is_cut_off(attempt, keeper.host):

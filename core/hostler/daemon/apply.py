@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,11 +17,12 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
-from hostler.errors import StateError, Unkillable, Unreachable
+from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
     Action,
+    Conclude,
     EndRun,
     Finish,
     Record,
@@ -30,7 +32,7 @@ from hostler.model.plans import (
     Start,
     Stop,
 )
-from hostler.model.runs import Attempt, Outcome
+from hostler.model.runs import Attempt, Outcome, Run
 from hostler.store.copy_key import note_ended
 
 _log = logging.getLogger("hostler.daemon")
@@ -65,6 +67,8 @@ class Applier:
                 await self._finisher.record(action)
             case Finish():
                 await self._finisher.finish(action)
+            case Conclude():
+                await self._finisher.conclude(action)
             case Stop():
                 await self._stop(action)
             case Remove():
@@ -114,6 +118,9 @@ class Applier:
     async def _remove(self, action: Remove) -> None:
         context = self._context
         await self._check_known(action.host, action.workload)
+        run = await self._run_of(action.workload)
+        if run is not None:
+            await self._finisher.salvage(action.host, run, action.workload)
         runtime = context.runtimes[action.workload.runtime]
         attempt = context.book.attempt(action.workload.attempt_id)
         if attempt is not None and attempt.host == action.host:  # others were told by their own
@@ -121,6 +128,14 @@ class Applier:
         with context.keepers[action.host].removing(action.workload.ref):
             await runtime.remove(context.link(action.host), action.workload)
         context.look_soon(action.host)
+
+    async def _run_of(self, workload: Workload) -> Run | None:
+        """Open or ended; None where it was forgotten."""
+        run_id = workload.attempt_id.partition("-")[0]
+        run = self._context.book.find(run_id)
+        with contextlib.suppress(NotFoundError):
+            run = run or await self._context.store.get_run(run_id)
+        return run
 
     async def _release(self, action: Release) -> None:
         context = self._context
@@ -159,7 +174,7 @@ class Applier:
 
 def _asked_to_stop(attempt: Attempt, stop: Stop) -> Attempt | None:
     """With the first cause; None where it has one, or has ended."""
-    if attempt.phase.is_final or attempt.stop_reason is not None:
+    if not attempt.phase.is_at_work or attempt.stop_reason is not None:
         return None
     return replace(attempt, stop_reason=stop.cause, stop_detail=stop.detail)
 

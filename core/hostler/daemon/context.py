@@ -132,16 +132,18 @@ class Context:
         known = self.book.attempt(attempt.attempt_id)
         if attempt.attempt_id not in self.earlier or known is None:
             return
-        if attempt.phase.is_final:
+        if known.phase.is_at_work and not attempt.phase.is_at_work:
             self.ended[attempt.attempt_id] = self.clock.now()
         elif known.launched_at is None and attempt.launched_at is not None:
             self.earlier.discard(attempt.attempt_id)
 
     def _show_attempt(self, attempt: Attempt) -> None:
+        known = self.book.attempt(attempt.attempt_id)
+        ends_now = not attempt.phase.is_at_work and (known is None or known.phase.is_at_work)
         self._note_times(attempt)
         if attempt.phase is not Phase.STARTING:
             self.held_up.pop(attempt.attempt_id, None)
-        if attempt.phase.is_final and attempt.gpus:
+        if ends_now and attempt.gpus:
             self._wait_for_leases(attempt)
         self.book.put_attempt(attempt)
         self.hub.publish()

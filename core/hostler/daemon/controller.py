@@ -16,6 +16,7 @@ from hostler.decide.plan import plan
 from hostler.errors import AgentError, EngineError, HostError, HostlerError, StateError, Unreachable
 from hostler.model.plans import (
     Action,
+    Conclude,
     EndRun,
     Finish,
     Plan,
@@ -38,7 +39,7 @@ _FAILED_PAUSE_S = 2.0
 _SAID_AGAIN_S = 600.0
 """What fails in the same words again and again is an event this often."""
 _COMPLAINTS = 1000
-_TELLING = (Finish, Remove, EndRun)
+_TELLING = (Finish, Conclude, Remove, EndRun)
 """Actions whose effect is shown, and waked for, before they are through: their end is no news."""
 
 
@@ -219,7 +220,7 @@ def _host_of(action: Action) -> str | None:
     """The host that an action asks something of: what fails there counts as its event, whatever
     kind of error it chose."""
     match action:
-        case Start() | Resume() | Finish():
+        case Start() | Resume() | Finish() | Conclude():
             return action.attempt.host
         case Stop() | Remove() | Release():
             return action.host

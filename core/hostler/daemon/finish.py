@@ -1,35 +1,33 @@
-"""The end of an attempt: the rest of its log, its metrics and outputs, the verdict, the record."""
+"""The end of an attempt: its verdict, then its files, the record, and what is left on its host.
+
+The verdict is written before anything is copied: from then on the attempt holds no GPUs, and a
+restart of the daemon goes on with copying.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hostler.daemon.collecting import Collector, Taken
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
-from hostler.decide.conditions import gate_failure
-from hostler.decide.contest import contested_by
-from hostler.decide.ending import conclude
-from hostler.decide.index import OpenAttempt
-from hostler.errors import AgentError, EngineError, HostError, InputError, NotFoundError, StateError
+from hostler.daemon.verdicts import Judge
+from hostler.decide.ending import conclude_uncollected, is_end_unseen
+from hostler.errors import HostError
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
-from hostler.model.pipelines import Cause, Stage, StageKind
-from hostler.model.plans import Finish, Record
-from hostler.model.records import Artifact, MetricPoint, NewEvent
-from hostler.model.runs import Attempt, Phase
-from hostler.runtimes.collect import collect_output
-from hostler.runtimes.metrics import MetricsReader
-
-_TAIL_LINES = 30
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.plans import Conclude, Finish, Record
+from hostler.model.records import NewEvent
+from hostler.model.runs import Attempt, Phase, Run
 
 
 class Finisher:
-    """Carries out `Finish` and `Record`."""
+    """Carries out `Finish`, `Conclude` and `Record`."""
 
     def __init__(
         self, context: Context, followers: Followers, usage: Usage, copies: Copies
@@ -38,65 +36,87 @@ class Finisher:
         self._copies = copies
         self._followers = followers
         self._usage = usage
+        self._judge = Judge(context, followers)
+        self._collector = Collector(context)
 
     async def finish(self, action: Finish) -> None:
-        """Take everything an ended workload left, record its end, then remove it.
+        """Judge an ended workload, take everything it left, record its end, then remove it.
 
-        Raises Unreachable when the host went away meanwhile: nothing is recorded then, and the
-        action is repeated when the host is back.
+        Raises Unreachable when the host went away meanwhile: what was written stands then, and
+        the action is repeated when the host is back.
         """
-        attempt, stage, workload = action.attempt, action.stage, action.workload
-        context = self._context
-        failpoint("after_exit_seen")
-        metrics = await self._last_taken(attempt, workload)
-        attempt = context.book.attempt(attempt.attempt_id) or attempt
-        phase, cause, detail = conclude(
-            attempt,
-            stage,
-            workload,
-            boot_id=action.boot_id,
-            tail=self._tail(attempt),
-            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
-        )
-        if phase is Phase.FAILED:
-            detail = "; ".join(filter(None, (detail, self._contested(attempt))))
-        outputs: Mapping[str, str] = {}
-        if phase is Phase.SUCCEEDED:
-            outputs, problem = await self._outputs(attempt, stage, workload)
-            if problem is not None:
-                phase, cause, detail = Phase.FAILED, Cause.OUTPUT, problem
-        if phase is Phase.SUCCEEDED and stage.kind is StageKind.GATE:
-            params = context.book.run(attempt.run_id).params
-            refusal = gate_failure(stage, metrics, params)
-            if refusal is not None:
-                phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
-        end: Mapping[str, Any] = {
-            "phase": phase,
-            "cause": cause,
-            "detail": detail,
-            "ref": workload.ref,
-            "exit_code": workload.exit_code,
-            "signal": workload.signal,
-            "metrics": metrics,
-            "outputs": outputs,
-            "finished_at": self._finished_at(attempt, workload),
-            "duration": duration_of(attempt, workload, context.clock.now()),
-        }
-        ended = await self._end(attempt, stage, end)
+        stage, workload = action.stage, action.workload
+        attempt = self._context.book.attempt(action.attempt.attempt_id) or action.attempt
+        if attempt.phase.is_at_work:
+            attempt = await self._judged(action)
+        if not attempt.phase.is_final:
+            attempt = await self._collected(attempt, stage, workload)
         failpoint("before_remove")
-        await self._remove(ended, workload)
+        await self._remove(attempt, workload)
+
+    async def _judged(self, action: Finish) -> Attempt:
+        """Write the verdict: as its end, where there is nothing to copy; the attempt then."""
+        failpoint("after_exit_seen")
+        end = await self._judge.verdict(action)
+        attempt, context = action.attempt, self._context
+        if not self._collector.has_work(action.stage):
+            return await self._end(attempt, action.stage, end)
+        usage = self._usage.summary(replace(attempt, **end))
+        fields = {**end, "phase": Phase.COLLECTING, "verdict": end["phase"], "usage": usage}
+        changed = await context.change_attempt(
+            attempt.attempt_id,
+            lambda now: replace(now, **fields) if now.phase.is_at_work else None,
+        )
+        context.wake()  # its GPUs are given back meanwhile
+        if attempt.gpus:
+            context.look_soon(attempt.host)
+        failpoint("after_verdict")
+        return changed or context.book.attempt(attempt.attempt_id) or replace(attempt, **fields)
+
+    async def _collected(self, attempt: Attempt, stage: Stage, workload: Workload) -> Attempt:
+        """Take the files of an attempt and write its end; the attempt then."""
+        verdict = attempt.verdict or Phase.FAILED
+        taken = await self._collector.take(attempt, stage, workload, verdict)
+        failpoint("after_collected")
+        return await self._end(attempt, stage, _end_of(attempt, verdict, taken))
+
+    async def conclude(self, action: Conclude) -> None:
+        """Write the end of an attempt whose files cannot be had any more."""
+        attempt = self._context.book.attempt(action.attempt.attempt_id)
+        if attempt is None or attempt.phase is not Phase.COLLECTING:
+            return
+        stage = action.stage
+        taken = {a.name: a.digest for a in await self._collector.known(attempt) if a.is_output}
+        missing = [name for name in stage.outputs if name not in taken]
+        phase, cause, detail = conclude_uncollected(
+            attempt, missing, action.why, is_lost=action.is_lost
+        )
+        outputs = taken if phase is Phase.SUCCEEDED else {}
+        end = {"phase": phase, "cause": cause, "detail": detail, "outputs": outputs}
+        await self._end(attempt, stage, end)
+
+    async def salvage(self, host: str, run: Run, workload: Workload) -> None:
+        """Take the files of what ended while nobody saw it, before it is removed: its attempt was
+        given up, and is over whatever comes of this. Raises Unreachable."""
+        attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
+        stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
+        if attempt is None or stage is None or not is_end_unseen(attempt, workload):
+            return
+        await self._collector.take(replace(attempt, host=host), stage, workload, attempt.phase)
 
     async def _end(self, attempt: Attempt, stage: Stage, end: Mapping[str, Any]) -> Attempt:
         """Write these fields of an attempt that ended, with what it used; the attempt then. One
         that has ended meanwhile stays as it is."""
         context = self._context
-        ended = replace(attempt, **end)
-        ended = replace(ended, usage=self._usage.summary(ended))
+        ended = replace(attempt, **end, verdict=None)
+        if attempt.phase.is_at_work:
+            ended = replace(ended, usage=self._usage.summary(ended))
+        fields = {**end, "verdict": None, "usage": ended.usage}
         failpoint("before_record")
         return (
             await context.change_attempt(
                 attempt.attempt_id,
-                lambda now: None if now.phase.is_final else replace(now, usage=ended.usage, **end),
+                lambda now: None if now.phase.is_final else replace(now, **fields),
                 self._event(ended, stage),
             )
             or context.book.attempt(attempt.attempt_id)
@@ -129,112 +149,6 @@ class Finisher:
         if changed is not None and workload is not None:
             self._followers.follow(changed, workload)
 
-    def _contested(self, attempt: Attempt) -> str:
-        """Who else is on its GPUs, which may well be why it failed."""
-        context = self._context
-        here = [
-            OpenAttempt(run, context.book.stage(run.run_id, a.stage), a)
-            for run in context.book.runs()
-            for a in run.attempts
-            if a.host == attempt.host and not a.phase.is_final
-        ]
-        host = context.keepers[attempt.host].host
-        policy, now = context.config.policy, context.clock.now()
-        return contested_by(attempt, host, policy, context.daemon_id, here, now)
-
-    def _tail(self, attempt: Attempt) -> list[str]:
-        """The last lines of its log, where a cause may be read."""
-        raw = self._context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
-        return raw.decode(errors="replace").splitlines()
-
-    def _finished_at(self, attempt: Attempt, workload: Workload) -> float:
-        """When it ended on the daemon's clock, by the duration that the host's clock measured."""
-        now = self._context.clock.now()
-        duration = duration_of(attempt, workload, now)
-        if duration is None or attempt.started_at is None:
-            return now
-        return min(now, attempt.started_at + duration)
-
-    async def _last_taken(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
-        """The rest of the log and, at the same time, of the metrics. Raises Unreachable."""
-        drained, metrics = await asyncio.gather(
-            self._followers.drained(attempt, workload),
-            self._metrics(attempt, workload, self._followers.metrics(attempt, workload)),
-            return_exceptions=True,
-        )
-        if isinstance(drained, BaseException):
-            raise drained
-        if isinstance(metrics, BaseException):
-            raise metrics
-        return metrics
-
-    async def _metrics(
-        self, attempt: Attempt, workload: Workload, reader: MetricsReader
-    ) -> dict[str, float]:
-        context = self._context
-        left = context.keepers[attempt.host].left(workload.ref)
-        if left is not None and not left.metrics:
-            return {}
-        try:
-            await self._read_metrics(attempt, reader)
-        except EngineError as error:
-            await self._metrics_lost(attempt, f"cannot be read: {error}")
-            return dict(attempt.metrics)
-        if reader.dropped:
-            await self._metrics_lost(attempt, f"are not complete: {reader.sentence()}")
-        return dict(reader.last)
-
-    async def _read_metrics(self, attempt: Attempt, reader: MetricsReader) -> None:
-        link = self._context.link(attempt.host)
-        try:
-            await reader.read(link, self._followers.saver(attempt), final=True)
-        except StateError as error:
-            # Rows of the history. An end must not wait for them where the state can be written.
-            await self._metrics_lost(attempt, f"were not written: {error}")
-            await reader.read(link, _drop, final=True)
-
-    async def _metrics_lost(self, attempt: Attempt, what: str) -> None:
-        message = f"the metrics of {attempt.attempt_id} {what}"
-        context = self._context
-        await context.tell(
-            context.event("attempt.metrics_lost", message, attempt, severity="warning")
-        )
-
-    async def _outputs(
-        self, attempt: Attempt, stage: Stage, workload: Workload
-    ) -> tuple[dict[str, str], str | None]:
-        """Digest of each declared output, and a sentence when one could not be taken."""
-        context = self._context
-        found: dict[str, str] = {}
-        for name, path in stage.outputs.items():
-            try:
-                collected = await collect_output(
-                    context.link(attempt.host),
-                    workload,
-                    path,
-                    context.content,
-                    context.config.limits.output_size,
-                )
-            except NotFoundError:
-                return found, f"output {name}: there is no {path} in the working folder at the end"
-            except (InputError, EngineError, AgentError) as error:
-                return found, f"output {name} ({path}): {error.message}"
-            await context.store.add_artifact(
-                Artifact(
-                    run_id=attempt.run_id,
-                    stage=attempt.stage,
-                    attempt_id=attempt.attempt_id,
-                    name=name,
-                    digest=collected.digest,
-                    size=collected.size,
-                    collected_at=context.clock.now(),
-                    files=collected.files,
-                    tree_digest=collected.tree_digest,
-                )
-            )
-            found[name] = collected.digest
-        return found, None
-
     def _event(self, attempt: Attempt, stage: Stage) -> NewEvent:
         kind = f"attempt.{attempt.phase.value}"
         if attempt.phase is Phase.SUCCEEDED:
@@ -266,7 +180,7 @@ class Finisher:
 
 def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None:
     """A start that was interrupted, and has happened; None where the attempt has ended since."""
-    if attempt.phase.is_final:
+    if not attempt.phase.is_at_work:
         return None
     return replace(
         attempt,
@@ -279,15 +193,10 @@ def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None
     )
 
 
-async def _drop(_points: Sequence[MetricPoint], _first: int) -> None:
-    """Where points cannot be stored, the last values are wanted all the same."""
-
-
-def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:
-    """Seconds that it ran by its host's clock; by the daemon's, where that was set back."""
-    if workload.started_at is None or workload.finished_at is None:
-        return None
-    measured = workload.finished_at - workload.started_at
-    if measured >= 0.0 or attempt.started_at is None:
-        return max(0.0, measured)
-    return max(0.0, now - attempt.started_at)  # its clock was set back: as long as it was seen
+def _end_of(attempt: Attempt, verdict: Phase, taken: Taken) -> Mapping[str, Any]:
+    """The last fields of an attempt: without all its outputs nothing has succeeded."""
+    if verdict is not Phase.SUCCEEDED:
+        return {"phase": verdict}
+    if taken.problem is not None:
+        return {"phase": Phase.FAILED, "cause": Cause.OUTPUT, "detail": taken.problem}
+    return {"phase": verdict, "outputs": taken.outputs}

@@ -207,7 +207,7 @@ class Followers:
     def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:
         """In memory only: the end of the attempt makes the last values durable."""
         attempt = self._context.book.attempt(attempt_id)
-        if attempt is not None and not attempt.phase.is_final:
+        if attempt is not None and attempt.phase.is_at_work:
             self._context.book.put_attempt(replace(attempt, metrics=dict(values)))
             self._context.hub.publish()
 

@@ -81,5 +81,5 @@ class LogReader:
         if self._context.hub.is_closed:
             return True
         now = self._context.book.attempt(self.attempt.attempt_id)
-        ended = now is None or now.phase.is_final
+        ended = now is None or not now.phase.is_at_work
         return ended and not self._followers.is_following(self.attempt.attempt_id)

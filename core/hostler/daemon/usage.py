@@ -85,7 +85,7 @@ class Usage:
         that the one before wrote."""
         context = self._context
         for attempt in context.book.open_attempts():
-            if attempt.started_at is None:
+            if attempt.started_at is None or not attempt.phase.is_at_work:
                 continue
             for uuid in attempt.gpus:
                 now = context.clock.now()
@@ -146,7 +146,7 @@ class Usage:
 
     def so_far(self, attempt: Attempt) -> dict[str, float]:
         """The sums of an attempt that still runs; those stored with one that has ended."""
-        if attempt.phase.is_final or not attempt.gpus:
+        if not attempt.phase.is_at_work or not attempt.gpus:
             return dict(attempt.usage)
         return _sums(attempt, self._tallies.get(attempt.attempt_id), self._context.clock.now())
 

@@ -11,7 +11,7 @@ from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
-from hostler.model.runs import Run, StageStatus
+from hostler.model.runs import Attempt, Run, StageStatus
 
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
@@ -98,12 +98,20 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
         kept = f"kept from run {run.retry_of}" if stage.name in run.kept else "never started"
         return note or kept
     last = tries[-1]
+    if last.verdict is not None:
+        return _collecting(last, troubles.get(last.attempt_id))
     if last.cause is not None:
         tail = f": {last.detail}" if last.detail else ""
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
     trouble = troubles.get(last.attempt_id)
     return f"{last.phase.value} on {last.host}{gpus}" + (f"; {trouble}" if trouble else "")
+
+
+def _collecting(attempt: Attempt, trouble: str | None) -> str:
+    how = "" if attempt.cause is None else f" ({attempt.cause.value}: {attempt.detail})"
+    said = f"its command has ended{how}; its files are being copied from {attempt.host}"
+    return said + (f"; {trouble}" if trouble else "")
 
 
 def _stage_object(

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from hostler.decide.ending import conclude
+from hostler.decide.ending import conclude, conclude_uncollected
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.plans import (
     Action,
+    Conclude,
     EndRun,
     Finish,
     Plan,
@@ -58,12 +59,14 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             return _launch(snapshot, attempt)
         case Record(attempt_id=attempt_id):
             return _with_attempt(snapshot, attempt_id, lambda a: _recorded(a, action, snapshot.now))
-        case Finish():
-            phase, cause, detail = conclude(
-                action.attempt, action.stage, action.workload, boot_id=action.boot_id
-            )
-            record = Record(action.attempt.attempt_id, phase, cause, detail, action.workload)
-            return _apply(snapshot, record)
+        case Finish(attempt=attempt):
+            now = snapshot.now
+            return _with_attempt(snapshot, attempt.attempt_id, lambda a: _ended(a, action, now))
+        case Conclude(attempt=attempt, stage=stage):
+            missing = [name for name in stage.outputs if name not in attempt.outputs]
+            ended = conclude_uncollected(attempt, missing, action.why, is_lost=action.is_lost)
+            record = Record(attempt.attempt_id, *ended)
+            return _with_attempt(snapshot, attempt.attempt_id, lambda a: _closed(a, record))
         case Stop():
             return _stopped(snapshot, action)
         case Remove():
@@ -123,6 +126,23 @@ def _launch(snapshot: Snapshot, attempt: Attempt) -> Snapshot:
     )
 
 
+def _ended(attempt: Attempt, finish: Finish, now: float) -> Attempt:
+    """What has something to be copied is collected first, and over by the next finish."""
+    if attempt.verdict is not None:
+        return replace(attempt, phase=attempt.verdict)
+    phase, cause, detail = conclude(attempt, finish.stage, finish.workload, boot_id=finish.boot_id)
+    ended = _recorded(
+        attempt, Record(attempt.attempt_id, phase, cause, detail, finish.workload), now
+    )
+    if not finish.stage.outputs and not finish.stage.keep:
+        return ended
+    return replace(ended, phase=Phase.COLLECTING, verdict=phase)
+
+
+def _closed(attempt: Attempt, record: Record) -> Attempt:
+    return replace(attempt, phase=record.phase, cause=record.cause, detail=record.detail)
+
+
 def _recorded(attempt: Attempt, record: Record, now: float) -> Attempt:
     if not record.phase.is_final:
         began = attempt.started_at if attempt.started_at is not None else now
@@ -143,7 +163,7 @@ def _stopped(snapshot: Snapshot, stop: Stop) -> Snapshot:
     attempt_id = stop.workload.attempt_id
 
     def asked(attempt: Attempt) -> Attempt:
-        if attempt.phase.is_final or attempt.stop_reason is not None:
+        if not attempt.phase.is_at_work or attempt.stop_reason is not None:
             return attempt
         return replace(attempt, stop_reason=stop.cause, stop_detail=stop.detail)
 

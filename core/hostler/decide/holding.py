@@ -91,12 +91,13 @@ def holders(
 ) -> dict[str, tuple[Holder, ...]]:
     """GPU UUID -> everything that keeps it from being free; an empty tuple: it is free.
 
-    `open_here` are our open attempts on this host. Several signs of one attempt (its lease, its
-    container, its processes) are one holder.
+    `open_here` are our open attempts on this host; those that are only collected hold nothing.
+    Several signs of one attempt (its lease, its container, its processes) are one holder.
     """
     look = host.look
     if look is None or not look.gpus:
         return {}
+    open_here = [item for item in open_here if item.attempt.phase.is_at_work]
     by_gpu: dict[str, list[Holder]] = {gpu.uuid: [] for gpu in look.gpus}
     gpus = {gpu.uuid: gpu for gpu in look.gpus}
     for item in open_here:

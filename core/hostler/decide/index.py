@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hostler.decide.memo import Memo
 from hostler.decide.progress import Progress, live_attempts
-from hostler.decide.times import begun_at, known_since
+from hostler.decide.times import begun_at, ended_at, known_since
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy, Snapshot
@@ -22,7 +22,8 @@ class OpenAttempt:
     stage: Stage
     attempt: Attempt
     since: float | None = None
-    """When it was launched or placed, where what is written down is of another clock."""
+    """When it was launched or placed, where what is written down is of another clock; of one that
+    is being collected, when it ended."""
     begun: float | None = None
     """Since when it runs, where it has a time limit."""
 
@@ -54,14 +55,18 @@ class Index:
         }
         self.open: dict[str, OpenAttempt] = {}
         self.at_host: dict[str, list[OpenAttempt]] = {}
+        """Host -> what is at work there: what is only collected takes nothing of it."""
         for item in open_attempts(snapshot.runs, self.progress):
             timed = self._timed(item)
             self.open[item.attempt.attempt_id] = timed
-            self.at_host.setdefault(item.attempt.host, []).append(timed)
+            if item.attempt.phase.is_at_work:
+                self.at_host.setdefault(item.attempt.host, []).append(timed)
 
     def _timed(self, item: OpenAttempt) -> OpenAttempt:
         """With its times on this daemon's clock, where they are not so already."""
         attempt, snapshot = item.attempt, self.snapshot
+        if not attempt.phase.is_at_work:
+            return replace(item, since=ended_at(attempt, snapshot))
         if item.stage.timeout is None and attempt.attempt_id not in snapshot.earlier:
             return item
         host = self.hosts.get(attempt.host)

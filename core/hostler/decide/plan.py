@@ -57,7 +57,8 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
         yield from probe_times(ailment)
     for item in index.open.values():
         limit = time_limit(item)
-        if limit is not None and item.attempt.stop_reason is None:
+        at_work = item.attempt.phase.is_at_work
+        if limit is not None and at_work and item.attempt.stop_reason is None:
             yield limit
         host = index.hosts.get(item.attempt.host)
         if fresh_look(host, snapshot.now, snapshot.policy) is None:

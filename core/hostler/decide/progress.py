@@ -40,7 +40,7 @@ class Progress:
     failed_bases: dict[str, str] = field(default_factory=dict)
     """Base of a matrix with `fail_fast` -> the cell that failed."""
     running_cells: dict[str, int] = field(default_factory=dict)
-    """Base -> how many of its cells have an open attempt."""
+    """Base -> how many of its cells are at work."""
     live: list[Attempt] = field(default_factory=list)
     """Attempts that are not final."""
 
@@ -173,6 +173,8 @@ def _attempted_status(tries: list[Attempt]) -> StageStatus:
     last = tries[-1]
     if last.phase is Phase.SUCCEEDED:
         return StageStatus.SUCCEEDED
+    if last.phase is Phase.COLLECTING:
+        return StageStatus.COLLECTING
     if not last.phase.is_final:
         running = last.phase is Phase.RUNNING
         return StageStatus.RUNNING if running else StageStatus.STARTING

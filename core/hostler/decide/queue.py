@@ -89,7 +89,8 @@ class _Queue:
     def __init__(self, index: Index) -> None:
         self.held: dict[str, int] = {}
         for item in index.open.values():
-            self.charge(item.run.owner, len(item.attempt.gpus))
+            if item.attempt.phase.is_at_work:
+                self.charge(item.run.owner, len(item.attempt.gpus))
         levels: dict[int, dict[str, deque[tuple[int, Entry]]]] = {}
         age = 0
         for run in index.snapshot.runs:

@@ -58,12 +58,11 @@ def is_over(lease: Lease, index: Index) -> bool:
     An attempt that the snapshot does not know belongs to a run that ended: intents are durable
     before anything is claimed, so it cannot be one that is about to come.
     """
-    return (
-        lease.attempt_id is not None
-        and lease.daemon_id == index.snapshot.daemon_id
-        and lease.attempt_id not in index.open
-        and not index.starting(lease.attempt_id)
-    )
+    if lease.attempt_id is None or lease.daemon_id != index.snapshot.daemon_id:
+        return False
+    item = index.open.get(lease.attempt_id)
+    at_work = item is not None and item.attempt.phase.is_at_work
+    return not at_work and not index.starting(lease.attempt_id)
 
 
 def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:

@@ -153,7 +153,9 @@ class Reasons(Mapping[Key, Reason]):
         running += [
             item.attempt.attempt_id
             for item in self._index.open.values()
-            if item.run.run_id == run_id and item.stage.base == stage.base
+            if item.run.run_id == run_id
+            and item.stage.base == stage.base
+            and item.attempt.phase.is_at_work
         ]
         return Reason(
             f"{len(running)} cells of {stage.base} run, and max_parallel is {stage.max_parallel}",

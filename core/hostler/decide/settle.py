@@ -10,7 +10,7 @@ from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.wishes import Wish, wish_for
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
-from hostler.model.plans import Action, Finish, Policy, Record, Resume, Stop
+from hostler.model.plans import Action, Conclude, Finish, Policy, Record, Resume, Stop
 from hostler.model.runs import Attempt, Phase
 from hostler.units import format_duration
 
@@ -44,6 +44,11 @@ class Case(NamedTuple):
         return self.attempt.launched_at is None and self.attempt.phase is Phase.STARTING
 
     @property
+    def collecting(self) -> bool:
+        """Its work has ended, and its files are being copied."""
+        return self.attempt.phase is Phase.COLLECTING
+
+    @property
     def runs(self) -> bool:
         """Its workload was running in the last look."""
         return self.workload is not None and self.workload.running
@@ -56,7 +61,8 @@ class Case(NamedTuple):
 
     @property
     def proves(self) -> bool:
-        """The look is newer than the launch, so that absence from it means something."""
+        """The look is newer than the launch (of what is collected: than its end), so that absence
+        from it means something."""
         return self.look is not None and self.look.asked_at > _since(self.item)
 
     @property
@@ -125,7 +131,7 @@ def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | Non
 
 
 def _since(item: OpenAttempt) -> float:
-    """When it was launched, or placed, on this daemon's clock."""
+    """When it was launched or placed, or ended, on this daemon's clock."""
     attempt = item.attempt
     if item.since is not None:
         return item.since
@@ -168,7 +174,28 @@ def _let_go(case: Case) -> Verdict:
 def _give_up(case: Case) -> Verdict:
     silent = format_duration(float(int(case.now - _heard_at(case.item, case.host))))
     detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
+    if case.collecting:
+        return (Conclude(case.attempt, case.item.stage, detail, is_lost=True),)
     return (_record(case, (Phase.LOST, Cause.HOST_LOST, detail)),)
+
+
+def _let_files_go(case: Case) -> Verdict:
+    why = f"{case.attempt.host} is no longer in the config"
+    return (Conclude(case.attempt, case.item.stage, why),)
+
+
+def _files_gone(case: Case) -> Verdict:
+    why = f"it is gone from {case.attempt.host}, and Hostler did not remove it (removed by hand?)"
+    return (Conclude(case.attempt, case.item.stage, why),)
+
+
+def _runs_again(case: Case) -> Verdict:
+    if not case.proves:
+        return ()
+    assert case.workload is not None
+    said = "its end was seen, and it runs once more"
+    stop = Stop(case.attempt.host, case.workload, Cause.STOPPED, said, case.item.stage.grace)
+    return (stop,)
 
 
 def _running(case: Case) -> Verdict:
@@ -235,6 +262,11 @@ RULES: tuple[Rule, ...] = (
         _let_go,
     ),
     Rule(
+        "it is collected, its run is cancelled, and its host is no longer in the config",
+        lambda c: c.collecting and c.host is None and c.item.run.cancelled_by is not None,
+        _let_files_go,
+    ),
+    Rule(
         "its host is silent for so long that its stage gives it up",
         _gives_up,
         _give_up,
@@ -243,6 +275,11 @@ RULES: tuple[Rule, ...] = (
         "its host is silent, and silence is not death",
         lambda c: c.look is None,
         _nothing,
+    ),
+    Rule(
+        "it is collected and runs: somebody started it again, or the look is of before its end",
+        lambda c: c.collecting and c.runs,
+        _runs_again,
     ),
     Rule("it runs; it is stopped if somebody wants that", lambda c: c.runs, _running),
     Rule("it ended: that is proof whenever it was seen", lambda c: c.ended, _finish),
@@ -258,6 +295,7 @@ RULES: tuple[Rule, ...] = (
         lambda c: not c.proves,
         _nothing,
     ),
+    Rule("it is collected and is gone", lambda c: c.collecting, _files_gone),
     Rule(
         "its host rebooted before it was started: it does not count as a try",
         lambda c: c.rebooted and c.never_launched,

@@ -21,6 +21,8 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
             why = f" ({host.problem})" if host.problem else ""
             return f"{host.name} cannot be seen{why}: the start goes on once it answers"
         return f"the start does not go on: {held_up}" if held_up else None
+    if attempt.phase is Phase.COLLECTING:
+        return _not_copied(attempt, host)
     if attempt.phase is not Phase.RUNNING:
         return None
     if host is None:
@@ -33,6 +35,16 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     if look.docker_problem and attempt.runtime == "docker":
         return f"{look.docker_problem} on {host.name}: {_NOBODY_KNOWS}"
     return cut_off_sentence(host.name) if is_cut_off(attempt, host) else None
+
+
+def _not_copied(attempt: Attempt, host: Host | None) -> str | None:
+    """Why the files of what has ended are not being copied now."""
+    if host is None:
+        return f"{attempt.host} is no longer in the config: its files are copied once it is again"
+    if host.condition not in _UNSEEN:
+        return None
+    why = f" ({host.problem})" if host.problem else ""
+    return f"{host.name} cannot be seen{why}: its files are copied once it answers"
 
 
 def is_cut_off(attempt: Attempt, host: Host) -> bool:

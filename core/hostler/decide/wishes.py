@@ -19,6 +19,8 @@ class Wish(NamedTuple):
 def wish_for(item: OpenAttempt, index: Index) -> Wish | None:
     """Why this attempt should end; None: it may go on. The first wish written down stays."""
     run, stage, attempt = item.run, item.stage, item.attempt
+    if not attempt.phase.is_at_work:
+        return None  # it has ended, and what it wrote is wanted whoever stopped it
     if attempt.stop_reason is not None:
         return Wish(attempt.stop_reason, attempt.stop_detail)
     if run.cancelled_by is not None:

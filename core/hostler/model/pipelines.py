@@ -146,6 +146,9 @@ class Stage:
     """Inputs that hold a folder for each cell, named like the cell, and not the output itself."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> folder or file, relative to the working folder."""
+    keep: tuple[str, ...] | None = None
+    """Globs of files that are kept beside the outputs, relative to the working folder; empty:
+    none. None: new and changed files where no output is declared, else none."""
     checkpoint: str | None = None
     """Folder relative to the working folder that survives retries."""
     max_parallel: int | None = None

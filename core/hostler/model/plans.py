@@ -127,7 +127,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The workload exited: take the last log lines, metrics and outputs, then record the end."""
+    """The workload exited: take the last log lines and metrics, write its verdict, which gives its
+    GPUs back, then take its files and record the end. Of one that is being collected: go on."""
 
     attempt: Attempt
     stage: Stage
@@ -138,6 +139,23 @@ class Finish:
     @property
     def key(self) -> str:
         """One of each at a time."""
+        return f"finish:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """The files of an attempt that is being collected cannot be had (any more): record its end with
+    what was taken of them."""
+
+    attempt: Attempt
+    stage: Stage
+    why: str
+    is_lost: bool = False
+    """Its host is given up, as the stage says."""
+
+    @property
+    def key(self) -> str:
+        """The same as what it ends."""
         return f"finish:{self.attempt.attempt_id}"
 
 
@@ -197,7 +215,7 @@ class EndRun:
         return f"end:{self.run_id}"
 
 
-Action = Start | Resume | Record | Finish | Stop | Remove | Release | EndRun
+Action = Start | Resume | Record | Finish | Conclude | Stop | Remove | Release | EndRun
 
 
 class RemedyKind(StrEnum):

@@ -15,6 +15,8 @@ class Phase(StrEnum):
     STARTING = "starting"
     """The intent is durable; the start may or may not have happened yet."""
     RUNNING = "running"
+    COLLECTING = "collecting"
+    """Its work has ended and its verdict is known; its files are being copied. It holds no GPUs."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -23,7 +25,12 @@ class Phase(StrEnum):
     @property
     def is_final(self) -> bool:
         """Nothing more will happen to the attempt."""
-        return self not in (Phase.STARTING, Phase.RUNNING)
+        return self not in (Phase.STARTING, Phase.RUNNING, Phase.COLLECTING)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Its command may run: its GPUs, CPUs and RAM are taken."""
+        return self in (Phase.STARTING, Phase.RUNNING)
 
 
 class StageStatus(StrEnum):
@@ -32,6 +39,8 @@ class StageStatus(StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
+    COLLECTING = "collecting"
+    """Its command has ended, and its files are being copied."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -41,7 +50,12 @@ class StageStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """Nothing more will happen to the stage."""
-        return self not in (StageStatus.WAITING, StageStatus.STARTING, StageStatus.RUNNING)
+        return self not in _UNFINISHED
+
+
+_UNFINISHED = frozenset(
+    {StageStatus.WAITING, StageStatus.STARTING, StageStatus.RUNNING, StageStatus.COLLECTING}
+)
 
 
 class Outcome(StrEnum):
@@ -88,11 +102,14 @@ class Attempt:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last value of each metric the stage wrote."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output name -> artifact digest, once collected."""
+    """Output name -> artifact digest, once collected; only of a stage that ended well."""
     image_digest: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
     each where it could be measured."""
+    verdict: Phase | None = None
+    """The final phase that it gets when its files are copied; cause, detail and times of its end
+    are written with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
 from hostler.store.archives import ArchiveCaps, normalise
 from hostler.store.content import ContentStore, Partial
+from hostler.store.listing import listing_of, write_listing
 from hostler.units import MIB, format_size
 
 _ROOT_NAME = "work"
@@ -34,6 +35,8 @@ class Collected:
     files: int
     tree_digest: str
     """Of the content alone, wherever and whenever it was packed."""
+    index: str
+    """Digest of the list of what is in it."""
 
 
 async def collect_output(
@@ -136,5 +139,7 @@ def _take_in(partial: Partial, prefix: str, content: ContentStore, limit: int) -
         raise
     finally:
         clean.unlink(missing_ok=True)
+    listing = listing_of(content.path(digest), manifest)
+    index = write_listing(listing, content, f"{partial.path.name}.index")
     partial.discard()
-    return Collected(digest, size, manifest.files, manifest.digest)
+    return Collected(digest, size, manifest.files, manifest.digest, index)

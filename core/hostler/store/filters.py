@@ -53,7 +53,7 @@ def attempt_where(wanted: AttemptFilter) -> Where:
             values.append(value)
     if wanted.is_open is not None:
         word = "IN" if wanted.is_open else "NOT IN"
-        parts.append(f"phase {word} ('starting', 'running')")
+        parts.append(f"phase {word} ('starting', 'running', 'collecting')")
     return " AND ".join(parts) or "1", values
 
 

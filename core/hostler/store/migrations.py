@@ -284,6 +284,37 @@ def m0005_kept_files(db: Database) -> None:
     )
 
 
+def m0006_collecting(db: Database) -> None:
+    """Work that has ended is collected without GPUs, and more than declared outputs is kept."""
+    db.execute("ALTER TABLE attempts ADD COLUMN verdict TEXT")
+    db.execute("DROP INDEX attempts_open")
+    db.execute(
+        "CREATE UNIQUE INDEX attempts_open ON attempts (run_id, stage)"
+        " WHERE phase IN ('starting', 'running', 'collecting')"
+    )
+    # The kind is part of the key: kept files are named "files", and so may be an output.
+    db.execute("ALTER TABLE artifacts RENAME TO artifacts_of_before")
+    db.execute(
+        "CREATE TABLE artifacts ("
+        " attempt_id TEXT NOT NULL REFERENCES attempts (attempt_id) ON DELETE CASCADE,"
+        " kind TEXT NOT NULL, name TEXT NOT NULL, run_id TEXT NOT NULL, stage TEXT NOT NULL,"
+        " digest TEXT NOT NULL, size INTEGER NOT NULL, collected_at REAL NOT NULL,"
+        " files INTEGER NOT NULL, tree_digest TEXT, partial INTEGER NOT NULL, index_digest TEXT,"
+        " PRIMARY KEY (attempt_id, kind, name)) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO artifacts (attempt_id, kind, name, run_id, stage, digest, size, collected_at,"
+        " files, tree_digest, partial) SELECT attempt_id, 'output', name, run_id, stage, digest,"
+        " size, collected_at, files, tree_digest, 0 FROM artifacts_of_before"
+    )
+    db.execute("DROP TABLE artifacts_of_before")
+    db.execute("CREATE INDEX artifacts_run ON artifacts (run_id)")
+    db.execute("CREATE INDEX artifacts_digest ON artifacts (digest)")
+    db.execute(
+        "CREATE INDEX artifacts_index ON artifacts (index_digest) WHERE index_digest IS NOT NULL"
+    )
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -303,6 +334,13 @@ def m0002_gpus_of_hosts(db: Database) -> None:
 
 STATE = Schema(
     "hostler",
-    (m0001_first, m0002_alerts, m0003_gpu_events, m0004_submissions, m0005_kept_files),
+    (
+        m0001_first,
+        m0002_alerts,
+        m0003_gpu_events,
+        m0004_submissions,
+        m0005_kept_files,
+        m0006_collecting,
+    ),  # fmt: skip
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -148,9 +148,10 @@ def last_seq(connection: Connection) -> int:
 
 
 def artifacts(connection: Connection, run_id: str) -> list[Artifact]:
-    """Collected outputs of a run, by stage and name."""
+    """Collected files of a run, by stage and name, outputs first."""
     rows = connection.execute(
-        f"SELECT {_ARTIFACT} FROM artifacts WHERE run_id = ? ORDER BY stage, attempt_id, name",
+        f"SELECT {_ARTIFACT} FROM artifacts WHERE run_id = ?"
+        " ORDER BY stage, attempt_id, kind DESC, name",
         (run_id,),
     )
     return [read_artifact(row) for row in rows]
@@ -211,6 +212,7 @@ def referenced_digests(connection: Connection) -> set[str]:
     found = connection.execute(
         "SELECT source_digest FROM runs WHERE source_digest IS NOT NULL"
         " UNION SELECT digest FROM artifacts"
+        " UNION SELECT index_digest FROM artifacts WHERE index_digest IS NOT NULL"
         " UNION SELECT j.value FROM attempts a, json_each(a.outputs) j"
         " UNION SELECT o.value FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
     )
@@ -222,6 +224,7 @@ def run_uses(connection: Connection, now: float) -> list[RunUse]:
     made: dict[str, set[str]] = defaultdict(set)
     for run_id, digest in connection.execute(
         "SELECT run_id, digest FROM artifacts"
+        " UNION SELECT run_id, index_digest FROM artifacts WHERE index_digest IS NOT NULL"
         " UNION SELECT a.run_id, j.value FROM attempts a, json_each(a.outputs) j"
         " UNION SELECT r.run_id, o.value"
         " FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"

@@ -17,7 +17,7 @@ ATTEMPT_COLUMNS = (
     "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
     "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
     "signal", "cause", "detail", "stop_reason", "stop_detail", "metrics", "outputs",
-    "image_digest", "usage",
+    "image_digest", "usage", "verdict",
 )  # fmt: skip
 ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
 """What the intent says and no later transition may change."""
@@ -28,7 +28,7 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 ARTIFACT_COLUMNS = (
     "attempt_id", "name", "run_id", "stage", "digest", "size", "collected_at", "files",
-    "tree_digest",
+    "tree_digest", "kind", "partial", "index_digest",
 )  # fmt: skip
 
 
@@ -124,6 +124,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "outputs": _mapping(attempt.outputs),
         "image_digest": attempt.image_digest,
         "usage": _mapping(attempt.usage),
+        "verdict": attempt.verdict.value if attempt.verdict else None,
     }
 
 
@@ -156,6 +157,7 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
         outputs=_read_mapping(values[22]),
         image_digest=values[23],
         usage=_read_mapping(values[24]),
+        verdict=Phase(values[25]) if values[25] else None,
     )
 
 
@@ -174,12 +176,18 @@ def read_event(row: sqlite3.Row) -> Event:
 
 def artifact_values(artifact: Artifact) -> tuple[Any, ...]:
     """The columns of an artifact, in the order of `ARTIFACT_COLUMNS`."""
-    return tuple(getattr(artifact, column) for column in ARTIFACT_COLUMNS)
+    return (
+        artifact.attempt_id, storable(artifact.name), artifact.run_id, artifact.stage,
+        artifact.digest, artifact.size, artifact.collected_at, artifact.files,
+        artifact.tree_digest, artifact.kind, int(artifact.partial), artifact.index,
+    )  # fmt: skip
 
 
 def read_artifact(row: sqlite3.Row) -> Artifact:
     """An artifact from a row with `ARTIFACT_COLUMNS`."""
-    return Artifact(**dict(zip(row.keys(), row, strict=True)))
+    values = dict(zip(row.keys(), row, strict=True))
+    index = values.pop("index_digest")
+    return Artifact(**{**values, "partial": bool(values["partial"])}, index=index)
 
 
 def _mapping(value: Mapping[str, Any]) -> str:

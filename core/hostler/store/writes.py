@@ -114,7 +114,7 @@ def create_run(
 def add_attempt(
     connection: Connection, attempt: Attempt, event: NewEvent | None, facts: HostFacts | None
 ) -> Event | None:
-    """The intent. Holds its GPUs until the attempt is final.
+    """The intent. Holds its GPUs as long as it is at work.
 
     Raises ConflictError when a GPU is held by another open attempt, when the stage has one, or when
     another attempt has this id; NotFoundError when the run is gone.
@@ -124,9 +124,10 @@ def add_attempt(
         _check_fixed(there, attempt)
         return None
     _check_run_open(connection, attempt)
-    _check_gpus_free(connection, attempt)
+    if attempt.phase.is_at_work:
+        _check_gpus_free(connection, attempt)
     connection.execute(_INSERT_ATTEMPT, tuple(attempt_values(attempt).values()))
-    if not attempt.phase.is_final:
+    if attempt.phase.is_at_work:
         connection.executemany(
             "INSERT INTO holds (host, gpu, attempt_id) VALUES (?, ?, ?)",
             [(attempt.host, gpu, attempt.attempt_id) for gpu in attempt.gpus],
@@ -142,7 +143,7 @@ def add_attempt(
 def update_attempt(
     connection: Connection, attempt: Attempt, event: NewEvent | None
 ) -> Event | None:
-    """A transition with its event; a final one gives the GPUs back.
+    """A transition with its event; one that ends its work gives the GPUs back.
 
     Raises NotFoundError for an attempt without an intent, ConflictError when it ended otherwise
     already or when what the intent fixed differs.
@@ -152,13 +153,14 @@ def update_attempt(
         raise NotFoundError(f"attempt {attempt.attempt_id} is not known")
     _check_fixed(there, attempt)
     before = Phase(there["phase"])
-    if before.is_final and attempt.phase is not before:
+    goes_back = attempt.phase.is_at_work and not before.is_at_work
+    if goes_back or (before.is_final and attempt.phase is not before):
         raise ConflictError(
             f"attempt {attempt.attempt_id} already {before.value}: it cannot become "
             f"{attempt.phase.value}"
         )
     connection.execute(_UPDATE_ATTEMPT, attempt_values(attempt))
-    if attempt.phase.is_final:
+    if not attempt.phase.is_at_work:
         connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt.attempt_id,))
     return _add_event(connection, event) if event is not None else None
 
@@ -176,7 +178,8 @@ def end_run(
             raise ConflictError(f"run {run_id} already {row['outcome']}")
         return None
     still = connection.execute(
-        "SELECT attempt_id FROM attempts WHERE run_id = ? AND phase IN ('starting', 'running')",
+        "SELECT attempt_id FROM attempts WHERE run_id = ?"
+        " AND phase IN ('starting', 'running', 'collecting')",
         (run_id,),
     ).fetchone()
     if still is not None:
@@ -328,7 +331,7 @@ def _check_run_open(connection: Connection, attempt: Attempt) -> None:
         raise ConflictError(f"run {attempt.run_id} has ended: {attempt.stage} cannot start")
     other = connection.execute(
         "SELECT attempt_id FROM attempts WHERE run_id = ? AND stage = ?"
-        " AND (number = ? OR phase IN ('starting', 'running'))",
+        " AND (number = ? OR phase IN ('starting', 'running', 'collecting'))",
         (attempt.run_id, attempt.stage, attempt.number),
     ).fetchone()
     if other is not None:

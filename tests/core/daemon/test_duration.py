@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.daemon.finish import duration_of
+from hostler.daemon.verdicts import duration_of
 from hostler.model.hosts import Workload
 from hostler.model.runs import Attempt, Phase
 

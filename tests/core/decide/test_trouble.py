@@ -44,10 +44,20 @@ def test_silence_of_docker_is_told_of_containers_alone() -> None:
     assert trouble_of(lab.attempt(runtime="process"), silent) is None
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.RUNNING])
+@pytest.mark.parametrize(
+    "phase", [phase for phase in Phase if phase.is_final or phase is Phase.STARTING]
+)
 def test_nothing_is_told_of_what_does_not_run(phase: Phase) -> None:
     unseen = lab.host(condition=HostCondition.UNREACHABLE, look=CUT_OFF)
     assert trouble_of(lab.attempt(phase=phase), unseen) is None
+
+
+def test_of_what_is_collected_it_is_told_that_its_host_is_silent() -> None:
+    collected = lab.attempt(phase=Phase.COLLECTING)
+    assert trouble_of(collected, lab.host(look=CUT_OFF)) is None
+    told = trouble_of(collected, lab.host(condition=HostCondition.UNREACHABLE))
+    assert told == "gpu1 cannot be seen: its files are copied once it answers"
+    assert "no longer in the config" in str(trouble_of(collected, None))
 
 
 def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:

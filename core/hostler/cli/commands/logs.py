@@ -109,7 +109,7 @@ def _code(client: Client, run_id: str, stage: str, number: int) -> int:
         attempt = next((a for a in tries if a["number"] == number), None)
         if attempt is None:  # kept of an earlier run, of which only successes are
             return 0
-        if attempt["phase"] not in ("starting", "running"):
+        if attempt["phase"] not in ("starting", "running", "collecting"):
             return attempt_code(attempt)
     return 0
 

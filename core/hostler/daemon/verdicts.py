@@ -1,0 +1,149 @@
+"""How an attempt ended: the rest of its log and metrics, the verdict, and what goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.daemon.context import Context
+from hostler.daemon.follow import Followers
+from hostler.decide.conditions import gate_failure
+from hostler.decide.contest import contested_by
+from hostler.decide.ending import conclude
+from hostler.decide.index import OpenAttempt
+from hostler.errors import EngineError, StateError
+from hostler.model.hosts import Workload
+from hostler.model.pipelines import Cause, StageKind
+from hostler.model.plans import Finish
+from hostler.model.records import MetricPoint
+from hostler.model.runs import Attempt, Phase
+from hostler.runtimes.metrics import MetricsReader
+
+_TAIL_LINES = 30
+
+
+class Judge:
+    """Finds the verdict of an attempt whose workload has ended."""
+
+    def __init__(self, context: Context, followers: Followers) -> None:
+        self._context = context
+        self._followers = followers
+
+    async def verdict(self, action: Finish) -> Mapping[str, Any]:
+        """The fields of its end, its phase the final one. Raises Unreachable."""
+        attempt, stage, workload = action.attempt, action.stage, action.workload
+        context = self._context
+        metrics = await self._last_taken(attempt, workload)
+        attempt = context.book.attempt(attempt.attempt_id) or attempt
+        phase, cause, detail = conclude(
+            attempt,
+            stage,
+            workload,
+            boot_id=action.boot_id,
+            tail=self._tail(attempt),
+            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
+        )
+        if phase is Phase.FAILED:
+            detail = "; ".join(filter(None, (detail, self._contested(attempt))))
+        if phase is Phase.SUCCEEDED and stage.kind is StageKind.GATE:
+            params = context.book.run(attempt.run_id).params
+            refusal = gate_failure(stage, metrics, params)
+            if refusal is not None:
+                phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
+        return {
+            "phase": phase,
+            "cause": cause,
+            "detail": detail,
+            "ref": workload.ref,
+            "exit_code": workload.exit_code,
+            "signal": workload.signal,
+            "metrics": metrics,
+            "finished_at": self._finished_at(attempt, workload),
+            "duration": duration_of(attempt, workload, context.clock.now()),
+        }
+
+    def _contested(self, attempt: Attempt) -> str:
+        """Who else is on its GPUs, which may well be why it failed."""
+        context = self._context
+        here = [
+            OpenAttempt(run, context.book.stage(run.run_id, a.stage), a)
+            for run in context.book.runs()
+            for a in run.attempts
+            if a.host == attempt.host and a.phase.is_at_work
+        ]
+        host = context.keepers[attempt.host].host
+        policy, now = context.config.policy, context.clock.now()
+        return contested_by(attempt, host, policy, context.daemon_id, here, now)
+
+    def _tail(self, attempt: Attempt) -> list[str]:
+        """The last lines of its log, where a cause may be read."""
+        raw = self._context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
+        return raw.decode(errors="replace").splitlines()
+
+    def _finished_at(self, attempt: Attempt, workload: Workload) -> float:
+        """When it ended on the daemon's clock, by the duration that the host's clock measured."""
+        now = self._context.clock.now()
+        duration = duration_of(attempt, workload, now)
+        if duration is None or attempt.started_at is None:
+            return now
+        return min(now, attempt.started_at + duration)
+
+    async def _last_taken(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
+        """The rest of the log and, at the same time, of the metrics. Raises Unreachable."""
+        drained, metrics = await asyncio.gather(
+            self._followers.drained(attempt, workload),
+            self._metrics(attempt, workload, self._followers.metrics(attempt, workload)),
+            return_exceptions=True,
+        )
+        if isinstance(drained, BaseException):
+            raise drained
+        if isinstance(metrics, BaseException):
+            raise metrics
+        return metrics
+
+    async def _metrics(
+        self, attempt: Attempt, workload: Workload, reader: MetricsReader
+    ) -> dict[str, float]:
+        context = self._context
+        left = context.keepers[attempt.host].left(workload.ref)
+        if left is not None and not left.metrics:
+            return {}
+        try:
+            await self._read_metrics(attempt, reader)
+        except EngineError as error:
+            await self._metrics_lost(attempt, f"cannot be read: {error}")
+            return dict(attempt.metrics)
+        if reader.dropped:
+            await self._metrics_lost(attempt, f"are not complete: {reader.sentence()}")
+        return dict(reader.last)
+
+    async def _read_metrics(self, attempt: Attempt, reader: MetricsReader) -> None:
+        link = self._context.link(attempt.host)
+        try:
+            await reader.read(link, self._followers.saver(attempt), final=True)
+        except StateError as error:
+            # Rows of the history. An end must not wait for them where the state can be written.
+            await self._metrics_lost(attempt, f"were not written: {error}")
+            await reader.read(link, _drop, final=True)
+
+    async def _metrics_lost(self, attempt: Attempt, what: str) -> None:
+        message = f"the metrics of {attempt.attempt_id} {what}"
+        context = self._context
+        await context.tell(
+            context.event("attempt.metrics_lost", message, attempt, severity="warning")
+        )
+
+
+async def _drop(_points: Sequence[MetricPoint], _first: int) -> None:
+    """Where points cannot be stored, the last values are wanted all the same."""
+
+
+def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:
+    """Seconds that it ran by its host's clock; by the daemon's, where that was set back."""
+    if workload.started_at is None or workload.finished_at is None:
+        return None
+    measured = workload.finished_at - workload.started_at
+    if measured >= 0.0 or attempt.started_at is None:
+        return max(0.0, measured)
+    return max(0.0, now - attempt.started_at)  # its clock was set back: as long as it was seen
