@@ -341,6 +341,6 @@ STATE = Schema(
         m0004_submissions,
         m0005_kept_files,
         m0006_collecting,
-    ),  # fmt: skip
+    ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))
