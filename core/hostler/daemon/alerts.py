@@ -40,6 +40,10 @@ class Alerts:
         self._suspected: frozenset[Spot] = frozenset()
         self._lock = asyncio.Lock()
 
+    async def standing(self, topic: str) -> list[Alert]:
+        """Those of a topic that last and are not resolved."""
+        return [a for a in (await self._current()).standing() if a.rule.topic == topic]
+
     async def list(self, *, open_only: bool, limit: int) -> dict[str, Any]:
         """The newest first, and how many that are more than information are open."""
         folded = await self._current()

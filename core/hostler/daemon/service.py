@@ -16,6 +16,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
 from hostler.daemon.environments import dropped_environment
+from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.measures import Measures
 from hostler.daemon.numbers import Numbers
@@ -58,6 +59,7 @@ class Service:
         self._submitter = Submitter(context)
         self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
+        self.expirer = Expirer(context, self.alerts)
         self.past = Past(context)
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from hostler.decide.expiry import EXPIRING, EXPIRING_FETCHED, EXPIRY_OVER
 from hostler.model.runs import Event
 
 DAY = 86_400.0
@@ -39,6 +40,8 @@ _XID = "hostler gpus --host {host} -o wide; the program that ran there is at fau
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
 STARTS = "start"
 """Topic of hosts on which nothing starts."""
+EXPIRY = "expiry"
+"""Topic of files of runs that are to be removed soon; its keys end in the run's id."""
 CUT_OFF = "cutoff"
 """Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
 _WITHOUT_GPU = (
@@ -66,6 +69,10 @@ RULES: Mapping[str, Rule] = {
     "workload.unknown": Rule("workload", "warning", _HOST),
     "host.noisy": Rule("noise", "warning", _HOST),
     "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
+    EXPIRING: Rule(EXPIRY, "warning", "hostler get {run}, or hostler keep {run}", lasts=True),
+    EXPIRING_FETCHED: Rule(EXPIRY, "info", "hostler keep {run}", lasts=True),
+    "files.not_removed": Rule("files", "warning", _HOST),
+    "files.lost": Rule("files", "warning", "hostler show {run}"),
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
     "state.disk_low": Rule("disk", "critical", "free space there: hostler gc, df, du", lasts=True),
     "state.damaged": Rule("state", "critical", _DAEMON),
@@ -85,6 +92,8 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "attempt.gpu_cut_off_over": (CUT_OFF,),
     "config.loaded": ("config",),
     "state.disk_well": ("disk",),
+    EXPIRY_OVER: (EXPIRY,),
+    "run.kept": (EXPIRY,),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
@@ -152,6 +161,8 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.host or "")
     if topic == CUT_OFF:
         return (topic, event.attempt_id or "")
+    if topic == EXPIRY:
+        return (topic, event.run_id or "")
     if topic == "run":
         return (topic, event.run_id or event.attempt_id or "")
     if topic in ("config", "state", "disk"):

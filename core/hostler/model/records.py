@@ -95,8 +95,8 @@ class Remainder:
     """Why they were not copied, for people."""
     fetched_at: float | None = None
     """When a person had got all of them."""
-    stood: float = 0.0
-    """Seconds that an alert has told of their removal while the daemon ran."""
+    stood: float | None = None
+    """Seconds that an alert has announced their removal while the daemon ran; None: none has."""
     given_up_by: str | None = None
     """A person removed their run: they go as soon as the host answers."""
     kept_by: str | None = None

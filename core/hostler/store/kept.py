@@ -51,9 +51,12 @@ class KeptMethods:
         """Forget files that are on their host no longer."""
         await self._write(lambda db: _remove(db, attempt_id, event))
 
-    async def note_standing(self, stood: Mapping[str, float]) -> None:
-        """Store for attempts how many seconds the alert about their files has stood."""
-        await self._write(lambda db: _note_standing(db, stood))
+    async def note_standing(
+        self, stood: Mapping[str, float | None], events: Sequence[NewEvent] = ()
+    ) -> None:
+        """Store for attempts how many seconds the alert about their files has stood, together with
+        the events that make such alerts."""
+        await self._write(lambda db: _note_standing(db, stood, events))
 
     async def extend_remainders(self, until: Mapping[str, float]) -> None:
         """Let the files of attempts stay longer; never shorter."""
@@ -141,11 +144,15 @@ def _remove(connection: Connection, attempt_id: str, event: NewEvent | None) -> 
         _tell(connection, event)
 
 
-def _note_standing(connection: Connection, stood: Mapping[str, float]) -> None:
+def _note_standing(
+    connection: Connection, stood: Mapping[str, float | None], events: Sequence[NewEvent]
+) -> None:
     connection.executemany(
         "UPDATE remainders SET stood = ? WHERE attempt_id = ?",
         [(seconds, attempt_id) for attempt_id, seconds in stood.items()],
     )
+    for event in events:
+        _tell(connection, event)
 
 
 def _extend(connection: Connection, until: Mapping[str, float]) -> None:
@@ -181,7 +188,7 @@ def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:
         (keep.run_id, storable(keep.by), keep.at, keep.until),
     )
     # When it is kept no longer, its removal is announced anew.
-    connection.execute("UPDATE remainders SET stood = 0 WHERE run_id = ?", (keep.run_id,))
+    connection.execute("UPDATE remainders SET stood = NULL WHERE run_id = ?", (keep.run_id,))
     _tell(connection, event)
 
 

@@ -269,7 +269,7 @@ def m0005_kept_files(db: Database) -> None:
         " stage TEXT NOT NULL, host TEXT NOT NULL, runtime TEXT NOT NULL, ref TEXT NOT NULL,"
         " path TEXT NOT NULL, files INTEGER NOT NULL, size INTEGER NOT NULL, since REAL NOT NULL,"
         " until REAL NOT NULL, names TEXT NOT NULL, why TEXT NOT NULL, fetched_at REAL,"
-        " stood REAL NOT NULL DEFAULT 0, given_up_by TEXT) STRICT, WITHOUT ROWID"
+        " stood REAL, given_up_by TEXT) STRICT, WITHOUT ROWID"
     )
     db.execute("CREATE INDEX remainders_run ON remainders (run_id)")
     db.execute(

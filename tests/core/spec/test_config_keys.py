@@ -58,7 +58,8 @@ SHOWN_BY = {
     "limits.keep_history": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
     "limits.host_cache": f"{_SIM}::test_hosts_are_told_how_large_their_cache_may_be",
     "limits.kept_files": "tests/core/spec/test_config.py::test_sections",
-    "limits.keep_jobs": "tests/core/store/test_kept.py::test_files_that_stay_come_back_as_stored",
+    "limits.keep_jobs": "tests/core/daemon/test_expiry_on_sim.py::"
+    "test_a_longer_keep_jobs_counts_for_what_stays_already",
     "limits.kept_on_host": "tests/core/spec/test_config.py::test_sections",
     "limits.kept_in_store": "tests/core/spec/test_config.py::test_sections",
     "mounts.path": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",

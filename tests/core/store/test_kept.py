@@ -78,7 +78,7 @@ async def test_a_kept_run_is_kept_with_all_that_stays_of_it(store: Store) -> Non
     await store.keep_run(keep, event("run.kept"))
     assert await store.keeps() == {"raaaaaa": keep}
     (found,) = await store.remainders()
-    assert (found.kept_by, found.kept_until, found.stood) == ("bo", 500.0, 0.0)
+    assert (found.kept_by, found.kept_until, found.stood) == ("bo", 500.0, None)
     assert [use.is_kept for use in await store.run_uses(499.0)] == [True]
     assert [use.is_kept for use in await store.run_uses(500.0)] == [False]
     assert await store.unkeep_run("raaaaaa", event("run.kept_no_longer")) is True

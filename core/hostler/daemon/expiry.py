@@ -1,0 +1,168 @@
+"""Files that stay on hosts: their removal is announced, and a day later it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+from hostler.daemon.alerts import Alerts
+from hostler.daemon.context import Context
+from hostler.decide.alerts import EXPIRY, RULES, Alert
+from hostler.decide.expiry import (
+    EXPIRING,
+    EXPIRING_FETCHED,
+    EXPIRY_OVER,
+    Expiry,
+    describe,
+    is_held,
+    longer,
+    plan_expiry,
+)
+from hostler.errors import HostlerError, StateError
+from hostler.model.hosts import Workload
+from hostler.model.records import NewEvent, Remainder
+
+_log = logging.getLogger("hostler.daemon")
+
+_EVERY_S = 300.0
+_REMOVE_TIMEOUT_S = 120.0
+
+
+class Expirer:
+    """Plans with values, then tells and removes."""
+
+    def __init__(self, context: Context, alerts: Alerts) -> None:
+        self._context = context
+        self._alerts = alerts
+        self._asked_at: float | None = None
+        self._fetching: Counter[str] = Counter()
+        self._complained: set[str] = set()
+        self.lock = asyncio.Lock()
+        """Held while something is removed, and by who decides that it is to stay."""
+
+    async def run(self) -> None:
+        """Look now and then, until cancelled."""
+        while True:
+            try:
+                await self.step()
+            except StateError as error:
+                _log.warning("files that stay on hosts were not looked after: %s", error)
+            except Exception:
+                _log.exception("expiry failed: this is a bug in Hostler, please report it")
+            await asyncio.sleep(_EVERY_S)
+
+    async def step(self) -> Expiry:
+        """Announce what is to go soon, and remove what may go now and can be reached."""
+        store, now = self._context.store, self._context.clock.now()
+        async with self.lock:
+            await self._extend()
+            left = await store.remainders()
+            standing = {a.key[-1]: _kind(a) for a in await self._alerts.standing(EXPIRY)}
+            made = plan_expiry(left, self._open_runs(), standing, self._ran(now), now)
+            if made.stood or made.notices or made.over:
+                await store.note_standing(made.stood, self._events(made))
+                self._context.hub.publish()
+        for each in made.go:
+            await self._remove(each.attempt_id)
+        return made
+
+    @contextlib.contextmanager
+    def fetching(self, attempt_id: str) -> Iterator[None]:
+        """While somebody fetches what stays of an attempt, it is not removed."""
+        self._fetching[attempt_id] += 1
+        try:
+            yield
+        finally:
+            self._fetching[attempt_id] -= 1
+
+    def _ran(self, now: float) -> float:
+        """Seconds since it was last asked, while this daemon ran. It asks often: of a longer time
+        it was suspended for a part, and nobody saw an alert."""
+        before, self._asked_at = self._asked_at, now
+        return 0.0 if before is None else min(max(0.0, now - before), 2 * _EVERY_S)
+
+    async def _extend(self) -> None:
+        store = self._context.store
+        more = longer(await store.remainders(), self._context.config.limits.keep_jobs)
+        if more:
+            await store.extend_remainders(more)
+
+    def _open_runs(self) -> set[str]:
+        return {run.run_id for run in self._context.book.runs()}
+
+    def _events(self, made: Expiry) -> list[NewEvent]:
+        context = self._context
+        return [
+            *(
+                context.event(n.kind, n.message, run_id=n.run_id, severity="warning")
+                for n in made.notices
+            ),
+            *(
+                context.event(EXPIRY_OVER, f"no files of run {r} are to be removed soon", run_id=r)
+                for r in made.over
+            ),
+        ]
+
+    async def _remove(self, attempt_id: str) -> None:
+        """Remove it from its host unless that is away, or something has changed since it was
+        decided: somebody keeps it, or is fetching it."""
+        context = self._context
+        async with self.lock:
+            left = next(
+                (r for r in await context.store.remainders() if r.attempt_id == attempt_id), None
+            )
+            if left is None or self._fetching[attempt_id]:
+                return
+            keeper = context.keepers.get(left.host)
+            if keeper is None or not keeper.is_connected:
+                return
+            if left.given_up_by is None and is_held(left, self._open_runs(), context.clock.now()):
+                return
+            try:
+                await self._remove_from_host(left)
+            except (HostlerError, TimeoutError) as error:
+                await self._complain(left, error)
+                return
+            await context.store.remove_remainder(attempt_id, self._removed(left))
+            self._complained.discard(attempt_id)
+            context.hub.publish()
+
+    async def _remove_from_host(self, left: Remainder) -> None:
+        context = self._context
+        ended = Workload(
+            left.attempt_id, context.daemon_id, left.runtime, left.ref, running=False, exit_code=0
+        )
+        async with asyncio.timeout(_REMOVE_TIMEOUT_S):
+            await context.runtimes[left.runtime].remove(context.link(left.host), ended)
+
+    def _removed(self, left: Remainder) -> NewEvent:
+        why = "their time was over"
+        if left.given_up_by is not None:
+            why = f"{left.given_up_by} removed the run"
+        return self._context.event(
+            "files.removed",
+            f"{describe([left])} were removed: {why}",
+            # Of a run that is no more, no event is kept by its name.
+            run_id=left.run_id if left.given_up_by is None else None,
+            host=left.host,
+            actor=left.given_up_by,
+        )
+
+    async def _complain(self, left: Remainder, error: Exception) -> None:
+        """Once for each: it is tried again."""
+        _log.warning("%s is not removed from %s: %s", left.attempt_id, left.host, error)
+        if left.attempt_id in self._complained or isinstance(error, StateError):
+            return
+        self._complained.add(left.attempt_id)
+        said = f"{describe([left])} could not be removed: {error or 'the host did not answer'}"
+        await self._context.tell(
+            self._context.event("files.not_removed", said, severity="warning", host=left.host)
+        )
+
+
+def _kind(alert: Alert) -> str:
+    """Of the event that it is of."""
+    return EXPIRING_FETCHED if alert.rule == RULES[EXPIRING_FETCHED] else EXPIRING

@@ -1,0 +1,166 @@
+"""When files that stay on hosts go: never before their time, nor before an alert has announced it
+for a day. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hostler.model.records import Remainder
+from hostler.text import clean_line
+from hostler.units import format_size
+
+DAY = 86_400.0
+AHEAD = 2 * DAY
+"""How long before their time an alert announces it: over a weekend's day, too."""
+_MOST_HOSTS = 3
+
+EXPIRING = "files.expiring"
+"""Kind of the event that announces the removal of files that nobody has fetched."""
+EXPIRING_FETCHED = "files.expiring_fetched"
+"""The same of files that somebody has fetched: there is nothing to do about it."""
+EXPIRY_OVER = "files.expiry_over"
+"""Nothing of the run is to be removed soon any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is to be announced about files of one run."""
+
+    run_id: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What happens to files that stay on hosts, as of now."""
+
+    go: tuple[Remainder, ...] = ()
+    """May be removed now, in this order: first what a person gave up or has fetched."""
+    notices: tuple[Notice, ...] = ()
+    over: tuple[str, ...] = ()
+    """Runs whose alert is over."""
+    stood: Mapping[str, float | None] = field(default_factory=dict)
+    """Attempt -> how long the alert about its files has stood, where that has changed."""
+
+
+def plan_expiry(
+    left: Sequence[Remainder],
+    open_runs: Collection[str],
+    standing: Mapping[str, str],
+    ran: float,
+    now: float,
+) -> Expiry:
+    """What is announced, and what goes.
+
+    `standing`: run -> kind of the event that its standing alert is of. `ran`: seconds that the
+    daemon ran since it last asked: an alert stands only while people can see it, and a clock that
+    jumps makes it stand no longer.
+    """
+    near = [each for each in left if is_near(each, open_runs, now)]
+    stood = _standing(left, near, standing, ran)
+    told = [each for each in near if each.run_id in standing and each.stood is not None]
+    due = [e for e in told if now >= e.until and (stood.get(e.attempt_id, e.stood) or 0) >= DAY]
+    given_up = [each for each in left if each.given_up_by is not None]
+    return Expiry(
+        go=tuple(sorted((*given_up, *due), key=_first_to_go)),
+        notices=tuple(_notices(near, standing, now)),
+        over=tuple(sorted(set(standing) - {each.run_id for each in near})),
+        stood=stood,
+    )
+
+
+def is_held(left: Remainder, open_runs: Collection[str], now: float) -> bool:
+    """Whether it stays whatever the time: its run goes on, or a person keeps it."""
+    kept = left.kept_by is not None and (left.kept_until is None or now < left.kept_until)
+    return kept or left.run_id in open_runs
+
+
+def is_near(left: Remainder, open_runs: Collection[str], now: float) -> bool:
+    """Whether its removal is to be announced."""
+    if left.given_up_by is not None or is_held(left, open_runs, now):
+        return False
+    return now >= left.until - AHEAD
+
+
+def goes_at(left: Remainder, now: float) -> float:
+    """When it may go at the earliest."""
+    return max(left.until, now + DAY - (left.stood or 0.0))
+
+
+def longer(left: Iterable[Remainder], keep_jobs: float) -> dict[str, float]:
+    """Attempts whose files stay longer than was thought, since `keep_jobs` is longer now; it makes
+    no time that people were told of shorter."""
+    return {
+        each.attempt_id: each.since + keep_jobs
+        for each in left
+        if each.since + keep_jobs > each.until
+    }
+
+
+def describe(left: Sequence[Remainder]) -> str:
+    """Which files of one run and where: "model.pt and 3 more files (3.1 GiB) of run r1 on gpu2"."""
+    hosts = sorted({each.host for each in left})
+    where = ", ".join(hosts[:_MOST_HOSTS])
+    where += f" and {len(hosts) - _MOST_HOSTS} more hosts" if len(hosts) > _MOST_HOSTS else ""
+    size = format_size(sum(each.size for each in left))
+    return f"{_names(left)} ({size}) of run {left[0].run_id} on {where}"
+
+
+def date_text(at: float) -> str:
+    """A day, as the daemon's machine counts them."""
+    return datetime.fromtimestamp(at).date().isoformat()
+
+
+def _names(left: Sequence[Remainder]) -> str:
+    number = sum(each.files for each in left)
+    first = next((name for each in left for name in each.names), None)
+    if first is None:
+        return f"{number} file{'s' if number != 1 else ''}"
+    more = number - 1
+    return clean_line(first, 80) + (f" and {more} more file{'s' if more > 1 else ''}" * (more > 0))
+
+
+def _standing(
+    left: Sequence[Remainder], near: Sequence[Remainder], standing: Mapping[str, str], ran: float
+) -> dict[str, float | None]:
+    """How long alerts have stood, where that has changed. Where files are not to go soon any more,
+    they are announced anew before they do."""
+    changed: dict[str, float | None] = {}
+    announced = {each.attempt_id for each in near}
+    for each in left:
+        if each.attempt_id not in announced:
+            if each.stood is not None:
+                changed[each.attempt_id] = None
+        elif each.stood is None:
+            changed[each.attempt_id] = 0.0
+        elif each.run_id in standing and ran > 0:
+            changed[each.attempt_id] = each.stood + ran
+    return changed
+
+
+def _notices(
+    near: Sequence[Remainder], standing: Mapping[str, str], now: float
+) -> Iterator[Notice]:
+    """For each run that has no alert, or one that does not tell of all that it is about."""
+    runs: dict[str, list[Remainder]] = {}
+    for each in near:
+        runs.setdefault(each.run_id, []).append(each)
+    for run_id, of_run in sorted(runs.items()):
+        notice = _notice(run_id, of_run, now)
+        if standing.get(run_id) != notice.kind or any(each.stood is None for each in of_run):
+            yield notice
+
+
+def _first_to_go(left: Remainder) -> tuple[bool, float, str]:
+    wanted = left.given_up_by is None and left.fetched_at is None
+    return (wanted, left.until, left.attempt_id)
+
+
+def _notice(run_id: str, near: Sequence[Remainder], now: float) -> Notice:
+    fetched = all(each.fetched_at is not None for each in near)
+    day = date_text(min(goes_at(each, now) for each in near))
+    text = f"{describe(near)} {'were fetched and ' if fetched else ''}will be removed on {day}"
+    return Notice(run_id, EXPIRING_FETCHED if fetched else EXPIRING, text)

@@ -1,0 +1,271 @@
+"""Files that stay on hosts: a daemon announces their removal, waits, and removes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.daemon import expiry
+from hostler.daemon.clock import Clock
+from hostler.errors import EngineError
+from hostler.model.hosts import Workload
+from hostler.model.records import Keep, Remainder
+from hostler.ports import HostLink
+from hostler.sim.fleet import small_lab
+from hostler.sim.runtime import SimRuntime
+from tests.support.planning import stage
+from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+
+pytestmark = pytest.mark.timeout(60)
+
+DAY = 86_400.0
+STEP = 600.0
+"""Of a longer time between two looks no more counts."""
+
+
+@dataclass
+class Moved:
+    """A clock that a test moves."""
+
+    clock: Clock
+    by: float = 0.0
+
+    def now(self) -> float:
+        return self.clock.now() + self.by
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Attempts that a host was told to remove."""
+    asked: list[str] = []
+    original = SimRuntime.remove
+
+    async def remove(self: SimRuntime, link: HostLink, workload: Workload) -> None:
+        assert not workload.running
+        asked.append(workload.attempt_id)
+        await original(self, link, workload)
+
+    monkeypatch.setattr(SimRuntime, "remove", remove)
+    return asked
+
+
+class Kept:
+    """A daemon with a run that has ended and of which files stay on gpu1."""
+
+    def __init__(self, daemon: SimDaemon) -> None:
+        self.daemon = daemon
+        self.clock = Moved(daemon.lab.clock)
+        daemon.clock = self.clock
+
+    def keep_jobs(self, seconds: float) -> None:
+        """As the config has it from now on."""
+        config = self.daemon.config
+        self.daemon.config = replace(config, limits=replace(config.limits, keep_jobs=seconds))
+        self.daemon.daemon.context.config = self.daemon.config
+
+    async def begin(self) -> None:
+        await self.daemon.begin()
+        keeper = self.daemon.daemon.context.keepers["gpu1"]
+        await self.daemon.until(lambda: keeper.is_connected, "gpu1 does not connect")
+
+    async def leave(self, run_id: str = "raaaaaa", days: float = 7.0, **changes: Any) -> Remainder:
+        await self.daemon.submit(stage(env=sim("seconds=0.05")), run_id=run_id, uid=1000)
+        await self.daemon.finished(run_id)
+        await self.daemon.clean()  # what removes its workload removes nothing that stays
+        self.keep_jobs(days * DAY)
+        now = self.clock.now()
+        left = Remainder(
+            attempt_id=f"{run_id}-train-1",
+            run_id=run_id,
+            stage="train",
+            host="gpu1",
+            runtime="process",
+            ref=f"{run_id}-train-1",
+            path="/x",
+            files=1,
+            size=3 * 1024**3,
+            since=now,
+            until=now + days * DAY,
+            names=("model.pt",),
+        )
+        left = replace(left, **changes)
+        await self.daemon.daemon.context.store.add_remainder(left)
+        return left
+
+    async def step(self, times: int = 1, seconds: float = STEP) -> None:
+        for _ in range(times):
+            self.clock.by += seconds
+            await self.daemon.daemon.service.expirer.step()
+
+    async def left(self) -> list[Remainder]:
+        return await self.daemon.daemon.context.store.remainders()
+
+    async def alerts(self, *, open_only: bool = True) -> list[dict[str, Any]]:
+        found = await self.daemon.daemon.service.alerts.list(open_only=open_only, limit=100)
+        made: list[dict[str, Any]] = found["alerts"]
+        return made
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> Any:
+    daemon = SimDaemon(small_lab(1), tmp_path)
+    made = Kept(daemon)
+    await made.begin()
+    try:
+        yield made
+    finally:
+        await daemon.stop()
+        await daemon.lab.close()
+
+
+async def test_they_go_after_their_time_and_a_day_of_their_alert(
+    kept: Kept, removed: list[str]
+) -> None:
+    await kept.leave(days=3)
+    await kept.step(seconds=DAY / 2)
+    assert await kept.alerts() == []
+    await kept.step(seconds=DAY)
+    (alert,) = await kept.alerts()
+    assert alert["severity"] == "warning"
+    assert alert["what"].startswith("model.pt (3 GiB) of run raaaaaa on gpu1 will be removed on ")
+    assert alert["remedy"] == "hostler get raaaaaa, or hostler keep raaaaaa"
+    assert alert["where"] == "raaaaaa"
+    await kept.step(times=3, seconds=DAY)  # it was suspended: nobody could see the alert
+    assert len(await kept.left()) == 1
+    await kept.step(times=int(DAY / STEP) - 4)
+    assert len(await kept.left()) == 1
+    removed.clear()
+    await kept.step(times=2)
+    assert await kept.left() == []
+    assert removed == ["raaaaaa-train-1"]
+    await kept.step()
+    assert await kept.alerts() == []
+    assert (await kept.daemon.kinds("raaaaaa"))[-3:] == [
+        "files.expiring", "files.removed", "files.expiry_over",
+    ]  # fmt: skip
+
+
+async def test_a_daemon_that_was_off_for_two_weeks_announces_first(
+    kept: Kept, removed: list[str]
+) -> None:
+    await kept.leave()
+    await kept.step(times=2)
+    await kept.daemon.stop()
+    kept.clock.by += 14 * DAY
+    await kept.begin()
+    removed.clear()
+    await kept.step(times=int(DAY / STEP) - 2)
+    assert removed == []
+    await kept.step(times=3)
+    assert removed == ["raaaaaa-train-1"]
+
+
+async def test_what_a_daemon_announced_counts_after_its_restart(
+    kept: Kept, removed: list[str]
+) -> None:
+    await kept.leave(days=1)
+    removed.clear()
+    await kept.step(times=100)
+    await kept.daemon.stop()
+    await kept.begin()
+    await kept.step(times=48)
+    assert removed == ["raaaaaa-train-1"]
+    (alert,) = [a for a in await kept.alerts(open_only=False) if a["run_id"] == "raaaaaa"]
+    assert alert["count"] == 1
+
+
+async def test_a_kept_run_is_left_alone_and_announced_anew(kept: Kept, removed: list[str]) -> None:
+    await kept.leave(days=0)
+    await kept.step(times=100)
+    assert len(await kept.alerts()) == 1
+    now = kept.clock.now()
+    context = kept.daemon.daemon.context
+    await context.store.keep_run(Keep("raaaaaa", "ana", now, now + 10 * DAY))
+    await kept.step(times=2)
+    assert await kept.alerts() == []
+    removed.clear()
+    await kept.step(times=150)
+    assert removed == []
+    kept.clock.by += 10 * DAY
+    await kept.step(times=int(DAY / STEP))
+    assert removed == []
+    assert len(await kept.alerts()) == 1
+    await kept.step(times=2)
+    assert removed == ["raaaaaa-train-1"]
+
+
+async def test_files_of_a_removed_run_go_when_their_host_answers(
+    kept: Kept, removed: list[str]
+) -> None:
+    await kept.leave()
+    daemon, context = kept.daemon, kept.daemon.daemon.context
+    daemon.lab.faults("gpu1").cut()
+    await daemon.until(lambda: not context.keepers["gpu1"].is_connected, "gpu1 is connected")
+    await daemon.daemon.service.remove("raaaaaa", ANA)
+    removed.clear()
+    await kept.step()
+    assert (removed, len(await kept.left())) == ([], 1)
+    daemon.lab.faults("gpu1").heal()
+    await daemon.until(lambda: context.keepers["gpu1"].is_connected, "gpu1 is not connected")
+    await kept.step()
+    assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])
+    (event,) = [e for e in await context.store.events() if e.kind == "files.removed"]
+    assert (event.actor, event.run_id) == ("ana", None)
+
+
+async def test_what_somebody_fetches_is_not_removed_meanwhile(
+    kept: Kept, removed: list[str]
+) -> None:
+    left = await kept.leave(given_up_by=None)
+    expirer = kept.daemon.daemon.service.expirer
+    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    removed.clear()
+    with expirer.fetching(left.attempt_id):
+        await kept.step()
+        assert removed == []
+    await kept.step()
+    assert removed == [left.attempt_id]
+
+
+async def test_a_host_that_cannot_remove_them_is_an_alert_once(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.leave()
+    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+
+    async def fails(self: SimRuntime, link: HostLink, workload: Workload) -> None:
+        raise EngineError("gpu1", "it does not work")
+
+    monkeypatch.setattr(SimRuntime, "remove", fails)
+    await kept.step(times=3)
+    (alert,) = [a for a in await kept.alerts() if "could not be removed" in a["what"]]
+    assert (alert["host"], alert["count"]) == ("gpu1", 1)
+    assert len(await kept.left()) == 1
+
+
+async def test_a_longer_keep_jobs_counts_for_what_stays_already(kept: Kept) -> None:
+    left = await kept.leave(days=7)
+    kept.keep_jobs(30 * DAY)
+    await kept.step()
+    assert [each.until for each in await kept.left()] == [left.since + 30 * DAY]
+
+
+async def test_it_looks_by_itself(
+    kept: Kept, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "_EVERY_S", 0.02)
+    await kept.daemon.stop()
+    await kept.begin()
+    await kept.leave()
+    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    gone: Callable[[], bool] = lambda: "raaaaaa-train-1" in removed  # noqa: E731
+    await kept.daemon.until(gone, "it is not removed")
