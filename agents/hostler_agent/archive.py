@@ -6,7 +6,18 @@ import hashlib
 import os
 import stat
 import tarfile
-from typing import BinaryIO, Iterator, List, NamedTuple, NoReturn, Optional, Set, Tuple
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Iterator,
+    List,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Set,
+    Tuple,
+)
 
 from hostler_agent.folders import Refusal
 
@@ -27,7 +38,13 @@ class Caps(NamedTuple):
     """Bytes of all files together."""
 
 
-def extract(archive: str, target: str, caps: Optional[Caps] = None) -> None:
+Record = Callable[[str, str, str], None]
+"""Told of each file and link that was unpacked: its name, where it lies, and SHA-256 or target."""
+
+
+def extract(
+    archive: str, target: str, caps: Optional[Caps] = None, record: Optional[Record] = None
+) -> None:
     """Unpack a tar file below `target`, which exists.
 
     Refused as a whole, before anything is written: absolute paths, "..", links that lead out,
@@ -40,7 +57,7 @@ def extract(archive: str, target: str, caps: Optional[Caps] = None) -> None:
     try:
         with open(archive, "rb") as raw:
             _check_all(raw, caps or Caps())
-            _unpack(raw, root)
+            _unpack(raw, root, record)
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise Refusal("the archive cannot be read: %s" % error, "InputError") from error
 
@@ -71,12 +88,16 @@ def _add_folders(member: tarfile.TarInfo, folders: Set[str]) -> None:
         at = os.path.dirname(at)
 
 
-def _unpack(raw: BinaryIO, root: str) -> None:
+def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
     later: List[Tuple[str, int, float]] = []
     for member in _members(raw):
         path = os.path.join(root, member.name)
         _make_parents(root, member.name)
-        _put(raw, member, path, root)
+        content = _put(raw, member, path, root, record is not None)
+        if record is not None and not member.isdir():
+            record(member.name, path, content)
+        if record is not None and member.islnk():
+            record(member.linkname, _inside(root, member.linkname), content)  # its ctime is new
         if member.isdir():
             later.append((path, member.mode, member.mtime))
     for path, mode, mtime in reversed(later):
@@ -170,7 +191,8 @@ def _make_parents(root: str, name: str) -> None:
             raise Refusal("the archive puts %r below something that is no folder" % name)
 
 
-def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str) -> None:
+def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str, hashed: bool) -> str:
+    """Put a member in its place; its SHA-256 where it is to be `hashed`, of a link its target."""
     there = _lstat(path)
     if member.isdir():
         if there is not None and not stat.S_ISDIR(there.st_mode):
@@ -178,7 +200,7 @@ def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str) -> None:
             there = None
         if there is None:
             os.mkdir(path, 0o700)
-        return
+        return ""
     if there is not None:
         if stat.S_ISDIR(there.st_mode):
             raise Refusal("the archive holds %r, where a folder is" % member.name, "InputError")
@@ -186,10 +208,24 @@ def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str) -> None:
     if member.issym():
         os.symlink(member.linkname, path)
         os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
-    elif member.islnk():
+        return member.linkname
+    digest = hashlib.sha256() if hashed else None
+    if member.islnk():
         os.link(_inside(root, member.linkname), path, follow_symlinks=False)
+        if digest is not None:
+            _add_file(digest, path)
     else:
-        _write(raw, member, path)
+        _write(raw, member, path, digest)
+    return digest.hexdigest() if digest is not None else ""
+
+
+def _add_file(digest: Any, path: str) -> None:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        while True:
+            piece = file.read(_PIECE)
+            if not piece:
+                return
+            digest.update(piece)
 
 
 def _inside(root: str, name: str) -> str:
@@ -202,7 +238,7 @@ def _inside(root: str, name: str) -> str:
     return path
 
 
-def _write(raw: BinaryIO, member: tarfile.TarInfo, path: str) -> None:
+def _write(raw: BinaryIO, member: tarfile.TarInfo, path: str, digest: Any) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, member.mode & 0o777 | 0o600)
     left = member.size
@@ -213,6 +249,8 @@ def _write(raw: BinaryIO, member: tarfile.TarInfo, path: str) -> None:
             if not piece:
                 raise Refusal("the archive is broken at %r" % member.name, "InputError")
             target.write(piece)
+            if digest is not None:
+                digest.update(piece)
             left -= len(piece)
         os.fchmod(target.fileno(), member.mode & 0o777 | 0o600)
     os.utime(path, (member.mtime, member.mtime))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any, Callable, Dict, Iterator, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 from hostler_agent import archive, inside, journal, wire
 from hostler_agent.blobs import Incoming
@@ -15,6 +15,7 @@ from hostler_agent.jobs import Jobs
 from hostler_agent.machine import boot_id
 from hostler_agent.ownership import owned
 from hostler_agent.processes import Proc
+from hostler_agent.sending import frames, send, send_data
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
@@ -26,6 +27,8 @@ def run(mode: Dict[str, Any], folders: Folders) -> None:
     folders.hold()
     operations: Dict[str, Callable[[Dict[str, Any], Folders], None]] = {
         "blob.put": _put, "place": _place, "archive": _archive, "log": _log,
+        "list": _files("listed"), "changes": _files("changed"), "read": _files("read"),
+        "keep": _files("keep"),
     }  # fmt: skip
     try:
         operation = operations.get(str(mode.get("op")))
@@ -42,31 +45,17 @@ def run(mode: Dict[str, Any], folders: Folders) -> None:
         _fail("AgentError", "%s: %s" % (error.filename or "transfer", error.strerror or error))
 
 
+def _files(name: str) -> Callable[[Dict[str, Any], Folders], None]:
+    def operation(mode: Dict[str, Any], folders: Folders) -> None:
+        from hostler_agent import transfers  # few need it
+
+        getattr(transfers, name)(mode, folders)
+
+    return operation
+
+
 def _fail(kind: str, message: str, status: int = 0) -> None:
-    _send(wire.json_frame({"error": {"kind": kind, "message": message, "status": status}}))
-
-
-def _send(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
-
-
-def _send_data(data: bytes) -> None:
-    for at in range(0, len(data), wire.MAX_FRAME):
-        _send(wire.frame(data[at : at + wire.MAX_FRAME]))
-
-
-def _frames() -> Iterator[Union[bytes, Dict[str, Any], None]]:
-    reader = wire.FrameReader()
-    while True:
-        data = os.read(0, 1024 * 1024)
-        if not data:
-            return
-        try:
-            yield from reader.feed(data)
-        except ValueError as error:
-            raise Refusal("the stream is broken: %s" % error) from error
+    send(wire.json_frame({"error": {"kind": kind, "message": message, "status": status}}))
 
 
 def _put(mode: Dict[str, Any], folders: Folders) -> None:
@@ -74,9 +63,9 @@ def _put(mode: Dict[str, Any], folders: Folders) -> None:
     if not isinstance(total, int) or total < 0:
         raise Refusal("a blob needs its size", "InputError")
     incoming = Incoming(folders, str(mode.get("digest")), total)
-    _send(wire.json_frame({"offset": incoming.offset}))
+    send(wire.json_frame({"offset": incoming.offset}))
     try:
-        for item in _frames():
+        for item in frames():
             if item is None:
                 break
             if isinstance(item, bytes):
@@ -84,7 +73,7 @@ def _put(mode: Dict[str, Any], folders: Folders) -> None:
         incoming.finish()
     finally:
         incoming.close()
-    _send(wire.json_frame({"ok": True}))
+    send(wire.json_frame({"ok": True}))
 
 
 def _place(mode: Dict[str, Any], folders: Folders) -> None:
@@ -95,7 +84,7 @@ def _place(mode: Dict[str, Any], folders: Folders) -> None:
         jobs.place(
             str(mode.get("attempt_id")), str(mode.get("digest")), str(mode.get("path") or "")
         )
-    _send(wire.json_frame({"ok": True}))
+    send(wire.json_frame({"ok": True}))
 
 
 def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
@@ -146,11 +135,16 @@ def _archive(mode: Dict[str, Any], folders: Folders) -> None:
     offset = mode.get("offset") or 0
     if not isinstance(offset, int) or offset < 0:
         raise Refusal("an offset should be a number, not negative", "InputError")
-    sent = archive.Skipped(_tar(mode, folders), offset)
+    if mode.get("chosen") is True:
+        from hostler_agent import transfers
+
+        sent = archive.Skipped(transfers.chosen(mode, folders), offset)
+    else:
+        sent = archive.Skipped(_tar(mode, folders), offset)
     for piece in sent:
-        _send_data(piece)
-    _send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))
-    _send(wire.END)
+        send_data(piece)
+    send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))
+    send(wire.END)
 
 
 def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
@@ -201,8 +195,8 @@ def _log(mode: Dict[str, Any], folders: Folders) -> None:
             over = not follow or (job.started is not None and not job.running(proc, boot))
             for at, data in reader.pieces():
                 if at != expected:
-                    _send(wire.json_frame({"offset": at}))
-                _send_data(data)
+                    send(wire.json_frame({"offset": at}))
+                send_data(data)
                 expected = at + len(data)
             if over:
                 break
@@ -210,8 +204,8 @@ def _log(mode: Dict[str, Any], folders: Folders) -> None:
                 return
     finally:
         reader.close()
-    _send(wire.json_frame({"end": True, "offset": reader.offset}))
-    _send(wire.END)
+    send(wire.json_frame({"end": True, "offset": reader.offset}))
+    send(wire.END)
 
 
 def _gone(seconds: float) -> bool:

@@ -32,7 +32,7 @@ _DIE = 15.0
 _ENGINE = "EngineError"
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
-    "log_cap", "grace",
+    "log_cap", "grace", "make",
 )  # fmt: skip
 
 
@@ -96,7 +96,15 @@ class Jobs:
         from hostler_agent import tail
 
         work = self.work_folder(attempt)
-        return tail.left(os.path.dirname(work), os.path.join(work, METRICS))
+        folder = os.path.dirname(work)
+        told = tail.left(folder, os.path.join(work, METRICS))
+        if told is not None:
+            from hostler_agent import placed
+
+            job = journal.load(folder)
+            checkpoint = str(job.created.get("checkpoint") or "") if job is not None else ""
+            told["changed"] = placed.unchanged(folder, checkpoint)
+        return told
 
     def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:
         """Make the job's folder; the same job again is no error."""
@@ -131,7 +139,17 @@ class Jobs:
         os.utime(blob)
         from hostler_agent.archive import extract  # tarfile costs megabytes; few need it
 
-        extract(blob, path)
+        inside = check_relative(target)
+        if inside.split("/")[0] == "inputs":
+            extract(blob, path)  # nothing there is ever asked for as changed
+            return
+        from hostler_agent import placed
+
+        writer = placed.Writer(job.folder, inside)
+        try:
+            extract(blob, path, record=writer.add)
+        finally:
+            writer.close()
 
     def start(
         self, payload: Mapping[str, Any], login: Mapping[str, str]

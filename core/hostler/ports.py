@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hostler.model.config import DaemonConfig, HostConfig
+from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 
@@ -81,6 +82,8 @@ class Left:
     """All of its output."""
     metrics: bool
     """Whether it wrote a metrics file."""
+    changed: int | None = None
+    """0: nothing in its folder is new or changed; None: it has to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,34 @@ class ArchiveSource:
     ref: str
     path: str
     """Relative to the attempt's working folder; ".." and absolute paths are refused."""
+    here: str | None = None
+    """With `code = "here"`: the folder itself. `path` is relative to it then, and it is read with
+    the rights of the login."""
+    snapshot: str | None = None
+    """Digest of the source that was placed, which `changed_files` of a container needs in the
+    host's cache (`put_blob`); None: nothing was placed."""
+
+
+class FileStream(Protocol):
+    """The bytes of one plain file, as many as it had when it was opened."""
+
+    size: int | None
+    """Of all of it. Known after `begin`, as `mtime`."""
+    mtime: float | None
+    sha256: str | None
+    """Of all its bytes from the first on, those before the offset too; known at the end."""
+
+    async def begin(self) -> None:
+        """Open it. Raises NotFoundError, InputError where it is no plain file."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Its bytes from the offset on; begins by itself."""
+
+    async def __anext__(self) -> bytes:
+        """The next of them."""
+
+    async def aclose(self) -> None:
+        """Stop before the end."""
 
 
 class HostLink(Protocol):
@@ -161,8 +192,27 @@ class HostLink(Protocol):
     async def place_blob(self, digest: str, source: ArchiveSource) -> None:
         """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""
 
-    def read_archive(self, source: ArchiveSource, offset: int = 0) -> AsyncIterator[bytes]:
-        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
+    def read_archive(
+        self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
+    ) -> AsyncIterator[bytes]:
+        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time.
+
+        `paths`: of these files and links alone, relative to `source.path`; those that are gone
+        are left out.
+        """
+
+    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+        """New and changed files of a workload that has ended; no link is followed. Raises
+        NotFoundError where the snapshot is not in the host's cache."""
+
+    async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
+        """What a folder (or file) of a workload is now, running, ended or kept."""
+
+    def read_file(self, source: ArchiveSource, offset: int = 0) -> FileStream:
+        """One plain file of a workload, running, ended or kept, from byte `offset`."""
+
+    async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
+        """Mark what has ended to stay; see `Runtime.keep`."""
 
     def read_log(
         self, attempt_id: str, offset: int, follow: bool
@@ -219,6 +269,10 @@ class Runtime(Protocol):
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove it and what it left on the host, except checkpoints."""
+
+    async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
+        """Let what has ended stay on its host, out of looks and without its log: how many files
+        and bytes, and where. `remove` removes it. `until` is only told (`kept.list`)."""
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: it does not exist."""

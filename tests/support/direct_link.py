@@ -13,9 +13,10 @@ from typing import Any
 import docker
 
 from hostler.errors import EngineError, Unreachable
+from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
-from hostler.ports import ArchiveSource, Hello, HostLink, Push
+from hostler.ports import ArchiveSource, FileStream, Hello, HostLink, Push
 from hostler_agent import boxmetrics, inside
 from hostler_agent.metricpiece import wanted
 
@@ -159,7 +160,9 @@ class DirectLink:
         finally:
             client.close()
 
-    async def read_archive(self, source: ArchiveSource, offset: int = 0) -> AsyncIterator[bytes]:
+    async def read_archive(
+        self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
+    ) -> AsyncIterator[bytes]:
         """See `HostLink`; the tar as Docker makes it."""
         stream = await self.open_docker()
         try:
@@ -179,6 +182,22 @@ class DirectLink:
                 data = b""
         finally:
             await stream.close()
+
+    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+        """No agent is here to look."""
+        raise NotImplementedError
+
+    async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
+        """As `changed_files`."""
+        raise NotImplementedError
+
+    def read_file(self, source: ArchiveSource, offset: int = 0) -> FileStream:
+        """As `changed_files`."""
+        raise NotImplementedError
+
+    async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
+        """As `changed_files`."""
+        raise NotImplementedError
 
     async def connect(self) -> Hello:
         """See `HostLink`."""

@@ -10,11 +10,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from hostler.errors import AgentError, HostError, Unreachable
 from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
+from hostler.link.files import RemoteFile, changed_files, keep_files, list_files
 from hostler.link.logs import follow_log, read_log
 from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
 from hostler.model.codec import from_json, to_json
+from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
@@ -52,7 +54,9 @@ class AgentLink:
         self._down: HostError | None = Unreachable(door.host, "not connected")
         self._keeper: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
+        # All together they are fewer than the sessions that sshd allows on a connection.
         self._transfers, self._log_reads = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self._lists, self._file_reads = asyncio.Semaphore(2), asyncio.Semaphore(4)
         self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = HUNG_AFTER
@@ -130,9 +134,31 @@ class AgentLink:
         async with self._transfers:
             await place_blob(self._door, self._program, digest, source)
 
-    def read_archive(self, source: ArchiveSource, offset: int = 0) -> ArchiveStream:
-        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
-        return ArchiveStream(self._door, self._program, source, offset, self._transfers)
+    def read_archive(
+        self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
+    ) -> ArchiveStream:
+        """A tar stream of a workload's folder, from byte `offset`; the same bytes each time.
+        `paths`: of these files and links alone."""
+        return ArchiveStream(self._door, self._program, source, offset, self._transfers, paths)
+
+    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+        """New and changed files of a workload that has ended."""
+        async with self._lists:
+            return await changed_files(self._door, self._program, source, select)
+
+    async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
+        """What a folder of a workload is now."""
+        async with self._lists:
+            return await list_files(self._door, self._program, source, recursive)
+
+    def read_file(self, source: ArchiveSource, offset: int = 0) -> RemoteFile:
+        """One plain file of a workload, from byte `offset`."""
+        return RemoteFile(self._door, self._program, source, offset, self._file_reads)
+
+    async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
+        """Mark a workload that has ended to stay."""
+        async with self._lists:
+            return await keep_files(self._door, self._program, source, until)
 
     def read_log(
         self, attempt_id: str, offset: int, follow: bool

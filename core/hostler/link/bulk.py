@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,8 @@ CHUNK = 256 * 1024
 SILENCE = 120.0
 """Seconds without a byte after which a transfer is given up: a disk there hangs."""
 _JSON_BIT = 0x80000000
+_NAMED = 512 * 1024
+"""Bytes of a frame that names paths, about."""
 
 Frame = bytes | dict[str, Any] | None
 """Data, a JSON object, or None: the stream has ended."""
@@ -36,6 +38,11 @@ class BulkAgent:
         """A frame of data."""
         async with asyncio.timeout(SILENCE):
             await self._started.stream.write(len(data).to_bytes(4, "big") + data)
+
+    async def send_json(self, value: dict[str, Any]) -> None:
+        """A frame with an object."""
+        async with asyncio.timeout(SILENCE):
+            await self._started.stream.write(wire.json_frame(value))
 
     async def send_end(self) -> None:
         """No more data will come."""
@@ -135,12 +142,12 @@ class ArchiveStream:
 
     def __init__(
         self, door: Door, program: AgentProgram, source: ArchiveSource, offset: int,
-        slots: asyncio.Semaphore,
+        slots: asyncio.Semaphore, paths: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self.sha256: str | None = None
         self.size: int | None = None
         self._door, self._program, self._source = door, program, source
-        self._offset, self._slots = offset, slots
+        self._offset, self._slots, self._paths = offset, slots, paths
         self._chunks = self._read()
 
     def __aiter__(self) -> ArchiveStream:
@@ -155,8 +162,12 @@ class ArchiveStream:
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
         fields = {"op": "archive", "offset": self._offset, **source_fields(self._source)}
+        if self._paths is not None:
+            fields["chosen"] = True
         came, hashed = self._offset, hashlib.sha256()
         async with self._slots, bulk_agent(self._door, self._program, fields) as agent:
+            if self._paths is not None:
+                await send_paths(agent, self._paths)
             while isinstance(frame := await agent.frame(), bytes):
                 came += len(frame)
                 hashed.update(frame)
@@ -170,14 +181,31 @@ class ArchiveStream:
             self.sha256, self.size = sha256, came
 
 
-def source_fields(source: ArchiveSource) -> dict[str, str]:
+def source_fields(source: ArchiveSource) -> dict[str, Any]:
     """An `ArchiveSource` as the agent is told of it."""
+    more = {"here": source.here, "snapshot": source.snapshot}
     return {
         "attempt_id": source.attempt_id,
         "runtime": source.runtime,
         "ref": source.ref,
         "path": source.path,
+        **{name: value for name, value in more.items() if value is not None},
     }
+
+
+async def send_paths(agent: BulkAgent, paths: Sequence[str]) -> None:
+    """Name files, in as many frames as it takes; then the end frame."""
+    piece: list[str] = []
+    size = 0
+    for path in paths:
+        piece.append(path)
+        size += 6 * len(path) + 3  # at most, as JSON
+        if size > _NAMED:
+            await agent.send_json({"paths": piece})
+            piece, size = [], 0
+    if piece:
+        await agent.send_json({"paths": piece})
+    await agent.send_end()
 
 
 def _expect_ok(result: dict[str, Any]) -> None:

@@ -129,7 +129,10 @@ def _left(told: Any) -> Left | None:
     log = base64.b64decode(told["log"], validate=True)
     if len(log) > _MAX_LEFT:
         raise ValueError("left.log is too long")
-    return Left(log, told["metrics"])
+    changed = told.get("changed")
+    if changed is not None and (type(changed) is not int or changed < 0):
+        raise ValueError("left.changed is no number of files")
+    return Left(log, told["metrics"], changed)
 
 
 @contextmanager

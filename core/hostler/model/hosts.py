@@ -221,6 +221,14 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptTotal:
+    """What of this daemon's ended attempts stays on a host."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One observation of a host. All of it belongs to one time, the moment of asking."""
 
@@ -243,6 +251,7 @@ class Look:
     """Why no GPU can be leased there. Claims are refused then."""
     left_out: str | None = None
     """What there was too much of to be told in a look."""
+    kept: KeptTotal = KeptTotal()
 
 
 class HostCondition(StrEnum):

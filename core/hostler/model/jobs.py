@@ -64,6 +64,8 @@ class Job:
     home: str | None = None
     checkpoint: str | None = None
     """Folder relative to the working folder."""
+    make: tuple[str, ...] = ()
+    """Folders relative to the working folder that are made before the command starts."""
     checkpoint_key: str | None = None
     """Names the volume or folder that survives retries: `<daemon id, 8>-<run>-<stage>`."""
     code_path: str | None = None

@@ -33,6 +33,17 @@ def pack(files: Mapping[str, bytes], path: str, *, prefixed: bool) -> bytes | No
     return out.getvalue()
 
 
+def pack_chosen(files: Mapping[str, bytes]) -> bytes:
+    """A tar of these files under their own names."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(files[name]), 0o644
+            tar.addfile(entry, io.BytesIO(files[name]))
+    return out.getvalue()
+
+
 def unpack(data: bytes, target: str) -> dict[str, bytes]:
     """The files of a tar, by their path below the working folder when unpacked at `target`."""
     found = {}

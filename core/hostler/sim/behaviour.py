@@ -1,6 +1,6 @@
 """What a simulated stage does: told by its variable SIM, else derived from its attempt.
 
-    SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93 metric.loss=2.3:0.4"
+    SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93 metric.loss=2.3:0.4 write=model.pt:12000"
 
 Everything here is a pure function of the attempt and of how long it has run, so that a look, a log
 and an archive read at any time agree with each other.
@@ -47,6 +47,8 @@ class Behaviour:
     """Values at the end; before, they approach them."""
     metrics_from: Mapping[str, float] = field(default_factory=dict)
     """Where metrics begin; those not named at 0."""
+    writes: Mapping[str, int] = field(default_factory=dict)
+    """Path -> bytes of files that it writes into its folder, all of them at the end."""
     no_output: tuple[str, ...] = ()
     """Paths that it declares and does not write."""
     start_error: str = ""
@@ -74,6 +76,7 @@ def _told(found: Behaviour, text: str) -> Behaviour:
     metrics: dict[str, float] = {}
     begins: dict[str, float] = {}
     missing: list[str] = []
+    writes: dict[str, int] = {}
     for word in shlex.split(text):
         key, _, value = word.partition("=")
         try:
@@ -87,13 +90,19 @@ def _told(found: Behaviour, text: str) -> Behaviour:
                 changes[key] = value not in ("", "0")
             elif key == "no_output":
                 missing.append(value)
+            elif key == "write":
+                path, _, size = value.rpartition(":")
+                writes[path or value] = int(size) if path else 1000
             elif key in ("start_error", "blames_host"):
                 changes[key] = value
             else:
                 raise ValueError("no such setting")
         except ValueError as error:
             raise ValueError(f"{VARIABLE}: {word!r}: {error}") from None
-    return replace(found, **changes, metrics=metrics, metrics_from=begins, no_output=tuple(missing))
+    return replace(
+        found, **changes, metrics=metrics, metrics_from=begins, no_output=tuple(missing),
+        writes=writes,
+    )  # fmt: skip
 
 
 def _fractions(seed: str) -> Any:
@@ -166,6 +175,18 @@ def _steps(behaviour: Behaviour, elapsed: float) -> tuple[int, int]:
     if elapsed >= behaviour.seconds - 1e-4:
         return total, total
     return max(0, int(total * elapsed / behaviour.seconds)), total
+
+
+def written(attempt_id: str, behaviour: Behaviour, elapsed: float) -> dict[str, bytes]:
+    """The files that it has written after so many seconds."""
+    if elapsed < behaviour.seconds - 1e-4:
+        return {}
+    return {path: _content(f"{attempt_id}/{path}", size) for path, size in behaviour.writes.items()}
+
+
+def _content(seed: str, size: int) -> bytes:
+    block = hashlib.sha256(seed.encode()).hexdigest().encode() + b"\n"
+    return (block * (size // len(block) + 1))[:size]
 
 
 def result_text(attempt_id: str, inputs: Mapping[str, bytes]) -> bytes:

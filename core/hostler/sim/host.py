@@ -13,11 +13,19 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hostler.errors import AgentError, EngineError, HostFault, Unreachable
+from hostler.errors import (
+    AgentError,
+    ConflictError,
+    EngineError,
+    HostFault,
+    NotFoundError,
+    Unreachable,
+)
+from hostler.model.files import Kept
 from hostler.model.hosts import HostFacts, Lease
 from hostler.model.jobs import Claim, Claimed
 from hostler.sim.archive import pack, unpack
-from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text
+from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text, written
 from hostler.sim.claims import in_the_way, lease_is_stale
 from hostler.sim.clock import Bell, LabClock
 from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
@@ -178,7 +186,9 @@ class SimHost:
         if digest not in self.blobs:
             raise AgentError(self.name, f"blob {digest[:12]} is not in the cache")
         if work.started_at is None:
-            work.files.update(unpack(self.blobs[digest], target))
+            files = unpack(self.blobs[digest], target)
+            work.files.update(files)
+            work.placed.update(files)
 
     def start(self, attempt_id: str, env: Mapping[str, str]) -> SimWork:
         """Start what was created; what was started already is left as it is."""
@@ -251,9 +261,7 @@ class SimHost:
         unless it was told not to."""
         work = self.work(attempt_id)
         self.check_docker(work.runtime)
-        files = dict(work.files)
-        if text := metrics_text(work.behaviour, work.elapsed(self.clock.now())):
-            files[METRICS] = text.encode()
+        files = self.files(work)
         docker = work.runtime == "docker"
         tar = pack(files, path, prefixed=docker)
         if tar is None and work.exit_code == 0 and self._writes(work, path):
@@ -264,6 +272,32 @@ class SimHost:
         if tar is None:
             raise AgentError(self.name, f"{path} does not exist in the working folder")
         return tar
+
+    def files(self, work: SimWork) -> dict[str, bytes]:
+        """All that is in a workload's folder now, but outputs that nobody has asked for yet."""
+        elapsed = work.elapsed(self.clock.now())
+        found = {**work.files, **written(work.attempt_id, work.behaviour, elapsed)}
+        if text := metrics_text(work.behaviour, elapsed):
+            found[METRICS] = text.encode()
+        return found
+
+    def files_of(self, attempt_id: str) -> dict[str, bytes]:
+        """The same, of an attempt. Raises NotFoundError, Unreachable."""
+        work = self.works.get(attempt_id)
+        if work is None:
+            raise NotFoundError(f"there is no job {attempt_id} here")
+        self.check_docker(work.runtime)
+        return self.files(work)
+
+    def keep(self, attempt_id: str, until: float) -> Kept:
+        """Let what has ended stay."""
+        work = self.work(attempt_id)
+        self.check_docker(work.runtime)
+        if work.running:
+            raise ConflictError(f"{attempt_id} still runs")
+        work.kept_until = until
+        files = self.files(work)
+        return Kept(len(files), sum(map(len, files.values())), folder_of(work))
 
     def start_by_hand(
         self,
@@ -340,6 +374,13 @@ class SimHost:
         for gpu in self.gpus:
             busy = bool(self.users_of(gpu)) or any(h.gpu == gpu.uuid for h in self.by_hand.values())
             gpu.energy += passed * gpu.power_limit * (0.75 if busy else 0.12)
+
+
+def folder_of(work: SimWork) -> str:
+    """Where a workload's files lie, for people."""
+    if work.runtime == "docker":
+        return f"container hostler-{work.daemon_id[:8]}-{work.attempt_id}, /work"
+    return f"/var/tmp/hostler-1000/jobs/{work.attempt_id}/work"
 
 
 def memory_of(work: SimWork, gpu: SimGpu) -> int:

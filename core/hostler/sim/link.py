@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 from hostler.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.model.codec import from_json, to_json
+from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
+from hostler.sim.files import SimFile, changed, chosen, listed, plain
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
@@ -129,9 +131,47 @@ class SimLink:
         place = self._host.place
         await self._transfer("place", lambda: place(source.attempt_id, digest, source.path))
 
-    def read_archive(self, source: ArchiveSource, offset: int = 0) -> SimArchive:
+    def read_archive(
+        self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
+    ) -> SimArchive:
         """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
-        return SimArchive(self, source, offset)
+        return SimArchive(self, source, offset, paths)
+
+    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+        """New and changed files of a workload."""
+
+        def effect() -> ChangedFiles:
+            now = self._host.files_of(source.attempt_id)
+            work = self._host.works[source.attempt_id]
+            return changed(now, work.placed, select, work.ended_at or self._host.clock.now())
+
+        return await self._transfer("changes", effect)
+
+    async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
+        """What a folder of a workload is now."""
+
+        def effect() -> FileList:
+            now = self._host.files_of(source.attempt_id)
+            return listed(now, source.path, self._host.clock.now(), recursive=recursive)
+
+        return await self._transfer("list", effect)
+
+    def read_file(self, source: ArchiveSource, offset: int = 0) -> SimFile:
+        """One plain file of a workload, from byte `offset`."""
+        return SimFile(self, source, offset)
+
+    async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
+        """Mark a workload that has ended to stay."""
+        return await self._transfer("keep", lambda: self._host.keep(source.attempt_id, until))
+
+    async def read_plain(self, source: ArchiveSource) -> tuple[bytes, float]:
+        """The content of a file, and its time."""
+
+        def effect() -> tuple[bytes, float]:
+            now = self._host.files_of(source.attempt_id)
+            return plain(now, source.path), self._host.clock.now()
+
+        return await self._transfer("read", effect)
 
     async def read_log(
         self, attempt_id: str, offset: int, follow: bool
@@ -160,8 +200,13 @@ class SimLink:
         """End the connection; workloads go on, and what was asked already is still done."""
         self._end("closed")
 
-    async def read_tar(self, source: ArchiveSource) -> bytes:
-        """The whole archive of a path."""
+    async def read_tar(self, source: ArchiveSource, paths: Sequence[str] | None) -> bytes:
+        """The whole archive of a path, or of these files in it."""
+        if paths is not None:
+            files_of = self._host.files_of
+            return await self._transfer(
+                "archive", lambda: chosen(files_of(source.attempt_id), source.path, paths)
+            )
         return await self._transfer(
             "archive", lambda: self._host.read(source.attempt_id, source.path)
         )
@@ -208,9 +253,12 @@ class SimLink:
 class SimArchive:
     """A tar stream that can be continued; `sha256`, of all its bytes, is known at the end."""
 
-    def __init__(self, link: SimLink, source: ArchiveSource, offset: int) -> None:
+    def __init__(
+        self, link: SimLink, source: ArchiveSource, offset: int, paths: Sequence[str] | None
+    ) -> None:
         self.sha256: str | None = None
         self._link, self._source, self._offset = link, source, offset
+        self._paths = paths
         self._data: bytes | None = None
 
     def __aiter__(self) -> SimArchive:
@@ -218,7 +266,7 @@ class SimArchive:
 
     async def __anext__(self) -> bytes:
         if self._data is None:
-            self._data = await self._link.read_tar(self._source)
+            self._data = await self._link.read_tar(self._source, self._paths)
         else:
             await self._link.pass_along()
         piece = self._data[self._offset : self._offset + _CHUNK]

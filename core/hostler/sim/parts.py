@@ -58,6 +58,10 @@ class SimWork:
     grace: float = 30.0
     behaviour: Behaviour = field(default_factory=lambda: Behaviour(seconds=0.0))
     files: dict[str, bytes] = field(default_factory=dict)
+    placed: dict[str, bytes] = field(default_factory=dict)
+    """Of `files`, as they were placed."""
+    kept_until: float | None = None
+    """It has ended and stays; no look shows it."""
     started_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None

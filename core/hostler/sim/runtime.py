@@ -10,6 +10,7 @@ from typing import Any
 
 from hostler.errors import EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
+from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
@@ -66,6 +67,11 @@ class SimRuntime:
         """Remove what has ended."""
         await link.call("job.remove", {"attempt_id": workload.attempt_id})
         self._images.pop(workload.ref, None)
+
+    async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
+        """Let what has ended stay, out of looks and without its log."""
+        source = ArchiveSource(workload.attempt_id, self.name, workload.ref, "")
+        return await link.keep_files(source, until)
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: it does not exist."""

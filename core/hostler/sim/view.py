@@ -32,7 +32,8 @@ def hello_line(host: SimHost) -> bytes:
 def sections(host: SimHost) -> dict[str, Any]:
     """All sections of a look (docs/protocol.md), as of now."""
     now = host.advance()
-    shown = [w for w in host.works.values() if w.runtime != "docker" or not host.trouble.docker]
+    works = [w for w in host.works.values() if w.runtime != "docker" or not host.trouble.docker]
+    shown = [work for work in works if work.kept_until is None]
     return {
         "boot": host.boot_id,
         "names": [[g.uuid, g.index, g.name, g.memory_total, g.power_limit] for g in host.gpus],

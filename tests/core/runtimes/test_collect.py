@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ class _Link(DirectLink):
         self.left: int | None = None
         self.sent = 0
 
-    def read_archive(self, source: ArchiveSource, offset: int = 0) -> Any:
+    def read_archive(
+        self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
+    ) -> Any:
         return _Stream(self, offset)
 
 
@@ -131,7 +133,7 @@ async def test_a_path_that_leads_out_is_refused(tmp_path: Path) -> None:
 async def test_a_missing_output_is_the_stages_fault(tmp_path: Path) -> None:
     class _Missing(_Link):
         async def read_archive(
-            self, source: ArchiveSource, offset: int = 0
+            self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
         ) -> AsyncIterator[bytes]:
             raise AgentError("gpu1", f"no {source.path}")
             yield b""
@@ -143,7 +145,7 @@ async def test_a_missing_output_is_the_stages_fault(tmp_path: Path) -> None:
 async def test_an_output_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
     class _Missing(_Link):
         async def read_archive(
-            self, source: ArchiveSource, offset: int = 0
+            self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None
         ) -> AsyncIterator[bytes]:
             raise EngineError("gpu1", "Could not find the file /work/model in x", status=404)
             yield b""

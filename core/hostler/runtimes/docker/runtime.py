@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from hostler.decide.blame import refuses_limits
 from hostler.errors import EngineError, Unkillable, Unreachable
+from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
@@ -145,6 +146,11 @@ class DockerRuntime:
         await engine.remove(workload.ref, force=workload.exit_code is None and not live)
         self._fresh.discard(workload.ref)
         self._images.pop(workload.ref, None)
+
+    async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
+        """Let what has ended stay, out of looks and without its log."""
+        source = ArchiveSource(workload.attempt_id, self.name, workload.ref, "")
+        return await link.keep_files(source, until)
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: it does not exist, or is not Hostler's."""

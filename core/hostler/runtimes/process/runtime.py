@@ -8,9 +8,10 @@ from typing import Any
 
 from hostler.errors import AgentError, EngineError, Unkillable
 from hostler.model.codec import from_json
+from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
-from hostler.ports import HostLink, LogSink, Progress
+from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, relative
 from hostler.runtimes.layout import Layouts
 from hostler.runtimes.paths import stat_paths
@@ -82,6 +83,11 @@ class ProcessRuntime:
         answer = await link.call("gc.checkpoints", payload, _PLACE_TIMEOUT_S)
         return int(answer["removed"])
 
+    async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
+        """Let what has ended stay, out of looks and without its log."""
+        source = ArchiveSource(workload.attempt_id, self.name, workload.ref, "")
+        return await link.keep_files(source, until)
+
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: the host knows nothing of it."""
         answer = await link.call("job.inspect", {"attempt_id": ref})
@@ -132,6 +138,7 @@ def _created(job: Job) -> dict[str, Any]:
         "gpus": list(job.gpus),
         "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
         "checkpoint_key": job.checkpoint_key,
+        "make": [relative(folder) for folder in job.make],
         "log_cap": job.log_cap,
         "grace": job.grace,
     }

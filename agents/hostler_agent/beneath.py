@@ -1,0 +1,182 @@
+"""Paths below a folder that a stage may change meanwhile, opened step by step by descriptor.
+
+Each step is opened without following and without any effect (O_PATH), then looked at. A link is
+resolved here, within the folder; one that leads out is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Dict, List, Optional
+
+from hostler_agent.folders import Refusal, check_relative
+
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_MOST_LINKS = 40
+LOST = b"\xef\xbf\xbd"
+"""U+FFFD in UTF-8: a byte of a name that is not UTF-8, as it was shown."""
+
+
+def shown(name: bytes) -> str:
+    """A path as text that can be written anywhere."""
+    return name.decode("utf-8", "replace")
+
+
+def as_bytes(path: object) -> bytes:
+    """A relative path that was asked for, "" for the folder itself. Raises Refusal."""
+    clean = check_relative(path or "")
+    try:
+        return clean.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Refusal("%r is not a path" % (path,), "InputError") from None
+
+
+def open_folder(path: str, *below: str) -> int:
+    """A folder, and from it others by single names that may be no links. Raises OSError."""
+    descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
+    for name in below:
+        try:
+            inner = os.open(name, _FOLDER, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def enter(descriptor: int, name: bytes) -> int:
+    """A folder in a folder, readable; no link. Raises OSError."""
+    return os.open(name, _FOLDER, dir_fd=descriptor)
+
+
+def reopened(step: int) -> int:
+    """The plain file or folder of a step, for reading. Raises OSError."""
+    return os.open("/proc/self/fd/%d" % step, _READ)
+
+
+def open_plain(folder: int, name: bytes) -> Optional[int]:
+    """A plain file in an open folder, for reading; None for anything else. Raises OSError."""
+    step = os.open(name, _STEP, dir_fd=folder)
+    try:
+        return reopened(step) if stat.S_ISREG(os.fstat(step).st_mode) else None
+    finally:
+        os.close(step)
+
+
+class Root:
+    """A folder that paths are opened below. `others`: folders elsewhere that links may lead to, by
+    their absolute paths, and what is opened there counts as below the root."""
+
+    def __init__(self, path: str, descriptor: int, others: Optional[Dict[str, int]] = None) -> None:
+        self.descriptor = descriptor
+        self.device = os.fstat(descriptor).st_dev
+        self._roots = {os.fsencode(path): descriptor}
+        for other, opened in (others or {}).items():
+            self._roots[os.fsencode(other)] = opened
+
+    def close(self) -> None:
+        """Let go of its folders."""
+        for descriptor in self._roots.values():
+            os.close(descriptor)
+        self._roots = {}
+
+    def step(self, path: bytes) -> int:
+        """A descriptor (O_PATH) of what lies at a path, links within the root resolved; to be
+        closed. Raises Refusal ("NotFoundError", "InputError")."""
+        return _Steps(self, self._roots).go(path)
+
+
+class _Steps:
+    def __init__(self, root: Root, roots: Dict[bytes, int]) -> None:
+        self._root, self._roots = root, roots
+        self._open: List[int] = [os.dup(root.descriptor)]
+        self._links = 0
+
+    def go(self, path: bytes) -> int:
+        left = path.split(b"/")
+        try:
+            while left:
+                left = self._step(left.pop(0), left, path)
+            return self._open.pop()
+        except OSError as error:
+            raise Refusal("%s: %s" % (shown(path), error.strerror)) from error
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def _step(self, name: bytes, left: List[bytes], path: bytes) -> List[bytes]:
+        """Take one step; what is to go on then."""
+        if name in (b"", b"."):
+            return left
+        if name == b"..":
+            if len(self._open) == 1:
+                raise _out(path)
+            os.close(self._open.pop())
+            return left
+        step = self._enter(name, path)
+        status = os.fstat(step)
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                target = os.readlink(b"", dir_fd=step)
+            finally:
+                os.close(step)
+            return self._follow(target, path) + left
+        self._open.append(step)
+        return left
+
+    def _enter(self, name: bytes, path: bytes) -> int:
+        try:
+            return os.open(name, _STEP, dir_fd=self._open[-1])
+        except (FileNotFoundError, NotADirectoryError):
+            known = real_name(self._open[-1], name)
+            if known == name:
+                text = "there is no %s in the folder"
+                raise Refusal(text % shown(path), "NotFoundError") from None
+            return os.open(known, _STEP, dir_fd=self._open[-1])
+
+    def _follow(self, target: bytes, path: bytes) -> List[bytes]:
+        """The steps that a link means."""
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise Refusal("%s: too many links" % shown(path), "InputError")
+        if not target.startswith(b"/"):
+            return target.split(b"/")
+        for root, descriptor in self._roots.items():
+            if target == root or target.startswith(root + b"/"):
+                self._drop()
+                self._open.append(os.dup(descriptor))
+                return target[len(root) :].split(b"/")
+        raise _out(path)
+
+
+def _out(path: bytes) -> Refusal:
+    return Refusal("%s leads out of the folder" % shown(path), "InputError")
+
+
+def real_name(folder: int, name: bytes) -> bytes:
+    """The one name in a folder that is shown like this; most often that very name."""
+    if LOST not in name or _is_there(folder, name):
+        return name
+    readable = reopened(folder)
+    try:
+        with os.scandir(readable) as entries:
+            names = (os.fsencode(entry.name) for entry in entries)
+            found = [each for each in names if shown(each).encode() == name]
+            return found[0] if len(found) == 1 else name
+    except OSError:
+        return name
+    finally:
+        os.close(readable)
+
+
+def _is_there(folder: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    except OSError:
+        return False

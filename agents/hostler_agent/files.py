@@ -1,0 +1,365 @@
+"""Lists, changes and contents of the folders of process jobs, and of folders of the host itself
+(`code = "here"`): by descriptor, step by step. For bulk agents alone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tarfile
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from hostler_agent import beneath, choosing, journal, placed
+from hostler_agent.beneath import Root, shown
+from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.walk import Walk, bytes_used
+
+MOST_ENTRIES = 100_000
+MOST_NAMES = 32 * 1024 * 1024
+_PIECE = 1024 * 1024
+
+Pulse = Callable[[], None]
+Entry = Tuple[str, str, int, float, Optional[str]]
+"""Path, kind, size, mtime, SHA-256."""
+
+
+class Wanted(NamedTuple):
+    """Which files of a folder are wanted; see `Select` of the daemon's model."""
+
+    globs: Optional[choosing.Globs]
+    skip: Tuple[bytes, ...]
+    since: Optional[float]
+
+
+class Entries:
+    """A list that grows, within what one may hold."""
+
+    def __init__(self) -> None:
+        self._found: Dict[str, Entry] = {}
+        self._names = 0
+
+    def add(self, path: bytes, status: os.stat_result, sha256: Optional[str] = None) -> None:
+        """A file, folder or link. Of two that are shown alike the first counts."""
+        name = shown(path)
+        if name not in self._found:
+            self._names += len(name)
+            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+            self._found[name] = (name, kind_of(status.st_mode), size, status.st_mtime, sha256)
+
+    def is_full(self) -> bool:
+        """There is room for no more."""
+        return len(self._found) >= MOST_ENTRIES or self._names >= MOST_NAMES - 8192
+
+    def sorted(self) -> List[Entry]:
+        """By path."""
+        return sorted(self._found.values())
+
+
+def kind_of(mode: int) -> str:
+    """In a word."""
+    return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
+
+
+def rooted(mode: Dict[str, Any], folders: Folders) -> Root:
+    """The working folder of a job, or the folder of the host that is asked for. Raises Refusal."""
+    here = mode.get("here")
+    try:
+        if here is not None:
+            if not isinstance(here, str) or not here.startswith("/") or "\0" in here:
+                raise Refusal("%r is not an absolute path" % (here,), "InputError")
+            real = os.path.realpath(here)
+            return Root(real, beneath.open_folder(real))
+        return _of_job(str(mode.get("attempt_id")), folders)
+    except FileNotFoundError as error:
+        raise Refusal("%s does not exist any more" % (here or "the folder"), "NotFoundError") from (
+            error
+        )
+
+
+def _of_job(attempt: str, folders: Folders) -> Root:
+    job = load(attempt, folders)
+    path = os.path.join(job.folder, "work")
+    others = {}
+    key = job.created.get("checkpoint_key")
+    if isinstance(key, str) and key and "/" not in key:
+        with contextlib.suppress(OSError):
+            # The job has a link to it in its working folder.
+            store = os.path.join(folders.checkpoints, key)
+            others[store] = beneath.open_folder(folders.checkpoints, key)
+    try:
+        return Root(path, beneath.open_folder(folders.jobs, job.attempt_id, "work"), others)
+    except BaseException:
+        for descriptor in others.values():
+            os.close(descriptor)
+        raise
+
+
+def load(attempt: str, folders: Folders) -> journal.Job:
+    """The job of an attempt. Raises Refusal."""
+    job = journal.load(folders.job(attempt))
+    if job is None:
+        raise Refusal("there is no job %s here" % attempt, "NotFoundError")
+    return job
+
+
+def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List[Entry], bool]:
+    """What lies at a path, and whether there is more. Raises Refusal."""
+    entries = Entries()
+    step = root.step(path)
+    try:
+        status = os.fstat(step)
+        if not stat.S_ISDIR(status.st_mode):
+            entries.add(os.path.basename(path), status)
+            return entries.sorted(), False
+        _check_device(root, status, path)
+        walk = Walk(
+            lambda inner, *found: entries.add(inner, found[2]), lambda *_: None, pulse
+        )  # fmt: skip
+        walk.folder = entries.add
+        walk.deep = recursive
+        walk.enough = entries.is_full
+        folder = beneath.reopened(step)
+        try:
+            walk.through(folder)
+        finally:
+            os.close(folder)
+        return entries.sorted(), walk.truncated
+    finally:
+        os.close(step)
+
+
+def _check_device(root: Root, status: os.stat_result, path: bytes) -> None:
+    if status.st_dev != root.device:
+        text = "%s lies on another file system than the folder"
+        raise Refusal(text % shown(path), "InputError")
+
+
+def opened(root: Root, path: bytes) -> int:
+    """A plain file, for reading. Raises Refusal."""
+    step = root.step(path)
+    try:
+        status = os.fstat(step)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refusal("%s is a %s, no plain file" % (shown(path), _word(status)), "InputError")
+        _check_device(root, status, path)
+        return beneath.reopened(step)
+    finally:
+        os.close(step)
+
+
+def _word(status: os.stat_result) -> str:
+    return "folder" if stat.S_ISDIR(status.st_mode) else "special file"
+
+
+def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
+    """So many bytes of an open file. Raises Refusal where it has become shorter."""
+    left = size
+    while left:
+        piece = os.read(descriptor, min(left, _PIECE))
+        if not piece:
+            text = "%s became shorter while it was read"
+            raise Refusal(text % shown(path), "ConflictError")
+        left -= len(piece)
+        yield piece
+
+
+class Changes:
+    """Finds what is new or changed in a working folder."""
+
+    def __init__(self, wanted: Wanted, known: Dict[bytes, placed.Placed], pulse: Pulse) -> None:
+        self._wanted, self._known = wanted, known
+        self.entries = Entries()
+        self.walk = Walk(self._take, self._skips, pulse)
+        self.walk.enough = self.entries.is_full
+
+    def through(self, root: Root) -> None:
+        """Look at all of it."""
+        self.walk.through(root.descriptor)
+
+    def _skips(self, path: bytes, name: bytes, folder: int) -> Optional[str]:
+        if choosing.is_below(path, self._wanted.skip):
+            return ""
+        globs = self._wanted.globs
+        if globs is not None and globs.may_match_below(path):
+            return None
+        why = choosing.folder_left_out(name, path == name)
+        if why is None and choosing.is_environment(folder):
+            why = choosing.ENVIRONMENTS
+        # With globs what they do not name is not asked for, and so not left out either.
+        return why if globs is None else ""
+
+    def _take(self, path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:
+        wanted = self._wanted
+        if choosing.is_below(path, wanted.skip):
+            return
+        if wanted.globs is not None:
+            if wanted.globs.matches(path):
+                self.entries.add(path, status)
+            return
+        if wanted.since is not None:
+            if max(status.st_mtime, status.st_ctime) < wanted.since:
+                return
+        elif self._is_as_placed(path, folder, name, status):
+            return
+        if choosing.may_be_core(name) and _is_elf(folder, name):
+            self.walk.leave_out(choosing.CORES, status.st_size)
+        else:
+            self.entries.add(path, status)
+
+    def _is_as_placed(self, path: bytes, folder: int, name: bytes, status: os.stat_result) -> bool:
+        known = self._known.get(path)
+        if known is None:
+            return False
+        if known.is_untouched(status):
+            return True
+        if stat.S_ISLNK(status.st_mode):
+            return known.size < 0 and _target(folder, name) == known.sha256
+        return known.size == status.st_size and self._digest(folder, name) == known.sha256
+
+    def _digest(self, folder: int, name: bytes) -> Optional[str]:
+        descriptor = None
+        try:
+            descriptor = beneath.open_plain(folder, name)
+            if descriptor is None:
+                return None
+            digest = hashlib.sha256()
+            while True:
+                piece = os.read(descriptor, _PIECE)
+                if not piece:
+                    return digest.hexdigest()
+                digest.update(piece)
+                self.walk.at_work()
+        except OSError:
+            return None  # then it counts as changed
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _target(folder: int, name: bytes) -> Optional[str]:
+    try:
+        return os.readlink(name, dir_fd=folder).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
+def _is_elf(folder: int, name: bytes) -> bool:
+    try:
+        descriptor = beneath.open_plain(folder, name)
+    except OSError:
+        return False
+    if descriptor is None:
+        return False
+    try:
+        return os.read(descriptor, 4) == b"\x7fELF"
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def changes(mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
+    """What is new or changed in the folder of a job, or of the host. Raises Refusal."""
+    known: Dict[bytes, placed.Placed] = {}
+    if mode.get("here") is None:
+        job = load(str(mode.get("attempt_id")), folders)
+        checkpoint = check_relative(job.created.get("checkpoint") or "")
+        if checkpoint:
+            wanted = wanted._replace(skip=(*wanted.skip, os.fsencode(checkpoint)))
+        folder = beneath.open_folder(folders.jobs, job.attempt_id)
+        try:
+            known = placed.read(folder) or {}
+        finally:
+            os.close(folder)
+    found = Changes(wanted, known, pulse)
+    root = rooted(mode, folders)
+    try:
+        found.through(root)
+    finally:
+        root.close()
+    return found
+
+
+def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
+    """A tar of these files and links of a folder; no link is followed on the way to one. What is
+    gone is left out."""
+    for path in paths:
+        found = _step_to(root, below + b"/" + path if below else path)
+        if found is None:
+            continue
+        folder, name = found
+        try:
+            yield from _member(root, folder, name, path)
+        finally:
+            os.close(folder)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _step_to(root: Root, path: bytes) -> Optional[Tuple[int, bytes]]:
+    """The open folder of a path, and its name in it; None where there is none."""
+    *above, name = [part for part in path.split(b"/") if part not in (b"", b".")] or [b""]
+    if not name or b".." in (*above, name):
+        return None
+    folder = os.dup(root.descriptor)
+    try:
+        for part in above:
+            inner = beneath.enter(folder, beneath.real_name(folder, part))
+            os.close(folder)
+            folder = inner
+        if os.fstat(folder).st_dev != root.device:
+            raise NotADirectoryError
+        return folder, beneath.real_name(folder, name)
+    except OSError:
+        os.close(folder)
+        return None
+
+
+def _member(root: Root, folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
+    descriptor = None
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        info = header(path, status)
+        if stat.S_ISLNK(status.st_mode):
+            info.type = tarfile.SYMTYPE
+            info.linkname = os.fsdecode(os.readlink(name, dir_fd=folder))
+        else:
+            descriptor = beneath.open_plain(folder, name)
+            if descriptor is None:
+                return
+            status = os.fstat(descriptor)
+            info = header(path, status)
+    except OSError:
+        return
+    try:
+        if status.st_dev != root.device:
+            return
+        yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        if descriptor is not None:
+            yield from pieces(descriptor, info.size, path)
+            yield bytes(-info.size % tarfile.BLOCKSIZE)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def header(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
+    """Of a file as it is told in a tar: no owner, times to the second."""
+    info = tarfile.TarInfo(shown(path))
+    info.mode = status.st_mode & 0o777
+    info.mtime = int(status.st_mtime)
+    info.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return info
+
+
+def measured(root: Root, pulse: Pulse) -> Tuple[int, int]:
+    """Files in a folder, and the bytes that they take."""
+    found = [0, 0]
+
+    def take(path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:
+        if stat.S_ISREG(status.st_mode):
+            found[0] += 1
+            found[1] += bytes_used(status)
+
+    Walk(take, lambda *_: None, pulse).through(root.descriptor)
+    return found[0], found[1]

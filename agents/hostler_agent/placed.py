@@ -1,0 +1,156 @@
+"""What was placed into a job's working folder: a line for each file, written as it is unpacked.
+
+[path, size, SHA-256, ctime in ns, inode]; of a link size is -1 and its target stands for the hash.
+Of lines about one path the last counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+NAME = "placed.json"
+_LITTLE = 512 * 1024
+_MOST_LINE = 32 * 1024
+_MOST_LINES = 1_000_000
+_FEW, _SOON = 2000, 0.02
+"""Entries and seconds that the look after the end of a job may take."""
+
+
+class Placed(NamedTuple):
+    """A placed file as it was then."""
+
+    size: int
+    sha256: str
+    ctime_ns: int
+    inode: int
+
+    def is_untouched(self, status: os.stat_result) -> bool:
+        """Whether nothing can have been written since: any write changes the ctime."""
+        if stat.S_ISLNK(status.st_mode) != (self.size < 0):
+            return False
+        same = (status.st_ctime_ns, status.st_ino) == (self.ctime_ns, self.inode)
+        return same and (self.size < 0 or status.st_size == self.size)
+
+
+class Writer:
+    """Appends lines. `below`: where the archive is unpacked, relative to the working folder."""
+
+    def __init__(self, job: str, below: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = open(os.open(os.path.join(job, NAME), flags, 0o600), "w", encoding="ascii")
+        self._below = below
+
+    def close(self) -> None:
+        """All lines are written."""
+        self._file.close()
+
+    def add(self, name: str, path: str, content: str) -> None:
+        """A file or link that lies at `path` now, and the hash or target of its content."""
+        status = os.lstat(path)
+        size = -1 if stat.S_ISLNK(status.st_mode) else status.st_size
+        inside = os.path.normpath(os.path.join(self._below, name))
+        # As bytes that any locale of the agent reads alike.
+        text = os.fsencode(inside).decode("utf-8", "surrogateescape")
+        line = [text, size, content, status.st_ctime_ns, status.st_ino]
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def read(folder: int, most: Optional[int] = None) -> Optional[Dict[bytes, Placed]]:
+    """What was placed, from the open folder of a job; None: it is more than `most` bytes.
+
+    The job can put anything there: what is no such line counts for nothing.
+    """
+    from hostler_agent import beneath
+
+    try:
+        descriptor = beneath.open_plain(folder, NAME.encode())
+    except OSError:
+        descriptor = None
+    if descriptor is None:
+        return {}
+    with open(descriptor, "rb") as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            return None
+        return dict(_lines(file))
+
+
+def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
+    for _ in range(_MOST_LINES):
+        line = file.readline(_MOST_LINE)
+        if not line:
+            return
+        try:
+            path, size, content, ctime, inode = json.loads(line)
+            found = Placed(int(size), str(content), int(ctime), int(inode))
+            yield str(path).encode("utf-8", "surrogateescape"), found
+        except (ValueError, TypeError):
+            continue
+
+
+def unchanged(job: str, checkpoint: str) -> Optional[int]:
+    """0 where a short look shows that nothing in a job's working folder is new or changed; None
+    where that takes a longer one."""
+    from hostler_agent import beneath
+
+    try:
+        folder = beneath.open_folder(job)
+        try:
+            known = read(folder, _LITTLE)
+            if known is None:
+                return None
+            work = beneath.enter(folder, b"work")
+            try:
+                return 0 if _Quick(known, checkpoint.encode()).is_still(work) else None
+            finally:
+                os.close(work)
+        finally:
+            os.close(folder)
+    except OSError:
+        return None
+
+
+class _Quick:
+    """Looks until something is new, or it has taken too long."""
+
+    def __init__(self, known: Dict[bytes, Placed], checkpoint: bytes) -> None:
+        self._known, self._checkpoint = known, checkpoint
+        self._until = time.monotonic() + _SOON
+        self._left = _FEW
+
+    def is_still(self, folder: int, above: bytes = b"") -> bool:
+        """Whether all in the open folder is as it was placed."""
+        from hostler_agent import beneath, choosing
+
+        for name in self._names(folder):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            path = above + name
+            if self._left < 0 or time.monotonic() > self._until:
+                return False
+            if path == self._checkpoint:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                known = self._known.get(path)
+                if known is None or not known.is_untouched(status):
+                    return False
+            elif choosing.folder_left_out(name, not above) is None:
+                inner = beneath.enter(folder, name)
+                try:
+                    if not self.is_still(inner, path + b"/"):
+                        return False
+                finally:
+                    os.close(inner)
+        return True
+
+    def _names(self, folder: int) -> List[bytes]:
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._left -= 1
+                if self._left < 0:
+                    break
+                found.append(os.fsencode(entry.name))
+        return found

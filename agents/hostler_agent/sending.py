@@ -1,0 +1,35 @@
+"""Frames in and out of a bulk agent."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Iterator, Union
+
+from hostler_agent import wire
+from hostler_agent.folders import Refusal
+
+
+def send(data: bytes) -> None:
+    """All of these bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def send_data(data: bytes) -> None:
+    """Bytes, as frames."""
+    for at in range(0, len(data), wire.MAX_FRAME):
+        send(wire.frame(data[at : at + wire.MAX_FRAME]))
+
+
+def frames() -> Iterator[Union[bytes, Dict[str, Any], None]]:
+    """What the other side sends. Raises Refusal."""
+    reader = wire.FrameReader()
+    while True:
+        data = os.read(0, 1024 * 1024)
+        if not data:
+            return
+        try:
+            yield from reader.feed(data)
+        except ValueError as error:
+            raise Refusal("the stream is broken: %s" % error) from error

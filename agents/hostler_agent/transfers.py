@@ -1,0 +1,173 @@
+"""The transfers of bulk agents that are about files of workloads: lists, changes, one file, a
+chosen few as a tar, and the mark that lets them stay."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import Any, Dict, Iterator, List
+
+from hostler_agent import beneath, choosing, files, wire
+from hostler_agent.files import Entry, Wanted
+from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.sending import frames, send, send_data
+
+_BATCH = 2000
+_BATCH_SIZE = 256 * 1024
+
+
+def listed(mode: Dict[str, Any], folders: Folders) -> None:
+    """What lies at a path of a workload."""
+    _end_with_the_other_side()
+    path, recursive = beneath.as_bytes(mode.get("path")), mode.get("recursive") is True
+    if _is_boxed(mode):
+        raise _no_containers()
+    root = files.rooted(mode, folders)
+    try:
+        entries, truncated = files.listed(root, path, recursive, _pulse)
+    finally:
+        root.close()
+    _tell(entries, {"truncated": truncated})
+
+
+def changed(mode: Dict[str, Any], folders: Folders) -> None:
+    """What is new or changed in the folder of a workload that has ended."""
+    wanted = _wanted(mode)
+    _end_with_the_other_side()
+    if _is_boxed(mode):
+        raise _no_containers()
+    there = files.changes(mode, wanted, folders, _pulse)
+    _tell(there.entries.sorted(), _end(there.walk.left_out, there.walk.truncated))
+
+
+def read(mode: Dict[str, Any], folders: Folders) -> None:
+    """The bytes of one plain file, as many as it has now."""
+    offset = mode.get("offset") or 0
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+        raise Refusal("an offset should be a number, not negative", "InputError")
+    path = beneath.as_bytes(mode.get("path"))
+    _end_with_the_other_side()
+    if _is_boxed(mode):
+        raise _no_containers()
+    root = files.rooted(mode, folders)
+    descriptor = files.opened(root, path)
+    status = os.fstat(descriptor)
+    pieces = files.pieces(descriptor, status.st_size, path)
+    _send_file(status.st_size, status.st_mtime, pieces, offset)
+
+
+def _send_file(size: int, mtime: float, pieces: Iterator[bytes], offset: int) -> None:
+    send(wire.json_frame({"size": size, "mtime": mtime}))
+    digest, at = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        if at + len(piece) > offset:
+            send_data(piece[max(0, offset - at) :])
+        at += len(piece)
+    send(wire.json_frame({"sha256": digest.hexdigest()}))
+    send(wire.END)
+
+
+def chosen(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
+    """The tar of those files whose paths come in frames."""
+    paths = sorted(set(_paths()))
+    _end_with_the_other_side()
+    below = beneath.as_bytes(mode.get("path"))
+    if _is_boxed(mode):
+        raise _no_containers()
+    root = files.rooted(mode, folders)
+    try:
+        yield from files.chosen_tar(root, below, paths)
+    finally:
+        root.close()
+
+
+def keep(mode: Dict[str, Any], folders: Folders) -> None:
+    """Mark a workload that has ended to stay."""
+    until = mode.get("until")
+    if isinstance(until, bool) or not isinstance(until, (int, float)):
+        raise Refusal("until should be a time", "InputError")
+    from hostler_agent import keeping
+
+    send(wire.json_frame(keeping.keep(mode, folders, float(until), _pulse)))
+
+
+def _no_containers() -> Refusal:
+    return Refusal("this agent reads no files of containers", "EngineError")
+
+
+def _is_boxed(mode: Dict[str, Any]) -> bool:
+    """In a container, and not in a folder of the host."""
+    return mode.get("runtime") == "docker" and mode.get("here") is None
+
+
+def _wanted(mode: Dict[str, Any]) -> Wanted:
+    told = next(iter(frames()), None)
+    if not isinstance(told, dict):
+        raise Refusal("what is wanted should be an object", "InputError")
+    globs, since = told.get("globs"), mode.get("since")
+    if isinstance(since, bool) or not (since is None or isinstance(since, (int, float))):
+        raise Refusal("since should be a time", "InputError")
+    chosen = None if globs is None else choosing.Globs(_texts(globs))
+    skip = tuple(beneath.as_bytes(path) for path in _texts(told.get("skip") or []))
+    return Wanted(chosen, tuple(path for path in skip if path), since)
+
+
+def _texts(value: Any) -> List[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Refusal("paths should be a list of texts", "InputError")
+    return value
+
+
+def _paths() -> Iterator[bytes]:
+    count = 0
+    for item in frames():
+        if item is None:
+            return
+        for path in _texts(item.get("paths") if isinstance(item, dict) else None):
+            count += 1
+            if count > files.MOST_ENTRIES:
+                raise Refusal("these are too many paths", "InputError")
+            yield beneath.as_bytes(check_relative(path))
+    raise Refusal("the stream ended in the middle", "InputError")
+
+
+def _tell(entries: List[Entry], end: Dict[str, Any]) -> None:
+    batch: List[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += 6 * len(entry[0]) + 128
+        if len(batch) >= _BATCH or size > _BATCH_SIZE:
+            send(wire.json_frame({"entries": batch}))
+            batch, size = [], 0
+    if batch:
+        send(wire.json_frame({"entries": batch}))
+    send(wire.json_frame({"end": True, **end}))
+    send(wire.END)
+
+
+def _end(left_out: Dict[str, int], truncated: bool) -> Dict[str, Any]:
+    return {"left_out": left_out, "truncated": truncated}
+
+
+def _pulse() -> None:
+    """Work goes on: the other side gives up after two minutes of silence."""
+    send(wire.json_frame({"busy": True}))
+
+
+def _end_with_the_other_side() -> None:
+    """A read of a file system that hangs ends only with the process, and that has to end when
+    nobody waits for it any more."""
+
+    def watch() -> None:
+        while True:
+            try:
+                if not os.read(0, 65536):
+                    break
+            except OSError:
+                break
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True, name="other side").start()

@@ -1,0 +1,153 @@
+"""All that a folder holds, by descriptor: no link is followed, no file system is entered."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import Callable, Dict, List, Optional
+
+from hostler_agent import beneath, choosing
+
+MOST_SEEN = 500_000
+"""Entries that are looked at in one walk: their names are held a folder at a time."""
+MOST_DEEP = 200
+_MOST_PATH = 4095
+_MOST_COUNTED = 50_000
+"""Entries of folders that are left out whose bytes are added up."""
+_PULSE = 5.0
+
+Take = Callable[[bytes, int, bytes, os.stat_result], None]
+"""Told of each file and link: its path, the open folder it is in, its name, and what it is."""
+
+
+class Walk:
+    """One walk through a folder. `skips` says why a folder is left out, by its path and name."""
+
+    def __init__(
+        self,
+        take: Take,
+        skips: Callable[[bytes, bytes, int], Optional[str]],
+        pulse: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._take, self._skips, self._pulse = take, skips, pulse
+        self._told = time.monotonic()
+        self._seen, self._counted = 0, 0
+        self._device = 0
+        self.left_out: Dict[str, int] = {}
+        self.truncated = False
+        self.enough: Callable[[], bool] = lambda: False
+        """Nothing more is wanted."""
+        self.folder: Callable[[bytes, os.stat_result], None] = lambda path, status: None
+        """Told of each folder."""
+        self.deep = True
+        """Go into folders, too."""
+
+    def through(self, folder: int) -> None:
+        """Walk through an open folder. Raises OSError where it cannot be read at all."""
+        self._device = os.fstat(folder).st_dev
+        names = self._names(folder)
+        self._each(folder, b"", names, 0)
+
+    def leave_out(self, why: str, size: int) -> None:
+        """Count what is left out."""
+        self.left_out[why] = self.left_out.get(why, 0) + size
+
+    def at_work(self) -> None:
+        """Say every few seconds that the walk goes on."""
+        now = time.monotonic()
+        if now - self._told > _PULSE:
+            self._told = now
+            self._pulse()
+
+    def _names(self, folder: int) -> List[bytes]:
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._seen += 1
+                if self._seen > MOST_SEEN:
+                    self.truncated = True
+                    break
+                found.append(os.fsencode(entry.name))
+        return sorted(found)
+
+    def _each(self, folder: int, above: bytes, names: List[bytes], depth: int) -> None:
+        for name in names:
+            self.at_work()
+            if self.truncated or self.enough():
+                self.truncated = True
+                return
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except OSError:
+                continue  # it has gone since
+            self._one(folder, above + name, name, status, depth)
+
+    def _one(
+        self, folder: int, path: bytes, name: bytes, status: os.stat_result, depth: int
+    ) -> None:
+        if len(path) > _MOST_PATH:
+            self.leave_out(choosing.TOO_DEEP, _size(status))
+        elif stat.S_ISDIR(status.st_mode):
+            self._folder(folder, path, name, depth)
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            if status.st_dev != self._device:
+                self.leave_out(choosing.ELSEWHERE, _size(status))
+            else:
+                self._take(path, folder, name, status)
+        else:
+            self.leave_out(choosing.SPECIAL, 0)
+
+    def _folder(self, above: int, path: bytes, name: bytes, depth: int) -> None:
+        if depth >= MOST_DEEP:
+            self.leave_out(choosing.TOO_DEEP, 0)
+            return
+        try:
+            folder = beneath.enter(above, name)
+        except OSError:
+            self.leave_out(choosing.UNREADABLE, 0)
+            return
+        try:
+            self._inside(folder, path, name, depth)
+        except OSError:
+            self.leave_out(choosing.UNREADABLE, 0)
+        finally:
+            os.close(folder)
+
+    def _inside(self, folder: int, path: bytes, name: bytes, depth: int) -> None:
+        status = os.fstat(folder)
+        if status.st_dev != self._device:
+            self.leave_out(choosing.ELSEWHERE, 0)
+            return
+        why = self._skips(path, name, folder)
+        if why is not None:
+            if why:
+                self.leave_out(why, self._bytes_of(folder))
+            return
+        self.folder(path, status)
+        if self.deep:
+            self._each(folder, path + b"/", self._names(folder), depth + 1)
+
+    def _bytes_of(self, folder: int) -> int:
+        """Of the files in a folder that is left out, as far as that takes no time."""
+        inner = Walk(lambda *_: None, lambda *_: None, self.at_work)
+        total = [0]
+
+        def take(path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:
+            total[0] += _size(status)
+            self._counted += 1
+
+        inner._take = take
+        inner.enough = lambda: self._counted >= _MOST_COUNTED
+        if not inner.enough():
+            inner.through(folder)
+        return total[0]
+
+
+def _size(status: os.stat_result) -> int:
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def bytes_used(status: os.stat_result) -> int:
+    """On the disk: a file of holes takes none."""
+    return min(status.st_size, status.st_blocks * 512)

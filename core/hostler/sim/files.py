@@ -1,0 +1,116 @@
+"""Files of simulated workloads: what is there, what is new, and streams of them."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from hostler.errors import InputError, NotFoundError
+from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
+from hostler.ports import ArchiveSource
+from hostler.sim.archive import pack_chosen
+
+if TYPE_CHECKING:
+    from hostler.sim.link import SimLink
+
+Files = Mapping[str, bytes]
+_LEFT_OUT = (".hostler", "inputs")
+_CHUNK = 64 * 1024
+
+
+def changed(now: Files, placed: Files, select: Select, mtime: float) -> ChangedFiles:
+    """What of the files now is new or changed, or named."""
+    found = []
+    for path, data in sorted(now.items()):
+        if any(_is_below(path, each.rstrip("/")) for each in (*_LEFT_OUT, *select.skip)):
+            continue
+        if select.globs is None and placed.get(path) == data:
+            continue
+        if select.globs is not None and not any(_named(path, glob) for glob in select.globs):
+            continue
+        found.append(FileEntry(path, "file", len(data), mtime))
+    return ChangedFiles(tuple(found))
+
+
+def listed(now: Files, path: str, mtime: float, *, recursive: bool) -> FileList:
+    """What lies at a path. Raises NotFoundError."""
+    if path in now:
+        entry = FileEntry(posixpath.basename(path), "file", len(now[path]), mtime)
+        return FileList((entry,))
+    inside = {name[len(path) :].lstrip("/"): d for name, d in now.items() if _is_below(name, path)}
+    if path and not inside:
+        raise NotFoundError(f"there is no {path} in the folder")
+    found = {}
+    for name, data in inside.items():
+        parts = name.split("/")
+        for count in range(1, len(parts)):
+            folder = "/".join(parts[:count])
+            found[folder] = FileEntry(folder, "folder", 0, mtime)
+        found[name] = FileEntry(name, "file", len(data), mtime)
+    shown = sorted(entry for entry in found if recursive or "/" not in entry)
+    return FileList(tuple(found[name] for name in shown))
+
+
+def chosen(now: Files, folder: str, paths: Sequence[str]) -> bytes:
+    """A tar of these files of a folder; those that are gone are left out."""
+    wanted = {path: posixpath.join(folder, path) for path in sorted(set(paths))}
+    return pack_chosen({path: now[full] for path, full in wanted.items() if full in now})
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return not folder or path == folder or path.startswith(folder + "/")
+
+
+def _named(path: str, glob: str) -> bool:
+    parts = path.split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return any(fnmatchcase(each, glob.rstrip("/")) for each in above)
+
+
+class SimFile:
+    """`ports.FileStream` of a simulated workload."""
+
+    def __init__(self, link: SimLink, source: ArchiveSource, offset: int) -> None:
+        self.size: int | None = None
+        self.mtime: float | None = None
+        self.sha256: str | None = None
+        self._link, self._source, self._offset = link, source, offset
+        self._data: bytes | None = None
+
+    async def begin(self) -> None:
+        """Open it."""
+        await self._opened()
+
+    async def _opened(self) -> bytes:
+        if self._data is None:
+            self._data, self.mtime = await self._link.read_plain(self._source)
+            self.size = len(self._data)
+        return self._data
+
+    def __aiter__(self) -> SimFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._opened()
+        piece = data[self._offset : self._offset + _CHUNK]
+        if not piece:
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            raise StopAsyncIteration
+        await self._link.pass_along()
+        self._offset += len(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        """Stop before the end."""
+
+
+def plain(now: Files, path: str) -> bytes:
+    """The content of a file. Raises NotFoundError, InputError."""
+    if path in now:
+        return now[path]
+    if any(_is_below(name, path) for name in now):
+        raise InputError(f"{path} is a folder, no plain file")
+    raise NotFoundError(f"there is no {path} in the folder")
