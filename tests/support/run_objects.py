@@ -54,3 +54,35 @@ def summary(run_id: str = "r7", state: str = "running", **more: Any) -> dict[str
         "stage_count": 3, "phases": {"succeeded": 1, "running": 1}, "title": "", "cause": None,
     }  # fmt: skip
     return {**made, **more}
+
+
+def kept(*parts: dict[str, Any], run_id: str = "r7", **changes: Any) -> dict[str, Any]:
+    """What is kept of a run: artifacts, and files that stay on hosts."""
+    made = {
+        "run_id": run_id,
+        "by": None,
+        "at": None,
+        "until": None,
+        "artifacts": [part for part in parts if "host" not in part],
+        "remainders": [part for part in parts if "host" in part],
+    }
+    return {**made, **changes}
+
+
+def artifact(**changes: Any) -> dict[str, Any]:
+    """An output that is there, and that nobody has fetched."""
+    made = {
+        "stage": "train", "attempt_id": "r7-train-1", "kind": "output", "name": "model",
+        "size": 2**30, "files": 1, "partial": False, "fetched_at": None, "present": True,
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def remainder(**changes: Any) -> dict[str, Any]:
+    """Files that stay on gpu2, and that nobody has fetched."""
+    made = {
+        "stage": "train", "attempt_id": "r7-train-1", "host": "gpu2", "path": "/x", "files": 3,
+        "size": 3 * 2**30, "names": ["model.pt", "a", "b"], "why": "", "until": 1_796_000_000.0,
+        "goes_at": 1_796_000_000.0, "fetched_at": None,
+    }  # fmt: skip
+    return {**made, **changes}

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 import hostler
-from hostler.api import alerts, history, hosts, runs, snapshots, streams
+from hostler.api import alerts, history, hosts, kept, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
@@ -38,6 +38,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
         alerts.router,
         history.router,
         hosts.router,
+        kept.router,
         runs.router,
         snapshots.router,
         streams.router,

@@ -155,6 +155,12 @@ class GcBody(_Body):
     dry_run: bool = False
 
 
+class KeepBody(_Body):
+    """Up to when a run is kept, in seconds since the epoch; null: for ever."""
+
+    until: Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)] | None = None
+
+
 class PriorityBody(_Body):
     """A run's new priority; people may only lower it."""
 

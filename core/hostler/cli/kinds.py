@@ -13,6 +13,8 @@ LEAST_INTERVAL = 0.5
 """Seconds."""
 MOST_AT_ONCE = 10_000
 MOST_MINUTES = 1440
+_FAR = 1e11
+"""Seconds since the epoch, beyond which no date is meant."""
 _TOO_MANY_DIGITS = 16
 """As the API has them; checked here, too, so that the message names the flag."""
 
@@ -126,6 +128,24 @@ def since(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither how long ago, like 2h or 30d, nor a date like 2026-11-24"
         ) from None
+
+
+def moment(text: str) -> float:
+    """A time to come: how far ahead ("30d"), or a date ("2026-12-24", "2026-12-24T12:00")."""
+    from datetime import datetime
+
+    try:
+        at = time.time() + parse_duration(text)
+    except ValueError:
+        try:
+            at = datetime.fromisoformat(text).timestamp()
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is neither a duration like 30d nor a date like 2026-12-24"
+            ) from None
+    if not time.time() < at < _FAR:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time to come")
+    return at
 
 
 def run_name(text: str) -> str:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "priority": ("priority", "let others go before a run"),
         "retry": ("retry", "run again what did not succeed"),
         "rerun": ("rerun", "run all of it again"),
+        "keep": ("keep", "keep all of a run, its files on hosts too"),
         "rm": ("rm", "forget finished runs and their logs"),
         "gc": ("gc", "free disk space of what nothing needs any more"),
     },

@@ -231,6 +231,18 @@ class AsyncClient(AsyncRecords):
         """Forget a finished run and its logs."""
         return await self._object(calls.remove(run_id))
 
+    async def kept(self, run_id: str) -> dict[str, Any]:
+        """What is kept of a run, where, and until when."""
+        return await self._object(calls.kept(run_id))
+
+    async def keep(self, run_id: str, until: float | None = None) -> dict[str, Any]:
+        """Keep all of a run, up to a time (seconds since the epoch) or for ever."""
+        return await self._object(calls.keep(run_id, until))
+
+    async def unkeep(self, run_id: str) -> dict[str, Any]:
+        """Keep a run no longer than others."""
+        return await self._object(calls.unkeep(run_id))
+
     async def gc(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Free disk space of what nothing needs; `dry_run` only tells."""
         return await self._object(calls.gc(dry_run))

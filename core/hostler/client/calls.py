@@ -195,6 +195,21 @@ def remove(run_id: str) -> Call:
     return Call("DELETE", target(["runs", run_id]))
 
 
+def kept(run_id: str) -> Call:
+    """What is kept of a run, where, and until when."""
+    return Call("GET", target(["runs", run_id, "kept"]))
+
+
+def keep(run_id: str, until: float | None) -> Call:
+    """Keep all of a run up to a time; None: for ever."""
+    return Call("POST", target(["runs", run_id, "keep"]), {"until": until})
+
+
+def unkeep(run_id: str) -> Call:
+    """Keep a run no longer than others."""
+    return Call("DELETE", target(["runs", run_id, "keep"]))
+
+
 def gc(dry_run: bool) -> Call:
     """Free what nothing needs."""
     return Call("POST", target(["gc"]), {"dry_run": dry_run})

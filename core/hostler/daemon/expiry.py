@@ -40,8 +40,6 @@ class Expirer:
         self._asked_at: float | None = None
         self._fetching: Counter[str] = Counter()
         self._complained: set[str] = set()
-        self.lock = asyncio.Lock()
-        """Held while something is removed, and by who decides that it is to stay."""
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
@@ -57,7 +55,7 @@ class Expirer:
     async def step(self) -> Expiry:
         """Announce what is to go soon, and remove what may go now and can be reached."""
         store, now = self._context.store, self._context.clock.now()
-        async with self.lock:
+        async with self._context.removing:
             await self._extend()
             left = await store.remainders()
             standing = {a.key[-1]: _kind(a) for a in await self._alerts.standing(EXPIRY)}
@@ -110,7 +108,7 @@ class Expirer:
         """Remove it from its host unless that is away, or something has changed since it was
         decided: somebody keeps it, or is fetching it."""
         context = self._context
-        async with self.lock:
+        async with self._context.removing:
             left = next(
                 (r for r in await context.store.remainders() if r.attempt_id == attempt_id), None
             )

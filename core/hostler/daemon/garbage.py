@@ -11,6 +11,7 @@ from typing import Any
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.jobs import checkpoint_key
+from hostler.decide.expiry import goes_at
 from hostler.errors import HostError, HostlerError
 from hostler.model.records import RunFilter
 from hostler.model.runs import Run
@@ -24,6 +25,7 @@ _MINUTES_FOR_S = 30 * 24 * 3600.0
 _PARTIALS_FOR_S = 24 * 3600.0
 _SWEEP_TIMEOUT_S = 120.0
 _ALL = 1_000_000
+_MOST_NAMED = 20
 
 
 class GarbageCollector:
@@ -54,23 +56,28 @@ class GarbageCollector:
 
     async def collect(self, dry_run: bool) -> dict[str, Any]:
         """Delete what is past its time; what was (or with `dry_run` would be) deleted."""
-        context = self._context
+        if dry_run:
+            return {**await self._collect(dry_run=True), "hosts": {}}
+        async with self._context.removing:
+            told = await self._collect(dry_run=False)
+        return {**told, "hosts": await self._sweep_hosts()}
+
+    async def _collect(self, dry_run: bool) -> dict[str, Any]:
+        context, now = self._context, self._context.clock.now()
         forgotten = await self._old_runs()
+        plan = await self._plan(frozenset(forgotten))
+        unfetched = await self._unfetched(plan)
         if not dry_run:
             for run_id in forgotten:
                 await context.store.delete_run(run_id, now=context.clock.now())
-        plan = await self._plan(frozenset(forgotten))
         before = context.clock.now() - _PARTIALS_FOR_S
         partial = await asyncio.to_thread(context.content.abandoned, before)
-        hosts: dict[str, Any] = {}
         if not dry_run:
             for run_id in plan.logs:
                 await asyncio.to_thread(context.store.logs.remove_run, run_id)
             await asyncio.to_thread(context.content.remove, plan.blobs)
             await asyncio.to_thread(context.content.remove_abandoned, before)
-            now = context.clock.now()
             await context.store.metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
-            hosts = await self._sweep_hosts()
         return {
             "dry_run": dry_run,
             "freed": plan.freed + sum(partial.values()),
@@ -79,7 +86,30 @@ class GarbageCollector:
             "content": {"blobs": len(plan.blobs), "bytes": plan.blob_bytes},
             "partial": {"files": len(partial), "bytes": sum(partial.values())},
             "young": {"blobs": plan.young, "bytes": plan.young_bytes, "until": plan.young_until},
-            "hosts": hosts,
+            "unfetched": unfetched,
+            "kept": {"runs": sum(k.holds(now) for k in (await context.store.keeps()).values())},
+            "staying": await self._staying(),
+        }
+
+    async def _unfetched(self, plan: GcPlan) -> dict[str, Any]:
+        """What of the outputs that go nobody has fetched."""
+        found = await self._context.store.unfetched(plan.blobs)
+        runs = sorted({artifact.run_id for artifact in found})
+        return {
+            "artifacts": len(found),
+            "bytes": sum(artifact.size for artifact in found),
+            "runs": runs[:_MOST_NAMED],
+        }
+
+    async def _staying(self) -> dict[str, Any]:
+        """Files on hosts: they go by themselves, when their alert has stood."""
+        left, now = await self._context.store.remainders(), self._context.clock.now()
+        return {
+            "attempts": len(left),
+            "runs": len({each.run_id for each in left}),
+            "bytes": sum(each.size for each in left),
+            "hosts": sorted({each.host for each in left}),
+            "goes_at": min((goes_at(each, now) for each in left), default=None),
         }
 
     async def _old_runs(self) -> list[str]:
@@ -116,8 +146,14 @@ class GarbageCollector:
         """On every connected host: cached archives over the limit, checkpoints of nobody's."""
         context = self._context
         runs = await context.store.find_runs(RunFilter(), _ALL)
-        before = context.clock.now() - context.config.limits.keep_outputs
-        needed = [run for run in runs if run.finished_at is None or run.finished_at > before]
+        now, keeps = context.clock.now(), await context.store.keeps()
+        before = now - context.config.limits.keep_outputs
+        kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
+        needed = [
+            run
+            for run in runs
+            if run.finished_at is None or run.finished_at > before or run.run_id in kept
+        ]
         keep = _checkpoint_keys(context.daemon_id, needed)
         names = [name for name, keeper in context.keepers.items() if keeper.is_connected]
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))

@@ -18,6 +18,7 @@ from hostler.daemon.drains import drain
 from hostler.daemon.environments import dropped_environment
 from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import GarbageCollector
+from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures
 from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
@@ -60,6 +61,7 @@ class Service:
         self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
         self.expirer = Expirer(context, self.alerts)
+        self.keeping = Keeping(context)
         self.past = Past(context)
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)

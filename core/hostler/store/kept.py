@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from hostler.errors import ConflictError, NotFoundError
-from hostler.model.records import Keep, NewEvent, Remainder
+from hostler.model.records import Artifact, Keep, NewEvent, Remainder
 from hostler.store.readers import Readers
-from hostler.store.rows import EVENT_COLUMNS, event_values, storable
+from hostler.store.rows import (
+    ARTIFACT_COLUMNS,
+    EVENT_COLUMNS,
+    event_values,
+    read_artifact,
+    storable,
+)
 from hostler.store.writer import Writer
 
 Connection = sqlite3.Connection
@@ -21,6 +27,7 @@ _COLUMNS = (
     "until", "names", "why",
 )  # fmt: skip
 _MOST_NAMES = 20
+_CHUNK = 500
 _SELECT = (
     "SELECT r.*, k.by AS kept_by, k.until AS kept_until"
     " FROM remainders r LEFT JOIN keeps k ON k.run_id = r.run_id"
@@ -78,6 +85,10 @@ class KeptMethods:
     async def fetched(self, run_id: str) -> Mapping[tuple[str, str], float]:
         """(attempt, digest) of each artifact of a run that a person has got -> when."""
         return await self._readers.run(lambda db: _fetched(db, run_id))
+
+    async def unfetched(self, digests: Collection[str]) -> list[Artifact]:
+        """Of the artifacts with one of these digests, those that no person has got."""
+        return await self._readers.run(lambda db: _unfetched(db, digests))
 
     async def keep_run(self, keep: Keep, event: NewEvent | None = None) -> None:
         """Store that a person wants all of a run kept; of two wishes the later counts."""
@@ -178,6 +189,21 @@ def _fetched(connection: Connection, run_id: str) -> dict[tuple[str, str], float
         (run_id,),
     )
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _unfetched(connection: Connection, digests: Collection[str]) -> list[Artifact]:
+    wanted, columns = sorted(digests), ", ".join(f"a.{column}" for column in ARTIFACT_COLUMNS)
+    found: list[Artifact] = []
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        rows = connection.execute(
+            f"SELECT {columns} FROM artifacts a WHERE a.digest IN ({', '.join('?' * len(chunk))})"
+            " AND NOT EXISTS (SELECT 1 FROM fetches f"
+            " WHERE f.attempt_id = a.attempt_id AND f.digest = a.digest)",
+            chunk,
+        )
+        found += [read_artifact(row) for row in rows]
+    return found
 
 
 def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:

@@ -225,6 +225,9 @@ def test_a_peer_that_never_reads_a_stream_delays_nobody(daemon: Served) -> None:
         ("POST", "/retry"),
         ("POST", "/rerun"),
         ("DELETE", ""),
+        ("POST", "/keep"),
+        ("DELETE", "/keep"),
+        ("GET", "/kept"),
     ],
 )
 def test_nobody_acts_on_the_run_of_another_user(open_path: Path, verb: str, path: str) -> None:

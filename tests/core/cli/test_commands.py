@@ -14,7 +14,7 @@ from hostler.cli.follow import LogCopy
 from hostler.cli.render import clock_text
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
-from tests.support.run_objects import attempt, run, stage, summary
+from tests.support.run_objects import attempt, kept, run, stage, summary
 from tests.support.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
 
 
@@ -306,6 +306,7 @@ def test_a_priority_is_lowered(hostler: CommandLine, daemon: ScriptedDaemon) -> 
 def test_removing_asks(hostler: CommandLine, daemon: ScriptedDaemon, terminal: Any) -> None:
     daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded"))
     daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
+    daemon.on("GET", "/v1/runs/r7/kept", kept())
     assert hostler("rm", "r7").code == 2
     terminal("n\n")
     assert hostler("rm", "r7", tty=True).code == 130

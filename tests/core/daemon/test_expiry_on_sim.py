@@ -68,8 +68,15 @@ class Kept:
 
     def keep_jobs(self, seconds: float) -> None:
         """As the config has it from now on."""
+        self._limits(keep_jobs=seconds)
+
+    def keep_history(self, seconds: float) -> None:
+        """As the config has it from now on."""
+        self._limits(keep_history=seconds)
+
+    def _limits(self, **changes: Any) -> None:
         config = self.daemon.config
-        self.daemon.config = replace(config, limits=replace(config.limits, keep_jobs=seconds))
+        self.daemon.config = replace(config, limits=replace(config.limits, **changes))
         self.daemon.daemon.context.config = self.daemon.config
 
     async def begin(self) -> None:

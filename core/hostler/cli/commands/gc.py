@@ -11,6 +11,8 @@ from hostler.cli.render import clock_text
 from hostler.cli.shared import DECLINED, confirm, counted, open_client, out, out_json
 from hostler.units import format_size
 
+_MOST_RUNS = 8
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -58,8 +60,9 @@ def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
     for number, thing, size in kinds:
         if number:
             lines.append(_many(number, thing) + (f": {format_size(size)}" if size else ""))
+    lines += unfetched_lines(answer.get("unfetched") or {})
     lines += [host_line(name, told) for name, told in (answer.get("hosts") or {}).items()]
-    lines += young_lines(answer.get("young") or {})
+    lines += [*young_lines(answer.get("young") or {}), *kept_lines(answer)]
     if not has_any(answer):
         return [*lines, "there is nothing to free here"]
     return [*lines, f"{format_size(answer.get('freed', 0))} {verb} here"]
@@ -75,6 +78,31 @@ def young_lines(young: Mapping[str, Any]) -> list[str]:
         f"can be freed after {clock_text(young['until'])}: until then a run may be submitted "
         "with them"
     ]
+
+
+def unfetched_lines(unfetched: Mapping[str, Any]) -> list[str]:
+    """What of the outputs that go nobody has fetched."""
+    if not unfetched.get("artifacts"):
+        return []
+    runs = list(unfetched["runs"])
+    named = ", ".join(runs[:_MOST_RUNS]) + (", ..." if len(runs) > _MOST_RUNS else "")
+    what = f"{counted(unfetched['artifacts'], 'output')} ({format_size(unfetched['bytes'])})"
+    return [f"of these nobody has fetched {what} of {named}: hostler get RUN, or hostler keep RUN"]
+
+
+def kept_lines(answer: Mapping[str, Any]) -> list[str]:
+    """What stays, because a person wants it or its time is not over."""
+    kept, staying = answer.get("kept") or {}, answer.get("staying") or {}
+    lines = []
+    if kept.get("runs"):
+        lines.append(f"{counted(kept['runs'], 'run')} that people keep: nothing of them goes")
+    if staying.get("attempts"):
+        lines.append(
+            f"files of {counted(staying['runs'], 'run')} ({format_size(staying['bytes'])}) stay on "
+            f"{', '.join(staying['hosts'])}: the first go on {clock_text(staying['goes_at'])}, "
+            "after an alert"
+        )
+    return lines
 
 
 def _many(number: int, thing: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hostler.cli.kept import loss_lines
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
+from hostler.client import Client
 from hostler.errors import ConflictError
 
 
@@ -25,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     found = named_runs(client, args.runs)
     _check_ended(found)
-    effects = [f"{r['run_id']} {r['pipeline']} by {r['owner']}: {r['state']}" for r in found]
+    effects = [] if args.yes else _effects(client, found)
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
-    if not confirm(args, f"Forget {what}, with logs and outputs?", effects):
+    if not confirm(args, f"Forget {what}, with logs, outputs and files on hosts?", effects):
         return DECLINED
 
     def remove(run_id: str) -> None:
@@ -36,6 +38,22 @@ def run(args: argparse.Namespace) -> int:
             out(f"{run_id}: removed")
 
     return each([str(r["run_id"]) for r in found], remove)
+
+
+def _effects(client: Client, runs: list[dict[str, Any]]) -> list[str]:
+    """What is removed, and what of it nobody has fetched. Raises ConflictError where somebody keeps
+    one: none of them is removed then."""
+    lines = []
+    for run in runs:
+        kept = client.kept(str(run["run_id"]))
+        if kept["by"] is not None:
+            raise ConflictError(
+                f"{kept['by']} keeps run {run['run_id']}",
+                remedy=f"End that first: hostler keep {run['run_id']} --forget",
+            )
+        lines.append(f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}")
+        lines += loss_lines(kept)
+    return lines
 
 
 def _check_ended(runs: list[dict[str, Any]]) -> None:

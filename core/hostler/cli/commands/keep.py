@@ -1,0 +1,41 @@
+"""`hostler keep RUN...`: keep all of a run, its files on hosts too."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.kept import kept_line, staying_lines
+from hostler.cli.kinds import moment, run_name
+from hostler.cli.options import add_common
+from hostler.cli.shared import each, named_runs, open_client, out, out_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", type=run_name, nargs="+", metavar="RUN", help="runs, by id; `last`")
+    ends = parser.add_mutually_exclusive_group()
+    ends.add_argument(
+        "--until", type=moment, metavar="DATE",
+        help="up to a date (2026-12-24), or for a time (30d); without it, for ever",
+    )  # fmt: skip
+    ends.add_argument(
+        "--forget", action="store_true", help="keep them no longer than other runs are kept"
+    )
+    add_common(parser, json_output=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Keep them, and tell what there is."""
+    client = open_client(args)
+    found = named_runs(client, args.runs)
+
+    def keep(run_id: str) -> None:
+        kept = client.unkeep(run_id) if args.forget else client.keep(run_id, args.until)
+        if args.json:
+            out_json("kept", kept)
+        elif not args.quiet:
+            out(kept_line(kept))
+            for line in staying_lines(kept) if args.forget else ():
+                out(line)
+
+    return each([str(r["run_id"]) for r in found], keep)

@@ -1,0 +1,81 @@
+"""What is kept of a run, in sentences for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.cli.render import clock_text
+from hostler.cli.shared import counted
+from hostler.units import format_size
+
+_MOST_NAMES = 3
+
+
+def kept_line(kept: Mapping[str, Any]) -> str:
+    """Whether a run is kept, and what there is of it."""
+    run_id, by = kept["run_id"], kept["by"]
+    if by is None:
+        return f"{run_id}: kept no longer than other runs"
+    ends = "" if kept["until"] is None else f" until {clock_text(kept['until'])}"
+    return f"{run_id}: {by} keeps it{ends}: {', '.join(_parts(kept))}"
+
+
+def staying_lines(kept: Mapping[str, Any]) -> list[str]:
+    """Files that stay on hosts: which, where, and until when."""
+    return [
+        f"{kept['run_id']}: {_names(left)} ({format_size(left['size'])}) on {left['host']}:"
+        f"{left['path']}{_end(kept, left)}"
+        for left in kept["remainders"]
+    ]
+
+
+def loss_lines(kept: Mapping[str, Any]) -> list[str]:
+    """What of a run nobody has fetched, and what a removal takes from hosts."""
+    saved = [a for a in kept["artifacts"] if a["fetched_at"] is None and a["present"]]
+    lines = []
+    if saved:
+        size = format_size(sum(artifact["size"] for artifact in saved))
+        names = [f"{artifact['stage']} {artifact['name']}" for artifact in saved]
+        lines.append(f"{kept['run_id']}: not fetched: {_some(names)} ({size})")
+    for left in kept["remainders"]:
+        fetched = "fetched" if left["fetched_at"] is not None else "not fetched"
+        lines.append(
+            f"{kept['run_id']}: {fetched}, and goes from {left['host']}: {_names(left)} "
+            f"({format_size(left['size'])})"
+        )
+    return lines
+
+
+def _parts(kept: Mapping[str, Any]) -> list[str]:
+    """What there is of it, in short."""
+    present = [artifact for artifact in kept["artifacts"] if artifact["present"]]
+    gone = len(kept["artifacts"]) - len(present)
+    parts = ["logs and source"]
+    if present:
+        size = format_size(sum(artifact["size"] for artifact in present))
+        parts.append(f"{counted(len(present), 'output')} or kept files ({size})")
+    for left in kept["remainders"]:
+        parts.append(f"{_names(left)} ({format_size(left['size'])}) on {left['host']}")
+    if gone:
+        parts.append(f"not {counted(gone, 'output')} that went before")
+    return parts
+
+
+def _end(kept: Mapping[str, Any], left: Mapping[str, Any]) -> str:
+    if kept["by"] is not None and kept["until"] is None:
+        return ""
+    return f" until {clock_text(max(left['goes_at'], kept['until'] or 0.0))}"
+
+
+def _names(left: Mapping[str, Any]) -> str:
+    names, number = left["names"], int(left["files"])
+    if not names:
+        return counted(number, "file")
+    more = number - 1
+    return str(names[0]) + (f" and {counted(more, 'more file')}" if more > 0 else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,104 @@
+"""What is kept of a run, and that a person wants it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.daemon.context import Context
+from hostler.daemon.rights import only_own
+from hostler.daemon.submit import Caller
+from hostler.decide.expiry import goes_at
+from hostler.errors import InputError
+from hostler.model.records import Artifact, AuditEntry, Keep, Remainder
+from hostler.model.runs import Run
+
+
+class Keeping:
+    """Wishes of people to keep runs. A wish is durable before it is answered."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def keep(self, run: Run, until: float | None, who: Caller) -> dict[str, Any]:
+        """Keep all of a run, up to a time or for ever; the `hostler.kept/1` object.
+
+        Raises ForbiddenError for others' runs, InputError for a time that is over.
+        """
+        only_own(run, who)
+        now = self._context.clock.now()
+        if until is not None and until <= now:
+            raise InputError("that time is over", remedy="Name a date to come, or none")
+        arguments = {"run": run.run_id, "until": until}
+        # What is being removed at this moment is removed, and not told as kept.
+        async with self._context.removing:
+            await self._audit(who, "keep", arguments)
+            said = f"{who.user} keeps run {run.run_id}"
+            event = self._context.event("run.kept", said, run_id=run.run_id, actor=who.user)
+            await self._context.store.keep_run(Keep(run.run_id, who.user, now, until), event)
+        self._context.hub.publish()
+        return await self.of(run, who)
+
+    async def unkeep(self, run: Run, who: Caller) -> dict[str, Any]:
+        """Keep it no longer than other runs. Its files stay until an alert has stood for a day."""
+        only_own(run, who)
+        await self._audit(who, "unkeep", {"run": run.run_id})
+        said = f"{who.user} keeps run {run.run_id} no longer"
+        event = self._context.event("run.kept_no_longer", said, run_id=run.run_id, actor=who.user)
+        await self._context.store.unkeep_run(run.run_id, event)
+        self._context.hub.publish()
+        return await self.of(run, who)
+
+    async def of(self, run: Run, who: Caller) -> dict[str, Any]:
+        """What is kept of a run and who wants that: the `hostler.kept/1` object."""
+        only_own(run, who)
+        store, now = self._context.store, self._context.clock.now()
+        keep = (await store.keeps()).get(run.run_id)
+        if keep is not None and not keep.holds(now):
+            keep = None
+        fetched = await store.fetched(run.run_id)
+        return {
+            "run_id": run.run_id,
+            "by": keep.by if keep else None,
+            "at": keep.at if keep else None,
+            "until": keep.until if keep else None,
+            "artifacts": [
+                self._artifact(artifact, fetched.get((artifact.attempt_id, artifact.digest)))
+                for artifact in await store.artifacts(run.run_id)
+            ],
+            "remainders": [_remainder(r, now) for r in await store.remainders(run.run_id)],
+        }
+
+    def _artifact(self, artifact: Artifact, fetched_at: float | None) -> dict[str, Any]:
+        return {
+            "stage": artifact.stage,
+            "attempt_id": artifact.attempt_id,
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "size": artifact.size,
+            "files": artifact.files,
+            "partial": artifact.partial,
+            "fetched_at": fetched_at,
+            "present": self._context.content.has(artifact.digest),
+        }
+
+    async def _audit(self, who: Caller, call: str, arguments: Mapping[str, object]) -> None:
+        now = self._context.clock.now()
+        entry = AuditEntry(at=now, uid=who.uid, user=who.user, call=call, arguments=arguments)
+        await self._context.store.add_audit(entry)
+
+
+def _remainder(left: Remainder, now: float) -> dict[str, Any]:
+    return {
+        "stage": left.stage,
+        "attempt_id": left.attempt_id,
+        "host": left.host,
+        "path": left.path,
+        "files": left.files,
+        "size": left.size,
+        "names": list(left.names),
+        "why": left.why,
+        "until": left.until,
+        "goes_at": goes_at(left, now),
+        "fetched_at": left.fetched_at,
+    }

@@ -1,0 +1,167 @@
+"""A person asks to keep a run: neither time nor anybody removes any of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.daemon.submit import Caller
+from hostler.errors import ConflictError, ForbiddenError, InputError
+from hostler.model.records import Artifact
+from hostler.model.runs import Run
+from hostler.sim.fleet import small_lab
+from tests.core.daemon.test_expiry_on_sim import DAY
+from tests.core.daemon.test_expiry_on_sim import Kept as Lab
+from tests.support.planning import stage
+from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+
+pytestmark = pytest.mark.timeout(60)
+BO = Caller(uid=1001, user="bo")
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> Any:
+    daemon = SimDaemon(small_lab(1), tmp_path)
+    made = Lab(daemon)
+    await made.begin()
+    try:
+        yield made
+    finally:
+        await daemon.stop()
+        await daemon.lab.close()
+
+
+async def ended(lab: Lab) -> Run:
+    """A run with a log and an output that has ended."""
+    asked = stage(env=sim("seconds=0.1 lines=20"), outputs={"model": "model.bin"})
+    run_id = await lab.daemon.submit(asked)
+    return await lab.daemon.finished(run_id, timeout=30)
+
+
+async def freed(lab: Lab) -> dict[str, Any]:
+    """What would go in a hundred days."""
+    lab.clock.by += 100 * DAY
+    try:
+        return await lab.daemon.daemon.service.garbage.collect(dry_run=True)
+    finally:
+        lab.clock.by -= 100 * DAY
+
+
+async def test_a_kept_run_loses_neither_log_nor_output(lab: Lab) -> None:
+    run = await ended(lab)
+    keeping = lab.daemon.daemon.service.keeping
+    told = await freed(lab)
+    assert (told["logs"]["runs"], told["content"]["blobs"]) == ([run.run_id], 2)
+    assert told["unfetched"]["runs"] == [run.run_id]
+    made = await keeping.keep(run, None, ANA)
+    assert (made["by"], made["until"]) == ("ana", None)
+    assert [(a["name"], a["present"], a["fetched_at"]) for a in made["artifacts"]] == [
+        ("model", True, None)
+    ]
+    told = await freed(lab)
+    assert (told["logs"]["runs"], told["content"]["blobs"]) == ([], 0)
+    assert (told["kept"], told["unfetched"]["artifacts"]) == ({"runs": 1}, 0)
+    assert (await keeping.unkeep(run, ANA))["by"] is None
+    assert (await freed(lab))["content"]["blobs"] == 2
+
+
+async def test_what_was_fetched_is_not_told_as_unfetched(lab: Lab) -> None:
+    run = await ended(lab)
+    store = lab.daemon.daemon.context.store
+    (artifact,) = await store.artifacts(run.run_id)
+    await store.mark_fetched(artifact.attempt_id, artifact.digest, lab.clock.now())
+    told = await freed(lab)
+    assert (told["content"]["blobs"], told["unfetched"]["artifacts"]) == (2, 0)
+
+
+async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
+    run = await ended(lab)
+    keeping = lab.daemon.daemon.service.keeping
+    await keeping.keep(run, lab.clock.now() + 99 * DAY, ANA)
+    assert (await freed(lab))["content"]["blobs"] == 2
+    await keeping.keep(run, lab.clock.now() + 101 * DAY, ANA)
+    assert (await freed(lab))["content"]["blobs"] == 0
+    lab.clock.by += 102 * DAY
+    assert (await keeping.of(run, ANA))["by"] is None
+    with pytest.raises(InputError, match="that time is over"):
+        await keeping.keep(run, lab.clock.now(), ANA)
+
+
+async def test_it_is_not_removed_before_that_is_ended(lab: Lab) -> None:
+    run = await ended(lab)
+    service = lab.daemon.daemon.service
+    await service.keeping.keep(run, None, ANA)
+    with pytest.raises(ConflictError, match=f"ana keeps run {run.run_id}"):
+        await service.remove(run.run_id, ANA)
+    await service.keeping.unkeep(run, ANA)
+    await service.remove(run.run_id, ANA)
+    assert await lab.daemon.daemon.context.store.list_runs() == []
+
+
+async def test_only_its_owner_keeps_it_or_sees_what_is_kept(lab: Lab) -> None:
+    run = await ended(lab)
+    keeping = lab.daemon.daemon.service.keeping
+    with pytest.raises(ForbiddenError):
+        await keeping.keep(run, None, BO)
+    with pytest.raises(ForbiddenError):
+        await keeping.unkeep(run, BO)
+    with pytest.raises(ForbiddenError):
+        await keeping.of(run, BO)
+    assert [e.call for e in await lab.daemon.daemon.context.store.audit()] == []
+
+
+async def test_an_open_run_is_kept_from_its_end_on(lab: Lab) -> None:
+    run_id = await lab.daemon.submit(stage(env=sim("seconds=0.3"), outputs={"m": "m.bin"}))
+    service = lab.daemon.daemon.service
+    await service.keeping.keep(await service.run(run_id), None, ANA)
+    await lab.daemon.finished(run_id)
+    assert (await freed(lab))["content"]["blobs"] == 0
+
+
+async def test_history_forgets_no_run_that_is_kept_or_of_which_files_stay(lab: Lab) -> None:
+    daemon = lab.daemon
+    kept, forgotten = await ended(lab), await ended(lab)
+    stays = await lab.leave("raaaaaa", days=200)
+    context = daemon.daemon.context
+    await daemon.daemon.service.keeping.keep(kept, None, ANA)
+    lab.keep_history(50 * DAY)
+    assert (await freed(lab))["runs"] == [forgotten.run_id]
+    lab.clock.by += 100 * DAY
+    told = await daemon.daemon.service.garbage.collect(dry_run=False)
+    assert told["runs"] == [forgotten.run_id]
+    assert told["staying"]["attempts"] == 1
+    left = {summary.run_id for summary in await context.store.list_runs()}
+    assert left == {kept.run_id, stays.run_id}
+
+
+async def test_who_keeps_a_run_while_space_is_freed_waits_for_the_truth(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(lab)
+    service, context = lab.daemon.daemon.service, lab.daemon.daemon.context
+    began, go_on = asyncio.Event(), asyncio.Event()
+    unfetched = context.store.unfetched
+
+    async def slow(digests: Any) -> list[Artifact]:
+        began.set()
+        await go_on.wait()
+        return await unfetched(digests)
+
+    monkeypatch.setattr(context.store, "unfetched", slow)
+    lab.clock.by += 100 * DAY
+    collecting = asyncio.create_task(service.garbage.collect(dry_run=False))
+    await began.wait()
+    keeping = asyncio.create_task(service.keeping.keep(run, None, ANA))
+    done, _ = await asyncio.wait((keeping,), timeout=0.1)
+    assert not done
+    go_on.set()
+    await collecting
+    assert [artifact["present"] for artifact in (await keeping)["artifacts"]] == [False]
