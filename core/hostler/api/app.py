@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 import hostler
-from hostler.api import alerts, history, hosts, kept, runs, snapshots, streams
+from hostler.api import alerts, files, history, hosts, kept, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
@@ -36,6 +36,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     for part in (
         router,
         alerts.router,
+        files.router,
         history.router,
         hosts.router,
         kept.router,

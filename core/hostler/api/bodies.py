@@ -137,6 +137,13 @@ class RerunBody(_Body):
     source: SourceBody | None = None
 
 
+class FetchedBody(_Body):
+    """What somebody has fetched all of; without `artifact` what lies on the host."""
+
+    attempt_id: Short
+    artifact: Short | None = None
+
+
 class DrainBody(_Body):
     """Why a host is taken out."""
 

@@ -28,6 +28,9 @@ AT_ONCE = 4
 _STREAMED = "/v1/snapshots/"
 _STREAM = re.compile(r"/v1/(?:events|runs/[^/]+/(?:events|logs/[^/]+))")
 """No stage is named so that the rest of what is known of it passes for one."""
+_FILE = re.compile(r"/v1/runs/[^/]+/files/[^/]+/content")
+FILES_AT_ONCE = 4
+"""Files of a user that are sent at a time: each holds some memory, and may be slow to take."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"]*+"?|[,\[{]')
 """Of JSON without escapes. A text that is not closed is one too: whoever looks for the end of each
@@ -45,20 +48,29 @@ class Fair:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._turns = Turns(AT_ONCE)
+        self._file_turns = Turns(FILES_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on in its turn; those that go on for long take none."""
+        """Pass a request on in its turn; those that go on for long take none, or one of their
+        own kind."""
         if scope["type"] != "http" or goes_on(scope["path"]):
             await self._app(scope, receive, send)
             return
         caller: Caller = scope["state"]["caller"]
-        async with self._turns.of(caller.uid):
+        turns = self._file_turns if is_file(scope["path"]) else self._turns
+        async with turns.of(caller.uid):
             await self._app(scope, receive, send)
 
 
 def goes_on(path: str) -> bool:
     """Whether a request may take as long as it likes: a stream, or an upload."""
     return path.startswith(_STREAMED) or is_stream(path)
+
+
+def is_file(path: str) -> bool:
+    """Whether an answer is one file, which may be large. It has an end: whoever takes nothing of it
+    is dropped like others, and goes on with a range."""
+    return _FILE.fullmatch(path) is not None
 
 
 def is_stream(path: str) -> bool:

@@ -23,6 +23,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("show", "one run with its stages"),
         "compare": ("compare", "runs side by side"),
         "logs": ("logs", "what a stage wrote"),
+        "get": ("get", "fetch the files of a run"),
+        "ls": ("ls", "list a folder of a stage, also while it runs"),
         "why": ("why", "why a stage waits"),
         "events": ("events", "what happened"),
         "alerts": ("alerts", "what needs eyes"),
@@ -121,7 +123,10 @@ def parse(name: str, module: ModuleType, words: list[str]) -> argparse.Namespace
         own, namespace.command = words[:cut], words[cut + 1 :]
         if cut < len(words) and not namespace.command:
             raise InputError("there is no command after --")
-    return build_parser(name, module).parse_args(own, namespace=namespace)
+    parser = build_parser(name, module)
+    if getattr(module, "INTERMIXED", False):  # words that follow an option, `get RUN -o DIR NAME`
+        return parser.parse_intermixed_args(own, namespace=namespace)
+    return parser.parse_args(own, namespace=namespace)
 
 
 def load(name: str) -> ModuleType:

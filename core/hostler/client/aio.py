@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hostler.client import calls
-from hostler.client.aio_exchange import AsyncExchange, AsyncLog
-from hostler.client.aio_records import AsyncRecords
+from hostler.client.aio_exchange import AsyncExchange, AsyncLog, AsyncRemoteFile
+from hostler.client.aio_file_calls import AsyncFileCalls
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK
+from hostler.client.file_calls import SLOW_S
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.client.sync import CHANGE_TIMEOUT
 from hostler.errors import HostlerError, NoDaemonError
@@ -22,7 +23,7 @@ from hostler.quick.socket import DEFAULT_TIMEOUT, Found, decode_answer, find_soc
 from hostler.quick.wire import Response, encode_request
 
 
-class AsyncClient(AsyncRecords):
+class AsyncClient(AsyncFileCalls):
     """Asks the daemon; see `Client`. Any number of calls may be under way at once."""
 
     def __init__(
@@ -35,7 +36,7 @@ class AsyncClient(AsyncRecords):
     ) -> None:
         self.found = found or find_socket(str(socket_path) if socket_path else None)
         self.timeout = timeout
-        self._revive = revive
+        self.revive = revive
 
     async def version(self) -> dict[str, Any]:
         """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
@@ -251,12 +252,13 @@ class AsyncClient(AsyncRecords):
         """Stop the daemon; work goes on."""
         await self.request(calls.shutdown())
 
-    async def request(self, call: Call) -> Any:
-        """Any call of the API; its JSON answer."""
+    async def request(self, call: Call, *, timeout: float | None = None) -> Any:
+        """Any call of the API; its JSON answer. `timeout` instead of that for calls of its kind."""
         reading = call.method in ("GET", "HEAD")
         exchange = AsyncExchange(self.found, call)
         try:
-            async with self._limit(self.timeout if reading else CHANGE_TIMEOUT):
+            limit = timeout or (self.timeout if reading else CHANGE_TIMEOUT)
+            async with self._limit(limit):
                 await exchange.send(b"" if call.body is None else json.dumps(call.body).encode())
                 status = (await exchange.head()).status
                 return decode_answer(status, await exchange.body())
@@ -270,9 +272,9 @@ class AsyncClient(AsyncRecords):
         except NoDaemonError as error:
             if not is_lost(error):
                 raise
-        if self._revive is not None:
+        if self.revive is not None:
             with contextlib.suppress(NoDaemonError):  # somebody else may start it
-                await asyncio.to_thread(self._revive)
+                await asyncio.to_thread(self.revive)
         ends = time.monotonic() + AGAIN_WITHIN_S
         while True:
             try:
@@ -282,8 +284,19 @@ class AsyncClient(AsyncRecords):
                     raise unknown(error, call.key) from error
             await asyncio.sleep(PAUSE_S)
 
-    async def _object(self, call: Call) -> dict[str, Any]:
-        answer = await self.request(call)
+    async def _slow_object(self, call: Call) -> dict[str, Any]:
+        return await self._object(call, max(self.timeout, SLOW_S))
+
+    async def _remote_file(self, call: Call) -> AsyncRemoteFile:
+        exchange = AsyncExchange(self.found, call)
+        try:
+            return AsyncRemoteFile(exchange, await self._good_head(exchange, SLOW_S))
+        except BaseException:
+            await exchange.close()
+            raise
+
+    async def _object(self, call: Call, timeout: float | None = None) -> dict[str, Any]:
+        answer = await self.request(call, timeout=timeout)
         if not isinstance(answer, dict):
             raise HostlerError(f"the daemon's answer to {call.target} is not an object")
         return answer
@@ -294,8 +307,8 @@ class AsyncClient(AsyncRecords):
             raise HostlerError(f"the daemon's answer to {call.target} has no list of {member}")
         return found
 
-    async def _good_head(self, exchange: AsyncExchange) -> Response:
-        async with self._limit(self.timeout):
+    async def _good_head(self, exchange: AsyncExchange, least: float = 0.0) -> Response:
+        async with self._limit(max(self.timeout, least)):
             await exchange.send()
             response = await exchange.head()
             if response.status >= 400:

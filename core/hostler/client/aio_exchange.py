@@ -7,10 +7,10 @@ import socket
 from collections.abc import AsyncIterator
 
 from hostler.client.calls import Call
-from hostler.client.exchange import BLOCK, number_in
+from hostler.client.exchange import BLOCK, FileInfo, Tail, number_in, request_of
 from hostler.errors import NoDaemonError
 from hostler.quick.socket import Found, check_server, unreachable
-from hostler.quick.wire import Response, WireError, encode_request
+from hostler.quick.wire import Response, WireError
 
 
 class AsyncExchange:
@@ -30,8 +30,7 @@ class AsyncExchange:
     async def send(self, body: bytes = b"") -> None:
         """Connect and send the whole request. Raises NoDaemonError."""
         await self.open()
-        call = self._call
-        await self.send_raw(encode_request(call.method, call.target, body=body, key=call.key))
+        await self.send_raw(request_of(self._call, body))
 
     async def open(self) -> None:
         """Connect. Raises NoDaemonError."""
@@ -115,6 +114,31 @@ class AsyncLog:
         try:
             while part := await self._exchange.read():
                 yield part
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop reading; may be called twice."""
+        await self._exchange.close()
+
+
+class AsyncRemoteFile:
+    """A file of a run: iterate over it for bytes; see `RemoteFile`."""
+
+    def __init__(self, exchange: AsyncExchange, response: Response) -> None:
+        self.info = FileInfo.of(response)
+        self.size, self.offset = self.info.size, self.info.offset
+        self.etag, self.where = self.info.etag, self.info.where
+        self.sha256 = ""
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        tail = Tail()
+        try:
+            while part := await self._exchange.read():
+                if data := tail.take(part):
+                    yield data
+            self.sha256 = tail.digest
         finally:
             await self.close()
 

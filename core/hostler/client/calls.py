@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hostler.quick.wire import target
@@ -19,6 +19,8 @@ class Call:
     body: Any = None
     key: str = ""
     """With it, the call may be sent again: the daemon carries it out once."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further ones."""
 
 
 def new_key() -> str:
@@ -142,6 +144,36 @@ def metrics(run_id: str, stage: str, points: int | None, after: str | None) -> C
 def artifacts(run_id: str) -> Call:
     """The outputs that a run's stages have handed over."""
     return Call("GET", target(["runs", run_id, "artifacts"]))
+
+
+def files(run_id: str, stage: str | None, after: int) -> Call:
+    """A page of the files of a run that can be fetched."""
+    query = {"stage": stage, "after": after or None}
+    return Call("GET", target(["runs", run_id, "files"], query))
+
+
+def list_folder(run_id: str, stage: str, path: str) -> Call:
+    """What lies in a folder of a stage."""
+    return Call("GET", target(["runs", run_id, "ls", stage], {"path": path or None}))
+
+
+def content(
+    run_id: str, stage: str, path: str, artifact: str | None, attempt: int | None,
+    offset: int, etag: str,
+) -> Call:  # fmt: skip
+    """The bytes of a file from `offset` on, where it still is the version of `etag`; then the
+    SHA-256 of the whole file."""
+    query = {"path": path, "artifact": artifact, "attempt": attempt, "digest": True}
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    if offset and etag:
+        headers["If-Range"] = etag
+    return Call("GET", target(["runs", run_id, "files", stage, "content"], query), headers=headers)
+
+
+def fetched(run_id: str, stage: str, attempt_id: str, artifact: str | None) -> Call:
+    """All files of an artifact (None: all that lie on the host) are in somebody's hands."""
+    body = {"attempt_id": attempt_id, "artifact": artifact}
+    return Call("POST", target(["runs", run_id, "files", stage, "fetched"]), body)
 
 
 def source(run_id: str) -> Call:

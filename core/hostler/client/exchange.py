@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hostler.client.calls import Call
 from hostler.errors import NoDaemonError
@@ -11,6 +12,8 @@ from hostler.quick.wire import Response, WireError, encode_request
 
 BLOCK = 262144
 """Bytes that are read or sent at once."""
+DIGEST = 64
+"""Hex digits of a SHA-256, behind a file's bytes."""
 
 
 class Exchange:
@@ -27,8 +30,7 @@ class Exchange:
 
     def send(self, body: bytes = b"") -> None:
         """The whole request."""
-        call = self._call
-        self.send_raw(encode_request(call.method, call.target, body=body, key=call.key))
+        self.send_raw(request_of(self._call, body))
 
     def send_raw(self, data: bytes) -> None:
         """Part of an encoded request; nothing once the daemon listens no more: then it has
@@ -104,6 +106,11 @@ def _gone(found: Found, error: Exception) -> NoDaemonError:
     )
 
 
+def request_of(call: Call, body: bytes) -> bytes:
+    """A call as bytes."""
+    return encode_request(call.method, call.target, body=body, key=call.key, headers=call.headers)
+
+
 def number_in(response: Response, header: str) -> int:
     """A header's number; 0 from a daemon that does not send it."""
     text = response.headers.get(header, "")
@@ -130,3 +137,71 @@ class Log:
     def close(self) -> None:
         """Stop reading; may be called twice."""
         self._exchange.close()
+
+
+class RemoteFile:
+    """A file of a run: iterate over it for bytes. `size` is that of the whole file, `offset` where
+    these bytes begin, `etag` its version, `where` it lies. `sha256`, of the whole file as it was
+    read, is known at the end."""
+
+    def __init__(self, exchange: Exchange, response: Response) -> None:
+        self.info = FileInfo.of(response)
+        self.size, self.offset = self.info.size, self.info.offset
+        self.etag, self.where = self.info.etag, self.info.where
+        self.sha256 = ""
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        tail = Tail()
+        try:
+            while part := self._exchange.read():
+                if data := tail.take(part):
+                    yield data
+            self.sha256 = tail.digest
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading; may be called twice."""
+        self._exchange.close()
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What the head of an answer says of a file."""
+
+    size: int
+    offset: int
+    etag: str
+    where: str
+
+    @classmethod
+    def of(cls, response: Response) -> FileInfo:
+        """From the headers."""
+        headers = response.headers
+        size, offset = number_in(response, "content-length") - DIGEST, 0
+        if response.status == 206:
+            span, _, total = headers.get("content-range", "").partition("/")
+            size, offset = int(total), int(span.removeprefix("bytes ").partition("-")[0])
+        return cls(size, offset, headers.get("etag", ""), headers.get("x-hostler-where", ""))
+
+
+class Tail:
+    """Holds back what may be the digest behind a file's bytes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def take(self, data: bytes) -> bytes:
+        """What of all that came surely belongs to the file, and was not given before."""
+        if len(data) >= DIGEST:
+            sure, self._held = self._held + data[:-DIGEST], data[-DIGEST:]
+            return sure
+        whole = self._held + data
+        sure, self._held = whole[:-DIGEST], whole[-DIGEST:]
+        return sure
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, at the end."""
+        return self._held.decode("ascii", "replace")

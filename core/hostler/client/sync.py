@@ -11,9 +11,9 @@ from typing import Any
 
 from hostler.client import calls
 from hostler.client.calls import Call
-from hostler.client.exchange import BLOCK, Exchange, Log
+from hostler.client.exchange import BLOCK, Exchange, Log, RemoteFile
+from hostler.client.file_calls import SLOW_S, FileCalls
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
-from hostler.client.records import Records
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
     DEFAULT_TIMEOUT,
@@ -28,7 +28,7 @@ CHANGE_TIMEOUT = 60.0
 """Seconds for calls that change something: they answer once the change is durable."""
 
 
-class Client(Records):
+class Client(FileCalls):
     """Asks the daemon. Safe to use from several threads: each call has its own connection.
 
     `socket_path` names the daemon's socket; without it the usual places are searched. `timeout` is
@@ -47,7 +47,7 @@ class Client(Records):
     ) -> None:
         self.found = found or find_socket(str(socket_path) if socket_path else None)
         self.timeout = timeout
-        self._revive = revive
+        self.revive = revive
 
     def version(self) -> dict[str, Any]:
         """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
@@ -272,10 +272,10 @@ class Client(Records):
         """Stop the daemon; work goes on."""
         self.request(calls.shutdown())
 
-    def request(self, call: Call) -> Any:
-        """Any call of the API; its JSON answer."""
+    def request(self, call: Call, *, timeout: float | None = None) -> Any:
+        """Any call of the API; its JSON answer. `timeout` instead of that for calls of its kind."""
         reading = call.method in ("GET", "HEAD")
-        exchange = self._start(call, self.timeout if reading else CHANGE_TIMEOUT)
+        exchange = self._start(call, timeout or (self.timeout if reading else CHANGE_TIMEOUT))
         try:
             return decode_answer(exchange.head().status, exchange.body())
         finally:
@@ -288,9 +288,9 @@ class Client(Records):
         except NoDaemonError as error:
             if not is_lost(error):
                 raise
-        if self._revive is not None:
+        if self.revive is not None:
             with contextlib.suppress(NoDaemonError):  # somebody else may start it
-                self._revive()
+                self.revive()
         ends = time.monotonic() + AGAIN_WITHIN_S
         while True:
             try:
@@ -300,8 +300,19 @@ class Client(Records):
                     raise unknown(error, call.key) from error
             time.sleep(PAUSE_S)
 
-    def _object(self, call: Call) -> dict[str, Any]:
-        answer = self.request(call)
+    def _slow_object(self, call: Call) -> dict[str, Any]:
+        return self._object(call, max(self.timeout, SLOW_S))
+
+    def _remote_file(self, call: Call) -> RemoteFile:
+        exchange = self._start(call, max(self.timeout, SLOW_S))
+        try:
+            return RemoteFile(exchange, self._good_head(exchange))
+        except BaseException:
+            exchange.close()
+            raise
+
+    def _object(self, call: Call, timeout: float | None = None) -> dict[str, Any]:
+        answer = self.request(call, timeout=timeout)
         if not isinstance(answer, dict):
             raise HostlerError(f"the daemon's answer to {call.target} is not an object")
         return answer

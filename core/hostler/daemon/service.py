@@ -17,6 +17,7 @@ from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
 from hostler.daemon.environments import dropped_environment
 from hostler.daemon.expiry import Expirer
+from hostler.daemon.files import Files
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures
@@ -66,6 +67,7 @@ class Service:
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
+        self.files = Files(context)
         self._previews = Turns()
         self._retried: dict[str, float] = {}
         self._started_at = context.clock.now()
@@ -322,6 +324,12 @@ class Service:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""
         full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)
         return self.context.book.find(full) or await self.context.store.get_run(full)
+
+    async def own_run(self, run_id: str, who: Caller) -> Run:
+        """One run, for somebody who may have all that is in it. Raises ForbiddenError."""
+        run = await self.run(run_id)
+        only_own(run, who)
+        return run
 
     async def _open_run(self, run_id: str, verb: str, who: Caller) -> Run:
         run = await self.run(run_id)

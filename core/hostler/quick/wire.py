@@ -25,6 +25,7 @@ def encode_request(
     content_type: str = "application/json",
     body: bytes = b"",
     key: str = "",
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """A request, complete or up to its body.
 
@@ -37,6 +38,8 @@ def encode_request(
         head += f"Content-Type: {content_type}\r\nContent-Length: {size}\r\n"
     if key:
         head += f"Idempotency-Key: {key}\r\n"
+    for name, value in (headers or {}).items():
+        head += f"{name}: {value}\r\n"
     return head.encode("ascii") + b"\r\n" + body
 
 
@@ -44,10 +47,10 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 
 
 def quote(text: str) -> str:
-    """`text` as one path segment or query value (urllib.parse costs 5 ms)."""
-    return "".join(
-        chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode("utf-8")
-    )
+    """`text` as one path segment or query value (urllib.parse costs 5 ms). Names of files may hold
+    bytes that are no text."""
+    data = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
 
 
 def target(path: Iterable[str], query: Mapping[str, object] | None = None) -> str:

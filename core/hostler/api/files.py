@@ -1,0 +1,144 @@
+"""Routes about the files of runs: which there are, and their bytes. People get their own only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from hostler.api.bodies import FetchedBody
+from hostler.api.peer import caller_of
+from hostler.api.ranges import Part, part_of
+from hostler.daemon.file_readers import FileReader
+from hostler.daemon.service import Service
+from hostler.daemon.submit import Caller
+from hostler.errors import HostlerError
+from hostler.model.codec import to_json
+
+router = APIRouter()
+Who = Annotated[Caller, Depends(caller_of)]
+_log = logging.getLogger("hostler.api")
+_MOST = 2**53
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+class _AnyNames(Response):
+    """JSON in ASCII: a file's name may be bytes that are no text, which UTF-8 cannot carry."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+class _FileResponse(StreamingResponse):
+    """A file, let go of at the end however that comes."""
+
+    def __init__(
+        self, reader: FileReader, pages: AsyncIterator[bytes], status: int, headers: dict[str, str]
+    ) -> None:
+        super().__init__(pages, status, headers, media_type="application/octet-stream")
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Where it cannot be read to its end the connection is closed before that, by
+        which the client knows."""
+        try:
+            await super().__call__(scope, receive, send)
+        except* HostlerError as errors:
+            _log.info("a file was not sent to its end: %s", errors.exceptions[0])
+        finally:
+            await self._reader.close()
+
+
+@router.get("/runs/{run_id}/files")
+async def files(
+    request: Request,
+    run_id: str,
+    who: Who,
+    stage: Annotated[str | None, Query(max_length=300)] = None,
+    after: Annotated[int, Query(ge=0, lt=_MOST)] = 0,
+) -> Response:
+    """The files of a run that can be fetched, a page at a time."""
+    service = _service(request)
+    page = await service.files.page(await service.own_run(run_id, who), stage, after)
+    return _AnyNames({"schema": "hostler.files/1", **to_json(page)})
+
+
+@router.get("/runs/{run_id}/ls/{stage}")
+async def list_folder(
+    request: Request, run_id: str, stage: str, who: Who, path: str = ""
+) -> Response:
+    """What lies in a folder of a stage, now where it runs."""
+    service = _service(request)
+    run = await service.own_run(run_id, who)
+    view = await service.files.folder(run, stage, _raw(request, "path") or "")
+    return _AnyNames({"schema": "hostler.ls/1", **to_json(view)})
+
+
+@router.get("/runs/{run_id}/files/{stage}/content")
+async def content(
+    request: Request,
+    run_id: str,
+    stage: str,
+    who: Who,
+    path: Annotated[str, Query(min_length=1)],
+    artifact: Annotated[str | None, Query(max_length=300)] = None,
+    attempt: Annotated[int | None, Query(ge=1, lt=_MOST)] = None,
+    digest: bool = False,
+) -> Response:
+    """The bytes of one file, or a range of them; with `digest` followed by the SHA-256 of the whole
+    file in 64 hex digits."""
+    service = _service(request)
+    run = await service.own_run(run_id, who)
+    wanted = _raw(request, "path") or path
+    reader = await service.files.open(run, stage, wanted, artifact, attempt)
+    wishes = request.headers.get("range"), request.headers.get("if-range")
+    part = part_of(reader.size, reader.etag, *wishes, at_end=digest)
+    headers = {"ETag": reader.etag, "Accept-Ranges": "bytes", "X-Hostler-Where": reader.where.value}
+    if part is None:
+        await reader.close()
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{reader.size}"})
+    if not part.is_whole:
+        headers["Content-Range"] = f"bytes {part.begin}-{part.end - 1}/{reader.size}"
+    tells = digest and part.end == reader.size
+    headers["Content-Length"] = str(part.end - part.begin + (64 if tells else 0))
+    pages = _pages(reader, part, tells)
+    return _FileResponse(reader, pages, 200 if part.is_whole else 206, headers)
+
+
+async def _pages(reader: FileReader, part: Part, tells: bool) -> AsyncIterator[bytes]:
+    async for page in reader.pages(part.begin, part.end):
+        yield page
+    if tells:
+        yield (reader.sha256 or "").encode("ascii")
+
+
+@router.post("/runs/{run_id}/files/{stage}/fetched")
+async def fetched(
+    request: Request, run_id: str, stage: str, body: FetchedBody, who: Who
+) -> dict[str, bool]:
+    """Note that somebody has all files of an artifact, or all that lie on the host: of what has to
+    go, that goes first."""
+    service = _service(request)
+    run = await service.own_run(run_id, who)
+    await service.files.note_fetched(run, stage, body.attempt_id, body.artifact)
+    return {"noted": True}
+
+
+def _raw(request: Request, name: str) -> str | None:
+    """A text of the query as bytes that need be no UTF-8, as Python has file names."""
+    query = request.scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    return dict(pairs).get(name)

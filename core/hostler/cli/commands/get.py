@@ -1,0 +1,198 @@
+"""`hostler get RUN`: files of a run, fetched into a folder of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.cli.fetching import ProgressLine, Stdout, list_rows, result_rows
+from hostler.cli.kinds import run_and_stage
+from hostler.cli.options import add_common
+from hostler.cli.shared import counted, hint, note_for, open_client, out_json, out_table
+from hostler.client import Client
+from hostler.client.fetch import Fetched, Fetcher
+from hostler.client.fetch_choice import Wanted, choose
+from hostler.client.fetch_target import Target
+from hostler.errors import HostlerError, InputError, NotFoundError
+from hostler.quick.table import Column, is_terminal
+from hostler.units import format_size
+
+INTERMIXED = True
+_STDOUT = "-"
+_GONE_CODE = 1
+_LIST_COLUMNS = (
+    Column("STAGE"),
+    Column("FILE", flex=True, least=20),
+    Column("SIZE", right=True),
+    Column("OUTPUT"),
+    Column("WHERE", flex=True),
+)
+_COLUMNS = (Column("FILE", flex=True, least=20), Column("SIZE", right=True), Column("STATE"))
+_MOST_ROWS = 40
+"""On a terminal."""
+
+EPILOG = """\
+examples:
+  hostler get last                      every file that was saved, into this folder
+  hostler get last model.pt -o results  one of them, into the folder results
+  hostler get last '*.csv' -o -         to the next program
+  hostler get last/train ckpt/last.pt   of a stage that runs, as the file is now
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "run",
+        type=run_and_stage,
+        metavar="RUN[/STAGE]",
+        help="a run's id, or its beginning; `last`",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these outputs, files or folders; globs too"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default=".",
+        help="the folder to write to (default: this one); `-`: one file to stdout",
+    )
+    parser.add_argument("--list", action="store_true", help="only list the files")
+    parser.add_argument("--force", action="store_true", help="replace files that differ")
+    add_common(parser, json_output=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch, or list."""
+    client = open_client(args)
+    run = client.run(args.run[0])
+    run_id, stage = str(run["run_id"]), args.run[1]
+    found = client.files(run_id, stage=stage)
+    if found["truncated"]:
+        note_for(args)("the host has more files than it lists: name those that you want")
+    _refuse_nothing(run, stage, found["files"])
+    if args.list:
+        return _list(args, run_id, found)
+    fetcher = Fetcher(client, run_id, revive=client.revive)
+    if args.output == _STDOUT:
+        return _to_stdout(args, fetcher, found["files"])
+    return _to_folder(args, run, fetcher, found["files"])
+
+
+def _list(args: argparse.Namespace, run_id: str, found: Mapping[str, Any]) -> int:
+    files = found["files"]
+    if args.names:
+        chosen = {(f.attempt_id, f.path) for f in choose(run_id, files, args.names)}
+        files = [file for file in files if (file["attempt_id"], file["path"]) in chosen]
+    if args.json:
+        out_json("files", {"files": files, "truncated": found["truncated"]})
+        return 0
+    out_table(args, _LIST_COLUMNS, list_rows(files))
+    return 0
+
+
+def _to_stdout(
+    args: argparse.Namespace, fetcher: Fetcher, files: Sequence[Mapping[str, Any]]
+) -> int:
+    if args.json:
+        raise InputError("-o - writes a file's bytes: --json does not go with it")
+    chosen = [file for file in choose(fetcher.run_id, files, args.names) if not file.is_link]
+    if len(chosen) != 1:
+        raise InputError(
+            f"-o - takes one file, and these are {len(chosen)}: {_few(chosen)}",
+            remedy=f"Name one: hostler get {fetcher.run_id}/{chosen[0].stage} {chosen[0].path} -o -"
+            if chosen
+            else "Name one",
+        )
+    sink = Stdout(color=args.color)
+    fetcher.copy(chosen[0], sink)
+    sink.finish()
+    return 0
+
+
+def _to_folder(
+    args: argparse.Namespace,
+    run: Mapping[str, Any],
+    fetcher: Fetcher,
+    files: Sequence[Mapping[str, Any]],
+) -> int:
+    shown = is_terminal(sys.stderr) and not args.quiet and not args.json
+    line = ProgressLine(sys.stderr if shown else None)
+    fetcher.progress = line
+    try:
+        done = fetcher.fetch(files, args.names, Target(args.output), force=args.force)
+    except KeyboardInterrupt:
+        line.clear()
+        note_for(args)("stopped; the same command goes on from there")
+        raise
+    finally:
+        line.clear()
+    _tell(args, run, done)
+    return _GONE_CODE if any(file.state == "gone" for file in done) else 0
+
+
+def _tell(args: argparse.Namespace, run: Mapping[str, Any], done: Sequence[Fetched]) -> None:
+    if args.json:
+        out_json("get", {"run_id": run["run_id"], "files": result_rows_json(done)})
+        return
+    terminal = is_terminal()
+    shown = done[:_MOST_ROWS] if terminal else done
+    out_table(args, _COLUMNS, result_rows(args.output, shown))
+    note_for(args)(_summary(args.output, done))
+    running = [s["name"] for s in run["stages"] if s["status"] == "running"]
+    if running and args.run[1] is None:
+        hint(args, f"{running[0]} still runs: hostler get {run['run_id']}/{running[0]} fetches "
+             "its files as they are now")  # fmt: skip
+
+
+def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, Any]]:
+    """What became of each file, for --json."""
+    return [
+        {
+            "stage": file.stage, "path": file.path, "to": file.to, "size": file.size,
+            "sha256": file.sha256, "state": file.state,
+        }
+        for file in done
+    ]  # fmt: skip
+
+
+def _summary(folder: str, done: Sequence[Fetched]) -> str:
+    new = [file for file in done if file.state in ("fetched", "link")]
+    there = sum(file.state == "there" for file in done)
+    gone = [file for file in done if file.state == "gone"]
+    text = f"fetched {counted(len(new), 'file')} ({format_size(sum(f.size for f in new))})"
+    text += f" into {folder}" if folder != "." else ""
+    text += f"; {there} there already" if there else ""
+    if gone:
+        text += (
+            f"; gone meanwhile, since the stage has ended: {', '.join(f.path for f in gone[:5])}"
+        )
+        text += f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+    return text
+
+
+def _refuse_nothing(
+    run: Mapping[str, Any], name: str | None, files: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise NotFoundError where there is nothing, with what can be done."""
+    if files:
+        return
+    run_id = run["run_id"]
+    stages = [s for s in run["stages"] if name in (None, s["name"], s["base"])]
+    running = [s["name"] for s in stages if s["status"] == "running"]
+    if running and name is None:
+        remedy = f"{running[0]} still runs: `hostler get {run_id}/{running[0]}` fetches its files "
+        raise NotFoundError(f"run {run_id} has saved no files yet", remedy=f"{remedy}as they are")
+    at = f"{run_id}/{name}" if name else run_id
+    raise NotFoundError(f"{at} has no files", remedy=f"see what became of it: hostler why {at}")
+
+
+def _few(files: Sequence[Wanted]) -> str:
+    names = ", ".join(file.to for file in files[:5])
+    return f"{names} and {len(files) - 5} more" if len(files) > 5 else names or "none"
+
+
+__all__ = ["Client", "HostlerError", "configure", "run"]

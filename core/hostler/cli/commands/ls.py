@@ -1,0 +1,54 @@
+"""`hostler ls RUN/STAGE`: what lies in a folder of a stage, now while it runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hostler.cli.commands.logs import choose_stage
+from hostler.cli.kinds import run_and_stage
+from hostler.cli.options import add_common
+from hostler.cli.render import clock_text, exact_time
+from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.quick.table import Column, is_terminal
+from hostler.units import format_size
+
+INTERMIXED = True
+_COLUMNS = (Column("NAME", flex=True, least=20), Column("SIZE", right=True), Column("CHANGED"))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "run",
+        type=run_and_stage,
+        metavar="RUN[/STAGE]",
+        help="a run's id, or its beginning; `last`",
+    )
+    parser.add_argument(
+        "path", nargs="?", default="", metavar="PATH", help="a folder in the stage's working folder"
+    )
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List a folder."""
+    client = open_client(args)
+    found = client.run(args.run[0])
+    stage = choose_stage("ls", found, args.run[1])
+    view = client.list_folder(str(found["run_id"]), str(stage["name"]), args.path)
+    if args.json:
+        out_json("ls", {key: value for key, value in view.items() if key != "schema"})
+        return 0
+    out_table(args, _COLUMNS, [_row(entry) for entry in view["entries"]])
+    if view["truncated"]:
+        note_for(args)("there is more: name a folder in it")
+    return 0
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    kind = str(entry["kind"])
+    name = str(entry["path"]) + {"folder": "/", "link": "@"}.get(kind, "")
+    size = format_size(entry["size"]) if kind == "file" or entry["size"] else "-"
+    written = entry["mtime"] or None
+    return name, size, clock_text(written) if is_terminal() else exact_time(written)

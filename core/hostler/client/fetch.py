@@ -1,0 +1,287 @@
+"""Fetching the files of a run into a folder: resumed after cuts, verified, nothing overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hostler.client.exchange import RemoteFile
+from hostler.client.fetch_choice import Wanted, choose, leads_out
+from hostler.client.fetch_target import Part, Target, There
+from hostler.client.lost import PAUSE_S, is_away
+from hostler.errors import (
+    ConflictError,
+    HostlerError,
+    InputError,
+    NoDaemonError,
+    NotFoundError,
+    Problem,
+    Unreachable,
+)
+
+PATIENCE_S = 60.0
+"""So long the daemon, or a host, may be away without a byte of a file."""
+_MOST_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one file."""
+
+    stage: str
+    path: str
+    """In the working folder of its stage."""
+    to: str
+    """Below the target folder."""
+    size: int
+    sha256: str | None
+    """None of a link."""
+    state: str
+    """"fetched"; "there": it was there already; "link"; "gone": its stage has ended meanwhile, and
+    did not keep it."""
+
+
+class Progress(Protocol):
+    """Told how far a file is."""
+
+    def __call__(self, to: str, done: int, size: int) -> None:
+        """`done` bytes of `size` of the file that goes to `to`; called for each piece."""
+
+
+class Sink(Protocol):
+    """Where the bytes of one file go."""
+
+    size: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is there."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+
+    def restart(self) -> None:
+        """Begin anew."""
+
+
+class Asks(Protocol):
+    """What is asked of a client."""
+
+    def files(self, run_id: str, *, stage: str | None = None) -> dict[str, Any]:
+        """All files of a run."""
+
+    def read_file(
+        self, run_id: str, stage: str, path: str, *, artifact: str | None = None,
+        attempt: int | None = None, offset: int = 0, etag: str = "",
+    ) -> RemoteFile:  # fmt: skip
+        """One file."""
+
+    def note_fetched(
+        self, run_id: str, stage: str, attempt_id: str, artifact: str | None
+    ) -> dict[str, Any]:
+        """All of it is here."""
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """Fetches files of one run. `stopped` is asked now and then whether to stop."""
+
+    client: Asks
+    run_id: str
+    progress: Progress | None = None
+    revive: Callable[[], object] | None = None
+    stopped: Callable[[], bool] = lambda: False
+
+    def fetch(
+        self, files: Iterable[Mapping[str, Any]], names: Sequence[str], target: Target,
+        *, force: bool,
+    ) -> tuple[Fetched, ...]:  # fmt: skip
+        """Everything that is named, into the target. Raises before anything is written where
+        something is in the way, or there is no room."""
+        every = list(files)
+        wanted = choose(self.run_id, every, names)
+        there = {file.to: self._there(file, target) for file in wanted}
+        _refuse_in_the_way(wanted, there, target, force=force)
+        missing = [file for file in wanted if there[file.to] is not There.SAME]
+        target.require_room(sum(file.size for file in missing))
+        try:
+            done = tuple(self._brought(file, there[file.to], target) for file in wanted)
+        finally:
+            target.tidy()
+        self._tell_whole(every, wanted, done)
+        return done
+
+    def copy(self, file: Wanted, sink: Sink) -> None:
+        """All bytes of a file. Raises HostlerError where they cannot be had, or do not fit their
+        digest."""
+        for _ in range(2):
+            told = self._bytes(file, sink)
+            if told == sink.digest:
+                return
+            sink.restart()
+        raise HostlerError(
+            f"{file.path} of {file.stage} arrives otherwise than its host read it",
+            remedy="something writes to it: try again, or when its stage has ended",
+        )
+
+    def _there(self, file: Wanted, target: Target) -> There:
+        if file.link is not None and leads_out(file.path, file.link):
+            raise InputError(f"{file.path} of {file.stage} is a link that leads out of its folder")
+        return target.there(file.parts, file.size, file.sha256, file.link)
+
+    def _brought(self, file: Wanted, there: There, target: Target) -> Fetched:
+        if there is There.SAME:
+            return _done(file, "there", file.sha256)
+        try:
+            return self._one(file, target, replace=there is There.OTHER)
+        except NotFoundError:
+            if file.where != "running":
+                raise
+            return _done(file, "gone", None)
+
+    def _tell_whole(
+        self, every: Iterable[Mapping[str, Any]], wanted: Sequence[Wanted], done: Sequence[Fetched]
+    ) -> None:
+        """Tell the daemon what is here whole now: it may go first where there is need."""
+        here = {
+            (file.attempt_id, file.path)
+            for file, became in zip(wanted, done, strict=True)
+            if became.state != "gone"
+        }
+        for stage, attempt_id, artifact in whole_artifacts(every, here):
+            with contextlib.suppress(HostlerError):  # it only stays longer
+                self.client.note_fetched(self.run_id, stage, attempt_id, artifact)
+
+    def _one(self, file: Wanted, target: Target, *, replace: bool) -> Fetched:
+        if file.link is not None:
+            target.make_link(file.parts, file.link, replace=replace)
+            return _done(file, "link", None)
+        with target.part(file.parts, _key(self.run_id, file)) as part:
+            try:
+                self.copy(file, part)
+            except BaseException as error:
+                if not part.size or isinstance(error, NotFoundError):
+                    part.discard()  # nothing can be gone on with
+                raise
+            digest = part.digest
+            part.finish(file.mode, replace=replace)
+        return _done(file, "fetched", digest)
+
+    def _bytes(self, file: Wanted, sink: Sink) -> str:
+        """Bring the bytes in, whatever is cut meanwhile; the digest that they should have."""
+        etag, since, before = file.etag, time.monotonic(), -1
+        if sink.size > file.size:
+            sink.restart()
+        while True:
+            try:
+                stream = self._open(file, sink.size, etag)
+                if stream.offset != sink.size:
+                    sink.restart()
+                etag = stream.etag
+                return self._read(file, stream, sink)
+            except (NoDaemonError, Unreachable, TimeoutError) as error:
+                if sink.size > before:
+                    since, before = time.monotonic(), sink.size
+                if not _may_come_back(error) or time.monotonic() - since > PATIENCE_S:
+                    raise _cut(file, sink.size, error) from error
+            self._wait()
+
+    def _open(self, file: Wanted, offset: int, etag: str) -> RemoteFile:
+        return self.client.read_file(
+            self.run_id, file.stage, file.path, artifact=file.artifact, attempt=file.attempt,
+            offset=offset, etag=etag,
+        )  # fmt: skip
+
+    def _read(self, file: Wanted, stream: RemoteFile, sink: Sink) -> str:
+        try:
+            for data in stream:
+                sink.write(data)
+                if self.stopped():
+                    raise Stopped(f"{file.path} was not fetched to its end")
+                if self.progress is not None:
+                    self.progress(file.to, sink.size, stream.size)
+        finally:
+            stream.close()
+        return stream.sha256
+
+    def _wait(self) -> None:
+        if self.stopped():
+            raise Stopped("fetching was stopped")
+        if self.revive is not None:
+            with contextlib.suppress(NoDaemonError):  # somebody else may start it
+                self.revive()
+        time.sleep(PAUSE_S)
+
+
+def whole_artifacts(
+    files: Iterable[Mapping[str, Any]], here: Collection[tuple[str, str]]
+) -> list[tuple[str, str, str | None]]:
+    """Stage, attempt and name of the artifacts (None: what lies on the host) of which every file,
+    by attempt and path, is here."""
+    whole: dict[tuple[str, str, str | None], bool] = {}
+    for file in files:
+        if file["where"] in ("saved", "host"):
+            key = (file["stage"], file["attempt_id"], file["artifact"])
+            whole[key] = whole.get(key, True) and (file["attempt_id"], file["path"]) in here
+    return [key for key, is_whole in whole.items() if is_whole]
+
+
+class Stopped(HostlerError):
+    """Whoever asked for it does not want it any more."""
+
+
+def _refuse_in_the_way(
+    wanted: Sequence[Wanted], there: Mapping[str, There], target: Target, *, force: bool
+) -> None:
+    bad = {There.IN_THE_WAY} if force else {There.IN_THE_WAY, There.OTHER}
+    found = [file for file in wanted if there[file.to] in bad]
+    if not found:
+        return
+    problems = [
+        Problem("", f"{target.folder / file.to}: {_WHY[there[file.to]]}")
+        for file in found[:_MOST_TOLD]
+    ]
+    if len(found) > _MOST_TOLD:
+        problems.append(Problem("", f"and {len(found) - _MOST_TOLD} more"))
+    raise ConflictError(
+        "nothing was fetched: other files are there already",
+        remedy="-o DIR takes another folder"
+        + ("" if force else ", --force replaces files that differ"),
+        problems=problems,
+    )
+
+
+_WHY = {
+    There.OTHER: "a file of other content",
+    There.IN_THE_WAY: "a folder, or something else that is no file",
+}
+
+
+def _may_come_back(error: Exception) -> bool:
+    return not isinstance(error, NoDaemonError) or is_away(error)
+
+
+def _cut(file: Wanted, size: int, error: Exception) -> HostlerError:
+    reason = error.message if isinstance(error, HostlerError) else "no answer comes"
+    here = f": {size:,} of {file.size:,} bytes of {file.path} are here" if size else ""
+    remedy = "the same command goes on from there" if size else getattr(error, "remedy", "")
+    return NoDaemonError(f"{reason}{here}", remedy=remedy)
+
+
+def _key(run_id: str, file: Wanted) -> str:
+    """Names a version of a file: what has arrived of another one is not gone on with."""
+    if file.sha256:
+        return file.sha256[:12]
+    fields = "\0".join((run_id, file.attempt_id, file.path, file.etag))
+    return hashlib.sha256(fields.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _done(file: Wanted, state: str, sha256: str | None) -> Fetched:
+    return Fetched(file.stage, file.path, file.to, file.size, sha256, state)
+
+
+__all__ = ["Fetched", "Fetcher", "Part", "Progress", "Sink", "Stopped"]

@@ -1,0 +1,188 @@
+"""Which of a run's files are wanted, and where below the target folder each goes. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostler.errors import InputError, NotFoundError
+from hostler.model.run_files import host_etag
+from hostler.text import clean_line
+
+_MOST_NAME = 255
+_MOST_DEPTH = 100
+_SHOWN = 20
+_HOPS = 20
+_GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file, or symbolic link, to be fetched."""
+
+    stage: str
+    attempt_id: str
+    attempt: int
+    where: str
+    artifact: str | None
+    path: str
+    """In the working folder of its stage."""
+    to: str
+    """Below the target folder."""
+    size: int
+    sha256: str | None
+    etag: str
+    mode: int | None = None
+    link: str | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of its way below the target folder."""
+        return tuple(self.to.split("/"))
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is made as a link."""
+        return self.link is not None
+
+
+def choose(
+    run_id: str, files: Iterable[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[Wanted, ...]:
+    """The files that these names mean (none: all), of each stage those of the newest attempt that
+    has some, each once.
+
+    A name is that of an output, a path in the working folder, that of a folder, or a glob of one of
+    them. Raises NotFoundError naming what there is, InputError for names that lead out of a folder.
+    """
+    every = [wanted_of(file) for file in files]
+    found = _of_newest(every, names)
+    for name in names:
+        if not any(_is_meant(file, name) for file in found):
+            raise NotFoundError(
+                f"run {run_id} has no file or output {name!r}", remedy=f"It has: {_told(every)}"
+            )
+    stages = {file.stage for file in found}
+    made: dict[str, Wanted] = {}
+    for file in _with_targets(found, every):
+        to = f"{file.stage}/{file.to}" if len(stages) > 1 else file.to
+        made.setdefault(to, replace(file, to=to))
+    return tuple(made[to] for to in sorted(made, key=lambda to: (made[to].is_link, to)))
+
+
+def wanted_of(file: Mapping[str, Any]) -> Wanted:
+    """A file of the API's list, whose names are checked. Raises InputError."""
+    path, stage = str(file["path"]), str(file["stage"])
+    for text in (path, stage):
+        check_path(text)
+    sha256 = file.get("sha256")
+    etag = f'"{sha256}"' if sha256 else ""
+    if not sha256 and file.get("mtime") is not None:
+        etag = host_etag(int(file["size"]), float(file["mtime"]))
+    return Wanted(
+        stage=stage,
+        attempt_id=str(file["attempt_id"]),
+        attempt=int(file["attempt"]),
+        where=str(file["where"]),
+        artifact=file.get("artifact"),
+        path=path,
+        to=path,
+        size=int(file["size"]),
+        sha256=sha256 or None,
+        etag=etag,
+        mode=file.get("mode"),
+        link=file.get("link"),
+    )
+
+
+def check_path(path: str) -> None:
+    """Raise InputError for a path that is no way down into a folder: whoever made it up wants to
+    write elsewhere."""
+    parts = path.split("/")
+    bad = not {"", ".", ".."}.isdisjoint(parts) or "\0" in path or len(parts) > _MOST_DEPTH
+    if bad or any(len(os.fsencode(part)) > _MOST_NAME for part in parts):
+        raise InputError(
+            f"a file is called {clean_line(path, 200)!r}: that leads out of the target folder",
+            remedy="fetch the others by name",
+        )
+
+
+def leads_out(path: str, target: str) -> bool:
+    """Whether a link at `path` leads out of the folder that `path` is relative to."""
+    if target.startswith("/") or "\0" in target or not target:
+        return True
+    at = posixpath.dirname(path).split("/") if "/" in path else []
+    for part in target.split("/"):
+        if part == ".." and not at:
+            return True
+        if part == "..":
+            at.pop()
+        elif part not in ("", "."):
+            at.append(part)
+    return False
+
+
+def _of_newest(every: Sequence[Wanted], names: Sequence[str]) -> list[Wanted]:
+    """Of each stage the files that are meant, of its newest attempt with such files."""
+    found: dict[str, dict[int, list[Wanted]]] = defaultdict(lambda: defaultdict(list))
+    for file in every:
+        if not names or any(_is_meant(file, name) for name in names):
+            found[file.stage][file.attempt].append(file)
+    return [file for attempts in found.values() for file in attempts[max(attempts)]]
+
+
+def _is_meant(file: Wanted, name: str) -> bool:
+    plain = name.rstrip("/").removeprefix("./")
+    if file.artifact == name or file.path == plain or file.path.startswith(f"{plain}/"):
+        return True
+    if _GLOB.isdisjoint(name):
+        return False
+    names = [file.path, *([posixpath.basename(file.path)] if "/" not in plain else [])]
+    names += [file.artifact] if file.artifact else []
+    return any(fnmatch.fnmatchcase(each, plain) for each in names)
+
+
+def _with_targets(found: Sequence[Wanted], every: Sequence[Wanted]) -> list[Wanted]:
+    """A link whose target does not come along becomes that file itself."""
+    here = {(file.attempt_id, file.path): file for file in every}
+    coming = {(file.attempt_id, file.path) for file in found}
+    return [
+        file if file.link is None else _followed(file, here, coming)
+        for file in found
+    ]  # fmt: skip
+
+
+def _followed(
+    link: Wanted, here: Mapping[tuple[str, str], Wanted], coming: set[tuple[str, str]]
+) -> Wanted:
+    at = link
+    for _ in range(_HOPS):
+        if at.link is None:
+            return replace(at, to=link.to)
+        if leads_out(at.path, at.link):
+            return link
+        inside = posixpath.normpath(posixpath.join(posixpath.dirname(at.path), at.link))
+        key = (at.attempt_id, inside)
+        if key in coming or key not in here:
+            return link
+        at = here[key]
+    return link
+
+
+def _told(every: Sequence[Wanted]) -> str:
+    """What there is, for somebody who named something else."""
+    tops: dict[str, int] = defaultdict(int)
+    for file in every:
+        top, slash, _ = file.path.partition("/")
+        tops[top + slash] += 1
+    told = [
+        f"{top} ({tops[top]} file{'s' if tops[top] > 1 else ''})" if top.endswith("/") else top
+        for top in sorted(tops)
+    ]
+    more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return ", ".join(clean_line(text, 100) for text in told[:_SHOWN]) + more or "none"

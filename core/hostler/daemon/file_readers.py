@@ -1,0 +1,197 @@
+"""The bytes of one file of a run on their way to a reader, who may be slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from hostler.errors import AgentError, StateError
+from hostler.model.run_files import Where, host_etag
+from hostler.ports import ArchiveSource, FileStream, HostLink
+from hostler.store.saved import SavedReader
+
+_Queue = asyncio.Queue[bytes | BaseException | None]
+
+_PIECES = 4
+"""Pieces of a host's file that wait for their reader."""
+_PATIENCE_S = 2.0
+"""A reader who takes nothing for so long gives the host's turn to others."""
+_TURN_S = 15.0
+"""So long one reader may have a host where others wait for it."""
+_CHANGES = "something writes to it: try again, or when its stage has ended"
+
+
+class FileReader(Protocol):
+    """An open file of a run."""
+
+    size: int
+    where: Where
+    etag: str
+    """Another version of the file has another one."""
+    sha256: str | None
+    """Of the whole file; of one on a host only known once it was read to its end."""
+
+    def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes from `begin` to `end`. Raises HostlerError where they cannot be had."""
+
+    async def close(self) -> None:
+        """Let go of it; may be called twice."""
+
+
+class SavedFileReader:
+    """A file of the content store."""
+
+    def __init__(self, reader: SavedReader) -> None:
+        self.where = Where.SAVED
+        self._reader = reader
+        self.size = reader.size
+        self.sha256: str | None = reader.sha256
+        self.etag = f'"{reader.sha256}"'
+
+    def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes from `begin` to `end`."""
+        return self._reader.pages(begin, end)
+
+    async def close(self) -> None:
+        """Let go of it."""
+        self._reader.close()
+
+
+@dataclass(slots=True)
+class Turn:
+    """One reader's turn at a host."""
+
+    _waiting: Mapping[str, int]
+    _host: str
+    _ends: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether others have waited for long enough."""
+        return self._waiting[self._host] > 0 and asyncio.get_running_loop().time() > self._ends
+
+
+class HostTurns:
+    """One file at a time is read from each host: an SSH connection has few sessions."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def of(self, host: str) -> AsyncIterator[Turn]:
+        """Wait for the host's turn, and have it."""
+        lock = self._locks.setdefault(host, asyncio.Lock())
+        self._waiting[host] += 1
+        try:
+            await lock.acquire()
+        finally:
+            self._waiting[host] -= 1
+        try:
+            yield Turn(self._waiting, host, asyncio.get_running_loop().time() + _TURN_S)
+        finally:
+            lock.release()
+
+
+class HostFileReader:
+    """A file on a host, whose reader may take hours: nobody else waits for that."""
+
+    sha256: str | None = None
+
+    def __init__(
+        self, link: HostLink, source: ArchiveSource, where: Where, turns: HostTurns
+    ) -> None:
+        self.where = where
+        self.size, self.etag = 0, ""
+        self._link, self._source, self._turns = link, source, turns
+        self._pump: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Learn its size. Raises NotFoundError, InputError, or a HostError."""
+        async with self._turns.of(self._link.host), self._opened(0) as stream:
+            self.size, self.etag = self._version(stream)
+
+    async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes from `begin` to `end`. Raises StateError where it changes meanwhile."""
+        queue: _Queue = asyncio.Queue(_PIECES)
+        self._pump = asyncio.create_task(self._fill(queue, begin, end), name="file of a host")
+        try:
+            while (piece := await queue.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Read no more of it."""
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.cancel()
+            await asyncio.wait((pump,))
+
+    async def _fill(self, queue: _Queue, begin: int, end: int) -> None:
+        try:
+            while begin < end or (end == self.size and self.sha256 is None):
+                begin = await self._take_turn(queue, begin, end)
+            await queue.put(None)
+        except Exception as error:
+            await queue.put(error)  # whoever reads is told
+
+    async def _take_turn(self, queue: _Queue, begin: int, end: int) -> int:
+        """Read from the host until its reader is slow or others want a turn; how far it came."""
+        late: bytes | None = None
+        async with self._turns.of(self._link.host) as turn, self._opened(begin) as stream:
+            self._check_version(stream)
+            async for data in stream:
+                if begin + len(data) > self.size:
+                    raise AgentError(self._link.host, "it sends more of a file than there is")
+                data = data[: end - begin]
+                begin += len(data)
+                if not await _put_within(queue, data, _PATIENCE_S):
+                    late = data
+                    break
+                if (begin >= end and end < self.size) or turn.is_over:
+                    break
+            else:
+                self._end(stream, begin)
+        if late is not None:
+            await queue.put(late)
+        return begin
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, offset: int) -> AsyncIterator[FileStream]:
+        stream = self._link.read_file(self._source, offset)
+        try:
+            await stream.begin()
+            yield stream
+        finally:
+            await stream.aclose()
+
+    def _check_version(self, stream: FileStream) -> None:
+        if self._version(stream) != (self.size, self.etag):
+            raise StateError(f"{self._source.path} changed while it was read", remedy=_CHANGES)
+
+    def _version(self, stream: FileStream) -> tuple[int, str]:
+        if stream.size is None or stream.mtime is None:
+            raise AgentError(self._link.host, "it does not say how large a file is")
+        return stream.size, host_etag(stream.size, stream.mtime)
+
+    def _end(self, stream: FileStream, came: int) -> None:
+        if came != self.size or stream.sha256 is None:
+            raise StateError(f"{self._source.path} ended early: it changes", remedy=_CHANGES)
+        self.sha256 = stream.sha256
+
+
+async def _put_within(queue: _Queue, data: bytes, seconds: float) -> bool:
+    """Whether the reader took it in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await queue.put(data)
+    except TimeoutError:
+        return False
+    return True

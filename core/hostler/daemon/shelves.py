@@ -1,0 +1,131 @@
+"""Where the files of a run lie: one shelf for each place that an attempt has some in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hostler.errors import InputError, NotFoundError
+from hostler.model.pipelines import Stage
+from hostler.model.records import Artifact
+from hostler.model.run_files import RunFile, Where
+from hostler.model.runs import Attempt, Phase, Run
+from hostler.ports import ArchiveSource
+from hostler.store.listing import ListedFile
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Files of one attempt in one place."""
+
+    stage: Stage
+    attempt: Attempt
+    where: Where
+    artifact: Artifact | None = None
+
+    @property
+    def declared(self) -> str:
+        """Where in the working folder the artifact was taken from."""
+        if self.artifact is None or self.artifact.kind != "output":
+            return ""
+        return self.stage.outputs.get(self.artifact.name, self.artifact.name)
+
+    @property
+    def kind(self) -> str:
+        """What kind of files these are."""
+        if self.artifact is not None:
+            return self.artifact.kind
+        return "running" if self.where is Where.RUNNING else "left"
+
+    def is_called(self, artifact: str | None) -> bool:
+        """Whether it holds the artifact of that name; None: any."""
+        return artifact is None or (self.artifact is not None and self.artifact.name == artifact)
+
+    def file(
+        self, path: str, listed: ListedFile | None = None, *, link: str | None = None,
+        size: int = 0, mtime: float | None = None,
+    ) -> RunFile:  # fmt: skip
+        """One of its files."""
+        on_host = self.where is not Where.SAVED
+        return RunFile(
+            stage=self.stage.name,
+            attempt_id=self.attempt.attempt_id,
+            attempt=self.attempt.number,
+            where=self.where,
+            artifact=self.artifact.name if self.artifact else None,
+            kind=self.kind,
+            partial=self.artifact is not None and self.artifact.partial,
+            path=path,
+            size=listed.size if listed else size,
+            sha256=(listed.sha256 or None) if listed else None,
+            mode=listed.mode if listed else None,
+            link=link,
+            mtime=mtime,
+            host=self.attempt.host if on_host else None,
+        )
+
+
+def stages_named(run: Run, name: str | None) -> tuple[Stage, ...]:
+    """The stage of that name, all cells of it, or all stages. Raises NotFoundError."""
+    if name is None:
+        return run.stages
+    found = tuple(s for s in run.stages if s.name == name)
+    found = found or tuple(s for s in run.stages if s.base == name)
+    if not found:
+        raise NotFoundError(
+            f"run {run.run_id} has no stage {name!r}", remedy=f"its stages: {_names(run.stages)}"
+        )
+    return found
+
+
+def one_stage(run: Run, name: str) -> Stage:
+    """The one stage of that name. Raises NotFoundError, or InputError where it has cells."""
+    found = stages_named(run, name)
+    if len(found) > 1:
+        raise InputError(f"{name} has {len(found)} cells", remedy=f"name one: {_names(found)}")
+    return found[0]
+
+
+def attempts_of(run: Run, stage: Stage, number: int | None) -> list[Attempt]:
+    """The tries of a stage (or of that number), the newest first; what a retry kept counts."""
+    tries = [attempt for attempt in run.attempts if attempt.stage == stage.name]
+    if not tries and stage.name in run.kept:
+        tries = [run.kept[stage.name]]
+    if number is not None:
+        tries = [attempt for attempt in tries if attempt.number == number]
+    return sorted(tries, key=lambda attempt: attempt.number, reverse=True)
+
+
+def shelves_of(stage: Stage, attempt: Attempt, own: Sequence[Artifact]) -> list[Shelf]:
+    """What the daemon has of an attempt, whose artifacts these are; declared outputs first."""
+    places = {True: Where.HERE, False: Where.SAVED}
+    return [
+        Shelf(stage, attempt, places[a.kind == "here"], a)
+        for a in sorted(own, key=lambda a: (a.kind != "output", a.name))
+    ]
+
+
+def has_folder(attempt: Attempt) -> bool:
+    """Whether it has a working folder on its host now."""
+    return attempt.ref is not None and not attempt.phase.is_final and (
+        attempt.phase is not Phase.STARTING
+    )  # fmt: skip
+
+
+def source_of(run: Run, stage: Stage, attempt: Attempt, path: str) -> ArchiveSource:
+    """A path in the working folder of an attempt, for its host."""
+    return ArchiveSource(
+        attempt.attempt_id,
+        attempt.runtime,
+        attempt.ref or "",
+        path,
+        here=run.source.path if stage.code == "here" else None,
+        snapshot=run.source.digest,
+    )
+
+
+def _names(stages: Sequence[Stage]) -> str:
+    more = f" and {len(stages) - _SHOWN} more" if len(stages) > _SHOWN else ""
+    return ", ".join(stage.name for stage in stages[:_SHOWN]) + more

@@ -1,0 +1,153 @@
+"""The files of an artifact: their names, and their bytes at the offset where the tar has them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import posixpath
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from hostler.errors import NotFoundError, StateError
+from hostler.model.records import Artifact
+from hostler.model.run_files import under
+from hostler.store.archive_scan import ArchiveCaps, scan
+from hostler.store.content import ContentStore
+from hostler.store.faults import disk_faults
+from hostler.store.listing import ListedFile, Listing, read_listing
+from hostler.units import GIB, MIB
+
+PAGE = MIB // 4
+"""Bytes that are read and held at a time."""
+_MOST_HELD = 50_000
+"""Names of files held in memory, of the artifacts asked for last."""
+_ANY_SIZE = ArchiveCaps(entries=10_000_000, size=1024 * 1024 * GIB, ratio=1e9)
+"""The daemon wrote these archives itself."""
+_CHUNK = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFiles:
+    """What an artifact holds; paths are relative to the working folder."""
+
+    files: Mapping[str, ListedFile]
+    links: Mapping[str, str]
+    """Path -> target."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Those that were found out by reading: archives of before have none in their listing."""
+
+
+class SavedArchives:
+    """Reads the artifacts of the content store, file by file."""
+
+    def __init__(self, content: ContentStore) -> None:
+        self._content = content
+        self._held: OrderedDict[tuple[str, str], SavedFiles] = OrderedDict()
+
+    async def files(self, artifact: Artifact, declared: str) -> SavedFiles:
+        """What the artifact of an output declared at this path holds. Raises NotFoundError where
+        it was removed, StateError where it cannot be read."""
+        key = (artifact.index or artifact.digest, declared)
+        found = self._held.get(key)
+        if found is None:
+            found = await asyncio.to_thread(self._read, artifact, declared)
+            self._held[key] = found
+        self._held.move_to_end(key)
+        while len(self._held) > 1 and sum(map(_count, self._held.values())) > _MOST_HELD:
+            self._held.popitem(last=False)
+        return found
+
+    async def open(self, artifact: Artifact, saved: SavedFiles, path: str) -> SavedReader:
+        """One of its files, open: it can be read to its end, also when it is removed meanwhile."""
+        listed = saved.files[path]
+        reader = await asyncio.to_thread(SavedReader, self._content, artifact, listed)
+        digest = listed.sha256 or saved.digests.get(path, "")
+        try:
+            digest = digest or await asyncio.to_thread(reader.hash)
+        except BaseException:
+            reader.close()
+            raise
+        saved.digests[path] = reader.sha256 = digest
+        return reader
+
+    def _read(self, artifact: Artifact, declared: str) -> SavedFiles:
+        listing = self._listing(artifact)
+        is_file = _is_one_file(listing, declared)
+        folder = posixpath.dirname(declared.rstrip("/")) if is_file else declared
+        folder = "" if folder in (".", "") else posixpath.normpath(folder)
+        return SavedFiles(
+            {under(folder, file.path): file for file in listing.files},
+            {under(folder, path): target for path, target in listing.links},
+        )
+
+    def _listing(self, artifact: Artifact) -> Listing:
+        if artifact.index is not None:
+            return read_listing(self._content, artifact.index)
+        path = self._content.path(artifact.digest)
+        with disk_faults(path), path.open("rb") as raw:
+            members = scan(raw, _ANY_SIZE, "", contents=False)
+        files = [
+            ListedFile(m.entry.path, m.entry.size, "", m.entry.mode, m.offset)
+            for m in members
+            if m.entry.kind == "file"
+        ]
+        links = [(m.entry.path, m.entry.target) for m in members if m.entry.kind == "link"]
+        return Listing(tuple(files), tuple(links))
+
+
+class SavedReader:
+    """The bytes of one saved file. Close it."""
+
+    sha256 = ""
+
+    def __init__(self, content: ContentStore, artifact: Artifact, file: ListedFile) -> None:
+        self.size = file.size
+        self._offset = file.offset
+        path = content.path(artifact.digest)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFoundError(f"content {artifact.digest[:12]} was removed") from None
+        self._path = path
+
+    def hash(self) -> str:
+        """SHA-256 of all of it. Takes as long as reading it."""
+        digest, at = hashlib.sha256(), 0
+        while data := self._piece(at, min(_CHUNK, self.size - at)):
+            digest.update(data)
+            at += len(data)
+        return digest.hexdigest()
+
+    async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes from `begin` to `end`, read in a thread: the disk may be slow."""
+        while begin < end:
+            data = await asyncio.to_thread(self._piece, begin, min(PAGE, end - begin))
+            yield data
+            begin += len(data)
+
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _piece(self, begin: int, size: int) -> bytes:
+        if size <= 0:
+            return b""
+        with disk_faults(self._path):
+            data = os.pread(self._descriptor, size, self._offset + begin)
+        if not data:
+            raise StateError(f"{self._path} ends early", remedy="check the disk")
+        return data
+
+
+def _is_one_file(listing: Listing, declared: str) -> bool:
+    """Whether the output is one file (or link), which keeps its own name, and no folder."""
+    paths = [file.path for file in listing.files] + [path for path, _ in listing.links]
+    return not declared.endswith("/") and paths == [posixpath.basename(declared)]
+
+
+def _count(saved: SavedFiles) -> int:
+    return len(saved.files) + len(saved.links)
