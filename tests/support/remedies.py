@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hostler.decide.index import Index
 from hostler.decide.queue import queue_order
-from hostler.model.hosts import Gpu, Host, HostCondition, Look
+from hostler.model.hosts import Gpu, Host, HostCondition, KeptTotal, Look, Machine
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Remedy, RemedyKind, Snapshot
 from hostler.model.runs import Phase, Run
@@ -45,6 +45,9 @@ def apply_remedy(snapshot: Snapshot, key: Key, remedy: Remedy) -> Snapshot:
             return replace(snapshot, ailing=ailing)
         case RemedyKind.FIX_HOST:
             return _at(snapshot, subject, lambda host: _fixed(host, snapshot, key))
+        case RemedyKind.FREE_FILES:
+            emptied = replace(snapshot, store_full=None)
+            return _at(emptied, subject, _with_room)
         case RemedyKind.UNDRAIN:
             return _at(snapshot, subject, lambda host: replace(host, drained=None))
         case RemedyKind.LOWER:
@@ -177,6 +180,11 @@ def _heard(host: Host, snapshot: Snapshot, key: Key) -> Host:
         look, runtimes = Look(0.0, BOOT, _suitable(host, snapshot, key)), ("docker", "process")
     look = replace(look, asked_at=snapshot.now)
     return replace(host, condition=HostCondition.UP, problem=None, look=look, runtimes=runtimes)
+
+
+def _with_room(host: Host) -> Host:
+    assert host.look is not None
+    return replace(host, look=replace(host.look, kept=KeptTotal(), machine=Machine()))
 
 
 def _fixed(host: Host, snapshot: Snapshot, key: Key) -> Host:

@@ -56,6 +56,7 @@ class Daemon:
             group.create_task(self.service.garbage.run(), name="gc")
             group.create_task(self.service.alerts.run(), name="alerts")
             group.create_task(self.service.expirer.run(), name="expiry")
+            group.create_task(self.service.budgets.run(), name="budgets")
             if self.files is not None:
                 reloader = Reloader(self.context, self.fleet, self.files)
                 group.create_task(reloader.run(), name="reloader")

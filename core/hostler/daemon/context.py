@@ -58,6 +58,8 @@ class Context:
     ended: dict[str, float] = field(default_factory=dict)
     """Those of them that have ended since, and when."""
     left_behind: LeftBehind = field(default_factory=LeftBehind)
+    store_full: str | None = None
+    """Why no stage that keeps files may start; None: the store has room."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something of runs is planned to go and removed, and by who wants it to stay."""
     drains: dict[str, str] = field(default_factory=dict)

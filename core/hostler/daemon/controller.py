@@ -86,6 +86,8 @@ class Controller:
             begun_at=context.begun_at,
             earlier=frozenset(context.earlier),
             ended=dict(context.ended),
+            kept_on_host=context.config.limits.kept_on_host,
+            store_full=context.store_full,
         )
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import hostler
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
+from hostler.daemon.budgets import Budgets
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
@@ -62,6 +63,7 @@ class Service:
         self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
         self.expirer = Expirer(context, self.alerts)
+        self.budgets = Budgets(context, self.alerts)
         self.keeping = Keeping(context)
         self.past = Past(context)
         self.sources = Sources(context)
@@ -261,7 +263,11 @@ class Service:
         if not dry_run:
             only_operators(self.context.config.daemon, who, "freeing space")
             await self._audit(who, "gc", {})
-        return await self.garbage.collect(dry_run)
+        told = await self.garbage.collect(dry_run)
+        if not dry_run:
+            await self.budgets.measure()
+            self.context.wake()
+        return told
 
     async def resolve(self, run_id: str) -> str:
         """The full id of a shortened one; "last" is the newest run."""

@@ -42,6 +42,8 @@ STARTS = "start"
 """Topic of hosts on which nothing starts."""
 EXPIRY = "expiry"
 """Topic of files of runs that are to be removed soon; its keys end in the run's id."""
+KEPT = "kept"
+"""Topic of hosts, or of the store, that keep more than they may."""
 CUT_OFF = "cutoff"
 """Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
 _WITHOUT_GPU = (
@@ -71,6 +73,9 @@ RULES: Mapping[str, Rule] = {
     "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
     EXPIRING: Rule(EXPIRY, "warning", "hostler get {run}, or hostler keep {run}", lasts=True),
     EXPIRING_FETCHED: Rule(EXPIRY, "info", "hostler keep {run}", lasts=True),
+    "files.over_budget": Rule(
+        KEPT, "warning", "hostler gc --dry-run; hostler get and hostler rm for runs", lasts=True
+    ),
     "files.not_removed": Rule("files", "warning", _HOST),
     "files.lost": Rule("files", "warning", "hostler show {run}"),
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
@@ -84,7 +89,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "host.returned": ("host",),
     "host.undrained": ("drain", STARTS),
     "host.starts": (STARTS,),
-    "host.removed": ("host", "drain", STARTS, "gpu", "contest"),
+    "host.removed": ("host", "drain", STARTS, "gpu", "contest", KEPT),
     "gpu.healthy": ("gpu",),
     "gpu.settled": ("contest",),
     "run.succeeded": ("run",),
@@ -94,13 +99,14 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     "state.disk_well": ("disk",),
     EXPIRY_OVER: (EXPIRY,),
     "run.kept": (EXPIRY,),
+    "files.within_budget": (KEPT,),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
 _QUIET = {"attempt.not_started": "info"}
 """Kinds that are told with this severity too when there is nothing to see to."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
-_ABOUT_A_HOST = ("host", "drain", "noise", STARTS)
+_ABOUT_A_HOST = ("host", "drain", "noise", STARTS, KEPT)
 
 Key = tuple[str, ...]
 

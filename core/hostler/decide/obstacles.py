@@ -79,6 +79,7 @@ def _find(room: Room, request: Request, index: Index, reservation: Reservation |
     found = _Finding()
     _host_itself(room, index, found)
     _ailment(room, request, found)
+    _files(room, request, found)
     _constraints(room, request, found)
     look = room.host.look
     waited: tuple[str, ...] = ()
@@ -119,6 +120,14 @@ def _ailment(room: Room, request: Request, found: _Finding) -> None:
         f"{format_duration(ailment.pause)}; once it is mended: hostler undrain {room.host.name})",
         Remedy(RemedyKind.WAIT_FOR_HOST, room.host.name),
     )
+
+
+def _files(room: Room, request: Request, found: _Finding) -> None:
+    """No room for what it would leave there, also where its code would have to be sent."""
+    stays_here = request.here is not None and sees_code(room.host, request)
+    why = room.full.get(request.runtime) if request.keeps and not stays_here else None
+    if why is not None:
+        found.add(why, Remedy(RemedyKind.FREE_FILES, room.host.name))
 
 
 def _constraints(room: Room, request: Request, found: _Finding) -> None:

@@ -29,6 +29,7 @@ _DISTANCE = {
     RemedyKind.WAIT_FOR_LEASE: 6,
     RemedyKind.WAIT_FOR_PROCESS: 6,
     RemedyKind.UNDRAIN: 8,
+    RemedyKind.FREE_FILES: 8,
     RemedyKind.LOWER: 10,
     RemedyKind.DROP: 10,
     RemedyKind.FIX_HOST: 12,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from hostler.decide.fullness import keeps_files
 from hostler.decide.progress import Progress
 from hostler.model.hosts import Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
@@ -45,6 +46,8 @@ class Request(NamedTuple):
     """Names of folders that the host has to have."""
     program: str | None = None
     """Path of a program that the host has to have."""
+    keeps: bool = False
+    """It leaves files that are to be kept: on the host, unless `here` is their place."""
 
 
 def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
@@ -64,6 +67,7 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         stage.timeout,
         stage.mounts,
         stage.program,
+        keeps_files(stage),
     )
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from hostler.decide.fullness import full_runtimes
 from hostler.decide.health import concerns
 from hostler.decide.holding import Holder, HolderKind, holders
 from hostler.decide.index import Index, OpenAttempt, fresh_look
@@ -35,7 +36,8 @@ class Room:
     """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
 
     __slots__ = (
-        "ailments", "cpus", "free", "free_count", "held", "host", "kept", "kept_cpus", "kept_ram",
+        "ailments", "cpus", "free", "free_count", "full", "held", "host", "kept", "kept_cpus",
+        "kept_ram",
         "open_to_work", "order", "placed", "ram", "share", "total",
     )  # fmt: skip
 
@@ -49,6 +51,8 @@ class Room:
             if name == host.name
         }
         self.open_to_work = is_open_to_work(host, snapshot)
+        self.full = full_runtimes(host, snapshot)
+        """Runtimes that start nothing here that keeps files -> why not."""
         here = index.at_host.get(host.name, [])
         self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
         self.placed: list[OpenAttempt] = list(here)
@@ -156,7 +160,8 @@ def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
 
 
 def candidates(rooms: Iterable[Room], request: Request, *, ailing: bool = False) -> list[Candidate]:
-    """The rooms that are open to work and big enough for a request, whoever is in them now:
+    """The rooms that are open to work and big enough for a request, and its files, whoever is in
+    them now:
     those where such a stage starts, or with `ailing` those where none does."""
     found = []
     for room in rooms:
@@ -164,6 +169,8 @@ def candidates(rooms: Iterable[Room], request: Request, *, ailing: bool = False)
         if not room.open_to_work or (request.pin is not None and request.pin != host.name):
             continue
         if (bool(room.ailments) and room.ailment(request) is not None) != ailing:
+            continue
+        if request.keeps and request.here is None and request.runtime in room.full:
             continue
         cards = suitable_cards(room, request)
         if cards is not None and _suits(host, request):

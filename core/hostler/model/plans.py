@@ -77,6 +77,10 @@ class Snapshot:
     """Attempts whose times an earlier daemon wrote down, by a clock of its own."""
     ended: Mapping[str, float] = field(default_factory=dict)
     """Those of them that have ended since, and when."""
+    kept_on_host: int | None = None
+    """Bytes of kept files over which a host gets no stage that keeps files; None: no limit."""
+    store_full: str | None = None
+    """Why no stage that keeps files may start on any host; None: the store has room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,8 @@ class RemedyKind(StrEnum):
     """`subject`: the host on which something has to start again."""
     UNDRAIN = "undrain"
     """`subject`: host."""
+    FREE_FILES = "free files"
+    """`subject`: the host on which, or in whose stead in the store, less has to be kept."""
     FIX_HOST = "fix host"
     """`subject`: host whose login, key, Docker or GPU needs a person."""
     LOWER = "lower"

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from hostler.decide.advance import advance
 from hostler.decide.plan import plan
 from hostler.decide.reasons import Reasons
-from hostler.model.hosts import ForeignContainer, Gpu, Host, HostCondition, Look
+from hostler.model.hosts import (
+    Disk,
+    ForeignContainer,
+    Gpu,
+    Host,
+    HostCondition,
+    KeptTotal,
+    Look,
+    Machine,
+)
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Plan, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, Source
@@ -101,7 +110,8 @@ def _quiet_lab(rng: Random) -> Snapshot:
         runs.append(_waiting_run(rng, f"w-{i}", hosts))
     rng.shuffle(runs)
     refused = {h.name: lab.NOW - rng.choice([0.1, 5]) for h in hosts if rng.random() < 0.1}
-    return lab.snapshot(*hosts, *runs, refused=refused)
+    full = "the store is full" if rng.random() < 0.05 else None
+    return lab.snapshot(*hosts, *runs, refused=refused, kept_on_host=50 * GIB, store_full=full)
 
 
 def _random_host(rng: Random, name: str) -> Host:
@@ -133,7 +143,15 @@ def _random_host(rng: Random, name: str) -> Host:
         transport=rng.choice(["ssh", "local"]),
         runtimes=rng.choice([("docker", "process")] * 4 + [("process",)]),
     )
-    return _with_host_trouble(rng, host)
+    return _with_kept_files(rng, _with_host_trouble(rng, host))
+
+
+def _with_kept_files(rng: Random, host: Host) -> Host:
+    if host.look is None or rng.random() < 0.85:
+        return host
+    if rng.random() < 0.5:
+        return lab.with_look(host, kept=KeptTotal(3, 60 * GIB))
+    return lab.with_look(host, machine=Machine(disks=(Disk("/", 1000 * GIB, 2 * GIB),)))
 
 
 def _with_host_trouble(rng: Random, host: Host) -> Host:
@@ -225,6 +243,7 @@ def _waiting_run(rng: Random, run_id: str, hosts: list[Host]) -> Run:
             timeout=rng.choice([None, None, 60.0]),
             checkpoint=rng.choice([None, "ckpt"]),
             priority=rng.choice([0, 0, -1]),
+            keep=rng.choice([None, None, (), ("*.pt",)]),
         )
         stages.append(stage)
         if stage.checkpoint and rng.random() < 0.7:

@@ -60,8 +60,10 @@ SHOWN_BY = {
     "limits.kept_files": "tests/core/spec/test_config.py::test_sections",
     "limits.keep_jobs": "tests/core/daemon/test_expiry_on_sim.py::"
     "test_a_longer_keep_jobs_counts_for_what_stays_already",
-    "limits.kept_on_host": "tests/core/spec/test_config.py::test_sections",
-    "limits.kept_in_store": "tests/core/spec/test_config.py::test_sections",
+    "limits.kept_on_host": "tests/core/daemon/test_kept_budgets_on_sim.py::"
+    "test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps_files",
+    "limits.kept_in_store": "tests/core/daemon/test_kept_budgets_on_sim.py::"
+    "test_a_store_with_more_than_kept_in_store_holds_stages_that_keep_files",
     "mounts.path": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
     "mounts.mode": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
     "mounts.default": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",

@@ -1,0 +1,67 @@
+"""Whether the store and the hosts keep more than they may: told, and held against new stages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from hostler.daemon.alerts import Alerts
+from hostler.daemon.context import Context
+from hostler.decide.alerts import KEPT
+from hostler.decide.fullness import host_over_budget, store_over_budget
+from hostler.errors import StateError
+
+_log = logging.getLogger("hostler.daemon")
+
+_EVERY_S = 60.0
+
+
+class Budgets:
+    """Measures the store; hosts tell in their looks what they keep."""
+
+    def __init__(self, context: Context, alerts: Alerts) -> None:
+        self._context = context
+        self._alerts = alerts
+
+    async def run(self) -> None:
+        """Measure every minute, until cancelled."""
+        while True:
+            try:
+                await self.measure()
+            except StateError as error:
+                _log.warning("what is kept was not measured: %s", error)
+            except Exception:
+                _log.exception("measuring failed: this is a bug in Hostler, please report it")
+            await asyncio.sleep(_EVERY_S)
+
+    async def measure(self) -> None:
+        """See how much is kept, and tell of what is over its budget, or no longer is."""
+        context = self._context
+        most = context.config.limits.kept_in_store
+        if most is None:
+            context.store_full = None
+        else:
+            blobs = await asyncio.to_thread(context.content.sizes)
+            context.store_full = store_over_budget(sum(size for size, _ in blobs.values()), most)
+        standing = {alert.host for alert in await self._alerts.standing(KEPT)}
+        full = self._full()
+        for where in full.keys() - standing:
+            await self._tell("files.over_budget", full[where], where, "warning")
+        for where in standing - full.keys():
+            await self._tell("files.within_budget", "there is room for files again", where, "info")
+
+    def _full(self) -> dict[str | None, str]:
+        """Host, or None for the store -> what it keeps."""
+        context, most = self._context, self._context.config.limits.kept_on_host
+        found: dict[str | None, str] = {}
+        if context.store_full is not None:
+            found[None] = context.store_full
+        for name, keeper in context.keepers.items():
+            said = host_over_budget(keeper.host, most)
+            if said is not None:
+                found[name] = f"{name}: {said}"
+        return found
+
+    async def _tell(self, kind: str, said: str, where: str | None, severity: str) -> None:
+        event = self._context.event(kind, said, host=where, severity=severity)
+        await self._context.tell(event)

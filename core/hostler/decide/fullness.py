@@ -1,0 +1,73 @@
+"""Whether a host has room for what stages leave there to be kept. Pure."""
+
+from __future__ import annotations
+
+from hostler.model.hosts import Disk, Host, Look
+from hostler.model.pipelines import Stage
+from hostler.model.plans import Snapshot
+from hostler.text import clean_line
+from hostler.units import format_size
+
+_LOW_PART = 0.05
+_FOLDERS = {"process": "/var/tmp/hostler", "docker": "/var/lib/docker"}
+"""Where what a runtime leaves lies."""
+_REMEDY = (
+    "fetch files and remove their runs (hostler get RUN, hostler rm RUN), or let the stage keep "
+    "nothing (keep = [])"
+)
+
+
+def keeps_files(stage: Stage) -> bool:
+    """Whether files of it are to be kept beside its outputs."""
+    return not stage.outputs if stage.keep is None else bool(stage.keep)
+
+
+def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
+    """Runtimes that start nothing there that keeps files -> why not, with what helps."""
+    if snapshot.store_full is not None:
+        return dict.fromkeys(_FOLDERS, f"{clean_line(snapshot.store_full, 200)}: {_REMEDY}")
+    look, most = host.look, snapshot.kept_on_host
+    over = host_over_budget(host, most)
+    if look is None or over is not None:
+        return dict.fromkeys(_FOLDERS, f"{over}: {_REMEDY}") if over is not None else {}
+    full = {}
+    for runtime, folder in _FOLDERS.items():
+        disk = _disk_of(folder, look)
+        if disk is not None and _is_low(disk, most):
+            full[runtime] = (
+                f"its disk {clean_line(disk.path, 80)} has {format_size(disk.free)} of "
+                f"{format_size(disk.total)} left: free space there, or {_REMEDY}"
+            )
+    return full
+
+
+def host_over_budget(host: Host, most: int | None) -> str | None:
+    """What a host keeps, where that is more than it may."""
+    kept = host.look.kept.bytes if host.look is not None else 0
+    if most is None or kept <= most:
+        return None
+    return (
+        f"{format_size(kept)} of files of ended stages are kept there, of {format_size(most)} "
+        "([limits] kept_on_host)"
+    )
+
+
+def store_over_budget(size: int, most: int) -> str | None:
+    """What the daemon's machine keeps, where that is more than it may."""
+    if size <= most:
+        return None
+    return (
+        f"{format_size(size)} of sources, outputs and kept files are stored on the daemon's "
+        f"machine, of {format_size(most)} ([limits] kept_in_store)"
+    )
+
+
+def _disk_of(folder: str, look: Look) -> Disk | None:
+    """The file system that a folder lies on: each is listed once, by a path that lies on it."""
+    found = [d for d in look.machine.disks if f"{folder}/".startswith(f"{d.path.rstrip('/')}")]
+    return max(found, key=lambda disk: len(disk.path), default=None)
+
+
+def _is_low(disk: Disk, most: int | None) -> bool:
+    """Little is left, and less than what may come to be kept: of a large disk 5 % is plenty."""
+    return disk.free < disk.total * _LOW_PART and (most is None or disk.free < most)

@@ -1,0 +1,82 @@
+"""What hosts and the store may keep, from the text of the config to what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.model.hosts import KeptTotal, Look
+from hostler.model.plans import Reason
+from hostler.sim.fleet import small_lab
+from hostler.sim.link import SimLink
+from hostler.units import GIB
+from tests.core.daemon.test_config_keys_on_sim import QUICK, daemon
+from tests.support.planning import stage
+from tests.support.simdaemon import OWNER, SimDaemon, pace
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+async def why_it_waits(running: SimDaemon, run_id: str) -> Reason:
+    """The reason, once there is one."""
+    key = (run_id, "train")
+    await running.until(lambda: key in running.daemon.controller.plan.reasons, "it does not wait")
+    return running.daemon.controller.plan.reasons[key]
+
+
+async def open_alerts(running: SimDaemon) -> list[str]:
+    found = await running.daemon.service.alerts.list(open_only=True, limit=100)
+    return [str(alert["what"]) for alert in found["alerts"]]
+
+
+async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, look = [3 * GIB], SimLink.look
+
+    async def seen(self: SimLink, asked_at: float, timeout: float) -> Look:
+        return replace(await look(self, asked_at, timeout), kept=KeptTotal(3, kept[0]))
+
+    monkeypatch.setattr(SimLink, "look", seen)
+    async with daemon('[limits]\nkept_on_host = "2GiB"\n', tmp_path, small_lab(1)) as running:
+        keeper = running.daemon.context.keepers["gpu1"]
+        await running.until(lambda: keeper.host.look is not None, "it is not seen")
+        waits = await running.submit(stage(env=QUICK))
+        assert (
+            "3 GiB of files of ended stages are kept there, of 2 GiB"
+            in (await why_it_waits(running, waits)).sentence
+        )
+        await running.finished(await running.submit(stage(env=QUICK, keep=())))
+        await running.daemon.service.budgets.measure()
+        (said,) = await open_alerts(running)
+        assert said.startswith("gpu1: 3 GiB of files of ended stages are kept there")
+        kept[0] = 2 * GIB
+        await running.finished(waits)
+        await running.daemon.service.budgets.measure()
+        assert await open_alerts(running) == []
+
+
+async def test_a_store_with_more_than_kept_in_store_holds_stages_that_keep_files(
+    tmp_path: Path,
+) -> None:
+    async with daemon('[limits]\nkept_in_store = "999B"\n', tmp_path, small_lab(1)) as running:
+        context, service = running.daemon.context, running.daemon.service
+        (tmp_path / "source.tar").write_bytes(b"x" * 1000)
+        digest = context.content.adopt(tmp_path / "source.tar")
+        await service.budgets.measure()
+        waits = await running.submit(stage(env=QUICK))
+        assert (
+            "1000 B of sources, outputs and kept files are stored on the daemon's machine"
+            in (await why_it_waits(running, waits)).sentence
+        )
+        (said,) = await open_alerts(running)
+        assert "[limits] kept_in_store" in said
+        context.content.remove([digest])
+        await service.collect_garbage(dry_run=False, who=OWNER)
+        await running.finished(waits)
+        assert await open_alerts(running) == []
