@@ -6,6 +6,7 @@ Another daemon's are never touched, whatever they look like.
 from __future__ import annotations
 
 import itertools
+import math
 
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.times import ended_at
@@ -69,6 +70,8 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
     """Whether the workload is gone and its memory is back, as far as that can be seen."""
     if lease.stale:
         return True
+    if look.asked_at <= _ended_at(lease, index):
+        return False  # it may be of a moment before its workload used the GPU at all
     workload = index.workload(host.name, str(lease.attempt_id))
     if workload is not None and (workload.running or workload.created_only):
         return False  # what is made may be about to start: nobody takes a request back
@@ -95,6 +98,14 @@ def quarantine_at(lease: Lease, index: Index) -> float | None:
     if attempt is None or attempt.finished_at is None:
         return None
     return ended_at(attempt, index.snapshot) + index.snapshot.policy.release_patience
+
+
+def _ended_at(lease: Lease, index: Index) -> float:
+    """When the lease's attempt ended, as far as that is known."""
+    attempt = _attempt(lease, index)
+    if attempt is None:
+        return index.snapshot.lately.get(str(lease.attempt_id), -math.inf)
+    return ended_at(attempt, index.snapshot)
 
 
 def _belongs(attempt_id: str | None, container_id: str | None, lease: Lease) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon import finish
+from hostler.daemon import collecting
 from hostler.model.runs import Outcome
 from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
@@ -27,9 +27,10 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "start": (SimRuntime, "start", 1),
     "record the start": (Store, "update_attempt", 1),
     "metrics": (MetricsReader, "read", 1),
-    "outputs": (finish, "collect_output", 1),
+    "record the verdict": (Store, "update_attempt", 2),
+    "outputs": (collecting, "collect_output", 1),
     "artifact": (Store, "add_artifact", 1),
-    "record the end": (Store, "update_attempt", 2),
+    "record the end": (Store, "update_attempt", 3),
     "remove": (SimRuntime, "remove", 1),
     "release": (SimLink, "release", 1),
     "end the run": (Store, "end_run", 1),

@@ -18,12 +18,18 @@ def play(snapshot: Snapshot, rounds: int = 40) -> tuple[list[str], Snapshot]:
     for _ in range(rounds):
         decided = plan(snapshot)
         log += [a.key for a in decided.actions if a.key.startswith(("start", "end"))]
-        snapshot = advance(snapshot, decided)
+        snapshot = _a_second_later(advance(snapshot, decided))
         for run in snapshot.runs:
             for attempt in run.attempts:
                 if attempt.phase is Phase.RUNNING:
                     snapshot = end_workload(snapshot, attempt.attempt_id)
     return log, snapshot
+
+
+def _a_second_later(snapshot: Snapshot) -> Snapshot:
+    now = snapshot.now + 1
+    hosts = tuple(lab.with_look(host, asked_at=now) for host in snapshot.hosts)
+    return replace(snapshot, now=now, hosts=hosts)
 
 
 def test_a_whole_run_in_order() -> None:

@@ -164,3 +164,15 @@ def test_the_plan_wakes_when_a_gpu_would_be_called_quarantined() -> None:
     made = lab.run("r-1", *stages, attempts=[final])
     decided = plan(lab.snapshot(with_gpu(LEASED, memory_used=4 * GIB), made))
     assert decided.wake_at == lab.NOW + 100
+
+
+def test_a_gpu_is_not_given_back_on_a_look_of_before_the_end_of_its_work() -> None:
+    """Its workload may not have used the GPU yet then, and its memory may not be back now."""
+    ended = lab.attempt(phase=Phase.SUCCEEDED, finished_at=lab.NOW - 0.2)
+    lease = lab.lease(ended, UUID)
+    before = lab.host(asked_at=lab.NOW - 0.3, look={"leases": (lease,)})
+    assert lab.of_kind(actions(before, ended), Release) == []
+    assert lab.of_kind(actions(before, lately={ended.attempt_id: lab.NOW - 0.2}), Release) == []
+    after = lab.host(asked_at=lab.NOW - 0.1, look={"leases": (lease,)})
+    assert len(lab.of_kind(actions(after, ended), Release)) == 1
+    assert len(lab.of_kind(actions(after, lately={ended.attempt_id: 0.0}), Release)) == 1
