@@ -13,9 +13,8 @@ from hostler.daemon.copies import Copies
 from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import goes_at
 from hostler.errors import HostError, HostlerError
-from hostler.model.records import RunFilter
 from hostler.model.runs import Run
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
+from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, is_over, plan_gc
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -24,7 +23,6 @@ _SAMPLES_FOR_S = 24 * 3600.0
 _MINUTES_FOR_S = 30 * 24 * 3600.0
 _PARTIALS_FOR_S = 24 * 3600.0
 _SWEEP_TIMEOUT_S = 120.0
-_ALL = 1_000_000
 _MOST_NAMED = 20
 
 
@@ -117,23 +115,20 @@ class GarbageCollector:
         if limit is None:
             return []
         now = self._context.clock.now()
-        uses = await self._context.store.run_uses(now)
-        staying = {left.run_id for left in await self._context.store.remainders()}
-        return [
-            use.run_id
-            for use in uses
-            if use.finished_at is not None
-            and use.finished_at < now - limit
-            and not use.is_kept
-            and use.run_id not in staying
-        ]
+        store = self._context.store
+        spared = {left.run_id for left in await store.remainders()}
+        spared |= {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
+        return [run_id for run_id in await store.ended_before(now - limit) if run_id not in spared]
 
     async def _plan(self, forgotten: Collection[str]) -> GcPlan:
         context = self._context
         limits, now = context.config.limits, context.clock.now()
-        sizes = await asyncio.to_thread(context.store.logs.sizes)
+        logs = await asyncio.to_thread(context.store.logs.run_ids)
         blobs = await asyncio.to_thread(context.content.sizes)
-        uses = [use for use in await context.store.run_uses(now) if use.run_id not in forgotten]
+        found = await context.store.run_uses(now, logs, blobs)
+        uses = [use for use in found if use.run_id not in forgotten]
+        old = [use.run_id for use in uses if is_over(use, limits.keep_logs, now)]
+        sizes = await asyncio.to_thread(context.store.logs.sizes, logs.intersection(old))
         sources_before = now - limits.keep_sources
         return plan_gc(
             [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses],
@@ -145,15 +140,10 @@ class GarbageCollector:
     async def _sweep_hosts(self) -> dict[str, Any]:
         """On every connected host: cached archives over the limit, checkpoints of nobody's."""
         context = self._context
-        runs = await context.store.find_runs(RunFilter(), _ALL)
         now, keeps = context.clock.now(), await context.store.keeps()
         before = now - context.config.limits.keep_outputs
         kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
-        needed = [
-            run
-            for run in runs
-            if run.finished_at is None or run.finished_at > before or run.run_id in kept
-        ]
+        needed = await context.store.runs_needed_since(before, kept)
         keep = _checkpoint_keys(context.daemon_id, needed)
         names = [name for name, keeper in context.keepers.items() if keeper.is_connected]
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))

@@ -7,7 +7,7 @@ import contextlib
 import math
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from hostler.decide.search import Search
@@ -26,7 +26,7 @@ from hostler.model.records import (
     SubmissionKey,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
-from hostler.store import alerts, history, reads, writes
+from hostler.store import alerts, history, reads, run_texts, uses, writes
 from hostler.store.files import private_folder
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
@@ -71,6 +71,8 @@ class Store(KeptMethods):
         self.logs = LogStore(folder / "logs")
         self._writer = writer
         self._readers = readers
+        self._packing: asyncio.Task[None] | None = None
+        """Runs that an earlier version stored become smaller, a few at a time."""
 
     @classmethod
     async def open(cls, folder: Path) -> Store:
@@ -78,10 +80,16 @@ class Store(KeptMethods):
 
         Raises StateError (unusable, damaged: kept as it is) or SchemaTooNew (left untouched).
         """
-        return await asyncio.to_thread(_open, cls, folder)
+        store = await asyncio.to_thread(_open, cls, folder)
+        if await store._readers.run(run_texts.are_unpacked):
+            store._packing = asyncio.create_task(run_texts.pack_all(store._write))
+        return store
 
     async def close(self) -> None:
         """Finish what waits, close all files. May be called twice."""
+        if self._packing is not None:
+            self._packing.cancel()
+            await asyncio.wait([self._packing])
         self.logs.close()
         await self.metrics.close()
         await asyncio.to_thread(self._readers.close)
@@ -300,10 +308,20 @@ class Store(KeptMethods):
         """What gc must keep in the content store: snapshots and outputs that runs name."""
         return await self._readers.run(reads.referenced_digests)
 
-    async def run_uses(self, now: float) -> list[RunUse]:
-        """For `plan_gc`: every run with the digests it needs, without reading the runs whole, and
-        whether it is kept at this time."""
-        return await self._readers.run(lambda db: reads.run_uses(db, now))
+    async def run_uses(
+        self, now: float, logs: Collection[str], blobs: Collection[str]
+    ) -> list[RunUse]:
+        """For `plan_gc`: runs that may have logs or need blobs, of those that are on the disk, and
+        whether they are kept at this time."""
+        return await self._readers.run(lambda db: uses.run_uses(db, now, logs, blobs))
+
+    async def ended_before(self, before: float) -> list[str]:
+        """Ids of the runs that ended before a time, the earliest first."""
+        return await self._readers.run(lambda db: uses.ended_before(db, before))
+
+    async def runs_needed_since(self, since: float, spared: Collection[str]) -> list[Run]:
+        """Whole runs that are open, ended after a time, or have one of these ids."""
+        return await self._readers.run(lambda db: reads.runs_needed_since(db, since, spared))
 
 
 def _open(cls: type[Store], folder: Path) -> Store:

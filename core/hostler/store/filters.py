@@ -10,18 +10,22 @@ from hostler.model.runs import Outcome
 Where = tuple[str, list[object]]
 
 
-def run_where(wanted: RunFilter) -> Where:
-    """The condition on `runs`. Raises InputError for a state that does not exist."""
+def run_where(wanted: RunFilter, *, chooses: bool = True) -> Where:
+    """The condition on `runs`. Raises InputError for a state that does not exist.
+
+    Unless it `chooses`, no index is chosen by it, so that one may be by the order of the rows.
+    """
     parts: list[str] = []
     values: list[object] = []
+    plus = "" if chooses else "+"
     if wanted.state is not None:
-        parts.append(_state(wanted.state))
+        parts.append(plus + _state(wanted.state))
         values.extend([wanted.state] if wanted.state in set(Outcome) else [])
     for column, value in (
-        ("pipeline = ?", wanted.pipeline),
-        ("owner = ?", wanted.owner),
-        ("submitted_at >= ?", wanted.since),
-        ("submitted_at < ?", wanted.until),
+        (f"{plus}pipeline = ?", wanted.pipeline),
+        (f"{plus}owner = ?", wanted.owner),
+        (f"{plus}submitted_at >= ?", wanted.since),
+        (f"{plus}submitted_at < ?", wanted.until),
         (_has_attempt("host = ?"), wanted.host),
         (_has_attempt("exit_code = ?"), wanted.exit_code),
     ):
@@ -63,7 +67,7 @@ def _state(state: str) -> str:
     if state == "finished":
         return "outcome IS NOT NULL"
     if state in set(Outcome):
-        return "outcome = ?"
+        return "coalesce(outcome, 'open') = ?"  # of which there is an index
     known = ", ".join(["open", "finished", *Outcome])
     raise InputError(f"no run can have the state {state!r}", remedy=f"states: {known}")
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from hostler.errors import InputError
@@ -116,14 +116,20 @@ class LogStore:
                     async with asyncio.timeout(_LOOK_AGAIN_S):
                         await changed.wait()
 
-    def sizes(self) -> dict[str, int]:
-        """Run id -> bytes of its logs on disk."""
+    def run_ids(self) -> set[str]:
+        """Runs of which there are logs, or at least a folder."""
         with disk_faults(self._folder):
-            return {
-                run.name: sum(file.stat().st_size for file in run.iterdir())
-                for run in self._folder.iterdir()
-                if run.is_dir()
-            }
+            return {folder.name for folder in os.scandir(self._folder)}
+
+    def sizes(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """Run id -> bytes of its logs on disk, of these of which there are any."""
+        return {run_id: size for run_id in run_ids if (size := self._size_of(run_id))}
+
+    def _size_of(self, run_id: str) -> int:
+        folder = self._folder / _checked(run_id)
+        with disk_faults(folder), contextlib.suppress(FileNotFoundError):
+            return sum(file.stat().st_size for file in folder.iterdir())
+        return 0
 
     def remove_run(self, run_id: str) -> None:
         """Delete the logs of a run; those that do not exist are no error."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from hostler.store.migrating import history_tables
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -315,6 +317,11 @@ def m0006_collecting(db: Database) -> None:
     )
 
 
+def m0007_history(db: Database) -> None:
+    """What runs are searched by beside them, and what is read only with a run packed."""
+    history_tables(db.conn)
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -341,6 +348,7 @@ STATE = Schema(
         m0004_submissions,
         m0005_kept_files,
         m0006_collecting,
+        m0007_history,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
@@ -13,8 +13,6 @@ from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AttemptFilter, AuditEntry, Drain, RunFilter
 from hostler.model.runs import Attempt, Event, Run
 from hostler.store.filters import attempt_where, run_where
-from hostler.store.kept import read_keeps
-from hostler.store.retention import RunUse
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
@@ -23,8 +21,8 @@ from hostler.store.rows import (
     read_attempt,
     read_event,
     read_run,
-    read_stage,
 )
+from hostler.store.run_texts import pipeline_text_of, texts_of
 
 Connection = sqlite3.Connection
 
@@ -53,6 +51,16 @@ def find_runs(connection: Connection, wanted: RunFilter, limit: int) -> list[Run
     return _runs(connection, rows)
 
 
+def runs_needed_since(connection: Connection, since: float, spared: Collection[str]) -> list[Run]:
+    """Whole runs that are open, ended after a time, or have one of these ids."""
+    rows = connection.execute(
+        "SELECT * FROM runs WHERE outcome IS NULL UNION SELECT * FROM runs WHERE finished_at > ?"
+        " UNION SELECT r.* FROM json_each(?) f JOIN runs r ON r.run_id = f.value",
+        (since, json.dumps(list(spared))),
+    ).fetchall()
+    return _runs(connection, rows)
+
+
 def get_run(connection: Connection, run_id: str) -> Run:
     """One run; the id may be a unique prefix. Raises as `resolve`."""
     found = resolve(connection, run_id)
@@ -69,9 +77,10 @@ def resolve(connection: Connection, prefix: str) -> str:
     if exact is not None:
         return prefix
     rows = connection.execute(
-        "SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ?"
-        " ORDER BY submitted_at DESC LIMIT ?",
-        (prefix, prefix + "\U0010ffff", _CANDIDATES + 1),
+        # Of very many that begin so, the newest of the first by name: they are not all read.
+        "SELECT run_id FROM (SELECT run_id, submitted_at FROM runs"
+        " WHERE run_id >= ? AND run_id < ? LIMIT ?) ORDER BY submitted_at DESC LIMIT ?",
+        (prefix, prefix + "\U0010ffff", _CHUNK, _CANDIDATES + 1),
     ).fetchall()
     if not rows or not prefix:
         raise NotFoundError(f"no run {prefix!r}", remedy="list them: hostler runs")
@@ -86,12 +95,10 @@ def resolve(connection: Connection, prefix: str) -> str:
 
 def pipeline_text(connection: Connection, run_id: str) -> str:
     """The file as it was submitted. Raises NotFoundError."""
-    row = connection.execute(
-        "SELECT pipeline_text FROM runs WHERE run_id = ?", (run_id,)
-    ).fetchone()
-    if row is None:
+    text = pipeline_text_of(connection, run_id)
+    if text is None:
         raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")
-    return str(row["pipeline_text"])
+    return text
 
 
 def attempts(connection: Connection, wanted: AttemptFilter, limit: int) -> list[Attempt]:
@@ -211,59 +218,23 @@ def referenced_digests(connection: Connection) -> set[str]:
     """Everything in the content store that some run still names: snapshots and outputs."""
     found = connection.execute(
         "SELECT source_digest FROM runs WHERE source_digest IS NOT NULL"
-        " UNION SELECT digest FROM artifacts"
-        " UNION SELECT index_digest FROM artifacts WHERE index_digest IS NOT NULL"
-        " UNION SELECT j.value FROM attempts a, json_each(a.outputs) j"
-        " UNION SELECT o.value FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
+        " UNION SELECT digest FROM run_outputs"
     )
     return {row[0] for row in found}
 
 
-def run_uses(connection: Connection, now: float) -> list[RunUse]:
-    """What every run needs of the content store; log sizes are not known here."""
-    made: dict[str, set[str]] = defaultdict(set)
-    for run_id, digest in connection.execute(
-        "SELECT run_id, digest FROM artifacts"
-        " UNION SELECT run_id, index_digest FROM artifacts WHERE index_digest IS NOT NULL"
-        " UNION SELECT a.run_id, j.value FROM attempts a, json_each(a.outputs) j"
-        " UNION SELECT r.run_id, o.value"
-        " FROM runs r, json_each(r.kept) k, json_each(k.value, '$.outputs') o"
-    ):
-        made[run_id].add(digest)
-    rows = connection.execute("SELECT run_id, finished_at, source_digest FROM runs")
-    kept = {run_id for run_id, keep in read_keeps(connection).items() if keep.holds(now)}
-    return [
-        RunUse(
-            row[0],
-            row[1],
-            snapshot=row[2],
-            outputs=tuple(sorted(made[row[0]])),
-            is_kept=row[0] in kept,
-        )
-        for row in rows
-    ]
-
-
 def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
-    stages: dict[int, list[str]] = defaultdict(list)
     tried: dict[str, list[Attempt]] = defaultdict(list)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         marks = ", ".join("?" * len(chunk))
         for row in connection.execute(
-            f"SELECT run, spec FROM stages WHERE run IN ({marks}) ORDER BY run, position",
-            [row["number"] for row in chunk],
-        ):
-            stages[row[0]].append(row[1])
-        for row in connection.execute(
             f"SELECT {_ATTEMPT} FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
             [row["run_id"] for row in chunk],
         ):
             tried[row["run_id"]].append(read_attempt(row))
-    return [
-        read_run(row, [read_stage(spec) for spec in stages[row["number"]]], tried[row["run_id"]])
-        for row in rows
-    ]
+    texts = texts_of(connection, rows)
+    return [read_run(row, texts[row["number"]], tried[row["run_id"]]) for row in rows]
 
 
 def find_submission(connection: sqlite3.Connection, uid: int, key: str) -> tuple[str, str] | None:

@@ -6,12 +6,14 @@ import functools
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hostler.model.codec import from_json, to_json
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run, Source
+from hostler.store.packed import RunTexts
 
 ATTEMPT_COLUMNS = (
     "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
@@ -42,8 +44,18 @@ def dump(value: object) -> str:
     return json.dumps(to_json(value), separators=(",", ":"))
 
 
-def run_values(run: Run, pipeline_text: str) -> dict[str, Any]:
-    """The columns of a run."""
+def run_texts(run: Run, pipeline_text: str) -> RunTexts:
+    """What is packed of a run."""
+    return RunTexts(
+        stages=tuple(dump(stage) for stage in run.stages),
+        pipeline=storable(pipeline_text),
+        env=dump(run.env),
+        git_diff=run.source.git_diff,
+    )
+
+
+def run_values(run: Run) -> dict[str, Any]:
+    """The columns of a run. Earlier versions had texts in `pipeline_text` and `env`."""
     return {
         "run_id": run.run_id,
         "pipeline": storable(run.pipeline),
@@ -51,7 +63,7 @@ def run_values(run: Run, pipeline_text: str) -> dict[str, Any]:
         "uid": run.uid,
         "submitted_at": run.submitted_at,
         "params": dump(run.params),
-        "source": dump(run.source),
+        "source": dump(replace(run.source, git_diff=None)),
         "source_digest": run.source.digest,
         "priority": run.priority,
         "cancelled_by": run.cancelled_by,
@@ -59,25 +71,26 @@ def run_values(run: Run, pipeline_text: str) -> dict[str, Any]:
         "finished_at": run.finished_at,
         "kept": dump(run.kept),
         "retry_of": run.retry_of,
-        "env": dump(run.env),
+        "env": "",
         "title": storable(run.title),
         "stage_count": len(run.stages),
-        "pipeline_text": storable(pipeline_text),
+        "pipeline_text": "",
     }
 
 
-def read_run(row: sqlite3.Row, stages: Sequence[Stage], attempts: Sequence[Attempt]) -> Run:
+def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> Run:
     """A run from its row and what belongs to it."""
     kept = json.loads(row["kept"])
+    source = from_json(Source, json.loads(row["source"]))
     return Run(
         run_id=row["run_id"],
         pipeline=row["pipeline"],
-        stages=tuple(stages),
+        stages=tuple(read_stage(spec) for spec in texts.stages),
         owner=row["owner"],
         uid=row["uid"],
         submitted_at=row["submitted_at"],
         params=json.loads(row["params"]),
-        source=from_json(Source, json.loads(row["source"])),
+        source=replace(source, git_diff=texts.git_diff),
         priority=row["priority"],
         attempts=tuple(attempts),
         cancelled_by=row["cancelled_by"],
@@ -85,7 +98,7 @@ def read_run(row: sqlite3.Row, stages: Sequence[Stage], attempts: Sequence[Attem
         finished_at=row["finished_at"],
         kept={stage: from_json(Attempt, attempt) for stage, attempt in kept.items()},
         retry_of=row["retry_of"],
-        env=json.loads(row["env"]),
+        env=json.loads(texts.env),
         title=row["title"],
     )
 

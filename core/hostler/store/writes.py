@@ -15,7 +15,9 @@ from hostler.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
+from hostler.store import search_index
 from hostler.store.kept import let_go
+from hostler.store.packed import pack
 from hostler.store.reads import find_submission
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -26,9 +28,11 @@ from hostler.store.rows import (
     attempt_values,
     dump,
     event_values,
+    run_texts,
     run_values,
     storable,
 )
+from hostler.store.run_texts import pipeline_text_of
 
 Connection = sqlite3.Connection
 
@@ -42,6 +46,7 @@ def _insert(table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
 _INSERT_EVENT = _insert("events", EVENT_COLUMNS)
 _INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 _INSERT_ARTIFACT = _insert("artifacts", ARTIFACT_COLUMNS, "INSERT OR REPLACE")
+_SAME_RUN = ("uid", "submitted_at", "pipeline")
 _CHANGED = tuple(column for column in ATTEMPT_COLUMNS if column not in ATTEMPT_FIXED)
 _UPDATE_ATTEMPT = (
     f"UPDATE attempts SET {', '.join(f'{column} = :{column}' for column in _CHANGED)}"
@@ -88,23 +93,19 @@ def create_run(
     """
     if key is not None and find_submission(connection, key.uid, key.key) is not None:
         raise SubmittedBefore
-    values = run_values(run, pipeline_text)
+    values, texts = run_values(run), run_texts(run, pipeline_text)
     there = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
     if there is not None:
-        fixed = ("uid", "submitted_at", "pipeline", "pipeline_text")
-        if any(there[key] != values[key] for key in fixed):
+        is_same = pipeline_text_of(connection, run.run_id) == texts.pipeline
+        if not is_same or any(there[key] != values[key] for key in _SAME_RUN):
             raise ConflictError(
                 f"run id {run.run_id} is taken by another run", remedy="submit it once more"
             )
         return ()
     number = connection.execute(_insert("runs", tuple(values)), tuple(values.values())).lastrowid
-    connection.executemany(
-        "INSERT INTO stages (run, position, name, kind, spec) VALUES (?, ?, ?, ?, ?)",
-        (
-            (number, position, stage.name, stage.kind.value, dump(stage))
-            for position, stage in enumerate(run.stages)
-        ),
-    )
+    assert number is not None  # a number is given to every row
+    connection.execute("INSERT INTO run_texts (run, packed) VALUES (?, ?)", (number, pack(texts)))
+    search_index.add_run(connection, number, run)
     if key is not None:
         values_of_key = (key.uid, key.key, key.digest, run.run_id)
         connection.execute("INSERT INTO submissions VALUES (?, ?, ?, ?)", values_of_key)
@@ -126,7 +127,10 @@ def add_attempt(
     _check_run_open(connection, attempt)
     if attempt.phase.is_at_work:
         _check_gpus_free(connection, attempt)
-    connection.execute(_INSERT_ATTEMPT, tuple(attempt_values(attempt).values()))
+    values = tuple(attempt_values(attempt).values())
+    placed = connection.execute(_INSERT_ATTEMPT, values).lastrowid
+    assert placed is not None  # a number is given to every row
+    search_index.add_attempt(connection, placed, attempt)
     if attempt.phase.is_at_work:
         connection.executemany(
             "INSERT INTO holds (host, gpu, attempt_id) VALUES (?, ?, ?)",
@@ -159,7 +163,9 @@ def update_attempt(
             f"attempt {attempt.attempt_id} already {before.value}: it cannot become "
             f"{attempt.phase.value}"
         )
-    connection.execute(_UPDATE_ATTEMPT, attempt_values(attempt))
+    values = attempt_values(attempt)
+    connection.execute(_UPDATE_ATTEMPT, values)
+    search_index.change_attempt(connection, there, values, attempt)
     if not attempt.phase.is_at_work:
         connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt.attempt_id,))
     return _add_event(connection, event) if event is not None else None
@@ -246,6 +252,7 @@ def delete_run(
         )
     ]
     connection.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
+    search_index.remove_outputs(connection, run_id)
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
     if event is not None:
         _add_event(connection, event)
@@ -256,7 +263,14 @@ def put_artifact(connection: Connection, artifact: Artifact) -> None:
     """A collected output; a second one of the same attempt and name takes the first one's place."""
     if _stored(connection, artifact.attempt_id) is None:
         raise NotFoundError(f"attempt {artifact.attempt_id} is not known")
+    there = connection.execute(
+        "SELECT digest, index_digest FROM artifacts WHERE attempt_id = ? AND kind = ? AND name = ?",
+        (artifact.attempt_id, artifact.kind, artifact.name),
+    ).fetchone()
     connection.execute(_INSERT_ARTIFACT, artifact_values(artifact))
+    before = {digest for digest in there or () if digest is not None}
+    now = {digest for digest in (artifact.digest, artifact.index) if digest is not None}
+    search_index.change_outputs(connection, artifact.run_id, before, now)
 
 
 def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> Event | None:

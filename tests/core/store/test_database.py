@@ -293,7 +293,7 @@ async def test_artifacts_replace_their_like_and_keep_their_blobs(store: Store) -
     await store.add_artifact(second)
     assert await store.artifacts("raaaaaa") == [second]
     assert await store.referenced_digests() == {"5" * 64, "6" * 64, "b" * 64}
-    (use,) = await store.run_uses(100.0)
+    (use,) = await store.run_uses(100.0, [], ["5" * 64, "6" * 64, "b" * 64, "f" * 64])
     assert (use.run_id, use.finished_at, use.snapshot) == ("raaaaaa", None, "5" * 64)
     assert use.outputs == ("6" * 64, "b" * 64)
     with pytest.raises(NotFoundError):

@@ -79,8 +79,8 @@ async def test_a_kept_run_is_kept_with_all_that_stays_of_it(store: Store) -> Non
     assert await store.keeps() == {"raaaaaa": keep}
     (found,) = await store.remainders()
     assert (found.kept_by, found.kept_until, found.stood) == ("bo", 500.0, None)
-    assert [use.is_kept for use in await store.run_uses(499.0)] == [True]
-    assert [use.is_kept for use in await store.run_uses(500.0)] == [False]
+    assert [use.is_kept for use in await store.run_uses(499.0, [], [])] == [True]
+    assert [use.is_kept for use in await store.run_uses(500.0, [], [])] == [False]
     assert await store.unkeep_run("raaaaaa", event("run.kept_no_longer")) is True
     assert await store.unkeep_run("raaaaaa", event("run.kept_no_longer")) is False
     assert (await store.remainders())[0].kept_by is None

@@ -1,0 +1,117 @@
+"""The step that makes a history of before searchable: every run and every metric is read once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hostler.model.codec import from_json
+from hostler.model.runs import Source
+from hostler.store import search_index
+
+_log = logging.getLogger("hostler.store")
+_EVERY = 50_000
+
+_TABLES = (
+    # Stages, file, environment and difference of a run; see packed.py.
+    """CREATE TABLE run_texts (
+        run INTEGER PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,
+        packed BLOB NOT NULL
+    ) STRICT""",
+    "CREATE TABLE run_words (run INTEGER PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,"
+    " words TEXT NOT NULL) STRICT",
+    # Parameters (kind 0) and last metrics (1); placed: of the attempt that wrote the metric.
+    """CREATE TABLE run_values (
+        run INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+        kind INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value ANY,
+        placed INTEGER,
+        PRIMARY KEY (run, kind, name)
+    ) STRICT, WITHOUT ROWID""",
+    # Outputs that a run made, or took over from an earlier one.
+    "CREATE TABLE run_outputs (digest TEXT NOT NULL, run INTEGER NOT NULL,"
+    " PRIMARY KEY (digest, run)) STRICT, WITHOUT ROWID",
+    "ALTER TABLE runs ADD COLUMN started_at REAL",
+    "ALTER TABLE runs ADD COLUMN gpu_seconds REAL",
+    "ALTER TABLE runs ADD COLUMN energy_wh REAL",
+)
+_INDEXES = (
+    "CREATE INDEX run_values_sorted ON run_values (kind, name, value)",
+    "CREATE INDEX runs_state ON runs (coalesce(outcome, 'open'), submitted_at)",
+    "CREATE INDEX runs_ended ON runs (submitted_at) WHERE outcome IS NOT NULL",
+    "CREATE INDEX runs_finished ON runs (finished_at)",
+    "CREATE INDEX runs_took ON runs (coalesce(finished_at, 1e300) - started_at)",
+    "CREATE INDEX runs_gpu_seconds ON runs (gpu_seconds)",
+    "CREATE INDEX runs_energy ON runs (energy_wh)",
+    "CREATE INDEX runs_source ON runs (source_digest, finished_at) WHERE source_digest IS NOT NULL",
+    "CREATE INDEX audit_removed ON audit (json_extract(arguments, '$.run')) WHERE call = 'remove'",
+)
+
+
+def history_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables, fill them from what is there, and make their indexes."""
+    for statement in _TABLES:
+        connection.execute(statement)
+    fill(connection)
+    for statement in _INDEXES:
+        connection.execute(statement)
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Fill the empty tables."""
+    for what, steps in (("runs", _fill_runs), ("attempts", _fill_attempts)):
+        count = connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+        for number, _ in enumerate(steps(connection), 1):
+            if number % _EVERY == 0:
+                _log.info("upgrading the history: %d of %d %s", number, count, what)
+    search_index.fill_outputs(connection)
+
+
+def _fill_runs(connection: sqlite3.Connection) -> Iterator[None]:
+    for number, *heads, params, source in connection.execute(
+        "SELECT number, run_id, pipeline, owner, title, params, source FROM runs"
+    ):
+        given = json.loads(params)
+        code = from_json(Source, json.loads(source))
+        search_index.put_words(connection, number, code, given, heads)
+        search_index.put_params(connection, number, given)
+        yield
+
+
+def _fill_attempts(connection: sqlite3.Connection) -> Iterator[None]:
+    sums: defaultdict[str, _Sums] = defaultdict(_Sums)
+    for run_id, placed, started_at, metrics, usage in connection.execute(
+        "SELECT run_id, placed, started_at, metrics, usage FROM attempts ORDER BY placed"
+    ):
+        sums[run_id].add(started_at, json.loads(usage) if usage != "{}" else {})
+        if metrics != "{}":
+            search_index.put_metrics(connection, run_id, placed, json.loads(metrics))
+        yield
+    connection.executemany(
+        "UPDATE runs SET started_at = ?, gpu_seconds = ?, energy_wh = ? WHERE run_id = ?",
+        ((s.started_at, s.gpu_seconds, s.energy_wh, run_id) for run_id, s in sums.items()),
+    )
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Over the attempts of a run."""
+
+    started_at: float | None = None
+    gpu_seconds: float | None = None
+    energy_wh: float | None = None
+
+    def add(self, started_at: float | None, usage: Mapping[str, float]) -> None:
+        """One attempt more."""
+        if started_at is not None and (self.started_at is None or started_at < self.started_at):
+            self.started_at = started_at
+        gpu_seconds, energy_wh = (usage.get(name) for name in search_index.SUMS)
+        if gpu_seconds is not None:
+            self.gpu_seconds = (self.gpu_seconds or 0.0) + gpu_seconds
+        if energy_wh is not None:
+            self.energy_wh = (self.energy_wh or 0.0) + energy_wh

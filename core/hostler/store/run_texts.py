@@ -1,0 +1,99 @@
+"""The packed texts of runs, as statements on a connection; and runs of before, which have theirs in
+tables of their own until they are packed too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from hostler.errors import StateError
+from hostler.store.packed import RunTexts, pack, unpack
+
+_log = logging.getLogger("hostler.store")
+_CHUNK = 500
+_AT_ONCE = 20
+_EVERY_S = 0.05
+
+
+def texts_of(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
+    """Number of a run -> its texts, of whole rows of `runs`."""
+    found: dict[int, RunTexts] = {}
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        query = f"SELECT run, packed FROM run_texts WHERE run IN ({_marks(chunk)})"
+        for number, packed in connection.execute(query, [row["number"] for row in chunk]):
+            found[number] = unpack(packed)
+        found |= _unpacked(connection, [row for row in chunk if row["number"] not in found])
+    return found
+
+
+def pipeline_text_of(connection: sqlite3.Connection, run_id: str) -> str | None:
+    """The file as it was submitted; None: there is no such run."""
+    row = connection.execute(
+        "SELECT r.pipeline_text, t.packed FROM runs r LEFT JOIN run_texts t ON t.run = r.number"
+        " WHERE r.run_id = ?",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return unpack(row["packed"]).pipeline if row["packed"] is not None else row["pipeline_text"]
+
+
+def are_unpacked(connection: sqlite3.Connection) -> bool:
+    """Whether there are runs of before that `pack_some` has not packed yet."""
+    return connection.execute("SELECT 1 FROM stages LIMIT 1").fetchone() is not None
+
+
+async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaitable[int]]) -> None:
+    """Pack them, so few at a time that nobody has to wait for long."""
+    try:
+        while await write(lambda db: pack_some(db, _AT_ONCE)):  # noqa: ASYNC110 (a pause)
+            await asyncio.sleep(_EVERY_S)
+    except StateError as error:
+        _log.warning("packing of older runs stopped, and goes on at the next start: %s", error)
+
+
+def pack_some(connection: sqlite3.Connection, most: int) -> int:
+    """Pack runs of before, inside a transaction; how many it were. None: all are packed."""
+    rows = connection.execute(
+        "SELECT * FROM runs WHERE number IN (SELECT DISTINCT run FROM stages LIMIT ?)", (most,)
+    ).fetchall()
+    for number, texts in _unpacked(connection, rows).items():
+        connection.execute(
+            "INSERT INTO run_texts (run, packed) VALUES (?, ?)", (number, pack(texts))
+        )
+        connection.execute("DELETE FROM stages WHERE run = ?", (number,))
+        connection.execute(
+            "UPDATE runs SET pipeline_text = '', env = '',"
+            " source = json_set(source, '$.git_diff', NULL) WHERE number = ?",
+            (number,),
+        )
+    return len(rows)
+
+
+def _unpacked(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
+    if not rows:
+        return {}
+    stages: defaultdict[int, list[str]] = defaultdict(list)
+    for number, spec in connection.execute(
+        f"SELECT run, spec FROM stages WHERE run IN ({_marks(rows)}) ORDER BY run, position",
+        [row["number"] for row in rows],
+    ):
+        stages[number].append(spec)
+    return {
+        row["number"]: RunTexts(
+            stages=tuple(stages[row["number"]]),
+            pipeline=row["pipeline_text"],
+            env=row["env"],
+            git_diff=json.loads(row["source"]).get("git_diff"),
+        )
+        for row in rows
+    }
+
+
+def _marks(rows: Sequence[object]) -> str:
+    return ", ".join("?" * len(rows))

@@ -1,0 +1,195 @@
+"""What runs are searched and sorted by, kept in step by every change: sums in `runs`, parameters
+and last metrics in `run_values`, words in `run_words`, digests in `run_outputs`.
+
+Statements on a connection that is inside a transaction. A search that read the attempts of every
+run instead would take longer with each run that was ever made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from hostler.model.pipelines import Scalar
+from hostler.model.runs import Attempt, Run, Source
+from hostler.store.rows import storable
+
+PARAM, METRIC = 0, 1
+"""Kinds of values."""
+SUMS = ("gpu_seconds_allocated", "energy_wh")
+"""Of the usage of attempts, in `runs` as gpu_seconds and energy_wh."""
+
+_PUT_PARAM = f"INSERT INTO run_values (run, kind, name, value) VALUES (?, {PARAM}, ?, ?)"
+_PUT_METRIC = (
+    "INSERT INTO run_values (run, kind, name, value, placed)"
+    f" SELECT number, {METRIC}, ?, ?, ? FROM runs WHERE run_id = ?"
+    " ON CONFLICT DO UPDATE SET value = excluded.value, placed = excluded.placed"
+    " WHERE excluded.placed >= placed"
+)
+"""Of two stages that have one of this name, the later's."""
+_PUT_OUTPUT = (
+    "INSERT OR IGNORE INTO run_outputs (run, digest) SELECT number, ? FROM runs WHERE run_id = ?"
+)
+_PUT_OUTPUTS = "INSERT OR IGNORE INTO run_outputs (digest, run)"
+_DROP_OUTPUT = (
+    "DELETE FROM run_outputs WHERE digest = ? AND run = (SELECT number FROM runs WHERE run_id = ?)"
+)
+_SUM = (
+    "(SELECT sum(json_extract(a.usage, '$.{0}')) FROM attempts a"
+    " WHERE a.run_id = runs.run_id AND a.usage <> '{{}}')"
+)
+_SUM_UP = (
+    "UPDATE runs SET"
+    " started_at = (SELECT min(a.started_at) FROM attempts a WHERE a.run_id = runs.run_id),"
+    f" gpu_seconds = {_SUM.format(SUMS[0])}, energy_wh = {_SUM.format(SUMS[1])}"
+)
+_BEGIN = (
+    "UPDATE runs SET started_at = ? WHERE run_id = ? AND (started_at IS NULL OR started_at > ?)"
+)
+_ADD_UP = (
+    "UPDATE runs SET gpu_seconds = CASE WHEN ?1 IS NULL THEN gpu_seconds"
+    " ELSE coalesce(gpu_seconds, 0) + ?1 END,"
+    " energy_wh = CASE WHEN ?2 IS NULL THEN energy_wh ELSE coalesce(energy_wh, 0) + ?2 END"
+    " WHERE run_id = ?3"
+)
+_OUTPUTS = (
+    "SELECT f.digest, r.number FROM runs r JOIN artifacts f ON f.run_id = r.run_id{0}"
+    " UNION SELECT f.index_digest, r.number FROM runs r JOIN artifacts f ON f.run_id = r.run_id{0}"
+    " AND f.index_digest IS NOT NULL"
+    " UNION SELECT j.value, r.number FROM runs r JOIN attempts a ON a.run_id = r.run_id,"
+    " json_each(a.outputs) j{0} AND a.outputs <> '{{}}'"
+    " UNION SELECT o.value, r.number FROM runs r, json_each(r.kept) k,"
+    " json_each(k.value, '$.outputs') o{0} AND r.kept <> '{{}}'"
+)
+_OF_RUN, _OF_ALL = " WHERE r.run_id = :run", " WHERE 1"
+
+
+def add_run(connection: sqlite3.Connection, number: int, run: Run) -> None:
+    """What a new run brings."""
+    put_words(connection, number, run.source, run.params, _heads(run))
+    put_params(connection, number, run.params)
+    for attempt in run.kept.values():
+        _put_outputs(connection, run.run_id, attempt.outputs.values())
+
+
+def add_attempt(connection: sqlite3.Connection, placed: int, attempt: Attempt) -> None:
+    """What a new attempt brings; mostly nothing yet."""
+    if attempt.started_at is not None or attempt.usage:
+        _sum_up(connection, attempt.run_id)
+    put_metrics(connection, attempt.run_id, placed, attempt.metrics)
+    _put_outputs(connection, attempt.run_id, attempt.outputs.values())
+
+
+def change_attempt(
+    connection: sqlite3.Connection,
+    before: sqlite3.Row,
+    now: Mapping[str, Any],
+    attempt: Attempt,
+) -> None:
+    """What is different of an attempt between its row and its new columns."""
+    if before["metrics"] != now["metrics"]:
+        put_metrics(connection, attempt.run_id, before["placed"], attempt.metrics)
+    if before["outputs"] != now["outputs"]:
+        there = {*json.loads(before["outputs"]).values()}
+        change_outputs(connection, attempt.run_id, there, {*attempt.outputs.values()})
+    began, used = before["started_at"] is None, before["usage"] == "{}"
+    if (began or before["started_at"] == attempt.started_at) and (
+        used or before["usage"] == now["usage"]
+    ):
+        _add_up(connection, attempt, began=began, used=used)
+    else:
+        # Something was corrected: rare, and of a run of very many stages not cheap.
+        _sum_up(connection, attempt.run_id)
+
+
+def change_outputs(
+    connection: sqlite3.Connection, run_id: str, before: Collection[str], now: Collection[str]
+) -> None:
+    """Digests have made room for others; they stay where something else of the run needs them."""
+    _put_outputs(connection, run_id, now)
+    gone = [(digest, run_id) for digest in before if digest not in now]
+    if gone:
+        connection.executemany(_DROP_OUTPUT, gone)
+        connection.execute(f"{_PUT_OUTPUTS} {_OUTPUTS.format(_OF_RUN)}", {"run": run_id})
+
+
+def remove_outputs(connection: sqlite3.Connection, run_id: str) -> None:
+    """A run that is about to be forgotten needs nothing any more."""
+    connection.execute(
+        f"DELETE FROM run_outputs WHERE (digest, run) IN ({_OUTPUTS.format(_OF_RUN)})",
+        {"run": run_id},
+    )
+
+
+def put_words(
+    connection: sqlite3.Connection,
+    number: int,
+    source: Source,
+    params: Mapping[str, Scalar],
+    heads: Iterable[str],
+) -> None:
+    """The text in which a run is searched, as letters of one case."""
+    code = (source.path, source.git_commit, source.git_branch, source.digest)
+    given = json.dumps(dict(params), separators=(",", ":"), ensure_ascii=False)
+    words = "\n".join((*heads, given, *(part or "" for part in code))).lower()
+    connection.execute(
+        "INSERT INTO run_words (run, words) VALUES (?, ?)", (number, storable(words))
+    )
+
+
+def put_params(connection: sqlite3.Connection, number: int, params: Mapping[str, Scalar]) -> None:
+    """The parameters of a run that has none yet."""
+    connection.executemany(_PUT_PARAM, ((number, *pair) for pair in _values(params)))
+
+
+def put_metrics(
+    connection: sqlite3.Connection, run_id: str, placed: int, metrics: Mapping[str, float]
+) -> None:
+    """The last values of one of its attempts."""
+    connection.executemany(_PUT_METRIC, ((*pair, placed, run_id) for pair in _values(metrics)))
+
+
+def _put_outputs(connection: sqlite3.Connection, run_id: str, digests: Iterable[str]) -> None:
+    """Digests that a run needs."""
+    connection.executemany(_PUT_OUTPUT, ((digest, run_id) for digest in digests))
+
+
+def fill_outputs(connection: sqlite3.Connection) -> None:
+    """The digests that all runs need, for a database of before."""
+    connection.execute(f"{_PUT_OUTPUTS} {_OUTPUTS.format(_OF_ALL)}")
+
+
+def _add_up(connection: sqlite3.Connection, attempt: Attempt, *, began: bool, used: bool) -> None:
+    if began and attempt.started_at is not None:
+        at = attempt.started_at
+        connection.execute(_BEGIN, (at, attempt.run_id, at))
+    if used and attempt.usage:
+        sums = [attempt.usage.get(name) for name in SUMS]
+        connection.execute(_ADD_UP, (*sums, attempt.run_id))
+
+
+def _sum_up(connection: sqlite3.Connection, run_id: str) -> None:
+    connection.execute(f"{_SUM_UP} WHERE run_id = ?", (run_id,))
+
+
+def _heads(run: Run) -> tuple[str, ...]:
+    return (run.run_id, run.pipeline, run.owner, run.title)
+
+
+def _values(values: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar | None]]:
+    for name, value in values.items():
+        yield storable(name), _value(value)
+
+
+def _value(value: Scalar) -> Scalar | None:
+    """As SQLite compares it; NaN, which equals nothing, is nothing."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
+    return value

@@ -1,0 +1,303 @@
+"""What runs are searched by is after every change what it would be if it were made anew; and a
+search finds what looking at every run finds."""
+
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.decide.search import COLUMNS, OPERATORS, Condition, Order, Search
+from hostler.model.records import Artifact, RunFilter
+from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
+from hostler.store import history, migrating, reads, writes
+from hostler.store.migrations import STATE
+from hostler.store.opening import open_for_writing
+from tests.support import stored
+
+DIGESTS = [letter * 64 for letter in "abcdef"]
+STATES = ("open", "finished", *Outcome)
+TABLES = ("run_values", "run_words", "run_outputs")
+SUMS = "SELECT run_id, started_at, gpu_seconds, energy_wh FROM runs ORDER BY number"
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "hostler.db"
+    with closing(open_for_writing(path, STATE, synchronous="OFF", backups=False)) as connection:
+        yield connection
+
+
+@dataclass
+class Lab:
+    """Changes a database at random, as a daemon would."""
+
+    db: sqlite3.Connection
+    chance: random.Random
+    runs: dict[str, Run] = field(default_factory=dict)
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+    made: int = 0
+
+    def step(self) -> None:
+        """One change."""
+        open_ones = [run_id for run_id, run in self.runs.items() if run.outcome is None]
+        what = self.chance.choice((self.submit, self.place, self.place, self.move, self.move,
+                                   self.move, self.collect, self.end, self.forget))  # fmt: skip
+        if what == self.submit or not open_ones:
+            self.submit()
+        else:
+            what(self.chance.choice(open_ones))
+
+    def submit(self, _run_id: str = "") -> None:
+        """A new run, sometimes one that takes outputs over."""
+        self.made += 1
+        pick, run_id = self.chance.choice, f"r{self.made:06}"
+        kept = stored.attempt("rold000", phase=Phase.SUCCEEDED, outputs={"x": pick(DIGESTS)})
+        params: dict[str, Any] = {"lr": pick((0.1, 1, "0.1", "warm", True)), "n": pick((1, 2, 3))}
+        run = stored.run(
+            run_id,
+            pipeline=pick(("digits", "audio")),
+            owner=pick(("ana", "bo")),
+            title=pick(("", "Größe", "x%y")),
+            submitted_at=float(self.made),
+            params=dict(list(params.items())[: pick((0, 1, 2))]),
+            source=Source(digest=pick(DIGESTS), git_commit=pick(("c0ffee", None))),
+            kept={"z": kept} if self.chance.random() < 0.2 else {},
+            stages=tuple(stored.stage(name) for name in "abc"),
+        )
+        writes.create_run(self.db, run, "text", [])
+        self.runs[run_id], self.attempts[run_id] = run, []
+
+    def place(self, run_id: str) -> None:
+        """An intent; of a recovered run it may bring everything at once."""
+        there = self.attempts[run_id]
+        stage = self.chance.choice("abc")
+        mine = [attempt for attempt in there if attempt.stage == stage]
+        if mine and not mine[-1].phase.is_final:
+            return
+        made = stored.attempt(run_id, stage, len(mine) + 1, gpus=())
+        if self.chance.random() < 0.1:
+            made = self.moved(replace(made, phase=Phase.SUCCEEDED))
+        writes.add_attempt(self.db, made, None, None)
+        there.append(made)
+
+    def move(self, run_id: str) -> None:
+        """A transition, or a correction of what has ended."""
+        if self.attempts[run_id]:
+            place = self.chance.randrange(len(self.attempts[run_id]))
+            moved = self.moved(self.attempts[run_id][place])
+            writes.update_attempt(self.db, moved, None)
+            self.attempts[run_id][place] = moved
+
+    def moved(self, attempt: Attempt) -> Attempt:
+        """With more known of it."""
+        pick = self.chance.choice
+        if attempt.phase is Phase.STARTING:
+            attempt = replace(attempt, phase=Phase.RUNNING)
+        elif attempt.phase is Phase.RUNNING:
+            attempt = replace(attempt, phase=pick((Phase.SUCCEEDED, Phase.CANCELLED)))
+        more: dict[str, Any] = {
+            "started_at": pick((attempt.started_at, 150.0, 160.0)),
+            "metrics": {
+                **attempt.metrics,
+                pick(("acc", "loss")): pick((0.5, 1.0, math.nan, math.inf)),
+            },
+            "usage": pick((attempt.usage, {"gpu_seconds_allocated": 8.0}, {"energy_wh": 2.0})),
+            "outputs": pick((attempt.outputs, {"model": pick(DIGESTS)})),
+        }
+        return replace(attempt, **{name: more[name] for name in self.chance.sample(list(more), 2)})
+
+    def collect(self, run_id: str) -> None:
+        """An output, perhaps instead of another."""
+        if self.attempts[run_id]:
+            one, digest = self.attempts[run_id][0], self.chance.choice(DIGESTS)
+            artifact = Artifact(run_id, one.stage, one.attempt_id, "model", digest, 1, 2.0)
+            writes.put_artifact(self.db, artifact)
+
+    def end(self, run_id: str) -> None:
+        """All attempts, then the run."""
+        for place, attempt in enumerate(self.attempts[run_id]):
+            if not attempt.phase.is_final:
+                ended = replace(attempt, phase=Phase.SUCCEEDED)
+                writes.update_attempt(self.db, ended, None)
+                self.attempts[run_id][place] = ended
+        outcome = self.chance.choice(list(Outcome))
+        at = 200.0 + self.chance.randrange(9)
+        writes.end_run(self.db, run_id, outcome, at, None)
+        self.runs[run_id] = replace(self.runs[run_id], outcome=outcome, finished_at=at)
+
+    def forget(self, run_id: str) -> None:
+        """A run that has ended."""
+        if len(self.runs) > 20:
+            self.end(run_id)
+            writes.delete_run(self.db, run_id)
+            del self.runs[run_id], self.attempts[run_id]
+
+
+def contents(db: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    found = {table: [tuple(r) for r in db.execute(f"SELECT * FROM {table}")] for table in TABLES}
+    return {**found, "sums": [tuple(row) for row in db.execute(SUMS)]}
+
+
+def made_anew(db: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    for table in TABLES:
+        db.execute(f"DELETE FROM {table}")
+    db.execute("UPDATE runs SET started_at = NULL, gpu_seconds = NULL, energy_wh = NULL")
+    migrating.fill(db)
+    return contents(db)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_change_keeps_it_in_step(db: sqlite3.Connection, seed: int) -> None:
+    lab = Lab(db, random.Random(seed))
+    for _ in range(400):
+        lab.step()
+    now = contents(db)
+    assert all(now.values())
+    assert now == made_anew(db)
+
+
+def test_a_number_that_is_given_again_brings_nothing_of_the_run_before(
+    db: sqlite3.Connection,
+) -> None:
+    for digest in DIGESTS[:2]:
+        writes.create_run(db, stored.run("raaaaaa"), "", [])
+        one = stored.attempt(gpus=(), phase=Phase.SUCCEEDED, outputs={"m": digest})
+        writes.add_attempt(db, one, None, None)
+        writes.update_attempt(db, replace(one, outputs={"m": DIGESTS[5]}), None)
+        writes.end_run(db, "raaaaaa", Outcome.SUCCEEDED, 9.0, None)
+        assert [row[0] for row in db.execute("SELECT digest FROM run_outputs")] == [DIGESTS[5]]
+        writes.delete_run(db, "raaaaaa")
+        assert not any(rows for table, rows in contents(db).items() if table != "sums")
+
+
+Value = float | int | str | bool | None
+
+
+def last_metrics(run: Run) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for attempt in run.attempts:
+        found |= attempt.metrics
+    return {name: None if value != value else value for name, value in found.items()}
+
+
+def holds(condition: Condition, value: Value) -> bool:
+    if value is None:
+        return False
+    number, operator = condition.number, condition.operator
+    if operator in ("=", "!="):
+        flag = {"true": 1, "false": 0}.get(condition.value)
+        alike = [condition.value, number if number is not None else flag]
+        same = any(isinstance(value, str) is isinstance(a, str) and value == a for a in alike)
+        return same is (operator == "=")
+    if isinstance(value, str) or number is None:
+        return False
+    compared: dict[str, Callable[[Any], bool]] = {
+        "<": number.__gt__, "<=": number.__ge__, ">": number.__lt__, ">=": number.__le__,
+    }  # fmt: skip
+    return compared[operator](float(value))
+
+
+def sort_values(runs: list[Run], order: Order) -> list[Value]:
+    """What each run is sorted by."""
+    if order.name not in COLUMNS:
+        metrics = [last_metrics(run).get(order.name) for run in runs]
+        params: list[Value] = [run.params.get(order.name) for run in runs]
+        return metrics if any(value is not None for value in metrics) else params
+    return [column(run, order.name) for run in runs]
+
+
+def column(run: Run, name: str) -> Value:
+    begun = [a.started_at for a in run.attempts if a.started_at is not None]
+    hours = [a.usage["gpu_seconds_allocated"] for a in run.attempts
+             if "gpu_seconds_allocated" in a.usage]  # fmt: skip
+    energy = [a.usage["energy_wh"] for a in run.attempts if "energy_wh" in a.usage]
+    end = run.finished_at if run.finished_at is not None else 1e300
+    return {
+        "submitted": run.submitted_at,
+        "finished": run.finished_at,
+        "took": end - min(begun) if begun else None,
+        "pipeline": run.pipeline,
+        "owner": run.owner,
+        "state": run.outcome.value if run.outcome else "open",
+        "gpu_hours": sum(hours) if hours else None,
+        "energy": sum(energy) if energy else None,
+        "run": run.run_id,
+    }[name]
+
+
+def plainly(runs: list[Run], wanted: Search) -> list[str]:
+    """The ids of all that match, in order; `runs` are the newest first."""
+    only = wanted.runs
+    matching = [
+        run
+        for run in runs
+        if only.owner in (None, run.owner)
+        and only.pipeline in (None, run.pipeline)
+        and (only.since is None or run.submitted_at >= only.since)
+        and is_in_state(run, only.state)
+        and all(holds(c, run.params.get(c.name)) for c in wanted.params)
+        and all(holds(c, last_metrics(run).get(c.name)) for c in wanted.metrics)
+        and (not wanted.text or wanted.text.lower() in f"{run.title}\n{run.owner}".lower())
+    ]
+    values = sort_values(matching, wanted.order)
+    pairs = [(v, run.run_id) for v, run in zip(values, matching, strict=True) if v is not None]
+    # Numbers before words, as SQLite has it.
+    pairs.sort(key=lambda p: (isinstance(p[0], str), p[0]), reverse=wanted.order.descending)
+    without = [run.run_id for v, run in zip(values, matching, strict=True) if v is None]
+    return [run_id for _, run_id in pairs] + without
+
+
+def is_in_state(run: Run, state: str | None) -> bool:
+    now = run.outcome.value if run.outcome else "open"
+    return state in (None, now, "finished" if run.outcome else "open")
+
+
+def random_search(chance: random.Random) -> Search:
+    pick = chance.choice
+    filters: dict[str, Any] = {"owner": pick(("ana", "bo")), "pipeline": pick(("digits", "audio")),
+                               "state": pick(STATES), "since": 30.0}  # fmt: skip
+    names = chance.sample(list(filters), pick((0, 0, 1, 2)))
+
+    def conditions(known: tuple[str, ...], values: tuple[str, ...]) -> tuple[Condition, ...]:
+        made = [
+            Condition(pick(known), pick(OPERATORS), pick(values)) for _ in range(pick((0, 0, 1, 2)))
+        ]
+        return tuple(c for c in made if c.number is not None or c.operator in ("=", "!="))
+
+    return Search(
+        runs=RunFilter(**{name: filters[name] for name in names}),
+        params=conditions(("lr", "n"), ("0.1", "1", "2", "warm", "true", "no")),
+        metrics=conditions(("acc", "loss"), ("0.5", "1", "0.7")),
+        text=pick((None, None, None, "größe", "bo", "%")),
+        order=Order(pick((*COLUMNS, "acc", "loss", "lr", "n", "nothing")), pick((True, False))),
+    )
+
+
+@pytest.mark.parametrize("how", ["as it chooses", "walked", "collected"])
+def test_a_search_finds_what_looking_at_every_run_finds(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    chance = random.Random(7)
+    lab = Lab(db, chance)
+    for _ in range(600):
+        lab.step()
+    runs = reads.find_runs(db, RunFilter(), 10_000)
+    assert len(runs) > 40
+    if how != "as it chooses":
+        monkeypatch.setattr(history, "_is_walked", lambda *_: how == "walked")
+    for _ in range(400):
+        wanted = random_search(chance)
+        expected = plainly(runs, wanted)
+        limit, offset = chance.choice((1, 5, 100)), chance.choice((0, 0, 3, 20))
+        total, found = history.search(db, wanted, limit, offset)
+        assert total == len(expected), wanted
+        page = [summary.run_id for summary in found]
+        assert page == expected[offset : offset + limit], wanted
