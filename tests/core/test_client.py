@@ -77,6 +77,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("cancel", ("r7",), {}, "POST", "/v1/runs/r7/cancel", {}),
     ("priority", ("r7", -3), {}, "POST", "/v1/runs/r7/priority", {}),
     ("retry", ("r7",), {}, "POST", "/v1/runs/r7/retry", {}),
+    ("retry", ("r7",), {"change": {"from": ["a"]}}, "POST", "/v1/runs/r7/retry", {}),
+    ("plan_retry", ("r7",), {"change": {}}, "POST", "/v1/runs/r7/retry/plan", {}),
     ("rerun", ("r7",), {"source": {"path": "/x"}}, "POST", "/v1/runs/r7/rerun", {}),
     ("remove", ("r7",), {}, "DELETE", "/v1/runs/r7", {}),
     ("gc", (), {"dry_run": True}, "POST", "/v1/gc", {}),

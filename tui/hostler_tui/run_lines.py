@@ -7,6 +7,7 @@ from typing import Any
 
 from hostler.cli.commands.why import why_lines
 from hostler.cli.fold import Cells
+from hostler.cli.provenance import kept_lines
 from hostler.cli.render import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
 from hostler.model.durations import duration_of_run
 from hostler.quick.table import cell_width, cut, pad
@@ -167,6 +168,7 @@ def fact_lines(run: Run, width: int) -> list[Line]:
         ("repeats", str(run.get("retry_of") or "")),
         ("code", code_text(run).strip().removeprefix("code ")),
         ("folder", str((run.get("source") or {}).get("path") or "")),
+        *(("kept", text.removeprefix("kept ")) for text in kept_lines(run)),
     ]
     lines = [_fact(name, value) for name, value in facts if value not in ("", "-")]
     params = run.get("params") or {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
 
@@ -57,10 +59,11 @@ class SourceBody(_Body):
     git_branch: Short | None = None
     git_dirty: bool = False
     git_diff: Annotated[str, Field(max_length=2 * _MIB)] | None = None
+    include: Annotated[list[Short], Field(max_length=1000), Texts] = Field(default_factory=list)
 
     def to_model(self) -> Source:
         """The same as a model value."""
-        return Source(**self.model_dump())
+        return Source(**{**self.model_dump(), "include": tuple(self.include)})
 
 
 class CommandBody(_Body):
@@ -126,6 +129,32 @@ class SubmitBody(_Body):
             programs=self.programs,
             priority=self.priority,
             title=self.title,
+            files=tuple(self.files),
+            links=tuple(self.links),
+        )
+
+
+class RetryBody(_Body):
+    """What a retry does otherwise; nothing: what did not succeed is run again as it was."""
+
+    source: SourceBody | None = None
+    pipeline: Annotated[str, Field(max_length=2 * _MIB)] | None = None
+    file: Short | None = None
+    params: Annotated[dict[Short, Short], Few] = Field(default_factory=dict)
+    starts: Annotated[list[Short], Field(alias="from", max_length=1000), Texts] = Field(
+        default_factory=list
+    )
+    files: Names = Field(default_factory=list)
+    links: Names = Field(default_factory=list)
+
+    def to_model(self) -> Change:
+        """The same as a model value."""
+        return Change(
+            source=None if self.source is None else self.source.to_model(),
+            pipeline=self.pipeline,
+            file=PurePath(self.file or "").name,
+            params=self.params,
+            starts=tuple(self.starts),
             files=tuple(self.files),
             links=tuple(self.links),
         )

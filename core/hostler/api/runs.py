@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
-from hostler.api.bodies import GcBody, PriorityBody, RerunBody, SubmitBody
+from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, SubmitBody
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Caller
+from hostler.daemon.views import source_object
 from hostler.model.records import RunFilter
+from hostler.model.runs import Run
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -34,7 +36,10 @@ def _service(request: Request) -> Service:
 async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
     service = _service(request)
-    run = await service.submit(body.to_model(), who, key)
+    return await _made(service, await service.submit(body.to_model(), who, key))
+
+
+async def _made(service: Service, run: Run) -> JSONResponse:
     notes = {
         "no_host": service.no_host(run),
         "dropped_environment": await service.dropped_environment(run),
@@ -77,7 +82,7 @@ async def show(request: Request, run_id: str) -> JSONResponse:
 @router.get("/runs/{run_id}/source")
 async def source(request: Request, run_id: str) -> JSONResponse:
     """Where a run's code came from, with what differed from its commit."""
-    return answer((await _service(request).run(run_id)).source)
+    return answer(source_object(await _service(request).run(run_id)))
 
 
 @router.get("/runs/{run_id}/why")
@@ -122,10 +127,19 @@ async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) 
 
 
 @router.post("/runs/{run_id}/retry")
-async def retry(request: Request, run_id: str, who: Who, key: Key = None) -> JSONResponse:
-    """A new run of what did not succeed."""
+async def retry(
+    request: Request, run_id: str, who: Who, body: RetryBody | None = None, key: Key = None
+) -> JSONResponse:
+    """A new run of what did not succeed, with other code or parameters where they are given."""
     service = _service(request)
-    return answer(await service.describe((await service.retry(run_id, who, key)).run_id), 201)
+    run = await service.retry(run_id, who, (body or RetryBody()).to_model(), key)
+    return await _made(service, run)
+
+
+@router.post("/runs/{run_id}/retry/plan")
+async def plan_retry(request: Request, run_id: str, body: RetryBody, who: Who) -> JSONResponse:
+    """Which stages a retry would keep, and which would run again, and why; changes nothing."""
+    return answer(await _service(request).plan_retry(run_id, who, body.to_model()))
 
 
 @router.post("/runs/{run_id}/rerun")

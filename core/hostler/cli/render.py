@@ -145,7 +145,7 @@ def stage_time(stage: Mapping[str, Any], run: Mapping[str, Any], now: float) -> 
 def stage_note(stage: Mapping[str, Any]) -> str:
     """The one thing worth knowing of a stage now: progress, why it waits, how it ended."""
     if stage.get("kept"):
-        return "kept from the run it repeats"
+        return f"kept from {stage['attempt']['run_id']}"
     if stage["status"] == "waiting":
         reason = stage.get("reason")
         return str(reason["sentence"]) if reason else "-"

@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hostler.cli.no_pipeline import check_pipeline_file, folder_remedy, missing_file
+from hostler.cli.sources import names_of_files, sent_source, text_path
 from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
-from hostler.model.codec import to_json
-from hostler.packing import PackedSource, pack_source, source_names
 from hostler.programs import find_program
 from hostler.quick.text_file import read_text
 from hostler.text import is_text
-from hostler.units import format_size
 
 DEFAULT_FILE = "pipeline.toml"
-_MOST_NAMES = 100_000
-"""That a request may carry."""
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 _WORDS = re.compile(r"[\w./+-]+")
 _MOST_PROGRAMS = 200
@@ -34,7 +30,7 @@ def pipeline_body(
     file: Path, params: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
-    text = _pipeline_text(file)
+    text = pipeline_text(file)
     return {
         "pipeline": text,
         "file": str(file),
@@ -44,7 +40,8 @@ def pipeline_body(
     }
 
 
-def _pipeline_text(file: Path) -> str:
+def pipeline_text(file: Path) -> str:
+    """The text of a pipeline file. Raises NotFoundError or InputError."""
     name = str(file)
     if file.is_dir():
         has_pipeline = (file / DEFAULT_FILE).is_file()
@@ -181,62 +178,15 @@ def with_source(
     The daemon reads the rest first: a mistake must not cost an upload.
     """
     if not wants_snapshot(body):
-        return {**body, "source": {"path": str(_text_path(folder.absolute()))}}
+        return {**body, "source": {"path": str(text_path(folder.absolute()))}}
     limits = client.check(with_file_names(body, folder))
-    packed = pack_source(folder, limits["source_size"], file_limit=limits["source_file"])
-    try:
-        if not client.has_snapshot(packed.digest):
-            if packed.files:
-                files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
-                say(f"sending {files} ({format_size(packed.size)})")
-            client.put_snapshot(packed.digest, packed.path)
-        for line in skipped_lines(packed):
-            say(line)
-    finally:
-        packed.path.unlink(missing_ok=True)
-    source = {key: value for key, value in to_json(packed.source).items() if value is not None}
-    return {**body, "source": source}
+    return {**body, "source": sent_source(client, folder, limits, say)}
 
 
 def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The body for a check or a plan: the names of the files instead of the files."""
-    body = {**body, "source": {"path": str(_text_path(folder.absolute()))}}
-    text = body.get("pipeline", "")
-    if ("glob" in text or "venv" in text) and wants_snapshot(body):
-        # No request can carry other names; the daemon reads them from the source itself.
-        files, links = ([*filter(is_text, names)] for names in source_names(folder))
-        if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
-            body |= {"files": files, "links": links}
-    return body
-
-
-def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
-    """What was left out though git sees it, so that nobody wonders later."""
-    lines = [f"left out: {entry.path} ({entry.reason})" for entry in packed.skipped[:most]]
-    rest = len(packed.skipped) - most
-    return [*lines, f"left out: {rest} more"] if rest > 0 else lines
-
-
-def current_folder() -> Path:
-    """The working folder as the person sees it (symbolic links kept), for `code = "here"`. Raises
-    InputError where it was removed meanwhile, or its name is no text."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        raise InputError(
-            "the folder that you are in was removed", remedy="Go to another one: cd"
-        ) from None
-    shown = os.environ.get("PWD", "")
-    same = shown.startswith("/") and os.path.realpath(shown) == str(here)
-    return _text_path(Path(shown) if same else here)
-
-
-def _text_path(folder: Path) -> Path:
-    if is_text(str(folder)):
-        return folder
-    raise InputError(
-        f"the name of the folder {folder} is not UTF-8", remedy="Rename it, or run from another one"
-    )
+    body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
+    return body | (names_of_files(body.get("pipeline", ""), folder) if wants_snapshot(body) else {})
 
 
 def choose_code(client: Client, body: dict[str, Any], folder: Path) -> dict[str, Any]:

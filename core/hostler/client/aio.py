@@ -217,9 +217,17 @@ class AsyncClient(AsyncFileCalls):
         """Lower the priority of a run that has not ended."""
         return await self._object(calls.priority(run_id, priority))
 
-    async def retry(self, run_id: str, *, key: str | None = None) -> dict[str, Any]:
-        """A new run of what did not succeed."""
-        return await self._make(calls.again(run_id, "retry", key))
+    async def retry(
+        self, run_id: str, *, change: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """A new run of what did not succeed, or is to be made otherwise; see `Client.retry`."""
+        return await self._make(calls.again(run_id, "retry", key, change and dict(change)))
+
+    async def plan_retry(
+        self, run_id: str, *, change: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What such a retry would do, changing nothing; see `Client.plan_retry`."""
+        return await self._object(calls.plan_retry(run_id, change or {}))
 
     async def rerun(
         self, run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None

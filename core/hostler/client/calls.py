@@ -217,6 +217,11 @@ def again(run_id: str, verb: str, key: str | None, body: Any = None) -> Call:
     return Call("POST", target(["runs", run_id, verb]), body, key or new_key())
 
 
+def plan_retry(run_id: str, change: Mapping[str, Any]) -> Call:
+    """What a retry would keep and run again."""
+    return Call("POST", target(["runs", run_id, "retry", "plan"]), dict(change))
+
+
 def priority(run_id: str, value: int) -> Call:
     """Lower a run's priority."""
     return Call("POST", target(["runs", run_id, "priority"]), {"priority": value})

@@ -237,9 +237,22 @@ class Client(FileCalls):
         """Lower the priority of a run that has not ended."""
         return self._object(calls.priority(run_id, priority))
 
-    def retry(self, run_id: str, *, key: str | None = None) -> dict[str, Any]:
-        """A new run of what did not succeed; `key` as in `submit`."""
-        return self._make(calls.again(run_id, "retry", key))
+    def retry(
+        self, run_id: str, *, change: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """A new run of what did not succeed; what did is kept. `key` as in `submit`.
+
+        `change` says what is otherwise: `params` (name to text), `source` of new code as in
+        `submit`, `pipeline` (the file's text as it is now), and `from`, a list of stages that run
+        again. A stage whose definition these change runs again, and so does what needs it.
+        """
+        return self._make(calls.again(run_id, "retry", key, change and dict(change)))
+
+    def plan_retry(self, run_id: str, *, change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What such a retry would do, changing nothing: each of `stages` is `kept`, or runs again
+        for the reason `why`. `files` and `links` name what a source will hold that is not uploaded
+        yet."""
+        return self._object(calls.plan_retry(run_id, change or {}))
 
     def rerun(
         self, run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hostler.decide.again import variable_part
 from hostler.model.config import Config
 from hostler.model.hosts import Host
 from hostler.model.images import by_digest
@@ -96,8 +97,10 @@ def _got(run: Run, image: str) -> list[str]:
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:
-    """Names what survives retries; the same for every retry of a run, and no other daemon's."""
-    return f"{daemon_id[:8]}-{run.retry_of or run.run_id}-{stage.name}"
+    """Names what survives retries; the same for every retry of a run that does not begin the stage
+    anew, and no other daemon's."""
+    first = run.checkpoints.get(stage.name) or run.retry_of or run.run_id
+    return f"{daemon_id[:8]}-{first}-{stage.name}"
 
 
 def container_name(daemon_id: str, attempt_id: str) -> str:
@@ -118,8 +121,8 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
         "HOSTLER_ATTEMPT_NUMBER": str(attempt.number),
         "HOSTLER_PIPELINE": run.pipeline,
     }
-    env |= {f"HOSTLER_PARAM_{_env_name(k)}": _text(v) for k, v in run.params.items()}
-    env |= {f"HOSTLER_MATRIX_{_env_name(k)}": _text(v) for k, v in stage.cell.items()}
+    env |= {f"HOSTLER_PARAM_{variable_part(k)}": _text(v) for k, v in run.params.items()}
+    env |= {f"HOSTLER_MATRIX_{variable_part(k)}": _text(v) for k, v in stage.cell.items()}
     return env
 
 
@@ -135,10 +138,6 @@ def submitter_env(env: Mapping[str, str]) -> dict[str, str]:
 def _mounts(stage: Stage, config: Config) -> tuple[Mount, ...]:
     wanted = [m for m in config.mounts if m.name in stage.mounts or m.default]
     return tuple(Mount(path=m.path, read_only=m.read_only) for m in wanted)
-
-
-def _env_name(key: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in key).upper()
 
 
 def _text(value: Scalar) -> str:

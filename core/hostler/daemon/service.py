@@ -24,6 +24,8 @@ from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures
 from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
+from hostler.daemon.retry import Change, Retries
+from hostler.daemon.retry_view import retry_object
 from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.sources import Sources
 from hostler.daemon.submit import Caller, Submission, Submitter
@@ -47,6 +49,7 @@ from hostler.model.runs import Run, Source
 from hostler.ports import Outside
 
 _RETRY_EACH_S = 5.0
+_NO_CHANGE = Change()
 
 
 class Service:
@@ -60,6 +63,7 @@ class Service:
         self._applier = applier
         self._outside = outside
         self._submitter = Submitter(context)
+        self._retries = Retries(context, self._submitter)
         self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
         self.expirer = Expirer(context, self.alerts)
@@ -194,16 +198,31 @@ class Service:
         async with self._previews.of(who.uid):
             return await asyncio.to_thread(_preview, self.controller.snapshot(), run)
 
-    async def retry(self, run_id: str, who: Caller, key: str | None = None) -> Run:
-        """A new run of what did not succeed."""
+    async def retry(
+        self, run_id: str, who: Caller, change: Change = _NO_CHANGE, key: str | None = None
+    ) -> Run:
+        """A new run of what did not succeed, or is to be made otherwise."""
         # Before the name is looked up: "last" is that new run, where this was sent before.
-        asked = await self._submitter.asked(who, key, "retry", run_id)
+        what = () if change == _NO_CHANGE else (change,)
+        asked = await self._submitter.asked(who, key, "retry", run_id, *what)
         there = await self._submitter.submitted(asked)
         if there is not None:
             return there
         run = await self.run(run_id)
         only_own(run, who)
-        return await self._submitter.retry(run.run_id, who, asked)
+        return await self._retries.make(run.run_id, change, who, asked)
+
+    async def plan_retry(self, run_id: str, who: Caller, change: Change) -> dict[str, Any]:
+        """What a retry would keep and run again, and how large its source may be."""
+        run = await self.run(run_id)
+        only_own(run, who)
+        found = await self._retries.prepare(run.run_id, change, who)
+        limits = self.context.config.limits
+        return {
+            **retry_object(found.old, found.run, found.plan),
+            "source_size": limits.source_size,
+            "source_file": limits.source_file,
+        }
 
     async def rerun(
         self, run_id: str, who: Caller, source: Source | None, key: str | None = None

@@ -9,6 +9,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from hostler.daemon.context import Context
@@ -21,7 +22,7 @@ from hostler.failpoints import failpoint
 from hostler.model.codec import to_json
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import NewEvent, SubmissionKey
-from hostler.model.runs import Phase, Run, Source
+from hostler.model.runs import Run, Source
 from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.spec.problems import shown
@@ -62,23 +63,22 @@ class Caller:
 
 
 class Submitter:
-    """Makes runs: new ones, retries of what failed, reruns of everything."""
+    """Makes runs: new ones, and reruns of everything."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._sources = Sources(context)
+        self.sources = Sources(context)
         self._turns = Turns()
 
     async def prepare(self, submission: Submission, caller: Caller) -> Run:
         """The run that a submission means, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
-        self._sources.check_is_here(submission.source)
-        async with self._turns.of(caller.uid):
-            pipeline = await asyncio.to_thread(self._read, submission)
-        self._check_source(pipeline.stages, submission.source)
-        self._check_mounts(pipeline)
-        self._check_hosts(pipeline.stages)
+        self.sources.check_is_here(submission.source)
+        pipeline = await self.read(submission, caller)
+        self.check_source(pipeline.stages, submission.source)
+        self.check_mounts(pipeline.stages)
+        self.check_hosts(pipeline.stages)
         run = Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
@@ -91,9 +91,15 @@ class Submitter:
             priority=submission.priority,
             env=submission.env,
             title=submission.title or pipeline.title,
+            file="" if submission.command is not None else PurePath(submission.file).name,
         )
         await check_programs(self._context, run, is_command=submission.command is not None)
         return run
+
+    async def read(self, submission: Submission, caller: Caller) -> Pipeline:
+        """The pipeline that a submission means. Raises PipelineError with all problems."""
+        async with self._turns.of(caller.uid):
+            return await asyncio.to_thread(self._read, submission)
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
         """A new run, durable when this returns; that of before where one has this key."""
@@ -103,53 +109,30 @@ class Submitter:
             return there
         run = await self.prepare(submission, caller)
         await asyncio.to_thread(check_snapshot, submission)
-        return await self._store(run, submission.pipeline or "", "submitted", asked)
-
-    async def retry(self, run_id: str, caller: Caller, asked: SubmissionKey | None) -> Run:
-        """A new run of what did not succeed; what did is kept."""
-        old = await self._finished(run_id)
-        kept = dict(old.kept)
-        kept |= {a.stage: a for a in old.attempts if a.phase is Phase.SUCCEEDED}
-        if len(kept) == len(old.stages):
-            raise ConflictError(
-                f"every stage of {old.run_id} succeeded: nothing to retry",
-                remedy=f"run it all again: hostler rerun {old.run_id}",
-            )
-        self._check_hosts(stage for stage in old.stages if stage.name not in kept)
-        run = replace(self._again(old, caller), kept=kept, retry_of=old.retry_of or old.run_id)
-        return await self._store(
-            run, await self._text(old), f"submitted as a retry of {old.run_id}", asked
-        )
+        return await self.store(run, submission.pipeline or "", "submitted", asked)
 
     async def rerun(
         self, run_id: str, caller: Caller, source: Source | None, asked: SubmissionKey | None
     ) -> Run:
         """A new run of everything, with new code where a new source is given."""
         old = await self._context.store.get_run(run_id)
-        self._check_hosts(old.stages)
-        run = self._again(old, caller)
+        self.check_hosts(old.stages)
+        run = self.again(old, caller)
         if source is not None:
-            self._sources.check_is_here(source)
-            self._check_source(run.stages, source)
+            self.sources.check_is_here(source)
+            self.check_source(run.stages, source)
             if old.source.digest is not None and source.digest is None:
                 raise no_snapshot("this run")
             run = replace(run, source=source)
-        return await self._store(
+        return await self.store(
             run, await self._text(old), f"submitted as a rerun of {old.run_id}", asked
         )
 
     async def _text(self, run: Run) -> str:
         return await self._context.store.pipeline_text(run.run_id)
 
-    async def _finished(self, run_id: str) -> Run:
-        old = await self._context.store.get_run(run_id)
-        if old.outcome is None:
-            raise ConflictError(
-                f"run {old.run_id} has not ended", remedy=f"see it: hostler show {old.run_id}"
-            )
-        return old
-
-    def _again(self, old: Run, caller: Caller) -> Run:
+    def again(self, old: Run, caller: Caller) -> Run:
+        """A new run as an old one was submitted, without what it kept."""
         return Run(
             run_id=new_run_id(),
             pipeline=old.pipeline,
@@ -162,6 +145,7 @@ class Submitter:
             priority=old.priority,
             env=old.env,
             title=old.title,
+            file=old.file,
         )
 
     async def asked(self, caller: Caller, key: str | None, *what: object) -> SubmissionKey | None:
@@ -185,7 +169,7 @@ class Submitter:
             )
         return context.book.find(run_id) or await context.store.get_run(run_id)
 
-    async def _store(self, run: Run, text: str, verb: str, asked: SubmissionKey | None) -> Run:
+    async def store(self, run: Run, text: str, verb: str, asked: SubmissionKey | None) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
         for tries_left in reversed(range(_ID_TRIES)):
@@ -199,7 +183,7 @@ class Submitter:
             except ConflictError:
                 if not tries_left:
                     raise
-                run = replace(run, run_id=new_run_id())
+                run = renamed(run, new_run_id())
         failpoint("after_submit")
         context.book.add(run)
         context.left_behind.has_runs = True
@@ -221,7 +205,7 @@ class Submitter:
             raise InputError("a submission needs a pipeline or a command")
         source = submission.source
         names = functools.cache(
-            lambda: self._sources.names(source, submission.files, submission.links)
+            lambda: self.sources.names(source, submission.files, submission.links)
         )
         globs = functools.cache(lambda: Globs(names()))
         return read_pipeline(
@@ -234,7 +218,8 @@ class Submitter:
             hosts=self._hosts(),
         )
 
-    def _check_source(self, stages: Sequence[Stage], source: Source) -> None:
+    def check_source(self, stages: Sequence[Stage], source: Source) -> None:
+        """Raises InputError where a stage runs in a folder that was not given."""
         here = [stage.name for stage in stages if stage.code == "here"]
         if here and source.path is None:
             raise InputError(
@@ -245,7 +230,7 @@ class Submitter:
     def _hosts(self) -> list[str]:
         return [host.name for host in self._context.config.hosts]
 
-    def _check_hosts(self, stages: Iterable[Stage]) -> None:
+    def check_hosts(self, stages: Iterable[Stage]) -> None:
         """A stage that no host is called for would wait for ever."""
         for stage in stages:
             for name in unmatched(stage.resources.hosts, self._hosts()):
@@ -253,9 +238,10 @@ class Submitter:
                     f"no host is called {shown(name)}", remedy=known_hosts(self._hosts())
                 )
 
-    def _check_mounts(self, pipeline: Pipeline) -> None:
+    def check_mounts(self, stages: Iterable[Stage]) -> None:
+        """Raises InputError for a mount that the config does not have."""
         known = {mount.name for mount in self._context.config.mounts}
-        for stage in pipeline.stages:
+        for stage in stages:
             missing = _first_missing(stage, known)
             if missing is not None:
                 names = ", ".join(sorted(known)) or "none"
@@ -263,6 +249,12 @@ class Submitter:
                     f"stage {stage.name} names mount {missing!r}, which the config does not have",
                     remedy=f"known mounts: {names}; add it under [mounts] in config.toml",
                 )
+
+
+def renamed(run: Run, run_id: str) -> Run:
+    """The run under another id, with the checkpoints that begin in it."""
+    begin = {name: run_id if at == run.run_id else at for name, at in run.checkpoints.items()}
+    return replace(run, run_id=run_id, checkpoints=begin)
 
 
 def _first_missing(stage: Stage, known: set[str]) -> str | None:

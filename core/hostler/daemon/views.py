@@ -11,7 +11,7 @@ from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
-from hostler.model.runs import Attempt, Run, StageStatus
+from hostler.model.runs import Attempt, Run, Source, StageStatus
 
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
@@ -25,8 +25,6 @@ def run_object(
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
     statuses = progressed.status
-    source = to_json(run.source)
-    source.pop("git_diff")  # up to a mebibyte, for those who ask for the source itself
     return {
         "schema": "hostler.run/1",
         "run_id": run.run_id,
@@ -43,11 +41,33 @@ def run_object(
         "priority": run.priority,
         "params": dict(run.params),
         "retry_of": run.retry_of,
-        "source": source,
+        "source": _short_source(run.source),
+        "file": run.file or None,
+        "origins": {
+            run_id: {"source": _short_source(origin.source), "params": dict(origin.params)}
+            for run_id, origin in run.origins.items()
+        },
         "stages": [
             _stage_object(progressed, stage, reasons, progress, troubles) for stage in run.stages
         ],
     }
+
+
+def _short_source(source: Source) -> dict[str, Any]:
+    """Without the diff: up to a mebibyte, for those who ask for the source itself."""
+    return {key: value for key, value in to_json(source).items() if key != "git_diff"}
+
+
+def source_object(run: Run) -> dict[str, Any]:
+    """The code of a run with its diff, and that of the stages which a retry has kept."""
+    origins = {
+        run_id: {
+            **to_json(origin),
+            "stages": [name for name, kept in run.kept.items() if kept.run_id == run_id],
+        }
+        for run_id, origin in run.origins.items()
+    }
+    return {**to_json(run.source), "origins": origins}
 
 
 def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
@@ -95,8 +115,8 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
     if status is StageStatus.SKIPPED:
         return note or "skipped"
     if not tries:
-        kept = f"kept from run {run.retry_of}" if stage.name in run.kept else "never started"
-        return note or kept
+        of = run.kept.get(stage.name)
+        return note or ("never started" if of is None else f"kept from run {of.run_id}")
     last = tries[-1]
     if last.verdict is not None:
         return _collecting(last, troubles.get(last.attempt_id))

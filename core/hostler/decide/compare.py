@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hostler.decide.again import changed_params
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.durations import attempt_duration, first_start, run_duration
 from hostler.model.hosts import HostFacts
 from hostler.model.records import StageMetric
 from hostler.model.runs import Attempt, Outcome, Run
+from hostler.units import format_value
 
 Value = str | float | None
 
@@ -51,7 +53,8 @@ class Row:
 
 def rows(sides: Sequence[Side], now: float) -> list[Row]:
     """All rows, section by section."""
-    made = [_View(side, now) for side in sides]
+    mixed = any(side.run.origins for side in sides)
+    made = [_View(side, now, mixed) for side in sides]
     found = [
         *_section("parameters", [view.params() for view in made]),
         *_section("metrics", [view.metrics() for view in made], _better_metric),
@@ -145,8 +148,9 @@ def _best(values: Sequence[Value], choose: Callable[[list[float]], float]) -> in
 class _View:
     """One run as tables of name and value."""
 
-    def __init__(self, side: Side, now: float) -> None:
+    def __init__(self, side: Side, now: float, mixed: bool) -> None:
         self._side = side
+        self._mixed = mixed
         self._run = side.run
         self._now = now
         self._progress: Progress = progress_of(side.run)
@@ -196,6 +200,8 @@ class _View:
             found[stage.name] = status
             found[f"{stage.name} took_s"] = self._took(attempt)
             found[f"{stage.name} attempts"] = float(tries)
+            if self._mixed:
+                found[f"{stage.name} made by"] = self._made_by(stage.name)
         return found
 
     def cost(self) -> dict[str, Value]:
@@ -209,6 +215,16 @@ class _View:
             sum(energy) if energy else None,
         )
         return dict(zip(_COST, figures, strict=True))
+
+    def _made_by(self, stage: str) -> str | None:
+        """The code and, where they are not the run's own, the parameters of a stage."""
+        origin = self._run.origin_of(stage)
+        source, params = origin.source, origin.params
+        others = [f"{n}={format_value(params[n])}" for n in changed_params(self._run.params, params)
+                  if n in params]  # fmt: skip
+        code = (source.git_commit or source.digest or "")[:12]
+        changes = " with changes" if source.git_dirty else ""
+        return " ".join([code + changes, *others]).strip() or None
 
     def _newest(self) -> list[Attempt]:
         """The last attempt of each stage, those kept of an earlier run first."""

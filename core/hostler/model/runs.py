@@ -125,6 +125,16 @@ class Source:
     git_dirty: bool = False
     git_diff: str | None = None
     """Of the dirty tree against the commit; cut at 1 MiB."""
+    include: tuple[str, ...] = ()
+    """Paths and patterns that were sent although git or `.hostlerignore` leaves them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The code and parameters with which an earlier run made the stages that a retry keeps."""
+
+    source: Source = field(default_factory=Source)
+    params: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,18 @@ class Run:
     env: Mapping[str, str] = field(default_factory=dict)
     """What the submitter's shell gives to process stages (PATH, CONDA_PREFIX, VIRTUAL_ENV)."""
     title: str = ""
+    file: str = ""
+    """Name of the pipeline file, without its folder; "" of one command."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Run -> the code and parameters of the stages kept of it, where they are not this run's."""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+
+    def origin_of(self, stage: str) -> Origin:
+        """The code and parameters with which a stage of this run was, or will be, run."""
+        kept = self.kept.get(stage)
+        own = Origin(self.source, self.params)
+        return own if kept is None else self.origins.get(kept.run_id, own)
 
 
 @dataclass(frozen=True, slots=True)

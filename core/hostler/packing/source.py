@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostler.errors import InputError
@@ -78,20 +78,20 @@ def _pack(
             for entry in tree.entries:
                 _add(tar, inside, entry)
         _check_size(root, tree.entries, tar.size, limit)  # names and padding count as well
-        source = _describe(root, tree, tar.digest)
+        source = replace(_describe(root, tree, tar.digest), include=tuple(include))
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return PackedSource(path, tar.digest, tar.size, tar.files, source, tree.skipped)
 
 
-def source_names(folder: Path) -> tuple[list[str], list[str]]:
+def source_names(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """The files that `pack_source` would pack, by name, and the symlinks. Raises InputError as it
     does."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     with Inside(folder.absolute()) as inside:
-        entries = choose(inside, ()).entries
+        entries = choose(inside, include).entries
     files = [entry.path for entry in entries if entry.target is None]
     return files, [entry.path for entry in entries if entry.target is not None]
 

@@ -322,6 +322,15 @@ def m0007_history(db: Database) -> None:
     history_tables(db.conn)
 
 
+def m0008_retries(db: Database) -> None:
+    """The name of a run's pipeline file, and of a retry with a change where its kept stages and
+    its checkpoints come from."""
+    db.execute("ALTER TABLE runs ADD COLUMN file TEXT NOT NULL DEFAULT ''")
+    db.execute("UPDATE runs SET file = 'pipeline.toml' WHERE pipeline_text <> ''")
+    db.execute("ALTER TABLE runs ADD COLUMN origins TEXT NOT NULL DEFAULT '{}'")
+    db.execute("ALTER TABLE runs ADD COLUMN checkpoints TEXT NOT NULL DEFAULT '{}'")
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -349,6 +358,7 @@ STATE = Schema(
         m0005_kept_files,
         m0006_collecting,
         m0007_history,
+        m0008_retries,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

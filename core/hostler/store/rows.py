@@ -12,7 +12,7 @@ from typing import Any
 from hostler.model.codec import from_json, to_json
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import Artifact, NewEvent
-from hostler.model.runs import Attempt, Event, Outcome, Phase, Run, Source
+from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source
 from hostler.store.packed import RunTexts
 
 ATTEMPT_COLUMNS = (
@@ -73,6 +73,9 @@ def run_values(run: Run) -> dict[str, Any]:
         "retry_of": run.retry_of,
         "env": "",
         "title": storable(run.title),
+        "file": storable(run.file),
+        "origins": dump(run.origins),
+        "checkpoints": _mapping(run.checkpoints),
         "stage_count": len(run.stages),
         "pipeline_text": "",
     }
@@ -80,7 +83,7 @@ def run_values(run: Run) -> dict[str, Any]:
 
 def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> Run:
     """A run from its row and what belongs to it."""
-    kept = json.loads(row["kept"])
+    kept, origins = json.loads(row["kept"]), _read_mapping(row["origins"])
     source = from_json(Source, json.loads(row["source"]))
     return Run(
         run_id=row["run_id"],
@@ -100,6 +103,9 @@ def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> 
         retry_of=row["retry_of"],
         env=json.loads(texts.env),
         title=row["title"],
+        file=row["file"],
+        origins={name: from_json(Origin, value) for name, value in origins.items()},
+        checkpoints=_read_mapping(row["checkpoints"]),
     )
 
 

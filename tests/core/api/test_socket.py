@@ -223,6 +223,7 @@ def test_a_peer_that_never_reads_a_stream_delays_nobody(daemon: Served) -> None:
         ("POST", "/cancel"),
         ("POST", "/priority"),
         ("POST", "/retry"),
+        ("POST", "/retry/plan"),
         ("POST", "/rerun"),
         ("DELETE", ""),
         ("POST", "/keep"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.client import Client
-from hostler.daemon.submit import Caller, Submission
+from hostler.daemon.submit import Caller, Submission, renamed
 from hostler.errors import ConflictError, InputError
 from hostler.model.runs import Run, Source
 from hostler.store.database import Store
@@ -95,6 +97,45 @@ async def test_a_database_of_before_takes_keys(tmp_path: Path) -> None:
         assert await store.find_submission(1000, "k") is None
     finally:
         await store.close()
+
+
+async def test_runs_of_before_have_the_usual_name_of_a_pipeline_file(tmp_path: Path) -> None:
+    old = Schema(STATE.name, STATE.steps[:7])
+    open_for_writing(tmp_path / "hostler.db", old, synchronous="FULL", backups=False).close()
+    columns = "pipeline, owner, uid, submitted_at, params, source, priority, kept, env, title"
+    with closing(sqlite3.connect(tmp_path / "hostler.db")) as database:
+        for run_id, text in (("raaaaaa", PIPELINE), ("rbbbbbb", "")):
+            database.execute(
+                f"INSERT INTO runs (run_id, pipeline_text, stage_count, {columns}) VALUES "
+                "(?, ?, 0, 'x', 'ana', 1000, 1.0, '{}', '{}', 0, '{}', '{}', '')",
+                (run_id, text),
+            )
+        database.commit()
+    store = await Store.open(tmp_path)
+    try:
+        files = [(await store.get_run(run_id)).file for run_id in ("raaaaaa", "rbbbbbb")]
+    finally:
+        await store.close()
+    assert files == ["pipeline.toml", ""]
+
+
+def test_a_retry_with_another_change_needs_another_key(daemon: Served) -> None:
+    client = Client(daemon.socket_path)
+    text = 'name = "x"\n[params]\nlr = 1\n[stages.a]\ncommand = "echo {params.lr}"\n'
+    first = client.submit({"pipeline": text})["run_id"]
+    client.cancel(first)
+    client.wait(first, timeout=60)
+    change = {"params": {"lr": "2"}}
+    made = client.retry(first, change=change, key="mine")
+    assert (made["params"], made["retry_of"]) == ({"lr": 2}, first)
+    assert client.retry(first, change=change, key="mine")["run_id"] == made["run_id"]
+    with pytest.raises(ConflictError, match="another submission"):
+        client.retry(first, change={"params": {"lr": "3"}}, key="mine")
+
+
+def test_a_checkpoint_that_begins_in_a_run_follows_its_id() -> None:
+    run = stored.run("raaaaaa", checkpoints={"a": "raaaaaa", "b": "rbbbbbb"})
+    assert renamed(run, "rcccccc").checkpoints == {"a": "rcccccc", "b": "rbbbbbb"}
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,8 @@ def test_what_a_removed_run_leaves_for_an_hour_is_explained(
 
 def test_retry_and_rerun_print_the_new_id(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     daemon.on("POST", "/v1/runs/r7/retry", Answer(run(run_id="r9"), 201))
+    plan = {"schema": "hostler.retry/1", "run_id": "r7", "params": {}, "stages": []}
+    daemon.on("POST", "/v1/runs/r7/retry/plan", plan)
     daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
     assert hostler("retry", "r7").out == "r9\n"
     assert hostler("retry", "r7", "--json").json["run_id"] == "r9"

@@ -58,7 +58,7 @@ def test_where_an_attempt_is() -> None:
          "user error, exit code 2: no file", "1m"),
         (stage(status="running", attempt=attempt(), trouble="gpu1 cannot be seen"),
          "gpu1 cannot be seen", "1m30s"),
-        (stage(status="succeeded", kept=True), "kept from the run it repeats", "1m30s"),
+        (stage(status="succeeded", kept=True), "kept from r7", "1m30s"),
         (stage(status="skipped"), "-", "-"),
     ],
 )  # fmt: skip

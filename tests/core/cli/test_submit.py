@@ -7,10 +7,10 @@ import pytest
 
 from hostler.api.bodies import SubmitBody
 from hostler.cli.parser import load, parse
+from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
     choose_code,
     command_body,
-    current_folder,
     env_programs,
     shell_env,
     stage_env,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
-from hostler.cli.submit import with_source
-from hostler.errors import InputError
+from hostler.cli.sources import code_folder, sent_source
+
+_SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
+"""A submission that is asked about for the limits of sources."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,10 @@ def run(args: argparse.Namespace) -> int:
     old = client.run(args.run)
     source = None
     if not args.same_code and (old.get("source") or {}).get("digest"):
-        body = with_source(client, _snapshot_body(), _folder(old), note_for(args))
-        source = body["source"]
+        folder = code_folder(old, "add --same-code")
+        limits = client.check(_SNAPSHOT)
+        include = old["source"].get("include") or ()
+        source = sent_source(client, folder, limits, note_for(args), include)
     made = client.rerun(str(old["run_id"]), source=source)
     if args.json:
         out_json("run", {k: v for k, v in made.items() if k != "schema"})
@@ -39,18 +41,3 @@ def run(args: argparse.Namespace) -> int:
         args, f"see it: hostler show {made['run_id']}   wait for it: hostler wait {made['run_id']}"
     )
     return 0
-
-
-def _snapshot_body() -> dict[str, Any]:
-    return {"command": {"command": ["true"], "code": "snapshot"}}
-
-
-def _folder(old: dict[str, Any]) -> Path:
-    """The folder that the code came from. Raises InputError where it is not on this machine."""
-    path = (old.get("source") or {}).get("path")
-    if not path or not Path(path).is_dir():
-        raise InputError(
-            f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",
-            remedy="Run this where the folder is, or add --same-code",
-        )
-    return Path(path)

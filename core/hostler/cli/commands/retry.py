@@ -1,28 +1,119 @@
-"""`hostler retry RUN`: run again what did not succeed."""
+"""`hostler retry RUN`: run again what did not succeed, with other code or parameters if asked."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from hostler.cli.kinds import run_name
+from hostler.cli.kinds import pair, run_name
 from hostler.cli.options import add_common
-from hostler.cli.shared import hint, open_client, out, out_json
+from hostler.cli.retry_lines import RETRY_COLUMNS, param_lines, retry_lines, retry_row
+from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
+from hostler.cli.sources import code_folder, names_of_files, sent_source
+from hostler.cli.submit import pipeline_text
+from hostler.client import Client
+
+EPILOG = """\
+What succeeded is kept. A stage runs again where it did not succeed, where -p or the pipeline file
+(with --new-code) changed its definition, where --from names it, and where it needs one that does.
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", type=run_name, metavar="RUN", help="a finished run, by id; `last`")
+    parser.add_argument(
+        "--new-code", action="store_true",
+        help="today's code and pipeline file, of the folder that the run came from",
+    )  # fmt: skip
+    parser.add_argument(
+        "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
+        help="another value of a parameter; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="starts", action="append", metavar="STAGE",
+        help="run this stage and all that need it again, also if it succeeded; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plan", action="store_true", help="only say which stages are kept and which run again"
+    )
     add_common(parser, json_output=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Submit the retry; its id."""
-    made = open_client(args).retry(args.run)
+    """Say what is kept and what runs again; submit the retry; its id."""
+    client, say = open_client(args), note_for(args)
+    old = client.run(args.run)
+    run_id, folder = str(old["run_id"]), None
+    change: dict[str, Any] = {"params": dict(args.params or ()), "from": list(args.starts or ())}
+    if args.new_code:
+        folder = code_folder(old, "leave --new-code out")
+        change |= _pipeline(old, folder, say)
+    plan = client.plan_retry(run_id, change=change | _unsent(old, change, folder))
+    if args.plan:
+        return _show(args, plan)
+    for line in retry_lines(plan):
+        say(line)
+    if folder is not None:
+        change |= {"source": _source(client, old, plan, folder, say)}
+    return _tell(args, client.retry(run_id, change=change), plan)
+
+
+def _pipeline(old: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The run's pipeline file as it is in the folder now; nothing where it is not in it."""
+    name = old.get("file")
+    if not name:
+        return {}
+    if not (folder / name).is_file():
+        say(f"{folder} has no {name} now: the stages stay as they were defined")
+        return {}
+    return {"pipeline": pipeline_text(folder / name), "file": name}
+
+
+def _unsent(old: dict[str, Any], change: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """What stands for new code before it is sent."""
+    if folder is None:
+        return {}
+    names = names_of_files(change.get("pipeline", ""), folder, _include(old))
+    return {"source": {"path": str(folder)}, **names}
+
+
+def _source(
+    client: Client,
+    old: dict[str, Any],
+    plan: dict[str, Any],
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    if not plan["snapshot"]:
+        return {"path": str(folder)}
+    return sent_source(client, folder, plan, say, _include(old))
+
+
+def _include(old: dict[str, Any]) -> list[str]:
+    return list((old.get("source") or {}).get("include") or ())
+
+
+def _show(args: argparse.Namespace, plan: dict[str, Any]) -> int:
     if args.json:
-        out_json("run", {k: v for k, v in made.items() if k != "schema"})
+        out_json("retry", {k: v for k, v in plan.items() if k != "schema"})
         return 0
-    out(str(made["run_id"]))
-    hint(
-        args, f"see it: hostler show {made['run_id']}   wait for it: hostler wait {made['run_id']}"
-    )
+    for line in param_lines(plan):
+        note_for(args)(line)
+    out_table(args, RETRY_COLUMNS, [retry_row(stage) for stage in plan["stages"]])
+    return 0
+
+
+def _tell(args: argparse.Namespace, made: dict[str, Any], plan: dict[str, Any]) -> int:
+    if args.json:
+        shown = {k: v for k, v in made.items() if k != "schema"}
+        out_json("run", {**shown, "plan": plan["stages"]})
+        return 0
+    run_id = made["run_id"]
+    for sentence in filter(None, (made.get("no_host"), made.get("dropped_environment"))):
+        note_for(args)(str(sentence))
+    out(str(run_id))
+    hint(args, f"see it: hostler show {run_id}   wait for it: hostler wait {run_id}")
     return 0

@@ -23,11 +23,11 @@ from hostler.cli.options import add_common
 from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
+from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
     DEFAULT_FILE,
     choose_code,
     command_body,
-    current_folder,
     pipeline_body,
     with_file_names,
     with_source,

@@ -12,10 +12,10 @@ from hostler.cli.kinds import run_name
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
+from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_text
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
-from hostler.units import format_value
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""
@@ -65,6 +65,8 @@ def _diff(args: argparse.Namespace, source: dict[str, Any]) -> int:
         out_json("source", source)
         return 0
     diff = str(source["git_diff"] or "")
+    for run_id, origin in (source.get("origins") or {}).items():
+        hint(args, f"{', '.join(origin['stages'][:20])}: the code of {run_id}, not this one")
     if not diff:
         same = (
             "its code was that of the commit" if source["git_commit"] else "its code had no commit"
@@ -84,14 +86,11 @@ def header_lines(run: dict[str, Any], now: float) -> list[str]:
         title_line(run, now),
         f"by {run['owner']}, submitted {clock_text(run['submitted_at'])}",
     ]
-    source = run.get("source") or {}
-    if source.get("git_commit"):
-        dirty = " with changes" if source.get("git_dirty") else ""
-        branch = f" ({source['git_branch']})" if source.get("git_branch") else ""
-        lines.append(f"code: {source['git_commit'][:12]}{branch}{dirty}")
+    text = any_code_text if run.get("origins") else code_text
+    if code := text(run.get("source") or {}):
+        lines.append(f"code: {code}")
     if run.get("params"):
-        params = (f"{name}={format_value(value)}" for name, value in run["params"].items())
-        lines.append("params: " + " ".join(params))
+        lines.append(f"params: {params_text(run['params'])}")
     if run.get("retry_of"):
         lines.append(f"repeats {run['retry_of']}")
-    return lines
+    return [*lines, *kept_lines(run)]

@@ -1,0 +1,95 @@
+"""The code of a run: packed, sent, and told of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hostler.client import Client
+from hostler.errors import InputError
+from hostler.model.codec import to_json
+from hostler.packing import PackedSource, pack_source, source_names
+from hostler.text import is_text
+from hostler.units import format_size
+
+_MOST_NAMES = 100_000
+"""That a request may carry."""
+
+
+def sent_source(
+    client: Client,
+    folder: Path,
+    limits: Mapping[str, Any],
+    say: Callable[[str], None],
+    include: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The folder's code, packed, uploaded where the daemon does not have it, and described."""
+    packed = pack_source(
+        folder, limits["source_size"], file_limit=limits["source_file"], include=include
+    )
+    try:
+        if not client.has_snapshot(packed.digest):
+            if packed.files:
+                files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
+                say(f"sending {files} ({format_size(packed.size)})")
+            client.put_snapshot(packed.digest, packed.path)
+        for line in skipped_lines(packed):
+            say(line)
+    finally:
+        packed.path.unlink(missing_ok=True)
+    return {key: value for key, value in to_json(packed.source).items() if value is not None}
+
+
+def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
+    """What was left out though git sees it, so that nobody wonders later."""
+    lines = [f"left out: {entry.path} ({entry.reason})" for entry in packed.skipped[:most]]
+    rest = len(packed.skipped) - most
+    return [*lines, f"left out: {rest} more"] if rest > 0 else lines
+
+
+def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> dict[str, Any]:
+    """The names of a folder's files, for a check or a plan before they are sent: where the pipeline
+    of this text has a use for them."""
+    if "glob" not in text and "venv" not in text:
+        return {}
+    # No request can carry other names; the daemon reads them from the source itself.
+    files, links = ([*filter(is_text, names)] for names in source_names(folder, include))
+    if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
+        return {"files": files, "links": links}
+    return {}
+
+
+def code_folder(old: Mapping[str, Any], else_: str) -> Path:
+    """The folder that a run's code came from. Raises InputError where it is not on this machine."""
+    path = (old.get("source") or {}).get("path")
+    if not path or not Path(path).is_dir():
+        raise InputError(
+            f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",
+            remedy=f"Run this where the folder is, or {else_}",
+        )
+    return Path(path)
+
+
+def current_folder() -> Path:
+    """The working folder as the person sees it (symbolic links kept), for `code = "here"`. Raises
+    InputError where it was removed meanwhile, or its name is no text."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise InputError(
+            "the folder that you are in was removed", remedy="Go to another one: cd"
+        ) from None
+    shown = os.environ.get("PWD", "")
+    same = shown.startswith("/") and os.path.realpath(shown) == str(here)
+    return text_path(Path(shown) if same else here)
+
+
+def text_path(folder: Path) -> Path:
+    """The folder. Raises InputError where its name is no text."""
+    if is_text(str(folder)):
+        return folder
+    raise InputError(
+        f"the name of the folder {folder} is not UTF-8", remedy="Rename it, or run from another one"
+    )

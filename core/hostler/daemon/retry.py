@@ -1,0 +1,204 @@
+"""A run tried again, with other code or parameters where they are given: what it keeps, and the new
+run."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.submit import Caller, Submission, Submitter, no_snapshot
+from hostler.decide.again import RetryPlan, origins_of, plan_retry
+from hostler.errors import ConflictError, InputError
+from hostler.model.pipelines import Pipeline, Scalar
+from hostler.model.records import SubmissionKey
+from hostler.model.runs import Run, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a retry does otherwise than the run it repeats."""
+
+    source: Source | None = None
+    """New code; None: that of the run."""
+    pipeline: str | None = None
+    """The pipeline file as it is now; None: as it was."""
+    file: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    starts: tuple[str, ...] = ()
+    """Stages, or bases of cells, that run again in any case."""
+    files: tuple[str, ...] = ()
+    """What the new source will hold, where it is not uploaded yet."""
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What a retry comes to."""
+
+    old: Run
+    run: Run
+    plan: RetryPlan
+    pipeline_text: str
+
+
+class Retries:
+    """Plans retries, and makes their runs."""
+
+    def __init__(self, context: Context, submitter: Submitter) -> None:
+        self._context = context
+        self._submitter = submitter
+
+    async def prepare(self, run_id: str, change: Change, caller: Caller) -> Retry:
+        """What a retry would do, not stored. Raises ConflictError where there is nothing to do."""
+        store, submitter = self._context.store, self._submitter
+        old = await store.get_run(run_id)
+        if old.outcome is None:
+            raise ConflictError(
+                f"run {old.run_id} has not ended", remedy=f"see it: hostler show {old.run_id}"
+            )
+        text = await store.pipeline_text(old.run_id)
+        stages, params = old.stages, old.params
+        if change.pipeline is not None or change.params:
+            read = await self._read(old, text, change, caller)
+            stages, params = read.stages, read.params
+            text = text if change.pipeline is None else change.pipeline
+        plan = await asyncio.to_thread(
+            plan_retry, old, stages, params, change.starts, self._context.content.has
+        )
+        if not plan.again:
+            raise _nothing(old, change)
+        run = replace(
+            submitter.again(old, caller),
+            stages=stages, params=params, kept=plan.kept,
+            source=old.source if change.source is None else change.source,
+            file=change.file or old.file, retry_of=old.retry_of or old.run_id,
+        )  # fmt: skip
+        run = replace(run, origins=origins_of(old, run), checkpoints=_checkpoints(old, run, plan))
+        await self._check(run, plan)
+        return Retry(old, run, plan, text)
+
+    async def make(
+        self, run_id: str, change: Change, who: Caller, key: SubmissionKey | None
+    ) -> Run:
+        """The new run, durable when this returns."""
+        retry = await self.prepare(run_id, change, who)
+        self._check_code(retry, change)
+        verb = f"submitted as a retry of {retry.old.run_id}"
+        return await self._submitter.store(retry.run, retry.pipeline_text, verb, key)
+
+    async def _read(self, old: Run, text: str, change: Change, caller: Caller) -> Pipeline:
+        if not text:
+            what = "it has no parameters" if change.params else "it has no pipeline file"
+            raise InputError(
+                f"run {old.run_id} is one command: {what}", remedy="Use `hostler run -- CMD`"
+            )
+        now = text if change.pipeline is None else change.pipeline
+        source = old.source if change.source is None else change.source
+        self._check_readable(old, now, source)
+        submission = Submission(
+            pipeline=now,
+            file=change.file or old.file,
+            params={**_given(old.params, text, now), **change.params},
+            source=source,
+            files=change.files,
+            links=change.links,
+        )
+        read = await self._submitter.read(submission, caller)
+        if read.name != old.pipeline:
+            raise InputError(
+                f"{submission.file} is of pipeline {read.name!r}, run {old.run_id} is of "
+                f"{old.pipeline!r}",
+                remedy=f"Submit it as a run of its own: hostler run {submission.file}",
+            )
+        return replace(read, stages=with_programs(read.stages, programs_of(old)))
+
+    def _check_readable(self, old: Run, text: str, source: Source) -> None:
+        """Names of files are read from the source."""
+        if "glob" in text or "venv" in text:
+            self._check_kept(old, source)
+
+    def _check_kept(self, old: Run, source: Source) -> None:
+        if source.digest is None or self._context.content.has(source.digest):
+            return
+        if source == old.source:
+            raise ConflictError(
+                f"the code of run {old.run_id} is no longer kept",
+                remedy=f"Take today's: hostler retry {old.run_id} --new-code",
+            )
+        self._submitter.sources.check_is_here(source)
+
+    async def _check(self, run: Run, plan: RetryPlan) -> None:
+        """What runs again must be able to."""
+        again = [stage for stage in run.stages if stage.name in plan.again]
+        self._submitter.check_source(again, run.source)
+        self._submitter.check_hosts(again)
+        self._submitter.check_mounts(again)
+        part = replace(run, stages=tuple(again))
+        await check_programs(self._context, part, is_command=not run.file)
+
+    def _check_code(self, retry: Retry, change: Change) -> None:
+        run = retry.run
+        if not any(s.code == "snapshot" and s.name in retry.plan.again for s in run.stages):
+            return
+        if retry.old.source.digest is not None and run.source.digest is None:
+            raise no_snapshot("this run")
+        self._check_kept(retry.old, run.source)
+
+
+def _nothing(old: Run, change: Change) -> ConflictError:
+    if change.params:
+        names = ", ".join(change.params)
+        return ConflictError(
+            f"every stage of {old.run_id} succeeded, and no definition of one uses {names}",
+            remedy="Name the stage to begin with: --from STAGE",
+        )
+    return ConflictError(
+        f"every stage of {old.run_id} succeeded: nothing to retry",
+        remedy="Name the stage to begin with: --from STAGE; or run it all again: hostler rerun "
+        f"{old.run_id}",
+    )
+
+
+def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str]:
+    """The parameters that were given with the run, as texts: those that are not the defaults of its
+    file. One that the file does not have any more is left out."""
+    defaults, declared = _defaults(before), _defaults(now)
+    return {
+        name: _text(value)
+        for name, value in params.items()
+        if name in declared and (name not in defaults or defaults[name] != value)
+    }
+
+
+def _defaults(text: str) -> Mapping[str, object]:
+    try:
+        found = tomllib.loads(text).get("params")
+    except ValueError:
+        return {}  # what is wrong with it is told where it is read
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def programs_of(run: Run) -> dict[str, str]:
+    """Words of a run's commands, and the programs of the submitter's environment that they mean."""
+    found: dict[str, str] = {}
+    for stage in run.stages:
+        name = (stage.program or "").rpartition("/")[2]
+        if stage.program is None or stage.program in found:
+            continue
+        found |= {stage.program: stage.program, name: stage.program}
+    return found
+
+
+def _checkpoints(old: Run, run: Run, plan: RetryPlan) -> dict[str, str]:
+    """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+    names = {stage.name for stage in run.stages}
+    carried = {name: first for name, first in old.checkpoints.items() if name in names}
+    return carried | dict.fromkeys(plan.anew, run.run_id)

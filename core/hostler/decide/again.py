@@ -1,0 +1,253 @@
+"""What a retry keeps of a run, which stages run again, and why. Pure.
+
+A stage that succeeded is kept unless its definition changed, `--from` names it, a stage that it
+needs runs again, or an output of it that is needed is gone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hostler.decide.expressions import names_in
+from hostler.decide.progress import progress_of
+from hostler.errors import InputError, NotFoundError
+from hostler.model.pipelines import Scalar, Stage
+from hostler.model.runs import Attempt, Origin, Phase, Run
+
+_RESULT_KEYS = (
+    "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
+    "mounts", "code", "needs", "when", "inputs", "spread",
+)  # fmt: skip
+"""What a stage makes depends on these. Limits, priorities and places change nothing of it."""
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StageAgain:
+    """What a retry does with one stage."""
+
+    name: str
+    label: str
+    base: str
+    kept: bool
+    why: str = ""
+    """Why it runs again."""
+    kept_from: str | None = None
+    """The run in which it ran, where it is kept."""
+    anew: bool = False
+    """It runs again without the checkpoint that it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    """Why a stage runs again."""
+
+    text: str
+    is_unfinished: bool = False
+    """Only because it did not succeed: it may go on from its checkpoint."""
+
+
+_Reasons = dict[str, _Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """What a retry does, stage by stage, in file order."""
+
+    stages: tuple[StageAgain, ...]
+    kept: Mapping[str, Attempt]
+    """Stage -> the succeeded attempt that is kept."""
+
+    @property
+    def again(self) -> frozenset[str]:
+        """The stages that run again."""
+        return frozenset(stage.name for stage in self.stages if not stage.kept)
+
+    @property
+    def anew(self) -> frozenset[str]:
+        """Those of them that begin without their checkpoint."""
+        return frozenset(stage.name for stage in self.stages if stage.anew)
+
+
+def plan_retry(
+    old: Run,
+    stages: Sequence[Stage],
+    params: Mapping[str, Scalar],
+    starts: Collection[str],
+    has: Callable[[str], bool],
+) -> RetryPlan:
+    """What a retry of `old` with these stages and parameters does. `starts`: stages, or bases of
+    cells, that run again in any case. `has` tells whether an output's content is still kept.
+
+    Raises NotFoundError for a start that is no stage.
+    """
+    _check_starts(starts, stages)
+    done = succeeded(old)
+    reasons = _first_reasons(old, stages, params, starts, done)
+    _spread_on(reasons, stages)
+    while lost := _lost(reasons, stages, done, has):
+        reasons |= lost
+        _spread_on(reasons, stages)
+    # Of the runs before the last one nobody knows here which stages had begun.
+    begun = {a.stage for a in old.attempts} if old.retry_of is None else {s.name for s in stages}
+    return RetryPlan(
+        tuple(_again(stage, reasons, done, begun) for stage in stages),
+        {stage.name: done[stage.name] for stage in stages if stage.name not in reasons},
+    )
+
+
+def succeeded(run: Run) -> dict[str, Attempt]:
+    """Stage -> its succeeded attempt, in this run or kept of an earlier one."""
+    done = dict(run.kept)
+    return done | {a.stage: a for a in run.attempts if a.phase is Phase.SUCCEEDED}
+
+
+def origins_of(old: Run, run: Run) -> dict[str, Origin]:
+    """Run -> the code and parameters of the stages that `run` keeps of it, a retry of `old`, where
+    they are not its own."""
+    own = Origin(run.source, run.params)
+    found = {a.run_id: old.origin_of(stage) for stage, a in run.kept.items()}
+    return {run_id: origin for run_id, origin in found.items() if origin != own}
+
+
+def changed_params(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[str]:
+    """Names of the parameters that differ, new and missing ones included."""
+    return [
+        name
+        for name in dict.fromkeys((*before, *now))
+        if (name in before) != (name in now)
+        or (type(before[name]), before[name]) != (type(now[name]), now[name])
+    ]
+
+
+def _check_starts(starts: Collection[str], stages: Sequence[Stage]) -> None:
+    known = {stage.name for stage in stages} | {stage.base for stage in stages}
+    for name in starts:
+        if name not in known:
+            bases = list(dict.fromkeys(stage.base for stage in stages))
+            raise NotFoundError(
+                f"the run has no stage {name!r}",
+                remedy="its stages: " + ", ".join(bases[:_MOST_NAMED]),
+            )
+
+
+def _first_reasons(
+    old: Run,
+    stages: Sequence[Stage],
+    params: Mapping[str, Scalar],
+    starts: Collection[str],
+    done: Mapping[str, Attempt],
+) -> _Reasons:
+    """Stage -> why it runs again, of those that do for a reason of their own."""
+    before = {stage.name: stage for stage in old.stages}
+    status = progress_of(old).status
+    changed = changed_params(old.params, params)
+    found: _Reasons = {}
+    for stage in stages:
+        known = before.get(stage.name)
+        if stage.name in starts or stage.base in starts:
+            found[stage.name] = _Reason("asked for by --from")
+        elif known is None:
+            found[stage.name] = _Reason("it is new")
+        elif (what := _difference(known, stage, changed)) is not None:
+            found[stage.name] = _Reason(what)
+        elif stage.name not in done:
+            was = status[stage.name].value
+            said = "it failed" if was == "failed" else f"it was {was}"
+            found[stage.name] = _Reason(said, is_unfinished=True)
+    return found
+
+
+def _difference(before: Stage, now: Stage, changed: Sequence[str]) -> str | None:
+    """What of a stage's definition differs; None: nothing that bears on its result."""
+    for key in _RESULT_KEYS:
+        if getattr(before, key) != getattr(now, key):
+            return f"its {'matrix' if key == 'cell' else key.partition('_')[0]} changed"
+    if before.resources.gpus != now.resources.gpus:
+        return "its GPUs changed"
+    if not now.outputs.items() <= before.outputs.items():
+        return "its outputs changed"
+    if before.conditions != now.conditions:
+        return "its pass changed"
+    return next((f"it uses {name}" for name in changed if _uses(now, name)), None)
+
+
+def _uses(stage: Stage, param: str) -> bool:
+    """Whether an expression names a parameter, or a text the variable that holds it."""
+    expressions = (*([stage.when] if stage.when else []), *stage.conditions)
+    if any(f"params.{param}" in _names_in(text) for text in expressions):
+        return True
+    variable = f"HOSTLER_PARAM_{variable_part(param)}"
+    return any(variable in text for text in (*stage.command, *stage.env.values()))
+
+
+def variable_part(name: str) -> str:
+    """The part of a variable's name that a parameter or matrix key gives."""
+    return "".join(c if c.isalnum() else "_" for c in name).upper()
+
+
+def _names_in(expression: str) -> list[str]:
+    try:
+        return names_in(expression)
+    except InputError:  # an earlier version took it
+        return []
+
+
+def _spread_on(reasons: _Reasons, stages: Sequence[Stage]) -> None:
+    """Add what needs a stage that runs again."""
+    needed_by: dict[str, list[str]] = {}
+    for stage in stages:
+        for need in _needed(stage):
+            needed_by.setdefault(need, []).append(stage.name)
+    todo = deque(reasons)
+    while todo:
+        name = todo.popleft()
+        for dependent in needed_by.get(name, ()):
+            if dependent not in reasons:
+                reasons[dependent] = _Reason(f"it needs {name}")
+                todo.append(dependent)
+
+
+def _needed(stage: Stage) -> Iterator[str]:
+    yield from stage.needs
+    yield from (ref.rpartition(".")[0] for refs in stage.inputs.values() for ref in refs)
+
+
+def _lost(
+    reasons: _Reasons,
+    stages: Sequence[Stage],
+    done: Mapping[str, Attempt],
+    has: Callable[[str], bool],
+) -> _Reasons:
+    """Kept stages of which a stage that runs again needs an output that is gone."""
+    found: _Reasons = {}
+    references = {
+        reference
+        for stage in stages
+        if stage.name in reasons
+        for those in stage.inputs.values()
+        for reference in those
+    }
+    for reference in sorted(references):
+        producer, _, output = reference.rpartition(".")
+        if producer in reasons:
+            continue
+        digest = done[producer].outputs.get(output)
+        if digest is None or not has(digest):
+            found[producer] = _Reason(f"its output {output} is no longer kept")
+    return found
+
+
+def _again(
+    stage: Stage, reasons: _Reasons, done: Mapping[str, Attempt], begun: Collection[str]
+) -> StageAgain:
+    name, reason = stage.name, reasons.get(stage.name)
+    if reason is None:
+        kept_from = done[name].run_id
+        return StageAgain(name, stage.label, stage.base, kept=True, kept_from=kept_from)
+    # What a checkpoint holds was made by the old definition, of the old inputs.
+    is_other = not reason.is_unfinished or any(need in reasons for need in _needed(stage))
+    anew = stage.checkpoint is not None and name in begun and is_other
+    return StageAgain(name, stage.label, stage.base, kept=False, why=reason.text, anew=anew)

@@ -1,0 +1,182 @@
+"""What a retry keeps, what runs again, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hostler.decide.again import RetryPlan, origins_of, plan_retry
+from hostler.errors import NotFoundError
+from hostler.model.pipelines import Resources, Stage, StageKind
+from hostler.model.runs import Origin, Outcome, Phase, Run, Source
+from tests.support import planning
+
+PREPARE = planning.stage("prepare", outputs={"data": "out"}, command=("prepare",))
+TRAIN = planning.stage(
+    "train",
+    needs=("prepare",),
+    inputs={"data": ("prepare.data",)},
+    outputs={"model": "model"},
+    command=("train", "0.1"),
+    checkpoint="ckpt",
+)
+EVALUATE = planning.stage(
+    "evaluate", needs=("train",), inputs={"model": ("train.model",)}, command=("evaluate",)
+)
+REPORT = planning.stage("report", needs=("evaluate",), command=("report",))
+STAGES = (PREPARE, TRAIN, EVALUATE, REPORT)
+
+
+def done(name: str, **fields: Any) -> Any:
+    return planning.attempt("r1", name, phase=Phase.SUCCEEDED, gpus=(), **fields)
+
+
+ATTEMPTS = (
+    done("prepare", outputs={"data": "d1"}),
+    done("train", outputs={"model": "d2"}),
+    planning.attempt("r1", "evaluate", phase=Phase.FAILED, gpus=()),
+)
+OLD = planning.run(
+    "r1", *STAGES, attempts=ATTEMPTS, outcome=Outcome.FAILED, params={"lr": 0.1, "n": 1}
+)
+
+
+def plan(
+    old: Run = OLD,
+    *stages: Stage,
+    params: dict[str, Any] | None = None,
+    starts: tuple[str, ...] = (),
+    gone: tuple[str, ...] = (),
+) -> RetryPlan:
+    now = dict(old.params) if params is None else params
+    return plan_retry(old, stages or old.stages, now, starts, lambda digest: digest not in gone)
+
+
+def why(found: RetryPlan) -> dict[str, str]:
+    return {stage.name: stage.why for stage in found.stages if not stage.kept}
+
+
+def test_what_succeeded_is_kept_and_the_rest_runs() -> None:
+    found = plan()
+    assert list(found.kept) == ["prepare", "train"]
+    assert why(found) == {"evaluate": "it failed", "report": "it was skipped"}
+    assert [stage.kept_from for stage in found.stages] == ["r1", "r1", None, None]
+
+
+def test_a_changed_definition_runs_again_with_what_needs_it() -> None:
+    found = plan(OLD, PREPARE, replace(TRAIN, command=("train", "0.2")), EVALUATE, REPORT)
+    assert list(found.kept) == ["prepare"]
+    assert why(found)["train"] == "its command changed"
+    assert found.anew == {"train"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"A": "1"}},
+        {"image": "x"},
+        {"venv": "requirements.txt"},
+        {"workdir": "x"},
+        {"outputs": {"model": "model", "log": "log"}},
+        {"resources": Resources(gpus=2)},
+        {"when": "params.lr > 0"},
+        {"cell": {"lr": 0.1}},
+    ],
+)
+def test_whatever_bears_on_the_result_is_a_change(change: dict[str, Any]) -> None:
+    assert "train" in plan(OLD, PREPARE, replace(TRAIN, **change), EVALUATE, REPORT).again
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timeout": 5.0},
+        {"priority": -1},
+        {"resources": Resources(cpus=4, ram=1, hosts=("gpu1",))},
+        {"program": "/elsewhere/python"},
+        {"fail_fast": False},
+        {"outputs": {}},
+    ],
+)
+def test_limits_and_places_cost_no_training(change: dict[str, Any]) -> None:
+    assert "train" not in plan(OLD, PREPARE, replace(TRAIN, **change), replace(EVALUATE, inputs={}),
+                               REPORT).again  # fmt: skip
+
+
+def test_from_runs_a_stage_and_all_that_need_it_again() -> None:
+    found = plan(starts=("train",))
+    assert list(found.kept) == ["prepare"]
+    assert why(found) == {
+        "train": "asked for by --from",
+        "evaluate": "it failed",
+        "report": "it was skipped",
+    }
+    assert found.anew == {"train"}
+
+
+def test_from_names_all_cells_or_one() -> None:
+    cells = [
+        replace(TRAIN, name=f"train.{n}", base="train", cell={"n": n}, inputs={}) for n in (0, 1)
+    ]
+    last = planning.stage("last", needs=("train.0",))
+    old = planning.run(
+        "r1", PREPARE, *cells, last, outcome=Outcome.SUCCEEDED,
+        attempts=[done(name) for name in ("prepare", "train.0", "train.1", "last")],
+    )  # fmt: skip
+    assert plan(old, starts=("train",)).again == {"train.0", "train.1", "last"}
+    assert plan(old, starts=("train.1",)).again == {"train.1"}
+    with pytest.raises(NotFoundError, match="no stage 'trian'") as raised:
+        plan(old, starts=("trian",))
+    assert raised.value.remedy == "its stages: prepare, train, last"
+
+
+def test_a_parameter_in_an_expression_or_a_variable_counts() -> None:
+    gate = planning.stage("gate", kind=StageKind.GATE, conditions=("acc > params.least",))
+    line = planning.stage("line", command=("echo $HOSTLER_PARAM_LEAST",), shell=True)
+    other = planning.stage("other")
+    old = planning.run(
+        "r1", gate, line, other, attempts=[done(s.name) for s in (gate, line, other)],
+        outcome=Outcome.SUCCEEDED, params={"least": 0.5},
+    )  # fmt: skip
+    found = plan(old, params={"least": 0.4})
+    assert why(found) == {"gate": "it uses least", "line": "it uses least"}
+    assert plan(old).again == frozenset()
+
+
+def test_a_producer_whose_output_is_gone_runs_again() -> None:
+    found = plan(gone=("d2",))
+    assert why(found)["train"] == "its output model is no longer kept"
+    assert list(found.kept) == ["prepare"]
+    # ... and one that the producer needs itself.
+    assert plan(gone=("d1", "d2")).kept == {}
+    assert list(plan(gone=("d1",)).kept) == ["prepare", "train"]  # nobody needs it again
+
+
+def test_what_failed_goes_on_from_its_checkpoint_unless_its_inputs_are_others() -> None:
+    failed = replace(
+        OLD, attempts=(ATTEMPTS[0], planning.attempt("r1", "train", phase=Phase.FAILED, gpus=()))
+    )
+    assert plan(failed).anew == frozenset()
+    assert plan(failed, starts=("prepare",)).anew == {"train"}
+    other = (PREPARE, replace(TRAIN, command=("x",)), EVALUATE, REPORT)
+    assert plan(failed, *other).anew == {"train"}
+
+
+def test_a_retry_remembers_the_code_of_each_stage_it_keeps() -> None:
+    first, second, third = (Source(digest=digest * 64) for digest in "123")
+    old = replace(OLD, source=first)
+    kept = {"prepare": ATTEMPTS[0], "train": ATTEMPTS[1]}
+    retry = replace(OLD, run_id="r2", source=second, attempts=(), kept=kept, retry_of="r1")
+    retry = replace(retry, origins=origins_of(old, retry))
+    assert retry.origins == {"r1": Origin(first, OLD.params)}
+    again = planning.attempt("r2", "evaluate", phase=Phase.SUCCEEDED, gpus=())
+    retry = replace(retry, attempts=(again,))
+    last = replace(retry, run_id="r3", source=third, kept={**kept, "evaluate": again})
+    last = replace(last, origins=origins_of(retry, last))
+    assert last.origin_of("train").source == first
+    assert last.origin_of("evaluate").source == second
+    assert last.origin_of("report").source == third
+    same = replace(retry, run_id="r4", kept={**kept, "evaluate": again}, attempts=())
+    assert origins_of(retry, same).keys() == {"r1"}
