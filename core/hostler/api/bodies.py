@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
+from hostler.spec.matrix import MAX_STAGES
 
 _MIB = 1024 * 1024
 _MOST_NAMED = 10_000
@@ -34,6 +35,7 @@ def _few(value: Any) -> Any:
 
 
 Texts = BeforeValidator(_texts)
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Few = BeforeValidator(_few)
 Names = Annotated[list[Short], Field(max_length=100_000), Texts]
 
@@ -93,6 +95,9 @@ class CommandBody(_Body):
     retries: Annotated[int, Field(ge=0)] | None = None
     checkpoint: Short | None = None
     outputs: Annotated[dict[Short, Short], Few] | None = None
+    each: Annotated[list[Short], Field(min_length=1, max_length=MAX_STAGES), Texts] | None = None
+    array: Annotated[list[Number], Field(min_length=1, max_length=MAX_STAGES)] | None = None
+    max_parallel: Annotated[int, Field(ge=1)] | None = None
 
 
 class SubmitBody(_Body):

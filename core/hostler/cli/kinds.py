@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from typing import NamedTuple
 
 from hostler.units import parse_duration, parse_size
 
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+_ARRAY_PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?::([0-9]{1,18}))?)?", re.ASCII)
+_MOST_CELLS = 10_000
+"""Stages of a run."""
 LEAST_INTERVAL = 0.5
 """Seconds."""
 MOST_AT_ONCE = 10_000
@@ -17,6 +21,13 @@ _FAR = 1e11
 """Seconds since the epoch, beyond which no date is meant."""
 _TOO_MANY_DIGITS = 16
 """As the API has them; checked here, too, so that the message names the flag."""
+
+
+class Array(NamedTuple):
+    """The cells of `--array`."""
+
+    numbers: tuple[int, ...]
+    max_parallel: int | None
 
 
 def size(text: str) -> int:
@@ -75,6 +86,26 @@ def count(text: str) -> int:
 def natural(text: str) -> int:
     """A number from 0."""
     return _whole(text, 0)
+
+
+def array(text: str) -> Array:
+    """Numbers of cells: "1-10", "0-100:10", "1,4-6", with %N for N at once at most."""
+    listed, percent, most = text.partition("%")
+    numbers: list[int] = []
+    for part in listed.split(","):
+        match = _ARRAY_PART.fullmatch(part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is no range: write it like 1-10 or 1-10%4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or int(match[3] or 1) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r}: the range {part} is empty")
+        step = range(first, last + 1, int(match[3] or 1))
+        if len(numbers) + len(step) > _MOST_CELLS:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_CELLS:,} cells")
+        numbers += step
+    if len(set(numbers)) != len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} has a number twice")
+    return Array(tuple(numbers), _whole(most, 1, _MOST_CELLS) if percent else None)
 
 
 def limit(text: str) -> int:

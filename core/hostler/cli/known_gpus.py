@@ -34,6 +34,20 @@ def indices_of(client: Client, runs: Iterable[Mapping[str, Any]]) -> dict[str, i
         return {}
 
 
+def has_gpus(client: Client) -> bool:
+    """Whether the lab has any GPU; False where that cannot be known. A daemon that has just started
+    is given a moment to hear of them."""
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            fleet = client.gpus()
+            if fleet["summary"]["total"] or not is_new(fleet) or time.monotonic() > deadline:
+                return bool(fleet["summary"]["total"])
+            time.sleep(_POLL)
+    except HostlerError:
+        return False
+
+
 def used_gpus(run: Mapping[str, Any]) -> set[str]:
     """UUIDs of the GPUs of a run's latest attempts."""
     attempts = [stage.get("attempt") or {} for stage in run["stages"]]

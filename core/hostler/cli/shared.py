@@ -46,11 +46,11 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
 def note_for(args: argparse.Namespace) -> Any:
     """`note`, or silence with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
-        return _silent
+        return silent
     return note
 
 
-def _silent(text: str) -> None:
+def silent(text: str) -> None:
     """Says nothing."""
 
 

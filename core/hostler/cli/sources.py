@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostler.cli.told import tell_once
 from hostler.client import Client
 from hostler.errors import InputError
 from hostler.model.codec import to_json
@@ -24,10 +26,16 @@ def sent_source(
     limits: Mapping[str, Any],
     say: Callable[[str], None],
     include: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The folder's code, packed, uploaded where the daemon does not have it, and described."""
+    """The folder's code, packed, uploaded where the daemon does not have it, and described. What
+    does not go along is told; of `words`, those of commands, also what git ignores."""
     packed = pack_source(
-        folder, limits["source_size"], file_limit=limits["source_file"], include=include
+        folder,
+        limits["source_size"],
+        file_limit=limits["source_file"],
+        include=include,
+        words=words,
     )
     try:
         if not client.has_snapshot(packed.digest):
@@ -35,8 +43,7 @@ def sent_source(
                 files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
                 say(f"sending {files} ({format_size(packed.size)})")
             client.put_snapshot(packed.digest, packed.path)
-        for line in skipped_lines(packed):
-            say(line)
+        tell_once(folder, [*skipped_lines(packed), *left_out_lines(packed)], say)
     finally:
         packed.path.unlink(missing_ok=True)
     return {key: value for key, value in to_json(packed.source).items() if value is not None}
@@ -47,6 +54,17 @@ def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
     lines = [f"left out: {entry.path} ({entry.reason})" for entry in packed.skipped[:most]]
     rest = len(packed.skipped) - most
     return [*lines, f"left out: {rest} more"] if rest > 0 else lines
+
+
+def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
+    """What commands name and does not go along, with what sends it."""
+    lines = [
+        f"left out, {one.reason}: {one.path} ({format_size(one.size)}); --include "
+        f"{shlex.quote(one.include)} sends it"
+        for one in packed.left_out[:most]
+    ]
+    rest = len(packed.left_out) - most
+    return [*lines, f"left out: {rest} more that the command names"] if rest > 0 else lines
 
 
 def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> dict[str, Any]:

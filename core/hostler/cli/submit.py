@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shlex
 import shutil
 import tomllib
 from argparse import Namespace
@@ -13,6 +15,7 @@ from typing import Any
 
 from hostler.cli.no_pipeline import check_pipeline_file, folder_remedy, missing_file
 from hostler.cli.sources import names_of_files, sent_source, text_path
+from hostler.cli.words import words_of
 from hostler.client import Client
 from hostler.errors import InputError, NotFoundError
 from hostler.programs import find_program
@@ -80,12 +83,34 @@ def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]
         "code": args.code,
         "mounts": args.mounts,
         "venv": args.venv,
+        "each": matching(args.each) if args.each else None,
+        "array": list(args.array.numbers) if args.array else None,
+        "max_parallel": args.array.max_parallel if args.array else None,
     }
     return {
         "command": {key: value for key, value in asked.items() if value is not None},
         "env": shell_env(environ),
         **_programs({} if args.image else env_programs(command, environ)),
     }
+
+
+def matching(patterns: Iterable[str]) -> list[str]:
+    """The files of the working folder that match, sorted, pattern by pattern. Raises InputError."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        is_name = os.path.lexists(pattern)  # though it has signs of a pattern
+        names = [pattern] if is_name else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+        if not names:
+            raise InputError(
+                f"no file matches {pattern!r}", remedy=f"Look there: ls -d {shlex.quote(pattern)}"
+            )
+        found |= dict.fromkeys(names)
+    for name in found:
+        if not is_text(name) or not name.isprintable():
+            raise InputError(
+                f"the name of the file {name!r} is no printable text", remedy="Rename it"
+            )
+    return list(found)
 
 
 def _programs(found: dict[str, str]) -> dict[str, Any]:
@@ -178,15 +203,37 @@ def with_source(
     The daemon reads the rest first: a mistake must not cost an upload.
     """
     if not wants_snapshot(body):
+        _check_no_include(body)
         return {**body, "source": {"path": str(text_path(folder.absolute()))}}
     limits = client.check(with_file_names(body, folder))
-    return {**body, "source": sent_source(client, folder, limits, say)}
+    source = sent_source(client, folder, limits, say, _included(body), words_of(body))
+    return {**body, "source": source}
 
 
 def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The body for a check or a plan: the names of the files instead of the files."""
+    include = _included(body)
     body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
-    return body | (names_of_files(body.get("pipeline", ""), folder) if wants_snapshot(body) else {})
+    if not wants_snapshot(body):
+        return body
+    command = body.get("command") or {}
+    text = "venv" if command.get("venv") else body.get("pipeline", "")
+    return body | names_of_files(text, folder, include)
+
+
+def _included(body: Mapping[str, Any]) -> list[str]:
+    return list((body.get("source") or {}).get("include") or ())
+
+
+def _check_no_include(body: Mapping[str, Any]) -> None:
+    """Raises InputError where files are to be included and nothing is sent. A folder that is used
+    itself has them all."""
+    code = (body.get("command") or {}).get("code")
+    if _included(body) and code != "here":
+        raise InputError(
+            "--include sends files with a copy of the code, and none is sent",
+            remedy="Say --code snapshot" if code else 'Give a stage code = "snapshot"',
+        )
 
 
 def choose_code(client: Client, body: dict[str, Any], folder: Path) -> dict[str, Any]:

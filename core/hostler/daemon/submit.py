@@ -199,14 +199,14 @@ class Submitter:
         return self._context.event("run.submitted", message, run_id=run.run_id, actor=run.owner)
 
     def _read(self, submission: Submission) -> Pipeline:
-        if submission.command is not None:
-            return command_pipeline(**submission.command)
-        if submission.pipeline is None:
-            raise InputError("a submission needs a pipeline or a command")
         source = submission.source
         names = functools.cache(
             lambda: self.sources.names(source, submission.files, submission.links)
         )
+        if submission.command is not None:
+            return command_pipeline(**submission.command, holds=lambda name: names().may_hold(name))
+        if submission.pipeline is None:
+            raise InputError("a submission needs a pipeline or a command")
         globs = functools.cache(lambda: Globs(names()))
         return read_pipeline(
             submission.pipeline,

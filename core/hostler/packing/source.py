@@ -13,6 +13,7 @@ from hostler.model.config import LimitsConfig
 from hostler.model.runs import Source
 from hostler.packing import git
 from hostler.packing.inside import Inside, LinkOnTheWay, NotRegular
+from hostler.packing.left_out import LeftOut, left_out
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
 from hostler.units import MIB, format_size
@@ -41,6 +42,8 @@ class PackedSource:
     source: Source
     """For the run: digest, folder, commit, branch, dirty, diff."""
     skipped: tuple[Skipped, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that the words of commands name and that do not go along."""
 
 
 def pack_source(
@@ -49,10 +52,12 @@ def pack_source(
     *,
     file_limit: int = DEFAULT_FILE_LIMIT,
     include: Sequence[str] = (),
+    words: Sequence[str] = (),
     temporary: Path | None = None,
 ) -> PackedSource:
     """Pack what git sees of `folder` (dirty files too), or without git all but what
-    `.hostlerignore` names. Never `.git`, `.env` or keys, unless `include` names them.
+    `.hostlerignore` names. Never `.git`; `.env` and keys only where `include` has their exact path.
+    `words`: of commands, to tell which files they name that do not go along.
 
     Raises InputError when it is no folder, when it is over `limit` bytes packed or a file over
     `file_limit` (naming the largest), or when a file changes or cannot be read meanwhile.
@@ -61,14 +66,16 @@ def pack_source(
     if not root.is_dir():
         raise InputError(f"{folder} is not a folder")
     with Inside(root) as inside:
-        return _pack(inside, include, limit, file_limit, temporary)
+        tree = choose(inside, include)
+        named = left_out(inside, tree, words) if words else ()
+        packed = _pack(inside, tree, limit, file_limit, temporary)
+    return replace(packed, left_out=named, source=replace(packed.source, include=tuple(include)))
 
 
 def _pack(
-    inside: Inside, include: Sequence[str], limit: int, file_limit: int, temporary: Path | None
+    inside: Inside, tree: Tree, limit: int, file_limit: int, temporary: Path | None
 ) -> PackedSource:
     root = inside.root
-    tree = choose(inside, include)
     _check_files(root, tree.entries, file_limit)
     _check_size(root, tree.entries, sum(entry.size for entry in tree.entries), limit)
     handle, name = tempfile.mkstemp(prefix="hostler-source-", suffix=".tar", dir=temporary)
@@ -78,7 +85,7 @@ def _pack(
             for entry in tree.entries:
                 _add(tar, inside, entry)
         _check_size(root, tree.entries, tar.size, limit)  # names and padding count as well
-        source = replace(_describe(root, tree, tar.digest), include=tuple(include))
+        source = _describe(root, tree, tar.digest)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

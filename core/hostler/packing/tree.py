@@ -16,7 +16,9 @@ from hostler.packing.secrets import is_secret
 from hostler.packing.tar import link_stays_inside
 
 IGNORE_FILE = ".hostlerignore"
+GIT = ".git"
 _MAX_FILES = 100_000
+_OUTSIDE = frozenset(("..", GIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ _MAX_IGNORE = 1024 * 1024
 def choose(inside: Inside, include: Sequence[str]) -> Tree:
     """What git sees, or without git all but what `.hostlerignore` names; never secrets.
 
-    `include`: paths or glob patterns, relative, that are taken whatever else says no. Raises
-    InputError when there are too many files, or a path of `include` does not exist.
+    `include`: paths or glob patterns, relative, that are taken though git or the ignore file says
+    no; a secret only by its exact path. Raises InputError when there are too many files, or a path
+    of `include` does not exist.
     """
     folder = inside.root
     ignore = _read_ignore(inside)
@@ -77,7 +80,7 @@ def choose(inside: Inside, include: Sequence[str]) -> Tree:
             continue
         if name not in wanted and ignore.leaves_out(name):
             continue
-        if name not in wanted and is_secret(name):
+        if not wanted.get(name, False) and is_secret(name):
             skipped[name] = Skipped(name, _SECRET)
             continue
         found = _entry(inside, name)
@@ -115,24 +118,49 @@ def _read_ignore(inside: Inside) -> Ignore:
     return Ignore(data.decode(errors="replace").splitlines())
 
 
-def _included(folder: Path, include: Sequence[str]) -> dict[str, None]:
-    """Every file that `include` names, in order; a folder means all below it."""
-    found: dict[str, None] = {}
+def _included(folder: Path, include: Sequence[str]) -> dict[str, bool]:
+    """Every file that `include` names, in order, and whether by its exact path; a folder means all
+    below it."""
+    found: dict[str, bool] = {}
     for pattern in include:
-        plain = "/".join(part for part in pattern.split("/") if part not in ("", "."))
-        if not plain or "\0" in plain or pattern.startswith("/") or ".." in plain.split("/"):
-            raise InputError(f"include {pattern!r} is not a path inside {folder}")
-        # "**" matches the folder itself as well.
-        matches = sorted(path for path in folder.glob(plain) if path != folder)
-        if not matches:
-            raise InputError(f"include {pattern!r} matches nothing in {folder}")
-        for path in matches:
-            name = path.relative_to(folder).as_posix()
-            if path.is_dir() and not path.is_symlink():
-                found.update((f"{name}/{inner}", None) for inner in _walk(path, Ignore(())))
-            else:
-                found[name] = None
+        plain = _plain(folder, pattern)
+        if _is_file(folder / plain):
+            found[plain] = True
+            continue
+        for name in _matches(folder, plain, pattern):
+            found.setdefault(name, False)
     return found
+
+
+def _plain(folder: Path, pattern: str) -> str:
+    """The pattern without needless parts. Raises InputError where it leads out, or to git's own."""
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if not parts or "\0" in pattern or pattern.startswith("/") or not _OUTSIDE.isdisjoint(parts):
+        raise InputError(f"include {pattern!r} is not a path inside {folder}")
+    return "/".join(parts)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_symlink() or path.is_file()
+    except OSError:
+        return False
+
+
+def _matches(folder: Path, plain: str, pattern: str) -> Iterator[str]:
+    whole = folder / plain
+    # "**" matches the folder itself as well.
+    found = [whole] if whole.is_dir() else sorted(p for p in folder.glob(plain) if p != folder)
+    if not found:
+        raise InputError(f"include {pattern!r} matches nothing in {folder}")
+    for path in found:
+        name = path.relative_to(folder).as_posix()
+        if GIT in name.split("/"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from (f"{name}/{inner}" for inner in _walk(path, Ignore(())))
+        else:
+            yield name
 
 
 def _walk(folder: Path, ignore: Ignore) -> Iterator[str]:

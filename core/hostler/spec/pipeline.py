@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hostler.errors import PipelineError, Problem
@@ -18,6 +19,7 @@ from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.stages import build_stages, read_draft
+from hostler.spec.sweep import Sweep, filled
 from hostler.spec.tables import HeadTable, PipelineTable, SharedKeys
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
@@ -72,13 +74,21 @@ def command_pipeline(
     retries: int | None = None,
     checkpoint: str | None = None,
     outputs: Mapping[str, str] | None = None,
+    each: Sequence[str] | None = None,
+    array: Sequence[int] | None = None,
+    max_parallel: int | None = None,
+    holds: Callable[[str], bool] | None = None,
 ) -> Pipeline:
     """The pipeline of one stage, `run`, that `hostler run -- COMMAND` means; without a name it is
     called like its program.
 
     Arguments are as in a pipeline file; with `shell` the words of the command are joined to one
-    line. Braces in the command are text, not placeholders. Raises PipelineError.
+    line. Braces in the command are text, not placeholders; but with `each` or `array`, which make a
+    cell for each value, `{}` is that value and `{{}}` the text `{}`. `holds` is as in
+    `read_pipeline`. Raises PipelineError.
     """
+    sweep = Sweep(tuple(each or ()), tuple(array or ()), max_parallel)
+    sweep.check(command, shell=bool(shell))
     resources = _given(
         gpus=gpus, gpu_memory=gpu_memory, gpu_model=_listed(gpu_model), cpus=cpus, ram=ram,
         shm=shm, host=_listed(host), labels=_table(labels),
@@ -88,13 +98,14 @@ def command_pipeline(
     stage = _given(
         command=line, shell=shell, image=image, resources=resources, env=_table(env),
         timeout=timeout, code=code, workdir=workdir, mounts=_listed(mounts), runtime=runtime,
-        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs),
+        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs), **sweep.keys(),
     )  # fmt: skip
     values = {"name": called, "stages": {"run": stage}}
     try:
-        return _read(values, Problems("the command", ""), {}, None, literal=True)
+        read = _read(values, Problems("the command", ""), {}, None, holds=holds, literal=True)
     except PipelineError as error:
         raise PipelineError(error.message, problems=_as_options(error.problems)) from error
+    return replace(read, stages=filled(read.stages)) if sweep.values else read
 
 
 def _as_options(problems: Sequence[Problem]) -> list[Problem]:

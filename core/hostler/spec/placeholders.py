@@ -113,7 +113,7 @@ class Filler:
 
     def _shell_line(self, line: str) -> str:
         """Values enter as one word each, whatever they hold: so they stand outside quotes."""
-        parts, end, quotes = [], 0, _Quotes()
+        parts, end, quotes = [], 0, Quotes()
         for match in PLACE.finditer(line):
             parts.append(line[end : match.start()])
             open_quote = quotes.read(parts[-1])
@@ -132,13 +132,14 @@ class Filler:
         return "".join([*parts, line[end:]])
 
 
-class _Quotes:
+class Quotes:
     """Which quotation mark is open while a shell line is read piece by piece."""
 
     def __init__(self) -> None:
         self._open = ""
 
     def read(self, text: str) -> str:
+        """The mark that is open behind this text; "" for none."""
         escaped = False
         for char in text:
             if escaped:

@@ -62,7 +62,8 @@ def _cells(value: Any, path: Path, context: Context) -> tuple[Cell, ...] | None:
         context.problems.add(path, TOO_LARGE)
         return None
     filler = Filler(_names(context.params, {}), path, context.problems)
-    return read_matrix(filler.value(value), path, context.problems, context.glob)
+    filled = value if context.literal else filler.value(value)
+    return read_matrix(filled, path, context.problems, context.glob)
 
 
 def _check_name(base: str, path: Path, problems: Problems) -> None:

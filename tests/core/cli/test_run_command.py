@@ -363,3 +363,40 @@ def test_all_problems_of_a_pipeline_are_told(hostler: CommandLine, daemon: Scrip
     ran = hostler("run")
     assert ran.code == 2
     assert ran.err == "hostler: 2 problems\n  stages.1: bad\n  stages.2: bad\n"
+
+
+NO_GPU = "no GPU asked for; --gpus 1 takes one"
+
+
+def test_a_command_without_gpus_is_told_where_the_lab_has_some(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    assert NO_GPU in hostler("run", "-d", "--", "true").err.splitlines()
+    assert NO_GPU in hostler("run", "--wait", "--", "true").err.splitlines()
+    for words in (["--gpus", "1"], ["--gpus", "0"], ["-q"], ["--json"]):
+        assert NO_GPU not in hostler("run", "-d", *words, "--", "true").err, words
+    assert NO_GPU not in hostler("run", "-d").err  # a pipeline says what it needs
+    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "")))
+    assert NO_GPU not in hostler("run", "-d", "--", "true").err
+
+
+def test_the_words_of_a_sweep(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    for name in ("b.yaml", "a.yaml", "c[1].yaml"):
+        Path(name).touch()
+    assert hostler("run", "-d", "--each", "*.yaml", "--", "cat", "{}").code == 0
+    command = submitted(daemon)["command"]
+    assert command["each"] == ["a.yaml", "b.yaml", "c[1].yaml"]
+    assert command["command"] == ["cat", "{}"]
+    # What the shell has filled in already is as good.
+    assert hostler("run", "-d", "--each", "b.yaml", "c[1].yaml", "--", "cat", "{}").code == 0
+    assert submitted(daemon)["command"]["each"] == ["b.yaml", "c[1].yaml"]
+    assert hostler("run", "-d", "--array", "0-6:3,9%2", "--", "cat").code == 0
+    command = submitted(daemon)["command"]
+    assert (command["array"], command["max_parallel"]) == ([0, 3, 6, 9], 2)
+
+
+def test_the_same_environment_is_told_of_once(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    said = "your environment /v is not on gpu1"
+    daemon.on("POST", "/v1/runs", Answer({**run(), "dropped_environment": said}, 201))
+    assert said in hostler("run", "-d").err
+    assert said not in hostler("run", "-d").err

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         folder = code_folder(old, "add --same-code")
         limits = client.check(_SNAPSHOT)
         include = old["source"].get("include") or ()
-        source = sent_source(client, folder, limits, note_for(args), include)
+        words = [word for stage in old["stages"] for word in stage["command"]]
+        source = sent_source(client, folder, limits, note_for(args), include, words)
     made = client.rerun(str(old["run_id"]), source=source)
     if args.json:
         out_json("run", {k: v for k, v in made.items() if k != "schema"})

@@ -89,7 +89,8 @@ def _source(
 ) -> dict[str, Any]:
     if not plan["snapshot"]:
         return {"path": str(folder)}
-    return sent_source(client, folder, plan, say, _include(old))
+    words = [word for stage in old["stages"] for word in stage["command"]]
+    return sent_source(client, folder, plan, say, _include(old), words)
 
 
 def _include(old: dict[str, Any]) -> list[str]:

@@ -18,7 +18,17 @@ from hostler.cli.follow import (
     follow_table,
     last_words,
 )
-from hostler.cli.kinds import duration, duration_text, integer, natural, pair, positive, size_text
+from hostler.cli.kinds import (
+    array,
+    duration,
+    duration_text,
+    integer,
+    natural,
+    pair,
+    positive,
+    size_text,
+)
+from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import add_common
 from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
@@ -32,6 +42,7 @@ from hostler.cli.submit import (
     with_file_names,
     with_source,
 )
+from hostler.cli.told import tell_once
 from hostler.client import Client
 from hostler.errors import InputError
 from hostler.quick.table import is_terminal
@@ -49,7 +60,8 @@ Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyw
 """
 
 _COMMAND_ONLY = ("gpus", "gpu_memory", "models", "image", "cpus", "ram", "shm", "hosts", "env",
-                 "name", "time_limit", "code", "mounts", "venv")  # fmt: skip
+                 "name", "time_limit", "code", "mounts", "venv", "each", "array")  # fmt: skip
+_NO_GPU = "no GPU asked for; --gpus 1 takes one"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +83,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="follow at most this long: exit 8 then"
     )
+    parser.add_argument(
+        "--include", dest="includes", action="append", metavar="PATH",
+        help="send this as well, a path or glob that git ignores; may be repeated",
+    )  # fmt: skip
     _configure_command(parser.add_argument_group("for one command"))
     parser.add_argument(
         "--no-env", action="store_true",
@@ -92,6 +108,14 @@ def _configure_command(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--venv", metavar="FILE",
         help="run it in a virtual environment built from this requirements file",
+    )  # fmt: skip
+    group.add_argument(
+        "--each", metavar="GLOB", action="extend", nargs="+",
+        help="one run with a cell for each file that matches; {} in CMD is its name, {{}} is {}",
+    )  # fmt: skip
+    group.add_argument(
+        "--array", type=array, metavar="N-M[%MAX]",
+        help="one run with a cell for each number; {} in CMD is the number; MAX of them at once",
     )  # fmt: skip
     group.add_argument("--cpus", type=positive, metavar="N", help="CPUs")
     group.add_argument("--ram", type=size_text, metavar="SIZE", help="memory of the host")
@@ -127,12 +151,14 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args, client.plan(with_file_names(body, folder)))
     submitted = client.submit(with_source(client, body, folder, note_for(args)))
     run_id = str(submitted["run_id"])
-    _say_dropped(args, submitted)
+    _say_dropped(args, submitted, folder)
+    if args.command and args.gpus is None and not args.quiet and has_gpus(client):
+        note_for(args)(_NO_GPU)
     if not _attached(args):
         return _detached(args, submitted)
-    if not args.command and not is_terminal():
+    if not _is_single(args) and not is_terminal():
         _say_no_host(args, submitted)  # the other views tell of each stage why it waits
-    if not args.quiet and (args.command or not is_terminal()):
+    if not args.quiet and (_is_single(args) or not is_terminal()):
         note(run_id)  # the live table names it in its title
     return _follow(args, client, run_id)
 
@@ -161,7 +187,13 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         folder = file.parent if args.file else current_folder()
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
-    return {**body, "title": args.title, "priority": args.priority}, folder
+    source = {"source": {"include": args.includes}} if args.includes else {}
+    return {**body, "title": args.title, "priority": args.priority, **source}, folder
+
+
+def _is_single(args: argparse.Namespace) -> bool:
+    """Whether it is one command in one stage: then its output is what the person sees."""
+    return bool(args.command) and not args.each and not args.array
 
 
 def _attached(args: argparse.Namespace) -> bool:
@@ -188,10 +220,10 @@ def _say_no_host(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
         note_for(args)(f"{sentence}; hostler why {submitted['run_id']}")
 
 
-def _say_dropped(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
+def _say_dropped(args: argparse.Namespace, submitted: dict[str, Any], folder: Path) -> None:
     sentence = submitted.get("dropped_environment")
     if sentence:
-        note_for(args)(sentence)
+        tell_once(folder, [sentence], note_for(args))
 
 
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
@@ -211,18 +243,18 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
         return STILL_RUNNING
     if args.json:
         out_json("run", {k: v for k, v in follower.run.items() if k != "schema"})
-    elif not args.quiet and (follower.run["outcome"] != "succeeded" or not args.command):
-        quoted = [] if args.command else last_words(client, follower.run)
+    elif not args.quiet and (follower.run["outcome"] != "succeeded" or not _is_single(args)):
+        quoted = [] if _is_single(args) else last_words(client, follower.run)
         for line in (*end_lines(follower.run), *quoted):
             note(line)
-    return command_code(follower.run) if args.command else end_code(follower.run)
+    return command_code(follower.run) if _is_single(args) else end_code(follower.run)
 
 
 def _view(args: argparse.Namespace, follower: Follower) -> Callable[[], None]:
     """What shows the run until its end; called again after an interruption."""
     if args.json:
         return follower.finish
-    if args.command:
+    if _is_single(args):
         return CommandView(follower, quiet=args.quiet).show
     if is_terminal() and not args.quiet:
         return lambda: follow_table(follower, args.color)

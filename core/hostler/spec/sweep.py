@@ -1,0 +1,125 @@
+"""One command for many values: a cell for each, with `{}` in the command's words filled."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostler.errors import PipelineError, Problem
+from hostler.model.pipelines import Scalar, Stage
+from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
+from hostler.spec.placeholders import Quotes
+from hostler.spec.problems import shown
+from hostler.spec.values import MAX_ARGUMENT
+from hostler.units import format_value
+
+_PLACE = re.compile(r"\{\{\}\}|\{\}")
+"""`{{}}` is the text `{}`."""
+_SHELLS = frozenset({"ash", "bash", "dash", "ksh", "sh", "zsh"})
+_LINE_FLAG = re.compile(r"-[a-zA-Z]*c")
+_NOTHING_TO_A_SHELL = re.compile(r"[\w@%+=:,./-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The values of a command's cells: texts of `each`, or numbers of `array`."""
+
+    each: tuple[str, ...] = ()
+    array: tuple[int, ...] = ()
+    max_parallel: int | None = None
+
+    @property
+    def values(self) -> tuple[Scalar, ...]:
+        """One a cell."""
+        return self.each or self.array
+
+    def keys(self) -> dict[str, Any]:
+        """What it adds to the stage's table. Cells are independent: a failed one ends no other."""
+        if not self.values:
+            return {}
+        axis: dict[str, list[Scalar]] = {"each" if self.each else "array": list(self.values)}
+        most = {} if self.max_parallel is None else {"max_parallel": self.max_parallel}
+        return {"matrix": axis, "fail_fast": False, **most}
+
+    def check(self, command: Sequence[str], *, shell: bool) -> None:
+        """Raises PipelineError for values that the command cannot take."""
+        problems = [*_problems(self, command, shell=shell)]
+        if problems:
+            raise PipelineError("the command cannot be used", problems=problems[:1])
+
+
+def filled(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The cells of a command, each with its value in its words."""
+    return tuple(_with_value(stage) for stage in stages)
+
+
+def _with_value(stage: Stage) -> Stage:
+    text = format_value(next(iter(stage.cell.values())))
+    # A shell's line takes a value as one word, whatever it holds.
+    put = shlex.quote(text) if stage.shell else text
+    return replace(stage, command=tuple(_fill(word, put) for word in stage.command))
+
+
+def _fill(word: str, value: str) -> str:
+    return _PLACE.sub(lambda match: "{}" if match[0] == "{{}}" else value, word)
+
+
+def _problems(sweep: Sweep, command: Sequence[str], *, shell: bool) -> Iterator[Problem]:
+    if sweep.each and sweep.array:
+        yield Problem("each", "cannot be with `array`: each makes the cells", hint="leave one out")
+    if sweep.max_parallel is not None and not sweep.values:
+        yield Problem("max_parallel", "is for commands with `each` or `array`")
+    for value in sweep.each:
+        if not value.isprintable():
+            yield Problem("each", f"{shown(value)} has a control character")
+    places = [_places(word) for word in command]
+    if sweep.each and not any(places):
+        yield Problem(
+            "each", "no word of the command has a {}", hint="write {} where each value goes"
+        )
+    longest = max((len(format_value(value)) for value in sweep.values), default=0)
+    sizes = [len(word) + count * longest for word, count in zip(command, places, strict=True)]
+    if max(sizes, default=0) > MAX_ARGUMENT or len(sweep.values) * sum(sizes) > MAX_EXPANDED:
+        yield Problem("command", TOO_LARGE, hint="put long commands into a file of the source")
+    if shell and _stands_in_quotes(" ".join(command)):
+        yield Problem(
+            "command", "{} stands inside quotes of a shell line",
+            hint="take it out of the quotes: its value is quoted by Hostler",
+        )  # fmt: skip
+    if not shell:
+        yield from _read_by_a_shell(sweep, command)
+
+
+def _places(word: str) -> int:
+    return sum(1 for match in _PLACE.finditer(word) if match[0] == "{}")
+
+
+def _stands_in_quotes(line: str) -> bool:
+    end, quotes = 0, Quotes()
+    for match in _PLACE.finditer(line):
+        is_open = quotes.read(line[end : match.start()])
+        end = match.end()
+        if is_open and match[0] == "{}":
+            return True
+    return False
+
+
+def _read_by_a_shell(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:
+    """A value in a line for `bash -c` is read by bash: a name may hold anything."""
+    shells = [n for n, word in enumerate(command) if word.rpartition("/")[2] in _SHELLS]
+    lines = [
+        word
+        for n, word in enumerate(command)
+        if shells and shells[0] < n - 1 and _LINE_FLAG.fullmatch(command[n - 1])
+    ]
+    if not any(_places(line) for line in lines):
+        return
+    for value in sweep.each:
+        if not _NOTHING_TO_A_SHELL.fullmatch(value):
+            yield Problem(
+                "each", f"the shell would read {shown(value)}, which has signs of its own",
+                hint="""give it as an argument: bash -c 'train "$1"' - {}""",
+            )  # fmt: skip
