@@ -164,6 +164,20 @@ def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
         yield piece
 
 
+def require_steady(descriptor: int, before: os.stat_result, path: bytes, sha256: str) -> None:
+    """Raise Refusal where a file is not any more what was read of it: half of that may be older
+    than the rest. What was only written behind it, as to a log, is no harm."""
+    now = os.fstat(descriptor)
+    if (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size):
+        return
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    for piece in pieces(descriptor, before.st_size, path):
+        digest.update(piece)
+    if digest.hexdigest() != sha256:
+        raise Refusal("%s changed while it was read" % shown(path), "ConflictError")
+
+
 class Changes:
     """Finds what is new or changed in a working folder."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 from hostler_agent import beneath, choosing, files, wire
 from hostler_agent.files import Entry, Wanted
@@ -22,15 +22,12 @@ def listed(mode: Dict[str, Any], folders: Folders) -> None:
     _end_with_the_other_side()
     path, recursive = beneath.as_bytes(mode.get("path")), mode.get("recursive") is True
     if _is_boxed(mode):
-        from hostler_agent import boxlists
-
-        entries, truncated = boxlists.listed(mode, path, recursive, _pulse)
-    else:
-        root = files.rooted(mode, folders)
-        try:
-            entries, truncated = files.listed(root, path, recursive, _pulse)
-        finally:
-            root.close()
+        raise _no_containers()
+    root = files.rooted(mode, folders)
+    try:
+        entries, truncated = files.listed(root, path, recursive, _pulse)
+    finally:
+        root.close()
     _tell(entries, {"truncated": truncated})
 
 
@@ -39,11 +36,7 @@ def changed(mode: Dict[str, Any], folders: Folders) -> None:
     wanted = _wanted(mode)
     _end_with_the_other_side()
     if _is_boxed(mode):
-        from hostler_agent import boxchanges
-
-        found = boxchanges.changes(mode, wanted, folders, _pulse)
-        _tell(found.sorted(), _end(found.left_out, found.truncated))
-        return
+        raise _no_containers()
     there = files.changes(mode, wanted, folders, _pulse)
     _tell(there.entries.sorted(), _end(there.walk.left_out, there.walk.truncated))
 
@@ -56,19 +49,22 @@ def read(mode: Dict[str, Any], folders: Folders) -> None:
     path = beneath.as_bytes(mode.get("path"))
     _end_with_the_other_side()
     if _is_boxed(mode):
-        from hostler_agent import boxlists
-
-        size, mtime, pieces = boxlists.opened(mode, path)
-        _send_file(size, mtime, pieces, offset)
-        return
+        raise _no_containers()
     root = files.rooted(mode, folders)
     descriptor = files.opened(root, path)
     status = os.fstat(descriptor)
     pieces = files.pieces(descriptor, status.st_size, path)
-    _send_file(status.st_size, status.st_mtime, pieces, offset)
+
+    def check(sha256: str) -> None:
+        files.require_steady(descriptor, status, path, sha256)
+
+    _send_file(status.st_size, status.st_mtime, pieces, offset, check)
 
 
-def _send_file(size: int, mtime: float, pieces: Iterator[bytes], offset: int) -> None:
+def _send_file(
+    size: int, mtime: float, pieces: Iterator[bytes], offset: int,
+    check: Callable[[str], None] = lambda _sha256: None,
+) -> None:  # fmt: skip
     send(wire.json_frame({"size": size, "mtime": mtime}))
     digest, at = hashlib.sha256(), 0
     for piece in pieces:
@@ -76,6 +72,7 @@ def _send_file(size: int, mtime: float, pieces: Iterator[bytes], offset: int) ->
         if at + len(piece) > offset:
             send_data(piece[max(0, offset - at) :])
         at += len(piece)
+    check(digest.hexdigest())
     send(wire.json_frame({"sha256": digest.hexdigest()}))
     send(wire.END)
 
@@ -86,10 +83,7 @@ def chosen(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     _end_with_the_other_side()
     below = beneath.as_bytes(mode.get("path"))
     if _is_boxed(mode):
-        from hostler_agent import boxchanges
-
-        yield from boxchanges.chosen_tar(mode, below, paths, _pulse)
-        return
+        raise _no_containers()
     root = files.rooted(mode, folders)
     try:
         yield from files.chosen_tar(root, below, paths)
@@ -105,6 +99,10 @@ def keep(mode: Dict[str, Any], folders: Folders) -> None:
     from hostler_agent import keeping
 
     send(wire.json_frame(keeping.keep(mode, folders, float(until), _pulse)))
+
+
+def _no_containers() -> Refusal:
+    return Refusal("this agent reads no files of containers", "EngineError")
 
 
 def _is_boxed(mode: Dict[str, Any]) -> bool:

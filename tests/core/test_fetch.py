@@ -198,6 +198,24 @@ def test_a_file_that_changes_begins_anew(to: Path) -> None:
     assert done.sha256 == digest(new)
 
 
+def test_a_file_that_changes_again_and_again_is_given_up(to: Path) -> None:
+    daemon = Daemon(m=DATA)
+    files = listed(daemon, where="running", sha256=None, mtime=5.0, artifact=None)
+    changed: list[int] = []
+
+    class Changing(Daemon):
+        def read_file(self, *words: Any, **options: Any) -> Any:
+            changed.append(1)
+            self.contents["m"] = bytes([len(changed)]) * 9999
+            self.turns = [3000]
+            return super().read_file(*words, **options)
+
+    with pytest.raises(HostlerError, match="changes while it is read, again and again"):
+        Fetcher(Changing(m=DATA), "r7").fetch(files, (), Target(to), force=False)
+    assert len(changed) < 10
+    assert not (to / "m").exists()
+
+
 def test_a_digest_that_does_not_fit_is_tried_once_more_and_then_told(to: Path) -> None:
     daemon = Daemon(m=DATA)
     daemon.told["m"] = "0" * 64

@@ -26,6 +26,8 @@ from hostler.errors import (
 PATIENCE_S = 60.0
 """So long the daemon, or a host, may be away without a byte of a file."""
 _MOST_TOLD = 20
+_MOST_CHANGES = 3
+"""So often a file is begun anew because it is another one by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,8 @@ class Fetched:
     did not keep it."""
 
 
-class Progress(Protocol):
-    """Told how far a file is."""
-
-    def __call__(self, to: str, done: int, size: int) -> None:
-        """`done` bytes of `size` of the file that goes to `to`; called for each piece."""
+Progress = Callable[[str, int, int], object]
+"""Told for each piece how far a file is: where it goes, its bytes that are there, its size."""
 
 
 class Sink(Protocol):
@@ -174,12 +173,15 @@ class Fetcher:
     def _bytes(self, file: Wanted, sink: Sink) -> str:
         """Bring the bytes in, whatever is cut meanwhile; the digest that they should have."""
         etag, since, before = file.etag, time.monotonic(), -1
+        changes = 0
         if sink.size > file.size:
             sink.restart()
         while True:
             try:
                 stream = self._open(file, sink.size, etag)
                 if stream.offset != sink.size:
+                    changes += 1
+                    stream = _unless_it_changes(file, stream, changes)
                     sink.restart()
                 etag = stream.etag
                 return self._read(file, stream, sink)
@@ -259,6 +261,16 @@ _WHY = {
     There.OTHER: "a file of other content",
     There.IN_THE_WAY: "a folder, or something else that is no file",
 }
+
+
+def _unless_it_changes(file: Wanted, stream: RemoteFile, changes: int) -> RemoteFile:
+    if changes <= _MOST_CHANGES:
+        return stream
+    stream.close()
+    raise HostlerError(
+        f"{file.path} of {file.stage} changes while it is read, again and again",
+        remedy="something writes to it: try again, or when its stage has ended",
+    )
 
 
 def _may_come_back(error: Exception) -> bool:

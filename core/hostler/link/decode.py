@@ -25,7 +25,6 @@ from hostler.model.hosts import (
     Gpu,
     GpuProcess,
     HostFacts,
-    KeptTotal,
     Lease,
     Look,
     Machine,
@@ -73,7 +72,6 @@ class LookReader:
                 docker_problem=data["docker_problem"],
                 lease_problem=data["lease_problem"],
                 left_out=data["left_out"],
-                kept=KeptTotal(**data["kept"]),
             )
 
     def _count_gpus(self, uuids: set[str]) -> None:
