@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.jobs import checkpoint_key
-from hostler.decide.expiry import goes_at
+from hostler.decide.alerts import OUTPUTS
+from hostler.decide.expiry import AHEAD, goes_at
+from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.errors import HostError, HostlerError
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, is_over, plan_gc
@@ -29,16 +33,18 @@ _MOST_NAMED = 20
 class GarbageCollector:
     """Plans with values, then deletes. A run that has not ended loses nothing."""
 
-    def __init__(self, context: Context, copies: Copies) -> None:
+    def __init__(self, context: Context, copies: Copies, alerts: Alerts) -> None:
         self._context = context
         self._copies = copies
+        self._alerts = alerts
+        self._asked_at = context.clock.now()
 
     async def run(self) -> None:
         """Collect a few times a day, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
-                freed = (await self.collect(dry_run=False))["freed"]
+                freed = (await self.collect_unasked())["freed"]
                 _log.info("gc freed %d bytes", freed)
             except HostlerError as error:
                 _log.warning("gc: %s", error)
@@ -60,10 +66,45 @@ class GarbageCollector:
             told = await self._collect(dry_run=False)
         return {**told, "hosts": await self._sweep_hosts()}
 
-    async def _collect(self, dry_run: bool) -> dict[str, Any]:
+    async def collect_unasked(self) -> dict[str, Any]:
+        """The same, but that outputs go only when nobody has fetched them for a day of their alert
+        (see `plan_saved_expiry`)."""
+        async with self._context.removing:
+            told = await self._collect(dry_run=False, held=await self._announce())
+        return {**told, "hosts": await self._sweep_hosts()}
+
+    async def _announce(self) -> frozenset[str]:
+        """Announce which outputs go soon; the runs of which nothing goes yet."""
         context, now = self._context, self._context.clock.now()
-        forgotten = await self._old_runs()
-        plan = await self._plan(frozenset(forgotten))
+        ran, self._asked_at = min(now - self._asked_at, 1.5 * _EVERY_S), now
+        standing = bool(await self._alerts.standing(OUTPUTS))
+        made = plan_saved_expiry(
+            await self._soon_gone(now + AHEAD), await context.store.announced(),
+            standing=standing, ran=ran, now=now,
+        )  # fmt: skip
+        event = None
+        if made.notice is not None:
+            event = context.event("outputs.expiring", made.notice)
+        elif made.is_over:
+            event = context.event("outputs.expiry_over", "no outputs are to be removed soon")
+        if made.stood or event is not None:
+            await context.store.note_announced(made.stood, event)
+            context.hub.publish()
+        return made.held
+
+    async def _soon_gone(self, at: float) -> dict[str, int]:
+        """Run -> bytes of its outputs that would go by then and that nobody has fetched."""
+        plan = await self._plan(frozenset(await self._old_runs(at)), at)
+        sizes: Counter[str] = Counter()
+        for artifact in await self._context.store.unfetched(plan.blobs):
+            if artifact.kind != "here":  # those files lie in a person's folder, and stay there
+                sizes[artifact.run_id] += artifact.size
+        return dict(sizes)
+
+    async def _collect(self, dry_run: bool, held: Collection[str] = frozenset()) -> dict[str, Any]:
+        context, now = self._context, self._context.clock.now()
+        forgotten = [run_id for run_id in await self._old_runs(now) if run_id not in held]
+        plan = await self._plan(frozenset(forgotten), now, held)
         unfetched = await self._unfetched(plan)
         if not dry_run:
             for run_id in forgotten:
@@ -110,23 +151,28 @@ class GarbageCollector:
             "goes_at": min((goes_at(each, now) for each in left), default=None),
         }
 
-    async def _old_runs(self) -> list[str]:
+    async def _old_runs(self, now: float) -> list[str]:
         limit = self._context.config.limits.keep_history
         if limit is None:
             return []
-        now = self._context.clock.now()
         store = self._context.store
         spared = {left.run_id for left in await store.remainders()}
         spared |= {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
         return [run_id for run_id in await store.ended_before(now - limit) if run_id not in spared]
 
-    async def _plan(self, forgotten: Collection[str]) -> GcPlan:
-        context = self._context
-        limits, now = context.config.limits, context.clock.now()
+    async def _plan(
+        self, forgotten: Collection[str], now: float, held: Collection[str] = frozenset()
+    ) -> GcPlan:
+        """What may go at a time, but nothing of the runs that are held."""
+        context, limits = self._context, self._context.config.limits
         logs = await asyncio.to_thread(context.store.logs.run_ids)
         blobs = await asyncio.to_thread(context.content.sizes)
         found = await context.store.run_uses(now, logs, blobs)
-        uses = [use for use in found if use.run_id not in forgotten]
+        uses = [
+            replace(use, is_kept=use.is_kept or use.run_id in held)
+            for use in found
+            if use.run_id not in forgotten
+        ]
         old = [use.run_id for use in uses if is_over(use, limits.keep_logs, now)]
         sizes = await asyncio.to_thread(context.store.logs.sizes, logs.intersection(old))
         sources_before = now - limits.keep_sources

@@ -64,8 +64,8 @@ class Service:
         self._outside = outside
         self._submitter = Submitter(context)
         self._retries = Retries(context, self._submitter)
-        self.garbage = GarbageCollector(context, applier.copies)
         self.alerts = Alerts(context, applier.usage.history)
+        self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)
         self.budgets = Budgets(context, self.alerts)
         self.keeping = Keeping(context)

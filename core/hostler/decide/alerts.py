@@ -42,6 +42,8 @@ STARTS = "start"
 """Topic of hosts on which nothing starts."""
 EXPIRY = "expiry"
 """Topic of files of runs that are to be removed soon; its keys end in the run's id."""
+OUTPUTS = "outputs"
+"""Topic of stored outputs that are to be removed soon."""
 KEPT = "kept"
 """Topic of hosts, or of the store, that keep more than they may."""
 CUT_OFF = "cutoff"
@@ -73,6 +75,9 @@ RULES: Mapping[str, Rule] = {
     "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
     EXPIRING: Rule(EXPIRY, "warning", "hostler get {run}, or hostler keep {run}", lasts=True),
     EXPIRING_FETCHED: Rule(EXPIRY, "info", "hostler keep {run}", lasts=True),
+    "outputs.expiring": Rule(
+        OUTPUTS, "info", "hostler get RUN, or hostler keep RUN; hostler gc --dry-run", lasts=True
+    ),
     "files.over_budget": Rule(
         KEPT, "warning", "hostler gc --dry-run; hostler get and hostler rm for runs", lasts=True
     ),
@@ -100,6 +105,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     EXPIRY_OVER: (EXPIRY,),
     "run.kept": (EXPIRY,),
     "files.within_budget": (KEPT,),
+    "outputs.expiry_over": (OUTPUTS,),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
@@ -171,7 +177,7 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.run_id or "")
     if topic == "run":
         return (topic, event.run_id or event.attempt_id or "")
-    if topic in ("config", "state", "disk"):
+    if topic in ("config", "state", "disk", OUTPUTS):
         return (topic,)
     return (topic, event.kind, event.host or "", event.run_id or "", event.message)
 

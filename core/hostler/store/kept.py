@@ -90,6 +90,17 @@ class KeptMethods:
         """Of the artifacts with one of these digests, those that no person has got."""
         return await self._readers.run(lambda db: _unfetched(db, digests))
 
+    async def announced(self) -> Mapping[str, float]:
+        """Run whose outputs are to be removed -> for how many seconds an alert has said so."""
+        return await self._readers.run(_announced)
+
+    async def note_announced(
+        self, stood: Mapping[str, float | None], event: NewEvent | None = None
+    ) -> None:
+        """Store that for runs, None where nothing is to be removed any more, together with the
+        event that makes the alert."""
+        await self._write(lambda db: _note_announced(db, stood, event))
+
     async def keep_run(self, keep: Keep, event: NewEvent | None = None) -> None:
         """Store that a person wants all of a run kept; of two wishes the later counts."""
         await self._write(lambda db: _keep(db, keep, event))
@@ -206,6 +217,21 @@ def _unfetched(connection: Connection, digests: Collection[str]) -> list[Artifac
     return found
 
 
+def _announced(connection: Connection) -> dict[str, float]:
+    return {row[0]: row[1] for row in connection.execute("SELECT run_id, stood FROM announced")}
+
+
+def _note_announced(
+    connection: Connection, stood: Mapping[str, float | None], event: NewEvent | None
+) -> None:
+    for run_id, seconds in stood.items():
+        if seconds is None:
+            connection.execute("DELETE FROM announced WHERE run_id = ?", (run_id,))
+        else:
+            connection.execute("INSERT OR REPLACE INTO announced VALUES (?, ?)", (run_id, seconds))
+    _tell(connection, event)
+
+
 def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (keep.run_id,)).fetchone() is None:
         raise NotFoundError(f"no run {keep.run_id}", remedy="list them: hostler runs")
@@ -215,6 +241,7 @@ def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:
     )
     # When it is kept no longer, its removal is announced anew.
     connection.execute("UPDATE remainders SET stood = NULL WHERE run_id = ?", (keep.run_id,))
+    connection.execute("DELETE FROM announced WHERE run_id = ?", (keep.run_id,))
     _tell(connection, event)
 
 

@@ -331,6 +331,14 @@ def m0008_retries(db: Database) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN checkpoints TEXT NOT NULL DEFAULT '{}'")
 
 
+def m0009_announced(db: Database) -> None:
+    """For how long an alert has announced that outputs of a run are to be removed."""
+    db.execute(
+        "CREATE TABLE announced (run_id TEXT PRIMARY KEY REFERENCES runs (run_id)"
+        " ON DELETE CASCADE, stood REAL NOT NULL) STRICT, WITHOUT ROWID"
+    )
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -359,6 +367,7 @@ STATE = Schema(
         m0006_collecting,
         m0007_history,
         m0008_retries,
+        m0009_announced,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -16,7 +16,7 @@ from hostler.sim.fleet import small_lab
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
 BO = Caller(uid=1001, user="bo")
@@ -140,6 +140,54 @@ async def test_history_forgets_no_run_that_is_kept_or_of_which_files_stay(lab: L
     assert told["staying"]["attempts"] == 1
     left = {summary.run_id for summary in await context.store.list_runs()}
     assert left == {kept.run_id, stays.run_id}
+
+
+async def test_outputs_that_nobody_has_fetched_go_unasked_after_a_day_of_their_alert(
+    lab: Lab,
+) -> None:
+    run, service = await ended(lab), lab.daemon.daemon.service
+    (artifact,) = await service.artifacts(run.run_id)
+    content = lab.daemon.daemon.context.content
+    lab.clock.by += 27 * DAY
+    await service.garbage.collect_unasked()
+    assert await lab.alerts() == []
+    lab.clock.by += 14 * DAY
+    for _ in range(4):
+        assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
+        lab.clock.by += DAY / 4 - 1
+    (alert,) = await lab.alerts()
+    assert alert["severity"] == "info"
+    assert alert["what"].startswith("outputs of 1 run (")
+    assert alert["what"].endswith(f" on: {run.run_id}")
+    assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
+    assert content.has(artifact.digest)
+    lab.clock.by += 60
+    assert (await service.garbage.collect_unasked())["content"]["blobs"] == 2
+    await service.garbage.collect_unasked()
+    assert await lab.alerts() == []
+
+
+async def test_history_with_outputs_that_nobody_has_fetched_is_announced_too(lab: Lab) -> None:
+    run, service = await ended(lab), lab.daemon.daemon.service
+    fetched = await ended(lab)
+    store = lab.daemon.daemon.context.store
+    (artifact,) = await store.artifacts(fetched.run_id)
+    await store.mark_fetched(artifact.attempt_id, artifact.digest, lab.clock.now())
+    lab.keep_history(10 * DAY)
+    lab.clock.by += 20 * DAY
+    assert (await service.garbage.collect_unasked())["runs"] == [fetched.run_id]
+    for _ in range(4):
+        assert [s.run_id for s in await store.list_runs()] == [run.run_id]
+        lab.clock.by += DAY / 4
+        await service.garbage.collect_unasked()
+    assert await store.list_runs() == []
+
+
+async def test_who_frees_space_has_seen_what_goes_and_waits_for_no_alert(lab: Lab) -> None:
+    await ended(lab)
+    lab.clock.by += 100 * DAY
+    told = await lab.daemon.daemon.service.collect_garbage(dry_run=False, who=OWNER)
+    assert (told["content"]["blobs"], told["unfetched"]["artifacts"]) == (2, 1)
 
 
 async def test_who_keeps_a_run_while_space_is_freed_waits_for_the_truth(
