@@ -25,6 +25,8 @@ from hostler.errors import (
 from hostler.model.codec import to_json
 from hostler.text import clean_line
 
+REFUSAL = "refusal"
+"""In the state of a request: who was refused, and why, for the audit table."""
 _log = logging.getLogger("hostler.api")
 
 _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
@@ -81,8 +83,10 @@ def refusal(status: int, message: str, remedy: str) -> JSONResponse:
 def install_error_handlers(app: FastAPI) -> None:
     """Every error leaves as the API's error object, never as a page or a traceback."""
 
-    async def on_error(_request: Request, error: Exception) -> JSONResponse:
+    async def on_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HostlerError)
+        if isinstance(error, ForbiddenError):
+            request.scope["state"][REFUSAL] = (request.state.caller, error.message)
         return error_answer(error)
 
     async def on_invalid(_request: Request, error: Exception) -> JSONResponse:

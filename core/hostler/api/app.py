@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 import hostler
-from hostler.api import alerts, files, history, hosts, kept, runs, snapshots, streams
+from hostler.api import alerts, audit, files, history, hosts, kept, runs, snapshots, streams
 from hostler.api.answers import install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
@@ -36,6 +36,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     for part in (
         router,
         alerts.router,
+        audit.router,
         files.router,
         history.router,
         hosts.router,
@@ -49,7 +50,8 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     app.add_middleware(Fair)
     app.add_middleware(BodyLimit)
     settings = lambda: service.context.config.daemon  # noqa: E731
-    app.add_middleware(Door, admit=admit or Doorman(settings, app.state.guests))  # the outermost
+    app.add_middleware(Door, admit=admit or Doorman(settings, app.state.guests))
+    app.add_middleware(audit.Refusals, audit=lambda: service.audit)  # the outermost
     return app
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hostler.api.answers import error_answer
+from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.seats import SEATS, Peer
 from hostler.api.users import in_group, user_name
 from hostler.daemon.submit import Caller
@@ -86,15 +86,19 @@ class Doorman:
             peer.let_in = False
             what = clean_line(f"{scope['method']} {scope['path']}", 200)
             self._refusals.tell(user.name, peer.uid, what, time.monotonic())
-            raise ForbiddenError(
+            refused = ForbiddenError(
                 f"user {user.name} may not use this daemon",
                 remedy="its owner can let you in: [daemon] allow or group in config.toml",
             )
+            scope["state"][REFUSAL] = (Caller(peer.uid, user.name), refused.message)
+            raise refused
         if peer.is_over:
-            raise ConflictError(
+            over = ConflictError(
                 f"{user.name} has {SEATS} connections to this daemon already",
                 remedy="end some of the programs that hold them",
             )
+            scope["state"][REFUSAL] = (Caller(peer.uid, user.name), over.message)
+            raise over
         self._guests.add(peer.uid)
         peer.let_in = True
         return Caller(uid=peer.uid, user=user.name)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hostler.api.answers import refusal
+from hostler.api.answers import REFUSAL, refusal
 from hostler.daemon.submit import Caller
 from hostler.daemon.turns import Turns
 from hostler.units import KIB, MIB, format_size
@@ -105,6 +105,8 @@ class BodyLimit:
                     await self._app(scope, _replay(body, receive), send)
         except _Over as over:
             status, message, remedy = over.args
+            if status != 400:
+                scope["state"][REFUSAL] = (caller, message)
             answer = refusal(status, message, remedy)
             answer.headers["connection"] = "close"
             await answer(scope, receive, send)

@@ -32,7 +32,8 @@ AGENT_DEADLINE = 30.0
 CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
-    "local.python", "local.config", "local.state", "local.daemon", "local.ssh-config",
+    "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
+    "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
     "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
@@ -84,6 +85,9 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
     checks.append(check_state(state_path(config, personal=found.personal)))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
+    if found.hint:
+        said, _, remedy = found.hint.partition(". ")
+        checks.append(Check("local.shared-daemon", "warn", said, remedy))
     return checks, True
 
 

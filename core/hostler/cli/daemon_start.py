@@ -39,6 +39,8 @@ def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
     if about is None:
         if not found.personal:
             ask(found, "GET", "/v1/version")  # raises the error that names the socket
+        if found.hint:
+            _say(say, found.hint)
         _say(say, "starting your daemon")
         return start(found)
     if found.personal and is_older(str(about.get("version", "")), __version__):

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("why", "why a stage waits"),
         "events": ("events", "what happened"),
         "alerts": ("alerts", "what needs eyes"),
+        "audit": ("audit", "who asked for what"),
         "usage": ("usage", "how busy GPUs were"),
     },
     "Run": {
@@ -49,7 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("init", "write the configuration"),
     },
     "Hostler": {
-        "daemon": ("daemon", "start, stop and see the personal daemon"),
+        "daemon": ("daemon", "start, stop, see and install a daemon"),
         "serve": ("serve", "be the daemon, in the foreground"),
         "config": ("config", "show the configuration"),
         "schema": ("schema", "JSON Schema of the files that people write"),

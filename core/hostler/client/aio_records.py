@@ -41,6 +41,19 @@ class AsyncRecords(ABC):
         """Take that back."""
         return await self._object(calls.acknowledge(alert_id, "unacknowledge"))
 
+    async def audit(
+        self,
+        user: str | None = None,
+        since: float | None = None,
+        call: str | None = None,
+        run: str | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Who asked the daemon for what, the newest first (`entries`): of everybody for its owner
+        and operators, your own for others. Calls that were refused have the call "refused"."""
+        wanted = calls.audit(user=user, since=since, call=call, run=run, limit=limit)
+        return await self._object(wanted)
+
     async def history(
         self,
         pipeline: str | None = None,

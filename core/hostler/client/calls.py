@@ -201,6 +201,11 @@ def alerts(open_only: bool, limit: int) -> Call:
     return Call("GET", target(["alerts"], {"open": open_only, "limit": limit}))
 
 
+def audit(**wanted: object) -> Call:
+    """Who asked for what."""
+    return Call("GET", target(["audit"], wanted))
+
+
 def acknowledge(alert_id: int, verb: str) -> Call:
     """`acknowledge` an alert, or take it back: `unacknowledge`."""
     return Call("POST", target(["alerts", str(alert_id), verb]), {})

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
@@ -18,7 +19,7 @@ from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.decide.watch import News, Seen, Spot, bad_spots, news
 from hostler.errors import NotFoundError, StateError
-from hostler.model.records import Acknowledged, AuditEntry, NewEvent
+from hostler.model.records import Acknowledged, NewEvent
 from hostler.store.space import sentence, space_of
 
 _log = logging.getLogger("hostler.daemon")
@@ -32,8 +33,9 @@ _KINDS = (*RULES, *RESOLVES)
 class Alerts:
     """Nothing is computed when the fleet is asked for: what is stored is read as it grows."""
 
-    def __init__(self, context: Context, history: Callable[[], History]) -> None:
+    def __init__(self, context: Context, history: Callable[[], History], audit: Audit) -> None:
         self._context = context
+        self._audit = audit
         self._history = history
         self._folded: Folded | None = None
         self._acknowledged: dict[int, Acknowledged] = {}
@@ -60,7 +62,7 @@ class Alerts:
         context = self._context
         only_operators(context.config.daemon, who, "acknowledging an alert")
         alert = await self._find(alert_id)
-        await self._audit(who, "acknowledge", alert_id)
+        await self._audit.note(who, "acknowledge", {"alert": alert_id})
         seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
         await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who))
         self._acknowledged[alert_id] = seen
@@ -71,7 +73,7 @@ class Alerts:
         """Take that back. Raises NotFoundError."""
         only_operators(self._context.config.daemon, who, "taking back an acknowledgement")
         alert = await self._find(alert_id)
-        await self._audit(who, "unacknowledge", alert_id)
+        await self._audit.note(who, "unacknowledge", {"alert": alert_id})
         event = self._seen_event("unacknowledged", alert, who)
         await self._context.store.unacknowledge(alert_id, event)
         self._acknowledged.pop(alert_id, None)
@@ -201,13 +203,6 @@ class Alerts:
         return self._context.event(
             f"alert.{what}", said, run_id=alert.run_id, host=alert.host, actor=who.user
         )
-
-    async def _audit(self, who: Caller, call: str, alert_id: int) -> None:
-        now = self._context.clock.now()
-        entry = AuditEntry(
-            at=now, uid=who.uid, user=who.user, call=call, arguments={"alert": alert_id}
-        )
-        await self._context.store.add_audit(entry)
 
     def _object(self, alert: Alert) -> dict[str, Any]:
         seen = self._acknowledged.get(alert.id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
-from hostler.daemon.submit import Caller, Submission, Submitter, no_snapshot
+from hostler.daemon.submit import Caller, Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Scalar
@@ -87,8 +87,8 @@ class Retries:
         """The new run, durable when this returns."""
         retry = await self.prepare(run_id, change, who)
         self._check_code(retry, change)
-        verb = f"submitted as a retry of {retry.old.run_id}"
-        return await self._submitter.store(retry.run, retry.pipeline_text, verb, key)
+        made = Made("retry", retry.old.run_id)
+        return await self._submitter.store(retry.run, retry.pipeline_text, made, key)
 
     async def _read(self, old: Run, text: str, change: Change, caller: Caller) -> Pipeline:
         if not text:

@@ -23,7 +23,7 @@ def only_own(run: Run, who: Caller) -> None:
 def only_operators(settings: DaemonConfig, who: Caller, doing: str) -> None:
     """What concerns everybody is the owner's to do, root's, and theirs whom the config names.
     Raises ForbiddenError."""
-    if who.uid in (0, os.getuid()) or who.user in settings.operators:
+    if may_see_all(settings, who):
         return
     named = ", ".join(settings.operators)
     raise ForbiddenError(
@@ -31,3 +31,8 @@ def only_operators(settings: DaemonConfig, who: Caller, doing: str) -> None:
         remedy=f"ask one of them, or the owner to name {who.user} under [daemon] operators in "
         "config.toml",
     )
+
+
+def may_see_all(settings: DaemonConfig, who: Caller) -> bool:
+    """Whether somebody is the daemon's owner, root, or an operator."""
+    return who.uid in (0, os.getuid()) or who.user in settings.operators

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import grp
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from hostler.daemon.clock import Clock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
-from hostler.errors import ConfigError
+from hostler.daemon.socket_place import group_id
 from hostler.model.config import Config
 from hostler.ports import MakeOutside
 from hostler.store.files import private_folder, require_local_disk
@@ -68,7 +67,7 @@ async def _serve(
 ) -> None:
     daemon = await assembling
     try:
-        await _run(daemon, socket_path, api, _group(config.daemon.group), ending)
+        await _run(daemon, socket_path, api, group_id(config.daemon.group), ending)
     finally:
         await daemon.close()
 
@@ -109,14 +108,3 @@ def end_within(seconds: float) -> None:
         os._exit(0)
 
     threading.Thread(target=end, name="end", daemon=True).start()
-
-
-def _group(name: str | None) -> int | None:
-    if name is None:
-        return None
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ConfigError(
-            f"the group {name!r} of [daemon] group does not exist on this machine"
-        ) from None

@@ -12,6 +12,7 @@ from typing import Any
 import hostler
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
+from hostler.daemon.audit import Audit
 from hostler.daemon.budgets import Budgets
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
@@ -40,11 +41,7 @@ from hostler.errors import ConflictError, InputError, NotFoundError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
-from hostler.model.records import (
-    Artifact,
-    AuditEntry,
-    RunFilter,
-)
+from hostler.model.records import Artifact, RunFilter
 from hostler.model.runs import Run, Source
 from hostler.ports import Outside
 
@@ -62,9 +59,10 @@ class Service:
         self.controller = controller
         self._applier = applier
         self._outside = outside
+        self.audit = Audit(context)
         self._submitter = Submitter(context)
         self._retries = Retries(context, self._submitter)
-        self.alerts = Alerts(context, applier.usage.history)
+        self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)
         self.budgets = Budgets(context, self.alerts)
@@ -146,14 +144,14 @@ class Service:
         """Take a host out of placement, durably."""
         only_operators(self.context.config.daemon, who, "draining a host")
         self.host(name)
-        await self._audit(who, "drain", {"host": name, "reason": reason})
+        await self.audit.note(who, "drain", {"host": name, "reason": reason})
         await drain(self.context, name, reason or f"by {who.user}", who.user)
 
     async def undrain(self, name: str, who: Caller) -> None:
         """Put a host back."""
         only_operators(self.context.config.daemon, who, "undraining a host")
         self.host(name)
-        await self._audit(who, "undrain", {"host": name})
+        await self.audit.note(who, "undrain", {"host": name})
         said = f"{name} takes work again"
         event = self.context.event("host.undrained", said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event)
@@ -241,7 +239,7 @@ class Service:
         run = await self._open_run(run_id, "cancelled", who)
         context = self.context
         if run.cancelled_by is None:
-            await self._audit(who, "cancel", {"run": run.run_id})
+            await self.audit.note(who, "cancel", {"run": run.run_id})
             said = f"{who.user} cancels run {run.run_id}"
             event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
             await context.store.request_cancel(run.run_id, who.user, event)
@@ -255,7 +253,7 @@ class Service:
         run = await self._open_run(run_id, "changed", who)
         if priority > run.priority:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
-        await self._audit(who, "priority", {"run": run.run_id, "priority": priority})
+        await self.audit.note(who, "priority", {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
         event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
         await self.context.store.lower_priority(run.run_id, priority, event)
@@ -273,7 +271,7 @@ class Service:
             raise ConflictError(
                 f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
             )
-        await self._audit(who, "remove", {"run": run.run_id})
+        await self.audit.note(who, "remove", {"run": run.run_id})
         await self.garbage.remove_run(run.run_id, who.user)
         return run.run_id
 
@@ -281,7 +279,7 @@ class Service:
         """Free what is past its time; with `dry_run` only tell."""
         if not dry_run:
             only_operators(self.context.config.daemon, who, "freeing space")
-            await self._audit(who, "gc", {})
+            await self.audit.note(who, "gc", {})
         told = await self.garbage.collect(dry_run)
         if not dry_run:
             await self.budgets.measure()
@@ -296,6 +294,13 @@ class Service:
                 raise NotFoundError("there are no runs yet", remedy="start one: hostler run -- CMD")
             return newest[0].run_id
         return await self.context.store.resolve(run_id)
+
+    async def named_run(self, name: str) -> str:
+        """The full id of a run that may be forgotten by now: then the name as it is."""
+        try:
+            return await self.resolve(name)
+        except NotFoundError:
+            return name
 
     async def list_runs(self, wanted: RunFilter, limit: int) -> list[dict[str, Any]]:
         """Summaries, newest first."""
@@ -366,12 +371,6 @@ class Service:
                 else f"run {run.run_id} was cancelled already"
             )
         return run
-
-    async def _audit(self, who: Caller, call: str, arguments: dict[str, object]) -> None:
-        entry = AuditEntry(
-            at=self.context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
-        )
-        await self.context.store.add_audit(entry)
 
 
 def _preview(snapshot: Snapshot, run: Run) -> dict[str, Any]:

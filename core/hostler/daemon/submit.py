@@ -21,7 +21,7 @@ from hostler.errors import ConflictError, InputError
 from hostler.failpoints import failpoint
 from hostler.model.codec import to_json
 from hostler.model.pipelines import Pipeline, Stage
-from hostler.model.records import NewEvent, SubmissionKey
+from hostler.model.records import AuditEntry, NewEvent, SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
@@ -60,6 +60,26 @@ class Caller:
 
     uid: int
     user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The call that made a run, of another run where it is that once more."""
+
+    call: str
+    of: str | None = None
+
+    @property
+    def verb(self) -> str:
+        """For people: "submitted as a retry of r7f3a2k"."""
+        return "submitted" if self.of is None else f"submitted as a {self.call} of {self.of}"
+
+    def entry(self, run: Run) -> AuditEntry:
+        """For the audit table."""
+        about: dict[str, object] = {"run": run.run_id, "pipeline": run.pipeline}
+        if self.of is not None:
+            about["of"] = self.of
+        return AuditEntry(run.submitted_at, run.uid, run.owner, self.call, about)
 
 
 class Submitter:
@@ -109,7 +129,7 @@ class Submitter:
             return there
         run = await self.prepare(submission, caller)
         await asyncio.to_thread(check_snapshot, submission)
-        return await self.store(run, submission.pipeline or "", "submitted", asked)
+        return await self.store(run, submission.pipeline or "", Made("submit"), asked)
 
     async def rerun(
         self, run_id: str, caller: Caller, source: Source | None, asked: SubmissionKey | None
@@ -124,9 +144,7 @@ class Submitter:
             if old.source.digest is not None and source.digest is None:
                 raise no_snapshot("this run")
             run = replace(run, source=source)
-        return await self.store(
-            run, await self._text(old), f"submitted as a rerun of {old.run_id}", asked
-        )
+        return await self.store(run, await self._text(old), Made("rerun", old.run_id), asked)
 
     async def _text(self, run: Run) -> str:
         return await self._context.store.pipeline_text(run.run_id)
@@ -169,12 +187,13 @@ class Submitter:
             )
         return context.book.find(run_id) or await context.store.get_run(run_id)
 
-    async def store(self, run: Run, text: str, verb: str, asked: SubmissionKey | None) -> Run:
+    async def store(self, run: Run, text: str, made: Made, asked: SubmissionKey | None) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
         for tries_left in reversed(range(_ID_TRIES)):
             try:
-                await context.store.create_run(run, text, [self._event(run, verb)], asked)
+                events, entry = [self._event(run, made.verb)], made.entry(run)
+                await context.store.create_run(run, text, events, asked, entry)
                 break
             except SubmittedBefore:  # the same, at the same moment
                 there = await self.submitted(asked)

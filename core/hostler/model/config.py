@@ -65,7 +65,7 @@ class DaemonConfig:
     state: str | None = None
     """Folder of the database; None: chosen by where this machine keeps local state."""
     socket: str | None = None
-    """None: `socket` in the state folder."""
+    """None: in /run/hostler where others may use the daemon, else in the state folder."""
     group: str | None = None
     """Unix group that may use the socket (0660); None: its owner alone (0600)."""
     allow: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Outcome, Phase
@@ -222,6 +222,23 @@ class AuditEntry:
     user: str
     call: str
     arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries of the audit table; every field that is set must hold."""
+
+    uid: int | None = None
+    user: str | None = None
+    since: float | None = None
+    call: str | None = None
+    """Also of calls that were refused."""
+    run: str | None = None
+    """A whole id; a retry is about both runs."""
+
+    def of(self, uid: int) -> AuditFilter:
+        """The same, of this user alone."""
+        return replace(self, uid=uid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SYSTEM_SOCKET = "/run/hostler/hostler.sock"
 SYSTEM_CONFIG = "/etc/hostler/config.toml"
 SOCKET_NAME = "hostler.sock"
+SHARING = ("group", "allow", "operators")
+"""Keys of [daemon] that let others use a daemon: with one of them, it is a shared one."""
 NO_HOSTS = "no hosts are configured, so this is only your machine; add some: hostler init HOST..."
 
 # SQLite's locks, Unix sockets and flock are not to be trusted on these.
@@ -72,15 +74,22 @@ def user_config(environ: Mapping[str, str] | None = None) -> str:
 def configured(path: str, key: str) -> str | None:
     """The path that a configuration file gives to a key of [daemon]. Raises ConfigError where the
     file cannot be read."""
+    value = daemon_table(path, (key,)).get(key)
+    return os.path.expanduser(value) if isinstance(value, str) and value else None
+
+
+def daemon_table(path: str, keys: tuple[str, ...]) -> dict[str, object]:
+    """[daemon] of a configuration file, empty where it has none of these keys. Raises ConfigError
+    where the file cannot be read."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    if key.encode() not in data:
-        return None  # parsing TOML costs more than asking the daemon
+    if not any(key.encode() in data for key in keys):
+        return {}  # parsing TOML costs more than asking the daemon
     import tomllib
 
     try:
@@ -89,8 +98,7 @@ def configured(path: str, key: str) -> str | None:
         raise ConfigError(
             f"{path}: {error}", remedy="Correct the file; `hostler config show` checks it"
         ) from error
-    value = table.get(key) if isinstance(table, dict) else None
-    return os.path.expanduser(value) if isinstance(value, str) and value else None
+    return table if isinstance(table, dict) else {}
 
 
 def state_folder(environ: Mapping[str, str] | None = None, mounts: str | None = None) -> str:

@@ -27,7 +27,7 @@ def make_private(folder: str) -> None:
     found = os.lstat(path)
     if found.st_uid != os.geteuid():
         raise StateError(
-            f"the folder {path} belongs to somebody else, {_owner(found)}",
+            f"the folder {path} belongs to somebody else, {owner_name(found)}",
             remedy=f"have it removed, or {_ELSEWHERE}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -37,7 +37,7 @@ def make_private(folder: str) -> None:
 def _walk(folder: str) -> str:
     """The folder's path without links. Each step is taken only out of a folder in which nobody but
     root and the caller can change what was seen there: nothing is swapped between the steps."""
-    todo, at, links = _names(_absolute(folder)), "/", 0
+    todo, at, links = names_of(absolute(folder)), "/", 0
     while todo:
         name = todo.pop()
         if name == "..":
@@ -51,7 +51,7 @@ def _walk(folder: str) -> str:
             if links > _MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             at = "/" if target.startswith("/") else at
-            todo += _names(target)
+            todo += names_of(target)
             continue
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
@@ -61,12 +61,13 @@ def _walk(folder: str) -> str:
     return at
 
 
-def _absolute(folder: str) -> str:
+def absolute(folder: str) -> str:
+    """The path from `/`, with links and `..` as they are."""
     # Who stands in a folder that was removed has no place, and needs none for an absolute path.
     return folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
 
 
-def _names(path: str) -> list[str]:
+def names_of(path: str) -> list[str]:
     """The names in a path, the last one first."""
     return [name for name in path.split("/") if name not in ("", ".")][::-1]
 
@@ -88,7 +89,7 @@ def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last:
     target = os.readlink(path)
     if (is_last and _is_open(above)) or not _is_trusted(found, above):
         raise StateError(
-            f"{path} is a link to {target}, made by {_owner(found)}",
+            f"{path} is a link to {target}, made by {owner_name(found)}",
             remedy=f"have it removed, or {_ELSEWHERE}",
         )
     return target
@@ -99,12 +100,12 @@ def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folde
     swapped = f"who could put something else in the place of {folder}"
     if not _is_trusted(found, above):
         raise StateError(
-            f"{path} belongs to somebody else, {_owner(found)}, {swapped}",
+            f"{path} belongs to somebody else, {owner_name(found)}, {swapped}",
             remedy=f"have it removed, or {_ELSEWHERE}",
         )
     if _is_open(found) and not found.st_mode & stat.S_ISVTX:
         raise StateError(
-            f"{path}, which belongs to {_owner(found)}, can be written by others, {swapped}",
+            f"{path}, which belongs to {owner_name(found)}, can be written by others, {swapped}",
             remedy=f"close it, chmod go-w {path}, or {_ELSEWHERE}",
         )
 
@@ -131,10 +132,10 @@ def _is_trusted(found: os.stat_result, above: os.stat_result) -> bool:
     in which root has no number: there, what only root or we could put in its place is as good."""
     if found.st_uid in (0, os.geteuid()):
         return True
-    return not _is_open(above) and not _is_numbered(found.st_uid)
+    return not _is_open(above) and not is_numbered(found.st_uid)
 
 
-def _is_numbered(uid: int) -> bool:
+def is_numbered(uid: int) -> bool:
     """Whether this user namespace has such a user at all."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
@@ -144,7 +145,8 @@ def _is_numbered(uid: int) -> bool:
     return any(first <= uid < first + count for first, _outside, count in ranges)
 
 
-def _owner(found: os.stat_result) -> str:
+def owner_name(found: os.stat_result) -> str:
+    """Whose a file is, for people: name and uid."""
     import pwd
 
     try:

@@ -22,13 +22,15 @@ _COMMON = ("/tmp/", "/var/tmp/", "/dev/shm/")
 
 class Found:
     """A socket path, and where it was named: "flag", "environment", "config", "system" or
-    "personal". Only a personal daemon may be started by a client."""
+    "personal". Only a personal daemon may be started by a client. `hint`: why it is not the shared
+    daemon of this machine, where there is one."""
 
-    __slots__ = ("origin", "path")
+    __slots__ = ("hint", "origin", "path")
 
-    def __init__(self, path: str, origin: str) -> None:
+    def __init__(self, path: str, origin: str, hint: str = "") -> None:
         self.path = path
         self.origin = origin
+        self.hint = hint
 
     @property
     def personal(self) -> bool:
@@ -39,9 +41,12 @@ class Found:
 def find_socket(
     named: str | None = None,
     environ: Mapping[str, str] | None = None,
-    system: str = places.SYSTEM_SOCKET,
+    system: str | None = None,
 ) -> Found:
     """The socket to speak with: named, HOSTLER_SOCKET, config, the system's, one's own.
+
+    The system's is that of a shared daemon, also where it does not run or may not be reached and
+    the caller is one of those whom it is for.
 
     Raises ConfigError where a configuration file cannot be read, or HOSTLER_STATE cannot be used.
     """
@@ -50,13 +55,36 @@ def find_socket(
         return Found(named, "flag")
     if env.get("HOSTLER_SOCKET"):
         return Found(env["HOSTLER_SOCKET"], "environment")
-    for path in reversed(places.config_files(env)):
+    files = places.config_files(env)
+    for path in reversed(files):
         configured = places.configured(path, "socket")
         if configured:
             return Found(configured, "config")
-    if os.path.exists(system):
+    system = places.SYSTEM_SOCKET if system is None else system
+    hint = _why_not_shared(system, files)
+    if hint is None:
         return Found(system, "system")
-    return Found(os.path.join(places.state_folder(env), places.SOCKET_NAME), "personal")
+    return Found(os.path.join(places.state_folder(env), places.SOCKET_NAME), "personal", hint)
+
+
+def _why_not_shared(system: str, files: list[str]) -> str | None:
+    """Why the caller does not use the shared daemon of this machine, "" where there is none; None
+    where they do."""
+    closed = False
+    try:
+        os.stat(system)
+        return None
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:
+        closed = True  # a folder on the way may not be entered
+    config = places.SYSTEM_CONFIG
+    table = places.daemon_table(config, places.SHARING) if config in files else {}
+    if not closed and not any(table.get(key) for key in places.SHARING):
+        return ""
+    from hostler.quick.shared import why_not_meant  # asking for users and groups takes time
+
+    return why_not_meant(system, table, closed=closed)
 
 
 def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.socket:
@@ -78,14 +106,18 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
 
 def check_server(found: Found, connection: Any) -> None:
     """Raise NoDaemonError where somebody else listens than may be meant: one's own daemon is one's
-    own or root's, and so is one in a folder in which everybody may make sockets. Whose the daemon
-    is that the configuration or the system names, those say."""
+    own or root's, and so is one in a folder in which everybody may make sockets. Of a daemon that
+    the configuration or the system names, nobody but root, the caller and who listens there could
+    have made the socket."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return  # not Linux: such a client has no daemon of its own
     credentials = connection.getsockopt(socket.SOL_SOCKET, option, 12)
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    if uid in (0, os.geteuid()) or not _has_to_be_ours(found):
+    if uid in (0, os.geteuid()):
+        return
+    if not _has_to_be_ours(found):
+        _check_makers(found, uid)
         return
     raise NoDaemonError(
         f"the socket {found.path} is not yours: uid {uid} listens there",
@@ -93,6 +125,20 @@ def check_server(found: Found, connection: Any) -> None:
         if found.personal
         else "If that daemon is meant, name it in config.toml: `socket` under [daemon]",
     )
+
+
+def _check_makers(found: Found, uid: int) -> None:
+    if found.origin not in ("config", "system"):
+        return  # a person has just named it
+    from hostler.quick.makers import doubt
+
+    why = doubt(found.path, uid)
+    if why is not None:
+        raise NoDaemonError(
+            f"the daemon at {found.path} is not trusted: uid {uid} listens there, and {why}",
+            remedy="Have the socket moved to a folder that only root and the daemon's login may "
+            "write to (`hostler daemon install` makes one)",
+        )
 
 
 def _has_to_be_ours(found: Found) -> bool:
@@ -105,9 +151,10 @@ def _has_to_be_ours(found: Found) -> bool:
 def unreachable(found: Found, error: Exception) -> NoDaemonError:
     """The error for a socket that cannot be connected to or does not answer."""
     if isinstance(error, PermissionError):
+        from hostler.quick.shared import access_remedy
+
         return NoDaemonError(
-            f"no access to the daemon at {found.path}",
-            remedy="Ask for membership in the group that owns the socket",
+            f"no access to the daemon at {found.path}", remedy=access_remedy(found.path)
         )
     remedy = _REMEDIES[found.origin]
     if isinstance(error, TimeoutError):
@@ -129,7 +176,7 @@ _REMEDIES = {
     "flag": "Check --socket",
     "environment": "Check HOSTLER_SOCKET, or unset it to use your own daemon",
     "config": "Check `socket` under [daemon] in the configuration, or start that daemon",
-    "system": "Ask whoever runs this machine to look at the hostler service",
+    "system": "Ask whoever runs this machine to look at it: systemctl status hostler",
     "personal": "Start it with `hostler daemon start`",
 }
 _BUSY = "It may be busy: try again; its log is daemon.log beside that socket"

@@ -18,6 +18,7 @@ from hostler.model.records import (
     Artifact,
     AttemptFilter,
     AuditEntry,
+    AuditFilter,
     Drain,
     MetricPoint,
     NewEvent,
@@ -26,7 +27,7 @@ from hostler.model.records import (
     SubmissionKey,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
-from hostler.store import alerts, history, reads, run_texts, uses, writes
+from hostler.store import alerts, audit, history, reads, run_texts, uses, writes
 from hostler.store.files import private_folder
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
@@ -43,6 +44,7 @@ __all__ = ["NewEvent", "Store", "new_run_id"]
 
 _ANY_RUN = RunFilter()
 _ANY_ATTEMPT = AttemptFilter()
+_ANY_ENTRY = AuditFilter()
 
 _RUN_ID_CHARACTERS = "0123456789abcdefghjkmnpqrstuvwxyz"
 """Without i, l and o, which are taken for digits."""
@@ -105,12 +107,15 @@ class Store(KeptMethods):
         pipeline_text: str,
         events: Sequence[NewEvent],
         key: SubmissionKey | None = None,
+        asked: AuditEntry | None = None,
     ) -> tuple[Event, ...]:
         """Store a new run; the events with their numbers, none when it was there already.
 
         Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
         """
-        return await self._write(lambda db: writes.create_run(db, run, pipeline_text, events, key))
+        return await self._write(
+            lambda db: writes.create_run(db, run, pipeline_text, events, key, asked)
+        )
 
     async def find_submission(self, uid: int, key: str) -> tuple[str, str] | None:
         """Digest and run of the submission that had this key."""
@@ -184,7 +189,7 @@ class Store(KeptMethods):
 
     async def add_audit(self, entry: AuditEntry) -> None:
         """Append a mutating call. Arguments must be redacted already."""
-        await self._write(lambda db: writes.add_audit(db, entry))
+        await self._write(lambda db: audit.add_audit(db, entry))
 
     async def put_stage_metrics(
         self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
@@ -300,9 +305,9 @@ class Store(KeptMethods):
         never here."""
         return await self._readers.run(lambda db: reads.is_over(db, run_id))
 
-    async def audit(self, limit: int = 100) -> list[AuditEntry]:
+    async def audit(self, wanted: AuditFilter = _ANY_ENTRY, limit: int = 100) -> list[AuditEntry]:
         """Mutating calls, newest first."""
-        return await self._readers.run(lambda db: reads.audit(db, limit))
+        return await self._readers.run(lambda db: audit.audit(db, wanted, limit))
 
     async def referenced_digests(self) -> set[str]:
         """What gc must keep in the content store: snapshots and outputs that runs name."""

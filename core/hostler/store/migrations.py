@@ -339,6 +339,15 @@ def m0009_announced(db: Database) -> None:
     )
 
 
+def m0010_audit(db: Database) -> None:
+    """Who asked for what is looked up among the submissions of years."""
+    for name, key in (("run", "run"), ("of", "of"), ("refused", "call")):
+        value = f"json_extract(arguments, '$.{key}')"
+        db.execute(f"CREATE INDEX audit_{name} ON audit ({value}) WHERE {value} IS NOT NULL")
+    for column in ("uid", "user", "call", "at"):
+        db.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -368,6 +377,7 @@ STATE = Schema(
         m0007_history,
         m0008_retries,
         m0009_announced,
+        m0010_audit,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -10,8 +10,9 @@ from collections.abc import Collection, Sequence
 from hostler.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts
-from hostler.model.records import Artifact, AttemptFilter, AuditEntry, Drain, RunFilter
+from hostler.model.records import Artifact, AttemptFilter, Drain, RunFilter
 from hostler.model.runs import Attempt, Event, Run
+from hostler.store.audit import was_removed
 from hostler.store.filters import attempt_where, run_where
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -195,23 +196,6 @@ def is_over(connection: Connection, run_id: str) -> bool | None:
     if row is not None:
         return row["outcome"] is not None
     return True if was_removed(connection, run_id) else None
-
-
-def was_removed(connection: Connection, run_id: str) -> bool:
-    """Whether a person had this run forgotten."""
-    found = connection.execute(
-        "SELECT 1 FROM audit WHERE call = 'remove' AND json_extract(arguments, '$.run') = ?",
-        (run_id,),
-    )
-    return found.fetchone() is not None
-
-
-def audit(connection: Connection, limit: int) -> list[AuditEntry]:
-    """The newest entries first."""
-    rows = connection.execute(
-        "SELECT at, uid, user, call, arguments FROM audit ORDER BY number DESC LIMIT ?", (limit,)
-    )
-    return [AuditEntry(**{**dict(row), "arguments": json.loads(row["arguments"])}) for row in rows]
 
 
 def referenced_digests(connection: Connection) -> set[str]:

@@ -16,6 +16,7 @@ from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
 from hostler.store import search_index
+from hostler.store.audit import add_audit
 from hostler.store.kept import let_go
 from hostler.store.packed import pack
 from hostler.store.reads import find_submission
@@ -86,8 +87,10 @@ def create_run(
     pipeline_text: str,
     events: Sequence[NewEvent],
     key: SubmissionKey | None = None,
+    asked: AuditEntry | None = None,
 ) -> tuple[Event, ...]:
-    """A new run with its stages. Of this run, where it is there already, nothing is written again.
+    """A new run with its stages, and the call that made it. Of this run, where it is there
+    already, nothing is written again.
 
     Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
     """
@@ -109,6 +112,8 @@ def create_run(
     if key is not None:
         values_of_key = (key.uid, key.key, key.digest, run.run_id)
         connection.execute("INSERT INTO submissions VALUES (?, ?, ?, ?)", values_of_key)
+    if asked is not None:
+        add_audit(connection, asked)
     return add_events(connection, events)
 
 
@@ -295,14 +300,6 @@ def put_host_facts(connection: Connection, host: str, facts: HostFacts, at: floa
         "INSERT OR REPLACE INTO hosts_seen (host, facts, at) VALUES (?, ?, ?)", (host, digest, at)
     )
     return digest
-
-
-def add_audit(connection: Connection, entry: AuditEntry) -> None:
-    """Append who asked for what."""
-    connection.execute(
-        "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
-        (entry.at, entry.uid, storable(entry.user), entry.call, json.dumps(dict(entry.arguments))),
-    )
 
 
 def _put_facts(connection: Connection, facts: HostFacts) -> str:

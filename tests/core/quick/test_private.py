@@ -172,14 +172,14 @@ def test_an_owner_without_a_number_in_a_sandbox_is_roots_work_where_only_root_co
 ) -> None:
     for folder in (tmp_path / "usr", common / "usr"):
         os.chown(_made(folder), STRANGER, STRANGER)
-    monkeypatch.setattr(private, "_is_numbered", lambda uid: uid != STRANGER)
+    monkeypatch.setattr(private, "is_numbered", lambda uid: uid != STRANGER)
     make_private(str(tmp_path / "usr" / "state"))
     with pytest.raises(StateError, match="belongs to somebody else"):
         make_private(str(common / "usr" / "state"))
 
 
 def test_every_user_has_a_number_outside_of_a_sandbox() -> None:
-    assert private._is_numbered(os.getuid())
+    assert private.is_numbered(os.getuid())
 
 
 def _made(folder: Path) -> Path:

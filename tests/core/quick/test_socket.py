@@ -122,8 +122,6 @@ class Overheard:
         ("flag", "/var/tmp/h/x.sock", False),
         ("environment", "/tmp/x.sock", False),
         ("environment", "/home/ana/x.sock", True),
-        ("config", "/var/tmp/h/x.sock", True),
-        ("system", "/run/hostler/hostler.sock", True),
     ],
 )
 def test_a_stranger_is_believed_where_the_socket_can_only_be_meant_so(
@@ -138,6 +136,26 @@ def test_a_stranger_is_believed_where_the_socket_can_only_be_meant_so(
     with pytest.raises(NoDaemonError, match="uid 54321 listens there") as caught:
         check_server(found, Overheard(54321))
     assert ("HOSTLER_STATE" if origin == "personal" else "config.toml") in caught.value.remedy
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make what others own")
+@pytest.mark.parametrize("origin", ["config", "system"])
+def test_of_a_shared_daemon_nobody_else_could_have_made_the_socket(
+    origin: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 54321, 54321)
+    path = folder / "x.sock"
+    path.touch()
+    check_server(Found(str(path), origin), Overheard(54321))
+    with pytest.raises(NoDaemonError, match="uid 54322 listens there"):
+        check_server(Found(str(path), origin), Overheard(54322))
+    folder.chmod(0o1777)
+    check_server(Found(str(path), origin), Overheard(0))
+    with pytest.raises(NoDaemonError, match="other users may write to") as caught:
+        check_server(Found(str(path), origin), Overheard(54321))
+    assert "hostler daemon install" in caught.value.remedy
 
 
 LISTEN = """

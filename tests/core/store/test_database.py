@@ -12,6 +12,7 @@ from hostler.model.records import (
     Artifact,
     AttemptFilter,
     AuditEntry,
+    AuditFilter,
     Drain,
     MetricPoint,
     RunFilter,
@@ -321,6 +322,17 @@ async def test_the_audit_only_grows(store: Store) -> None:
     assert [e.call for e in await store.audit()] == ["DELETE /v1/runs/x", "POST /v1/runs"]
     with pytest.raises(Exception, match="append only"):
         await store._write(lambda db: db.execute("DELETE FROM audit"))
+
+
+async def test_audit_entries_are_found_by_what_they_are_about(store: Store) -> None:
+    made = AuditEntry(100.0, 1000, "ana", "submit", {"run": "rb", "of": "ra"})
+    for entry in (replace(made, call="remove", arguments={"run": "ra"}), made):
+        await store.add_audit(entry)
+    await store.add_audit(replace(made, uid=1001, user="bo", arguments={}))
+    assert len(await store.audit(AuditFilter(run="ra"))) == 2
+    assert [e.call for e in await store.audit(AuditFilter(run="rb", uid=1000))] == ["submit"]
+    assert await store.is_over("ra")
+    assert await store.is_over("rb") is None
 
 
 def test_every_field_of_an_attempt_has_a_column() -> None:

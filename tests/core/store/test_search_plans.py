@@ -13,8 +13,8 @@ import pytest
 
 from hostler.decide.search import COLUMNS, Search, read_conditions, read_order
 from hostler.errors import NotFoundError
-from hostler.model.records import AttemptFilter, RunFilter
-from hostler.store import alerts, matching, reads, uses
+from hostler.model.records import AttemptFilter, AuditFilter, RunFilter
+from hostler.store import alerts, audit, matching, reads, uses
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 from hostler.store.search_index import METRIC, PARAM
@@ -105,7 +105,13 @@ _ASKED: dict[str, Ask] = {
     "gpu_faults": alerts.gpu_faults,
     "run_uses": lambda db: uses.run_uses(db, 9.0, ["raaaaaa"], _DIGESTS),
     "ended_before": lambda db: uses.ended_before(db, 9.0),
-    "audit": lambda db: reads.audit(db, 10),
+    "audit": lambda db: audit.audit(db, AuditFilter(), 10),
+    "audit of a run": lambda db: audit.audit(db, AuditFilter(run="raaaaaa"), 10),
+    "audit of a user": lambda db: audit.audit(db, AuditFilter(user="bo"), 10),
+    "own audit": lambda db: audit.audit(db, AuditFilter(uid=1, user="bo", since=3.0), 10),
+    "audit of a call": lambda db: audit.audit(db, AuditFilter(call="cancel"), 10),
+    "audit since": lambda db: audit.audit(db, AuditFilter(since=3.0), 10),
+    "was_removed": lambda db: audit.was_removed(db, "raaaaaa"),
 }
 
 

@@ -1,4 +1,4 @@
-"""`hostler daemon start|stop|restart|status|recover`: the personal daemon."""
+"""`hostler daemon`: start, stop, see, recover and install a daemon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_RUNNING = 3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    actions = ("start", "stop", "restart", "status", "recover")
+    actions = ("start", "stop", "restart", "status", "recover", "install")
     parser.add_argument("action", choices=actions, help="what to do")
     parser.add_argument(
         "--without",
@@ -33,6 +33,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="recover: take this run too, though a host may have made it up; may be repeated",
     )
+    parser.add_argument(
+        "--print", action="store_true", help="install: only show what would be written"
+    )
+    parser.add_argument(
+        "--user", action="store_true", help="install: for you alone, as without root"
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help="install: who may use the daemon (default hostler)"
+    )
+    parser.add_argument(
+        "--login", metavar="USER", help="install: who the daemon runs as (default hostler)"
+    )
     add_yes(parser)
     add_common(parser, json_output=True)
 
@@ -43,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
         from hostler.cli.recover import run as recover
 
         return recover(args)
+    if args.action == "install":
+        from hostler.cli.daemon_install import run as install
+
+        return install(args)
     found = find_socket(args.socket)
     if args.action == "status":
         return _status(args, found)
@@ -74,4 +90,6 @@ def _status(args: argparse.Namespace, found: Found) -> int:
         out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
         out(f"socket: {found.path} ({found.origin})")
         out(f"state: {about.get('state')}")
+    if found.hint and not args.json and not args.quiet:
+        out(found.hint)
     return NOT_RUNNING if about is None else 0

@@ -1,0 +1,62 @@
+"""`hostler audit`: who asked the daemon for what."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.cli.kinds import limit, run_name, since
+from hostler.cli.options import add_common
+from hostler.cli.render import clock_text, exact_time
+from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.quick.table import Column, is_terminal
+
+COLUMNS = (Column("AT"), Column("USER"), Column("CALL"), Column("WHAT", flex=True, least=20))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--user", metavar="USER", help="only calls of this user")
+    parser.add_argument(
+        "--since", type=since, metavar="TIME", help="only calls since: 2h, 30d, 2026-11-24"
+    )
+    parser.add_argument(
+        "--call", metavar="NAME", help="only this call, like submit, cancel, drain or refused"
+    )
+    parser.add_argument("--run", type=run_name, metavar="RUN", help="only calls about this run")
+    parser.add_argument(
+        "--limit", type=limit, default=100, metavar="N", help="at most N calls (default 100)"
+    )
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the calls, the newest first."""
+    found = open_client(args).audit(
+        user=args.user, since=args.since, call=args.call, run=args.run, limit=args.limit
+    )
+    if args.json:
+        out_json("audit", found)
+    elif found["entries"]:
+        out_table(args, COLUMNS, [_row(entry) for entry in found["entries"]])
+    else:
+        hint(args, "no such calls")
+    return 0
+
+
+def _row(entry: Mapping[str, Any]) -> list[str]:
+    at = clock_text(entry["at"]) if is_terminal() else exact_time(entry["at"])
+    return [at, str(entry["user"]), str(entry["call"]), what(entry)]
+
+
+def what(entry: Mapping[str, Any]) -> str:
+    """What a call was about: "run r7f3a2k, pipeline digits", "cancel: run rx belongs to bo"."""
+    about = entry["arguments"]
+    if entry["call"] != "refused":
+        return ", ".join(f"{name} {value}" for name, value in about.items() if value != "") or "-"
+    times = int(about.get("times", 1))
+    often = f" ({times:,} times that day)" if times > 1 else ""
+    if about.get("with_others"):
+        often = f" ({times:,} times that day, other users included)"
+    return f"{about.get('call')}: {about.get('why')}{often}"

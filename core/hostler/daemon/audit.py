@@ -1,0 +1,98 @@
+"""Who asked the daemon for what: noted durably, and shown to those who may see it."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from hostler.daemon.context import Context
+from hostler.daemon.rights import may_see_all
+from hostler.daemon.submit import Caller
+from hostler.errors import ForbiddenError, StateError
+from hostler.model.records import AuditEntry, AuditFilter
+from hostler.text import clean_line
+
+_log = logging.getLogger("hostler.daemon")
+REFUSED = "refused"
+"""The call of an entry that tells what was not done."""
+_DAY_S = 86400.0
+CONNECT = "connect"
+"""The call that is refused to whoever may not use the daemon, whatever they ask for."""
+_MOST_STRANGERS = 64
+"""Whose refusals are told apart in a day: one person may have thousands of uids (user
+namespaces)."""
+_MOST_OF_MEMBERS = 1000
+"""Users and calls of those who may use the daemon."""
+_OTHERS = (-1, "")
+
+
+class Audit:
+    """The audit table. What is done is noted before it is done, each time; what is refused is
+    counted, since anybody may ask as often as they like."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._strangers = RefusalCounts(_MOST_STRANGERS)
+        self._members = RefusalCounts(_MOST_OF_MEMBERS)
+
+    async def note(self, who: Caller, call: str, arguments: dict[str, object]) -> None:
+        """Append a call that is about to be carried out."""
+        await self._context.store.add_audit(self.entry(who, call, arguments))
+
+    def entry(self, who: Caller, call: str, arguments: dict[str, object]) -> AuditEntry:
+        """The entry of a call, for whoever stores it with what the call changes."""
+        return AuditEntry(
+            at=self._context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
+        )
+
+    async def refused(self, who: Caller, call: str, why: str, run: str | None) -> None:
+        """Note a refusal: the first of a user and call in a day, the tenth, the hundredth. Where it
+        cannot be stored, the log says so: the refusal stands."""
+        counts = self._strangers if call == CONNECT else self._members
+        counted = counts.count(who.uid, call, self._context.clock.now())
+        if counted is None:
+            return
+        said = {"call": call, "why": clean_line(why, 300), **counted}
+        if run is not None:
+            said["run"] = run
+        try:
+            await self.note(who, REFUSED, said)
+        except StateError as error:
+            _log.warning("a refusal is not in the audit table: %s", error)
+
+    async def list(self, who: Caller, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
+        """Entries, the newest first. Raises ForbiddenError for those of others."""
+        if not may_see_all(self._context.config.daemon, who):
+            if wanted.user not in (None, who.user):
+                raise ForbiddenError(
+                    "the audit entries of others are for the daemon's owner and operators",
+                    remedy="Leave out --user to see your own",
+                )
+            wanted = wanted.of(who.uid)
+        return await self._context.store.audit(wanted, limit)
+
+
+class RefusalCounts:
+    """Which refusals are written down: few of any number."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._since = -math.inf
+        self._counts: dict[tuple[int, str], int] = {}
+
+    def count(self, uid: int, call: str, now: float) -> dict[str, object] | None:
+        """What to write of this refusal: how many of this user and call there were today (`times`).
+        None where nothing is to be written. Users and calls beyond `most` share one count."""
+        if not 0 <= now - self._since < _DAY_S:
+            self._since, self._counts = now, {}
+        key = (uid, call)
+        if key not in self._counts and len(self._counts) >= self._most:
+            key = _OTHERS
+        self._counts[key] = times = self._counts.get(key, 0) + 1
+        if not _is_power_of_ten(times):
+            return None
+        return {"times": times, "with_others": True} if key == _OTHERS else {"times": times}
+
+
+def _is_power_of_ten(number: int) -> bool:
+    return set(str(number)[1:]) <= {"0"} and str(number)[0] == "1"

@@ -1,0 +1,115 @@
+"""Where the daemon's socket lies, so that those who may use the daemon can reach it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from pathlib import Path
+
+from hostler.errors import ConfigError
+from hostler.model.config import Config, DaemonConfig
+from hostler.quick import places
+from hostler.quick.makers import doubt
+
+_ELSEWHERE = (
+    "As root, let `hostler daemon install` make it; or name a `socket` under [daemon] in a folder "
+    "that belongs to this login and that they may enter"
+)
+
+
+def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
+    """A personal daemon's lies beside its state, whatever the config says of a shared one. That of
+    a shared one lies where the config says, else where clients of this machine look for it: nobody
+    else may enter the state folder."""
+    settings = config.daemon
+    if not personal and settings.socket is not None:
+        return Path(settings.socket).expanduser()
+    if not personal and is_shared(settings):
+        return Path(places.SYSTEM_SOCKET)
+    return state / places.SOCKET_NAME
+
+
+def is_shared(settings: DaemonConfig) -> bool:
+    """Whether others than the daemon's owner may use it."""
+    return bool(settings.group or settings.allow or settings.operators)
+
+
+def group_id(name: str | None) -> int | None:
+    """Of the group in the config. Raises ConfigError where the machine has none of that name."""
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"the group {name!r} of [daemon] group does not exist on this machine",
+            remedy=f"Make it, as root: groupadd {name}",
+        ) from None
+
+
+def prepare_folder(path: Path, settings: DaemonConfig) -> None:
+    """Let those who may use the daemon into the folder of its socket, where that is the usual one.
+
+    Raises ConfigError where there is none that this login may write to.
+    """
+    folder = path.parent
+    if str(path) != places.SYSTEM_SOCKET:
+        return  # somebody chose it, and its rights
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"others may use this daemon, but there is no folder {folder} for its socket",
+            remedy=_ELSEWHERE,
+        ) from error
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+        _open(folder, settings)
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"others may use this daemon, but its login may not write to {folder}, the folder for "
+            "its socket",
+            remedy=_ELSEWHERE,
+        )
+
+
+def _open(folder: Path, settings: DaemonConfig) -> None:
+    gid = group_id(settings.group)
+    if gid is not None and folder.stat().st_gid != gid:
+        try:
+            os.chown(folder, -1, gid)
+        except PermissionError as error:
+            raise ConfigError(
+                f"the folder {folder} is not of the group {settings.group}, and this login may "
+                "not change that",
+                remedy=f"As root: chgrp {settings.group} {folder}, or `hostler daemon install`",
+            ) from error
+    folder.chmod(0o2755 if settings.allow or settings.operators or gid is None else 0o2750)
+
+
+def complaints(path: Path, settings: DaemonConfig) -> list[str]:
+    """Why those who may use the daemon cannot reach its socket, or why their commands will not
+    trust it, as sentences."""
+    if not is_shared(settings):
+        return []
+    whom = []
+    if settings.group:
+        whom.append((f"members of {settings.group}", group_id(settings.group)))
+    if settings.allow or settings.operators:
+        whom.append(("users in `allow` and `operators`", None))
+    found = [
+        f"{people} cannot reach the socket {path}: they may not enter {folder}"
+        for people, gid in whom
+        for folder in path.parents
+        if not _may_enter(folder, gid)
+    ]
+    why = doubt(str(path), os.geteuid())
+    if why is not None:
+        found.append(f"commands of other users will not trust the socket {path}: {why}")
+    return found
+
+
+def _may_enter(folder: Path, gid: int | None) -> bool:
+    about = folder.stat()
+    return bool(about.st_mode & 0o001 or (about.st_gid == gid and about.st_mode & 0o010))

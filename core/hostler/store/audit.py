@@ -1,0 +1,60 @@
+"""The audit table: who asked for what. It only grows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from hostler.model.records import AuditEntry, AuditFilter
+from hostler.store.rows import storable
+
+_RUN = "json_extract(arguments, '$.run')"
+"""As the index has it, word for word."""
+_REFUSED = "json_extract(arguments, '$.call')"
+_OF = "json_extract(arguments, '$.of')"
+
+
+def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
+    """Append who asked for what."""
+    connection.execute(
+        "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
+        (entry.at, entry.uid, storable(entry.user), entry.call, json.dumps(dict(entry.arguments))),
+    )
+
+
+def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Whether a person had this run forgotten."""
+    found = connection.execute(
+        f"SELECT 1 FROM audit WHERE {_RUN} = ? AND call = 'remove'", (run_id,)
+    )
+    return found.fetchone() is not None
+
+
+def audit(connection: sqlite3.Connection, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
+    """The newest entries first."""
+    where, values = _conditions(wanted)
+    # Clocks are put back now and then: the order of a time is only used where a time is asked for.
+    order = "number DESC" if wanted.since is None else "at DESC, number DESC"
+    rows = connection.execute(
+        "SELECT at, uid, user, call, arguments FROM audit"
+        f" WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?",
+        (*values, limit),
+    )
+    return [AuditEntry(**{**dict(row), "arguments": json.loads(row["arguments"])}) for row in rows]
+
+
+def _conditions(wanted: AuditFilter) -> tuple[list[str], list[object]]:
+    where: list[str] = ["1"]
+    values: list[object] = []
+
+    def add(condition: str, *given: object) -> None:
+        if None not in given:
+            where.append(condition)
+            values.extend(given)
+
+    add("uid = ?", wanted.uid)
+    add("user = ?", wanted.user)
+    add("at >= ?", wanted.since)
+    add(f"(call = ? OR {_REFUSED} = ?)", wanted.call, wanted.call)
+    add(f"({_RUN} = ? OR {_OF} = ?)", wanted.run, wanted.run)
+    return where, values

@@ -1,0 +1,76 @@
+"""A shared daemon and its people: real users of this machine, `hostler serve`, the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.people import Machine, Said
+
+NOBODY, DAEMON, BIN = 65534, 1, 2
+NOGROUP = 65534
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    folder = Path(tempfile.mkdtemp(prefix="hs-"))
+    folder.chmod(0o755)
+    try:
+        yield Machine(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_members_of_the_group_find_the_daemon_and_others_are_told(machine: Machine) -> None:
+    with machine.served('group = "nogroup"'):
+        assert stat.S_IMODE(machine.socket.parent.stat().st_mode) == 0o2750
+        said = machine.hostler(NOBODY, "daemon", "status", gid=NOGROUP)
+        assert said.code == 0, said
+        assert f"socket: {machine.socket} (system)" in said.out
+        run = machine.hostler(
+            NOBODY, "run", "-d", "-q", "--code", "none", "--", "true", gid=NOGROUP
+        )
+        assert run.code == 0, run
+        listed = machine.hostler(NOBODY, "runs", "-q", gid=NOGROUP)
+        assert listed.out == run.out
+        said = machine.hostler(BIN, "runs")
+        assert "is for the group nogroup, and you are not in it" in said.err
+        assert run.out.strip() not in said.out
+    assert not (machine.folder / "home-65534" / ".local").exists()  # no daemon of their own
+
+
+def test_two_members_see_what_they_did_and_the_owner_all_of_it(machine: Machine) -> None:
+    words = ("run", "-d", "-q", "--code", "none", "--", "true")
+    with machine.served('group = "nogroup"\nallow = ["daemon"]'):
+        first = machine.hostler(NOBODY, *words, gid=NOGROUP)
+        second = machine.hostler(DAEMON, *words)
+        assert (first.code, second.code) == (0, 0), (first, second)
+        refused = machine.hostler(DAEMON, "cancel", "-y", first.out.strip())
+        assert "belongs to nobody" in refused.err
+        assert said(machine.hostler(NOBODY, "audit", gid=NOGROUP)) == ["submit"]
+        assert said(machine.hostler(DAEMON, "audit")) == ["refused", "submit"]
+        assert said(machine.hostler(0, "audit")) == ["refused", "submit", "submit"]
+        about = machine.hostler(0, "audit", "--run", first.out.strip())
+        assert said(about) == ["refused", "submit"]
+        assert machine.hostler(DAEMON, "audit", "--user", "nobody").code == 2
+
+
+def said(listed: Said) -> list[str]:
+    """The calls of `hostler audit`."""
+    assert listed.code == 0, listed
+    return [line.split("\t")[2] for line in listed.out.splitlines()]
+
+
+def test_single_users_find_it_and_others_are_refused(machine: Machine) -> None:
+    with machine.served('allow = ["daemon"]'):
+        assert machine.hostler(DAEMON, "runs").code == 0
+        said = machine.hostler(BIN, "runs")
+        assert said.code == 2
+        assert "user bin may not use this daemon" in said.err
