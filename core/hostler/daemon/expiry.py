@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
+from hostler.daemon.kept_there import KeptThere
 from hostler.decide.alerts import EXPIRY, RULES, Alert
 from hostler.decide.expiry import (
     EXPIRING,
@@ -37,6 +38,7 @@ class Expirer:
     def __init__(self, context: Context, alerts: Alerts) -> None:
         self._context = context
         self._alerts = alerts
+        self._there = KeptThere(context)
         self._asked_at: float | None = None
         self._fetching: Counter[str] = Counter()
         self._complained: set[str] = set()
@@ -55,6 +57,7 @@ class Expirer:
     async def step(self) -> Expiry:
         """Announce what is to go soon, and remove what may go now and can be reached."""
         store, now = self._context.store, self._context.clock.now()
+        await self._there.check()
         async with self._context.removing:
             await self._extend()
             left = await store.remainders()

@@ -1,0 +1,110 @@
+"""What hosts say that they keep, against what the database knows of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import NamedTuple
+
+from hostler.daemon.context import Context
+from hostler.decide.expiry import DAY, describe
+from hostler.errors import HostError
+from hostler.model.codec import from_json
+from hostler.model.files import KeptFolder
+from hostler.model.records import AttemptFilter, Remainder
+
+_log = logging.getLogger("hostler.daemon")
+
+_EVERY_S = 3600.0
+_TIMEOUT_S = 60.0
+_MOST_ADOPTED = 1000
+_LONGEST_S = 90 * DAY
+
+
+class Difference(NamedTuple):
+    """What one side knows and the other does not."""
+
+    lost: tuple[Remainder, ...]
+    """Somebody has removed them from the host."""
+    unknown: tuple[KeptFolder, ...]
+    """They are on the host, and nobody would ever come to remove them."""
+
+
+def compare(left: Collection[Remainder], told: Collection[KeptFolder]) -> Difference:
+    """What the database and a host say of each other."""
+    gone = {folder.attempt_id for folder in told if not folder.exists}
+    known = {each.attempt_id for each in left}
+    return Difference(
+        tuple(each for each in left if each.attempt_id in gone),
+        tuple(f for f in told if f.exists and f.attempt_id not in known)[:_MOST_ADOPTED],
+    )
+
+
+class KeptThere:
+    """Asks a host where its looks tell of another number than the database, and now and then."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._asked: dict[str, float] = {}
+
+    async def check(self) -> None:
+        """Compare with every host that is connected. Raises StateError."""
+        for name, keeper in list(self._context.keepers.items()):
+            if not keeper.is_connected or keeper.host.look is None:
+                continue
+            left = await self._context.store.remainders(host=name)
+            if len(left) == keeper.host.look.kept.count and not self._is_due(name, left):
+                continue
+            try:
+                await self._compare(name, left)
+            except HostError as error:
+                _log.info("%s does not tell what it keeps: %s", name, error)
+
+    def _is_due(self, host: str, left: Collection[Remainder]) -> bool:
+        asked = self._asked.get(host)
+        return bool(left) and (asked is None or self._context.clock.now() - asked > _EVERY_S)
+
+    async def _compare(self, host: str, left: Collection[Remainder]) -> None:
+        context = self._context
+        answer = await context.link(host).call(
+            "kept.list", {"daemon_id": context.daemon_id}, _TIMEOUT_S
+        )
+        self._asked[host] = context.clock.now()
+        found = compare(left, [from_json(KeptFolder, told) for told in answer["kept"]])
+        for each in found.lost:
+            said = f"{describe([each])} are gone: somebody has removed them there"
+            event = context.event(
+                "files.lost", said, run_id=each.run_id, host=host, severity="warning"
+            )
+            await context.store.remove_remainder(
+                each.attempt_id, event if each.given_up_by is None else None
+            )
+        for folder in found.unknown:
+            await self._adopt(host, folder)
+        context.hub.publish()
+
+    async def _adopt(self, host: str, folder: KeptFolder) -> None:
+        """Look after what is kept of an attempt that ran there and is over."""
+        context, now = self._context, self._context.clock.now()
+        run_id = folder.attempt_id.partition("-")[0]
+        there = await context.store.attempts(AttemptFilter(run_id=run_id, host=host))
+        attempt = next((a for a in there if a.attempt_id == folder.attempt_id), None)
+        if attempt is None or not attempt.phase.is_final:
+            return
+        least = now + context.config.limits.keep_jobs
+        await context.store.add_remainder(
+            Remainder(
+                attempt_id=attempt.attempt_id,
+                run_id=attempt.run_id,
+                stage=attempt.stage,
+                host=host,
+                runtime=attempt.runtime,
+                ref=folder.ref,
+                path=folder.path,
+                files=folder.files,
+                size=folder.bytes,
+                since=now,
+                until=max(least, min(folder.until, now + _LONGEST_S)),
+                why="found on its host",
+            )
+        )
