@@ -219,7 +219,8 @@ class GarbageCollector:
 
 def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
     """With the bytes of its logs, and without a snapshot that is kept no longer."""
-    old = use.finished_at is not None and use.finished_at < sources_before
+    ended = use.finished_at
+    old = ended is not None and ended < sources_before and not use.is_kept
     return replace(use, log_bytes=log_bytes, snapshot=None if old else use.snapshot)
 
 

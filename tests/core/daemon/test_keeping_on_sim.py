@@ -11,7 +11,7 @@ import pytest
 from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.records import Artifact
-from hostler.model.runs import Run
+from hostler.model.runs import Run, Source
 from hostler.sim.fleet import small_lab
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
@@ -39,10 +39,10 @@ async def lab(tmp_path: Path) -> Any:
         await daemon.lab.close()
 
 
-async def ended(lab: Lab) -> Run:
+async def ended(lab: Lab, **fields: Any) -> Run:
     """A run with a log and an output that has ended."""
-    asked = stage(env=sim("seconds=0.1 lines=20"), outputs={"model": "model.bin"})
-    run_id = await lab.daemon.submit(asked)
+    asked = stage(env=sim("seconds=0.1 lines=20"), outputs={"model": "model.bin"}, code="none")
+    run_id = await lab.daemon.submit(asked, **fields)
     return await lab.daemon.finished(run_id, timeout=30)
 
 
@@ -71,6 +71,16 @@ async def test_a_kept_run_loses_neither_log_nor_output(lab: Lab) -> None:
     assert (told["kept"], told["unfetched"]["artifacts"]) == ({"runs": 1}, 0)
     assert (await keeping.unkeep(run, ANA))["by"] is None
     assert (await freed(lab))["content"]["blobs"] == 2
+
+
+async def test_the_source_of_a_kept_run_is_kept(lab: Lab, tmp_path: Path) -> None:
+    content = lab.daemon.daemon.context.content
+    (tmp_path / "source.tar").write_bytes(b"x" * 1000)
+    digest = content.adopt(tmp_path / "source.tar")
+    run = await ended(lab, source=Source(digest=digest, path="/x"))
+    assert (await freed(lab))["content"]["blobs"] == 3
+    await lab.daemon.daemon.service.keeping.keep(run, None, ANA)
+    assert (await freed(lab))["content"]["blobs"] == 0
 
 
 async def test_what_was_fetched_is_not_told_as_unfetched(lab: Lab) -> None:
