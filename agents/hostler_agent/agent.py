@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional
 
-from hostler_agent import wire
+from hostler_agent import keeping, wire
 from hostler_agent.claims import Claims
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -50,12 +50,13 @@ class Agent:
         self._early: Optional[List[Dict[str, Any]]] = []
         """What threads had to tell before the hello, which is the first line: it follows it."""
         self._sampler = Sampler(self._wake)
-        self._containers = Containers(self._wake, self._push_exit)
+        notes = keeping.Notes(keeping.notes_folder(folders))
+        self._containers = Containers(self._wake, self._push_exit, notes.by_ref)
         self._jobs = Jobs(folders, self._boot, spawner, self._indices)
         self._leases = Leases(folders.leases)
         self._looks = Looks(
             self._boot, self._sampler, self._containers, self._jobs, self._leases,
-            Machine(_disk_paths(folders)), Processes(), daemon_id,
+            Machine(_disk_paths(folders)), Processes(), daemon_id, notes,
         )  # fmt: skip
         claims = Claims(self._leases, self._looks.sight())
         self._verbs = Verbs(folders, version, self._jobs, claims, self._containers, self._sampler)

@@ -65,7 +65,7 @@ def extract(
 def _check_all(raw: BinaryIO, caps: Caps) -> None:
     seen, files, size = 0, 0, 0
     folders: Set[str] = set()
-    for member in _members(raw):
+    for member in members(raw):
         _check(member)
         seen += 1
         files += 0 if member.isdir() else 1
@@ -90,7 +90,7 @@ def _add_folders(member: tarfile.TarInfo, folders: Set[str]) -> None:
 
 def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
     later: List[Tuple[str, int, float]] = []
-    for member in _members(raw):
+    for member in members(raw):
         path = os.path.join(root, member.name)
         _make_parents(root, member.name)
         content = _put(raw, member, path, root, record is not None)
@@ -105,7 +105,7 @@ def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
         os.utime(path, (mtime, mtime))
 
 
-def _members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
+def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """All members in order, none of them kept. Raises TarError."""
     raw.seek(0)
     with tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]

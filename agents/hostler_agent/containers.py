@@ -12,19 +12,12 @@ import queue
 import socket
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import engine
 from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import (
-    ATTEMPT,
-    add_start,
-    as_inspected,
-    is_cut_off,
-    is_ours,
-    workload,
-)
+from hostler_agent.inspected import ATTEMPT, add_start, as_inspected, is_cut_off, is_ours, workload
 from hostler_agent.ooms import Ooms
 from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
@@ -79,7 +72,13 @@ def _is_socket(path: str) -> bool:
 class Containers:
     """What Docker shows. `wake` is called by the threads when `ready` may have become true."""
 
-    def __init__(self, wake: Callable[[], None], exited: Callable[[Dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        exited: Callable[[Dict[str, Any]], None],
+        kept: Callable[[], Container[str]] = tuple,
+    ) -> None:
+        """`kept`: ids of containers that have ended and stay, which no list shows."""
         self.path = socket_path()
         self.work: List[Dict[str, Any]] = []
         self.foreign: List[Running] = []
@@ -91,6 +90,7 @@ class Containers:
         """What the engine is made of, like runc, and its version."""
         self._wake = wake
         self._exited = exited
+        self._kept = kept
         self._wanted = 0
         self._done = 0
         self._deadline = 0.0
@@ -224,9 +224,11 @@ class Containers:
     def _read(self, connection: Connection) -> None:
         label = {"label": [ATTEMPT]}
         listed = connection.get(query("/containers/json", all="1", filters=label))
-        work, kept = [], {}
+        work, kept, hidden = [], {}, self._kept()
         for item in listed:
             ref, state = str(item.get("Id", "")), _state(item)
+            if ref in hidden and state in ("exited", "dead"):
+                continue
             before = self._inspected.get(ref)
             if state == "created":
                 # The list says it all, and an inspect would wait until the start is over.

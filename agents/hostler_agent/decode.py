@@ -199,7 +199,7 @@ def _procs(value: Any, where: str) -> Dict[str, List[Any]]:
 _SECTIONS: Dict[str, Check] = {
     "boot": text, "names": _names, "g": _g, "slow": _slow, "procs": _procs,
     "work": listed(_workload), "foreign": listed(_foreign), "leases": listed(_lease),
-    "machine": _machine, "trouble": _trouble, "clock": _clock,
+    "machine": _machine, "trouble": _trouble, "clock": _clock, "kept": row(count, count),
 }  # fmt: skip
 
 
@@ -260,6 +260,7 @@ def _look(known: Dict[str, Any], asked_at: float) -> Dict[str, Any]:
         raise ValueError("look: boot is missing")
     machine: Any = known.get("machine") or (None, None, None, [])
     wall, up = known.get("clock") or (None, None)
+    kept = known.get("kept") or (0, 0)
     return {
         "asked_at": asked_at,
         "boot_id": known["boot"],
@@ -279,6 +280,7 @@ def _look(known: Dict[str, Any], asked_at: float) -> Dict[str, Any]:
         "docker_problem": trouble.get("docker"),
         "lease_problem": trouble.get("leases"),
         "left_out": trouble.get("lists"),
+        "kept": {"count": kept[0], "bytes": kept[1]},
     }
 
 

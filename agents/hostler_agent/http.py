@@ -56,6 +56,19 @@ class Connection:
         except ValueError as error:
             raise HttpError("%s: not JSON: %s" % (path, error)) from error
 
+    def post(self, path: str, value: Any) -> Any:
+        """The JSON answer to a POST of JSON."""
+        body = b"".join(self.send_json(path, value))
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise HttpError("%s: not JSON: %s" % (path, error)) from error
+
+    def send_json(self, path: str, value: Any) -> Iterator[bytes]:
+        """POST JSON, and yield what comes in pieces."""
+        data = json.dumps(value).encode("ascii")
+        return self.stream("POST", path, len(data), [data], "application/json")
+
     def head(self, path: str) -> Dict[str, str]:
         """The headers of the answer to a HEAD, by their names in lower case."""
         self._send(("HEAD %s HTTP/1.1\r\nHost: docker\r\n\r\n" % path).encode("ascii"))
@@ -65,12 +78,17 @@ class Connection:
         return headers
 
     def stream(
-        self, method: str, path: str, size: Optional[int] = None, body: Iterable[bytes] = ()
+        self,
+        method: str,
+        path: str,
+        size: Optional[int] = None,
+        body: Iterable[bytes] = (),
+        kind: str = "application/x-tar",
     ) -> Iterator[bytes]:
         """Send a request (with a body of `size` bytes) and yield the answer's body in pieces."""
         head = "%s %s HTTP/1.1\r\nHost: docker\r\n" % (method, path)
         if size is not None:
-            head += "Content-Type: application/x-tar\r\nContent-Length: %d\r\n" % size
+            head += "Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, size)
         self._send(head.encode("ascii") + b"\r\n")
         for piece in body:
             self._send(piece)

@@ -23,6 +23,7 @@ METRICS = WORK + "/.hostler/metrics.jsonl"
 _GO_LINK = 1 << 27
 _GO_KINDS = 0x8F280000
 """Bits of a Go FileMode that are set for anything but a plain file."""
+_GO_FOLDER = 1 << 31
 _ALIVE = ("running", "paused", "restarting")
 
 
@@ -33,6 +34,7 @@ class Seen(NamedTuple):
     plain: bool
     size: int
     mtime: float
+    folder: bool = False
 
 
 def opened(
@@ -142,7 +144,8 @@ def look(connection: Connection, ref: str, path: str) -> Seen:
         raise HttpError("Docker does not say what %s is" % path) from error
     # Podman gives the path itself where there is no link.
     link = bool(mode & _GO_LINK) or os.path.normpath(leads or path) != path
-    return Seen(link, not link and not mode & _GO_KINDS, size, mtime)
+    folder = not link and bool(mode & _GO_FOLDER)
+    return Seen(link, not link and not mode & _GO_KINDS, size, mtime, folder)
 
 
 def is_guarded(found: Mapping[str, Any]) -> bool:
@@ -160,6 +163,13 @@ def serves_itself(connection: Connection) -> bool:
 def has_binds(found: Mapping[str, Any]) -> bool:
     """Whether folders of the host are seen inside."""
     return bool(_mounted(found, "bind"))
+
+
+def mounts_below(found: Mapping[str, Any], folder: str) -> List[str]:
+    """Paths relative to a folder in the container where something is mounted."""
+    mounts = [os.path.normpath(str(mount.get("Destination"))) for mount in _mounts(found)]
+    prefix = folder.rstrip("/") + "/"
+    return [mount[len(prefix) :] for mount in mounts if mount.startswith(prefix)]
 
 
 def _above(path: str) -> Iterator[str]:

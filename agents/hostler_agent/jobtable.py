@@ -27,6 +27,8 @@ class JobTable:
         self._jobs: Dict[str, Job] = {}
         self._stamps: Dict[str, Tuple[int, int]] = {}
         self._running: Dict[str, bool] = {}
+        self._kept: Dict[str, Dict[str, Any]] = {}
+        """Marks of jobs that have ended and stay here, which no list shows."""
         self._over: Optional[Set[str]] = None
         self._due = 0.0
         self._stamp = 0
@@ -61,7 +63,7 @@ class JobTable:
         return self._publish()
 
     def _forget(self, name: str) -> None:
-        for known in (self._jobs, self._stamps, self._running):
+        for known in (self._jobs, self._stamps, self._running, self._kept):
             known.pop(name, None)
 
     def _read(self, name: str) -> None:
@@ -82,7 +84,25 @@ class JobTable:
         if not running and job.started is not None and job.ended is None:
             # The end may have been written between the looks at the journal and at the process.
             job = journal.load(folder) or job
+        if not running and self._is_kept(name, folder):
+            return
         self._jobs[name], self._stamps[name], self._running[name] = job, stamp, running
+
+    def _is_kept(self, name: str, folder: str) -> bool:
+        path = os.path.join(folder, "kept")
+        if not os.path.lexists(path):
+            return False
+        from hostler_agent import keeping
+
+        told = self._kept.get(name) or keeping.read(path)
+        if told is not None:
+            self._forget(name)
+            self._kept[name] = told
+        return told is not None
+
+    def kept(self) -> List[Dict[str, Any]]:
+        """The marks of jobs that stay, as of the last list."""
+        return list(self._kept.values())
 
     def _publish(self) -> Tuple[List[Workload], List[Workload]]:
         listed = [

@@ -7,12 +7,15 @@ import contextlib
 import json
 import os
 import stat
-from typing import Any, Callable, Dict, Iterator, List, Optional
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 
 MARK = "kept"
 _MOST = 16 * 1024
+_TICK = 10**9
+MOST_LISTED = 10_000
 
 
 def read(path: str) -> Optional[Dict[str, Any]]:
@@ -42,13 +45,49 @@ def notes_folder(folders: Folders) -> str:
     return os.path.join(folders.base, "kept")
 
 
+class Notes:
+    """The notes about containers, for every look: read anew when something has changed."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._stamp = -1
+        self._known: Dict[str, Dict[str, Any]] = {}
+
+    def by_ref(self) -> Dict[str, Dict[str, Any]]:
+        """Container id -> its note."""
+        try:
+            stamp = os.stat(self._folder).st_mtime_ns
+        except OSError:
+            return {}
+        # What is written within a tick of the clock leaves the same stamp.
+        if stamp != self._stamp or time.time_ns() - stamp < _TICK:
+            self._stamp = stamp
+            paths = [os.path.join(self._folder, name) for name in _names(self._folder)]
+            found = [read(path) for path in paths if path.endswith(".json")]
+            self._known = {told["ref"]: told for told in found if told is not None}
+        return self._known
+
+    def forget(self, attempt: Any) -> None:
+        """Its container has been removed."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._folder, check_attempt(attempt) + ".json"))
+
+
+def total(marks: Iterable[Dict[str, Any]], daemon_id: str) -> List[int]:
+    """How many are of a daemon, and their bytes."""
+    own = [told["bytes"] for told in marks if told["daemon_id"] == daemon_id]
+    return [len(own), min(sum(own), 2**62)]
+
+
 def keep(
     mode: Dict[str, Any], folders: Folders, until: float, pulse: Callable[[], None]
 ) -> Dict[str, Any]:
     """Mark a workload that has ended to stay: its files, bytes, and where they lie. Again: only
     the time changes. Raises Refusal."""
     if mode.get("runtime") == "docker":
-        raise Refusal("this agent keeps no containers", "EngineError")
+        from hostler_agent import boxkeeping
+
+        return boxkeeping.keep(mode, folders, until)
     attempt = check_attempt(mode.get("attempt_id"))
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify
@@ -105,6 +144,35 @@ def containers(folders: Folders, daemon_id: str) -> Iterator[Dict[str, Any]]:
         told = read(os.path.join(notes, name)) if name.endswith(".json") else None
         if told is not None and told["daemon_id"] == daemon_id:
             yield _told(name[: -len(".json")], "docker", told, True)
+
+
+def listed(folders: Folders, daemon_id: Any, socket: Optional[str]) -> Dict[str, Any]:
+    """All that of a daemon's is kept here."""
+    from hostler_agent.http import HttpError
+
+    daemon = str(daemon_id)
+    boxed = list(containers(folders, daemon))
+    if boxed:
+        try:
+            there = _containers_there(socket)
+            boxed = [{**told, "exists": told["ref"] in there} for told in boxed]
+        except HttpError:
+            pass  # as long as Docker does not say that they are gone they are there
+    return {"kept": (list(jobs(folders, daemon)) + boxed)[:MOST_LISTED]}
+
+
+def _containers_there(socket: Optional[str]) -> Set[str]:
+    from hostler_agent.http import Connection, HttpError, query
+    from hostler_agent.inspected import ATTEMPT
+
+    if socket is None:
+        raise HttpError("Docker has no socket here")
+    connection = Connection(socket, 20.0)
+    try:
+        told = connection.get(query("/containers/json", all="1", filters={"label": [ATTEMPT]}))
+        return {str(item.get("Id")) for item in told if isinstance(item, dict)}
+    finally:
+        connection.close()
 
 
 def _told(attempt: str, runtime: str, told: Dict[str, Any], exists: bool) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from hostler_agent import budget
+from hostler_agent import budget, keeping
 from hostler_agent.budget import Budget
 from hostler_agent.claims import Sight
 from hostler_agent.containers import Containers, Running
@@ -42,9 +42,12 @@ class Looks:
         machine: Machine,
         processes: Processes,
         daemon_id: str = "",
+        notes: Optional[keeping.Notes] = None,
     ) -> None:
         self._boot = boot
         self._daemon_id = daemon_id
+        self._notes = notes
+        self._kept: List[int] = [0, 0]
         self._sampler = sampler
         self._containers = containers
         self._jobs = jobs
@@ -84,10 +87,15 @@ class Looks:
             "leases": self._lease_section(devices),
             "machine": self._machine.section(),
             "clock": _clock(),
+            "kept": self._renew("_kept", self._kept_total()),
         }
         # The last: what the others had to leave out is told here.
         found["trouble"] = self._renew("_trouble", self._troubles())
         return found, ended
+
+    def _kept_total(self) -> List[int]:
+        notes = list(self._notes.by_ref().values()) if self._notes is not None else []
+        return keeping.total(self._jobs.table.kept() + notes, self._daemon_id)
 
     def _troubles(self) -> Dict[str, Any]:
         texts = {

@@ -22,12 +22,15 @@ def listed(mode: Dict[str, Any], folders: Folders) -> None:
     _end_with_the_other_side()
     path, recursive = beneath.as_bytes(mode.get("path")), mode.get("recursive") is True
     if _is_boxed(mode):
-        raise _no_containers()
-    root = files.rooted(mode, folders)
-    try:
-        entries, truncated = files.listed(root, path, recursive, _pulse)
-    finally:
-        root.close()
+        from hostler_agent import boxlists
+
+        entries, truncated = boxlists.listed(mode, path, recursive, _pulse)
+    else:
+        root = files.rooted(mode, folders)
+        try:
+            entries, truncated = files.listed(root, path, recursive, _pulse)
+        finally:
+            root.close()
     _tell(entries, {"truncated": truncated})
 
 
@@ -36,7 +39,11 @@ def changed(mode: Dict[str, Any], folders: Folders) -> None:
     wanted = _wanted(mode)
     _end_with_the_other_side()
     if _is_boxed(mode):
-        raise _no_containers()
+        from hostler_agent import boxchanges
+
+        found = boxchanges.changes(mode, wanted, folders, _pulse)
+        _tell(found.sorted(), _end(found.left_out, found.truncated))
+        return
     there = files.changes(mode, wanted, folders, _pulse)
     _tell(there.entries.sorted(), _end(there.walk.left_out, there.walk.truncated))
 
@@ -49,7 +56,11 @@ def read(mode: Dict[str, Any], folders: Folders) -> None:
     path = beneath.as_bytes(mode.get("path"))
     _end_with_the_other_side()
     if _is_boxed(mode):
-        raise _no_containers()
+        from hostler_agent import boxlists
+
+        size, mtime, pieces = boxlists.opened(mode, path)
+        _send_file(size, mtime, pieces, offset)
+        return
     root = files.rooted(mode, folders)
     descriptor = files.opened(root, path)
     status = os.fstat(descriptor)
@@ -83,7 +94,10 @@ def chosen(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     _end_with_the_other_side()
     below = beneath.as_bytes(mode.get("path"))
     if _is_boxed(mode):
-        raise _no_containers()
+        from hostler_agent import boxchanges
+
+        yield from boxchanges.chosen_tar(mode, below, paths, _pulse)
+        return
     root = files.rooted(mode, folders)
     try:
         yield from files.chosen_tar(root, below, paths)
@@ -99,10 +113,6 @@ def keep(mode: Dict[str, Any], folders: Folders) -> None:
     from hostler_agent import keeping
 
     send(wire.json_frame(keeping.keep(mode, folders, float(until), _pulse)))
-
-
-def _no_containers() -> Refusal:
-    return Refusal("this agent reads no files of containers", "EngineError")
 
 
 def _is_boxed(mode: Dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List
 
+from hostler_agent import keeping
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -54,6 +55,7 @@ class Verbs:
             "container.check": self._container_check,
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
+            "kept.list": self._kept_list, "kept.forget": self._kept_forget,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -146,6 +148,14 @@ class Verbs:
         from hostler_agent import inside
 
         inside.check(self._containers.path, str(payload.get("ref")), payload.get("attempt_id"))
+        return {}
+
+    def _kept_list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        return keeping.listed(self._folders, payload.get("daemon_id"), self._containers.path)
+
+    def _kept_forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        notes = keeping.Notes(keeping.notes_folder(self._folders))
+        notes.forget(payload.get("attempt_id"))
         return {}
 
     def _log(self, payload: Dict[str, Any]) -> Dict[str, Any]:

@@ -33,7 +33,7 @@ SILENCE = 30.0
 """Seconds without a line after which an agent ends."""
 SECTIONS = (
     "boot", "names", "g", "slow", "procs", "work", "foreign", "leases", "machine", "trouble",
-    "clock",
+    "clock", "kept",
 )  # fmt: skip
 END = b"\x00\x00\x00\x00"
 """The frame that ends a stream."""

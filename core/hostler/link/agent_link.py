@@ -54,9 +54,10 @@ class AgentLink:
         self._down: HostError | None = Unreachable(door.host, "not connected")
         self._keeper: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
-        # All together they are fewer than the sessions that sshd allows on a connection.
+        # With the agent itself they are as many as the sessions of a connection. Lists and files
+        # are read as fast as somebody takes them: they may not hold up what is collected.
         self._transfers, self._log_reads = asyncio.Semaphore(1), asyncio.Semaphore(1)
-        self._lists, self._file_reads = asyncio.Semaphore(2), asyncio.Semaphore(4)
+        self._lists, self._file_reads = asyncio.Semaphore(1), asyncio.Semaphore(2)
         self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = HUNG_AFTER
@@ -143,7 +144,7 @@ class AgentLink:
 
     async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
         """New and changed files of a workload that has ended."""
-        async with self._lists:
+        async with self._transfers:
             return await changed_files(self._door, self._program, source, select)
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
@@ -157,7 +158,7 @@ class AgentLink:
 
     async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
         """Mark a workload that has ended to stay."""
-        async with self._lists:
+        async with self._transfers:
             return await keep_files(self._door, self._program, source, until)
 
     def read_log(

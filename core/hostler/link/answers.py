@@ -20,6 +20,7 @@ from hostler_agent.decode import (
     identifier,
     listed,
     number,
+    one_of,
     optional,
     record,
     text,
@@ -28,6 +29,7 @@ from hostler_agent.decode import (
 _MOST_RUNS = 100_000
 _MOST_DAEMONS = 64
 _MOST_CHECKS = 1000
+_MOST_KEPT = 10_000
 UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading raises for data that does not fit; all but the first would be an oversight there,
 which must not let a host end the daemon."""
@@ -91,6 +93,13 @@ _stat = record(
     },
 )  # fmt: skip
 _metrics = record({"text": _whole, "next": count, "mtime": number, "size": count}, {"mark": text})
+_kept = record(
+    {
+        "attempt_id": identifier, "runtime": one_of("docker", "process"), "ref": identifier,
+        "until": number, "files": count, "bytes": count, "path": text, "exists": boolean,
+    },
+    {},
+)  # fmt: skip
 _check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
 
 _FORMS: dict[str, Check] = {
@@ -120,4 +129,6 @@ _FORMS: dict[str, Check] = {
     ),
     "run.read": record({"spec": optional(_whole), "lines": _whole, "next": count}, {}),
     "run.forget": record({"removed": count}, {}),
+    "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
+    "kept.forget": _none,
 }

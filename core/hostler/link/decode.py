@@ -25,6 +25,7 @@ from hostler.model.hosts import (
     Gpu,
     GpuProcess,
     HostFacts,
+    KeptTotal,
     Lease,
     Look,
     Machine,
@@ -72,6 +73,7 @@ class LookReader:
                 docker_problem=data["docker_problem"],
                 lease_problem=data["lease_problem"],
                 left_out=data["left_out"],
+                kept=KeptTotal(**data["kept"]),
             )
 
     def _count_gpus(self, uuids: set[str]) -> None:

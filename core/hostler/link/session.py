@@ -29,7 +29,7 @@ _PUSH_WINDOW = 10.0
 _MAX_PUSH, _MAX_PUSH_BYTES = 1024 * 1024, 64 * 1024 * 1024
 """Bytes of one, and of those in the window: an exit brings the end of its log along."""
 _MAX_VALUES = 20_000
-_MAX_VALUES_OF = {"run.list": 200_000}
+_MAX_VALUES_OF = {"run.list": 200_000, "kept.list": 100_000}
 """Values in a message that is no look. They are what takes time, a second for the longest line, and
 all else waits for that."""
 _MAX_LOOK_BYTES = 64 * 1024 * 1024

@@ -8,9 +8,10 @@ from typing import Any
 
 from hostler.errors import AgentError
 from hostler.model.codec import from_json, to_json
+from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
 from hostler.sim.behaviour import metrics_text
-from hostler.sim.host import SimHost
+from hostler.sim.host import SimHost, folder_of
 
 Asked = Mapping[str, Any]
 
@@ -143,6 +144,19 @@ def _forget_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"removed": len([item for item in gone if item is not None])}
 
 
+def _kept(host: SimHost, asked: Asked) -> dict[str, Any]:
+    kept = []
+    for work in host.works.values():
+        if work.kept_until is not None and work.daemon_id == asked["daemon_id"]:
+            files = host.files(work)
+            told = KeptFolder(
+                work.attempt_id, work.runtime, work.ref, work.kept_until, len(files),
+                sum(map(len, files.values())), folder_of(work),
+            )  # fmt: skip
+            kept.append(to_json(told))
+    return {"kept": kept}
+
+
 _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "ping": lambda host, asked: {},
     "claim": _claim,
@@ -164,5 +178,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "run.list": _list_kept,
     "run.read": _read_kept,
     "run.forget": _forget_kept,
+    "kept.list": _kept,
+    "kept.forget": lambda host, asked: {},
     "gc": lambda host, asked: {"freed": 0},
 }

@@ -46,7 +46,17 @@ def sections(host: SimHost) -> dict[str, Any]:
         "machine": _machine(host),
         "clock": [round(now + host.wall_ahead, 3), round(now - host.booted_at, 3)],
         "trouble": {"gpu": None, "docker": host.trouble.docker},
+        "kept": _kept(host),
     }
+
+
+def _kept(host: SimHost) -> list[int]:
+    sizes = [
+        sum(map(len, host.files(work).values()))
+        for work in host.works.values()
+        if work.kept_until is not None
+    ]
+    return [len(sizes), sum(sizes)]
 
 
 def _measured(host: SimHost, gpu: SimGpu, now: float) -> list[float | None]:

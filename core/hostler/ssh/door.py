@@ -1,4 +1,4 @@
-"""`ports.Door` by SSH: one connection, at most four sessions, Docker through channels."""
+"""`ports.Door` by SSH: one connection, at most six sessions, Docker through channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hostler.ssh.forwards import Forward
 from hostler.ssh.streams import DockerSession, ExecSession
 from hostler.ssh.target import SshTarget
 
-MAX_SESSIONS = 4
+MAX_SESSIONS = 6
 """sshd allows ten by default, and people want some for themselves."""
 _OPEN_DEADLINE = 10.0
 _DOCKER_WINDOW = 128 * 1024

@@ -93,7 +93,7 @@ def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[Non
         raise Unreachable(
             host,
             f"{doing}: sshd opened no session: {_why(error)}",
-            remedy="raise MaxSessions in its sshd_config (Hostler uses at most 4), "
+            remedy="raise MaxSessions in its sshd_config (Hostler uses at most 6), "
             "and see that logins are not forced to another command",
         ) from error
     except (asyncssh.Error, OSError) as error:

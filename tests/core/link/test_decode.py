@@ -39,6 +39,7 @@ FULL = {
     "slow": [[1, ["thermal"], True, 5.0, "lost"]],
     "trouble": {"gpu": "g", "docker": "d", "leases": "l", "lists": "m"},
     "clock": [5000.0, 900.0],
+    "kept": [2, 3000],
 }
 
 values = st.recursive(

@@ -144,6 +144,7 @@ class DockerRuntime:
         # An ended one without a code is one that Docker itself still believes to run.
         live = workload.running or workload.created_only
         await engine.remove(workload.ref, force=workload.exit_code is None and not live)
+        await link.call("kept.forget", {"attempt_id": workload.attempt_id})
         self._fresh.discard(workload.ref)
         self._images.pop(workload.ref, None)
 

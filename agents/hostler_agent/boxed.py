@@ -1,0 +1,186 @@
+"""The folder of an ended container, by Docker's archive call with the checks of `inside`: through
+no link, out of no folder of the host, and not while somebody may change it.
+
+Docker reads as root and always whole folders. What of them is wanted is picked out of the tar here;
+a tree of what the container has written says which folders there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import time
+from typing import Any, Callable, Dict, Generator, Iterator, List, Optional, Set, Tuple
+
+from hostler_agent import inside
+from hostler_agent.beneath import shown
+from hostler_agent.folders import Refusal
+from hostler_agent.http import Connection, HttpError
+
+MOST_BYTES = 256 * 1024**3
+"""Of all that Docker sends for one transfer."""
+_TIMEOUT = 600.0
+_BLOCK = 256 * 1024
+_PULSE = 5.0
+Tree = Dict[str, Any]
+"""Names in a folder -> what is in each; a file, too, has an empty one."""
+Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
+"""Path relative to the working folder, header, and what gives its content, once."""
+
+
+class TooMuch(Exception):
+    """Docker has sent more than a transfer may cost."""
+
+
+class Boxed:
+    """An ended container, opened. Raises Refusal, HttpError."""
+
+    def __init__(self, mode: Dict[str, Any], pulse: Callable[[], None]) -> None:
+        from hostler_agent.containers import socket_path
+
+        self._socket = socket_path()
+        self.ref, self._attempt = str(mode.get("ref")), mode.get("attempt_id")
+        self._pulse, self._told = pulse, time.monotonic()
+        self._connection, self.found = self._open()
+        self._came = 0
+        self._safe: Set[str] = set()
+        try:
+            inside.check_binds(self._connection, self.ref, self.found)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> Tuple[Connection, Dict[str, Any]]:
+        connection, found = inside.opened(self._socket, self.ref, self._attempt, _TIMEOUT)
+        if inside.is_alive(found):
+            connection.close()
+            raise Refusal("the container still runs", "ConflictError")
+        return connection, found
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.close()
+
+    def mounts(self) -> List[str]:
+        """Paths in the working folder where something else is mounted."""
+        return inside.mounts_below(self.found, inside.WORK)
+
+    def tree(self) -> Tree:
+        """What the container has written into its working folder."""
+        found: Tree = {}
+        for item in self._connection.get("/containers/%s/changes" % self.ref) or ():
+            path = str(item.get("Path")) if isinstance(item, dict) else ""
+            if path.startswith(inside.WORK + "/") and item.get("Kind") != 2:
+                at = found
+                for part in path[len(inside.WORK) + 1 :].split("/"):
+                    at = at.setdefault(part, {})
+        return found
+
+    def look(self, path: str) -> inside.Seen:
+        """What lies at a path relative to the working folder. Raises Refusal ("NotFoundError")."""
+        full = self._checked(path)
+        try:
+            return inside.look(self._connection, self.ref, full)
+        except HttpError as error:
+            raise self._missing(error, path) from error
+
+    def members(self, path: str) -> Generator[Member, None, None]:
+        """All that lies at a path, as it comes. Raises Refusal, TooMuch, HttpError."""
+        full = self._checked(path)
+        inside.check_unshared(self._connection, self.found, full)
+        try:
+            pieces = self._connection.stream("GET", inside.archive(self.ref, full))
+        except HttpError as error:
+            raise self._missing(error, path) from error
+        above, counted = os.path.dirname(path), self._counted(pieces)
+        whole = False
+        try:
+            with contextlib.closing(_Tar(counted)) as tar:
+                for member, content in tar.members():
+                    yield os.path.normpath(os.path.join(above, member.name)), member, content
+            whole = next(counted, None) is None
+        except tarfile.TarError as error:
+            raise Refusal("Docker's archive cannot be read: %s" % error, "EngineError") from error
+        finally:
+            if not whole:  # the rest of the answer would be in the way of the next
+                self._connection.close()
+                self._connection, self.found = self._open()
+        inside.check_unshared(self._connection, self.found, full)
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._came += len(piece)
+            if self._came > MOST_BYTES:
+                raise TooMuch
+            now = time.monotonic()
+            if now - self._told > _PULSE:
+                self._told = now
+                self._pulse()
+            yield piece
+
+    def _checked(self, path: str) -> str:
+        """The path in the container, when no folder above it is a link."""
+        full = inside.place(path)
+        above = os.path.dirname(full)
+        if above not in self._safe:
+            try:
+                inside.check_way(self._connection, self.ref, full)
+            except HttpError as error:
+                raise self._missing(error, path) from error
+            self._safe.add(above)
+        return full
+
+    def _missing(self, error: HttpError, path: str) -> Exception:
+        if error.status == 404 and "No such container" not in str(error):
+            return Refusal("there is no %s in the folder" % path, "NotFoundError")
+        return error
+
+
+class _Tar:
+    """A tar read as it comes: none of it is kept."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._tar = tarfile.open(
+            fileobj=self, mode="r|", bufsize=_BLOCK, encoding="utf-8",
+            errors="surrogateescape",
+        )  # type: ignore[call-overload]  # fmt: skip
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, however many."""
+        return next(self._pieces, b"")
+
+    def close(self) -> None:
+        """No more is read."""
+        self._tar.close()
+
+    def members(self) -> Iterator[Tuple[tarfile.TarInfo, Callable[[], Iterator[bytes]]]]:
+        """Each with what gives its content."""
+        while True:
+            member = self._tar.next()
+            if member is None:
+                return
+            self._tar.members.clear()
+            # As it is shown everywhere: bytes that are no text may not spoil what is made of it.
+            member.name = shown(member.name.encode("utf-8", "surrogateescape"))
+            yield member, lambda member=member: self._content(member)  # type: ignore[misc]
+
+    def _content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        file = self._tar.extractfile(member)
+        left = member.size
+        while left and file is not None:
+            piece = file.read(min(left, _BLOCK))
+            if not piece:
+                raise tarfile.ReadError("it ends in the middle of %s" % member.name)
+            left -= len(piece)
+            yield piece
+
+
+def kind(member: tarfile.TarInfo) -> Optional[str]:
+    """In a word; None for special files."""
+    if member.isdir():
+        return "folder"
+    if member.issym():
+        return "link"
+    return "file" if member.isreg() or member.islnk() else None

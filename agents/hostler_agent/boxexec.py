@@ -1,0 +1,236 @@
+"""Files of a container that runs, seen with the stage's own rights: an exec as its user, by the
+`sh`, `stat` and `cat` of its image. Docker's archive call would read as root what the stage can
+exchange meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from typing import Any, Dict, Iterator, List, Tuple
+
+from hostler_agent import inside
+from hostler_agent.beneath import shown
+from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, kind_of
+from hostler_agent.folders import Refusal
+from hostler_agent.http import Connection, HttpError
+
+_TIMEOUT = 600.0
+_NO_FILE, _OTHER, _NO_PROGRAM = 66, 67, 69
+_MOST_SAID = 2 * MOST_NAMES
+_NEEDS = "command -v stat >/dev/null && command -v cat >/dev/null || exit 69\n"
+# A name has no slash in it: two of them and a line end are the end of one.
+_LIST = (
+    _NEEDS
+    + r"""
+told() { [ $# -eq 0 ] || stat -c '%f %s %Y %n//' -- "$@" 2>/dev/null; return 0; }
+walk() {
+  d=$1; set --
+  for f in "$d"/* "$d"/.[!.]* "$d"/..?*; do
+    [ -e "$f" ] || [ -h "$f" ] || continue
+    set -- "$@" "$f"
+    if [ $# -ge 200 ]; then told "$@"; set --; fi
+  done
+  told "$@"
+  [ "$deep" = 1 ] || return 0
+  for f in "$d"/*/ "$d"/.[!.]*/ "$d"/..?*/; do
+    f=${f%/}
+    if [ -d "$f" ] && [ ! -h "$f" ]; then walk "$f"; fi
+  done
+}
+deep=$2
+if [ -d "$1" ]; then
+  cd -- "$1" 2>/dev/null || exit 67
+  walk .
+  exit 0
+fi
+[ -e "$1" ] || [ -h "$1" ] || exit 66
+cd -- "${1%/*}" && told "./${1##*/}"
+"""
+)
+_READ = (
+    _NEEDS
+    + r"""
+[ -f "$1" ] || { [ -e "$1" ] && exit 67; exit 66; }
+exec 4<"$1" || exit 67
+stat -L -c '%s %Y' -- "$1" || exit 67
+exec cat <&4
+"""
+)
+_RECORD = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.+)", re.DOTALL)
+
+
+def listed(mode: Dict[str, Any], path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
+    """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
+    script = _Exec(mode, _LIST, [_place(path), "1" if recursive else "0"], path)
+    try:
+        found, truncated = _records(script.output())
+        if not truncated:
+            script.check()
+        return sorted(found.values()), truncated
+    finally:
+        script.close()
+
+
+def _records(pieces: Iterator[bytes]) -> Tuple[Dict[str, Entry], bool]:
+    found: Dict[str, Entry] = {}
+    held, came = b"", 0
+    for piece in pieces:
+        came += len(piece)
+        *whole, held = (held + piece).split(b"//\n")
+        for record in whole:
+            entry = _entry(record)
+            if entry is not None:
+                found.setdefault(entry[0], entry)
+        if came > _MOST_SAID or len(held) > 65536 or len(found) >= MOST_ENTRIES:
+            return found, True
+    return found, False
+
+
+def _entry(record: bytes) -> Any:
+    match = _RECORD.fullmatch(record)
+    if match is None:
+        return None
+    mode, path = int(match[1], 16), os.path.normpath(match[4])
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        return None
+    if len(path) > 4095 or path.startswith((b"/", b"..")) or b"\0" in path:
+        return None
+    size = int(match[2]) if stat.S_ISREG(mode) else 0
+    return shown(path), kind_of(mode), min(size, 2**62), float(match[3][:18]), None
+
+
+def opened(mode: Dict[str, Any], path: bytes) -> Tuple[int, float, Iterator[bytes]]:
+    """Size, mtime and content of one plain file, as it is now. Raises Refusal, HttpError."""
+    script = _Exec(mode, _READ, [_place(path)], path)
+    pieces = script.output()
+    try:
+        size, mtime, rest = _head(pieces, script)
+    except BaseException:
+        script.close()
+        raise
+    return size, mtime, _content(script, rest, pieces, size, path)
+
+
+def _head(pieces: Iterator[bytes], script: "_Exec") -> Tuple[int, float, bytes]:
+    held = b""
+    for piece in pieces:
+        held += piece
+        line, end, rest = held.partition(b"\n")
+        if end:
+            match = re.fullmatch(rb"(\d{1,19}) (-?\d{1,15})", line)
+            if match is None:
+                break
+            return int(match[1]), float(match[2]), rest
+        if len(held) > 100:
+            break
+    script.check()
+    raise Refusal("the container's stat says what cannot be read", "EngineError")
+
+
+def _content(
+    script: "_Exec", rest: bytes, pieces: Iterator[bytes], size: int, path: bytes
+) -> Iterator[bytes]:
+    left = size
+    try:
+        piece = rest
+        while left:
+            if piece:
+                yield piece[:left]
+                left -= min(left, len(piece))
+            if left:
+                more = next(pieces, None)
+                if more is None:
+                    text = "%s became shorter while it was read"
+                    raise Refusal(text % shown(path), "ConflictError")
+                piece = more
+    finally:
+        script.close()
+
+
+def _place(path: bytes) -> str:
+    return os.path.join(inside.WORK, os.fsdecode(path)) if path else inside.WORK
+
+
+class _Exec:
+    """A script in a container, as its user."""
+
+    def __init__(self, mode: Dict[str, Any], script: str, args: List[str], path: bytes) -> None:
+        from hostler_agent.containers import socket_path
+
+        self._path = path
+        self._socket = socket_path()
+        ref, attempt = str(mode.get("ref")), mode.get("attempt_id")
+        self._connection, found = inside.opened(self._socket, ref, attempt, _TIMEOUT)
+        try:
+            if not inside.is_alive(found):
+                raise Refusal("the container has just ended: ask again", "ConflictError")
+            wanted = {
+                "AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Tty": False,
+                "User": str((found.get("Config") or {}).get("User") or ""), "WorkingDir": "/",
+                "Privileged": False, "Cmd": ["sh", "-c", script, "hostler", *args],
+            }  # fmt: skip
+            told = self._connection.post("/containers/%s/exec" % ref, wanted)
+            self._id = str(told.get("Id"))
+            if not self._id.isalnum():
+                raise HttpError("Docker names no exec")
+            self._raw = self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> Iterator[bytes]:
+        """What Docker sends, in its frames."""
+        try:
+            return self._connection.send_json(
+                "/exec/%s/start" % self._id, {"Detach": False, "Tty": False}
+            )
+        except HttpError as error:
+            if "not found" in str(error) or "no such file" in str(error):
+                raise self._cannot() from error
+            raise
+
+    def close(self) -> None:
+        """Read no more: what still writes ends by that."""
+        self._connection.close()
+
+    def output(self) -> Iterator[bytes]:
+        """What it writes to stdout."""
+        held = b""
+        for piece in self._raw:
+            held += piece
+            while len(held) >= 8:
+                stream, size = held[0], struct.unpack(">I", held[4:8])[0]
+                if stream > 2 or size > 16 * 1024 * 1024:
+                    raise self._cannot()  # not a frame: words of who could not start it
+                if len(held) < 8 + size:
+                    break
+                if stream == 1 and size:
+                    yield held[8 : 8 + size]
+                held = held[8 + size :]
+
+    def check(self) -> None:
+        """Raise Refusal for how it ended, where that was not well."""
+        connection = Connection(str(self._socket), inside.CHECK_TIMEOUT)
+        try:
+            code = connection.get("/exec/%s/json" % self._id).get("ExitCode")
+        finally:
+            connection.close()
+        name = shown(self._path) or "the working folder"
+        if code == _NO_FILE:
+            raise Refusal("there is no %s in the folder" % name, "NotFoundError")
+        if code == _OTHER:
+            raise Refusal("%s is no plain file that the stage may read" % name, "InputError")
+        if code in (_NO_PROGRAM, 126, 127):
+            raise self._cannot()
+        if code:
+            raise Refusal("%s cannot be read (exit code %s)" % (name, code), "EngineError")
+
+    @staticmethod
+    def _cannot() -> Refusal:
+        text = (
+            "the image has no sh, stat and cat to look into the running container by: "
+            "its files can be fetched when the stage has ended"
+        )
+        return Refusal(text, "ConflictError")
