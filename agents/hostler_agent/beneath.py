@@ -6,6 +6,8 @@ resolved here, within the folder; one that leads out is refused.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from typing import Dict, List, Optional
@@ -46,9 +48,49 @@ def open_folder(path: str, *below: str) -> int:
     return descriptor
 
 
+class Elsewhere(OSError):
+    """Something is mounted there: a stage may have put anything, and a file system that hangs."""
+
+
+def mount_of(descriptor: int) -> str:
+    """Which mount an open file is on. Nothing of the file itself is asked."""
+    with open("/proc/self/fdinfo/%d" % descriptor) as file:
+        return next((line for line in file if line.startswith("mnt_id:")), "")
+
+
 def enter(descriptor: int, name: bytes) -> int:
-    """A folder in a folder, readable; no link. Raises OSError."""
-    return os.open(name, _FOLDER, dir_fd=descriptor)
+    """A folder in a folder, readable; no link, and no mount. Raises OSError."""
+    step = os.open(name, _STEP | os.O_DIRECTORY, dir_fd=descriptor)
+    try:
+        _check_mount(step, descriptor)
+        return os.open("/proc/self/fd/%d" % step, _FOLDER & ~os.O_NOFOLLOW)
+    finally:
+        os.close(step)
+
+
+def _check_mount(step: int, folder: int) -> None:
+    if mount_of(step) != mount_of(folder):
+        raise Elsewhere(errno.EXDEV, "lies on another file system than the folder")
+
+
+def make(job: str, path: str) -> None:
+    """A folder in the working folder of a job, and those above it. Nothing is made below a link or
+    a file. Raises OSError."""
+    folder = open_folder(job, "work")
+    try:
+        for name in filter(None, os.fsencode(path).split(b"/")):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o777, dir_fd=folder)
+            try:
+                inner = enter(folder, name)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    return
+                raise
+            os.close(folder)
+            folder = inner
+    finally:
+        os.close(folder)
 
 
 def reopened(step: int) -> int:
@@ -60,6 +102,7 @@ def open_plain(folder: int, name: bytes) -> Optional[int]:
     """A plain file in an open folder, for reading; None for anything else. Raises OSError."""
     step = os.open(name, _STEP, dir_fd=folder)
     try:
+        _check_mount(step, folder)
         return reopened(step) if stat.S_ISREG(os.fstat(step).st_mode) else None
     finally:
         os.close(step)
@@ -71,7 +114,6 @@ class Root:
 
     def __init__(self, path: str, descriptor: int, others: Optional[Dict[str, int]] = None) -> None:
         self.descriptor = descriptor
-        self.device = os.fstat(descriptor).st_dev
         self._roots = {os.fsencode(path): descriptor}
         for other, opened in (others or {}).items():
             self._roots[os.fsencode(other)] = opened
@@ -100,6 +142,8 @@ class _Steps:
             while left:
                 left = self._step(left.pop(0), left, path)
             return self._open.pop()
+        except Elsewhere as error:
+            raise Refusal("%s %s" % (shown(path), error.strerror), "InputError") from error
         except OSError as error:
             raise Refusal("%s: %s" % (shown(path), error.strerror)) from error
         finally:
@@ -130,6 +174,15 @@ class _Steps:
         return left
 
     def _enter(self, name: bytes, path: bytes) -> int:
+        step = self._opened(name, path)
+        try:
+            _check_mount(step, self._open[-1])
+        except BaseException:
+            os.close(step)
+            raise
+        return step
+
+    def _opened(self, name: bytes, path: bytes) -> int:
         try:
             return os.open(name, _STEP, dir_fd=self._open[-1])
         except (FileNotFoundError, NotADirectoryError):

@@ -54,7 +54,7 @@ _READ = (
     + r"""
 [ -f "$1" ] || { [ -e "$1" ] && exit 67; exit 66; }
 exec 4<"$1" || exit 67
-stat -L -c '%s %Y' -- "$1" || exit 67
+stat -L -c '%s %Y' /proc/self/fd/4 || exit 67
 exec cat <&4
 """
 )

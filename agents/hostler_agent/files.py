@@ -112,7 +112,6 @@ def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List
         if not stat.S_ISDIR(status.st_mode):
             entries.add(os.path.basename(path), status)
             return entries.sorted(), False
-        _check_device(root, status, path)
         walk = Walk(
             lambda inner, *found: entries.add(inner, found[2]), lambda *_: None, pulse
         )  # fmt: skip
@@ -129,12 +128,6 @@ def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List
         os.close(step)
 
 
-def _check_device(root: Root, status: os.stat_result, path: bytes) -> None:
-    if status.st_dev != root.device:
-        text = "%s lies on another file system than the folder"
-        raise Refusal(text % shown(path), "InputError")
-
-
 def opened(root: Root, path: bytes) -> int:
     """A plain file, for reading. Raises Refusal."""
     step = root.step(path)
@@ -142,7 +135,6 @@ def opened(root: Root, path: bytes) -> int:
         status = os.fstat(step)
         if not stat.S_ISREG(status.st_mode):
             raise Refusal("%s is a %s, no plain file" % (shown(path), _word(status)), "InputError")
-        _check_device(root, status, path)
         return beneath.reopened(step)
     finally:
         os.close(step)
@@ -304,7 +296,7 @@ def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
             continue
         folder, name = found
         try:
-            yield from _member(root, folder, name, path)
+            yield from _member(folder, name, path)
         finally:
             os.close(folder)
     yield bytes(2 * tarfile.BLOCKSIZE)
@@ -321,15 +313,13 @@ def _step_to(root: Root, path: bytes) -> Optional[Tuple[int, bytes]]:
             inner = beneath.enter(folder, beneath.real_name(folder, part))
             os.close(folder)
             folder = inner
-        if os.fstat(folder).st_dev != root.device:
-            raise NotADirectoryError
         return folder, beneath.real_name(folder, name)
     except OSError:
         os.close(folder)
         return None
 
 
-def _member(root: Root, folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
+def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
     descriptor = None
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -346,8 +336,6 @@ def _member(root: Root, folder: int, name: bytes, path: bytes) -> Iterator[bytes
     except OSError:
         return
     try:
-        if status.st_dev != root.device:
-            return
         yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
         if descriptor is not None:
             yield from pieces(descriptor, info.size, path)

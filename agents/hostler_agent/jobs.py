@@ -27,6 +27,7 @@ from hostler_agent.spawner import Spawner
 
 LOG_CAP = 1024**3
 GRACE = 30.0
+_MOST_MADE = 1000
 _DIE = 15.0
 """Seconds that processes have to disappear after KILL."""
 _ENGINE = "EngineError"
@@ -196,6 +197,7 @@ class Jobs:
             raise Refusal("env should be an object", "InputError")
         work = self.work_folder(job.attempt_id)
         self._link_checkpoint(job, work)
+        _make_folders(job)
         indices = self._gpu_indices(job, payload)
         variables = {str(name): str(value) for name, value in given.items()}
         env = environment(login, variables, job.created, work, indices)
@@ -343,6 +345,16 @@ class Jobs:
         self.table.touch(attempt)
 
 
+def _make_folders(job: Job) -> None:
+    """The folders that the command may count on; what the source has in the place of one stays."""
+    make = job.created.get("make")
+    if isinstance(make, list) and make:
+        from hostler_agent import beneath
+
+        for path in make:
+            beneath.make(job.folder, check_relative(path))
+
+
 def _grace(value: object) -> Optional[float]:
     """As `job.create` was given it; None where it is no time."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
@@ -356,6 +368,11 @@ def _check_created(payload: Mapping[str, Any]) -> None:
         raise Refusal("%r is not a daemon id" % (daemon,), "InputError")
     if not isinstance(gpus, list) or not all(is_identifier(uuid) for uuid in gpus):
         raise Refusal("gpus should be a list of UUIDs", "InputError")
+    make = payload.get("make") or []
+    if not isinstance(make, list) or len(make) > _MOST_MADE:
+        raise Refusal("make should be a list of folders", "InputError")
+    for path in make:
+        check_relative(path)
     if not isinstance(payload.get("owner") or "", str):
         raise Refusal("owner should be a text", "InputError")
 

@@ -31,7 +31,7 @@ def read(path: str) -> Optional[Dict[str, Any]]:
             "until": float(told["until"]), "files": max(0, int(told["files"])),
             "bytes": max(0, int(told["bytes"])), "path": str(told["path"]),
         }  # fmt: skip
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -87,16 +87,18 @@ def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
             path, size, content, ctime, inode = json.loads(line)
             found = Placed(int(size), str(content), int(ctime), int(inode))
             yield str(path).encode("utf-8", "surrogateescape"), found
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
 
 
 def unchanged(job: str, checkpoint: str) -> Optional[int]:
     """0 where a short look shows that nothing in a job's working folder is new or changed; None
     where that takes a longer one."""
-    from hostler_agent import beneath
+    from hostler_agent import beneath, mounts
 
     try:
+        if mounts.any_below(job):
+            return None  # a file system of the job's own may never answer
         folder = beneath.open_folder(job)
         try:
             known = read(folder, _LITTLE)

@@ -104,6 +104,9 @@ class Walk:
             return
         try:
             folder = beneath.enter(above, name)
+        except beneath.Elsewhere:
+            self.leave_out(choosing.ELSEWHERE, 0)
+            return
         except OSError:
             self.leave_out(choosing.UNREADABLE, 0)
             return
@@ -115,16 +118,12 @@ class Walk:
             os.close(folder)
 
     def _inside(self, folder: int, path: bytes, name: bytes, depth: int) -> None:
-        status = os.fstat(folder)
-        if status.st_dev != self._device:
-            self.leave_out(choosing.ELSEWHERE, 0)
-            return
         why = self._skips(path, name, folder)
         if why is not None:
             if why:
                 self.leave_out(why, self._bytes_of(folder))
             return
-        self.folder(path, status)
+        self.folder(path, os.fstat(folder))
         if self.deep:
             self._each(folder, path + b"/", self._names(folder), depth + 1)
 

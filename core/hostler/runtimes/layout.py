@@ -107,6 +107,26 @@ def check_mounts(
         _check_checkpoint(relative(job.checkpoint), outlines)
 
 
+def folders_to_make(
+    job: Job, outlines: Mapping[str, Outline], work: str, mounts: Collection[str]
+) -> list[str]:
+    """The folders of `job.make` that can be made as root. The source may have a link or file in the
+    place of one, or of one above it; in a mounted folder and in the checkpoint, too, there may be
+    links."""
+    source = outlines.get("")
+    kinds = source.kinds if source is not None else {}
+    closed = {inside for mount in mounts if (inside := _below(work, mount))}
+    if job.checkpoint is not None:
+        closed.add(relative(job.checkpoint))
+    found = []
+    for path in map(relative, job.make):
+        steps = lineage(path)
+        plain = all(kinds.get(step, "folder") == "folder" for step in steps)
+        if plain and path not in kinds and not closed & set(steps):
+            found.append(path)
+    return found
+
+
 def workdir_is_there(job: Job, outlines: Mapping[str, Outline]) -> bool:
     """Whether the source brings the folder that the command starts in, or a link in its place."""
     source = outlines.get("")

@@ -34,11 +34,14 @@ def pack_root(job: Job, implied: Iterable[str]) -> bytes:
     return made.done()
 
 
-def pack(job: Job, archives: Iterable[Archive], *, workdir: bool = True) -> bytes:
+def pack(
+    job: Job, archives: Iterable[Archive], *, workdir: bool = True, make: Iterable[str] = ()
+) -> bytes:
     """A tar for `/`: the source, what must exist beside it, and the other archives.
 
-    `workdir`: the folder that the command starts in has to be made. Raises InputError for an
-    archive that is none, or names something outside its target.
+    `workdir`: the folder that the command starts in has to be made. `make`: folders of the working
+    folder that have, too. Raises InputError for an archive that is none, or names something outside
+    its target.
     """
     made, later = _Packed(job), []
     for target, data in archives:
@@ -52,6 +55,8 @@ def pack(job: Job, archives: Iterable[Archive], *, workdir: bool = True) -> byte
     if workdir and job.workdir is not None and not posixpath.isabs(job.workdir):
         for folder in lineage(relative(job.workdir)):
             made.folder(posixpath.join(_ROOT, folder))
+    for folder in make:
+        made.folder(posixpath.join(_ROOT, folder))
     made.folder(HOME.lstrip("/"))
     made.metrics_file()
     for target, data in later:

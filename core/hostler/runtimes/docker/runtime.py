@@ -32,7 +32,12 @@ from hostler.runtimes.docker.options import (
 from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.pull import pull
 from hostler.runtimes.docker.workload import workload_from_inspect
-from hostler.runtimes.layout import Layouts, check_mounts, workdir_is_there
+from hostler.runtimes.layout import (
+    Layouts,
+    check_mounts,
+    folders_to_make,
+    workdir_is_there,
+)
 from hostler.runtimes.paths import stat_paths
 from hostler.store.archive_scan import Outline
 
@@ -265,7 +270,8 @@ class DockerRuntime:
             await self._place(link, job, ref, placements.pop(0), progress)
         small = list(takewhile(lambda placement: placement.size <= _SMALL, placements))
         archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
-        packed = await asyncio.to_thread(pack, job, archives, workdir=workdir)
+        make = folders_to_make(job, outlines, WORK, mount_targets(job))
+        packed = await asyncio.to_thread(pack, job, archives, workdir=workdir, make=make)
         await _unpack(engine, job, ref, packed)
         for placement in placements[len(small) :]:
             implied = outlines[relative(placement.target)].implied

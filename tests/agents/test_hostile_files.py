@@ -1,0 +1,369 @@
+"""What a stage may leave behind to lead who lists, reads or copies its files elsewhere, or to hold
+it up: links, mounts, exchanged folders, odd names, very many or very large files."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler_agent import beneath, choosing, files, journal, keeping, placed, walk
+from hostler_agent.beneath import Root
+from hostler_agent.files import Changes, Wanted
+from hostler_agent.folders import Folders, Refusal
+from tests.support.agents import PYTHONS, Place, eventually, serving, transfer
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+ALL = Wanted(None, (), None)
+
+
+def quiet() -> None:
+    """No pulse."""
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    made = tmp_path / "work"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def root(work: Path) -> Iterator[Root]:
+    opened = Root(str(work), beneath.open_folder(str(work)))
+    yield opened
+    opened.close()
+
+
+def changed(root: Root, wanted: Wanted = ALL) -> Changes:
+    found = Changes(wanted, {}, quiet)
+    found.through(root)
+    return found
+
+
+def names(found: Changes) -> list[str]:
+    return [entry[0] for entry in found.entries.sorted()]
+
+
+def content(root: Root, path: str) -> bytes:
+    descriptor = files.opened(root, path.encode())
+    try:
+        size = os.fstat(descriptor).st_size
+        return b"".join(files.pieces(descriptor, size, path.encode()))
+    finally:
+        os.close(descriptor)
+
+
+def test_links_within_the_folder_are_followed_and_no_others(root: Root, work: Path) -> None:
+    (work / "a" / "b").mkdir(parents=True)
+    (work / "a" / "b" / "f").write_text("mine")
+    (work / "up").symlink_to("a/b/../b/f")
+    (work / "absolute").symlink_to(work / "a")
+    (work / "a" / "out").symlink_to("../../secret")
+    (work / "a" / "sly").symlink_to("b/../../../secret")
+    (work.parent / "secret").write_text("theirs")
+    assert content(root, "up") == content(root, "absolute/b/f") == b"mine"
+    for path in ("a/out", "a/sly"):
+        with pytest.raises(Refusal, match="leads out of the folder"):
+            content(root, path)
+    with pytest.raises(Refusal, match="leads out of the folder"):
+        root.step(b"../secret")
+
+
+def test_a_folder_that_is_exchanged_all_the_time_never_gives_what_is_outside(
+    root: Root, work: Path
+) -> None:
+    """Whoever looks first and opens then would read the other file sooner or later."""
+    outside = work.parent / "outside"
+    for folder, text in ((work / "real", "mine"), (outside, "theirs")):
+        folder.mkdir()
+        (folder / "f").write_text(text)
+    (work / "link").symlink_to(outside)
+    (work / "d").symlink_to("real")
+    over = threading.Event()
+
+    def exchange() -> None:
+        while not over.is_set():
+            for target in ("real", str(outside)):
+                (work / "next").symlink_to(target)
+                (work / "next").rename(work / "d")
+
+    exchanging = threading.Thread(target=exchange)
+    exchanging.start()
+    try:
+        seen = set()
+        for _ in range(3000):
+            try:
+                seen.add(content(root, "d/f"))
+            except Refusal as refusal:
+                seen.add(refusal.kind.encode())
+            whole = b"".join(files.chosen_tar(root, b"", [b"d/f"]))
+            assert b"theirs" not in whole
+    finally:
+        over.set()
+        exchanging.join()
+    assert seen == {b"mine", b"InputError"}
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("kind", ["--bind", "tmpfs"])
+def test_nothing_is_read_of_what_is_mounted_in_the_folder(
+    root: Root, work: Path, kind: str
+) -> None:
+    (work / "own").write_text("1")
+    outside = work.parent / "outside"
+    for folder in (outside, work / "m"):
+        folder.mkdir()
+    (outside / "f").write_text("theirs")
+    source = ["--bind", str(outside)] if kind == "--bind" else ["-t", "tmpfs", "none"]
+    if subprocess.run(["mount", *source, work / "m"], capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        (work / "m" / "f").write_text("theirs")
+        found = changed(root)
+        assert names(found) == ["own"]
+        assert choosing.ELSEWHERE in found.walk.left_out
+        with pytest.raises(Refusal, match="lies on another file system"):
+            content(root, "m/f")
+        assert b"theirs" not in b"".join(files.chosen_tar(root, b"", [b"m/f"]))
+        entries, _ = files.listed(root, b"", True, quiet)
+        assert [entry[0] for entry in entries] == ["own"]
+        assert placed.unchanged(str(work.parent), "") is None
+    finally:
+        subprocess.run(["umount", work / "m"], check=True)
+
+
+@NEEDS_ROOT
+def test_a_file_that_is_mounted_over_is_not_read(root: Root, work: Path) -> None:
+    (work.parent / "secret").write_text("theirs")
+    (work / "f").write_text("mine")
+    bind = ["mount", "--bind", str(work.parent / "secret"), str(work / "f")]
+    if subprocess.run(bind, capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        with pytest.raises(Refusal, match="lies on another file system"):
+            content(root, "f")
+        assert b"theirs" not in b"".join(files.chosen_tar(root, b"", [b"f"]))
+    finally:
+        subprocess.run(["umount", work / "f"], check=True)
+
+
+def test_special_files_are_opened_by_nobody(root: Root, work: Path) -> None:
+    """Who opens a FIFO waits for a writer, and a device may do anything."""
+    os.mkfifo(work / "core")
+    os.mkfifo(work / "pipe")
+    if os.geteuid() == 0:
+        os.mknod(work / "device", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+        with pytest.raises(Refusal, match="no plain file"):
+            content(root, "device")
+    found = changed(root)
+    assert names(found) == []
+    assert choosing.SPECIAL in found.walk.left_out
+    with pytest.raises(Refusal, match="no plain file"):
+        content(root, "pipe")
+    whole = b"".join(files.chosen_tar(root, b"", [b"pipe", b"device"]))
+    assert whole == bytes(2 * tarfile.BLOCKSIZE)
+
+
+def test_terabytes_of_holes_are_named_and_not_read(root: Root, work: Path) -> None:
+    with open(work / "big", "wb") as file:
+        file.truncate(8 * 1024**4)
+    (entry,) = changed(root).entries.sorted()
+    assert entry[:3] == ("big", "file", 8 * 1024**4)
+    assert files.measured(root, quiet) == (1, 0)
+
+
+def test_a_walk_ends_at_what_a_list_may_hold(
+    root: Root, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (work / f"f{number:02}").touch()
+    monkeypatch.setattr(files, "MOST_ENTRIES", 20)
+    found = changed(root)
+    assert len(names(found)) == 20
+    assert found.walk.truncated
+    monkeypatch.setattr(files, "MOST_ENTRIES", 1000)
+    monkeypatch.setattr(walk, "MOST_SEEN", 30)
+    found = changed(root)
+    assert len(names(found)) <= 30
+    assert found.walk.truncated
+    monkeypatch.setattr(walk, "MOST_SEEN", 1000)
+    monkeypatch.setattr(files, "MOST_NAMES", 8192 + 30)
+    assert len(names(changed(root))) == 10
+
+
+def test_folders_without_end_are_cut(root: Root, work: Path) -> None:
+    here = os.open(work, os.O_RDONLY)
+    for _ in range(walk.MOST_DEEP + 20):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("deep", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    (work / "f").touch()
+    found = changed(root)
+    assert names(found) == ["f"]
+    assert choosing.TOO_DEEP in found.walk.left_out
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(root: Root, work: Path) -> None:
+    (work / "f").write_bytes(bytes(3 * 1024 * 1024))
+    descriptor = files.opened(root, b"f")
+    pieces = files.pieces(descriptor, 3 * 1024 * 1024, b"f")
+    next(pieces)
+    os.truncate(work / "f", 100)
+    with pytest.raises(Refusal, match="became shorter while it was read"):
+        list(pieces)
+    os.close(descriptor)
+
+
+def test_a_job_that_is_no_folder_any_more_leads_nowhere(tmp_path: Path) -> None:
+    """The job may put a link in the place of its own working folder."""
+    folders = Folders(str(tmp_path / "b"))
+    folders.make()
+    job = Path(folders.job("a-1"))
+    job.mkdir()
+    journal.append(str(job), {"event": "created", "daemon_id": "d"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "f").write_text("theirs")
+    (job / "work").symlink_to(outside)
+    with pytest.raises((Refusal, OSError)):
+        files.rooted({"attempt_id": "a-1"}, folders)
+    assert placed.unchanged(str(job), "") is None
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [b"", b"nonsense\n", b'["f",1]\n', b'["f","x",1,2,3]\n', b"[" * 100000, b"{}\n" * 1000,
+     b'["f",4,"aa",5,6]\n'],
+)  # fmt: skip
+def test_what_a_job_writes_of_what_was_placed_is_believed_of_its_own_files_only(
+    tmp_path: Path, lie: bytes
+) -> None:
+    (tmp_path / placed.NAME).write_bytes(lie)
+    folder = beneath.open_folder(str(tmp_path))
+    try:
+        assert set(placed.read(folder) or {}) <= {b"f"}
+    finally:
+        os.close(folder)
+    (tmp_path / placed.NAME).unlink()
+    os.mkfifo(tmp_path / placed.NAME)
+    folder = beneath.open_folder(str(tmp_path))
+    try:
+        assert placed.read(folder) == {}
+    finally:
+        os.close(folder)
+
+
+def test_a_journal_of_lists_in_lists_without_end_takes_no_agent_away(place: Place) -> None:
+    with serving(place) as agent:
+        line = "head -c 100000 /dev/zero | tr '\\0' '[' >> ../journal; echo >> ../journal; touch up"
+        agent.job("a", ["sh", "-c", line])
+        eventually(lambda: (place.base / "jobs/a/work/up").exists())
+        assert not agent.ended("a")["running"]
+        assert agent.look()["workloads"]
+
+
+@pytest.mark.parametrize(
+    "lie", ["", "[]", '{"daemon_id":1}', '{"until":1e999}', "x" * 100000, "[" * 15000]
+)
+def test_a_mark_that_is_none_is_none(tmp_path: Path, lie: str) -> None:
+    (tmp_path / "kept").write_text(lie)
+    assert keeping.read(str(tmp_path / "kept")) is None
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    assert keeping.read(str(tmp_path / "link")) is None
+
+
+def test_a_running_job_cannot_hide_itself(place: Place) -> None:
+    mark = '{"daemon_id":"d1","ref":"a","until":9,"files":0,"bytes":0,"path":"p"}'
+    with serving(place) as agent:
+        agent.job("a", ["sh", "-c", f"echo '{mark}' > ../kept; echo up > up; sleep 600"])
+        eventually(lambda: (place.base / "jobs/a/work/up").exists())
+        (workload,) = agent.look()["workloads"]
+        assert workload["running"]
+        assert agent.look()["kept"] == {"count": 0, "bytes": 0}
+        agent.ask("job.stop", attempt_id="a", grace=0)
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.13"])
+def test_a_job_is_kept_on_every_python(place: Place, version: str) -> None:
+    if not PYTHONS[version]:
+        pytest.skip(f"Python {version} is not installed here")
+    place.python = PYTHONS[version]
+    with serving(place) as agent:
+        agent.job("a", ["sh", "-c", "echo 123 > f; mkdir d; echo 4 > d/g"])
+        agent.ended("a")
+        fields: dict[str, Any] = {"attempt_id": "a", "runtime": "process", "ref": "a", "path": ""}
+        with transfer(place, op="list", recursive=True, **fields) as bulk:
+            _, (listed, end) = bulk.data()
+        assert [entry[0] for entry in listed["entries"]] == [".hostler", "d", "d/g", "f"]
+        assert end == {"end": True, "truncated": False}
+        with transfer(place, op="keep", until=12.5, **fields) as bulk:
+            told = bulk.result()
+        assert (told["files"], told["path"]) == (2, str(place.base / "jobs/a/work"))
+        eventually(lambda: not agent.look()["workloads"])
+        assert agent.look()["kept"] == {"count": 1, "bytes": told["bytes"]}
+        (kept,) = agent.ask("kept.list", daemon_id="d1")["kept"]
+        assert (kept["attempt_id"], kept["until"], kept["exists"]) == ("a", 12.5, True)
+        assert agent.ask("kept.list", daemon_id="d2")["kept"] == []
+        with transfer(place, op="read", offset=0, **{**fields, "path": "d/g"}) as bulk:
+            data, _ = bulk.data()
+        assert data == b"4\n"
+        agent.ask("job.remove", attempt_id="a")
+        assert agent.look()["kept"] == {"count": 0, "bytes": 0}
+        assert agent.ask("kept.list", daemon_id="d1")["kept"] == []
+
+
+def test_a_transfer_ends_with_who_asked_for_it(place: Place) -> None:
+    """Also one that reads what never ends or never answers."""
+    with serving(place) as agent:
+        agent.job("a", ["sh", "-c", "truncate -s 100G big"])
+        agent.ended("a")
+    fields: dict[str, Any] = {"attempt_id": "a", "runtime": "process", "ref": "a", "path": "big"}
+    with transfer(place, op="read", offset=10**11, **fields) as bulk:
+        assert bulk.result()["size"] == 100 * 1024**3  # and now it reads to that offset
+        assert bulk.close(10.0) == 0
+
+
+_GLOBS: list[tuple[str, str, bool]] = [
+    ("*.pt", "a.pt", True), ("*.pt", "d/a.pt", False), ("**/*.pt", "d/e/a.pt", True),
+    ("**/*.pt", "a.pt", True), ("d", "d/e/f", True), ("d/", "d/e", True), ("d/*", "d/e/f", True),
+    ("[a-c]?", "b1", True), ("[!a]", "a", False), ("*", ".env", False), ("*", ".git/x", False),
+    (".*", ".env", True), ("**", "__pycache__/x", False), ("d", "d/.cache/x", False),
+    (".cache/**", ".cache/a/b", True), ("inputs", "inputs/x", True), ("*", "inputs/x", False),
+    ("**", "inputs/x", False), ("./d/../e", "e/x", True), (".", "x/y", True), ("a[", "a[", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("glob", "path", "fits"), _GLOBS)
+def test_globs(glob: str, path: str, fits: bool) -> None:
+    globs = choosing.Globs([glob])
+    assert globs.matches(path.encode()) is fits
+    above = os.path.dirname(path)
+    if fits and above:
+        assert globs.may_match_below(above.encode())
+
+
+def test_no_glob_takes_long() -> None:
+    """Backtracking would take longer than the world is old."""
+    evil = choosing.Globs(["*a" * 100 + "b", "**/" * 50 + "x"])
+    name = b"a" * 255
+    seconds = _seconds(lambda: evil.matches(b"/".join([name] * 15)))
+    assert seconds < 20
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    import time
+
+    began = time.process_time()
+    call()
+    return time.process_time() - began
