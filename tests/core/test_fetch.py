@@ -269,9 +269,31 @@ def test_what_a_stage_that_ended_did_not_keep_is_told_and_the_rest_comes(to: Pat
     daemon = Daemon(a=DATA, b=b"b")
     daemon.turns = [NotFoundError("train of run r7 has no file a")]
     done = get(daemon, to, where="running", sha256=None, mtime=1.0, artifact=None)
-    assert [(one.to, one.state) for one in done] == [("a", "gone"), ("b", "fetched")]
+    assert [(one.to, one.state) for one in done] == [("a", "missing"), ("b", "fetched")]
+    assert done[0].why == "train of run r7 has no file a"
     assert os.listdir(to) == ["b"]
     assert daemon.noted == []
+
+
+def test_where_a_host_gives_nothing_at_all_that_is_an_error(
+    to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "PATIENCE_S", 0.0)
+    daemon = Daemon(a=DATA)
+    daemon.turns = [Unreachable("gpu1", "no answer", remedy="is it up?") for _ in range(9)]
+    with pytest.raises(NoDaemonError, match=r"no answer\. is it up\?"):
+        get(daemon, to, where="host", sha256=None, mtime=1.0, artifact=None)
+    assert not to.exists()
+
+
+def test_what_is_left_of_a_file_without_a_version_is_not_gone_on_with(to: Path) -> None:
+    daemon = Daemon(a=DATA)
+    daemon.turns = [50_000, NotFoundError("gone")]
+    with pytest.raises(NotFoundError):
+        get(daemon, to, where="here", sha256=None)
+    get(daemon, to, where="here", sha256=None)
+    assert daemon.offsets == [0, 0]
+    assert (to / "a").read_bytes() == DATA
 
 
 def test_a_saved_file_that_is_gone_is_an_error(to: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from hostler.client.exchange import RemoteFile
@@ -15,6 +15,7 @@ from hostler.client.fetch_target import Part, Target, There
 from hostler.client.lost import PAUSE_S, is_away
 from hostler.errors import (
     ConflictError,
+    HostError,
     HostlerError,
     InputError,
     NoDaemonError,
@@ -43,8 +44,9 @@ class Fetched:
     sha256: str | None
     """None of a link."""
     state: str
-    """"fetched"; "there": it was there already; "link"; "gone": its stage has ended meanwhile, and
-    did not keep it."""
+    """"fetched"; "there": it was there already; "link"; "missing": its host does not give it."""
+    why: str = ""
+    """Why it is missing."""
 
 
 Progress = Callable[[str, int, int], object]
@@ -94,13 +96,15 @@ class Fetcher:
     progress: Progress | None = None
     revive: Callable[[], object] | None = None
     stopped: Callable[[], bool] = lambda: False
+    _problems: list[HostlerError] = field(default_factory=list)
 
     def fetch(
         self, files: Iterable[Mapping[str, Any]], names: Sequence[str], target: Target,
         *, force: bool,
     ) -> tuple[Fetched, ...]:  # fmt: skip
         """Everything that is named, into the target. Raises before anything is written where
-        something is in the way, or there is no room."""
+        something is in the way, or there is no room. What a host does not give (it is away, a stage
+        has ended meanwhile) is missing in the end, and an error where that is all."""
         every = list(files)
         wanted = choose(self.run_id, every, names)
         there = {file.to: self._there(file, target) for file in wanted}
@@ -111,6 +115,8 @@ class Fetcher:
             done = tuple(self._brought(file, there[file.to], target) for file in wanted)
         finally:
             target.tidy()
+        if self._problems and all(file.state == "missing" for file in done):
+            raise self._problems[0]
         self._tell_whole(every, wanted, done)
         return done
 
@@ -136,11 +142,12 @@ class Fetcher:
         if there is There.SAME:
             return _done(file, "there", file.sha256)
         try:
-            return self._one(file, target, replace=there is There.OTHER)
-        except NotFoundError:
-            if file.where != "running":
+            return self._one(file, target, over=there is There.OTHER)
+        except (NotFoundError, HostError, CutError) as error:
+            if file.where == "saved":
                 raise
-            return _done(file, "gone", None)
+            self._problems.append(error)
+            return replace(_done(file, "missing", None), why=error.message)
 
     def _tell_whole(
         self, every: Iterable[Mapping[str, Any]], wanted: Sequence[Wanted], done: Sequence[Fetched]
@@ -149,15 +156,15 @@ class Fetcher:
         here = {
             (file.attempt_id, file.path)
             for file, became in zip(wanted, done, strict=True)
-            if became.state != "gone"
+            if became.state != "missing"
         }
         for stage, attempt_id, artifact in whole_artifacts(every, here):
             with contextlib.suppress(HostlerError):  # it only stays longer
                 self.client.note_fetched(self.run_id, stage, attempt_id, artifact)
 
-    def _one(self, file: Wanted, target: Target, *, replace: bool) -> Fetched:
+    def _one(self, file: Wanted, target: Target, *, over: bool) -> Fetched:
         if file.link is not None:
-            target.make_link(file.parts, file.link, replace=replace)
+            target.make_link(file.parts, file.link, replace=over)
             return _done(file, "link", None)
         with target.part(file.parts, _key(self.run_id, file)) as part:
             try:
@@ -167,14 +174,14 @@ class Fetcher:
                     part.discard()  # nothing can be gone on with
                 raise
             digest = part.digest
-            part.finish(file.mode, replace=replace)
+            part.finish(file.mode, replace=over)
         return _done(file, "fetched", digest)
 
     def _bytes(self, file: Wanted, sink: Sink) -> str:
         """Bring the bytes in, whatever is cut meanwhile; the digest that they should have."""
         etag, since, before = file.etag, time.monotonic(), -1
         changes = 0
-        if sink.size > file.size:
+        if sink.size > file.size or not etag:  # nobody knows of which version that was
             sink.restart()
         while True:
             try:
@@ -232,6 +239,10 @@ def whole_artifacts(
     return [key for key, is_whole in whole.items() if is_whole]
 
 
+class CutError(NoDaemonError):
+    """A file did not arrive to its end: the daemon or its host is away."""
+
+
 class Stopped(HostlerError):
     """Whoever asked for it does not want it any more."""
 
@@ -277,11 +288,11 @@ def _may_come_back(error: Exception) -> bool:
     return not isinstance(error, NoDaemonError) or is_away(error)
 
 
-def _cut(file: Wanted, size: int, error: Exception) -> HostlerError:
+def _cut(file: Wanted, size: int, error: Exception) -> CutError:
     reason = error.message if isinstance(error, HostlerError) else "no answer comes"
     here = f": {size:,} of {file.size:,} bytes of {file.path} are here" if size else ""
     remedy = "the same command goes on from there" if size else getattr(error, "remedy", "")
-    return NoDaemonError(f"{reason}{here}", remedy=remedy)
+    return CutError(f"{reason}{here}", remedy=remedy)
 
 
 def _key(run_id: str, file: Wanted) -> str:

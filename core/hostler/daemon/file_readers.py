@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,9 +104,17 @@ class HostFileReader:
     sha256: str | None = None
 
     def __init__(
-        self, link: HostLink, source: ArchiveSource, where: Where, turns: HostTurns
+        self,
+        link: HostLink,
+        source: ArchiveSource,
+        where: Where,
+        turns: HostTurns,
+        hold: AbstractContextManager[None] | None = None,
     ) -> None:
         self.where = where
+        self._held = contextlib.ExitStack()
+        if hold is not None:
+            self._held.enter_context(hold)
         self.size, self.etag = 0, ""
         self._link, self._source, self._turns = link, source, turns
         self._pump: asyncio.Task[None] | None = None
@@ -125,10 +134,14 @@ class HostFileReader:
                     raise piece
                 yield piece
         finally:
-            await self.close()
+            await self._stop()
 
     async def close(self) -> None:
-        """Read no more of it."""
+        """Read no more of it; from now on it may be removed."""
+        await self._stop()
+        self._held.close()
+
+    async def _stop(self) -> None:
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.cancel()

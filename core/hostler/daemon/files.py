@@ -7,27 +7,23 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
-from hostler.daemon.file_readers import (
-    FileReader,
-    HostFileReader,
-    HostTurns,
-    SavedFileReader,
-)
+from hostler.daemon.file_readers import FileReader, SavedFileReader
+from hostler.daemon.host_files import Hold, HostFiles
 from hostler.daemon.shelves import (
     Shelf,
     attempts_of,
     has_folder,
     one_stage,
     shelves_of,
-    source_of,
     stages_named,
 )
+from hostler.decide.expiry import goes_at
 from hostler.errors import InputError, NotFoundError
 from hostler.model.files import FileEntry
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact
+from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import FilePage, RunFile, Where
-from hostler.model.runs import Run
+from hostler.model.runs import Attempt, Run
 from hostler.runtimes.contract import relative
 from hostler.store.saved import SavedArchives
 
@@ -80,25 +76,30 @@ class _Pager:
 class Files:
     """The files of runs, wherever they lie."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, hold: Hold) -> None:
         self._context = context
         self._saved = SavedArchives(context.content)
-        self._turns = HostTurns()
+        self._hosts = HostFiles(context, hold)
 
     async def page(self, run: Run, name: str | None, after: int) -> FilePage:
         """Files of a run, or of a stage of it; what a running stage has is listed where that stage
         is named.
 
-        Raises NotFoundError, and a HostError where a host does not answer.
+        Raises NotFoundError, and a HostError where the host of a running stage does not answer.
         """
         pager = _Pager(after)
+        saved: set[str] = set()
         for shelf in await self._shelves(run, stages_named(run, name)):
             if pager.has_more:
                 break
-            if shelf.where is not Where.RUNNING:
+            if shelf.where in (Where.SAVED, Where.HERE):
                 await self._add_saved(pager, shelf)
-            elif name is not None:
-                await self._add_running(pager, run, shelf)
+            elif shelf.where is Where.HOST or name is not None:
+                saved = await self._saved_paths(run, shelf) if shelf.remainder else set()
+                found, truncated = await self._hosts.all_of(run, shelf, saved)
+                pager.truncated |= truncated
+                for file in found:
+                    pager.add(file)
         return pager.page()
 
     async def open(
@@ -109,15 +110,11 @@ class Files:
         Raises NotFoundError, InputError, and a HostError where its host does not answer.
         """
         stage, inside = one_stage(run, name), _inside(path)
-        shelves = await self._shelves(run, [stage], number)
-        for shelf in shelves:
-            if shelf.where is not Where.RUNNING and shelf.is_called(artifact):
-                reader = await self._open_saved(run, shelf, inside)
+        for shelf in await self._shelves(run, [stage], number):
+            if shelf.is_called(artifact):
+                reader = await self._open_on(run, shelf, inside)
                 if reader is not None:
                     return reader
-        for shelf in shelves:
-            if shelf.where is Where.RUNNING and artifact is None:
-                return await self._open_on_host(run, shelf, inside)
         raise NotFoundError(
             f"{stage.name} of run {run.run_id} has no file {path}",
             remedy=f"hostler get {run.run_id}/{stage.name} --list names its files",
@@ -132,15 +129,13 @@ class Files:
         shelves = await self._shelves(run, [stage])
         for shelf in shelves:
             if shelf.where is Where.RUNNING:
-                source = source_of(run, stage, shelf.attempt, inside)
-                found = await self._context.link(shelf.attempt.host).list_files(source, False)
+                found = await self._hosts.folder(run, shelf, inside)
                 return _view(shelf, inside, found.entries, found.truncated)
         for shelf in shelves:
-            newest = [s for s in shelves if s.attempt is shelf.attempt]
-            files = [file for each in newest async for file in self._files_of(each)]
+            files, truncated = await self._all_of_attempt(run, shelf.attempt, shelves)
             entries = level(files, inside)
             if entries:
-                return _view(shelf, inside, entries, False)
+                return _view(shelf, inside, entries, truncated)
         nothing = f"no {inside} in it" if inside else "no files"
         raise NotFoundError(
             f"{stage.name} of run {run.run_id} has {nothing}",
@@ -156,27 +151,61 @@ class Files:
         for shelf in await self._shelves(run, [one_stage(run, name)]):
             if shelf.attempt.attempt_id != attempt_id or shelf.where is Where.RUNNING:
                 continue
+            if artifact is None and shelf.remainder is not None:
+                await store.mark_remainder_fetched(attempt_id, now)
+                return
             if artifact is not None and shelf.artifact and shelf.artifact.name == artifact:
                 await store.mark_fetched(attempt_id, shelf.artifact.digest, now)
                 return
-        raise NotFoundError(f"{attempt_id} has no artifact {artifact}")
+        raise NotFoundError(f"{attempt_id} has no artifact {artifact or 'on its host'}")
 
     async def _shelves(
         self, run: Run, stages: Sequence[Stage], number: int | None = None
     ) -> list[Shelf]:
         """All that there is of these stages, of each the newest attempt first."""
+        store, now = self._context.store, self._context.clock.now()
         made: dict[str, list[Artifact]] = defaultdict(list)
+        left: dict[str, Remainder] = {}
         for run_id in {run.run_id, *(attempt.run_id for attempt in run.kept.values())}:
-            for artifact in await self._context.store.artifacts(run_id):
+            for artifact in await store.artifacts(run_id):
                 if self._context.content.has(artifact.digest):  # else it is past its time
                     made[artifact.attempt_id].append(artifact)
+            left |= {each.attempt_id: each for each in await store.remainders(run_id)}
         shelves: list[Shelf] = []
         for stage in stages:
             for attempt in attempts_of(run, stage, number):
                 shelves += shelves_of(stage, attempt, made[attempt.attempt_id])
+                remainder = left.get(attempt.attempt_id)
                 if has_folder(attempt):
                     shelves.append(Shelf(stage, attempt, Where.RUNNING))
+                elif remainder is not None:
+                    until = goes_at(remainder, now)
+                    shelves.append(Shelf(stage, attempt, Where.HOST, None, remainder, until))
         return shelves
+
+    async def _all_of_attempt(
+        self, run: Run, attempt: Attempt, shelves: Sequence[Shelf]
+    ) -> tuple[list[RunFile], bool]:
+        files: list[RunFile] = []
+        truncated = False
+        for shelf in shelves:
+            if shelf.attempt is attempt and shelf.artifact is not None:
+                files += [file async for file in self._files_of(shelf)]
+            elif shelf.attempt is attempt:
+                saved = {file.path for file in files}
+                found, truncated = await self._hosts.all_of(run, shelf, saved)
+                files += found
+        return files, truncated
+
+    async def _saved_paths(self, run: Run, shelf: Shelf) -> set[str]:
+        """Of the same attempt."""
+        shelves = await self._shelves(run, [shelf.stage], shelf.attempt.number)
+        return {
+            file.path
+            for each in shelves
+            if each.artifact is not None
+            async for file in self._files_of(each)
+        }
 
     async def _files_of(self, shelf: Shelf) -> AsyncIterator[RunFile]:
         assert shelf.artifact is not None
@@ -196,32 +225,19 @@ class Files:
         async for file in self._files_of(shelf):
             pager.add(file)
 
-    async def _add_running(self, pager: _Pager, run: Run, shelf: Shelf) -> None:
-        source = source_of(run, shelf.stage, shelf.attempt, "")
-        found = await self._context.link(shelf.attempt.host).list_files(source, True)
-        pager.truncated |= found.truncated
-        for entry in found.entries:
-            if entry.kind == "file":
-                pager.add(shelf.file(entry.path, size=entry.size, mtime=entry.mtime))
-
-    async def _open_saved(self, run: Run, shelf: Shelf, path: str) -> FileReader | None:
-        assert shelf.artifact is not None
+    async def _open_on(self, run: Run, shelf: Shelf, path: str) -> FileReader | None:
+        """The file where that shelf has it."""
         try:
+            if shelf.artifact is None:
+                return await self._hosts.open(run, shelf, path)
             saved = await self._saved.files(shelf.artifact, shelf.declared)
             if path not in saved.files:
                 return None
             if shelf.where is Where.HERE:
-                return await self._open_on_host(run, shelf, path)
+                return await self._hosts.open(run, shelf, path)
             return SavedFileReader(await self._saved.open(shelf.artifact, saved, path))
         except NotFoundError:
-            return None  # it was removed
-
-    async def _open_on_host(self, run: Run, shelf: Shelf, path: str) -> FileReader:
-        source = source_of(run, shelf.stage, shelf.attempt, path)
-        link = self._context.link(shelf.attempt.host)
-        reader = HostFileReader(link, source, shelf.where, self._turns)
-        await reader.open()
-        return reader
+            return None  # or not any more
 
 
 def level(files: list[RunFile], folder: str) -> tuple[FileEntry, ...]:

@@ -71,7 +71,7 @@ class Service:
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
-        self.files = Files(context)
+        self.files = Files(context, self.expirer.fetching)
         self._previews = Turns()
         self._retried: dict[str, float] = {}
         self._started_at = context.clock.now()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hostler.errors import InputError, NotFoundError
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact
+from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import RunFile, Where
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.ports import ArchiveSource
@@ -24,6 +24,9 @@ class Shelf:
     attempt: Attempt
     where: Where
     artifact: Artifact | None = None
+    remainder: Remainder | None = None
+    until: float | None = None
+    """What lies on a host stays at least until then."""
 
     @property
     def declared(self) -> str:
@@ -64,6 +67,8 @@ class Shelf:
             link=link,
             mtime=mtime,
             host=self.attempt.host if on_host else None,
+            folder=self.remainder.path if self.remainder else None,
+            until=self.until,
         )
 
 
@@ -114,14 +119,15 @@ def has_folder(attempt: Attempt) -> bool:
     )  # fmt: skip
 
 
-def source_of(run: Run, stage: Stage, attempt: Attempt, path: str) -> ArchiveSource:
+def source_of(run: Run, shelf: Shelf, path: str) -> ArchiveSource:
     """A path in the working folder of an attempt, for its host."""
+    attempt = shelf.attempt
     return ArchiveSource(
         attempt.attempt_id,
         attempt.runtime,
-        attempt.ref or "",
+        shelf.remainder.ref if shelf.remainder else attempt.ref or "",
         path,
-        here=run.source.path if stage.code == "here" else None,
+        here=run.source.path if shelf.stage.code == "here" else None,
         snapshot=run.source.digest,
     )
 

@@ -83,8 +83,9 @@ class SavedArchives:
         )
 
     def _listing(self, artifact: Artifact) -> Listing:
-        if artifact.index is not None:
-            return read_listing(self._content, artifact.index)
+        index = artifact.digest if artifact.kind == "here" else artifact.index
+        if index is not None:
+            return read_listing(self._content, index)
         path = self._content.path(artifact.digest)
         with disk_faults(path), path.open("rb") as raw:
             members = scan(raw, _ANY_SIZE, "", contents=False)

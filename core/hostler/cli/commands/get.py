@@ -21,7 +21,7 @@ from hostler.units import format_size
 
 INTERMIXED = True
 _STDOUT = "-"
-_GONE_CODE = 1
+_MISSING_CODE = 1
 _LIST_COLUMNS = (
     Column("STAGE"),
     Column("FILE", flex=True, least=20),
@@ -131,7 +131,7 @@ def _to_folder(
     finally:
         line.clear()
     _tell(args, run, done)
-    return _GONE_CODE if any(file.state == "gone" for file in done) else 0
+    return _MISSING_CODE if any(file.state == "missing" for file in done) else 0
 
 
 def _tell(args: argparse.Namespace, run: Mapping[str, Any], done: Sequence[Fetched]) -> None:
@@ -153,7 +153,7 @@ def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, Any]]:
     return [
         {
             "stage": file.stage, "path": file.path, "to": file.to, "size": file.size,
-            "sha256": file.sha256, "state": file.state,
+            "sha256": file.sha256, "state": file.state, "why": file.why,
         }
         for file in done
     ]  # fmt: skip
@@ -162,15 +162,14 @@ def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, Any]]:
 def _summary(folder: str, done: Sequence[Fetched]) -> str:
     new = [file for file in done if file.state in ("fetched", "link")]
     there = sum(file.state == "there" for file in done)
-    gone = [file for file in done if file.state == "gone"]
+    missing = [file for file in done if file.state == "missing"]
     text = f"fetched {counted(len(new), 'file')} ({format_size(sum(f.size for f in new))})"
     text += f" into {folder}" if folder != "." else ""
     text += f"; {there} there already" if there else ""
-    if gone:
-        text += (
-            f"; gone meanwhile, since the stage has ended: {', '.join(f.path for f in gone[:5])}"
-        )
-        text += f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+    if missing:
+        text += f"; {counted(len(missing), 'file')} could not be had: "
+        text += "; ".join(f"{file.path}: {file.why}" for file in missing[:5])
+        text += f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
     return text
 
 
