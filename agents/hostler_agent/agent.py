@@ -19,6 +19,7 @@ from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
 from hostler_agent.faults import Faults
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.generations import Generations
 from hostler_agent.jobs import Jobs
 from hostler_agent.leases import TOUCH_EVERY, Leases
 from hostler_agent.looks import Looks
@@ -37,7 +38,12 @@ class Agent:
     """Everything the loop holds together."""
 
     def __init__(
-        self, version: str, folders: Folders, spawner: Optional[Spawner], daemon_id: str
+        self,
+        version: str,
+        folders: Folders,
+        spawner: Optional[Spawner],
+        daemon_id: str,
+        generations: Optional[Generations] = None,
     ) -> None:
         self._version = version
         self._folders = folders
@@ -59,7 +65,9 @@ class Agent:
             Machine(_disk_paths(folders)), Processes(), daemon_id, notes,
         )  # fmt: skip
         claims = Claims(self._leases, self._looks.sight())
-        self._verbs = Verbs(folders, version, self._jobs, claims, self._containers, self._sampler)
+        self._verbs = Verbs(
+            folders, version, self._jobs, claims, self._containers, self._sampler, generations
+        )
         self._faults = Faults(self._sampler, self._push)
         self._encoder = wire.LookEncoder()
         self._waiting: List[Any] = []
@@ -222,8 +230,7 @@ class Agent:
             self._refuse(number, Refusal("%s: %s" % (type(error).__name__, error)))
 
     def _refuse(self, number: Any, refusal: Refusal) -> None:
-        error = {"kind": refusal.kind, "message": str(refusal)}
-        self._push({"id": number, "error": error})
+        self._push({"id": number, "error": refusal.to_wire()})
 
     def _answer_looks(self) -> None:
         """Answer the looks that wait, if all that they wait for is there."""

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from _thread import get_native_id  # threading would make every shim bigger
-from typing import Optional
+from typing import Any, Dict, Optional
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,@-]{0,199}")
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
@@ -22,6 +22,12 @@ class Refusal(Exception):
     def __init__(self, message: str, kind: str = "AgentError") -> None:
         super().__init__(message)
         self.kind = kind
+        self.more: Dict[str, Any] = {}
+        """Further members of the answer."""
+
+    def to_wire(self) -> Dict[str, Any]:
+        """The error of an answer."""
+        return {**self.more, "kind": self.kind, "message": str(self)}
 
 
 def is_identifier(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 
@@ -14,12 +14,14 @@ MOST_SPEC = 6 * 1024 * 1024
 PAGE = 1024 * 1024
 """Bytes of the lines that one answer holds."""
 _OTHERS = 64
-_SPEC, _LINES = ".spec", ".attempts"
+MOST_ENDED = 4 * 1024 * 1024
+"""Bytes about runs that have ended; of more, the older half goes."""
+_SPEC, _LINES, _ENDED = ".spec", ".attempts", ".ended"
 
 
 class Records:
-    """Files below `runs/<daemon>/`: `<run>.spec`, `<run>.attempts`. Their content is the daemon's
-    own; nothing here reads it."""
+    """Files below `runs/<daemon>/`: `<run>.spec`, `<run>.attempts`; beside it `<daemon>.ended`.
+    Their content is the daemon's own; nothing here reads it."""
 
     def __init__(self, folders: Folders) -> None:
         self._base = os.path.join(folders.base, "runs")
@@ -51,25 +53,24 @@ class Records:
 
     def read(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         """A page of a run's lines from a byte offset on, and its specification with the first."""
-        run, offset = self._run(payload), payload.get("offset", 0)
-        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-            raise Refusal("an offset should be a number, not negative", "InputError")
-        told: Dict[str, Any] = {"spec": None, "lines": "", "next": offset}
+        run, offset = self._run(payload), _offset(payload)
+        spec = None
         if offset == 0:
             with open(run + _SPEC, "rb") as file:
-                told["spec"] = file.read(MOST_SPEC).decode("ascii", "replace")
-        try:
-            with open(run + _LINES, "rb") as file:
-                file.seek(offset)
-                data = file.read(PAGE)
-        except FileNotFoundError:
-            return told
-        whole = data[: data.rfind(b"\n") + 1]  # a line that a crash left half written is none
-        told["lines"], told["next"] = whole.decode("ascii", "replace"), offset + len(whole)
-        return told
+                spec = file.read(MOST_SPEC).decode("ascii", "replace")
+        return {"spec": spec, **_page(run + _LINES, offset)}
 
-    def forget(self, daemon_id: Any, runs: Iterable[str]) -> Dict[str, Any]:
-        """Remove what is kept of these runs; those that are not there are no error."""
+    def ended(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        """A page, from a byte offset on, of what was said of runs when they were forgotten."""
+        return _page(self._folder(payload) + _ENDED, _offset(payload))
+
+    def forget(
+        self, daemon_id: Any, runs: Iterable[str], lines: Sequence[str] = ()
+    ) -> Dict[str, Any]:
+        """Remove what is kept of these runs; those that are not there are no error. `lines` say how
+        they ended, for a daemon that is restored from a backup of before."""
+        if lines:
+            self._note_ends(self._folder({"daemon_id": daemon_id}) + _ENDED, lines)
         removed = 0
         for run_id in runs:
             run = self._run({"daemon_id": daemon_id, "run_id": run_id})
@@ -78,11 +79,40 @@ class Records:
                 _unlink(run + _LINES)
         return {"removed": removed}
 
+    def _note_ends(self, path: str, lines: Sequence[str]) -> None:
+        ends = [_text({"line": line}, "line") or b"" for line in lines]
+        with self._changing:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            for end in ends:
+                _append(path, end)
+            if os.path.getsize(path) > MOST_ENDED:
+                with open(path, "rb") as file:
+                    file.seek(-MOST_ENDED // 2, os.SEEK_END)
+                    write_file(path, file.read().partition(b"\n")[2])
+
     def _folder(self, payload: Dict[str, Any]) -> str:
         return os.path.join(self._base, check_attempt(payload.get("daemon_id")))
 
     def _run(self, payload: Dict[str, Any]) -> str:
         return os.path.join(self._folder(payload), check_attempt(payload.get("run_id")))
+
+
+def _offset(payload: Dict[str, Any]) -> int:
+    offset = payload.get("offset", 0)
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+        raise Refusal("an offset should be a number, not negative", "InputError")
+    return offset
+
+
+def _page(path: str, offset: int) -> Dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(PAGE)
+    except FileNotFoundError:
+        data = b""
+    whole = data[: data.rfind(b"\n") + 1]  # a line that a crash left half written is none
+    return {"lines": whole.decode("ascii", "replace"), "next": offset + len(whole)}
 
 
 def _names(folder: str) -> List[str]:

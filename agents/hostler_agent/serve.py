@@ -7,6 +7,7 @@ from typing import Any, Dict
 
 from hostler_agent import wire
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.generations import Generations
 from hostler_agent.spawner import Spawner
 from hostler_agent.twin import displace
 
@@ -15,23 +16,26 @@ def run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
     """Serve until EOF or silence; with mode "once" answer one look and end."""
     folders.make()
     daemon = mode.get("daemon")
-    spawner = None
+    spawner = generations = None
     if mode["mode"] == "serve":
         # Before anything is opened or loaded: what it inherits, every job inherits.
         spawner = Spawner(folders)
     try:
         folders.hold()
         if spawner is not None:
+            generations = Generations(folders, daemon, mode.get("generation"))
+            generations.admit()
             displace(folders, daemon)
+            generations.take()
         from hostler_agent.agent import Agent
 
-        agent = Agent(version, folders, spawner, str(daemon or ""))
+        agent = Agent(version, folders, spawner, str(daemon or ""), generations)
         if spawner is not None:
             agent.serve()
         else:
             agent.once()
     except Refusal as refusal:
-        os.write(1, wire.encode({"error": {"kind": refusal.kind, "message": str(refusal)}}))
+        os.write(1, wire.encode({"error": refusal.to_wire()}))
     except BrokenPipeError:
         pass  # the daemon has gone; jobs go on
     finally:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from hostler_agent import keeping
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.generations import CHANGING, Generations
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
 from hostler_agent.leasefolder import Unusable
@@ -36,6 +37,7 @@ class Verbs:
         claims: Claims,
         containers: Containers,
         sampler: Sampler,
+        generations: Optional[Generations] = None,
     ) -> None:
         self._folders = folders
         self._version = version
@@ -43,6 +45,7 @@ class Verbs:
         self._claims = claims
         self._containers = containers
         self._sampler = sampler
+        self._generations = generations
         self._records = Records(folders)
         self._paths = Paths()
         self._verbs: Dict[str, Callable[[Dict[str, Any]], Any]] = {
@@ -56,6 +59,7 @@ class Verbs:
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
+            "run.ended": self._records.ended,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -66,6 +70,8 @@ class Verbs:
                 if not isinstance(payload, dict):
                     raise Refusal("%s needs an object" % name, "InputError")
                 try:
+                    if self._generations is not None and name in CHANGING:
+                        self._generations.check()
                     failpoint("before_" + name)
                     answer = verb(payload)
                     failpoint("after_" + name)
@@ -198,7 +204,8 @@ class Verbs:
         return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"))
 
     def _forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return self._records.forget(payload.get("daemon_id"), _texts(payload, "runs"))
+        lines = _texts(payload, "ended") if "ended" in payload else []
+        return self._records.forget(payload.get("daemon_id"), _texts(payload, "runs"), lines)
 
 
 def _text_of(error: OSError) -> str:

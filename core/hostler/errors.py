@@ -9,6 +9,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   └── ForbiddenError                   not this user's to do
 ├── HostError(host)                      an event and a red host, never a crash
 │   ├── Unreachable                      retried with back-off
+│   │   └── Superseded                   a newer generation of this daemon works there
 │   ├── Refused                          login or host key: never retried by itself
 │   ├── AgentError                       bad Python, wrong protocol, bad output
 │   └── EngineError                      Docker said no: becomes the attempt's cause
@@ -155,6 +156,18 @@ class Refused(HostError):
     """The host or we said no (login, host key). Never retried by itself."""
 
 
+class Superseded(Unreachable):
+    """The host has heard of a newer generation of this daemon, and nothing is to be had of it any
+    more. `mark`: what that one signed its number with."""
+
+    def __init__(
+        self, host: str, message: str, *, remedy: str = "", number: int = 0, mark: str = ""
+    ) -> None:
+        super().__init__(host, message, remedy=remedy)
+        self.number = number
+        self.mark = mark
+
+
 class AgentError(HostError):
     """The agent could not run or did not speak the protocol."""
 
@@ -208,8 +221,8 @@ _KINDS: dict[str, type[HostlerError]] = {
     cls.__name__: cls
     for cls in (
         HostlerError, InputError, ConfigError, PipelineError, NotFoundError, ConflictError,
-        ForbiddenError, HostError, Unreachable, Refused, AgentError, EngineError, StateError,
-        DaemonBusy, SchemaTooNew, NoDaemonError,
+        ForbiddenError, HostError, Unreachable, Refused, Superseded, AgentError, EngineError,
+        StateError, DaemonBusy, SchemaTooNew, NoDaemonError,
     )
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
+from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 
@@ -290,12 +291,21 @@ class Runtime(Protocol):
         """Let go of what was opened on this machine; workloads go on."""
 
 
+class MakeLink(Protocol):
+    """Makes a link to a host of the config, not connected yet."""
+
+    def __call__(
+        self, config: HostConfig, daemon_id: str, generation: Generation | None = None
+    ) -> HostLink:
+        """For the daemon of that id. Without its generation the link is for asking: where a host
+        knows one, it lets nothing be changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """All that a daemon reaches beyond its own disk: real hosts, or a simulated lab."""
 
-    link: Callable[[HostConfig, str], HostLink]
-    """A link, not connected yet, to a host of the config for the daemon with that id."""
+    link: MakeLink
     runtimes: Mapping[str, Runtime]
     """By name: "docker" and "process"."""
     use_settings: Callable[[DaemonConfig], None] = lambda _settings: None

@@ -109,3 +109,30 @@ def test_a_line_does_not_come_back_behind_the_removal_of_its_run(
     keep(records, "r1", line="{}")
     removals[0].join(10)
     assert [path for path in Path(records._base).rglob("*") if path.is_file()] == []
+
+
+def ends(records: Records, offset: int = 0) -> Any:
+    return records.ended({"daemon_id": DAEMON, "offset": offset})
+
+
+def test_how_runs_ended_stays_when_they_are_forgotten(records: Records) -> None:
+    assert ends(records) == {"lines": "", "next": 0}
+    keep(records, "r1", spec="x")
+    assert records.forget(DAEMON, ["r1"], ["one", "two"]) == {"removed": 1}
+    records.forget(DAEMON, ["r2"], ["three"])
+    assert ends(records) == {"lines": "one\ntwo\nthree\n", "next": 14}
+    assert ends(records, 8) == {"lines": "three\n", "next": 14}
+    assert records.list({"daemon_id": "e" * 32}) == {"runs": [], "others": []}
+    with pytest.raises(Refusal):
+        records.forget(DAEMON, ["r3"], ["a\nb"])
+
+
+def test_of_very_many_ends_the_newest_stay(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records_module, "MOST_ENDED", 1000)
+    for number in range(300):
+        records.forget(DAEMON, [], [f"end {number:04}"])
+    found = ends(records)["lines"].split("\n")[:-1]
+    assert 50 <= len(found) <= 112
+    assert found == [f"end {number:04}" for number in range(300 - len(found), 300)]

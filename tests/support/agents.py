@@ -164,7 +164,7 @@ class Talk:
 class Agent(Talk):
     """An agent in mode `serve`."""
 
-    def __init__(self, place: Place, daemon: str = "d1") -> None:
+    def __init__(self, place: Place, daemon: str = "d1", **mode: Any) -> None:
         super().__init__(place.popen())
         self.place = place
         self.pushes: deque[dict[str, Any]] = deque()
@@ -172,7 +172,7 @@ class Agent(Talk):
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
         self.bootstrap()
-        self.send({"mode": "serve", "daemon": daemon, "protocol": wire.PROTOCOL})
+        self.send({"mode": "serve", "daemon": daemon, "protocol": wire.PROTOCOL, **mode})
         self.first = self.line()
 
     def ask(self, verb: str, payload: dict[str, Any] | None = None, **fields: Any) -> Any:
@@ -237,9 +237,9 @@ class Agent(Talk):
 
 
 @contextlib.contextmanager
-def serving(place: Place, daemon: str = "d1") -> Iterator[Agent]:
+def serving(place: Place, daemon: str = "d1", **mode: Any) -> Iterator[Agent]:
     """An agent for the time of the block."""
-    agent = Agent(place, daemon)
+    agent = Agent(place, daemon, **mode)
     try:
         yield agent
     finally:

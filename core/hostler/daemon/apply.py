@@ -17,6 +17,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
+from hostler.decide.merging import End
 from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
@@ -105,9 +106,7 @@ class Applier:
         workload's run: it was lost, or is an old one put back. Nobody's work is ended for that."""
         context, attempt_id = self._context, workload.attempt_id
         run_id = attempt_id.partition("-")[0]
-        if context.book.find(run_id) is not None:
-            return
-        if await context.store.is_over(run_id) is not None:
+        if await context.is_over(run_id) is not None:
             return  # also: given up while its host was silent, and then forgotten on purpose
         said = self._strangers.news(host, attempt_id)
         if said is not None:
@@ -156,12 +155,14 @@ class Applier:
             severity=severity,
             run_id=run.run_id,
         )
-        await context.store.end_run(run.run_id, action.outcome, context.clock.now(), event)
+        now = context.clock.now()
+        await context.store.end_run(run.run_id, action.outcome, now, event)
         context.book.drop(run.run_id)
         context.hub.publish()
         await self._note_ended(run.run_id)
         used = {a.host for a in run.attempts} & context.keepers.keys()
-        await self.copies.forget([run.run_id], sorted(used))
+        end = End(run.run_id, action.outcome, now)
+        await self.copies.forget([end], sorted(used))
 
     async def _note_ended(self, run_id: str) -> None:
         """For the case that the database is lost; that a full disk keeps this out ends no run

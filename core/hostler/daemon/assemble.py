@@ -18,9 +18,11 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.fleet import Fleet
 from hostler.daemon.hub import Hub
 from hostler.daemon.left_behind import LeftBehind
+from hostler.daemon.merge import Merger
 from hostler.daemon.record import Recorder
 from hostler.daemon.reload import Reloader
 from hostler.daemon.service import Service
+from hostler.daemon.standing import read_standing
 from hostler.errors import StateError
 from hostler.link.factory import Doors
 from hostler.model.config import Config
@@ -43,6 +45,7 @@ class Daemon:
     applier: Applier
     recorder: Recorder
     service: Service
+    merger: Merger
     files: ConfigFiles | None = None
     """Where the config came from, followed for changes; None: from no file."""
 
@@ -63,6 +66,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Close runtimes and store; what runs on the hosts goes on."""
+        await self.merger.close()
         await self.applier.copies.close()
         for runtime in self.context.runtimes.values():
             await runtime.close()
@@ -93,10 +97,11 @@ async def assemble(
     store = await Store.open(state)
     content = ContentStore(state)
     reached = outside(content.path)
+    signer = Signer(store.daemon_id, ensure_copy_key(state))
     context = Context(
         config=config,
         daemon_id=store.daemon_id,
-        signer=Signer(store.daemon_id, ensure_copy_key(state)),
+        signer=signer,
         store=store,
         content=content,
         book=Book(),
@@ -104,6 +109,7 @@ async def assemble(
         clock=clock or SystemClock(),
         keepers={},
         runtimes=reached.runtimes,
+        standing=await read_standing(store.generations, signer, state),
     )
     has_runs = bool(await store.list_runs(limit=1))
     context.left_behind = LeftBehind(made_anew=made_anew, has_runs=has_runs)
@@ -118,12 +124,17 @@ async def assemble(
     controller = Controller(context, applier)
     recorder = Recorder(context, applier.usage)
 
+    merger = Merger(context)
+
     def on_look(host: Host, look: Look) -> None:
         recorder.saw(host, look)
         applier.followers.adopt(host, look)
-        applier.copies.seen(host.name)
+        if context.standing.is_unmerged(host.name):
+            merger.seen(host.name)
+        else:
+            applier.copies.seen(host.name)
 
     fleet = Fleet(context, reached, on_look, recorder.host_event)
     await fleet.load()
     service = Service(context, controller, applier, reached)
-    return Daemon(context, fleet, controller, applier, recorder, service, files)
+    return Daemon(context, fleet, controller, applier, recorder, service, merger, files)

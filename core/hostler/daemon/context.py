@@ -16,7 +16,8 @@ from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.left_behind import LeftBehind
-from hostler.errors import Unreachable
+from hostler.daemon.standing import Standing, is_proof, newer
+from hostler.errors import Superseded, Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Phase
@@ -62,6 +63,7 @@ class Context:
     """Why no stage that keeps files may start; None: the store has room."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something of runs is planned to go and removed, and by who wants it to stay."""
+    standing: Standing = field(default_factory=Standing)
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -164,6 +166,28 @@ class Context:
             keeper.host.look is None or keeper.host.look.asked_at <= claimed
         ):
             keeper.look_soon()
+
+    async def is_over(self, run_id: str) -> bool | None:
+        """Whether a run that a host names has ended, or a person had it forgotten; None: nobody
+        knows. Raises StateError."""
+        if self.book.find(run_id) is not None:
+            return False
+        found = await self.store.is_over(run_id)
+        return True if found is None and run_id in self.standing.ended else found
+
+    async def superseded(self, told: Superseded) -> None:
+        """A host refuses this daemon for a newer generation. Where that is proved, nothing is
+        planned any more, on any host. Raises StateError."""
+        standing = self.standing
+        if told.number <= standing.generation.number or not is_proof(told, self.signer):
+            return
+        if (standing.superseded_by or 0) < told.number:
+            standing.superseded_by = told.number
+            said = f"{told.host} refuses this daemon: {newer(told.number)}"
+            event = self.event("daemon.superseded", said, severity="error")
+            self.wake()
+            await self.store.generations.supersede(told.number, event)
+            self.hub.publish()
 
     async def tell(self, event: NewEvent) -> None:
         """Write an event of its own, then show it; less of a host that causes very many."""

@@ -13,7 +13,15 @@ from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
-from hostler.errors import AgentError, EngineError, HostError, HostlerError, StateError, Unreachable
+from hostler.errors import (
+    AgentError,
+    EngineError,
+    HostError,
+    HostlerError,
+    StateError,
+    Superseded,
+    Unreachable,
+)
 from hostler.model.plans import (
     Action,
     Conclude,
@@ -70,7 +78,7 @@ class Controller:
 
     def snapshot(self) -> Snapshot:
         """All that a decision may depend on, as of now."""
-        context = self._context
+        context, standing = self._context, self._context.standing
         now = context.clock.now()
         self._paused = {key: until for key, until in self._paused.items() if until > now}
         return Snapshot(
@@ -88,6 +96,9 @@ class Controller:
             ended=dict(context.ended),
             kept_on_host=context.config.limits.kept_on_host,
             store_full=context.store_full,
+            restored=frozenset(standing.restored_runs),
+            unsure=frozenset(standing.unmerged([host.name for host in context.config.hosts])),
+            halted=standing.halted(),
         )
 
     async def run(self) -> None:
@@ -149,6 +160,9 @@ class Controller:
         try:
             await self._applier.apply(action)
             told = isinstance(action, _TELLING)
+        except Superseded as error:
+            self._pause(action)
+            await self._context.superseded(error)
         except Unreachable as error:
             self._pause(action)
             if self._is_news(action, str(error)):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hostler.daemon.context import Context
-from hostler.daemon.copy_format import encode_note, encode_spec
+from hostler.daemon.copy_format import encode_end, encode_note, encode_spec
 from hostler.daemon.copy_reading import read_copy
+from hostler.decide.merging import End
 from hostler.decide.recovery import Note, is_covered
-from hostler.errors import AgentError, HostError, StateError
+from hostler.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.model.runs import Attempt, Run
 
 _READ_S = 60.0
@@ -72,7 +73,7 @@ class Copies:
         context = self._context
         told = await context.link(host).call("run.list", {"daemon_id": context.daemon_id})
         asked = dict.fromkeys(told["runs"][:_MOST_ASKED])
-        unknown = [run_id for run_id in asked if await self._is_over(run_id) is None]
+        unknown = [run_id for run_id in asked if await context.is_over(run_id) is None]
         context.left_behind.unknown[host] = unknown
         context.left_behind.others[host] = told.get("others") or []
         if unknown:
@@ -130,18 +131,20 @@ class Copies:
             return
         self._sent.add(key)
 
-    async def forget(self, run_ids: Iterable[str], hosts: Iterable[str]) -> None:
-        """Remove the copies of runs that have ended, and left the book. What cannot be reached now
-        is removed by the next gc."""
-        ids = list(run_ids)
+    async def forget(self, ends: Sequence[End], hosts: Iterable[str]) -> None:
+        """Remove the copies of runs that have ended, and left the book; that they have stays noted.
+        What cannot be reached now is removed by the next gc."""
+        ids = [end.run_id for end in ends]
         for run_id in ids:
             if (notes := self._under_way.get(run_id)) is not None:
                 await notes.none_left.wait()  # else the copy would come back behind its removal
+        signed = [encode_end(end, self._context.signer) for end in ends]
         for host in hosts:
             self._sent -= {(host, run_id) for run_id in ids}
             try:
                 link = self._context.link(host)
-                await link.call("run.forget", {"daemon_id": self._context.daemon_id, "runs": ids})
+                asked = {"daemon_id": self._context.daemon_id, "runs": ids, "ended": signed}
+                await link.call("run.forget", asked)
             except HostError as error:
                 _log.info("the copies of %s stay on %s for now: %s", ", ".join(ids), host, error)
 
@@ -164,17 +167,19 @@ class Copies:
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = dict.fromkeys((await context.link(host).call("run.list", asked))["runs"])
-        found = {run_id: await self._is_over(run_id) for run_id in [*told][:_MOST_ASKED]}
+        found = {run_id: await context.is_over(run_id) for run_id in [*told][:_MOST_ASKED]}
         over = [run_id for run_id, is_over in found.items() if is_over]
         if over:
-            await self.forget(over, [host])
+            await self.forget([await self._end_of(run_id) for run_id in over], [host])
         return None in found.values() or len(told) > len(found)  # of the rest nobody knows
 
-    async def _is_over(self, run_id: str) -> bool | None:
-        """None: nobody knows."""
-        if self._context.book.find(run_id) is not None:
-            return False
-        return await self._context.store.is_over(run_id)
+    async def _end_of(self, run_id: str) -> End:
+        """What is known of an ended run; that it was forgotten since, too."""
+        try:
+            run = await self._context.store.get_run(run_id)
+        except NotFoundError:
+            return End(run_id, None, self._context.clock.now())
+        return End(run_id, run.outcome, run.finished_at or run.submitted_at)
 
     async def _spec(self, run: Run) -> str:
         text = await self._context.store.pipeline_text(run.run_id)

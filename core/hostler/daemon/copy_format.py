@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hostler.decide.merging import End
 from hostler.decide.recovery import Note
 from hostler.model.codec import from_json, to_json
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Attempt, Outcome, Run
 
 _MOST_TEXT = 256 * 1024 * 1024
 """Bytes of a specification once unpacked."""
@@ -130,6 +131,28 @@ def decode_notes(
             continue
         if note.attempt.run_id == run_id and _is_named_well(note.attempt):
             yield note, is_signed and note.attempt.host == host, len(line)
+
+
+def encode_end(end: End, signer: Signer) -> str:
+    """That a run has ended, as one line of ASCII."""
+    outcome = None if end.outcome is None else end.outcome.value
+    body = json.dumps([end.run_id, outcome, end.at], separators=(",", ":"))
+    signature = signer.sign("end", end.run_id, body.encode("ascii")).hex()
+    return f"{signature} {body}"
+
+
+def decode_ends(lines: str, signer: Signer) -> Iterator[End]:
+    """Those that this daemon has signed: others say nothing."""
+    for line in lines.splitlines():
+        signature, _, body = line.partition(" ")
+        try:
+            run_id, outcome, at = _loads(body)
+            end = End(str(run_id), None if outcome is None else Outcome(outcome), float(at))
+            signed = bytes.fromhex(signature)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if signer.has_signed("end", end.run_id, body.encode("ascii", "replace"), signed):
+            yield end
 
 
 def _framed(*parts: str) -> Iterator[bytes]:

@@ -7,7 +7,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.daemon.copy_format import Signer, Spec, decode_notes, decode_spec
+from hostler.daemon.copy_format import Signer, Spec, decode_ends, decode_notes, decode_spec
+from hostler.decide.merging import End
 from hostler.decide.recovery import Kept, Note
 from hostler.ports import HostLink
 
@@ -58,6 +59,22 @@ async def read_copies(link: HostLink, signer: Signer) -> tuple[list[Kept], list[
     if len(problems) > _MOST_PROBLEMS:
         problems[_MOST_PROBLEMS:] = [f"{link.host}: {len(problems) - _MOST_PROBLEMS} problems more"]
     return found, problems
+
+
+async def read_ends(link: HostLink, signer: Signer) -> list[End]:
+    """Which of a daemon's runs have ended, by what was signed when a host forgot them. Raises
+    HostError."""
+    asked: dict[str, Any] = {"daemon_id": signer.daemon_id, "offset": 0}
+    found: dict[str, End] = {}
+    size = 0
+    while True:
+        page = await link.call("run.ended", asked)
+        size += len(page["lines"])
+        if not page["lines"] or page["next"] <= asked["offset"] or size > _MOST_LINES:
+            return list(found.values())
+        asked["offset"] = page["next"]
+        ends = await asyncio.to_thread(lambda text: [*decode_ends(text, signer)], page["lines"])
+        found |= {end.run_id: end for end in ends}
 
 
 async def read_copy(link: HostLink, run_id: str, signer: Signer) -> Kept | None:

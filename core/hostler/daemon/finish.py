@@ -6,6 +6,7 @@ restart of the daemon goes on with copying.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import conclude_uncollected, is_end_unseen
-from hostler.errors import HostError
+from hostler.errors import HostError, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
@@ -71,6 +72,9 @@ class Finisher:
         if attempt.gpus:
             context.look_soon(attempt.host)
         failpoint("after_verdict")
+        if changed is not None:
+            with contextlib.suppress(Unreachable):  # its GPUs may be another's by the next note
+                await self._copies.note(changed)
         return changed or context.book.attempt(attempt.attempt_id) or replace(attempt, **fields)
 
     async def _collected(self, attempt: Attempt, stage: Stage, workload: Workload) -> Attempt:

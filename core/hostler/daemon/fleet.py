@@ -154,7 +154,7 @@ class Fleet:
         context = self._context
         return HostKeeper(
             host,
-            self._outside.link(host, context.daemon_id),
+            self._outside.link(host, context.daemon_id, context.standing.generation),
             clock=context.clock,
             interval=config.daemon.look_interval,
             look_timeout=config.daemon.look_timeout,
@@ -162,10 +162,12 @@ class Fleet:
             mounts=config.mounts,
             programs=tuple if host.transport == "local" else self._programs,
             drained=context.drains.get(host.name),
+            unmerged=context.standing.is_unmerged(host.name),
             faults={gpu: how for (name, gpu), how in self._faults.items() if name == host.name},
             on_news=lambda: context.wake(),
             on_look=self._on_look,
             on_event=self._on_event,
+            on_superseded=context.superseded,
         )
 
     def _begin(self, name: str) -> None:

@@ -16,7 +16,7 @@ from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.alerts import OUTPUTS
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
-from hostler.errors import HostError, HostlerError
+from hostler.errors import ConflictError, HostError, HostlerError
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, is_over, plan_gc
 
@@ -62,6 +62,7 @@ class GarbageCollector:
         """Delete what is past its time; what was (or with `dry_run` would be) deleted."""
         if dry_run:
             return {**await self._collect(dry_run=True), "hosts": {}}
+        _check_may(self._context)
         async with self._context.removing:
             told = await self._collect(dry_run=False)
         return {**told, "hosts": await self._sweep_hosts()}
@@ -69,6 +70,7 @@ class GarbageCollector:
     async def collect_unasked(self) -> dict[str, Any]:
         """The same, but that outputs go only when nobody has fetched them for a day of their alert
         (see `plan_saved_expiry`)."""
+        _check_may(self._context)
         async with self._context.removing:
             told = await self._collect(dry_run=False, held=await self._announce())
         return {**told, "hosts": await self._sweep_hosts()}
@@ -215,6 +217,17 @@ class GarbageCollector:
         except HostError as error:
             return {"error": str(error)}
         return {"freed": freed, "checkpoints": checkpoints}
+
+
+def _check_may(context: Context) -> None:
+    """Raises ConflictError where nobody knows all runs: what they need must not go."""
+    context.standing.check_current()
+    waiting = context.standing.unmerged([host.name for host in context.config.hosts])
+    if waiting:
+        raise ConflictError(
+            f"what {', '.join(waiting)} noted since the backup is not in the restored database yet",
+            remedy="bring the host back, or take it out of the config where it is gone for good",
+        )
 
 
 def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
@@ -18,7 +18,7 @@ from typing import Protocol
 from hostler.daemon.clock import Clock
 from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
-from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.errors import AgentError, HostError, Refused, Superseded, Unreachable
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, HostMount, Look
@@ -34,6 +34,8 @@ _PAUSE_S = 0.5
 _REFUSED_PAUSE_S = 3.0
 """A refused door stays shut without touching the network until something has changed that the
 refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
+_SUPERSEDED_PAUSE_S = 60.0
+"""A newer generation of the daemon works there: that stays so, as a rule."""
 _LEFT_MOST = 256
 _LEFT_BYTES = 16 * MIB
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
@@ -70,10 +72,12 @@ class HostKeeper:
         mounts: Sequence[MountConfig] = (),
         programs: Callable[[], Sequence[str]] = tuple,
         drained: str | None = None,
+        unmerged: bool = False,
         faults: Mapping[str, str] = MappingProxyType({}),
         on_news: Callable[[], None],
         on_look: Callable[[Host, Look], None],
         on_event: OnEvent,
+        on_superseded: Callable[[Superseded], Awaitable[None]],
     ) -> None:
         self.link = link
         self._config = config
@@ -83,6 +87,7 @@ class HostKeeper:
         self._on_news = on_news
         self._on_look = on_look
         self._on_event = on_event
+        self._on_superseded = on_superseded
         self._overlay = ExitOverlay()
         self._ill = FaultOverlay()
         for gpu, how in faults.items():
@@ -103,6 +108,7 @@ class HostKeeper:
             labels=config.labels,
             shared_paths=shared_paths,
             drained=drained,
+            unmerged=unmerged,
         )
         self.paths = HostPaths(link, mounts, programs, self._found_paths)
 
@@ -164,6 +170,11 @@ class HostKeeper:
         self._set(replace(self.host, drained=drained))
         self._on_news()
 
+    def merged(self) -> None:
+        """What the host has noted is in the database now."""
+        self._set(replace(self.host, unmerged=False))
+        self._on_news()
+
     def explain(self, problem: str) -> None:
         """Say why it is not connected yet."""
         self._set(replace(self.host, problem=problem))
@@ -179,6 +190,10 @@ class HostKeeper:
                 except Refused as error:
                     self._lost(HostCondition.REFUSED, error)
                     await self._pause(_REFUSED_PAUSE_S)
+                except Superseded as error:
+                    self._lost(HostCondition.REFUSED, error)
+                    await self._on_superseded(error)
+                    await self._pause(_SUPERSEDED_PAUSE_S)
                 except HostError as error:
                     self._lost(HostCondition.UNREACHABLE, error)
                     await self._pause(await self._let_be())

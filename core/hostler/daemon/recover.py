@@ -173,13 +173,13 @@ async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor:
     await store.create_run(run, rebuilt.pipeline_text, [event])
     for attempt in run.attempts:
         await store.add_attempt(attempt)
-        for artifact in _artifacts(attempt, content):
+        for artifact in artifacts_of(attempt, content):
             await store.add_artifact(artifact)
     if run.cancelled_by is not None:
         await store.request_cancel(run.run_id, run.cancelled_by)
 
 
-def _artifacts(attempt: Attempt, content: ContentStore) -> list[Artifact]:
+def artifacts_of(attempt: Attempt, content: ContentStore) -> list[Artifact]:
     """Its outputs, those whose bytes are still here."""
     return [
         Artifact(

@@ -88,6 +88,9 @@ class Service:
             "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
             "open_runs": len(self.context.book.runs()),
             "left_behind": self.context.left_behind.to_json(self.context.keepers.keys()),
+            "generation": self.context.standing.to_json(
+                [h.name for h in self.context.config.hosts]
+            ),
             "simulated": any(h.transport == "sim" for h in self.context.config.hosts),
         }
 
@@ -164,6 +167,7 @@ class Service:
 
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
         """A new run, durable when this returns; sent again with its key, that of before."""
+        self.context.standing.check_current()
         return await self._submitter.submit(submission, who, key)
 
     def no_host(self, run: Run) -> str | None:
@@ -200,6 +204,7 @@ class Service:
         self, run_id: str, who: Caller, change: Change = _NO_CHANGE, key: str | None = None
     ) -> Run:
         """A new run of what did not succeed, or is to be made otherwise."""
+        self.context.standing.check_current()
         # Before the name is looked up: "last" is that new run, where this was sent before.
         what = () if change == _NO_CHANGE else (change,)
         asked = await self._submitter.asked(who, key, "retry", run_id, *what)
@@ -226,6 +231,7 @@ class Service:
         self, run_id: str, who: Caller, source: Source | None, key: str | None = None
     ) -> Run:
         """A new run of everything."""
+        self.context.standing.check_current()
         asked = await self._submitter.asked(who, key, "rerun", run_id, source)
         there = await self._submitter.submitted(asked)
         if there is not None:
@@ -236,6 +242,7 @@ class Service:
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""
+        self.context.standing.check_current()
         run = await self._open_run(run_id, "cancelled", who)
         context = self.context
         if run.cancelled_by is None:

@@ -189,6 +189,8 @@ def _owners(held: tuple[Holder, ...]) -> tuple[str, ...]:
 
 
 def _silence(host: Host) -> str:
+    if host.condition is HostCondition.UP and host.unmerged:
+        return "what the host has noted is not in the restored database yet"
     if host.condition is HostCondition.UP:
         return "no news from the host"
     return f"host {host.condition}" + (f": {host.problem}" if host.problem else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hostler.decide.memo import Memo
 from hostler.decide.progress import Progress, live_attempts
+from hostler.decide.requests import Request, is_named
 from hostler.decide.times import begun_at, ended_at, known_since
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Stage
@@ -83,6 +84,14 @@ class Index:
         """Whether its start is being carried out at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight
 
+    def unsure_of(self, run_id: str, request: Request) -> list[str]:
+        """Hosts that are not merged yet on which a stage of that run may have begun since the
+        backup was made: all but those that it may not be on."""
+        snapshot = self.snapshot
+        if run_id not in snapshot.restored:
+            return []
+        return [n for n in sorted(snapshot.unsure) if is_named(n, request)]
+
 
 def open_attempts(
     runs: Iterable[Run], progress: dict[str, Progress] | None = None
@@ -103,9 +112,11 @@ def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
     """The host's look if it is up and the look new enough to decide on; else None.
 
     A host that comes back is not judged by what was seen before it went away: an attempt may have
-    been given up meanwhile that still runs there.
+    been given up meanwhile that still runs there. Nor is one whose notes the database lacks.
     """
     if host is None or host.condition is not HostCondition.UP or host.look is None:
+        return None
+    if host.unmerged:
         return None
     look = host.look
     if look.asked_at < host.since or now - look.asked_at > policy.fresh_for:

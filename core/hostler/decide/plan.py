@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hostler.decide.halted import halted
 from hostler.decide.health import probe_times
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.memo import Memo
@@ -23,6 +24,8 @@ def plan(snapshot: Snapshot, memo: Memo | None = None) -> Plan:
     may be repeated: until its effect is seen in a later snapshot, it may be given again.
     """
     index = Index(snapshot, memo)
+    if snapshot.halted:
+        return halted(index)
     placing = place(index)
     actions: list[Action] = [
         *settle(index),
@@ -36,10 +39,11 @@ def plan(snapshot: Snapshot, memo: Memo | None = None) -> Plan:
 
 
 def _end_runs(index: Index) -> Iterator[Action]:
-    """Runs of which every stage is final."""
+    """Runs of which every stage is final; not while a host may have noted more of them."""
+    snapshot = index.snapshot
     for run_id, progress in index.progress.items():
         outcome = progress.outcome()
-        if outcome is not None:
+        if outcome is not None and not (snapshot.unsure and run_id in snapshot.restored):
             yield EndRun(run_id, outcome)
 
 

@@ -51,6 +51,8 @@ class Placing:
     """Stage that no host takes now -> how many such came before it."""
     resting: dict[tuple[str, str], float] = field(default_factory=dict)
     """Stage whose retry waits -> until when."""
+    unsure: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Stage that may have begun already on hosts whose notes are not merged -> which those are."""
     capped: set[tuple[str, str]] = field(default_factory=set)
     """Cells that `max_parallel` holds back."""
     reservations: dict[str, Reservation] = field(default_factory=dict)
@@ -198,8 +200,15 @@ class _Pass:
         return last.cause is Cause.HOST_FAULT and not ails
 
     def _held_back(self, entry: Entry) -> bool:
-        """Whether time or `max_parallel` holds the stage, rather than a lack of room."""
+        """Whether a host that is not merged, time or `max_parallel` holds the stage, rather than a
+        lack of room."""
         stage, progress = entry.stage, entry.progress
+        if self._index.snapshot.unsure:
+            request = self._index.memo.request(entry.run, stage)
+            unsure = self._index.unsure_of(entry.run.run_id, request)
+            if unsure:
+                self._placing.unsure[entry.key] = unsure
+                return True
         until = None
         if stage.name in progress.tries and not self._is_mended(progress, stage):
             until = progress.not_before(stage, self._ended_at)

@@ -95,6 +95,8 @@ class Reasons(Mapping[Key, Reason]):
 
     def _reason(self, key: Key, progress: Progress) -> Reason:
         placing, stage = self._placing, progress.stages[key[1]]
+        if key in placing.unsure:
+            return _unsure(placing.unsure[key])
         if key in placing.resting:
             return _resting(stage, progress, placing.resting[key], self._index.snapshot.now)
         if key in placing.capped:
@@ -257,6 +259,16 @@ def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
     return Reason(
         f"waits for {shown}{more}",
         remedies=tuple(Remedy(RemedyKind.WAIT_FOR_STAGE, name) for name in unmet),
+    )
+
+
+def _unsure(hosts: Sequence[str]) -> Reason:
+    named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+    it = "it" if len(hosts) == 1 else "them"
+    return Reason(
+        f"may have begun on {named} since the backup that this daemon was restored from: waits for "
+        f"what is noted there (where {named} will not come back, take {it} out of the config)",
+        remedies=tuple(Remedy(RemedyKind.WAIT_FOR_LOOK, host) for host in hosts),
     )
 
 

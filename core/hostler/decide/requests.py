@@ -122,7 +122,12 @@ def model_suits(card: Card, request: Request) -> bool:
 
 def host_named(host: Host, request: Request) -> bool:
     """Whether the host is one of those named, if any are."""
-    return not request.hosts or any(fnmatchcase(host.name, glob) for glob in request.hosts)
+    return is_named(host.name, request)
+
+
+def is_named(name: str, request: Request) -> bool:
+    """The same of a host of which only the name is known."""
+    return not request.hosts or any(fnmatchcase(name, glob) for glob in request.hosts)
 
 
 def labels_suit(host: Host, request: Request) -> bool:

@@ -246,6 +246,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("its end is being written down", lambda c: c.ending, _nothing),
     Rule(
+        "its host has noted things since the backup that the database does not know yet",
+        lambda c: c.host is not None and c.host.unmerged,
+        _nothing,
+    ),
+    Rule(
         "nobody wants it and it was never seen to start; should it exist after all, it is reaped",
         lambda c: (
             c.wish is not None

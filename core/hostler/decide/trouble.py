@@ -16,6 +16,8 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     `host`: None where the config names it no more. `held_up`: why its start did not go on when
     that was last tried.
     """
+    if host is not None and host.unmerged and not attempt.phase.is_final:
+        return f"what {host.name} has noted since the backup is not in the restored database yet"
     if attempt.phase is Phase.STARTING:
         if held_up and host is not None and host.condition in _UNSEEN:
             why = f" ({host.problem})" if host.problem else ""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from hostler.errors import AgentError, HostError, Unreachable
+from hostler.errors import AgentError, HostError, Superseded, Unreachable
 from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.files import RemoteFile, changed_files, keep_files, list_files
@@ -17,6 +17,7 @@ from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
+from hostler.model.generations import Generation
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
@@ -47,8 +48,15 @@ class HelloUser(Protocol):
 class AgentLink:
     """A host with its agent running. After `Dropped` it may be connected again."""
 
-    def __init__(self, door: Door, program: AgentProgram, daemon_id: str) -> None:
+    def __init__(
+        self,
+        door: Door,
+        program: AgentProgram,
+        daemon_id: str,
+        generation: Generation | None = None,
+    ) -> None:
         self._door, self._program, self._daemon_id = door, program, daemon_id
+        self._generation = generation
         self._session: AgentSession | None = None
         self._changed = asyncio.Event()
         self._down: HostError | None = Unreachable(door.host, "not connected")
@@ -239,9 +247,7 @@ class AgentLink:
     async def _start_session(self) -> AgentSession:
         started = await start_agent(self._door, self._program)
         try:
-            await started.begin(
-                {"mode": "serve", "daemon": self._daemon_id, "protocol": wire.PROTOCOL}
-            )
+            await started.begin(self._mode())
             hello = await read_hello(self.host, started, self._program)
         except BaseException:
             await started.stream.close()
@@ -252,6 +258,12 @@ class AgentLink:
         session = AgentSession(self.host, started, self._pushes.put)
         session.start(self._hung_after)
         return session
+
+    def _mode(self) -> dict[str, Any]:
+        mode = {"mode": "serve", "daemon": self._daemon_id, "protocol": wire.PROTOCOL}
+        if self._generation is None:
+            return mode
+        return {**mode, "generation": to_json(self._generation)}
 
     async def _keep(self, session: AgentSession) -> None:
         """Start the agent anew when it ends, on the same connection; give up when that is gone."""
@@ -287,6 +299,8 @@ class AgentLink:
                 return gone
             try:
                 return await self._start_session()
+            except Superseded as error:  # which stays so; the next connect says it again
+                return End(EndKind.CUT, error.message)
             except HostError as error:
                 end = End(EndKind.CUT, error.message, error.remedy)
         return end

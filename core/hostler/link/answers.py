@@ -131,4 +131,5 @@ _FORMS: dict[str, Check] = {
     "run.forget": record({"removed": count}, {}),
     "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
     "kept.forget": _none,
+    "run.ended": record({"lines": _whole, "next": count}, {}),
 }

@@ -15,6 +15,7 @@ from hostler.errors import (
     InputError,
     NotFoundError,
     Refused,
+    Superseded,
     error_from_json,
 )
 from hostler.link.answers import UNFIT
@@ -42,6 +43,7 @@ _MAX_UUIDS = 512
 """GPUs may be exchanged while the connection stands."""
 _MAX_LEFT = 512 * 1024
 _MAX_FAULT = 500
+_MAX_MARK = 128
 
 
 class LookReader:
@@ -152,6 +154,8 @@ def answer_error(host: str, error: object, *, may_refuse: bool = False) -> HostE
         raise Hostile("an error that is not an object")
     data = {key: clean_line(str(error.get(key, "")), 500) for key in ("kind", "message", "remedy")}
     found = error_from_json({**data, "host": host})
+    if isinstance(found, Superseded):
+        return _superseded(host, error)
     if isinstance(found, EngineError):
         status = error.get("status")
         return EngineError(
@@ -162,6 +166,14 @@ def answer_error(host: str, error: object, *, may_refuse: bool = False) -> HostE
     if isinstance(found, InputError) and may_refuse and type(found) in _REFUSALS:
         return found
     return AgentError(host, found.message or "the agent failed", remedy=found.remedy)
+
+
+def _superseded(host: str, error: dict[str, Any]) -> HostError:
+    number, mark = error.get("generation"), error.get("mark")
+    if type(number) is not int or number < 1 or not isinstance(mark, str) or len(mark) > _MAX_MARK:
+        return AgentError(host, "the agent names no generation of the daemon that it works for")
+    said = f"a newer generation of this daemon ({number}) works there"
+    return Superseded(host, said, number=number, mark=mark)
 
 
 _REFUSALS = (InputError, NotFoundError, ConflictError)

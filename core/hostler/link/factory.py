@@ -11,6 +11,7 @@ from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.config import DaemonConfig, HostConfig
+from hostler.model.generations import Generation
 from hostler.ports import Door
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
@@ -35,9 +36,11 @@ class Doors:
             return LocalDoor(config.name, config.docker_socket)
         return SshDoor(ssh_target(config), self.dialler)
 
-    def link(self, config: HostConfig, daemon_id: str) -> AgentLink:
+    def link(
+        self, config: HostConfig, daemon_id: str, generation: Generation | None = None
+    ) -> AgentLink:
         """A host with the agent of one daemon, not connected yet."""
-        return AgentLink(self.door(config), program_for(config), daemon_id)
+        return AgentLink(self.door(config), program_for(config), daemon_id, generation)
 
     def reset(self, host: str | None = None) -> None:
         """Let refused and waiting hosts (None: all) be tried again at once: somebody has changed

@@ -294,6 +294,9 @@ class Host:
     labels: Mapping[str, str] = field(default_factory=dict)
     drained: str | None = None
     """The reason a person gave; None: not drained. An empty reason is "by NAME"."""
+    unmerged: bool = False
+    """The database is of a backup, and what this host has noted since is not in it yet: nothing is
+    started, ended or removed there."""
     runtimes: tuple[str, ...] = ()
     """Those allowed here: the facts', less what config forbids."""
     cpus: int | None = None

@@ -81,6 +81,13 @@ class Snapshot:
     """Bytes of kept files over which a host gets no stage that keeps files; None: no limit."""
     store_full: str | None = None
     """Why no stage that keeps files may start on any host; None: the store has room."""
+    restored: frozenset[str] = frozenset()
+    """Runs of before the restore from a backup: attempts of them may lie on hosts that are not
+    merged yet."""
+    unsure: frozenset[str] = frozenset()
+    """Hosts of the config that are not merged yet, heard or not."""
+    halted: str = ""
+    """Why nothing is to be done any more, in one sentence; "": work goes on."""
 
 
 @dataclass(frozen=True, slots=True)

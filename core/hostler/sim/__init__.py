@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostler.model.config import HostConfig
+from hostler.model.generations import Generation
 from hostler.ports import Outside
 from hostler.sim.fleet import demo_lab
 from hostler.sim.lab import Pace, SimLab
@@ -23,8 +24,10 @@ def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
     """What `assemble` takes in place of the real outside: the hosts of this lab and no others."""
 
     def make(blob_path: Callable[[str], Path]) -> Outside:
-        def link(host: HostConfig, daemon_id: str) -> SimLink:
-            return SimLink(lab, host.target, daemon_id)
+        def link(
+            config: HostConfig, daemon_id: str, generation: Generation | None = None
+        ) -> SimLink:
+            return SimLink(lab, config.target, daemon_id, generation)
 
         runtimes = {name: SimRuntime(name, blob_path) for name in ("docker", "process")}
         return Outside(link=link, runtimes=runtimes)

@@ -140,7 +140,9 @@ def _read_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
 
 
 def _forget_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    gone = [host.records.pop((asked["daemon_id"], run), None) for run in asked["runs"]]
+    own = asked["daemon_id"]
+    host.ended[own] = host.ended.get(own, "") + "".join(f"{x}\n" for x in asked.get("ended", ()))
+    gone = [host.records.pop((own, run), None) for run in asked["runs"]]
     return {"removed": len([item for item in gone if item is not None])}
 
 
@@ -155,6 +157,11 @@ def _kept(host: SimHost, asked: Asked) -> dict[str, Any]:
             )  # fmt: skip
             kept.append(to_json(told))
     return {"kept": kept}
+
+
+def _ended(host: SimHost, asked: Asked) -> dict[str, Any]:
+    lines = host.ended.get(asked["daemon_id"], "")
+    return {"lines": lines[asked["offset"] :], "next": len(lines)}
 
 
 _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
@@ -180,5 +187,6 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "run.forget": _forget_kept,
     "kept.list": _kept,
     "kept.forget": lambda host, asked: {},
+    "run.ended": _ended,
     "gc": lambda host, asked: {"freed": 0},
 }

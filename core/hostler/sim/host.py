@@ -22,6 +22,7 @@ from hostler.errors import (
     Unreachable,
 )
 from hostler.model.files import Kept
+from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Lease
 from hostler.model.jobs import Claim, Claimed
 from hostler.sim.archive import pack, unpack
@@ -59,6 +60,10 @@ class SimHost:
     blobs: dict[str, bytes] = field(default_factory=dict)
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Of (daemon, run): its specification and the lines about its attempts, as one text."""
+    ended: dict[str, str] = field(default_factory=dict)
+    """Daemon -> lines about its runs that have ended."""
+    generations: dict[str, Generation] = field(default_factory=dict)
+    """Daemon -> its newest generation that was here."""
     images: set[str] = field(default_factory=set)
     trouble: Trouble = field(default_factory=Trouble)
     bell: Bell = field(default_factory=Bell)

@@ -12,16 +12,19 @@ from typing import Any, TypeVar
 from hostler.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
+from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
 from hostler.sim.files import SimFile, changed, chosen, listed, plain
+from hostler.sim.generations import admit, check
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
 from hostler_agent import wire
+from hostler_agent.generations import CHANGING
 
 T = TypeVar("T")
 
@@ -32,8 +35,10 @@ _TRANSFER_TIMEOUT_S = 60.0
 class SimLink:
     """A simulated host as one daemon reaches it."""
 
-    def __init__(self, lab: SimLab, host: str, daemon_id: str) -> None:
-        self._lab, self._daemon_id = lab, daemon_id
+    def __init__(
+        self, lab: SimLab, host: str, daemon_id: str, generation: Generation | None = None
+    ) -> None:
+        self._lab, self._daemon_id, self._generation = lab, daemon_id, generation
         self._host = lab.host(host)
         self._session: Session | None = None
 
@@ -55,6 +60,7 @@ class SimLink:
         if trouble.refuses is not None:
             remedy = f"log in by hand once: ssh {self.host}"
             raise Refused(self.host, trouble.refuses, remedy=remedy)
+        admit(self._host, self._daemon_id, self._generation)
         said = wire.decode_hello(wire.decode_line(hello_line(self._host)).get("hello"))
         self._session = Session(self._lab, self._host)
         return Hello(from_json(HostFacts, said["facts"]), said["boot_id"], said["agent"])
@@ -108,6 +114,8 @@ class SimLink:
                  "job.remove": pace.remove}.get(verb, 0.0)  # fmt: skip
 
         def effect() -> bytes:
+            if verb in CHANGING:
+                check(self._host, self._daemon_id, self._generation)
             asked = wire.decode_line(line)[verb]
             return wire.encode({"id": 1, "ok": answer(self._host, verb, asked)})
 
@@ -231,6 +239,8 @@ class SimLink:
             session.end(why, lost=False)
 
     def _look_line(self, session: Session) -> bytes:
+        if self._generation is not None:  # else it only asks; the agent would have been ended
+            check(self._host, self._daemon_id, self._generation)
         trouble = self._host.trouble
         if trouble.garbage:
             trouble.garbage -= 1

@@ -20,16 +20,31 @@ from hostler.errors import ConflictError, InputError, NotFoundError
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, sync_folder
 
+CONTENT = "content"
+"""Its folder within the state folder."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _CHUNK = 1024 * 1024
+
+
+def blobs_in(content: Path) -> dict[str, tuple[int, float]]:
+    """Digest -> (bytes, time it was taken in) of every blob in a content folder; none where there
+    is no such folder. Raises StateError."""
+    with disk_faults(content):
+        return {
+            blob.name: (found.st_size, found.st_mtime)
+            for group in (content.iterdir() if content.is_dir() else ())
+            for blob in group.iterdir()
+            if _DIGEST.fullmatch(blob.name)
+            for found in (blob.stat(),)
+        }
 
 
 class ContentStore:
     """The daemon's files: snapshots of source, collected outputs. A file never changes."""
 
     def __init__(self, state: Path) -> None:
-        self._folder = private_folder(state / "content")
+        self._folder = private_folder(state / CONTENT)
         self._partial = private_folder(state / "partial")
 
     def has(self, digest: str) -> bool:
@@ -73,14 +88,7 @@ class ContentStore:
 
     def sizes(self) -> dict[str, tuple[int, float]]:
         """Digest -> (bytes, time it was taken in) of every blob."""
-        with disk_faults(self._folder):
-            return {
-                blob.name: (found.st_size, found.st_mtime)
-                for group in self._folder.iterdir()
-                for blob in group.iterdir()
-                if _DIGEST.fullmatch(blob.name)
-                for found in (blob.stat(),)
-            }
+        return blobs_in(self._folder)
 
     def remove(self, digests: Collection[str]) -> int:
         """Delete blobs; the bytes freed. Those that are not here are no error."""

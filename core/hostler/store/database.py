@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hostler.decide.search import Search
 from hostler.errors import StateError
+from hostler.model.generations import FIRST
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (
     Acknowledged,
@@ -29,6 +30,7 @@ from hostler.model.records import (
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, audit, history, reads, run_texts, uses, writes
 from hostler.store.files import private_folder
+from hostler.store.generations import Generations, new_number
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
@@ -71,6 +73,7 @@ class Store(KeptMethods):
         """32 hex digits; part of every container's name and labels."""
         self.metrics = metrics
         self.logs = LogStore(folder / "logs")
+        self.generations = Generations(writer, readers)
         self._writer = writer
         self._readers = readers
         self._packing: asyncio.Task[None] | None = None
@@ -354,11 +357,15 @@ def _with_event(
 
 
 def _identity(folder: Path, connection: sqlite3.Connection) -> str:
-    """The id in the file and in the database, which must agree: containers carry it."""
+    """The id in the file and in the database, which must agree: containers carry it. A database
+    that is made anew for an id of before is a new generation: hosts may know of some."""
     stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
     if stored is None:
+        number = new_number() if (folder / "id").exists() else FIRST
         daemon_id = read_identity(folder)
-        connection.execute("INSERT INTO identity VALUES (?)", (daemon_id,))
+        connection.execute(
+            "INSERT INTO identity (daemon_id, generation) VALUES (?, ?)", (daemon_id, number)
+        )
         return daemon_id
     known = str(stored[0])
     daemon_id = read_identity(folder, known)

@@ -348,6 +348,16 @@ def m0010_audit(db: Database) -> None:
         db.execute(f"CREATE INDEX audit_{column} ON audit ({column})")
 
 
+def m0011_generations(db: Database) -> None:
+    """Which life of the daemon this is; after a restore, what of before it is merged already."""
+    for column in (
+        "generation INTEGER NOT NULL DEFAULT 1", "restored_at REAL", "superseded_by INTEGER",
+    ):  # fmt: skip
+        db.execute(f"ALTER TABLE identity ADD COLUMN {column}")
+    db.execute("CREATE TABLE merged (host TEXT PRIMARY KEY, at REAL NOT NULL) STRICT")
+    db.execute("CREATE TABLE restored_runs (run_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -378,6 +388,7 @@ STATE = Schema(
         m0008_retries,
         m0009_announced,
         m0010_audit,
+        m0011_generations,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

@@ -1,0 +1,116 @@
+"""Which life of a daemon may work on this host.
+
+A daemon that was restored from a backup takes a higher number, its generation, and has it written
+down here. The one that it follows may still run somewhere: whatever would change anything here is
+refused it from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any, Dict, NamedTuple, Optional
+
+from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+
+_MARK = re.compile(r"[0-9a-f]{0,128}")
+_MOST_BYTES = 4096
+_MOST = 2**53
+FIRST = 1
+"""Of a daemon that was never restored. Nothing is written down for it: a full disk keeps nobody
+from looking at a host."""
+CHANGING = frozenset((
+    "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget", "job.create",
+    "job.place", "job.start", "job.signal", "job.stop", "job.remove",
+))  # fmt: skip
+"""Requests that only the newest generation may make; looking and reading harms nobody."""
+
+
+class Generation(NamedTuple):
+    """A daemon's number, and what only that daemon can have signed it with."""
+
+    number: int
+    """0: who only asks, and says nothing of itself."""
+    mark: str
+
+
+class Superseded(Refusal):
+    """A newer generation of the daemon works here."""
+
+    def __init__(self, found: Generation) -> None:
+        text = "a newer generation (%d) of this daemon works on this host" % found.number
+        super().__init__(text, "Superseded")
+        self.more = {"generation": found.number, "mark": found.mark}
+
+
+class Generations:
+    """What one agent knows of its daemon's generation, and the host of all of them."""
+
+    def __init__(self, folders: Folders, daemon_id: Any, told: Any) -> None:
+        name = "%s.generation" % check_attempt(daemon_id)
+        self._path = os.path.join(folders.base, "runs", name)
+        self._own = Generation(0, "") if told is None else _read(told)
+
+    def check(self) -> None:
+        """Raises Superseded where a newer one has been here, Refusal where nobody can tell."""
+        found = self._found()
+        if found is not None and found.number > self._own.number:
+            raise Superseded(found)
+
+    def admit(self) -> None:
+        """Before the agent of another one is ended: whether this one may serve at all."""
+        if self._own.number:
+            self.check()
+
+    def take(self) -> None:
+        """Write the own one down, if it is newer; durable when this returns. To be called with the
+        daemon's lock held: then nobody writes a newer one meanwhile."""
+        self.admit()
+        found = self._found()
+        if self._own.number <= (FIRST if found is None else found.number):
+            return
+        try:
+            self._write()
+        except OSError as error:
+            text = "%s cannot be written (%s), by which an older daemon is refused here"
+            raise Refusal(text % (self._path, error.strerror)) from error
+
+    def _write(self) -> None:
+        folder = os.path.dirname(self._path)
+        os.makedirs(folder, 0o700, exist_ok=True)
+        write_file(self._path, json.dumps(self._own._asdict()).encode("ascii"), sync=True)
+        for path in (folder, os.path.dirname(folder)):
+            _sync(path)
+
+    def _found(self) -> Optional[Generation]:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._path, flags)
+        except FileNotFoundError:
+            return None
+        try:
+            return _read(json.loads(os.read(descriptor, _MOST_BYTES).decode("ascii")))
+        except (ValueError, Refusal):
+            text = "%s there cannot be read: nobody knows which daemon may work here"
+            raise Refusal(text % self._path) from None
+        finally:
+            os.close(descriptor)
+
+
+def _read(told: Any) -> Generation:
+    if isinstance(told, dict):
+        fields: Dict[str, Any] = told
+        number, mark = fields.get("number"), fields.get("mark")
+        if type(number) is int and 0 < number < _MOST and isinstance(mark, str):
+            if _MARK.fullmatch(mark):
+                return Generation(number, mark)
+    raise Refusal("%r is no generation of a daemon" % (told,), "InputError")
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

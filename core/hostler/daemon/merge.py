@@ -1,0 +1,255 @@
+"""After a restore from a backup: what hosts have noted since goes into the database, host by host.
+
+Until a host's turn has come nothing is started, ended or removed there (see `Host.unmerged`). Every
+step may be repeated; the host counts as merged once all of them are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.copy_reading import read_copies, read_ends
+from hostler.daemon.recover import artifacts_of
+from hostler.decide.merging import End, RunNews, closed, in_the_way, news_of
+from hostler.decide.recovery import Kept
+from hostler.errors import ConflictError, HostlerError, NotFoundError
+from hostler.model.hosts import HostCondition
+from hostler.model.runs import Attempt, Outcome, Run
+from hostler.store.copy_key import note_ended
+
+_READ_S = 120.0
+"""For all that one host has noted."""
+_TOGETHER_S = 10.0
+"""Hosts that are being connected to are waited for: what several know of one run fits together."""
+_TICK_S = 0.05
+_log = logging.getLogger("hostler.daemon")
+
+
+@dataclass(slots=True)
+class _Told:
+    """What one host has noted, and what came of it."""
+
+    host: str
+    ends: Sequence[End]
+    kept: Sequence[Kept]
+    """Of which this daemon signed every word."""
+    unsigned: int
+    problems: list[str]
+    found: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+
+    def sentence(self) -> str:
+        """For people."""
+        said = f"{self.host}: what it has noted since the backup is in the database: "
+        said += f"runs that came back: {len(self.found)}, that ended: {len(self.ended)}"
+        if self.unsigned:
+            said += f"; not signed, and left out: {self.unsigned} (see hostler daemon recover)"
+        return said + "".join(f"; {problem}" for problem in self.problems[:3])
+
+
+class Merger:
+    """Merges the hosts that answer, those that come together in one go."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: dict[str, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def seen(self, host: str) -> None:
+        """A host that is not merged yet answers."""
+        self._waiting[host] = None
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work(), name="merge what hosts have noted")
+
+    async def close(self) -> None:
+        """End what goes on; it begins anew with the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        try:
+            await self._wait_for_others()
+            hosts = self._context.standing.unmerged(self._waiting)
+            self._waiting = {}
+            told = await asyncio.gather(*(self._read(host) for host in hosts))
+            await self._merge([one for one in told if one is not None])
+        except HostlerError as error:
+            _log.warning("what hosts have noted is not merged yet: %s", error)
+        except Exception:
+            _log.exception("merging what hosts have noted: this is a bug in Hostler")
+
+    async def _wait_for_others(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _TOGETHER_S
+        while asyncio.get_running_loop().time() < deadline:
+            keepers = self._context.keepers.values()
+            if not any(k.host.condition is HostCondition.CONNECTING for k in keepers):
+                return
+            await asyncio.sleep(_TICK_S)
+
+    async def _read(self, host: str) -> _Told | None:
+        """All that a host has noted; None where that cannot be had: the next look tries again."""
+        context, problems = self._context, self._context.standing.problems
+        try:
+            async with asyncio.timeout(_READ_S):
+                link = context.link(host)
+                ends = await read_ends(link, context.signer)
+                kept, unreadable = await read_copies(link, context.signer)
+        except TimeoutError:
+            problems[host] = f"its notes could not be read within {_READ_S:g} s"
+            return None
+        except HostlerError as error:
+            problems[host] = str(error)
+            _log.info("the notes on %s are not merged yet: %s", host, error)
+            return None
+        signed = [item for item in kept if not item.spec_doubt and not item.notes_doubt]
+        return _Told(host, ends, signed, len(kept) - len(signed), unreadable)
+
+    async def _merge(self, told: Sequence[_Told]) -> None:
+        """First what has ended, on all of the hosts, then what was begun."""
+        for one in told:
+            for end in one.ends:
+                await self._end(end, one)
+        for run_id in self._context.standing.ended & {r.run_id for r in self._context.book.runs()}:
+            await self._end_run(End(run_id, None, self._context.clock.now()), "this daemon's files")
+        for one in told:
+            for item in one.kept:
+                await self._take(item, one)
+        begun = [(a, one) for one in told for item in one.kept for a in self._added(item)]
+        for attempt, one in sorted(begun, key=lambda pair: pair[0].placed_at):
+            await self._add(attempt, one)
+        for one in told:
+            await self._finished(one)
+
+    async def _finished(self, told: _Told) -> None:
+        context, now = self._context, self._context.clock.now()
+        severity = "warning" if told.problems or told.unsigned else "info"
+        event = context.event("host.merged", told.sentence(), host=told.host, severity=severity)
+        await context.store.generations.mark_merged(told.host, now, event)
+        context.standing.merged.add(told.host)
+        context.standing.problems.pop(told.host, None)
+        keeper = context.keepers.get(told.host)
+        if keeper is not None:
+            keeper.merged()
+        context.look_soon(told.host)
+        context.hub.publish()
+
+    async def _end(self, end: End, told: _Told) -> None:
+        standing = self._context.standing
+        if end.run_id not in standing.ended:
+            await asyncio.to_thread(note_ended, self._context.store.folder, end.run_id)
+            standing.ended.add(end.run_id)
+        if await self._end_run(end, told.host):
+            told.ended.add(end.run_id)
+
+    async def _end_run(self, end: End, whose: str) -> bool:
+        """Write down that a run has ended that the backup has open."""
+        context = self._context
+        run = context.book.find(end.run_id)
+        if run is None:
+            return False
+        for attempt in [a for a in run.attempts if not a.phase.is_final]:
+            await self._change(closed(attempt, end.at))
+        outcome = end.outcome or Outcome.CANCELLED
+        how = end.outcome.value if end.outcome is not None else "ended"
+        event = context.event(
+            f"run.{outcome.value}",
+            f"run {run.run_id} ({run.pipeline}) {how} after the backup, by {whose}",
+            run_id=run.run_id,
+        )
+        await context.store.end_run(run.run_id, outcome, end.at, event)
+        context.book.drop(run.run_id)
+        return True
+
+    async def _news(self, item: Kept) -> RunNews | None:
+        """None where the run has ended, or a person had it forgotten."""
+        context = self._context
+        known = context.book.find(item.run.run_id)
+        if known is None and await context.is_over(item.run.run_id):
+            return None
+        return news_of(item, known, context.daemon_id)
+
+    async def _take(self, item: Kept, told: _Told) -> None:
+        """A run that the database has never heard of, and ends of attempts that it has open."""
+        news = await self._news(item)
+        if news is None:
+            return
+        if news.is_new:
+            await self._create(news, told)
+        for attempt in news.ended:
+            await self._change(attempt)
+        await self._wishes(news)
+
+    async def _create(self, news: RunNews, told: _Told) -> None:
+        context, run = self._context, news.run
+        digest = run.source.digest
+        lacks = digest is not None and not context.content.has(digest)
+        said = (
+            f"run {run.run_id} ({run.pipeline}), newer than the backup, came back from {told.host}"
+        )
+        if lacks:
+            said += "; its code is not here: what of it has not begun cannot start"
+        event = context.event(
+            "run.recovered", said, run_id=run.run_id, severity="warning" if lacks else "info"
+        )
+        await context.store.generations.add_restored([run.run_id])
+        context.standing.restored_runs.add(run.run_id)
+        try:
+            await context.store.create_run(run, news.pipeline_text, [event])
+        except ConflictError as error:
+            told.problems.append(f"run {run.run_id} could not be taken: {error.message}")
+            return
+        told.found.add(run.run_id)
+        context.book.add(replace(run, attempts=()))
+
+    async def _wishes(self, news: RunNews) -> None:
+        context, run_id = self._context, news.run.run_id
+        if context.book.find(run_id) is None:
+            return
+        if (by := news.cancelled_by) is not None:
+            await context.store.request_cancel(run_id, by)
+            context.book.change(run_id, lambda run: replace(run, cancelled_by=by))
+        if (priority := news.priority) is not None:
+            await context.store.lower_priority(run_id, priority)
+            context.book.change(run_id, lambda run: _lowered(run, priority))
+
+    def _added(self, item: Kept) -> Iterable[Attempt]:
+        known = self._context.book.find(item.run.run_id)
+        return news_of(item, known, self._context.daemon_id).added if known is not None else ()
+
+    async def _add(self, attempt: Attempt, told: _Told) -> None:
+        """An attempt that was begun after the backup."""
+        context = self._context
+        for ended in in_the_way(attempt, context.book.open_attempts()):
+            await self._change(ended)
+        try:
+            await context.store.add_attempt(attempt)
+        except (ConflictError, NotFoundError) as error:
+            told.problems.append(f"{attempt.attempt_id} could not be taken: {error.message}")
+            return
+        context.earlier.add(attempt.attempt_id)
+        context.book.put_attempt(attempt)
+        await self._keep_outputs(attempt)
+
+    async def _change(self, ended: Attempt) -> None:
+        """An attempt that the database has open has ended."""
+        context = self._context
+        said = f"{ended.stage} {ended.phase.value} on {ended.host} after the backup"
+        await context.change_attempt(
+            ended.attempt_id,
+            lambda now: None if now.phase.is_final else ended,
+            context.event("attempt.recovered", said, ended),
+        )
+        await self._keep_outputs(ended)
+
+    async def _keep_outputs(self, attempt: Attempt) -> None:
+        for artifact in artifacts_of(attempt, self._context.content):
+            await self._context.store.add_artifact(artifact)
+
+
+def _lowered(run: Run, priority: int) -> Run:
+    return replace(run, priority=min(run.priority, priority))

@@ -1,0 +1,113 @@
+"""Where this daemon stands among its generations: whether it may still work, and on which hosts
+what was noted since the backup it was restored from is in its database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hostler.daemon.copy_format import Signer
+from hostler.errors import ConflictError, Superseded
+from hostler.model.generations import FIRST, Generation
+from hostler.store.copy_key import ended_runs
+from hostler.store.generations import Generations, Life
+
+_KIND = "generation"
+_BY_THE_CLOCK = 10**12
+GO_ON = (
+    "go on with that one and end this one: hostler daemon stop. If this is the one to go on, end "
+    "the other first; then here: hostler daemon backup FILE, hostler daemon stop, and with "
+    "HOSTLER_STATE naming an empty folder: hostler daemon restore FILE"
+)
+
+
+@dataclass(slots=True)
+class Standing:
+    """Read at the start, and kept in step with the database."""
+
+    generation: Generation = field(default_factory=lambda: Generation(FIRST, ""))
+    restored_at: float | None = None
+    """When the database was restored from a backup; None: it never was."""
+    superseded_by: int | None = None
+    """The newer generation that is at work; None: this is the newest."""
+    merged: set[str] = field(default_factory=set)
+    """Hosts whose notes are in the database."""
+    restored_runs: set[str] = field(default_factory=set)
+    """Runs of before the restore: see `Snapshot.restored`."""
+    ended: set[str] = field(default_factory=set)
+    """Runs that ended after the backup, or that a file beside the database names."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Host -> why its notes could not be merged when that was last tried."""
+
+    def is_unmerged(self, host: str) -> bool:
+        """Whether nothing may be changed there yet."""
+        return self.restored_at is not None and host not in self.merged
+
+    def unmerged(self, hosts: Collection[str]) -> list[str]:
+        """Those of the hosts, in their order."""
+        return [host for host in hosts if self.is_unmerged(host)]
+
+    def halted(self) -> str:
+        """Why this daemon does nothing any more; "": it works."""
+        if self.superseded_by is None:
+            return ""
+        return f"{newer(self.superseded_by)}: this one plans nothing any more; {GO_ON}"
+
+    def check_current(self) -> None:
+        """Raises ConflictError where nothing that is asked for would ever be done."""
+        if self.superseded_by is not None:
+            raise ConflictError(
+                f"{newer(self.superseded_by)}: this one plans nothing any more", remedy=GO_ON
+            )
+
+    def to_json(self, hosts: Collection[str]) -> dict[str, Any]:
+        """As the version call tells it."""
+        waiting = self.unmerged(hosts)
+        return {
+            "number": self.generation.number,
+            "restored_at": self.restored_at,
+            "superseded_by": self.superseded_by,
+            "halted": self.halted(),
+            "unmerged": waiting,
+            "problems": {host: self.problems[host] for host in waiting if host in self.problems},
+        }
+
+
+def newer(number: int) -> str:
+    """A newer generation, for people."""
+    since = ""
+    if number > _BY_THE_CLOCK:
+        since = time.strftime(", restored %Y-%m-%d %H:%M", time.localtime(number / 1000))
+    return f"a newer generation of this daemon is at work (number {number}{since})"
+
+
+async def read_standing(generations: Generations, signer: Signer, folder: Path) -> Standing:
+    """By the database and what lies beside it. Raises StateError."""
+    life: Life = await generations.life()
+    was_restored = life.restored_at is not None
+    return Standing(
+        Generation(life.number, mark(life.number, signer)),
+        life.restored_at,
+        life.superseded_by,
+        set(await generations.merged()),
+        set(await generations.restored_runs()),
+        set(await asyncio.to_thread(ended_runs, folder)) if was_restored else set(),
+    )
+
+
+def mark(number: int, signer: Signer) -> str:
+    """What a generation's number is signed with."""
+    return signer.sign(_KIND, "", b"%d" % number).hex()
+
+
+def is_proof(told: Superseded, signer: Signer) -> bool:
+    """Whether a daemon with this one's key wrote that down: a host may say anything."""
+    try:
+        signature = bytes.fromhex(told.mark)
+    except ValueError:
+        return False
+    return signer.has_signed(_KIND, "", b"%d" % told.number, signature)

@@ -1,0 +1,111 @@
+"""What the notes of one host change in a database that was restored from a backup. Pure.
+
+The notes are the newest of what is known: what they tell of an attempt that the backup has open, or
+has never heard of, counts. What the backup knows to have ended stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from hostler.decide.recovery import Kept, rebuild
+from hostler.model.pipelines import Cause
+from hostler.model.runs import Attempt, Outcome, Phase, Run
+
+UNKNOWN_END = "it ended after the backup; how is not known"
+_REPLACED = "a later attempt of its stage was begun after the backup: it had ended by then"
+_GPU_GIVEN = "its GPUs were given to another attempt after the backup: it had ended by then"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """That a run has ended, as it was written down on a host when that forgot the run."""
+
+    run_id: str
+    outcome: Outcome | None
+    """None: nobody knows."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunNews:
+    """What a host knows of one run beyond the database."""
+
+    run: Run
+    """Whole, as the host has it."""
+    pipeline_text: str
+    is_new: bool
+    """The database has never heard of it."""
+    ended: tuple[Attempt, ...] = ()
+    """Attempts that the database has open, at least their work."""
+    added: tuple[Attempt, ...] = ()
+    """Those that it does not have, oldest first."""
+    cancelled_by: str | None = None
+    priority: int | None = None
+    """A lower one."""
+
+
+def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
+    """What a host keeps of a run that has not ended, against what the database knows of it."""
+    (rebuilt,) = rebuild([kept], {}, daemon_id).runs
+    told = rebuilt.run
+    if known is None:
+        return RunNews(
+            replace(told, attempts=()), rebuilt.pipeline_text, True, added=told.attempts,
+            cancelled_by=told.cancelled_by,
+        )  # fmt: skip
+    before = {attempt.attempt_id: attempt for attempt in known.attempts}
+    return RunNews(
+        known,
+        rebuilt.pipeline_text,
+        False,
+        ended=tuple(
+            as_intended(before[attempt.attempt_id], attempt)
+            for attempt in told.attempts
+            if attempt.attempt_id in before
+            and not attempt.phase.is_at_work
+            and not before[attempt.attempt_id].phase.is_final
+        ),
+        added=tuple(a for a in told.attempts if a.attempt_id not in before),
+        cancelled_by=told.cancelled_by if known.cancelled_by is None else None,
+        priority=told.priority if told.priority < known.priority else None,
+    )
+
+
+def as_intended(known: Attempt, told: Attempt) -> Attempt:
+    """An end, with all that the intent of before has fixed: the host may have another name now."""
+    return replace(
+        told, host=known.host, gpus=known.gpus, placed_at=known.placed_at, runtime=known.runtime
+    )
+
+
+def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Attempts that the backup has open and that must have ended when this one was begun, with
+    that end: earlier ones of its stage, and those on its GPUs."""
+    found = []
+    for other in open_attempts:
+        if other.attempt_id == attempt.attempt_id:
+            continue
+        if (other.run_id, other.stage) == (attempt.run_id, attempt.stage):
+            found.append(_had_ended(other, _REPLACED))
+        elif other.host == attempt.host and set(other.gpus) & set(attempt.gpus):
+            found.append(_had_ended(other, _GPU_GIVEN))
+    return found
+
+
+def closed(attempt: Attempt, at: float) -> Attempt:
+    """An attempt whose run has ended, and of which nothing else is known."""
+    return replace(
+        attempt,
+        phase=Phase.CANCELLED,
+        cause=Cause.STOPPED,
+        detail=UNKNOWN_END,
+        finished_at=max(at, attempt.placed_at),
+    )
+
+
+def _had_ended(attempt: Attempt, why: str) -> Attempt:
+    return replace(
+        attempt, phase=Phase.LOST, cause=Cause.VANISHED, detail=why, finished_at=attempt.placed_at
+    )

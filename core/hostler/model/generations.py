@@ -1,0 +1,17 @@
+"""Which life of a daemon: after a restore from a backup it is another, with a higher number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST = 1
+"""Of a daemon that was never restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a daemon says of itself to hosts, which refuse all but the highest number."""
+
+    number: int
+    mark: str
+    """Signed with the daemon's key, in hex: no host can make one up."""

@@ -1,0 +1,205 @@
+"""One file that holds what a daemon needs to go on elsewhere: its databases, its id, its keys.
+
+An uncompressed tar: first `manifest.json`, which names the other members with their sizes and
+SHA-256, then these. `blobs` lists the content store, whose files are not in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostler import __version__
+from hostler.errors import ConflictError, InputError, StateError
+from hostler.store.content import CONTENT, blobs_in
+from hostler.store.copy_key import ENDED_FILE, KEY_FILE
+from hostler.store.faults import corrupt_error, database_faults, disk_faults
+from hostler.store.files import sync_folder
+from hostler.store.generations import life
+from hostler.store.readers import open_for_reading
+
+SCHEMA = "hostler.backup/1"
+MANIFEST, BLOBS = "manifest.json", "blobs"
+DATABASES = ("hostler.db", "metrics.db")
+SMALL = ("id", KEY_FILE, ENDED_FILE)
+"""Read before the databases: no run may have ended that the database has open."""
+_PAGES = 1024
+_CHECK_UP_TO = 256 * 1024 * 1024
+_PIECE = 1024 * 1024
+
+Progress = Callable[[str, int, int], None]
+"""What is done, how much of it, of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was written."""
+
+    path: Path
+    size: int
+    generation: int
+    runs: int
+    blobs: int
+    """Files of the content store, which are not in it."""
+    blob_bytes: int
+
+
+def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress) -> Backup:
+    """Write a backup of a state folder, while its daemon runs or not. The file (0600) has its name
+    once it is whole. Raises ConflictError where there is one and `overwrite` is not set,
+    InputError, StateError."""
+    if not (state / DATABASES[0]).exists():
+        raise StateError(
+            f"there is no database in {state}",
+            remedy="name the folder of the daemon that is meant: HOSTLER_STATE, or --socket",
+        )
+    _check_target(target, overwrite=overwrite)
+    with disk_faults(target.parent):
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+    try:
+        for name in SMALL:
+            _copy_small(state / name, work / name)
+        for name in DATABASES:
+            copy_database(state / name, work / name, progress)
+        blobs = {d: size for d, (size, _) in blobs_in(state / CONTENT).items()}
+        lines = "".join(f"{digest} {size}\n" for digest, size in sorted(blobs.items()))
+        (work / BLOBS).write_text(lines)
+        generation, runs = _counts(work / DATABASES[0])
+        about = {"daemon_id": (work / "id").read_text().strip(), "generation": generation}
+        whole = work / MANIFEST
+        with disk_faults(target):
+            _pack(whole, work, about, progress)
+            size = whole.stat().st_size
+            _put_in_place(whole, target, overwrite=overwrite)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Backup(target, size, generation, runs, len(blobs), sum(blobs.values()))
+
+
+def copy_database(path: Path, target: Path, progress: Progress) -> None:
+    """One moment of a database, however much is written meanwhile. Raises StateError."""
+    with database_faults(path), disk_faults(target), contextlib.ExitStack() as stack:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        source = stack.enter_context(contextlib.closing(open_for_reading(path)))
+        copy = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
+        # Within a transaction the copy is of its beginning. Else every change of the daemon's
+        # would have it begun anew, for ever where there is always one.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+        def told(_status: int, left: int, total: int) -> None:
+            progress(f"copying {path.name}", total - left, total)
+
+        source.backup(copy, pages=_PAGES, progress=told, sleep=0.0)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        if target.stat().st_size <= _CHECK_UP_TO:
+            found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise corrupt_error(path, str(found).splitlines()[-1])
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.is_dir():
+        raise InputError(f"{target} is a folder", remedy="name a file: hostler daemon backup FILE")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent}", remedy="make it first")
+    if os.path.lexists(target) and not overwrite:
+        raise _is_there(target)
+
+
+def _is_there(target: Path) -> ConflictError:
+    return ConflictError(f"{target} is there already", remedy="name another file, or add --force")
+
+
+def _copy_small(path: Path, target: Path) -> None:
+    """A file of the state folder, where it is there; no link is followed."""
+    with disk_faults(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if path.name != ENDED_FILE:
+                raise StateError(
+                    f"{path} is missing: without it no daemon goes on with this database",
+                    remedy="start the daemon once, which makes it: hostler daemon start",
+                ) from None
+            target.touch(0o600)
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            target.write_bytes(file.read())
+
+
+def _counts(database: Path) -> tuple[int, int]:
+    with database_faults(database), contextlib.closing(open_for_reading(database)) as connection:
+        try:
+            number = life(connection).number
+        except sqlite3.OperationalError:  # an older schema, of a daemon that was not restarted yet
+            number = 1
+        return number, connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+
+
+def _pack(whole: Path, work: Path, about: dict[str, object], progress: Progress) -> None:
+    names = [*SMALL, BLOBS, *DATABASES]
+    files = {name: {"size": (work / name).stat().st_size, "sha256": _digest(work / name)}
+             for name in names}  # fmt: skip
+    manifest = {
+        "schema": SCHEMA, "version": __version__, "at": time.time(), **about, "files": files,
+    }  # fmt: skip
+    total = sum(int(one["size"]) for one in files.values())
+    done = 0
+    with whole.open("xb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        text = json.dumps(manifest, indent=1).encode()
+        tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
+        for name in names:
+            with (work / name).open("rb") as part:
+                tar.addfile(_member(name, (work / name).stat().st_size), part)
+            done += int(files[name]["size"])
+            progress("writing", done, total)
+    with whole.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = size, 0o600, int(time.time())
+    return member
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put_in_place(whole: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a file its name; without `overwrite` never over another one, that came meanwhile too."""
+    whole.chmod(0o600)
+    if overwrite:
+        whole.replace(target)
+    else:
+        try:
+            os.link(whole, target)
+        except FileExistsError:
+            raise _is_there(target) from None
+        except OSError:  # a file system without hard links
+            if os.path.lexists(target):
+                raise _is_there(target) from None
+            whole.rename(target)
+    sync_folder(target.parent)
+
+
+def listed_blobs(path: Path) -> Iterator[tuple[str, int]]:
+    """The content store as a backup lists it: digests and sizes."""
+    with path.open() as file:
+        for line in file:
+            digest, _, size = line.partition(" ")
+            yield digest, int(size)

@@ -1,0 +1,118 @@
+"""Which generation of the daemon a database is, and what a restore from a backup left to be done:
+on each host the notes about runs have to be merged before anything is changed there."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hostler.model.records import NewEvent
+from hostler.store import writes
+from hostler.store.readers import Readers
+from hostler.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Of one database."""
+
+    number: int
+    """The generation."""
+    restored_at: float | None = None
+    """When it was restored from a backup; None: it never was."""
+    superseded_by: int | None = None
+    """A newer generation that a host has told of: this one is to do nothing any more."""
+
+
+class Generations:
+    """The tables `identity`, `merged` and `restored_runs`."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def life(self) -> Life:
+        """Which generation this is."""
+        return await self._readers.run(life)
+
+    async def merged(self) -> Mapping[str, float]:
+        """Host -> when its notes were merged into this generation's database."""
+        return await self._readers.run(_merged)
+
+    async def restored_runs(self) -> frozenset[str]:
+        """Runs of before the restore, as far as they were open in the backup or came back since:
+        attempts of them may lie on hosts that were not merged yet."""
+        return await self._readers.run(_restored_runs)
+
+    async def mark_merged(self, host: str, at: float, event: NewEvent) -> None:
+        """All that a host has noted is in the database now."""
+        await self._writer.submit(lambda db: _mark_merged(db, host, at, event))
+
+    async def add_restored(self, run_ids: Iterable[str]) -> None:
+        """These came back from a host's notes."""
+        wanted = [(run_id,) for run_id in run_ids]
+        await self._writer.submit(lambda db: _add_restored(db, wanted))
+
+    async def supersede(self, number: int, event: NewEvent) -> None:
+        """Remember that a newer generation is at work."""
+        await self._writer.submit(lambda db: _supersede(db, number, event))
+
+
+def life(connection: sqlite3.Connection) -> Life:
+    """Which generation a database is."""
+    row = connection.execute(
+        "SELECT generation, restored_at, superseded_by FROM identity"
+    ).fetchone()
+    return Life(*row)
+
+
+def begin_life(connection: sqlite3.Connection, at: float) -> Life:
+    """Make the database of a backup the next generation, in one transaction: higher than all that
+    it knows of, and by its time higher than others of the same backup. Nothing is merged yet."""
+    before = life(connection)
+    number = max(before.number + 1, (before.superseded_by or 0) + 1, new_number(at))
+    with connection:
+        connection.execute("BEGIN")
+        connection.execute(
+            "UPDATE identity SET generation = ?, restored_at = ?, superseded_by = NULL",
+            (number, at),
+        )
+        connection.execute("DELETE FROM merged")
+        connection.execute("DELETE FROM restored_runs")
+        connection.execute(
+            "INSERT INTO restored_runs SELECT run_id FROM runs WHERE outcome IS NULL"
+        )
+    return life(connection)
+
+
+def new_number(at: float | None = None) -> int:
+    """A generation that nobody had before, by the clock."""
+    return int((time.time() if at is None else at) * 1000)
+
+
+def _merged(connection: sqlite3.Connection) -> Mapping[str, float]:
+    return dict(map(tuple, connection.execute("SELECT host, at FROM merged")))
+
+
+def _restored_runs(connection: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(row[0] for row in connection.execute("SELECT run_id FROM restored_runs"))
+
+
+def _mark_merged(connection: sqlite3.Connection, host: str, at: float, event: NewEvent) -> None:
+    connection.execute("INSERT OR REPLACE INTO merged (host, at) VALUES (?, ?)", (host, at))
+    writes.add_events(connection, [event])
+
+
+def _add_restored(connection: sqlite3.Connection, run_ids: list[tuple[str]]) -> None:
+    connection.executemany("INSERT OR IGNORE INTO restored_runs (run_id) VALUES (?)", run_ids)
+
+
+def _supersede(connection: sqlite3.Connection, number: int, event: NewEvent) -> None:
+    changed = connection.execute(
+        "UPDATE identity SET superseded_by = ? WHERE coalesce(superseded_by, 0) < ?",
+        (number, number),
+    )
+    if changed.rowcount:
+        writes.add_events(connection, [event])

@@ -1,0 +1,206 @@
+"""A backup put into an empty state folder: checked whole before anything is in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hostler.errors import ConflictError, InputError, SchemaTooNew
+from hostler.store.backup import (
+    BLOBS,
+    DATABASES,
+    MANIFEST,
+    SCHEMA,
+    SMALL,
+    Progress,
+    listed_blobs,
+)
+from hostler.store.content import CONTENT, blobs_in
+from hostler.store.copy_key import ENDED_FILE, KEY_FILE, ended_runs, read_copy_key
+from hostler.store.faults import database_faults, disk_faults
+from hostler.store.files import private_folder, sync_folder, write_durable
+from hostler.store.generations import begin_life
+from hostler.store.migrations import STATE
+from hostler.store.opening import open_for_writing
+
+_MOST_MANIFEST = 1024 * 1024
+_PIECE = 1024 * 1024
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A state folder that a daemon can go on with."""
+
+    state: Path
+    daemon_id: str
+    made_at: float
+    generation: int
+    open_runs: int
+    blobs: int
+    """Files of the content store when the backup was made."""
+    missing: int
+    """Those of them that are not here."""
+    missing_bytes: int
+
+
+def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Restored:
+    """Put a backup into a folder without a database, whose lock is held. The state database comes
+    last: what is interrupted may be done again.
+
+    Raises InputError for what is no whole backup, ConflictError where something is in the way,
+    StateError.
+    """
+    _check_empty(state)
+    work = state / "restoring"
+    shutil.rmtree(work, ignore_errors=True)
+    private_folder(work)
+    try:
+        with disk_faults(source), source.open("rb") as file:
+            manifest = _unpack(file, source, work, progress)
+        daemon_id = _check_identity(work, state, source)
+        generation, open_runs = _next_generation(work / DATABASES[0], daemon_id, source, at)
+        blobs = dict(listed_blobs(work / BLOBS))
+        _move(work, state)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    here = blobs_in(state / CONTENT)
+    missing = [size for digest, size in blobs.items() if digest not in here]
+    made_at = float(manifest["at"])
+    counts = (generation, open_runs, len(blobs), len(missing), sum(missing))
+    return Restored(state, daemon_id, made_at, *counts)
+
+
+def _check_empty(state: Path) -> None:
+    with disk_faults(state):
+        there = sorted(path for name in DATABASES for path in state.glob(f"{name}*"))
+    if there:
+        raise ConflictError(
+            f"there is a database in {state} already ({there[0].name})",
+            remedy="restore into an empty folder (HOSTLER_STATE=FOLDER), or move away all that is "
+            "in this one and keep it",
+        )
+
+
+def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> Mapping[str, Any]:
+    """All members, each verified by size and digest."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            manifest = _read_manifest(tar, source)
+            files = dict(manifest["files"])
+            total = sum(int(one["size"]) for one in files.values())
+            done = 0
+            for member in tar:
+                if member.name == MANIFEST:
+                    continue
+                wanted = files.pop(member.name, None)
+                part = tar.extractfile(member) if member.isreg() else None
+                if wanted is None or part is None or member.size != wanted["size"]:
+                    raise _no_backup(source, f"{member.name!r} in it is not as its list says")
+                if _write(part, work / member.name) != wanted["sha256"]:
+                    raise _no_backup(source, f"{member.name} in it is damaged")
+                done += member.size
+                progress("reading", done, total)
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_backup(source, str(error) or type(error).__name__) from error
+    if files:
+        raise _no_backup(source, f"{min(files)} is missing in it")
+    return manifest
+
+
+def _read_manifest(tar: tarfile.TarFile, source: Path) -> Mapping[str, Any]:
+    first = tar.next()
+    part = tar.extractfile(first) if first is not None and first.isreg() else None
+    if first is None or part is None or first.name != MANIFEST or first.size > _MOST_MANIFEST:
+        raise _no_backup(source, "it does not begin with a list of what is in it")
+    manifest: Mapping[str, Any] = json.loads(part.read())
+    schema = manifest.get("schema")
+    if schema != SCHEMA:
+        if isinstance(schema, str) and schema.startswith(SCHEMA.partition("/")[0] + "/"):
+            raise InputError(
+                f"{source} is a backup of a newer form ({schema}), by Hostler "
+                f"{manifest.get('version')}",
+                remedy="restore it with that version",
+            )
+        raise _no_backup(source, "its list is of another program")
+    if set(manifest["files"]) != {*SMALL, BLOBS, *DATABASES}:
+        raise _no_backup(source, "its list does not name the parts of a backup")
+    float(manifest["at"])
+    return manifest
+
+
+def _no_backup(source: Path, why: str) -> InputError:
+    return InputError(
+        f"{source} is no backup of Hostler, or a damaged one: {why}",
+        remedy="nothing was changed; use another copy of it",
+    )
+
+
+def _write(part: Any, target: Path) -> str:
+    """The SHA-256 of what was written, and synced."""
+    digest = hashlib.sha256()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with disk_faults(target), os.fdopen(os.open(target, flags, 0o600), "wb") as file:
+        while piece := part.read(_PIECE):
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _check_identity(work: Path, state: Path, source: Path) -> str:
+    """The daemon's id. Raises ConflictError where another daemon's lies in the folder."""
+    texts = {name: (work / name).read_text(errors="replace").strip() for name in SMALL[:2]}
+    for name, digits in zip(SMALL[:2], (32, 64), strict=True):
+        if len(texts[name]) != digits or not _HEX.fullmatch(texts[name]):
+            raise _no_backup(source, f"{name} in it is not {digits} hex digits")
+    there = state / "id"
+    key = read_copy_key(state)
+    same_id = not there.exists() or there.read_text(errors="replace").strip() == texts["id"]
+    if not same_id or (key is not None and key.hex() != texts[KEY_FILE]):
+        differs = KEY_FILE if same_id else "id"
+        raise ConflictError(
+            f"{state} is the folder of another daemon ({differs} differs)",
+            remedy="restore into an empty folder: HOSTLER_STATE=FOLDER",
+        )
+    return texts["id"]
+
+
+def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tuple[int, int]:
+    """Bring the copy up to this version's schema and begin its next life; number and open runs."""
+    try:
+        connection = open_for_writing(path, STATE, synchronous="FULL", backups=False)
+    except SchemaTooNew as error:
+        raise SchemaTooNew(
+            f"{source} was written by a newer Hostler; nothing was changed",
+            remedy="restore it with that version",
+        ) from error
+    with database_faults(path), contextlib.closing(connection):
+        stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
+        if stored is None or stored[0] != daemon_id:
+            raise _no_backup(source, "its id and its database are of two daemons")
+        number = begin_life(connection, at).number
+        open_runs = connection.execute("SELECT count(*) FROM restored_runs").fetchone()[0]
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    return number, open_runs
+
+
+def _move(work: Path, state: Path) -> None:
+    """Into place, what a daemon starts from last."""
+    with disk_faults(state):
+        ended = ended_runs(work) | ended_runs(state)  # a lost database's own list knows more
+        write_durable(state / ENDED_FILE, "".join(f"{one}\n" for one in sorted(ended)).encode())
+        for name in (*SMALL[:2], *reversed(DATABASES)):
+            (work / name).replace(state / name)
+            sync_folder(state)
