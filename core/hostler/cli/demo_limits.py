@@ -7,7 +7,7 @@ import argparse
 from hostler.errors import InputError
 
 _WHOLE = ("doctor", "init", "host", "serve")
-_DAEMON = ("start", "restart", "recover", "install")
+_DAEMON = ("start", "restart", "recover", "backup", "restore", "install")
 
 
 def refuse_in_demo(name: str, args: argparse.Namespace) -> None:

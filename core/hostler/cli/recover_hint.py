@@ -14,7 +14,7 @@ _MOST_NAMED = 3
 
 
 def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
-    """A note where runs may be found again; silence with --quiet and --json."""
+    """A note where runs may be found again, or wait; silence with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
         return
     said = recover_sentence(client.version())
@@ -24,6 +24,9 @@ def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
 
 def recover_sentence(about: Mapping[str, Any]) -> str | None:
     """What is missing in the database by the daemon's own word, and the remedy; None: nothing."""
+    standing = generation_sentence(about)
+    if standing is not None:
+        return standing
     left = about.get("left_behind")
     if not isinstance(left, dict):
         return None
@@ -41,6 +44,24 @@ def recover_sentence(about: Mapping[str, Any]) -> str | None:
             "docs/cli.md, `hostler daemon`, says how to get its runs back"
         )
     return f"the database in {state} was made anew: if runs are missing, {remedy}"
+
+
+def generation_sentence(about: Mapping[str, Any]) -> str | None:
+    """What a daemon that was restored, or that was followed by one, does not do; None: it works."""
+    told = about.get("generation")
+    if not isinstance(told, dict):
+        return None
+    if told.get("halted"):
+        return str(told["halted"])
+    waiting = [str(host) for host in told.get("unmerged") or ()]
+    if not waiting:
+        return None
+    why = next(iter((told.get("problems") or {}).values()), "")
+    return (
+        f"what {_some(waiting)} noted since the backup is not merged yet"
+        + (f" ({why})" if why else "")
+        + "; nothing is started or ended there until then, and runs of before wait for it"
+    )
 
 
 def _some(daemons: Sequence[Any]) -> str:

@@ -150,22 +150,22 @@ def _counts(database: Path) -> tuple[int, int]:
 
 def _pack(whole: Path, work: Path, about: dict[str, object], progress: Progress) -> None:
     names = [*SMALL, BLOBS, *DATABASES]
-    files = {name: {"size": (work / name).stat().st_size, "sha256": _digest(work / name)}
-             for name in names}  # fmt: skip
+    sizes = {name: (work / name).stat().st_size for name in names}
+    files = {name: {"size": sizes[name], "sha256": _digest(work / name)} for name in names}
     manifest = {
         "schema": SCHEMA, "version": __version__, "at": time.time(), **about, "files": files,
     }  # fmt: skip
-    total = sum(int(one["size"]) for one in files.values())
-    done = 0
-    with whole.open("xb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-        text = json.dumps(manifest, indent=1).encode()
-        tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
-        for name in names:
-            with (work / name).open("rb") as part:
-                tar.addfile(_member(name, (work / name).stat().st_size), part)
-            done += int(files[name]["size"])
-            progress("writing", done, total)
-    with whole.open("rb+") as file:
+    total, done = sum(sizes.values()), 0
+    with whole.open("xb") as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            text = json.dumps(manifest, indent=1).encode()
+            tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
+            for name in names:
+                with (work / name).open("rb") as part:
+                    tar.addfile(_member(name, sizes[name]), part)
+                done += sizes[name]
+                progress("writing", done, total)
+        file.flush()
         os.fsync(file.fileno())
 
 

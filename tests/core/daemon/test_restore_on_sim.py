@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon import merge
+from hostler.daemon import copy_reading, merge
 from hostler.daemon.copy_format import Signer, encode_end
 from hostler.daemon.standing import mark
 from hostler.daemon.submit import Submission
@@ -253,7 +253,7 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
         newer = await old.submit(stage("a", env=sim("seconds=600")))
         await old.attempt(newer, is_running)
         await old.kill()
-        read, asked = merge.read_ends, asyncio.Event()
+        read, asked = copy_reading.read_ends, asyncio.Event()
         may = asyncio.Event()
 
         async def unreadable(*given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`hostler daemon`: start, stop, see, recover and install a daemon."""
+"""`hostler daemon`: start, stop, see, recover, back up, restore and install a daemon."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 
 from hostler.cli.daemon_start import ensure_daemon, running, start, stop
 from hostler.cli.options import add_common, add_yes
+from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import note_for, out, out_json
-from hostler.errors import ConflictError
+from hostler.errors import ConflictError, InputError
 from hostler.quick.socket import Found, find_socket
 from hostler.units import format_duration
 
@@ -17,8 +18,14 @@ NOT_RUNNING = 3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    actions = ("start", "stop", "restart", "status", "recover", "install")
+    actions = (
+        "start", "stop", "restart", "status", "recover", "backup", "restore", "install",
+    )  # fmt: skip
     parser.add_argument("action", choices=actions, help="what to do")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="backup: the file to write; restore: to read"
+    )
+    parser.add_argument("--force", action="store_true", help="backup: over a file that is there")
     parser.add_argument(
         "--without",
         metavar="HOST",
@@ -59,6 +66,12 @@ def run(args: argparse.Namespace) -> int:
         from hostler.cli.daemon_install import run as install
 
         return install(args)
+    if args.action in ("backup", "restore"):
+        from hostler.cli import backup
+
+        return backup.backup(args) if args.action == "backup" else backup.restore(args)
+    if args.file is not None:
+        raise InputError(f"hostler daemon {args.action} takes no file: {args.file}")
     found = find_socket(args.socket)
     if args.action == "status":
         return _status(args, found)
@@ -90,6 +103,9 @@ def _status(args: argparse.Namespace, found: Found) -> int:
         out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
         out(f"socket: {found.path} ({found.origin})")
         out(f"state: {about.get('state')}")
+        said = generation_sentence(about)
+        if said is not None:
+            out(said)
     if found.hint and not args.json and not args.quiet:
         out(found.hint)
     return NOT_RUNNING if about is None else 0

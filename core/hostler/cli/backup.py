@@ -1,0 +1,172 @@
+"""`hostler daemon backup FILE` and `hostler daemon restore FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hostler.cli.daemon_start import running
+from hostler.cli.render import clock_text
+from hostler.cli.shared import counted, note, out, out_json
+from hostler.daemon.config_file import load_config, state_path
+from hostler.daemon.lock import StateLock
+from hostler.errors import DaemonBusy, InputError, NoDaemonError
+from hostler.quick.socket import Found, find_socket
+from hostler.quick.table import is_terminal
+from hostler.store.backup import Backup, Progress, back_up_to
+from hostler.store.files import private_folder, require_local_disk
+from hostler.store.restoring import Restored, restore_from
+from hostler.units import format_size
+
+_TICK_S = 0.1
+
+
+def backup(args: argparse.Namespace) -> int:
+    """Write a backup of the daemon's folder, while it runs or not."""
+    target, found = _file(args), find_socket(args.socket)
+    state = _state_of(found)
+    made = back_up_to(target, state, overwrite=args.force, progress=_progress(args))
+    if args.json:
+        out_json("backup", _backup_json(made, state))
+        return 0
+    if not args.quiet:
+        out(
+            f"{made.path}: {format_size(made.size)}, {counted(made.runs, 'run')}, with the "
+            "daemon's keys: whoever reads it can act as this daemon"
+        )
+        for line in _left_out(made, state):
+            note(line)
+    return 0
+
+
+def restore(args: argparse.Namespace) -> int:
+    """Put a backup into the daemon's folder, where there is nothing yet."""
+    source, found = _file(args), find_socket(args.socket)
+    if not source.is_file():
+        raise InputError(f"there is no file {source}", remedy="name a backup")
+    state = state_path(load_config(), personal=found.personal)
+    if running(found) is not None:
+        raise DaemonBusy(
+            f"a daemon answers at {found.path}",
+            remedy="end it first (hostler daemon stop), or name another folder: HOSTLER_STATE",
+        )
+    _warn_of_readers(source)
+    require_local_disk(state)
+    private_folder(state)
+    with StateLock(state):
+        told = restore_from(source, state, time.time(), _progress(args))
+    if args.json:
+        out_json("restore", _restored_json(told))
+    elif not args.quiet:
+        for line in restored_lines(told, "hostler daemon start" if found.personal else ""):
+            out(line)
+    return 0
+
+
+def _file(args: argparse.Namespace) -> Path:
+    if args.file is None:
+        raise InputError(
+            f"hostler daemon {args.action} needs a file",
+            remedy=f"hostler daemon {args.action} FILE",
+        )
+    return Path(args.file).expanduser().absolute()
+
+
+def _state_of(found: Found) -> Path:
+    """The folder of the daemon that runs, by its own word, or of the one that would."""
+    try:
+        about = running(found) or {}
+    except NoDaemonError:  # one that hangs is a reason to want a backup
+        about = {}
+    named = about.get("state")
+    return Path(named) if named else state_path(load_config(), personal=found.personal)
+
+
+def _left_out(made: Backup, state: Path) -> list[str]:
+    here = shlex.quote(str(state))
+    lines = [
+        "not in it: your configuration, SSH keys and known hosts, and what stages wrote (logs)"
+    ]
+    if made.blobs:
+        size = format_size(made.blob_bytes)
+        lines.append(
+            f"nor {counted(made.blobs, 'file')} of sources and outputs ({size}), which it lists"
+        )
+    return [*lines, f"copy these too, at any time: rsync -a {here}/content {here}/logs TARGET/"]
+
+
+def restored_lines(told: Restored, start: str) -> list[str]:
+    """What was restored, what is missing, and what comes next."""
+    here = shlex.quote(str(told.state))
+    since = clock_text(told.made_at)
+    lines = [
+        f"{told.state}: the daemon {told.daemon_id[:8]} as of {since}, with "
+        f"{counted(told.open_runs, 'open run')}"
+    ]
+    if told.missing:
+        lines.append(
+            f"{told.missing} of {counted(told.blobs, 'file')} of sources and outputs "
+            f"({format_size(told.missing_bytes)}) are not here: copy the old content folder to "
+            f"{here}/content first, without it stages that need them fail"
+        )
+    lines.append(
+        "it is a new generation: hosts will refuse the daemon of before, should it still run; "
+        "on each host nothing is started or ended until what it has noted since is merged"
+    )
+    return [*lines, f"start it: {start}"] if start else lines
+
+
+def _backup_json(made: Backup, state: Path) -> dict[str, Any]:
+    return {
+        "file": str(made.path),
+        "size": made.size,
+        "state": str(state),
+        "generation": made.generation,
+        "runs": made.runs,
+        "left_out": {"files": made.blobs, "bytes": made.blob_bytes},
+    }
+
+
+def _restored_json(told: Restored) -> dict[str, Any]:
+    return {
+        "state": str(told.state),
+        "daemon_id": told.daemon_id,
+        "made_at": told.made_at,
+        "generation": told.generation,
+        "open_runs": told.open_runs,
+        "files": told.blobs,
+        "missing": {"files": told.missing, "bytes": told.missing_bytes},
+    }
+
+
+def _warn_of_readers(source: Path) -> None:
+    if stat.S_IMODE(source.stat().st_mode) & 0o077:
+        note(f"{source} can be read by others, and it holds the daemon's keys: chmod 600 it")
+
+
+def _progress(args: argparse.Namespace) -> Progress:
+    """A line that is written anew on a terminal; silence elsewhere."""
+    if args.quiet or args.json or not is_terminal(sys.stderr):
+        return _untold
+    shown = 0.0
+
+    def told(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        now, is_last = time.monotonic(), done >= total
+        if not is_last and now - shown < _TICK_S:
+            return
+        shown = now
+        part = 100 * done // total if total else 100
+        sys.stderr.write(f"\r\x1b[K{what} {part} %" if not is_last else "\r\x1b[K")
+        sys.stderr.flush()
+
+    return told
+
+
+def _untold(_what: str, _done: int, _total: int) -> None:
+    """Nobody looks."""

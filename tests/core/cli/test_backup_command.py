@@ -1,0 +1,134 @@
+"""`hostler daemon backup` and `restore`, as they are typed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.cli.recover_hint import generation_sentence, recover_sentence
+from hostler.daemon.lock import StateLock
+from hostler.store.content import ContentStore
+from hostler.store.copy_key import ensure_copy_key
+from hostler.store.database import Store
+from tests.support.commandline import CommandLine
+from tests.support.scripted_daemon import ScriptedDaemon
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A daemon's folder, with one packed source."""
+    folder = tmp_path / "state"
+
+    async def make() -> None:
+        await (await Store.open(folder)).close()
+
+    asyncio.run(make())
+    ensure_copy_key(folder)
+    (tmp_path / "source").write_bytes(b"x" * 2048)
+    ContentStore(folder).adopt(tmp_path / "source")
+    return folder
+
+
+def test_it_says_what_is_in_a_backup_and_what_is_not(
+    hostler: CommandLine, state: Path, tmp_path: Path
+) -> None:
+    ran = hostler("daemon", "backup", str(tmp_path / "file"))
+    assert ran.code == 0, ran
+    assert "with the daemon's keys" in ran.out
+    assert "1 file of sources and outputs (2 KiB), which it lists" in ran.err
+    assert f"rsync -a {state}/content {state}/logs TARGET/" in ran.err
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    again = hostler("daemon", "backup", str(tmp_path / "file"))
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert "--force" in again.err
+    told = hostler("daemon", "backup", str(tmp_path / "file"), "--force", "--json").json
+    assert told["left_out"] == {"files": 1, "bytes": 2048}
+    assert told["state"] == str(state)
+
+
+def test_progress_is_one_line_on_a_terminal_and_gone_at_the_end(
+    hostler: CommandLine, state: Path, tmp_path: Path
+) -> None:
+    ran = hostler("daemon", "backup", str(tmp_path / "file"), tty=True)
+    assert ran.code == 0, ran
+    assert "\r\x1b[K" in ran.err
+    assert "%" not in ran.err.rpartition("\x1b[K")[2]
+
+
+def test_a_restore_says_what_is_missing_and_what_comes_next(
+    hostler: CommandLine, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostler("daemon", "backup", str(tmp_path / "file"))
+    monkeypatch.setenv("HOSTLER_STATE", str(tmp_path / "new"))
+    (tmp_path / "file").chmod(0o644)
+    ran = hostler("daemon", "restore", str(tmp_path / "file"))
+    assert ran.code == 0, ran
+    assert "1 of 1 file of sources and outputs (2 KiB) are not here" in ran.out
+    assert "start it: hostler daemon start" in ran.out
+    assert "chmod 600" in ran.err
+    assert (tmp_path / "new" / "id").read_text() == (state / "id").read_text()
+    again = hostler("daemon", "restore", str(tmp_path / "file"))
+    assert again.code == 2
+    assert "there is a database in" in again.err
+
+
+def test_nothing_is_restored_under_a_daemon(
+    hostler: CommandLine,
+    state: Path,
+    tmp_path: Path,
+    daemon: ScriptedDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemon.on("GET", "/v1/version", {"version": "0", "api": 1, "state": str(state)})
+    assert hostler("daemon", "backup", str(tmp_path / "file")).code == 0
+    monkeypatch.setenv("HOSTLER_STATE", str(tmp_path / "new"))
+    ran = hostler("daemon", "restore", str(tmp_path / "file"))
+    assert ran.code == 1
+    assert "a daemon answers at" in ran.err
+    monkeypatch.delenv("HOSTLER_SOCKET")
+    (tmp_path / "new").mkdir(mode=0o700)
+    with StateLock(tmp_path / "new"):
+        ran = hostler("daemon", "restore", str(tmp_path / "file"))
+    assert ran.code == 1
+    assert "another daemon" in ran.err
+    assert os.listdir(tmp_path / "new") == ["daemon.lock"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("backup",), "needs a file"),
+        (("restore",), "needs a file"),
+        (("restore", "/none/such"), "there is no file /none/such"),
+        (("backup", "/none/such"), "there is no folder /none"),
+        (("stop", "file"), "takes no file"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_in_one_message(
+    hostler: CommandLine, state: Path, words: tuple[str, ...], said: str
+) -> None:
+    ran = hostler("daemon", *words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def about(**told: Any) -> dict[str, Any]:
+    whole = {"number": 2, "halted": "", "unmerged": [], "problems": {}, **told}
+    return {"generation": whole, "left_behind": None}
+
+
+def test_a_daemon_that_does_nothing_says_so_in_every_listing() -> None:
+    assert generation_sentence({}) is None
+    assert generation_sentence(about()) is None
+    assert recover_sentence(about()) is None
+    assert recover_sentence(about(halted="a newer one is at work")) == "a newer one is at work"
+    said = recover_sentence(about(unmerged=["gpu3"], problems={"gpu3": "its disk hangs"}))
+    assert said is not None
+    assert said.startswith("what gpu3 noted since the backup is not merged yet (its disk hangs)")
