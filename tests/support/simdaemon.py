@@ -142,7 +142,7 @@ class SimDaemon:
         """As the database has it."""
         return await self.daemon.context.store.get_run(run_id)
 
-    async def finished(self, run_id: str, timeout: float = 5.0) -> Run:
+    async def finished(self, run_id: str, timeout: float = 20.0) -> Run:
         """The run, once it has its outcome."""
         await self.until(lambda: self._open(run_id) is None, f"{run_id} does not end", timeout)
         return await self.run(run_id)
@@ -151,7 +151,7 @@ class SimDaemon:
         self,
         run_id: str,
         wanted: Callable[[Attempt], bool] = lambda attempt: True,
-        timeout: float = 5.0,
+        timeout: float = 20.0,
     ) -> Attempt:
         """The first attempt of an open run that is as wanted, once there is one."""
 
@@ -164,7 +164,7 @@ class SimDaemon:
         assert found is not None
         return found
 
-    async def until(self, true: Callable[[], bool], why: str, timeout: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], why: str, timeout: float = 20.0) -> None:
         """Until something holds, looked at whenever the daemon publishes and every 10 ms."""
         ends = time.monotonic() + timeout
         hub = self.daemon.context.hub
@@ -173,7 +173,7 @@ class SimDaemon:
                 raise AssertionError(f"{why}; {self.situation()}")
             await hub.wait(hub.version, 0.01)
 
-    async def clean(self, timeout: float = 5.0) -> None:
+    async def clean(self, timeout: float = 20.0) -> None:
         """Until no workload and no lease is left anywhere."""
         await self.until(lambda: not self.lab.left(), "something is left", timeout)
 

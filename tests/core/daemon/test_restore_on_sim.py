@@ -51,6 +51,12 @@ async def merged(daemon: SimDaemon) -> None:
     )
 
 
+def waits(daemon: SimDaemon, run_id: str, name: str) -> str:
+    """Why a stage waits, by the latest plan."""
+    reason = daemon.daemon.controller.plan.reasons.get((run_id, name))
+    return reason.sentence if reason is not None else ""
+
+
 async def why(daemon: SimDaemon, run_id: str) -> str:
     return " | ".join(
         str(line["sentence"]) for line in (await daemon.daemon.service.why(run_id, None))["stages"]
@@ -148,9 +154,11 @@ async def test_the_old_daemon_is_refused_and_says_what_to_do(tmp_path: Path) -> 
             await merged(new)
             standing = old.daemon.context.standing
             await old.until(lambda: bool(standing.halted()), "the old daemon goes on")
-            await old.until(lambda: not old.daemon.controller.plan.actions, "it plans")
+            said = "a newer generation of this daemon is at work"
+            await old.until(lambda: said in waits(old, late, "a"), "it does not say why")
+            assert old.daemon.controller.plan.actions == ()
             assert "hostler daemon stop" in standing.halted()
-            assert "a newer generation of this daemon is at work" in await why(old, late)
+            assert said in await why(old, late)
             with pytest.raises(ConflictError, match="a newer generation") as refused:
                 await old.daemon.service.submit(
                     Submission(pipeline=None, command={"command": ["true"]}), ANA
@@ -209,6 +217,10 @@ async def test_what_may_lie_on_a_silent_host_waits_and_other_work_goes_on(tmp_pa
             standing = new.daemon.context.standing
             await new.until(lambda: standing.unmerged(["gpu1", "gpu2"]) == ["gpu2"], "not merged")
             await new.attempt(run_id, lambda a: a.stage == "a" and a.phase is Phase.SUCCEEDED)
+            await new.until(
+                lambda: "may have begun on gpu2 since the backup" in waits(new, run_id, "b"),
+                "it does not say why",
+            )
             assert "may have begun on gpu2 since the backup" in await why(new, run_id)
             pinned = await new.submit(stage("c", gpus=1, env=sim("seconds=0.02")))
             assert (await new.finished(pinned)).attempts[0].host == "gpu1"
