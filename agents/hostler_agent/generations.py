@@ -21,8 +21,8 @@ FIRST = 1
 """Of a daemon that was never restored. Nothing is written down for it: a full disk keeps nobody
 from looking at a host."""
 CHANGING = frozenset((
-    "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget", "job.create",
-    "job.place", "job.start", "job.signal", "job.stop", "job.remove",
+    "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
+    "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
 ))  # fmt: skip
 """Requests that only the newest generation may make; looking and reading harms nobody."""
 
