@@ -321,7 +321,8 @@ class Service:
 
     async def describe(self, run_id: str) -> dict[str, Any]:
         """The `hostler.run/1` object."""
-        return self.view(await self.run(run_id))
+        run = await self.run(run_id)
+        return {**self.view(run), **await self.keeping.shown(run)}
 
     def view(self, run: Run) -> dict[str, Any]:
         """The `hostler.run/1` object of a run at hand."""
