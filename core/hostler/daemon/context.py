@@ -167,6 +167,14 @@ class Context:
         ):
             keeper.look_soon()
 
+    def may_clean(self, host: str) -> bool:
+        """Whether what is known of a host is all that there is to know of it now, so that something
+        may be removed there."""
+        keeper = self.keepers.get(host)
+        if keeper is None or not keeper.is_connected:
+            return False
+        return not (self.standing.is_unmerged(host) or self.standing.halted())
+
     async def is_over(self, run_id: str) -> bool | None:
         """Whether a run that a host names has ended, or a person had it forgotten; None: nobody
         knows. Raises StateError."""

@@ -119,8 +119,7 @@ class Expirer:
             )
             if left is None or self._fetching[attempt_id]:
                 return
-            keeper = context.keepers.get(left.host)
-            if keeper is None or not keeper.is_connected:
+            if not context.may_clean(left.host):
                 return
             if context.standing.is_unmerged(left.host):
                 return

@@ -50,7 +50,7 @@ class KeptThere:
     async def check(self) -> None:
         """Compare with every host that is connected. Raises StateError."""
         for name, keeper in list(self._context.keepers.items()):
-            if not keeper.is_connected or keeper.host.look is None:
+            if not self._context.may_clean(name) or keeper.host.look is None:
                 continue
             if self._context.standing.is_unmerged(name):
                 continue

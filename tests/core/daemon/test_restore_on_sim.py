@@ -172,6 +172,7 @@ async def test_the_old_daemon_is_refused_and_says_what_to_do(tmp_path: Path) -> 
             run = await new.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             assert [a.number for a in run.attempts] == [1, 1]
+            assert not any(map(old.daemon.context.may_clean, old.lab.hosts))
             await old.stop()
             await old.begin()  # it remembers, before any host has told it again
             assert old.daemon.context.standing.halted()
@@ -295,6 +296,7 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
             assert standing["unmerged"] == ["gpu1"]
             assert "its disk hangs" in standing["problems"]["gpu1"]
             assert "has noted since the backup is not in the restored" in await why(new, stays)
+            assert not new.daemon.context.may_clean("gpu1")
             may.set()
             await merged(new)
             end(new, f"{stays}-a-1")
