@@ -95,6 +95,7 @@ class CommandBody(_Body):
     retries: Annotated[int, Field(ge=0)] | None = None
     checkpoint: Short | None = None
     outputs: Annotated[dict[Short, Short], Few] | None = None
+    keep: Annotated[list[Short], Field(max_length=1000), Texts] | None = None
     each: Annotated[list[Short], Field(min_length=1, max_length=MAX_STAGES), Texts] | None = None
     array: Annotated[list[Number], Field(min_length=1, max_length=MAX_STAGES)] | None = None
     max_parallel: Annotated[int, Field(ge=1)] | None = None

@@ -83,6 +83,7 @@ def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]
         "code": args.code,
         "mounts": args.mounts,
         "venv": args.venv,
+        "keep": args.keep,
         "each": matching(args.each) if args.each else None,
         "array": list(args.array.numbers) if args.array else None,
         "max_parallel": args.array.max_parallel if args.array else None,

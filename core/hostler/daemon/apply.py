@@ -118,8 +118,8 @@ class Applier:
         context = self._context
         await self._check_known(action.host, action.workload)
         run = await self._run_of(action.workload)
-        if run is not None:
-            await self._finisher.salvage(action.host, run, action.workload)
+        if run is not None and await self._finisher.salvage(action.host, run, action.workload):
+            return
         runtime = context.runtimes[action.workload.runtime]
         attempt = context.book.attempt(action.workload.attempt_id)
         if attempt is not None and attempt.host == action.host:  # others were told by their own

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
+from hostler.daemon.saving import Saver
+from hostler.decide.saving import Staying, leaves_files
 from hostler.errors import AgentError, EngineError, InputError, NotFoundError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact
-from hostler.model.runs import Attempt, Phase
-from hostler.runtimes.collect import Collected, collect_output
+from hostler.model.runs import Attempt, Phase, Run
+from hostler.runtimes.collect import Advance, collect_output
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was copied of an attempt."""
+    """Declared outputs that were copied."""
 
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """Name -> digest of each declared output that is there."""
+    """Name -> digest of each that is there."""
     problem: str | None = None
-    """Why a declared output could not be taken, in a sentence."""
+    """Why one could not be taken, in a sentence."""
 
 
 class Collector:
-    """Copies outputs. What is there already is not copied again."""
+    """Copies outputs and kept files. What is there already is not copied again."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._saver = Saver(context)
 
-    def has_work(self, stage: Stage) -> bool:
-        """Whether there may be anything to copy of a stage that has ended."""
-        return bool(stage.outputs)
+    def has_work(self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase) -> bool:
+        """Whether there may be anything to copy of an attempt whose work has ended."""
+        if stage.outputs:
+            return True
+        left = self._context.keepers[attempt.host].left(workload.ref)
+        is_unchanged = left is not None and left.changed == 0
+        return leaves_files(stage, verdict) and not is_unchanged
 
     async def known(self, attempt: Attempt) -> list[Artifact]:
         """What was copied of the attempt already."""
         found = await self._context.store.artifacts(attempt.run_id)
         return [artifact for artifact in found if artifact.attempt_id == attempt.attempt_id]
 
-    async def take(
+    async def outputs(
         self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase
     ) -> Taken:
         """Copy the outputs as far as they are there; every one of them, where one fails too.
 
         Raises Unreachable when cut: called again, it goes on where it stopped.
         """
-        found = _outputs(await self.known(attempt))
+        found = _outputs(await self.known(attempt)) if stage.outputs else {}
         problems: list[str] = []
         for name in stage.outputs:
             if name in found:
@@ -62,24 +70,51 @@ class Collector:
                 problems.append(f"output {name} ({stage.outputs[name]}): {error.message}")
         return Taken(found, problems[0] if problems else None)
 
+    async def files(
+        self,
+        run: Run,
+        attempt: Attempt,
+        stage: Stage,
+        workload: Workload,
+        verdict: Phase,
+        taken: Taken,
+    ) -> Staying | None:
+        """Copy what else is kept; what stays on the host, if anything does. Raises Unreachable."""
+        if not leaves_files(stage, verdict):
+            return None
+        skip = tuple(stage.outputs[name] for name in taken.outputs)
+        with self._told(attempt, "copying files") as advance:
+            return await self._saver.save(
+                run, attempt, stage, workload, verdict, skip=skip, advance=advance
+            )  # fmt: skip
+
+    async def tell_lost(self, attempt: Attempt, stage: Stage, why: str) -> None:
+        """Tell that files were to be saved of an attempt, and never will be."""
+        context = self._context
+        if not leaves_files(stage, attempt.verdict or Phase.FAILED):
+            return
+        kept = await context.store.remainders(attempt.run_id)
+        if any(each.attempt_id == attempt.attempt_id for each in kept):
+            return
+        if any(not artifact.is_output for artifact in await self.known(attempt)):
+            return
+        message = f"files of {attempt.attempt_id} are not saved: {why}"
+        event = context.event("attempt.files_not_saved", message, attempt, severity="warning")
+        await context.tell(event)
+
     async def _output(
         self, attempt: Attempt, stage: Stage, workload: Workload, name: str, verdict: Phase
     ) -> str:
         context = self._context
-        collected = await collect_output(
-            context.link(attempt.host),
-            workload,
-            stage.outputs[name],
-            context.content,
-            context.config.limits.output_size,
-        )
-        partial = verdict is not Phase.SUCCEEDED
-        await self._add(attempt, name, collected, kind="output", partial=partial)
-        return collected.digest
-
-    async def _add(
-        self, attempt: Attempt, name: str, collected: Collected, *, kind: str, partial: bool
-    ) -> None:
+        with self._told(attempt, f"copying output {name}") as advance:
+            collected = await collect_output(
+                context.link(attempt.host),
+                workload,
+                stage.outputs[name],
+                context.content,
+                context.config.limits.output_size,
+                advance,
+            )
         artifact = Artifact(
             run_id=attempt.run_id,
             stage=attempt.stage,
@@ -87,14 +122,28 @@ class Collector:
             name=name,
             digest=collected.digest,
             size=collected.size,
-            collected_at=self._context.clock.now(),
+            collected_at=context.clock.now(),
             files=collected.files,
             tree_digest=collected.tree_digest,
-            kind=kind,
-            partial=partial,
+            partial=verdict is not Phase.SUCCEEDED,
             index=collected.index,
         )
-        await self._context.store.add_artifact(artifact)
+        await context.store.add_artifact(artifact)
+        return collected.digest
+
+    @contextlib.contextmanager
+    def _told(self, attempt: Attempt, what: str) -> Iterator[Advance]:
+        """Show how far a transfer is, until it is over."""
+        shown = self._context.progress
+
+        def advance(done: int) -> None:
+            shown[attempt.attempt_id] = (what, done, None)
+
+        advance(0)
+        try:
+            yield advance
+        finally:
+            shown.pop(attempt.attempt_id, None)
 
 
 def _outputs(artifacts: Iterable[Artifact]) -> dict[str, str]:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hostler.daemon.collecting import Collector, Taken
+from hostler.daemon.collecting import Collector
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
+from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import conclude_uncollected, is_end_unseen
@@ -39,6 +40,7 @@ class Finisher:
         self._usage = usage
         self._judge = Judge(context, followers)
         self._collector = Collector(context)
+        self._stays = Stays(context, copies)
 
     async def finish(self, action: Finish) -> None:
         """Judge an ended workload, take everything it left, record its end, then remove it.
@@ -50,17 +52,19 @@ class Finisher:
         attempt = self._context.book.attempt(action.attempt.attempt_id) or action.attempt
         if attempt.phase.is_at_work:
             attempt = await self._judged(action)
+        stays = False
         if not attempt.phase.is_final:
-            attempt = await self._collected(attempt, stage, workload)
+            attempt, stays = await self._collected(attempt, stage, workload)
         failpoint("before_remove")
-        await self._remove(attempt, workload)
+        if not stays:
+            await self._remove(attempt, workload)
 
     async def _judged(self, action: Finish) -> Attempt:
         """Write the verdict: as its end, where there is nothing to copy; the attempt then."""
         failpoint("after_exit_seen")
         end = await self._judge.verdict(action)
         attempt, context = action.attempt, self._context
-        if not self._collector.has_work(action.stage):
+        if not self._collector.has_work(attempt, action.stage, action.workload, end["phase"]):
             return await self._end(attempt, action.stage, end)
         usage = self._usage.summary(replace(attempt, **end))
         fields = {**end, "phase": Phase.COLLECTING, "verdict": end["phase"], "usage": usage}
@@ -77,12 +81,36 @@ class Finisher:
                 await self._copies.note(changed)
         return changed or context.book.attempt(attempt.attempt_id) or replace(attempt, **fields)
 
-    async def _collected(self, attempt: Attempt, stage: Stage, workload: Workload) -> Attempt:
-        """Take the files of an attempt and write its end; the attempt then."""
-        verdict = attempt.verdict or Phase.FAILED
-        taken = await self._collector.take(attempt, stage, workload, verdict)
+    async def _collected(
+        self, attempt: Attempt, stage: Stage, workload: Workload
+    ) -> tuple[Attempt, bool]:
+        """Take the files of an attempt and write its end; the attempt then, and whether its
+        folder stays on the host."""
+        taken = await self._collector.outputs(attempt, stage, workload, _verdict(attempt))
+        if taken.problem is not None and attempt.verdict is Phase.SUCCEEDED:
+            attempt = await self._without_outputs(attempt, taken.problem)
+        verdict = _verdict(attempt)
+        run = self._context.book.run(attempt.run_id)
+        left = await self._collector.files(run, attempt, stage, workload, verdict, taken)
         failpoint("after_collected")
-        return await self._end(attempt, stage, _end_of(attempt, verdict, taken))
+        outputs = taken.outputs if verdict is Phase.SUCCEEDED else {}
+        end = {"phase": verdict, "outputs": outputs}
+        ended = replace(attempt, phase=verdict, outputs=outputs, verdict=None)
+        stays = left is not None and await self._stays.keep(ended, workload, left)
+        return await self._end(attempt, stage, end), stays
+
+    async def _without_outputs(self, attempt: Attempt, problem: str) -> Attempt:
+        """Without all its outputs nothing has succeeded: what follows must know it, too."""
+        fields: Mapping[str, Any] = {
+            "verdict": Phase.FAILED,
+            "cause": Cause.OUTPUT,
+            "detail": problem,
+        }
+        changed = await self._context.change_attempt(
+            attempt.attempt_id,
+            lambda now: None if now.phase.is_final else replace(now, **fields),
+        )
+        return changed or replace(attempt, **fields)
 
     async def conclude(self, action: Conclude) -> None:
         """Write the end of an attempt whose files cannot be had any more."""
@@ -97,16 +125,21 @@ class Finisher:
         )
         outputs = taken if phase is Phase.SUCCEEDED else {}
         end = {"phase": phase, "cause": cause, "detail": detail, "outputs": outputs}
+        await self._collector.tell_lost(attempt, stage, action.why)
         await self._end(attempt, stage, end)
 
-    async def salvage(self, host: str, run: Run, workload: Workload) -> None:
+    async def salvage(self, host: str, run: Run, workload: Workload) -> bool:
         """Take the files of what ended while nobody saw it, before it is removed: its attempt was
-        given up, and is over whatever comes of this. Raises Unreachable."""
+        given up, and is over whatever comes of this. Whether its folder stays on the host. Raises
+        Unreachable."""
         attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
         if attempt is None or stage is None or not is_end_unseen(attempt, workload):
-            return
-        await self._collector.take(replace(attempt, host=host), stage, workload, attempt.phase)
+            return False
+        attempt = replace(attempt, host=host)
+        taken = await self._collector.outputs(attempt, stage, workload, attempt.phase)
+        left = await self._collector.files(run, attempt, stage, workload, attempt.phase, taken)
+        return left is not None and await self._stays.keep(attempt, workload, left)
 
     async def _end(self, attempt: Attempt, stage: Stage, end: Mapping[str, Any]) -> Attempt:
         """Write these fields of an attempt that ended, with what it used; the attempt then. One
@@ -197,10 +230,5 @@ def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None
     )
 
 
-def _end_of(attempt: Attempt, verdict: Phase, taken: Taken) -> Mapping[str, Any]:
-    """The last fields of an attempt: without all its outputs nothing has succeeded."""
-    if verdict is not Phase.SUCCEEDED:
-        return {"phase": verdict}
-    if taken.problem is not None:
-        return {"phase": Phase.FAILED, "cause": Cause.OUTPUT, "detail": taken.problem}
-    return {"phase": verdict, "outputs": taken.outputs}
+def _verdict(attempt: Attempt) -> Phase:
+    return attempt.verdict or Phase.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 
 from hostler.decide.again import variable_part
@@ -11,6 +12,7 @@ from hostler.model.images import by_digest
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
+from hostler.runtimes.contract import relative
 
 _SUBMITTER_PREFIXES = ("CONDA_",)
 _SUBMITTER_NAMES = ("PATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
@@ -56,6 +58,7 @@ def build_job(
         user=facts.user,
         home=facts.home,
         checkpoint=stage.checkpoint,
+        make=folders_to_make(stage),
         checkpoint_key=checkpoint_key(daemon_id, run, stage) if stage.checkpoint else None,
         code_path=run.source.path if stage.code == "here" else None,
         venv=stage.venv,
@@ -94,6 +97,13 @@ def _got(run: Run, image: str) -> list[str]:
         for attempt in (*run.kept.values(), *run.attempts)
         if attempt.image_digest is not None and images.get(attempt.stage) == image
     ]
+
+
+def folders_to_make(stage: Stage) -> tuple[str, ...]:
+    """Folders that its outputs need before it starts: an output that ends in "/" itself, of others
+    the folder that it is to lie in."""
+    paths = (p if p.endswith("/") else posixpath.dirname(p) for p in stage.outputs.values())
+    return tuple(sorted({found for path in paths if (found := relative(path))}))
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:

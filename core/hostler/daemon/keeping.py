@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,14 @@ from hostler.daemon.context import Context
 from hostler.daemon.rights import only_own
 from hostler.daemon.submit import Caller
 from hostler.decide.expiry import goes_at
-from hostler.errors import InputError
+from hostler.errors import InputError, NotFoundError, StateError
+from hostler.model.codec import to_json
 from hostler.model.records import Artifact, AuditEntry, Keep, Remainder
 from hostler.model.runs import Run
+from hostler.store.listing import read_listing, top_level
+
+_MOST_READ = 5_000
+_MOST_SHOWN = 20
 
 
 class Keeping:
@@ -49,25 +55,13 @@ class Keeping:
         self._context.hub.publish()
         return await self.of(run, who)
 
-    async def shown(self, run: Run) -> dict[str, Any]:
-        """What a run object tells everybody of it: who keeps it, and where files of it stay."""
-        now, keep = self._context.clock.now(), await self._keep(run)
-        left = await self._context.store.remainders(run.run_id)
-        shown = ("stage", "attempt_id", "host", "path", "files", "size", "goes_at")
-        return {
-            "keep": {"by": keep.by, "at": keep.at, "until": keep.until} if keep else None,
-            "staying": [{k: v for k, v in _remainder(r, now).items() if k in shown} for r in left],
-        }
-
-    async def _keep(self, run: Run) -> Keep | None:
-        keep = (await self._context.store.keeps()).get(run.run_id)
-        return keep if keep is not None and keep.holds(self._context.clock.now()) else None
-
     async def of(self, run: Run, who: Caller) -> dict[str, Any]:
         """What is kept of a run and who wants that: the `hostler.kept/1` object."""
         only_own(run, who)
         store, now = self._context.store, self._context.clock.now()
-        keep = await self._keep(run)
+        keep = (await store.keeps()).get(run.run_id)
+        if keep is not None and not keep.holds(now):
+            keep = None
         fetched = await store.fetched(run.run_id)
         return {
             "run_id": run.run_id,
@@ -75,13 +69,13 @@ class Keeping:
             "at": keep.at if keep else None,
             "until": keep.until if keep else None,
             "artifacts": [
-                self._artifact(artifact, fetched.get((artifact.attempt_id, artifact.digest)))
+                await self._artifact(artifact, fetched.get((artifact.attempt_id, artifact.digest)))
                 for artifact in await store.artifacts(run.run_id)
             ],
             "remainders": [_remainder(r, now) for r in await store.remainders(run.run_id)],
         }
 
-    def _artifact(self, artifact: Artifact, fetched_at: float | None) -> dict[str, Any]:
+    async def _artifact(self, artifact: Artifact, fetched_at: float | None) -> dict[str, Any]:
         return {
             "stage": artifact.stage,
             "attempt_id": artifact.attempt_id,
@@ -89,10 +83,23 @@ class Keeping:
             "name": artifact.name,
             "size": artifact.size,
             "files": artifact.files,
+            "entries": await self._entries(artifact),
             "partial": artifact.partial,
             "fetched_at": fetched_at,
             "present": self._context.content.has(artifact.digest),
         }
+
+    async def _entries(self, artifact: Artifact) -> list[dict[str, Any]] | None:
+        """What lies at the top of kept files; None for an output, which has a name, and where
+        there is too much to be read for this."""
+        content, index = self._context.content, artifact.index
+        if artifact.is_output or index is None or artifact.files > _MOST_READ:
+            return None
+        try:
+            listing = await asyncio.to_thread(read_listing, content, index)
+        except (NotFoundError, StateError):
+            return None
+        return [to_json(entry) for entry in top_level(listing)[:_MOST_SHOWN]]
 
     async def _audit(self, who: Caller, call: str, arguments: Mapping[str, object]) -> None:
         now = self._context.clock.now()

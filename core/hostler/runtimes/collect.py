@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from hostler.errors import AgentError, EngineError, InputError, NotFoundError
@@ -39,9 +39,18 @@ class Collected:
     """Digest of the list of what is in it."""
 
 
+Advance = Callable[[int], None]
+"""Told how many bytes have come so far."""
+
+
+def _silent(_done: int) -> None:
+    """Nobody asks how far it is."""
+
+
 async def collect_output(
-    link: HostLink, workload: Workload, path: str, content: ContentStore, limit: int
-) -> Collected:
+    link: HostLink, workload: Workload, path: str, content: ContentStore, limit: int,
+    advance: Advance = _silent,
+) -> Collected:  # fmt: skip
     """Take the folder or file `path` (relative to the working folder) of an ended workload.
 
     Raises Unreachable when cut: called again, it goes on where it stopped. Raises NotFoundError
@@ -51,13 +60,33 @@ async def collect_output(
     inside = relative(path)
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
     key = hashlib.sha256(f"{workload.attempt_id}\0{inside}".encode()).hexdigest()
+    transfer = _Transfer(link, source, None, limit, f"output {inside or '.'}", advance)
     with await _opened(content, f"output-{key}") as partial:
         try:
-            await _receive(link, source, partial, limit)
+            await transfer.receive(partial)
         except NotFoundError:
             partial.discard()
             raise
-        return await asyncio.to_thread(_take_in, partial, _prefix(source), content, limit)
+        caps = ArchiveCaps(size=limit)
+        return await asyncio.to_thread(_take_in, partial, _prefix(source), content, caps)
+
+
+async def collect_files(
+    link: HostLink, source: ArchiveSource, paths: Sequence[str], content: ContentStore,
+    limit: int, advance: Advance = _silent,
+) -> Collected:  # fmt: skip
+    """Take these files and links of an ended workload's folder. Links that lead out are left out.
+
+    Raises as `collect_output`; called again with the same paths, it goes on where it stopped.
+    """
+    named = hashlib.sha256(source.attempt_id.encode())
+    for path in paths:
+        named.update(b"\0" + path.encode("utf-8", "surrogatepass"))
+    transfer = _Transfer(link, source, paths, limit, "one of the files", advance)
+    with await _opened(content, f"files-{named.hexdigest()}") as partial:
+        await transfer.receive(partial)
+        caps = ArchiveCaps(size=limit, refuses_links_out=False)
+        return await asyncio.to_thread(_take_in, partial, "", content, caps)
 
 
 async def _opened(content: ContentStore, key: str) -> Partial:
@@ -75,49 +104,65 @@ def _close(opening: asyncio.Future[Partial]) -> None:
         opening.result().close()
 
 
-async def _receive(link: HostLink, source: ArchiveSource, partial: Partial, limit: int) -> None:
-    for _ in range(_TRIES):
-        stream = link.read_archive(source, partial.size)
-        await _append(link, stream, partial, source.path, limit)
-        # The host hashes what it sends; it tells so at the end, where it can.
-        expected = getattr(stream, "sha256", None)
-        if expected is None or expected == partial.digest:
-            return
-        # What lay here is the beginning of something else. It cannot be continued.
-        partial.restart()
-    raise EngineError(
-        link.host,
-        f"output {source.path or '.'} changes while it is read",
-        remedy="something still writes to it: have the stage wait for its children",
-    )
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Something on its way from a host."""
 
+    link: HostLink
+    source: ArchiveSource
+    paths: Sequence[str] | None
+    limit: int
+    what: str
+    advance: Advance
 
-async def _append(
-    link: HostLink, stream: AsyncIterator[bytes], partial: Partial, path: str, limit: int
-) -> None:
-    # Headers and padding of the tar come on top of the content.
-    most = limit + limit // 8 + MIB
-    try:
-        async for data in stream:
-            # Not in a thread: it lands in the page cache, and a hop per piece would cost more.
-            partial.append(data)
-            if partial.size > most:
-                partial.discard()
-                raise InputError(
-                    f"output {path or '.'} is over the limit of {format_size(limit)}",
-                    remedy="keep less in it, or raise limits.output_size in the config",
-                )
-    except AgentError as error:
-        # A stage that did not write its output is the stage's fault, not the agent's.
-        raise EngineError(link.host, error.message, remedy=error.remedy) from error
-    except EngineError as error:
-        if error.status == 404 and _NO_FILE in error.message:
-            raise NotFoundError(f"there is no {path} in the working folder") from error
-        raise
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
+    async def receive(self, partial: Partial) -> None:
+        """All of it, after what lies in `partial` already."""
+        for _ in range(_TRIES):
+            stream = self._stream(partial.size)
+            await self._append(stream, partial)
+            # The host hashes what it sends; it tells so at the end, where it can.
+            expected = getattr(stream, "sha256", None)
+            if expected is None or expected == partial.digest:
+                return
+            # What lay here is the beginning of something else. It cannot be continued.
+            partial.restart()
+        raise EngineError(
+            self.link.host,
+            f"{self.what} changes while it is read",
+            remedy="something still writes to it: have the stage wait for its children",
+        )
+
+    def _stream(self, offset: int) -> AsyncIterator[bytes]:
+        if self.paths is None:  # only what chooses files has to know of choices
+            return self.link.read_archive(self.source, offset)
+        return self.link.read_archive(self.source, offset, self.paths)
+
+    async def _append(self, stream: AsyncIterator[bytes], partial: Partial) -> None:
+        # Headers and padding of the tar come on top of the content.
+        most = self.limit + self.limit // 8 + MIB + 2048 * len(self.paths or ())
+        try:
+            async for data in stream:
+                # Not in a thread: it lands in the page cache, and a hop per piece would cost more.
+                partial.append(data)
+                self.advance(partial.size)
+                if partial.size > most:
+                    partial.discard()
+                    raise InputError(
+                        f"{self.what} is over the limit of {format_size(self.limit)}",
+                        remedy="keep less in it, or raise limits.output_size in the config",
+                    )
+        except AgentError as error:
+            # A stage that did not write its output is the stage's fault, not the agent's.
+            raise EngineError(self.link.host, error.message, remedy=error.remedy) from error
+        except EngineError as error:
+            if error.status == 404 and _NO_FILE in error.message:
+                path = self.source.path or "folder"
+                raise NotFoundError(f"there is no {path} in the working folder") from error
+            raise
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
 
 
 def _prefix(source: ArchiveSource) -> str:
@@ -127,11 +172,11 @@ def _prefix(source: ArchiveSource) -> str:
     return posixpath.basename(source.path) or _ROOT_NAME
 
 
-def _take_in(partial: Partial, prefix: str, content: ContentStore, limit: int) -> Collected:
+def _take_in(partial: Partial, prefix: str, content: ContentStore, caps: ArchiveCaps) -> Collected:
     clean = partial.path.with_name(f"{partial.path.name}.tar")
     clean.unlink(missing_ok=True)
     try:
-        manifest, digest, size = normalise(partial.path, clean, prefix, ArchiveCaps(size=limit))
+        manifest, digest, size = normalise(partial.path, clean, prefix, caps)
         content.adopt(clean, digest)
     except InputError:
         # Refused for what it holds: a next time must not go on with it.

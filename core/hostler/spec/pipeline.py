@@ -74,6 +74,7 @@ def command_pipeline(
     retries: int | None = None,
     checkpoint: str | None = None,
     outputs: Mapping[str, str] | None = None,
+    keep: Sequence[str] | None = None,
     each: Sequence[str] | None = None,
     array: Sequence[int] | None = None,
     max_parallel: int | None = None,
@@ -98,7 +99,8 @@ def command_pipeline(
     stage = _given(
         command=line, shell=shell, image=image, resources=resources, env=_table(env),
         timeout=timeout, code=code, workdir=workdir, mounts=_listed(mounts), runtime=runtime,
-        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs), **sweep.keys(),
+        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs),
+        keep=None if keep is None else list(keep), **sweep.keys(),
     )  # fmt: skip
     values = {"name": called, "stages": {"run": stage}}
     try:

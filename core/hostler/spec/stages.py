@@ -285,6 +285,7 @@ def _stage(base: str, table: StageTable) -> Stage:
         on_lost=OnLost(table.on_lost),
         lost_after=table.lost_after,
         outputs=table.outputs,
+        keep=None if table.keep is None else tuple(table.keep),
         checkpoint=table.checkpoint,
         max_parallel=table.max_parallel,
         fail_fast=table.fail_fast,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from hostler.spec import later
+from hostler.spec.kept import Globs, Output
 from hostler.spec.problems import shown
 from hostler.spec.values import (
     Causes,
@@ -187,8 +188,12 @@ class StageTable(SharedKeys):
     """Expression over params, matrix and metrics of needed stages; false skips the stage."""
     inputs: dict[Word, Words] = Field(default_factory=dict)
     """Folder under `inputs/` -> output of another stage, like `prepare.shard`."""
-    outputs: dict[Word, Relative] = Field(default_factory=dict)
-    """Name -> folder or file in the working folder that is kept when the stage succeeds."""
+    outputs: dict[Word, Output] = Field(default_factory=dict)
+    """Name -> folder or file in the working folder that other stages may take; a folder that ends
+    in "/" is made before the start."""
+    keep: Globs | None = None
+    """Globs of files to keep beside the outputs; `[]` keeps none. Without it: new and changed files
+    of a stage that declares no outputs."""
     checkpoint: Relative | None = None
     """Folder in the working folder that the next attempt finds as this one left it."""
     pass_: Words | None = Field(default=None, alias="pass")

@@ -32,6 +32,8 @@ class ArchiveCaps:
     """Bytes of all content together, each hard link counted as a copy."""
     ratio: float = 20.0
     """Content may be this many times the size of the archive (hard links repeat content)."""
+    refuses_links_out: bool = True
+    """Refuse an archive for a link that leads out of it. False: leave such links out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class _Scanner:
         if len(os.fsencode(info.linkname)) > _MAX_PATH:
             raise _refused(info.name, "a link with a target that is too long")
         if not link_stays_inside(path, info.linkname):
+            if not self._caps.refuses_links_out:
+                return
             target = clean_line(info.linkname, 100)
             raise _refused(
                 info.name, f"a link that leads out, to {target}", "make the link relative"

@@ -86,3 +86,24 @@ def decode_listing(data: bytes, digest: str) -> Listing:
 
 def _listed(entry: Entry, offset: int) -> ListedFile:
     return ListedFile(entry.path, entry.size, entry.sha256, entry.mode, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class TopEntry:
+    """A file, or all that lies in a folder, at the top of a listing."""
+
+    name: str
+    """A folder's ends in "/"."""
+    size: int
+    files: int
+
+
+def top_level(listing: Listing) -> tuple[TopEntry, ...]:
+    """What lies at the top, in the order of names."""
+    found: dict[str, tuple[int, int]] = {}
+    entries = [(f.path, f.size) for f in listing.files] + [(path, 0) for path, _ in listing.links]
+    for path, size in entries:
+        first, slash, _ = path.partition("/")
+        bytes_, files = found.get(first + slash, (0, 0))
+        found[first + slash] = (bytes_ + size, files + 1)
+    return tuple(TopEntry(name, *found[name]) for name in sorted(found))

@@ -168,3 +168,9 @@ def test_a_digest_is_taken_of_the_same_repository_only() -> None:
         assert image_digest(run, run.stages[1]) == wanted
     process = replace(STAGE, name="p")
     assert image_digest(replace(RUN, stages=(process,), attempts=(ATTEMPT,)), process) is None
+
+
+def test_folders_that_outputs_need_are_made() -> None:
+    outputs = {"a": "out/", "b": "deep/er/file", "c": "top.txt", "d": "deep/er/"}
+    job = job_of(replace(STAGE, outputs=outputs))
+    assert job.make == ("deep/er", "out")

@@ -80,7 +80,7 @@ def test_the_whole_of_a_pipeline() -> None:
     assert first.command == ("python", "prepare.py", "--shard", "0", "a b-x")
     assert first.label == "prepare.0 (shard=0, kind=x)"
     assert replace(first, cell={"deep": True}).label == "prepare.0 (deep=true)"
-    assert (first.outputs, first.max_parallel, first.fail_fast) == ({"shard": "out"}, 2, False)
+    assert (first.outputs, first.max_parallel, first.fail_fast) == ({"shard": "out/"}, 2, False)
     assert pipeline.stages[2].cell == {"shard": 0, "kind": "y"}, "the last key changes fastest"
     assert train.needs == ("test", "prepare.0", "prepare.1", "prepare.2", "prepare.3")
     assert train.inputs == {"data": tuple(f"prepare.{n}.shard" for n in range(4))}
@@ -370,3 +370,32 @@ matrix = { lr = [1, 2, 3] }
     assert a.command == ("x", "a", "{stage.name}")
     assert [cell.command[-1] for cell in cells] == ["m.0", "m.1", "m.2"]
     assert [cell.env["NAME"] for cell in cells] == ["run-m.0", "run-m.1", "run-m.2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "keep"),
+    [
+        ("", None),
+        ("keep = []", ()),
+        ('keep = ["*.pt", "./runs/"]', ("*.pt", "runs")),
+        ('keep = "*.pt"', ("*.pt",)),
+    ],
+)
+def test_what_a_stage_keeps(text: str, keep: tuple[str, ...] | None) -> None:
+    head = 'name = "p"\n[stages.a]\ncommand = "x"\n'
+    (stage,) = read_pipeline(f"{head}{text}\n", file="p.toml").stages
+    assert stage.keep == keep
+
+
+def test_files_of_a_command_that_are_kept() -> None:
+    assert command_pipeline(["x"]).stages[0].keep is None
+    assert command_pipeline(["x"], keep=["*.pt"]).stages[0].keep == ("*.pt",)
+    with pytest.raises(PipelineError, match="1 problem"):
+        command_pipeline(["x"], keep=["/etc/passwd"])
+
+
+def test_an_output_that_ends_in_a_slash_is_a_folder_to_be_made() -> None:
+    head = 'name = "p"\n[stages.a]\ncommand = "x"\n'
+    text = 'outputs = { a = "./out//", b = "x/y.txt", c = "z" }'
+    (stage,) = read_pipeline(f"{head}{text}\n", file="p.toml").stages
+    assert stage.outputs == {"a": "out/", "b": "x/y.txt", "c": "z"}

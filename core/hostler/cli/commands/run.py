@@ -32,6 +32,7 @@ from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import add_common
 from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
+from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
@@ -60,7 +61,9 @@ Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyw
 """
 
 _COMMAND_ONLY = ("gpus", "gpu_memory", "models", "image", "cpus", "ram", "shm", "hosts", "env",
-                 "name", "time_limit", "code", "mounts", "venv", "each", "array")  # fmt: skip
+                 "name", "time_limit", "code", "mounts", "venv", "each", "array",
+                 "keep")  # fmt: skip
+_FLAGS = {"models": "model", "hosts": "host", "mounts": "mount", "keep": "output"}
 _NO_GPU = "no GPU asked for; --gpus 1 takes one"
 
 
@@ -116,6 +119,11 @@ def _configure_command(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--array", type=array, metavar="N-M[%MAX]",
         help="one run with a cell for each number; {} in CMD is the number; MAX of them at once",
+    )  # fmt: skip
+    group.add_argument(
+        "--output", dest="keep", action="append", metavar="PATH",
+        help="save this file, folder or glob, and no others; may be repeated (default: new and"
+        " changed files)",
     )  # fmt: skip
     group.add_argument("--cpus", type=positive, metavar="N", help="CPUs")
     group.add_argument("--ram", type=size_text, metavar="SIZE", help="memory of the host")
@@ -177,7 +185,7 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     else:
         wrong = [name for name in _COMMAND_ONLY if getattr(args, name) is not None]
         if wrong:
-            flag = {"models": "model", "hosts": "host", "mounts": "mount"}.get(wrong[0], wrong[0])
+            flag = _FLAGS.get(wrong[0], wrong[0])
             raise InputError(
                 f"--{flag.replace('_', '-')} belongs to `hostler run -- CMD`",
                 remedy="Put the command after --, or write it into the pipeline file",
@@ -246,6 +254,9 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
     elif not args.quiet and (follower.run["outcome"] != "succeeded" or not _is_single(args)):
         quoted = [] if _is_single(args) else last_words(client, follower.run)
         for line in (*end_lines(follower.run), *quoted):
+            note(line)
+    if not args.json and not args.quiet:
+        for line in saved_of(client, follower.run):
             note(line)
     return command_code(follower.run) if _is_single(args) else end_code(follower.run)
 

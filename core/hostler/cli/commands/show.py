@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 from hostler.cli.fold import fold
-from hostler.cli.kept import shown_lines
 from hostler.cli.kinds import run_name
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
 from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_text
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
+from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
 
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     out_table(args, STAGE_COLUMNS, rows)
     if terminal:
         out(count_line(found))
+        for line in saved_of(client, found):
+            out(line)
     if len(shown) < len(stages):
         hint(args, f"every stage: hostler show {found['run_id']} --all")
     return 0
@@ -94,4 +96,4 @@ def header_lines(run: dict[str, Any], now: float) -> list[str]:
         lines.append(f"params: {params_text(run['params'])}")
     if run.get("retry_of"):
         lines.append(f"repeats {run['retry_of']}")
-    return [*lines, *kept_lines(run), *shown_lines(run)]
+    return [*lines, *kept_lines(run)]

@@ -1,0 +1,82 @@
+"""What was saved of a run, in a line or two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hostler.cli.render import clock_text
+from hostler.client import Client
+from hostler.errors import ForbiddenError, NotFoundError
+from hostler.units import format_size
+
+_MOST = 5
+
+
+def saved_of(client: Client, run: Mapping[str, Any]) -> list[str]:
+    """The lines for a run; none where nothing has run, or its files are not for this person."""
+    if not any(stage.get("attempt") for stage in run["stages"]):
+        return []
+    try:
+        return saved_lines(run, client.kept(str(run["run_id"])))
+    except (ForbiddenError, NotFoundError):
+        return []
+
+
+def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
+    """ "saved: model.pt (12 MB), runs/ (3 files); hostler get rxbvmwd"; another line for what lies
+    on hosts, with its date. `kept` is the `hostler.kept/1` object."""
+    newest = {(stage.get("attempt") or {}).get("attempt_id") for stage in run["stages"]}
+    several = len(run["stages"]) > 1
+    artifacts = [a for a in kept["artifacts"] if a["attempt_id"] in newest and a["present"]]
+    lines = []
+    saved = [text for a in artifacts if a["kind"] != "here" for text in _texts(a, several)]
+    if saved:
+        lines.append(f"saved: {_listed(saved)}; hostler get {run['run_id']}")
+    here = [text for a in artifacts if a["kind"] == "here" for text in _texts(a, several)]
+    if here:
+        lines.append(f"new in its folder: {_listed(here)}; hostler get {run['run_id']}")
+    left = [each for each in kept["remainders"] if each["attempt_id"] in newest]
+    lines += [
+        f"on {each['host']} until {clock_text(each['goes_at'])[:10]}: {_left(each)}; "
+        f"hostler get {run['run_id']}"
+        for each in left[:_MOST]
+    ]
+    if len(left) > _MOST:
+        lines.append(f"and {len(left) - _MOST} more stages: hostler get {run['run_id']} --list")
+    return lines
+
+
+def _texts(artifact: Mapping[str, Any], several: bool) -> Iterator[str]:
+    """ "model.pt (12 MB)" or "train: model (2 files, partial)"."""
+    stage = f"{artifact['stage']}: " if several else ""
+    partial = ", partial" if artifact["partial"] else ""
+    for entry in artifact.get("entries") or ():
+        yield f"{stage}{entry['name']} ({_extent(entry, entry['name'])}{partial})"
+    if not artifact.get("entries"):
+        yield f"{stage}{artifact['name']} ({_extent(artifact, '/')}{partial})"
+
+
+def _extent(what: Mapping[str, Any], name: str) -> str:
+    """Of a folder the number of files, of a file its size."""
+    if not name.endswith("/") or what["files"] == 1:
+        return format_size(what["size"])
+    return f"{what['files']} files"
+
+
+def _left(remainder: Mapping[str, Any]) -> str:
+    names = list(remainder["names"][:_MOST])
+    more = remainder["files"] - len(names)
+    if not names:
+        names, more = [_files(more)], 0
+    told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    return f"{told} ({format_size(remainder['size'])})"
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _MOST} more" if len(texts) > _MOST else ""
+    return ", ".join(texts[:_MOST]) + more

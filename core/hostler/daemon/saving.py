@@ -1,0 +1,238 @@
+"""Files that a stage left and no output names: copied within the budget, the rest stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hostler.daemon.context import Context
+from hostler.decide.fullness import keeps_files
+from hostler.decide.saving import (
+    FILES,
+    HERE,
+    Choice,
+    Staying,
+    choose_files,
+    over_budget,
+    staying,
+    without,
+)
+from hostler.errors import (
+    AgentError,
+    ConflictError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    StateError,
+)
+from hostler.model.files import ChangedFiles, FileEntry, Select
+from hostler.model.hosts import Workload
+from hostler.model.pipelines import Stage
+from hostler.model.records import Artifact
+from hostler.model.runs import Attempt, Phase, Run
+from hostler.ports import ArchiveSource
+from hostler.runtimes.collect import Advance, collect_files
+from hostler.runtimes.contract import relative
+from hostler.store.listing import ListedFile, Listing, read_listing, write_listing
+from hostler.store.space import space_of
+from hostler.units import GIB
+
+_TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
+"""What never changes a verdict. A host that is silent is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An attempt that has ended, and what it is known by."""
+
+    run: Run
+    attempt: Attempt
+    stage: Stage
+    source: ArchiveSource
+    started_at: float | None
+    """By the host's clock."""
+    skip: tuple[str, ...]
+    verdict: Phase
+
+
+class Saver:
+    """Copies what is new or changed, or named by the stage."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reserved: Counter[str] = Counter()
+        """Run -> bytes that are being copied of attempts of it."""
+
+    async def save(
+        self, run: Run, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase, *,
+        skip: Sequence[str], advance: Advance,
+    ) -> Staying | None:  # fmt: skip
+        """Copy what fits; what stays on the host, if anything does. `skip`: paths of outputs that
+        were taken. Raises Unreachable."""
+        source = ArchiveSource(
+            attempt.attempt_id, workload.runtime, workload.ref, "",
+            here=run.source.path if stage.code == "here" else None,
+            snapshot=run.source.digest if stage.code == "snapshot" else None,
+        )  # fmt: skip
+        more = (stage.checkpoint,) if stage.checkpoint is not None else ()
+        left = Left(
+            run, attempt, stage, source, workload.started_at, (*map(relative, skip), *more), verdict
+        )
+        try:
+            return await self._save(left, advance)
+        except _TROUBLE as error:
+            why = f"what is new in its folder could not be found out: {error.message}"
+            await self._tell(attempt, why)
+            # A folder of the run's own stays anyway.
+            return None if source.here is not None else Staying(0, 0, (), why)
+
+    async def _save(self, left: Left, advance: Advance) -> Staying | None:
+        changed = await self._changed(left, left.stage.keep)
+        if left.source.here is not None:
+            await self._name(left, changed)
+            return None
+        there = await self._copied(left.attempt)
+        rest = without(changed.files, there)
+        why = "the stage did not succeed, and its folder stays"
+        if keeps_files(left.stage):
+            rest, why = await self._copy(left, rest, advance)
+            there |= {
+                e.path: e.size for e in without(changed.files, {e.path: e.size for e in rest})
+            }
+        if left.verdict is not Phase.SUCCEEDED and left.stage.keep is not None:
+            everything = await self._changed(left, None)
+            rest = without(everything.files, there)
+        if changed.truncated:
+            why = "there are more files than can be listed"
+        return staying(rest, why) if rest or changed.truncated else None
+
+    async def _changed(self, left: Left, globs: tuple[str, ...] | None) -> ChangedFiles:
+        context, source = self._context, left.source
+        link = context.link(left.attempt.host)
+        since = left.started_at if source.here is not None else None
+        select = Select(globs, left.skip, since)
+        try:
+            return await link.changed_files(source, select)
+        except NotFoundError:
+            if source.runtime != "docker" or source.snapshot is None:
+                raise
+        # The cache of the host has let go of what a container is compared with.
+        await link.put_blob(source.snapshot, context.content.path(source.snapshot))
+        return await link.changed_files(source, select)
+
+    async def _copied(self, attempt: Attempt) -> dict[str, int]:
+        """Path and size of what was copied before a restart of the daemon."""
+        context = self._context
+        for artifact in await context.store.artifacts(attempt.run_id):
+            if artifact.attempt_id == attempt.attempt_id and artifact.kind == FILES:
+                if artifact.index is None:
+                    continue
+                found = await asyncio.to_thread(read_listing, context.content, artifact.index)
+                return {file.path: file.size for file in found.files} | dict.fromkeys(
+                    (path for path, _ in found.links), 0
+                )
+        return {}
+
+    async def _copy(
+        self, left: Left, files: Sequence[FileEntry], advance: Advance
+    ) -> tuple[tuple[FileEntry, ...], str]:
+        """Copy what fits into the budget; what does not, and why."""
+        if not files:
+            return (), ""
+        limit = self._context.config.limits.kept_files
+        if await self._copied(left.attempt):
+            return tuple(files), over_budget(limit)  # the rest of what was chosen before
+        choice = choose_files(files, await self._room(left.run.run_id))
+        if not choice.copied:
+            return choice.left, over_budget(limit)
+        with self._reserving(left.run.run_id, choice.size):
+            try:
+                await self._take(left, choice, advance)
+            except (*_TROUBLE, StateError) as error:
+                await self._tell(left.attempt, f"they could not be copied: {error.message}")
+                return tuple(files), f"not copied: {error.message}"
+        return choice.left, over_budget(limit)
+
+    async def _take(self, left: Left, choice: Choice, advance: Advance) -> None:
+        context = self._context
+        paths = [entry.path for entry in choice.copied]
+        collected = await collect_files(
+            context.link(left.attempt.host), left.source, paths, context.content, choice.size,
+            advance,
+        )  # fmt: skip
+        await context.store.add_artifact(
+            self._artifact(
+                left, FILES, collected.digest, collected.size, collected.files,
+                tree=collected.tree_digest, index=collected.index,
+            )
+        )  # fmt: skip
+
+    async def _name(self, left: Left, changed: ChangedFiles) -> None:
+        """With `code = "here"` nothing is copied: only note which files are new or changed."""
+        if not changed.files:
+            return
+        listing = Listing(
+            tuple(ListedFile(e.path, e.size, "", 0, -1) for e in changed.files if e.kind == "file")
+        )
+        key = f"here-{left.attempt.attempt_id}"[:200]
+        digest = await asyncio.to_thread(write_listing, listing, self._context.content, key)
+        size = sum(entry.size for entry in changed.files)
+        artifact = self._artifact(left, HERE, digest, size, len(listing.files), index=digest)
+        await self._context.store.add_artifact(artifact)
+
+    def _artifact(
+        self, left: Left, kind: str, digest: str, size: int, files: int, *,
+        index: str, tree: str | None = None,
+    ) -> Artifact:  # fmt: skip
+        return Artifact(
+            run_id=left.run.run_id,
+            stage=left.attempt.stage,
+            attempt_id=left.attempt.attempt_id,
+            name=FILES,
+            digest=digest,
+            size=size,
+            collected_at=self._context.clock.now(),
+            files=files,
+            tree_digest=tree,
+            kind=kind,
+            partial=left.verdict is not Phase.SUCCEEDED,
+            index=index,
+        )
+
+    async def _room(self, run_id: str) -> int:
+        """Bytes of the run's budget that are left, as far as the disk has them."""
+        context, before = self._context, self._reserved[run_id]
+        space = await asyncio.to_thread(space_of, context.store.folder)
+        found = await context.store.artifacts(run_id)
+        used = sum(artifact.size for artifact in found if artifact.kind == FILES)
+        # What came in meanwhile counts twice rather than not at all.
+        taken = used + max(before, self._reserved[run_id])
+        room = context.config.limits.kept_files - taken
+        # Twice: what has come is packed anew before it goes into the store.
+        return min(room, (space.free - _kept_free(space.total)) // 2)
+
+    @contextlib.contextmanager
+    def _reserving(self, run_id: str, size: int) -> Iterator[None]:
+        """Cells of a run that end together share its budget."""
+        self._reserved[run_id] += size
+        try:
+            yield
+        finally:
+            self._reserved[run_id] -= size
+            if self._reserved[run_id] <= 0:
+                del self._reserved[run_id]
+
+    async def _tell(self, attempt: Attempt, why: str) -> None:
+        message = f"files of {attempt.attempt_id} are not saved: {why}"
+        context = self._context
+        await context.tell(
+            context.event("attempt.files_not_saved", message, attempt, severity="warning")
+        )
+
+
+def _kept_free(total: int) -> int:
+    """Bytes of a disk that kept files never fill: what runs needs its database."""
+    return min(GIB, total // 20)

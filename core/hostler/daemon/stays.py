@@ -1,0 +1,90 @@
+"""Folders of ended attempts that stay on their hosts for a while, since not all was copied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
+from hostler.decide.expiry import date_text
+from hostler.decide.saving import Staying
+from hostler.errors import (
+    AgentError,
+    ConflictError,
+    EngineError,
+    HostlerError,
+    InputError,
+    NotFoundError,
+)
+from hostler.model.hosts import Workload
+from hostler.model.records import NewEvent, Remainder
+from hostler.model.runs import Attempt
+from hostler.units import format_size
+
+_TROUBLE = (NotFoundError, ConflictError, InputError, EngineError, AgentError)
+
+
+class Stays:
+    """Marks them on the host, and notes them in the database."""
+
+    def __init__(self, context: Context, copies: Copies) -> None:
+        self._context = context
+        self._copies = copies
+
+    async def keep(self, attempt: Attempt, workload: Workload, left: Staying) -> bool:
+        """Let the folder of an attempt, as it is when it is over, stay; whether it does. May be
+        repeated. Raises Unreachable.
+
+        The database knows of it first: what the host marks as kept is in no look any more, and
+        nobody would come to remove it.
+        """
+        context = self._context
+        remainder = self._remainder(attempt, workload, left)
+        await context.store.add_remainder(remainder)
+        try:
+            with context.keepers[attempt.host].removing(workload.ref):
+                await self._copies.note(attempt)
+                link, runtime = context.link(attempt.host), context.runtimes[workload.runtime]
+                kept = await runtime.keep(link, workload, remainder.until)
+        except _TROUBLE as error:
+            await self._not_kept(attempt, error)
+            return False
+        known = replace(remainder, path=kept.path)
+        if not left.files:
+            known = replace(known, files=kept.files, size=kept.bytes)
+        await context.store.add_remainder(known, self._event(attempt, known))
+        context.look_soon(attempt.host)
+        return True
+
+    def _remainder(self, attempt: Attempt, workload: Workload, left: Staying) -> Remainder:
+        context = self._context
+        now = context.clock.now()
+        return Remainder(
+            attempt_id=attempt.attempt_id,
+            run_id=attempt.run_id,
+            stage=attempt.stage,
+            host=attempt.host,
+            runtime=workload.runtime,
+            ref=workload.ref,
+            path="",
+            files=left.files,
+            size=left.size,
+            since=now,
+            until=now + context.config.limits.keep_jobs,
+            names=left.names,
+            why=left.why,
+        )
+
+    def _event(self, attempt: Attempt, kept: Remainder) -> NewEvent:
+        what = f"{kept.files} file{'' if kept.files == 1 else 's'} ({format_size(kept.size)})"
+        message = (
+            f"{what} of {attempt.stage} stay on {attempt.host}, {kept.path}, until "
+            f"{date_text(kept.until)}: {kept.why}"
+        )
+        return self._context.event("attempt.files_stay", message, attempt)
+
+    async def _not_kept(self, attempt: Attempt, error: HostlerError) -> None:
+        context = self._context
+        message = f"files of {attempt.attempt_id} cannot stay on {attempt.host}: {error.message}"
+        event = context.event("attempt.files_not_saved", message, attempt, severity="warning")
+        await context.store.remove_remainder(attempt.attempt_id, event)

@@ -1,0 +1,89 @@
+"""Which files of an ended stage are copied, and which stay on its host. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hostler.decide.fullness import keeps_files
+from hostler.model.files import FileEntry
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Phase
+from hostler.units import format_size
+
+FILES = "files"
+"""Name of the artifact that holds the kept files of an attempt, and its kind."""
+HERE = "here"
+"""Kind of one that only names them: they lie in the folder of the run itself."""
+
+_HEADER = 1024
+"""Bytes that a file takes in a tar beside its content."""
+_TAIL = 10_240
+"""Bytes that a tar is padded to."""
+_MOST_NAMES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is copied, and what is left on the host."""
+
+    copied: tuple[FileEntry, ...] = ()
+    left: tuple[FileEntry, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that the copied ones take in a tar, about."""
+        return sum(entry.size + _HEADER for entry in self.copied) + _TAIL
+
+
+@dataclass(frozen=True, slots=True)
+class Staying:
+    """What stays on a host, and why."""
+
+    files: int
+    size: int
+    names: tuple[str, ...]
+    why: str
+
+
+def leaves_files(stage: Stage, verdict: Phase) -> bool:
+    """Whether anything beside outputs is copied of a stage, or stays on its host: of one that did
+    not succeed the folder stays, so that nothing in it is lost for a wrong line."""
+    if stage.keep == ():
+        return False
+    return keeps_files(stage) or (verdict is not Phase.SUCCEEDED and stage.code != "here")
+
+
+def choose_files(files: Sequence[FileEntry], room: int) -> Choice:
+    """The small ones first, whole files only, until `room` bytes are full."""
+    copied: list[FileEntry] = []
+    room -= _TAIL
+    ordered = sorted(files, key=lambda entry: (entry.size, entry.path))
+    for entry in ordered:
+        room -= entry.size + _HEADER
+        if room < 0:
+            break
+        copied.append(entry)
+    left = ordered[len(copied) :]
+    return Choice(_by_path(copied), _by_path(left))
+
+
+def without(files: Sequence[FileEntry], there: Mapping[str, int]) -> tuple[FileEntry, ...]:
+    """Those that are not copied yet, by path and size."""
+    return tuple(entry for entry in files if there.get(entry.path) != entry.size)
+
+
+def staying(left: Sequence[FileEntry], why: str) -> Staying:
+    """What these files come to, the largest named first."""
+    ranked = sorted(left, key=lambda entry: (-entry.size, entry.path))
+    names = tuple(entry.path for entry in ranked[:_MOST_NAMES])
+    return Staying(len(left), sum(entry.size for entry in left), names, why)
+
+
+def over_budget(limit: int) -> str:
+    """Why files were not copied that did not fit."""
+    return f"[limits] kept_files copies {format_size(limit)} of a run"
+
+
+def _by_path(files: Sequence[FileEntry]) -> tuple[FileEntry, ...]:
+    return tuple(sorted(files, key=lambda entry: entry.path))

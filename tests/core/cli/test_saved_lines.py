@@ -1,0 +1,69 @@
+"""The line that tells what was saved of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hostler.cli.render import clock_text
+from hostler.cli.saved import saved_lines
+
+RUN: dict[str, Any] = {
+    "run_id": "rxbvmwd",
+    "stages": [{"name": "run", "attempt": {"attempt_id": "rxbvmwd-run-2"}}],
+}
+FILES: dict[str, Any] = {
+    "stage": "run", "attempt_id": "rxbvmwd-run-2", "kind": "files", "name": "files",
+    "size": 9000, "files": 4, "partial": False, "present": True,
+    "entries": [
+        {"name": "model.pt", "size": 12_000_000, "files": 1},
+        {"name": "runs/", "size": 30, "files": 3},
+    ],
+}  # fmt: skip
+LEFT: dict[str, Any] = {
+    "stage": "run", "attempt_id": "rxbvmwd-run-2", "host": "gpu1", "files": 3, "size": 5 * 1024**3,
+    "names": ["huge.bin", "more.bin"], "goes_at": 1_780_000_000.0, "path": "/x", "why": "",
+}  # fmt: skip
+
+
+def lines(*artifacts: Any, left: Any = (), run: Any = RUN) -> list[str]:
+    return saved_lines(run, {"artifacts": artifacts, "remainders": left})
+
+
+def test_files_and_folders_of_a_command() -> None:
+    assert lines(FILES) == ["saved: model.pt (11.4 MiB), runs/ (3 files); hostler get rxbvmwd"]
+
+
+def test_nothing_is_said_where_nothing_was_saved() -> None:
+    assert lines() == []
+    assert lines({**FILES, "attempt_id": "rxbvmwd-run-1"}) == [], "of an earlier try"
+    assert lines({**FILES, "present": False}) == [], "past its time"
+
+
+def test_outputs_of_several_stages_are_told_by_name_with_their_stage() -> None:
+    two = {"name": "eval", "attempt": {"attempt_id": "rxbvmwd-eval-1"}}
+    run = {**RUN, "stages": [*RUN["stages"], two]}
+    output = {**FILES, "kind": "output", "name": "model", "size": 2048, "files": 1, "entries": None}
+    part = {**output, "stage": "eval", "attempt_id": "rxbvmwd-eval-1", "partial": True, "files": 2}
+    assert lines(output, part, run=run) == [
+        "saved: run: model (2 KiB), eval: model (2 files, partial); hostler get rxbvmwd"
+    ]
+
+
+def test_what_stays_on_a_host_is_told_with_host_and_date() -> None:
+    day = clock_text(LEFT["goes_at"])[:10]
+    assert lines(left=[LEFT]) == [
+        f"on gpu1 until {day}: huge.bin, more.bin and 1 more (5 GiB); hostler get rxbvmwd"
+    ]
+    unknown = {**LEFT, "names": [], "files": 1}
+    assert lines(left=[unknown]) == [f"on gpu1 until {day}: 1 file (5 GiB); hostler get rxbvmwd"]
+
+
+def test_files_in_the_folder_itself_are_told_as_that() -> None:
+    here = {**FILES, "kind": "here"}
+    assert lines(here)[0].startswith("new in its folder: model.pt (11.4 MiB)")
+
+
+def test_a_long_list_is_cut() -> None:
+    many = [{"name": f"f{n}", "size": 1, "files": 1} for n in range(9)]
+    (line,) = lines({**FILES, "entries": many})
+    assert "f4 (1 B) and 4 more; hostler get" in line

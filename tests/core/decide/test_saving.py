@@ -1,0 +1,69 @@
+"""Which files are copied, and which stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.decide.saving import choose_files, leaves_files, staying, without
+from hostler.model.files import FileEntry
+from hostler.model.runs import Phase
+from tests.support.planning import stage
+
+
+def entry(path: str, size: int) -> FileEntry:
+    return FileEntry(path, "file", size, 5.0)
+
+
+@given(sizes=st.lists(st.integers(0, 100_000), max_size=30), room=st.integers(0, 300_000))
+def test_whole_files_the_small_ones_first_within_the_room(sizes: list[int], room: int) -> None:
+    files = [entry(f"f{n:02}", size) for n, size in enumerate(sizes)]
+    choice = choose_files(files, room)
+    assert sorted((*choice.copied, *choice.left), key=lambda e: e.path) == files
+    assert not choice.copied or choice.size <= room
+    most = max((e.size for e in choice.copied), default=0)
+    assert all(e.size >= most for e in choice.left)
+    if choice.left:
+        smallest = min(e.size for e in choice.left)
+        assert choice.size + smallest + 1024 > room, "one more would have fitted"
+    assert list(choice.copied) == sorted(choice.copied, key=lambda e: e.path)
+
+
+def test_what_is_copied_already_is_known_by_path_and_size() -> None:
+    files = [entry("a", 1), entry("b", 2), entry("c", 3)]
+    assert without(files, {"a": 1, "b": 7}) == (files[1], files[2])
+
+
+def test_of_what_stays_the_largest_are_named() -> None:
+    left = staying([entry(f"f{n:02}", n) for n in range(30)], "why")
+    assert (left.files, left.size, len(left.names)) == (30, 435, 20)
+    assert left.names[:2] == ("f29", "f28")
+
+
+@pytest.mark.parametrize(
+    ("keep", "has_outputs", "verdict", "leaves"),
+    [
+        (None, False, Phase.SUCCEEDED, True),
+        (None, True, Phase.SUCCEEDED, False),
+        (None, True, Phase.FAILED, True),
+        (("*.pt",), True, Phase.SUCCEEDED, True),
+        ((), False, Phase.SUCCEEDED, False),
+        ((), False, Phase.FAILED, False),
+    ],
+)
+def test_what_leaves_files(
+    keep: tuple[str, ...] | None, has_outputs: bool, verdict: Phase, leaves: bool
+) -> None:
+    made = stage(keep=keep, outputs={"o": "out"} if has_outputs else {})
+    assert leaves_files(made, verdict) == leaves
+    here = replace(made, code="here")
+    if verdict is Phase.SUCCEEDED:
+        assert leaves_files(here, verdict) == leaves
+
+
+def test_a_folder_of_the_run_itself_stays_anyway() -> None:
+    here = stage(code="here", outputs={"o": "out"})
+    assert not leaves_files(here, Phase.FAILED)
