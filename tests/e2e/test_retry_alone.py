@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from hostler.client import Client
+from hostler.quick.places import SOCKET_NAME
 from tests.support.desk import Desk, Said
 
 PIPELINE = """
@@ -29,7 +31,9 @@ inputs = { score = "evaluate.score" }
 
 
 def write(desk: Desk, evaluate: str, pipeline: str = PIPELINE) -> None:
-    (desk.work / "train.sh").write_text('echo "lr $1 of $HOSTLER_RUN" > model.txt\n')
+    (desk.work / "train.sh").write_text(
+        'echo "lr $1 of $HOSTLER_RUN" > model.txt; echo \'{"loss": 0.5}\' > "$HOSTLER_METRICS"\n'
+    )
     (desk.work / "evaluate.sh").write_text(evaluate)
     (desk.work / "pipeline.toml").write_text(pipeline)
 
@@ -98,6 +102,8 @@ def test_both_codes_are_told(work: Desk) -> None:
     assert source["origins"][old]["stages"] == ["train"]
     assert "exit 3" in source["origins"][old]["source"]["git_diff"]
     assert "exit 3" not in source["git_diff"]
+    rows = Client(work.state / SOCKET_NAME).metrics(new, "train")
+    assert [(row["name"], row["value"]) for row in rows] == [("loss", 0.5)]
     compared = work.ok("compare", old, new).out
     assert "words\ta b\tx y" in compared
     # The first run goes; what this one was made of stays known.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hostler.quick.socket import Found
 from hostler_tui.app import HostlerApp
 from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.model import Lab
 from hostler_tui.widgets.frame import top_line
-from tests.support.screen import text_of, until_shown
+from tests.support.screen import text_of, until, until_shown
 from tests.support.simserved import SimServed, sim_served
 
 
@@ -27,6 +28,13 @@ async def test_the_first_picture_is_marked_sim(lab: SimServed) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until_shown(pilot, "GPUs 48")
         assert " SIM " in text_of(app).splitlines()[0]
+
+
+async def test_why_this_is_not_the_shared_daemon_is_told(lab: SimServed) -> None:
+    hint = "the shared daemon of this machine is for the group lab, and you are not in it"
+    app = HostlerApp(find=lambda: Found(lab.found.path, lab.found.origin, hint))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: [n.text for n in app.lab.notices][:1] == [hint], "no notice")
 
 
 async def test_a_tick_while_it_is_being_closed_is_nothing(lab: SimServed) -> None:

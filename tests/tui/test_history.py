@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler.errors import HostlerError, InputError
+from hostler.errors import ForbiddenError, HostlerError, InputError
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import FleetSeen
 from hostler_tui.screens import history as history_screen
@@ -24,6 +24,7 @@ from hostler_tui.widgets.table import Table
 from tests.support.fleets import NOW
 from tests.support.madefleet import made_fleet
 from tests.support.pictures import check_picture
+from tests.support.run_objects import artifact, kept, remainder
 from tests.support.screen import no_daemon, text_of, until, until_shown
 
 
@@ -91,6 +92,11 @@ class Past:
     async def source(self, run_id: str) -> dict[str, Any]:
         return {"git_commit": "a01b77e", "git_branch": "main", "git_dirty": True,
                 "git_diff": f"diff --git a/{run_id}\n-old\n+new"}  # fmt: skip
+
+    async def kept(self, run_id: str) -> dict[str, Any]:
+        if run_id == "r7c02fg":
+            raise ForbiddenError("run r7c02fg belongs to bo")
+        return kept(artifact(), remainder(), run_id=run_id)
 
     async def remove(self, run_id: str) -> None:
         self.removed.append(run_id)
@@ -355,6 +361,8 @@ async def test_forgetting_wants_the_name_typed() -> None:
         await pilot.press("down", "d")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "nothing is asked")
         assert "the same: hostler rm r7e11bc --yes" in text_of(app)
+        assert "r7e11bc: not fetched: train model (1 GiB)" in text_of(app)
+        assert "not fetched, and goes from gpu2: model.pt" in text_of(app)
         await pilot.press("enter", "enter", "enter")
         assert app.past.removed == []
         await pilot.press("d")
@@ -371,6 +379,7 @@ async def test_forgetting_several_wants_their_number_and_names_other_owners() ->
         await pilot.press("down", "down", "space", "space", "d")
         await until_shown(pilot, "Forget 2 runs")
         assert "Not yours: bo will miss it" in text_of(app)
+        assert "r7d90de: not fetched" in text_of(app)
         await pilot.press("2", "tab", "tab", "enter")
         await until(pilot, lambda: app.past.removed == ["r7d90de", "r7c02fg"], "not forgotten")
 

@@ -132,6 +132,8 @@ class HostlerApp(App[int]):
 
     def _follow(self, found: Found) -> None:
         self._client = AsyncClient(found=found)
+        if found.hint:
+            self.tell(found.hint, "warning")
         self._feed = Feed(self._client, self.post_message)
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
@@ -15,6 +15,7 @@ from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import only_owner
 from hostler.daemon.service import Service
+from hostler.daemon.submit import Caller
 
 API_VERSION = 1
 
@@ -69,8 +70,8 @@ async def ssh_agent(request: Request, body: SshAgentBody) -> dict[str, Any]:
     return {"socket": body.socket}
 
 
-@router.post("/shutdown", dependencies=[Depends(only_owner)])
-async def shutdown(request: Request) -> dict[str, Any]:
+@router.post("/shutdown")
+async def shutdown(request: Request, who: Annotated[Caller, Depends(only_owner)]) -> dict[str, Any]:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
-    request.app.state.service.request_stop()
+    await request.app.state.service.request_stop(who)
     return {"stopping": True}

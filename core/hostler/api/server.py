@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from hostler.api.peer import PeerProtocol
-from hostler.errors import StateError
+from hostler.errors import DaemonBusy, StateError
 
 _LONGEST_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
@@ -48,14 +48,20 @@ def make_server(app: FastAPI) -> ApiServer:
 def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.socket]:
     """A listening Unix socket at `path` with exactly these rights; removed at the end.
 
-    The caller holds the state lock, so a socket that is there already is a leftover. It is bound
-    under a private name and renamed into place, so that it never is more open than asked. Raises
-    StateError where the path is too long or cannot be used.
+    A socket that is there already is a leftover, unless it answers: a daemon with another state
+    folder may have the same place. It is bound under a private name and renamed into place, so
+    that it never is more open than asked. Raises StateError where the path is too long or cannot be
+    used, DaemonBusy where another daemon listens there.
     """
     if len(os.fsencode(path)) > _LONGEST_PATH - 4:
         raise StateError(
             f"the socket's path is too long for a Unix socket: {path}",
             remedy="set HOSTLER_STATE to a shorter folder on a local disk",
+        )
+    if _answers(path):
+        raise DaemonBusy(
+            f"another daemon listens on {path}",
+            remedy="stop it first, or give this one another `socket` under [daemon]",
         )
     fresh = path.with_name(path.name + ".new")
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,3 +85,15 @@ def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.soc
     finally:
         path.unlink(missing_ok=True)
         server.close()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(str(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+        return True

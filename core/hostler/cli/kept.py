@@ -21,6 +21,22 @@ def kept_line(kept: Mapping[str, Any]) -> str:
     return f"{run_id}: {by} keeps it{ends}: {', '.join(_parts(kept))}"
 
 
+def shown_lines(run: Mapping[str, Any]) -> list[str]:
+    """Of a run object: who keeps the run, and where files of it stay."""
+    keep, lines = run.get("keep"), []
+    if keep is not None:
+        ends = "" if keep["until"] is None else f" until {clock_text(keep['until'])}"
+        lines.append(f"{keep['by']} keeps it{ends}")
+    for left in run.get("staying") or ():
+        least = left["goes_at"] if keep is None else max(left["goes_at"], keep["until"] or 0.0)
+        ends = "" if keep is not None and keep["until"] is None else f" until {clock_text(least)}"
+        lines.append(
+            f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) stay "
+            f"on {left['host']}:{left['path']}{ends}"
+        )
+    return lines
+
+
 def staying_lines(kept: Mapping[str, Any]) -> list[str]:
     """Files that stay on hosts: which, where, and until when."""
     return [

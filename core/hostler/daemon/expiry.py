@@ -56,6 +56,8 @@ class Expirer:
 
     async def step(self) -> Expiry:
         """Announce what is to go soon, and remove what may go now and can be reached."""
+        if self._context.standing.halted():
+            return Expiry()
         store, now = self._context.store, self._context.clock.now()
         await self._there.check()
         async with self._context.removing:
@@ -118,6 +120,8 @@ class Expirer:
             if left is None or self._fetching[attempt_id]:
                 return
             if not context.may_clean(left.host):
+                return
+            if context.standing.is_unmerged(left.host):
                 return
             if left.given_up_by is None and is_held(left, self._open_runs(), context.clock.now()):
                 return

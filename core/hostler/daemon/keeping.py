@@ -55,13 +55,25 @@ class Keeping:
         self._context.hub.publish()
         return await self.of(run, who)
 
+    async def shown(self, run: Run) -> dict[str, Any]:
+        """What a run object tells everybody of it: who keeps it, and where files of it stay."""
+        now, keep = self._context.clock.now(), await self._keep(run)
+        left = await self._context.store.remainders(run.run_id)
+        shown = ("stage", "attempt_id", "host", "path", "files", "size", "goes_at")
+        return {
+            "keep": {"by": keep.by, "at": keep.at, "until": keep.until} if keep else None,
+            "staying": [{k: v for k, v in _remainder(r, now).items() if k in shown} for r in left],
+        }
+
+    async def _keep(self, run: Run) -> Keep | None:
+        keep = (await self._context.store.keeps()).get(run.run_id)
+        return keep if keep is not None and keep.holds(self._context.clock.now()) else None
+
     async def of(self, run: Run, who: Caller) -> dict[str, Any]:
         """What is kept of a run and who wants that: the `hostler.kept/1` object."""
         only_own(run, who)
         store, now = self._context.store, self._context.clock.now()
-        keep = (await store.keeps()).get(run.run_id)
-        if keep is not None and not keep.holds(now):
-            keep = None
+        keep = await self._keep(run)
         fetched = await store.fetched(run.run_id)
         return {
             "run_id": run.run_id,

@@ -52,6 +52,8 @@ class KeptThere:
         for name, keeper in list(self._context.keepers.items()):
             if not self._context.may_clean(name) or keeper.host.look is None:
                 continue
+            if self._context.standing.is_unmerged(name):
+                continue
             left = await self._context.store.remainders(host=name)
             if len(left) == keeper.host.look.kept.count and not self._is_due(name, left):
                 continue

@@ -50,7 +50,9 @@ class Numbers:
 
 
 def _attempts(run: Run, stage: str) -> Sequence[str]:
-    return [attempt.attempt_id for attempt in run.attempts if attempt.stage == stage]
+    """The attempts of a stage; of one that a retry has kept, that of the earlier run."""
+    kept = [run.kept[stage]] if stage in run.kept else []
+    return [a.attempt_id for a in (*kept, *run.attempts) if a.stage == stage]
 
 
 def _position(after: str | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import time
@@ -37,7 +38,7 @@ from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
@@ -46,6 +47,7 @@ from hostler.model.runs import Run, Source
 from hostler.ports import Outside
 
 _RETRY_EACH_S = 5.0
+_NOTE_WITHIN_S = 1.0
 _NO_CHANGE = Change()
 
 
@@ -103,8 +105,11 @@ class Service:
             for keeper in self.context.keepers.values():
                 keeper.retry_now()
 
-    def request_stop(self) -> None:
-        """Ask the process to end."""
+    async def request_stop(self, who: Caller) -> None:
+        """Ask the process to end. A disk that is full or does not answer is no reason to go on."""
+        with contextlib.suppress(StateError, TimeoutError):
+            async with asyncio.timeout(_NOTE_WITHIN_S):
+                await self.audit.note(who, "shutdown", {})
         self.stopping.set()
 
     def gpus(self) -> dict[str, Any]:
@@ -316,7 +321,8 @@ class Service:
 
     async def describe(self, run_id: str) -> dict[str, Any]:
         """The `hostler.run/1` object."""
-        return self.view(await self.run(run_id))
+        run = await self.run(run_id)
+        return {**self.view(run), **await self.keeping.shown(run)}
 
     def view(self, run: Run) -> dict[str, Any]:
         """The `hostler.run/1` object of a run at hand."""

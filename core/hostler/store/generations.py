@@ -84,6 +84,9 @@ def begin_life(connection: sqlite3.Connection, at: float) -> Life:
         connection.execute(
             "INSERT INTO restored_runs SELECT run_id FROM runs WHERE outcome IS NULL"
         )
+        # People may have kept runs since: what was announced before is announced anew.
+        connection.execute("UPDATE remainders SET stood = NULL")
+        connection.execute("DELETE FROM announced")
     return life(connection)
 
 

@@ -72,6 +72,11 @@ def test_what_people_ask_for_is_on_record(daemon: Served) -> None:
     assert found[-1]["uid"] == MEMBER
 
 
+def test_who_stopped_the_daemon_is_on_record(daemon: Served) -> None:
+    assert act(daemon, OWNER, "POST /v1/shutdown") == 200
+    assert told(entries(daemon)) == [("root", "shutdown")]
+
+
 def wait_for_end(daemon: Served, run: str) -> None:
     async def end() -> None:
         service = daemon.service

@@ -14,7 +14,7 @@ import pytest
 
 from hostler.api import seats
 from hostler.api.server import bind
-from hostler.errors import StateError
+from hostler.errors import DaemonBusy, StateError
 from tests.support.callers import ask, connected, open_to_all
 from tests.support.desk import wait_until
 from tests.support.served import Served, served
@@ -192,6 +192,15 @@ def test_a_leftover_socket_is_replaced_and_removed_at_the_end(tmp_path: Path) ->
         assert path.is_socket()
         assert listening.getsockname()
     assert not path.exists()
+
+
+def test_the_socket_of_a_daemon_that_answers_is_not_taken_over(daemon: Served) -> None:
+    with (
+        pytest.raises(DaemonBusy, match="another daemon listens on"),
+        bind(daemon.socket_path, 0o600),
+    ):
+        raise AssertionError("bound over another daemon's socket")
+    assert ask(daemon.socket_path)[0] == 200
 
 
 def test_a_peer_that_sends_nothing_delays_nobody(daemon: Served) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from hostler.cli import checks
-from hostler.cli.checks import Check, read_check, worst_first
+from hostler.cli.checks import Check, check_state, read_check, worst_first
 from hostler.cli.commands import doctor
 from hostler.errors import AgentError, HostError, Refused, Unreachable
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
+from hostler.quick.socket import Found
 from hostler_agent import advice
 from hostler_agent import doctor as agent_doctor
 from tests.support.commandline import CommandLine
@@ -182,6 +183,29 @@ def test_a_named_daemon_that_is_gone_is_a_failure(
     ran = hostler("doctor")
     assert ran.code == 3
     assert "nothing answers at /nowhere/x.sock" in ran.out
+
+
+def test_the_state_of_a_daemon_that_one_may_not_enter_is_left_to_its_login(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def closed(path: Path, **_options: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr(Path, "exists", closed)
+    check = check_state(Path("/var/lib/hostler/state"))
+    assert (check.state, "for the daemon's own login" in check.message) == ("skip", True)
+
+
+def test_who_cannot_use_the_shared_daemon_is_told(
+    hostler: CommandLine, hosts: list[Check], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hint = "the shared daemon is for others. To use it, ask for: x"
+    found = Found(str(tmp_path / "x.sock"), "personal", hint)
+    monkeypatch.setattr("hostler.cli.checks.find_socket", lambda _named: found)
+    ran = hostler("doctor", "--only", "local.shared-daemon")
+    assert "the shared daemon is for others" in ran.out
+    assert "fix: To use it, ask for: x" in ran.out
 
 
 def test_the_daemon_is_checked(

@@ -133,3 +133,26 @@ def test_gc_tells_what_nobody_has_fetched_and_what_stays(
         "after an alert",
         "2 GiB would be freed here",
     ]
+
+
+def test_show_says_who_keeps_a_run_and_where_files_of_it_stay(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    staying = [
+        {"stage": "train", "host": "gpu2", "path": "/x", "files": 3, "size": 2**30, "goes_at": AT}
+    ]
+    where = "train: 3 files (1 GiB) stay on gpu2:/x"
+    daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded", staying=staying, keep=None))
+    assert f"{where} until {clock_text(AT)}\n" in hostler("show", "r7", tty=True).out
+    keep = {"by": "ana", "at": AT, "until": AT + 86400}
+    daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded", staying=staying, keep=keep))
+    shown = hostler("show", "r7", tty=True).out
+    assert f"ana keeps it until {clock_text(AT + 86400)}\n" in shown
+    assert f"{where} until {clock_text(AT + 86400)}\n" in shown
+    daemon.on(
+        "GET", "/v1/runs/r7",
+        run(outcome="succeeded", staying=staying, keep={**keep, "until": None}),
+    )  # fmt: skip
+    shown = hostler("show", "r7", tty=True).out
+    assert "ana keeps it\n" in shown
+    assert f"{where}\n" in shown

@@ -11,6 +11,7 @@ import pytest
 
 from hostler.daemon import expiry
 from hostler.daemon.clock import Clock
+from hostler.daemon.standing import Standing
 from hostler.errors import EngineError
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, Remainder
@@ -227,6 +228,33 @@ async def test_files_of_a_removed_run_go_when_their_host_answers(
     assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])
     (event,) = [e for e in await context.store.events() if e.kind == "files.removed"]
     assert (event.actor, event.run_id) == ("ana", None)
+
+
+async def test_nothing_goes_from_a_host_whose_notes_are_not_merged_yet(
+    kept: Kept, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.leave()
+    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    removed.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Standing, "is_unmerged", lambda self, host: True)
+        await kept.step()
+    assert (removed, len(await kept.left())) == ([], 1)
+    await kept.step()
+    assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])
+
+
+async def test_a_daemon_that_another_has_followed_announces_and_removes_nothing(
+    kept: Kept, removed: list[str]
+) -> None:
+    await kept.leave(days=0)
+    given_up = await kept.leave("rbbbbbb")
+    await kept.daemon.daemon.service.remove(given_up.run_id, ANA)
+    removed.clear()
+    kept.daemon.daemon.context.standing.superseded_by = 7
+    await kept.step(times=200)
+    assert (removed, len(await kept.left())) == ([], 2)
+    assert [each.stood for each in await kept.left()] == [None, None]
 
 
 async def test_what_somebody_fetches_is_not_removed_meanwhile(

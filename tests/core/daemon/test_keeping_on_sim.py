@@ -92,6 +92,18 @@ async def test_what_was_fetched_is_not_told_as_unfetched(lab: Lab) -> None:
     assert (told["content"]["blobs"], told["unfetched"]["artifacts"]) == (2, 0)
 
 
+async def test_a_run_is_shown_with_who_keeps_it_and_where_files_stay(lab: Lab) -> None:
+    left = await lab.leave("raaaaaa")
+    service = lab.daemon.daemon.service
+    shown = await service.describe("raaaaaa")
+    assert shown["keep"] is None
+    assert [(s["host"], s["path"], s["goes_at"]) for s in shown["staying"]] == [
+        ("gpu1", "/x", left.until)
+    ]
+    await service.keeping.keep(await service.run("raaaaaa"), None, ANA)
+    assert (await service.describe("raaaaaa"))["keep"]["by"] == "ana"
+
+
 async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
     run = await ended(lab)
     keeping = lab.daemon.daemon.service.keeping

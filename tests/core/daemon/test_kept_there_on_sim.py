@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon.kept_there import Difference, compare
+from hostler.daemon.standing import Standing
 from hostler.errors import AgentError
 from hostler.model.codec import to_json
 from hostler.model.files import KeptFolder
@@ -147,6 +148,15 @@ async def test_a_host_is_asked_when_its_looks_tell_of_another_number_and_every_h
     await lab.step(seconds=1.0)
     assert told.asked == 3
     assert len(await lab.left()) == 1  # that it does not name it does not prove that it is gone
+
+
+async def test_a_host_whose_notes_are_not_merged_yet_is_not_asked(
+    lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.leave()
+    monkeypatch.setattr(Standing, "is_unmerged", lambda self, host: True)
+    await lab.step(seconds=1.0)
+    assert told.asked == 0
 
 
 async def test_a_host_that_does_not_tell_loses_nothing(lab: Lab, told: Told) -> None:

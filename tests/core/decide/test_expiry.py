@@ -255,6 +255,12 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     @precondition(lambda self: self.left is not None)
+    def is_fetched(self) -> None:
+        assert self.left is not None
+        self.left = replace(self.left, fetched_at=self.now)
+
+    @rule()
+    @precondition(lambda self: self.left is not None)
     def is_kept_no_longer(self) -> None:
         assert self.left is not None
         self.left = replace(self.left, kept_by=None, kept_until=None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from hostler.errors import ConflictError, NotFoundError
 from hostler.model.records import Keep, Remainder
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
+from hostler.store.generations import begin_life
 from tests.support.stored import attempt, event, run
 
 LEFT = Remainder(
@@ -108,6 +111,22 @@ async def test_only_a_person_removes_a_run_of_which_files_stay_on_a_host(store: 
         await store.delete_run("raaaaaa", now=1e9)
     await store.delete_run("raaaaaa", event(actor="ana"))
     assert await store.remainders() == [replace(LEFT, given_up_by="ana")]
+
+
+async def test_after_a_restore_everything_is_announced_anew(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "old")
+    await _ended(store)
+    await store.add_remainder(LEFT)
+    await store.note_standing({LEFT.attempt_id: 1e6})
+    await store.note_announced({"raaaaaa": 1e6})
+    await store.close()
+    database = sqlite3.connect(tmp_path / "old" / "hostler.db", isolation_level=None)
+    begin_life(database, 500.0)
+    database.close()
+    store = await Store.open(tmp_path / "old")
+    assert await store.remainders() == [LEFT]
+    assert await store.announced() == {}
+    await store.close()
 
 
 async def test_what_was_fetched_is_known_until_the_run_is_removed(store: Store) -> None:

@@ -32,7 +32,9 @@ def insert(db: sqlite3.Connection, table: str, values: dict[str, object]) -> int
 def write(db: sqlite3.Connection, run: Run, text: str) -> None:
     """As a version without that step did."""
     more = {"source": dump(run.source), "env": dump(run.env), "pipeline_text": text}
-    number = insert(db, "runs", {**run_values(run), **more})
+    known = {row["name"] for row in db.execute("PRAGMA table_info(runs)")}
+    values = {name: value for name, value in run_values(run).items() if name in known}
+    number = insert(db, "runs", {**values, **more})
     for position, stage in enumerate(run.stages):
         kind = stage.kind.value
         insert(db, "stages", {"run": number, "position": position, "name": stage.name,
@@ -61,6 +63,7 @@ def made(number: int) -> Run:
         submitted_at=100.0 + number,
         owner="bo" if number % 2 else "ana",
         title=f"Größe {number}",
+        file="pipeline.toml",
         stages=tuple(stored.stage(name) for name in ("a", "b", "c")),
         params=params,
         env={"PATH": f"/usr/bin:/home/{number}"},

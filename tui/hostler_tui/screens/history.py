@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from textual import on, work
 from textual.message import Message
 from textual.widget import Widget
 
+from hostler.cli.kept import loss_lines
 from hostler.errors import HostlerError
 from hostler_tui.history_query import FIELDS, PAGE, Order, command_of, query_of
 from hostler_tui.history_rows import (
@@ -28,7 +30,12 @@ from hostler_tui.history_rows import (
     sort_of,
 )
 from hostler_tui.lines import Line, line
-from hostler_tui.screens.history_sheets import Columns, SourceReader, forget_question
+from hostler_tui.screens.history_sheets import (
+    MOST_EFFECTS,
+    Columns,
+    SourceReader,
+    forget_question,
+)
 from hostler_tui.screens.run_acts import RunActs
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
@@ -294,7 +301,8 @@ class HistoryScreen(RunActs):
 
     @work(exclusive=True, group="act", exit_on_error=False)
     async def _forget(self, runs: Sequence[Run]) -> None:
-        if not await self._confirmed(forget_question(runs, os.getuid())):
+        losses = await self._losses(runs[:MOST_EFFECTS])
+        if not await self._confirmed(forget_question(runs, os.getuid(), losses)):
             return
         done = 0
         for run in runs:
@@ -303,6 +311,14 @@ class HistoryScreen(RunActs):
         if done:
             self.app.tell(f"forgot {runs[0]['run_id'] if len(runs) == 1 else f'{done} runs'}")
         self._done()
+
+    async def _losses(self, runs: Sequence[Run]) -> list[str]:
+        """What of these nobody has fetched, as far as the daemon tells: not of others' runs."""
+        lines: list[str] = []
+        for run in runs:
+            with contextlib.suppress(HostlerError):
+                lines += loss_lines(await self.app.client.kept(str(run["run_id"])))
+        return lines[:MOST_EFFECTS]
 
     @work(exclusive=True, group="export", exit_on_error=False)
     async def action_export(self) -> None:

@@ -19,7 +19,8 @@ from hostler_tui.widgets.sheet import WIDEST, Reader, Sheet
 from hostler_tui.widgets.table import Table
 
 Run = Mapping[str, Any]
-_MOST_EFFECTS = 12
+MOST_EFFECTS = 12
+"""Runs, or what of them, that a question names."""
 
 
 class Columns(Sheet):
@@ -94,23 +95,24 @@ class SourceReader(Reader):
         return lines
 
 
-def forget_question(runs: Sequence[Run], uid: int) -> Question:
-    """One run: its id is to be typed; several: their number."""
+def forget_question(runs: Sequence[Run], uid: int, losses: Sequence[str] = ()) -> Question:
+    """One run: its id is to be typed; several: their number. `losses`: what nobody has fetched."""
     ids = [str(run["run_id"]) for run in runs]
     effects = [
         f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}"
-        for run in runs[:_MOST_EFFECTS]
+        for run in runs[:MOST_EFFECTS]
     ]
-    if len(runs) > _MOST_EFFECTS:
-        effects.append(f"and {len(runs) - _MOST_EFFECTS} more")
+    if len(runs) > MOST_EFFECTS:
+        effects.append(f"and {len(runs) - MOST_EFFECTS} more")
+    effects += losses
     others = sorted({str(run["owner"]) for run in runs if run.get("uid") != uid})
     if others:
         effects.append(f"Not yours: {', '.join(others)} will miss it")
     several = len(runs) > 1
     return Question(
-        f"Forget {len(runs)} runs, with logs and outputs?"
+        f"Forget {len(runs)} runs, with logs, outputs and files on hosts?"
         if several
-        else f"Forget run {ids[0]}, with logs and outputs?",
+        else f"Forget run {ids[0]}, with logs, outputs and files on hosts?",
         tuple(effects),
         "forget them" if several else "forget it",
         " ".join(["hostler rm", *ids, "--yes"]),

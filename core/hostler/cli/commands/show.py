@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from hostler.cli.fold import fold
+from hostler.cli.kept import shown_lines
 from hostler.cli.kinds import run_name
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.live import count_line, title_line
@@ -96,4 +97,4 @@ def header_lines(run: dict[str, Any], now: float) -> list[str]:
         lines.append(f"params: {params_text(run['params'])}")
     if run.get("retry_of"):
         lines.append(f"repeats {run['retry_of']}")
-    return [*lines, *kept_lines(run)]
+    return [*lines, *kept_lines(run), *shown_lines(run)]
