@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
+from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_own
 from hostler.daemon.submit import Caller
 from hostler.decide.expiry import goes_at
 from hostler.errors import InputError, NotFoundError, StateError
 from hostler.model.codec import to_json
-from hostler.model.records import Artifact, AuditEntry, Keep, Remainder
+from hostler.model.records import Artifact, Keep, Remainder
 from hostler.model.runs import Run
 from hostler.store.listing import read_listing, top_level
 
@@ -23,8 +23,9 @@ _MOST_SHOWN = 20
 class Keeping:
     """Wishes of people to keep runs. A wish is durable before it is answered."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, audit: Audit) -> None:
         self._context = context
+        self._audit = audit
 
     async def keep(self, run: Run, until: float | None, who: Caller) -> dict[str, Any]:
         """Keep all of a run, up to a time or for ever; the `hostler.kept/1` object.
@@ -32,13 +33,14 @@ class Keeping:
         Raises ForbiddenError for others' runs, InputError for a time that is over.
         """
         only_own(run, who)
+        self._context.standing.check_current()
         now = self._context.clock.now()
         if until is not None and until <= now:
             raise InputError("that time is over", remedy="Name a date to come, or none")
-        arguments = {"run": run.run_id, "until": until}
+        arguments: dict[str, object] = {"run": run.run_id, "until": until}
         # What is being removed at this moment is removed, and not told as kept.
         async with self._context.removing:
-            await self._audit(who, "keep", arguments)
+            await self._audit.note(who, "keep", arguments)
             said = f"{who.user} keeps run {run.run_id}"
             event = self._context.event("run.kept", said, run_id=run.run_id, actor=who.user)
             await self._context.store.keep_run(Keep(run.run_id, who.user, now, until), event)
@@ -48,7 +50,8 @@ class Keeping:
     async def unkeep(self, run: Run, who: Caller) -> dict[str, Any]:
         """Keep it no longer than other runs. Its files stay until an alert has stood for a day."""
         only_own(run, who)
-        await self._audit(who, "unkeep", {"run": run.run_id})
+        self._context.standing.check_current()
+        await self._audit.note(who, "unkeep", {"run": run.run_id})
         said = f"{who.user} keeps run {run.run_id} no longer"
         event = self._context.event("run.kept_no_longer", said, run_id=run.run_id, actor=who.user)
         await self._context.store.unkeep_run(run.run_id, event)
@@ -112,11 +115,6 @@ class Keeping:
         except (NotFoundError, StateError):
             return None
         return [to_json(entry) for entry in top_level(listing)[:_MOST_SHOWN]]
-
-    async def _audit(self, who: Caller, call: str, arguments: Mapping[str, object]) -> None:
-        now = self._context.clock.now()
-        entry = AuditEntry(at=now, uid=who.uid, user=who.user, call=call, arguments=arguments)
-        await self._context.store.add_audit(entry)
 
 
 def _remainder(left: Remainder, now: float) -> dict[str, Any]:

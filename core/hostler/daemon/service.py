@@ -68,7 +68,7 @@ class Service:
         self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)
         self.budgets = Budgets(context, self.alerts)
-        self.keeping = Keeping(context)
+        self.keeping = Keeping(context, self.audit)
         self.past = Past(context)
         self.sources = Sources(context)
         self.measures = Measures(context, applier.usage)

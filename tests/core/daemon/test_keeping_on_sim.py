@@ -140,6 +140,18 @@ async def test_only_its_owner_keeps_it_or_sees_what_is_kept(lab: Lab) -> None:
     assert [e.call for e in await lab.daemon.daemon.context.store.audit()] == []
 
 
+async def test_a_daemon_that_another_has_followed_keeps_nothing_more(lab: Lab) -> None:
+    run, daemon = await ended(lab), lab.daemon.daemon
+    daemon.context.standing.superseded_by = 7
+    for wish in (
+        daemon.service.keeping.keep(run, None, ANA),
+        daemon.service.keeping.unkeep(run, ANA),
+    ):
+        with pytest.raises(ConflictError, match="newer generation"):
+            await wish
+    assert await daemon.context.store.keeps() == {}
+
+
 async def test_an_open_run_is_kept_from_its_end_on(lab: Lab) -> None:
     run_id = await lab.daemon.submit(stage(env=sim("seconds=0.3"), outputs={"m": "m.bin"}))
     service = lab.daemon.daemon.service
