@@ -4,6 +4,8 @@ exchange meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import re
 import stat
@@ -18,6 +20,7 @@ from hostler_agent.http import Connection, HttpError
 
 _TIMEOUT = 600.0
 _NO_FILE, _OTHER, _NO_PROGRAM = 66, 67, 69
+_MOST_BEHIND = 64 * 1024 * 1024
 _MOST_SAID = 2 * MOST_NAMES
 _NEEDS = "command -v stat >/dev/null && command -v cat >/dev/null || exit 69\n"
 # A name has no slash in it: two of them and a line end are the end of one.
@@ -49,13 +52,17 @@ fi
 cd -- "${1%/*}" && told "./${1##*/}"
 """
 )
+# Where the file was written to meanwhile it is read again, to stderr: what was added is no harm.
 _READ = (
     _NEEDS
     + r"""
 [ -f "$1" ] || { [ -e "$1" ] && exit 67; exit 66; }
 exec 4<"$1" || exit 67
-stat -L -c '%s %Y' /proc/self/fd/4 || exit 67
-exec cat <&4
+seen() { stat -L -c '%s %Y %y' /proc/self/fd/4 2>/dev/null; }
+before=$(seen) || exit 67
+echo "$before"
+cat <&4
+[ "$(seen)" = "$before" ] || cat /proc/self/fd/4 >&2
 """
 )
 _RECORD = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.+)", re.DOTALL)
@@ -104,9 +111,9 @@ def _entry(record: bytes) -> Any:
 def opened(mode: Dict[str, Any], path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     """Size, mtime and content of one plain file, as it is now. Raises Refusal, HttpError."""
     script = _Exec(mode, _READ, [_place(path)], path)
-    pieces = script.output()
+    pieces = script.streams()
     try:
-        size, mtime, rest = _head(pieces, script)
+        size, mtime, rest = _head((data for stream, data in pieces if stream == 1), script)
     except BaseException:
         script.close()
         raise
@@ -119,7 +126,7 @@ def _head(pieces: Iterator[bytes], script: "_Exec") -> Tuple[int, float, bytes]:
         held += piece
         line, end, rest = held.partition(b"\n")
         if end:
-            match = re.fullmatch(rb"(\d{1,19}) (-?\d{1,15})", line)
+            match = re.match(rb"(\d{1,19}) (-?\d{1,15}) ", line)
             if match is None:
                 break
             return int(match[1]), float(match[2]), rest
@@ -130,23 +137,48 @@ def _head(pieces: Iterator[bytes], script: "_Exec") -> Tuple[int, float, bytes]:
 
 
 def _content(
-    script: "_Exec", rest: bytes, pieces: Iterator[bytes], size: int, path: bytes
+    script: "_Exec", rest: bytes, pieces: Iterator[Tuple[int, bytes]], size: int, path: bytes
 ) -> Iterator[bytes]:
-    left = size
+    left, digest, again = size, hashlib.sha256(), _Again(size)
     try:
-        piece = rest
-        while left:
+        for stream, data in itertools.chain([(1, rest)], pieces):
+            if stream == 2:
+                again.add(data)
+                continue
+            piece, over = data[:left], len(data) - left
+            digest.update(piece)
+            left -= len(piece)
             if piece:
-                yield piece[:left]
-                left -= min(left, len(piece))
-            if left:
-                more = next(pieces, None)
-                if more is None:
-                    text = "%s became shorter while it was read"
-                    raise Refusal(text % shown(path), "ConflictError")
-                piece = more
+                yield piece
+            again.over += max(0, over)
+            if again.over > _MOST_BEHIND:
+                return  # it grows faster than it is read
+        if left:
+            raise Refusal("%s became shorter while it was read" % shown(path), "ConflictError")
+        if again.differs(digest.digest()):
+            raise Refusal("%s changed while it was read" % shown(path), "ConflictError")
     finally:
         script.close()
+
+
+class _Again:
+    """The second reading of a file that was written to during the first."""
+
+    def __init__(self, size: int) -> None:
+        self._left, self._digest = size, hashlib.sha256()
+        self._any = False
+        self.over = 0
+        """Bytes that were added behind the file meanwhile."""
+
+    def add(self, data: bytes) -> None:
+        """More of it."""
+        self._any = True
+        self._digest.update(data[: self._left])
+        self._left = max(0, self._left - len(data))
+
+    def differs(self, digest: bytes) -> bool:
+        """Whether it was needed, and is not what was read first."""
+        return self._any and self._digest.digest() != digest
 
 
 def _place(path: bytes) -> str:
@@ -197,6 +229,10 @@ class _Exec:
 
     def output(self) -> Iterator[bytes]:
         """What it writes to stdout."""
+        return (data for stream, data in self.streams() if stream == 1)
+
+    def streams(self) -> Iterator[Tuple[int, bytes]]:
+        """What it writes to stdout (1) and stderr (2)."""
         held = b""
         for piece in self._raw:
             held += piece
@@ -206,8 +242,8 @@ class _Exec:
                     raise self._cannot()  # not a frame: words of who could not start it
                 if len(held) < 8 + size:
                     break
-                if stream == 1 and size:
-                    yield held[8 : 8 + size]
+                if size:
+                    yield stream, held[8 : 8 + size]
                 held = held[8 + size :]
 
     def check(self) -> None:

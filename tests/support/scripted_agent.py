@@ -136,7 +136,9 @@ class _Agent:
             self.end()
         received = b""
         while head := sys.stdin.buffer.read(4):
-            received += head + sys.stdin.buffer.read(int.from_bytes(head, "big"))
+            # The top bit says that it is an object.
+            size = int.from_bytes(head, "big") & 0x7FFFFFFF
+            received += head + sys.stdin.buffer.read(size)
             if head == bytes(4):
                 break
         (self.folder / "received").write_bytes(received)

@@ -48,7 +48,7 @@ class Behaviour:
     metrics_from: Mapping[str, float] = field(default_factory=dict)
     """Where metrics begin; those not named at 0."""
     writes: Mapping[str, int] = field(default_factory=dict)
-    """Path -> bytes of files that it writes into its folder, all of them at the end."""
+    """Path -> bytes of files that it writes into its folder, the last of them at its end."""
     no_output: tuple[str, ...] = ()
     """Paths that it declares and does not write."""
     start_error: str = ""
@@ -178,10 +178,13 @@ def _steps(behaviour: Behaviour, elapsed: float) -> tuple[int, int]:
 
 
 def written(attempt_id: str, behaviour: Behaviour, elapsed: float) -> dict[str, bytes]:
-    """The files that it has written after so many seconds."""
-    if elapsed < behaviour.seconds - 1e-4:
-        return {}
-    return {path: _content(f"{attempt_id}/{path}", size) for path, size in behaviour.writes.items()}
+    """The files that it has written after so many seconds: one after the other, evenly."""
+    count = len(behaviour.writes)
+    return {
+        path: _content(f"{attempt_id}/{path}", size)
+        for number, (path, size) in enumerate(behaviour.writes.items(), 1)
+        if elapsed >= behaviour.seconds * number / count - 1e-4
+    }
 
 
 def _content(seed: str, size: int) -> bytes:

@@ -38,7 +38,8 @@ resources = { gpus = 1, gpu_memory = "24GiB" }
 needs = ["validate"]
 command = "python publish.py"
 inputs = { model = "train.model" }
-env = { SIM = "seconds=5" }
+env = { SIM = "seconds=5 write=report/card.md:4200 write=report/curves.svg:51000 \
+write=model.onnx:182000" }
 """
 
 SWEEP = """
@@ -95,7 +96,8 @@ steps = 40
 code = "none"
 [stages.train]
 command = "python distill.py --temperature {params.temperature}"
-env = { SIM = "seconds={params.steps} lines=30 gpu_oom=1 util=97 memory=0.97 metric.loss=3.1:1.9" }
+env = { SIM = "seconds={params.steps} lines=30 gpu_oom=1 util=97 memory=0.97 metric.loss=3.1:1.9 \
+write=checkpoints/step-10.pt:96000 write=checkpoints/step-20.pt:96000" }
 retries = 1
 resources = { gpus = 1, gpu_memory = "24GiB" }
 [stages.report]

@@ -324,6 +324,38 @@ async def test_a_reader_that_goes_away_leaves_no_process_in_the_stage(
     client.close()
 
 
+@pytest.mark.parametrize(
+    ("writes", "whole"),
+    [("echo more >> big", True), ("echo other | dd of=big conv=notrunc", False)],
+)
+async def test_a_file_that_is_written_to_while_it_is_read(
+    stages: DockerRuntime, agent: AgentLink, writes: str, whole: bool
+) -> None:
+    line = f"""
+    dd if=/dev/zero of=big bs=1000000 count=40
+    (while [ ! -e go ]; do sleep 0.05; done; {writes}; touch done) &"""
+    async with running(stages, agent, line, mounts=()) as stage:
+        stream = agent.read_file(stage.source("big"))
+        await stream.begin()
+        await _touch(stage, "go")
+        while "done" not in paths((await agent.list_files(stage.source(), False)).entries):
+            await asyncio.sleep(0.05)
+        if whole:
+            assert len(b"".join([piece async for piece in stream])) == 40_000_000
+            return
+        with pytest.raises(ConflictError, match="changed while it was read"):
+            async for _ in stream:
+                pass
+
+
+async def _touch(stage: Stage, name: str) -> None:
+    """Make a file in the stage, as it could itself."""
+    client = docker.APIClient(base_url=os.environ["DOCKER_HOST"], version="auto")
+    told = client.exec_create(stage.workload.ref, ["touch", f"/work/{name}"], user="1234:1235")
+    client.exec_start(told["Id"])
+    client.close()
+
+
 async def test_an_image_without_programs_is_told(
     stages: DockerRuntime, agent: AgentLink, dockerd: Dockerd, tmp_path: Path
 ) -> None:
