@@ -91,7 +91,7 @@ class Walk:
         elif stat.S_ISDIR(status.st_mode):
             self._folder(folder, path, name, depth)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            if status.st_dev != self._device:
+            if status.st_dev != self._device and _is_mount(folder, name):
                 self.leave_out(choosing.ELSEWHERE, _size(status))
             else:
                 self._take(path, folder, name, status)
@@ -141,6 +141,19 @@ class Walk:
         if not inner.enough():
             inner.through(folder)
         return total[0]
+
+
+def _is_mount(folder: int, name: bytes) -> bool:
+    """Whether something is mounted there. Another device number alone does not mean that: on
+    overlayfs files have others than folders."""
+    try:
+        step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return True
+    try:
+        return beneath.mount_of(step) != beneath.mount_of(folder)
+    finally:
+        os.close(step)
 
 
 def _size(status: os.stat_result) -> int:

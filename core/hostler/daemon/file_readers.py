@@ -98,6 +98,15 @@ class HostTurns:
             lock.release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A file that is open on its host, and the turn that goes with it."""
+
+    stack: contextlib.AsyncExitStack
+    turn: Turn
+    stream: FileStream
+
+
 class HostFileReader:
     """A file on a host, whose reader may take hours: nobody else waits for that."""
 
@@ -118,11 +127,12 @@ class HostFileReader:
         self.size, self.etag = 0, ""
         self._link, self._source, self._turns = link, source, turns
         self._pump: asyncio.Task[None] | None = None
+        self._first: _Entered | None = None
 
     async def open(self) -> None:
         """Learn its size. Raises NotFoundError, InputError, or a HostError."""
-        async with self._turns.of(self._link.host), self._opened(0) as stream:
-            self.size, self.etag = self._version(stream)
+        self._first = await self._enter(0)
+        self.size, self.etag = self._version(self._first.stream)
 
     async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
         """Bytes from `begin` to `end`. Raises StateError where it changes meanwhile."""
@@ -146,6 +156,9 @@ class HostFileReader:
         if pump is not None:
             pump.cancel()
             await asyncio.wait((pump,))
+        first, self._first = self._first, None
+        if first is not None:
+            await first.stack.aclose()
 
     async def _fill(self, queue: _Queue, begin: int, end: int) -> None:
         try:
@@ -158,7 +171,9 @@ class HostFileReader:
     async def _take_turn(self, queue: _Queue, begin: int, end: int) -> int:
         """Read from the host until its reader is slow or others want a turn; how far it came."""
         late: bytes | None = None
-        async with self._turns.of(self._link.host) as turn, self._opened(begin) as stream:
+        entered = await self._first_or(begin)
+        stream, turn = entered.stream, entered.turn
+        async with entered.stack:
             self._check_version(stream)
             async for data in stream:
                 if begin + len(data) > self.size:
@@ -175,6 +190,22 @@ class HostFileReader:
         if late is not None:
             await queue.put(late)
         return begin
+
+    async def _first_or(self, begin: int) -> _Entered:
+        """The stream that is open since the size was asked for, where it begins there."""
+        first, self._first = self._first, None
+        if first is not None and begin == 0:
+            return first
+        if first is not None:
+            await first.stack.aclose()
+        return await self._enter(begin)
+
+    async def _enter(self, offset: int) -> _Entered:
+        """Wait for the host's turn, and open the file there."""
+        async with contextlib.AsyncExitStack() as stack:
+            turn = await stack.enter_async_context(self._turns.of(self._link.host))
+            stream = await stack.enter_async_context(self._opened(offset))
+            return _Entered(stack.pop_all(), turn, stream)
 
     @contextlib.asynccontextmanager
     async def _opened(self, offset: int) -> AsyncIterator[FileStream]:

@@ -265,7 +265,7 @@ def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later
     assert got == [b"s"]
     assert first + b"".join(pieces) == large
     assert slow.sha256 == hashlib.sha256(large).hexdigest()
-    assert len([path for path, _ in link.opened if path == "big.pt"]) > 2  # opened once more
+    assert len([path for path, _ in link.opened if path == "big.pt"]) > 1  # opened once more
 
 
 def test_two_readers_of_one_host_have_turns(
