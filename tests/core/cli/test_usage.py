@@ -24,9 +24,15 @@ from tests.support.commandline import CommandLine
         ("gpus --need", "--need needs a value. See"),
         ("gpus nope", "'nope' is one word too many. See"),
         ("runs --state foo", "--state: 'foo' is none of open, finished, succeeded, failed"),
-        ("daemon foo", "'foo' is none of start, stop, restart, status, recover. See"),
+        (
+            "daemon foo",
+            "'foo' is none of start, stop, restart, status, recover, backup, restore, install. See",
+        ),
         ("show", "RUN is missing. See `hostler show --help`"),
-        ("daemon", "a word is missing: start, stop, restart, status, recover. See"),
+        (
+            "daemon",
+            "a word is missing: start, stop, restart, status, recover, backup, restore, install.",
+        ),
         ("config", "a word is missing: show. See"),
         ("run -p", "--param needs a value. See"),
         ("run --gpus 1 python train.py", "after --: `hostler run -- CMD train.py`"),
