@@ -114,6 +114,17 @@ def test_what_git_ignores_and_the_command_names_is_told_once(work: Desk) -> None
     assert logs(work, ended(work, *exact, *listing)) == [".env\ninput.txt"]
 
 
+def test_a_secret_that_the_command_names_is_told_once_with_what_sends_it(work: Desk) -> None:
+    (work.work / ".env").write_text("A=1")
+    words = ["run", "-d", "--code", "snapshot", "--", "cat", ".env"]
+    lines = work.ok(*words).err.splitlines()
+    assert [line for line in lines if ".env" in line] == [
+        "left out, looks like a secret: .env (3 B); --include .env sends it"
+    ]
+    run = ended(work, "--include", ".env", *words[2:])
+    assert logs(work, run) == ["A=1"]
+
+
 def test_a_pipeline_takes_ignored_files_along_as_well(work: Desk) -> None:
     (work.work / "big.bin").write_text("abc")
     (work.work / ".gitignore").write_text("*.bin\n")

@@ -190,6 +190,22 @@ def test_what_cannot_be_is_refused_before_anything_is_made(work: Desk) -> None:
     assert (said.code, "which is not here" in said.err) == (2, True)
 
 
+def test_code_that_is_gone_is_told_before_anything_is_made(work: Desk) -> None:
+    old = first_run(work)
+    digest = work.show(old)["source"]["digest"]
+    [blob] = [path for path in work.state.rglob("*") if path.name.endswith(digest[2:])]
+    blob.unlink()
+    for words in (["retry", old], ["retry", old, "-p", "words=x"], ["rerun", old, "--same-code"]):
+        said = work.hostler(*words)
+        assert (said.code, f"the code of run {old} is no longer kept" in said.err) == (2, True), (
+            said
+        )
+    assert work.ok("runs", "-q").out.split() == [old]
+    write(work, GOOD)
+    run, _ = retried(work, old, "--new-code")
+    assert (run["outcome"], kept(run)) == ("succeeded", ["train"])
+
+
 def test_a_command_is_tried_again_with_new_code(work: Desk) -> None:
     (work.work / "try.sh").write_text("exit 3\n")
     words = ["run", "-d", "-q", "--code", "snapshot", "--", "sh", "try.sh"]
@@ -233,3 +249,33 @@ def test_a_checkpoint_is_gone_on_from_unless_the_definition_changed(work: Desk) 
     assert (log, "begins without its checkpoint: train" in said) == ("0.2\n", True)
     # The first one is there as it was.
     assert steps(second)[1] == "0.1\n0.1\n0.1\n"
+
+
+MATRIX = """
+name = "many"
+[stages.train]
+matrix = { lr = LIST }
+command = "mkdir out; echo {matrix.lr} of $HOSTLER_RUN > out/model"
+shell = true
+outputs = { model = "out" }
+[stages.best]
+command = "cat inputs/all/*/model; test -e $HOME/good"
+shell = true
+inputs = { all = "train.*.model" }
+"""
+
+
+def test_a_new_value_in_the_middle_of_a_matrix_costs_no_other_cell(work: Desk) -> None:
+    (work.work / "pipeline.toml").write_text(MATRIX.replace("LIST", "[1, 3]"))
+    old = work.ok("run", "-d", "-q").out.strip()
+    work.ended(old)
+    (work.home / "good").touch()
+    (work.work / "pipeline.toml").write_text(MATRIX.replace("LIST", "[1, 2, 3]"))
+    run, said = retried(work, old, "--new-code")
+    new = run["run_id"]
+    assert run["outcome"] == "succeeded", work.ok("why", new).out
+    assert "kept: train.0; train.2\n" in said.err
+    text = work.ok("logs", new, "--stage", "best").out
+    assert text == f"1 of {old}\n2 of {new}\n3 of {old}\n"
+    listed = work.ok("get", f"{new}/train.2", "--list").out
+    assert "model" in listed

@@ -43,7 +43,7 @@ def sent_source(
                 files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
                 say(f"sending {files} ({format_size(packed.size)})")
             client.put_snapshot(packed.digest, packed.path)
-        tell_once(folder, [*skipped_lines(packed), *left_out_lines(packed)], say)
+        tell_once(folder, [*left_out_lines(packed), *skipped_lines(packed)], say)
     finally:
         packed.path.unlink(missing_ok=True)
     return {key: value for key, value in to_json(packed.source).items() if value is not None}
@@ -51,8 +51,10 @@ def sent_source(
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
     """What was left out though git sees it, so that nobody wonders later."""
-    lines = [f"left out: {entry.path} ({entry.reason})" for entry in packed.skipped[:most]]
-    rest = len(packed.skipped) - most
+    named = {one.path for one in packed.left_out}  # those are told with what sends them
+    skipped = [entry for entry in packed.skipped if entry.path not in named]
+    lines = [f"left out: {entry.path} ({entry.reason})" for entry in skipped[:most]]
+    rest = len(skipped) - most
     return [*lines, f"left out: {rest} more"] if rest > 0 else lines
 
 

@@ -122,14 +122,11 @@ class Retries:
             self._check_kept(old, source)
 
     def _check_kept(self, old: Run, source: Source) -> None:
-        if source.digest is None or self._context.content.has(source.digest):
-            return
         if source == old.source:
-            raise ConflictError(
-                f"the code of run {old.run_id} is no longer kept",
-                remedy=f"Take today's: hostler retry {old.run_id} --new-code",
-            )
-        self._submitter.sources.check_is_here(source)
+            remedy = f"Take today's: hostler retry {old.run_id} --new-code"
+            self._submitter.check_kept(old, remedy)
+        else:
+            self._submitter.sources.check_is_here(source)
 
     async def _check(self, run: Run, plan: RetryPlan) -> None:
         """What runs again must be able to."""

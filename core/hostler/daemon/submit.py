@@ -144,6 +144,8 @@ class Submitter:
             if old.source.digest is not None and source.digest is None:
                 raise no_snapshot("this run")
             run = replace(run, source=source)
+        elif any(stage.code == "snapshot" for stage in old.stages):
+            self.check_kept(old, "Take today's: leave --same-code out")
         return await self.store(run, await self._text(old), Made("rerun", old.run_id), asked)
 
     async def _text(self, run: Run) -> str:
@@ -236,6 +238,12 @@ class Submitter:
             mounts=[mount.name for mount in self._context.config.mounts],
             hosts=self._hosts(),
         )
+
+    def check_kept(self, old: Run, remedy: str) -> None:
+        """Raises ConflictError where the code of an old run is gone: its stages could not start."""
+        digest = old.source.digest
+        if digest is not None and not self._context.content.has(digest):
+            raise ConflictError(f"the code of run {old.run_id} is no longer kept", remedy=remedy)
 
     def check_source(self, stages: Sequence[Stage], source: Source) -> None:
         """Raises InputError where a stage runs in a folder that was not given."""

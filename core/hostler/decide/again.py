@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hostler.decide.expressions import names_in
 from hostler.decide.progress import progress_of
@@ -18,7 +18,7 @@ from hostler.model.runs import Attempt, Origin, Phase, Run
 
 _RESULT_KEYS = (
     "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
-    "mounts", "code", "needs", "when", "inputs", "spread",
+    "mounts", "code", "when", "spread",
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
 _MOST_NAMED = 20
@@ -84,17 +84,24 @@ def plan_retry(
     Raises NotFoundError for a start that is no stage.
     """
     _check_starts(starts, stages)
-    done = succeeded(old)
-    reasons = _first_reasons(old, stages, params, starts, done)
+    twins = _twins(old.stages, stages)
+    was = succeeded(old)
+    done = {
+        name: replace(was[twin.name], stage=name)
+        for name, twin in twins.items()
+        if twin.name in was
+    }
+    reasons = _first_reasons(old, stages, params, starts, twins)
     _spread_on(reasons, stages)
     while lost := _lost(reasons, stages, done, has):
         reasons |= lost
         _spread_on(reasons, stages)
-    # Of the runs before the last one nobody knows here which stages had begun.
-    begun = {a.stage for a in old.attempts} if old.retry_of is None else {s.name for s in stages}
+    for name in done.keys() & reasons.keys():
+        del done[name]
+    begun = _begun(old, stages, twins)
     return RetryPlan(
         tuple(_again(stage, reasons, done, begun) for stage in stages),
-        {stage.name: done[stage.name] for stage in stages if stage.name not in reasons},
+        {stage.name: done[stage.name] for stage in stages if stage.name in done},
     )
 
 
@@ -133,35 +140,63 @@ def _check_starts(starts: Collection[str], stages: Sequence[Stage]) -> None:
             )
 
 
+def _twins(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, Stage]:
+    """Stage -> what it was in the earlier run. A cell is known by its values: one that is new in
+    the middle of a matrix gives those behind it other names."""
+    known = {_identity(stage): stage for stage in before}
+    return {s.name: known[_identity(s)] for s in now if _identity(s) in known}
+
+
+def _begun(old: Run, stages: Sequence[Stage], twins: Mapping[str, Stage]) -> set[str]:
+    """Stages that may find a checkpoint, or had one by another name. Which stages had begun in the
+    runs before the last one, nobody knows here."""
+    if old.retry_of is not None:
+        return {stage.name for stage in stages}
+    tried = {attempt.stage for attempt in old.attempts}
+    return tried | {name for name, twin in twins.items() if twin.name in tried}
+
+
+def _identity(stage: Stage) -> tuple[object, ...]:
+    cell = sorted((key, type(value).__name__, value) for key, value in stage.cell.items())
+    return (stage.base, *cell) if cell else (stage.base, stage.name)
+
+
 def _first_reasons(
     old: Run,
     stages: Sequence[Stage],
     params: Mapping[str, Scalar],
     starts: Collection[str],
-    done: Mapping[str, Attempt],
+    twins: Mapping[str, Stage],
 ) -> _Reasons:
     """Stage -> why it runs again, of those that do for a reason of their own."""
-    before = {stage.name: stage for stage in old.stages}
-    status = progress_of(old).status
+    status, done = progress_of(old).status, succeeded(old)
+    now_called = {twin.name: name for name, twin in twins.items()}
     changed = changed_params(old.params, params)
     found: _Reasons = {}
     for stage in stages:
-        known = before.get(stage.name)
+        known = twins.get(stage.name)
         if stage.name in starts or stage.base in starts:
             found[stage.name] = _Reason("asked for by --from")
         elif known is None:
             found[stage.name] = _Reason("it is new")
-        elif (what := _difference(known, stage, changed)) is not None:
+        elif (what := _difference(known, stage, changed, now_called)) is not None:
             found[stage.name] = _Reason(what)
-        elif stage.name not in done:
-            was = status[stage.name].value
+        elif known.name not in done:
+            was = status[known.name].value
             said = "it failed" if was == "failed" else f"it was {was}"
-            found[stage.name] = _Reason(said, is_unfinished=True)
+            found[stage.name] = _Reason(said, is_unfinished=known.name == stage.name)
     return found
 
 
-def _difference(before: Stage, now: Stage, changed: Sequence[str]) -> str | None:
-    """What of a stage's definition differs; None: nothing that bears on its result."""
+def _difference(
+    before: Stage, now: Stage, changed: Sequence[str], now_called: Mapping[str, str]
+) -> str | None:
+    """What of a stage's definition differs; None: nothing that bears on its result. `now_called`:
+    the names that stages of the earlier run have now."""
+    if sorted(now_called.get(name, "") for name in before.needs) != sorted(now.needs):
+        return "its needs changed"
+    if _inputs(before, now_called) != _inputs(now, {}):
+        return "its inputs changed"
     for key in _RESULT_KEYS:
         if getattr(before, key) != getattr(now, key):
             return f"its {'matrix' if key == 'cell' else key.partition('_')[0]} changed"
@@ -172,6 +207,15 @@ def _difference(before: Stage, now: Stage, changed: Sequence[str]) -> str | None
     if before.conditions != now.conditions:
         return "its pass changed"
     return next((f"it uses {name}" for name in changed if _uses(now, name)), None)
+
+
+def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """Input -> the outputs that it is made of, each as stage and name."""
+    made: dict[str, list[tuple[str, str]]] = {}
+    for name, references in stage.inputs.items():
+        parts = [reference.rpartition(".") for reference in references]
+        made[name] = sorted((now_called.get(of, of), output) for of, _, output in parts)
+    return made
 
 
 def _uses(stage: Stage, param: str) -> bool:

@@ -180,3 +180,60 @@ def test_a_retry_remembers_the_code_of_each_stage_it_keeps() -> None:
     assert last.origin_of("report").source == third
     same = replace(retry, run_id="r4", kept={**kept, "evaluate": again}, attempts=())
     assert origins_of(retry, same).keys() == {"r1"}
+
+
+def cells(*values: float, **fields: Any) -> list[Stage]:
+    return [
+        planning.stage(f"train.{n}", base="train", cell={"lr": lr}, command=("train", str(lr)),
+                       outputs={"model": "m"}, **fields)
+        for n, lr in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_a_cell_is_the_same_wherever_it_stands_in_the_matrix() -> None:
+    score = [
+        planning.stage(f"score.{n}", base="score", cell={"lr": lr}, needs=(f"train.{n}",),
+                       inputs={"model": (f"train.{n}.model",)})
+        for n, lr in enumerate((0.1, 0.3))
+    ]  # fmt: skip
+    best = planning.stage("best", needs=("train.0", "train.1"))
+    old = planning.run(
+        "r1", *cells(0.1, 0.3), *score, best, outcome=Outcome.SUCCEEDED,
+        attempts=[
+            *(done(f"train.{n}", outputs={"model": f"d{n}"}) for n in (0, 1)),
+            *(done(name) for name in ("score.0", "score.1", "best")),
+        ],
+    )  # fmt: skip
+    more = [
+        replace(score[0], name="score.0"),
+        replace(score[0], name="score.1", cell={"lr": 0.2}, needs=("train.1",),
+                inputs={"model": ("train.1.model",)}),
+        replace(score[1], name="score.2", needs=("train.2",), inputs={"model": ("train.2.model",)}),
+    ]  # fmt: skip
+    new_best = replace(best, needs=("train.0", "train.1", "train.2"))
+    found = plan(old, *cells(0.1, 0.2, 0.3), *more, new_best)
+    assert why(found) == {
+        "train.1": "it is new", "score.1": "it is new", "best": "its needs changed",
+    }  # fmt: skip
+    moved = found.kept["train.2"]
+    assert (moved.attempt_id, moved.stage) == ("r1-train.1-1", "train.2")
+    assert found.kept["score.2"].attempt_id == "r1-score.1-1"
+    # An output of what has moved is looked for under its own attempt.
+    gone = plan(old, *cells(0.1, 0.2, 0.3), *more, new_best, gone=("d1",), starts=("score.2",))
+    assert why(gone)["train.2"] == "its output model is no longer kept"
+
+
+def test_a_cell_that_moved_takes_no_checkpoint_of_another() -> None:
+    old = planning.run(
+        "r1", *cells(0.1, 0.3, checkpoint="c"), outcome=Outcome.FAILED,
+        attempts=[planning.attempt("r1", f"train.{n}", phase=Phase.FAILED, gpus=())
+                  for n in (0, 1)],
+    )  # fmt: skip
+    found = plan(old, *cells(0.1, 0.2, 0.3, 0.4, checkpoint="c"))
+    assert why(found) == {
+        "train.0": "it failed",
+        "train.1": "it is new",
+        "train.2": "it failed",
+        "train.3": "it is new",
+    }
+    assert found.anew == {"train.1", "train.2"}

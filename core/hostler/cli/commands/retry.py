@@ -13,6 +13,7 @@ from hostler.cli.retry_lines import RETRY_COLUMNS, param_lines, retry_lines, ret
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.cli.sources import code_folder, names_of_files, sent_source
 from hostler.cli.submit import pipeline_text
+from hostler.cli.told import tell_once
 from hostler.client import Client
 
 EPILOG = """\
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         say(line)
     if folder is not None:
         change |= {"source": _source(client, old, plan, folder, say)}
-    return _tell(args, client.retry(run_id, change=change), plan)
+    return _tell(args, old, client.retry(run_id, change=change), plan)
 
 
 def _pipeline(old: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -107,14 +108,18 @@ def _show(args: argparse.Namespace, plan: dict[str, Any]) -> int:
     return 0
 
 
-def _tell(args: argparse.Namespace, made: dict[str, Any], plan: dict[str, Any]) -> int:
+def _tell(
+    args: argparse.Namespace, old: dict[str, Any], made: dict[str, Any], plan: dict[str, Any]
+) -> int:
     if args.json:
         shown = {k: v for k, v in made.items() if k != "schema"}
         out_json("run", {**shown, "plan": plan["stages"]})
         return 0
     run_id = made["run_id"]
-    for sentence in filter(None, (made.get("no_host"), made.get("dropped_environment"))):
-        note_for(args)(str(sentence))
+    say, folder = note_for(args), Path((old.get("source") or {}).get("path") or "/")
+    if made.get("no_host"):
+        say(f"{made['no_host']}; hostler why {run_id}")
+    tell_once(folder, filter(None, [made.get("dropped_environment")]), say)
     out(str(run_id))
     hint(args, f"see it: hostler show {run_id}   wait for it: hostler wait {run_id}")
     return 0
