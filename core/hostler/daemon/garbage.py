@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
@@ -18,7 +19,7 @@ from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.errors import ConflictError, HostError, HostlerError
 from hostler.model.runs import Run
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, is_over, plan_gc
+from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -167,22 +168,35 @@ class GarbageCollector:
     ) -> GcPlan:
         """What may go at a time, but nothing of the runs that are held."""
         context, limits = self._context, self._context.config.limits
-        logs = await asyncio.to_thread(context.store.logs.run_ids)
-        blobs = await asyncio.to_thread(context.content.sizes)
-        found = await context.store.run_uses(now, logs, blobs)
-        uses = [
-            replace(use, is_kept=use.is_kept or use.run_id in held)
-            for use in found
+        logs, digests = await self._old_files(now)
+        uses = {
+            use.run_id: replace(use, is_kept=use.is_kept or use.run_id in held)
+            for use in await context.store.run_uses(now, logs, digests)
             if use.run_id not in forgotten
-        ]
-        old = [use.run_id for use in uses if is_over(use, limits.keep_logs, now)]
-        sizes = await asyncio.to_thread(context.store.logs.sizes, logs.intersection(old))
+        }
+        sizes = await asyncio.to_thread(context.store.logs.sizes, logs & uses.keys())
+        blobs = await asyncio.to_thread(context.content.sizes_of, digests)
         sources_before = now - limits.keep_sources
         return plan_gc(
-            [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses],
+            [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses.values()],
             {digest: Blob(size, taken_in) for digest, (size, taken_in) in blobs.items()},
             RetentionLimits(logs_for=limits.keep_logs, outputs_for=limits.keep_outputs),
             now,
+        )
+
+    async def _old_files(self, now: float) -> tuple[set[str], set[str]]:
+        """Runs with logs, and blobs, of those on the disk that are so old that they may go. What
+        younger runs need is sorted out by the database, and not looked at any further."""
+        context, limits = self._context, self._context.config.limits
+        # Where history is kept for less long, a run that is about to be forgotten needs nothing.
+        most = math.inf if limits.keep_history is None else limits.keep_history
+        outputs_before = now - min(most, limits.keep_outputs)
+        sources_before = now - min(most, limits.keep_sources)
+        logs = await asyncio.to_thread(context.store.logs.run_ids)
+        digests = await asyncio.to_thread(context.content.digests)
+        return (
+            await context.store.old_logs(logs, now - limits.keep_logs),
+            await context.store.old_blobs(digests, outputs_before, sources_before),
         )
 
     async def _sweep_hosts(self) -> dict[str, Any]:

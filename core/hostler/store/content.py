@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -89,6 +89,25 @@ class ContentStore:
     def sizes(self) -> dict[str, tuple[int, float]]:
         """Digest -> (bytes, time it was taken in) of every blob."""
         return blobs_in(self._folder)
+
+    def digests(self) -> set[str]:
+        """Of every blob, without looking at it."""
+        with disk_faults(self._folder):
+            names = (name for group in self._names("") for name in self._names(group))
+            return {name for name in names if _DIGEST.fullmatch(name)}
+
+    def sizes_of(self, digests: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Digest -> (bytes, time it was taken in) of these blobs, those that are here."""
+        found: dict[str, tuple[int, float]] = {}
+        for digest in digests:
+            place = self._place(digest)
+            with disk_faults(place), contextlib.suppress(FileNotFoundError):
+                status = place.stat()
+                found[digest] = (status.st_size, status.st_mtime)
+        return found
+
+    def _names(self, group: str) -> list[str]:
+        return os.listdir(self._folder / group)  # noqa: PTH208 (a third of the time)
 
     def remove(self, digests: Collection[str]) -> int:
         """Delete blobs; the bytes freed. Those that are not here are no error."""

@@ -28,7 +28,7 @@ from hostler.model.records import (
     SubmissionKey,
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
-from hostler.store import alerts, audit, history, reads, run_texts, uses, writes
+from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.files import private_folder
 from hostler.store.generations import Generations, new_number
 from hostler.store.kept import KeptMethods
@@ -38,8 +38,8 @@ from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
 from hostler.store.opening import back_up, open_for_writing, read_identity
 from hostler.store.readers import Readers
-from hostler.store.retention import RunUse
 from hostler.store.summaries import summaries
+from hostler.store.uses import UseMethods
 from hostler.store.writer import Writer
 
 __all__ = ["NewEvent", "Store", "new_run_id"]
@@ -58,7 +58,7 @@ def new_run_id() -> str:
     return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
 
 
-class Store(KeptMethods):
+class Store(KeptMethods, UseMethods):
     """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
 
     Every method that changes something returns once the change is committed and synced, and may be
@@ -315,17 +315,6 @@ class Store(KeptMethods):
     async def referenced_digests(self) -> set[str]:
         """What gc must keep in the content store: snapshots and outputs that runs name."""
         return await self._readers.run(reads.referenced_digests)
-
-    async def run_uses(
-        self, now: float, logs: Collection[str], blobs: Collection[str]
-    ) -> list[RunUse]:
-        """For `plan_gc`: runs that may have logs or need blobs, of those that are on the disk, and
-        whether they are kept at this time."""
-        return await self._readers.run(lambda db: uses.run_uses(db, now, logs, blobs))
-
-    async def ended_before(self, before: float) -> list[str]:
-        """Ids of the runs that ended before a time, the earliest first."""
-        return await self._readers.run(lambda db: uses.ended_before(db, before))
 
     async def runs_needed_since(self, since: float, spared: Collection[str]) -> list[Run]:
         """Whole runs that are open, ended after a time, or have one of these ids."""

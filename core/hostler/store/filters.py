@@ -10,22 +10,18 @@ from hostler.model.runs import Outcome
 Where = tuple[str, list[object]]
 
 
-def run_where(wanted: RunFilter, *, chooses: bool = True) -> Where:
-    """The condition on `runs`. Raises InputError for a state that does not exist.
-
-    Unless it `chooses`, no index is chosen by it, so that one may be by the order of the rows.
-    """
+def run_where(wanted: RunFilter) -> Where:
+    """The condition on `runs`. Raises InputError for a state that does not exist."""
     parts: list[str] = []
     values: list[object] = []
-    plus = "" if chooses else "+"
     if wanted.state is not None:
-        parts.append(plus + _state(wanted.state))
+        parts.append(_state(wanted.state))
         values.extend([wanted.state] if wanted.state in set(Outcome) else [])
     for column, value in (
-        (f"{plus}pipeline = ?", wanted.pipeline),
-        (f"{plus}owner = ?", wanted.owner),
-        (f"{plus}submitted_at >= ?", wanted.since),
-        (f"{plus}submitted_at < ?", wanted.until),
+        ("pipeline = ?", wanted.pipeline),
+        ("owner = ?", wanted.owner),
+        ("submitted_at >= ?", wanted.since),
+        ("submitted_at < ?", wanted.until),
         (_has_attempt("host = ?"), wanted.host),
         (_has_attempt("exit_code = ?"), wanted.exit_code),
     ):

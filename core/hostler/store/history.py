@@ -1,79 +1,98 @@
 """The search through all runs: how many match, and a page of them.
 
-What is asked for is never read of every run. A page is found in one of two ways: where many match,
-runs are walked in the order that was asked for until the page is full, each looked up by what it
-must be; where few match, these are collected and sorted.
+No run is read but those of the page. Each condition gives the numbers of the runs that hold it, by
+an index; what all of them give matches. The page is picked out of the numbers of all runs in the
+order that is asked for, by an index too; where few match, these are sorted instead.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
 from hostler.decide.search import Search
 from hostler.model.records import RunSummary
-from hostler.store.matching import COLUMNS, Matching
+from hostler.store import matching
+from hostler.store.filters import Where
 from hostler.store.search_index import METRIC, PARAM
 from hostler.store.summaries import summaries_of
 
-_WORTH = 2
-"""How many runs can be walked past in the time in which one is collected and sorted, at least."""
+_FEW = 1000
+"""So many runs are sorted in the time in which the order of all is read, or less."""
 
 
 def search(
     connection: sqlite3.Connection, wanted: Search, limit: int, offset: int
 ) -> tuple[int, list[RunSummary]]:
     """How many runs match, and a page of them."""
-    matching = Matching(wanted)
-    if wanted.text:
-        total, numbers = _collected(connection, matching, limit, offset)
+    total, numbers = _find(connection, wanted, limit, offset)
+    return total, summaries_of(connection, list(numbers))
+
+
+def _find(
+    connection: sqlite3.Connection, wanted: Search, limit: int, offset: int
+) -> tuple[int, Iterable[int]]:
+    alone = matching.ordered_narrowing(wanted)
+    if alone is not None:
+        statement, bound = alone
+        page = (f"{statement} LIMIT ? OFFSET ?", [*bound, limit, offset])
+        return _count(connection, matching.narrowing(wanted)[0]), _numbers(connection, page)
+    members = _members(connection, wanted)
+    if members is None:
+        total = _count(connection, ("SELECT number FROM runs", []))
+        found = _picked(connection, wanted, None)
+    elif (total := len(members)) <= _FEW:
+        few = matching.few_in_order(wanted.order, json.dumps(list(members)))
+        found = _numbers(connection, few)
     else:
-        total = _count(connection, matching)
-        if offset >= total:
-            numbers = []
-        elif _is_walked(connection, total, limit + offset):
-            numbers = _walked(connection, matching, limit, offset, total)
-        else:
-            _, numbers = _collected(connection, matching, limit, offset)
-    return total, summaries_of(connection, numbers)
+        found = _picked(connection, wanted, members)
+    return total, islice(found, offset, offset + limit) if offset < total else ()
 
 
-def _is_walked(connection: sqlite3.Connection, total: int, needed: int) -> bool:
-    (known,) = connection.execute("SELECT count(*) FROM runs").fetchone()
-    return bool(needed * known <= _WORTH * total * total)
+def _members(connection: sqlite3.Connection, wanted: Search) -> Collection[int] | None:
+    """The runs that match; None: all do."""
+    members: set[int] | None = None
+    for statement in matching.narrowing(wanted):
+        if members is None:
+            members = set(_numbers(connection, statement))
+        elif members:
+            members = members.intersection(_numbers(connection, statement))
+    return members
 
 
-def _count(connection: sqlite3.Connection, matching: Matching) -> int:
-    return int(connection.execute(*matching.count()).fetchone()[0])
-
-
-def _collected(
-    connection: sqlite3.Connection, matching: Matching, limit: int, offset: int
-) -> tuple[int, list[int]]:
-    rows = connection.execute(*matching.collect(limit, offset)).fetchall()
-    if not rows and offset:
-        return _count(connection, matching), []
-    return (rows[0][1] if rows else 0), [row[0] for row in rows]
-
-
-def _walked(
-    connection: sqlite3.Connection, matching: Matching, limit: int, offset: int, total: int
-) -> list[int]:
-    if matching.order.name in COLUMNS:
-        return _numbers(connection, matching.walk(limit, offset))
+def _picked(
+    connection: sqlite3.Connection, wanted: Search, members: Collection[int] | None
+) -> Iterator[int]:
+    """Those of all runs that match, in order, as they are asked for."""
+    if wanted.order.name in matching.COLUMNS:
+        for statement in matching.in_order(wanted.order):
+            yield from _only(_numbers(connection, statement), members)
+        return
+    having: list[int] = []
     # Never one run by its metric and the next by its parameter: they need not be of one kind.
-    has_metric = connection.execute(*matching.walk_values(METRIC, 1, 0)).fetchone() is not None
-    kind = METRIC if has_metric else PARAM
-    found = _numbers(connection, matching.walk_values(kind, limit, offset))
-    if len(found) == limit:
-        return found
-    having = offset + len(found)
-    if not found and offset:
-        having = int(connection.execute(*matching.count_values(kind)).fetchone()[0])
-    if having < total:
-        rest = matching.walk_without(kind, limit - len(found), max(0, offset - having))
-        found += _numbers(connection, rest)
-    return found
+    for kind in (METRIC, PARAM):
+        for number in _only(_numbers(connection, matching.by_value(kind, wanted.order)), members):
+            having.append(number)
+            yield number
+        if having:
+            break
+    there = set(having)
+    newest = _only(_numbers(connection, next(matching.in_order(Search().order))), members)
+    yield from (number for number in newest if number not in there)
 
 
-def _numbers(connection: sqlite3.Connection, statement: tuple[str, list[object]]) -> list[int]:
-    return [row[0] for row in connection.execute(*statement)]
+def _only(numbers: Iterator[int], members: Collection[int] | None) -> Iterator[int]:
+    return numbers if members is None else (number for number in numbers if number in members)
+
+
+def _count(connection: sqlite3.Connection, statement: Where) -> int:
+    text, bound = statement
+    return int(connection.execute(f"SELECT count(*) FROM ({text})", bound).fetchone()[0])
+
+
+def _numbers(connection: sqlite3.Connection, statement: Where) -> Iterator[int]:
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return (row[0] for row in cursor.execute(*statement))

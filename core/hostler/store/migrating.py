@@ -9,8 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hostler.model.codec import from_json
-from hostler.model.runs import Source
 from hostler.store import search_index
 
 _log = logging.getLogger("hostler.store")
@@ -44,7 +42,7 @@ _INDEXES = (
     "CREATE INDEX run_values_sorted ON run_values (kind, name, value)",
     "CREATE INDEX runs_state ON runs (coalesce(outcome, 'open'), submitted_at)",
     "CREATE INDEX runs_ended ON runs (submitted_at) WHERE outcome IS NOT NULL",
-    "CREATE INDEX runs_finished ON runs (finished_at)",
+    "CREATE INDEX runs_finished ON runs (finished_at, run_id)",
     "CREATE INDEX runs_took ON runs (coalesce(finished_at, 1e300) - started_at)",
     "CREATE INDEX runs_gpu_seconds ON runs (gpu_seconds)",
     "CREATE INDEX runs_energy ON runs (energy_wh)",
@@ -73,12 +71,12 @@ def fill(connection: sqlite3.Connection) -> None:
 
 
 def _fill_runs(connection: sqlite3.Connection) -> Iterator[None]:
-    for number, *heads, params, source in connection.execute(
+    for number, *words, params, source in connection.execute(
         "SELECT number, run_id, pipeline, owner, title, params, source FROM runs"
     ):
-        given = json.loads(params)
-        code = from_json(Source, json.loads(source))
-        search_index.put_words(connection, number, code, given, heads)
+        given, code = json.loads(params), json.loads(source)
+        more = (code.get(name) for name in ("path", "git_commit", "git_branch"))
+        search_index.put_words(connection, number, given, (*words, *more))
         search_index.put_params(connection, number, given)
         yield
 

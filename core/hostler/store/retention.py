@@ -77,7 +77,7 @@ def plan_gc(
     Logs and outputs of a run that has not ended or is kept never do, nor an output that such a run
     uses; nor a snapshot while any run that was submitted with it is known.
     """
-    logs = [run for run in runs if run.log_bytes and is_over(run, limits.logs_for, now)]
+    logs = [run for run in runs if run.log_bytes and _is_over(run, limits.logs_for, now)]
     logs.sort(key=lambda run: (run.finished_at or 0.0, run.run_id))
     doomed = _doomed_blobs(runs, blobs, limits, now)
     young = _doomed_blobs(runs, blobs, replace(limits, young_for=0.0), now) - doomed
@@ -129,8 +129,7 @@ def _idle_since(runs: Sequence[RunUse], snapshots: set[str | None]) -> dict[str,
     return {d: at for d, at in idle.items() if d not in busy and d not in snapshots}
 
 
-def is_over(run: RunUse, allowed: float | None, now: float) -> bool:
-    """Whether a run ended so long ago that what is allowed for so long may go."""
+def _is_over(run: RunUse, allowed: float | None, now: float) -> bool:
     if allowed is None or run.is_kept or run.finished_at is None:
         return False
     return run.finished_at <= now - allowed

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from hostler.model.pipelines import Scalar
-from hostler.model.runs import Attempt, Run, Source
+from hostler.model.runs import Attempt, Run
 from hostler.store.rows import storable
 
 PARAM, METRIC = 0, 1
@@ -69,7 +69,10 @@ _OF_RUN, _OF_ALL = " WHERE r.run_id = :run", " WHERE 1"
 
 def add_run(connection: sqlite3.Connection, number: int, run: Run) -> None:
     """What a new run brings."""
-    put_words(connection, number, run.source, run.params, _heads(run))
+    code = run.source
+    words = (run.run_id, run.pipeline, run.owner, run.title)
+    more = (code.path, code.git_commit, code.git_branch)
+    put_words(connection, number, run.params, (*words, *more))
     put_params(connection, number, run.params)
     for attempt in run.kept.values():
         _put_outputs(connection, run.run_id, attempt.outputs.values())
@@ -127,17 +130,13 @@ def remove_outputs(connection: sqlite3.Connection, run_id: str) -> None:
 def put_words(
     connection: sqlite3.Connection,
     number: int,
-    source: Source,
     params: Mapping[str, Scalar],
-    heads: Iterable[str],
+    words: Iterable[str | None],
 ) -> None:
-    """The text in which a run is searched, as letters of one case."""
-    code = (source.path, source.git_commit, source.git_branch, source.digest)
+    """The text in which a run is searched, in one case: words of it, and its parameters."""
     given = json.dumps(dict(params), separators=(",", ":"), ensure_ascii=False)
-    words = "\n".join((*heads, given, *(part or "" for part in code))).lower()
-    connection.execute(
-        "INSERT INTO run_words (run, words) VALUES (?, ?)", (number, storable(words))
-    )
+    text = "\n".join((*(word or "" for word in words), given)).lower()
+    connection.execute("INSERT INTO run_words (run, words) VALUES (?, ?)", (number, storable(text)))
 
 
 def put_params(connection: sqlite3.Connection, number: int, params: Mapping[str, Scalar]) -> None:
@@ -173,10 +172,6 @@ def _add_up(connection: sqlite3.Connection, attempt: Attempt, *, began: bool, us
 
 def _sum_up(connection: sqlite3.Connection, run_id: str) -> None:
     connection.execute(f"{_SUM_UP} WHERE run_id = ?", (run_id,))
-
-
-def _heads(run: Run) -> tuple[str, ...]:
-    return (run.run_id, run.pipeline, run.owner, run.title)
 
 
 def _values(values: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar | None]]:

@@ -7,10 +7,29 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection
+from itertools import chain
 
 from hostler.store.kept import read_keeps
+from hostler.store.readers import Readers
 from hostler.store.retention import RunUse
 
+_YOUNG = (
+    "SELECT run_id FROM runs WHERE finished_at > ?"
+    " UNION ALL SELECT run_id FROM runs WHERE outcome IS NULL"
+)
+_ARTIFACTS_SINCE = (
+    "SELECT a.digest, a.index_digest FROM runs r CROSS JOIN artifacts a ON a.run_id = r.run_id"
+    " WHERE r.finished_at > ?"
+)
+_NEEDED = (
+    "SELECT f.value FROM json_each(?) f WHERE EXISTS (SELECT 1 FROM run_outputs o"
+    " JOIN runs r ON r.number = o.run WHERE o.digest = f.value"
+    " AND (r.finished_at > ? OR r.finished_at IS NULL))"
+)
+_SNAPSHOTS_SINCE = (
+    "SELECT source_digest FROM runs WHERE finished_at >= ?"
+    " UNION SELECT source_digest FROM runs WHERE outcome IS NULL"
+)
 _LOGS = "SELECT r.number FROM json_each(?) f JOIN runs r ON r.run_id = f.value"
 _OUTPUTS = "SELECT o.run, o.digest FROM json_each(?) f JOIN run_outputs o ON o.digest = f.value"
 _SNAPSHOTS = (
@@ -30,12 +49,66 @@ _RUNS = (
 )
 
 
+class UseMethods:
+    """The part of the store that `plan_gc` is told of."""
+
+    _readers: Readers
+
+    async def run_uses(
+        self, now: float, logs: Collection[str], blobs: Collection[str]
+    ) -> list[RunUse]:
+        """Of runs with logs, and of blobs, those that are old: who needs them, and whether they are
+        kept at this time."""
+        return await self._readers.run(lambda db: run_uses(db, now, logs, blobs))
+
+    async def old_logs(self, logs: Collection[str], before: float) -> set[str]:
+        """Of the runs that have logs, those that had ended by a time, or are not known."""
+        return await self._readers.run(lambda db: old_logs(db, logs, before))
+
+    async def old_blobs(
+        self, digests: Collection[str], outputs_before: float, sources_before: float
+    ) -> set[str]:
+        """Of blobs, those that no run needs which is open or ended after these times."""
+        return await self._readers.run(
+            lambda db: old_blobs(db, digests, outputs_before, sources_before)
+        )
+
+    async def ended_before(self, before: float) -> list[str]:
+        """Ids of the runs that ended before a time, the earliest first."""
+        return await self._readers.run(lambda db: ended_before(db, before))
+
+
 def ended_before(connection: sqlite3.Connection, before: float) -> list[str]:
     """Ids of the runs that ended before a time, the earliest first."""
     rows = connection.execute(
         "SELECT run_id FROM runs WHERE finished_at < ? ORDER BY finished_at", (before,)
     )
     return [row[0] for row in rows]
+
+
+def old_logs(connection: sqlite3.Connection, logs: Collection[str], before: float) -> set[str]:
+    """Of these runs those that had ended by a time, or are not known."""
+    return {*logs}.difference(row[0] for row in connection.execute(_YOUNG, (before,)))
+
+
+def old_blobs(
+    connection: sqlite3.Connection,
+    digests: Collection[str],
+    outputs_before: float,
+    sources_before: float,
+) -> set[str]:
+    """Of these blobs those that are no output of a run which is open or ended after the first time,
+    and no snapshot of one that is open or ended at the second or later."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    # Of what is there most was made lately: this leaves little to be looked up one by one.
+    lately = chain(
+        chain.from_iterable(cursor.execute(_SNAPSHOTS_SINCE, (sources_before,)).fetchall()),
+        chain.from_iterable(cursor.execute(_ARTIFACTS_SINCE, (outputs_before,)).fetchall()),
+    )
+    left = {*digests}.difference(lately)
+    needed = connection.execute(_NEEDED, (_json(left), outputs_before))
+    return left.difference(row[0] for row in needed)
 
 
 def run_uses(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.search import COLUMNS, Search, read_conditions, read_order
+from hostler.decide.search import COLUMNS, Order, Search, read_conditions, read_order
 from hostler.errors import NotFoundError
 from hostler.model.records import AttemptFilter, AuditFilter, RunFilter
 from hostler.store import alerts, audit, matching, reads, uses
@@ -69,16 +69,25 @@ def searches() -> Iterator[Search]:
 def test_no_search_reads_every_run(db: sqlite3.Connection) -> None:
     found: list[str] = []
     for wanted in searches():
-        made = matching.Matching(wanted)
-        statements = [made.count(), made.collect(10, 0)]
+        alone = matching.ordered_narrowing(wanted)
+        statements = [*matching.narrowing(wanted), *([alone] if alone else [])]
+        statements.append(matching.few_in_order(wanted.order, "[1]"))
         if wanted.order.name in COLUMNS:
-            statements.append(made.walk(10, 0))
+            statements += matching.in_order(wanted.order)
         else:
-            for kind in (PARAM, METRIC):
-                statements += [made.walk_values(kind, 10, 0), made.count_values(kind),
-                               made.walk_without(kind, 10, 0)]  # fmt: skip
+            statements += [matching.by_value(kind, wanted.order) for kind in (PARAM, METRIC)]
+        statements += [(f"SELECT count(*) FROM ({text})", bound) for text, bound in statements]
         found += [scan for statement in statements for scan in scans(db, *statement)]
     assert sorted(set(found)) == []
+
+
+def test_no_order_is_made_by_sorting_all_runs(db: sqlite3.Connection) -> None:
+    """But for those that are alike in it, and are next to each other."""
+    for name in COLUMNS:
+        for descending in (False, True):
+            for statement, bound in matching.in_order(Order(name, descending)):
+                plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
+                assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
 Ask = Callable[[sqlite3.Connection], object]
@@ -104,6 +113,8 @@ _ASKED: dict[str, Ask] = {
     "telling_events": lambda db: alerts.telling_events(db, 3, ["run.failed"], 10),
     "gpu_faults": alerts.gpu_faults,
     "run_uses": lambda db: uses.run_uses(db, 9.0, ["raaaaaa"], _DIGESTS),
+    "old_logs": lambda db: uses.old_logs(db, ["raaaaaa"], 9.0),
+    "old_blobs": lambda db: uses.old_blobs(db, _DIGESTS, 5.0, 6.0),
     "ended_before": lambda db: uses.ended_before(db, 9.0),
     "audit": lambda db: audit.audit(db, AuditFilter(), 10),
     "audit of a run": lambda db: audit.audit(db, AuditFilter(run="raaaaaa"), 10),
