@@ -22,6 +22,7 @@ from typing import (
 from hostler_agent.folders import Refusal
 
 _PIECE = 256 * 1024
+_DEEPEST = 200
 _LONGEST_NAME = 255
 _LONGEST_PATH = 4095
 _LARGEST_HEADER = 64 * 1024
@@ -263,55 +264,73 @@ def _lstat(path: str) -> Optional[os.stat_result]:
         return None
 
 
-def stream(path: str) -> Iterator[bytes]:
-    """The tar stream of a folder's content, or of one file, in GNU format.
+def stream(step: int, name: str) -> Iterator[bytes]:
+    """The tar stream of an opened folder's content, or of one file called `name`, in GNU format.
 
     Names are sorted, owners and times to the second only, so that an unchanged folder gives the
-    same bytes again. Links are kept as links; special files are left out. A file that shrinks
-    while it is read is filled up with zeros. Raises OSError.
+    same bytes again. Links are kept as links, and nothing is read through one; special files are
+    left out. Raises OSError, and Refusal for what is mounted there, and for a file that shrinks.
     """
-    if os.path.isdir(path):
-        yield from _folder(path, "")
-    else:
-        yield from _member(path, os.path.basename(path))
+    from hostler_agent import beneath
+
+    if stat.S_ISDIR(os.fstat(step).st_mode):
+        folder = beneath.reopened(step)
+        try:
+            yield from _folder(folder, "", 0)
+        finally:
+            os.close(folder)
+    elif stat.S_ISREG(os.fstat(step).st_mode):
+        yield from _file(beneath.reopened(step), name)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _folder(path: str, prefix: str) -> Iterator[bytes]:
-    for name in sorted(os.listdir(path)):
-        inner = os.path.join(path, name)
-        yield from _member(inner, prefix + name)
-        if os.path.isdir(inner) and not os.path.islink(inner):
-            yield from _folder(inner, prefix + name + "/")
+def _folder(folder: int, prefix: str, depth: int) -> Iterator[bytes]:
+    from hostler_agent import beneath
+
+    for name in sorted(os.listdir(folder)):
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            if depth >= _DEEPEST:
+                raise Refusal("%s: folders in folders that are too deep" % prefix[:80])
+            yield _head(prefix + name, status, tarfile.DIRTYPE)
+            inner = beneath.enter(folder, os.fsencode(name))
+            try:
+                yield from _folder(inner, prefix + name + "/", depth + 1)
+            finally:
+                os.close(inner)
+        elif stat.S_ISLNK(status.st_mode):
+            target = os.readlink(name, dir_fd=folder)
+            yield _head(prefix + name, status, tarfile.SYMTYPE, target)
+        elif stat.S_ISREG(status.st_mode):
+            plain = beneath.open_plain(folder, os.fsencode(name))
+            if plain is not None:
+                yield from _file(plain, prefix + name)
 
 
-def _member(path: str, name: str) -> Iterator[bytes]:
-    status = os.lstat(path)
+def _head(name: str, status: os.stat_result, kind: bytes, target: str = "") -> bytes:
     info = tarfile.TarInfo(name)
-    info.mode = status.st_mode & 0o777
-    info.mtime = int(status.st_mtime)
-    if stat.S_ISDIR(status.st_mode):
-        info.type = tarfile.DIRTYPE
-    elif stat.S_ISLNK(status.st_mode):
-        info.type = tarfile.SYMTYPE
-        info.linkname = os.readlink(path)
-    elif stat.S_ISREG(status.st_mode):
-        info.size = status.st_size
-    else:
-        return
-    yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-    if info.size:
-        yield from _content(path, info.size)
-        yield bytes(-info.size % tarfile.BLOCKSIZE)
+    info.type, info.linkname = kind, target
+    info.mode, info.mtime = status.st_mode & 0o777, int(status.st_mtime)
+    info.size = status.st_size if kind == tarfile.REGTYPE else 0
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def _content(path: str, size: int) -> Iterator[bytes]:
-    left = size
-    with open(path, "rb") as file:
+def _file(descriptor: int, name: str) -> Iterator[bytes]:
+    """A file's header and content; closes it."""
+    try:
+        status = os.fstat(descriptor)
+        yield _head(name, status, tarfile.REGTYPE)
+        left = status.st_size
         while left:
-            piece = file.read(min(_PIECE, left)) or bytes(min(_PIECE, left))
+            piece = os.read(descriptor, min(_PIECE, left))
+            if not piece:
+                text = "%s became shorter while it was read"
+                raise Refusal(text % name.encode("utf-8", "replace").decode(), "ConflictError")
             left -= len(piece)
             yield piece
+        yield bytes(-status.st_size % tarfile.BLOCKSIZE)
+    finally:
+        os.close(descriptor)
 
 
 class Skipped:

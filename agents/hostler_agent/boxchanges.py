@@ -13,6 +13,7 @@ from hostler_agent.archive import members as blob_members
 from hostler_agent.boxed import Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3
 """A file of more bytes that only has to be named is not waited for: the rest is asked for anew."""
@@ -232,6 +233,9 @@ class Reading:
     ) -> bool:
         """Add a member if it counts; True where its content is not wanted."""
         word = kind(member)
+        if path.count("/") >= MOST_DEEP:
+            self.found.leave_out(choosing.TOO_DEEP, member.size)
+            return True
         above = os.path.dirname(path)
         why = self._rules.folder(path if word == "folder" else above)
         size = self._size(path, member)
@@ -299,6 +303,10 @@ def changes(
             reading = Reading(boxed, Rules(wanted, tree, boxed.mounts()), tree, snapshot)
             reading.below("")
             return reading.found
+        except TooMuch:
+            found = Found()
+            found.truncated = True
+            return found
         finally:
             boxed.close()
     finally:

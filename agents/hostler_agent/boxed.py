@@ -8,6 +8,7 @@ a tree of what the container has written says which folders there are.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tarfile
 import time
@@ -17,11 +18,14 @@ from hostler_agent import inside
 from hostler_agent.beneath import shown
 from hostler_agent.folders import Refusal
 from hostler_agent.http import Connection, HttpError
+from hostler_agent.walk import MOST_DEEP
 
 MOST_BYTES = 256 * 1024**3
 """Of all that Docker sends for one transfer."""
 _TIMEOUT = 600.0
 _BLOCK = 256 * 1024
+_MOST_TOLD = 32 * 1024 * 1024
+"""Bytes of Docker's list of what has changed."""
 _PULSE = 5.0
 Tree = Dict[str, Any]
 """Names in a folder -> what is in each; a file, too, has an empty one."""
@@ -69,13 +73,26 @@ class Boxed:
     def tree(self) -> Tree:
         """What the container has written into its working folder."""
         found: Tree = {}
-        for item in self._connection.get("/containers/%s/changes" % self.ref) or ():
+        for item in self._changes():
             path = str(item.get("Path")) if isinstance(item, dict) else ""
             if path.startswith(inside.WORK + "/") and item.get("Kind") != 2:
                 at = found
-                for part in path[len(inside.WORK) + 1 :].split("/"):
+                for part in path[len(inside.WORK) + 1 :].split("/")[:MOST_DEEP]:
                     at = at.setdefault(part, {})
         return found
+
+    def _changes(self) -> List[Dict[str, Any]]:
+        """As Docker tells them. Raises TooMuch."""
+        data = bytearray()
+        for piece in self._connection.stream("GET", "/containers/%s/changes" % self.ref):
+            data += piece
+            if len(data) > _MOST_TOLD:
+                raise TooMuch
+        try:
+            told = json.loads(data)
+        except ValueError as error:
+            raise HttpError("Docker's changes are not JSON") from error
+        return told if isinstance(told, list) else []
 
     def look(self, path: str) -> inside.Seen:
         """What lies at a path relative to the working folder. Raises Refusal ("NotFoundError")."""

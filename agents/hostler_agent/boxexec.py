@@ -82,15 +82,21 @@ def listed(mode: Dict[str, Any], path: bytes, recursive: bool) -> Tuple[List[Ent
 
 def _records(pieces: Iterator[bytes]) -> Tuple[Dict[str, Entry], bool]:
     found: Dict[str, Entry] = {}
-    held, came = b"", 0
+    held, came, names = b"", 0, 0
     for piece in pieces:
         came += len(piece)
         *whole, held = (held + piece).split(b"//\n")
         for record in whole:
             entry = _entry(record)
             if entry is not None:
+                names += len(entry[0]) if entry[0] not in found else 0
                 found.setdefault(entry[0], entry)
-        if came > _MOST_SAID or len(held) > 65536 or len(found) >= MOST_ENTRIES:
+        if (
+            names > MOST_NAMES // 2
+            or came > _MOST_SAID
+            or len(held) > 65536
+            or len(found) >= MOST_ENTRIES - 200
+        ):
             return found, True
     return found, False
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from hostler_agent import inside
 from hostler_agent.boxchanges import Reading, Rules, Snapshot, subtree
-from hostler_agent.boxed import Boxed, Tree, kind
+from hostler_agent.boxed import Boxed, TooMuch, Tree, kind
 from hostler_agent.files import Entry
 from hostler_agent.folders import Refusal
 
@@ -27,6 +27,8 @@ def listed(mode: Dict[str, Any], path: bytes, recursive: bool, pulse: Callable[[
     boxed = Boxed(mode, pulse)
     try:
         return _ended(boxed, path.decode("utf-8", "replace"), recursive)
+    except TooMuch:
+        return [], True
     finally:
         boxed.close()
 

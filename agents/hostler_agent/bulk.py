@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 from hostler_agent import archive, inside, journal, wire
 from hostler_agent.blobs import Incoming
-from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import Connection, HttpError
 from hostler_agent.joblog import Reader
 from hostler_agent.jobs import Jobs
@@ -151,15 +151,18 @@ def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
     if mode.get("runtime") == "docker":
         yield from _from_container(mode)
         return
-    job = folders.job(str(mode.get("attempt_id")))
-    work = os.path.join(job, "work")
-    path = os.path.realpath(os.path.join(work, check_relative(mode.get("path") or "")))
-    allowed = [os.path.realpath(work), os.path.realpath(folders.checkpoints)]
-    if not any(path == folder or path.startswith(folder + os.sep) for folder in allowed):
-        raise Refusal("%r leads out of the job's folder" % mode.get("path"), "ForbiddenError")
-    if not os.path.exists(path):
-        raise Refusal("%r does not exist" % mode.get("path"), "NotFoundError")
-    yield from archive.stream(path)
+    from hostler_agent import beneath, files
+
+    root = files.rooted(mode, folders)
+    try:
+        path = beneath.as_bytes(mode.get("path"))
+        step = root.step(path)
+        try:
+            yield from archive.stream(step, os.fsdecode(os.path.basename(path)))
+        finally:
+            os.close(step)
+    finally:
+        root.close()
 
 
 def _from_container(mode: Dict[str, Any]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import time
 from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 NAME = "placed.json"
-_LITTLE = 512 * 1024
+_LITTLE = 256 * 1024
 _MOST_LINE = 32 * 1024
 _MOST_LINES = 1_000_000
 _FEW, _SOON = 2000, 0.02
@@ -96,17 +96,18 @@ def unchanged(job: str, checkpoint: str) -> Optional[int]:
     where that takes a longer one."""
     from hostler_agent import beneath, mounts
 
+    until = time.monotonic() + _SOON
     try:
         if mounts.any_below(job):
             return None  # a file system of the job's own may never answer
         folder = beneath.open_folder(job)
         try:
             known = read(folder, _LITTLE)
-            if known is None:
+            if known is None or time.monotonic() > until:
                 return None
             work = beneath.enter(folder, b"work")
             try:
-                return 0 if _Quick(known, checkpoint.encode()).is_still(work) else None
+                return 0 if _Quick(known, checkpoint.encode(), until).is_still(work) else None
             finally:
                 os.close(work)
         finally:
@@ -118,9 +119,8 @@ def unchanged(job: str, checkpoint: str) -> Optional[int]:
 class _Quick:
     """Looks until something is new, or it has taken too long."""
 
-    def __init__(self, known: Dict[bytes, Placed], checkpoint: bytes) -> None:
-        self._known, self._checkpoint = known, checkpoint
-        self._until = time.monotonic() + _SOON
+    def __init__(self, known: Dict[bytes, Placed], checkpoint: bytes, until: float) -> None:
+        self._known, self._checkpoint, self._until = known, checkpoint, until
         self._left = _FEW
 
     def is_still(self, folder: int, above: bytes = b"") -> bool:

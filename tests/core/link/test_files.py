@@ -229,7 +229,7 @@ async def test_a_folder_of_the_host_itself(link: AgentLink, tmp_path: Path) -> N
     (here / "sub").mkdir(parents=True)
     (here / "old").write_text("old")
     os.utime(here / "old", (1.0, 1.0))
-    since = (here / "old").stat().st_ctime + 0.001
+    since = (here / "old").stat().st_ctime + 0.2
     while (here / "probe").write_text("") is not None and (here / "probe").stat().st_ctime < since:
         pass
     (here / "sub" / "new").write_text("new")

@@ -230,6 +230,17 @@ async def test_a_file_of_terabytes_of_holes_is_named_and_not_read(
     await stages.remove(agent, stage.workload)
 
 
+async def test_folders_without_end_are_cut(stages: DockerRuntime, agent: AgentLink) -> None:
+    line = "echo 1 > top; i=0; while [ $i -lt 1200 ]; do mkdir d; cd d; i=$((i+1)); done; touch f"
+    stage = await ran(stages, agent, line)
+    found = await agent.changed_files(stage.source(), ALL)
+    assert "top" in paths(found.files)
+    assert "folders that are too deep" in found.left_out
+    listed = await agent.list_files(stage.source(), recursive=True)
+    assert "top" in paths(listed.entries)
+    await stages.remove(agent, stage.workload)
+
+
 async def test_lists_and_files_of_an_ended_one(stages: DockerRuntime, agent: AgentLink) -> None:
     stage = await ran(
         stages, agent, "mkdir -p a/b; echo 1 > a/b/c; ln -s /etc a/out; echo 22 > top; ln -s top l"
