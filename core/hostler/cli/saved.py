@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hostler.cli.render import clock_text
+from hostler.cli.shared import counted
 from hostler.client import Client
 from hostler.errors import ForbiddenError, NotFoundError
 from hostler.units import format_size
+
+Told = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 _MOST = 5
 
 
 def saved_of(client: Client, run: Mapping[str, Any]) -> list[str]:
-    """The lines for a run; none where nothing has run, or its files are not for this person."""
+    """The lines at the end of a run; none where nothing has run, or its files are not for this
+    person."""
+    return _lines(client, run, saved_lines)
+
+
+def shown_of(client: Client, run: Mapping[str, Any]) -> list[str]:
+    """The lines for a run that is shown with what stays of it on hosts."""
+    return _lines(client, run, lambda run, kept: saved_lines(run, {**kept, "remainders": ()}))
+
+
+def _lines(client: Client, run: Mapping[str, Any], told: Told) -> list[str]:
     if not any(stage.get("attempt") for stage in run["stages"]):
         return []
     try:
-        return saved_lines(run, client.kept(str(run["run_id"])))
+        return told(run, client.kept(str(run["run_id"])))
     except (ForbiddenError, NotFoundError):
         return []
 
@@ -61,20 +74,16 @@ def _extent(what: Mapping[str, Any], name: str) -> str:
     """Of a folder the number of files, of a file its size."""
     if not name.endswith("/") or what["files"] == 1:
         return format_size(what["size"])
-    return f"{what['files']} files"
+    return counted(what["files"], "file")
 
 
 def _left(remainder: Mapping[str, Any]) -> str:
     names = list(remainder["names"][:_MOST])
     more = remainder["files"] - len(names)
     if not names:
-        names, more = [_files(more)], 0
+        names, more = [counted(more, "file")], 0
     told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
     return f"{told} ({format_size(remainder['size'])})"
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _listed(texts: Sequence[str]) -> str:

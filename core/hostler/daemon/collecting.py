@@ -39,7 +39,8 @@ class Collector:
         if stage.outputs:
             return True
         left = self._context.keepers[attempt.host].left(workload.ref)
-        is_unchanged = left is not None and left.changed == 0
+        # What was told with its exit is about its own folder, and not about the submitter's.
+        is_unchanged = left is not None and left.changed == 0 and stage.code != "here"
         return leaves_files(stage, verdict) and not is_unchanged
 
     async def known(self, attempt: Attempt) -> list[Artifact]:

@@ -142,6 +142,8 @@ class Fleet:
         look = keeper.host.look
         if look is None or not keeper.is_connected:
             return False
+        if keeper.removals:
+            return True
         held = {lease.daemon_id for lease in look.leases}
         return ours in held | {workload.daemon_id for workload in look.workloads}
 

@@ -94,6 +94,8 @@ class HostKeeper:
             self._ill.add(gpu, how, clock.now())
         self._docker_lacks = True
         self._left: dict[str, Left] = {}
+        self.removals = 0
+        """How many workloads are being removed, or marked to stay: in no look meanwhile."""
         self._faults: dict[str, tuple[float, str]] = {}
         self._told = FaultsTold()
         self._aside: str | None = None
@@ -140,9 +142,11 @@ class HostKeeper:
         that did not work. One of meanwhile would have it removed once more."""
         self._left.pop(ref, None)
         self._hide(ref, math.inf)
+        self.removals += 1
         try:
             yield
         finally:
+            self.removals -= 1
             self._hide(ref, self._clock.now())
 
     def _hide(self, ref: str, until: float) -> None:

@@ -44,6 +44,10 @@ _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
 """What never changes a verdict. A host that is silent is waited for."""
 
 
+_COARSE_S = 0.05
+"""A file system takes the time of a file from a clock that steps, and lags behind by so much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """An attempt that has ended, and what it is known by."""
@@ -112,7 +116,9 @@ class Saver:
     async def _changed(self, left: Left, globs: tuple[str, ...] | None) -> ChangedFiles:
         context, source = self._context, left.source
         link = context.link(left.attempt.host)
-        since = left.started_at if source.here is not None else None
+        since = None
+        if source.here is not None and left.started_at is not None:
+            since = left.started_at - _COARSE_S
         select = Select(globs, left.skip, since)
         try:
             return await link.changed_files(source, select)

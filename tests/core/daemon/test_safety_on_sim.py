@@ -453,8 +453,8 @@ async def test_garbage_that_cannot_be_collected_is_tried_again(
     monkeypatch.setattr(garbage, "_EVERY_S", 0.01)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         collector = daemon.daemon.service.garbage
-        failing = Failing(collector.collect, OSError("the disk is gone"))
-        monkeypatch.setattr(collector, "collect", failing)
+        failing = Failing(collector.collect_unasked, OSError("the disk is gone"))
+        monkeypatch.setattr(collector, "collect_unasked", failing)
         task = asyncio.create_task(collector.run())
         await daemon.until(lambda: failing.calls >= 3, "it has ended")
         task.cancel()

@@ -15,7 +15,7 @@ from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
 from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_text
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
-from hostler.cli.saved import saved_of
+from hostler.cli.saved import shown_of
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.quick.table import is_terminal
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     out_table(args, STAGE_COLUMNS, rows)
     if terminal:
         out(count_line(found))
-        for line in saved_of(client, found):
+        for line in shown_of(client, found):
             out(line)
     if len(shown) < len(stages):
         hint(args, f"every stage: hostler show {found['run_id']} --all")
