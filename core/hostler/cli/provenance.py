@@ -21,9 +21,10 @@ def code_text(source: Mapping[str, Any]) -> str:
 
 
 def any_code_text(source: Mapping[str, Any]) -> str:
-    """Its commit, or where there is none what it holds."""
-    digest = f"snapshot {source['digest'][:12]}" if source.get("digest") else ""
-    return code_text(source) or digest
+    """Its commit; what it holds where it is not that of the commit, or there is none."""
+    holds = source.get("digest") and (source.get("git_dirty") or not source.get("git_commit"))
+    digest = f"snapshot {source['digest'][:12]}" if holds else ""
+    return ", ".join(filter(None, (code_text(source), digest)))
 
 
 def params_text(params: Mapping[str, Any]) -> str:

@@ -201,7 +201,7 @@ class _View:
             found[f"{stage.name} took_s"] = self._took(attempt)
             found[f"{stage.name} attempts"] = float(tries)
             if self._mixed:
-                found[f"{stage.name} made by"] = self._made_by(stage.name)
+                found[f"{stage.name} code"] = self._code(stage.name)
         return found
 
     def cost(self) -> dict[str, Value]:
@@ -216,15 +216,16 @@ class _View:
         )
         return dict(zip(_COST, figures, strict=True))
 
-    def _made_by(self, stage: str) -> str | None:
+    def _code(self, stage: str) -> str | None:
         """The code and, where they are not the run's own, the parameters of a stage."""
         origin = self._run.origin_of(stage)
         source, params = origin.source, origin.params
         others = [f"{n}={format_value(params[n])}" for n in changed_params(self._run.params, params)
                   if n in params]  # fmt: skip
-        code = (source.git_commit or source.digest or "")[:12]
-        changes = " with changes" if source.git_dirty else ""
-        return " ".join([code + changes, *others]).strip() or None
+        # Two trees with changes have one commit.
+        content = source.digest if source.git_dirty or source.git_commit is None else None
+        parts = [(source.git_commit or "")[:12], (content or "")[:12], *others]
+        return " ".join(filter(None, parts)) or None
 
     def _newest(self) -> list[Attempt]:
         """The last attempt of each stage, those kept of an earlier run first."""

@@ -135,3 +135,19 @@ def test_each_row_has_a_value_a_run_and_nothing_differs_from_itself(made: list[R
         assert row.better is None or (row.differs and row.values[row.better] is not None)
     same = rows([Side(made[0])] * 3, 1000.0)
     assert not [row for row in same if row.differs or row.better is not None]
+
+
+def test_with_which_code_each_stage_was_made() -> None:
+    dirty = [
+        Source(digest=letter * 64, git_commit="c" * 40, git_dirty=letter != "a") for letter in "abc"
+    ]
+    first = run("r1", source=dirty[0], params={"lr": 0.1})
+    kept = {"train": first.attempts[0]}
+    retry = run(
+        "r2", source=dirty[1], params={"lr": 0.2}, attempts=(), kept=kept,
+        origins={"r1": first.origin_of("train")},
+    )  # fmt: skip
+    other = run("r3", source=dirty[2], params={"lr": 0.2})
+    row = found("train code", first, retry, other)
+    assert row.values == ("c" * 12, f"{'c' * 12} lr=0.1", f"{'c' * 12} {'c' * 12}")
+    assert not [row for row in rows([Side(first), Side(other)], 1.0) if row.name == "train code"]

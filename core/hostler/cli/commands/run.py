@@ -33,7 +33,7 @@ from hostler.cli.options import add_common
 from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.cli.render import command_code, end_code, end_lines
 from hostler.cli.saved import saved_of
-from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
+from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table, silent
 from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
     DEFAULT_FILE,
@@ -160,8 +160,9 @@ def run(args: argparse.Namespace) -> int:
     submitted = client.submit(with_source(client, body, folder, note_for(args)))
     run_id = str(submitted["run_id"])
     _say_dropped(args, submitted, folder)
-    if args.command and args.gpus is None and not args.quiet and has_gpus(client):
-        note_for(args)(_NO_GPU)
+    say = note_for(args)
+    if args.command and args.gpus is None and say is not silent and has_gpus(client):
+        say(_NO_GPU)
     if not _attached(args):
         return _detached(args, submitted)
     if not _is_single(args) and not is_terminal():

@@ -1,0 +1,123 @@
+"""`hostler retry` and what is said of its stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.cli.provenance import kept_lines
+from hostler.cli.retry_lines import retry_lines
+from tests.support.commandline import CommandLine
+from tests.support.run_objects import attempt, run, stage
+from tests.support.scripted_daemon import Answer, ScriptedDaemon
+
+
+def planned(name: str, why: str = "", **more: Any) -> dict[str, Any]:
+    kept = {} if why else {"kept_from": "r1"}
+    return {"name": name, "label": name, "base": name.split(".")[0], "kept": not why, "why": why,
+            "kept_from": None, "anew": False, **kept, **more}  # fmt: skip
+
+
+def plan(*stages: dict[str, Any], **params: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": "hostler.retry/1", "run_id": "r7", "pipeline": "p", "params": params,
+            "stages": list(stages), "snapshot": True, "source_size": 1 << 20,
+            "source_file": 1 << 20}  # fmt: skip
+
+
+def test_what_is_said_before() -> None:
+    cells = [planned(f"train.{n}") for n in range(4)]
+    found = retry_lines(
+        plan(
+            planned("prepare"), *cells, planned("tune.0"), planned("tune.1", "it failed"),
+            planned("last", "it needs tune.1", anew=True),
+            lr={"before": 0.1, "now": 0.2}, fast={"before": None, "now": True},
+            old={"before": 1, "now": None},
+        )
+    )  # fmt: skip
+    assert found == [
+        "kept: prepare; train, 4 cells; tune.0",
+        "runs again: tune.1 (it failed); last (it needs tune.1)",
+        "begins without its checkpoint: last",
+        "lr = 0.2 (was 0.1)",
+        "fast = true (new)",
+        "old: the pipeline file has no such parameter any more",
+    ]
+    many = retry_lines(plan(*(planned(f"s{n}", "it failed") for n in range(30))))
+    assert many[0] == "kept: nothing"
+    assert many[1].endswith("s19 (it failed); and 10 more")
+
+
+def test_where_kept_stages_come_from() -> None:
+    source = {"digest": "d" * 64, "git_commit": "c" * 40, "git_branch": "main", "git_dirty": True}
+    of = run(
+        stage("a", "succeeded", kept=True, attempt=attempt("succeeded", run_id="r1")),
+        stage("b", "succeeded", kept=True, attempt=attempt("succeeded", run_id="r2")),
+        stage("c"),
+        params={"lr": 0.2, "n": 1},
+        origins={"r1": {"source": source, "params": {"lr": 0.1, "n": 1}}},
+    )
+    assert kept_lines(of) == [
+        f"kept from r1: a; code {'c' * 12} (main) with changes, snapshot {'d' * 12}; params lr=0.1",
+        "kept from r2: b",
+    ]
+
+
+@pytest.fixture
+def folder(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
+    made = tmp_path / "code"
+    made.mkdir()
+    (made / "train.py").write_text("new")
+    (made / "exam.toml").write_text("the file")
+    old = run(source={"digest": "0" * 64, "path": str(made)}, file="exam.toml")
+    daemon.on("GET", "/v1/runs/r7", old)
+    daemon.on("POST", "/v1/runs/r7/retry", Answer(run(run_id="r9"), 201))
+    daemon.on("POST", "/v1/runs/r7/retry/plan", plan(planned("a", "it failed")))
+    daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
+    daemon.on("PUT", "/v1/snapshots/*", {})
+    return made
+
+
+def test_new_code_is_planned_before_it_is_sent(
+    hostler: CommandLine, daemon: ScriptedDaemon, folder: Path
+) -> None:
+    ran = hostler("retry", "r7", "--new-code", "-p", "lr=0.1", "--from", "a")
+    assert (ran.code, ran.out) == (0, "r9\n")
+    asked = daemon.requests("POST", "/v1/runs/r7/retry/plan")[0].json
+    expected = {"params": {"lr": "0.1"}, "from": ["a"], "pipeline": "the file", "file": "exam.toml"}
+    assert asked == {**expected, "source": {"path": str(folder)}}
+    made = daemon.requests("POST", "/v1/runs/r7/retry")[0].json
+    assert made["source"]["path"] == str(folder)
+    assert len(made.pop("source")["digest"]) == 64
+    assert made == expected
+    paths = [asked.path for asked in daemon.asked]
+    plan_at = paths.index("/v1/runs/r7/retry/plan")
+    assert all("snapshots" not in path for path in paths[:plan_at])
+
+
+def test_a_plan_sends_nothing(hostler: CommandLine, daemon: ScriptedDaemon, folder: Path) -> None:
+    assert hostler("retry", "r7", "--new-code", "--plan").out == "a\truns again\tit failed\n"
+    assert hostler("retry", "r7", "--plan", "--json").json["stages"][0]["why"] == "it failed"
+    assert daemon.requests("POST", "/v1/runs/r7/retry") == []
+    assert [asked for asked in daemon.asked if "snapshots" in asked.path] == []
+
+
+def test_both_are_in_the_answer_for_scripts(
+    hostler: CommandLine, daemon: ScriptedDaemon, folder: Path
+) -> None:
+    ran = hostler("retry", "r7", "--json")
+    assert (ran.json["run_id"], ran.err) == ("r9", "")
+    assert ran.json["plan"][0]["why"] == "it failed"
+    assert hostler("retry", "r7", "-q").err == ""
+    assert daemon.requests("POST", "/v1/runs/r7/retry")[0].json == {"params": {}, "from": []}
+
+
+def test_no_code_is_sent_that_nobody_takes(
+    hostler: CommandLine, daemon: ScriptedDaemon, folder: Path
+) -> None:
+    found = {**plan(planned("a", "it failed")), "snapshot": False}
+    daemon.on("POST", "/v1/runs/r7/retry/plan", found)
+    assert hostler("retry", "r7", "--new-code").code == 0
+    assert daemon.requests("POST", "/v1/runs/r7/retry")[0].json["source"] == {"path": str(folder)}
+    assert [asked for asked in daemon.asked if "snapshots" in asked.path] == []
