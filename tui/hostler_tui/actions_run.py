@@ -16,6 +16,8 @@ RUN_ACTIONS: tuple[Action, ...] = (
     Action("page('info')", ("i",), "info", "Parameters, code, commands and attempts", RUN,
            footer=5, command="hostler show {id}"),
     Action("page('artifacts')", ("a",), "artifacts", "Outputs that were kept", RUN, footer=6),
+    Action("files", ("g",), "files", "Files: mark them, fetch them, read them", RUN,
+           command="hostler get {id} --list"),
     Action("page('events')", ("e",), "events", "What happened, the newest first", RUN, footer=8,
            command="hostler events --run {id}"),
     Action("page('diff')", ("D",), "diff", "The changes that were not committed", RUN, footer=9),

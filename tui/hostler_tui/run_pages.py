@@ -233,7 +233,7 @@ def artifact_lines(artifacts: Sequence[Mapping[str, Any]] | None, width: int) ->
             f"  {format_size(one.get('size')):>10}  {one.get('files') or '-'!s:>5}",
             (f"  {str(one.get('digest') or '')[:12]}", "dim"),
         ))  # fmt: skip
-    return lines
+    return [*lines, line(""), line((" g", "key"), "  their files: mark, fetch or read them")]
 
 
 def event_lines(events: Sequence[Mapping[str, Any]], width: int) -> list[Line]:

@@ -75,7 +75,7 @@ def where_text(file: Mapping[str, Any]) -> str:
     """Where a file lies, and until when."""
     where = str(file["where"])
     if where == "saved":
-        return "saved, of a failed attempt" if file["partial"] else "saved"
+        return "saved, of a failed attempt" if file.get("partial") else "saved"
     if where == "running":
         return f"{file['host']}, its stage still runs"
     folder = f":{file['folder']}" if file.get("folder") else ""

@@ -17,6 +17,7 @@ from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold
 from hostler_tui.run_lines import as_of, run_title
 from hostler_tui.run_pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
 from hostler_tui.run_table import RUN_HEADS, RunRow, first_stage, row_for, stage_rows
+from hostler_tui.screens.files import FilesSheet
 from hostler_tui.screens.run_acts import RunActs
 from hostler_tui.widgets.log_view import LogView
 from hostler_tui.widgets.pane import Pane
@@ -348,6 +349,13 @@ class RunScreen(RunActs):
             self.app.push_screen(Refused(f"{self.stage or 'This run'} has no log yet"))
             return
         await self.app.run_action(action, self.query_one(LogView))
+
+    def action_files(self) -> None:
+        """The files of the run; of the stage that runs, those in its folder now."""
+        if self.data is not None and self.data.run is not None:
+            found = self.data.stage(self.stage)
+            runs = found is not None and found["status"] == "running"
+            self.app.push_screen(FilesSheet(self.data.run_id, self.stage if runs else None))
 
     def action_full(self) -> None:
         """The page alone, or with the stages beside it."""

@@ -1,0 +1,80 @@
+"""Files of a run as rows of a table, and one of them as text to read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.cli.fetching import where_text
+from hostler.client.fetch_choice import Wanted, choose, wanted_of
+from hostler.errors import HostlerError
+from hostler.text import clean
+from hostler.units import format_size
+from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
+
+HEADS = (
+    Head("FILE", 30, flex=True),
+    Head("SIZE", 9, right=True),
+    Head("OUTPUT", 12, drop=2),
+    Head("WHERE", 20, drop=1),
+)
+MOST_READ = 256 * 1024
+"""Bytes of a file that are shown."""
+
+
+def files_of(run_id: str, told: Sequence[Mapping[str, Any]]) -> tuple[Wanted, ...]:
+    """What can be fetched, by where it would go: of each stage the newest attempt with files.
+    Raises InputError for names that lead elsewhere."""
+    return choose(run_id, told, ())
+
+
+def file_rows(files: Sequence[Wanted], told: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """A row a file."""
+    by_place = {_place(wanted_of(each)): each for each in told}
+    return [Row(file.to, _cells(file, by_place.get(_place(file), {}))) for file in files]
+
+
+def _place(file: Wanted) -> tuple[str, str]:
+    return file.attempt_id, file.path
+
+
+def _cells(file: Wanted, told: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    name = f"{file.to} -> {file.link}" if file.link is not None else file.to
+    output = str(file.artifact or "-") if told.get("kind") == "output" else "-"
+    return (
+        clean(name), "-" if file.is_link else format_size(file.size), clean(output),
+        clean(where_text(told)) if told else file.where,
+    )  # fmt: skip
+
+
+def by_stage(files: Sequence[Wanted]) -> dict[str, list[Wanted]]:
+    """Files by their stage: one that runs has to be named."""
+    found: dict[str, list[Wanted]] = {}
+    for file in files:
+        found.setdefault(file.stage, []).append(file)
+    return found
+
+
+def said_of(files: Sequence[Wanted]) -> str:
+    """ "3 files, 12 MiB"."""
+    size = format_size(sum(file.size for file in files))
+    return f"{len(files)} file{'s' if len(files) != 1 else ''}, {size}"
+
+
+def text_lines(data: bytes, size: int) -> list[Line]:
+    """The beginning of a file, where it is text. No letter of it steers the terminal."""
+    if b"\0" in data[:8192]:
+        return [line((" no text: fetch it to open it with a program of its own", "dim"))]
+    lines = [line(f" {clean(text)}") for text in data.decode("utf-8", "replace").splitlines()]
+    if size > len(data):
+        lines.append(
+            line((f" ... the first {format_size(len(data))} of {format_size(size)}", "dim"))
+        )
+    return lines or [line((" it is empty", "dim"))]
+
+
+def problem_lines(error: HostlerError) -> list[str]:
+    """What is in the way of a fetch, a line each."""
+    problems = getattr(error, "problems", ())
+    return [clean(str(problem)) for problem in problems]
