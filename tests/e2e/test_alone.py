@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat as stat_module
 from pathlib import Path
 
 from tests.support.desk import Desk, stage, wait_until
@@ -100,6 +101,19 @@ def test_stopping_the_daemon_leaves_the_work_running(alone: Desk) -> None:
     run = alone.ended(run_id)
     assert run["outcome"] == "succeeded"
     assert len(stage(run, "a")["attempts"]) == 1
+
+
+def test_a_daemon_of_ones_own_is_for_nobody_that_the_config_names(alone: Desk) -> None:
+    """That file is the system's, too: a user who is not in the group cannot give it the socket."""
+    text = alone.config.read_text()
+    alone.config.write_text(f'[daemon]\ngroup = "no-such-group"\nallow = ["nobody"]\n{text}')
+    alone.ok("daemon", "start")
+    assert mode_of(alone.state / "hostler.sock") == 0o600
+
+
+def mode_of(path: Path) -> int:
+    """Its mode."""
+    return stat_module.S_IMODE(path.stat().st_mode)
 
 
 def test_a_second_daemon_names_the_holder(alone: Desk) -> None:

@@ -26,7 +26,7 @@ def main(config_path: str | None = None, *, personal: bool = False, verbose: boo
     A personal daemon listens beside its state, a shared one where its users can reach it.
     """
     log_to_stderr(verbose=verbose)
-    files = ConfigFiles(config_path)
+    files = ConfigFiles(config_path, personal=personal)
     config = files.load()
     state = state_path(config, personal=personal)
     path = socket_path(config, state, personal=personal)

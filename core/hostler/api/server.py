@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import socket
 from collections.abc import Iterator
@@ -67,24 +68,44 @@ def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.soc
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         fresh.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            server.bind(str(fresh))
-        finally:
-            os.umask(before)
-        if group is not None:
-            os.chown(fresh, -1, group)
-        fresh.chmod(mode)
-        server.listen(256)
+        _listen(server, fresh, mode, group)
         fresh.rename(path)
-    except OSError as error:
+    except (OSError, StateError) as error:
         server.close()
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        if isinstance(error, StateError):
+            raise
         raise StateError(f"cannot listen on {path}: {error.strerror}") from error
     try:
         yield server
     finally:
         path.unlink(missing_ok=True)
         server.close()
+
+
+def _listen(server: socket.socket, path: Path, mode: int, group: int | None) -> None:
+    before = os.umask(0o177)
+    try:
+        server.bind(str(path))
+    finally:
+        os.umask(before)
+    if group is not None:
+        _give_to(path, group)
+    path.chmod(mode)
+    server.listen(256)
+
+
+def _give_to(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except PermissionError as error:
+        name = grp.getgrgid(group).gr_name
+        raise StateError(
+            f"the socket in {path.parent} is to be for the group {name}, to which this login does "
+            "not belong",
+            remedy=f"As root: chgrp {name} {path.parent}; chmod g+s {path.parent}",
+        ) from error
 
 
 def _answers(path: Path) -> bool:

@@ -41,12 +41,13 @@ def system_unit(shared: Shared, argv: Sequence[str]) -> str:
     about = [
         "Description=Hostler, GPU machines over SSH, for a group",
         "Wants=network-online.target",
-        "After=network-online.target systemd-tmpfiles-setup.service",
+        "After=network-online.target nss-user-lookup.target systemd-tmpfiles-setup.service",
     ]
     settings = [
         f"User={shared.login}",
         f"ExecStart={command_line(argv)}",
         "LimitNOFILE=65536",
+        *([f"SupplementaryGroups={shared.group}"] if shared.group else []),
     ]
     return marked("a drop-in: systemctl edit hostler", _unit(about, settings, "multi-user.target"))
 

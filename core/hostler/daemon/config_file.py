@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hostler.errors import ConfigError
@@ -14,9 +15,13 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class ConfigFiles:
-    """The files a config is read from: the one named, else the usual ones, the later winning."""
+    """The files a config is read from: the one named, else the usual ones, the later winning.
 
-    def __init__(self, path: str | None = None) -> None:
+    A personal daemon is for one user: whom the system's file lets in is for the shared one.
+    """
+
+    def __init__(self, path: str | None = None, *, personal: bool = False) -> None:
+        self._is_personal = personal
         self._named = path is not None
         self._paths = [Path(name) for name in ([path] if path is not None else config_files())]
         self._read_at = self._stamp()
@@ -28,7 +33,8 @@ class ConfigFiles:
         """
         self._read_at = self._stamp()
         found = [path for path in self._paths if self._named or path.exists()]
-        return read_configs([(str(path), _text(path)) for path in found])
+        config = read_configs([(str(path), _text(path)) for path in found])
+        return _of_one_user(config) if self._is_personal else config
 
     def has_changed(self) -> bool:
         """Whether a file is not what `load` read."""
@@ -47,6 +53,10 @@ def state_path(config: Config, *, personal: bool) -> Path:
     """The daemon's folder: what the config says, for a shared one also the system's file."""
     named = None if personal else config.daemon.state
     return Path(named).expanduser() if named else Path(state_folder())
+
+
+def _of_one_user(config: Config) -> Config:
+    return replace(config, daemon=replace(config.daemon, group=None, allow=(), operators=()))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -11,6 +11,7 @@ from hostler.errors import ConfigError
 from hostler.model.config import Config, DaemonConfig
 from hostler.quick import places
 from hostler.quick.makers import doubt
+from hostler.quick.private import user_name
 
 _ELSEWHERE = (
     "As root, let `hostler daemon install` make it; or name a `socket` under [daemon] in a folder "
@@ -75,17 +76,26 @@ def prepare_folder(path: Path, settings: DaemonConfig) -> None:
 
 
 def _open(folder: Path, settings: DaemonConfig) -> None:
-    gid = group_id(settings.group)
-    if gid is not None and folder.stat().st_gid != gid:
-        try:
+    """The folder's group is to be on what is made in it: a login outside the group could not give
+    it to the socket, and would take it away with each change of the mode."""
+    gid, found = group_id(settings.group), folder.stat()
+    wanted = 0o2755 if settings.allow or settings.operators or gid is None else 0o2750
+    mode = stat.S_IMODE(found.st_mode)
+    if gid is None or os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups()):
+        if gid is not None and found.st_gid != gid:
             os.chown(folder, -1, gid)
-        except PermissionError as error:
-            raise ConfigError(
-                f"the folder {folder} is not of the group {settings.group}, and this login may "
-                "not change that",
-                remedy=f"As root: chgrp {settings.group} {folder}, or `hostler daemon install`",
-            ) from error
-    folder.chmod(0o2755 if settings.allow or settings.operators or gid is None else 0o2750)
+        folder.chmod(wanted)
+    elif found.st_gid != gid or mode & wanted != wanted or mode & 0o022:
+        raise _not_in_group(folder, settings.group)
+
+
+def _not_in_group(folder: Path, group: str | None) -> ConfigError:
+    user = user_name(os.geteuid())
+    return ConfigError(
+        f"the folder {folder} is to be open to the group {group}, of which {user} is not",
+        remedy=f"As root: usermod -aG {group} {user}; or run `hostler daemon install`, and start "
+        "the daemon by systemd",
+    )
 
 
 def complaints(path: Path, settings: DaemonConfig) -> list[str]:

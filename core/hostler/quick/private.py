@@ -147,9 +147,15 @@ def is_numbered(uid: int) -> bool:
 
 def owner_name(found: os.stat_result) -> str:
     """Whose a file is, for people: name and uid."""
+    name = user_name(found.st_uid)
+    return f"{name} (uid {found.st_uid})" if name != str(found.st_uid) else f"uid {name}"
+
+
+def user_name(uid: int) -> str:
+    """The Unix user of a uid; the number where it has no name."""
     import pwd
 
     try:
-        return f"{pwd.getpwuid(found.st_uid).pw_name} (uid {found.st_uid})"
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {found.st_uid}"
+        return str(uid)

@@ -7,6 +7,8 @@ import os
 import pwd
 import stat
 
+from hostler.quick.private import user_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,7 @@ def why_not_meant(system: str, table: Mapping[str, object], *, closed: bool) -> 
     `table` is [daemon] of the system's configuration; `closed`: the socket's folder may not be
     entered, so that the folder's group is the one that may.
     """
-    user = _user_name()
+    user = user_name(os.geteuid())
     group = _named(table.get("group")) or (_group_name(_nearest(system).st_gid) if closed else "")
     users = [*_names(table.get("allow")), *_names(table.get("operators"))]
     if user in users or _runs_it(system, table) or (group and group in _own_groups()):
@@ -33,10 +35,10 @@ def why_not_meant(system: str, table: Mapping[str, object], *, closed: bool) -> 
 def access_remedy(path: str) -> str:
     """What to do about a socket that may not be reached."""
     found = _nearest(path)
-    group, user = _group_name(found.st_gid), _user_name()
+    group, user = _group_name(found.st_gid), user_name(os.geteuid())
     opens = 0o010 if stat.S_ISDIR(found.st_mode) else 0o020
     if not found.st_mode & opens or found.st_gid in (os.getegid(), *os.getgroups()):
-        owner = _user_name(found.st_uid)
+        owner = user_name(found.st_uid)
         return f"Ask {owner} to let {user} in: `group` or `allow` under [daemon] in config.toml"
     if group in _own_groups():
         return (
@@ -89,14 +91,6 @@ def _own_groups() -> set[str]:
         return {_group_name(gid) for gid in os.getgrouplist(user.pw_name, user.pw_gid)}
     except (KeyError, OSError):  # OSError: the directory server does not answer
         return set()
-
-
-def _user_name(uid: int | None = None) -> str:
-    uid = os.geteuid() if uid is None else uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _named(value: object) -> str:

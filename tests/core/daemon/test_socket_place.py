@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.api.server import bind
 from hostler.daemon.socket_place import complaints, prepare_folder, socket_path
-from hostler.errors import ConfigError
+from hostler.errors import ConfigError, StateError
 from hostler.model.config import Config, DaemonConfig
 from hostler.quick import places
 
@@ -88,6 +90,70 @@ def test_a_group_that_is_not_there_is_told(socket: Path) -> None:
     with pytest.raises(ConfigError, match=r"'no such group' of .* does not exist") as caught:
         prepare_folder(socket, DaemonConfig(group="no such group"))
     assert "groupadd" in caught.value.remedy
+
+
+@contextlib.contextmanager
+def login(uid: int) -> Iterator[None]:
+    """Be that user, in no group but the one of the same number."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def given(folder: Path, mode: int, group: int = 65534) -> Path:
+    """The folder of a socket as root gives it to the login `daemon`."""
+    folder.mkdir()
+    os.chown(folder, 1, group)
+    folder.chmod(mode)
+    return folder / "hostler.sock"
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o2750, 0o2755])
+def test_a_login_outside_the_group_gives_it_the_socket_all_the_same(
+    open_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    path = given(open_path / "hostler", mode)
+    monkeypatch.setattr(places, "SYSTEM_SOCKET", str(path))
+    with login(1):
+        prepare_folder(path, DaemonConfig(group="nogroup"))
+        with bind(path, 0o660, 65534):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid) == (1, 65534)
+            assert stat.S_IMODE(found.st_mode) == 0o660
+        assert list(path.parent.iterdir()) == []
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("mode", "group"), [(0o750, 65534), (0o2700, 65534), (0o2770, 65534), (0o2750, 2)]
+)
+def test_a_folder_that_it_cannot_open_to_the_group_is_told_with_the_remedy(
+    open_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: int
+) -> None:
+    path = given(open_path / "hostler", mode, group)
+    monkeypatch.setattr(places, "SYSTEM_SOCKET", str(path))
+    with login(1), pytest.raises(ConfigError, match="open to the group nogroup") as caught:
+        prepare_folder(path, DaemonConfig(group="nogroup"))
+    assert stat.S_IMODE(path.parent.stat().st_mode) == mode
+    assert "usermod -aG nogroup daemon" in caught.value.remedy
+
+
+@as_root
+def test_a_socket_that_it_cannot_give_to_the_group_leaves_nothing(open_path: Path) -> None:
+    path = given(open_path / "mine", 0o755, group=1)
+    with login(1), pytest.raises(StateError, match="for the group nogroup") as caught:  # noqa: SIM117
+        with bind(path, 0o660, 65534):
+            raise AssertionError("its members cannot connect")
+    assert f"chgrp nogroup {path.parent}" in caught.value.remedy
+    assert list(path.parent.iterdir()) == []
 
 
 @as_root
