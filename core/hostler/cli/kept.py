@@ -28,11 +28,9 @@ def shown_lines(run: Mapping[str, Any]) -> list[str]:
         ends = "" if keep["until"] is None else f" until {clock_text(keep['until'])}"
         lines.append(f"{keep['by']} keeps it{ends}")
     for left in run.get("staying") or ():
-        least = left["goes_at"] if keep is None else max(left["goes_at"], keep["until"] or 0.0)
-        ends = "" if keep is not None and keep["until"] is None else f" until {clock_text(least)}"
         lines.append(
             f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) stay "
-            f"on {left['host']}:{left['path']}{ends}"
+            f"on {left['host']}:{left['path']}{_end(left)}"
         )
     return lines
 
@@ -41,7 +39,7 @@ def staying_lines(kept: Mapping[str, Any]) -> list[str]:
     """Files that stay on hosts: which, where, and until when."""
     return [
         f"{kept['run_id']}: {_names(left)} ({format_size(left['size'])}) on {left['host']}:"
-        f"{left['path']}{_end(kept, left)}"
+        f"{left['path']}{_end(left)}"
         for left in kept["remainders"]
     ]
 
@@ -78,10 +76,8 @@ def _parts(kept: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _end(kept: Mapping[str, Any], left: Mapping[str, Any]) -> str:
-    if kept["by"] is not None and kept["until"] is None:
-        return ""
-    return f" until {clock_text(max(left['goes_at'], kept['until'] or 0.0))}"
+def _end(left: Mapping[str, Any]) -> str:
+    return "" if left["goes_at"] is None else f" until {clock_text(left['goes_at'])}"
 
 
 def _names(left: Mapping[str, Any]) -> str:

@@ -51,13 +51,17 @@ def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
         lines.append(f"new in its folder: {_listed(here)}; hostler get {run['run_id']}")
     left = [each for each in kept["remainders"] if each["attempt_id"] in newest]
     lines += [
-        f"on {each['host']} until {clock_text(each['goes_at'])[:10]}: {_left(each)}; "
-        f"hostler get {run['run_id']}"
+        f"on {each['host']}{_until(each['goes_at'])}: {_left(each)}; hostler get {run['run_id']}"
         for each in left[:_MOST]
     ]
     if len(left) > _MOST:
         lines.append(f"and {len(left) - _MOST} more stages: hostler get {run['run_id']} --list")
     return lines
+
+
+def _until(at: float | None) -> str:
+    """None: somebody keeps it."""
+    return "" if at is None else f" until {clock_text(at)[:10]}"
 
 
 def _texts(artifact: Mapping[str, Any], several: bool) -> Iterator[str]:

@@ -151,7 +151,7 @@ class GarbageCollector:
             "runs": len({each.run_id for each in left}),
             "bytes": sum(each.size for each in left),
             "hosts": sorted({each.host for each in left}),
-            "goes_at": min((goes_at(each, now) for each in left), default=None),
+            "goes_at": min((at for each in left if (at := goes_at(each, now))), default=None),
         }
 
     async def _old_runs(self, now: float) -> list[str]:

@@ -85,9 +85,11 @@ def is_near(left: Remainder, open_runs: Collection[str], now: float) -> bool:
     return now >= left.until - AHEAD
 
 
-def goes_at(left: Remainder, now: float) -> float:
-    """When it may go at the earliest."""
-    return max(left.until, now + DAY - (left.stood or 0.0))
+def goes_at(left: Remainder, now: float) -> float | None:
+    """When it may go at the earliest; None: not as long as a person keeps it."""
+    if left.kept_by is None:
+        return _earliest(left, now)
+    return None if left.kept_until is None else max(_earliest(left, now), left.kept_until + DAY)
 
 
 def longer(left: Iterable[Remainder], keep_jobs: float) -> dict[str, float]:
@@ -159,8 +161,12 @@ def _first_to_go(left: Remainder) -> tuple[bool, float, str]:
     return (wanted, left.until, left.attempt_id)
 
 
+def _earliest(left: Remainder, now: float) -> float:
+    return max(left.until, now + DAY - (left.stood or 0.0))
+
+
 def _notice(run_id: str, near: Sequence[Remainder], now: float) -> Notice:
     fetched = all(each.fetched_at is not None for each in near)
-    day = date_text(min(goes_at(each, now) for each in near))
+    day = date_text(min(_earliest(each, now) for each in near))
     text = f"{describe(near)} {'were fetched and ' if fetched else ''}will be removed on {day}"
     return Notice(run_id, EXPIRING_FETCHED if fetched else EXPIRING, text)

@@ -17,6 +17,7 @@ from hostler.decide.expiry import (
     Expiry,
     date_text,
     describe,
+    goes_at,
     longer,
     plan_expiry,
 )
@@ -129,6 +130,15 @@ def test_what_a_person_gave_up_goes_without_an_alert() -> None:
     given_up = replace(LEFT, until=NOW + 7 * DAY, given_up_by="ana")
     assert expiry(given_up, standing=None).go == (given_up,)
     assert expiry(given_up).over == ("r1",)
+
+
+def test_the_day_that_people_are_told() -> None:
+    assert goes_at(LEFT, NOW - 3 * DAY) == NOW
+    assert goes_at(LEFT, NOW) == NOW + DAY
+    assert goes_at(replace(LEFT, stood=DAY / 2), NOW) == NOW + DAY / 2
+    assert goes_at(replace(LEFT, kept_by="ana"), NOW) is None
+    kept = replace(LEFT, kept_by="ana", kept_until=NOW + 9 * DAY)
+    assert goes_at(kept, NOW) == NOW + 10 * DAY
 
 
 def test_a_longer_keep_jobs_counts_for_what_stays_already_and_a_shorter_does_not() -> None:

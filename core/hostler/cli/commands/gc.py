@@ -99,10 +99,13 @@ def kept_lines(answer: Mapping[str, Any]) -> list[str]:
     if staying.get("attempts"):
         lines.append(
             f"files of {counted(staying['runs'], 'run')} ({format_size(staying['bytes'])}) stay on "
-            f"{', '.join(staying['hosts'])}: the first go on {clock_text(staying['goes_at'])}, "
-            "after an alert"
+            f"{', '.join(staying['hosts'])}" + _first_to_go(staying["goes_at"])
         )
     return lines
+
+
+def _first_to_go(at: float | None) -> str:
+    return "" if at is None else f": the first go on {clock_text(at)}, after an alert"
 
 
 def _many(number: int, thing: str) -> str:
