@@ -42,6 +42,7 @@ class Expirer:
         self._asked_at: float | None = None
         self._fetching: Counter[str] = Counter()
         self._complained: set[str] = set()
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
@@ -52,7 +53,14 @@ class Expirer:
                 _log.warning("files that stay on hosts were not looked after: %s", error)
             except Exception:
                 _log.exception("expiry failed: this is a bug in Hostler, please report it")
-            await asyncio.sleep(_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await self._news.wait()
+            self._news.clear()
+
+    def soon(self) -> None:
+        """Look at once: a person has removed something."""
+        self._news.set()
 
     async def step(self) -> Expiry:
         """Announce what is to go soon, and remove what may go now and can be reached."""

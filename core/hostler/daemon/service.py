@@ -285,6 +285,7 @@ class Service:
             )
         await self.audit.note(who, "remove", {"run": run.run_id})
         await self.garbage.remove_run(run.run_id, who.user)
+        self.expirer.soon()
         return run.run_id
 
     async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:

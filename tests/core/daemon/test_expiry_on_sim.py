@@ -14,7 +14,7 @@ from hostler.daemon.clock import Clock
 from hostler.daemon.standing import Standing
 from hostler.errors import EngineError
 from hostler.model.hosts import Workload
-from hostler.model.records import Keep, Remainder
+from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.ports import HostLink
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
@@ -108,6 +108,11 @@ class Kept:
         left = replace(left, **changes)
         await self.daemon.daemon.context.store.add_remainder(left)
         return left
+
+    async def give_up(self, run_id: str) -> None:
+        """As a person's `rm` does, but that nothing is removed from hosts before the next step."""
+        event = NewEvent(self.clock.now(), "run.removed", "", actor="ana")
+        await self.daemon.daemon.context.store.delete_run(run_id, event)
 
     async def step(self, times: int = 1, seconds: float = STEP) -> None:
         for _ in range(times):
@@ -218,7 +223,7 @@ async def test_files_of_a_removed_run_go_when_their_host_answers(
     daemon, context = kept.daemon, kept.daemon.daemon.context
     daemon.lab.faults("gpu1").cut()
     await daemon.until(lambda: not context.keepers["gpu1"].is_connected, "gpu1 is connected")
-    await daemon.daemon.service.remove("raaaaaa", ANA)
+    await kept.give_up("raaaaaa")
     removed.clear()
     await kept.step()
     assert (removed, len(await kept.left())) == ([], 1)
@@ -234,7 +239,7 @@ async def test_nothing_goes_from_a_host_whose_notes_are_not_merged_yet(
     kept: Kept, removed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await kept.leave()
-    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    await kept.give_up("raaaaaa")
     removed.clear()
     with monkeypatch.context() as patched:
         patched.setattr(Standing, "is_unmerged", lambda self, host: True)
@@ -249,7 +254,7 @@ async def test_a_daemon_that_another_has_followed_announces_and_removes_nothing(
 ) -> None:
     await kept.leave(days=0)
     given_up = await kept.leave("rbbbbbb")
-    await kept.daemon.daemon.service.remove(given_up.run_id, ANA)
+    await kept.give_up(given_up.run_id)
     removed.clear()
     kept.daemon.daemon.context.standing.superseded_by = 7
     await kept.step(times=200)
@@ -262,7 +267,7 @@ async def test_what_somebody_fetches_is_not_removed_meanwhile(
 ) -> None:
     left = await kept.leave(given_up_by=None)
     expirer = kept.daemon.daemon.service.expirer
-    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    await kept.give_up("raaaaaa")
     removed.clear()
     with expirer.fetching(left.attempt_id):
         await kept.step()
@@ -275,7 +280,7 @@ async def test_a_host_that_cannot_remove_them_is_an_alert_once(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await kept.leave()
-    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    await kept.give_up("raaaaaa")
 
     async def fails(self: SimRuntime, link: HostLink, workload: Workload) -> None:
         raise EngineError("gpu1", "it does not work")
@@ -294,6 +299,14 @@ async def test_a_longer_keep_jobs_counts_for_what_stays_already(kept: Kept) -> N
     assert [each.until for each in await kept.left()] == [left.since + 30 * DAY]
 
 
+async def test_what_a_person_removes_goes_at_once(kept: Kept, removed: list[str]) -> None:
+    await kept.leave()
+    removed.clear()
+    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    gone: Callable[[], bool] = lambda: removed == ["raaaaaa-train-1"]  # noqa: E731
+    await kept.daemon.until(gone, "it is not removed")
+
+
 async def test_it_looks_by_itself(
     kept: Kept, removed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +314,7 @@ async def test_it_looks_by_itself(
     await kept.daemon.stop()
     await kept.begin()
     await kept.leave()
-    await kept.daemon.daemon.service.remove("raaaaaa", ANA)
+    removed.clear()
+    await kept.give_up("raaaaaa")
     gone: Callable[[], bool] = lambda: "raaaaaa-train-1" in removed  # noqa: E731
     await kept.daemon.until(gone, "it is not removed")

@@ -20,7 +20,7 @@ from hostler.sim.link import SimLink
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")
@@ -98,7 +98,7 @@ async def test_files_that_somebody_removed_are_told_as_lost_once(lab: Lab, told:
 async def test_files_of_a_removed_run_that_are_gone_are_no_loss(lab: Lab, told: Told) -> None:
     await lab.leave()
     told.folders = [replace(THERE, exists=False)]
-    await lab.daemon.daemon.service.remove("raaaaaa", ANA)
+    await lab.give_up("raaaaaa")
     await lab.step(seconds=1.0)
     assert (await lab.left(), await lab.alerts()) == ([], [])
 
