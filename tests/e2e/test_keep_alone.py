@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.support.desk import Desk, wait_until
 
-
 WRITES = """
 name = "k"
 [stages.a]

@@ -46,7 +46,7 @@ def staying_lines(kept: Mapping[str, Any]) -> list[str]:
 
 def loss_lines(kept: Mapping[str, Any]) -> list[str]:
     """What of a run nobody has fetched, and what a removal takes from hosts."""
-    saved = [a for a in kept["artifacts"] if a["fetched_at"] is None and a["present"]]
+    saved = [a for a in _stored(kept) if a["fetched_at"] is None and a["present"]]
     lines = []
     if saved:
         size = format_size(sum(artifact["size"] for artifact in saved))
@@ -61,10 +61,15 @@ def loss_lines(kept: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _stored(kept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Not what lies in the person's own folder: that is neither kept nor removed."""
+    return [artifact for artifact in kept["artifacts"] if artifact["kind"] != "here"]
+
+
 def _parts(kept: Mapping[str, Any]) -> list[str]:
     """What there is of it, in short."""
-    present = [artifact for artifact in kept["artifacts"] if artifact["present"]]
-    gone = len(kept["artifacts"]) - len(present)
+    present = [artifact for artifact in _stored(kept) if artifact["present"]]
+    gone = len(_stored(kept)) - len(present)
     parts = ["logs and source"]
     if present:
         size = format_size(sum(artifact["size"] for artifact in present))

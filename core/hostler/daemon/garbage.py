@@ -18,6 +18,7 @@ from hostler.decide.alerts import OUTPUTS
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.errors import ConflictError, HostError, HostlerError
+from hostler.model.records import Artifact
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
 
@@ -99,9 +100,8 @@ class GarbageCollector:
         """Run -> bytes of its outputs that would go by then and that nobody has fetched."""
         plan = await self._plan(frozenset(await self._old_runs(at)), at)
         sizes: Counter[str] = Counter()
-        for artifact in await self._context.store.unfetched(plan.blobs):
-            if artifact.kind != "here":  # those files lie in a person's folder, and stay there
-                sizes[artifact.run_id] += artifact.size
+        for artifact in await self._unfetched_of(plan):
+            sizes[artifact.run_id] += artifact.size
         return dict(sizes)
 
     async def _collect(self, dry_run: bool, held: Collection[str] = frozenset()) -> dict[str, Any]:
@@ -133,9 +133,14 @@ class GarbageCollector:
             "staying": await self._staying(),
         }
 
+    async def _unfetched_of(self, plan: GcPlan) -> list[Artifact]:
+        """Not files that lie in a person's own folder: they stay there."""
+        found = await self._context.store.unfetched(plan.blobs)
+        return [artifact for artifact in found if artifact.kind != "here"]
+
     async def _unfetched(self, plan: GcPlan) -> dict[str, Any]:
         """What of the outputs that go nobody has fetched."""
-        found = await self._context.store.unfetched(plan.blobs)
+        found = await self._unfetched_of(plan)
         runs = sorted({artifact.run_id for artifact in found})
         return {
             "artifacts": len(found),

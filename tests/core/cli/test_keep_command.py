@@ -23,6 +23,7 @@ def _runs(daemon: ScriptedDaemon) -> None:
 def test_keeping_says_what_is_kept(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     answer = kept(
         artifact(), artifact(name="files", kind="files"), artifact(name="old", present=False),
+        artifact(name="files", kind="here"),
         remainder(), by="ana",
     )  # fmt: skip
     daemon.on("POST", "/v1/runs/r7/keep", answer)
@@ -85,6 +86,7 @@ def test_removing_tells_what_nobody_has_fetched(
     daemon.on("DELETE", "/v1/runs/r7", {"removed": "r7"})
     answer = kept(
         artifact(), artifact(name="log", fetched_at=AT), artifact(name="gone", present=False),
+        artifact(name="files", kind="here"),
         remainder(), remainder(names=[], files=1, fetched_at=AT),
     )  # fmt: skip
     daemon.on("GET", "/v1/runs/r7/kept", answer)
