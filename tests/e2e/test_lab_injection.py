@@ -78,12 +78,13 @@ resources = {{ host = "gpu1" }}
 
 RUN_OPTIONS = (
     "--name", "--image", "--host", "--model", "--mount", "--env", "--gpu-memory", "--gpus",
-    "--time-limit", "--code", "--title", "--priority",
+    "--time-limit", "--code", "--title", "--priority", "--each", "--array", "--include", "--venv",
 )  # fmt: skip
 COMMANDS = (
     ("show",), ("logs",), ("cancel", "-y"), ("drain",), ("undrain",), ("why",), ("wait",),
-    ("rerun",), ("retry",), ("rm", "-y"), ("priority", "-1"), ("events", "--run"), ("doctor",),
-    ("host", "trust"), ("run", "-d", "-q"), ("run", "-d", "-q", "-p"), ("gpus", "--host"),
+    ("rerun",), ("retry",), ("retry", "last", "--from"), ("rm", "-y"), ("priority", "-1"),
+    ("events", "--run"), ("doctor",), ("host", "trust"), ("run", "-d", "-q"),
+    ("run", "-d", "-q", "-p"), ("gpus", "--host"),
 )  # fmt: skip
 
 
