@@ -136,7 +136,24 @@ class Fetcher:
     def _there(self, file: Wanted, target: Target) -> There:
         if file.link is not None and leads_out(file.path, file.link):
             raise InputError(f"{file.path} of {file.stage} is a link that leads out of its folder")
-        return target.there(file.parts, file.size, file.sha256, file.link)
+        there = target.there(file.parts, file.size, file.sha256, file.link)
+        if there is There.OTHER and target.may_be(file.parts, file.size) and not file.sha256:
+            there = target.there(file.parts, file.size, self._digest_of(file), file.link)
+        return there
+
+    def _digest_of(self, file: Wanted) -> str | None:
+        """Of a file that its host has not hashed yet: asked for without the file itself."""
+        if file.is_link:
+            return None
+        try:
+            stream = self._open(file, file.size, file.etag)
+            if stream.offset == file.size:
+                for _ in stream:
+                    return None  # it has become longer
+        except (HostlerError, TimeoutError):
+            return None  # then it is not known to be the same
+        stream.close()
+        return stream.sha256 or None
 
     def _brought(self, file: Wanted, there: There, target: Target) -> Fetched:
         if there is There.SAME:

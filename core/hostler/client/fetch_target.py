@@ -56,6 +56,12 @@ class Target:
         except FileNotFoundError:
             return There.NOTHING
 
+    def may_be(self, parts: Sequence[str], size: int) -> bool:
+        """Whether a plain file of that size lies there."""
+        with self._entered(parts, make=False) as (folder, name):
+            found = _lstat(folder, name)
+        return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size
+
     def require_room(self, size: int) -> None:
         """Raise HostlerError where the disk has less than `size` bytes free."""
         at = self.folder.absolute()

@@ -174,13 +174,13 @@ class Files:
         shelves: list[Shelf] = []
         for stage in stages:
             for attempt in attempts_of(run, stage, number):
-                shelves += shelves_of(stage, attempt, made[attempt.attempt_id])
+                shelves += shelves_of(run, stage, attempt, made[attempt.attempt_id])
                 remainder = left.get(attempt.attempt_id)
                 if has_folder(attempt):
                     shelves.append(Shelf(stage, attempt, Where.RUNNING))
                 elif remainder is not None:
-                    until = goes_at(remainder, now)
-                    shelves.append(Shelf(stage, attempt, Where.HOST, None, remainder, until))
+                    at = remainder.path, goes_at(remainder, now)
+                    shelves.append(Shelf(stage, attempt, Where.HOST, None, remainder, *at))
         return shelves
 
     async def _all_of_attempt(

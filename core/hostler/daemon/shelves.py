@@ -25,8 +25,10 @@ class Shelf:
     where: Where
     artifact: Artifact | None = None
     remainder: Remainder | None = None
+    folder: str | None = None
+    """Where on its host the files lie, for people."""
     until: float | None = None
-    """What lies on a host stays at least until then."""
+    """They stay there at least until then."""
 
     @property
     def declared(self) -> str:
@@ -67,7 +69,7 @@ class Shelf:
             link=link,
             mtime=mtime,
             host=self.attempt.host if on_host else None,
-            folder=self.remainder.path if self.remainder else None,
+            folder=self.folder,
             until=self.until,
         )
 
@@ -103,11 +105,12 @@ def attempts_of(run: Run, stage: Stage, number: int | None) -> list[Attempt]:
     return sorted(tries, key=lambda attempt: attempt.number, reverse=True)
 
 
-def shelves_of(stage: Stage, attempt: Attempt, own: Sequence[Artifact]) -> list[Shelf]:
-    """What the daemon has of an attempt, whose artifacts these are; declared outputs first."""
-    places = {True: Where.HERE, False: Where.SAVED}
+def shelves_of(run: Run, stage: Stage, attempt: Attempt, own: Sequence[Artifact]) -> list[Shelf]:
+    """What the daemon knows of an attempt, whose artifacts these are; declared outputs first."""
     return [
-        Shelf(stage, attempt, places[a.kind == "here"], a)
+        Shelf(stage, attempt, Where.HERE, a, folder=run.source.path)
+        if a.kind == "here"
+        else Shelf(stage, attempt, Where.SAVED, a)
         for a in sorted(own, key=lambda a: (a.kind != "output", a.name))
     ]
 
