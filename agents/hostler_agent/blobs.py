@@ -121,7 +121,7 @@ def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "
         mark = os.path.join(path, stamp)
         if name == current or not os.path.isdir(path) or _age(path, mark) <= age:
             continue
-        with contextlib.suppress(BlockingIOError), _locked(path + lock, not lock):
+        with contextlib.suppress(BlockingIOError), locked(path + lock, not lock):
             if _age(path, mark) > age:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(mark)  # half of it must not count as whole
@@ -129,8 +129,8 @@ def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "
 
 
 @contextlib.contextmanager
-def _locked(path: str, folder: bool) -> Iterator[None]:
-    """Alone with it. Raises BlockingIOError where somebody uses it."""
+def locked(path: str, folder: bool) -> Iterator[None]:
+    """Alone with the file, or the folder itself. Raises BlockingIOError where somebody uses it."""
     flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

@@ -9,8 +9,11 @@ from typing import Any, Dict, Iterable
 from hostler_agent.folders import Folders
 
 
-def sweep(folders: Folders, prefix: str, keep: Iterable[str]) -> Dict[str, Any]:
-    """Remove the folders of one daemon (they begin with its prefix) that are not in `keep`."""
+def sweep(
+    folders: Folders, prefix: str, keep: Iterable[str], dry_run: bool = False
+) -> Dict[str, Any]:
+    """Remove the folders of one daemon (they begin with its prefix) that are not in `keep`; with
+    `dry_run` only count them."""
     kept, removed = set(keep), 0
     try:
         names = os.listdir(folders.checkpoints)
@@ -18,6 +21,7 @@ def sweep(folders: Folders, prefix: str, keep: Iterable[str]) -> Dict[str, Any]:
         return {"removed": 0}
     for name in names:
         if name.startswith(prefix) and name not in kept:
-            shutil.rmtree(os.path.join(folders.checkpoints, name), ignore_errors=True)
+            if not dry_run:
+                shutil.rmtree(os.path.join(folders.checkpoints, name), ignore_errors=True)
             removed += 1
     return {"removed": removed}

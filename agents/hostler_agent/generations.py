@@ -22,7 +22,7 @@ FIRST = 1
 from looking at a host."""
 CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
-    "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
+    "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
 ))  # fmt: skip
 """Requests that only the newest generation may make; looking and reading harms nobody."""
 

@@ -11,7 +11,7 @@ from hostler_agent import keeping
 from hostler_agent.claims import Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
-from hostler_agent.folders import Folders, Refusal
+from hostler_agent.folders import Folders, Refusal, check_attempt
 from hostler_agent.generations import CHANGING, Generations
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
@@ -59,7 +59,7 @@ class Verbs:
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
-            "run.ended": self._records.ended,
+            "run.ended": self._records.ended, "clean": self._clean,
         }  # fmt: skip
 
     def run(self, request: Dict[str, Any]) -> Any:
@@ -195,13 +195,24 @@ class Verbs:
             raise Refusal("max_bytes should be a number, not negative", "InputError")
         return blobs.collect(self._folders, _texts(payload, "keep"), most, self._version)
 
+    def _clean(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+        from hostler_agent import cleaning
+
+        daemon = check_attempt(payload.get("daemon_id"))
+        dry_run = payload.get("dry_run") is not False
+        one = cleaning.Cleaner(self._folders, self._version, daemon, dry_run)
+        busy = one.busy()
+        found = [] if busy else one.caches()
+        return {"found": [each.to_wire() for each in found], "busy": busy}
+
     def _gc_checkpoints(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         from hostler_agent import checkpoints
 
         prefix = payload.get("prefix")
         if not isinstance(prefix, str) or len(prefix) < 8:
             raise Refusal("prefix should be the begin of a daemon's id", "InputError")
-        return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"))
+        dry_run = payload.get("dry_run") is True
+        return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"), dry_run)
 
     def _forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
         lines = _texts(payload, "ended") if "ended" in payload else []

@@ -284,8 +284,11 @@ class Runtime(Protocol):
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """The digest of the image it runs; None without images."""
 
-    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
-        """Remove this daemon's checkpoints on a host but those with a key in `keep`; how many."""
+    async def sweep(
+        self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
+    ) -> int:
+        """Remove this daemon's checkpoints on a host but those with a key in `keep`; how many. With
+        `dry_run` they are only counted."""
 
     async def close(self) -> None:
         """Let go of what was opened on this machine; workloads go on."""

@@ -24,7 +24,7 @@ Word = Annotated[str | None, Query(max_length=200)]
 _SUBMITTED = ("/v1/runs", "/v1/check", "/v1/plan")
 _VERBS = (
     "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
-    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit",
+    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean",
 )  # fmt: skip
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 

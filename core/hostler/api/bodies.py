@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hostler.daemon.clean import Wish
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
@@ -189,6 +190,18 @@ class SshAgentBody(_Body):
     """The path in the caller's `SSH_AUTH_SOCK`."""
 
     socket: Annotated[str, Field(pattern="^/", max_length=107)]
+
+
+class CleanBody(_Body):
+    """What to remove from a host besides what nobody can miss; `dry_run` only tells."""
+
+    dry_run: bool = False
+    checkpoints: bool = False
+    kept: bool = False
+
+    def to_model(self) -> Wish:
+        """The same as a model value."""
+        return Wish(**self.model_dump())
 
 
 class GcBody(_Body):

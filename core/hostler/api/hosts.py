@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
-from hostler.api.bodies import DrainBody
+from hostler.api.bodies import CleanBody, DrainBody
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Caller
@@ -52,6 +52,12 @@ async def undrain(request: Request, name: str, who: Who) -> dict[str, Any]:
     """Give the host new work again."""
     await _service(request).undrain(name, who)
     return {"host": name, "drained": None}
+
+
+@router.post("/hosts/{name}/clean")
+async def clean(request: Request, name: str, body: CleanBody, who: Who) -> JSONResponse:
+    """Remove what lies there and no open or kept run needs."""
+    return answer(await _service(request).cleaner.clean(name, body.to_model(), who))
 
 
 @router.post("/hosts/{name}/retry")

@@ -46,7 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "drain": ("drain", "give a host no new work"),
         "undrain": ("undrain", "give a host work again"),
         "doctor": ("doctor", "check hosts, and say how to mend them"),
-        "host": ("host", "trust a host's key"),
+        "host": ("host", "trust a host's key; remove what is left on a host"),
         "init": ("init", "write the configuration"),
     },
     "Hostler": {

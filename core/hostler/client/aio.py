@@ -63,6 +63,12 @@ class AsyncClient(AsyncFileCalls):
         """Give a host work again."""
         await self.request(calls.undrain(name))
 
+    async def clean_host(
+        self, name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False
+    ) -> dict[str, Any]:
+        """Remove from a host what no open or kept run needs; `dry_run` only tells."""
+        return await self._object(calls.clean_host(name, dry_run, checkpoints, kept))
+
     async def retry_host(self, name: str) -> None:
         """Connect to a host at once, also where it refused the login and is left alone since."""
         await self.request(calls.retry_host(name))

@@ -68,6 +68,12 @@ def undrain(name: str) -> Call:
     return Call("POST", target(["hosts", name, "undrain"]), {})
 
 
+def clean_host(name: str, dry_run: bool, checkpoints: bool, kept: bool) -> Call:
+    """Remove from a host what no open or kept run needs."""
+    wish = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
+    return Call("POST", target(["hosts", name, "clean"]), wish)
+
+
 def retry_host(name: str) -> Call:
     """Connect to a host at once."""
     return Call("POST", target(["hosts", name, "retry"]))

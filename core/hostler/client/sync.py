@@ -74,6 +74,12 @@ class Client(FileCalls):
         """Give a host work again."""
         self.request(calls.undrain(name))
 
+    def clean_host(
+        self, name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False
+    ) -> dict[str, Any]:
+        """Remove from a host what no open or kept run needs; `dry_run` only tells."""
+        return self._object(calls.clean_host(name, dry_run, checkpoints, kept))
+
     def retry_host(self, name: str) -> None:
         """Connect to a host at once, also where it refused the login and is left alone since."""
         self.request(calls.retry_host(name))

@@ -173,6 +173,12 @@ class Copies:
             await self.forget([await self._end_of(run_id) for run_id in over], [host])
         return None in found.values() or len(told) > len(found)  # of the rest nobody knows
 
+    async def over(self, host: str) -> list[str]:
+        """Ended runs of which a host still has copies. Raises HostError."""
+        asked = {"daemon_id": self._context.daemon_id}
+        told = dict.fromkeys((await self._context.link(host).call("run.list", asked))["runs"])
+        return [r for r in [*told][:_MOST_ASKED] if await self._context.is_over(r)]
+
     async def _end_of(self, run_id: str) -> End:
         """What is known of an ended run; that it was forgotten since, too."""
         try:

@@ -7,6 +7,8 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
@@ -30,6 +32,14 @@ _log = logging.getLogger("hostler.daemon")
 
 _EVERY_S = 300.0
 _REMOVE_TIMEOUT_S = 120.0
+
+
+class Cleared(NamedTuple):
+    """What a person had removed from a host."""
+
+    gone: tuple[Remainder, ...]
+    stays: tuple[str, ...]
+    """What stays and why, in sentences."""
 
 
 class Expirer:
@@ -141,6 +151,35 @@ class Expirer:
             await context.store.remove_remainder(attempt_id, self._removed(left))
             self._complained.discard(attempt_id)
             context.hub.publish()
+
+    async def clear(self, host: str, by: str, *, dry_run: bool) -> Cleared:
+        """Remove all that stays on a host, or only tell: a person asks for it. What an open run or
+        a person needs, and what is being fetched, stays."""
+        context, gone, stays = self._context, [], []
+        for left in await context.store.remainders(host=host):
+            if is_held(left, self._open_runs(), context.clock.now()):
+                why = f"{left.kept_by} keeps it" if left.kept_by else "its run is open"
+                stays.append(f"kept files of {left.attempt_id} stay: {why}")
+            elif self._fetching[left.attempt_id]:
+                stays.append(f"kept files of {left.attempt_id} stay: somebody fetches them")
+            elif dry_run or await self._clear(replace(left, given_up_by=by), stays):
+                gone.append(left)
+        return Cleared(tuple(gone), tuple(stays))
+
+    async def _clear(self, left: Remainder, stays: list[str]) -> bool:
+        async with self._context.removing:
+            try:
+                await self._remove_from_host(left)
+            except (HostlerError, TimeoutError) as error:
+                stays.append(f"kept files of {left.attempt_id} stay: {error or 'no answer'}")
+                return False
+            said = f"{describe([left])} were removed: {left.given_up_by} cleaned {left.host}"
+            event = self._context.event(
+                "files.removed", said, run_id=left.run_id, host=left.host, actor=left.given_up_by
+            )
+            await self._context.store.remove_remainder(left.attempt_id, event)
+        self._context.hub.publish()
+        return True
 
     async def _remove_from_host(self, left: Remainder) -> None:
         context = self._context

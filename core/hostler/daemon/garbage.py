@@ -211,7 +211,7 @@ class GarbageCollector:
         before = now - context.config.limits.keep_outputs
         kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
         needed = await context.store.runs_needed_since(before, kept)
-        keep = _checkpoint_keys(context.daemon_id, needed)
+        keep = checkpoint_keys(context.daemon_id, needed)
         names = [name for name, keeper in context.keepers.items() if keeper.is_connected]
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))
         return dict(zip(names, swept, strict=True))
@@ -256,7 +256,8 @@ def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
     return replace(use, log_bytes=log_bytes, snapshot=None if old else use.snapshot)
 
 
-def _checkpoint_keys(daemon_id: str, runs: Collection[Run]) -> frozenset[str]:
+def checkpoint_keys(daemon_id: str, runs: Collection[Run]) -> frozenset[str]:
+    """Of the checkpoints that these runs may go on from."""
     return frozenset(
         checkpoint_key(daemon_id, run, stage)
         for run in runs

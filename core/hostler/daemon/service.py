@@ -15,6 +15,7 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
 from hostler.daemon.budgets import Budgets
+from hostler.daemon.clean import Cleaner
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
@@ -67,6 +68,7 @@ class Service:
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)
+        self.cleaner = Cleaner(context, applier.copies, self.expirer, self.audit, applier.apply)
         self.budgets = Budgets(context, self.alerts)
         self.keeping = Keeping(context, self.audit)
         self.past = Past(context)

@@ -29,6 +29,7 @@ from hostler_agent.decode import (
 _MOST_RUNS = 100_000
 _MOST_DAEMONS = 64
 _MOST_CHECKS = 1000
+_MOST_KINDS = 10
 _MOST_KEPT = 10_000
 UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading raises for data that does not fit; all but the first would be an oversight there,
@@ -102,6 +103,8 @@ _kept = record(
 )  # fmt: skip
 _check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
 
+_cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
+
 _FORMS: dict[str, Check] = {
     "claim": _claimed,
     "bind": _claimed,
@@ -131,5 +134,6 @@ _FORMS: dict[str, Check] = {
     "run.forget": record({"removed": count}, {}),
     "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
     "kept.forget": _none,
+    "clean": record({"found": listed(_cleaned, _MOST_KINDS), "busy": text}, {}),
     "run.ended": record({"lines": _whole, "next": count}, {}),
 }

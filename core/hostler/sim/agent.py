@@ -159,6 +159,14 @@ def _kept(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"kept": kept}
 
 
+def _clean(host: SimHost, asked: Asked) -> dict[str, Any]:
+    found = {"what": "blob", "count": len(host.blobs), "names": sorted(host.blobs)}
+    size = sum(map(len, host.blobs.values()))
+    if not asked["dry_run"]:
+        host.blobs.clear()
+    return {"found": [{**found, "bytes": size}], "busy": ""}
+
+
 def _ended(host: SimHost, asked: Asked) -> dict[str, Any]:
     lines = host.ended.get(asked["daemon_id"], "")
     return {"lines": lines[asked["offset"] :], "next": len(lines)}
@@ -188,5 +196,6 @@ _HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
     "kept.list": _kept,
     "kept.forget": lambda host, asked: {},
     "run.ended": _ended,
+    "clean": _clean,
     "gc": lambda host, asked: {"freed": 0},
 }

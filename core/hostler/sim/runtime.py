@@ -90,7 +90,9 @@ class SimRuntime:
             return None
         return f"sha256:{hashlib.sha256(self._images.get(ref, ref).encode()).hexdigest()}"
 
-    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+    async def sweep(
+        self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
+    ) -> int:
         """Simulated stages keep no checkpoints."""
         return 0
 

@@ -1,4 +1,5 @@
-"""`hostler host trust HOST...`: look at hosts' keys, and trust them."""
+"""`hostler host trust HOST...`: look at hosts' keys, and trust them; `host clean HOST`: remove what
+nothing needs there."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ import asyncio
 
 from hostler.cli.configured import configured_or_named
 from hostler.cli.identity import add_trust_option, settle_keys
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import note_for
 from hostler.daemon.config_file import load_config
-from hostler.errors import HostlerError
+from hostler.errors import HostlerError, InputError
 from hostler.link.factory import ssh_settings, ssh_target
 from hostler.model.config import HostConfig
 from hostler.ssh.connection import Dialler
@@ -20,14 +21,33 @@ from hostler.ssh.trust import ScannedKey, scan
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("action", choices=("trust",), help="what to do")
+    parser.add_argument("action", choices=("trust", "clean"), help="what to do")
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts; ranges like gpu[01-12]")
     add_trust_option(parser)
-    add_common(parser)
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="clean: only tell what would be removed"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="clean: also checkpoints, but those of open runs and of runs that a person keeps",
+    )
+    parser.add_argument(
+        "--kept", action="store_true", help="clean: also files of ended stages that stay there"
+    )
+    add_yes(parser)
+    add_common(parser, json_output=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch the keys, show them, ask once; exit 3 where a host could not be trusted."""
+    """Fetch keys, show them, ask once: exit 3 where a host could not be trusted. Or clean one."""
+    if args.action == "clean":
+        from hostler.cli.host_clean import run as clean
+
+        return clean(args)
+    for option in ("dry_run", "checkpoints", "kept", "yes", "json"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')} is for hostler host clean")
     hosts = configured_or_named(args.hosts)
     settings = ssh_settings(load_config().daemon)
     scanned = scan_hosts(hosts, settings)

@@ -195,13 +195,15 @@ class DockerRuntime:
         image, name = self._images.get(ref, ("", ""))
         return await (await self._engine(link)).image_digest(image, name) if image else None
 
-    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+    async def sweep(
+        self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
+    ) -> int:
         """Remove this daemon's checkpoint volumes but those in `keep`; how many. One that a
         container still uses stays."""
         engine = await self._engine(link)
         found = await engine.checkpoints(daemon_id)
         doomed = [volume for volume, key in found.items() if key not in keep]
-        for volume in doomed:
+        for volume in () if dry_run else doomed:
             await engine.remove_volume(volume)
         return len(doomed)
 

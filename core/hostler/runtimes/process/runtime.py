@@ -77,9 +77,11 @@ class ProcessRuntime:
         """Its folder and log; checkpoints stay."""
         await link.call("job.remove", {"attempt_id": workload.attempt_id}, _CREATE_TIMEOUT_S)
 
-    async def sweep(self, link: HostLink, daemon_id: str, keep: Collection[str]) -> int:
+    async def sweep(
+        self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
+    ) -> int:
         """Remove this daemon's checkpoint folders but those in `keep`; how many."""
-        payload = {"prefix": f"{daemon_id[:8]}-", "keep": list(keep)}
+        payload = {"prefix": f"{daemon_id[:8]}-", "keep": list(keep), "dry_run": dry_run}
         answer = await link.call("gc.checkpoints", payload, _PLACE_TIMEOUT_S)
         return int(answer["removed"])
 

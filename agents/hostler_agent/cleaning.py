@@ -1,0 +1,124 @@
+"""Caches of the login: blobs, virtual environments, agents of other versions. They go when a person
+asks, while none of the login's jobs runs, nor an agent of another daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Any, Dict, Iterator, List, Tuple
+
+from hostler_agent import blobs, journal
+from hostler_agent.folders import Folders
+from hostler_agent.jobs import remove_tree
+from hostler_agent.machine import boot_id
+from hostler_agent.processes import Proc
+
+MOST_NAMED = 1000
+"""Of one kind; all of them are counted."""
+_AGENT_LOCK = "serve-"
+
+
+class Found:
+    """Things of one kind."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.count = 0
+        self.bytes = 0
+        self.names: List[str] = []
+
+    def add(self, name: str, size: int) -> None:
+        """One more."""
+        self.count += 1
+        self.bytes += size
+        if len(self.names) < MOST_NAMED:
+            self.names.append(name)
+
+    def to_wire(self) -> Dict[str, Any]:
+        """As a member of the answer."""
+        return {
+            "what": self.what, "count": self.count, "bytes": min(self.bytes, 2**62),
+            "names": self.names,
+        }  # fmt: skip
+
+
+class Cleaner:
+    """One cleaning. With `dry_run` nothing is removed."""
+
+    def __init__(self, folders: Folders, version: str, daemon_id: str, dry_run: bool) -> None:
+        self._folders = folders
+        self._version = version
+        self._daemon_id = daemon_id
+        self._dry_run = dry_run
+        self._proc = Proc()
+        self._boot = boot_id()
+
+    def busy(self) -> str:
+        """Why caches have to stay: who may use them now; "" where nobody does."""
+        for name, path in _entries(self._folders.jobs):
+            job = journal.load(path)
+            if job is not None and job.running(self._proc, self._boot):
+                return "job %s runs" % name
+        own = "%s%s.lock" % (_AGENT_LOCK, self._daemon_id)
+        for name, path in _entries(self._folders.base):
+            if name.startswith(_AGENT_LOCK) and name.endswith(".lock") and name != own:
+                if _is_locked(path):
+                    daemon = name[len(_AGENT_LOCK) : -len(".lock")]
+                    return "an agent of another daemon (%s) runs" % daemon
+        return ""
+
+    def caches(self) -> List[Found]:
+        """Blobs, virtual environments and agents of other versions, but what somebody holds."""
+        found = [Found("blob"), Found("venv"), Found("agent")]
+        for name, path in _entries(self._folders.blobs):
+            with contextlib.suppress(FileNotFoundError):
+                found[0].add(name, os.stat(path).st_size)
+                if not self._dry_run:
+                    os.unlink(path)
+        agents = os.path.join(self._folders.base, "agent")
+        self._unused(found[1], self._folders.venvs, ".hostler-ready", ".lock", "")
+        self._unused(found[2], agents, "stamp", "", self._version)
+        return found
+
+    def _unused(self, found: Found, folder: str, stamp: str, lock: str, current: str) -> None:
+        for name, path in _entries(folder):
+            if name == current or os.path.islink(path) or not os.path.isdir(path):
+                continue
+            with contextlib.suppress(BlockingIOError), blobs.locked(path + lock, not lock):
+                found.add(name, _size(path))
+                if not self._dry_run:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(path, stamp))  # half of it must not count as whole
+                    remove_tree(path)
+
+
+def _entries(folder: str) -> Iterator[Tuple[str, str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(os.listdir(folder)):
+            yield name, os.path.join(folder, name)
+
+
+def _is_locked(path: str) -> bool:
+    """Whether somebody holds the lock file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _size(folder: str) -> int:
+    """Bytes of all files below a folder; links are not followed."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(where, name)).st_size
+    return total

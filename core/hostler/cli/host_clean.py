@@ -1,0 +1,70 @@
+"""`hostler host clean HOST`: remove what lies there and nothing needs, once a person agrees."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.cli.shared import DECLINED, confirm, note_for, open_client, out, out_json
+from hostler.errors import InputError
+from hostler.units import format_size
+
+_PATIENCE_S = 900.0
+_MOST_NAMED = 3
+_NAMED = ("kept folder", "ended container or job")
+"""Kinds of which people know the names."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look, show, ask, remove."""
+    if len(args.hosts) != 1:
+        raise InputError(
+            "hostler host clean takes one host", remedy="name them one after the other"
+        )
+    client = open_client(args)
+    client.timeout = max(client.timeout, _PATIENCE_S)
+    host, wish = args.hosts[0], {"checkpoints": args.checkpoints, "kept": args.kept}
+    found = client.clean_host(host, dry_run=True, **wish)
+    if not args.dry_run and found["found"]:
+        if not confirm(args, f"Remove this from {host}?", lines(found)):
+            return DECLINED
+        found = client.clean_host(host, **wish)
+    if args.json:
+        out_json("host.clean", {**found, "dry_run": args.dry_run})
+        return 0
+    said = lines(found)
+    if not args.quiet:
+        verb = "would go" if args.dry_run else "removed"
+        for line in said:
+            out(f"{host}: {line} {verb}")
+        if not said:
+            out(f"{host}: there is nothing to remove")
+    for why in found["stays"]:
+        note_for(args)(f"{host}: {why}")
+    return 0
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """A line for each kind of thing."""
+    return [_line(each) for each in found["found"]]
+
+
+def _line(each: Mapping[str, Any]) -> str:
+    count, what = int(each["count"]), str(each["what"])
+    many = what if count == 1 else _several(what)
+    size = f" ({format_size(each['bytes'])})" if each["bytes"] else ""
+    names = [str(name) for name in each["names"]] if what in _NAMED else []
+    more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+    named = f": {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
+    return f"{count} {many}{size}{named}"
+
+
+def _several(what: str) -> str:
+    return {
+        "notes of an ended run": "notes of ended runs",
+        "ended container or job": "ended containers and jobs",
+        "blob": "cached blobs",
+        "venv": "virtual environments",
+        "agent": "agents of other versions",
+    }.get(what, f"{what}s")

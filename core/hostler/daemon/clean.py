@@ -1,0 +1,232 @@
+"""`hostler host clean`: remove what lies on a host and no open or kept run needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostler.daemon.audit import Audit
+from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
+from hostler.daemon.expiry import Expirer
+from hostler.daemon.garbage import checkpoint_keys
+from hostler.daemon.rights import only_operators
+from hostler.daemon.submit import Caller
+from hostler.errors import ConflictError, HostlerError, NotFoundError, Unreachable
+from hostler.model.hosts import Host, Look, Workload
+from hostler.model.plans import Remove
+from hostler.model.records import AttemptFilter
+from hostler.model.runs import Run
+
+_TIMEOUT_S = 300.0
+_MOST_LISTED = 1000
+_MOST_ASKED = 2000
+_MOST_NAMED = 5
+RECOVER = "find them again first: hostler daemon stop; hostler daemon recover"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to go besides what nobody can miss."""
+
+    dry_run: bool = True
+    checkpoints: bool = False
+    kept: bool = False
+    """Files that stay on the host for a while, too."""
+
+
+@dataclass(slots=True)
+class _Cleaning:
+    """What was found, or removed."""
+
+    host: str
+    wish: Wish
+    found: list[dict[str, Any]] = field(default_factory=list)
+    stays: list[str] = field(default_factory=list)
+    """What stays, and why, in sentences."""
+
+    def add(self, what: str, names: Collection[str], size: int = 0) -> None:
+        """Things of one kind; none are not told."""
+        if names:
+            told = {"what": what, "count": len(names), "bytes": size}
+            self.found.append({**told, "names": sorted(names)[:_MOST_LISTED]})
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer."""
+        told = {"host": self.host, "dry_run": self.wish.dry_run}
+        return {**told, "found": self.found, "stays": self.stays}
+
+
+class Cleaner:
+    """Looks, refuses, tells, removes: one host at a time."""
+
+    def __init__(
+        self,
+        context: Context,
+        copies: Copies,
+        expirer: Expirer,
+        audit: Audit,
+        remove: Callable[[Remove], Awaitable[None]],
+    ) -> None:
+        self._context = context
+        self._copies = copies
+        self._expirer = expirer
+        self._audit = audit
+        self._remove = remove
+        self._turn = asyncio.Lock()
+
+    async def clean(self, name: str, wish: Wish, who: Caller) -> dict[str, Any]:
+        """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
+        nobody knows what is needed, HostError."""
+        if not wish.dry_run:
+            only_operators(self._context.config.daemon, who, "cleaning a host")
+        async with self._turn:
+            host, look = self._host(name)
+            await self._check_known(name, look)
+            if not wish.dry_run:
+                arguments = {"host": name, "checkpoints": wish.checkpoints, "kept": wish.kept}
+                await self._audit.note(who, "clean", dict(arguments))
+            made = _Cleaning(name, wish)
+            await self._workloads(made, look)
+            await self._notes(made)
+            if wish.kept:
+                await self._kept(made, who)
+            if wish.checkpoints:
+                await self._checkpoints(made, host)
+            await self._caches(made, look)
+            self._context.look_soon(name)
+            return made.to_json()
+
+    def _host(self, name: str) -> tuple[Host, Look]:
+        """A host of which all is known that there is to know now."""
+        context = self._context
+        context.standing.check_current()
+        keeper = context.keepers.get(name)
+        if keeper is None:
+            known = ", ".join(context.keepers) or "none"
+            raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
+        host, look = keeper.host, keeper.host.look
+        if look is None or not keeper.is_connected:
+            raise Unreachable(name, host.problem or "it does not answer")
+        if host.unmerged:
+            raise ConflictError(
+                f"what {name} has noted since the backup is not in the restored database yet",
+                remedy="wait for it: hostler daemon status says what is in its way",
+            )
+        if look.docker_problem is not None and "docker" in host.facts.runtimes:
+            raise ConflictError(
+                f"{name}: {look.docker_problem}: nobody knows what is needed there",
+                remedy=f"hostler doctor {name}",
+            )
+        return host, look
+
+    async def _check_known(self, name: str, look: Look) -> None:
+        """Raises ConflictError where the host holds what the database has never heard of."""
+        context, ours = self._context, self._context.daemon_id
+        link = context.link(name)
+        told = (await link.call("run.list", {"daemon_id": ours}))["runs"]
+        kept = (await link.call("kept.list", {"daemon_id": ours}, _TIMEOUT_S))["kept"]
+        works = [work.attempt_id for work in look.workloads if work.daemon_id == ours]
+        works += [str(folder["attempt_id"]) for folder in kept]
+        unknown = await self._unknown([*told, *map(_run_of, works)])
+        if unknown:
+            named = ", ".join(unknown[:_MOST_NAMED])
+            more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+            raise ConflictError(
+                f"{name} holds work of runs that the database does not know ({named}{more})",
+                remedy=RECOVER,
+            )
+
+    async def _unknown(self, run_ids: Iterable[str]) -> list[str]:
+        named, found = list(dict.fromkeys(run_ids)), []
+        if len(named) > _MOST_ASKED:
+            return named  # more than are ever open on a host: nobody looks all of them up
+        for run_id in named:
+            if await self._context.is_over(run_id) is None:
+                found.append(run_id)
+        return found
+
+    async def _workloads(self, made: _Cleaning, look: Look) -> None:
+        """What has ended of attempts that are over: ours by its label, and by being known here."""
+        ended = [w for w in look.workloads if not w.running and await self._is_ours(made.host, w)]
+        gone = []
+        for work in ended:
+            if await self._done(made, work.attempt_id, self._end(made, work)):
+                gone.append(work.attempt_id)
+        made.add("ended container or job", gone)
+
+    async def _end(self, made: _Cleaning, work: Workload) -> None:
+        if not made.wish.dry_run:
+            await self._remove(Remove(made.host, work))
+
+    async def _done(self, made: _Cleaning, what: str, doing: Awaitable[object]) -> bool:
+        """Whether it worked; where not, that is told and the rest goes on."""
+        try:
+            await doing
+        except HostlerError as error:
+            made.stays.append(f"{what}: {error}")
+            return False
+        return True
+
+    async def _is_ours(self, host: str, work: Workload) -> bool:
+        context = self._context
+        if work.daemon_id != context.daemon_id:
+            return False
+        wanted = AttemptFilter(run_id=_run_of(work.attempt_id), host=host)
+        there = await context.store.attempts(wanted)
+        return any(a.attempt_id == work.attempt_id and a.phase.is_final for a in there)
+
+    async def _notes(self, made: _Cleaning) -> None:
+        """Notes about runs that are over; what tells of their ends stays."""
+        over = await self._copies.over(made.host)
+        if over and not made.wish.dry_run:
+            await self._copies.sweep(made.host)
+        made.add("notes of an ended run", over)
+
+    async def _kept(self, made: _Cleaning, who: Caller) -> None:
+        cleared = await self._expirer.clear(made.host, who.user, dry_run=made.wish.dry_run)
+        gone = {left.attempt_id for left in cleared.gone}
+        made.add("kept folder", gone, sum(left.size for left in cleared.gone))
+        made.stays += cleared.stays
+
+    async def _checkpoints(self, made: _Cleaning, host: Host) -> None:
+        """Those of runs that are neither open nor kept by a person."""
+        context = self._context
+        keep = checkpoint_keys(context.daemon_id, await self._needed())
+        link = context.link(made.host)
+        count = 0
+        for name in context.runtimes.keys() & set(host.runtimes):
+            runtime = context.runtimes[name]
+            count += await runtime.sweep(link, context.daemon_id, keep, made.wish.dry_run)
+        if count:
+            made.found.append({"what": "checkpoint", "count": count, "bytes": 0, "names": []})
+
+    async def _needed(self) -> list[Run]:
+        store, now = self._context.store, self._context.clock.now()
+        kept = {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
+        return [*self._context.book.runs(), *await store.runs_needed_since(now, kept)]
+
+    async def _caches(self, made: _Cleaning, look: Look) -> None:
+        """The login's, whichever daemon filled them: only while nobody works there."""
+        busy = self._busy(made.host, look)
+        if not busy:
+            asked = {"daemon_id": self._context.daemon_id, "dry_run": made.wish.dry_run}
+            told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
+            made.found += [each for each in told["found"] if each["count"]]
+            busy = told["busy"]
+        if busy:
+            made.stays.append(f"caches stay: {busy}")
+
+    def _busy(self, name: str, look: Look) -> str:
+        """Why the login works there, as far as it can be seen from here; "" where it does not."""
+        running = next((work for work in look.workloads if work.running), None)
+        if running is not None:
+            return f"{running.attempt_id} runs"
+        begun = next((a for a in self._context.book.open_attempts() if a.host == name), None)
+        return f"{begun.attempt_id} is {begun.phase}" if begun is not None else ""
+
+
+def _run_of(attempt_id: str) -> str:
+    return attempt_id.partition("-")[0]

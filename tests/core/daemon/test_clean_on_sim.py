@@ -1,0 +1,216 @@
+"""`hostler host clean`: what lies on a host and nothing needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.daemon.clean import Wish
+from hostler.daemon.garbage import checkpoint_keys
+from hostler.errors import ConflictError, ForbiddenError, NotFoundError, Unreachable
+from hostler.model.records import Keep, Remainder
+from hostler.model.runs import Attempt, Phase
+from hostler.sim.fleet import small_lab
+from hostler.sim.host import SimHost
+from hostler.sim.runtime import SimRuntime
+from tests.support.planning import stage
+from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+
+pytestmark = pytest.mark.timeout(60)
+
+REALLY = Wish(dry_run=False)
+
+
+@pytest.fixture(autouse=True)
+def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace(monkeypatch)
+
+
+def is_running(attempt: Attempt) -> bool:
+    return attempt.phase is Phase.RUNNING
+
+
+async def clean(daemon: SimDaemon, wish: Wish = REALLY, name: str = "gpu1") -> dict[str, Any]:
+    told = await daemon.daemon.service.cleaner.clean(name, wish, OWNER)
+    return {each["what"]: each["count"] for each in told["found"]} | {"stays": told["stays"]}
+
+
+async def ended(daemon: SimDaemon) -> str:
+    run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=0.01")))
+    await daemon.finished(run_id)
+    await daemon.clean()
+    return run_id
+
+
+def leave(host: SimHost, daemon: SimDaemon, run_id: str) -> None:
+    """Copies of a run that could not be removed when it ended, and a blob."""
+    host.records[daemon.daemon.context.daemon_id, run_id] = ["spec", ""]
+    host.blobs["d" * 64] = b"xyz"
+
+
+async def test_what_nothing_needs_goes_and_a_dry_run_only_tells(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await ended(daemon)
+        await daemon.until(lambda: not host.records, "copies stay")
+        leave(host, daemon, run_id)
+        told = await clean(daemon, Wish())
+        assert told == {"notes of an ended run": 1, "blob": 1, "stays": []}
+        assert host.records
+        assert host.blobs
+        assert await clean(daemon) == told
+        assert not host.records
+        assert not host.blobs
+        assert run_id in host.ended[daemon.daemon.context.daemon_id]
+        assert await clean(daemon, Wish()) == {"stays": []}
+        entries = await daemon.daemon.context.store.audit()
+        assert [(e.call, e.user) for e in entries if e.call == "clean"] == [("clean", "owner")]
+
+
+async def test_caches_stay_while_anybody_of_the_login_works_there(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=600")))
+        attempt = await daemon.attempt(run_id, is_running)
+        leave(host, daemon, run_id)
+        spec = dict(host.records)
+        await daemon.until(
+            lambda: any(w.running for w in look_of(daemon).workloads), "it is not seen"
+        )
+        told = await clean(daemon)
+        assert told == {"stays": [f"caches stay: {attempt.attempt_id} runs"]}
+        assert (host.records, len(host.blobs)) == (spec, 1)
+        assert host.works[attempt.attempt_id].running
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+
+
+def look_of(daemon: SimDaemon) -> Any:
+    return daemon.daemon.context.keepers["gpu1"].host.look
+
+
+async def test_it_is_refused_where_the_host_holds_what_the_database_does_not_know(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await ended(daemon)
+        leave(host, daemon, run_id)
+        ours = daemon.daemon.context.daemon_id
+        host.records[ours, "rlost"] = ["spec", ""]
+        for wish in (Wish(), REALLY):
+            with pytest.raises(ConflictError, match=r"does not know \(rlost\)") as refused:
+                await clean(daemon, wish)
+            assert "hostler daemon recover" in refused.value.remedy
+        del host.records[ours, "rlost"]
+        stray = await daemon.submit(stage("a", gpus=1, env=sim("seconds=600")))
+        attempt = await daemon.attempt(stray, is_running)
+        await daemon.until(lambda: bool(look_of(daemon).workloads), "it is not seen")
+        work = host.works[attempt.attempt_id]
+        host.works["rgone-a-1"] = replace(work, attempt_id="rgone-a-1", gpus=())
+        await daemon.until(lambda: len(look_of(daemon).workloads) == 2, "it is not seen")
+        with pytest.raises(ConflictError, match="rgone"):
+            await clean(daemon)
+        assert host.blobs
+        del host.works["rgone-a-1"]
+        await daemon.cancel(stray)
+        await daemon.finished(stray)
+
+
+async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        cleaner = daemon.daemon.service.cleaner
+        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        assert (await cleaner.clean("gpu1", Wish(), ANA))["dry_run"] is True
+        with pytest.raises(ForbiddenError, match="cleaning a host is for"):
+            await cleaner.clean("gpu1", REALLY, ANA)
+        with pytest.raises(NotFoundError, match="known hosts: gpu1, gpu2"):
+            await cleaner.clean("gpu9", REALLY, OWNER)
+        daemon.lab.faults("gpu2").cut()
+        await daemon.until(
+            lambda: not daemon.daemon.context.keepers["gpu2"].is_connected, "still there"
+        )
+        with pytest.raises(Unreachable):
+            await cleaner.clean("gpu2", REALLY, OWNER)
+
+
+async def test_nothing_is_known_of_a_host_whose_docker_is_silent(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        daemon.lab.faults("gpu1").docker_down()
+        await daemon.until(lambda: look_of(daemon).docker_problem is not None, "it is not seen")
+        with pytest.raises(ConflictError, match="nobody knows what is needed there"):
+            await clean(daemon)
+
+
+async def test_after_a_restore_a_host_is_cleaned_once_it_is_merged(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        keeper = daemon.daemon.context.keepers["gpu1"]
+        keeper.host = replace(keeper.host, unmerged=True)
+        with pytest.raises(ConflictError, match="not in the restored database yet"):
+            await clean(daemon)
+
+
+async def test_kept_files_go_when_named_and_never_those_of_a_run_that_a_person_keeps(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        store, service = daemon.daemon.context.store, daemon.daemon.service
+        lefts = {}
+        for what in ("kept by a person", "fetched now", "free"):
+            run_id = await ended(daemon)
+            left = Remainder(
+                attempt_id=f"{run_id}-a-1", run_id=run_id, stage="a", host="gpu1",
+                runtime="process", ref=f"{run_id}-a-1", path="/x", files=1, size=100,
+                since=1.0, until=daemon.lab.clock.now() + 9e5, names=("model.pt",),
+            )  # fmt: skip
+            await store.add_remainder(left)
+            lefts[what] = left
+        await store.keep_run(Keep(lefts["kept by a person"].run_id, by="ana", at=1.0))
+        assert "kept folder" not in await clean(daemon)
+        assert len(await store.remainders()) == 3
+        wish = Wish(dry_run=False, kept=True)
+        with service.expirer.fetching(lefts["fetched now"].attempt_id):
+            told = await clean(daemon, replace(wish, dry_run=True))
+            assert len(await store.remainders()) == 3
+            assert await clean(daemon, wish) == told
+        assert told["kept folder"] == 1
+        assert sorted(said.rpartition(": ")[2] for said in told["stays"]) == [
+            "ana keeps it", "somebody fetches them",
+        ]  # fmt: skip
+        there = {left.attempt_id for left in await store.remainders()}
+        assert there == {lefts[what].attempt_id for what in ("kept by a person", "fetched now")}
+        events = await store.events(0, lefts["free"].run_id)
+        (event,) = [event for event in events if event.kind == "files.removed"]
+        assert "owner cleaned gpu1" in event.message
+
+
+async def test_checkpoints_go_when_named_and_never_those_that_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[frozenset[str], bool]] = []
+
+    async def sweep(
+        _runtime: object, _link: object, _daemon: str, keep: frozenset[str], dry_run: bool
+    ) -> int:
+        asked.append((keep, dry_run))
+        return 1
+
+    monkeypatch.setattr(SimRuntime, "sweep", sweep)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        resumable = stage("a", gpus=1, checkpoint="ckpt", env=sim("seconds=0.01"))
+        over = await daemon.submit(resumable)
+        await daemon.finished(over)
+        await daemon.clean()
+        still = await daemon.submit(stage("a", gpus=99, checkpoint="ckpt"))
+        assert "checkpoint" not in await clean(daemon)
+        assert not asked
+        told = await clean(daemon, Wish(dry_run=True, checkpoints=True))
+        assert told["checkpoint"] == len(asked)
+        ours = daemon.daemon.context.daemon_id
+        needed = checkpoint_keys(ours, [daemon.daemon.context.book.run(still)])
+        assert set(asked) == {(needed, True)}
