@@ -18,8 +18,6 @@ from hostler_agent.walk import Walk, bytes_used
 MOST_ENTRIES = 100_000
 MOST_NAMES = 32 * 1024 * 1024
 _PIECE = 1024 * 1024
-_COARSE = 0.1
-"""Seconds by which the times of files lag behind the clock: the kernel stamps them by its ticks."""
 
 Pulse = Callable[[], None]
 Entry = Tuple[str, str, int, float, Optional[str]]
@@ -206,7 +204,7 @@ class Changes:
                 self.entries.add(path, status)
             return
         if wanted.since is not None:
-            if max(status.st_mtime, status.st_ctime) < wanted.since - _COARSE:
+            if max(status.st_mtime, status.st_ctime) < wanted.since - placed.COARSE:
                 return
         elif self._is_as_placed(path, folder, name, status):
             return

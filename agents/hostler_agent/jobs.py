@@ -33,7 +33,7 @@ _DIE = 15.0
 _ENGINE = "EngineError"
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
-    "log_cap", "grace", "make",
+    "log_cap", "grace", "make", "here",
 )  # fmt: skip
 
 
@@ -103,8 +103,7 @@ class Jobs:
             from hostler_agent import placed
 
             job = journal.load(folder)
-            checkpoint = str(job.created.get("checkpoint") or "") if job is not None else ""
-            told["changed"] = placed.unchanged(folder, checkpoint)
+            told["changed"] = None if job is None else placed.unchanged(job)
         return told
 
     def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import time
 from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from hostler_agent.journal import Job
 
 NAME = "placed.json"
 _LITTLE = 256 * 1024
 _MOST_LINE = 32 * 1024
 _MOST_LINES = 1_000_000
+COARSE = 0.1
+"""Seconds by which the times of files lag behind the clock: the kernel stamps them by its ticks."""
 _FEW, _SOON = 2000, 0.02
 """Entries and seconds that the look after the end of a job may take."""
 
@@ -91,40 +96,82 @@ def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
             continue
 
 
-def unchanged(job: str, checkpoint: str) -> Optional[int]:
-    """0 where a short look shows that nothing in a job's working folder is new or changed; None
-    where that takes a longer one."""
-    from hostler_agent import beneath, mounts
-
-    until = time.monotonic() + _SOON
+def unchanged(job: Job) -> Optional[int]:
+    """0 where a short look shows that nothing in the folder where a job worked is new or changed;
+    None where that takes a longer one."""
+    here = job.created.get("here")
     try:
-        if mounts.any_below(job):
-            return None  # a file system of the job's own may never answer
-        folder = beneath.open_folder(job)
-        try:
-            known = read(folder, _LITTLE)
-            if known is None or time.monotonic() > until:
-                return None
-            work = beneath.enter(folder, b"work")
-            try:
-                return 0 if _Quick(known, checkpoint.encode(), until).is_still(work) else None
-            finally:
-                os.close(work)
-        finally:
-            os.close(folder)
-    except OSError:
+        if here and job.started is not None:
+            return _unchanged_there(str(here), float(job.started["at"]))
+        return None if here else _unchanged_here(job)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-class _Quick:
-    """Looks until something is new, or it has taken too long."""
+def _unchanged_here(job: Job) -> Optional[int]:
+    from hostler_agent import beneath, mounts
 
-    def __init__(self, known: Dict[bytes, Placed], checkpoint: bytes, until: float) -> None:
+    until = time.monotonic() + _SOON
+    if mounts.any_below(job.folder):
+        return None  # a file system of the job's own may never answer
+    folder = beneath.open_folder(job.folder)
+    try:
+        known = read(folder, _LITTLE)
+        work = beneath.enter(folder, b"work")
+    finally:
+        os.close(folder)
+    try:
+        checkpoint = str(job.created.get("checkpoint") or "").encode()
+        quick = _Quick(known or {}, checkpoint, until, None)
+        return 0 if known is not None and quick.is_still(work) else None
+    finally:
+        os.close(work)
+
+
+def _unchanged_there(here: str, since: float) -> Optional[int]:
+    """The same of a folder of the host, where nothing was placed. It may lie on a file server that
+    hangs: a thread looks, is not waited for for long, and while it hangs there is no other."""
+    if not _looking.acquire(blocking=False):
+        return None
+    found: List[Optional[int]] = []
+
+    def look() -> None:
+        from hostler_agent import beneath
+
+        try:
+            folder = beneath.open_folder(os.path.realpath(here))
+            try:
+                quick = _Quick({}, b"", time.monotonic() + _SOON, since)
+                found.append(0 if quick.is_still(folder) else None)
+            finally:
+                os.close(folder)
+        except OSError:
+            pass  # whoever asks properly is told why
+        finally:
+            _looking.release()
+
+    looker = threading.Thread(target=look, daemon=True, name="unchanged")
+    looker.start()
+    looker.join(3 * _SOON)
+    return found[0] if found else None
+
+
+_looking = threading.Lock()
+
+
+class _Quick:
+    """Looks until something is new, or it has taken too long. `since`: what was written after that
+    is new, else what is not as it was placed."""
+
+    def __init__(
+        self, known: Dict[bytes, Placed], checkpoint: bytes, until: float, since: Optional[float]
+    ) -> None:
         self._known, self._checkpoint, self._until = known, checkpoint, until
+        self._since = since
         self._left = _FEW
 
     def is_still(self, folder: int, above: bytes = b"") -> bool:
-        """Whether all in the open folder is as it was placed."""
+        """Whether nothing in the open folder is new."""
         from hostler_agent import beneath, choosing
 
         for name in self._names(folder):
@@ -135,8 +182,7 @@ class _Quick:
             if path == self._checkpoint:
                 continue
             if not stat.S_ISDIR(status.st_mode):
-                known = self._known.get(path)
-                if known is None or not known.is_untouched(status):
+                if self._is_new(path, status):
                     return False
             elif choosing.folder_left_out(name, not above) is None:
                 inner = beneath.enter(folder, name)
@@ -146,6 +192,12 @@ class _Quick:
                 finally:
                     os.close(inner)
         return True
+
+    def _is_new(self, path: bytes, status: os.stat_result) -> bool:
+        if self._since is not None:
+            return max(status.st_mtime, status.st_ctime) >= self._since - COARSE
+        known = self._known.get(path)
+        return known is None or not known.is_untouched(status)
 
     def _names(self, folder: int) -> List[bytes]:
         found = []

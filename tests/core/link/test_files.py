@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
 import sys
 import tarfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,11 +58,14 @@ async def link(base: Path) -> AsyncIterator[AgentLink]:
     await made.close()
 
 
-async def ran(link: AgentLink, tmp_path: Path, line: str, **placed: bytes) -> Exited:
+async def ran(
+    link: AgentLink, tmp_path: Path, line: str, here: Path | None = None, **placed: bytes
+) -> Exited:
     """A job that has ended, with what was told of it."""
     created = {
         "attempt_id": ATTEMPT, "daemon_id": "d1", "run_id": "r1", "stage": "train", "owner": "ana",
         "gpus": [], "checkpoint": "ckpt", "checkpoint_key": "key", "log_cap": 100000, "grace": 1.0,
+        "here": str(here) if here else None,
     }  # fmt: skip
     await link.call("job.create", created)
     if placed:
@@ -71,7 +76,7 @@ async def ran(link: AgentLink, tmp_path: Path, line: str, **placed: bytes) -> Ex
         place = {"attempt_id": ATTEMPT, "digest": digest, "target": ""}
         await link.call("job.place", place)
     pushes = link.pushes()
-    start = {"attempt_id": ATTEMPT, "argv": ["sh", "-c", line], "env": {}}
+    start = {"attempt_id": ATTEMPT, "argv": ["sh", "-c", line], "env": {}, "cwd": str(here or "")}
     await link.call("job.start", start)
     pushed = await anext(pushes)
     assert isinstance(pushed, Exited)
@@ -94,7 +99,7 @@ _PLACED = {"changed__py": b"a\n", "same__py": b"a\n", "equal__py": b"b\n", "left
 
 
 async def test_what_is_new_or_changed(link: AgentLink, tmp_path: Path) -> None:
-    await ran(link, tmp_path, _MAKES, **_PLACED)
+    await ran(link, tmp_path, _MAKES, None, **_PLACED)
     found = await link.changed_files(source(), ALL)
     assert paths(found.files) == ["changed.py", "core", "latest", "model.pt", "runs/a/log"]
     kinds = {entry.path: (entry.kind, entry.size) for entry in found.files}
@@ -126,13 +131,13 @@ async def test_what_is_new_or_changed(link: AgentLink, tmp_path: Path) -> None:
 async def test_what_is_named(
     link: AgentLink, tmp_path: Path, globs: tuple[str, ...], expected: list[str]
 ) -> None:
-    await ran(link, tmp_path, _MAKES, **_PLACED)
+    await ran(link, tmp_path, _MAKES, None, **_PLACED)
     found = await link.changed_files(source(), Select(globs=globs))
     assert paths(found.files) == expected
 
 
 async def test_a_chosen_few_come_as_a_tar_again_and_again(link: AgentLink, tmp_path: Path) -> None:
-    await ran(link, tmp_path, _MAKES, **_PLACED)
+    await ran(link, tmp_path, _MAKES, None, **_PLACED)
     wanted = ["runs/a/log", "model.pt", "latest", "gone", "runs"]
     archive = link.read_archive(source(), paths=wanted)
     whole = b"".join([piece async for piece in archive])
@@ -255,7 +260,21 @@ _QUIET = "mkdir -p out __pycache__; touch __pycache__/a.pyc; echo s > ckpt/s"
 async def test_nothing_changed_is_told_with_the_exit(
     link: AgentLink, tmp_path: Path, line: str, changed: int | None
 ) -> None:
-    told = await ran(link, tmp_path, line, a__py=b"a", b__py=b"b")
+    told = await ran(link, tmp_path, line, None, a__py=b"a", b__py=b"b")
+    assert told.left is not None
+    assert told.left.changed == changed
+
+
+@pytest.mark.parametrize(("line", "changed"), [("true", 0), ("echo x > model.pt", None)])
+async def test_a_job_that_works_in_a_folder_of_the_host(
+    link: AgentLink, tmp_path: Path, line: str, changed: int | None
+) -> None:
+    here = tmp_path / "project"
+    here.mkdir()
+    (here / "train.py").write_text("")
+    while (here / "train.py").stat().st_ctime + 0.2 > time.time():
+        await asyncio.sleep(0.01)
+    told = await ran(link, tmp_path, line, here)
     assert told.left is not None
     assert told.left.changed == changed
 

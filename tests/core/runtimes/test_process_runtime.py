@@ -126,7 +126,7 @@ async def test_a_job_from_create_to_remove(runtime: ProcessRuntime) -> None:
     assert started["create"] == {
         "attempt_id": job.attempt_id, "daemon_id": job.daemon_id, "run_id": "run",
         "stage": "stage", "owner": "anna", "gpus": [], "checkpoint": "ckpt",
-        "checkpoint_key": "k", "log_cap": job.log_cap, "grace": 1.0, "make": [],
+        "checkpoint_key": "k", "log_cap": job.log_cap, "grace": 1.0, "make": [], "here": None,
     }  # fmt: skip
     assert (started["argv"][:2], started["argv"][-1]) == (["sh", "-c"], "echo $HOME")
     assert started["cwd"] == "sub"

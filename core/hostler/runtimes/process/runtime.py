@@ -141,6 +141,7 @@ def _created(job: Job) -> dict[str, Any]:
         "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
         "checkpoint_key": job.checkpoint_key,
         "make": [relative(folder) for folder in job.make],
+        "here": job.code_path,
         "log_cap": job.log_cap,
         "grace": job.grace,
     }
