@@ -13,6 +13,7 @@ from hostler.daemon.copy_reading import read_copy
 from hostler.decide.merging import End
 from hostler.decide.recovery import Note, is_covered
 from hostler.errors import AgentError, HostError, NotFoundError, StateError
+from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
 
 _READ_S = 60.0
@@ -113,10 +114,12 @@ class Copies:
 
     async def _note(self, run: Run, attempt: Attempt) -> None:
         context = self._context
+        saved = await self._saved(attempt)
+        note = Note(attempt, run.cancelled_by, run.priority, saved)
         payload = {
             "daemon_id": context.daemon_id,
             "run_id": run.run_id,
-            "line": encode_note(Note(attempt, run.cancelled_by, run.priority), context.signer),
+            "line": encode_note(note, context.signer),
         }
         link, key = context.link(attempt.host), (attempt.host, run.run_id)
         try:
@@ -130,6 +133,13 @@ class Copies:
             _log.warning("no copy of run %s on %s: %s", run.run_id, attempt.host, error)
             return
         self._sent.add(key)
+
+    async def _saved(self, attempt: Attempt) -> tuple[Artifact, ...]:
+        """What is in the content store of an attempt that is over."""
+        if not attempt.phase.is_final:
+            return ()
+        found = await self._context.store.artifacts(attempt.run_id)
+        return tuple(a for a in found if a.attempt_id == attempt.attempt_id)
 
     async def forget(self, ends: Sequence[End], hosts: Iterable[str]) -> None:
         """Remove the copies of runs that have ended, and left the book; that they have stays noted.

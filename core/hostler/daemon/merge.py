@@ -7,15 +7,16 @@ step may be repeated; the host counts as merged once all of them are durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hostler.daemon.context import Context
 from hostler.daemon.copy_reading import read_copies, read_ends
-from hostler.daemon.recover import artifacts_of
+from hostler.daemon.recover import artifacts_of, still_here
 from hostler.decide.merging import End, RunNews, closed, in_the_way, news_of
-from hostler.decide.recovery import Kept
+from hostler.decide.recovery import Kept, noted_artifacts
 from hostler.errors import ConflictError, HostlerError, NotFoundError
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, Run
@@ -123,6 +124,7 @@ class Merger:
         for attempt, one in sorted(begun, key=lambda pair: pair[0].placed_at):
             await self._add(attempt, one)
         for one in told:
+            await self._keep_files(one)
             await self._finished(one)
 
     async def _finished(self, told: _Told) -> None:
@@ -245,6 +247,14 @@ class Merger:
             context.event("attempt.recovered", said, ended),
         )
         await self._keep_outputs(ended)
+
+    async def _keep_files(self, told: _Told) -> None:
+        """What was saved after the backup, as far as its bytes are here."""
+        context = self._context
+        noted = (artifact for item in told.kept for artifact in noted_artifacts(item))
+        for artifact in still_here(noted, context.content):
+            with contextlib.suppress(NotFoundError):  # of an attempt that was not taken
+                await context.store.add_artifact(artifact)
 
     async def _keep_outputs(self, attempt: Attempt) -> None:
         for artifact in artifacts_of(attempt, self._context.content):

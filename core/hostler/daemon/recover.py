@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,8 +175,17 @@ async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor:
         await store.add_attempt(attempt)
         for artifact in artifacts_of(attempt, content):
             await store.add_artifact(artifact)
+    for artifact in still_here(rebuilt.artifacts, content):
+        await store.add_artifact(artifact)
     if run.cancelled_by is not None:
         await store.request_cancel(run.run_id, run.cancelled_by)
+
+
+def still_here(artifacts: Iterable[Artifact], content: ContentStore) -> Iterator[Artifact]:
+    """Those whose bytes, and list of files, are in the content store."""
+    for artifact in artifacts:
+        if content.has(artifact.digest) and (artifact.index is None or content.has(artifact.index)):
+            yield artifact
 
 
 def artifacts_of(attempt: Attempt, content: ContentStore) -> list[Artifact]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hostler.model.hosts import Look, Workload
+from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
 
 
@@ -17,6 +18,8 @@ class Note:
     attempt: Attempt
     cancelled_by: str | None = None
     priority: int = 0
+    artifacts: tuple[Artifact, ...] = ()
+    """What was saved of an attempt that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Rebuilt:
     """Stages whose workload runs now."""
     doubts: tuple[str, ...] = ()
     """Why a host may have made this run or some of it up; none: this daemon signed all of it."""
+    artifacts: tuple[Artifact, ...] = ()
+    """What was saved of it, by signed notes: the blobs of others are not for a host to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,21 @@ def _rebuilt(items: Sequence[Kept], running: Collection[tuple[str, str]]) -> Reb
         tuple(sorted({item.host for item in items})),
         tuple(a.stage for a in attempts if (a.host, a.attempt_id) in running),
         tuple(_doubts(items)),
+        tuple(artifact for item in items for artifact in noted_artifacts(item)),
     )
+
+
+def noted_artifacts(kept: Kept) -> tuple[Artifact, ...]:
+    """What was saved of attempts by the signed notes of a host."""
+    if kept.notes_doubt or kept.spec_doubt:
+        return ()
+    found = {
+        (artifact.attempt_id, artifact.kind, artifact.name): artifact
+        for note in kept.notes
+        for artifact in note.artifacts
+        if artifact.attempt_id == note.attempt.attempt_id
+    }
+    return tuple(found.values())
 
 
 def _attempts(items: Iterable[Kept], stages: Collection[str]) -> tuple[Attempt, ...]:

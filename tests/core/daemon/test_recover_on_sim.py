@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from hostler.daemon import copies, recover
 from hostler.daemon.copies import Copies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
-from hostler.decide.recovery import Kept, Note, rebuild
+from hostler.decide.recovery import Kept, Note, noted_artifacts, rebuild
 from hostler.errors import StateError
 from hostler.model.hosts import Look, Workload
+from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
 from hostler.sim.fleet import small_lab
@@ -127,7 +129,8 @@ async def test_a_note_under_way_at_the_end_does_not_bring_the_copy_back(
 
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (host,) = daemon.lab.hosts.values()
-        run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=0.4")))
+        # With files to copy, a note would be written before the end, too.
+        run_id = await daemon.submit(stage("a", gpus=1, keep=(), env=sim("seconds=0.4")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
         await daemon.stop()
         monkeypatch.setattr(Copies, "_spec", late)
@@ -234,3 +237,35 @@ def test_the_newest_note_of_an_attempt_counts_and_strays_are_told() -> None:
     assert rebuild(kept, {"h2": look}, "d" * 32, known={"r1", "r9"}).runs == ()
     (elsewhere,) = rebuild(kept, {"evil": look}, "d" * 32).runs
     assert elsewhere.running == ()
+
+
+async def test_what_was_saved_is_found_again(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage(
+                "first", outputs={"o": "out"}, keep=("*.pt",), env=sim("seconds=0.02 write=m.pt:9")
+            ),
+            stage("second", needs=("first",), env=sim("seconds=60")),
+        )
+        await daemon.attempt(run_id, lambda a: (a.stage, a.phase) == ("second", "running"))
+        saved = await daemon.daemon.context.store.artifacts(run_id)
+        assert [(a.kind, a.name) for a in saved] == [("output", "o"), ("files", "files")]
+        await daemon.kill()
+        lose_database(tmp_path)
+        told = await look_around(daemon)
+        await restore(tmp_path, told.recovery.runs, "ana")
+        await daemon.begin()
+        assert await daemon.daemon.context.store.artifacts(run_id) == saved
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+
+
+def test_what_was_saved_is_believed_of_signed_notes_alone() -> None:
+    made = attempt(phase=Phase.SUCCEEDED)
+    artifact = Artifact("r-1", "train", made.attempt_id, "files", "a" * 64, 1, 1.0, kind="files")
+    others = replace(artifact, attempt_id="r-2-train-1")
+    note = Note(made, artifacts=(artifact, others))
+    kept = Kept("gpu1", planning.run(), "", (note,))
+    assert noted_artifacts(kept) == (artifact,)
+    assert noted_artifacts(replace(kept, notes_doubt="not signed")) == ()
+    assert noted_artifacts(replace(kept, spec_doubt="not signed")) == ()
