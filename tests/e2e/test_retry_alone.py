@@ -102,6 +102,8 @@ def test_both_codes_are_told(work: Desk) -> None:
     assert source["origins"][old]["stages"] == ["train"]
     assert "exit 3" in source["origins"][old]["source"]["git_diff"]
     assert "exit 3" not in source["git_diff"]
+    said = f"submitted as a retry of {old} with new code, words=x y"
+    assert said in work.ok("events", "--run", new).out
     rows = Client(work.state / SOCKET_NAME).metrics(new, "train")
     assert [(row["name"], row["value"]) for row in rows] == [("loss", 0.5)]
     compared = work.ok("compare", old, new).out

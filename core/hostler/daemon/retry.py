@@ -16,6 +16,10 @@ from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Scalar
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source
+from hostler.text import clean_line
+
+_LONGEST = 500
+"""Characters of a change as it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,16 @@ class Change:
     files: tuple[str, ...] = ()
     """What the new source will hold, where it is not uploaded yet."""
     links: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """In words: "new code, lr=0.1, a new begin at train"; "" for nothing."""
+        parts = [
+            *(["new code"] if self.source is not None else []),
+            *(f"{name}={value}" for name, value in self.params.items()),
+            *(f"a new begin at {name}" for name in self.starts),
+        ]
+        return clean_line(", ".join(parts), _LONGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,7 @@ class Retries:
         """The new run, durable when this returns."""
         retry = await self.prepare(run_id, change, who)
         self._check_code(retry, change)
-        made = Made("retry", retry.old.run_id)
+        made = Made("retry", retry.old.run_id, change.text)
         return await self._submitter.store(retry.run, retry.pipeline_text, made, key)
 
     async def _read(self, old: Run, text: str, change: Change, caller: Caller) -> Pipeline:

@@ -68,17 +68,22 @@ class Made:
 
     call: str
     of: str | None = None
+    how: str = ""
+    """What is otherwise than in that run: "new code, lr=0.1"."""
 
     @property
     def verb(self) -> str:
-        """For people: "submitted as a retry of r7f3a2k"."""
-        return "submitted" if self.of is None else f"submitted as a {self.call} of {self.of}"
+        """For people: "submitted as a retry of r7f3a2k with new code"."""
+        how = f" with {self.how}" if self.how else ""
+        return "submitted" if self.of is None else f"submitted as a {self.call} of {self.of}{how}"
 
     def entry(self, run: Run) -> AuditEntry:
         """For the audit table."""
         about: dict[str, object] = {"run": run.run_id, "pipeline": run.pipeline}
         if self.of is not None:
             about["of"] = self.of
+        if self.how:
+            about["with"] = self.how
         return AuditEntry(run.submitted_at, run.uid, run.owner, self.call, about)
 
 

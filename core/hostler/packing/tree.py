@@ -149,6 +149,8 @@ def _is_file(path: Path) -> bool:
 
 def _matches(folder: Path, plain: str, pattern: str) -> Iterator[str]:
     whole = folder / plain
+    if plain.split("/")[-1] == "**":
+        plain += "/*"  # as Python 3.13 has it; before, it is folders alone
     # "**" matches the folder itself as well.
     found = [whole] if whole.is_dir() else sorted(p for p in folder.glob(plain) if p != folder)
     if not found:
