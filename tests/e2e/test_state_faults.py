@@ -107,7 +107,9 @@ def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
     small.ok("daemon", "stop")
     for copy in (small.state / "backups").glob("*"):
         copy.unlink()
-    small.ok("daemon", "start")  # makes the day's backup
+    small.ok("daemon", "start")
+    copies = small.state / "backups"
+    wait_until(lambda: any(copies.glob("hostler-*.db")), "the day's backup")
     with waiting_run(small) as run_id:
         small.ok("daemon", "stop")
         database = small.state / "hostler.db"

@@ -21,6 +21,7 @@ COMMAND = own_argv("serve", "--personal")
 
 API_LEVEL = 1
 START_DEADLINE = 30.0
+_UPGRADE_DEADLINE = 600.0
 STOP_DEADLINE = 20.0
 _POLL = 0.03
 _LOG_TAIL = 5
@@ -116,13 +117,17 @@ def start(found: Found) -> Found:
         if running(found) is not None:
             return found  # another client was faster
         log = f"{folder}/daemon.log"
-        before = _size(log)
+        before = said = _size(log)
         pid = _spawn(log)
-        while time.monotonic() < deadline:
+        last = deadline + _UPGRADE_DEADLINE
+        while time.monotonic() < min(deadline, last):
             if _answers(found):
                 return found
             if _has_ended(pid):
                 raise _why_not(log, before)
+            size = _size(log)
+            if size != said:  # it says how far it is with the upgrade of a large database
+                said, deadline = size, time.monotonic() + START_DEADLINE
             time.sleep(_POLL)
     raise NoDaemonError(
         f"your daemon did not answer within {START_DEADLINE:g} s", remedy=f"See its log, {log}"

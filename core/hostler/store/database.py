@@ -29,6 +29,7 @@ from hostler.model.records import (
 )
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, audit, history, reads, run_texts, writes
+from hostler.store.daily_copy import DailyCopy
 from hostler.store.files import private_folder
 from hostler.store.generations import Generations, new_number
 from hostler.store.kept import KeptMethods
@@ -36,7 +37,7 @@ from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
 from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
-from hostler.store.opening import back_up, open_for_writing, read_identity
+from hostler.store.opening import back_up, is_copy_due, open_for_writing, read_identity
 from hostler.store.readers import Readers
 from hostler.store.summaries import summaries
 from hostler.store.uses import UseMethods
@@ -76,6 +77,7 @@ class Store(KeptMethods, UseMethods):
         self.generations = Generations(writer, readers)
         self._writer = writer
         self._readers = readers
+        self._copy: DailyCopy | None = None
         self._packing: asyncio.Task[None] | None = None
         """Runs that an earlier version stored become smaller, a few at a time."""
 
@@ -85,7 +87,11 @@ class Store(KeptMethods, UseMethods):
 
         Raises StateError (unusable, damaged: kept as it is) or SchemaTooNew (left untouched).
         """
+        path = folder / "hostler.db"
+        is_old = path.exists()
         store = await asyncio.to_thread(_open, cls, folder)
+        if is_old and is_copy_due(path):
+            store._copy = DailyCopy(path)
         if await store._readers.run(run_texts.are_unpacked):
             store._packing = asyncio.create_task(run_texts.pack_all(store._write))
         return store
@@ -95,6 +101,8 @@ class Store(KeptMethods, UseMethods):
         if self._packing is not None:
             self._packing.cancel()
             await asyncio.wait([self._packing])
+        if self._copy is not None:
+            await self._copy.stop()
         self.logs.close()
         await self.metrics.close()
         await asyncio.to_thread(self._readers.close)

@@ -67,6 +67,8 @@ def fill(connection: sqlite3.Connection) -> None:
         for number, _ in enumerate(steps(connection), 1):
             if number % _EVERY == 0:
                 _log.info("upgrading the history: %d of %d %s", number, count, what)
+    if count > _EVERY:
+        _log.info("upgrading the history: outputs and indexes")
     search_index.fill_outputs(connection)
 
 

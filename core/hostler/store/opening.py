@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -21,6 +23,9 @@ _KEPT_BACKUPS = 3
 _CHECK_UP_TO = 256 * 1024 * 1024
 _BUSY_S = 5.0
 _BACKUP_AGE_S = 24 * 3600.0
+_COPIED_PAGES = 4096
+_TOLD_EVERY_S = 10.0
+_log = logging.getLogger("hostler.store")
 
 
 def read_identity(folder: Path, known: str | None = None) -> str:
@@ -47,14 +52,14 @@ def open_for_writing(
     """The writing connection of a database that has the newest schema.
 
     A file written by a newer Hostler is only looked at: SchemaTooNew. A damaged one is kept:
-    CorruptError. Before an existing database is migrated, and once a day, a copy goes to
-    `backups/`, of which the last three stay.
+    CorruptError. Before an existing database is migrated, a copy goes to `backups/`.
     """
     with disk_faults(path):
         existed = path.exists() and path.stat().st_size > 0
         if existed:
             pending = _inspect(path, schema)
-            if backups and (pending or _backup_is_old(path)):
+            if backups and pending:
+                _log.info("%s is copied to backups, then upgraded", path.name)
                 back_up(path)
         else:
             _create_private(path)
@@ -73,18 +78,24 @@ def open_for_writing(
     return connection
 
 
-def back_up(path: Path) -> Path:
+class CopyStopped(Exception):
+    """A copy was given up because it was asked to. Stays in the store."""
+
+
+def back_up(path: Path, is_stopped: Callable[[], bool] = lambda: False) -> Path:
     """A consistent copy in `backups/` beside the database, synced; older copies than the last
-    three are removed. The copy's path."""
+    three are removed. The copy's path. Raises CopyStopped, and leaves nothing, when it is stopped.
+    """
     folder = private_folder(path.parent / "backups")
     seconds, fraction = divmod(time.time_ns(), 10**9)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
     target = folder / f"{path.stem}-{stamp}-{fraction:09d}.db"
     with disk_faults(target), database_faults(path):
+        _remove_left(folder, path.stem)
         unfinished = target.with_suffix(".new")
         _create_private(unfinished)
         try:
-            _copy(path, unfinished)
+            _copy(path, unfinished, is_stopped)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
@@ -96,12 +107,32 @@ def back_up(path: Path) -> Path:
     return target
 
 
-def _copy(path: Path, target: Path) -> None:
+def _remove_left(folder: Path, stem: str) -> None:
+    """Copies in the making when a daemon was killed."""
+    for left in folder.glob(f"{stem}-*.new"):
+        if time.time() - left.stat().st_mtime > _BACKUP_AGE_S:
+            left.unlink(missing_ok=True)
+
+
+def _copy(path: Path, target: Path, is_stopped: Callable[[], bool]) -> None:
+    told = time.monotonic()
+
+    def go_on(_status: int, remaining: int, total: int) -> None:
+        nonlocal told
+        if is_stopped():
+            raise CopyStopped
+        if time.monotonic() - told > _TOLD_EVERY_S:
+            told = time.monotonic()
+            _log.info("%s: %d %% copied to backups", path.name, 100 - 100 * remaining // total)
+
     with (
         contextlib.closing(open_for_reading(path)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
-        source.backup(copy)
+        # One moment of the database, so that a change meanwhile does not begin it anew.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        source.backup(copy, pages=_COPIED_PAGES, progress=go_on)
         # The copy must be one file, whole without a write-ahead log beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
     descriptor = os.open(target, os.O_RDONLY)
@@ -135,7 +166,8 @@ def _inspect(path: Path, schema: Schema) -> bool:
         return schema.is_pending(db)
 
 
-def _backup_is_old(path: Path) -> bool:
+def is_copy_due(path: Path) -> bool:
+    """Whether the last copy in `backups/` is older than a day, or there is none."""
     times = [copy.stat().st_mtime for copy in (path.parent / "backups").glob(f"{path.stem}-*.db")]
     return not times or time.time() - max(times) > _BACKUP_AGE_S
 

@@ -14,7 +14,7 @@ import hostler
 from hostler.cli import daemon_start
 from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
 from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
-from hostler.quick.socket import find_socket
+from hostler.quick.socket import Found, find_socket
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon
 
@@ -226,3 +226,45 @@ def test_a_shared_daemon_is_not_restarted_from_here(
     ran = hostler("daemon", "restart")
     assert ran.code == 2
     assert daemon.requests("POST", "/v1/shutdown") == []
+
+
+class SlowStart:
+    """A daemon that answers after so many looks, and a clock by which each takes a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: float, *, grows: bool) -> None:
+        self.looks, self.now = looks, 0
+        self.grows = grows
+        monkeypatch.setattr(daemon_start, "_spawn", lambda _log: 1)
+        monkeypatch.setattr(daemon_start, "_has_ended", lambda _pid: False)
+        monkeypatch.setattr(daemon_start, "_answers", lambda _found: self.now > looks)
+        monkeypatch.setattr(daemon_start, "_size", lambda _log: self.now * grows)
+        monkeypatch.setattr(daemon_start, "running", lambda _found: None)
+        monkeypatch.setattr(daemon_start, "time", self)
+
+    def monotonic(self) -> float:
+        return float(self.now)
+
+    def sleep(self, _seconds: float) -> None:
+        self.now += 1
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Found:
+    return Found(str(tmp_path / "hostler.sock"), "flag")
+
+
+def test_a_start_is_waited_for_while_the_daemon_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, found: Found
+) -> None:
+    SlowStart(monkeypatch, 200, grows=True)
+    assert daemon_start.start(found) == found
+
+
+@pytest.mark.parametrize(("grows", "after"), [(False, 30), (True, 630)])
+def test_a_start_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, found: Found, grows: bool, after: int
+) -> None:
+    daemon = SlowStart(monkeypatch, float("inf"), grows=grows)
+    with pytest.raises(NoDaemonError, match="did not answer"):
+        daemon_start.start(found)
+    assert after <= daemon.now <= after + 2

@@ -9,10 +9,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from hostler.decide.search import Search, read_conditions, read_order
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
-from hostler.store import run_texts
+from hostler.store import migrating, run_texts
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema
 from hostler.store.opening import open_for_writing
@@ -143,6 +145,21 @@ async def test_a_history_of_before_is_as_if_this_version_had_written_it(tmp_path
             " WHERE pipeline_text <> '' OR instr(source, '+x') OR env <> ''"
         )
         assert db.execute(left).fetchone() == (0,)
+
+
+async def test_the_log_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old_folder(tmp_path)
+    monkeypatch.setattr(migrating, "_EVERY", 25)
+    with caplog.at_level("INFO", "hostler.store"):
+        await (await Store.open(tmp_path)).close()
+    said = [record.getMessage() for record in caplog.records]
+    assert said[:3] == [
+        "hostler.db is copied to backups, then upgraded",
+        "upgrading the history: 25 of 60 runs",
+        "upgrading the history: 50 of 60 runs",
+    ]
 
 
 async def test_packing_goes_on_after_a_stop(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import sqlite3
 import stat
+import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +17,11 @@ from sqlite_utils import Database
 
 from hostler.errors import SchemaTooNew, StateError
 from hostler.model.runs import Outcome
-from hostler.store import migrations, opening
+from hostler.store import daily_copy, migrations, opening
 from hostler.store.database import Store
 from hostler.store.faults import CorruptError
 from hostler.store.files import file_system_type, is_local_disk, write_durable
-from tests.support.stored import run
+from tests.support.stored import event, run
 
 
 def _mode(path: Path) -> int:
@@ -160,15 +164,79 @@ async def test_three_backups_stay(tmp_path: Path) -> None:
     assert sorted((tmp_path / "backups").iterdir()) == sorted(made[2:])
 
 
-async def test_a_day_old_backup_is_renewed_at_start(tmp_path: Path) -> None:
+async def _copies(folder: Path, count: int) -> list[Path]:
+    """Open a store until there are so many copies in all."""
+    store = await Store.open(folder)
+    async with asyncio.timeout(60):
+        while len(found := sorted((folder / "backups").glob("hostler-*.db"))) < count:
+            await asyncio.sleep(0.01)
+    await store.close()
+    return found
+
+
+async def test_a_day_old_backup_is_renewed_while_the_daemon_works(tmp_path: Path) -> None:
     await _filled(tmp_path)
-    await _filled(tmp_path)
-    (first,) = (tmp_path / "backups").iterdir()
+    assert not (tmp_path / "backups").exists()
+    (first,) = await _copies(tmp_path, 1)
     await _filled(tmp_path)
     assert list((tmp_path / "backups").iterdir()) == [first]
     os.utime(first, (0, 0))
+    second = (await _copies(tmp_path, 2))[-1]
+    with closing(sqlite3.connect(second)) as copy:
+        assert copy.execute("SELECT run_id FROM runs").fetchall() == [("raaaaaa",)]
+
+
+async def test_a_start_does_not_wait_for_the_daily_backup_nor_does_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _filled(tmp_path)
-    assert len(list((tmp_path / "backups").iterdir())) == 2
+    begun = threading.Event()
+
+    def endless(_path: Path, is_stopped: Callable[[], bool]) -> None:
+        begun.set()
+        while not is_stopped():
+            time.sleep(0.01)
+        raise opening.CopyStopped
+
+    monkeypatch.setattr(daily_copy, "back_up", endless)
+    async with asyncio.timeout(60):
+        store = await Store.open(tmp_path)
+        await asyncio.to_thread(begun.wait)
+        await store.add_event(event())
+        await store.close()
+
+
+async def test_a_backup_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _filled(tmp_path)
+    monkeypatch.setattr(opening, "_COPIED_PAGES", 1)
+    asked = iter([False, False, True])
+    with pytest.raises(opening.CopyStopped):
+        opening.back_up(tmp_path / "hostler.db", lambda: next(asked))
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+async def test_a_backup_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await Store.open(tmp_path)
+    await store.create_run(run(), "text", [])
+    monkeypatch.setattr(opening, "_COPIED_PAGES", 1)
+    steps = 0
+
+    def write() -> bool:
+        nonlocal steps
+        steps += 1
+        with closing(sqlite3.connect(tmp_path / "hostler.db")) as other:
+            other.execute("UPDATE runs SET title = ?", (f"step {steps}",))
+            other.commit()
+        return False
+
+    target = await asyncio.to_thread(opening.back_up, tmp_path / "hostler.db", write)
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("SELECT title FROM runs").fetchall() == [("",)]
+        (pages,) = copy.execute("PRAGMA page_count").fetchone()
+    assert steps <= pages + 2  # it was not begun anew by each change
+    await store.close()
 
 
 @pytest.mark.parametrize("damage", ["head", "middle", "garbage"])
