@@ -1,51 +1,38 @@
-"""Ended containers that stay on their hosts with files that were too large to be copied."""
+"""What ended containers leave on their hosts is fetched from there."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, wait_until
+from tests.support.desk import Desk, desk_folder
 
 pytestmark = pytest.mark.lab
 
-WRITES = f"""
+STAGE = f"""
 name = "k"
 [stages.a]
 image = "{BUSYBOX}"
 shell = true
-command = "head -c 5000 /dev/zero > model.pt"
+command = "mkdir runs; echo 1 > runs/loss.csv; head -c 3000000 /dev/urandom > big.bin; exit 3"
 resources = {{ host = "gpu1" }}
 """
 
 
-def containers(host: Host) -> set[str]:
-    """Attempts that have a container there, running or not."""
-    label = '{{.Label "hostler.attempt"}}'
-    found = host.docker("ps", "-a", "--filter", "label=hostler.attempt", "--format", label)
-    return set(found.split())
-
-
-def test_an_ended_container_stays_and_goes_with_its_run_and_a_pruned_one_is_told_as_lost(
-    clean_lab: Lab, desk: Desk
-) -> None:
-    desk.config.write_text('[limits]\nkept_files = "1KiB"\n' + desk.config.read_text())
-    host = clean_lab.host("gpu1")
-    pruned, kept = (str(desk.run(WRITES)["run_id"]) for _ in range(2))
-    wait_until(
-        lambda: containers(host) == {f"{pruned}-a-1", f"{kept}-a-1"}, "they do not stay", timeout=30
-    )
-    (left,) = desk.show(kept)["staying"]
-    assert (left["host"], left["files"], left["size"]) == ("gpu1", 1, 5000)
-    (container,) = host.docker(
-        "ps", "-aq", "--filter", f"label=hostler.attempt={pruned}-a-1"
-    ).split()
-    host.docker("rm", container)
-    desk.ok("keep", pruned)
-
-    desk.ok("rm", "-y", kept)  # and all that hosts keep is looked at
-    wait_until(lambda: containers(host) == set(), "it does not go", timeout=60)
-    wait_until(lambda: not desk.show(pruned)["staying"], "it is not told", timeout=60)
-    assert f"of run {pruned} on gpu1 are gone" in desk.ok("alerts").out
+def test_what_a_failed_container_left_is_fetched(clean_lab: Lab) -> None:
+    with desk_folder() as folder:
+        desk = Desk.at_lab(clean_lab, folder, more='[limits]\nkept_files = "1MiB"\n')
+        try:
+            run = desk.run(STAGE)
+            run_id = run["run_id"]
+            assert run["outcome"] == "failed"
+            listed = desk.ok("get", run_id, "--list").out
+            rows = {row.split("\t")[1]: row.split("\t")[4] for row in listed.splitlines()}
+            assert rows["runs/loss.csv"] == "saved, of a failed attempt"
+            assert rows["big.bin"].startswith("gpu1:")
+            desk.ok("get", run_id, "-o", "got", timeout=120)
+            assert (desk.work / "got/big.bin").stat().st_size == 3_000_000
+            assert (desk.work / "got/runs/loss.csv").read_text() == "1\n"
+        finally:
+            desk.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from hostler.daemon.context import Context
 from hostler.daemon.file_readers import FileReader, SavedFileReader
@@ -25,7 +26,7 @@ from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import FilePage, RunFile, Where
 from hostler.model.runs import Attempt, Run
 from hostler.runtimes.contract import relative
-from hostler.store.saved import SavedArchives
+from hostler.store.saved import SavedArchives, SavedFiles
 
 PAGE = 5_000
 """Files in one answer."""
@@ -53,19 +54,13 @@ class _Pager:
     truncated: bool = False
     has_more: bool = False
 
-    def skips(self, count: int) -> bool:
-        """Whether these files all lie before the page; then they count as seen."""
-        skips = self.seen + count <= self.after
-        self.seen += count if skips else 0
-        return skips
-
-    def add(self, file: RunFile) -> None:
-        """The next file."""
-        self.seen += 1
-        if self.seen > self.after and len(self.files) < PAGE:
-            self.files.append(file)
-        elif self.seen > self.after:
-            self.has_more = True
+    def part_of(self, count: int) -> tuple[int, int]:
+        """Which of so many further files belong on the page: from, up to."""
+        begin = min(count, max(0, self.after - self.seen))
+        end = min(count, begin + PAGE - len(self.files))
+        self.has_more = self.has_more or end < count
+        self.seen += count
+        return begin, end
 
     def page(self) -> FilePage:
         """What it took."""
@@ -98,8 +93,8 @@ class Files:
                 saved = await self._saved_paths(run, shelf) if shelf.remainder else set()
                 found, truncated = await self._hosts.all_of(run, shelf, saved)
                 pager.truncated |= truncated
-                for file in found:
-                    pager.add(file)
+                begin, end = pager.part_of(len(found))
+                pager.files += found[begin:end]
         return pager.page()
 
     async def open(
@@ -190,40 +185,36 @@ class Files:
         truncated = False
         for shelf in shelves:
             if shelf.attempt is attempt and shelf.artifact is not None:
-                files += [file async for file in self._files_of(shelf)]
+                saved = await self._held(shelf)
+                files += _some_of(shelf, saved, 0, len(saved.files) + len(saved.links))
             elif shelf.attempt is attempt:
-                saved = {file.path for file in files}
-                found, truncated = await self._hosts.all_of(run, shelf, saved)
+                paths = {file.path for file in files}
+                found, truncated = await self._hosts.all_of(run, shelf, paths)
                 files += found
         return files, truncated
 
     async def _saved_paths(self, run: Run, shelf: Shelf) -> set[str]:
         """Of the same attempt."""
         shelves = await self._shelves(run, [shelf.stage], shelf.attempt.number)
-        return {
-            file.path
-            for each in shelves
-            if each.artifact is not None
-            async for file in self._files_of(each)
-        }
+        found = [await self._held(each) for each in shelves if each.artifact is not None]
+        return {path for saved in found for path in (*saved.files, *saved.links)}
 
-    async def _files_of(self, shelf: Shelf) -> AsyncIterator[RunFile]:
+    async def _held(self, shelf: Shelf) -> SavedFiles:
+        """What an artifact holds; nothing where it is past its time: it went with a gc."""
         assert shelf.artifact is not None
         try:
-            saved = await self._saved.files(shelf.artifact, shelf.declared)
+            return await self._saved.files(shelf.artifact, shelf.declared)
         except NotFoundError:
-            return  # past its time: it went with a gc
-        for path, listed in saved.files.items():
-            yield shelf.file(path, listed)
-        for path, target in saved.links.items():
-            yield shelf.file(path, link=target)
+            return SavedFiles({}, {})
 
     async def _add_saved(self, pager: _Pager, shelf: Shelf) -> None:
         assert shelf.artifact is not None
-        if pager.skips(shelf.artifact.files):
+        if pager.seen + shelf.artifact.files <= pager.after:  # all of it was on pages before
+            pager.seen += shelf.artifact.files
             return
-        async for file in self._files_of(shelf):
-            pager.add(file)
+        saved = await self._held(shelf)
+        begin, end = pager.part_of(len(saved.files) + len(saved.links))
+        pager.files += _some_of(shelf, saved, begin, end)
 
     async def _open_on(self, run: Run, shelf: Shelf, path: str) -> FileReader | None:
         """The file where that shelf has it."""
@@ -238,6 +229,17 @@ class Files:
             return SavedFileReader(await self._saved.open(shelf.artifact, saved, path))
         except NotFoundError:
             return None  # or not any more
+
+
+def _some_of(shelf: Shelf, saved: SavedFiles, begin: int, end: int) -> list[RunFile]:
+    """Of the files of an artifact and then its links those from one number to another."""
+    count = len(saved.files)
+    files = islice(saved.files.items(), begin, end)
+    links = islice(saved.links.items(), max(0, begin - count), max(0, end - count))
+    return [
+        *(shelf.file(path, listed) for path, listed in files),
+        *(shelf.file(path, link=target) for path, target in links),
+    ]
 
 
 def level(files: list[RunFile], folder: str) -> tuple[FileEntry, ...]:
