@@ -3,18 +3,20 @@ the user database, with or without having it in the process; DAEMON is not."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.people import Machine
+from tests.support.people import Machine, python_for_all
 
-NOBODY, DAEMON, NOGROUP = 65534, 1, 65534
+NOBODY, DAEMON, BIN, NOGROUP = 65534, 1, 2, 65534
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 
 
@@ -115,6 +117,68 @@ def test_a_socket_that_the_owner_keeps_to_themself_names_the_owner(machine: Mach
     said = machine.hostler(NOBODY, "ps")
     assert said.code == 5
     assert "Ask root to let nobody in: `group` or `allow` under [daemon]" in said.err
+
+
+ANSWER = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+import os
+os.chmod(sys.argv[1], 0o660)
+s.listen()
+print("ready", flush=True)
+body = b'{"version": "999.0", "api": 1, "pid": 1, "started_at": 0}'
+while True:
+    peer, _ = s.accept()
+    said = peer.recv(1000)
+    if not said:
+        print("told nothing", flush=True)
+    peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+    peer.close()
+"""
+
+
+@contextlib.contextmanager
+def answering(machine: Machine, uid: int) -> Iterator[subprocess.Popen[str]]:
+    """A program of that user listens where the shared daemon would, in the group's folder."""
+    program = subprocess.Popen(
+        [python_for_all(), "-I", "-c", ANSWER, str(machine.socket)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        user=uid, group=uid, extra_groups=[NOGROUP],
+    )  # fmt: skip
+    assert program.stdout is not None
+    try:
+        assert program.stdout.readline() == "ready\n"
+        yield program
+    finally:
+        program.terminate()
+        program.wait(30)
+        program.stdout.close()
+
+
+def test_members_trust_the_login_that_root_gave_the_folder_to(machine: Machine) -> None:
+    os.chown(closed_folder(machine), DAEMON, NOGROUP)
+    machine.socket.parent.chmod(0o2750)
+    with answering(machine, DAEMON):
+        said = machine.hostler(NOBODY, "daemon", "status", gid=NOGROUP)
+    assert said.code == 0, said
+    assert "version 999.0" in said.out
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_folder_that_members_may_write_to_is_not_trusted(machine: Machine, named: bool) -> None:
+    """Any of them could have put the socket there: here `bin` did."""
+    folder = closed_folder(machine)
+    os.chown(folder, DAEMON, NOGROUP)
+    folder.chmod(0o2770)
+    if named:
+        machine.config.write_text(f'[daemon]\nsocket = "{machine.socket}"\n')
+    with answering(machine, BIN) as program:
+        said = machine.hostler(NOBODY, "ps", gid=NOGROUP)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "told nothing\n"
+    assert said.code == 5, said
+    assert f"is not trusted: uid {BIN} listens there, and other users may write to" in said.err
 
 
 def test_scripts_get_no_hint(machine: Machine) -> None:
