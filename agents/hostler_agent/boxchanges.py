@@ -235,6 +235,7 @@ class Reading:
         word = kind(member)
         if path.count("/") >= MOST_DEEP:
             self.found.leave_out(choosing.TOO_DEEP, member.size)
+            self.found.truncated = True
             return True
         above = os.path.dirname(path)
         why = self._rules.folder(path if word == "folder" else above)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -136,6 +137,8 @@ def opened(root: Root, path: bytes) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise Refusal("%s is a %s, no plain file" % (shown(path), _word(status)), "InputError")
         return beneath.reopened(step)
+    except OSError as error:
+        raise _unreadable(error, path) from error
     finally:
         os.close(step)
 
@@ -314,9 +317,22 @@ def _step_to(root: Root, path: bytes) -> Optional[Tuple[int, bytes]]:
             os.close(folder)
             folder = inner
         return folder, beneath.real_name(folder, name)
-    except OSError:
+    except OSError as error:
         os.close(folder)
+        _check_gone(error, path)
         return None
+
+
+def _check_gone(error: OSError, path: bytes) -> None:
+    """Raise Refusal, unless there is nothing to be read any more: what is only out of reach may not
+    be taken for copied."""
+    gone = isinstance(error, (FileNotFoundError, NotADirectoryError, beneath.Elsewhere))
+    if not gone and error.errno != errno.ELOOP:
+        raise _unreadable(error, path) from error
+
+
+def _unreadable(error: OSError, path: bytes) -> Refusal:
+    return Refusal("%s cannot be read: %s" % (shown(path), error.strerror), "InputError")
 
 
 def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
@@ -333,7 +349,8 @@ def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
                 return
             status = os.fstat(descriptor)
             info = header(path, status)
-    except OSError:
+    except OSError as error:
+        _check_gone(error, path)
         return
     try:
         yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

