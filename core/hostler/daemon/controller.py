@@ -80,6 +80,7 @@ class Controller:
         """All that a decision may depend on, as of now."""
         context, standing = self._context, self._context.standing
         now = context.clock.now()
+        unsure = frozenset(standing.unmerged([host.name for host in context.config.hosts]))
         self._paused = {key: until for key, until in self._paused.items() if until > now}
         return Snapshot(
             now=now,
@@ -96,8 +97,8 @@ class Controller:
             ended=dict(context.ended),
             kept_on_host=context.config.limits.kept_on_host,
             store_full=context.store_full,
-            restored=frozenset(standing.restored_runs),
-            unsure=frozenset(standing.unmerged([host.name for host in context.config.hosts])),
+            restored=frozenset(standing.restored_runs) if unsure else frozenset(),
+            unsure=unsure,
             halted=standing.halted(),
         )
 

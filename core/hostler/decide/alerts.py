@@ -86,6 +86,7 @@ RULES: Mapping[str, Rule] = {
     "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
     "state.disk_low": Rule("disk", "critical", "free space there: hostler gc, df, du", lasts=True),
     "state.damaged": Rule("state", "critical", _DAEMON),
+    "daemon.superseded": Rule("generation", "critical", "hostler daemon status", lasts=True),
 }
 _CLOSED = Rule("drain", "critical", "restart {host}, then hostler undrain {host}", lasts=True)
 _OTHER_FAILURE = Rule("action", "warning", _DAEMON)

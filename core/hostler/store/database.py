@@ -7,6 +7,7 @@ import contextlib
 import math
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +32,14 @@ from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.daily_copy import DailyCopy
 from hostler.store.files import private_folder
-from hostler.store.generations import Generations, new_number
+from hostler.store.generations import (
+    Generations,
+    begin_life,
+    life,
+    new_number,
+    note_number,
+    noted_number,
+)
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
@@ -355,11 +363,14 @@ def _with_event(
 
 def _identity(folder: Path, connection: sqlite3.Connection) -> str:
     """The id in the file and in the database, which must agree: containers carry it. A database
-    that is made anew for an id of before is a new generation: hosts may know of some."""
+    that is made anew for an id of before, or that is older than what was here, is a new generation:
+    hosts may know of those."""
     stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
+    noted = noted_number(folder)
     if stored is None:
-        number = new_number() if (folder / "id").exists() else FIRST
+        number = max(new_number(), noted + 1) if (folder / "id").exists() else FIRST
         daemon_id = read_identity(folder)
+        note_number(folder, number)
         connection.execute(
             "INSERT INTO identity (daemon_id, generation) VALUES (?, ?)", (daemon_id, number)
         )
@@ -371,4 +382,8 @@ def _identity(folder: Path, connection: sqlite3.Connection) -> str:
             f"{folder}/id and {folder}/hostler.db belong to two different daemons",
             remedy=f"put the right id back: the database's is {known}",
         )
+    number = life(connection).number
+    if number < noted:
+        number = begin_life(connection, time.time(), noted).number
+    note_number(folder, number)
     return daemon_id

@@ -7,11 +7,18 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from hostler.errors import StateError
+from hostler.model.generations import FIRST
 from hostler.model.records import NewEvent
 from hostler.store import writes
+from hostler.store.faults import disk_faults
+from hostler.store.files import write_durable
 from hostler.store.readers import Readers
 from hostler.store.writer import Writer
+
+NUMBER_FILE = "generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +75,13 @@ def life(connection: sqlite3.Connection) -> Life:
     return Life(*row)
 
 
-def begin_life(connection: sqlite3.Connection, at: float) -> Life:
+def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Life:
     """Make the database of a backup the next generation, in one transaction: higher than all that
-    it knows of, and by its time higher than others of the same backup. Nothing is merged yet."""
+    it knows of and than `known`, and by its time higher than others of the same backup. Nothing is
+    merged yet."""
     before = life(connection)
-    number = max(before.number + 1, (before.superseded_by or 0) + 1, new_number(at))
+    highest = max(before.number, before.superseded_by or 0, known)
+    number = max(highest + 1, new_number(at))
     with connection:
         connection.execute("BEGIN")
         connection.execute(
@@ -88,6 +97,30 @@ def begin_life(connection: sqlite3.Connection, at: float) -> Life:
         connection.execute("UPDATE remainders SET stood = NULL")
         connection.execute("DELETE FROM announced")
     return life(connection)
+
+
+def noted_number(folder: Path) -> int:
+    """The highest generation that the database of this folder ever had; 0: none but the first.
+    Raises StateError."""
+    path = folder / NUMBER_FILE
+    with disk_faults(path):
+        try:
+            return int(path.read_text())
+        except FileNotFoundError:
+            return 0
+        except ValueError:
+            raise StateError(
+                f"{path} holds no number",
+                remedy="move it away: hosts then refuse this daemon where a newer one was there",
+            ) from None
+
+
+def note_number(folder: Path, number: int) -> None:
+    """Note it beside the database, so that an older one that is put in its place by hand is known
+    for what it is. Raises StateError."""
+    if number > max(FIRST, noted_number(folder)):
+        with disk_faults(folder / NUMBER_FILE):
+            write_durable(folder / NUMBER_FILE, b"%d\n" % number)
 
 
 def new_number(at: float | None = None) -> int:

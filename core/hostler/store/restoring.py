@@ -28,7 +28,7 @@ from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE, ended_runs, read_copy_key
 from hostler.store.faults import database_faults, disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
-from hostler.store.generations import begin_life
+from hostler.store.generations import begin_life, note_number, noted_number
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 
@@ -70,6 +70,7 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
         daemon_id = _check_identity(work, state, source)
         generation, open_runs = _next_generation(work / DATABASES[0], daemon_id, source, at)
         blobs = dict(listed_blobs(work / BLOBS))
+        note_number(state, generation)
         _move(work, state)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -189,7 +190,7 @@ def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tup
         stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
         if stored is None or stored[0] != daemon_id:
             raise _no_backup(source, "its id and its database are of two daemons")
-        number = begin_life(connection, at).number
+        number = begin_life(connection, at, noted_number(path.parent.parent)).number
         open_runs = connection.execute("SELECT count(*) FROM restored_runs").fetchone()[0]
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode = DELETE")

@@ -335,3 +335,47 @@ async def test_what_was_interrupted_is_done_again(tmp_path: Path) -> None:
     restore(file, state)
     assert "restoring" not in left(state)
     await (await Store.open(state)).close()
+
+
+async def test_an_older_database_that_is_put_back_by_hand_is_another_generation(
+    tmp_path: Path,
+) -> None:
+    """Hosts have heard of the newer one; what they have noted since has to be merged."""
+    await (await make(tmp_path / "old", "r1")).close()
+    file, state = tmp_path / "file", tmp_path / "new"
+    back_up(tmp_path / "old", file)
+    number = restore(file, state).generation
+    store = await Store.open(state)
+    assert (await store.generations.life()).number == number  # and no other one at each start
+    await store.close()
+    for path in state.glob("hostler.db*"):
+        path.unlink()
+    (state / "hostler.db").write_bytes((tmp_path / "old" / "hostler.db").read_bytes())
+    store = await Store.open(state)
+    life = await store.generations.life()
+    assert life.number > number
+    assert life.restored_at is not None
+    assert await store.generations.restored_runs() == {"r1"}
+    await store.close()
+    store = await Store.open(state)
+    assert (await store.generations.life()).number == life.number
+    await store.close()
+
+
+async def test_a_database_made_anew_for_an_id_of_before_is_another_generation(
+    tmp_path: Path,
+) -> None:
+    store = await make(tmp_path / "state")
+    assert (await store.generations.life()).number == 1
+    assert not (tmp_path / "state" / "generation").exists()
+    await store.close()
+    for path in (tmp_path / "state").glob("*.db*"):
+        path.unlink()
+    store = await Store.open(tmp_path / "state")
+    life = await store.generations.life()
+    assert life.number > 1
+    assert life.restored_at is None
+    await store.close()
+    (tmp_path / "state" / "generation").write_text("many\n")
+    with pytest.raises(StateError, match="holds no number"):
+        await Store.open(tmp_path / "state")
