@@ -50,6 +50,20 @@ class Copies:
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 
+    def note_soon(self, attempt: Attempt) -> None:
+        """`note`, for which nobody waits; where it fails, the next one tells more."""
+        task = asyncio.create_task(self._note_quietly(attempt), name=f"note {attempt.attempt_id}")
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
+
+    async def _note_quietly(self, attempt: Attempt) -> None:
+        try:
+            await self.note(attempt)
+        except (HostError, StateError, NotFoundError) as error:
+            _log.info("no note of %s now: %s", attempt.attempt_id, error)
+        except Exception:
+            _log.exception("noting %s: this is a bug in Hostler", attempt.attempt_id)
+
     async def close(self) -> None:
         """End what goes on by itself."""
         for task in self._checks:

@@ -6,7 +6,6 @@ restart of the daemon goes on with copying.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import conclude_uncollected, is_end_unseen
-from hostler.errors import HostError, Unreachable
+from hostler.errors import HostError
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
@@ -77,8 +76,7 @@ class Finisher:
             context.look_soon(attempt.host)
         failpoint("after_verdict")
         if changed is not None:
-            with contextlib.suppress(Unreachable):  # its GPUs may be another's by the next note
-                await self._copies.note(changed)
+            self._copies.note_soon(changed)  # its GPUs may be another's by the next note
         return changed or context.book.attempt(attempt.attempt_id) or replace(attempt, **fields)
 
     async def _collected(
