@@ -51,7 +51,7 @@ class JobTable:
         if now >= self._due or (stamp != self._stamp and not touched):
             self._due, self._stamp = now + SCAN_EVERY, stamp
             names = os.listdir(self._folder)
-            gone = self._jobs.keys() - set(names)
+            gone = (self._jobs.keys() | self._kept.keys()) - set(names)
         elif touched:
             names, gone = list(touched), set()
         else:

@@ -4,6 +4,7 @@ it up: links, mounts, exchanged folders, odd names, very many or very large file
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -418,6 +419,18 @@ def test_a_job_is_kept_on_every_python(place: Place, version: str) -> None:
         agent.ask("job.remove", attempt_id="a")
         assert agent.look()["kept"] == {"count": 0, "bytes": 0}
         assert agent.ask("kept.list", daemon_id="d1")["kept"] == []
+
+
+def test_what_somebody_removes_by_hand_is_kept_no_longer(place: Place) -> None:
+    with serving(place) as agent:
+        agent.job("a", ["sh", "-c", "echo 123 > f"])
+        agent.ended("a")
+        fields: dict[str, Any] = {"attempt_id": "a", "runtime": "process", "ref": "a", "path": ""}
+        with transfer(place, op="keep", until=12.5, **fields) as bulk:
+            bulk.result()
+        eventually(lambda: agent.look()["kept"]["count"] == 1)
+        shutil.rmtree(place.base / "jobs/a")
+        eventually(lambda: agent.look()["kept"] == {"count": 0, "bytes": 0})
 
 
 def test_a_transfer_ends_with_who_asked_for_it(place: Place) -> None:

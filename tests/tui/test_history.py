@@ -362,7 +362,7 @@ async def test_forgetting_wants_the_name_typed() -> None:
         await until(pilot, lambda: isinstance(app.screen, Confirm), "nothing is asked")
         assert "the same: hostler rm r7e11bc --yes" in text_of(app)
         assert "r7e11bc: not fetched: train model (1 GiB)" in text_of(app)
-        assert "not fetched, and goes from gpu2: model.pt" in text_of(app)
+        assert "not fetched, and removed from gpu2: model.pt" in text_of(app)
         await pilot.press("enter", "enter", "enter")
         assert app.past.removed == []
         await pilot.press("d")

@@ -16,9 +16,9 @@ def kept_line(kept: Mapping[str, Any]) -> str:
     """Whether a run is kept, and what there is of it."""
     run_id, by = kept["run_id"], kept["by"]
     if by is None:
-        return f"{run_id}: kept no longer than other runs"
+        return f"{run_id}: no longer kept; the usual limits apply"
     ends = "" if kept["until"] is None else f" until {clock_text(kept['until'])}"
-    return f"{run_id}: {by} keeps it{ends}: {', '.join(_parts(kept))}"
+    return f"{run_id}: kept by {by}{ends}: {', '.join(_parts(kept))}"
 
 
 def shown_lines(run: Mapping[str, Any]) -> list[str]:
@@ -26,7 +26,7 @@ def shown_lines(run: Mapping[str, Any]) -> list[str]:
     keep, lines = run.get("keep"), []
     if keep is not None:
         ends = "" if keep["until"] is None else f" until {clock_text(keep['until'])}"
-        lines.append(f"{keep['by']} keeps it{ends}")
+        lines.append(f"kept by {keep['by']}{ends}")
     for left in run.get("staying") or ():
         lines.append(
             f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) stay "
@@ -55,7 +55,7 @@ def loss_lines(kept: Mapping[str, Any]) -> list[str]:
     for left in kept["remainders"]:
         fetched = "fetched" if left["fetched_at"] is not None else "not fetched"
         lines.append(
-            f"{kept['run_id']}: {fetched}, and goes from {left['host']}: {_names(left)} "
+            f"{kept['run_id']}: {fetched}, and removed from {left['host']}: {_names(left)} "
             f"({format_size(left['size'])})"
         )
     return lines
@@ -77,7 +77,7 @@ def _parts(kept: Mapping[str, Any]) -> list[str]:
     for left in kept["remainders"]:
         parts.append(f"{_names(left)} ({format_size(left['size'])}) on {left['host']}")
     if gone:
-        parts.append(f"not {counted(gone, 'output')} that went before")
+        parts.append(f"{counted(gone, 'output')} already removed")
     return parts
 
 

@@ -175,7 +175,7 @@ def moment(text: str) -> float:
                 f"{text!r} is neither a duration like 30d nor a date like 2026-12-24"
             ) from None
     if not time.time() < at < _FAR:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time to come")
+        raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
     return at
 
 

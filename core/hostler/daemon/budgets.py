@@ -48,7 +48,9 @@ class Budgets:
         for where in full.keys() - standing:
             await self._tell("files.over_budget", full[where], where, "warning")
         for where in standing - full.keys():
-            await self._tell("files.within_budget", "there is room for files again", where, "info")
+            await self._tell(
+                "files.within_budget", "what is kept is within its limit again", where, "info"
+            )
 
     def _full(self) -> dict[str | None, str]:
         """Host, or None for the store -> what it keeps."""

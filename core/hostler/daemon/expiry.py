@@ -122,7 +122,7 @@ class Expirer:
                 for n in made.notices
             ),
             *(
-                context.event(EXPIRY_OVER, f"no files of run {r} are to be removed soon", run_id=r)
+                context.event(EXPIRY_OVER, f"no files of run {r} are about to be removed", run_id=r)
                 for r in made.over
             ),
         ]

@@ -90,7 +90,7 @@ class GarbageCollector:
         if made.notice is not None:
             event = context.event("outputs.expiring", made.notice)
         elif made.is_over:
-            event = context.event("outputs.expiry_over", "no outputs are to be removed soon")
+            event = context.event("outputs.expiry_over", "no outputs are about to be removed")
         if made.stood or event is not None:
             await context.store.note_announced(made.stood, event)
             context.hub.publish()

@@ -36,12 +36,12 @@ class Keeping:
         self._context.standing.check_current()
         now = self._context.clock.now()
         if until is not None and until <= now:
-            raise InputError("that time is over", remedy="Name a date to come, or none")
+            raise InputError("the date is in the past", remedy="Name a future date, or none")
         arguments: dict[str, object] = {"run": run.run_id, "until": until}
         # What is being removed at this moment is removed, and not told as kept.
         async with self._context.removing:
             await self._audit.note(who, "keep", arguments)
-            said = f"{who.user} keeps run {run.run_id}"
+            said = f"run {run.run_id} is kept by {who.user}"
             event = self._context.event("run.kept", said, run_id=run.run_id, actor=who.user)
             await self._context.store.keep_run(Keep(run.run_id, who.user, now, until), event)
         self._context.hub.publish()
@@ -52,7 +52,7 @@ class Keeping:
         only_own(run, who)
         self._context.standing.check_current()
         await self._audit.note(who, "unkeep", {"run": run.run_id})
-        said = f"{who.user} keeps run {run.run_id} no longer"
+        said = f"run {run.run_id} is no longer kept: {who.user} released it"
         event = self._context.event("run.kept_no_longer", said, run_id=run.run_id, actor=who.user)
         await self._context.store.unkeep_run(run.run_id, event)
         self._context.hub.publish()

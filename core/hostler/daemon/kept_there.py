@@ -74,7 +74,7 @@ class KeptThere:
         self._asked[host] = context.clock.now()
         found = compare(left, [from_json(KeptFolder, told) for told in answer["kept"]])
         for each in found.lost:
-            said = f"{describe([each])} are gone: somebody has removed them there"
+            said = f"{describe([each])} no longer exist: someone removed them on the host"
             event = context.event(
                 "files.lost", said, run_id=each.run_id, host=host, severity="warning"
             )

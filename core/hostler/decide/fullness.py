@@ -36,7 +36,7 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
         if disk is not None and _is_low(disk, most):
             full[runtime] = (
                 f"its disk {clean_line(disk.path, 80)} has {format_size(disk.free)} of "
-                f"{format_size(disk.total)} left: free space there, or {_REMEDY}"
+                f"{format_size(disk.total)} free: free space there, or {_REMEDY}"
             )
     return full
 
@@ -47,8 +47,8 @@ def host_over_budget(host: Host, most: int | None) -> str | None:
     if most is None or kept <= most:
         return None
     return (
-        f"{format_size(kept)} of files of ended stages are kept there, of {format_size(most)} "
-        "([limits] kept_on_host)"
+        f"it keeps {format_size(kept)} of files of ended stages, more than the "
+        f"{format_size(most)} of [limits] kept_on_host"
     )
 
 
@@ -57,8 +57,8 @@ def store_over_budget(size: int, most: int) -> str | None:
     if size <= most:
         return None
     return (
-        f"{format_size(size)} of sources, outputs and kept files are stored on the daemon's "
-        f"machine, of {format_size(most)} ([limits] kept_in_store)"
+        f"the daemon's machine stores {format_size(size)} of sources, outputs and kept files, "
+        f"more than the {format_size(most)} of [limits] kept_in_store"
     )
 
 

@@ -140,8 +140,8 @@ def let_go(connection: Connection, run_id: str, by: str | None, now: float) -> N
     keep = connection.execute("SELECT * FROM keeps WHERE run_id = ?", (run_id,)).fetchone()
     if keep is not None and Keep(**dict(keep)).holds(now):
         raise ConflictError(
-            f"{keep['by']} keeps run {run_id}",
-            remedy=f"End that first: hostler keep {run_id} --forget",
+            f"run {run_id} is kept by {keep['by']}",
+            remedy=f"Release it first: hostler keep {run_id} --forget",
         )
     if by is None and read_remainders(connection, run_id, None):
         raise ConflictError(f"files of run {run_id} stay on a host")

@@ -30,8 +30,8 @@ def test_keeping_says_what_is_kept(hostler: CommandLine, daemon: ScriptedDaemon)
     ran = hostler("keep", "r7")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
-        "r7: ana keeps it: logs and source, 2 outputs or kept files (2 GiB), model.pt and 2 more "
-        "files (3 GiB) on gpu2, not 1 output that went before\n"
+        "r7: kept by ana: logs and source, 2 outputs or kept files (2 GiB), model.pt and 2 more "
+        "files (3 GiB) on gpu2, 1 output already removed\n"
     )
     assert daemon.requests("POST", "/v1/runs/r7/keep")[0].json == {"until": None}
     assert hostler("keep", "r7", "--json").json["schema"] == "hostler.kept/1"
@@ -41,7 +41,7 @@ def test_keeping_says_what_is_kept(hostler: CommandLine, daemon: ScriptedDaemon)
 def test_keeping_up_to_a_date(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     daemon.on("POST", "/v1/runs/r7/keep", kept(by="ana", until=AT))
     ran = hostler("keep", "r7", "--until", "30d")
-    assert ran.out == f"r7: ana keeps it until {clock_text(AT)}: logs and source\n"
+    assert ran.out == f"r7: kept by ana until {clock_text(AT)}: logs and source\n"
     (asked,) = daemon.requests("POST", "/v1/runs/r7/keep")
     assert asked.json["until"] == pytest.approx(time.time() + 30 * 86400, abs=60)
     hostler("keep", "r7", "--until", "2100-01-02")
@@ -65,7 +65,7 @@ def test_keeping_no_longer_says_until_when_files_stay(
     daemon.on("DELETE", "/v1/runs/r7/keep", kept(remainder()))
     ran = hostler("keep", "r7", "--forget")
     assert ran.out == (
-        "r7: kept no longer than other runs\n"
+        "r7: no longer kept; the usual limits apply\n"
         f"r7: model.pt and 2 more files (3 GiB) on gpu2:/x until {clock_text(AT)}\n"
     )
     assert hostler("keep", "r7", "--forget", "--until", "3d").code == 2
@@ -95,8 +95,8 @@ def test_removing_tells_what_nobody_has_fetched(
     assert ran.code == 130
     assert [line.strip() for line in ran.err.splitlines()[1:4]] == [
         "r7: not fetched: train model (1 GiB)",
-        "r7: not fetched, and goes from gpu2: model.pt and 2 more files (3 GiB)",
-        "r7: fetched, and goes from gpu2: 1 file (3 GiB)",
+        "r7: not fetched, and removed from gpu2: model.pt and 2 more files (3 GiB)",
+        "r7: fetched, and removed from gpu2: 1 file (3 GiB)",
     ]
     assert "with logs, outputs and files on hosts? [y/N]" in ran.err
     assert daemon.requests("DELETE", "/v1/runs/r7") == []
@@ -109,7 +109,7 @@ def test_a_run_that_somebody_keeps_is_not_removed(
     terminal("y\n")
     ran = hostler("rm", "r7", tty=True)
     assert ran.code == 2
-    assert ran.err == "hostler: ana keeps run r7. End that first: hostler keep r7 --forget\n"
+    assert ran.err == "hostler: run r7 is kept by ana. Release it first: hostler keep r7 --forget\n"
     assert daemon.requests("DELETE", "/v1/runs/r7") == []
 
 
@@ -128,10 +128,10 @@ def test_gc_tells_what_nobody_has_fetched_and_what_stays(
     daemon.on("POST", "/v1/gc", answer)
     assert hostler("gc", "-n").out.splitlines() == [
         "2 packed sources or outputs: 2 GiB",
-        "of these nobody has fetched 1 output (1 GiB) of r1, r2: hostler get RUN, or hostler keep "
-        "RUN",
-        "1 run that people keep: nothing of them goes",
-        f"files of 2 runs (1 GiB) stay on gpu1, gpu2: the first go on {clock_text(AT)}, "
+        "not fetched yet: 1 output (1 GiB) of r1, r2; hostler get RUN, or hostler keep RUN",
+        "1 run kept on request: gc removes nothing of them",
+        f"files of 2 runs (1 GiB) remain on gpu1, gpu2; the first are removed on "
+        f"{clock_text(AT)}, "
         "after an alert",
         "2 GiB would be freed here",
     ]
@@ -148,12 +148,12 @@ def test_show_says_who_keeps_a_run_and_where_files_of_it_stay(
     assert f"{where} until {clock_text(AT)}\n" in hostler("show", "r7", tty=True).out
     keep = {"by": "ana", "at": AT, "until": AT}
     daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded", staying=staying, keep=keep))
-    assert f"ana keeps it until {clock_text(AT)}\n" in hostler("show", "r7", tty=True).out
+    assert f"kept by ana until {clock_text(AT)}\n" in hostler("show", "r7", tty=True).out
     staying[0]["goes_at"] = None
     daemon.on(
         "GET", "/v1/runs/r7",
         run(outcome="succeeded", staying=staying, keep={**keep, "until": None}),
     )  # fmt: skip
     shown = hostler("show", "r7", tty=True).out
-    assert "ana keeps it\n" in shown
+    assert "kept by ana\n" in shown
     assert f"{where}\n" in shown

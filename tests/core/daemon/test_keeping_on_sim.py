@@ -113,7 +113,7 @@ async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
     assert (await freed(lab))["content"]["blobs"] == 0
     lab.clock.by += 102 * DAY
     assert (await keeping.of(run, ANA))["by"] is None
-    with pytest.raises(InputError, match="that time is over"):
+    with pytest.raises(InputError, match="the date is in the past"):
         await keeping.keep(run, lab.clock.now(), ANA)
 
 
@@ -121,7 +121,7 @@ async def test_it_is_not_removed_before_that_is_ended(lab: Lab) -> None:
     run = await ended(lab)
     service = lab.daemon.daemon.service
     await service.keeping.keep(run, None, ANA)
-    with pytest.raises(ConflictError, match=f"ana keeps run {run.run_id}"):
+    with pytest.raises(ConflictError, match=f"run {run.run_id} is kept by ana"):
         await service.remove(run.run_id, ANA)
     await service.keeping.unkeep(run, ANA)
     await service.remove(run.run_id, ANA)

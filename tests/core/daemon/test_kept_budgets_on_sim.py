@@ -48,13 +48,13 @@ async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps
         await running.until(lambda: keeper.host.look is not None, "it is not seen")
         waits = await running.submit(stage(env=QUICK))
         assert (
-            "3 GiB of files of ended stages are kept there, of 2 GiB"
+            "it keeps 3 GiB of files of ended stages, more than the 2 GiB"
             in (await why_it_waits(running, waits)).sentence
         )
         await running.finished(await running.submit(stage(env=QUICK, keep=())))
         await running.daemon.service.budgets.measure()
         (said,) = await open_alerts(running)
-        assert said.startswith("gpu1: 3 GiB of files of ended stages are kept there")
+        assert said.startswith("gpu1: it keeps 3 GiB of files of ended stages")
         kept[0] = 2 * GIB
         await running.finished(waits)
         await running.daemon.service.budgets.measure()
@@ -71,7 +71,7 @@ async def test_a_store_with_more_than_kept_in_store_holds_stages_that_keep_files
         await service.budgets.measure()
         waits = await running.submit(stage(env=QUICK))
         assert (
-            "1000 B of sources, outputs and kept files are stored on the daemon's machine"
+            "the daemon's machine stores 1000 B of sources, outputs and kept files"
             in (await why_it_waits(running, waits)).sentence
         )
         (said,) = await open_alerts(running)

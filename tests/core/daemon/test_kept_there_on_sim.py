@@ -90,7 +90,7 @@ async def test_files_that_somebody_removed_are_told_as_lost_once(lab: Lab, told:
     assert await lab.left() == []
     (alert,) = await lab.alerts()
     assert alert["what"] == (
-        "model.pt (3 GiB) of run raaaaaa on gpu1 are gone: somebody has removed them there"
+        "model.pt (3 GiB) of run raaaaaa on gpu1 no longer exist: someone removed them on the host"
     )
     assert (alert["run_id"], alert["host"], alert["count"]) == ("raaaaaa", "gpu1", 1)
 

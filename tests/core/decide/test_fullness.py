@@ -33,7 +33,7 @@ def test_a_host_over_its_budget_gets_no_stage_that_keeps_files() -> None:
     made = decided(full_host())
     assert placed(made) == []
     (host,) = made.reasons[KEY].hosts
-    assert "51 GiB of files of ended stages are kept there, of 50 GiB" in host.sentence
+    assert "it keeps 51 GiB of files of ended stages, more than the 50 GiB" in host.sentence
     assert "hostler rm" in host.sentence
     assert "keep = []" in host.sentence
     assert "kept_on_host" in host.sentence
@@ -63,7 +63,7 @@ def test_a_disk_that_is_nearly_full_counts_for_what_lies_on_it(
     made = decided(full_host(kept=0, machine=Machine(disks=disks)), runtime=runtime)
     assert placed(made) == hosts
     if not hosts:
-        assert "its disk / has 40 GiB of 1000 GiB left: free space there" in (
+        assert "its disk / has 40 GiB of 1000 GiB free: free space there" in (
             made.reasons[KEY].sentence
         )
 
@@ -75,7 +75,7 @@ def test_of_a_large_disk_five_percent_are_enough() -> None:
 
 
 def test_a_full_store_counts_for_every_host() -> None:
-    said = "the store keeps 3 TiB, of 2 TiB ([limits] kept_in_store)"
+    said = "the daemon's machine stores 3 TiB"
     made = decided(lab.host(), lab.host("gpu2"), full=said)
     assert placed(made) == []
     assert [host.sentence.startswith(said) for host in made.reasons[KEY].hosts] == [True, True]

@@ -95,7 +95,7 @@ async def test_a_kept_run_is_kept_with_all_that_stays_of_it(store: Store) -> Non
 async def test_a_kept_run_is_not_removed(store: Store) -> None:
     await _ended(store)
     await store.keep_run(Keep("raaaaaa", "bo", 130.0))
-    with pytest.raises(ConflictError, match="bo keeps run raaaaaa"):
+    with pytest.raises(ConflictError, match="run raaaaaa is kept by bo"):
         await store.delete_run("raaaaaa", event(actor="ana"))
     await store.keep_run(Keep("raaaaaa", "bo", 130.0, 500.0))
     with pytest.raises(ConflictError):

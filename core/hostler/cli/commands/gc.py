@@ -87,7 +87,7 @@ def unfetched_lines(unfetched: Mapping[str, Any]) -> list[str]:
     runs = list(unfetched["runs"])
     named = ", ".join(runs[:_MOST_RUNS]) + (", ..." if len(runs) > _MOST_RUNS else "")
     what = f"{counted(unfetched['artifacts'], 'output')} ({format_size(unfetched['bytes'])})"
-    return [f"of these nobody has fetched {what} of {named}: hostler get RUN, or hostler keep RUN"]
+    return [f"not fetched yet: {what} of {named}; hostler get RUN, or hostler keep RUN"]
 
 
 def kept_lines(answer: Mapping[str, Any]) -> list[str]:
@@ -95,17 +95,17 @@ def kept_lines(answer: Mapping[str, Any]) -> list[str]:
     kept, staying = answer.get("kept") or {}, answer.get("staying") or {}
     lines = []
     if kept.get("runs"):
-        lines.append(f"{counted(kept['runs'], 'run')} that people keep: nothing of them goes")
+        lines.append(f"{counted(kept['runs'], 'run')} kept on request: gc removes nothing of them")
     if staying.get("attempts"):
         lines.append(
-            f"files of {counted(staying['runs'], 'run')} ({format_size(staying['bytes'])}) stay on "
-            f"{', '.join(staying['hosts'])}" + _first_to_go(staying["goes_at"])
+            f"files of {counted(staying['runs'], 'run')} ({format_size(staying['bytes'])}) remain "
+            f"on {', '.join(staying['hosts'])}" + _first_to_go(staying["goes_at"])
         )
     return lines
 
 
 def _first_to_go(at: float | None) -> str:
-    return "" if at is None else f": the first go on {clock_text(at)}, after an alert"
+    return "" if at is None else f"; the first are removed on {clock_text(at)}, after an alert"
 
 
 def _many(number: int, thing: str) -> str:

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="up to a date (2026-12-24), or for a time (30d); without it, for ever",
     )  # fmt: skip
     ends.add_argument(
-        "--forget", action="store_true", help="keep them no longer than other runs are kept"
+        "--forget", action="store_true", help="stop keeping them: the usual limits apply again"
     )
     add_common(parser, json_output=True)
 

@@ -48,8 +48,8 @@ def _effects(client: Client, runs: list[dict[str, Any]]) -> list[str]:
         kept = client.kept(str(run["run_id"]))
         if kept["by"] is not None:
             raise ConflictError(
-                f"{kept['by']} keeps run {run['run_id']}",
-                remedy=f"End that first: hostler keep {run['run_id']} --forget",
+                f"run {run['run_id']} is kept by {kept['by']}",
+                remedy=f"Release it first: hostler keep {run['run_id']} --forget",
             )
         lines.append(f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}")
         lines += loss_lines(kept)
