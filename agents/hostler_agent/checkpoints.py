@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any, Dict, Iterable
 
+from hostler_agent import mounts
 from hostler_agent.folders import Folders
 
 
@@ -21,7 +22,10 @@ def sweep(
         return {"removed": 0}
     for name in names:
         if name.startswith(prefix) and name not in kept:
+            path = os.path.join(folders.checkpoints, name)
+            if mounts.any_below(path):
+                continue  # a stage has mounted something there, whose files would go, too
             if not dry_run:
-                shutil.rmtree(os.path.join(folders.checkpoints, name), ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
             removed += 1
     return {"removed": removed}

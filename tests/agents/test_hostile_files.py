@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import beneath, choosing, files, journal, keeping, placed, walk
+from hostler_agent import beneath, checkpoints, choosing, files, journal, keeping, placed, walk
 from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
@@ -166,6 +166,25 @@ def test_what_is_mounted_in_a_jobs_folder_is_not_removed_with_it(
         assert (data / "precious").exists()
         agent.ask("job.remove", attempt_id="a")
         assert not where.exists()
+
+
+@NEEDS_ROOT
+def test_what_is_mounted_in_a_checkpoint_is_not_removed_with_it(tmp_path: Path) -> None:
+    folders = Folders(str(tmp_path / "b"))
+    folders.make()
+    data, where = tmp_path / "data", Path(folders.checkpoints, "dddddddd-r-s", "m")
+    for path in (data, where, Path(folders.checkpoints, "dddddddd-r-t")):
+        path.mkdir(parents=True)
+    (data / "precious").write_text("1")
+    if subprocess.run(["mount", "--bind", data, where], capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        assert checkpoints.sweep(folders, "dddddddd", []) == {"removed": 1}
+    finally:
+        subprocess.run(["umount", where], check=True)
+    assert (data / "precious").exists()
+    assert checkpoints.sweep(folders, "dddddddd", []) == {"removed": 1}
+    assert (data / "precious").exists()
 
 
 @pytest.mark.parametrize("path", ["f", "d/f"])
