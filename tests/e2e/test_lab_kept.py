@@ -1,38 +1,68 @@
-"""What ended containers leave on their hosts is fetched from there."""
+"""Files of containers on a real lab: saved, or left on their host in the ended container."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, desk_folder
+from tests.support.desk import Desk, stage, wait_until
 
 pytestmark = pytest.mark.lab
 
-STAGE = f"""
-name = "k"
+HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
+LIMIT = '\n[limits]\nkept_files = "100KiB"\n'
+
+
+def containers(lab: Lab, run_id: str) -> list[str]:
+    """Names of the containers of a run on gpu1, running or not."""
+    told = lab.host("gpu1").docker("ps", "-a", "--format", "{{.Names}}")
+    return [name for name in told.split() if run_id in name]
+
+
+def test_files_of_a_container_are_saved_and_the_container_goes(
+    clean_lab: Lab, desk: Desk, tmp_path: Path
+) -> None:
+    run = desk.run(
+        HEAD
+        + """
 [stages.a]
-image = "{BUSYBOX}"
-shell = true
-command = "mkdir runs; echo 1 > runs/loss.csv; head -c 3000000 /dev/urandom > big.bin; exit 3"
-resources = {{ host = "gpu1" }}
+command = "mkdir -p runs && echo model > model.pt && echo a > runs/a"
+resources = { host = "gpu1", gpus = 1 }
 """
+    )
+    assert run["outcome"] == "succeeded"
+    desk.ok("get", run["run_id"], "-o", str(tmp_path))
+    found = {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*.pt")}
+    assert found == {"model.pt": "model\n"}
+    wait_until(lambda: not containers(clean_lab, run["run_id"]), "the container goes", 60)
 
 
-def test_what_a_failed_container_left_is_fetched(clean_lab: Lab) -> None:
-    with desk_folder() as folder:
-        desk = Desk.at_lab(clean_lab, folder, more='[limits]\nkept_files = "1MiB"\n')
-        try:
-            run = desk.run(STAGE)
-            run_id = run["run_id"]
-            assert run["outcome"] == "failed"
-            listed = desk.ok("get", run_id, "--list").out
-            rows = {row.split("\t")[1]: row.split("\t")[4] for row in listed.splitlines()}
-            assert rows["runs/loss.csv"] == "saved, of a failed attempt"
-            assert rows["big.bin"].startswith("gpu1:")
-            desk.ok("get", run_id, "-o", "got", timeout=120)
-            assert (desk.work / "got/big.bin").stat().st_size == 3_000_000
-            assert (desk.work / "got/runs/loss.csv").read_text() == "1\n"
-        finally:
-            desk.close()
+def test_what_is_too_large_stays_in_the_ended_container_and_get_brings_it(
+    clean_lab: Lab, desk: Desk, tmp_path: Path
+) -> None:
+    desk.config.write_text(desk.config.read_text() + LIMIT)
+    run = desk.run(
+        HEAD
+        + """
+[stages.a]
+command = "head -c 300000 /dev/zero > large.bin && echo small > small.txt; exit 4"
+resources = { host = "gpu1", gpus = 1 }
+"""
+    )
+    run_id = run["run_id"]
+    attempt = stage(run, "a")["attempt"]
+    assert (attempt["phase"], attempt["exit_code"]) == ("failed", 4)
+    shown = desk.ok("get", run_id, "--list").out
+    assert "large.bin" in shown
+    assert "small.txt" in shown
+    assert len(containers(clean_lab, run_id)) == 1, "it stays, and nobody takes it for an orphan"
+    again = desk.run(
+        HEAD + '[stages.b]\ncommand = "true"\nresources = { host = "gpu1", gpus = 1 }\n'
+    )
+    assert again["outcome"] == "succeeded", "its GPU is free"
+    assert len(containers(clean_lab, run_id)) == 1
+    desk.ok("get", run_id, "large.bin", "-o", str(tmp_path))
+    assert (tmp_path / "large.bin").stat().st_size == 300_000
