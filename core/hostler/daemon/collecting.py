@@ -38,6 +38,8 @@ class Collector:
         """Whether there may be anything to copy of an attempt whose work has ended."""
         if stage.outputs:
             return True
+        if workload.runtime == "docker" and workload.started_at is None:
+            return False  # it was never started: nothing in it is new
         left = self._context.keepers[attempt.host].left(workload.ref)
         # What was told with its exit is about its own folder, and not about the submitter's.
         is_unchanged = left is not None and left.changed == 0 and stage.code != "here"

@@ -57,7 +57,8 @@ SHOWN_BY = {
     "limits.keep_sources": f"{_SIM}::test_sources_go_after_keep_sources",
     "limits.keep_history": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
     "limits.host_cache": f"{_SIM}::test_hosts_are_told_how_large_their_cache_may_be",
-    "limits.kept_files": "tests/core/spec/test_config.py::test_sections",
+    "limits.kept_files": "tests/core/daemon/test_collecting_on_sim.py::"
+    "test_what_is_over_the_budget_stays_on_its_host",
     "limits.keep_jobs": "tests/core/daemon/test_expiry_on_sim.py::"
     "test_a_longer_keep_jobs_counts_for_what_stays_already",
     "limits.kept_on_host": "tests/core/daemon/test_kept_budgets_on_sim.py::"

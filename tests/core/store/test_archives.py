@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hostler.errors import HostlerError, InputError
 from hostler.store.archives import ArchiveCaps, extract, inspect_archive, normalise
+from tests.support.tars import tar_of
 
 
 def _info(name: str, kind: bytes = tarfile.REGTYPE, **changes: Any) -> tarfile.TarInfo:
@@ -325,3 +326,21 @@ def test_damaged_bytes_give_an_error_for_people_or_an_archive(
         assert not (place / "n.tar").exists()
     else:
         inspect_archive(place / "n.tar")
+
+
+def test_links_that_lead_out_are_left_out_where_that_is_asked(tmp_path: Path) -> None:
+    """One link to a data set must not cost all the other files."""
+    made = tmp_path / "made.tar"
+    made.write_bytes(
+        tar_of(
+            {"model.pt": b"x"},
+            out={"name": "data", "type": b"2", "linkname": "/mnt/data"},
+            up={"name": "up", "type": b"2", "linkname": "../../etc/passwd"},
+            inside={"name": "last", "type": b"2", "linkname": "model.pt"},
+        )
+    )
+    with pytest.raises(InputError, match="leads out"):
+        normalise(made, tmp_path / "refused.tar")
+    caps = ArchiveCaps(refuses_links_out=False)
+    manifest, _, _ = normalise(made, tmp_path / "clean.tar", caps=caps)
+    assert [entry.path for entry in manifest.entries] == ["last", "model.pt"]
