@@ -15,6 +15,8 @@ from hostler.daemon.garbage import checkpoint_keys
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError, HostlerError, NotFoundError, Unreachable
+from hostler.model.codec import from_json
+from hostler.model.files import KeptFolder
 from hostler.model.hosts import Host, Look, Workload
 from hostler.model.plans import Remove
 from hostler.model.records import AttemptFilter
@@ -188,8 +190,39 @@ class Cleaner:
     async def _kept(self, made: _Cleaning, who: Caller) -> None:
         cleared = await self._expirer.clear(made.host, who.user, dry_run=made.wish.dry_run)
         gone = {left.attempt_id for left in cleared.gone}
-        made.add("kept folder", gone, sum(left.size for left in cleared.gone))
         made.stays += cleared.stays
+        size = sum(left.size for left in cleared.gone)
+        for folder in await self._forgotten(made.host):
+            if await self._done(made, folder.attempt_id, self._drop(made, folder)):
+                gone.add(folder.attempt_id)
+                size += folder.bytes
+        made.add("kept folder", gone, size)
+
+    async def _forgotten(self, host: str) -> list[KeptFolder]:
+        """Kept folders of runs that are over of which the database has nothing: they ended after
+        the backup that it was restored from."""
+        context = self._context
+        asked = {"daemon_id": context.daemon_id}
+        told = (await context.link(host).call("kept.list", asked, _TIMEOUT_S))["kept"]
+        found = []
+        for folder in (from_json(KeptFolder, each) for each in told):
+            attempts = await context.store.attempts(
+                AttemptFilter(run_id=_run_of(folder.attempt_id))
+            )
+            known = {attempt.attempt_id for attempt in attempts}
+            if folder.attempt_id not in known and await context.is_over(_run_of(folder.attempt_id)):
+                found.append(folder)
+        return found
+
+    async def _drop(self, made: _Cleaning, folder: KeptFolder) -> None:
+        if made.wish.dry_run:
+            return
+        context = self._context
+        ended = Workload(
+            folder.attempt_id, context.daemon_id, folder.runtime, folder.ref,
+            running=False, exit_code=0,
+        )  # fmt: skip
+        await context.runtimes[folder.runtime].remove(context.link(made.host), ended)
 
     async def _checkpoints(self, made: _Cleaning, host: Host) -> None:
         """Those of runs that are neither open nor kept by a person."""

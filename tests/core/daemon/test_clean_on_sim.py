@@ -214,3 +214,27 @@ async def test_checkpoints_go_when_named_and_never_those_that_are_needed(
         ours = daemon.daemon.context.daemon_id
         needed = checkpoint_keys(ours, [daemon.daemon.context.book.run(still)])
         assert set(asked) == {(needed, True)}
+
+
+async def test_kept_files_of_a_run_that_came_and_ended_after_the_backup_go_too(
+    tmp_path: Path,
+) -> None:
+    """The restored database knows that it ended, and nothing of its attempts."""
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=600")))
+        attempt = await daemon.attempt(run_id, is_running)
+        left = replace(host.works[attempt.attempt_id], attempt_id="rended-a-1", gpus=())
+        left.ref, left.ended_at, left.kept_until = "rended-a-1", host.clock.now(), 9e9
+        host.works["rended-a-1"] = left
+        wish = Wish(dry_run=False, kept=True)
+        with pytest.raises(ConflictError, match="rended"):
+            await clean(daemon, wish)
+        daemon.daemon.context.standing.ended.add("rended")
+        assert "kept folder" not in await clean(daemon)
+        assert (await clean(daemon, replace(wish, dry_run=True)))["kept folder"] == 1
+        assert "rended-a-1" in host.works
+        assert (await clean(daemon, wish))["kept folder"] == 1
+        assert set(host.works) == {attempt.attempt_id}
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
