@@ -59,13 +59,13 @@ class Cleaner:
         for name, path in _entries(self._folders.jobs):
             job = journal.load(path)
             if job is not None and job.running(self._proc, self._boot):
-                return "job %s runs" % name
+                return "job %s is running" % name
         own = "%s%s.lock" % (_AGENT_LOCK, self._daemon_id)
         for name, path in _entries(self._folders.base):
             if name.startswith(_AGENT_LOCK) and name.endswith(".lock") and name != own:
                 if _is_locked(path):
                     daemon = name[len(_AGENT_LOCK) : -len(".lock")]
-                    return "an agent of another daemon (%s) runs" % daemon
+                    return "an agent of another daemon (%s) is running" % daemon
         return ""
 
     def caches(self) -> List[Found]:

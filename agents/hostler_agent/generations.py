@@ -39,7 +39,7 @@ class Superseded(Refusal):
     """A newer generation of the daemon works here."""
 
     def __init__(self, found: Generation) -> None:
-        text = "a newer generation (%d) of this daemon works on this host" % found.number
+        text = "a newer generation (%d) of this daemon uses this host" % found.number
         super().__init__(text, "Superseded")
         self.more = {"generation": found.number, "mark": found.mark}
 

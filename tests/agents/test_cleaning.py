@@ -85,7 +85,7 @@ def test_an_agent_of_another_daemon_keeps_them_and_the_own_does_not(folders: Fol
     fcntl.flock(locks["d1"], fcntl.LOCK_EX)
     assert Cleaner(folders, "current", "d1", True).busy() == ""
     fcntl.flock(locks["d2"], fcntl.LOCK_EX)
-    assert "another daemon (d2) runs" in Cleaner(folders, "current", "d1", True).busy()
+    assert "another daemon (d2) is running" in Cleaner(folders, "current", "d1", True).busy()
     for descriptor in locks.values():
         os.close(descriptor)
     assert Cleaner(folders, "current", "d1", True).busy() == ""
@@ -97,11 +97,13 @@ def test_a_job_of_the_login_keeps_them(alone: Place) -> None:
         (place.base / "blobs" / DIGEST).write_bytes(b"x")
         agent.job("r1-a-1", ["sleep", "60"])
         told = agent.ask("clean", daemon_id="d1", dry_run=False)
-        assert told == {"found": [], "busy": "job r1-a-1 runs"}
+        assert told == {"found": [], "busy": "job r1-a-1 is running"}
         with serving(place, daemon="d2") as other:
-            assert "job r1-a-1 runs" in other.ask("clean", daemon_id="d2", dry_run=False)["busy"]
+            assert (
+                "job r1-a-1 is running" in other.ask("clean", daemon_id="d2", dry_run=False)["busy"]
+            )
             agent.ask("job.stop", attempt_id="r1-a-1", grace=5)
-            assert "d2) runs" in agent.ask("clean", daemon_id="d1", dry_run=False)["busy"]
+            assert "d2) is running" in agent.ask("clean", daemon_id="d1", dry_run=False)["busy"]
         assert (place.base / "blobs" / DIGEST).exists()
         told = agent.ask("clean", daemon_id="d1", dry_run=True)
         assert told["busy"] == ""

@@ -31,7 +31,7 @@ def test_a_host_is_cleaned_of_what_nothing_needs_and_of_nothing_else(
     running = host.docker("ps", "-q", "--filter", f"label=hostler.daemon={ours}").strip()
     assert running
     busy = desk.ok("host", "clean", "gpu1", "-y", "--json").json
-    assert any(f"{run_id}-a-1 runs" in said for said in busy["stays"])
+    assert any(f"{run_id}-a-1 is running" in said for said in busy["stays"])
     assert host.docker("ps", "-q", "--filter", f"label=hostler.daemon={ours}").strip() == running
 
     # Somebody may put our labels on a container: nothing is cleaned before a person has looked.

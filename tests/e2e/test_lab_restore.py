@@ -87,7 +87,7 @@ def test_an_older_backup_is_restored_beside_running_work(
     other.ok("daemon", "restore", str(file))
     other.ok("daemon", "start")
     wait_until(lambda: standing(other)["unmerged"] == ["gpu3"], "the others are merged")
-    wait_until(lambda: "may have begun on gpu3" in other.ok("why", known).out, "it says why")
+    wait_until(lambda: "may have started on gpu3" in other.ok("why", known).out, "it says why")
     wait_until(lambda: bool(standing(desk)["halted"]), "the old daemon is told")
     refused = desk.hostler("run", "-d", "--", "true")
     assert (refused.code, "a newer generation" in refused.err) == (2, True)

@@ -58,9 +58,9 @@ def test_a_restored_daemon_goes_on_and_the_old_one_is_refused(
     )
     refused = alone.hostler("run", "-d", "--", "true")
     assert refused.code == 2
-    assert "a newer generation of this daemon is at work" in refused.err
+    assert "a newer generation of this daemon is running" in refused.err
     assert "hostler daemon stop" in refused.err
-    assert "plans nothing any more" in alone.ok("daemon", "status").out
+    assert "no longer starts or stops anything" in alone.ok("daemon", "status").out
 
     other.until(later, lambda r: stage(r, "a")["status"] == "running")
     for flag in (older, newer):

@@ -37,7 +37,7 @@ def backup(args: argparse.Namespace) -> int:
     if not args.quiet:
         out(
             f"{made.path}: {format_size(made.size)}, {counted(made.runs, 'run')}, with the "
-            "daemon's keys: whoever reads it can act as this daemon"
+            "daemon's keys: keep it secret"
         )
         for line in _left_out(made, state):
             note(line)
@@ -53,7 +53,7 @@ def restore(args: argparse.Namespace) -> int:
     if running(found) is not None:
         raise DaemonBusy(
             f"a daemon answers at {found.path}",
-            remedy="end it first (hostler daemon stop), or name another folder: HOSTLER_STATE",
+            remedy="stop it first (hostler daemon stop), or choose another folder: HOSTLER_STATE",
         )
     _warn_of_readers(source)
     require_local_disk(state)
@@ -89,15 +89,12 @@ def _state_of(found: Found) -> Path:
 
 def _left_out(made: Backup, state: Path) -> list[str]:
     here = shlex.quote(str(state))
-    lines = [
-        "not in it: your configuration, SSH keys and known hosts, and what stages wrote (logs)"
-    ]
+    lines = ["not included: configuration, SSH keys, known hosts, and logs of stages"]
     if made.blobs:
+        files = counted(made.blobs, "file")
         size = format_size(made.blob_bytes)
-        lines.append(
-            f"nor {counted(made.blobs, 'file')} of sources and outputs ({size}), which it lists"
-        )
-    return [*lines, f"copy these too, at any time: rsync -a {here}/content {here}/logs TARGET/"]
+        lines.append(f"not included: {files} of sources and outputs ({size}), only listed")
+    return [*lines, f"to copy them at any time: rsync -a {here}/content {here}/logs TARGET/"]
 
 
 def restored_lines(told: Restored, start: str) -> list[str]:
@@ -105,18 +102,18 @@ def restored_lines(told: Restored, start: str) -> list[str]:
     here = shlex.quote(str(told.state))
     since = clock_text(told.made_at)
     lines = [
-        f"{told.state}: the daemon {told.daemon_id[:8]} as of {since}, with "
+        f"{told.state}: restored daemon {told.daemon_id[:8]} as of {since}, with "
         f"{counted(told.open_runs, 'open run')}"
     ]
     if told.missing:
         lines.append(
-            f"{told.missing} of {counted(told.blobs, 'file')} of sources and outputs "
-            f"({format_size(told.missing_bytes)}) are not here: copy the old content folder to "
-            f"{here}/content first, without it stages that need them fail"
+            f"missing: {told.missing} of {counted(told.blobs, 'file')} of sources and outputs "
+            f"({format_size(told.missing_bytes)}); copy the old content folder to {here}/content "
+            "before the start, or stages that need them fail"
         )
     lines.append(
-        "it is a new generation: hosts will refuse the daemon of before, should it still run; "
-        "on each host nothing is started or ended until what it has noted since is merged"
+        "hosts refuse the previous daemon from now on; the restored one starts and stops nothing "
+        "on a host until it has merged the host's notes since the backup"
     )
     return [*lines, f"start it: {start}"] if start else lines
 
@@ -146,7 +143,7 @@ def _restored_json(told: Restored) -> dict[str, Any]:
 
 def _warn_of_readers(source: Path) -> None:
     if stat.S_IMODE(source.stat().st_mode) & 0o077:
-        note(f"{source} can be read by others, and it holds the daemon's keys: chmod 600 it")
+        note(f"{source} holds the daemon's keys and others can read it: chmod 600 {source}")
 
 
 def _progress(args: argparse.Namespace) -> Progress:

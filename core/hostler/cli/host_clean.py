@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     said = lines(found)
     if not args.quiet:
-        verb = "would go" if args.dry_run else "removed"
+        verb = "would be removed" if args.dry_run else "removed"
         for line in said:
             out(f"{host}: {line} {verb}")
         if not said:
-            out(f"{host}: there is nothing to remove")
+            out(f"{host}: nothing to remove")
     for why in found["stays"]:
         note_for(args)(f"{host}: {why}")
     return 0

@@ -47,7 +47,7 @@ def recover_sentence(about: Mapping[str, Any]) -> str | None:
 
 
 def generation_sentence(about: Mapping[str, Any]) -> str | None:
-    """What a daemon that was restored, or that was followed by one, does not do; None: it works."""
+    """Why a restored or superseded daemon does not do everything; None: it does."""
     told = about.get("generation")
     if not isinstance(told, dict):
         return None
@@ -58,9 +58,9 @@ def generation_sentence(about: Mapping[str, Any]) -> str | None:
         return None
     why = next(iter((told.get("problems") or {}).values()), "")
     return (
-        f"what {_some(waiting)} noted since the backup is not merged yet"
+        f"notes since the backup are not merged yet: {_some(waiting)}"
         + (f" ({why})" if why else "")
-        + "; nothing is started or ended there until then, and runs of before wait for it"
+        + "; the daemon starts and stops nothing there until then, and older runs wait"
     )
 
 

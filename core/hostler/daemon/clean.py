@@ -26,7 +26,7 @@ _TIMEOUT_S = 300.0
 _MOST_LISTED = 1000
 _MOST_ASKED = 2000
 _MOST_NAMED = 5
-RECOVER = "find them again first: hostler daemon stop; hostler daemon recover"
+RECOVER = "recover them first: hostler daemon stop; hostler daemon recover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,12 @@ class Cleaner:
             raise Unreachable(name, host.problem or "it does not answer")
         if host.unmerged:
             raise ConflictError(
-                f"what {name} has noted since the backup is not in the restored database yet",
-                remedy="wait for it: hostler daemon status says what is in its way",
+                f"the notes of {name} since the backup are not merged yet",
+                remedy="see what blocks it: hostler daemon status",
             )
         if look.docker_problem is not None and "docker" in host.facts.runtimes:
             raise ConflictError(
-                f"{name}: {look.docker_problem}: nobody knows what is needed there",
+                f"{name}: {look.docker_problem}: containers there cannot be listed",
                 remedy=f"hostler doctor {name}",
             )
         return host, look
@@ -137,7 +137,7 @@ class Cleaner:
             named = ", ".join(unknown[:_MOST_NAMED])
             more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
             raise ConflictError(
-                f"{name} holds work of runs that the database does not know ({named}{more})",
+                f"{name} holds runs that the database does not know ({named}{more})",
                 remedy=RECOVER,
             )
 
@@ -250,13 +250,13 @@ class Cleaner:
             made.found += [each for each in told["found"] if each["count"]]
             busy = told["busy"]
         if busy:
-            made.stays.append(f"caches stay: {busy}")
+            made.stays.append(f"caches not removed: {busy}")
 
     def _busy(self, name: str, look: Look) -> str:
         """Why the login works there, as far as it can be seen from here; "" where it does not."""
         running = next((work for work in look.workloads if work.running), None)
         if running is not None:
-            return f"{running.attempt_id} runs"
+            return f"{running.attempt_id} is running"
         begun = next((a for a in self._context.book.open_attempts() if a.host == name), None)
         return f"{begun.attempt_id} is {begun.phase}" if begun is not None else ""
 

@@ -158,10 +158,10 @@ class Expirer:
         context, gone, stays = self._context, [], []
         for left in await context.store.remainders(host=host):
             if is_held(left, self._open_runs(), context.clock.now()):
-                why = f"{left.kept_by} keeps it" if left.kept_by else "its run is open"
-                stays.append(f"kept files of {left.attempt_id} stay: {why}")
+                why = f"kept by {left.kept_by}" if left.kept_by else "its run is open"
+                stays.append(f"kept files of {left.attempt_id} not removed: {why}")
             elif self._fetching[left.attempt_id]:
-                stays.append(f"kept files of {left.attempt_id} stay: somebody fetches them")
+                stays.append(f"kept files of {left.attempt_id} not removed: being fetched")
             elif dry_run or await self._clear(replace(left, given_up_by=by), stays):
                 gone.append(left)
         return Cleared(tuple(gone), tuple(stays))
@@ -171,7 +171,7 @@ class Expirer:
             try:
                 await self._remove_from_host(left)
             except (HostlerError, TimeoutError) as error:
-                stays.append(f"kept files of {left.attempt_id} stay: {error or 'no answer'}")
+                stays.append(f"kept files of {left.attempt_id} not removed: {error or 'no answer'}")
                 return False
             said = f"{describe([left])} were removed: {left.given_up_by} cleaned {left.host}"
             event = self._context.event(

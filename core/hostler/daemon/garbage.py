@@ -244,8 +244,8 @@ def _check_may(context: Context) -> None:
     waiting = context.standing.unmerged([host.name for host in context.config.hosts])
     if waiting:
         raise ConflictError(
-            f"what {', '.join(waiting)} noted since the backup is not in the restored database yet",
-            remedy="bring the host back, or take it out of the config where it is gone for good",
+            f"the notes of {', '.join(waiting)} since the backup are not merged yet",
+            remedy="reconnect the host, or remove it from the config if it is gone for good",
         )
 
 

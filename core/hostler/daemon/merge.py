@@ -45,10 +45,10 @@ class _Told:
 
     def sentence(self) -> str:
         """For people."""
-        said = f"{self.host}: what it has noted since the backup is in the database: "
-        said += f"runs that came back: {len(self.found)}, that ended: {len(self.ended)}"
+        said = f"{self.host}: merged its notes since the backup: "
+        said += f"{len(self.found)} runs recovered, {len(self.ended)} runs ended"
         if self.unsigned:
-            said += f"; not signed, and left out: {self.unsigned} (see hostler daemon recover)"
+            said += f"; {self.unsigned} unsigned runs ignored (see hostler daemon recover)"
         return said + "".join(f"; {problem}" for problem in self.problems[:3])
 
 
@@ -160,7 +160,7 @@ class Merger:
         how = end.outcome.value if end.outcome is not None else "ended"
         event = context.event(
             f"run.{outcome.value}",
-            f"run {run.run_id} ({run.pipeline}) {how} after the backup, by {whose}",
+            f"run {run.run_id} ({run.pipeline}) {how} after the backup, according to {whose}",
             run_id=run.run_id,
         )
         await context.store.end_run(run.run_id, outcome, end.at, event)
@@ -190,11 +190,10 @@ class Merger:
         context, run = self._context, news.run
         digest = run.source.digest
         lacks = digest is not None and not context.content.has(digest)
-        said = (
-            f"run {run.run_id} ({run.pipeline}), newer than the backup, came back from {told.host}"
-        )
+        where = told.host
+        said = f"recovered run {run.run_id} ({run.pipeline}), newer than the backup, from {where}"
         if lacks:
-            said += "; its code is not here: what of it has not begun cannot start"
+            said += "; its source is missing in content: stages that have not started will fail"
         event = context.event(
             "run.recovered", said, run_id=run.run_id, severity="warning" if lacks else "info"
         )

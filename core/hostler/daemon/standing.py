@@ -18,10 +18,11 @@ from hostler.store.generations import Generations, Life
 
 _KIND = "generation"
 _BY_THE_CLOCK = 10**12
+_STOPPED = "this daemon no longer starts or stops anything"
 GO_ON = (
-    "go on with that one and end this one: hostler daemon stop. If this is the one to go on, end "
-    "the other first; then here: hostler daemon backup FILE, hostler daemon stop, and with "
-    "HOSTLER_STATE naming an empty folder: hostler daemon restore FILE"
+    "Use the newer daemon and stop this one: hostler daemon stop. To continue with this one, stop "
+    "the other; then run here: hostler daemon backup FILE; hostler daemon stop; "
+    "HOSTLER_STATE=EMPTY_FOLDER hostler daemon restore FILE"
 )
 
 
@@ -55,14 +56,12 @@ class Standing:
         """Why this daemon does nothing any more; "": it works."""
         if self.superseded_by is None:
             return ""
-        return f"{newer(self.superseded_by)}: this one plans nothing any more; {GO_ON}"
+        return f"{newer(self.superseded_by)}: {_STOPPED}. {GO_ON}"
 
     def check_current(self) -> None:
         """Raises ConflictError where nothing that is asked for would ever be done."""
         if self.superseded_by is not None:
-            raise ConflictError(
-                f"{newer(self.superseded_by)}: this one plans nothing any more", remedy=GO_ON
-            )
+            raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
 
     def to_json(self, hosts: Collection[str]) -> dict[str, Any]:
         """As the version call tells it."""
@@ -82,7 +81,7 @@ def newer(number: int) -> str:
     since = ""
     if number > _BY_THE_CLOCK:
         since = time.strftime(", restored %Y-%m-%d %H:%M", time.localtime(number / 1000))
-    return f"a newer generation of this daemon is at work (number {number}{since})"
+    return f"a newer generation of this daemon is running (number {number}{since})"
 
 
 async def read_standing(generations: Generations, signer: Signer, folder: Path) -> Standing:

@@ -190,7 +190,7 @@ def _owners(held: tuple[Holder, ...]) -> tuple[str, ...]:
 
 def _silence(host: Host) -> str:
     if host.condition is HostCondition.UP and host.unmerged:
-        return "what the host has noted is not in the restored database yet"
+        return "the host's notes since the backup are not merged yet"
     if host.condition is HostCondition.UP:
         return "no news from the host"
     return f"host {host.condition}" + (f": {host.problem}" if host.problem else "")

@@ -13,9 +13,9 @@ from hostler.decide.recovery import Kept, rebuild
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 
-UNKNOWN_END = "it ended after the backup; how is not known"
-_REPLACED = "a later attempt of its stage was begun after the backup: it had ended by then"
-_GPU_GIVEN = "its GPUs were given to another attempt after the backup: it had ended by then"
+UNKNOWN_END = "ended after the backup; its result is unknown"
+_REPLACED = "a later attempt of its stage started after the backup, so this one had ended"
+_GPU_GIVEN = "another attempt started on its GPUs after the backup, so this one had ended"
 
 
 @dataclass(frozen=True, slots=True)

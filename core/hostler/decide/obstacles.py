@@ -101,7 +101,7 @@ def _host_itself(room: Room, index: Index, found: _Finding) -> None:
         silent = format_duration(float(int(max(0.0, snapshot.now - host.look.asked_at))))
         found.add(f"{host.condition}, last heard {silent} ago{problem}", wait)
     elif host.unmerged:
-        found.add("what is noted there is not in the restored database yet", wait)
+        found.add("its notes since the backup are not merged yet", wait)
     elif fresh_look(host, snapshot.now, snapshot.policy) is None:
         found.add("has not answered lately", wait)
     elif snapshot.refused.get(host.name, -1.0) >= host.look.asked_at:

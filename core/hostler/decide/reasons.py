@@ -264,10 +264,9 @@ def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
 
 def _unsure(hosts: Sequence[str]) -> Reason:
     named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
-    it = "it" if len(hosts) == 1 else "them"
     return Reason(
-        f"may have begun on {named} since the backup that this daemon was restored from: waits for "
-        f"what is noted there (where {named} will not come back, take {it} out of the config)",
+        f"may have started on {named} since the backup; waiting for the notes of {named} (if a "
+        "host is gone for good, remove it from the config)",
         remedies=tuple(Remedy(RemedyKind.WAIT_FOR_LOOK, host) for host in hosts),
     )
 

@@ -17,7 +17,7 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     that was last tried.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
-        return f"what {host.name} has noted since the backup is not in the restored database yet"
+        return f"the notes of {host.name} since the backup are not merged yet"
     if attempt.phase is Phase.STARTING:
         if held_up and host is not None and host.condition in _UNSEEN:
             why = f" ({host.problem})" if host.problem else ""

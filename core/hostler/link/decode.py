@@ -172,7 +172,7 @@ def _superseded(host: str, error: dict[str, Any]) -> HostError:
     number, mark = error.get("generation"), error.get("mark")
     if type(number) is not int or number < 1 or not isinstance(mark, str) or len(mark) > _MAX_MARK:
         return AgentError(host, "the agent names no generation of the daemon that it works for")
-    said = f"a newer generation of this daemon ({number}) works there"
+    said = f"a newer generation of this daemon ({number}) uses this host"
     return Superseded(host, said, number=number, mark=mark)
 
 

@@ -11,7 +11,7 @@ def check(host: SimHost, daemon_id: str, told: Generation | None) -> None:
     """Raises Superseded for all but the newest generation of a daemon."""
     newest = host.generations.get(daemon_id)
     if newest is not None and newest.number > (0 if told is None else told.number):
-        said = f"a newer generation of this daemon ({newest.number}) works there"
+        said = f"a newer generation of this daemon ({newest.number}) uses this host"
         raise Superseded(host.name, said, number=newest.number, mark=newest.mark)
 
 

@@ -119,7 +119,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
 
 
 def _is_there(target: Path) -> ConflictError:
-    return ConflictError(f"{target} is there already", remedy="name another file, or add --force")
+    return ConflictError(f"{target} already exists", remedy="name another file, or add --force")
 
 
 def _copy_small(path: Path, target: Path) -> None:

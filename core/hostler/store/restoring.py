@@ -86,9 +86,8 @@ def _check_empty(state: Path) -> None:
         there = sorted(path for name in DATABASES for path in state.glob(f"{name}*"))
     if there:
         raise ConflictError(
-            f"there is a database in {state} already ({there[0].name})",
-            remedy="restore into an empty folder (HOSTLER_STATE=FOLDER), or move away all that is "
-            "in this one and keep it",
+            f"{state} already contains a database ({there[0].name})",
+            remedy="restore into an empty folder (HOSTLER_STATE=FOLDER), or move this one away",
         )
 
 
@@ -128,7 +127,7 @@ def _read_manifest(tar: tarfile.TarFile, source: Path) -> Mapping[str, Any]:
     if schema != SCHEMA:
         if isinstance(schema, str) and schema.startswith(SCHEMA.partition("/")[0] + "/"):
             raise InputError(
-                f"{source} is a backup of a newer form ({schema}), by Hostler "
+                f"{source} uses a newer backup format ({schema}), of Hostler "
                 f"{manifest.get('version')}",
                 remedy="restore it with that version",
             )
@@ -141,7 +140,7 @@ def _read_manifest(tar: tarfile.TarFile, source: Path) -> Mapping[str, Any]:
 
 def _no_backup(source: Path, why: str) -> InputError:
     return InputError(
-        f"{source} is no backup of Hostler, or a damaged one: {why}",
+        f"{source} is not a valid Hostler backup: {why}",
         remedy="nothing was changed; use another copy of it",
     )
 
@@ -171,7 +170,7 @@ def _check_identity(work: Path, state: Path, source: Path) -> str:
     if not same_id or (key is not None and key.hex() != texts[KEY_FILE]):
         differs = KEY_FILE if same_id else "id"
         raise ConflictError(
-            f"{state} is the folder of another daemon ({differs} differs)",
+            f"{state} belongs to another daemon ({differs} differs)",
             remedy="restore into an empty folder: HOSTLER_STATE=FOLDER",
         )
     return texts["id"]

@@ -40,12 +40,12 @@ def test_it_says_what_is_in_a_backup_and_what_is_not(
     ran = hostler("daemon", "backup", str(tmp_path / "file"))
     assert ran.code == 0, ran
     assert "with the daemon's keys" in ran.out
-    assert "1 file of sources and outputs (2 KiB), which it lists" in ran.err
+    assert "not included: 1 file of sources and outputs (2 KiB), only listed" in ran.err
     assert f"rsync -a {state}/content {state}/logs TARGET/" in ran.err
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     again = hostler("daemon", "backup", str(tmp_path / "file"))
     assert again.code == 2
-    assert "is there already" in again.err
+    assert "already exists" in again.err
     assert "--force" in again.err
     told = hostler("daemon", "backup", str(tmp_path / "file"), "--force", "--json").json
     assert told["left_out"] == {"files": 1, "bytes": 2048}
@@ -69,13 +69,13 @@ def test_a_restore_says_what_is_missing_and_what_comes_next(
     (tmp_path / "file").chmod(0o644)
     ran = hostler("daemon", "restore", str(tmp_path / "file"))
     assert ran.code == 0, ran
-    assert "1 of 1 file of sources and outputs (2 KiB) are not here" in ran.out
+    assert "missing: 1 of 1 file of sources and outputs (2 KiB)" in ran.out
     assert "start it: hostler daemon start" in ran.out
     assert "chmod 600" in ran.err
     assert (tmp_path / "new" / "id").read_text() == (state / "id").read_text()
     again = hostler("daemon", "restore", str(tmp_path / "file"))
     assert again.code == 2
-    assert "there is a database in" in again.err
+    assert "already contains a database" in again.err
 
 
 def test_nothing_is_restored_under_a_daemon(
@@ -131,4 +131,4 @@ def test_a_daemon_that_does_nothing_says_so_in_every_listing() -> None:
     assert recover_sentence(about(halted="a newer one is at work")) == "a newer one is at work"
     said = recover_sentence(about(unmerged=["gpu3"], problems={"gpu3": "its disk hangs"}))
     assert said is not None
-    assert said.startswith("what gpu3 noted since the backup is not merged yet (its disk hangs)")
+    assert said.startswith("notes since the backup are not merged yet: gpu3 (its disk hangs)")

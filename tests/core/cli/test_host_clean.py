@@ -34,15 +34,15 @@ def asked(daemon: ScriptedDaemon) -> list[dict[str, Any]]:
 def test_a_dry_run_shows_it_and_asks_for_nothing(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
-    answers(daemon, FOUND, "caches stay: r9-a-1 runs")
+    answers(daemon, FOUND, "caches not removed: r9-a-1 is running")
     ran = hostler("host", "clean", "gpu1", "--dry-run", "--kept")
     assert ran.code == 0, ran
     assert ran.out.splitlines() == [
-        "gpu1: 4 kept folders (4 KiB): r1-a-1, r2-a-1, r3-a-1 and 1 more would go",
-        "gpu1: 1 notes of an ended run would go",
-        "gpu1: 2 virtual environments (1 GiB) would go",
+        "gpu1: 4 kept folders (4 KiB): r1-a-1, r2-a-1, r3-a-1 and 1 more would be removed",
+        "gpu1: 1 notes of an ended run would be removed",
+        "gpu1: 2 virtual environments (1 GiB) would be removed",
     ]
-    assert "gpu1: caches stay: r9-a-1 runs" in ran.err
+    assert "gpu1: caches not removed: r9-a-1 is running" in ran.err
     assert asked(daemon) == [{"dry_run": True, "checkpoints": False, "kept": True}]
 
 
@@ -66,7 +66,7 @@ def test_where_there_is_nothing_nobody_is_asked(
 ) -> None:
     answers(daemon, [])
     ran = hostler("host", "clean", "gpu1")
-    assert (ran.code, ran.out) == (0, "gpu1: there is nothing to remove\n")
+    assert (ran.code, ran.out) == (0, "gpu1: nothing to remove\n")
     told = hostler("host", "clean", "gpu1", "--json").json
     assert (told["schema"], told["found"]) == ("hostler.host.clean/1", [])
     assert {request["dry_run"] for request in asked(daemon)} == {True}

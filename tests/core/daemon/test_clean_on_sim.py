@@ -81,7 +81,7 @@ async def test_caches_stay_while_anybody_of_the_login_works_there(tmp_path: Path
             lambda: any(w.running for w in look_of(daemon).workloads), "it is not seen"
         )
         told = await clean(daemon)
-        assert told == {"stays": [f"caches stay: {attempt.attempt_id} runs"]}
+        assert told == {"stays": [f"caches not removed: {attempt.attempt_id} is running"]}
         assert (host.records, len(host.blobs)) == (spec, 1)
         assert host.works[attempt.attempt_id].running
         await daemon.cancel(run_id)
@@ -142,7 +142,7 @@ async def test_nothing_is_known_of_a_host_whose_docker_is_silent(tmp_path: Path)
         await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
         daemon.lab.faults("gpu1").docker_down()
         await daemon.until(lambda: look_of(daemon).docker_problem is not None, "it is not seen")
-        with pytest.raises(ConflictError, match="nobody knows what is needed there"):
+        with pytest.raises(ConflictError, match="containers there cannot be listed"):
             await clean(daemon)
 
 
@@ -151,7 +151,7 @@ async def test_after_a_restore_a_host_is_cleaned_once_it_is_merged(tmp_path: Pat
         await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
         keeper = daemon.daemon.context.keepers["gpu1"]
         keeper.host = replace(keeper.host, unmerged=True)
-        with pytest.raises(ConflictError, match="not in the restored database yet"):
+        with pytest.raises(ConflictError, match="since the backup are not merged yet"):
             await clean(daemon)
 
 
@@ -180,7 +180,7 @@ async def test_kept_files_go_when_named_and_never_those_of_a_run_that_a_person_k
             assert await clean(daemon, wish) == told
         assert told["kept folder"] == 1
         assert sorted(said.rpartition(": ")[2] for said in told["stays"]) == [
-            "ana keeps it", "somebody fetches them",
+            "being fetched", "kept by ana",
         ]  # fmt: skip
         there = {left.attempt_id for left in await store.remainders()}
         assert there == {lefts[what].attempt_id for what in ("kept by a person", "fetched now")}

@@ -154,7 +154,7 @@ async def test_the_old_daemon_is_refused_and_says_what_to_do(tmp_path: Path) -> 
             await merged(new)
             standing = old.daemon.context.standing
             await old.until(lambda: bool(standing.halted()), "the old daemon goes on")
-            said = "a newer generation of this daemon is at work"
+            said = "a newer generation of this daemon is running"
             await old.until(lambda: said in waits(old, late, "a"), "it does not say why")
             assert old.daemon.controller.plan.actions == ()
             assert "hostler daemon stop" in standing.halted()
@@ -219,15 +219,15 @@ async def test_what_may_lie_on_a_silent_host_waits_and_other_work_goes_on(tmp_pa
             await new.until(lambda: standing.unmerged(["gpu1", "gpu2"]) == ["gpu2"], "not merged")
             await new.attempt(run_id, lambda a: a.stage == "a" and a.phase is Phase.SUCCEEDED)
             await new.until(
-                lambda: "may have begun on gpu2 since the backup" in waits(new, run_id, "b"),
+                lambda: "may have started on gpu2 since the backup" in waits(new, run_id, "b"),
                 "it does not say why",
             )
-            assert "may have begun on gpu2 since the backup" in await why(new, run_id)
+            assert "may have started on gpu2 since the backup" in await why(new, run_id)
             pinned = await new.submit(stage("c", gpus=1, env=sim("seconds=0.02")))
             assert (await new.finished(pinned)).attempts[0].host == "gpu1"
-            with pytest.raises(ConflictError, match="what gpu2 noted since the backup"):
+            with pytest.raises(ConflictError, match="the notes of gpu2 since the backup"):
                 await new.daemon.service.collect_garbage(dry_run=False, who=OWNER)
-            with pytest.raises(ConflictError, match="what gpu2 noted since the backup"):
+            with pytest.raises(ConflictError, match="the notes of gpu2 since the backup"):
                 await new.daemon.service.garbage.collect_unasked()
             assert [a.stage for a in new.daemon.context.book.run(run_id).attempts] == ["a"]
             old.lab.faults("gpu2").heal()
@@ -295,7 +295,7 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
             standing = new.daemon.context.standing.to_json(["gpu1"])
             assert standing["unmerged"] == ["gpu1"]
             assert "its disk hangs" in standing["problems"]["gpu1"]
-            assert "has noted since the backup is not in the restored" in await why(new, stays)
+            assert "since the backup are not merged yet" in await why(new, stays)
             assert not new.daemon.context.may_clean("gpu1")
             may.set()
             await merged(new)
@@ -384,7 +384,7 @@ async def test_what_is_not_signed_is_left_to_a_person(tmp_path: Path) -> None:
             assert not new.daemon.context.book.runs()
             events = await new.daemon.context.store.events()
             (event,) = [event for event in events if event.kind == "host.merged"]
-            assert "not signed, and left out: 1" in event.message
+            assert "1 unsigned runs ignored" in event.message
             assert host.works[f"{run_id}-a-1"].running
             assert not host.referee.stops
 

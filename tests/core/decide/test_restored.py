@@ -73,7 +73,7 @@ def test_a_stage_waits_for_hosts_it_may_have_begun_on_and_for_no_others() -> Non
     asked = run("r-1", stage("any", gpus=1), stage("there", gpus=1, hosts=("gpu1",)))
     decided = plan(snapshot(asked, hosts=hosts))
     assert [a.stage.name for a in decided.actions if isinstance(a, Start)] == ["there"]
-    assert "may have begun on gpu2" in decided.reasons["r-1", "any"].sentence
+    assert "may have started on gpu2" in decided.reasons["r-1", "any"].sentence
     later = plan(snapshot(asked, hosts=hosts, restored=frozenset()))
     assert {a.attempt.host for a in later.actions if isinstance(a, Start)} == {"gpu1"}
     assert len(later.actions) == 2
@@ -91,10 +91,10 @@ def test_a_run_of_before_ends_once_all_hosts_have_told() -> None:
 def test_gpus_of_a_host_that_is_not_merged_are_called_free_by_nobody() -> None:
     views = classify(unmerged(), NOW, Policy())
     assert {view.state for view in views} == {GpuState.UNKNOWN}
-    assert "not in the restored database" in str(views[0].why)
+    assert "not merged yet" in str(views[0].why)
     waits = run("r-1", stage(gpus=1))
     decided = plan(snapshot(waits, hosts=(unmerged(),), restored=frozenset()))
-    assert "not in the restored database" in decided.reasons["r-1", "train"].hosts[0].sentence
+    assert "not merged yet" in decided.reasons["r-1", "train"].hosts[0].sentence
 
 
 def test_a_daemon_that_was_followed_plans_nothing_and_says_so_of_all_that_waits() -> None:

@@ -168,7 +168,7 @@ async def test_a_backup_is_never_written_over_another_unasked(tmp_path: Path) ->
     store = await make(tmp_path / "old")
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(ConflictError, match="is there already"):
+    with pytest.raises(ConflictError, match="already exists"):
         back_up(tmp_path / "old", file)
     assert file.read_text() == "mine"
     back_up(tmp_path / "old", file, overwrite=True)
@@ -186,7 +186,7 @@ async def test_nor_over_one_that_came_meanwhile(tmp_path: Path) -> None:
         if what == "writing":
             file.write_text("mine")
 
-    with pytest.raises(ConflictError, match="is there already"):
+    with pytest.raises(ConflictError, match="already exists"):
         back_up_to(file, tmp_path / "old", overwrite=False, progress=told)
     assert left(file.parent) == ["file"]
     assert file.read_text() == "mine"
@@ -213,11 +213,11 @@ async def test_a_folder_with_a_database_or_another_daemon_is_refused(tmp_path: P
     file = tmp_path / "file"
     back_up(tmp_path / "old", file)
     before = {path: path.read_bytes() for path in (tmp_path / "other").iterdir() if path.is_file()}
-    with pytest.raises(ConflictError, match="there is a database in"):
+    with pytest.raises(ConflictError, match="already contains a database"):
         restore(file, tmp_path / "other")
     for name in ("hostler.db", "metrics.db"):
         (tmp_path / "other" / name).unlink()
-    with pytest.raises(ConflictError, match="is the folder of another daemon"):
+    with pytest.raises(ConflictError, match="belongs to another daemon"):
         restore(file, tmp_path / "other")
     kept = {path: path.read_bytes() for path in (tmp_path / "other").iterdir() if path.is_file()}
     assert kept == {path: data for path, data in before.items() if path.suffix != ".db"}
@@ -285,7 +285,7 @@ async def test_what_is_no_whole_backup_changes_nothing(tmp_path: Path, what: str
     file, state = tmp_path / "file", tmp_path / "new"
     back_up(tmp_path / "old", file)
     damaged = packed(DAMAGES[what], file, tmp_path / "damaged")
-    with pytest.raises(InputError, match="is no backup of Hostler, or a damaged one"):
+    with pytest.raises(InputError, match="is not a valid Hostler backup"):
         restore(damaged, state)
     assert left(state) == []
     assert not (tmp_path / "evil").exists()
@@ -297,7 +297,7 @@ async def test_nor_does_one_that_was_cut_short(tmp_path: Path, kept: int) -> Non
     file, state = tmp_path / "file", tmp_path / "new"
     back_up(tmp_path / "old", file)
     os.truncate(file, kept)
-    with pytest.raises(InputError, match="is no backup of Hostler, or a damaged one"):
+    with pytest.raises(InputError, match="is not a valid Hostler backup"):
         restore(file, state)
     assert left(state) == []
 
@@ -307,7 +307,7 @@ async def test_newer_forms_and_databases_are_refused_by_name(tmp_path: Path) -> 
     file = tmp_path / "file"
     back_up(tmp_path / "old", file)
     newer = packed(lambda p: listed(p, schema="hostler.backup/2"), file, tmp_path / "newer")
-    with pytest.raises(InputError, match="a backup of a newer form"):
+    with pytest.raises(InputError, match="uses a newer backup format"):
         restore(newer, tmp_path / "new")
     await store.close()
     with sqlite3.connect(tmp_path / "old" / "hostler.db") as connection:
