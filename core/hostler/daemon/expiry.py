@@ -118,7 +118,7 @@ class Expirer:
         context = self._context
         return [
             *(
-                context.event(n.kind, n.message, run_id=n.run_id, severity="warning")
+                context.event(n.kind, n.message, run_id=n.run_id, severity=n.severity)
                 for n in made.notices
             ),
             *(

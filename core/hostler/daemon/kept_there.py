@@ -18,6 +18,9 @@ _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 3600.0
 _TIMEOUT_S = 60.0
 _MOST_ADOPTED = 1000
+_MOST_LISTED = 10_000
+"""As agents have it: a list of so many may be cut."""
+_MISSING_S = 600.0
 _LONGEST_S = 90 * DAY
 
 
@@ -28,15 +31,20 @@ class Difference(NamedTuple):
     """Somebody has removed them from the host."""
     unknown: tuple[KeptFolder, ...]
     """They are on the host, and nobody would ever come to remove them."""
+    missing: tuple[Remainder, ...]
+    """The host does not name them: they may be gone, or cannot be read just now."""
 
 
 def compare(left: Collection[Remainder], told: Collection[KeptFolder]) -> Difference:
     """What the database and a host say of each other."""
     gone = {folder.attempt_id for folder in told if not folder.exists}
     known = {each.attempt_id for each in left}
+    named = {folder.attempt_id for folder in told}
+    is_whole = len(told) < _MOST_LISTED
     return Difference(
         tuple(each for each in left if each.attempt_id in gone),
         tuple(f for f in told if f.exists and f.attempt_id not in known)[:_MOST_ADOPTED],
+        tuple(each for each in left if is_whole and each.attempt_id not in named),
     )
 
 
@@ -46,6 +54,8 @@ class KeptThere:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._asked: dict[str, float] = {}
+        self._missing: dict[str, float] = {}
+        """Attempt -> since when its host has not named it."""
 
     async def check(self) -> None:
         """Compare with every host that is connected. Raises StateError."""
@@ -73,7 +83,7 @@ class KeptThere:
         )
         self._asked[host] = context.clock.now()
         found = compare(left, [from_json(KeptFolder, told) for told in answer["kept"]])
-        for each in found.lost:
+        for each in (*found.lost, *self._given_up(left, found.missing)):
             said = f"{describe([each])} no longer exist: someone removed them on the host"
             event = context.event(
                 "files.lost", said, run_id=each.run_id, host=host, severity="warning"
@@ -84,6 +94,25 @@ class KeptThere:
         for folder in found.unknown:
             await self._adopt(host, folder)
         context.hub.publish()
+
+    def _given_up(
+        self, left: Collection[Remainder], missing: Collection[Remainder]
+    ) -> list[Remainder]:
+        """Those that have been missing for a while, and whose attempt is over: one that is being
+        kept at this moment is in the database first."""
+        now, still = self._context.clock.now(), {each.attempt_id for each in missing}
+        for each in left:
+            if each.attempt_id not in still:
+                self._missing.pop(each.attempt_id, None)
+        since = {
+            each.attempt_id: self._missing.setdefault(each.attempt_id, now) for each in missing
+        }
+        return [
+            each
+            for each in missing
+            if now - since[each.attempt_id] >= _MISSING_S
+            and self._context.book.attempt(each.attempt_id) is None
+        ]
 
     async def _adopt(self, host: str, folder: KeptFolder) -> None:
         """Look after what is kept of an attempt that ran there and is over."""

@@ -32,6 +32,11 @@ class Notice:
     kind: str
     message: str
 
+    @property
+    def severity(self) -> str:
+        """Of its event."""
+        return "warning" if self.kind == EXPIRING else "info"
+
 
 @dataclass(frozen=True, slots=True)
 class Expiry:

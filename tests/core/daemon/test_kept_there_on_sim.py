@@ -15,6 +15,7 @@ from hostler.errors import AgentError
 from hostler.model.codec import to_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import KeptTotal, Look
+from hostler.model.records import Remainder
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_expiry_on_sim import DAY
@@ -24,6 +25,10 @@ from tests.support.simdaemon import SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")
+
+
+def remainder(attempt_id: str) -> Remainder:
+    return Remainder(attempt_id, "r", "s", "gpu1", "process", "x", "/x", 1, 1, 0.0, 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +152,35 @@ async def test_a_host_is_asked_when_its_looks_tell_of_another_number_and_every_h
     await seen(lab, 0)
     await lab.step(seconds=1.0)
     assert told.asked == 3
-    assert len(await lab.left()) == 1  # that it does not name it does not prove that it is gone
+
+
+async def test_what_a_host_does_not_name_for_a_while_is_lost_and_found_again(
+    lab: Lab, told: Told
+) -> None:
+    await lab.leave()
+    told.folders = [THERE]
+    await seen(lab, 1)
+    await lab.step(seconds=1.0)
+    told.folders = []  # its folder cannot be read just now, or is gone for good
+    await seen(lab, 0)
+    await lab.step(times=3, seconds=150.0)
+    assert len(await lab.left()) == 1
+    told.folders = [THERE]
+    await seen(lab, 1)
+    lab.clock.by += 3700
+    await lab.step(seconds=1.0)
+    told.folders = []
+    await seen(lab, 0)
+    await lab.step(times=4, seconds=150.0)
+    assert len(await lab.left()) == 1
+    await lab.step(seconds=150.0)
+    assert await lab.left() == []
+    (alert,) = await lab.alerts()
+    assert alert["what"].startswith("model.pt (3 GiB) of run raaaaaa on gpu1 no longer exist")
+    told.folders = [THERE]
+    await seen(lab, 1)
+    await lab.step(seconds=1.0)
+    assert len(await lab.left()) == 1
 
 
 async def test_a_host_whose_notes_are_not_merged_yet_is_not_asked(
@@ -170,4 +203,11 @@ async def test_a_host_that_does_not_tell_loses_nothing(lab: Lab, told: Told) -> 
 def test_no_host_makes_the_database_grow_without_end() -> None:
     many = [replace(THERE, attempt_id=f"r-{n}-1") for n in range(5000)]
     assert len(compare([], many).unknown) == 1000
-    assert compare([], []) == Difference((), ())
+    assert compare([], []) == Difference((), (), ())
+
+
+def test_a_list_that_is_cut_proves_nothing() -> None:
+    left = remainder("r-0-1")
+    many = [replace(THERE, attempt_id=f"r-{n}-1") for n in range(1, 10_001)]
+    assert compare([left], many).missing == ()
+    assert compare([left], many[1:]).missing == (left,)

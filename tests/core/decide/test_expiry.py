@@ -103,7 +103,7 @@ def test_what_was_fetched_needs_nobody_and_goes_first() -> None:
     older = replace(STOOD, attempt_id="r1-train-0", until=NOW - DAY)
     assert expiry(STOOD, older, fetched).go == (fetched, older, STOOD)
     (notice,) = expiry(replace(fetched, stood=None), standing=None).notices
-    assert notice.kind == EXPIRING_FETCHED
+    assert (notice.kind, notice.severity) == (EXPIRING_FETCHED, "info")
     assert "were fetched and will be removed" in notice.message
     (notice,) = expiry(replace(fetched, stood=None), LEFT, standing=None).notices
     assert notice.kind == EXPIRING
