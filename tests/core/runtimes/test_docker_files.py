@@ -318,7 +318,7 @@ async def test_a_reader_that_goes_away_leaves_no_process_in_the_stage(
     stages: DockerRuntime, agent: AgentLink, dockerd: Dockerd
 ) -> None:
     client = docker.APIClient(base_url=dockerd.url, version="auto")
-    line = "dd if=/dev/zero of=big bs=1000000 count=300"
+    line = "dd if=/dev/zero of=big bs=1000000 count=60"
     async with running(stages, agent, line) as stage:
 
         def reads() -> bool:
