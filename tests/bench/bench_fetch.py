@@ -168,4 +168,4 @@ def _digest(path: Path) -> str:
 
 if __name__ == "__main__":
     assert os.getuid() == 0 or preflight.problem() is not None
-    sys.exit(main(int(sys.argv[1] if len(sys.argv) > 1 else 256) * MIB))
+    sys.exit(main(int(sys.argv[1] if len(sys.argv) > 1 else 1024) * MIB))

@@ -133,7 +133,7 @@ class AsyncRemoteFile:
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        tail = Tail()
+        tail = Tail(self.size - self.offset)
         try:
             while part := await self._exchange.read():
                 if data := tail.take(part):

@@ -152,7 +152,7 @@ class RemoteFile:
         self._exchange = exchange
 
     def __iter__(self) -> Iterator[bytes]:
-        tail = Tail()
+        tail = Tail(self.size - self.offset)
         try:
             while part := self._exchange.read():
                 if data := tail.take(part):
@@ -187,19 +187,20 @@ class FileInfo:
 
 
 class Tail:
-    """Holds back what may be the digest behind a file's bytes."""
+    """Tells a file's bytes from the digest behind them."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: int) -> None:
+        self._left = left
         self._held = b""
 
     def take(self, data: bytes) -> bytes:
-        """What of all that came surely belongs to the file, and was not given before."""
-        if len(data) >= DIGEST:
-            sure, self._held = self._held + data[:-DIGEST], data[-DIGEST:]
-            return sure
-        whole = self._held + data
-        sure, self._held = whole[:-DIGEST], whole[-DIGEST:]
-        return sure
+        """What of these bytes belongs to the file."""
+        if len(data) <= self._left:
+            self._left -= len(data)
+            return data
+        own, self._left = data[: self._left], 0
+        self._held = (self._held + data[len(own) :])[:DIGEST]
+        return own
 
     @property
     def digest(self) -> str:

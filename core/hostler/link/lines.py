@@ -48,7 +48,8 @@ class LineReader:
         while len(self._buffer) < count:
             if not await self._fill():
                 raise Hostile("the stream ended in the middle")
-        data = bytes(self._buffer[:count])
+        with memoryview(self._buffer) as whole:
+            data = bytes(whole[:count])  # one copy: this may be a megabyte, hundreds of times
         del self._buffer[:count]
         self._searched = 0
         return data
