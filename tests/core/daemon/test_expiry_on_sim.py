@@ -14,6 +14,7 @@ from hostler.daemon import expiry, kept_there
 from hostler.daemon.clock import Clock
 from hostler.daemon.standing import Standing
 from hostler.errors import EngineError
+from hostler.model.config import Config
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.ports import HostLink
@@ -21,8 +22,6 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.planning import stage
 from tests.support.simdaemon import ANA, SimDaemon, pace, sim
-
-pytestmark = pytest.mark.timeout(60)
 
 DAY = 86_400.0
 STEP = 600.0
@@ -61,6 +60,11 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+def patient(config: Config) -> Config:
+    """A busy machine takes no host away."""
+    return replace(config, daemon=replace(config.daemon, look_timeout=5.0, connect_timeout=30.0))
+
+
 class Kept:
     """A daemon with a run that has ended and of which files stay on gpu1."""
 
@@ -85,12 +89,12 @@ class Kept:
     async def begin(self) -> None:
         await self.daemon.begin()
         keeper = self.daemon.daemon.context.keepers["gpu1"]
-        await self.daemon.until(lambda: keeper.is_connected, "gpu1 does not connect")
+        await self.daemon.until(lambda: keeper.is_connected, "gpu1 does not connect", 30)
 
     async def leave(self, run_id: str = "raaaaaa", days: float = 7.0, **changes: Any) -> Remainder:
         await self.daemon.submit(stage(env=sim("seconds=0.05")), run_id=run_id, uid=1000)
-        await self.daemon.finished(run_id)
-        await self.daemon.clean()  # what removes its workload removes nothing that stays
+        await self.daemon.finished(run_id, 30)
+        await self.daemon.clean(30)  # what removes its workload removes nothing that stays
         self.keep_jobs(days * DAY)
         now = self.clock.now()
         left = Remainder(
@@ -132,7 +136,7 @@ class Kept:
 
 @pytest.fixture
 async def kept(tmp_path: Path) -> Any:
-    daemon = SimDaemon(small_lab(1), tmp_path)
+    daemon = SimDaemon(small_lab(1), tmp_path, change=patient)
     made = Kept(daemon)
     await made.begin()
     try:
@@ -224,13 +228,13 @@ async def test_files_of_a_removed_run_go_when_their_host_answers(
     await kept.leave()
     daemon, context = kept.daemon, kept.daemon.daemon.context
     daemon.lab.faults("gpu1").cut()
-    await daemon.until(lambda: not context.keepers["gpu1"].is_connected, "gpu1 is connected")
+    await daemon.until(lambda: not context.keepers["gpu1"].is_connected, "gpu1 is connected", 30)
     await kept.give_up("raaaaaa")
     removed.clear()
     await kept.step()
     assert (removed, len(await kept.left())) == ([], 1)
     daemon.lab.faults("gpu1").heal()
-    await daemon.until(lambda: context.keepers["gpu1"].is_connected, "gpu1 is not connected")
+    await daemon.until(lambda: context.keepers["gpu1"].is_connected, "gpu1 is not connected", 30)
     await kept.step()
     assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])
     (event,) = [e for e in await context.store.events() if e.kind == "files.removed"]
@@ -306,7 +310,7 @@ async def test_what_a_person_removes_goes_at_once(kept: Kept, removed: list[str]
     removed.clear()
     await kept.daemon.daemon.service.remove("raaaaaa", ANA)
     gone: Callable[[], bool] = lambda: removed == ["raaaaaa-train-1"]  # noqa: E731
-    await kept.daemon.until(gone, "it is not removed")
+    await kept.daemon.until(gone, "it is not removed", 30)
 
 
 async def test_it_looks_by_itself(
@@ -319,4 +323,4 @@ async def test_it_looks_by_itself(
     removed.clear()
     await kept.give_up("raaaaaa")
     gone: Callable[[], bool] = lambda: "raaaaaa-train-1" in removed  # noqa: E731
-    await kept.daemon.until(gone, "it is not removed")
+    await kept.daemon.until(gone, "it is not removed", 30)

@@ -13,12 +13,11 @@ from hostler.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
 from hostler.sim.fleet import small_lab
-from tests.core.daemon.test_expiry_on_sim import DAY
+from tests.core.daemon.test_expiry_on_sim import DAY, patient
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
 from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
 
-pytestmark = pytest.mark.timeout(60)
 BO = Caller(uid=1001, user="bo")
 
 
@@ -29,7 +28,7 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> Any:
-    daemon = SimDaemon(small_lab(1), tmp_path)
+    daemon = SimDaemon(small_lab(1), tmp_path, change=patient)
     made = Lab(daemon)
     await made.begin()
     try:
@@ -156,7 +155,7 @@ async def test_an_open_run_is_kept_from_its_end_on(lab: Lab) -> None:
     run_id = await lab.daemon.submit(stage(env=sim("seconds=0.3"), outputs={"m": "m.bin"}))
     service = lab.daemon.daemon.service
     await service.keeping.keep(await service.run(run_id), None, ANA)
-    await lab.daemon.finished(run_id)
+    await lab.daemon.finished(run_id, 30)
     assert (await freed(lab))["content"]["blobs"] == 0
 
 

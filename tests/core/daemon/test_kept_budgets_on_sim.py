@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from hostler.model.hosts import KeptTotal, Look
-from hostler.model.plans import Reason
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.units import GIB
@@ -22,16 +21,19 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
     pace(monkeypatch)
 
 
-async def why_it_waits(running: SimDaemon, run_id: str) -> Reason:
-    """The reason, once there is one."""
-    key = (run_id, "train")
-    await running.until(lambda: key in running.daemon.controller.plan.reasons, "it does not wait")
-    return running.daemon.controller.plan.reasons[key]
+async def waits_because(running: SimDaemon, run_id: str, words: str) -> None:
+    """Until the reason says so."""
+
+    def says_so() -> bool:
+        reason = running.daemon.controller.plan.reasons.get((run_id, "train"))
+        return reason is not None and words in reason.sentence
+
+    await running.until(says_so, f"it does not wait for {words}", 30)
 
 
 async def open_alerts(running: SimDaemon) -> list[str]:
     found = await running.daemon.service.alerts.list(open_only=True, limit=100)
-    return [str(alert["what"]) for alert in found["alerts"]]
+    return [str(a["what"]) for a in found["alerts"] if "[limits]" in a["what"]]
 
 
 async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps_files(
@@ -45,18 +47,17 @@ async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps
     monkeypatch.setattr(SimLink, "look", seen)
     async with daemon('[limits]\nkept_on_host = "2GiB"\n', tmp_path, small_lab(1)) as running:
         keeper = running.daemon.context.keepers["gpu1"]
-        await running.until(lambda: keeper.host.look is not None, "it is not seen")
+        await running.until(lambda: keeper.host.look is not None, "it is not seen", 30)
         waits = await running.submit(stage(env=QUICK))
-        assert (
-            "it keeps 3 GiB of files of ended stages, more than the 2 GiB"
-            in (await why_it_waits(running, waits)).sentence
+        await waits_because(
+            running, waits, "it keeps 3 GiB of files of ended stages, more than the 2 GiB"
         )
-        await running.finished(await running.submit(stage(env=QUICK, keep=())))
+        await running.finished(await running.submit(stage(env=QUICK, keep=())), 30)
         await running.daemon.service.budgets.measure()
         (said,) = await open_alerts(running)
         assert said.startswith("gpu1: it keeps 3 GiB of files of ended stages")
         kept[0] = 2 * GIB
-        await running.finished(waits)
+        await running.finished(waits, 30)
         await running.daemon.service.budgets.measure()
         assert await open_alerts(running) == []
 
@@ -70,13 +71,12 @@ async def test_a_store_with_more_than_kept_in_store_holds_stages_that_keep_files
         digest = context.content.adopt(tmp_path / "source.tar")
         await service.budgets.measure()
         waits = await running.submit(stage(env=QUICK))
-        assert (
-            "the daemon's machine stores 1000 B of sources, outputs and kept files"
-            in (await why_it_waits(running, waits)).sentence
+        await waits_because(
+            running, waits, "the daemon's machine stores 1000 B of sources, outputs and kept files"
         )
         (said,) = await open_alerts(running)
         assert "[limits] kept_in_store" in said
         context.content.remove([digest])
         await service.collect_garbage(dry_run=False, who=OWNER)
-        await running.finished(waits)
+        await running.finished(waits, 30)
         assert await open_alerts(running) == []

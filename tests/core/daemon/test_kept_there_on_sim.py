@@ -18,12 +18,11 @@ from hostler.model.hosts import KeptTotal, Look
 from hostler.model.records import Remainder
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
-from tests.core.daemon.test_expiry_on_sim import DAY
+from tests.core.daemon.test_expiry_on_sim import DAY, patient
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
 
-pytestmark = pytest.mark.timeout(60)
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")
 
 
@@ -71,7 +70,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 @pytest.fixture
 async def lab(tmp_path: Path, told: Told) -> Any:
-    made = Lab(SimDaemon(small_lab(1), tmp_path))
+    made = Lab(SimDaemon(small_lab(1), tmp_path, change=patient))
     await made.begin()
     try:
         yield made
@@ -84,7 +83,9 @@ async def seen(lab: Lab, count: int) -> None:
     """Until a look tells of so many."""
     keeper = lab.daemon.daemon.context.keepers["gpu1"]
     await lab.daemon.until(
-        lambda: keeper.host.look is not None and keeper.host.look.kept.count == count, "no look"
+        lambda: keeper.host.look is not None and keeper.host.look.kept.count == count,
+        "no look",
+        30,
     )
 
 
@@ -125,7 +126,7 @@ async def test_what_a_host_says_of_attempts_that_never_ran_there_is_not_believed
     lab: Lab, told: Told
 ) -> None:
     await lab.daemon.submit(stage(env=sim("seconds=9")), run_id="rbbbbbb")
-    await lab.daemon.attempt("rbbbbbb")
+    await lab.daemon.attempt("rbbbbbb", timeout=30)
     names = ("rccccc-train-1", "raaaaaa-train-7", "rbbbbbb-train-1", "x", "")
     told.folders = [replace(THERE, attempt_id=name) for name in names]
     await seen(lab, len(names))
