@@ -5,6 +5,7 @@ Rows are written by the store's own statements, so that they are what a daemon w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import random
@@ -21,9 +22,9 @@ from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.spec.pipeline import read_pipeline
 from hostler.store import writes
-from hostler.store.files import private_folder
+from hostler.store.database import Store
 from hostler.store.migrations import STATE
-from hostler.store.opening import open_for_writing, read_identity
+from hostler.store.opening import open_for_writing
 
 DAY = 86_400.0
 YEARS = 3
@@ -53,11 +54,9 @@ class Made:
 
 def fill(folder: Path, count: int, now: float) -> None:
     """Make a state folder of so many runs, spread over three years; the last are the newest."""
-    private_folder(folder)
-    daemon_id = read_identity(folder)
+    asyncio.run(_begin(folder))
     path = folder / "hostler.db"
     with closing(open_for_writing(path, STATE, synchronous="OFF", backups=False)) as db:
-        db.execute("INSERT INTO identity VALUES (?)", (daemon_id,))
         chance = random.Random(count)
         for start in range(0, count, _CHUNK):
             db.execute("BEGIN")
@@ -67,6 +66,10 @@ def fill(folder: Path, count: int, now: float) -> None:
                 _leave_files(folder, made, now)
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def _begin(folder: Path) -> None:
+    await (await Store.open(folder)).close()
 
 
 def bytes_of_tables(path: Path) -> dict[str, int]:

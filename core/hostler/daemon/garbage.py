@@ -198,7 +198,7 @@ class GarbageCollector:
         outputs_before = now - min(most, limits.keep_outputs)
         sources_before = now - min(most, limits.keep_sources)
         logs = await asyncio.to_thread(context.store.logs.run_ids)
-        digests = await asyncio.to_thread(context.content.digests)
+        digests = await asyncio.to_thread(context.content.names)
         return (
             await context.store.old_logs(logs, now - limits.keep_logs),
             await context.store.old_blobs(digests, outputs_before, sources_before),

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterable
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -90,16 +91,15 @@ class ContentStore:
         """Digest -> (bytes, time it was taken in) of every blob."""
         return blobs_in(self._folder)
 
-    def digests(self) -> set[str]:
-        """Of every blob, without looking at it."""
+    def names(self) -> set[str]:
+        """Of all files, without looking at them: digests, and perhaps what else lies there."""
         with disk_faults(self._folder):
-            names = (name for group in self._names("") for name in self._names(group))
-            return {name for name in names if _DIGEST.fullmatch(name)}
+            return set(chain.from_iterable(map(self._names, self._names(""))))
 
     def sizes_of(self, digests: Iterable[str]) -> dict[str, tuple[int, float]]:
         """Digest -> (bytes, time it was taken in) of these blobs, those that are here."""
         found: dict[str, tuple[int, float]] = {}
-        for digest in digests:
+        for digest in filter(_DIGEST.fullmatch, digests):
             place = self._place(digest)
             with disk_faults(place), contextlib.suppress(FileNotFoundError):
                 status = place.stat()
@@ -112,7 +112,7 @@ class ContentStore:
     def remove(self, digests: Collection[str]) -> int:
         """Delete blobs; the bytes freed. Those that are not here are no error."""
         freed = 0
-        for digest in digests:
+        for digest in filter(_DIGEST.fullmatch, digests):
             place = self._place(digest)
             with disk_faults(place), contextlib.suppress(FileNotFoundError):
                 size = place.stat().st_size

@@ -39,6 +39,9 @@ _TABLES = (
     "ALTER TABLE runs ADD COLUMN energy_wh REAL",
 )
 _INDEXES = (
+    # With what `gc` asks about the outputs of recent runs.
+    "DROP INDEX artifacts_run",
+    "CREATE INDEX artifacts_run ON artifacts (run_id, digest, index_digest)",
     "CREATE INDEX run_values_sorted ON run_values (kind, name, value)",
     "CREATE INDEX runs_state ON runs (coalesce(outcome, 'open'), submitted_at)",
     "CREATE INDEX runs_ended ON runs (submitted_at) WHERE outcome IS NOT NULL",
@@ -47,7 +50,6 @@ _INDEXES = (
     "CREATE INDEX runs_gpu_seconds ON runs (gpu_seconds)",
     "CREATE INDEX runs_energy ON runs (energy_wh)",
     "CREATE INDEX runs_source ON runs (source_digest, finished_at) WHERE source_digest IS NOT NULL",
-    "CREATE INDEX audit_removed ON audit (json_extract(arguments, '$.run')) WHERE call = 'remove'",
 )
 
 

@@ -7,7 +7,6 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection
-from itertools import chain
 
 from hostler.store.kept import read_keeps
 from hostler.store.readers import Readers
@@ -18,8 +17,9 @@ _YOUNG = (
     " UNION ALL SELECT run_id FROM runs WHERE outcome IS NULL"
 )
 _ARTIFACTS_SINCE = (
-    "SELECT a.digest, a.index_digest FROM runs r CROSS JOIN artifacts a ON a.run_id = r.run_id"
-    " WHERE r.finished_at > ?"
+    # As one text, which is read in half the time of so many rows.
+    "SELECT group_concat(a.digest || coalesce(' ' || a.index_digest, ''), ' ')"
+    " FROM runs r CROSS JOIN artifacts a ON a.run_id = r.run_id WHERE r.finished_at > ?"
 )
 _NEEDED = (
     "SELECT f.value FROM json_each(?) f WHERE EXISTS (SELECT 1 FROM run_outputs o"
@@ -99,14 +99,12 @@ def old_blobs(
 ) -> set[str]:
     """Of these blobs those that are no output of a run which is open or ended after the first time,
     and no snapshot of one that is open or ended at the second or later."""
-    cursor = connection.cursor()
-    cursor.row_factory = None
     # Of what is there most was made lately: this leaves little to be looked up one by one.
-    lately = chain(
-        chain.from_iterable(cursor.execute(_SNAPSHOTS_SINCE, (sources_before,)).fetchall()),
-        chain.from_iterable(cursor.execute(_ARTIFACTS_SINCE, (outputs_before,)).fetchall()),
+    (lately,) = connection.execute(_ARTIFACTS_SINCE, (outputs_before,)).fetchone()
+    left = {*digests}.difference((lately or "").split())
+    left.difference_update(
+        row[0] for row in connection.execute(_SNAPSHOTS_SINCE, (sources_before,))
     )
-    left = {*digests}.difference(lately)
     needed = connection.execute(_NEEDED, (_json(left), outputs_before))
     return left.difference(row[0] for row in needed)
 

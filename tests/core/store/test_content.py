@@ -122,3 +122,15 @@ def test_what_is_removed_is_gone_and_a_blob_that_comes_again_is_young_again(tmp_
     assert content.remove([gone]) == 4
     assert (content.has(kept), content.has(gone)) == (True, False)
     assert content.remove([gone, kept]) == 4
+
+
+def test_names_and_sizes_are_of_blobs_only(tmp_path: Path) -> None:
+    content = ContentStore(tmp_path)
+    (tmp_path / "file").write_bytes(b"12345")
+    digest = content.adopt(tmp_path / "file")
+    folder = tmp_path / "content" / digest[:2]
+    (folder / f".{digest}.77").write_bytes(b"half of a copy")
+    (folder / ("x" * 64)).write_bytes(b"no digest")
+    assert content.names() >= {digest}
+    found = content.sizes_of([*content.names(), "0" * 64])
+    assert {name: size for name, (size, _) in found.items()} == {digest: 5}
