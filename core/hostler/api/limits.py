@@ -31,6 +31,9 @@ _STREAM = re.compile(r"/v1/(?:events|runs/[^/]+/(?:events|logs/[^/]+))")
 _FILE = re.compile(r"/v1/runs/[^/]+/files/[^/]+/content")
 FILES_AT_ONCE = 4
 """Files of a user that are sent at a time: each holds some memory, and may be slow to take."""
+_LIST = re.compile(r"/v1/runs/[^/]+/(?:files|ls/[^/]+)")
+LISTS_AT_ONCE = 2
+"""Lists of files of a user: a host may take long to make one."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"]*+"?|[,\[{]')
 """Of JSON without escapes. A text that is not closed is one too: whoever looks for the end of each
@@ -49,6 +52,7 @@ class Fair:
         self._app = app
         self._turns = Turns(AT_ONCE)
         self._file_turns = Turns(FILES_AT_ONCE)
+        self._list_turns = Turns(LISTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on in its turn; those that go on for long take none, or one of their
@@ -57,9 +61,13 @@ class Fair:
             await self._app(scope, receive, send)
             return
         caller: Caller = scope["state"]["caller"]
-        turns = self._file_turns if is_file(scope["path"]) else self._turns
-        async with turns.of(caller.uid):
+        async with self._turns_for(scope["path"]).of(caller.uid):
             await self._app(scope, receive, send)
+
+    def _turns_for(self, path: str) -> Turns:
+        if is_file(path):
+            return self._file_turns
+        return self._list_turns if _LIST.fullmatch(path) else self._turns
 
 
 def goes_on(path: str) -> bool:

@@ -21,7 +21,7 @@ _PIECES = 4
 """Pieces of a host's file that wait for their reader."""
 _PATIENCE_S = 2.0
 """A reader who takes nothing for so long gives the host's turn to others."""
-_TURN_S = 15.0
+_TURN_S = 5.0
 """So long one reader may have a host where others wait for it."""
 _CHANGES = "something writes to it: try again, or when its stage has ended"
 

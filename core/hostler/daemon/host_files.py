@@ -29,7 +29,8 @@ class HostFiles:
 
     async def folder(self, run: Run, shelf: Shelf, path: str) -> FileList:
         """What lies in a folder. Raises NotFoundError, or a HostError."""
-        return await self._link(shelf).list_files(self._source(run, shelf, path), False)
+        async with self._turns.of(shelf.attempt.host):
+            return await self._link(shelf).list_files(self._source(run, shelf, path), False)
 
     async def all_of(
         self, run: Run, shelf: Shelf, saved: Collection[str]
@@ -37,13 +38,15 @@ class HostFiles:
         """All files of a running stage, or what an ended one left beside what was `saved` of it;
         and whether there are more. Raises a HostError of a running one."""
         if shelf.remainder is None:
-            found = await self._link(shelf).list_files(self._source(run, shelf, ""), True)
+            async with self._turns.of(shelf.attempt.host):
+                found = await self._link(shelf).list_files(self._source(run, shelf, ""), True)
             return [_file(shelf, entry) for entry in found.entries if entry.kind == "file"], (
                 found.truncated
             )
         try:
             with self._hold(shelf.attempt.attempt_id):
-                entries, truncated = await self._left(run, shelf)
+                async with self._turns.of(shelf.attempt.host):
+                    entries, truncated = await self._left(run, shelf)
         except (HostError, NotFoundError):
             return _told(shelf), True  # what was written down of it
         left = [e for e in entries if e.kind == "file" and e.path not in saved]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import threading
@@ -79,12 +80,15 @@ class FakeLink:
         self.sources: list[ArchiveSource] = []
         self.blobs: list[str] = []
         self.wants_blob = False
+        self.hanging: asyncio.Event | None = None
 
     def _entries(self) -> tuple[FileEntry, ...]:
         return tuple(FileEntry(p, "file", len(d), 7.5) for p, d in sorted(self.contents.items()))
 
     async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
         self.sources.append(source)
+        if self.hanging is not None:
+            await self.hanging.wait()
         if self.away:
             raise Unreachable("gpu1", "no answer")
         if self.wants_blob and not self.blobs:
@@ -266,6 +270,31 @@ def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later
     assert first + b"".join(pieces) == large
     assert slow.sha256 == hashlib.sha256(large).hexdigest()
     assert len([path for path, _ in link.opened if path == "big.pt"]) > 1  # opened once more
+
+
+def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_request(
+    daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_readers, "_TURN_S", 0.0)
+    ended_run(daemon)
+    client = leave(daemon, link, **{"big.pt": os.urandom(1024) * 8192})
+    link.hanging = asyncio.Event()
+    threads = [
+        threading.Thread(target=lambda: client.files("raaaaaa"), daemon=True) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: bool(link.sources), "the host is asked", 10)
+    assert client.version()["api"] == 1
+    assert client.runs()
+    daemon.loop.call_soon_threadsafe(link.hanging.set)
+    for thread in threads:
+        thread.join(20)
+    file = client.read_file("raaaaaa", "train", "big.pt")
+    pieces = iter(file)
+    next(pieces)
+    assert client.files("raaaaaa")["files"]
+    assert sum(map(len, pieces)) > 0
 
 
 def test_two_readers_of_one_host_have_turns(

@@ -235,3 +235,18 @@ def test_progress_is_one_line_that_is_cleaned(monkeypatch: pytest.MonkeyPatch) -
     silent("m", 1, 2)
     silent.clear()
     assert sys.stdout is not None
+
+
+def test_cells_of_a_matrix_come_into_folders_of_their_names(
+    lab: Served, hostler: CommandLine, here: Path, tmp_path: Path
+) -> None:
+    cells = tuple(stored.stage(f"fit.{n}", base="fit") for n in range(2))
+    ended_run(lab, stored.run("rcccccc", stages=cells))
+    for n in range(2):
+        keep(lab, tmp_path, {"best.pt": b"%d" % n}, run_id="rcccccc", stage=f"fit.{n}")
+    assert hostler("get", "rcccccc/fit").code == 0
+    assert (here / "fit.0/best.pt").read_bytes() == b"0"
+    assert (here / "fit.1/best.pt").read_bytes() == b"1"
+    assert hostler("get", "rcccccc/fit.1", "best.pt", "-o", "one").code == 0
+    assert os.listdir(here / "one") == ["best.pt"]
+    assert "cells" in hostler("ls", "rcccccc/fit").err
