@@ -173,7 +173,8 @@ def _superseded(host: str, error: dict[str, Any]) -> HostError:
     if type(number) is not int or number < 1 or not isinstance(mark, str) or len(mark) > _MAX_MARK:
         return AgentError(host, "the agent names no generation of the daemon that it works for")
     said = f"a newer generation of this daemon ({number}) uses this host"
-    return Superseded(host, said, number=number, mark=mark)
+    remedy = "see what to do: hostler daemon status"
+    return Superseded(host, said, remedy=remedy, number=number, mark=mark)
 
 
 _REFUSALS = (InputError, NotFoundError, ConflictError)

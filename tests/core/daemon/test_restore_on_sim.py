@@ -179,6 +179,33 @@ async def test_the_old_daemon_is_refused_and_says_what_to_do(tmp_path: Path) -> 
             assert old.daemon.controller.step().actions == ()
 
 
+async def test_an_old_daemon_whose_machine_comes_back_touches_nothing(tmp_path: Path) -> None:
+    """It was down when the backup was restored; what it remembers is cancelled and gone."""
+    async with SimDaemon(small_lab(1), tmp_path / "old") as old:
+        (host,) = old.lab.hosts.values()
+        run_id = await old.submit(stage("a", gpus=1, env=sim("seconds=600")))
+        await old.attempt(run_id, is_running)
+        file = await back_up(old)
+        await old.kill()
+        async with restored(old, file) as new:
+            await merged(new)
+            newer = await new.submit(stage("a", gpus=1, env=sim("seconds=600")))
+            await new.attempt(newer, is_running)
+            works, leases = set(host.works), set(host.leases)
+            await old.begin()
+            await old.until(
+                lambda: bool(old.daemon.context.standing.halted()), "the old daemon goes on"
+            )
+            await old.until(lambda: not old.daemon.controller.plan.actions, "it plans")
+            assert (set(host.works), set(host.leases)) == (works, leases)
+            assert not host.referee.stops
+            assert all(host.works[f"{run}-a-1"].running for run in (run_id, newer))
+            await old.stop()
+            for run in (run_id, newer):
+                await new.cancel(run)
+                await new.finished(run)
+
+
 async def test_a_host_cannot_make_a_newer_generation_up(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(2), tmp_path / "old") as old:
         good, evil = old.lab.hosts.values()
