@@ -193,6 +193,8 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
             *(stage(n, gpus=1, image="x", runtime="docker", env=lasts) for n in ("one", "two"))
         )
         await daemon.until(lambda: len(_works(daemon)) == 2, "the workloads are not seen")
+        # One that is only created by then would not be cut off.
+        await daemon.until(lambda: len(daemon.lab.running()) == 2, "they do not run")
         daemon.lab.faults("gpu1").cut_off_from_gpus()
         await _told(daemon, "attempt.gpu_cut_off", 2)
         service = daemon.daemon.service

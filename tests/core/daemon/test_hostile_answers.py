@@ -89,7 +89,7 @@ class Store:
 async def _sweep(link: Liar) -> None:
     book = SimpleNamespace(find=lambda _run: None)
     context: Any = SimpleNamespace(
-        daemon_id=DAEMON, link=lambda _host: link, book=book, store=Store()
+        daemon_id=DAEMON, link=lambda _host: link, book=book, is_over=Store().is_over
     )
     await Copies(context).sweep("gpu1")
 
