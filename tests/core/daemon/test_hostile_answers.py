@@ -88,9 +88,11 @@ class Store:
 
 async def _sweep(link: Liar) -> None:
     book = SimpleNamespace(find=lambda _run: None)
+    store, clock = Store(), SimpleNamespace(now=lambda: 5.0)
     context: Any = SimpleNamespace(
-        daemon_id=DAEMON, link=lambda _host: link, book=book, is_over=Store().is_over
-    )
+        daemon_id=DAEMON, link=lambda _host: link, book=book, store=store, is_over=store.is_over,
+        clock=clock, signer=Signer(DAEMON, b"k" * 32),
+    )  # fmt: skip
     await Copies(context).sweep("gpu1")
 
 
