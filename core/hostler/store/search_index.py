@@ -50,10 +50,9 @@ _BEGIN = (
     "UPDATE runs SET started_at = ? WHERE run_id = ? AND (started_at IS NULL OR started_at > ?)"
 )
 _ADD_UP = (
-    "UPDATE runs SET gpu_seconds = CASE WHEN ?1 IS NULL THEN gpu_seconds"
-    " ELSE coalesce(gpu_seconds, 0) + ?1 END,"
-    " energy_wh = CASE WHEN ?2 IS NULL THEN energy_wh ELSE coalesce(energy_wh, 0) + ?2 END"
-    " WHERE run_id = ?3"
+    "UPDATE runs SET gpu_seconds = CASE WHEN :seconds IS NULL THEN gpu_seconds"
+    " ELSE coalesce(gpu_seconds, 0) + :seconds END, energy_wh = CASE WHEN :energy IS NULL"
+    " THEN energy_wh ELSE coalesce(energy_wh, 0) + :energy END WHERE run_id = :run"
 )
 _OUTPUTS = (
     "SELECT f.digest, r.number FROM runs r JOIN artifacts f ON f.run_id = r.run_id{0}"
@@ -166,8 +165,9 @@ def _add_up(connection: sqlite3.Connection, attempt: Attempt, *, began: bool, us
         at = attempt.started_at
         connection.execute(_BEGIN, (at, attempt.run_id, at))
     if used and attempt.usage:
-        sums = [attempt.usage.get(name) for name in SUMS]
-        connection.execute(_ADD_UP, (*sums, attempt.run_id))
+        seconds, energy = (attempt.usage.get(name) for name in SUMS)
+        values = {"seconds": seconds, "energy": energy, "run": attempt.run_id}
+        connection.execute(_ADD_UP, values)
 
 
 def _sum_up(connection: sqlite3.Connection, run_id: str) -> None:
