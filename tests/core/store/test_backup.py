@@ -264,7 +264,7 @@ def relisted(parts: dict[str, bytes], name: str, data: bytes) -> None:
 
 
 DAMAGES: dict[str, Callable[[dict[str, bytes]], Any]] = {
-    "a changed byte": lambda p: p.update(id=p["id"][:-2] + b"0\n"),
+    "a changed byte": lambda p: p.update(id=p["id"][:-2] + bytes([p["id"][-2] ^ 1]) + b"\n"),
     "a part less": lambda p: p.pop("copies.key"),
     "a part more": lambda p: p.update(evil=b"x"),
     "a part elsewhere": lambda p: p.update({"../evil": b"x"}),
