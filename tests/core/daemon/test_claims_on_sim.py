@@ -70,8 +70,8 @@ async def test_what_runs_already_is_not_given_up_for_whoever_came_since(
     monkeypatch.setattr(SimRuntime, "start", start)
     async with SimDaemon(lab, tmp_path) as daemon:
         image = "i" if runtime == "docker" else None
-        run_id = await daemon.submit(
-            stage("train", gpus=1, runtime=runtime, image=image, env=sim("seconds=0.2"))
+        run_id = await daemon.submit(  # long enough to be running still as the stranger comes
+            stage("train", gpus=1, runtime=runtime, image=image, env=sim("seconds=2"))
         )
         run = await daemon.finished(run_id)
         assert [a.phase for a in run.attempts] == [Phase.SUCCEEDED], told(run)
