@@ -156,7 +156,13 @@ async def test_create_and_start_may_be_repeated(runtime: DockerRuntime, link: Di
     assert (await other.start(link, job, ref)).running
     assert await other.create(link, job, silent) == ref
     running = await other.start(link, job, ref)
+    sink = MemorySink()
+    following = asyncio.create_task(other.follow(link, running, sink))
+    async with asyncio.timeout(60):
+        while not sink.data:  # stopped before, it would have begun nothing
+            await asyncio.sleep(0.01)
     await other.stop(link, running, 0.0)
+    await following
     ended = await other.start(link, job, ref)
     assert not ended.running
     sink = MemorySink()
