@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,5 +113,5 @@ async def test_artifacts_of_a_database_of_before_are_outputs(tmp_path: Path) -> 
         await store.close()
     assert found == Artifact("raaaaaa", "train", "raaaaaa-train-1", "model", "a" * 64, 10, 200.0, 1)
     assert (kept.phase, kept.verdict) == (Phase.SUCCEEDED, None)
-    with sqlite3.connect(file) as raw:
+    with closing(sqlite3.connect(file)) as raw:
         assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
