@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +156,14 @@ def files(run_id: str, stage: str | None, after: int) -> Call:
     """A page of the files of a run that can be fetched."""
     query = {"stage": stage, "after": after or None}
     return Call("GET", target(["runs", run_id, "files"], query))
+
+
+def all_files(pages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The answers to `files`, in their order, as one."""
+    whole = {key: value for key, value in pages[0].items() if key != "next"}
+    whole["files"] = [file for page in pages for file in page["files"]]
+    whole["truncated"] = any(page["truncated"] for page in pages)
+    return whole
 
 
 def list_folder(run_id: str, stage: str, path: str) -> Call:

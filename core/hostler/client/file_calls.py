@@ -35,13 +35,10 @@ class FileCalls(Records):
     def files(self, run_id: str, *, stage: str | None = None) -> dict[str, Any]:
         """The `hostler.files/1` object: all files of a run (or of a stage, also one that runs) that
         can be fetched, in its `files`."""
-        whole = self._slow_object(calls.files(run_id, stage, 0))
-        page = whole
-        while page.get("next") is not None:
-            page = self._slow_object(calls.files(run_id, stage, page["next"]))
-            whole["files"] += page["files"]
-            whole["truncated"] = whole["truncated"] or page["truncated"]
-        return {key: value for key, value in whole.items() if key != "next"}
+        pages = [self._slow_object(calls.files(run_id, stage, 0))]
+        while (after := pages[-1].get("next")) is not None:
+            pages.append(self._slow_object(calls.files(run_id, stage, after)))
+        return calls.all_files(pages)
 
     def list_folder(self, run_id: str, stage: str, path: str = "") -> dict[str, Any]:
         """The `hostler.ls/1` object: what lies in a folder of a stage, now where it runs."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,9 +135,10 @@ class Kept:
         return made
 
 
-@pytest.fixture
-async def kept(tmp_path: Path) -> Any:
-    daemon = SimDaemon(small_lab(1), tmp_path, change=patient)
+@asynccontextmanager
+async def kept_lab(folder: Path) -> AsyncIterator[Kept]:
+    """One host of a simulated lab and its daemon, both ended afterwards."""
+    daemon = SimDaemon(small_lab(1), folder, change=patient)
     made = Kept(daemon)
     await made.begin()
     try:
@@ -144,6 +146,12 @@ async def kept(tmp_path: Path) -> Any:
     finally:
         await daemon.stop()
         await daemon.lab.close()
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
+    async with kept_lab(tmp_path) as made:
+        yield made
 
 
 async def test_they_go_after_their_time_and_a_day_of_their_alert(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
-from hostler.sim.fleet import small_lab
-from tests.core.daemon.test_expiry_on_sim import DAY, patient
+from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, OWNER, pace, sim
 
 BO = Caller(uid=1001, user="bo")
 
@@ -27,15 +27,9 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> Any:
-    daemon = SimDaemon(small_lab(1), tmp_path, change=patient)
-    made = Lab(daemon)
-    await made.begin()
-    try:
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with kept_lab(tmp_path) as made:
         yield made
-    finally:
-        await daemon.stop()
-        await daemon.lab.close()
 
 
 async def ended(lab: Lab, **fields: Any) -> Run:
