@@ -10,6 +10,7 @@ import io
 import os
 import tarfile
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -379,7 +380,7 @@ async def test_an_image_without_programs_is_told(
     client.close()
     line = ("/bin/busybox", "sleep", "60")
     job = make_job("", image="hostler-bare:1")
-    job = __import__("dataclasses").replace(job, command=line, shell=False)
+    job = replace(job, command=line, shell=False)
     ref = await stages.create(agent, job, silent)
     stage = Stage(agent, await stages.start(agent, job, ref), None)
     for asked in (agent.list_files(stage.source(), False), stage.bytes("x")):
