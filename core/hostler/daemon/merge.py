@@ -15,11 +15,19 @@ from dataclasses import dataclass, field, replace
 from hostler.daemon.context import Context
 from hostler.daemon.copy_reading import read_copies, read_ends
 from hostler.daemon.recover import artifacts_of, still_here
-from hostler.decide.merging import End, RunNews, closed, in_the_way, news_of
+from hostler.decide.merging import (
+    End,
+    RunNews,
+    as_followed,
+    closed,
+    in_the_way,
+    merging_order,
+    news_of,
+)
 from hostler.decide.recovery import Kept, noted_artifacts
 from hostler.errors import ConflictError, HostlerError, NotFoundError
 from hostler.model.hosts import HostCondition
-from hostler.model.runs import Attempt, Outcome, Run
+from hostler.model.runs import Attempt, Outcome, Run, in_order
 from hostler.store.copy_key import note_ended
 
 _READ_S = 120.0
@@ -121,7 +129,7 @@ class Merger:
             for item in one.kept:
                 await self._take(item, one)
         begun = [(a, one) for one in told for item in one.kept for a in self._added(item)]
-        for attempt, one in sorted(begun, key=lambda pair: pair[0].placed_at):
+        for attempt, one in sorted(begun, key=lambda pair: merging_order(pair[0])):
             await self._add(attempt, one)
         for one in told:
             await self._keep_files(one)
@@ -225,6 +233,8 @@ class Merger:
     async def _add(self, attempt: Attempt, told: _Told) -> None:
         """An attempt that was begun after the backup."""
         context = self._context
+        run = context.book.find(attempt.run_id)
+        attempt = as_followed(attempt, run.attempts if run is not None else ())
         for ended in in_the_way(attempt, context.book.open_attempts()):
             await self._change(ended)
         try:
@@ -234,6 +244,8 @@ class Merger:
             return
         context.earlier.add(attempt.attempt_id)
         context.book.put_attempt(attempt)
+        known = context.book.run(attempt.run_id)
+        context.book.add(replace(known, attempts=in_order(known.attempts)))
         await self._keep_outputs(attempt)
 
     async def _change(self, ended: Attempt) -> None:

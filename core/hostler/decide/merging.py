@@ -81,17 +81,40 @@ def as_intended(known: Attempt, told: Attempt) -> Attempt:
 
 
 def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Attempts that the backup has open and that must have ended when this one was begun, with
-    that end: earlier ones of its stage, and those on its GPUs."""
+    """Attempts that are open and must have ended when this one was begun, with that end: earlier
+    ones of its stage, and those at work on its GPUs (work that has ended holds none while its files
+    are copied)."""
     found = []
     for other in open_attempts:
-        if other.attempt_id == attempt.attempt_id:
-            continue
-        if (other.run_id, other.stage) == (attempt.run_id, attempt.stage):
+        if _is_earlier(other, attempt):
             found.append(_had_ended(other, _REPLACED))
-        elif other.host == attempt.host and set(other.gpus) & set(attempt.gpus):
+        elif other.phase.is_at_work and _share_gpus(other, attempt):
             found.append(_had_ended(other, _GPU_GIVEN))
     return found
+
+
+def as_followed(attempt: Attempt, known: Iterable[Attempt]) -> Attempt:
+    """An attempt as its host has noted it. Its end, where a later one of its stage is known already
+    by another host: that one counts."""
+    if attempt.phase.is_final or not any(_is_earlier(attempt, other) for other in known):
+        return attempt
+    return _had_ended(attempt, _REPLACED)
+
+
+def merging_order(attempt: Attempt) -> tuple[bool, float]:
+    """To sort attempts by. First those that no longer work: they end only what the backup has open,
+    whatever the clock said when they were placed. Then the others, oldest first."""
+    return attempt.phase.is_at_work, attempt.placed_at
+
+
+def _is_earlier(one: Attempt, other: Attempt) -> bool:
+    same_stage = (one.run_id, one.stage) == (other.run_id, other.stage)
+    return same_stage and one.number < other.number
+
+
+def _share_gpus(one: Attempt, other: Attempt) -> bool:
+    is_other = one.attempt_id != other.attempt_id
+    return is_other and one.host == other.host and not set(one.gpus).isdisjoint(other.gpus)
 
 
 def closed(attempt: Attempt, at: float) -> Attempt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -112,6 +112,17 @@ class Attempt:
     are written with it."""
 
 
+def in_order(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """As they are, in order of placing. After a restore an earlier attempt of a stage may have
+    become known behind a later one: then by number."""
+    newest: dict[str, int] = {}
+    for attempt in attempts:
+        if attempt.number < newest.get(attempt.stage, 0):
+            return tuple(sorted(attempts, key=lambda a: a.number))
+        newest[attempt.stage] = attempt.number
+    return tuple(attempts)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the code of a run came from."""
@@ -152,7 +163,7 @@ class Run:
     priority: int = 0
     """Zero or lower."""
     attempts: tuple[Attempt, ...] = ()
-    """In order of placing."""
+    """In order of placing; of each stage by number."""
     cancelled_by: str | None = None
     """A wish: stages that wait never start, running ones are stopped."""
     outcome: Outcome | None = None

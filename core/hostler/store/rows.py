@@ -12,7 +12,7 @@ from typing import Any
 from hostler.model.codec import from_json, to_json
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import Artifact, NewEvent
-from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source
+from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source, in_order
 from hostler.store.packed import RunTexts
 
 ATTEMPT_COLUMNS = (
@@ -95,7 +95,7 @@ def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> 
         params=json.loads(row["params"]),
         source=replace(source, git_diff=texts.git_diff),
         priority=row["priority"],
-        attempts=tuple(attempts),
+        attempts=in_order(attempts),
         cancelled_by=row["cancelled_by"],
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         finished_at=row["finished_at"],

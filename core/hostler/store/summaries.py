@@ -53,8 +53,8 @@ def _attempts(
         chunk = run_ids[start : start + _CHUNK]
         marks = ", ".join("?" * len(chunk))
         for row in connection.execute(
-            "SELECT run_id, stage, phase, host, cause, started_at, finished_at, metrics, usage"
-            f" FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
+            "SELECT run_id, stage, number, phase, host, cause, started_at, finished_at, metrics,"
+            f" usage FROM attempts WHERE run_id IN ({marks}) ORDER BY placed",
             chunk,
         ):
             found[row["run_id"]].append(row)
@@ -63,7 +63,7 @@ def _attempts(
 
 def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
     source = json.loads(row["source"])
-    newest = {attempt["stage"]: attempt for attempt in attempts}
+    newest = {a["stage"]: a for a in sorted(attempts, key=lambda a: a["number"])}
     metrics: dict[str, float] = {}
     gpu_seconds = 0.0
     energies = []

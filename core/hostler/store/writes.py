@@ -122,8 +122,9 @@ def add_attempt(
 ) -> Event | None:
     """The intent. Holds its GPUs as long as it is at work.
 
-    Raises ConflictError when a GPU is held by another open attempt, when the stage has one, or when
-    another attempt has this id; NotFoundError when the run is gone.
+    Raises ConflictError when a GPU is held by another open attempt, when the stage has one (beside
+    which only an earlier one that has ended may be), or when another attempt has this id;
+    NotFoundError when the run is gone.
     """
     there = _stored(connection, attempt.attempt_id)
     if there is not None:
@@ -340,10 +341,11 @@ def _check_fixed(there: sqlite3.Row, attempt: Attempt) -> None:
 def _check_run_open(connection: Connection, attempt: Attempt) -> None:
     if _run(connection, attempt.run_id)["outcome"] is not None:
         raise ConflictError(f"run {attempt.run_id} has ended: {attempt.stage} cannot start")
+    last = attempt.number if attempt.phase.is_final else 2**63 - 1
     other = connection.execute(
         "SELECT attempt_id FROM attempts WHERE run_id = ? AND stage = ?"
-        " AND (number = ? OR phase IN ('starting', 'running', 'collecting'))",
-        (attempt.run_id, attempt.stage, attempt.number),
+        " AND (number = ? OR number < ? AND phase IN ('starting', 'running', 'collecting'))",
+        (attempt.run_id, attempt.stage, attempt.number, last),
     ).fetchone()
     if other is not None:
         raise ConflictError(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hostler.decide.availability import classify
-from hostler.decide.merging import closed, in_the_way, news_of
+from hostler.decide.merging import as_followed, closed, in_the_way, merging_order, news_of
 from hostler.decide.plan import plan
 from hostler.decide.recovery import Kept, Note
 from hostler.decide.trouble import trouble_of
@@ -164,3 +164,27 @@ def test_what_was_begun_later_proves_that_others_had_ended() -> None:
         ("r-2-x-1", Phase.LOST, Cause.VANISHED),
     ]
     assert closed(older, at=0.0).finished_at == older.placed_at
+
+
+def test_an_earlier_attempt_that_is_known_later_ends_none_that_followed_it() -> None:
+    """Its host was silent when the other one's was merged."""
+    second = attempt("r-1", "a", 2, host="gpu2")
+    for phase in (Phase.FAILED, Phase.COLLECTING, Phase.RUNNING):
+        first = attempt("r-1", "a", 1, phase=phase)
+        assert in_the_way(first, [second]) == []
+        told = as_followed(first, [second])
+        assert told.phase is (Phase.FAILED if phase is Phase.FAILED else Phase.LOST)
+    assert as_followed(second, [attempt("r-1", "a", 1), attempt("r-1", "b", 3)]) is second
+
+
+def test_work_that_has_ended_is_not_lost_for_who_has_its_gpus_since() -> None:
+    """Its files are still to be copied, and its verdict stands."""
+    collected = attempt("r-1", "a", phase=Phase.COLLECTING, verdict=Phase.SUCCEEDED)
+    assert in_the_way(attempt("r-2", "x"), [collected]) == []
+
+
+def test_what_has_ended_is_merged_before_what_works_whatever_the_clock_said() -> None:
+    """The clock was set back in between: else the one at work were taken for the older."""
+    works = attempt("r-1", "a", placed_at=NOW - 500)
+    over = attempt("r-2", "a", phase=Phase.SUCCEEDED, placed_at=NOW - 10)
+    assert sorted([works, over], key=merging_order) == [over, works]
