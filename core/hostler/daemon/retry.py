@@ -4,7 +4,6 @@ run."""
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +15,7 @@ from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Scalar
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source
+from hostler.spec.toml import load
 from hostler.text import clean_line
 
 _LONGEST = 500
@@ -80,9 +80,10 @@ class Retries:
             read = await self._read(old, text, change, caller)
             stages, params = read.stages, read.params
             text = text if change.pipeline is None else change.pipeline
-        plan = await asyncio.to_thread(
-            plan_retry, old, stages, params, change.starts, self._context.content.has
-        )
+        async with submitter.turns.of(caller.uid):
+            plan = await asyncio.to_thread(
+                plan_retry, old, stages, params, change.starts, self._context.content.has
+            )
         if not plan.again:
             raise _nothing(old, change)
         run = replace(
@@ -113,10 +114,12 @@ class Retries:
         now = text if change.pipeline is None else change.pipeline
         source = old.source if change.source is None else change.source
         self._check_readable(old, now, source)
+        async with self._submitter.turns.of(caller.uid):
+            given = await asyncio.to_thread(_given, old.params, text, now)
         submission = Submission(
             pipeline=now,
             file=change.file or old.file,
-            params={**_given(old.params, text, now), **change.params},
+            params={**given, **change.params},
             source=source,
             files=change.files,
             links=change.links,
@@ -187,8 +190,8 @@ def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str
 
 def _defaults(text: str) -> Mapping[str, object]:
     try:
-        found = tomllib.loads(text).get("params")
-    except ValueError:
+        found = load(text, "", InputError)[0].get("params")
+    except InputError:
         return {}  # what is wrong with it is told where it is read
     return found if isinstance(found, dict) else {}
 

@@ -93,7 +93,8 @@ class Submitter:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.sources = Sources(context)
-        self._turns = Turns()
+        self.turns = Turns()
+        """For what reads all of a run or its file."""
 
     async def prepare(self, submission: Submission, caller: Caller) -> Run:
         """The run that a submission means, not stored. Raises PipelineError with all problems."""
@@ -123,7 +124,7 @@ class Submitter:
 
     async def read(self, submission: Submission, caller: Caller) -> Pipeline:
         """The pipeline that a submission means. Raises PipelineError with all problems."""
-        async with self._turns.of(caller.uid):
+        async with self.turns.of(caller.uid):
             return await asyncio.to_thread(self._read, submission)
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:

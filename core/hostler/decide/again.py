@@ -6,6 +6,8 @@ needs runs again, or an output of it that is needed is gone.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +24,8 @@ _RESULT_KEYS = (
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
 _MOST_NAMED = 20
+_VARIABLE = "HOSTLER_PARAM_"
+_VARIABLES = re.compile(rf"{_VARIABLE}\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,8 @@ def plan_retry(
         for name, twin in twins.items()
         if twin.name in was
     }
-    reasons = _first_reasons(old, stages, params, starts, twins)
-    _spread_on(reasons, stages)
-    while lost := _lost(reasons, stages, done, has):
-        reasons |= lost
-        _spread_on(reasons, stages)
+    reasons = _first_reasons(old, stages, params, frozenset(starts), twins)
+    _add_others(reasons, stages, done, functools.cache(has))
     for name in done.keys() & reasons.keys():
         del done[name]
     begun = _begun(old, stages, twins)
@@ -171,7 +172,7 @@ def _first_reasons(
     """Stage -> why it runs again, of those that do for a reason of their own."""
     status, done = progress_of(old).status, succeeded(old)
     now_called = {twin.name: name for name, twin in twins.items()}
-    changed = changed_params(old.params, params)
+    changed = _words_of(changed_params(old.params, params))
     found: _Reasons = {}
     for stage in stages:
         known = twins.get(stage.name)
@@ -189,10 +190,13 @@ def _first_reasons(
 
 
 def _difference(
-    before: Stage, now: Stage, changed: Sequence[str], now_called: Mapping[str, str]
+    before: Stage,
+    now: Stage,
+    changed: Mapping[str, tuple[int, str]],
+    now_called: Mapping[str, str],
 ) -> str | None:
-    """What of a stage's definition differs; None: nothing that bears on its result. `now_called`:
-    the names that stages of the earlier run have now."""
+    """What of a stage's definition differs; None: nothing that bears on its result. `changed` is
+    as `_words_of` gives it; `now_called`: the names that stages of the earlier run have now."""
     if sorted(now_called.get(name, "") for name in before.needs) != sorted(now.needs):
         return "its needs changed"
     if _inputs(before, now_called) != _inputs(now, {}):
@@ -206,7 +210,8 @@ def _difference(
         return "its outputs changed"
     if before.conditions != now.conditions:
         return "its pass changed"
-    return next((f"it uses {name}" for name in changed if _uses(now, name)), None)
+    used = [changed[word] for word in _used(now) if word in changed] if changed else []
+    return f"it uses {min(used)[1]}" if used else None
 
 
 def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
@@ -218,13 +223,21 @@ def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple
     return made
 
 
-def _uses(stage: Stage, param: str) -> bool:
-    """Whether an expression names a parameter, or a text the variable that holds it."""
+def _words_of(params: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """What stands for each parameter in expressions and texts, with its place among them all."""
+    found: dict[str, tuple[int, str]] = {}
+    for place, name in enumerate(params):
+        for word in (f"params.{name}", f"{_VARIABLE}{variable_part(name)}"):
+            found.setdefault(word, (place, name))
+    return found
+
+
+def _used(stage: Stage) -> frozenset[str]:
+    """The names in its expressions, and the variables of parameters in its texts."""
     expressions = (*([stage.when] if stage.when else []), *stage.conditions)
-    if any(f"params.{param}" in _names_in(text) for text in expressions):
-        return True
-    variable = f"HOSTLER_PARAM_{variable_part(param)}"
-    return any(variable in text for text in (*stage.command, *stage.env.values()))
+    names = {name for text in expressions for name in _names_in(text)}
+    texts = (*stage.command, *stage.env.values())
+    return frozenset(names.union(*(_VARIABLES.findall(text) for text in texts)))
 
 
 def variable_part(name: str) -> str:
@@ -232,26 +245,49 @@ def variable_part(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name).upper()
 
 
-def _names_in(expression: str) -> list[str]:
+@functools.lru_cache(maxsize=256)  # cells share their expressions
+def _names_in(expression: str) -> Sequence[str]:
     try:
         return names_in(expression)
     except InputError:  # an earlier version took it
         return []
 
 
-def _spread_on(reasons: _Reasons, stages: Sequence[Stage]) -> None:
-    """Add what needs a stage that runs again."""
+def _add_others(
+    reasons: _Reasons,
+    stages: Sequence[Stage],
+    done: Mapping[str, Attempt],
+    has: Callable[[str], bool],
+) -> None:
+    """Add what needs a stage that runs again, and what made something for one that is gone. Each
+    stage is looked at once: a run may be a chain of thousands."""
+    known = {stage.name: stage for stage in stages}
     needed_by: dict[str, list[str]] = {}
     for stage in stages:
         for need in _needed(stage):
             needed_by.setdefault(need, []).append(stage.name)
-    todo = deque(reasons)
+    fresh = list(reasons)
+    while fresh:
+        fresh += _spread_on(reasons, needed_by, fresh)
+        lost = _lost(reasons, [known[name] for name in fresh], done, has)
+        reasons |= lost
+        fresh = list(lost)
+
+
+def _spread_on(
+    reasons: _Reasons, needed_by: Mapping[str, Sequence[str]], fresh: Sequence[str]
+) -> list[str]:
+    """Add what needs these stages that run again, and what needs that; the stages added."""
+    added: list[str] = []
+    todo = deque(fresh)
     while todo:
         name = todo.popleft()
         for dependent in needed_by.get(name, ()):
             if dependent not in reasons:
                 reasons[dependent] = _Reason(f"it needs {name}")
+                added.append(dependent)
                 todo.append(dependent)
+    return added
 
 
 def _needed(stage: Stage) -> Iterator[str]:
@@ -261,18 +297,14 @@ def _needed(stage: Stage) -> Iterator[str]:
 
 def _lost(
     reasons: _Reasons,
-    stages: Sequence[Stage],
+    again: Sequence[Stage],
     done: Mapping[str, Attempt],
     has: Callable[[str], bool],
 ) -> _Reasons:
-    """Kept stages of which a stage that runs again needs an output that is gone."""
+    """Kept stages of which one of these, that run again, needs an output that is gone."""
     found: _Reasons = {}
     references = {
-        reference
-        for stage in stages
-        if stage.name in reasons
-        for those in stage.inputs.values()
-        for reference in those
+        reference for stage in again for those in stage.inputs.values() for reference in those
     }
     for reference in sorted(references):
         producer, _, output = reference.rpartition(".")

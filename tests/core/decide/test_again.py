@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from hostler.decide import again
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.errors import NotFoundError
 from hostler.model.pipelines import Resources, Stage, StageKind
@@ -237,3 +239,40 @@ def test_a_cell_that_moved_takes_no_checkpoint_of_another() -> None:
         "train.3": "it is new",
     }
     assert found.anew == {"train.1", "train.2"}
+
+
+def test_a_chain_of_thousands_whose_outputs_are_gone_is_planned_at_once() -> None:
+    count = 4000
+    stages = [planning.stage("s0", outputs={"o": "o"})]
+    for n in range(1, count):
+        of = f"s{n - 1}"
+        inputs = {"i": (f"{of}.o",)}
+        stages.append(planning.stage(f"s{n}", needs=(of,), inputs=inputs, outputs={"o": "o"}))
+    ended = [done(s.name, outputs={"o": s.name}) for s in stages[:-1]]
+    failed = planning.attempt("r1", stages[-1].name, phase=Phase.FAILED, gpus=())
+    old = planning.run("r1", *stages, attempts=[*ended, failed], outcome=Outcome.FAILED)
+    begun = time.thread_time()
+    found = plan_retry(old, old.stages, {}, (), lambda _: False)
+    assert time.thread_time() - begun < 5
+    assert len(found.again) == count
+
+
+def test_each_expression_is_read_once_however_many_parameters_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def note(text: str) -> list[str]:
+        read.append(text)
+        return ["params.p7", "params.p3"]
+
+    monkeypatch.setattr(again, "names_in", note)
+    stages = [planning.stage(f"s{n}", when="a new expression") for n in range(50)]
+    before = {f"p{n}": 0 for n in range(50)}
+    ended = [done(s.name) for s in stages]
+    old = planning.run(
+        "r1", *stages, attempts=ended, outcome=Outcome.SUCCEEDED, params=before
+    )  # fmt: skip
+    found = plan_retry(old, old.stages, dict.fromkeys(before, 1), (), lambda _: True)
+    assert read == ["a new expression"]
+    assert {stage.why for stage in found.stages} == {"it uses p3"}
