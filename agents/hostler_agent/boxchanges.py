@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Op
 
 from hostler_agent import choosing
 from hostler_agent.archive import members as blob_members
-from hostler_agent.boxed import Boxed, TooMuch, Tree, kind
+from hostler_agent.boxed import LOST, Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.walk import MOST_DEEP
@@ -82,12 +82,15 @@ class Found:
         self.left_out: Dict[str, int] = {}
         self.truncated = False
         self._names = 0
+        self._real: Dict[str, str] = {}
 
     def add(self, path: str, word: str, member: tarfile.TarInfo, size: int) -> None:
         """A file, folder or link."""
         if path not in self.entries:
             self._names += len(path)
             self.entries[path] = (path, word, size, float(member.mtime), None)
+        if LOST in path and self._real.setdefault(path, member.uname) != member.uname:
+            self.truncated = True  # nobody may take the list for whole
 
     def is_full(self) -> bool:
         """There is room for no more."""
@@ -347,9 +350,10 @@ class _Choosing:
         groups: Dict[str, int] = {}
         for path in self._left:
             top = path.split("/")[0]
-            groups[top] = groups.get(top, 0) + 1
+            # One whose name is no text is found in its folder alone.
+            groups[top] = groups.get(top, 0) + (_FEW + 1 if LOST in path else 1)
         for top in sorted(groups):
-            if groups[top] > _FEW and self._may_be_read(top):
+            if groups[top] > _FEW and LOST not in top and self._may_be_read(top):
                 yield from self._group(top)
         for path in sorted(self._left):
             yield from self._single(path)

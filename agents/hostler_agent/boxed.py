@@ -27,10 +27,13 @@ _BLOCK = 256 * 1024
 _MOST_TOLD = 32 * 1024 * 1024
 """Bytes of Docker's list of what has changed."""
 _PULSE = 5.0
+LOST = "\ufffd"
+"""What is shown for a byte of a name that is no UTF-8."""
 Tree = Dict[str, Any]
 """Names in a folder -> what is in each; a file, too, has an empty one."""
 Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
-"""Path relative to the working folder, header, and what gives its content, once."""
+"""Path relative to the working folder, header, and what gives its content, once. As the owner's
+name, which nobody needs, the header has the path with the bytes that are no text."""
 
 
 class TooMuch(Exception):
@@ -115,6 +118,7 @@ class Boxed:
         try:
             with contextlib.closing(_Tar(counted)) as tar:
                 for member, content in tar.members():
+                    member.uname = os.path.normpath(os.path.join(above, member.uname))
                     yield os.path.normpath(os.path.join(above, member.name)), member, content
             whole = next(counted, None) is None
         except tarfile.TarError as error:
@@ -180,6 +184,7 @@ class _Tar:
                 return
             self._tar.members.clear()
             # As it is shown everywhere: bytes that are no text may not spoil what is made of it.
+            member.uname = member.name
             member.name = shown(member.name.encode("utf-8", "surrogateescape"))
             yield member, lambda member=member: self._content(member)  # type: ignore[misc]
 

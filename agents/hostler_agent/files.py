@@ -39,11 +39,15 @@ class Entries:
     def __init__(self) -> None:
         self._found: Dict[str, Entry] = {}
         self._names = 0
+        self.hides = False
+        """One is not in it: nobody may take the list for whole."""
 
     def add(self, path: bytes, status: os.stat_result, sha256: Optional[str] = None) -> None:
         """A file, folder or link. Of two that are shown alike the first counts."""
         name = shown(path)
-        if name not in self._found:
+        if name in self._found:
+            self.hides = True
+        else:
             self._names += len(name)
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
             self._found[name] = (name, kind_of(status.st_mode), size, status.st_mtime, sha256)
@@ -124,7 +128,7 @@ def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List
             walk.through(folder)
         finally:
             os.close(folder)
-        return entries.sorted(), walk.truncated
+        return entries.sorted(), walk.truncated or entries.hides
     finally:
         os.close(step)
 
@@ -185,6 +189,7 @@ class Changes:
     def through(self, root: Root) -> None:
         """Look at all of it."""
         self.walk.through(root.descriptor)
+        self.walk.truncated |= self.entries.hides
 
     def _skips(self, path: bytes, name: bytes, folder: int) -> Optional[str]:
         if choosing.is_below(path, self._wanted.skip):

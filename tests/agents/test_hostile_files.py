@@ -239,6 +239,16 @@ def test_special_files_are_opened_by_nobody(root: Root, work: Path) -> None:
     assert whole == bytes(2 * tarfile.BLOCKSIZE)
 
 
+def test_of_names_that_look_alike_it_is_told_that_there_are_more(root: Root, work: Path) -> None:
+    for name in (b"f", b"a\xe9"):
+        (work / os.fsdecode(name)).write_text("1")
+    assert not changed(root).walk.truncated
+    (work / os.fsdecode(b"a\xe8")).write_text("2")
+    found = changed(root)
+    assert (names(found), found.walk.truncated) == (["a\ufffd", "f"], True)
+    assert files.listed(root, b"", True, quiet)[1]
+
+
 def test_terabytes_of_holes_are_named_and_not_read(root: Root, work: Path) -> None:
     with open(work / "big", "wb") as file:
         file.truncate(8 * 1024**4)

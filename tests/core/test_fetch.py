@@ -293,6 +293,15 @@ def test_what_a_stage_that_ended_did_not_keep_is_told_and_the_rest_comes(to: Pat
     assert daemon.noted == []
 
 
+def test_a_file_whose_name_is_too_long_here_is_told_and_the_rest_comes(to: Path) -> None:
+    odd = "\ufffd" * 100
+    daemon = Daemon(**{"a.csv": b"data", odd: b"odd"})
+    done = {file.path: file for file in get(daemon, to)}
+    assert (done["a.csv"].state, done[odd].state) == ("fetched", "missing")
+    assert "too long" in done[odd].why
+    assert os.listdir(to) == ["a.csv"]
+
+
 def test_where_a_host_gives_nothing_at_all_that_is_an_error(
     to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

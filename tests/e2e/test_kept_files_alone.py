@@ -65,3 +65,47 @@ def test_files_in_the_folder_itself_are_there_already(alone: Desk) -> None:
     (alone.work / "got/new.txt").write_text("old\n")
     assert alone.hostler("get", run_id, "-o", "got").code == 2
     assert (alone.work / "got/new.txt").read_text() == "old\n"
+
+
+_NAMES = """
+import os
+for name in os.environb[b"NAMES"].split():
+    os.makedirs(os.path.dirname(name) or b".", exist_ok=True)
+    with open(name, "wb") as file: file.write(name)
+"""
+
+
+def kept_folder(alone: Desk, run_id: str) -> Path:
+    stays = [r.split("\t")[4] for r in alone.ok("get", run_id, "--list").out.splitlines()]
+    (path,) = {where.split(" ")[0].removeprefix("here:") for where in stays if where != "saved"}
+    return Path(path)
+
+
+def test_of_two_names_that_look_alike_none_is_lost(alone: Desk) -> None:
+    """Latin-1 names that differ in one byte are shown alike, and neither is found by that."""
+    (alone.work / "w.py").write_text(_NAMES)
+    names = [b"caf\xe9.csv", b"caf\xe8.csv", b"model.pt"]
+    line = r"NAMES=$(printf 'caf\351.csv caf\350.csv model.pt') exec python3 w.py"
+    run_id, _ = ran(alone, "sh", "-c", line)
+    folder = kept_folder(alone, run_id)
+    assert {name: (folder / os.fsdecode(name)).read_bytes() for name in names[:2]} == {
+        name: name for name in names[:2]
+    }
+    assert "saved" in alone.ok("get", run_id, "model.pt", "--list").out
+    alone.ok("get", run_id, "model.pt", "-o", "got")
+    assert (alone.work / "got/model.pt").read_bytes() == b"model.pt"
+
+
+def test_a_path_that_no_archive_holds_keeps_no_other_file_from_being_saved(alone: Desk) -> None:
+    (alone.work / "w.py").write_text(_NAMES)
+    deep = "d/" * 120 + "x"
+    line = f"NAMES=\"$(printf '\\351%.0s' $(seq 100)) {deep} model.pt\" exec python3 w.py"
+    run_id, _ = ran(alone, "sh", "-c", line)
+    assert "saved" in alone.ok("get", run_id, "model.pt", "--list").out
+    alone.ok("get", run_id, "model.pt", "-o", "one")
+    assert files_below(alone.work / "one") == {"model.pt"}
+    said = alone.hostler("get", run_id, "-o", "got")
+    assert said.code == 1
+    assert "its name is too long for a file" in said.err
+    assert files_below(alone.work / "got") == {"model.pt", deep}
+    assert (kept_folder(alone, run_id) / deep).exists()

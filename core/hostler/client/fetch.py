@@ -107,12 +107,13 @@ class Fetcher:
         has ended meanwhile) is missing in the end, and an error where that is all."""
         every = list(files)
         wanted = choose(self.run_id, every, names)
-        there = {file.to: self._there(file, target) for file in wanted}
-        _refuse_in_the_way(wanted, there, target, force=force)
-        missing = [file for file in wanted if there[file.to] is not There.SAME]
+        fit = [file for file in wanted if file.fits]
+        there = {file.to: self._there(file, target) for file in fit}
+        _refuse_in_the_way(fit, there, target, force=force)
+        missing = [file for file in fit if there[file.to] is not There.SAME]
         target.require_room(sum(file.size for file in missing))
         try:
-            done = tuple(self._brought(file, there[file.to], target) for file in wanted)
+            done = tuple(self._brought(file, there.get(file.to), target) for file in wanted)
         finally:
             target.tidy()
         if self._problems and all(file.state == "missing" for file in done):
@@ -155,7 +156,9 @@ class Fetcher:
         stream.close()
         return stream.sha256 or None
 
-    def _brought(self, file: Wanted, there: There, target: Target) -> Fetched:
+    def _brought(self, file: Wanted, there: There | None, target: Target) -> Fetched:
+        if there is None:
+            return replace(_done(file, "missing", None), why=_NO_NAME)
         if there is There.SAME:
             return _done(file, "there", file.sha256)
         try:
@@ -285,6 +288,7 @@ def _refuse_in_the_way(
     )
 
 
+_NO_NAME = "its name is too long for a file: copy it by hand, `hostler get --list` says from where"
 _WHY = {
     There.OTHER: "a file of other content",
     There.IN_THE_WAY: "a folder, or something else that is no file",

@@ -15,7 +15,8 @@ from hostler.model.run_files import host_etag
 from hostler.text import clean_line
 
 _MOST_NAME = 255
-_MOST_DEPTH = 100
+_MOST_DEPTH = 256
+"""More than any host lists."""
 _SHOWN = 20
 _HOPS = 20
 _GLOB = frozenset("*?[")
@@ -46,6 +47,13 @@ class Wanted:
         return tuple(self.to.split("/"))
 
     @property
+    def fits(self) -> bool:
+        """Whether a file can be called that. A name that is no text is longer as it is shown."""
+        parts = self.parts
+        longest = max(len(os.fsencode(part)) for part in parts)
+        return len(parts) <= _MOST_DEPTH and longest <= _MOST_NAME
+
+    @property
     def is_link(self) -> bool:
         """Whether it is made as a link."""
         return self.link is not None
@@ -70,16 +78,15 @@ def choose(
     stages = {file.stage for file in found}
     made: dict[str, Wanted] = {}
     for file in _with_targets(found, every):
+        check_path(f"{file.stage}/{file.to}")
         to = f"{file.stage}/{file.to}" if len(stages) > 1 else file.to
         made.setdefault(to, replace(file, to=to))
     return tuple(made[to] for to in sorted(made, key=lambda to: (made[to].is_link, to)))
 
 
 def wanted_of(file: Mapping[str, Any]) -> Wanted:
-    """A file of the API's list, whose names are checked. Raises InputError."""
+    """A file of the API's list, whose names nobody has checked."""
     path, stage = str(file["path"]), str(file["stage"])
-    for text in (path, stage):
-        check_path(text)
     sha256 = file.get("sha256")
     etag = f'"{sha256}"' if sha256 else ""
     if not sha256 and file.get("mtime") is not None:
@@ -103,9 +110,7 @@ def wanted_of(file: Mapping[str, Any]) -> Wanted:
 def check_path(path: str) -> None:
     """Raise InputError for a path that is no way down into a folder: whoever made it up wants to
     write elsewhere."""
-    parts = path.split("/")
-    bad = not {"", ".", ".."}.isdisjoint(parts) or "\0" in path or len(parts) > _MOST_DEPTH
-    if bad or any(len(os.fsencode(part)) > _MOST_NAME for part in parts):
+    if not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
         raise InputError(
             f"a file is called {clean_line(path, 200)!r}: that leads out of the target folder",
             remedy="fetch the others by name",
@@ -116,14 +121,15 @@ def leads_out(path: str, target: str) -> bool:
     """Whether a link at `path` leads out of the folder that `path` is relative to."""
     if target.startswith("/") or "\0" in target or not target:
         return True
-    at = posixpath.dirname(path).split("/") if "/" in path else []
+    depth, is_down = path.count("/"), False
     for part in target.split("/"):
-        if part == ".." and not at:
-            return True
         if part == "..":
-            at.pop()
+            # After a name it goes up from wherever that leads, which may be a link itself.
+            if is_down or not depth:
+                return True
+            depth -= 1
         elif part not in ("", "."):
-            at.append(part)
+            is_down = True
     return False
 
 

@@ -13,11 +13,14 @@ from hostler.decide.fullness import keeps_files
 from hostler.decide.saving import (
     FILES,
     HERE,
+    NOT_READ,
     Choice,
     Staying,
     choose_files,
+    not_come,
     over_budget,
     staying,
+    unfit_or,
     without,
 )
 from hostler.errors import (
@@ -38,12 +41,14 @@ from hostler.runtimes.collect import Advance, collect_files
 from hostler.runtimes.contract import relative
 from hostler.store.listing import ListedFile, Listing, read_listing, write_listing
 from hostler.store.space import space_of
+from hostler.text import clean_line
 from hostler.units import GIB
 
 _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
 """What never changes a verdict. A host that is silent is waited for."""
 
 
+_FEW = 5
 _COARSE_S = 0.05
 """A file system takes the time of a file from a clock that steps, and lags behind by so much."""
 
@@ -110,7 +115,7 @@ class Saver:
             everything = await self._changed(left, None)
             rest = without(everything.files, there)
         if changed.truncated:
-            why = "there are more files than can be listed"
+            why = "there are more files than can be listed, or some with names that look alike"
         return staying(rest, why) if rest or changed.truncated else None
 
     async def _changed(self, left: Left, globs: tuple[str, ...] | None) -> ChangedFiles:
@@ -156,13 +161,18 @@ class Saver:
             return choice.left, over_budget(limit)
         with self._reserving(left.run.run_id, choice.size):
             try:
-                await self._take(left, choice, advance)
+                came = await self._take(left, choice, advance)
             except (*_TROUBLE, StateError) as error:
                 await self._tell(left.attempt, f"they could not be copied: {error.message}")
                 return tuple(files), f"not copied: {error.message}"
-        return choice.left, over_budget(limit)
+        if lost := not_come(choice.copied, came):
+            few = ", ".join(clean_line(entry.path, 100) for entry in lost[:_FEW])
+            await self._tell(left.attempt, f"{NOT_READ} ({few}{', ...' * (len(lost) > _FEW)})")
+            return (*choice.left, *lost), NOT_READ
+        return choice.left, unfit_or(choice.left, over_budget(limit))
 
-    async def _take(self, left: Left, choice: Choice, advance: Advance) -> None:
+    async def _take(self, left: Left, choice: Choice, advance: Advance) -> set[str]:
+        """Copy the files; the paths of those that came."""
         context = self._context
         paths = [entry.path for entry in choice.copied]
         collected = await collect_files(
@@ -175,6 +185,8 @@ class Saver:
                 tree=collected.tree_digest, index=collected.index,
             )
         )  # fmt: skip
+        found = await asyncio.to_thread(read_listing, context.content, collected.index)
+        return {file.path for file in found.files}
 
     async def _name(self, left: Left, changed: ChangedFiles) -> None:
         """With `code = "here"` nothing is copied: only note which files are new or changed."""

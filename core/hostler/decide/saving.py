@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.decide.fullness import keeps_files
-from hostler.model.files import FileEntry
+from hostler.model.files import FileEntry, fits_archive
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase
 from hostler.units import format_size
@@ -21,6 +21,9 @@ _HEADER = 1024
 _TAIL = 10_240
 """Bytes that a tar is padded to."""
 _MOST_NAMES = 20
+NOT_READ = "some files have names that cannot be read by what is shown of them"
+"""Bytes that are no UTF-8 are shown as U+FFFD: of two names that look alike neither is found."""
+UNFIT = "some files have names that are too long, or lie too deep, to be copied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,36 @@ def leaves_files(stage: Stage, verdict: Phase) -> bool:
 
 
 def choose_files(files: Sequence[FileEntry], room: int) -> Choice:
-    """The small ones first, whole files only, until `room` bytes are full."""
+    """The small ones first, whole files only, until `room` bytes are full. One whose path no
+    archive may hold stays: it must not keep the others from being copied."""
     copied: list[FileEntry] = []
     room -= _TAIL
-    ordered = sorted(files, key=lambda entry: (entry.size, entry.path))
+    unfit = [entry for entry in files if not fits_archive(entry.path)]
+    fit = [entry for entry in files if fits_archive(entry.path)] if unfit else files
+    ordered = sorted(fit, key=lambda entry: (entry.size, entry.path))
     for entry in ordered:
         room -= entry.size + _HEADER
         if room < 0:
             break
         copied.append(entry)
-    left = ordered[len(copied) :]
+    left = ordered[len(copied) :] + unfit
     return Choice(_by_path(copied), _by_path(left))
 
 
 def without(files: Sequence[FileEntry], there: Mapping[str, int]) -> tuple[FileEntry, ...]:
     """Those that are not copied yet, by path and size."""
     return tuple(entry for entry in files if there.get(entry.path) != entry.size)
+
+
+def not_come(copied: Sequence[FileEntry], came: Collection[str]) -> tuple[FileEntry, ...]:
+    """Files that were asked for and are not in what came: they may not be taken for copied. Links
+    that lead out are left out on purpose."""
+    return tuple(e for e in copied if e.kind == "file" and e.path not in came)
+
+
+def unfit_or(left: Sequence[FileEntry], why: str) -> str:
+    """Why these were not copied: `why`, unless it is the paths of all of them."""
+    return why if any(fits_archive(entry.path) for entry in left) else UNFIT
 
 
 def staying(left: Sequence[FileEntry], why: str) -> Staying:

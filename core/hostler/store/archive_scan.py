@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostler.errors import InputError
+from hostler.model.files import DEEPEST, LONGEST_NAME, LONGEST_PATH
 from hostler.packing.tar import link_stays_inside
 from hostler.store.archive_headers import HeaderReader
 from hostler.store.faults import disk_faults
@@ -18,9 +19,6 @@ from hostler.text import clean_line
 from hostler.units import GIB, KIB, MIB, format_size
 
 _CHUNK = 256 * KIB
-_MAX_NAME = 255
-_MAX_PATH = 4096
-_MAX_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,7 @@ class _Scanner:
 
     def _put_link(self, path: str, info: tarfile.TarInfo) -> None:
         self._check_new(path, info.name)
-        if len(os.fsencode(info.linkname)) > _MAX_PATH:
+        if len(os.fsencode(info.linkname)) > LONGEST_PATH:
             raise _refused(info.name, "a link with a target that is too long")
         if not link_stays_inside(path, info.linkname):
             if not self._caps.refuses_links_out:
@@ -301,9 +299,9 @@ def _checked_path(name: str) -> str:
     if ".." in parts:
         raise _refused(name, 'a name with ".."')
     sizes = [len(os.fsencode(part)) for part in parts]
-    if len(parts) > _MAX_DEPTH or sum(sizes) + len(sizes) > _MAX_PATH:
+    if len(parts) > DEEPEST or sum(sizes) + len(sizes) > LONGEST_PATH:
         raise _refused(name, "a path that is too long")
-    if sizes and max(sizes) > _MAX_NAME:
+    if sizes and max(sizes) > LONGEST_NAME:
         raise _refused(name, "a name that is too long")
     return "/".join(parts)
 

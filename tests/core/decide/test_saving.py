@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.saving import choose_files, leaves_files, staying, without
+from hostler.decide.saving import (
+    UNFIT,
+    choose_files,
+    leaves_files,
+    not_come,
+    staying,
+    unfit_or,
+    without,
+)
 from hostler.model.files import FileEntry
 from hostler.model.runs import Phase
 from tests.support.planning import stage
@@ -30,6 +38,19 @@ def test_whole_files_the_small_ones_first_within_the_room(sizes: list[int], room
         smallest = min(e.size for e in choice.left)
         assert choice.size + smallest + 1024 > room, "one more would have fitted"
     assert list(choice.copied) == sorted(choice.copied, key=lambda e: e.path)
+
+
+def test_what_no_archive_may_hold_stays_alone() -> None:
+    unfit = [entry("a/" * 100 + "b", 1), entry("\ufffd" * 86, 1), entry(("n" * 250 + "/") * 17, 1)]
+    choice = choose_files([entry("m", 5), *unfit], 100_000)
+    assert (choice.copied, set(choice.left)) == ((entry("m", 5),), set(unfit))
+    assert unfit_or(choice.left, "no room") == UNFIT
+    assert unfit_or([*choice.left, entry("m", 5)], "no room") == "no room"
+
+
+def test_what_did_not_come_is_not_taken_for_copied() -> None:
+    link = FileEntry("l", "link", 0, 5.0)
+    assert not_come([entry("a", 1), entry("b", 2), link], {"a"}) == (entry("b", 2),)
 
 
 def test_what_is_copied_already_is_known_by_path_and_size() -> None:

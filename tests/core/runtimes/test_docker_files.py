@@ -215,6 +215,29 @@ break"; echo z > "many/z$(printf '\\377')"
     await stages.remove(agent, stage.workload)
 
 
+async def test_names_that_are_no_text_are_found_in_a_small_folder_and_alike_ones_are_told(
+    stages: DockerRuntime, agent: AgentLink
+) -> None:
+    line = """
+    mkdir one two; echo e > one/"$(printf 'caf\\351')"
+    """
+    stage = await ran(stages, agent, line)
+    found = await agent.changed_files(stage.source(), ALL)
+    assert (paths(found.files), found.truncated) == (["one/caf\ufffd"], False)
+    archive = agent.read_archive(stage.source(), 0, paths(found.files))
+    whole = b"".join([piece async for piece in archive])
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        assert tar.getnames() == ["one/caf\ufffd"]
+    await stages.remove(agent, stage.workload)
+    line += """
+    echo a > two/"$(printf '\\350')"; echo b > two/"$(printf '\\351')"
+    """
+    stage = await ran(stages, agent, line)
+    found = await agent.changed_files(stage.source(), ALL)
+    assert (paths(found.files), found.truncated) == (["one/caf\ufffd", "two/\ufffd"], True)
+    await stages.remove(agent, stage.workload)
+
+
 async def test_a_file_of_terabytes_of_holes_is_named_and_not_read(
     stages: DockerRuntime, agent: AgentLink
 ) -> None:
