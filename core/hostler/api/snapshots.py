@@ -21,9 +21,9 @@ def _service(request: Request) -> Service:
 
 
 @router.head("/snapshots/{digest}")
-async def has(request: Request, digest: Digest) -> Response:
-    """200 when the snapshot is here already, 404 when it has to be sent."""
-    there = _service(request).context.content.has(digest)
+async def has(request: Request, digest: Digest, who: Who) -> Response:
+    """200 when the caller's snapshot is here already, 404 when they have to send it."""
+    there = await _service(request).sources.may_use(digest, who.uid)
     return Response(status_code=200 if there else 404)
 
 

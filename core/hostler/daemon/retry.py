@@ -74,6 +74,8 @@ class Retries:
             raise ConflictError(
                 f"run {old.run_id} has not ended", remedy=f"see it: hostler show {old.run_id}"
             )
+        if change.source is not None:
+            await submitter.sources.check_is_here(change.source, caller.uid)
         text = await store.pipeline_text(old.run_id)
         stages, params = old.stages, old.params
         if change.pipeline is not None or change.params:
@@ -139,11 +141,9 @@ class Retries:
             self._check_kept(old, source)
 
     def _check_kept(self, old: Run, source: Source) -> None:
-        if source == old.source:
+        if source == old.source:  # one that was given is here
             remedy = f"Take today's: hostler retry {old.run_id} --new-code"
             self._submitter.check_kept(old, remedy)
-        else:
-            self._submitter.sources.check_is_here(source)
 
     async def _check(self, run: Run, plan: RetryPlan) -> None:
         """What runs again must be able to."""

@@ -30,7 +30,6 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.retry_view import retry_object
 from hostler.daemon.rights import only_operators, only_own
-from hostler.daemon.sources import Sources
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
@@ -72,7 +71,7 @@ class Service:
         self.budgets = Budgets(context, self.alerts)
         self.keeping = Keeping(context, self.audit)
         self.past = Past(context)
-        self.sources = Sources(context)
+        self.sources = self._submitter.sources
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
         self.files = Files(context, self.expirer.fetching)

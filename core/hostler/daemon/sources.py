@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import os
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from hostler.units import MIB, format_size
 _PIECE = MIB
 _MOST_GLOBS = 200
 _LONGEST_GLOB = 4096
+_MOST_SENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Sources:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._sent: dict[int, dict[str, None]] = {}
+        """By uid, the last trees of each user: what they sent they may use."""
 
     async def take_in(self, digest: str, pieces: AsyncIterator[bytes], uid: int) -> int:
         """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
@@ -89,6 +93,7 @@ class Sources:
             await self._receive(partial, pieces)
             limit = self._context.config.limits.source_size
             await asyncio.to_thread(_keep, partial, digest, limit)
+            self.note_sent(digest, uid)
             return partial.size
         finally:
             await asyncio.to_thread(_drop, partial)
@@ -128,10 +133,31 @@ class Sources:
             is_whole=True,
         )
 
-    def check_is_here(self, source: Source) -> None:
-        """Raises NotFoundError where a tree was not uploaded."""
-        if source.digest is not None and not self._context.content.has(source.digest):
-            raise NotFoundError(f"source {source.digest[:12]} was not uploaded")
+    def note_sent(self, digest: str, uid: int) -> None:
+        """This user has all its bytes."""
+        sent = self._sent.setdefault(uid, {})
+        sent.pop(digest, None)
+        sent[digest] = None
+        while len(sent) > _MOST_SENT:
+            del sent[next(iter(sent))]
+
+    async def may_use(self, digest: str, uid: int) -> bool:
+        """Whether a tree is here, and this user has sent it or has a run of it. Everybody sees the
+        digests of others' sources and outputs: whoever could name one as a source would read it.
+        The daemon's owner and root may read all of them anyway."""
+        if not self._context.content.has(digest):
+            return False
+        if uid in (0, os.getuid()) or digest in self._sent.get(uid, {}):
+            return True
+        return await self._context.store.has_run_of(digest, uid)
+
+    async def check_is_here(self, source: Source, uid: int) -> None:
+        """Raises NotFoundError where this user has not uploaded a tree."""
+        if source.digest is not None and not await self.may_use(source.digest, uid):
+            raise NotFoundError(
+                f"source {source.digest[:12]} was not uploaded",
+                remedy="Submit again: the code is then sent",
+            )
 
 
 def _keep(partial: Partial, digest: str, limit: int) -> None:

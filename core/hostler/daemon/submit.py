@@ -100,7 +100,7 @@ class Submitter:
         """The run that a submission means, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
-        self.sources.check_is_here(submission.source)
+        await self.sources.check_is_here(submission.source, caller.uid)
         pipeline = await self.read(submission, caller)
         self.check_source(pipeline.stages, submission.source)
         self.check_mounts(pipeline.stages)
@@ -145,7 +145,7 @@ class Submitter:
         self.check_hosts(old.stages)
         run = self.again(old, caller)
         if source is not None:
-            self.sources.check_is_here(source)
+            await self.sources.check_is_here(source, caller.uid)
             self.check_source(run.stages, source)
             if old.source.digest is not None and source.digest is None:
                 raise no_snapshot("this run")

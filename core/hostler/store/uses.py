@@ -73,9 +73,21 @@ class UseMethods:
             lambda db: old_blobs(db, digests, outputs_before, sources_before)
         )
 
+    async def has_run_of(self, digest: str, uid: int) -> bool:
+        """Whether a user has a run of this snapshot."""
+        return await self._readers.run(lambda db: has_run_of(db, digest, uid))
+
     async def ended_before(self, before: float) -> list[str]:
         """Ids of the runs that ended before a time, the earliest first."""
         return await self._readers.run(lambda db: ended_before(db, before))
+
+
+def has_run_of(connection: sqlite3.Connection, digest: str, uid: int) -> bool:
+    """Whether a user has a run of this snapshot."""
+    found = connection.execute(
+        "SELECT 1 FROM runs WHERE source_digest = ? AND uid = ? LIMIT 1", (digest, uid)
+    )
+    return found.fetchone() is not None
 
 
 def ended_before(connection: sqlite3.Connection, before: float) -> list[str]:
