@@ -191,7 +191,7 @@ class _Quick:
                         return False
                 finally:
                     os.close(inner)
-        return True
+        return self._left >= 0  # of names that were cut off nothing is known
 
     def _is_new(self, path: bytes, status: os.stat_result) -> bool:
         if self._since is not None:

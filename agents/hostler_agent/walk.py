@@ -93,6 +93,7 @@ class Walk:
     ) -> None:
         if len(path) > _MOST_PATH:
             self.leave_out(choosing.TOO_DEEP, _size(status))
+            self.truncated = True
         elif stat.S_ISDIR(status.st_mode):
             self._folder(folder, path, name, depth)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):

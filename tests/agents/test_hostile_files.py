@@ -302,6 +302,20 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(root: Root, work: Path)
     os.close(descriptor)
 
 
+def test_a_path_that_is_too_long_is_not_taken_for_nothing(root: Root, work: Path) -> None:
+    folder = beneath.open_folder(str(work))
+    for _ in range(17):
+        os.mkdir("d" * 250, dir_fd=folder)
+        inner = beneath.enter(folder, b"d" * 250)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("model.pt", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    found = changed(root)
+    assert names(found) == []
+    assert found.walk.truncated
+
+
 def test_a_job_that_is_no_folder_any_more_leads_nowhere(tmp_path: Path) -> None:
     """The job may put a link in the place of its own working folder."""
     folders = Folders(str(tmp_path / "b"))
@@ -348,6 +362,20 @@ def test_a_folder_in_which_nothing_happened_is_known_as_such(tmp_path: Path) -> 
     assert placed.unchanged(job) == 0
     os.utime(work / "train.py", (1, 1))  # its ctime is another: it has to be read
     assert placed.unchanged(job) is None
+
+
+@pytest.mark.usefixtures("patient")
+def test_folders_beyond_what_a_short_look_sees_are_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _ended(tmp_path / "a")
+    for number in range(20):
+        (tmp_path / "a" / "work" / f"d{number}").mkdir()
+    *_, last = os.scandir(tmp_path / "a" / "work")
+    (Path(last) / "model.pt").touch()
+    for most in range(1, 25):
+        monkeypatch.setattr(placed, "_FEW", most)
+        assert placed.unchanged(job) is None, most
 
 
 @pytest.mark.usefixtures("patient")

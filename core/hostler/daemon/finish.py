@@ -128,13 +128,17 @@ class Finisher:
 
     async def salvage(self, host: str, run: Run, workload: Workload) -> bool:
         """Take the files of what ended while nobody saw it, before it is removed: its attempt was
-        given up, and is over whatever comes of this. Whether its folder stays on the host. Raises
-        Unreachable."""
+        given up, and is over whatever comes of this. Whether its folder stays on the host, for that
+        or since it has to anyway. Raises HostError."""
         attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
-        if attempt is None or stage is None or not is_end_unseen(attempt, workload):
+        if attempt is None or stage is None or workload.running:
             return False
         attempt = replace(attempt, host=host)
+        if await self._stays.again(attempt, workload):
+            return True
+        if not is_end_unseen(attempt, workload):
+            return False
         taken = await self._collector.outputs(attempt, stage, workload, attempt.phase)
         left = await self._collector.files(run, attempt, stage, workload, attempt.phase, taken)
         return left is not None and await self._stays.keep(attempt, workload, left)

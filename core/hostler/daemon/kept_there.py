@@ -83,7 +83,8 @@ class KeptThere:
         )
         self._asked[host] = context.clock.now()
         found = compare(left, [from_json(KeptFolder, told) for told in answer["kept"]])
-        for each in (*found.lost, *self._given_up(left, found.missing)):
+        missing = [each for each in found.missing if not self._may_be_there(host, each)]
+        for each in (*found.lost, *self._given_up(left, missing)):
             said = f"{describe([each])} no longer exist: someone removed them on the host"
             event = context.event(
                 "files.lost", said, run_id=each.run_id, host=host, severity="warning"
@@ -94,6 +95,13 @@ class KeptThere:
         for folder in found.unknown:
             await self._adopt(host, folder)
         context.hub.publish()
+
+    def _may_be_there(self, host: str, left: Remainder) -> bool:
+        """Whether it is only not marked as kept, or cannot be seen: `Stays.again` marks it then."""
+        look = self._context.keepers[host].host.look
+        if look is None or (left.runtime == "docker" and look.docker_problem):
+            return True
+        return any(work.attempt_id == left.attempt_id for work in look.workloads)
 
     def _given_up(
         self, left: Collection[Remainder], missing: Collection[Remainder]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http import HTTPStatus
 
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -36,25 +37,40 @@ class Stays:
         repeated. Raises Unreachable.
 
         The database knows of it first: what the host marks as kept is in no look any more, and
-        nobody would come to remove it.
+        nobody would come to remove it. And what the host cannot mark just now (its disk is full,
+        its Docker restarts) is not removed either: see `again`.
         """
-        context = self._context
         remainder = self._remainder(attempt, workload, left)
-        await context.store.add_remainder(remainder)
+        await self._context.store.add_remainder(remainder)
         try:
-            with context.keepers[attempt.host].removing(workload.ref):
-                await self._copies.note(attempt)
-                link, runtime = context.link(attempt.host), context.runtimes[workload.runtime]
-                kept = await runtime.keep(link, workload, remainder.until)
+            await self._mark(attempt, workload, remainder)
         except _TROUBLE as error:
-            await self._not_kept(attempt, error)
+            is_gone = _is_gone(error)
+            await self._not_marked(attempt, error, is_gone=is_gone)
+            return not is_gone
+        return True
+
+    async def again(self, attempt: Attempt, workload: Workload) -> bool:
+        """Mark what has to stay and could not be marked when its attempt ended; False where none of
+        it has to stay. Raises HostError."""
+        found = await self._context.store.remainders(attempt.run_id)
+        left = next((each for each in found if each.attempt_id == attempt.attempt_id), None)
+        if left is None or left.host != attempt.host or left.given_up_by is not None:
             return False
-        known = replace(remainder, path=kept.path)
+        await self._mark(attempt, workload, left)
+        return True
+
+    async def _mark(self, attempt: Attempt, workload: Workload, left: Remainder) -> None:
+        context = self._context
+        with context.keepers[attempt.host].removing(workload.ref):
+            await self._copies.note(attempt)
+            link, runtime = context.link(attempt.host), context.runtimes[workload.runtime]
+            kept = await runtime.keep(link, workload, left.until)
+        known = replace(left, path=kept.path)
         if not left.files:
             known = replace(known, files=kept.files, size=kept.bytes)
         await context.store.add_remainder(known, self._event(attempt, known))
         context.look_soon(attempt.host)
-        return True
 
     def _remainder(self, attempt: Attempt, workload: Workload, left: Staying) -> Remainder:
         context = self._context
@@ -83,8 +99,24 @@ class Stays:
         )
         return self._context.event("attempt.files_stay", message, attempt)
 
-    async def _not_kept(self, attempt: Attempt, error: HostlerError) -> None:
-        context = self._context
-        message = f"files of {attempt.attempt_id} cannot stay on {attempt.host}: {error.message}"
+    async def _not_marked(self, attempt: Attempt, error: HostlerError, *, is_gone: bool) -> None:
+        context, what = self._context, f"files of {attempt.attempt_id}"
+        if is_gone:
+            message = f"{what} cannot stay on {attempt.host}: {error.message}"
+        else:
+            message = (
+                f"{what} stay on {attempt.host}, which could not note that they are to be kept, "
+                f"and is asked again: {error.message}"
+            )
         event = context.event("attempt.files_not_saved", message, attempt, severity="warning")
-        await context.store.remove_remainder(attempt.attempt_id, event)
+        if is_gone:
+            await context.store.remove_remainder(attempt.attempt_id, event)
+        else:
+            await context.tell(event)
+
+
+def _is_gone(error: HostlerError) -> bool:
+    """Whether there is nothing left to be kept."""
+    return isinstance(error, NotFoundError) or (
+        isinstance(error, EngineError) and error.status == HTTPStatus.NOT_FOUND
+    )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon import collecting, saving
-from hostler.errors import AgentError
+from hostler.daemon import collecting, controller, saving
+from hostler.errors import AgentError, EngineError, HostError
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder
@@ -317,6 +317,41 @@ async def test_trouble_with_kept_files_changes_no_verdict(
         assert run.outcome is Outcome.SUCCEEDED
         (left,) = await staying(daemon, run.run_id)
         assert (left.files, left.names) == (3, ()), "what cannot be listed stays as it is"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "error", [AgentError("gpu1", "kept: No space left on device"), EngineError("gpu1", "cut")]
+)
+async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, error: HostError
+) -> None:
+    """The disk of a host is full when a stage has filled it, and its Docker may restart."""
+    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
+    asked, enough = [0], asyncio.Event()
+
+    async def fails(*_args: Any, **_more: Any) -> Any:
+        asked[0] += 1
+        if asked[0] > 3:
+            enough.set()
+        raise error
+
+    change = limited(kept_files=14_000)
+    async with SimDaemon(small_lab(1), tmp_path, change=change) as daemon:
+        with monkeypatch.context() as patched:
+            patched.setattr(SimRuntime, "keep", fails)
+            run = await daemon.finished(await daemon.submit(boxed(runtime)))
+            assert run.outcome is Outcome.SUCCEEDED
+            async with asyncio.timeout(20):
+                await enough.wait()
+        work = daemon.lab.hosts["gpu1"].works[run.attempts[0].attempt_id]
+        async with asyncio.timeout(20):
+            while not (await staying(daemon, run.run_id))[0].path:
+                await asyncio.sleep(0.01)
+        (left,) = await staying(daemon, run.run_id)
+        assert (left.names, left.until) == (("model.pt",), work.kept_until)
+        said = [e.message for e in await daemon.daemon.context.store.events(0, run.run_id)]
+        assert any("could not note that they are to be kept" in each for each in said)
 
 
 async def test_with_code_here_files_are_only_named(tmp_path: Path) -> None:

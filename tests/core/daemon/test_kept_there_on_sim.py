@@ -14,7 +14,7 @@ from hostler.daemon.standing import Standing
 from hostler.errors import AgentError
 from hostler.model.codec import to_json
 from hostler.model.files import KeptFolder
-from hostler.model.hosts import KeptTotal, Look
+from hostler.model.hosts import KeptTotal, Look, Workload
 from hostler.model.records import Remainder
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
@@ -181,6 +181,37 @@ async def test_what_a_host_does_not_name_for_a_while_is_lost_and_found_again(
     told.folders = [THERE]
     await seen(lab, 1)
     await lab.step(seconds=1.0)
+    assert len(await lab.left()) == 1
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+async def test_what_is_not_marked_yet_or_cannot_be_seen_is_not_given_up(
+    lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    """The host could not note that it keeps an ended container; or its Docker does not answer."""
+    left, look = await lab.leave(runtime="docker"), SimLink.look
+    shown = Workload(
+        left.attempt_id, lab.daemon.daemon.context.daemon_id, "docker", "c", running=True
+    )
+
+    async def seen_look(self: SimLink, asked_at: float, timeout: float) -> Look:
+        found = await look(self, asked_at, timeout)
+        if hidden:
+            return replace(found, docker_problem="it does not answer")
+        return replace(found, workloads=(shown,))
+
+    monkeypatch.setattr(SimLink, "look", seen_look)
+    keeper = lab.daemon.daemon.context.keepers["gpu1"]
+    await lab.daemon.until(
+        lambda: (
+            keeper.host.look is not None
+            and bool(keeper.host.look.docker_problem or keeper.host.look.workloads)
+        ),
+        "no look",
+        30,
+    )
+    await lab.step(times=8, seconds=150.0)
+    assert told.asked
     assert len(await lab.left()) == 1
 
 
