@@ -132,9 +132,7 @@ class Expirer:
         decided: somebody keeps it, or is fetching it."""
         context = self._context
         async with self._context.removing:
-            left = next(
-                (r for r in await context.store.remainders() if r.attempt_id == attempt_id), None
-            )
+            left = await self._known(attempt_id)
             if left is None or self._fetching[attempt_id]:
                 return
             if not context.may_clean(left.host):
@@ -152,22 +150,43 @@ class Expirer:
             self._complained.discard(attempt_id)
             context.hub.publish()
 
+    async def _known(self, attempt_id: str) -> Remainder | None:
+        """What stays of an attempt, as of now."""
+        found = await self._context.store.remainders()
+        return next((each for each in found if each.attempt_id == attempt_id), None)
+
     async def clear(self, host: str, by: str, *, dry_run: bool) -> Cleared:
         """Remove all that stays on a host, or only tell: a person asks for it. What an open run or
         a person needs, and what is being fetched, stays."""
-        context, gone, stays = self._context, [], []
-        for left in await context.store.remainders(host=host):
-            if is_held(left, self._open_runs(), context.clock.now()):
-                why = f"kept by {left.kept_by}" if left.kept_by else "its run is open"
-                stays.append(f"kept files of {left.attempt_id} not removed: {why}")
-            elif self._fetching[left.attempt_id]:
-                stays.append(f"kept files of {left.attempt_id} not removed: being fetched")
-            elif dry_run or await self._clear(replace(left, given_up_by=by), stays):
+        gone, stays = [], []
+        for left in await self._context.store.remainders(host=host):
+            if dry_run:
+                why = self._needed(left)
+                if why is None:
+                    gone.append(left)
+                else:
+                    stays.append(f"kept files of {left.attempt_id} not removed: {why}")
+            elif await self._clear(left.attempt_id, by, stays):
                 gone.append(left)
         return Cleared(tuple(gone), tuple(stays))
 
-    async def _clear(self, left: Remainder, stays: list[str]) -> bool:
+    def _needed(self, left: Remainder) -> str | None:
+        """Why it may not be removed even where a person asks for that."""
+        if is_held(left, self._open_runs(), self._context.clock.now()):
+            return f"kept by {left.kept_by}" if left.kept_by else "its run is open"
+        return "being fetched" if self._fetching[left.attempt_id] else None
+
+    async def _clear(self, attempt_id: str, by: str, stays: list[str]) -> bool:
         async with self._context.removing:
+            # Each removal takes its time, and in that of others people keep and fetch runs.
+            left = await self._known(attempt_id)
+            if left is None:
+                return False
+            why = self._needed(left)
+            if why is not None:
+                stays.append(f"kept files of {attempt_id} not removed: {why}")
+                return False
+            left = replace(left, given_up_by=by)
             try:
                 await self._remove_from_host(left)
             except (HostlerError, TimeoutError) as error:

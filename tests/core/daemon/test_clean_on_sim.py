@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,7 @@ async def test_kept_files_go_when_named_and_never_those_of_a_run_that_a_person_k
         store, service = daemon.daemon.context.store, daemon.daemon.service
         lefts = {}
         for what in ("kept by a person", "fetched now", "free"):
-            run_id = await ended(daemon)
-            left = Remainder(
-                attempt_id=f"{run_id}-a-1", run_id=run_id, stage="a", host="gpu1",
-                runtime="process", ref=f"{run_id}-a-1", path="/x", files=1, size=100,
-                since=1.0, until=daemon.lab.clock.now() + 9e5, names=("model.pt",),
-            )  # fmt: skip
-            await store.add_remainder(left)
-            lefts[what] = left
+            lefts[what] = await remaining(daemon)
         await store.keep_run(Keep(lefts["kept by a person"].run_id, by="ana", at=1.0))
         assert "kept folder" not in await clean(daemon)
         assert len(await store.remainders()) == 3
@@ -187,6 +181,43 @@ async def test_kept_files_go_when_named_and_never_those_of_a_run_that_a_person_k
         events = await store.events(0, lefts["free"].run_id)
         (event,) = [event for event in events if event.kind == "files.removed"]
         assert "owner cleaned gpu1" in event.message
+
+
+async def remaining(daemon: SimDaemon) -> Remainder:
+    """Of a run that has ended."""
+    run_id = await ended(daemon)
+    left = Remainder(
+        attempt_id=f"{run_id}-a-1", run_id=run_id, stage="a", host="gpu1",
+        runtime="process", ref=f"{run_id}-a-1", path="/x", files=1, size=100,
+        since=1.0, until=daemon.lab.clock.now() + 9e5, names=("model.pt",),
+    )  # fmt: skip
+    await daemon.daemon.context.store.add_remainder(left)
+    return left
+
+
+async def test_who_keeps_a_run_while_others_are_removed_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = SimRuntime.remove, list[asyncio.Task[Any]]()
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        lefts = [await remaining(daemon) for _ in range(3)]
+        service = daemon.daemon.service
+        run = await service.run(lefts[2].run_id)
+
+        async def remove(self: SimRuntime, link: Any, workload: Any) -> None:
+            if not asked:
+                asked.append(asyncio.create_task(service.keeping.keep(run, None, OWNER)))
+                await asyncio.sleep(0)
+            await real(self, link, workload)
+
+        monkeypatch.setattr(SimRuntime, "remove", remove)
+        told = await clean(daemon, Wish(dry_run=False, kept=True))
+        (keeping,) = asked
+        assert (await keeping)["by"] == "owner"
+        assert [left.run_id for left in await daemon.daemon.context.store.remainders()] == [
+            lefts[2].run_id
+        ]
+        assert (told["kept folder"], len(told["stays"])) == (2, 1)
 
 
 async def test_checkpoints_go_when_named_and_never_those_that_are_needed(
