@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hostler.daemon.context import Context
 from hostler.daemon.saving import Saver
@@ -72,6 +72,12 @@ class Collector:
             except (InputError, EngineError, AgentError) as error:
                 problems.append(f"output {name} ({stage.outputs[name]}): {error.message}")
         return Taken(found, problems[0] if problems else None)
+
+    async def call_partial(self, attempt: Attempt) -> None:
+        """Mark its outputs so, once it has not succeeded after all."""
+        for artifact in await self.known(attempt):
+            if artifact.is_output and not artifact.partial:
+                await self._context.store.add_artifact(replace(artifact, partial=True))
 
     async def files(
         self,

@@ -99,6 +99,7 @@ class Finisher:
 
     async def _without_outputs(self, attempt: Attempt, problem: str) -> Attempt:
         """Without all its outputs nothing has succeeded: what follows must know it, too."""
+        await self._collector.call_partial(attempt)
         fields: Mapping[str, Any] = {
             "verdict": Phase.FAILED,
             "cause": Cause.OUTPUT,
@@ -123,6 +124,8 @@ class Finisher:
         )
         outputs = taken if phase is Phase.SUCCEEDED else {}
         end = {"phase": phase, "cause": cause, "detail": detail, "outputs": outputs}
+        if phase is not Phase.SUCCEEDED:
+            await self._collector.call_partial(attempt)
         await self._collector.tell_lost(attempt, stage, action.why)
         await self._end(attempt, stage, end)
 
