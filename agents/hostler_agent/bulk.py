@@ -19,6 +19,8 @@ from hostler_agent.sending import frames, send, send_data
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
+_NO_ANSWER = 503
+"""As the status of a Docker that gave none: it may be there again in a moment."""
 
 
 def run(mode: Dict[str, Any], folders: Folders) -> None:
@@ -38,7 +40,7 @@ def run(mode: Dict[str, Any], folders: Folders) -> None:
     except Refusal as refusal:
         _fail(refusal.kind, str(refusal))
     except HttpError as error:
-        _fail("EngineError", str(error), error.status)
+        _fail("EngineError", str(error), error.status or _NO_ANSWER)
     except BrokenPipeError:
         pass  # the other side has gone; what came so far is kept
     except OSError as error:

@@ -295,6 +295,16 @@ def test_archive_of_a_container(docker_place: tuple[Place, Any]) -> None:
     assert end == {"sha256": _digest(data), "size": len(data)}
 
 
+def test_a_docker_that_is_not_there_is_told_from_one_that_refuses(
+    place: Place, short_folder: Path
+) -> None:
+    place.variables["DOCKER_HOST"] = f"unix://{short_folder / 'none.sock'}"
+    fields = {"op": "archive", "runtime": "docker", "ref": "abc", "path": "out"}
+    with transfer(place, **fields, attempt_id="a-1") as bulk:
+        error = bulk.result()["error"]
+    assert (error["kind"], error["status"]) == ("EngineError", 503)
+
+
 def test_unknown_transfers_are_answered(place: Place) -> None:
     with transfer(place, op="dance") as bulk:
         assert bulk.result()["error"]["kind"] == "InputError"

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from hostler.daemon.context import Context
 from hostler.daemon.saving import Saver
 from hostler.decide.saving import Staying, leaves_files
-from hostler.errors import AgentError, EngineError, InputError, NotFoundError
+from hostler.errors import (
+    AgentError,
+    EngineError,
+    HostlerError,
+    InputError,
+    NotFoundError,
+    Unreachable,
+)
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.collect import Advance, collect_output
+
+_MOST_UNANSWERED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class Collector:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._saver = Saver(context)
+        self._unanswered: Counter[str] = Counter()
+        """Attempt -> how often its host's Docker gave no answer."""
 
     def has_work(self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase) -> bool:
         """Whether there may be anything to copy of an attempt whose work has ended."""
@@ -70,8 +83,19 @@ class Collector:
                     f"output {name}: there is no {path} in the working folder at the end"
                 )
             except (InputError, EngineError, AgentError) as error:
+                self._check_answered(attempt, error)
                 problems.append(f"output {name} ({stage.outputs[name]}): {error.message}")
+        del self._unanswered[attempt.attempt_id]
         return Taken(found, problems[0] if problems else None)
+
+    def _check_answered(self, attempt: Attempt, error: HostlerError) -> None:
+        """Raises Unreachable where Docker did not answer: it may only be restarted, and a stage has
+        not failed for that. Not for ever: a file that it cannot read ends its answer, too."""
+        if not isinstance(error, EngineError) or error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return
+        self._unanswered[attempt.attempt_id] += 1
+        if self._unanswered[attempt.attempt_id] < _MOST_UNANSWERED:
+            raise Unreachable(attempt.host, error.message) from error
 
     async def call_partial(self, attempt: Attempt) -> None:
         """Mark its outputs so, once it has not succeeded after all."""

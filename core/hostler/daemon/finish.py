@@ -94,8 +94,9 @@ class Finisher:
         outputs = taken.outputs if verdict is Phase.SUCCEEDED else {}
         end = {"phase": verdict, "outputs": outputs}
         ended = replace(attempt, phase=verdict, outputs=outputs, verdict=None)
-        stays = left is not None and await self._stays.keep(ended, workload, left)
-        return await self._end(attempt, stage, end), stays
+        if left is not None:
+            await self._stays.keep(ended, workload, left)
+        return await self._end(attempt, stage, end), left is not None
 
     async def _without_outputs(self, attempt: Attempt, problem: str) -> Attempt:
         """Without all its outputs nothing has succeeded: what follows must know it, too."""
@@ -144,7 +145,9 @@ class Finisher:
             return False
         taken = await self._collector.outputs(attempt, stage, workload, attempt.phase)
         left = await self._collector.files(run, attempt, stage, workload, attempt.phase, taken)
-        return left is not None and await self._stays.keep(attempt, workload, left)
+        if left is not None:
+            await self._stays.keep(attempt, workload, left)
+        return left is not None
 
     async def _end(self, attempt: Attempt, stage: Stage, end: Mapping[str, Any]) -> Attempt:
         """Write these fields of an attempt that ended, with what it used; the attempt then. One

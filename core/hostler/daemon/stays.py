@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from http import HTTPStatus
 
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -32,23 +31,21 @@ class Stays:
         self._context = context
         self._copies = copies
 
-    async def keep(self, attempt: Attempt, workload: Workload, left: Staying) -> bool:
-        """Let the folder of an attempt, as it is when it is over, stay; whether it does. May be
-        repeated. Raises Unreachable.
+    async def keep(self, attempt: Attempt, workload: Workload, left: Staying) -> None:
+        """Let the folder of an attempt, as it is when it is over, stay. May be repeated. Raises
+        Unreachable.
 
         The database knows of it first: what the host marks as kept is in no look any more, and
         nobody would come to remove it. And what the host cannot mark just now (its disk is full,
-        its Docker restarts) is not removed either: see `again`.
+        its Docker restarts) is not removed either: see `again`. Of what is gone from the host it is
+        told when the host does not name it for a while (`KeptThere`).
         """
         remainder = self._remainder(attempt, workload, left)
         await self._context.store.add_remainder(remainder)
         try:
             await self._mark(attempt, workload, remainder)
         except _TROUBLE as error:
-            is_gone = _is_gone(error)
-            await self._not_marked(attempt, error, is_gone=is_gone)
-            return not is_gone
-        return True
+            await self._not_marked(attempt, error)
 
     async def again(self, attempt: Attempt, workload: Workload) -> bool:
         """Mark what has to stay and could not be marked when its attempt ended; False where none of
@@ -99,24 +96,12 @@ class Stays:
         )
         return self._context.event("attempt.files_stay", message, attempt)
 
-    async def _not_marked(self, attempt: Attempt, error: HostlerError, *, is_gone: bool) -> None:
-        context, what = self._context, f"files of {attempt.attempt_id}"
-        if is_gone:
-            message = f"{what} cannot stay on {attempt.host}: {error.message}"
-        else:
-            message = (
-                f"{what} stay on {attempt.host}, which could not note that they are to be kept, "
-                f"and is asked again: {error.message}"
-            )
-        event = context.event("attempt.files_not_saved", message, attempt, severity="warning")
-        if is_gone:
-            await context.store.remove_remainder(attempt.attempt_id, event)
-        else:
-            await context.tell(event)
-
-
-def _is_gone(error: HostlerError) -> bool:
-    """Whether there is nothing left to be kept."""
-    return isinstance(error, NotFoundError) or (
-        isinstance(error, EngineError) and error.status == HTTPStatus.NOT_FOUND
-    )
+    async def _not_marked(self, attempt: Attempt, error: HostlerError) -> None:
+        message = (
+            f"files of {attempt.attempt_id} stay on {attempt.host}, which could not note that they "
+            f"are to be kept, and is asked again: {error.message}"
+        )
+        context = self._context
+        await context.tell(
+            context.event("attempt.files_not_saved", message, attempt, severity="warning")
+        )

@@ -16,6 +16,7 @@ from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder
 from hostler.model.runs import Attempt, Outcome, Phase, Source
+from hostler.runtimes import collect
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
@@ -354,6 +355,27 @@ async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
         assert (left.names, left.until) == (("model.pt",), work.kept_until)
         said = [e.message for e in await daemon.daemon.context.store.events(0, run.run_id)]
         assert any("could not note that they are to be kept" in each for each in said)
+
+
+@pytest.mark.parametrize("times", [3, 1000])
+async def test_a_docker_that_restarts_meanwhile_fails_no_stage_and_a_broken_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
+    real, asked = collect.collect_output, [0]
+
+    async def cut(*args: Any, **more: Any) -> Any:
+        asked[0] += 1
+        if asked[0] <= times:
+            raise EngineError("gpu1", "Docker cut the connection", status=503)
+        return await real(*args, **more)
+
+    monkeypatch.setattr(collecting, "collect_output", cut)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(boxed("docker", outputs={"o": "out"}))
+        run = await daemon.finished(run_id, 20)
+        assert run.outcome is (Outcome.SUCCEEDED if times == 3 else Outcome.FAILED), told(run)
+        assert bool(await staying(daemon, run_id)) is (times > 3)
 
 
 async def test_with_code_here_files_are_only_named(tmp_path: Path) -> None:
