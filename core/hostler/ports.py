@@ -202,9 +202,12 @@ class HostLink(Protocol):
         are left out.
         """
 
-    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+    async def changed_files(
+        self, source: ArchiveSource, select: Select, *, beside: bool = False
+    ) -> ChangedFiles:
         """New and changed files of a workload that has ended; no link is followed. Raises
-        NotFoundError where the snapshot is not in the host's cache."""
+        NotFoundError where the snapshot is not in the host's cache. `beside`: somebody asks for
+        the list, and nothing that is collected or placed waits for it."""
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
         """What a folder (or file) of a workload is now, running, ended or kept."""

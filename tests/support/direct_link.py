@@ -183,7 +183,9 @@ class DirectLink:
         finally:
             await stream.close()
 
-    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+    async def changed_files(
+        self, source: ArchiveSource, select: Select, *, beside: bool = False
+    ) -> ChangedFiles:
         """No agent is here to look."""
         raise NotImplementedError
 

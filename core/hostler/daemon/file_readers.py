@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from hostler.daemon.turns import Turns
 from hostler.errors import AgentError, StateError
 from hostler.model.run_files import Where, host_etag
 from hostler.ports import ArchiveSource, FileStream, HostLink
@@ -23,6 +24,8 @@ _PATIENCE_S = 2.0
 """A reader who takes nothing for so long gives the host's turn to others."""
 _TURN_S = 5.0
 """So long one reader may have a host where others wait for it."""
+_AT_ONCE = 2
+"""Lists and files that are read from a host at a time."""
 _CHANGES = "something writes to it: try again, or when its stage has ended"
 
 
@@ -62,40 +65,50 @@ class SavedFileReader:
         self._reader.close()
 
 
-@dataclass(slots=True)
 class Turn:
     """One reader's turn at a host."""
 
-    _waiting: Mapping[str, int]
-    _host: str
-    _ends: float
+    def __init__(self, waiting: Mapping[str, int], host: str) -> None:
+        self._waiting, self._host = waiting, host
+        self._began = asyncio.get_running_loop().time()
+        self._ends: float | None = None
+
+    def begin(self) -> None:
+        """The first byte is here. The host reads a file from its beginning to get to where this
+        turn goes on: for as long as that took, at least, the reader may have it, else two readers
+        of large files would come no further."""
+        if self._ends is None:
+            now = asyncio.get_running_loop().time()
+            self._ends = now + max(_TURN_S, now - self._began)
 
     @property
     def is_over(self) -> bool:
         """Whether others have waited for long enough."""
-        return self._waiting[self._host] > 0 and asyncio.get_running_loop().time() > self._ends
+        over = self._ends is not None and asyncio.get_running_loop().time() > self._ends
+        return over and self._waiting[self._host] > 0
 
 
 class HostTurns:
-    """One file at a time is read from each host: an SSH connection has few sessions."""
+    """Two lists or files at a time are read from each host (an SSH connection has few sessions),
+    one for each user: a stage may keep its reader waiting, and nobody else."""
 
     def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._users = Turns()
+        self._hosts: dict[str, asyncio.Semaphore] = {}
         self._waiting: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def of(self, host: str) -> AsyncIterator[Turn]:
-        """Wait for the host's turn, and have it."""
-        lock = self._locks.setdefault(host, asyncio.Lock())
-        self._waiting[host] += 1
-        try:
-            await lock.acquire()
-        finally:
-            self._waiting[host] -= 1
-        try:
-            yield Turn(self._waiting, host, asyncio.get_running_loop().time() + _TURN_S)
-        finally:
-            lock.release()
+    async def of(self, host: str, uid: int) -> AsyncIterator[Turn]:
+        """Wait for a user's turn at the host, and have it."""
+        free = self._hosts.setdefault(host, asyncio.Semaphore(_AT_ONCE))
+        async with contextlib.AsyncExitStack() as stack:
+            self._waiting[host] += 1
+            try:
+                await stack.enter_async_context(self._users.of((host, uid)))
+                await stack.enter_async_context(free)
+            finally:
+                self._waiting[host] -= 1
+            yield Turn(self._waiting, host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,7 @@ class HostFileReader:
         source: ArchiveSource,
         where: Where,
         turns: HostTurns,
+        uid: int,
         hold: AbstractContextManager[None] | None = None,
     ) -> None:
         self.where = where
@@ -125,7 +139,7 @@ class HostFileReader:
         if hold is not None:
             self._held.enter_context(hold)
         self.size, self.etag = 0, ""
-        self._link, self._source, self._turns = link, source, turns
+        self._link, self._source, self._turns, self._uid = link, source, turns, uid
         self._pump: asyncio.Task[None] | None = None
         self._first: _Entered | None = None
 
@@ -176,6 +190,7 @@ class HostFileReader:
         async with entered.stack:
             self._check_version(stream)
             async for data in stream:
+                turn.begin()
                 if begin + len(data) > self.size:
                     raise AgentError(self._link.host, "it sends more of a file than there is")
                 data = data[: end - begin]
@@ -203,7 +218,7 @@ class HostFileReader:
     async def _enter(self, offset: int) -> _Entered:
         """Wait for the host's turn, and open the file there."""
         async with contextlib.AsyncExitStack() as stack:
-            turn = await stack.enter_async_context(self._turns.of(self._link.host))
+            turn = await stack.enter_async_context(self._turns.of(self._link.host, self._uid))
             stream = await stack.enter_async_context(self._opened(offset))
             return _Entered(stack.pop_all(), turn, stream)
 

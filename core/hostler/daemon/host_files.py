@@ -29,7 +29,7 @@ class HostFiles:
 
     async def folder(self, run: Run, shelf: Shelf, path: str) -> FileList:
         """What lies in a folder. Raises NotFoundError, or a HostError."""
-        async with self._turns.of(shelf.attempt.host):
+        async with self._turns.of(shelf.attempt.host, run.uid):
             return await self._link(shelf).list_files(self._source(run, shelf, path), False)
 
     async def all_of(
@@ -38,14 +38,14 @@ class HostFiles:
         """All files of a running stage, or what an ended one left beside what was `saved` of it;
         and whether there are more. Raises a HostError of a running one."""
         if shelf.remainder is None:
-            async with self._turns.of(shelf.attempt.host):
+            async with self._turns.of(shelf.attempt.host, run.uid):
                 found = await self._link(shelf).list_files(self._source(run, shelf, ""), True)
             return [_file(shelf, entry) for entry in found.entries if entry.kind == "file"], (
                 found.truncated
             )
         try:
             with self._hold(shelf.attempt.attempt_id):
-                async with self._turns.of(shelf.attempt.host):
+                async with self._turns.of(shelf.attempt.host, run.uid):
                     entries, truncated = await self._left(run, shelf)
         except (HostError, NotFoundError):
             return _told(shelf), True  # what was written down of it
@@ -58,7 +58,7 @@ class HostFiles:
         if shelf.where is not Where.RUNNING:
             hold = self._hold(shelf.attempt.attempt_id)
         source = self._source(run, shelf, path)
-        reader = HostFileReader(self._link(shelf), source, shelf.where, self._turns, hold)
+        reader = HostFileReader(self._link(shelf), source, shelf.where, self._turns, run.uid, hold)
         try:
             await reader.open()
         except BaseException:
@@ -70,12 +70,12 @@ class HostFiles:
         """New and changed files of an ended stage: those that came with its source are at hand."""
         link, source = self._link(shelf), self._source(run, shelf, "")
         try:
-            found = await link.changed_files(source, _ALL)
+            found = await link.changed_files(source, _ALL, beside=True)
         except NotFoundError:
             if source.snapshot is None or not self._context.content.has(source.snapshot):
                 raise
             await link.put_blob(source.snapshot, self._context.content.path(source.snapshot))
-            found = await link.changed_files(source, _ALL)
+            found = await link.changed_files(source, _ALL, beside=True)
         return found.files, found.truncated
 
     def _link(self, shelf: Shelf) -> HostLink:

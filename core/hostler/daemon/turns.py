@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ class _Turn:
 
 
 class Turns:
-    """Turns by uid, kept as long as somebody has or waits for one."""
+    """Turns by uid (or whatever names a user), kept as long as somebody has or waits for one."""
 
     def __init__(self, most: int = 1) -> None:
         self._most = most
-        self._turns: dict[int, _Turn] = {}
+        self._turns: dict[Hashable, _Turn] = {}
 
     @asynccontextmanager
-    async def of(self, uid: int) -> AsyncIterator[None]:
+    async def of(self, uid: Hashable) -> AsyncIterator[None]:
         """Wait for one of the user's turns, and have it."""
         turn = self._turns.setdefault(uid, _Turn(asyncio.Semaphore(self._most)))
         turn.wanted += 1

@@ -62,10 +62,11 @@ class AgentLink:
         self._down: HostError | None = Unreachable(door.host, "not connected")
         self._keeper: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
-        # With the agent itself they are as many as the sessions of a connection. Lists and files
-        # are read as fast as somebody takes them: they may not hold up what is collected.
+        # With the agent itself they are as many as the sessions of a connection (of lists and files
+        # two are asked for at a time). These are read as fast as somebody takes them: they may not
+        # hold up what is collected.
         self._transfers, self._log_reads = asyncio.Semaphore(1), asyncio.Semaphore(1)
-        self._lists, self._file_reads = asyncio.Semaphore(1), asyncio.Semaphore(2)
+        self._lists, self._file_reads = asyncio.Semaphore(2), asyncio.Semaphore(2)
         self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = HUNG_AFTER
@@ -150,9 +151,11 @@ class AgentLink:
         `paths`: of these files and links alone."""
         return ArchiveStream(self._door, self._program, source, offset, self._transfers, paths)
 
-    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+    async def changed_files(
+        self, source: ArchiveSource, select: Select, *, beside: bool = False
+    ) -> ChangedFiles:
         """New and changed files of a workload that has ended."""
-        async with self._transfers:
+        async with self._lists if beside else self._transfers:
             return await changed_files(self._door, self._program, source, select)
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:

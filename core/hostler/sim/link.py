@@ -145,7 +145,9 @@ class SimLink:
         """A tar stream of a workload's folder, from byte `offset`; the same bytes each time."""
         return SimArchive(self, source, offset, paths)
 
-    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+    async def changed_files(
+        self, source: ArchiveSource, select: Select, *, beside: bool = False
+    ) -> ChangedFiles:
         """New and changed files of a workload."""
 
         def effect() -> ChangedFiles:

@@ -36,11 +36,14 @@ class FakeStream:
         self.mtime: float | None = None
         self.sha256: str | None = None
         self._link, self._source, self._at = link, source, offset
+        self._skips = link.skips if offset else 0.0
 
     async def begin(self) -> None:
         self._link.opened.append((self._source.path, self._at))
         if self._link.away:
             raise Unreachable("gpu1", "no answer")
+        if self._source.path == "hangs":
+            await self._link.never.wait()
         if self._source.path not in self._link.contents:
             raise NotFoundError(f"there is no {self._source.path}")
         self.size, self.mtime = len(self._data) + self._link.lies, 7.5
@@ -53,6 +56,9 @@ class FakeStream:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._skips:  # the host reads what comes before, to hash it
+            await asyncio.sleep(self._skips)
+            self._skips = 0.0
         piece = self._data[self._at : self._at + 100_000]
         self._at += len(piece)
         if self._link.endless:
@@ -81,12 +87,18 @@ class FakeLink:
         self.blobs: list[str] = []
         self.wants_blob = False
         self.hanging: asyncio.Event | None = None
+        self.never = asyncio.Event()
+        self.skips = 0.0
+        self.beside: list[bool] = []
 
     def _entries(self) -> tuple[FileEntry, ...]:
         return tuple(FileEntry(p, "file", len(d), 7.5) for p, d in sorted(self.contents.items()))
 
-    async def changed_files(self, source: ArchiveSource, select: Select) -> ChangedFiles:
+    async def changed_files(
+        self, source: ArchiveSource, select: Select, *, beside: bool = False
+    ) -> ChangedFiles:
         self.sources.append(source)
+        self.beside.append(beside)
         if self.hanging is not None:
             await self.hanging.wait()
         if self.away:
@@ -120,11 +132,11 @@ def daemon(open_path: Path) -> Iterator[Served]:
         yield running
 
 
-def leave(daemon: Served, link: FakeLink, **contents: bytes) -> Client:
+def leave(daemon: Served, link: FakeLink, run_id: str = "raaaaaa", /, **contents: bytes) -> Client:
     """A run whose stage saved `small.csv` and left these files on its host."""
     link.contents = contents
     left = Remainder(
-        attempt_id="raaaaaa-train-1", run_id="raaaaaa", stage="train", host="gpu1",
+        attempt_id=f"{run_id}-train-1", run_id=run_id, stage="train", host="gpu1",
         runtime="process", ref="4711:9", path="/var/tmp/x/work", files=len(contents),
         size=sum(map(len, contents.values())), since=200.0, until=4e9, names=tuple(contents)[:20],
     )  # fmt: skip
@@ -149,6 +161,7 @@ def test_what_stays_on_a_host_is_listed_and_fetched(
     assert [file.state for file in done] == ["fetched", "fetched"]
     assert (tmp_path / "to/big.pt").read_bytes() == BIG
     assert link.sources[-1].ref == "4711:9"
+    assert all(link.beside)  # nothing that is collected waits for such a list
     (left,) = put(daemon, daemon.service.context.store.remainders("raaaaaa"))
     assert left.fetched_at is not None
 
@@ -315,3 +328,52 @@ def test_two_readers_of_one_host_have_turns(
     for reader in readers:
         reader.join(30)
     assert got == contents
+
+
+def test_a_stage_that_keeps_its_readers_waiting_keeps_no_other_user_waiting(
+    daemon: Served, link: FakeLink
+) -> None:
+    ended_run(daemon)
+    ended_run(daemon, stored.run("rbbbbbb", owner="bo", uid=1001))
+    leave(daemon, link, hangs=b"")
+    client = leave(daemon, link, "rbbbbbb", hangs=b"", mine=b"bo's")
+    asked = lambda: b"".join(client.read_file("raaaaaa", "train", "hangs"))  # noqa: E731
+    anas = [threading.Thread(target=asked) for _ in range(3)]
+    for thread in anas:
+        thread.start()
+    wait_until(lambda: ("hangs", 0) in link.opened, "ana's stage is asked", 10)
+    got: list[bytes] = []
+    bo = threading.Thread(
+        target=lambda: got.append(b"".join(client.read_file("rbbbbbb", "train", "mine"))),
+        daemon=True,
+    )
+    bo.start()
+    bo.join(20)
+    daemon.loop.call_soon_threadsafe(link.never.set)
+    for thread in anas:
+        thread.join(20)
+    assert got == [b"bo's"]
+    assert [path for path, _ in link.opened].index("mine") == 1  # ana's others waited
+
+
+def test_readers_of_large_files_come_further_however_long_the_host_takes_to_go_on(
+    daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host reads a file from its beginning each time: with short turns that would be all."""
+    monkeypatch.setattr(file_readers, "_TURN_S", 0.0)
+    ended_run(daemon)
+    large = os.urandom(1024) * 6 * 1024
+    client = leave(daemon, link, a=large, b=large)
+    link.skips = 0.3
+    got: dict[str, bytes] = {}
+
+    def read(name: str) -> None:
+        got[name] = b"".join(client.read_file("raaaaaa", "train", name))
+
+    readers = [threading.Thread(target=read, args=(name,)) for name in "ab"]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert got == {"a": large, "b": large}
+    assert len(link.opened) < 40
