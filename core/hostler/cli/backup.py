@@ -19,6 +19,7 @@ from hostler.errors import DaemonBusy, InputError, NoDaemonError
 from hostler.quick.socket import Found, find_socket
 from hostler.quick.table import is_terminal
 from hostler.store.backup import Backup, Progress, back_up_to
+from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, require_local_disk
 from hostler.store.restoring import Restored, restore_from
 from hostler.units import format_size
@@ -47,7 +48,9 @@ def backup(args: argparse.Namespace) -> int:
 def restore(args: argparse.Namespace) -> int:
     """Put a backup into the daemon's folder, where there is nothing yet."""
     source, found = _file(args), find_socket(args.socket)
-    if not source.is_file():
+    with disk_faults(source):
+        is_there = source.is_file()
+    if not is_there:
         raise InputError(f"there is no file {source}", remedy="name a backup")
     state = state_path(load_config(), personal=found.personal)
     if running(found) is not None:

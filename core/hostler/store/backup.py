@@ -7,24 +7,28 @@ SHA-256, then these. `blobs` lists the content store, whose files are not in it.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
 import sqlite3
+import stat
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hostler import __version__
 from hostler.errors import ConflictError, InputError, StateError
+from hostler.quick.private import make_private
 from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE
-from hostler.store.faults import corrupt_error, database_faults, disk_faults
+from hostler.store.faults import corrupt_error, database_error, database_faults, disk_faults
 from hostler.store.files import sync_folder
 from hostler.store.generations import life
 from hostler.store.readers import open_for_reading
@@ -34,6 +38,9 @@ MANIFEST, BLOBS = "manifest.json", "blobs"
 DATABASES = ("hostler.db", "metrics.db")
 SMALL = ("id", KEY_FILE, ENDED_FILE)
 """Read before the databases: no run may have ended that the database has open."""
+_NEW = ".new"
+_LEFT_S = 24 * 3600.0
+"""What is younger may be of a backup that is being made."""
 _PAGES = 1024
 _CHECK_UP_TO = 256 * 1024 * 1024
 _PIECE = 1024 * 1024
@@ -59,14 +66,16 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
     """Write a backup of a state folder, while its daemon runs or not. The file (0600) has its name
     once it is whole. Raises ConflictError where there is one and `overwrite` is not set,
     InputError, StateError."""
-    if not (state / DATABASES[0]).exists():
+    with disk_faults(state):
+        is_there = (state / DATABASES[0]).exists()
+    if not is_there:
         raise StateError(
             f"there is no database in {state}",
             remedy="name the folder of the daemon that is meant: HOSTLER_STATE, or --socket",
         )
-    _check_target(target, overwrite=overwrite)
-    with disk_faults(target.parent):
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+    with disk_faults(target):
+        _check_target(target, state, overwrite=overwrite)
+    work = _work_folder(target, state)
     try:
         for name in SMALL:
             _copy_small(state / name, work / name)
@@ -77,19 +86,67 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
         (work / BLOBS).write_text(lines)
         generation, runs = _counts(work / DATABASES[0])
         about = {"daemon_id": (work / "id").read_text().strip(), "generation": generation}
-        whole = work / MANIFEST
         with disk_faults(target):
-            _pack(whole, work, about, progress)
-            size = whole.stat().st_size
-            _put_in_place(whole, target, overwrite=overwrite)
+            size = _write_whole(target, work, about, progress, overwrite=overwrite)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Backup(target, size, generation, runs, len(blobs), sum(blobs.values()))
 
 
+def _work_folder(target: Path, state: Path) -> Path:
+    """Where the parts are put together: beside the backup, where there is room for it. In the state
+    folder, where somebody else could put another folder in the place of this one and so read the
+    keys, or lead what is written elsewhere by links."""
+    with disk_faults(target.parent):
+        probe = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_NEW, dir=target.parent))
+        try:
+            make_private(str(probe))
+        except StateError:
+            with contextlib.suppress(OSError):
+                probe.rmdir()
+        else:
+            _remove_left(target)
+            return probe
+    with disk_faults(state):
+        return Path(tempfile.mkdtemp(prefix=".backup.", suffix=_NEW, dir=state))
+
+
+def _remove_left(target: Path) -> None:
+    """What backups of that name left when they were killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_NEW}"):
+        found = left.lstat()
+        if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _LEFT_S:
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _write_whole(
+    target: Path, work: Path, about: dict[str, object], progress: Progress, *, overwrite: bool
+) -> int:
+    """Pack the parts beside the target, then give that its name; its size."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_NEW, dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _pack(file, work, about, progress)
+            written = os.fstat(file.fileno())
+        _put_in_place(Path(name), target, overwrite=overwrite)
+        if not os.path.samestat(written, target.lstat()):
+            raise StateError(
+                f"somebody else put something in the place of {target}",
+                remedy="write it into a folder in which only you may write",
+            )
+    finally:
+        with contextlib.suppress(OSError):
+            Path(name).unlink(missing_ok=True)
+    return written.st_size
+
+
 def copy_database(path: Path, target: Path, progress: Progress) -> None:
     """One moment of a database, however much is written meanwhile. Raises StateError."""
-    with database_faults(path), disk_faults(target), contextlib.ExitStack() as stack:
+    with _copy_faults(path, target), disk_faults(target), contextlib.ExitStack() as stack:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         source = stack.enter_context(contextlib.closing(open_for_reading(path)))
         copy = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
@@ -109,13 +166,31 @@ def copy_database(path: Path, target: Path, progress: Progress) -> None:
                 raise corrupt_error(path, str(found).splitlines()[-1])
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+@contextlib.contextmanager
+def _copy_faults(path: Path, target: Path) -> Iterator[None]:
+    """A disk that is full is that of the copy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        raise database_error(error, target if is_full else path) from error
+
+
+def _check_target(target: Path, state: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise InputError(f"{target} is a folder", remedy="name a file: hostler daemon backup FILE")
     if not target.parent.is_dir():
         raise InputError(f"there is no folder {target.parent}", remedy="make it first")
-    if os.path.lexists(target) and not overwrite:
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
         raise _is_there(target)
+    if not target.is_file():
+        raise InputError(f"{target} is not a file", remedy="name another one")
+    if state.resolve() in target.resolve().parents:
+        raise InputError(
+            f"{target} is one of the daemon's own files", remedy="name a file outside its folder"
+        )
 
 
 def _is_there(target: Path) -> ConflictError:
@@ -133,10 +208,10 @@ def _copy_small(path: Path, target: Path) -> None:
                     f"{path} is missing: without it no daemon goes on with this database",
                     remedy="start the daemon once, which makes it: hostler daemon start",
                 ) from None
-            target.touch(0o600)
+            target.touch(0o600, exist_ok=False)
             return
-        with os.fdopen(descriptor, "rb") as file:
-            target.write_bytes(file.read())
+        with os.fdopen(descriptor, "rb") as file, target.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _counts(database: Path) -> tuple[int, int]:
@@ -148,7 +223,7 @@ def _counts(database: Path) -> tuple[int, int]:
         return number, connection.execute("SELECT count(*) FROM runs").fetchone()[0]
 
 
-def _pack(whole: Path, work: Path, about: dict[str, object], progress: Progress) -> None:
+def _pack(file: IO[bytes], work: Path, about: dict[str, object], progress: Progress) -> None:
     names = [*SMALL, BLOBS, *DATABASES]
     sizes = {name: (work / name).stat().st_size for name in names}
     files = {name: {"size": sizes[name], "sha256": _digest(work / name)} for name in names}
@@ -156,17 +231,16 @@ def _pack(whole: Path, work: Path, about: dict[str, object], progress: Progress)
         "schema": SCHEMA, "version": __version__, "at": time.time(), **about, "files": files,
     }  # fmt: skip
     total, done = sum(sizes.values()), 0
-    with whole.open("xb") as file:
-        with tarfile.open(fileobj=file, mode="w") as tar:
-            text = json.dumps(manifest, indent=1).encode()
-            tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
-            for name in names:
-                with (work / name).open("rb") as part:
-                    tar.addfile(_member(name, sizes[name]), part)
-                done += sizes[name]
-                progress("writing", done, total)
-        file.flush()
-        os.fsync(file.fileno())
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        text = json.dumps(manifest, indent=1).encode()
+        tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
+        for name in names:
+            with (work / name).open("rb") as part:
+                tar.addfile(_member(name, sizes[name]), part)
+            done += sizes[name]
+            progress("writing", done, total)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:
@@ -182,7 +256,6 @@ def _digest(path: Path) -> str:
 
 def _put_in_place(whole: Path, target: Path, *, overwrite: bool) -> None:
     """Give a file its name; without `overwrite` never over another one, that came meanwhile too."""
-    whole.chmod(0o600)
     if overwrite:
         whole.replace(target)
     else:

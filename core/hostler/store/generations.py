@@ -79,9 +79,7 @@ def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Lif
     """Make the database of a backup the next generation, in one transaction: higher than all that
     it knows of and than `known`, and by its time higher than others of the same backup. Nothing is
     merged yet."""
-    before = life(connection)
-    highest = max(before.number, before.superseded_by or 0, known)
-    number = max(highest + 1, new_number(at))
+    number = max(highest_number(connection) + 1, known + 1, new_number(at))
     with connection:
         connection.execute("BEGIN")
         connection.execute(
@@ -97,6 +95,12 @@ def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Lif
         connection.execute("UPDATE remainders SET stood = NULL")
         connection.execute("DELETE FROM announced")
     return life(connection)
+
+
+def highest_number(connection: sqlite3.Connection) -> int:
+    """The highest generation that a database knows of."""
+    found = life(connection)
+    return max(found.number, found.superseded_by or 0)
 
 
 def noted_number(folder: Path) -> int:

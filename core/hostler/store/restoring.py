@@ -26,15 +26,22 @@ from hostler.store.backup import (
 )
 from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE, ended_runs, read_copy_key
-from hostler.store.faults import database_faults, disk_faults
+from hostler.store.faults import CorruptError, database_faults, disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
-from hostler.store.generations import begin_life, note_number, noted_number
+from hostler.store.generations import begin_life, highest_number, note_number, noted_number
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 
 _MOST_MANIFEST = 1024 * 1024
 _PIECE = 1024 * 1024
 _HEX = re.compile(r"[0-9a-f]+")
+_NONSENSE = (
+    tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+_LATEST = 1e11
+"""Seconds since 1970 that a clock may show; the year is 5138."""
+_MOST_GENERATION = 2**53
+"""As hosts have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
             manifest = _unpack(file, source, work, progress)
         daemon_id = _check_identity(work, state, source)
         generation, open_runs = _next_generation(work / DATABASES[0], daemon_id, source, at)
-        blobs = dict(listed_blobs(work / BLOBS))
+        blobs = _read_blobs(work / BLOBS, source)
         note_number(state, generation)
         _move(work, state)
     finally:
@@ -103,14 +110,15 @@ def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> Map
                 if member.name == MANIFEST:
                     continue
                 wanted = files.pop(member.name, None)
-                part = tar.extractfile(member) if member.isreg() else None
+                is_plain = member.isreg() and not member.issparse()
+                part = tar.extractfile(member) if is_plain else None
                 if wanted is None or part is None or member.size != wanted["size"]:
                     raise _no_backup(source, f"{member.name!r} in it is not as its list says")
                 if _write(part, work / member.name) != wanted["sha256"]:
                     raise _no_backup(source, f"{member.name} in it is damaged")
                 done += member.size
                 progress("reading", done, total)
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NONSENSE as error:
         raise _no_backup(source, str(error) or type(error).__name__) from error
     if files:
         raise _no_backup(source, f"{min(files)} is missing in it")
@@ -134,8 +142,16 @@ def _read_manifest(tar: tarfile.TarFile, source: Path) -> Mapping[str, Any]:
         raise _no_backup(source, "its list is of another program")
     if set(manifest["files"]) != {*SMALL, BLOBS, *DATABASES}:
         raise _no_backup(source, "its list does not name the parts of a backup")
-    float(manifest["at"])
+    if not 0 <= float(manifest["at"]) < _LATEST:
+        raise _no_backup(source, "it names no time at which it was made")
     return manifest
+
+
+def _read_blobs(path: Path, source: Path) -> Mapping[str, int]:
+    try:
+        return dict(listed_blobs(path))
+    except ValueError as error:
+        raise _no_backup(source, f"its {BLOBS} cannot be read") from error
 
 
 def _no_backup(source: Path, why: str) -> InputError:
@@ -185,15 +201,21 @@ def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tup
             f"{source} was written by a newer Hostler; nothing was changed",
             remedy="restore it with that version",
         ) from error
+    except CorruptError as error:
+        raise _no_backup(source, f"{path.name} in it is damaged") from error
     with database_faults(path), contextlib.closing(connection):
         stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
         if stored is None or stored[0] != daemon_id:
             raise _no_backup(source, "its id and its database are of two daemons")
-        number = begin_life(connection, at, noted_number(path.parent.parent)).number
+        if highest_number(connection) >= _MOST_GENERATION:
+            raise _no_backup(source, "its database names a generation that cannot be")
+        begun = begin_life(connection, at, noted_number(path.parent.parent))
+        if begun.restored_at != at:
+            raise _no_backup(source, "its database does not take a new generation")
         open_runs = connection.execute("SELECT count(*) FROM restored_runs").fetchone()[0]
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode = DELETE")
-    return number, open_runs
+    return begun.number, open_runs
 
 
 def _move(work: Path, state: Path) -> None:
