@@ -6,13 +6,17 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
+import stat
 import time
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
+from hostler_agent import mounts
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.jobs import remove_tree
 
 _PIECE = 1024 * 1024
+_NAME = re.compile(r"[0-9a-f]{64}(\..+)?")
 OLD_AGENT = 7 * 86400.0
 OLD_VENV = 30 * 86400.0
 
@@ -89,8 +93,11 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
     """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes are left, and
     agents and virtual environments that nobody has used for long. How many bytes that freed."""
     kept = set(keep)
-    blobs = [b for b in _files(folders.blobs) if b[2].split(".")[0] not in kept]
-    total = sum(b[1] for b in _files(folders.blobs))
+    files = [
+        (s.st_mtime, s.st_size, n) for n, s in cached(folders.blobs) if stat.S_ISREG(s.st_mode)
+    ]
+    blobs = [b for b in files if b[2].split(".")[0] not in kept]
+    total = sum(b[1] for b in files)
     freed = 0
     for _, length, name in sorted(blobs):
         if total - freed <= most:
@@ -103,29 +110,35 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
     return {"freed": freed}
 
 
-def _files(folder: str) -> List[Tuple[float, int, str]]:
+def cached(folder: str) -> List[Tuple[str, os.stat_result]]:
+    """What lies in a cache by such a name as Hostler gives; no link in it is followed. The folder
+    itself may be one that a person made, to a place where other files lie, too."""
     found = []
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
             with contextlib.suppress(FileNotFoundError):
-                status = os.stat(os.path.join(folder, name))
-                found.append((status.st_mtime, status.st_size, name))
+                found.append((name, os.lstat(os.path.join(folder, name))))
     return found
 
 
 def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "") -> None:
     """Remove folders that nobody has used for long. Who uses one holds a lock: the file beside it
     whose name ends in `lock`, or, where that is "", the folder itself."""
-    for _, _, name in _files(folder):
+    for name, status in cached(folder):
         path = os.path.join(folder, name)
         mark = os.path.join(path, stamp)
-        if name == current or not os.path.isdir(path) or _age(path, mark) <= age:
+        if name == current or not stat.S_ISDIR(status.st_mode) or _age(path, mark) <= age:
             continue
         with contextlib.suppress(BlockingIOError), locked(path + lock, not lock):
-            if _age(path, mark) > age:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(mark)  # half of it must not count as whole
-                remove_tree(path)
+            if _age(path, mark) > age and not mounts.any_in(path):
+                discard(path, stamp)
+
+
+def discard(path: str, stamp: str) -> None:
+    """Remove a folder of a cache, which its stamp says to be whole."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(path, stamp))  # half of it must not count as whole
+    remove_tree(path)
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ def sweep(
     for name in names:
         if name.startswith(prefix) and name not in kept:
             path = os.path.join(folders.checkpoints, name)
-            if mounts.any_below(path):
+            if mounts.any_in(path):
                 continue  # a stage has mounted something there, whose files would go, too
             if not dry_run:
                 shutil.rmtree(path, ignore_errors=True)
-            removed += 1
+            removed += dry_run or not os.path.lexists(path)
     return {"removed": removed}

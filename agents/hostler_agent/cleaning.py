@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from typing import Any, Dict, Iterator, List, Tuple
 
-from hostler_agent import blobs, journal
+from hostler_agent import blobs, journal, mounts
 from hostler_agent.folders import Folders
-from hostler_agent.jobs import remove_tree
 from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
@@ -71,26 +71,32 @@ class Cleaner:
     def caches(self) -> List[Found]:
         """Blobs, virtual environments and agents of other versions, but what somebody holds."""
         found = [Found("blob"), Found("venv"), Found("agent")]
-        for name, path in _entries(self._folders.blobs):
-            with contextlib.suppress(FileNotFoundError):
-                found[0].add(name, os.stat(path).st_size)
+        for name, status in blobs.cached(self._folders.blobs):
+            if stat.S_ISREG(status.st_mode):
+                found[0].add(name, status.st_size)
                 if not self._dry_run:
-                    os.unlink(path)
+                    _unlink(os.path.join(self._folders.blobs, name))
         agents = os.path.join(self._folders.base, "agent")
         self._unused(found[1], self._folders.venvs, ".hostler-ready", ".lock", "")
         self._unused(found[2], agents, "stamp", "", self._version)
         return found
 
     def _unused(self, found: Found, folder: str, stamp: str, lock: str, current: str) -> None:
-        for name, path in _entries(folder):
-            if name == current or os.path.islink(path) or not os.path.isdir(path):
+        for name, status in blobs.cached(folder):
+            path = os.path.join(folder, name)
+            if name == current or not stat.S_ISDIR(status.st_mode):
                 continue
             with contextlib.suppress(BlockingIOError), blobs.locked(path + lock, not lock):
+                if mounts.any_in(path):
+                    continue  # it stays, and nothing there is asked for its size
                 found.add(name, _size(path))
                 if not self._dry_run:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(os.path.join(path, stamp))  # half of it must not count as whole
-                    remove_tree(path)
+                    blobs.discard(path, stamp)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _entries(folder: str) -> Iterator[Tuple[str, str]]:

@@ -340,7 +340,7 @@ class Jobs:
         job = journal.load(folder)
         if job is not None and job.running(self._proc, self._boot_id):
             raise Refusal("job %s is still running" % attempt, "ConflictError")
-        if mounts.any_below(folder):
+        if mounts.any_in(folder):
             text = "a file system is mounted in %s, and its files would go, too: unmount it"
             raise Refusal(text % folder, _ENGINE)
         remove_tree(folder)

@@ -24,12 +24,13 @@ def root_of(path: str, table: str = "/proc/self/mountinfo") -> Tuple[str, str]:
     return ("", "") if fields is None else (fields[4], _plain(fields[3]))
 
 
-def any_below(path: str, table: str = "/proc/self/mountinfo") -> bool:
-    """Whether anything is mounted in a folder, by the kernel's table: nothing there is asked."""
-    prefix = os.path.realpath(path) + "/"
+def any_in(path: str, table: str = "/proc/self/mountinfo") -> bool:
+    """Whether anything is mounted on a folder or in it, by the kernel's table: nothing in it is
+    asked."""
+    real = os.path.realpath(path)
     with open(table, encoding="utf-8", errors="surrogateescape") as file:
         points = (line.split(" ", 5)[4] for line in file if line.count(" ") >= 5)
-        return any(_plain(point).startswith(prefix) for point in points)
+        return any((_plain(point) + "/").startswith(real + "/") for point in points)
 
 
 def _holding(path: str, table: str) -> Optional[List[str]]:

@@ -112,7 +112,7 @@ def _unchanged_here(job: Job) -> Optional[int]:
     from hostler_agent import beneath, mounts
 
     until = time.monotonic() + _SOON
-    if mounts.any_below(job.folder):
+    if mounts.any_in(job.folder):
         return None  # a file system of the job's own may never answer
     folder = beneath.open_folder(job.folder)
     try:

@@ -317,7 +317,7 @@ def test_gc_removes_what_nobody_keeps(agent: Agent) -> None:
         (blobs / name).write_bytes(b"x" * 100)
         os.utime(blobs / name, (time.time() - age * 100, time.time() - age * 100))
     (blobs / f"{names[3]}.part").write_bytes(b"x" * 50)
-    old = agent.place.base / "venvs" / "v"
+    old = agent.place.base / "venvs" / f"{9:064x}"
     old.mkdir(parents=True)
     os.utime(old, (0, 0))
     assert agent.ask("gc", keep=[names[2]], max_bytes=250) == {"freed": 200}

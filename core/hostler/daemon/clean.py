@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,14 +78,16 @@ class Cleaner:
         self._expirer = expirer
         self._audit = audit
         self._remove = remove
-        self._turn = asyncio.Lock()
+        self._turns: dict[tuple[str, bool], asyncio.Lock] = {}
+        """By host, and whether it is only looked: anybody may look, and delays no cleaning."""
 
     async def clean(self, name: str, wish: Wish, who: Caller) -> dict[str, Any]:
         """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
         nobody knows what is needed, HostError."""
         if not wish.dry_run:
             only_operators(self._context.config.daemon, who, "cleaning a host")
-        async with self._turn:
+        self._host(name)
+        async with self._turns.setdefault((name, wish.dry_run), asyncio.Lock()):
             host, look = self._host(name)
             await self._check_known(name, look)
             if not wish.dry_run:
@@ -227,12 +230,13 @@ class Cleaner:
     async def _checkpoints(self, made: _Cleaning, host: Host) -> None:
         """Those of runs that are neither open nor kept by a person."""
         context = self._context
-        keep = checkpoint_keys(context.daemon_id, await self._needed())
-        link = context.link(made.host)
-        count = 0
+        link, count = context.link(made.host), 0
         for name in context.runtimes.keys() & set(host.runtimes):
             runtime = context.runtimes[name]
-            count += await runtime.sweep(link, context.daemon_id, keep, made.wish.dry_run)
+            # Who keeps a run meanwhile waits, or is in the list.
+            async with nullcontext() if made.wish.dry_run else context.removing:
+                keep = checkpoint_keys(context.daemon_id, await self._needed())
+                count += await runtime.sweep(link, context.daemon_id, keep, made.wish.dry_run)
         if count:
             made.found.append({"what": "checkpoint", "count": count, "bytes": 0, "names": []})
 
@@ -243,14 +247,17 @@ class Cleaner:
 
     async def _caches(self, made: _Cleaning, look: Look) -> None:
         """The login's, whichever daemon filled them: only while nobody works there."""
-        busy = self._busy(made.host, look)
-        if not busy:
-            asked = {"daemon_id": self._context.daemon_id, "dry_run": made.wish.dry_run}
-            told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
-            made.found += [each for each in told["found"] if each["count"]]
-            busy = told["busy"]
+        with nullcontext() if made.wish.dry_run else self._context.cleaning(made.host):
+            busy = self._busy(made.host, look) or await self._cleaned(made)
         if busy:
             made.stays.append(f"caches not removed: {busy}")
+
+    async def _cleaned(self, made: _Cleaning) -> str:
+        """Why the agent let them be, "" where it did not."""
+        asked = {"daemon_id": self._context.daemon_id, "dry_run": made.wish.dry_run}
+        told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
+        made.found += [each for each in told["found"] if each["count"]]
+        return str(told["busy"])
 
     def _busy(self, name: str, look: Look) -> str:
         """Why the login works there, as far as it can be seen from here; "" where it does not."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -66,6 +67,8 @@ class Context:
     standing: Standing = field(default_factory=Standing)
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
+    _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Attempt id -> held by who changes it."""
 
@@ -91,6 +94,21 @@ class Context:
         for keeper in self.keepers.values() if programs else ():
             if keeper.host.transport != "local":
                 keeper.paths.ask_for(programs)
+
+    @contextmanager
+    def cleaning(self, host: str) -> Iterator[None]:
+        """While the host's caches are cleaned, which only one may do: no files are placed there."""
+        over = self._cleaning[host] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._cleaning[host]
+            over.set()
+
+    async def cleaned(self, host: str) -> None:
+        """Wait until nobody cleans the host's caches."""
+        while (over := self._cleaning.get(host)) is not None:
+            await over.wait()
 
     def link(self, host: str) -> HostLink:
         """The link to a host. Raises Unreachable where the config does not name it any more."""

@@ -178,6 +178,8 @@ class Starter:
         progress = self._progress(attempt)
         self.preparing.add(attempt.attempt_id)
         try:
+            # What was found in the host's cache may be removed before it is placed.
+            await self._context.cleaned(attempt.host)
             async with self._pins.turn(attempt, stage, progress) as is_first:
                 job = self._job(attempt, stage)
                 ref = await runtime.create(link, job, progress)

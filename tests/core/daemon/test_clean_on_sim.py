@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon.clean import Wish
+from hostler.daemon.clean import Cleaner, Wish
 from hostler.daemon.garbage import checkpoint_keys
 from hostler.errors import ConflictError, ForbiddenError, NotFoundError, Unreachable
+from hostler.model.jobs import Job
 from hostler.model.records import Keep, Remainder
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, Outcome, Phase
+from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.runtime import SimRuntime
@@ -269,3 +271,91 @@ async def test_kept_files_of_a_run_that_came_and_ended_after_the_backup_go_too(
         assert set(host.works) == {attempt.attempt_id}
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
+
+
+class Gate:
+    """A place at which a test holds somebody."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+async def test_who_keeps_a_run_while_checkpoints_are_removed_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+
+    async def sweep(*_given: object) -> int:
+        await gate.pass_through()
+        return 1
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run = await daemon.daemon.service.run(await ended(daemon))
+        monkeypatch.setattr(SimRuntime, "sweep", sweep)
+        for dry_run in (True, False):
+            gate = Gate()
+            cleaning = asyncio.create_task(clean(daemon, Wish(dry_run=dry_run, checkpoints=True)))
+            await gate.reached.wait()
+            keeping = asyncio.create_task(daemon.daemon.service.keeping.keep(run, None, OWNER))
+            done, _ = await asyncio.wait((keeping,), timeout=60 if dry_run else 0.1)
+            assert bool(done) is dry_run
+            gate.open.set()
+            await asyncio.gather(cleaning, keeping)
+
+
+async def test_a_stage_that_starts_while_caches_are_removed_waits_with_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its source is found in the cache, and removed before it is placed: the stage fails."""
+    gate, create, made = Gate(), SimRuntime.create, list[str]()
+
+    async def cleaned(_cleaner: Cleaner, _made: object) -> str:
+        await gate.pass_through()
+        return ""
+
+    async def recorded(self: SimRuntime, link: HostLink, job: Job, progress: Progress) -> str:
+        made.append(job.attempt_id)
+        return await create(self, link, job, progress)
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        context = daemon.daemon.context
+        await daemon.until(lambda: context.keepers["gpu1"].is_connected, "no host")
+        monkeypatch.setattr(Cleaner, "_cleaned", cleaned)
+        monkeypatch.setattr(SimRuntime, "create", recorded)
+        cleaning = asyncio.create_task(clean(daemon))
+        await gate.reached.wait()
+        run_id = await daemon.submit(stage("a", env=sim("seconds=0.01")))
+        starter = daemon.daemon.applier.starter
+        await daemon.until(lambda: bool(starter.preparing), "it is not begun")
+        await asyncio.sleep(0)
+        assert not made
+        gate.open.set()
+        await cleaning
+        assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+        assert made == [f"{run_id}-a-1"]
+
+
+async def test_who_only_looks_delays_no_cleaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every member may look, and a host may take long to answer."""
+    gate, check = Gate(), Cleaner._check_known
+
+    async def slow(self: Cleaner, name: str, look: Any) -> None:
+        if not gate.reached.is_set():
+            await gate.pass_through()
+        await check(self, name, look)
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        monkeypatch.setattr(Cleaner, "_check_known", slow)
+        looking = asyncio.create_task(daemon.daemon.service.cleaner.clean("gpu1", Wish(), ANA))
+        await gate.reached.wait()
+        async with asyncio.timeout(30):
+            assert await clean(daemon) == {"stays": []}
+        gate.open.set()
+        await looking
