@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from hostler_agent.folders import Refusal, check_relative
 
@@ -18,6 +18,8 @@ _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_LINKS = 40
+_MOST_HELD = 200_000
+"""Names that are kept of folders that were read."""
 LOST = b"\xef\xbf\xbd"
 """U+FFFD in UTF-8: a byte of a name that is not UTF-8, as it was shown."""
 
@@ -213,18 +215,49 @@ def _out(path: bytes) -> Refusal:
 
 def real_name(folder: int, name: bytes) -> bytes:
     """The one name in a folder that is shown like this; most often that very name."""
-    if LOST not in name or _is_there(folder, name):
-        return name
-    readable = reopened(folder)
+    return Names().real(folder, name)
+
+
+class Names:
+    """Names by what is shown of them, for who asks for many: each folder is read once."""
+
+    def __init__(self) -> None:
+        self._folders: Dict[Tuple[int, int], Dict[bytes, bytes]] = {}
+        self._held = 0
+
+    def real(self, folder: int, name: bytes) -> bytes:
+        """As `real_name`."""
+        if LOST not in name or _is_there(folder, name):
+            return name
+        status = os.fstat(folder)
+        key = (status.st_dev, status.st_ino)
+        if key not in self._folders:
+            if self._held > _MOST_HELD:
+                self._folders, self._held = {}, 0
+            self._folders[key] = _odd_names(folder)
+            self._held += len(self._folders[key])
+        return self._folders[key].get(name) or name
+
+
+def _odd_names(folder: int) -> Dict[bytes, bytes]:
+    """Those in a folder that are no text, by what is shown; b"" where several are shown alike."""
+    found: Dict[bytes, bytes] = {}
+    try:
+        readable = reopened(folder)
+    except OSError:
+        return found
     try:
         with os.scandir(readable) as entries:
-            names = (os.fsencode(entry.name) for entry in entries)
-            found = [each for each in names if shown(each).encode() == name]
-            return found[0] if len(found) == 1 else name
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                seen = shown(name).encode()
+                if seen != name:
+                    found[seen] = b"" if seen in found else name
     except OSError:
-        return name
+        pass
     finally:
         os.close(readable)
+    return found
 
 
 def _is_there(folder: int, name: bytes) -> bool:

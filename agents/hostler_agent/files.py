@@ -298,8 +298,9 @@ def changes(mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Pulse
 def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
     """A tar of these files and links of a folder; no link is followed on the way to one. What is
     gone is left out."""
+    names = beneath.Names()
     for path in paths:
-        found = _step_to(root, below + b"/" + path if below else path)
+        found = _step_to(root, below + b"/" + path if below else path, names)
         if found is None:
             continue
         folder, name = found
@@ -310,7 +311,7 @@ def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _step_to(root: Root, path: bytes) -> Optional[Tuple[int, bytes]]:
+def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[int, bytes]]:
     """The open folder of a path, and its name in it; None where there is none."""
     *above, name = [part for part in path.split(b"/") if part not in (b"", b".")] or [b""]
     if not name or b".." in (*above, name):
@@ -318,10 +319,10 @@ def _step_to(root: Root, path: bytes) -> Optional[Tuple[int, bytes]]:
     folder = os.dup(root.descriptor)
     try:
         for part in above:
-            inner = beneath.enter(folder, beneath.real_name(folder, part))
+            inner = beneath.enter(folder, names.real(folder, part))
             os.close(folder)
             folder = inner
-        return folder, beneath.real_name(folder, name)
+        return folder, names.real(folder, name)
     except OSError as error:
         os.close(folder)
         _check_gone(error, path)

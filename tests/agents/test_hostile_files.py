@@ -3,6 +3,7 @@ it up: links, mounts, exchanged folders, odd names, very many or very large file
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -247,6 +248,23 @@ def test_of_names_that_look_alike_it_is_told_that_there_are_more(root: Root, wor
     found = changed(root)
     assert (names(found), found.walk.truncated) == (["a\ufffd", "f"], True)
     assert files.listed(root, b"", True, quiet)[1]
+
+
+def test_thousands_of_names_that_are_no_text_are_found_by_reading_their_folder_once(
+    root: Root, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = work / os.fsdecode(b"d\xe9")
+    odd.mkdir()
+    for number in range(300):
+        (odd / os.fsdecode(b"f%03d\xe9" % number)).touch()
+    read: list[int] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: read.append(folder) or scandir(folder))
+    asked = [f"d\ufffd/f{number:03}\ufffd".encode() for number in range(300)]
+    whole = b"".join(files.chosen_tar(root, b"", asked))
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        assert [name.encode() for name in tar.getnames()] == asked
+    assert len(read) == 2
 
 
 def test_terabytes_of_holes_are_named_and_not_read(root: Root, work: Path) -> None:
