@@ -257,9 +257,14 @@ def test_thousands_of_names_that_are_no_text_are_found_by_reading_their_folder_o
     odd.mkdir()
     for number in range(300):
         (odd / os.fsdecode(b"f%03d\xe9" % number)).touch()
-    read: list[int] = []
+    read: list[Any] = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: read.append(folder) or scandir(folder))
+
+    def noted(folder: Any) -> Any:
+        read.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
     asked = [f"d\ufffd/f{number:03}\ufffd".encode() for number in range(300)]
     whole = b"".join(files.chosen_tar(root, b"", asked))
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:

@@ -302,6 +302,32 @@ def test_a_file_whose_name_is_too_long_here_is_told_and_the_rest_comes(to: Path)
     assert os.listdir(to) == ["a.csv"]
 
 
+def test_a_file_that_grows_beyond_the_disk_is_not_begun(to: Path) -> None:
+    """A stage makes it large with a hole, when it was listed small."""
+    daemon = Daemon(m=DATA)
+    one = file("m", size=5, where="running", sha256=None, mtime=1.0)
+    real, sizes = daemon.read_file, []
+
+    def read_file(*args: Any, **more: Any) -> Any:
+        stream = real(*args, **more)
+        stream.size = 2**50
+        sizes.append(stream)
+        return stream
+
+    daemon.read_file = read_file  # type: ignore[method-assign]
+    with pytest.raises(HostlerError, match="1024 TiB are to come"):
+        Fetcher(daemon, "r7").fetch([one], (), Target(to), force=False)
+    assert [stream.closed for stream in sizes] == [True]
+    assert not to.exists()
+
+
+@pytest.mark.parametrize("name", ["loop", "n" * 300])
+def test_a_target_that_cannot_be_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(HostlerError, match=r"cannot be written to: .*\. name another folder"):
+        get(Daemon(m=DATA), tmp_path / name)
+
+
 def test_where_a_host_gives_nothing_at_all_that_is_an_error(
     to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,27 @@ def test_a_part_of_another_user_is_not_gone_on_with(target: Target) -> None:
         bring(target, b"new", "a")
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_a_part_that_may_not_be_opened_is_told(target: Target) -> None:
+    part_path(target).touch(mode=0o600)
+    target.folder.chmod(0o777)
+    folder = os.open(target.folder, os.O_RDONLY)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match="not a file of yours"):
+            Part(folder, "a", KEY, "a")
+    finally:
+        os.seteuid(0)
+        os.close(folder)
+
+
+def test_what_has_grown_beyond_the_room_there_is_is_not_begun(target: Target) -> None:
+    with target.part(("a",), KEY) as part:
+        part.expect(10)
+        with pytest.raises(HostlerError, match="1024 TiB are to come, and the disk that holds"):
+            part.expect(2**50)
+
+
 def test_a_part_that_others_may_read_becomes_private(target: Target) -> None:
     part_path(target).touch(mode=0o666)
     part_path(target).chmod(0o666)

@@ -101,6 +101,9 @@ class Stdout:
         """SHA-256 of what went out."""
         return self._sha256.hexdigest()
 
+    def expect(self, size: int) -> None:
+        """Whoever reads it has room, or not."""
+
     def write(self, data: bytes) -> None:
         """The next bytes."""
         self._printer.write(data)

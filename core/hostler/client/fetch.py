@@ -62,6 +62,9 @@ class Sink(Protocol):
     def digest(self) -> str:
         """SHA-256 of what is there."""
 
+    def expect(self, size: int) -> None:
+        """It has become as large as this. Raises HostlerError where there is no room for it."""
+
     def write(self, data: bytes) -> None:
         """Add bytes."""
 
@@ -105,7 +108,17 @@ class Fetcher:
         """Everything that is named, into the target. Raises before anything is written where
         something is in the way, or there is no room. What a host does not give (it is away, a stage
         has ended meanwhile) is missing in the end, and an error where that is all."""
-        every = list(files)
+        try:
+            return self._fetch(list(files), names, target, force=force)
+        except (TimeoutError, ConnectionError):
+            raise
+        except OSError as error:
+            raise target.unusable(error) from error
+
+    def _fetch(
+        self, every: Sequence[Mapping[str, Any]], names: Sequence[str], target: Target,
+        *, force: bool,
+    ) -> tuple[Fetched, ...]:  # fmt: skip
         wanted = choose(self.run_id, every, names)
         fit = [file for file in wanted if file.fits]
         there = {file.to: self._there(file, target) for file in fit}
@@ -211,6 +224,8 @@ class Fetcher:
                     stream = _unless_it_changes(file, stream, changes)
                     sink.restart()
                 etag = stream.etag
+                if stream.size > file.size:
+                    _expect(stream, sink)
                 return self._read(file, stream, sink)
             except (NoDaemonError, Unreachable, TimeoutError) as error:
                 if sink.size > before:
@@ -293,6 +308,14 @@ _WHY = {
     There.OTHER: "a file of other content",
     There.IN_THE_WAY: "a folder, or something else that is no file",
 }
+
+
+def _expect(stream: RemoteFile, sink: Sink) -> None:
+    try:
+        sink.expect(stream.size)
+    except BaseException:
+        stream.close()
+        raise
 
 
 def _unless_it_changes(file: Wanted, stream: RemoteFile, changes: int) -> RemoteFile:

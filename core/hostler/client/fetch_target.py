@@ -27,6 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
 _CHUNK = 1024 * 1024
 _TRIES = 5
+_OTHER_DISK = "free some space, or name a folder on another disk with -o"
 
 
 class There(StrEnum):
@@ -67,14 +68,15 @@ class Target:
         at = self.folder.absolute()
         while not at.exists() and at != at.parent:
             at = at.parent
-        free = os.statvfs(at)
-        room = free.f_bavail * free.f_frsize
-        if size > room:
-            raise HostlerError(
-                f"{format_size(size)} are to come, and the disk that holds {self.folder} has "
-                f"{format_size(room)} free",
-                remedy="free some space, or name a folder on another disk with -o",
-            )
+        _require_room(size, at, str(self.folder))
+
+    def unusable(self, error: OSError) -> HostlerError:
+        """What a person is told where nothing can be written here."""
+        is_full = error.errno in _FULL
+        return HostlerError(
+            f"{clean_line(str(self.folder), 300)} cannot be written to: {error.strerror or error}",
+            remedy=_OTHER_DISK if is_full else "name another folder with -o",
+        )
 
     @contextlib.contextmanager
     def part(self, parts: Sequence[str], key: str) -> Iterator[Part]:
@@ -175,6 +177,10 @@ class Part:
         """SHA-256 of what is here."""
         return self._sha256.hexdigest()
 
+    def expect(self, size: int) -> None:
+        """More comes than was listed. Raises HostlerError where the disk has no room for it."""
+        _require_room(size - self.size, self._file, self._told)
+
     def write(self, data: bytes) -> None:
         """Add bytes. On a full disk all of it goes, and HostlerError is raised."""
         rest = memoryview(data)
@@ -190,7 +196,7 @@ class Part:
             self.discard()
             raise HostlerError(
                 f"{self._told} cannot be written: {error.strerror}",
-                remedy="free some space, or name a folder on another disk with -o",
+                remedy=_OTHER_DISK,
             ) from error
 
     def restart(self) -> None:
@@ -234,8 +240,10 @@ class Part:
             try:
                 file = os.open(self.name, _PART, 0o600, dir_fd=self._folder)
             except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES):
                     raise
+                if _lstat(self._folder, self.name) is None:
+                    raise  # the folder is closed to us
                 raise self._foreign() from None
             try:
                 if self._holds(file):
@@ -268,6 +276,17 @@ class Part:
         return InputError(
             f"{beside} is in the way, and not a file of yours",
             remedy="remove it, or name another folder with -o",
+        )
+
+
+def _require_room(size: int, at: Path | int, told: str) -> None:
+    free = os.statvfs(at)
+    room = free.f_bavail * free.f_frsize
+    if size > room:
+        raise HostlerError(
+            f"{format_size(size)} are to come, and the disk that holds {told} has "
+            f"{format_size(room)} free",
+            remedy=_OTHER_DISK,
         )
 
 

@@ -116,6 +116,14 @@ def test_a_file_goes_to_stdout_byte_by_byte(lab: Served, hostler: CommandLine, h
     assert os.listdir(here) == []
 
 
+def test_the_command_that_is_told_can_be_copied_whatever_a_file_is_called(
+    lab: Served, hostler: CommandLine, here: Path
+) -> None:
+    keep(lab, here.parent, {"$(id) a": b"", "b": b""}, stage="eval", name="more")
+    told = hostler("get", "raaaaaa/eval", "$*", "report.html", "-o", "-")
+    assert "Name one: hostler get raaaaaa/eval 'more/$(id) a' -o -" in told.err
+
+
 def test_on_a_terminal_a_file_cannot_steer_it(
     lab: Served, hostler: CommandLine, here: Path, tmp_path: Path
 ) -> None:

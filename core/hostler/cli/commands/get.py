@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -103,9 +104,7 @@ def _to_stdout(
     if len(chosen) != 1:
         raise InputError(
             f"-o - takes one file, and these are {len(chosen)}: {_few(chosen)}",
-            remedy=f"Name one: hostler get {fetcher.run_id}/{chosen[0].stage} {chosen[0].path} -o -"
-            if chosen
-            else "Name one",
+            remedy=f"Name one: {_to_get(fetcher.run_id, chosen[0])}" if chosen else "Name one",
         )
     sink = Stdout(color=args.color)
     fetcher.copy(chosen[0], sink)
@@ -187,6 +186,12 @@ def _refuse_nothing(
         raise NotFoundError(f"run {run_id} has saved no files yet", remedy=f"{remedy}as they are")
     at = f"{run_id}/{name}" if name else run_id
     raise NotFoundError(f"{at} has no files", remedy=f"see what became of it: hostler why {at}")
+
+
+def _to_get(run_id: str, file: Wanted) -> str:
+    """A command that a person copies, whatever the file is called."""
+    path = file.path if not file.path.startswith("-") else f"./{file.path}"
+    return f"hostler get {run_id}/{file.stage} {shlex.quote(path)} -o -"
 
 
 def _few(files: Sequence[Wanted]) -> str:
