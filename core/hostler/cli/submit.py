@@ -105,7 +105,8 @@ def matching(patterns: Iterable[str]) -> list[str]:
             raise InputError(
                 f"no file matches {pattern!r}", remedy=f"Look there: ls -d {shlex.quote(pattern)}"
             )
-        found |= dict.fromkeys(names)
+        # A name in the place of an argument is no option of the program.
+        found |= dict.fromkeys(f"./{name}" if name.startswith("-") else name for name in names)
     for name in found:
         if not is_text(name) or not name.isprintable():
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -24,6 +25,8 @@ _PROPOSED = 64 * MIB
 """A folder that holds more is not proposed for one file of it."""
 _SECRET = "looks like a secret"  # noqa: S105  # a reason for people
 _CACHES = ("__pycache__", "node_modules")
+Unsent = Callable[[str], int]
+"""Bytes below a folder that do not go along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,12 @@ def left_out(inside: Inside, tree: Tree, words: Sequence[str]) -> tuple[LeftOut,
     missing = [path for path in paths if path not in sent]
     found = {path: kind for path in missing if (kind := _kind(inside, path)) is not None}
     ignored = _ignored_by_git(inside, tree, found)
+    # Thousands of cells may name as many files of one folder.
+    unsent = functools.cache(lambda folder: _unsent(inside, folder, sent))
     return tuple(
         told
         for path, kind in found.items()
-        if (told := _told(inside, tree, sent, ignored, path, is_folder=kind)) is not None
+        if (told := _told(inside, tree, unsent, ignored, path, is_folder=kind)) is not None
     )
 
 
@@ -93,19 +98,19 @@ def _above(path: str) -> list[str]:
 
 
 def _told(
-    inside: Inside, tree: Tree, sent: set[str], ignored: set[str], path: str, *, is_folder: bool
+    inside: Inside, tree: Tree, unsent: Unsent, ignored: set[str], path: str, *, is_folder: bool
 ) -> LeftOut | None:
     if GIT in path.split("/"):
         return None
     if is_folder:
-        return _told_folder(inside, tree, sent, ignored, path)
+        return _told_folder(tree, unsent, ignored, path)
     size = inside.lstat(path).st_size
     if is_secret(path):
         return LeftOut(path, size, _SECRET, path)
     reason = _reason(tree, ignored, path)
     if reason is None:
         return None
-    return LeftOut(path, size, reason, _proposed(inside, tree, sent, ignored, path))
+    return LeftOut(path, size, reason, _proposed(tree, unsent, ignored, path))
 
 
 def _reason(tree: Tree, ignored: set[str], path: str) -> str | None:
@@ -117,10 +122,8 @@ def _reason(tree: Tree, ignored: set[str], path: str) -> str | None:
     return None
 
 
-def _told_folder(
-    inside: Inside, tree: Tree, sent: set[str], ignored: set[str], path: str
-) -> LeftOut | None:
-    size = _unsent(inside, path, sent)
+def _told_folder(tree: Tree, unsent: Unsent, ignored: set[str], path: str) -> LeftOut | None:
+    size = unsent(path)
     if not size:
         return None
     whole = tree.ignore.leaves_out(path, is_folder=True)
@@ -130,11 +133,11 @@ def _told_folder(
     return LeftOut(f"{path}/", size, reason or "ignored by git", f"{path}/")
 
 
-def _proposed(inside: Inside, tree: Tree, sent: set[str], ignored: set[str], path: str) -> str:
+def _proposed(tree: Tree, unsent: Unsent, ignored: set[str], path: str) -> str:
     """The folder that is left out as a whole, if it is not large; else the path itself."""
     for folder in _above(path):
         if folder in ignored or tree.ignore.leaves_out(folder, is_folder=True):
-            return f"{folder}/" if _unsent(inside, folder, sent) <= _PROPOSED else path
+            return f"{folder}/" if unsent(folder) <= _PROPOSED else path
     return path
 
 

@@ -14,6 +14,7 @@ from hostler.model.runs import Source
 from hostler.packing import git
 from hostler.packing.inside import Inside, LinkOnTheWay, NotRegular
 from hostler.packing.left_out import LeftOut, left_out
+from hostler.packing.secrets import is_secret
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
 from hostler.units import MIB, format_size
@@ -167,11 +168,12 @@ def _describe(root: Path, tree: Tree, digest: str) -> Source:
 
 
 def _diff(root: Path, tree: Tree) -> str | None:
-    """What differs from the commit, of what was sent or is no secret."""
+    """What differs from the commit, without secrets: whoever may see the run sees this, also where
+    it was asked for that one goes along."""
     sent = {entry.path for entry in tree.entries}
     changed = git.changed_files(root)
     if changed is None:
         return None
-    without = [name for name in changed if name not in sent and tree.keeps_back(name)]
-    new = [name for name in git.new_files(root) if name in sent]
+    without = [n for n in changed if is_secret(n) or (n not in sent and tree.keeps_back(n))]
+    new = [name for name in git.new_files(root) if name in sent and not is_secret(name)]
     return git.diff(root, _DIFF_LIMIT, without, new) or None

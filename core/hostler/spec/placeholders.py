@@ -14,6 +14,7 @@ from typing import Any
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
+from hostler.spec.shell_quotes import EXPANDED, Quotes
 from hostler.spec.values import PLAIN
 from hostler.text import clean_line
 from hostler.units import format_value
@@ -28,6 +29,9 @@ _TYPED = frozenset(
     }
 )  # fmt: skip
 """Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
+
+TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"
+ASSIGN = "give it to a variable before: x={params.x}; and write $x there"
 
 
 class Split(list[str]):
@@ -122,32 +126,12 @@ class Filler:
             if match[1] is not None or match[2] not in self._names:
                 parts.append(text)
                 continue
-            if open_quote:
-                self._problems.add(
-                    (*self._path, "command"),
-                    f"{match[0]} stands inside quotes of a shell line",
-                    "take it out of the quotes: its value is quoted by Hostler",
-                )
             parts.append(shlex.quote(text))
+            if open_quote == EXPANDED and parts[-1] != text:
+                self._misplaced(f"{match[0]} stands in a here-document or arithmetic", ASSIGN)
+            elif open_quote and open_quote != EXPANDED:
+                self._misplaced(f"{match[0]} stands inside quotes", TAKE_OUT)
         return "".join([*parts, line[end:]])
 
-
-class Quotes:
-    """Which quotation mark is open while a shell line is read piece by piece."""
-
-    def __init__(self) -> None:
-        self._open = ""
-
-    def read(self, text: str) -> str:
-        """The mark that is open behind this text; "" for none."""
-        escaped = False
-        for char in text:
-            if escaped:
-                escaped = False
-            elif char == "\\" and self._open != "'":
-                escaped = True
-            elif char == self._open:
-                self._open = ""
-            elif char in "\"'`" and not self._open:
-                self._open = char
-        return self._open
+    def _misplaced(self, what: str, hint: str) -> None:
+        self._problems.add((*self._path, "command"), f"{what} of a shell line", hint)

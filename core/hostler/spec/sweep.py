@@ -11,16 +11,24 @@ from typing import Any
 from hostler.errors import PipelineError, Problem
 from hostler.model.pipelines import Scalar, Stage
 from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
-from hostler.spec.placeholders import Quotes
+from hostler.spec.placeholders import TAKE_OUT
 from hostler.spec.problems import shown
+from hostler.spec.shell_quotes import Quotes
 from hostler.spec.values import MAX_ARGUMENT
 from hostler.units import format_value
 
 _PLACE = re.compile(r"\{\{\}\}|\{\}")
 """`{{}}` is the text `{}`."""
-_SHELLS = frozenset({"ash", "bash", "dash", "ksh", "sh", "zsh"})
-_LINE_FLAG = re.compile(r"-[a-zA-Z]*c")
-_NOTHING_TO_A_SHELL = re.compile(r"[\w@%+=:,./-]*")
+_READERS = (
+    (re.compile(r"(?:a|ba|c|da|fi|k|lk|mk|rba|tc|ya|z)?sh"), re.compile(r"-[a-zA-Z]*c")),
+    (re.compile(r"(?:i?python|pypy)[\d.]*"), re.compile(r"-[a-zA-Z]*c")),
+    (re.compile(r"perl|ruby|node|Rscript|julia|lua"), re.compile(r"-[a-zA-Z]*[eE]")),
+)
+"""Programs that take an argument for code, and the option that says so."""
+_VALUED = re.compile(r"[-+][a-zA-Z]*[oO]|-[WX]|--rcfile|--init-file")
+"""Options of theirs whose value is a word of its own."""
+_NO_CODE = re.compile(r"[\w@%+=:,./-]*")
+_AS_ARGUMENT = """bash -c 'train "$1"' - {}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +95,10 @@ def _problems(sweep: Sweep, command: Sequence[str], *, shell: bool) -> Iterator[
     if shell and _stands_in_quotes(" ".join(command)):
         yield Problem(
             "command", "{} stands inside quotes of a shell line",
-            hint="take it out of the quotes: its value is quoted by Hostler",
+            hint=TAKE_OUT,
         )  # fmt: skip
     if not shell:
-        yield from _read_by_a_shell(sweep, command)
+        yield from _read_as_code(sweep, command)
 
 
 def _places(word: str) -> int:
@@ -107,19 +115,33 @@ def _stands_in_quotes(line: str) -> bool:
     return False
 
 
-def _read_by_a_shell(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:
+def _read_as_code(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:
     """A value in a line for `bash -c` is read by bash: a name may hold anything."""
-    shells = [n for n, word in enumerate(command) if word.rpartition("/")[2] in _SHELLS]
-    lines = [
-        word
-        for n, word in enumerate(command)
-        if shells and shells[0] < n - 1 and _LINE_FLAG.fullmatch(command[n - 1])
-    ]
-    if not any(_places(line) for line in lines):
-        return
-    for value in sweep.each:
-        if not _NOTHING_TO_A_SHELL.fullmatch(value):
+    readers = [n for n in range(len(command)) if any(map(_places, _code_words(command, n)))]
+    for value in sweep.each if readers else ():
+        if not _NO_CODE.fullmatch(value):
+            program = _program(command[readers[0]])
             yield Problem(
-                "each", f"the shell would read {shown(value)}, which has signs of its own",
-                hint="""give it as an argument: bash -c 'train "$1"' - {}""",
+                "each", f"{program} would read {shown(value)} as code: it has signs of its own",
+                hint="give it as an argument, as here: " + _AS_ARGUMENT,
             )  # fmt: skip
+
+
+def _code_words(command: Sequence[str], place: int) -> list[str]:
+    """What a shell or interpreter at this place may take for code: the words behind the option
+    that says so, up to the first that is no option."""
+    name = _program(command[place])
+    flag = next((flag for program, flag in _READERS if program.fullmatch(name)), None)
+    found: list[str] = []
+    is_code = is_value = False
+    for word in command[place + 1 :] if flag is not None else ():
+        found += [word] if is_code else []
+        if not is_value and word not in ("-", "--") and word[:1] not in ("-", "+"):
+            break
+        is_value = not is_value and _VALUED.fullmatch(word) is not None
+        is_code = is_code or (flag is not None and flag.match(word) is not None)
+    return found
+
+
+def _program(word: str) -> str:
+    return word.rpartition("/")[2]

@@ -11,6 +11,7 @@ from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
     choose_code,
     command_body,
+    matching,
     env_programs,
     shell_env,
     stage_env,
@@ -196,3 +197,13 @@ def test_no_env_sends_nothing_of_the_shell(
     assert "env" not in sent
     hostler("run", "--venv", "r.txt", "--code", "none", "--", "python", "x.py")
     assert daemon.requests("POST", "/v1/runs")[-1].json["command"]["venv"] == "r.txt"
+
+
+def test_a_name_that_each_finds_is_never_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("--config=evil", "a b"):
+        (tmp_path / "in" / name).touch()
+    monkeypatch.chdir(tmp_path / "in")
+    assert matching(["*"]) == ["./--config=evil", "a b"]

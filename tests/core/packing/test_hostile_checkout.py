@@ -398,6 +398,20 @@ def test_nothing_that_stays_is_told_in_the_diff(checkout: Path, tmp_path: Path) 
     assert "+print('changed')" in (packed.source.git_diff or "")
 
 
+def test_a_secret_that_is_included_is_not_told_in_the_diff(checkout: Path, tmp_path: Path) -> None:
+    """Members of a shared daemon see each other's diffs, not each other's files."""
+    (checkout / ".env").write_text("before\n")
+    _git(checkout, "add", "-f", ".env")
+    _git(checkout, "commit", "-q", "-m", "oops")
+    for name in (".env", "new.pem"):
+        (checkout / name).write_text(f"{SECRET}\n")
+    packed = pack_source(checkout, include=[".env", "new.pem"], temporary=tmp_path)
+    with tarfile.open(packed.path) as tar:
+        assert {".env", "new.pem"} <= set(tar.getnames())
+    assert packed.source.git_dirty
+    assert SECRET not in (packed.source.git_diff or "")
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "huge"])
 def test_an_ignore_file_is_a_plain_file(checkout: Path, outside: Path, tmp_path: Path, kind: str):  # type: ignore[no-untyped-def]
     path = checkout / ".hostlerignore"

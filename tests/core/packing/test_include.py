@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hostler.errors import InputError
 from hostler.packing import PackedSource, pack_source
+from hostler.packing import left_out as left_out_module
+from hostler.packing.inside import Inside
 from hostler.packing.left_out import LeftOut
 
 
@@ -152,3 +155,22 @@ def test_without_git_only_the_ignore_file_leaves_out(tmp_path: Path) -> None:
     (folder / "x").write_text("x")
     (folder / ".hostlerignore").write_text("data\n")
     assert told(folder, "data/a", "x") == [LeftOut("data/a", 3, "named by .hostlerignore", "data/")]
+
+
+def test_a_folder_is_added_up_once_however_many_of_its_files_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep over ignored files names each of them."""
+    walked: list[str] = []
+    real = left_out_module._files_below
+
+    def note(inside: Inside, place: str, leaves: Callable[[str], bool]) -> Iterator[str]:
+        walked.append(place)
+        return real(inside, place, leaves)
+
+    monkeypatch.setattr(left_out_module, "_files_below", note)
+    words = tuple(f"data/f{n}" for n in range(50))
+    for name in words:
+        (folder / name).write_text("x")
+    assert len(pack(folder, words=words).left_out) == 50
+    assert walked == ["data"]

@@ -82,11 +82,51 @@ def test_a_name_that_a_shell_would_read_is_refused() -> None:
     assert commands(*words, each=["a/b-1.yaml"]) == [("bash", "-lc", "python train.py a/b-1.yaml")]
     for wrong in ("$(id)", "a b", "a;b", "a'b"):
         problem = refused(*words, each=["fine", wrong])
-        assert "the shell would read" in problem.message
+        assert "bash would read" in problem.message
         assert '"$1"' in problem.hint
     as_argument = commands("bash", "-c", 'cat "$1"', "-", "{}", each=["a b"])
     assert as_argument == [("bash", "-c", 'cat "$1"', "-", "a b")]
     assert commands("/usr/bin/env", "X=1", "sh", "-c", "ls", each=None) != []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bash -c -- LINE",
+        "bash -c -e LINE",
+        "bash -ceu LINE",
+        "bash -c -o pipefail LINE",
+        "bash -euo pipefail -c LINE",
+        "bash --norc -xc LINE",
+        "sh -c - LINE",
+        "env A=1 /bin/rbash -lc LINE",
+        "nice fish -c LINE",
+        "busybox ash -c LINE",
+        "python3.12 -W ignore -c LINE",
+        "conda run perl -ne LINE",
+        "Rscript -e LINE",
+    ],
+)
+def test_no_name_is_read_as_code_whatever_options_come_between(command: str) -> None:
+    words = [word if word != "LINE" else "train {}" for word in command.split()]
+    assert "would read" in refused(*words, each=["$(id)"]).message
+    assert len(commands(*words, each=["a/b-1.yaml"])) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bash train.sh {}",
+        "bash train.sh -c {}",
+        "sh -e train.sh --c {}",
+        "bash -lc EXEC {}",
+        "python train.py -c {}",
+        "python -m train -c {}",
+        "torchrun -c {}",
+    ],
+)
+def test_an_argument_may_be_any_name(command: str) -> None:
+    assert commands(*command.split(), each=["a b;$(id)"])[0][-1] == "a b;$(id)"
 
 
 @pytest.mark.parametrize(
