@@ -11,8 +11,8 @@ from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
     choose_code,
     command_body,
-    matching,
     env_programs,
+    matching,
     shell_env,
     stage_env,
     wants_snapshot,
