@@ -30,6 +30,7 @@ from hostler.errors import ConfigError, ConflictError, InputError, StateError
 from hostler.model.config import DaemonConfig
 from hostler.programs import own_argv, safe_environ
 from hostler.quick import places
+from hostler.quick.makers import doubt
 from hostler.text import clean
 
 LOGIN = GROUP = "hostler"
@@ -48,6 +49,8 @@ class Installation:
     files: tuple[UnitFile, ...]
     next: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    is_shared: bool = False
+    """Everybody reads the files."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             "only root installs a daemon for a group",
             remedy="Use sudo; --print shows the files, --user makes a daemon of your own",
         )
-    done = write(wanted.files)
+    done = write(wanted.files, is_shared=wanted.is_shared)
     _tell(args, wanted, done)
     return 0
 
@@ -114,7 +117,8 @@ def for_a_group(args: argparse.Namespace) -> Installation:
     ]
     if settings.group:
         commands.append(f"usermod -aG {settings.group} USER    # for each member")
-    return Installation(tuple(files), tuple(commands), tuple(_closed_to(login)))
+    notes = [*_closed_to(login), *_open_to_others(login), *_closed_config(config)]
+    return Installation(tuple(files), tuple(commands), tuple(notes), is_shared=True)
 
 
 def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFile]]:
@@ -145,14 +149,24 @@ def _shared(login: str, settings: DaemonConfig) -> Shared:
         login_group=_group_of(login),
         group=_named(settings.group, "group") if settings.group else None,
         open_to_users=bool(settings.allow or settings.operators),
-        socket_folder=str(Path(socket).parent) if _is_plain_below("/run", socket) else None,
+        socket_folder=_folder_to_make(socket, login),
         home=HOME if state == HOME or state.startswith(f"{HOME}/") else None,
     )
 
 
-def _is_plain_below(top: str, path: str) -> bool:
-    folder = str(Path(path).parent)
-    return folder.startswith(f"{top}/") and re.fullmatch(r"[A-Za-z0-9_./-]+", folder) is not None
+def _folder_to_make(socket: str, login: str) -> str | None:
+    """The folder that is to be there after each boot, the login's own; None where it lies
+    elsewhere, or is somebody else's: /run/lock would be taken from all who use it."""
+    folder = str(Path(socket).parent)
+    if not re.fullmatch(r"/run(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+", folder):
+        return None
+    if socket == places.SYSTEM_SOCKET:
+        return folder
+    try:
+        owner = os.lstat(folder).st_uid
+        return folder if owner == pwd.getpwnam(login).pw_uid else None
+    except (OSError, KeyError):
+        return folder
 
 
 def _named(name: str, what: str) -> str:
@@ -212,6 +226,35 @@ def _closed_to(login: str) -> list[str]:
     return []
 
 
+def _open_to_others(login: str) -> list[str]:
+    """That others than root could change the program that the login runs."""
+    try:
+        uid = pwd.getpwnam(login).pw_uid
+    except KeyError:
+        return []
+    for path in (sys.executable, __file__):
+        why = doubt(path, uid)
+        if why is not None:
+            return [
+                f"others could change this Hostler, which {login} runs: {why}; install it where "
+                "only root may write (docs/admin.md says how), then run this again"
+            ]
+    return []
+
+
+def _closed_config(config: str) -> list[str]:
+    """That a configuration which was there is kept from those whose commands read it."""
+    path = Path(config)
+    for each, what, right in ((path.parent, "enter", 0o001), (path, "read", 0o004)):
+        with contextlib.suppress(OSError):
+            if not each.stat().st_mode & right:
+                return [
+                    f"not everybody may {what} {each}: every user's commands read {config} and "
+                    f"fail without it; chmod a+{'x' if what == 'enter' else 'r'} {each}"
+                ]
+    return []
+
+
 def _may_enter(folder: Path, uid: int, groups: Sequence[int]) -> bool:
     try:
         found = folder.stat()
@@ -221,7 +264,7 @@ def _may_enter(folder: Path, uid: int, groups: Sequence[int]) -> bool:
     return bool(found.st_mode & opens)
 
 
-def write(files: Sequence[UnitFile]) -> dict[str, str]:
+def write(files: Sequence[UnitFile], *, is_shared: bool = False) -> dict[str, str]:
     """Write what is not there yet, and replace what nobody has changed; path -> what was done.
 
     Raises ConflictError, before anything is written, for a file that somebody has changed;
@@ -234,7 +277,7 @@ def write(files: Sequence[UnitFile]) -> dict[str, str]:
         for file, due in todo.items():
             path = Path(file.path)
             if due != "unchanged":
-                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                _make(path.parent, is_shared=is_shared)
                 fresh.append((_beside(path, file.text), path))
         for new, path in fresh:
             new.replace(path)
@@ -245,6 +288,16 @@ def write(files: Sequence[UnitFile]) -> dict[str, str]:
             f"{path} cannot be written ({error.strerror})", remedy="Mend that, and run this again"
         ) from error
     return {file.path: due for file, due in todo.items()}
+
+
+def _make(folder: Path, *, is_shared: bool) -> None:
+    """Make a folder and those above it; where all are to read it, whatever root's umask is."""
+    if folder.is_dir():
+        return
+    _make(folder.parent, is_shared=is_shared)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if is_shared:
+        folder.chmod(0o755)
 
 
 def _beside(path: Path, text: str) -> Path:

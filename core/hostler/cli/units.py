@@ -7,9 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hostler.errors import InputError
+
 UNIT = "hostler.service"
 _MARK = "# Written by `hostler daemon install`. To change it, use "
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@+,-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_PROGRAM = re.compile(r"[\x00-\x1f\x7f\"'\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +113,22 @@ def first_config(group: str, state: str) -> str:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """A command as ExecStart takes it."""
-    return " ".join(quoted(word, command=True) for word in argv)
+    """A command as ExecStart takes it. Raises InputError where systemd does not run the program."""
+    program, *words = argv
+    if _NO_PROGRAM.search(program):
+        raise InputError(
+            "systemd runs no program whose path has a quote, a backslash or a control character: "
+            f"{program!r}",
+            remedy="Install Hostler in another folder",
+        )
+    # In the program's own path systemd fills in no variables.
+    return " ".join([quoted(program), *(quoted(word, command=True) for word in words)])
 
 
 def quoted(word: str, *, command: bool = False) -> str:
-    """A word for a unit file, where % and, in commands, $ mean something."""
+    """A word for a unit file, where % and, in commands, $ mean something, and a line has an end."""
     word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    word = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", word)
     word = word.replace("$", "$$") if command else word
     return word if _PLAIN.fullmatch(word) else f'"{word}"'
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,102 @@ def test_a_login_that_cannot_run_it_is_told(
     ran = machine.install()
     assert ran.code == 0
     assert "the user nobody may not enter" in ran.err
+
+
+@as_root
+def test_everybody_may_read_the_config_whatever_roots_umask(machine: Machine) -> None:
+    """Every command of every user of the machine reads it, and fails where it may not."""
+    before = os.umask(0o077)
+    try:
+        ran = machine.install()
+    finally:
+        os.umask(before)
+    assert ran.code == 0, ran
+    for path in (machine.config.parent, machine.unit.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+@as_root
+@pytest.mark.parametrize(("folder", "file"), [(0o700, 0o644), (0o755, 0o600)])
+def test_a_config_that_is_kept_from_everybody_is_told(
+    machine: Machine, folder: int, file: int
+) -> None:
+    machine.configured('group = "nogroup"')
+    machine.config.chmod(file)
+    machine.config.parent.chmod(folder)
+    ran = machine.install()
+    closed = machine.config.parent if folder == 0o700 else machine.config
+    assert ran.code == 0
+    assert f"not everybody may {'enter' if folder == 0o700 else 'read'} {closed}: " in ran.err
+    closed.chmod(0o755)
+    assert "not everybody may" not in machine.install().err
+
+
+@as_root
+def test_a_program_that_others_could_change_is_told(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "python").touch()
+    monkeypatch.setattr(sys, "executable", str(theirs / "python"))
+    os.chown(theirs, 2, 2)
+    ran = machine.install()
+    assert f"others could change this Hostler, which nobody runs: {theirs} belongs to" in ran.err
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("socket", "made"),
+    [
+        ("/run/hostler/hostler.sock", "/run/hostler"),
+        ("/run/not-there-yet/a/h.sock", "/run/not-there-yet/a"),
+        ("/run/lock/h.sock", None),
+        ("/run/x/../lock/h.sock", None),
+        ("/run/h.sock", None),
+        ("/srv/h/h.sock", None),
+    ],
+)
+def test_no_folder_of_somebody_else_is_taken_for_the_socket(
+    machine: Machine, socket: str, made: str | None
+) -> None:
+    machine.configured(f'group = "nogroup"\nstate = "/srv/hostler"\nsocket = "{socket}"')
+    assert machine.install().code == 0
+    lines = machine.tmpfiles.read_text().splitlines()[2:]
+    assert lines == ([] if made is None else [f"d {made} 2750 nobody nogroup -"])
+
+
+def test_a_program_that_systemd_would_not_run_is_told_and_nothing_written(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("/opt/it's/python", '/opt/a"b/python', "/opt/a\\b/python", "/opt/a\nb/python"):
+        monkeypatch.setattr(sys, "executable", path)
+        ran = machine.alone("--user")
+        assert ran.code == 2
+        assert "Install Hostler in another folder" in ran.err
+        assert not machine.home.exists()
+
+
+def test_a_value_with_a_line_end_makes_no_setting() -> None:
+    unit = units.user_unit(["/bin/true"], {"HOSTLER_STATE": "/srv/x\nExecStartPre=/bin/evil\x01"})
+    assert 'Environment="HOSTLER_STATE=/srv/x\\x0aExecStartPre=/bin/evil\\x01"' in unit.splitlines()
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here"
+)
+@pytest.mark.parametrize("odd", ["plain", "a b%i;#", "a${HOME}$b"])
+def test_systemd_runs_what_is_written(tmp_path: Path, odd: str) -> None:
+    folder = tmp_path / odd
+    folder.mkdir()
+    shutil.copy("/bin/true", folder / "python")
+    unit = tmp_path / "hostler.service"
+    unit.write_text(units.user_unit([f"{folder}/python", "-P"], {"HOSTLER_STATE": f"{folder}\n"}))
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    ran = subprocess.run(
+        ["systemd-analyze", "--user", "verify", unit], env=env, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
