@@ -119,7 +119,7 @@ async def test_what_is_marked_is_fetched_into_the_folder_that_was_asked_for(
         await until(pilot, lambda: bool(client.fetched), "nothing is fetched")
         assert client.fetched == [(["log.txt", "model.pt"], tmp_path, "train", False)]
         await until(pilot, lambda: not table.marks, "the marks stay")
-        assert "fetched 2 of 2 files" in shown.app.lab.notices[-1].text
+        assert "fetched 2 files into" in shown.app.lab.notices[-1].text
 
 
 async def test_files_in_the_way_are_replaced_only_after_a_yes(shown: Shown) -> None:

@@ -16,7 +16,7 @@ RUN_ACTIONS: tuple[Action, ...] = (
     Action("page('info')", ("i",), "info", "Parameters, code, commands and attempts", RUN,
            footer=5, command="hostler show {id}"),
     Action("page('artifacts')", ("a",), "artifacts", "Outputs that were kept", RUN, footer=6),
-    Action("files", ("g",), "files", "Files: mark them, fetch them, read them", RUN,
+    Action("files", ("g",), "files", "Files: mark them, fetch them, read them", RUN, footer=6,
            command="hostler get {id} --list"),
     Action("page('events')", ("e",), "events", "What happened, the newest first", RUN, footer=8,
            command="hostler events --run {id}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import stat
 import sys
@@ -16,6 +17,7 @@ from hostler.cli.shared import counted, note, out, out_json
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.errors import DaemonBusy, InputError, NoDaemonError
+from hostler.quick.places import state_folder
 from hostler.quick.socket import Found, find_socket
 from hostler.quick.table import is_terminal
 from hostler.store.backup import Backup, Progress, back_up_to
@@ -52,11 +54,11 @@ def restore(args: argparse.Namespace) -> int:
         is_there = source.is_file()
     if not is_there:
         raise InputError(f"there is no file {source}", remedy="name a backup")
-    state = state_path(load_config(), personal=found.personal)
+    state = _named_or_configured(found)
     if running(found) is not None:
         raise DaemonBusy(
             f"a daemon answers at {found.path}",
-            remedy="stop it first (hostler daemon stop), or choose another folder: HOSTLER_STATE",
+            remedy="stop it first: hostler daemon stop, or systemctl stop hostler",
         )
     _warn_of_readers(source)
     require_local_disk(state)
@@ -68,6 +70,8 @@ def restore(args: argparse.Namespace) -> int:
     elif not args.quiet:
         for line in restored_lines(told, "hostler daemon start" if found.personal else ""):
             out(line)
+        if not found.personal and state != state_path(load_config(), personal=False):
+            out(f'set this under [daemon] in config.toml before the start: state = "{state}"')
     return 0
 
 
@@ -87,7 +91,14 @@ def _state_of(found: Found) -> Path:
     except NoDaemonError:  # one that hangs is a reason to want a backup
         about = {}
     named = about.get("state")
-    return Path(named) if named else state_path(load_config(), personal=found.personal)
+    return Path(named) if named else _named_or_configured(found)
+
+
+def _named_or_configured(found: Found) -> Path:
+    """A folder that a person names goes before that of the configuration."""
+    if os.environ.get("HOSTLER_STATE"):
+        return Path(state_folder())
+    return state_path(load_config(), personal=found.personal)
 
 
 def _left_out(made: Backup, state: Path) -> list[str]:

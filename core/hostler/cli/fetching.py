@@ -75,9 +75,9 @@ def where_text(file: Mapping[str, Any]) -> str:
     """Where a file lies, and until when."""
     where = str(file["where"])
     if where == "saved":
-        return "saved, of a failed attempt" if file.get("partial") else "saved"
+        return "saved, partial" if file.get("partial") else "saved"
     if where == "running":
-        return f"{file['host']}, its stage still runs"
+        return f"{file['host']}, running"
     folder = f":{file['folder']}" if file.get("folder") else ""
     until = f" until {clock_text(file['until'])}" if file.get("until") else ""
     return f"{file['host']}{folder}{until}"

@@ -28,9 +28,10 @@ def shown_lines(run: Mapping[str, Any]) -> list[str]:
         ends = "" if keep["until"] is None else f" until {clock_text(keep['until'])}"
         lines.append(f"kept by {keep['by']}{ends}")
     for left in run.get("staying") or ():
+        stay = "stays" if left["files"] == 1 else "stay"
         lines.append(
-            f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) stay "
-            f"on {left['host']}:{left['path']}{_end(left)}"
+            f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) "
+            f"{stay} on {left['host']}:{left['path']}{_end(left)}"
         )
     return lines
 

@@ -27,9 +27,12 @@ from hostler.model.run_files import FilePage, RunFile, Where
 from hostler.model.runs import Attempt, Run
 from hostler.runtimes.contract import relative
 from hostler.store.saved import SavedArchives, SavedFiles
+from hostler.text import clean_line
 
 PAGE = 5_000
 """Files in one answer."""
+_SHOWN = 20
+"""Names in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,19 @@ class Files:
             if shelf.where is Where.RUNNING:
                 found = await self._hosts.folder(run, shelf, inside)
                 return _view(shelf, inside, found.entries, found.truncated)
+        known: tuple[FileEntry, ...] = ()
         for shelf in shelves:
             files, truncated = await self._all_of_attempt(run, shelf.attempt, shelves)
             entries = level(files, inside)
             if entries:
                 return _view(shelf, inside, entries, truncated)
-        nothing = f"no {inside} in it" if inside else "no files"
+            known = known or level(files, "")
+        nothing = f"no folder {inside}" if inside else "no files"
         raise NotFoundError(
-            f"{stage.name} of run {run.run_id} has {nothing}",
-            remedy=f"see what became of it: hostler why {run.run_id}/{stage.name}",
+            f"stage {stage.name} of run {run.run_id} has {nothing}",
+            remedy=f"It has: {_names(known)}"
+            if known
+            else f"see what became of it: hostler why {run.run_id}/{stage.name}",
         )
 
     async def note_fetched(
@@ -253,6 +260,12 @@ def level(files: list[RunFile], folder: str) -> tuple[FileEntry, ...]:
         held = found[name].size if name in found else 0
         found[name] = FileEntry(name, kind, held + file.size, file.mtime or 0.0, file.sha256)
     return tuple(found[name] for name in sorted(found))
+
+
+def _names(entries: Sequence[FileEntry]) -> str:
+    names = [clean_line(e.path, 100) + "/" * (e.kind == "folder") for e in entries]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _view(shelf: Shelf, path: str, entries: tuple[FileEntry, ...], truncated: bool) -> FolderView:

@@ -147,6 +147,8 @@ def _venv_sentence(stage: Stage, tail: Sequence[str]) -> str:
 
 
 def _oom_sentence(stage: Stage) -> str:
+    if stage.runtime == "process":  # `ram` only plans for it: nothing limits it
+        return "killed by the kernel: the host was out of memory; ask for more with `ram`"
     if stage.resources.ram is None:
         return "killed by the kernel for its memory; `ram` in resources asks for more"
     return "killed by the kernel at its memory limit; raise `ram` in resources"

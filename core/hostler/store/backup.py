@@ -24,11 +24,17 @@ from pathlib import Path
 from typing import IO
 
 from hostler import __version__
-from hostler.errors import ConflictError, InputError, StateError
+from hostler.errors import ConflictError, ForbiddenError, InputError, StateError
 from hostler.quick.private import make_private
 from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE
-from hostler.store.faults import corrupt_error, database_error, database_faults, disk_faults
+from hostler.store.faults import (
+    corrupt_error,
+    database_error,
+    database_faults,
+    disk_error,
+    disk_faults,
+)
 from hostler.store.files import sync_folder
 from hostler.store.generations import life
 from hostler.store.readers import open_for_reading
@@ -66,9 +72,7 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
     """Write a backup of a state folder, while its daemon runs or not. The file (0600) has its name
     once it is whole. Raises ConflictError where there is one and `overwrite` is not set,
     InputError, StateError."""
-    with disk_faults(state):
-        is_there = (state / DATABASES[0]).exists()
-    if not is_there:
+    if not _has_database(state):
         raise StateError(
             f"there is no database in {state}",
             remedy="name the folder of the daemon that is meant: HOSTLER_STATE, or --socket",
@@ -91,6 +95,18 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Backup(target, size, generation, runs, len(blobs), sum(blobs.values()))
+
+
+def _has_database(state: Path) -> bool:
+    try:
+        return (state / DATABASES[0]).exists()
+    except PermissionError:
+        raise ForbiddenError(
+            f"the state of this daemon, {state}, may only be read by root and the daemon's login",
+            remedy="as its administrator: sudo hostler daemon backup FILE",
+        ) from None
+    except OSError as error:
+        raise disk_error(error, state) from error
 
 
 def _work_folder(target: Path, state: Path) -> Path:

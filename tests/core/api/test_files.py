@@ -199,8 +199,9 @@ def test_a_folder_of_a_stage_that_has_ended_is_looked_into(run: Client) -> None:
     assert names("result/out/") == {
         "a.txt": ("file", 1), "deep": ("folder", 2), "best": ("link", 0),
     }  # fmt: skip
-    with pytest.raises(NotFoundError, match="has no nope in it"):
+    with pytest.raises(NotFoundError, match=r"stage train of .* no folder nope.*It has: ") as told:
         run.list_folder("raaaaaa", "train", "nope")
+    assert "result/" in told.value.remedy
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")

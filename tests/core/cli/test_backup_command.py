@@ -12,6 +12,8 @@ import pytest
 
 from hostler.cli.recover_hint import generation_sentence, recover_sentence
 from hostler.daemon.lock import StateLock
+from hostler.errors import ForbiddenError
+from hostler.store.backup import back_up_to
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ensure_copy_key
 from hostler.store.database import Store
@@ -76,6 +78,33 @@ def test_a_restore_says_what_is_missing_and_what_comes_next(
     again = hostler("daemon", "restore", str(tmp_path / "file"))
     assert again.code == 2
     assert "already contains a database" in again.err
+
+
+def test_a_folder_that_is_named_goes_before_that_of_the_systems_file(
+    hostler: CommandLine, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostler("daemon", "backup", str(tmp_path / "file"))
+    config = tmp_path / "config.toml"
+    config.write_text(f'[daemon]\nstate = "{state}"\nsocket = "{tmp_path}/none.sock"\n')
+    monkeypatch.setenv("HOSTLER_CONFIG", str(config))
+    monkeypatch.setenv("HOSTLER_SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setenv("HOSTLER_STATE", str(tmp_path / "new"))
+    ran = hostler("daemon", "restore", str(tmp_path / "file"))
+    assert ran.code == 0, ran
+    assert (tmp_path / "new" / "id").read_text() == (state / "id").read_text()
+    assert f'state = "{tmp_path}/new"' in ran.out
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_who_may_not_read_the_state_is_told_who_may(hostler: CommandLine, state: Path) -> None:
+    state.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ForbiddenError, match="may only be read by root") as told:
+            back_up_to(state.parent / "file", state, overwrite=False, progress=lambda *_: None)
+    finally:
+        os.seteuid(0)
+    assert "sudo hostler daemon backup" in told.value.remedy
 
 
 def test_nothing_is_restored_under_a_daemon(

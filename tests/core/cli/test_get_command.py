@@ -226,7 +226,9 @@ def test_ls_shows_a_folder(lab: Served, hostler: CommandLine, here: Path) -> Non
     assert hostler("ls", "raaaaaa/train", "runs").out.startswith("a.txt\t2 B")
     assert hostler("ls", "raaaaaa/train", "--json").json["schema"] == "hostler.ls/1"
     assert "has 2 stages" in hostler("ls", "raaaaaa").err
-    assert "has no nope in it" in hostler("ls", "raaaaaa/train", "nope").err
+    assert (
+        "no folder nope. It has: last, log.csv, out/" in hostler("ls", "raaaaaa/train", "nope").err
+    )
 
 
 def test_progress_is_one_line_that_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,3 +260,24 @@ def test_cells_of_a_matrix_come_into_folders_of_their_names(
     assert hostler("get", "rcccccc/fit.1", "best.pt", "-o", "one").code == 0
     assert os.listdir(here / "one") == ["best.pt"]
     assert "cells" in hostler("ls", "rcccccc/fit").err
+
+
+def test_files_of_an_earlier_attempt_are_told_and_fetched_by_its_number(
+    lab: Served, hostler: CommandLine, here: Path, tmp_path: Path
+) -> None:
+    """The newest may have got less far than one that lost its host."""
+    ended_run(lab, stored.run("rbbbbbb"), attempts=2)
+    keep(lab, tmp_path, {"log.csv": b"1,2\n"}, run_id="rbbbbbb", number=1, partial=True)
+    keep(lab, tmp_path, {"log.csv": b"3"}, run_id="rbbbbbb", number=2)
+    ran = hostler("get", "rbbbbbb/train", "log.csv")
+    assert ran.code == 0, ran
+    assert (here / "log.csv").read_bytes() == b"3"
+    assert "hostler get rbbbbbb/train --attempt 1" in ran.err
+    ran = hostler("get", "rbbbbbb/train", "log.csv", "--attempt", "1", "-o", "first")
+    assert ran.code == 0, ran
+    assert (here / "first/log.csv").read_bytes() == b"1,2\n"
+    assert "--attempt" not in ran.err
+    ran = hostler("get", "rbbbbbb/train", "--attempt", "7")
+    assert ran.code == 2
+    assert "attempt 7 has no files" in ran.err
+    assert "1, 2" in ran.err

@@ -144,6 +144,9 @@ def test_show_says_who_keeps_a_run_and_where_files_of_it_stay(
         {"stage": "train", "host": "gpu2", "path": "/x", "files": 3, "size": 2**30, "goes_at": AT}
     ]
     where = "train: 3 files (1 GiB) stay on gpu2:/x"
+    single = [{**staying[0], "files": 1}]
+    daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded", staying=single, keep=None))
+    assert "train: 1 file (1 GiB) stays on gpu2:/x" in hostler("show", "r7", tty=True).out
     daemon.on("GET", "/v1/runs/r7", run(outcome="succeeded", staying=staying, keep=None))
     assert f"{where} until {clock_text(AT)}\n" in hostler("show", "r7", tty=True).out
     keep = {"by": "ana", "at": AT, "until": AT}

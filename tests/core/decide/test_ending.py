@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,3 +117,15 @@ def test_a_virtual_environment_that_cannot_be_built_is_no_fault_of_the_command()
         "no virtual environment: pip install failed",
     )
     assert "requirements.txt" in conclude(tried, stage, workload)[2]
+
+
+def test_of_a_process_no_memory_limit_is_claimed() -> None:
+    """`ram` limits containers; a process may take all memory of its host."""
+    tried = lab.attempt()
+    workload = lab.workload(tried, running=False, exit_code=137, oom_killed=True)
+    asked = lab.stage(ram=2**30)
+    said = conclude(tried, replace(asked, image=None, runtime="process"), workload)[2]
+    assert "out of memory" in said
+    assert "limit" not in said
+    said = conclude(tried, replace(asked, image="a:1", runtime="docker"), workload)[2]
+    assert "at its memory limit; raise `ram`" in said

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.worker import Worker
 
+from hostler.cli.shared import counted
 from hostler.client.fetch import Fetched
 from hostler.client.fetch_choice import Wanted
 from hostler.errors import ConflictError, HostlerError
@@ -181,7 +182,9 @@ class FilesSheet(Sheet):
     def _tell_done(self, done: Sequence[Fetched], folder: Path) -> None:
         new = [file for file in done if file.state in ("fetched", "link")]
         missing = [file for file in done if file.state == "missing"]
-        said = f"fetched {len(new)} of {len(done)} files into {folder}"
+        there = sum(file.state == "there" for file in done)
+        said = f"fetched {counted(len(new), 'file')} into {folder}"
+        said += f"; {there} there already" if there else ""
         said += f"; {missing[0].to}: {missing[0].why}" if missing else ""
         self.app.tell(said, "warning" if missing else "information")
         self.query_one(Table).clear_marks()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostler.cli.fetching import ProgressLine, Stdout, list_rows, result_rows
-from hostler.cli.kinds import run_and_stage
+from hostler.cli.kinds import count, run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.shared import counted, hint, note_for, open_client, out_json, out_table
 from hostler.client import Client
@@ -61,6 +61,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=".",
         help="the folder to write to (default: this one); `-`: one file to stdout",
     )
+    parser.add_argument(
+        "--attempt",
+        type=count,
+        metavar="N",
+        help="files of this attempt (default: the newest that has such files)",
+    )
     parser.add_argument("--list", action="store_true", help="only list the files")
     parser.add_argument("--force", action="store_true", help="replace files that differ")
     add_common(parser, json_output=True)
@@ -75,12 +81,38 @@ def run(args: argparse.Namespace) -> int:
     if found["truncated"]:
         note_for(args)("the host has more files than it lists: name those that you want")
     _refuse_nothing(run, stage, found["files"])
+    files = _of_attempt(found["files"], args.attempt)
     if args.list:
-        return _list(args, run_id, found)
+        return _list(args, run_id, {**found, "files": files})
     fetcher = Fetcher(client, run_id, revive=client.revive)
     if args.output == _STDOUT:
-        return _to_stdout(args, fetcher, found["files"])
-    return _to_folder(args, run, fetcher, found["files"])
+        return _to_stdout(args, fetcher, files)
+    code = _to_folder(args, run, fetcher, files)
+    for stage_name, number in _earlier(files):
+        at = f"{run_id}/{stage_name} --attempt {number}"
+        note_for(args)(f"an earlier attempt of {stage_name} left files, too: hostler get {at}")
+    return code
+
+
+def _of_attempt(files: Sequence[Mapping[str, Any]], number: int | None) -> list[Mapping[str, Any]]:
+    """Those of one attempt, or all. Raises NotFoundError where that attempt has none."""
+    if number is None:
+        return list(files)
+    found = [file for file in files if file["attempt"] == number]
+    if not found:
+        known = ", ".join(str(n) for n in sorted({int(file["attempt"]) for file in files}))
+        raise NotFoundError(
+            f"attempt {number} has no files", remedy=f"Attempts with files: {known}"
+        )
+    return found
+
+
+def _earlier(files: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Stages of which more than one attempt has files, each with the latest but one."""
+    numbers: dict[str, set[int]] = {}
+    for file in files:
+        numbers.setdefault(str(file["stage"]), set()).add(int(file["attempt"]))
+    return [(stage, sorted(found)[-2]) for stage, found in numbers.items() if len(found) > 1]
 
 
 def _list(args: argparse.Namespace, run_id: str, found: Mapping[str, Any]) -> int:
@@ -143,8 +175,8 @@ def _tell(args: argparse.Namespace, run: Mapping[str, Any], done: Sequence[Fetch
     note_for(args)(_summary(args.output, done))
     running = [s["name"] for s in run["stages"] if s["status"] == "running"]
     if running and args.run[1] is None:
-        hint(args, f"{running[0]} still runs: hostler get {run['run_id']}/{running[0]} fetches "
-             "its files as they are now")  # fmt: skip
+        at = f"{run['run_id']}/{running[0]}"
+        hint(args, f"stage {running[0]} still runs: hostler get {at} fetches its files as they are")
 
 
 def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, Any]]:
@@ -182,7 +214,9 @@ def _refuse_nothing(
     stages = [s for s in run["stages"] if name in (None, s["name"], s["base"])]
     running = [s["name"] for s in stages if s["status"] == "running"]
     if running and name is None:
-        remedy = f"{running[0]} still runs: `hostler get {run_id}/{running[0]}` fetches its files "
+        remedy = (
+            f"Stage {running[0]} still runs: `hostler get {run_id}/{running[0]}` fetches its files "
+        )
         raise NotFoundError(f"run {run_id} has saved no files yet", remedy=f"{remedy}as they are")
     at = f"{run_id}/{name}" if name else run_id
     raise NotFoundError(f"{at} has no files", remedy=f"see what became of it: hostler why {at}")
