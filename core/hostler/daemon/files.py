@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -157,7 +158,8 @@ class Files:
                 await store.mark_remainder_fetched(attempt_id, now)
                 return
             if artifact is not None and shelf.artifact and shelf.artifact.name == artifact:
-                await store.mark_fetched(attempt_id, shelf.artifact.digest, now)
+                with contextlib.suppress(NotFoundError):  # its run was removed: nobody waits for it
+                    await store.mark_fetched(attempt_id, shelf.artifact.digest, now)
                 return
         raise NotFoundError(f"{attempt_id} has no artifact {artifact or 'on its host'}")
 
@@ -173,6 +175,9 @@ class Files:
                 if self._context.content.has(artifact.digest):  # else it is past its time
                     made[artifact.attempt_id].append(artifact)
             left |= {each.attempt_id: each for each in await store.remainders(run_id)}
+        for artifact in await store.inherited(run.run_id) if run.kept else ():
+            if self._context.content.has(artifact.digest):
+                made[artifact.attempt_id].append(artifact)
         shelves: list[Shelf] = []
         for stage in stages:
             for attempt in attempts_of(run, stage, number):

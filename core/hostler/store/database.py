@@ -40,6 +40,7 @@ from hostler.store.generations import (
     note_number,
     noted_number,
 )
+from hostler.store.inherited import inherited
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
@@ -306,6 +307,10 @@ class Store(KeptMethods, UseMethods):
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """Collected outputs of a run."""
         return await self._readers.run(lambda db: reads.artifacts(db, run_id))
+
+    async def inherited(self, run_id: str) -> list[Artifact]:
+        """Files of stages that a run keeps of runs that were removed."""
+        return await self._readers.run(lambda db: inherited(db, run_id))
 
     async def drains(self) -> Mapping[str, Drain]:
         """Closed hosts by name."""

@@ -52,6 +52,20 @@ _INDEXES = (
     "CREATE INDEX runs_source ON runs (source_digest, finished_at) WHERE source_digest IS NOT NULL",
 )
 
+_INHERITED = (
+    "CREATE TABLE inherited (run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,"
+    " attempt_id TEXT NOT NULL, artifact TEXT NOT NULL) STRICT",
+    "CREATE INDEX inherited_run ON inherited (run_id)",
+    "CREATE INDEX inherited_attempt ON inherited (attempt_id)",
+    "CREATE INDEX runs_keeping ON runs (number) WHERE kept <> '{}'",
+)
+
+
+def inherited_table(connection: sqlite3.Connection) -> None:
+    """Files of stages that runs keep of runs that were removed."""
+    for statement in _INHERITED:
+        connection.execute(statement)
+
 
 def history_tables(connection: sqlite3.Connection) -> None:
     """Make the tables, fill them from what is there, and make their indexes."""

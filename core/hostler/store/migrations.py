@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from hostler.store.migrating import history_tables
+from hostler.store.migrating import history_tables, inherited_table
 
 
 @dataclass(frozen=True)
@@ -358,6 +358,11 @@ def m0011_generations(db: Database) -> None:
     db.execute("CREATE TABLE restored_runs (run_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
 
 
+def m0012_inherited(db: Database) -> None:
+    """Files of stages that a retry keeps, after the run that made them was removed."""
+    inherited_table(db.conn)
+
+
 def m0001_first_metrics(db: Database) -> None:
     """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
     for statement in _METRICS_TABLES:
@@ -389,6 +394,7 @@ STATE = Schema(
         m0009_announced,
         m0010_audit,
         m0011_generations,
+        m0012_inherited,
     ),
 )
 METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))

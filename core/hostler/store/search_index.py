@@ -63,6 +63,17 @@ _OUTPUTS = (
     " UNION SELECT o.value, r.number FROM runs r, json_each(r.kept) k,"
     " json_each(k.value, '$.outputs') o{0} AND r.kept <> '{{}}'"
 )
+_OF_KEPT = (
+    " UNION SELECT f.digest, r.number FROM runs r, json_each(r.kept) k"
+    " JOIN artifacts f ON f.attempt_id = json_extract(k.value, '$.attempt_id'){0}"
+    " AND r.kept <> '{{}}'"
+    " UNION SELECT f.index_digest, r.number FROM runs r, json_each(r.kept) k"
+    " JOIN artifacts f ON f.attempt_id = json_extract(k.value, '$.attempt_id'){0}"
+    " AND r.kept <> '{{}}' AND f.index_digest IS NOT NULL"
+    " UNION SELECT j.value, r.number FROM runs r JOIN inherited i ON i.run_id = r.run_id,"
+    " json_each(json_array(json_extract(i.artifact, '$.digest'),"
+    " json_extract(i.artifact, '$.index'))) j{0} AND j.value IS NOT NULL"
+)
 _OF_RUN, _OF_ALL = " WHERE r.run_id = :run", " WHERE 1"
 
 
@@ -75,6 +86,7 @@ def add_run(connection: sqlite3.Connection, number: int, run: Run) -> None:
     put_params(connection, number, run.params)
     for attempt in run.kept.values():
         _put_outputs(connection, run.run_id, attempt.outputs.values())
+        _put_outputs(connection, run.run_id, _saved_of(connection, attempt.attempt_id))
 
 
 def add_attempt(connection: sqlite3.Connection, placed: int, attempt: Attempt) -> None:
@@ -115,13 +127,15 @@ def change_outputs(
     gone = [(digest, run_id) for digest in before if digest not in now]
     if gone:
         connection.executemany(_DROP_OUTPUT, gone)
-        connection.execute(f"{_PUT_OUTPUTS} {_OUTPUTS.format(_OF_RUN)}", {"run": run_id})
+        connection.execute(
+            f"{_PUT_OUTPUTS} {(_OUTPUTS + _OF_KEPT).format(_OF_RUN)}", {"run": run_id}
+        )
 
 
 def remove_outputs(connection: sqlite3.Connection, run_id: str) -> None:
     """A run that is about to be forgotten needs nothing any more."""
     connection.execute(
-        f"DELETE FROM run_outputs WHERE (digest, run) IN ({_OUTPUTS.format(_OF_RUN)})",
+        f"DELETE FROM run_outputs WHERE (digest, run) IN ({(_OUTPUTS + _OF_KEPT).format(_OF_RUN)})",
         {"run": run_id},
     )
 
@@ -153,6 +167,17 @@ def put_metrics(
 def _put_outputs(connection: sqlite3.Connection, run_id: str, digests: Iterable[str]) -> None:
     """Digests that a run needs."""
     connection.executemany(_PUT_OUTPUT, ((digest, run_id) for digest in digests))
+
+
+def _saved_of(connection: sqlite3.Connection, attempt_id: str) -> list[str]:
+    """What is in the content store of an attempt that this run keeps, or its like inherited."""
+    rows = connection.execute(
+        "SELECT digest, index_digest FROM artifacts WHERE attempt_id = :attempt"
+        " UNION ALL SELECT json_extract(artifact, '$.digest'), json_extract(artifact, '$.index')"
+        " FROM inherited WHERE attempt_id = :attempt",
+        {"attempt": attempt_id},
+    )
+    return [digest for row in rows for digest in row if digest is not None]
 
 
 def fill_outputs(connection: sqlite3.Connection) -> None:

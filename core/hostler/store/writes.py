@@ -17,6 +17,7 @@ from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, Submiss
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
 from hostler.store import search_index
 from hostler.store.audit import add_audit
+from hostler.store.inherited import hand_over
 from hostler.store.kept import let_go
 from hostler.store.packed import pack
 from hostler.store.reads import find_submission
@@ -258,6 +259,7 @@ def delete_run(
         )
     ]
     connection.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
+    hand_over(connection, run_id)
     search_index.remove_outputs(connection, run_id)
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
     if event is not None:

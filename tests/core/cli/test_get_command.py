@@ -12,9 +12,10 @@ import pytest
 
 from hostler.cli import fetching
 from hostler.cli.fetching import ProgressLine, progress_text
+from hostler.model.runs import Outcome
 from tests.support import stored
 from tests.support.commandline import CommandLine, Tty
-from tests.support.kept import ended_run, keep
+from tests.support.kept import ended_run, keep, put
 from tests.support.run_objects import run as run_object
 from tests.support.run_objects import stage as stage_object
 from tests.support.scripted_daemon import ScriptedDaemon
@@ -281,3 +282,19 @@ def test_files_of_an_earlier_attempt_are_told_and_fetched_by_its_number(
     assert ran.code == 2
     assert "attempt 7 has no files" in ran.err
     assert "1, 2" in ran.err
+
+
+def test_a_retry_still_has_what_it_kept_of_a_run_that_was_removed(
+    lab: Served, hostler: CommandLine, here: Path, tmp_path: Path
+) -> None:
+    ended_run(lab, stored.run("rbbbbbb"))
+    keep(lab, tmp_path, {"model.pt": b"model"}, run_id="rbbbbbb")
+    store = lab.service.context.store
+    done = put(lab, store.get_run("rbbbbbb")).attempts[0]
+    put(lab, store.create_run(stored.run("rcccccc", kept={"train": done}), "", []))
+    put(lab, store.end_run("rcccccc", Outcome.SUCCEEDED, 300.0))
+    assert hostler("rm", "-y", "rbbbbbb").code == 0
+    ran = hostler("get", "rcccccc")
+    assert ran.code == 0, ran
+    assert (here / "model.pt").read_bytes() == b"model"
+    assert hostler("get", "rcccccc", "model.pt", "--force").code == 0

@@ -1,0 +1,52 @@
+"""Files of stages that a retry keeps: its own once the run that made them is removed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from hostler.model.codec import from_json
+from hostler.model.records import Artifact
+from hostler.store.rows import ARTIFACT_COLUMNS, dump, read_artifact
+
+_KEEPERS = (
+    "SELECT DISTINCT r.run_id, json_extract(k.value, '$.attempt_id')"
+    " FROM runs r INDEXED BY runs_keeping, json_each(r.kept) k"
+    " WHERE r.kept <> '{}' AND r.run_id <> :run"
+)
+_SAVED = f"SELECT {', '.join(ARTIFACT_COLUMNS)} FROM artifacts WHERE attempt_id = ?"
+
+
+def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
+    """Give what a run made, or inherited, to the runs that keep stages of it: it is about to be
+    forgotten."""
+    own = _made(connection, run_id)
+    if not own:
+        return
+    for keeper, attempt_id in connection.execute(_KEEPERS, {"run": run_id}).fetchall():
+        connection.executemany(
+            "INSERT INTO inherited (run_id, attempt_id, artifact) SELECT ?1, ?2, ?3"
+            " WHERE NOT EXISTS (SELECT 1 FROM inherited WHERE run_id = ?1 AND artifact = ?3)",
+            [(keeper, attempt_id, artifact) for artifact in own.get(attempt_id, ())],
+        )
+
+
+def inherited(connection: sqlite3.Connection, run_id: str) -> list[Artifact]:
+    """What a run has of runs that were removed."""
+    rows = connection.execute("SELECT artifact FROM inherited WHERE run_id = ?", (run_id,))
+    return [from_json(Artifact, json.loads(row[0])) for row in rows]
+
+
+def _made(connection: sqlite3.Connection, run_id: str) -> dict[str, list[str]]:
+    """Attempt -> its artifacts as JSON."""
+    found: dict[str, list[str]] = {}
+    for (attempt_id,) in connection.execute(
+        "SELECT attempt_id FROM attempts WHERE run_id = ?", (run_id,)
+    ).fetchall():
+        rows = connection.execute(_SAVED, (attempt_id,))
+        found[attempt_id] = [dump(read_artifact(row)) for row in rows]
+    for attempt_id, artifact in connection.execute(
+        "SELECT attempt_id, artifact FROM inherited WHERE run_id = ?", (run_id,)
+    ).fetchall():
+        found.setdefault(attempt_id, []).append(artifact)
+    return {attempt_id: artifacts for attempt_id, artifacts in found.items() if artifacts}
