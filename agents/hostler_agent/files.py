@@ -297,7 +297,7 @@ def changes(mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Pulse
 
 def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
     """A tar of these files and links of a folder; no link is followed on the way to one. What is
-    gone is left out."""
+    gone or may not be read is left out."""
     names = beneath.Names()
     for path in paths:
         found = _step_to(root, below + b"/" + path if below else path, names)
@@ -330,10 +330,10 @@ def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[in
 
 
 def _check_gone(error: OSError, path: bytes) -> None:
-    """Raise Refusal, unless there is nothing to be read any more: what is only out of reach may not
-    be taken for copied."""
+    """Raise Refusal, unless there is nothing to be read any more, or nothing that may be read: the
+    daemon lets stay what did not come, and one such file does not keep the others back."""
     gone = isinstance(error, (FileNotFoundError, NotADirectoryError, beneath.Elsewhere))
-    if not gone and error.errno != errno.ELOOP:
+    if not gone and error.errno not in (errno.ELOOP, errno.EACCES, errno.EPERM):
         raise _unreadable(error, path) from error
 
 
