@@ -452,6 +452,29 @@ def test_a_journal_of_lists_in_lists_without_end_takes_no_agent_away(place: Plac
         assert agent.look()["workloads"]
 
 
+def test_a_mark_on_a_full_disk_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is almost full takes the beginning, and says so by a number only."""
+    told = {"daemon_id": "d", "ref": "a", "until": 1.0, "files": 1, "bytes": 2, "path": "/x"}
+    keeping.mark(str(tmp_path / "kept"), told)
+    room, real = [20], os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        piece = bytes(data)[: room[0]]
+        if not piece:
+            raise OSError(28, "No space left on device")
+        room[0] -= len(piece)
+        return real(descriptor, piece)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        with pytest.raises(OSError, match="No space left"):
+            keeping.mark(str(tmp_path / "kept"), {**told, "until": 2.0})
+    assert keeping.read(str(tmp_path / "kept")) == told
+    assert os.listdir(tmp_path) == ["kept"]
+
+
 @pytest.mark.parametrize(
     "lie", ["", "[]", '{"daemon_id":1}', '{"until":1e999}', "x" * 100000, "[" * 15000]
 )
