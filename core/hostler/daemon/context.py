@@ -46,7 +46,8 @@ class Context:
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)
-    """Attempt id -> why its start did not go on when that was last tried."""
+    """Attempt id -> why its start, or the copying of its files, did not go on when that was last
+    tried."""
     budget: EventBudget = field(default_factory=EventBudget)
     health: Health = field(default_factory=Health)
     """Where nothing starts for now."""

@@ -14,8 +14,6 @@ from hostler.daemon.context import Context
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.errors import (
-    AgentError,
-    EngineError,
     HostError,
     HostlerError,
     StateError,
@@ -168,11 +166,6 @@ class Controller:
             self._pause(action)
             if self._is_news(action, str(error)):
                 _log.info("%s waits: %s", action.key, error)
-        except (EngineError, AgentError) as error:
-            await self._complain(action, error)
-        except StateError as error:
-            _log.error("%s: the state cannot be written: %s", action.key, error)
-            self._pause(action)
         except HostlerError as error:
             await self._complain(action, error)
         except Exception:
@@ -189,11 +182,11 @@ class Controller:
     async def _complain(self, action: Action, error: HostlerError) -> None:
         self._pause(action)
         context, said = self._context, str(error)
-        if not self._is_news(action, said):
-            return
+        at_state = isinstance(error, StateError)
+        if not self._is_news(action, "the state" if at_state else said):
+            return  # how much a full disk has left is another number each time
         _log.warning("%s: %s", action.key, error)
         with contextlib.suppress(StateError):
-            at_state = isinstance(error, StateError)
             kind = "state" if at_state else action.key.partition(":")[0]
             host = None if at_state else _host_of(action)
             host = error.host if isinstance(error, HostError) else host

@@ -18,7 +18,7 @@ from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import conclude_uncollected, is_end_unseen
-from hostler.errors import HostError
+from hostler.errors import HostError, StateError, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
@@ -53,7 +53,11 @@ class Finisher:
             attempt = await self._judged(action)
         stays = False
         if not attempt.phase.is_final:
-            attempt, stays = await self._collected(attempt, stage, workload)
+            try:
+                attempt, stays = await self._collected(attempt, stage, workload)
+            except (StateError, Unreachable) as error:
+                self._context.held_up[attempt.attempt_id] = error.told
+                raise
         failpoint("before_remove")
         if not stays:
             await self._remove(attempt, workload)

@@ -13,8 +13,8 @@ _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) -> str | None:
     """One sentence for people about an attempt that has a place; None: all is well.
 
-    `host`: None where the config names it no more. `held_up`: why its start did not go on when
-    that was last tried.
+    `host`: None where the config names it no more. `held_up`: why its start, or the copying of its
+    files, did not go on when that was last tried.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
         return f"the notes of {host.name} since the backup are not merged yet"
@@ -24,7 +24,8 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
             return f"{host.name} cannot be seen{why}: the start goes on once it answers"
         return f"the start does not go on: {held_up}" if held_up else None
     if attempt.phase is Phase.COLLECTING:
-        return _not_copied(attempt, host)
+        held = f"that does not go on: {held_up}" if held_up else None
+        return _not_copied(attempt, host) or held
     if attempt.phase is not Phase.RUNNING:
         return None
     if host is None:

@@ -15,6 +15,7 @@ from hostler.runtimes.contract import relative
 from hostler.store.archives import ArchiveCaps, normalise
 from hostler.store.content import ContentStore, Partial
 from hostler.store.listing import listing_of, write_listing
+from hostler.store.space import require_room
 from hostler.units import MIB, format_size
 
 _ROOT_NAME = "work"
@@ -143,6 +144,7 @@ class _Transfer:
         try:
             async for data in stream:
                 # Not in a thread: it lands in the page cache, and a hop per piece would cost more.
+                require_room(partial.path.parent, len(data))
                 partial.append(data)
                 self.advance(partial.size)
                 if partial.size > most:
@@ -175,6 +177,7 @@ def _prefix(source: ArchiveSource) -> str:
 def _take_in(partial: Partial, prefix: str, content: ContentStore, caps: ArchiveCaps) -> Collected:
     clean = partial.path.with_name(f"{partial.path.name}.tar")
     clean.unlink(missing_ok=True)
+    require_room(clean.parent, partial.size)  # before hours of copying that end on a full disk
     try:
         manifest, digest, size = normalise(partial.path, clean, prefix, caps)
         content.adopt(clean, digest)

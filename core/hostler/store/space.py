@@ -56,5 +56,11 @@ def sentence(folder: Path, space: Space) -> str:
 def require_room(folder: Path, size: int) -> None:
     """Raises StateError where so much does not go there any more."""
     space = space_of(folder)
-    if not space.has_room(size):
-        raise StateError(sentence(folder, space), remedy=REMEDY)
+    if space.has_room(size):
+        return
+    said = sentence(folder, space)
+    if not space.is_low and space.has_room(0):
+        free, total = format_size(space.free), format_size(space.total)
+        said = f"the disk of the state folder {folder} has {free} of {total} left"
+        said += f", and {format_size(size)} more are to come"
+    raise StateError(said, remedy=REMEDY)

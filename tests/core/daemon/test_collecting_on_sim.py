@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon import collecting, controller, saving
-from hostler.errors import AgentError, EngineError, HostError
+from hostler.errors import AgentError, EngineError, HostError, StateError
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder
@@ -376,6 +376,33 @@ async def test_a_docker_that_restarts_meanwhile_fails_no_stage_and_a_broken_file
         run = await daemon.finished(run_id, 20)
         assert run.outcome is (Outcome.SUCCEEDED if times == 3 else Outcome.FAILED), told(run)
         assert bool(await staying(daemon, run_id)) is (times > 3)
+
+
+async def test_outputs_that_do_not_fit_wait_and_why_and_alerts_tell_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
+    real, asked, enough = collect.collect_output, [0], asyncio.Event()
+
+    async def full(*_args: Any, **_more: Any) -> Any:
+        asked[0] += 1
+        if asked[0] > 3:
+            enough.set()
+        raise StateError(f"the disk of the state folder has {1000 - asked[0]} KiB left")
+
+    monkeypatch.setattr(collecting, "collect_output", full)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(boxed("process", outputs={"o": "out"}))
+        async with asyncio.timeout(20):
+            await enough.wait()
+        service = daemon.daemon.service
+        (line,) = (await service.why(run_id, None))["stages"]
+        assert "that does not go on: the disk of the state folder has 99" in line["sentence"]
+        events = await daemon.daemon.context.store.events(0)
+        assert [e.kind for e in events].count("state.failed") == 1, "however often it is tried"
+        monkeypatch.setattr(collecting, "collect_output", real)
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
 
 
 async def test_with_code_here_files_are_only_named(tmp_path: Path) -> None:

@@ -11,12 +11,21 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError, InputError, NotFoundError, Unreachable
+from hostler.errors import (
+    AgentError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    StateError,
+    Unreachable,
+)
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
+from hostler.store import space
 from hostler.store.content import ContentStore
+from hostler.store.space import Space
 from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.direct_link import DirectLink
@@ -91,6 +100,35 @@ async def test_a_cut_is_resumed_where_it_was(tmp_path: Path) -> None:
     assert list((tmp_path / "partial").iterdir()) == []
     again = await collect_output(link, WORKLOAD, "out/model", content, GIB)
     assert again == found
+
+
+async def test_the_last_room_of_the_disk_is_left_to_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come waits for room: it is not copied again, and nothing else runs full."""
+    content, link = ContentStore(tmp_path), _Link(_tar(weights=bytes(100_000)))
+    disk, used = 160_000, tmp_path / "partial"
+
+    def space_of(_folder: Path) -> Space:
+        taken = sum(path.stat().st_size for path in used.iterdir())
+        return Space(disk - taken, 1000 * GIB)
+
+    monkeypatch.setattr(space, "space_of", space_of)
+    monkeypatch.setattr(space, "_KEPT", 10_000)
+    for _ in range(2):
+        with pytest.raises(StateError, match="the disk of the state folder"):
+            await collect_output(link, WORKLOAD, "out", content, GIB)
+        assert link.sent == len(link.data)
+        assert sum(path.stat().st_size for path in used.iterdir()) < disk - 10_000
+    disk = 50_000
+    for path in used.iterdir():
+        path.unlink()
+    with pytest.raises(StateError, match="the disk of the state folder"):
+        await collect_output(link, WORKLOAD, "out", content, GIB)
+    disk = 300_000
+    found = await collect_output(link, WORKLOAD, "out", content, GIB)
+    assert _names(content.path(found.digest)) == ["weights"]
+    assert link.sent == 2 * len(link.data) + 1000, "the piece that did not fit came twice"
 
 
 async def test_a_beginning_of_something_else_is_not_continued(tmp_path: Path) -> None:
