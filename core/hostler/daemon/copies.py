@@ -172,6 +172,12 @@ class Copies:
             except HostError as error:
                 _log.info("the copies of %s stay on %s for now: %s", ", ".join(ids), host, error)
 
+    async def ask_whether_current(self, host: str) -> None:
+        """Raises Superseded where a newer generation of this daemon works on the host: a request
+        that changes nothing, and that only the newest one may make. Raises HostError."""
+        asked = {"daemon_id": self._context.daemon_id, "runs": [], "ended": []}
+        await self._context.link(host).call("run.forget", asked)
+
     @contextmanager
     def _noting(self, run_id: str) -> Iterator[None]:
         notes = self._under_way.setdefault(run_id, _Notes())

@@ -89,6 +89,9 @@ async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str,
                 await _restore(store, content, rebuilt, actor)
             except (ConflictError, NotFoundError) as error:
                 failed[rebuilt.run.run_id] = error.message
+        if (await store.generations.life()).restored_at is not None:
+            # They wait for the hosts that are not merged yet, as those of the backup do.
+            await store.generations.add_restored(rebuilt.run.run_id for rebuilt in runs)
     finally:
         await store.close()
     return failed

@@ -140,6 +140,8 @@ class Starter:
             failpoint("after_create")
             if lease_ids:  # the image may have taken long: the host looks at its GPUs once more
                 _granted(await link.bind(lease_ids, ref, claim))
+            elif attempt.runtime == "docker":  # Docker, unlike the agent, serves older generations
+                await self._copies.ask_whether_current(attempt.host)
             failpoint("after_bind")
             await note  # nothing may ever run that a lost database could not be made to know again
             workload = await runtime.start(link, job, ref)

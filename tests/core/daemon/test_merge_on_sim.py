@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from hostler.daemon.standing import mark
+from hostler.model.generations import Generation
+from hostler.model.hosts import Workload
+from hostler.model.jobs import Job
 from hostler.model.pipelines import Retries
 from hostler.model.runs import Attempt, Outcome, Phase
+from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
+from hostler.sim.runtime import SimRuntime
 from tests.support.planning import stage
 from tests.support.restoring import back_up, restored
 from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
@@ -53,3 +59,29 @@ async def test_the_host_of_an_earlier_attempt_that_comes_back_later_ends_no_runn
             assert second.attempt_id not in host.referee.stops
             (row,) = await new.daemon.context.store.list_runs()
             assert row.phases == {"succeeded": 1}
+
+
+async def test_work_without_gpus_is_not_started_where_a_newer_daemon_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image took long, and Docker itself asks nobody."""
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        context, started = daemon.daemon.context, list[str]()
+        create, start = SimRuntime.create, SimRuntime.start
+
+        async def followed(self: SimRuntime, link: HostLink, job: Job, progress: Progress) -> str:
+            ref = await create(self, link, job, progress)
+            number = 10**12
+            host.generations[context.daemon_id] = Generation(number, mark(number, context.signer))
+            return ref
+
+        async def noted(self: SimRuntime, link: HostLink, job: Job, ref: str) -> Workload:
+            started.append(ref)
+            return await start(self, link, job, ref)
+
+        monkeypatch.setattr(SimRuntime, "create", followed)
+        monkeypatch.setattr(SimRuntime, "start", noted)
+        await daemon.submit(stage("a", runtime="docker", image="i", env=sim("seconds=600")))
+        await daemon.until(lambda: bool(context.standing.halted()), "it is not told")
+        assert not started

@@ -18,8 +18,10 @@ from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
 from hostler.sim.fleet import small_lab
+from hostler.store.database import Store
 from tests.support import planning
 from tests.support.planning import attempt, stage
+from tests.support.restoring import back_up, put_back
 from tests.support.simdaemon import SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
@@ -269,3 +271,20 @@ def test_what_was_saved_is_believed_of_signed_notes_alone() -> None:
     assert noted_artifacts(kept) == (artifact,)
     assert noted_artifacts(replace(kept, notes_doubt="not signed")) == ()
     assert noted_artifacts(replace(kept, spec_doubt="not signed")) == ()
+
+
+async def test_what_is_recovered_beside_a_restored_backup_waits_for_its_hosts_too(
+    tmp_path: Path,
+) -> None:
+    """The previous daemon may go on starting it until the hosts have heard of the new one."""
+    async with SimDaemon(small_lab(1), tmp_path / "old") as old:
+        file = await back_up(old)
+        run_id = await old.submit(stage("a", env=sim("seconds=600")))
+        await old.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        put_back(file, tmp_path / "new")
+        new = SimDaemon(old.lab, tmp_path / "new")
+        new.config = old.config
+        await restore(new.state, (await look_around(new)).recovery.runs, "ana")
+        store = await Store.open(new.state)
+        assert await store.generations.restored_runs() == {run_id}
+        await store.close()
