@@ -74,3 +74,26 @@ def test_single_users_find_it_and_others_are_refused(machine: Machine) -> None:
         said = machine.hostler(BIN, "runs")
         assert said.code == 2
         assert "user bin may not use this daemon" in said.err
+
+
+def test_two_members_with_the_same_code_each_fetch_their_own(machine: Machine) -> None:
+    """The second sends it, too, though the daemon has it: only who has its bytes may use it."""
+    script = 'import os; open("out.txt", "w").write(os.environ["WHO"])'
+    runs = {}
+    with machine.served('group = "nogroup"\nallow = ["daemon"]'):
+        for uid, gid in ((NOBODY, NOGROUP), (DAEMON, DAEMON)):
+            here = machine.folder / f"code-{uid}"
+            here.mkdir()
+            (here / "train.py").write_text(script)
+            for path in (here, here / "train.py"):
+                shutil.chown(path, uid, gid)
+            words = ("run", "-q", "--env", f"WHO={uid}", "--", "python3", "train.py")
+            ran = machine.hostler(uid, *words, gid=gid, cwd=here)
+            assert ran.code == 0, ran
+            listed = machine.hostler(uid, "runs", "-q", "--limit", "1", gid=gid)
+            runs[uid] = listed.out.strip()
+        for uid, gid in ((NOBODY, NOGROUP), (DAEMON, DAEMON)):
+            got = machine.hostler(uid, "get", runs[uid], "out.txt", "-o", "-", gid=gid)
+            assert (got.code, got.out) == (0, str(uid)), got
+        theirs = machine.hostler(DAEMON, "get", runs[NOBODY], "out.txt", "-o", "-")
+        assert "belongs to nobody" in theirs.err

@@ -74,7 +74,7 @@ class Machine:
         shutil.copytree(_CORE, folder / "hostler", ignore=shutil.ignore_patterns("__pycache__"))
 
     def hostler(self, uid: int, *words: str, gid: int | None = None, groups: tuple[int, ...] = (),
-                **env: str) -> Said:  # fmt: skip
+                cwd: Path = Path("/"), **env: str) -> Said:  # fmt: skip
         """Run a command as that user, in no group but `gid` and `groups`."""
         python = python_for_all()
         home = self.folder / f"home-{uid}"
@@ -88,7 +88,7 @@ class Machine:
             [python, "-I", "-B", "-c", program, *words],
             user=uid, group=uid if gid is None else gid, extra_groups=list(groups),
             env={"HOME": str(home), "PATH": "/usr/bin:/bin", **env},
-            cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 

@@ -25,7 +25,7 @@ from hostler.model.runs import Run
 
 _TIMEOUT_S = 300.0
 _MOST_LISTED = 1000
-_MOST_ASKED = 2000
+_MOST_UNKNOWN = 1000
 _MOST_NAMED = 5
 RECOVER = "recover them first: hostler daemon stop; hostler daemon recover"
 
@@ -145,12 +145,12 @@ class Cleaner:
             )
 
     async def _unknown(self, run_ids: Iterable[str]) -> list[str]:
-        named, found = list(dict.fromkeys(run_ids)), []
-        if len(named) > _MOST_ASKED:
-            return named  # more than are ever open on a host: nobody looks all of them up
-        for run_id in named:
+        found: list[str] = []
+        for run_id in dict.fromkeys(run_ids):
             if await self._context.is_over(run_id) is None:
                 found.append(run_id)
+            if len(found) >= _MOST_UNKNOWN:
+                break  # a host may name very many
         return found
 
     async def _workloads(self, made: _Cleaning, look: Look) -> None:
@@ -160,7 +160,9 @@ class Cleaner:
         for work in ended:
             if await self._done(made, work.attempt_id, self._end(made, work)):
                 gone.append(work.attempt_id)
-        made.add("ended container or job", gone)
+        # Of what ended unseen there may be files that stay, and what has to stay is marked anew.
+        left = await self._context.store.remainders(host=made.host)
+        made.add("ended container or job", {*gone} - {each.attempt_id for each in left})
 
     async def _end(self, made: _Cleaning, work: Workload) -> None:
         if not made.wish.dry_run:

@@ -123,6 +123,23 @@ async def test_it_is_refused_where_the_host_holds_what_the_database_does_not_kno
         await daemon.finished(stray)
 
 
+async def test_a_host_that_keeps_files_of_very_many_known_runs_is_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those that nobody knows are counted."""
+    monkeypatch.setattr("hostler.daemon.clean._MOST_UNKNOWN", 2)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        (host,) = daemon.lab.hosts.values()
+        known = [await ended(daemon) for _ in range(3)]
+        for run_id in known:
+            leave(host, daemon, run_id)
+        assert (await clean(daemon, Wish()))["notes of an ended run"] == 3
+        for n in range(4):
+            host.records[daemon.daemon.context.daemon_id, f"rlost{n}"] = ["spec", ""]
+        with pytest.raises(ConflictError, match=r"does not know \(rlost0, rlost1\)"):
+            await clean(daemon, Wish())
+
+
 async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         cleaner = daemon.daemon.service.cleaner
