@@ -2,10 +2,11 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?=
+HOUSE_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-pythons check fmt bench fuzz chaos chaos-report lock audit clean
+.PHONY: help setup demo test test-pythons check fmt bench fuzz chaos chaos-report house lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
@@ -16,6 +17,7 @@ help:
 	@echo "make bench   measure, each figure against a floor or peer of the same run"
 	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (ten minutes)"
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
+	@echo "make house   measure the code: circles, Any, files that one command crosses (HOUSE_ARGS=--help)"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
 	@echo "make audit   ask the package index for known vulnerabilities of what it names"
 
@@ -66,6 +68,10 @@ chaos: $(VENV)/.dev
 
 chaos-report: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.report .chaos docs/track-record.md
+
+# HOUSE_ARGS="--list any" lists the places behind a number, --json is for programs.
+house: $(VENV)/.dev
+	@sh scripts/house.sh $(VENV) $(HOUSE_ARGS)
 
 lock:
 	@sh scripts/lock.sh $(UPGRADE)
