@@ -79,7 +79,7 @@ class Refusals:
 
 def call_of(method: str, path: str) -> str:
     """The name of a call as in the audit table, of a few whatever is asked for."""
-    verb = path.rsplit("/", 1)[-1]
+    verb = path.removesuffix("/plan").rsplit("/", 1)[-1]
     if method == "POST" and path in _SUBMITTED:
         return "submit"
     if method == "DELETE":

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.seats import SEATS, Peer
 from hostler.api.users import in_group, user_name
+from hostler.daemon.newest import ASKING
 from hostler.daemon.submit import Caller
 from hostler.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.model.config import DaemonConfig
@@ -45,7 +46,8 @@ class Door:
         """Pass a request on with its `Caller` in `request.state.caller`."""
         if scope["type"] == "http":
             try:
-                scope["state"]["caller"] = await self._admit(scope)
+                scope["state"]["caller"] = caller = await self._admit(scope)
+                ASKING.set(caller)
             except HostlerError as error:
                 answer = error_answer(error)
                 answer.headers["connection"] = "close"

@@ -109,7 +109,7 @@ def where(attempt: Mapping[str, Any] | None, indices: Indices) -> str:
     if not attempt:
         return "-"
     gpus = attempt.get("gpus") or ()
-    if not gpus:
+    if not gpus or attempt.get("phase") == "collecting":  # they were given back
         return str(attempt["host"])
     numbers = [indices.get(uuid) for uuid in gpus]
     if None in numbers:

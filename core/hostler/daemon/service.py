@@ -25,6 +25,7 @@ from hostler.daemon.files import Files
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures
+from hostler.daemon.newest import newest_run
 from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
@@ -301,12 +302,9 @@ class Service:
         return told
 
     async def resolve(self, run_id: str) -> str:
-        """The full id of a shortened one; "last" is the newest run."""
+        """The full id of a shortened one; "last" is the newest run of whoever asks."""
         if run_id == "last":
-            newest = await self.context.store.list_runs(RunFilter(), 1)
-            if not newest:
-                raise NotFoundError("there are no runs yet", remedy="start one: hostler run -- CMD")
-            return newest[0].run_id
+            return await newest_run(self.context)
         return await self.context.store.resolve(run_id)
 
     async def named_run(self, name: str) -> str:

@@ -206,3 +206,7 @@ def test_a_new_day_is_counted_anew() -> None:
 )
 def test_calls_are_of_few_names(method: str, path: str, call: str) -> None:
     assert call_of(method, path) == call
+
+
+def test_a_refused_plan_of_a_retry_is_a_refused_retry() -> None:
+    assert call_of("POST", "/v1/runs/raaaaaa/retry/plan") == "retry"

@@ -66,5 +66,8 @@ def test_what_a_call_was_about_in_words() -> None:
     assert what(entry("gc")) == "-"
     assert what(entry("drain", host="gpu1", reason="")) == "host gpu1"
     assert what(entry("priority", run="ra", priority=-3)) == "run ra, priority -3"
+    clean = entry("clean", host="gpu1", checkpoints=False, kept=True, until=None)
+    assert what(clean) == "host gpu1, kept"
+    assert what(entry("priority", run="ra", priority=0)) == "run ra, priority 0"
     many = entry("refused", call="connect", why="no", times=1000, with_others=True)
     assert what(many) == "connect: no (1,000 times that day, other users included)"

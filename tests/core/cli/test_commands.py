@@ -101,6 +101,26 @@ def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert hostler("show", "zz").code == 2
 
 
+def test_show_sorts_cells_by_a_metric(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    """The best cell of a sweep is the first."""
+    values = {"train.0": {"loss": 0.5}, "train.1": {"loss": 0.25}, "train.2": {}}
+    stages = [
+        stage(name, "succeeded", attempt=attempt("succeeded", metrics=metrics))
+        for name, metrics in values.items()
+    ]
+    daemon.on("GET", "/v1/runs/r9", run(*stages, run_id="r9"))
+
+    def names(sort: str) -> list[str]:
+        return [line.split("\t")[0] for line in hostler("show", "r9", sort).out.splitlines()]
+
+    assert names("--sort=loss") == ["train.1", "train.0", "train.2"]
+    assert names("--sort=-loss") == ["train.0", "train.1", "train.2"]
+    ran = hostler("show", "r9", "--sort=acuracy")
+    assert ran.code == 2
+    assert "no stage of run r9 has a metric 'acuracy'" in ran.err
+    assert "loss" in ran.err
+
+
 def test_show_gives_the_patch_of_a_run(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     source = {"git_commit": "a" * 40, "git_dirty": True, "git_diff": "+x\x1b[2J\r\n+y\n"}
     daemon.on("GET", "/v1/runs/r7/source", source)

@@ -36,6 +36,7 @@ def test_where_an_attempt_is() -> None:
     assert where(attempt(), INDICES) == "gpu1:0-1"
     assert where(attempt(), {}) == "gpu1:2 GPUs"
     assert where(attempt(gpus=[]), {}) == "gpu1"
+    assert where(attempt("collecting"), INDICES) == "gpu1", "its GPUs were given back"
     assert where(None, {}) == "-"
 
 

@@ -54,9 +54,15 @@ def what(entry: Mapping[str, Any]) -> str:
     """What a call was about: "run r7f3a2k, pipeline digits", "cancel: run rx belongs to bo"."""
     about = entry["arguments"]
     if entry["call"] != "refused":
-        return ", ".join(f"{name} {value}" for name, value in about.items() if value != "") or "-"
+        given = {name: value for name, value in about.items() if _is_given(value)}
+        told = (name if value is True else f"{name} {value}" for name, value in given.items())
+        return ", ".join(told) or "-"
     times = int(about.get("times", 1))
     often = f" ({times:,} times that day)" if times > 1 else ""
     if about.get("with_others"):
         often = f" ({times:,} times that day, other users included)"
     return f"{about.get('call')}: {about.get('why')}{often}"
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != ""

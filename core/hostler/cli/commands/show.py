@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from hostler.cli.fold import fold
@@ -17,6 +18,7 @@ from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
 from hostler.cli.saved import shown_of
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
+from hostler.errors import InputError
 from hostler.quick.table import is_terminal
 
 _ROOM = 40
@@ -30,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--all", action="store_true", help="every cell of a long matrix, on a terminal too"
+    )
+    parser.add_argument(
+        "--sort",
+        metavar="[-]METRIC",
+        help="stages and cells by the last value of a metric; - is downwards",
     )
     parser.add_argument(
         "--diff", action="store_true", help="how its code differed from its commit, as a patch"
@@ -51,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         for line in header_lines(found, time.time()):
             out(line)
     indices = indices_of(client, [found])
-    stages = found["stages"]
-    shown = fold(stages, _ROOM) if terminal and not args.all else stages
+    stages = _sorted(found, args.sort) if args.sort else found["stages"]
+    shown = fold(stages, _ROOM) if terminal and not args.all and not args.sort else stages
     rows = [stage_or_cells_row(row, found, time.time(), indices) for row in shown]
     out_table(args, STAGE_COLUMNS, rows)
     if terminal:
@@ -62,6 +69,21 @@ def run(args: argparse.Namespace) -> int:
     if len(shown) < len(stages):
         hint(args, f"every stage: hostler show {found['run_id']} --all")
     return 0
+
+
+def _sorted(run: Mapping[str, Any], asked: str) -> list[dict[str, Any]]:
+    """Its stages by a metric, those without it last. Raises InputError where none has it."""
+    name = asked.removeprefix("-")
+    metrics = {s["name"]: (s.get("attempt") or {}).get("metrics") or {} for s in run["stages"]}
+    having = [stage for stage in run["stages"] if name in metrics[stage["name"]]]
+    if not having:
+        known = sorted({metric for values in metrics.values() for metric in values})
+        raise InputError(
+            f"no stage of run {run['run_id']} has a metric {name!r}",
+            remedy=f"Its metrics: {', '.join(known)}" if known else "It has no metrics",
+        )
+    having.sort(key=lambda s: float(metrics[s["name"]][name]), reverse=asked.startswith("-"))
+    return having + [stage for stage in run["stages"] if name not in metrics[stage["name"]]]
 
 
 def _diff(args: argparse.Namespace, source: dict[str, Any]) -> int:
