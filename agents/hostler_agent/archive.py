@@ -334,10 +334,11 @@ def _file(descriptor: int, name: str) -> Iterator[bytes]:
 
 
 class Skipped:
-    """The pieces of a stream from byte `offset` on, while all of it is counted and hashed."""
+    """The pieces of a stream from byte `offset` on, while all of it is counted and hashed. `pulse`
+    is called for each that is skipped."""
 
-    def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Iterator[bytes], offset: int, pulse: Callable[[], None]) -> None:
+        self._pieces, self._pulse = pieces, pulse
         self._offset = offset
         self._digest = hashlib.sha256()
         self.size = 0
@@ -355,3 +356,5 @@ class Skipped:
             self.size += len(piece)
             if start < len(piece):
                 yield piece[start:]
+            else:
+                self._pulse()

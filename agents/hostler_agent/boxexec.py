@@ -65,7 +65,7 @@ cat <&4
 [ "$(seen)" = "$before" ] || cat /proc/self/fd/4 >&2
 """
 )
-_RECORD = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.+)", re.DOTALL)
+_RECORD = re.compile(rb"([0-9a-f]{1,8}) (\d{1,20}) (-?\d{1,15}) \./(.+)", re.DOTALL)
 
 
 def listed(mode: Dict[str, Any], path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
@@ -108,10 +108,12 @@ def _entry(record: bytes) -> Any:
     mode, path = int(match[1], 16), os.path.normpath(match[4])
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         return None
-    if len(path) > 4095 or path.startswith((b"/", b"..")) or b"\0" in path:
+    if len(path) > 4095 or path.startswith((b"/", b"../")) or path in (b".", b".."):
+        return None
+    if b"\0" in path:
         return None
     size = int(match[2]) if stat.S_ISREG(mode) else 0
-    return shown(path), kind_of(mode), min(size, 2**62), float(match[3][:18]), None
+    return shown(path), kind_of(mode), min(size, 2**62), float(match[3]), None
 
 
 def opened(mode: Dict[str, Any], path: bytes) -> Tuple[int, float, Iterator[bytes]]:
@@ -150,6 +152,7 @@ def _content(
         for stream, data in itertools.chain([(1, rest)], pieces):
             if stream == 2:
                 again.add(data)
+                yield b""  # it goes on
                 continue
             piece, over = data[:left], len(data) - left
             digest.update(piece)

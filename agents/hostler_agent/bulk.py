@@ -15,7 +15,7 @@ from hostler_agent.jobs import Jobs
 from hostler_agent.machine import boot_id
 from hostler_agent.ownership import owned
 from hostler_agent.processes import Proc
-from hostler_agent.sending import frames, send, send_data
+from hostler_agent.sending import Pulse, frames, send, send_data
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
@@ -140,9 +140,9 @@ def _archive(mode: Dict[str, Any], folders: Folders) -> None:
     if mode.get("chosen") is True:
         from hostler_agent import transfers
 
-        sent = archive.Skipped(transfers.chosen(mode, folders), offset)
+        sent = archive.Skipped(transfers.chosen(mode, folders), offset, Pulse())
     else:
-        sent = archive.Skipped(_tar(mode, folders), offset)
+        sent = archive.Skipped(_tar(mode, folders), offset, Pulse())
     for piece in sent:
         send_data(piece)
     send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))

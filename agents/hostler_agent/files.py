@@ -87,7 +87,7 @@ def _of_job(attempt: str, folders: Folders) -> Root:
     path = os.path.join(job.folder, "work")
     others = {}
     key = job.created.get("checkpoint_key")
-    if isinstance(key, str) and key and "/" not in key:
+    if isinstance(key, str) and key not in ("", ".", "..") and "/" not in key:
         with contextlib.suppress(OSError):
             # The job has a link to it in its working folder.
             store = os.path.join(folders.checkpoints, key)
@@ -163,7 +163,9 @@ def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def require_steady(descriptor: int, before: os.stat_result, path: bytes, sha256: str) -> None:
+def require_steady(
+    descriptor: int, before: os.stat_result, path: bytes, sha256: str, pulse: Pulse
+) -> None:
     """Raise Refusal where a file is not any more what was read of it: half of that may be older
     than the rest. What was only written behind it, as to a log, is no harm."""
     now = os.fstat(descriptor)
@@ -173,6 +175,7 @@ def require_steady(descriptor: int, before: os.stat_result, path: bytes, sha256:
     digest = hashlib.sha256()
     for piece in pieces(descriptor, before.st_size, path):
         digest.update(piece)
+        pulse()
     if digest.hexdigest() != sha256:
         raise Refusal("%s changed while it was read" % shown(path), "ConflictError")
 

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Dict, Iterator, Union
 
 from hostler_agent import wire
 from hostler_agent.folders import Refusal
+
+_EVERY = 5.0
+_LONGEST = 3600.0
+"""Seconds after which work of which nothing comes is given up: a file of holes has no end."""
+
+
+class Pulse:
+    """Says every few seconds that work goes on while nothing else is sent: the other side gives up
+    after two minutes of silence, and to read what it has already may take longer."""
+
+    def __init__(self) -> None:
+        self._began = self._told = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._told > _EVERY and now - self._began < _LONGEST:
+            self._told = now
+            send(wire.json_frame({"busy": True}))
 
 
 def send(data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List
 from hostler_agent import beneath, choosing, files, wire
 from hostler_agent.files import Entry, Wanted
 from hostler_agent.folders import Folders, Refusal, check_relative
-from hostler_agent.sending import frames, send, send_data
+from hostler_agent.sending import Pulse, frames, send, send_data
 
 _BATCH = 2000
 _BATCH_SIZE = 256 * 1024
@@ -67,7 +67,7 @@ def read(mode: Dict[str, Any], folders: Folders) -> None:
     pieces = files.pieces(descriptor, status.st_size, path)
 
     def check(sha256: str) -> None:
-        files.require_steady(descriptor, status, path, sha256)
+        files.require_steady(descriptor, status, path, sha256, Pulse())
 
     _send_file(status.st_size, status.st_mtime, pieces, offset, check)
 
@@ -77,11 +77,13 @@ def _send_file(
     check: Callable[[str], None] = lambda _sha256: None,
 ) -> None:  # fmt: skip
     send(wire.json_frame({"size": size, "mtime": mtime}))
-    digest, at = hashlib.sha256(), 0
+    digest, at, pulse = hashlib.sha256(), 0, Pulse()
     for piece in pieces:
         digest.update(piece)
-        if at + len(piece) > offset:
-            send_data(piece[max(0, offset - at) :])
+        wanted = piece[max(0, offset - at) :]
+        send_data(wanted)
+        if not wanted:
+            pulse()
         at += len(piece)
     check(digest.hexdigest())
     send(wire.json_frame({"sha256": digest.hexdigest()}))

@@ -17,7 +17,17 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import beneath, checkpoints, choosing, files, journal, keeping, placed, walk
+from hostler_agent import (
+    beneath,
+    boxexec,
+    checkpoints,
+    choosing,
+    files,
+    journal,
+    keeping,
+    placed,
+    walk,
+)
 from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
@@ -368,6 +378,20 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placed, "_SOON", 60.0)
 
 
+@pytest.mark.parametrize("key", ["..", ".", "../jobs", "", 5])
+def test_a_journal_that_the_job_wrote_opens_no_folder_but_its_own(tmp_path: Path, key: Any) -> None:
+    folders = Folders(str(tmp_path))
+    folders.make()
+    job = Path(folders.job("a-1"))
+    (job / "work").mkdir(parents=True)
+    (tmp_path / "jobs" / "b-1").mkdir()
+    (tmp_path / "jobs" / "b-1" / "f").write_text("theirs")
+    journal.append(str(job), {"event": "created", "daemon_id": "d", "checkpoint_key": key})
+    (job / "work" / "l").symlink_to(f"{folders.checkpoints}/{key}/jobs/b-1/f")
+    with pytest.raises(Refusal):
+        content(files.rooted({"attempt_id": "a-1"}, folders), "l")
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_folder_in_which_nothing_happened_is_known_as_such(tmp_path: Path) -> None:
     job = _ended(tmp_path / "a", checkpoint="ckpt")
@@ -579,3 +603,20 @@ def _seconds(call: Callable[[], object]) -> float:
     began = time.process_time()
     call()
     return time.process_time() - began
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        (b"81a4 5 7 ./..data", "..data"), (b"81a4 5 7 ./a\nb", "a\nb"),
+        (b"81a4 5 7 ./a/../..", None), (b"81a4 5 7 ./a/..", None),
+        (b"81a4 5 7 ./../x", None), (b"81a4 5 7 ./\0", None),
+        (b"f" * 200 + b" 5 7 ./a", None), (b"81a4 " + b"9" * 5000 + b" 7 ./a", None),
+        (b"81a4 5 " + b"9" * 5000 + b" ./a", None), (b"1180 5 7 ./fifo", None),
+    ],
+)  # fmt: skip
+def test_what_the_stat_of_an_image_says_is_an_entry_or_nothing(
+    told: bytes, path: str | None
+) -> None:
+    entry = boxexec._entry(told)
+    assert (entry and entry[0]) == path

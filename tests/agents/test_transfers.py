@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import archive, blobs, wire
+from hostler_agent import archive, blobs, files, sending, transfers, wire
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.joblog import Reader, Writer, parts
 from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving, transfer
@@ -373,3 +373,32 @@ def test_doctor_speaks_of_everything(agent: Agent) -> None:
     assert checks["nvml"]["message"] == "2 GPUs, driver 550.54.15"
     assert all(c["state"] in ("ok", "warn", "fail") for c in checks.values())
     assert all(c["remedy"] for c in checks.values() if c["state"] != "ok")
+
+
+def test_work_of_which_nothing_comes_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To go on where a cut was, all before it is read again; the other side waits two minutes."""
+    monkeypatch.setattr(sending, "_EVERY", -1.0)
+    sent: list[bytes] = []
+    for module in (sending, transfers):
+        monkeypatch.setattr(module, "send", sent.append)
+    transfers._send_file(8, 1.0, iter((b"ab", b"cd", b"", b"efgh")), 5)
+    reader = wire.FrameReader()
+    sha256 = hashlib.sha256(b"abcdefgh").hexdigest()
+    busy = {"busy": True}
+    assert [*reader.feed(b"".join(sent))] == [
+        {"size": 8, "mtime": 1.0}, busy, busy, busy, b"fgh", {"sha256": sha256}, None,
+    ]  # fmt: skip
+    sent.clear()
+    skipped = archive.Skipped(iter((b"ab", b"cd", b"ef")), 3, sending.Pulse())
+    assert list(skipped) == [b"d", b"ef"]
+    file = tmp_path / "log"
+    file.write_bytes(b"grown")
+    with file.open("rb") as grown:
+        before = os.fstat(grown.fileno())
+        with file.open("ab") as more:
+            more.write(b"more")
+        at_first = hashlib.sha256(b"grown").hexdigest()
+        files.require_steady(grown.fileno(), before, b"log", at_first, sending.Pulse())
+    assert [*reader.feed(b"".join(sent))] == [busy, busy]

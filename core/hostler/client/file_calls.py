@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 SLOW_S = 60.0
 """Seconds that a host may take to list a folder or open a file."""
+SLOWEST = 32 * 1024 * 1024
+"""Bytes a second that a host reads, at least, of what is there already: all is hashed."""
+LONGEST_S = 3600.0
+"""As long as an agent says that it is still at that."""
 
 
 class FileCalls(Records):

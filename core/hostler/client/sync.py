@@ -12,7 +12,7 @@ from typing import Any
 from hostler.client import calls
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK, Exchange, Log, RemoteFile
-from hostler.client.file_calls import SLOW_S, FileCalls
+from hostler.client.file_calls import LONGEST_S, SLOW_S, SLOWEST, FileCalls
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
@@ -325,7 +325,9 @@ class Client(FileCalls):
     def _remote_file(self, call: Call) -> RemoteFile:
         exchange = self._start(call, max(self.timeout, SLOW_S))
         try:
-            return RemoteFile(exchange, self._good_head(exchange))
+            file = RemoteFile(exchange, self._good_head(exchange))
+            exchange.set_timeout(max(self.timeout, SLOW_S, min(LONGEST_S, file.size / SLOWEST)))
+            return file
         except BaseException:
             exchange.close()
             raise

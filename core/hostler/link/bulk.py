@@ -60,6 +60,13 @@ class BulkAgent:
                 return self._object(await self._started.reader.exactly(size))
             return await self._started.reader.exactly(size) if size else None
 
+    async def data(self) -> Frame:
+        """The next frame that is more than a sign that the agent is still at work."""
+        while True:
+            frame = await self.frame()
+            if not isinstance(frame, dict) or frame.get("busy") is not True:
+                return frame
+
     async def result(self) -> dict[str, Any]:
         """The JSON object that is due now."""
         frame = await self.frame()
@@ -168,7 +175,7 @@ class ArchiveStream:
         async with self._slots, bulk_agent(self._door, self._program, fields) as agent:
             if self._paths is not None:
                 await send_paths(agent, self._paths)
-            while isinstance(frame := await agent.frame(), bytes):
+            while isinstance(frame := await agent.data(), bytes):
                 came += len(frame)
                 hashed.update(frame)
                 yield frame

@@ -182,7 +182,7 @@ class RemoteFile:
             self.size, self.mtime = _opened(await agent.result())
             yield b""
             left, hashed = max(0, self.size - self._offset), hashlib.sha256()
-            while isinstance(frame := await agent.frame(), bytes):
+            while isinstance(frame := await agent.data(), bytes):
                 left -= len(frame)
                 if left < 0:
                     raise Hostile("a file of more bytes than it has")

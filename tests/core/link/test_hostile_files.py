@@ -125,6 +125,10 @@ def whole(data: bytes, **end: Any) -> bytes:
     return frame(data) + json_frame({"sha256": sha256, **end}) + END
 
 
+def whole_end(data: bytes, **end: Any) -> bytes:
+    return json_frame({"sha256": hashlib.sha256(data).hexdigest(), **end}) + END
+
+
 OPENED = json_frame({"size": 4, "mtime": 1.5})
 
 
@@ -150,6 +154,19 @@ async def test_files_that_do_not_fit_are_refused(
     with pytest.raises(AgentError, match=why):
         async for _ in link.read_file(SOURCE):
             pass
+
+
+async def test_an_agent_that_says_that_it_is_at_work_sends_a_file_or_archive_all_the_same(
+    link: AgentLink, folder: Path
+) -> None:
+    """What it has to read before it sends anything, or Docker has to pack, may take minutes."""
+    await link.connect()
+    busy = json_frame({"busy": True})
+    script(folder, **says(OPENED, busy, frame(b"da"), busy, frame(b"ta"), busy, whole_end(b"data")))
+    assert b"".join([piece async for piece in link.read_file(SOURCE)]) == b"data"
+    end = whole_end(b"data", size=4)
+    script(folder, **says(busy, frame(b"da"), busy, frame(b"ta"), busy, end))
+    assert b"".join([piece async for piece in link.read_archive(SOURCE)]) == b"data"
 
 
 async def test_what_was_kept_is_checked(link: AgentLink, folder: Path) -> None:
