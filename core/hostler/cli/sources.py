@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from hostler.client import Client
 from hostler.errors import InputError
 from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_names
+from hostler.quick.private import owner_name
 from hostler.text import is_text
 from hostler.units import format_size
 
@@ -82,14 +84,37 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> dict
 
 
 def code_folder(old: Mapping[str, Any], else_: str) -> Path:
-    """The folder that a run's code came from. Raises InputError where it is not on this machine."""
+    """The folder that a run's code came from. Raises InputError where it is not on this machine, or
+    where somebody else chose it, or what is in it."""
     path = (old.get("source") or {}).get("path")
     if not path or not Path(path).is_dir():
         raise InputError(
             f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",
             remedy=f"Run this where the folder is, or {else_}",
         )
+    if old["uid"] != os.geteuid():
+        # Its owner named the folder, and what to send of it that else stays.
+        raise InputError(
+            f"{old['run_id']} is a run of {old['owner']}: only {old['owner']} can send its code",
+            remedy=else_[:1].upper() + else_[1:],
+        )
+    _check_whose(Path(path))
     return Path(path)
+
+
+def _check_whose(folder: Path) -> None:
+    """Raise InputError where the folder, or a link that leads to it, is another user's now, unless
+    the person stands in it: it may have been put there after the run."""
+    with contextlib.suppress(OSError):
+        if Path.cwd().is_relative_to(folder.resolve()):
+            return
+    links = [step.lstat() for step in (folder, *folder.parents) if step.is_symlink()]
+    for found in (folder.stat(), *links):
+        if found.st_uid not in (os.geteuid(), 0):
+            raise InputError(
+                f"{folder} belongs to {owner_name(found)} now: its files would run as yours",
+                remedy=f"If you trust them, go there first: cd {shlex.quote(str(folder))}",
+            )
 
 
 def current_folder() -> Path:

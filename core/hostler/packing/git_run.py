@@ -148,19 +148,33 @@ def _overridden(own: Mapping[str, str], trusted: Mapping[str, str]) -> tuple[str
     # git-lfs runs its extensions, which any config may name. It reads `git config -l` by lines, so
     # that a value of two lines names one as well, and some versions heed no capitals.
     extended = any("lfs.extension." in f"{key}\n{value}".lower() for key, value in own.items())
-    options: list[str] = []
+    options = _without_hooks(own)
     for name in sorted(names | ({"lfs"} if extended else set())):
-        if "=" in name or "\n" in name:
-            raise InputError(
-                f"the repository's config has a filter {name!r} that cannot be switched off",
-                remedy="remove it from .git/config",
-            )
+        _check_name("filter", name)
         for part in _FILTER_KEYS:
             key = f"filter.{name}.{part}"
             usual = "false" if part == "required" else ""
             value = usual if extended and name == "lfs" else trusted.get(key, usual)
             options += ["-c", f"{key}={value}"]
     return tuple(options)
+
+
+def _without_hooks(own: Mapping[str, str]) -> list[str]:
+    """From git 2.54 on a config names hooks as well, wherever `core.hooksPath` leads."""
+    options: list[str] = []
+    for name in sorted({key[5:].rpartition(".")[0] for key in own if key.startswith("hook.")}):
+        if name:
+            _check_name("hook", name)
+            options += ["-c", f"hook.{name}.enabled=false", "-c", f"hook.{name}.event="]
+    return options
+
+
+def _check_name(kind: str, name: str) -> None:
+    if "=" in name or "\n" in name:
+        raise InputError(
+            f"the repository's config has a {kind} {name!r} that cannot be switched off",
+            remedy="remove it from .git/config",
+        )
 
 
 def _is_filter(key: str) -> bool:

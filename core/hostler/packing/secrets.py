@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 
 _NAMES = (
-    ".env", ".env.*", "*.env", ".envrc",
+    ".env", ".env[._-]*", "*.env", "*.env.local", ".envrc",
     "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk",
     "id_rsa[_.-]*", "id_ecdsa[_.-]*", "id_ed25519[_.-]*", "*_rsa", "*_ed25519", "deploy_key",
     "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdb", "*.kdbx",
@@ -32,6 +33,9 @@ _PATHS = (
     ".gem/credentials", ".oci/config",
 )  # fmt: skip
 
+_COPY = re.compile(r"(?:~|#|\.(?:bak|backup|old|orig|save|sw[a-p]))+$")
+"""What editors and people add to the name of a copy."""
+
 
 def is_secret(path: str) -> bool:
     """Whether a path (relative, with slashes) is one that keys and passwords are kept under."""
@@ -39,6 +43,10 @@ def is_secret(path: str) -> bool:
     *folders, last = lower.split("/")
     if any(part in _FOLDERS for part in folders):
         return True
+    if (original := _COPY.sub("", last)) != last:  # `id_rsa~`, `#.env#`, `.id_rsa.swp`
+        names = {original, original.removeprefix("."), original.removeprefix("#")}
+        if any(is_secret("/".join((*folders, name))) for name in names):
+            return True
     if any(fnmatchcase(last, pattern) for pattern in _HARMLESS):
         return False
     if any(fnmatchcase(last, pattern) for pattern in _NAMES):

@@ -71,7 +71,7 @@ def choose(inside: Inside, include: Sequence[str]) -> Tree:
     ignore = _read_ignore(inside)
     seen = git.listed(folder, inside.is_folder) if git.is_repository(folder) else None
     listed = _walk(folder, ignore) if seen is None else seen.files
-    wanted = _included(folder, include)
+    wanted = _included(inside, include)
     entries: dict[str, Entry] = {}
     empty = () if seen is None else seen.empty_submodules
     skipped = {name: Skipped(name, _EMPTY) for name in empty if not ignore.leaves_out(name)}
@@ -118,16 +118,17 @@ def _read_ignore(inside: Inside) -> Ignore:
     return Ignore(data.decode(errors="replace").splitlines())
 
 
-def _included(folder: Path, include: Sequence[str]) -> dict[str, bool]:
+def _included(inside: Inside, include: Sequence[str]) -> dict[str, bool]:
     """Every file that `include` names, in order, and whether by its exact path; a folder means all
     below it."""
     found: dict[str, bool] = {}
+    folder = inside.root
     for pattern in include:
         plain = _plain(folder, pattern)
         if _is_file(folder / plain):
             found[plain] = True
             continue
-        for name in _matches(folder, plain, pattern):
+        for name in _matches(inside, plain, pattern):
             found.setdefault(name, False)
     return found
 
@@ -147,7 +148,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _matches(folder: Path, plain: str, pattern: str) -> Iterator[str]:
+def _matches(inside: Inside, plain: str, pattern: str) -> Iterator[str]:
+    folder = inside.root
     whole = folder / plain
     if plain.split("/")[-1] == "**":
         plain += "/*"  # as Python 3.13 has it; before, it is folders alone
@@ -159,7 +161,7 @@ def _matches(folder: Path, plain: str, pattern: str) -> Iterator[str]:
         name = path.relative_to(folder).as_posix()
         if GIT in name.split("/"):
             continue
-        if path.is_dir() and not path.is_symlink():
+        if inside.is_folder(name):  # with no link on the way: nothing is looked up elsewhere
             yield from (f"{name}/{inner}" for inner in _walk(path, Ignore(())))
         else:
             yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def folder(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
     made.mkdir()
     (made / "train.py").write_text("new")
     (made / "exam.toml").write_text("the file")
-    old = run(source={"digest": "0" * 64, "path": str(made)}, file="exam.toml")
+    source = {"digest": "0" * 64, "path": str(made)}
+    old = run(source=source, file="exam.toml", uid=os.geteuid())
     daemon.on("GET", "/v1/runs/r7", old)
     daemon.on("POST", "/v1/runs/r7/retry", Answer(run(run_id="r9"), 201))
     daemon.on("POST", "/v1/runs/r7/retry/plan", plan(planned("a", "it failed")))
@@ -121,3 +123,41 @@ def test_no_code_is_sent_that_nobody_takes(
     assert hostler("retry", "r7", "--new-code").code == 0
     assert daemon.requests("POST", "/v1/runs/r7/retry")[0].json["source"] == {"path": str(folder)}
     assert [asked for asked in daemon.asked if "snapshots" in asked.path] == []
+
+
+@pytest.mark.parametrize("words", [("retry", "r7", "--new-code"), ("rerun", "r7")])
+def test_nobody_sends_files_for_a_run_of_somebody_else(
+    hostler: CommandLine, daemon: ScriptedDaemon, folder: Path, words: tuple[str, ...]
+) -> None:
+    """A member chose the folder, the command, and `include`; root runs it once more."""
+    source = {"digest": "0" * 64, "path": str(folder), "include": [".ssh/id_rsa"]}
+    daemon.on("GET", "/v1/runs/r7", run(source=source, uid=os.geteuid() + 1, owner="bo"))
+    ran = hostler(*words)
+    assert ran.code != 0
+    assert "r7 is a run of bo: only bo can send its code" in ran.err
+    assert [asked.method for asked in daemon.asked if asked.method != "GET"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make what others own")
+@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.parametrize("words", [("retry", "r7", "--new-code"), ("rerun", "r7")])
+def test_a_folder_that_somebody_else_put_there_is_not_sent(
+    hostler: CommandLine,
+    daemon: ScriptedDaemon,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    kind: str,
+) -> None:
+    if kind == "link":
+        folder.rename(folder.with_name("elsewhere"))
+        folder.symlink_to(folder.with_name("elsewhere"))
+    os.chown(folder, 4321, 4321, follow_symlinks=False)
+    ran = hostler(*words)
+    assert ran.code != 0
+    assert f"{folder} belongs to uid 4321 now" in ran.err
+    assert f"cd {folder}" in ran.err
+    assert [asked for asked in daemon.asked if "snapshots" in asked.path] == []
+    if words[0] == "retry":  # who stands in it has seen it
+        monkeypatch.chdir(folder)
+        assert hostler(*words).code == 0

@@ -8,13 +8,15 @@ import os
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hostler.errors import InputError
-from hostler.packing import PackedSource, pack_source, source_names
+from hostler.packing import PackedSource, pack_source, source_names, tree
+from hostler.packing.git_run import git_in
+from hostler.packing.ignore import Ignore
 from hostler.packing.inside import Inside, LinkOnTheWay
 
 SECRET = "hunter2-of-another-folder"
@@ -239,6 +241,19 @@ def test_a_filter_that_cannot_be_switched_off_is_refused(checkout: Path, tmp_pat
     assert not marker.exists()
 
 
+def test_hooks_that_a_config_names_are_switched_off(checkout: Path, tmp_path: Path) -> None:
+    """git runs such from 2.54 on; before, nobody reads this."""
+    with (checkout / ".git/config").open("a") as config:
+        config.write('[hook "x.y"]\nevent = post-index-change\ncommand = false\n')
+    options = git_in(checkout).options
+    assert options == ("-c", "hook.x.y.enabled=false", "-c", "hook.x.y.event=")
+    _pack(checkout, tmp_path)
+    with (checkout / ".git/config").open("a") as config:
+        config.write('[hook "a=b"]\ncommand = false\n')
+    with pytest.raises(InputError, match="a hook 'a=b' that cannot be switched off"):
+        _pack(checkout, tmp_path)
+
+
 # What lies outside.
 
 
@@ -274,6 +289,32 @@ def test_a_tracked_folder_that_became_a_link_is_left_out_and_told(
     assert len(told) == 2  # the link, and what was below it: not each file
     with pytest.raises(InputError):
         _pack(checkout, tmp_path, include=["stolen/config"], limit=1)
+
+
+@pytest.mark.parametrize("include", ["lib/sub", "li*/sub", "*/*"])
+def test_what_is_included_is_not_looked_for_through_a_link(
+    checkout: Path,
+    outside: Path,
+    tmp_path: Path,
+    include: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A link to `/` would have all of the machine looked through."""
+    (outside / "sub").mkdir()
+    (outside / "sub" / "config").write_text(SECRET)
+    (checkout / "lib").symlink_to(outside)
+    walked: list[Path] = []
+    real = tree._walk
+
+    def note(folder: Path, ignore: Ignore) -> Iterator[str]:
+        walked.append(folder)
+        return real(folder, ignore)
+
+    monkeypatch.setattr(tree, "_walk", note)
+    packed = pack_source(checkout, include=[include], temporary=tmp_path)
+    assert not _stolen(packed)
+    assert checkout / "lib" / "sub" not in walked
+    assert "lib/" in {item.path for item in packed.skipped}
 
 
 def test_a_link_that_comes_during_packing_is_noticed(

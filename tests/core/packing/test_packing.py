@@ -157,7 +157,9 @@ def test_modes_owners_and_folders_are_plain(tree: Path, tmp_path: Path) -> None:
      ".ssh/config", ".aws/credentials", ".netrc", "prod.env", ".streamlit/secrets.toml",
      "vault.kdbx", ".docker/config.json", "conf/.kube/config", ".azure/accessTokens.json",
      "application_default_credentials.json", ".config/gcloud/properties", ".npmrc", ".pypirc",
-     ".cache/huggingface/token", "my-service-account.json", "keys/id_ed25519_work"],
+     ".cache/huggingface/token", "my-service-account.json", "keys/id_ed25519_work",
+     "id_rsa~", "#.env#", "keys/.id_ed25519.swp", "server.pem.bak", ".netrc.old~", ".env-prod",
+     ".env_local", "prod.env.local"],
 )  # fmt: skip
 def test_secrets_stay_where_they_are(repository: Path, tmp_path: Path, name: str) -> None:
     _write(repository, name, "hunter2")
@@ -177,7 +179,8 @@ def test_secrets_stay_where_they_are(repository: Path, tmp_path: Path, name: str
 @pytest.mark.parametrize(
     "name",
     [".env.example", "environment.yml", "monkey.py", "id_rsa.pub", "docker/config.json",
-     "config.json", "tokenizer/token", "secrets.py", "service.json", "id_mapping.json"],
+     "config.json", "tokenizer/token", "secrets.py", "service.json", "id_mapping.json",
+     "train.py~", "notes.bak", "~", "#", ".bak"],
 )  # fmt: skip
 def test_what_is_no_secret_is_packed(name: str) -> None:
     assert not is_secret(name)
