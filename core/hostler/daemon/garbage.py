@@ -20,7 +20,7 @@ from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.errors import ConflictError, HostError, HostlerError
 from hostler.model.records import Artifact
 from hostler.model.runs import Run
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
+from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -74,7 +74,7 @@ class GarbageCollector:
         (see `plan_saved_expiry`)."""
         _check_may(self._context)
         async with self._context.removing:
-            told = await self._collect(dry_run=False, held=await self._announce())
+            told = await self._collect(dry_run=False, held=await self._announce(), unasked=True)
         return {**told, "hosts": await self._sweep_hosts()}
 
     async def _announce(self) -> frozenset[str]:
@@ -104,10 +104,12 @@ class GarbageCollector:
             sizes[artifact.run_id] += artifact.size
         return dict(sizes)
 
-    async def _collect(self, dry_run: bool, held: Collection[str] = frozenset()) -> dict[str, Any]:
+    async def _collect(
+        self, dry_run: bool, held: Collection[str] = frozenset(), *, unasked: bool = False
+    ) -> dict[str, Any]:
         context, now = self._context, self._context.clock.now()
         forgotten = [run_id for run_id in await self._old_runs(now) if run_id not in held]
-        plan = await self._plan(frozenset(forgotten), now, held)
+        plan = await self._plan(frozenset(forgotten), now, held, unasked=unasked)
         unfetched = await self._unfetched(plan)
         if not dry_run:
             for run_id in forgotten:
@@ -169,22 +171,33 @@ class GarbageCollector:
         return [run_id for run_id in await store.ended_before(now - limit) if run_id not in spared]
 
     async def _plan(
-        self, forgotten: Collection[str], now: float, held: Collection[str] = frozenset()
+        self,
+        forgotten: Collection[str],
+        now: float,
+        held: Collection[str] = frozenset(),
+        *,
+        unasked: bool = False,
     ) -> GcPlan:
-        """What may go at a time, but nothing of the runs that are held."""
+        """What may go at a time, but nothing of the runs that are held. What nobody asked to go
+        stays for as long as outputs do where a restored database does not know whose it is."""
         context, limits = self._context, self._context.config.limits
         logs, digests = await self._old_files(now)
+        known = await context.store.run_uses(now, logs, digests)
         uses = {
             use.run_id: replace(use, is_kept=use.is_kept or use.run_id in held)
-            for use in await context.store.run_uses(now, logs, digests)
+            for use in known
             if use.run_id not in forgotten
         }
         sizes = await asyncio.to_thread(context.store.logs.sizes, logs & uses.keys())
-        blobs = await asyncio.to_thread(context.content.sizes_of, digests)
+        found = await asyncio.to_thread(context.content.sizes_of, digests)
+        blobs = {digest: Blob(size, taken_in) for digest, (size, taken_in) in found.items()}
+        restored_at = context.standing.restored_at
+        if unasked and restored_at is not None and now < restored_at + limits.keep_outputs:
+            blobs = without_unknown(blobs, known, restored_at)
         sources_before = now - limits.keep_sources
         return plan_gc(
             [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses.values()],
-            {digest: Blob(size, taken_in) for digest, (size, taken_in) in blobs.items()},
+            blobs,
             RetentionLimits(logs_for=limits.keep_logs, outputs_for=limits.keep_outputs),
             now,
         )

@@ -92,6 +92,15 @@ def plan_gc(
     )
 
 
+def without_unknown(
+    blobs: Mapping[str, Blob], runs: Sequence[RunUse], before: float
+) -> dict[str, Blob]:
+    """Without those of before a time that no run uses: a restored database does not know the runs
+    that saved them."""
+    known = {digest for run in runs for digest in (*run.outputs, run.snapshot)}
+    return {d: blob for d, blob in blobs.items() if d in known or blob.taken_in > before}
+
+
 def _doomed_blobs(
     runs: Sequence[RunUse], blobs: Mapping[str, Blob], limits: RetentionLimits, now: float
 ) -> set[str]:

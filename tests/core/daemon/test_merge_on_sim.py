@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,22 @@ async def test_work_without_gpus_is_not_started_where_a_newer_daemon_works(
         await daemon.submit(stage("a", runtime="docker", image="i", env=sim("seconds=600")))
         await daemon.until(lambda: bool(context.standing.halted()), "it is not told")
         assert not started
+
+
+async def test_files_that_a_restored_database_does_not_know_go_only_when_a_person_asks(
+    tmp_path: Path,
+) -> None:
+    """Runs that ended since the backup have saved them, and nothing else says so."""
+    async with SimDaemon(small_lab(1), tmp_path / "old") as old:
+        file = await back_up(old)
+        await old.kill()
+        async with restored(old, file) as new:
+            context, garbage = new.daemon.context, new.daemon.service.garbage
+            await new.until(lambda: not context.standing.unmerged(["gpu1"]), "not merged")
+            (tmp_path / "model.pt").write_text("took a day")
+            digest = context.content.adopt(tmp_path / "model.pt")
+            path, before = context.content.path(digest), time.time() - 7200
+            os.utime(path, (before, before))
+            assert (await garbage.collect_unasked())["content"]["blobs"] == 0
+            assert path.exists()
+            assert (await garbage.collect(dry_run=False))["content"]["blobs"] == 1

@@ -3,7 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
+from hostler.store.retention import (
+    Blob,
+    GcPlan,
+    RetentionLimits,
+    RunUse,
+    plan_gc,
+    without_unknown,
+)
 
 _NOW = 1_000_000.0
 _LIMITS = RetentionLimits(logs_for=100.0, outputs_for=50.0, young_for=10.0)
@@ -92,3 +99,9 @@ def test_nothing_that_is_needed_is_ever_planned(
     assert set(plan.blobs) <= set(blobs)
     assert plan.blob_bytes == sum(blobs[digest].size for digest in plan.blobs)
     assert all(blobs[digest].taken_in <= now - limits.young_for for digest in plan.blobs)
+
+
+def test_what_came_before_a_time_and_no_run_uses_is_told_apart() -> None:
+    blobs = {name: Blob(1, at) for name, at in (("used", 1.0), ("lost", 1.0), ("new", 9.0))}
+    runs = [RunUse("r1", None, snapshot="used")]
+    assert without_unknown(blobs, runs, 5.0).keys() == {"used", "new"}
