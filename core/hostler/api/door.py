@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.seats import SEATS, Peer
@@ -53,7 +53,25 @@ class Door:
                 answer.headers["connection"] = "close"
                 await answer(scope, receive, send)
                 return
+            send = self._watched(scope, send)
         await self._app(scope, receive, send)
+
+    def _watched(self, scope: Scope, send: Send) -> Send:
+        """Some answers go on for days, and meanwhile people leave groups: they get no more of them.
+        Whoever is not let in any more is dropped within seconds, see `seats`."""
+        asked = time.monotonic()
+
+        async def sending(message: Message) -> None:
+            nonlocal asked
+            if time.monotonic() - asked > _KNOWN_FOR_S:
+                try:
+                    await self._admit(scope)
+                except HostlerError:
+                    return
+                asked = time.monotonic()
+            await send(message)
+
+        return sending
 
 
 @dataclass(frozen=True, slots=True)
