@@ -158,7 +158,7 @@ class Saver:
             return tuple(files), over_budget(limit)  # the rest of what was chosen before
         choice = choose_files(files, await self._room(left.run.run_id))
         if not choice.copied:
-            return choice.left, over_budget(limit)
+            return choice.left, unfit_or(choice.left, over_budget(limit))
         with self._reserving(left.run.run_id, choice.size):
             try:
                 came = await self._take(left, choice, advance)
