@@ -141,7 +141,9 @@ def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
         return Check("local.daemon", "ok", f"version {about.get('version')} at {path}")
     if personal:
         return Check("local.daemon", "ok", "does not run; the first run starts it")
-    return Check("local.daemon", "fail", f"nothing answers at {path}", "Have it started")
+    return Check(
+        "local.daemon", "fail", f"nothing answers at {path}", "start it: systemctl start hostler"
+    )
 
 
 async def check_host(

@@ -54,7 +54,8 @@ class ProgressLine:
 def progress_text(to: str, done: int, size: int, speed: float) -> str:
     """ "50 % of 1 GiB, 110 MiB/s: model.pt"."""
     percent = 100 * done // size if size else 100
-    return f"{percent:3d} % of {format_size(size)}, {format_size(speed)}/s: {to}"
+    rate = f", {format_size(speed)}/s" if speed else ""  # none is known when it begins
+    return f"{percent:3d} % of {format_size(size)}{rate}: {to}"
 
 
 def list_rows(files: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

@@ -28,8 +28,8 @@ def only_operators(settings: DaemonConfig, who: Caller, doing: str) -> None:
     named = ", ".join(settings.operators)
     raise ForbiddenError(
         f"{doing} is for the daemon's owner" + (f" and its operators ({named})" if named else ""),
-        remedy=f"ask one of them, or the owner to name {who.user} under [daemon] operators in "
-        "config.toml",
+        remedy=("ask one of them" if named else "ask them")
+        + f"; the owner can name {who.user} under [daemon] operators in config.toml",
     )
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler.daemon.rights import only_operators
+from hostler.daemon.submit import Caller
+from hostler.errors import ForbiddenError
+from hostler.model.config import DaemonConfig
 from hostler.model.records import NewEvent
 from tests.support.callers import ask, open_to_all
 from tests.support.served import Served, served
@@ -52,6 +56,11 @@ def test_what_concerns_everybody_is_for_the_owner_and_operators(
     error = answer["error"]
     assert isinstance(error, dict)
     assert "is for the daemon's owner and its operators (daemon)" in error["message"]
+    assert "ask one of them" in error["remedy"]
+    with pytest.raises(ForbiddenError, match="is for the daemon's owner") as told:
+        only_operators(DaemonConfig(), Caller(4711, "ana"), "draining a host")
+    assert told.value.remedy.startswith("ask them; ")
+    assert "name ana under [daemon] operators" in told.value.remedy
     assert "name nobody under [daemon] operators" in error["remedy"]
     assert ask(daemon.socket_path, uid=STRANGER, call=call, body=body)[0] == 403
     assert ask(daemon.socket_path, uid=OPERATOR, call=call, body=body)[0] == 200

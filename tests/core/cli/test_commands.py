@@ -101,6 +101,20 @@ def test_show(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     assert hostler("show", "zz").code == 2
 
 
+def test_ls_has_no_date_of_files_that_came_with_the_source(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    """They are packed with one date, of 1980."""
+    entries = [
+        {"path": "train.py", "kind": "file", "size": 5, "mtime": 315_619_200.0},
+        {"path": "model.pt", "kind": "file", "size": 5, "mtime": 1_795_957_000.0},
+    ]
+    daemon.on("GET", "/v1/runs/r7/ls/train", {"entries": entries, "truncated": False})
+    rows = [line.split("\t") for line in hostler("ls", "r7/train").out.splitlines()]
+    assert rows[0] == ["train.py", "5 B", ""]
+    assert rows[1][2] != ""
+
+
 def test_show_sorts_cells_by_a_metric(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     """The best cell of a sweep is the first."""
     values = {"train.0": {"loss": 0.5}, "train.1": {"loss": 0.25}, "train.2": {}}

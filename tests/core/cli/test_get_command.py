@@ -241,7 +241,7 @@ def test_progress_is_one_line_that_is_cleaned(monkeypatch: pytest.MonkeyPatch) -
     assert "\x1b[2J" not in stream.getvalue()
     line.clear()
     assert stream.getvalue().endswith("\r\x1b[K")
-    assert progress_text("m", 0, 0, 0.0) == "100 % of 0 B, 0 B/s: m"
+    assert progress_text("m", 0, 0, 0.0) == "100 % of 0 B: m"
     silent = ProgressLine(None)
     silent("m", 1, 2)
     silent.clear()

@@ -41,9 +41,9 @@ from hostler_tui.widgets.table import Table
 _EMPTY: tuple[Line, ...] = (
     line(("Nothing runs or waits.", "title")),
     line(""),
-    line(("  n", "key"), "                        submit a pipeline"),
+    line(("  n", "key"), "                          submit a pipeline"),
     line("  hostler run pipeline.toml   the same from a shell"),
-    line(("  5", "key"), "                        all runs, those that have ended too"),
+    line(("  5", "key"), "                          all runs, those that have ended too"),
 )
 
 

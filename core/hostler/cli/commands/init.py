@@ -206,6 +206,6 @@ def _say_who_is_silent(names: list[str]) -> None:
     if names:
         few = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         note(
-            f"{few} did not answer; written all the same, since machines come back. A name that is "
-            "wrong: take its table out of the file"
+            f"{few} cannot be used yet, and {'are' if names[1:] else 'is'} in the file all the "
+            "same. If a name is wrong, delete its table there"
         )

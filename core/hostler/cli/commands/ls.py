@@ -10,6 +10,7 @@ from hostler.cli.kinds import run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.packing.tar import MTIME
 from hostler.quick.table import Column, is_terminal
 from hostler.units import format_size
 
@@ -50,5 +51,5 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     kind = str(entry["kind"])
     name = str(entry["path"]) + {"folder": "/", "link": "@"}.get(kind, "")
     size = format_size(entry["size"]) if kind == "file" or entry["size"] else "-"
-    written = entry["mtime"] or None
+    written = entry["mtime"] if entry["mtime"] not in (0, MTIME) else None
     return name, size, clock_text(written) if is_terminal() else exact_time(written)
