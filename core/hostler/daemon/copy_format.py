@@ -119,8 +119,9 @@ def decode_notes(
     lines: str, run_id: str, host: str, signer: Signer
 ) -> Iterator[tuple[Note, bool, int]]:
     """The notes of that run that can be read, each with whether it was signed for that host, and
-    its length: a line that a full disk or a crash cut short says nothing."""
-    for line in lines.splitlines():
+    its length: a line that a full disk or a crash cut short says nothing. One that is repeated
+    counts where it is last: a host may repeat what was signed as often as it likes."""
+    for line in reversed(dict.fromkeys(reversed(lines.splitlines()))):
         signed = _SIGNED_NOTE.fullmatch(line)
         is_signed = signed is not None and signer.has_signed(
             "note", run_id, signed[1].encode("ascii", "replace"), bytes.fromhex(signed[2])

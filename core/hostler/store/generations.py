@@ -3,6 +3,7 @@ on each host the notes about runs have to be merged before anything is changed t
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
@@ -79,7 +80,9 @@ def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Lif
     """Make the database of a backup the next generation, in one transaction: higher than all that
     it knows of and than `known`, and by its time higher than others of the same backup. Nothing is
     merged yet."""
-    number = max(highest_number(connection) + 1, known + 1, new_number(at))
+    # Where the clock is behind them all, two restores of one backup must not be the same, either.
+    least = max(highest_number(connection), known) + 1 + secrets.randbelow(1000)
+    number = max(least, new_number(at))
     with connection:
         connection.execute("BEGIN")
         connection.execute(

@@ -67,8 +67,8 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
     Raises InputError for what is no whole backup, ConflictError where something is in the way,
     StateError.
     """
-    _check_empty(state)
     work = state / "restoring"
+    _check_empty(state, work)
     shutil.rmtree(work, ignore_errors=True)
     private_folder(work)
     try:
@@ -88,9 +88,12 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
     return Restored(state, daemon_id, made_at, *counts)
 
 
-def _check_empty(state: Path) -> None:
+def _check_empty(state: Path, work: Path) -> None:
     with disk_faults(state):
-        there = sorted(path for name in DATABASES for path in state.glob(f"{name}*"))
+        # A restore that was killed between the last two moves left one that is its own.
+        was_cut = not (work / DATABASES[1]).exists() and (work / DATABASES[0]).exists()
+        names = DATABASES[:1] if was_cut else DATABASES
+        there = sorted(path for name in names for path in state.glob(f"{name}*"))
     if there:
         raise ConflictError(
             f"{state} already contains a database ({there[0].name})",

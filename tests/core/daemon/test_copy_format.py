@@ -133,3 +133,14 @@ def test_a_note_keeps_all_of_its_attempt() -> None:
     ((note, is_signed, _),) = decode_notes(encode_note(Note(ended), OURS), "r1", "good", OURS)
     assert is_signed
     assert note.attempt == ended
+
+
+def test_what_a_host_repeats_counts_once_where_it_is_last() -> None:
+    """What is signed has no budget: a host could send the same line until the memory is full."""
+    begun = planning.attempt("r1", "a", host="good")
+    first, second = (
+        encode_note(Note(attempt), OURS) for attempt in (begun, replace(begun, ref="container"))
+    )
+    text = "\n".join([first] * 1000 + [second] * 1000 + [first])
+    found = [note.attempt.ref for note, _, _ in decode_notes(text, "r1", "good", OURS)]
+    assert found == ["container", None]

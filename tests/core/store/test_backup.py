@@ -106,7 +106,9 @@ async def test_each_restore_of_a_backup_is_a_generation_of_its_own(tmp_path: Pat
     first = restore(tmp_path / "file", tmp_path / "a", AT)
     assert restore(tmp_path / "file", tmp_path / "b", AT + 1).generation > first.generation
     back_up(tmp_path / "a", tmp_path / "again")
-    assert restore(tmp_path / "again", tmp_path / "c", 1.0).generation == first.generation + 1
+    again = {restore(tmp_path / "again", tmp_path / f"c{n}", 1.0).generation for n in range(3)}
+    assert len(again) > 1
+    assert min(again) > first.generation
 
 
 async def test_a_copy_is_of_one_moment_while_the_daemon_writes(tmp_path: Path) -> None:
@@ -332,6 +334,10 @@ async def test_what_was_interrupted_is_done_again(tmp_path: Path) -> None:
         (state / name).unlink()
     (state / "restoring").mkdir()
     (state / "restoring" / "hostler.db").write_text("half")
+    restore(file, state)
+    (state / "hostler.db").unlink()  # and between the two databases
+    (state / "restoring").mkdir()
+    (state / "restoring" / "hostler.db").write_text("whole")
     restore(file, state)
     assert "restoring" not in left(state)
     await (await Store.open(state)).close()
