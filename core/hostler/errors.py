@@ -12,6 +12,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   │   └── Superseded                   a newer generation of this daemon works there
 │   ├── Refused                          login or host key: never retried by itself
 │   ├── AgentError                       bad Python, wrong protocol, bad output
+│   │   └── AgentGone                      it ended before its work did
 │   └── EngineError                      Docker said no: becomes the attempt's cause
 │       ├── HostFault                    nothing starts there: tried elsewhere, counts for nothing
 │       └── Unkillable                   SIGKILL does not end it
@@ -172,6 +173,10 @@ class AgentError(HostError):
     """The agent could not run or did not speak the protocol."""
 
 
+class AgentGone(AgentError):
+    """The agent ended before its work did: killed, often by a kernel that has no memory left."""
+
+
 class EngineError(HostError):
     """Docker refused or failed. `status` is its HTTP status, 0 where there was none."""
 
@@ -221,7 +226,8 @@ _KINDS: dict[str, type[HostlerError]] = {
     cls.__name__: cls
     for cls in (
         HostlerError, InputError, ConfigError, PipelineError, NotFoundError, ConflictError,
-        ForbiddenError, HostError, Unreachable, Refused, Superseded, AgentError, EngineError,
+        ForbiddenError, HostError, Unreachable, Refused, Superseded, AgentError, AgentGone,
+        EngineError,
         StateError, DaemonBusy, SchemaTooNew, NoDaemonError,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ from hostler.daemon.saving import Saver
 from hostler.decide.saving import Staying, leaves_files
 from hostler.errors import (
     AgentError,
+    AgentGone,
     EngineError,
     HostlerError,
     InputError,
@@ -45,7 +46,7 @@ class Collector:
         self._context = context
         self._saver = Saver(context)
         self._unanswered: Counter[str] = Counter()
-        """Attempt -> how often its host's Docker gave no answer."""
+        """Attempt -> how often its host's Docker or agent gave no answer."""
 
     def has_work(self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase) -> bool:
         """Whether there may be anything to copy of an attempt whose work has ended."""
@@ -89,9 +90,11 @@ class Collector:
         return Taken(found, problems[0] if problems else None)
 
     def _check_answered(self, attempt: Attempt, error: HostlerError) -> None:
-        """Raises Unreachable where Docker did not answer: it may only be restarted, and a stage has
-        not failed for that. Not for ever: a file that it cannot read ends its answer, too."""
-        if not isinstance(error, EngineError) or error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        """Raises Unreachable where Docker did not answer, or the agent was killed: a stage has not
+        failed for a restart or for too little memory. Not for ever: what cannot be read ends an
+        answer, too."""
+        away = isinstance(error, EngineError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
+        if not away and not isinstance(error, AgentGone):
             return
         self._unanswered[attempt.attempt_id] += 1
         if self._unanswered[attempt.attempt_id] < _MOST_UNANSWERED:

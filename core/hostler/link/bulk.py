@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hostler.errors import AgentError, Unreachable
+from hostler.errors import AgentError, AgentGone, Unreachable
 from hostler.link.decode import answer_error
-from hostler.link.lines import Hostile, parse_object
+from hostler.link.lines import CutShort, Hostile, parse_object
 from hostler.link.program import AgentProgram, Complaining, Started, start_agent
 from hostler.ports import ArchiveSource, Door
 from hostler.text import clean_line
@@ -108,7 +108,8 @@ async def bulk_agent(
         yield agent
     except Hostile as error:
         said = agent.last_words()
-        raise AgentError(
+        kind = AgentGone if isinstance(error, CutShort) else AgentError
+        raise kind(
             door.host, f"{what} failed: {error}" + (f" ({clean_line(said, 300)})" if said else "")
         ) from error
     except TimeoutError as error:

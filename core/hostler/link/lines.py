@@ -17,6 +17,10 @@ class Hostile(Exception):
     """The other side breaks the protocol. Stays inside this package: it becomes AgentError."""
 
 
+class CutShort(Hostile):
+    """The stream ended where more was due."""
+
+
 class LineReader:
     """Reads a `ByteStream` by lines or by counts. Both may be mixed."""
 
@@ -44,10 +48,10 @@ class LineReader:
                 return self._rest()
 
     async def exactly(self, count: int) -> bytes:
-        """So many bytes. Raises Hostile when the stream ends before."""
+        """So many bytes. Raises CutShort when the stream ends before."""
         while len(self._buffer) < count:
             if not await self._fill():
-                raise Hostile("the stream ended in the middle")
+                raise CutShort("the stream ended in the middle")
         with memoryview(self._buffer) as whole:
             data = bytes(whole[:count])  # one copy: this may be a megabyte, hundreds of times
         del self._buffer[:count]

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.errors import AgentError, EngineError, InputError, NotFoundError
+from hostler.errors import AgentError, AgentGone, EngineError, InputError, NotFoundError
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
@@ -56,7 +56,7 @@ async def collect_output(
 
     Raises Unreachable when cut: called again, it goes on where it stopped. Raises NotFoundError
     where there is no such output, InputError where it is over `limit` bytes or holds what is
-    refused, EngineError where it cannot be read.
+    refused, EngineError where it cannot be read, AgentGone where the agent was killed.
     """
     inside = relative(path)
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
@@ -153,6 +153,8 @@ class _Transfer:
                         f"{self.what} is over the limit of {format_size(self.limit)}",
                         remedy="keep less in it, or raise limits.output_size in the config",
                     )
+        except AgentGone:
+            raise
         except AgentError as error:
             # A stage that did not write its output is the stage's fault, not the agent's.
             raise EngineError(self.link.host, error.message, remedy=error.remedy) from error

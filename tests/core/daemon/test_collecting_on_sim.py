@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon import collecting, controller, saving
-from hostler.errors import AgentError, EngineError, HostError, StateError
+from hostler.errors import AgentError, AgentGone, EngineError, HostError, StateError
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder
@@ -358,8 +358,11 @@ async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
 
 
 @pytest.mark.parametrize("times", [3, 1000])
-async def test_a_docker_that_restarts_meanwhile_fails_no_stage_and_a_broken_file_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+@pytest.mark.parametrize(
+    "error", [EngineError("gpu1", "cut", status=503), AgentGone("gpu1", "ended by SIGKILL")]
+)
+async def test_a_docker_or_agent_that_ends_meanwhile_fails_no_stage_and_a_broken_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, error: HostError
 ) -> None:
     monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
     real, asked = collect.collect_output, [0]
@@ -367,7 +370,7 @@ async def test_a_docker_that_restarts_meanwhile_fails_no_stage_and_a_broken_file
     async def cut(*args: Any, **more: Any) -> Any:
         asked[0] += 1
         if asked[0] <= times:
-            raise EngineError("gpu1", "Docker cut the connection", status=503)
+            raise error
         return await real(*args, **more)
 
     monkeypatch.setattr(collecting, "collect_output", cut)

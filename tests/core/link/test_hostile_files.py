@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError
+from hostler.errors import AgentError, AgentGone
 from hostler.link import files
 from hostler.link.agent_link import AgentLink
 from hostler.model.files import Kept, Select
@@ -167,6 +167,16 @@ async def test_an_agent_that_says_that_it_is_at_work_sends_a_file_or_archive_all
     end = whole_end(b"data", size=4)
     script(folder, **says(busy, frame(b"da"), busy, frame(b"ta"), busy, end))
     assert b"".join([piece async for piece in link.read_archive(SOURCE)]) == b"data"
+
+
+async def test_an_agent_that_is_killed_is_told_from_one_that_refuses(
+    link: AgentLink, folder: Path
+) -> None:
+    await link.connect()
+    script(folder, **says(OPENED + frame(b"data")[:6]))
+    with pytest.raises(AgentGone, match="ended in the middle"):
+        async for _ in link.read_file(SOURCE):
+            pass
 
 
 async def test_what_was_kept_is_checked(link: AgentLink, folder: Path) -> None:
