@@ -1,4 +1,6 @@
-"""The one table of what can be done: keys, footer, palette and help are made from it. Pure.
+"""What can be done: the form of the table, and its part for every screen. Pure.
+
+Keys, footer, palette and help are made from the whole table, in `screen_actions`.
 
 An action named `x` is carried out by the method `action_x` of the screen it belongs to, or of the
 app. No single key changes work: what does opens a dialog or a form first.
@@ -6,7 +8,6 @@ app. No single key changes work: what does opens a dialog or a form first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 EVERYWHERE = "everywhere"
@@ -71,17 +72,3 @@ ACTIONS: tuple[Action, ...] = (
            footer=61),
     Action("quit_asking", ("q", "ctrl+q"), "quit", "Leave; runs go on", footer=99),
 )  # fmt: skip
-
-
-def for_screen(screen: str, table: tuple[Action, ...] | None = None) -> Iterator[Action]:
-    """The actions of one screen, its own first."""
-    from hostler_tui.screen_actions import SCREEN_ACTIONS  # it imports this module
-
-    whole = table if table is not None else (*SCREEN_ACTIONS, *ACTIONS)
-    yield from (action for action in whole if screen in action.screens)
-    yield from (action for action in whole if EVERYWHERE in action.screens)
-
-
-def in_footer(screen: str) -> list[Action]:
-    """What the footer shows, in its order."""
-    return sorted((a for a in for_screen(screen) if a.footer), key=lambda action: action.footer)

@@ -1,8 +1,10 @@
-"""The actions of each screen, gathered from the files that hold them. Pure."""
+"""The whole table of what can be done, gathered from the files that hold its parts. Pure."""
 
 from __future__ import annotations
 
-from hostler_tui.actions import Action
+from collections.abc import Iterator
+
+from hostler_tui.actions import ACTIONS, EVERYWHERE, Action
 from hostler_tui.actions_alerts import ALERT_ACTIONS
 from hostler_tui.actions_fleet import FLEET_ACTIONS
 from hostler_tui.actions_history import HISTORY_ACTIONS
@@ -12,3 +14,15 @@ from hostler_tui.actions_run import RUN_ACTIONS
 SCREEN_ACTIONS: tuple[Action, ...] = (
     *FLEET_ACTIONS, *QUEUE_ACTIONS, *RUN_ACTIONS, *HISTORY_ACTIONS, *ALERT_ACTIONS,
 )  # fmt: skip
+
+
+def for_screen(screen: str) -> Iterator[Action]:
+    """The actions of one screen, its own first."""
+    whole = (*SCREEN_ACTIONS, *ACTIONS)
+    yield from (action for action in whole if screen in action.screens)
+    yield from (action for action in whole if EVERYWHERE in action.screens)
+
+
+def in_footer(screen: str) -> list[Action]:
+    """What the footer shows, in its order."""
+    return sorted((a for a in for_screen(screen) if a.footer), key=lambda action: action.footer)

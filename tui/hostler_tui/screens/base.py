@@ -11,8 +11,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from hostler_tui.actions import for_screen
 from hostler_tui.model import Lab
+from hostler_tui.screen_actions import for_screen
 from hostler_tui.widgets.frame import banner, footer_lines, top_line
 from hostler_tui.widgets.pane import Pane
 

@@ -11,9 +11,10 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from hostler.quick.gpus import owners_text
-from hostler_tui.actions import for_screen, key_text
+from hostler_tui.actions import key_text
 from hostler_tui.fuzzy import best, score
 from hostler_tui.model import Lab
+from hostler_tui.screen_actions import for_screen
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from hostler_tui.actions import EVERYWHERE, Action, for_screen, key_text
+from hostler_tui.actions import EVERYWHERE, Action, key_text
 from hostler_tui.lines import Line, line
 from hostler_tui.model import Notice
+from hostler_tui.screen_actions import for_screen
 from hostler_tui.widgets.sheet import Reader, wrapped
 
 _KEYS = 16
