@@ -56,7 +56,7 @@ class Problem:
     def __hash__(self) -> int:
         return hash((self.path, self.message, self.line, self.hint))
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, str | int | None]:
         """A JSON object that `from_json` reads back."""
         return {"path": self.path, "message": self.message, "line": self.line, "hint": self.hint}
 

@@ -11,6 +11,7 @@ from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
 from hostler.sim.behaviour import metrics_text
+from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
 
 Asked = Mapping[str, Any]
@@ -25,13 +26,13 @@ def answer(host: SimHost, verb: str, asked: Asked) -> dict[str, Any]:
 
 
 def _claim(host: SimHost, asked: Asked) -> dict[str, Any]:
-    told: dict[str, Any] = to_json(host.claim(from_json(Claim, dict(asked))))
+    told: dict[str, Any] = to_json(claim_gpus(host, from_json(Claim, dict(asked))))
     return told
 
 
 def _bind(host: SimHost, asked: Asked) -> dict[str, Any]:
     claim = from_json(Claim, dict(asked["claim"]))
-    told: dict[str, Any] = to_json(host.bind(asked["lease_ids"], asked["workload"], claim))
+    told: dict[str, Any] = to_json(bind_leases(host, asked["lease_ids"], asked["workload"], claim))
     return told
 
 

@@ -1,16 +1,36 @@
-"""The last check before a GPU is given away, as the agent does it on the host itself."""
+"""Giving GPUs away, with a last check, as the agent does it on the host itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from hostler.model.hosts import Lease
-from hostler.model.jobs import Claim
+from hostler.model.jobs import Claim, Claimed
+from hostler.sim.host import SimHost
 from hostler.sim.parts import ByHand, SimGpu, SimWork
 from hostler.units import format_size
 
-if TYPE_CHECKING:
-    from hostler.sim.host import SimHost
+
+def claim_gpus(host: SimHost, claim: Claim) -> Claimed:
+    """Hold all the GPUs for an attempt, or none and why."""
+    if host.trouble.taken_at_claim and claim.gpus:
+        host.start_by_hand(claim.gpus[0], host.trouble.taken_at_claim.pop(0))
+    refusal = _refusal(host, claim)
+    if refusal is not None:
+        return Claimed(refused=refusal)
+    return Claimed(lease_ids=tuple(_lease(host, uuid, claim) for uuid in claim.gpus))
+
+
+def bind_leases(host: SimHost, lease_ids: list[str], workload: str, claim: Claim) -> Claimed:
+    """Tie leases to what is to use their GPUs, after a second look at these."""
+    work = host.works.get(claim.attempt_id or "")
+    refusal = None if work is not None and work.running else _refusal(host, claim)
+    if refusal is not None:
+        return Claimed(refused=refusal)
+    for lease_id in lease_ids:
+        if lease_id in host.leases:
+            host.leases[lease_id] = replace(host.leases[lease_id], workload=workload)
+    return Claimed(lease_ids=tuple(lease_ids))
 
 
 def lease_is_stale(host: SimHost, lease: Lease) -> bool:
@@ -44,6 +64,20 @@ def in_the_way(host: SimHost, uuid: str, claim: Claim) -> str | None:
     if not mine and used > claim.memory_floor:
         return f"{where} has {format_size(used)} in use by nobody who can be seen"
     return None
+
+
+def _refusal(host: SimHost, claim: Claim) -> str | None:
+    reasons = (in_the_way(host, uuid, claim) for uuid in claim.gpus)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _lease(host: SimHost, uuid: str, claim: Claim) -> str:
+    for lease in list(host.leases.values()):
+        if lease.gpu == uuid:
+            if not lease_is_stale(host, lease):
+                return lease.lease_id
+            del host.leases[lease.lease_id]
+    return host.add_lease(uuid, claim)
 
 
 def _same(lease: Lease, claim: Claim) -> bool:

@@ -1,24 +1,17 @@
-"""Files of simulated workloads: what is there, what is new, and streams of them."""
+"""Files of simulated workloads: what is there, and what is new. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from hostler.errors import InputError, NotFoundError
 from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
-from hostler.ports import ArchiveSource
 from hostler.sim.archive import pack_chosen
-
-if TYPE_CHECKING:
-    from hostler.sim.link import SimLink
 
 Files = Mapping[str, bytes]
 _LEFT_OUT = (".hostler", "inputs")
-_CHUNK = 64 * 1024
 
 
 def changed(now: Files, placed: Files, select: Select, mtime: float) -> ChangedFiles:
@@ -68,43 +61,6 @@ def _named(path: str, glob: str) -> bool:
     parts = path.split("/")
     above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
     return any(fnmatchcase(each, glob.rstrip("/")) for each in above)
-
-
-class SimFile:
-    """`ports.FileStream` of a simulated workload."""
-
-    def __init__(self, link: SimLink, source: ArchiveSource, offset: int) -> None:
-        self.size: int | None = None
-        self.mtime: float | None = None
-        self.sha256: str | None = None
-        self._link, self._source, self._offset = link, source, offset
-        self._data: bytes | None = None
-
-    async def begin(self) -> None:
-        """Open it."""
-        await self._opened()
-
-    async def _opened(self) -> bytes:
-        if self._data is None:
-            self._data, self.mtime = await self._link.read_plain(self._source)
-            self.size = len(self._data)
-        return self._data
-
-    def __aiter__(self) -> SimFile:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self._opened()
-        piece = data[self._offset : self._offset + _CHUNK]
-        if not piece:
-            self.sha256 = hashlib.sha256(data).hexdigest()
-            raise StopAsyncIteration
-        await self._link.pass_along()
-        self._offset += len(piece)
-        return piece
-
-    async def aclose(self) -> None:
-        """Stop before the end."""
 
 
 def plain(now: Files, path: str) -> bytes:

@@ -24,10 +24,9 @@ from hostler.errors import (
 from hostler.model.files import Kept
 from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Lease
-from hostler.model.jobs import Claim, Claimed
+from hostler.model.jobs import Claim
 from hostler.sim.archive import pack, unpack
 from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text, written
-from hostler.sim.claims import in_the_way, lease_is_stale
 from hostler.sim.clock import Bell, LabClock
 from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
 from hostler.sim.referee import Referee
@@ -110,25 +109,14 @@ class SimHost:
         ours = sum(memory_of(work, gpu) for work in self.users_of(gpu))
         return min(gpu.memory_total, gpu.kept + hands + ours)
 
-    def claim(self, claim: Claim) -> Claimed:
-        """Hold all the GPUs for an attempt, or none and why."""
-        if self.trouble.taken_at_claim and claim.gpus:
-            self.start_by_hand(claim.gpus[0], self.trouble.taken_at_claim.pop(0))
-        refusal = self._refusal(claim)
-        if refusal is not None:
-            return Claimed(refused=refusal)
-        return Claimed(lease_ids=tuple(self._lease(uuid, claim) for uuid in claim.gpus))
-
-    def bind(self, lease_ids: list[str], workload: str, claim: Claim) -> Claimed:
-        """Tie leases to what is to use their GPUs, after a second look at these."""
-        work = self.works.get(claim.attempt_id or "")
-        refusal = None if work is not None and work.running else self._refusal(claim)
-        if refusal is not None:
-            return Claimed(refused=refusal)
-        for lease_id in lease_ids:
-            if lease_id in self.leases:
-                self.leases[lease_id] = replace(self.leases[lease_id], workload=workload)
-        return Claimed(lease_ids=tuple(lease_ids))
+    def add_lease(self, uuid: str, claim: Claim) -> str:
+        """Note that a claim holds a GPU; the lease's id."""
+        lease_id = f"{self.name}-lease-{next(self._numbers)}"
+        self.leases[lease_id] = Lease(
+            lease_id, uuid, claim.daemon_id, claim.owner, claim.attempt_id,
+            self.clock.now(), claim.until, self.boot_id,
+        )  # fmt: skip
+        return lease_id
 
     def release(self, lease_ids: list[str]) -> None:
         """Give leases back."""
@@ -355,23 +343,6 @@ class SimHost:
         if work.behaviour.gpu_oom:
             work.last_words = "torch.OutOfMemoryError: CUDA out of memory."
         self.end(work, at, code)
-
-    def _refusal(self, claim: Claim) -> str | None:
-        reasons = (in_the_way(self, uuid, claim) for uuid in claim.gpus)
-        return next((reason for reason in reasons if reason is not None), None)
-
-    def _lease(self, uuid: str, claim: Claim) -> str:
-        for lease in list(self.leases.values()):
-            if lease.gpu == uuid:
-                if not lease_is_stale(self, lease):
-                    return lease.lease_id
-                del self.leases[lease.lease_id]
-        lease_id = f"{self.name}-lease-{next(self._numbers)}"
-        self.leases[lease_id] = Lease(
-            lease_id, uuid, claim.daemon_id, claim.owner, claim.attempt_id,
-            self.clock.now(), claim.until, self.boot_id,
-        )  # fmt: skip
-        return lease_id
 
     def _use_energy(self, now: float) -> None:
         passed = 0.0 if self._advanced is None else now - self._advanced

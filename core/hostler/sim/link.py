@@ -18,7 +18,7 @@ from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
-from hostler.sim.files import SimFile, changed, chosen, listed, plain
+from hostler.sim.files import changed, chosen, listed, plain
 from hostler.sim.generations import admit, check
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
@@ -286,6 +286,43 @@ class SimArchive:
         if not piece:
             self.sha256 = hashlib.sha256(self._data).hexdigest()
             raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Stop before the end."""
+
+
+class SimFile:
+    """`ports.FileStream` of a simulated workload."""
+
+    def __init__(self, link: SimLink, source: ArchiveSource, offset: int) -> None:
+        self.size: int | None = None
+        self.mtime: float | None = None
+        self.sha256: str | None = None
+        self._link, self._source, self._offset = link, source, offset
+        self._data: bytes | None = None
+
+    async def begin(self) -> None:
+        """Open it."""
+        await self._opened()
+
+    async def _opened(self) -> bytes:
+        if self._data is None:
+            self._data, self.mtime = await self._link.read_plain(self._source)
+            self.size = len(self._data)
+        return self._data
+
+    def __aiter__(self) -> SimFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._opened()
+        piece = data[self._offset : self._offset + _CHUNK]
+        if not piece:
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            raise StopAsyncIteration
+        await self._link.pass_along()
+        self._offset += len(piece)
         return piece
 
     async def aclose(self) -> None:

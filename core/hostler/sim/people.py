@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from hostler.model.jobs import Claim
+from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
 from hostler.units import GIB
@@ -56,11 +57,11 @@ def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
             return
         made[:] = [attempt_id]
         claim = Claim((gpu.uuid,), attempt_id, daemon_id, user, memory_floor=GIB, ignore=())
-        leases = host.claim(claim).lease_ids
+        leases = claim_gpus(host, claim).lease_ids
         if leases:
             asked = {"attempt_id": attempt_id, "daemon_id": daemon_id, "owner": user}
             host.create({**asked, "run_id": f"{user}{number:x}", "gpus": [gpu.uuid]})
-            host.bind(list(leases), attempt_id, claim)
+            bind_leases(host, list(leases), attempt_id, claim)
             host.start(attempt_id, {"SIM": f"seconds={0.8 * period} memory=0.{4 + chance[7] % 5}"})
 
     return script

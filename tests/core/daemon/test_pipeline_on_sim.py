@@ -19,7 +19,8 @@ from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries, StageKind
 from hostler.model.plans import Policy
 from hostler.model.runs import Attempt, Outcome, Phase
-from hostler.sim import Pace
+from hostler.sim import Pace, agent
+from hostler.sim.claims import claim_gpus
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
@@ -138,17 +139,17 @@ async def test_the_intent_is_durable_before_anything_is_done(
             rows = db.execute("SELECT 1 FROM attempts WHERE attempt_id = ?", (attempt_id,))
             return rows.fetchone() is not None
 
-    claim, create = SimHost.claim, SimHost.create
+    create = SimHost.create
 
-    def watched_claim(self: SimHost, wanted: Claim) -> Claimed:
+    def watched_claim(host: SimHost, wanted: Claim) -> Claimed:
         asked.append(("claim", known(str(wanted.attempt_id))))
-        return claim(self, wanted)
+        return claim_gpus(host, wanted)
 
     def watched_create(self: SimHost, wanted: Mapping[str, Any]) -> SimWork:
         asked.append(("create", known(wanted["attempt_id"])))
         return create(self, wanted)
 
-    monkeypatch.setattr(SimHost, "claim", watched_claim)
+    monkeypatch.setattr(agent, "claim_gpus", watched_claim)
     monkeypatch.setattr(SimHost, "create", watched_create)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=2, env=sim("seconds=0.02")))

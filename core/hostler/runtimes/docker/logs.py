@@ -96,7 +96,7 @@ async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> Non
     Raises Unreachable when cut, EngineError where Docker cannot read the log.
     """
     parser = LogParser(sink.position)
-    query: dict[str, object] = {"follow": int(follow)}
+    query: dict[str, int | str] = {"follow": int(follow)}
     if parser.since is not None:
         query["since"] = parser.since
     async for output in _read(link, ref, query, parser):
@@ -116,7 +116,7 @@ async def is_complete(link: HostLink, ref: str, sink: LogSink) -> bool:
 
 
 async def _read(
-    link: HostLink, ref: str, query: Mapping[str, object], parser: LogParser
+    link: HostLink, ref: str, query: Mapping[str, int | str], parser: LogParser
 ) -> AsyncGenerator[bytes, None]:
     everything = {"stdout": 1, "stderr": 1, "timestamps": 1, **query}
     async with request(link, "GET", f"/containers/{ref}/logs", everything) as response:
