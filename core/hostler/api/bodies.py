@@ -193,11 +193,13 @@ class SshAgentBody(_Body):
 
 
 class CleanBody(_Body):
-    """What to remove from a host besides what nobody can miss; `dry_run` only tells."""
+    """What to remove from a host besides what nobody can miss; `dry_run` only tells. `shown_at` is
+    the `at` of the answer that a person has seen."""
 
     dry_run: bool = False
     checkpoints: bool = False
     kept: bool = False
+    shown_at: float | None = None
 
     def to_model(self) -> Wish:
         """The same as a model value."""

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and found["found"]:
         if not confirm(args, f"Remove this from {host}?", lines(found)):
             return DECLINED
-        found = client.clean_host(host, **wish)
+        found = client.clean_host(host, shown_at=found.get("at"), **wish)
     if args.json:
         out_json("host.clean", {**found, "dry_run": args.dry_run})
         return 0

@@ -68,9 +68,13 @@ def undrain(name: str) -> Call:
     return Call("POST", target(["hosts", name, "undrain"]), {})
 
 
-def clean_host(name: str, dry_run: bool, checkpoints: bool, kept: bool) -> Call:
+def clean_host(
+    name: str, dry_run: bool, checkpoints: bool, kept: bool, shown_at: float | None
+) -> Call:
     """Remove from a host what no open or kept run needs."""
-    wish = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
+    wish: dict[str, Any] = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
+    if shown_at is not None:
+        wish["shown_at"] = shown_at
     return Call("POST", target(["hosts", name, "clean"]), wish)
 
 

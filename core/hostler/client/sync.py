@@ -75,10 +75,12 @@ class Client(FileCalls):
         self.request(calls.undrain(name))
 
     def clean_host(
-        self, name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False
-    ) -> dict[str, Any]:
-        """Remove from a host what no open or kept run needs; `dry_run` only tells."""
-        return self._object(calls.clean_host(name, dry_run, checkpoints, kept))
+        self, name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False,
+        shown_at: float | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Remove from a host what no open or kept run needs; `dry_run` only tells. `shown_at`: the
+        `at` of such an answer; files and checkpoints of runs that ended since then stay."""
+        return self._object(calls.clean_host(name, dry_run, checkpoints, kept, shown_at))
 
     def retry_host(self, name: str) -> None:
         """Connect to a host at once, also where it refused the login and is left alone since."""

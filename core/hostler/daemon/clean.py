@@ -38,6 +38,9 @@ class Wish:
     checkpoints: bool = False
     kept: bool = False
     """Files that stay on the host for a while, too."""
+    shown_at: float | None = None
+    """When the person who agreed was shown what would go: files and checkpoints of runs that have
+    ended since stay."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class _Cleaning:
 
     host: str
     wish: Wish
+    at: float
     found: list[dict[str, Any]] = field(default_factory=list)
     stays: list[str] = field(default_factory=list)
     """What stays, and why, in sentences."""
@@ -58,7 +62,7 @@ class _Cleaning:
 
     def to_json(self) -> dict[str, Any]:
         """The answer."""
-        told = {"host": self.host, "dry_run": self.wish.dry_run}
+        told = {"host": self.host, "dry_run": self.wish.dry_run, "at": self.at}
         return {**told, "found": self.found, "stays": self.stays}
 
 
@@ -89,11 +93,11 @@ class Cleaner:
         self._host(name)
         async with self._turns.setdefault((name, wish.dry_run), asyncio.Lock()):
             host, look = self._host(name)
+            made = _Cleaning(name, wish, self._context.clock.now())
             await self._check_known(name, look)
             if not wish.dry_run:
                 arguments = {"host": name, "checkpoints": wish.checkpoints, "kept": wish.kept}
                 await self._audit.note(who, "clean", dict(arguments))
-            made = _Cleaning(name, wish)
             await self._workloads(made, look)
             await self._notes(made)
             if wish.kept:
@@ -193,7 +197,10 @@ class Cleaner:
         made.add("notes of an ended run", over)
 
     async def _kept(self, made: _Cleaning, who: Caller) -> None:
-        cleared = await self._expirer.clear(made.host, who.user, dry_run=made.wish.dry_run)
+        wish = made.wish
+        cleared = await self._expirer.clear(
+            made.host, who.user, dry_run=wish.dry_run, shown_at=wish.shown_at
+        )
         gone = {left.attempt_id for left in cleared.gone}
         made.stays += cleared.stays
         size = sum(left.size for left in cleared.gone)
@@ -237,15 +244,16 @@ class Cleaner:
             runtime = context.runtimes[name]
             # Who keeps a run meanwhile waits, or is in the list.
             async with nullcontext() if made.wish.dry_run else context.removing:
-                keep = checkpoint_keys(context.daemon_id, await self._needed())
+                keep = checkpoint_keys(context.daemon_id, await self._needed(made.wish))
                 count += await runtime.sweep(link, context.daemon_id, keep, made.wish.dry_run)
         if count:
             made.found.append({"what": "checkpoint", "count": count, "bytes": 0, "names": []})
 
-    async def _needed(self) -> list[Run]:
+    async def _needed(self, wish: Wish) -> list[Run]:
         store, now = self._context.store, self._context.clock.now()
+        since = now if wish.shown_at is None else min(now, wish.shown_at)
         kept = {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
-        return [*self._context.book.runs(), *await store.runs_needed_since(now, kept)]
+        return [*self._context.book.runs(), *await store.runs_needed_since(since, kept)]
 
     async def _caches(self, made: _Cleaning, look: Look) -> None:
         """The login's, whichever daemon filled them: only while nobody works there."""

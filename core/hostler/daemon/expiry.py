@@ -155,12 +155,16 @@ class Expirer:
         found = await self._context.store.remainders()
         return next((each for each in found if each.attempt_id == attempt_id), None)
 
-    async def clear(self, host: str, by: str, *, dry_run: bool) -> Cleared:
+    async def clear(
+        self, host: str, by: str, *, dry_run: bool, shown_at: float | None = None
+    ) -> Cleared:
         """Remove all that stays on a host, or only tell: a person asks for it. What an open run or
-        a person needs, and what is being fetched, stays."""
-        gone, stays = [], []
+        a person needs, and what is being fetched, stays; so does what was not shown as going."""
+        gone, stays, new = [], [], await self._ended_since(shown_at)
         for left in await self._context.store.remainders(host=host):
-            if dry_run:
+            if left.run_id in new or (shown_at is not None and left.since > shown_at):
+                stays.append(f"kept files of {left.attempt_id} not removed: not shown before")
+            elif dry_run:
                 why = self._needed(left)
                 if why is None:
                     gone.append(left)
@@ -169,6 +173,11 @@ class Expirer:
             elif await self._clear(left.attempt_id, by, stays):
                 gone.append(left)
         return Cleared(tuple(gone), tuple(stays))
+
+    async def _ended_since(self, at: float | None) -> set[str]:
+        if at is None:
+            return set()
+        return {run.run_id for run in await self._context.store.runs_needed_since(at, ())}
 
     def _needed(self, left: Remainder) -> str | None:
         """Why it may not be removed even where a person asks for that."""

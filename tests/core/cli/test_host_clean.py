@@ -23,7 +23,7 @@ FOUND = [
 
 
 def answers(daemon: ScriptedDaemon, found: list[dict[str, Any]], *stays: str) -> None:
-    told = {"host": "gpu1", "dry_run": False, "found": found, "stays": list(stays)}
+    told = {"host": "gpu1", "dry_run": False, "at": 7.5, "found": found, "stays": list(stays)}
     daemon.on("POST", PATH, told)
 
 
@@ -58,7 +58,9 @@ def test_it_asks_before_it_removes(
     assert {request["dry_run"] for request in asked(daemon)} == {True}
     ran = hostler("host", "clean", "gpu1", "-y", "--checkpoints")
     assert "gpu1: 2 virtual environments (1 GiB) removed" in ran.out
-    assert asked(daemon)[-1] == {"dry_run": False, "checkpoints": True, "kept": False}
+    assert asked(daemon)[-1] == {
+        "dry_run": False, "checkpoints": True, "kept": False, "shown_at": 7.5,
+    }  # fmt: skip
 
 
 def test_where_there_is_nothing_nobody_is_asked(

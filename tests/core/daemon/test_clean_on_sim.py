@@ -214,6 +214,39 @@ async def remaining(daemon: SimDaemon) -> Remainder:
     return left
 
 
+async def test_what_came_after_a_person_was_asked_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People think at the question, and runs end meanwhile."""
+    kept_keys: list[frozenset[str]] = []
+
+    async def sweep(_r: object, _l: object, _d: str, keep: frozenset[str], dry_run: bool) -> int:
+        kept_keys.append(keep)
+        return 0
+
+    monkeypatch.setattr(SimRuntime, "sweep", sweep)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        context = daemon.daemon.context
+        shown = await remaining(daemon)
+        open_then = await daemon.submit(stage("a", gpus=1, checkpoint="c", env=sim("seconds=600")))
+        await daemon.attempt(open_then, is_running)
+        wish = Wish(checkpoints=True, kept=True)
+        told = await daemon.daemon.service.cleaner.clean("gpu1", wish, OWNER)
+        await daemon.cancel(open_then)
+        over = await daemon.finished(open_then)
+        await daemon.clean()
+        await context.store.add_remainder(
+            replace(shown, attempt_id=f"{open_then}-a-1", run_id=open_then, since=1.0)
+        )
+        late = await remaining(daemon)
+        done = await clean(daemon, replace(wish, dry_run=False, shown_at=told["at"]))
+        assert done["kept folder"] == 1
+        assert [said.rpartition(": ")[2] for said in done["stays"]] == ["not shown before"] * 2
+        left = {each.run_id for each in await context.store.remainders()}
+        assert left == {open_then, late.run_id}
+        assert set(kept_keys[2:]) == {checkpoint_keys(context.daemon_id, [over])}
+
+
 async def test_who_keeps_a_run_while_others_are_removed_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
