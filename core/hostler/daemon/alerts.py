@@ -57,6 +57,10 @@ class Alerts:
             "open": sum(alert["severity"] != "info" for alert in waiting),
         }
 
+    async def forget_run(self, run_id: str) -> None:
+        """Drop the alerts of a run that was removed."""
+        (await self._current()).forget_run(run_id)
+
     async def acknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
         """Note durably that somebody has seen it. Raises NotFoundError."""
         context = self._context

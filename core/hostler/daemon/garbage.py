@@ -58,6 +58,7 @@ class GarbageCollector:
         # Of no run, since what is told of that run goes with it.
         event = self._context.event("run.removed", f"run {run_id} removed", actor=by)
         await self._context.store.delete_run(run_id, event)
+        await self._alerts.forget_run(run_id)
         self._context.hub.publish()
 
     async def collect(self, dry_run: bool) -> dict[str, Any]:

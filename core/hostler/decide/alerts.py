@@ -215,6 +215,11 @@ class Folded:
         """Those that last and are not resolved."""
         return [a for a in self._alerts.values() if a.rule.lasts and a.ended_at is None]
 
+    def forget_run(self, run_id: str) -> None:
+        """Drop what is about a run that was removed: nothing more is known of it."""
+        for alert in [a for a in self._alerts.values() if a.run_id == run_id]:
+            self._drop(alert)
+
     def _tell(self, rule: Rule, event: Event) -> None:
         key = key_of(rule.topic, event)
         before = self._alerts.get(self._latest.get(key, 0))
@@ -258,11 +263,14 @@ class Folded:
         """The oldest tenth: each time a single one, all would be looked through for each event."""
         alerts.sort(key=lambda a: (a.rule.lasts and a.ended_at is None, a.last_at))
         for gone in alerts[: max(1, len(alerts) // 10)]:
-            del self._alerts[gone.id]
-            if self._latest.get(gone.key) == gone.id:
-                del self._latest[gone.key]
-            if gone.host is not None:
-                self._of_host[gone.host] -= 1
+            self._drop(gone)
+
+    def _drop(self, gone: Alert) -> None:
+        del self._alerts[gone.id]
+        if self._latest.get(gone.key) == gone.id:
+            del self._latest[gone.key]
+        if gone.host is not None:
+            self._of_host[gone.host] -= 1
 
 
 def _is_same(before: Alert, event: Event) -> bool:

@@ -13,7 +13,7 @@ from hostler.daemon import alerts
 from hostler.sim.fleet import small_lab
 from tests.core.daemon.test_clocks_on_sim import Set
 from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, SimDaemon, pace, sim
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,6 @@ async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> No
         failed = await alert(daemon, run_id)
         assert (failed["severity"], failed["run_id"], failed["count"]) == ("warning", run_id, 1)
         assert "train failed on" in failed["what"]
+        await daemon.daemon.service.remove(run_id, ANA)
+        found = (await daemon.daemon.service.alerts.list(open_only=False, limit=100))["alerts"]
+        assert [one for one in found if one["run_id"] == run_id] == [], "its remedies name no run"
