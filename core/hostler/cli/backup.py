@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
+import signal
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ def backup(args: argparse.Namespace) -> int:
     """Write a backup of the daemon's folder, while it runs or not."""
     target, found = _file(args), find_socket(args.socket)
     state = _state_of(found)
-    made = back_up_to(target, state, overwrite=args.force, progress=_progress(args))
+    with _ending_well():
+        made = back_up_to(target, state, overwrite=args.force, progress=_progress(args))
     if args.json:
         out_json("backup", _backup_json(made, state))
         return 0
@@ -63,7 +67,7 @@ def restore(args: argparse.Namespace) -> int:
     _warn_of_readers(source)
     require_local_disk(state)
     private_folder(state)
-    with StateLock(state):
+    with StateLock(state), _ending_well():
         told = restore_from(source, state, time.time(), _progress(args))
     if args.json:
         out_json("restore", _restored_json(told))
@@ -73,6 +77,20 @@ def restore(args: argparse.Namespace) -> int:
         if not found.personal and state != state_path(load_config(), personal=False):
             out(f'set this under [daemon] in config.toml before the start: state = "{state}"')
     return 0
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Whoever ends it (a timer's time is over, a terminal is closed) leaves nothing half done."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:  # nohup ignores the terminal's end
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _file(args: argparse.Namespace) -> Path:

@@ -45,6 +45,7 @@ DATABASES = ("hostler.db", "metrics.db")
 SMALL = ("id", KEY_FILE, ENDED_FILE)
 """Read before the databases: no run may have ended that the database has open."""
 _NEW = ".new"
+_ELSEWHERE = "backup"
 _LEFT_S = 24 * 3600.0
 """What is younger may be of a backup that is being made."""
 _PAGES = 1024
@@ -121,15 +122,16 @@ def _work_folder(target: Path, state: Path) -> Path:
             with contextlib.suppress(OSError):
                 probe.rmdir()
         else:
-            _remove_left(target)
+            _remove_left(target.parent, target.name)
             return probe
     with disk_faults(state):
-        return Path(tempfile.mkdtemp(prefix=".backup.", suffix=_NEW, dir=state))
+        _remove_left(state, _ELSEWHERE)
+        return Path(tempfile.mkdtemp(prefix=f".{_ELSEWHERE}.", suffix=_NEW, dir=state))
 
 
-def _remove_left(target: Path) -> None:
+def _remove_left(folder: Path, name: str) -> None:
     """What backups of that name left when they were killed."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_NEW}"):
+    for left in folder.glob(f".{glob.escape(name)}.*{_NEW}"):
         found = left.lstat()
         if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _LEFT_S:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hostler.cli.recover_hint import generation_sentence, recover_sentence
 from hostler.daemon.lock import StateLock
 from hostler.errors import ForbiddenError
+from hostler.store import backup as backup_module
 from hostler.store.backup import back_up_to
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ensure_copy_key
@@ -161,3 +163,31 @@ def test_a_daemon_that_does_nothing_says_so_in_every_listing() -> None:
     said = recover_sentence(about(unmerged=["gpu3"], problems={"gpu3": "its disk hangs"}))
     assert said is not None
     assert said.startswith("notes since the backup are not merged yet: gpu3 (its disk hangs)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_a_backup_finds_nothing_half_done(
+    hostler: CommandLine,
+    state: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    folder, copy = tmp_path / "backups", backup_module.copy_database
+    folder.mkdir()
+
+    def ended(path: Path, target: Path, progress: backup_module.Progress) -> None:
+        copy(path, target, progress)
+        assert os.listdir(folder)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(backup_module, "copy_database", ended)
+            ran = hostler("daemon", "backup", str(folder / "file"))
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert ran.code == 130
+    assert os.listdir(folder) == []
