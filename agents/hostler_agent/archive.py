@@ -288,7 +288,7 @@ def _folder(folder: int, prefix: str, depth: int) -> Iterator[bytes]:
     from hostler_agent import beneath
 
     for name in sorted(os.listdir(folder)):
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = beneath.status_of(folder, os.fsencode(name))
         if stat.S_ISDIR(status.st_mode):
             if depth >= _DEEPEST:
                 raise Refusal("%s: folders in folders that are too deep" % prefix[:80])

@@ -12,6 +12,7 @@ import os
 import stat
 from typing import Dict, List, Optional, Tuple
 
+from hostler_agent import mounts
 from hostler_agent.folders import Refusal, check_relative
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,6 +74,27 @@ def enter(descriptor: int, name: bytes) -> int:
 def _check_mount(step: int, folder: int) -> None:
     if mount_of(step) != mount_of(folder):
         raise Elsewhere(errno.EXDEV, "lies on another file system than the folder")
+
+
+def status_of(folder: int, name: bytes) -> os.stat_result:
+    """What an entry of a folder is; raises Elsewhere, without asking it, where something is mounted
+    on it: a file system of a stage's own may never answer. Raises OSError."""
+    step = os.open(name, _STEP, dir_fd=folder)
+    try:
+        _check_mount(step, folder)
+        return os.fstat(step)
+    finally:
+        os.close(step)
+
+
+def has_mounts(folder: int) -> bool:
+    """Whether anything may be mounted in an open folder: `status_of` takes several times as long as
+    `stat`, and is needed nowhere else."""
+    try:
+        path = os.readlink("/proc/self/fd/%d" % folder)
+        return path == "/" or mounts.any_in(path)
+    except OSError:
+        return True
 
 
 def make(job: str, path: str) -> None:
@@ -262,7 +284,7 @@ def _odd_names(folder: int) -> Dict[bytes, bytes]:
 
 def _is_there(folder: int, name: bytes) -> bool:
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        os.close(os.open(name, _STEP, dir_fd=folder))
         return True
     except OSError:
         return False

@@ -29,7 +29,7 @@ def is_environment(folder: int) -> bool:
     """Whether an open folder is a virtual environment, or one of conda's."""
     for mark in _MARKS:
         try:
-            os.stat(mark, dir_fd=folder, follow_symlinks=False)
+            os.close(os.open(mark, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder))
             return True
         except OSError:
             continue

@@ -347,7 +347,7 @@ def _unreadable(error: OSError, path: bytes) -> Refusal:
 def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
     descriptor = None
     try:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = beneath.status_of(folder, name)
         info = header(path, status)
         if stat.S_ISLNK(status.st_mode):
             info.type = tarfile.SYMTYPE

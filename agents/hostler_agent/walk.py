@@ -33,7 +33,7 @@ class Walk:
         self._take, self._skips, self._pulse = take, skips, pulse
         self._told = time.monotonic()
         self._seen, self._counted = 0, 0
-        self._device = 0
+        self._device, self._careful = 0, True
         self.left_out: Dict[str, int] = {}
         self.truncated = False
         self.enough: Callable[[], bool] = lambda: False
@@ -46,6 +46,7 @@ class Walk:
     def through(self, folder: int) -> None:
         """Walk through an open folder. Raises OSError where it cannot be read at all."""
         self._device = os.fstat(folder).st_dev
+        self._careful = beneath.has_mounts(folder)
         names = self._names(folder)
         self._each(folder, b"", names, 0)
 
@@ -83,10 +84,18 @@ class Walk:
                 self.truncated = True
                 return
             try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                status = self._status(folder, name)
+            except beneath.Elsewhere:
+                self.leave_out(choosing.ELSEWHERE, 0)
+                continue
             except OSError:
                 continue  # it has gone since
             self._one(folder, above + name, name, status, depth)
+
+    def _status(self, folder: int, name: bytes) -> os.stat_result:
+        if self._careful:
+            return beneath.status_of(folder, name)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
     def _one(
         self, folder: int, path: bytes, name: bytes, status: os.stat_result, depth: int

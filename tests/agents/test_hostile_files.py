@@ -3,6 +3,7 @@ it up: links, mounts, exchanged folders, odd names, very many or very large file
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from hostler_agent import (
+    archive,
     beneath,
     boxexec,
     checkpoints,
@@ -153,6 +155,61 @@ def test_nothing_is_read_of_what_is_mounted_in_the_folder(
         assert placed.unchanged(Job(str(work.parent), [])) is None
     finally:
         subprocess.run(["umount", work / "m"], check=True)
+
+
+@pytest.fixture
+def silent_mount(work: Path) -> Iterator[None]:
+    """A file system on `m` that never answers, as any user with `fusermount` can make one."""
+    (work / "m").mkdir()
+    (work / "own").write_text("1")
+    libc = ctypes.CDLL(None)
+    try:
+        fuse = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("nothing may be mounted here")
+    where = os.fsencode(work / "m")
+    options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse
+    if libc.mount(b"silent", where, b"fuse", 0, options):
+        os.close(fuse)
+        pytest.skip("nothing may be mounted here")
+    yield
+    libc.umount2(where, 2)
+    os.close(fuse)  # whoever waits for it is told
+
+
+@NEEDS_ROOT
+@pytest.mark.usefixtures("silent_mount")
+def test_nobody_waits_for_a_file_system_of_a_stage(root: Root) -> None:
+    asks: dict[str, Callable[[], Any]] = {
+        "changes": lambda: names(changed(root)),
+        "list": lambda: [entry[0] for entry in files.listed(root, b"", True, quiet)[0]],
+        "files": lambda: b"m/f" in b"".join(files.chosen_tar(root, b"", [b"m", b"m/f", b"own"])),
+        "size": lambda: files.measured(root, quiet),
+    }
+    answers: dict[str, Any] = {}
+
+    def output() -> None:
+        step = root.step(b"")
+        try:
+            b"".join(archive.stream(step, "work"))
+        except OSError as error:
+            answers["output"] = type(error)
+        finally:
+            os.close(step)
+
+    threads = [
+        threading.Thread(target=lambda k=k, a=a: answers.update({k: a()}), daemon=True)
+        for k, a in asks.items()
+    ]
+    threads.append(threading.Thread(target=output, daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert answers == {
+        "changes": ["own"], "list": ["own"], "files": False, "size": (1, 1),
+        "output": beneath.Elsewhere,
+    }  # fmt: skip
 
 
 @NEEDS_ROOT
