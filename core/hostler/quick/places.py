@@ -87,7 +87,11 @@ def daemon_table(path: str, keys: tuple[str, ...]) -> dict[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        closed = isinstance(error, PermissionError)
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror})",
+            remedy=f"As its owner: chmod a+rX {os.path.dirname(path)} {path}" if closed else "",
+        ) from error
     if not any(key.encode() in data for key in keys):
         return {}  # parsing TOML costs more than asking the daemon
     import tomllib

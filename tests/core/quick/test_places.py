@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from hostler.errors import ConfigError
 from hostler.quick import places
 from hostler.quick.socket import find_socket
+from tests.support.users import BOB, NEEDS_ROOT, run_as
 
 MOUNTS = (
     "22 1 0:21 / / rw,relatime - ext4 /dev/vda1 rw\n"
@@ -120,3 +123,25 @@ def test_the_persons_configuration_wins_over_the_systems(
     assert find_socket(None, env).path == "/etc.sock"
     own.write_text('[daemon]\nsocket = "/own.sock"\n')
     assert find_socket(None, env).path == "/own.sock"
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_config_that_is_kept_from_the_caller_names_the_remedy(what: str) -> None:
+    """The system's concerns everybody: nobody may miss it without a word."""
+    folder = Path(tempfile.mkdtemp(prefix="hs-"))
+    config = folder / "etc" / "config.toml"
+    try:
+        folder.chmod(0o755)
+        config.parent.mkdir(mode=0o700 if what == "folder" else 0o755)
+        config.write_text('[daemon]\ngroup = "lab"\n')
+        config.chmod(0o600 if what == "file" else 0o644)
+
+        def told() -> str:
+            with pytest.raises(ConfigError, match="cannot be read") as refused:
+                places.daemon_table(str(config), places.SHARING)
+            return refused.value.remedy
+
+        assert run_as(BOB, told) == f"As its owner: chmod a+rX {config.parent} {config}"
+    finally:
+        shutil.rmtree(folder)
