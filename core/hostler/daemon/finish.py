@@ -17,7 +17,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
-from hostler.decide.ending import conclude_uncollected, is_end_unseen
+from hostler.decide.ending import conclude_uncollected
 from hostler.errors import HostError, StateError, Unreachable
 from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
@@ -135,18 +135,16 @@ class Finisher:
         await self._end(attempt, stage, end)
 
     async def salvage(self, host: str, run: Run, workload: Workload) -> bool:
-        """Take the files of what ended while nobody saw it, before it is removed: its attempt was
-        given up, and is over whatever comes of this. Whether its folder stays on the host, for that
-        or since it has to anyway. Raises HostError."""
+        """Take the files of what is to be removed and were not taken: its attempt was given up, as
+        it ran or as it was collected, and is over whatever comes of this. Whether its folder stays
+        on the host, for that or since it has to anyway. Raises HostError."""
         attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
-        if attempt is None or stage is None or workload.running:
+        if attempt is None or stage is None or workload.running or workload.created_only:
             return False
         attempt = replace(attempt, host=host)
         if await self._stays.again(attempt, workload):
             return True
-        if not is_end_unseen(attempt, workload):
-            return False
         taken = await self._collector.outputs(attempt, stage, workload, attempt.phase)
         left = await self._collector.files(run, attempt, stage, workload, attempt.phase, taken)
         if left is not None:

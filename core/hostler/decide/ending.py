@@ -110,14 +110,6 @@ def conclude_uncollected(
     return (Phase.LOST, Cause.HOST_LOST, said) if is_lost else _failed(Cause.OUTPUT, said)
 
 
-def is_end_unseen(attempt: Attempt, workload: Workload) -> bool:
-    """Whether a workload ran whose attempt was given up before anybody could copy its files."""
-    if workload.running or workload.created_only or attempt.phase is Phase.SUCCEEDED:
-        return False
-    unknown = attempt.exit_code is None and attempt.signal is None
-    return attempt.phase is Phase.LOST or unknown
-
-
 def cause_from_log(tail: Sequence[str]) -> Cause | None:
     """What the last lines of a failed command's log give away; None: nothing known."""
     for line in reversed(tail):

@@ -445,6 +445,28 @@ async def test_the_files_of_a_lost_stage_are_taken_when_its_host_is_heard_again(
                 await asyncio.sleep(0.01)
 
 
+@BOTH
+async def test_files_that_were_given_up_while_they_were_copied_are_taken_when_the_host_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    go_on = held_back(monkeypatch, saving, "collect_files")
+    lab = small_lab(1, gpus=0)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        train = boxed(runtime, on_lost=OnLost.RESTART, lost_after=0.1)
+        run_id = await daemon.submit(train)
+        await daemon.attempt(run_id, is_collecting)
+        lab.faults("gpu1").cut()
+        go_on.set()
+        run = await daemon.finished(run_id, timeout=20)
+        assert run.outcome is Outcome.SUCCEEDED, "undeclared files change no verdict"
+        assert "attempt.files_not_saved" in await daemon.kinds(run_id)
+        assert await saved(daemon, run_id) == {}
+        lab.faults("gpu1").heal()
+        await daemon.clean()
+        (artifact,) = (await saved(daemon, run_id)).values()
+        assert names(daemon, artifact) == ["model.pt", "runs/a.txt", "runs/b.txt"]
+
+
 async def test_nothing_to_copy_is_over_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

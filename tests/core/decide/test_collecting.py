@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.decide.advance import advance, end_workload
-from hostler.decide.ending import conclude_uncollected, is_end_unseen
+from hostler.decide.ending import conclude_uncollected
 from hostler.decide.index import Index
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
@@ -159,17 +159,6 @@ def test_a_verdict_stands_but_for_a_success_without_its_outputs() -> None:
     for is_lost in (False, True):
         ended = conclude_uncollected(failed, ["model"], "gone", is_lost=is_lost)
         assert ended == (Phase.FAILED, Cause.OOM_GPU, "exit code 1")
-
-
-def test_the_files_of_what_was_given_up_are_taken_before_it_is_removed() -> None:
-    lost = replace(COLLECTED, phase=Phase.LOST, verdict=None)
-    assert is_end_unseen(lost, ENDED)
-    assert not is_end_unseen(lost, replace(ENDED, running=True))
-    assert not is_end_unseen(lost, replace(ENDED, created_only=True))
-    failed = replace(lost, phase=Phase.FAILED, exit_code=1)
-    assert not is_end_unseen(failed, ENDED), "it was collected before its end was written"
-    assert is_end_unseen(replace(failed, exit_code=None), ENDED)
-    assert not is_end_unseen(replace(lost, phase=Phase.SUCCEEDED), ENDED)
 
 
 def test_a_simulated_lab_collects_in_two_steps() -> None:
