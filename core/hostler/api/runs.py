@@ -139,7 +139,8 @@ async def retry(
 @router.post("/runs/{run_id}/retry/plan")
 async def plan_retry(request: Request, run_id: str, body: RetryBody, who: Who) -> JSONResponse:
     """Which stages a retry would keep, and which would run again, and why; changes nothing."""
-    return answer(await _service(request).plan_retry(run_id, who, body.to_model()))
+    found = await _service(request).plan_retry(run_id, who, body.to_model())
+    return await asyncio.to_thread(answer, found)
 
 
 @router.post("/runs/{run_id}/rerun")

@@ -63,16 +63,10 @@ class RetryPlan:
     stages: tuple[StageAgain, ...]
     kept: Mapping[str, Attempt]
     """Stage -> the succeeded attempt that is kept."""
-
-    @property
-    def again(self) -> frozenset[str]:
-        """The stages that run again."""
-        return frozenset(stage.name for stage in self.stages if not stage.kept)
-
-    @property
-    def anew(self) -> frozenset[str]:
-        """Those of them that begin without their checkpoint."""
-        return frozenset(stage.name for stage in self.stages if stage.anew)
+    again: frozenset[str]
+    """The stages that run again."""
+    anew: frozenset[str]
+    """Those of them that begin without their checkpoint."""
 
 
 def plan_retry(
@@ -100,9 +94,12 @@ def plan_retry(
     for name in done.keys() & reasons.keys():
         del done[name]
     begun = _begun(old, stages, twins)
+    planned = tuple(_again(stage, reasons, done, begun) for stage in stages)
     return RetryPlan(
-        tuple(_again(stage, reasons, done, begun) for stage in stages),
+        planned,
         {stage.name: done[stage.name] for stage in stages if stage.name in done},
+        again=frozenset(stage.name for stage in planned if not stage.kept),
+        anew=frozenset(stage.name for stage in planned if stage.anew),
     )
 
 
