@@ -11,7 +11,7 @@ from hostler.client import Client
 from hostler.errors import ForbiddenError, NotFoundError
 from hostler.units import format_size
 
-Told = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+Lines = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 _MOST = 5
 
@@ -27,7 +27,7 @@ def shown_of(client: Client, run: Mapping[str, Any]) -> list[str]:
     return _lines(client, run, lambda run, kept: saved_lines(run, {**kept, "remainders": ()}))
 
 
-def _lines(client: Client, run: Mapping[str, Any], told: Told) -> list[str]:
+def _lines(client: Client, run: Mapping[str, Any], told: Lines) -> list[str]:
     if not any(stage.get("attempt") for stage in run["stages"]):
         return []
     try:
@@ -43,12 +43,10 @@ def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     several = len(run["stages"]) > 1
     artifacts = [a for a in kept["artifacts"] if a["attempt_id"] in newest and a["present"]]
     lines = []
-    saved = [text for a in artifacts if a["kind"] != "here" for text in _texts(a, several)]
-    if saved:
-        lines.append(f"saved: {_listed(saved)}; hostler get {run['run_id']}")
-    here = [text for a in artifacts if a["kind"] == "here" for text in _texts(a, several)]
-    if here:
-        lines.append(f"new in its folder: {_listed(here)}; hostler get {run['run_id']}")
+    for what, is_here in (("saved", False), ("new in its folder", True)):
+        own = [artifact for artifact in artifacts if (artifact["kind"] == "here") is is_here]
+        if own:
+            lines.append(f"{what}: {_told(own, several)}; hostler get {run['run_id']}")
     left = [each for each in kept["remainders"] if each["attempt_id"] in newest]
     lines += [
         f"on {each['host']}{_until(each['goes_at'])}: {_left(each)}; hostler get {run['run_id']}"
@@ -57,6 +55,19 @@ def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     if len(left) > _MOST:
         lines.append(f"and {len(left) - _MOST} more stages: hostler get {run['run_id']} --list")
     return lines
+
+
+def _told(artifacts: Sequence[Mapping[str, Any]], several: bool) -> str:
+    """The files by name; where several stages have many, how many there are."""
+    texts = [text for artifact in artifacts for text in _texts(artifact, several)]
+    stages = {artifact["stage"] for artifact in artifacts}
+    if len(texts) <= _MOST or len(stages) == 1:
+        return _listed(texts)
+    partial = {artifact["stage"] for artifact in artifacts if artifact["partial"]}
+    files = counted(sum(artifact["files"] for artifact in artifacts), "file")
+    size = format_size(sum(artifact["size"] for artifact in artifacts))
+    more = f", {counted(len(partial), 'stage')} partial" if partial else ""
+    return f"{files} of {counted(len(stages), 'stage')} ({size}{more})"
 
 
 def _until(at: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import tomllib
 from pathlib import Path
@@ -129,7 +130,8 @@ def test_show_sorts_cells_by_a_metric(hostler: CommandLine, daemon: ScriptedDaem
 
     assert names("--sort=loss") == ["train.1", "train.0", "train.2"]
     assert names("--sort=-loss") == ["train.0", "train.1", "train.2"]
-    ran = hostler("show", "r9", "--sort=acuracy")
+    ran = hostler("show", "r9", "--sort=acuracy", tty=True)
+    assert ran.out == ""
     assert ran.code == 2
     assert "no stage of run r9 has a metric 'acuracy'" in ran.err
     assert "loss" in ran.err
@@ -421,7 +423,7 @@ def test_rerun_takes_todays_code(
 ) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").write_text("new")
-    old = run(source={"digest": "0" * 64, "path": str(tmp_path / "code")})
+    old = run(uid=os.geteuid(), source={"digest": "0" * 64, "path": str(tmp_path / "code")})
     daemon.on("GET", "/v1/runs/r7", old)
     daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
     daemon.on("POST", "/v1/check", {"source_size": 1 << 20, "source_file": 1 << 20})

@@ -49,6 +49,19 @@ def test_outputs_of_several_stages_are_told_by_name_with_their_stage() -> None:
     ]
 
 
+def test_of_a_sweep_files_are_counted() -> None:
+    cells = [f"run.{n}" for n in range(3)]
+    run = {
+        **RUN, "stages": [{"name": c, "attempt": {"attempt_id": f"rxbvmwd-{c}-1"}} for c in cells],
+    }  # fmt: skip
+    made = [{**FILES, "stage": c, "attempt_id": f"rxbvmwd-{c}-1", "size": 2**20} for c in cells]
+    assert lines(*made, run=run) == ["saved: 12 files of 3 stages (3 MiB); hostler get rxbvmwd"]
+    made[1]["partial"] = True
+    assert lines(*made, run=run) == [
+        "saved: 12 files of 3 stages (3 MiB, 1 stage partial); hostler get rxbvmwd"
+    ]
+
+
 def test_what_stays_on_a_host_is_told_with_host_and_date() -> None:
     day = clock_text(LEFT["goes_at"])[:10]
     assert lines(left=[LEFT]) == [

@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("run", {k: v for k, v in found.items() if k != "schema"})
         return 0
+    stages = _sorted(found, args.sort) if args.sort else found["stages"]
     terminal = is_terminal()
     if terminal:
         for line in header_lines(found, time.time()):
             out(line)
     indices = indices_of(client, [found])
-    stages = _sorted(found, args.sort) if args.sort else found["stages"]
     shown = fold(stages, _ROOM) if terminal and not args.all and not args.sort else stages
     rows = [stage_or_cells_row(row, found, time.time(), indices) for row in shown]
     out_table(args, STAGE_COLUMNS, rows)
