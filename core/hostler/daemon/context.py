@@ -17,7 +17,7 @@ from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.left_behind import LeftBehind
-from hostler.daemon.standing import Standing, is_proof, newer
+from hostler.daemon.standing import Standing, is_proof, newer, unproven
 from hostler.errors import Superseded, Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
@@ -206,7 +206,11 @@ class Context:
         """A host refuses this daemon for a newer generation. Where that is proved, nothing is
         planned any more, on any host. Raises StateError."""
         standing = self.standing
-        if told.number <= standing.generation.number or not is_proof(told, self.signer):
+        if told.number <= standing.generation.number:
+            return
+        if not is_proof(told, self.signer):
+            if (keeper := self.keepers.get(told.host)) is not None:
+                keeper.explain(unproven(told, self.daemon_id))
             return
         if (standing.superseded_by or 0) < told.number:
             standing.superseded_by = told.number

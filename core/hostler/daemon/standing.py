@@ -98,6 +98,16 @@ async def read_standing(generations: Generations, signer: Signer, folder: Path) 
     )
 
 
+def unproven(told: Superseded, daemon_id: str) -> str:
+    """Why a host is not used that names a newer generation which nobody can have had, and what to
+    do there."""
+    return (
+        f"it names a newer generation of this daemon ({told.number}) that this daemon's key has "
+        f"not signed: find out who wrote /var/tmp/hostler-UID/runs/{daemon_id}.generation there, "
+        "then remove it"
+    )
+
+
 def mark(number: int, signer: Signer) -> str:
     """What a generation's number is signed with."""
     return signer.sign(_KIND, "", b"%d" % number).hex()

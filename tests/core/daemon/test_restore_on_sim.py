@@ -218,6 +218,12 @@ async def test_a_host_cannot_make_a_newer_generation_up(tmp_path: Path) -> None:
                 lambda: context.keepers[evil.name].host.condition is HostCondition.REFUSED,
                 "the host is still used",
             )
+            keeper = context.keepers[evil.name]
+            await old.until(
+                lambda: "has not signed" in (keeper.host.problem or ""),  # noqa: B023
+                "it does not say what to do",
+            )
+            assert f"runs/{context.daemon_id}.generation" in (keeper.host.problem or "")
             assert not context.standing.halted()
             del evil.generations[context.daemon_id]
             context.keepers[evil.name].retry_now()
