@@ -6,11 +6,12 @@ HOUSE_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-pythons check fmt bench fuzz chaos chaos-report house lock audit clean
+.PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
 	@echo "make test    run every test this machine can (as root also on a lab of several hosts)"
+	@echo "make unit    run the tests that need neither root nor other programs, with coverage by room"
 	@echo "make test-pythons  the tests but the lab's on every other Python from 3.11 on that is here"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make fmt     put the code into shape"
@@ -18,6 +19,7 @@ help:
 	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (ten minutes)"
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make house   measure the code: circles, Any, files that one command crosses (HOUSE_ARGS=--help)"
+	@echo "make dist    build wheel and sdist into dist/, the same bytes wherever it is done"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
 	@echo "make audit   ask the package index for known vulnerabilities of what it names"
 
@@ -38,6 +40,10 @@ demo: $(VENV)/.user
 
 test: $(VENV)/.dev
 	@sh scripts/test.sh $(VENV) $(PYTEST_ARGS)
+
+# tests/unit.py says which tests these are, scripts/unit.sh when coverage is measured.
+unit: $(VENV)/.dev
+	@sh scripts/unit.sh $(VENV) $(PYTEST_ARGS)
 
 # make test runs on one Python; this on the others that the machine has (.venv-3.13 and the like).
 test-pythons: $(VENV)/.dev
@@ -72,6 +78,11 @@ chaos-report: $(VENV)/.dev
 # HOUSE_ARGS="--list any" lists the places behind a number, --json is for programs.
 house: $(VENV)/.dev
 	@sh scripts/house.sh $(VENV) $(HOUSE_ARGS)
+
+# Files get the time of the commit, so that everybody who builds it gets the same bytes.
+dist: $(VENV)/.dev
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir dist .
 
 lock:
 	@sh scripts/lock.sh $(UPGRADE)

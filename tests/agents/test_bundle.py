@@ -15,6 +15,8 @@ import pytest
 from hostler_agent import bundle
 from tests.support.agents import Place, Talk
 
+pytestmark = pytest.mark.programs
+
 SHELLS = ["sh", "bash", "dash", "busybox sh", "zsh", "fish", "tcsh", "bsd-csh"]
 
 

@@ -13,6 +13,8 @@ from tests.support.cache import cache
 from tests.support.fake_nvml import build
 from tests.support.users import MALLORY, NEEDS_ROOT
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

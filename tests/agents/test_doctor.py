@@ -39,6 +39,7 @@ def test_a_python_that_makes_no_environments_is_said(
     assert "python3-venv" in remedy
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_whoever_owns_the_leases_is_named_with_the_lines_that_make_them_roots(
     short_folder: Path,
@@ -61,6 +62,7 @@ def test_whoever_owns_the_leases_is_named_with_the_lines_that_make_them_roots(
     assert row(doctor.leases(folder))[0] == "ok"
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_leases_that_cannot_be_had_are_a_failure(short_folder: Path) -> None:
     os.chmod(short_folder, 0o1777)

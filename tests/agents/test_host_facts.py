@@ -121,6 +121,7 @@ def test_a_name_that_came_late_is_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert known.describe(process, True, 100.0 + RECHECK_EVERY)["user"] == "alice"
 
 
+@pytest.mark.programs
 def test_section_is_the_same_object_while_nothing_changes(proc: Proc) -> None:
     known = Processes(proc)
     listed = [("GPU-0", ((os.getpid(), 5, "compute"),)), ("GPU-1", ())]

@@ -129,6 +129,7 @@ def test_a_folder_that_is_exchanged_all_the_time_never_gives_what_is_outside(
     assert seen == {b"mine", b"InputError"}  # it was exchanged meanwhile
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 @pytest.mark.parametrize("kind", ["--bind", "tmpfs"])
 def test_nothing_is_read_of_what_is_mounted_in_the_folder(
@@ -236,6 +237,7 @@ def test_what_is_mounted_in_a_jobs_folder_is_not_removed_with_it(
         assert not where.exists()
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_what_is_mounted_in_a_checkpoint_is_not_removed_with_it(tmp_path: Path) -> None:
     folders = Folders(str(tmp_path / "b"))
@@ -276,6 +278,7 @@ def test_what_may_not_be_read_does_not_come_and_keeps_no_other_file_back(
         assert choosing.UNREADABLE in found.walk.left_out
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_a_file_that_is_mounted_over_is_not_read(root: Root, work: Path) -> None:
     (work.parent / "secret").write_text("theirs")

@@ -68,6 +68,7 @@ def test_who_cannot_see_containers_does_not_call_them_gone() -> None:
     assert not is_stale(a_lease(workload=CONTAINER), 1e9, live, 1e9)
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_who_cannot_see_a_process_does_not_call_it_gone() -> None:
     """Where /proc is mounted with hidepid=2, processes of others are not in it."""

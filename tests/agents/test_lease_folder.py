@@ -120,6 +120,7 @@ def test_without_the_sticky_bit_it_is_refused(folder: Leases, which: str) -> Non
         pass
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_whoever_made_it_others_use_it(shared: Leases, scene: Scene) -> None:
     assert run_as(MALLORY, taken(shared, scene, daemon="d1")) == "won"
@@ -132,6 +133,7 @@ def test_whoever_made_it_others_use_it(shared: Leases, scene: Scene) -> None:
     assert run_as(BOB, taken(shared, scene, **more)) == "won"
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 @pytest.mark.parametrize("kind", ["mode", "fifo", "link", "folder"])
 def test_a_lock_that_cannot_be_taken_lets_stages_wait(
@@ -157,6 +159,7 @@ def test_a_lock_that_cannot_be_taken_lets_stages_wait(
     assert run_as(BOB, lambda: str(shared.problem())) == said.partition(": ")[2]
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_who_holds_the_lock_is_named(
     shared: Leases, scene: Scene, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +185,7 @@ def test_who_holds_the_lock_is_named(
     assert said.endswith(f"is held for too long by uid {MALLORY} (PID {pid})"), said
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_a_file_that_stands_where_a_lease_belongs_is_named(shared: Leases, scene: Scene) -> None:
     assert run_as(CAROL, taken(shared, scene, gpus=[OTHER])) == "won"
@@ -284,6 +288,7 @@ def test_a_folder_that_is_replaced_while_it_is_made_is_made_again(
     assert len(os.listdir(folder.folder)) == 2
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 @pytest.mark.parametrize("name", [".lock", f"{GPU}.0.json"])
 def test_nothing_is_read_of_what_is_mounted_there(

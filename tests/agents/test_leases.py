@@ -267,6 +267,7 @@ def test_garbage_is_no_lease(data: bytes) -> None:
     assert parse(data, GPU, 0) is None
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
     os.chmod(short_folder, 0o777)
@@ -289,6 +290,7 @@ def test_of_many_users_one_wins(short_folder: Path, scene: Scene) -> None:
         assert sorted(states) == expected
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Scene) -> None:
     os.chmod(short_folder, 0o777)
@@ -308,6 +310,7 @@ def test_a_stale_lease_of_another_user_is_ignored(short_folder: Path, scene: Sce
     assert cast("Any", found[0].lease)["gpu"] == GPU
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_a_refusal_names_the_files_owner(short_folder: Path, scene: Scene) -> None:
     """Whatever name the text gives."""

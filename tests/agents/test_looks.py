@@ -17,6 +17,8 @@ from hostler_agent import wire
 from tests.support.agents import PYTHONS, Agent, Place, Talk, eventually, find_python, serving
 from tests.support.fake_nvml import FakeNvml, build
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.parametrize("version", sorted(PYTHONS))
 def test_the_bundle_runs_under_old_and_new_pythons(

@@ -31,6 +31,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.programs
 def test_what_was_seen_alive_and_is_gone_has_ended(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +46,7 @@ def test_what_was_seen_alive_and_is_gone_has_ended(
     assert not found.is_one("c", inspect(0, "exited"))
 
 
+@pytest.mark.programs
 def test_another_process_of_the_container_is_alive(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +66,7 @@ def test_what_was_never_seen_is_not_judged(pid: object, monkeypatch: pytest.Monk
     assert not found.doubts("c")
 
 
+@pytest.mark.programs
 def test_what_cannot_be_read_is_not_gone(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +78,7 @@ def test_what_cannot_be_read_is_not_gone(
     assert not any(found.is_one("c", inspect(process.pid)) for _ in range(3))
 
 
+@pytest.mark.programs
 def test_what_is_removed_is_forgotten(process: subprocess.Popen[bytes]) -> None:
     found = Phantoms(Proc())
     found.is_one("c", inspect(process.pid))
@@ -83,6 +87,7 @@ def test_what_is_removed_is_forgotten(process: subprocess.Popen[bytes]) -> None:
     assert not found.doubts("c")
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 def test_what_proc_begins_to_hide_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a remount with hidepid: another user's process lives on."""

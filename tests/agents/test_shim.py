@@ -16,6 +16,8 @@ import pytest
 from hostler_agent import journal
 from tests.support.agents import Agent, eventually
 
+pytestmark = pytest.mark.programs
+
 SHIM = """
 import json, os, sys
 from hostler_agent import shim

@@ -327,6 +327,7 @@ def test_gc_removes_what_nobody_keeps(agent: Agent) -> None:
     assert not old.exists()
 
 
+@pytest.mark.programs
 def test_gc_keeps_the_code_of_agents_that_run(short_folder: Path) -> None:
     """Of an older version, say, months after its start."""
     place = Place(short_folder, fresh=True)

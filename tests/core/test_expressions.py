@@ -146,6 +146,7 @@ PIECES = (
 words = st.sampled_from([*PIECES.split(" "), "\n"])
 
 
+@pytest.mark.slow
 @given(text=st.lists(words, max_size=25).map(" ".join) | st.text(max_size=40))
 @examples(250)
 def test_any_text_is_a_value_or_an_input_error(text: str) -> None:

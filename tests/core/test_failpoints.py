@@ -51,6 +51,7 @@ def test_what_cannot_be_read_is_refused(text: str) -> None:
         read_failpoints(text)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("folder", "module", "name"),
     [("core", "hostler.failpoints", "here"), ("agents", "hostler_agent.failpoints", "agent.here")],

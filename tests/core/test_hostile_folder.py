@@ -29,6 +29,8 @@ from hostler_tui.commandline import run_command
 from hostler_tui.screens.host_work import doctor, trust_in_terminal
 from tests.support.desk import desk_folder
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parents[2]
 STARTERS = {
     "run", "Popen", "call", "check_call", "check_output", "posix_spawn", "posix_spawnp",
@@ -133,6 +135,7 @@ def _is_start(func: ast.expr) -> bool:
     return func.attr in STARTERS - {"run", "call"}
 
 
+@pytest.mark.slow
 def test_every_place_that_starts_a_program_is_tried() -> None:
     assert started_in() == set(STARTS)
     tests = {name for name in STARTS.values() if name.startswith("test_")}

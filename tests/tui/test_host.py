@@ -20,6 +20,8 @@ from hostler_tui.widgets.sheet import Ask
 from tests.support.screen import text_of, until, until_shown
 from tests.support.simserved import SimServed, sim_served
 
+pytestmark = pytest.mark.programs
+
 LONG = """
 name = "long"
 

@@ -122,6 +122,7 @@ def _colours(output: bytes) -> set[str]:
     return told - ATTRIBUTES
 
 
+@pytest.mark.programs
 def test_no_color_sends_no_colour_and_states_stay_readable(tmp_path: Path) -> None:
     with sim_served(tmp_path) as lab:
         argv = [sys.executable, "-c", "from hostler_tui.app import main; main()"]

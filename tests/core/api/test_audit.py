@@ -53,6 +53,7 @@ def told(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["user"], entry["call"]) for entry in reversed(found)]
 
 
+@pytest.mark.programs
 def test_what_people_ask_for_is_on_record(daemon: Served) -> None:
     run = submitted(daemon, MEMBER)
     assert act(daemon, OPERATOR, "POST /v1/hosts/nowhere/drain") == 200
@@ -72,6 +73,7 @@ def test_what_people_ask_for_is_on_record(daemon: Served) -> None:
     assert found[-1]["uid"] == MEMBER
 
 
+@pytest.mark.programs
 def test_who_stopped_the_daemon_is_on_record(daemon: Served) -> None:
     assert act(daemon, OWNER, "POST /v1/shutdown") == 200
     assert told(entries(daemon)) == [("root", "shutdown")]
@@ -86,6 +88,7 @@ def wait_for_end(daemon: Served, run: str) -> None:
     asyncio.run_coroutine_threadsafe(end(), daemon.loop).result(60)
 
 
+@pytest.mark.programs
 def test_a_submission_that_is_sent_again_is_one_call(daemon: Served) -> None:
     head = "POST /v1/runs HTTP/1.1\r\nIdempotency-Key: " + "k" * 20
     for _ in range(2):  # the helper's own head follows
@@ -94,6 +97,7 @@ def test_a_submission_that_is_sent_again_is_one_call(daemon: Served) -> None:
     assert told(entries(daemon)) == [("nobody", "submit")]
 
 
+@pytest.mark.programs
 def test_members_see_their_own_entries(daemon: Served) -> None:
     mine, theirs = submitted(daemon, MEMBER), submitted(daemon, OTHER)
     assert act(daemon, OWNER, f"POST /v1/runs/{mine}/cancel") == 200
@@ -109,6 +113,7 @@ def test_members_see_their_own_entries(daemon: Served) -> None:
         assert told(entries(daemon, uid))[:3] == wanted
 
 
+@pytest.mark.programs
 def test_entries_are_found_by_run_user_call_and_time(daemon: Served) -> None:
     run, _other = submitted(daemon, MEMBER), submitted(daemon, OTHER)
     assert act(daemon, OTHER, f"POST /v1/runs/{run}/cancel") == 403
@@ -125,6 +130,7 @@ def test_entries_are_found_by_run_user_call_and_time(daemon: Served) -> None:
     assert entries(daemon, query="?run=rnothere") == []
 
 
+@pytest.mark.programs
 def test_a_refusal_says_what_was_refused_and_why(daemon: Served) -> None:
     run = submitted(daemon, MEMBER)
     assert act(daemon, OTHER, f"DELETE /v1/runs/{run}") == 403
@@ -142,6 +148,7 @@ def test_a_refusal_says_what_was_refused_and_why(daemon: Served) -> None:
     assert asyncio.run_coroutine_threadsafe(is_over, daemon.loop).result(30) is False
 
 
+@pytest.mark.programs
 def test_limits_are_refusals_too(daemon: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(daemon, "POST", "/v1/runs", b" " * (17 * 1024**2))[0] == 413
     monkeypatch.setattr("hostler.api.seats.SEATS", 0)
@@ -154,6 +161,7 @@ def test_limits_are_refusals_too(daemon: Served, monkeypatch: pytest.MonkeyPatch
     assert "larger than" in found[1]["arguments"]["why"]
 
 
+@pytest.mark.programs
 def test_refusals_without_end_take_few_entries(daemon: Served) -> None:
     owner = daemon.service.audit
 
@@ -171,6 +179,7 @@ def test_refusals_without_end_take_few_entries(daemon: Served) -> None:
     assert len(found) == 4 + 64 + 4
 
 
+@pytest.mark.programs
 def test_a_refusal_that_cannot_be_stored_is_one_all_the_same(
     daemon: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

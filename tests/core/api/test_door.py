@@ -51,6 +51,7 @@ def daemon(open_path: Path) -> object:
         yield running
 
 
+@pytest.mark.programs
 @as_root
 def test_a_stranger_is_refused_before_the_body(daemon: Served) -> None:
     done = subprocess.run(
@@ -73,6 +74,7 @@ print(s.recv(65536).decode().split()[1])
 """
 
 
+@pytest.mark.programs
 @as_root
 def test_a_strangers_body_is_not_taken_apart(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
@@ -92,6 +94,7 @@ def test_a_strangers_body_is_not_taken_apart(
     assert sum(taken) <= 4096
 
 
+@pytest.mark.programs
 @as_root
 @pytest.mark.parametrize("path", ["/openapi.json", "/nothing", "/v1/nothing", "/v1/version"])
 def test_a_stranger_gets_one_answer_whatever_it_asks(daemon: Served, path: str) -> None:
@@ -102,6 +105,7 @@ def test_a_stranger_gets_one_answer_whatever_it_asks(daemon: Served, path: str) 
     assert error["message"] == f"user {STRANGER} may not use this daemon"
 
 
+@pytest.mark.programs
 @as_root
 def test_what_a_stranger_asks_for_cannot_steer_the_terminal_that_shows_the_log(
     daemon: Served, caplog: pytest.LogCaptureFixture
@@ -172,6 +176,7 @@ def test_no_entry_of_the_log_steers_a_terminal_or_forges_another() -> None:
     assert second.endswith("failed")
 
 
+@pytest.mark.programs
 def test_bodies_of_all_requests_together_are_bounded_and_small_ones_get_through(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +239,7 @@ print(has_too_many_values(b'["a' + rb'\\\\\\",,' * 300_000 + b'"]'))
 """
 
 
+@pytest.mark.programs
 def test_values_are_counted_in_one_pass_whatever_is_escaped_and_never_closed() -> None:
     done = subprocess.run(  # a process, since what never ends can be ended there
         [sys.executable, "-c", COUNTS], capture_output=True, text=True, timeout=120
@@ -265,6 +271,7 @@ def test_a_plan_that_takes_long_delays_no_other_request(
     assert answers == [(200, {"pipeline": "ls", "stages": []})]
 
 
+@pytest.mark.programs
 def test_a_user_with_many_slow_requests_has_a_few_turns(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

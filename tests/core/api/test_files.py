@@ -204,6 +204,7 @@ def test_a_folder_of_a_stage_that_has_ended_is_looked_into(run: Client) -> None:
     assert "result/" in told.value.remedy
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 @pytest.mark.parametrize("path", ["/files", "/files/train/content?path=log.csv", "/ls/train"])
 def test_nobody_gets_a_file_of_another_user(daemon: Served, tmp_path: Path, path: str) -> None:

@@ -19,6 +19,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.slow
 def test_no_request_makes_the_daemon_fail(daemon: Served) -> None:
     whole = schemathesis.openapi.from_url(f"http://127.0.0.1:{daemon.port}/openapi.json")
     # Streams that follow never end by themselves, and shutting down would end the test.

@@ -20,7 +20,10 @@ from tests.support.served import Served, served
 MEMBER, OPERATOR, STRANGER = 65534, 1, 65533
 """nobody, daemon, and somebody who may not use it."""
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else"),
+]
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from tests.support.callers import ask, connected, open_to_all
 from tests.support.desk import wait_until
 from tests.support.served import Served, served
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def daemon(open_path: Path) -> object:

@@ -57,6 +57,7 @@ def test_words_may_look_like_options(hostler: CommandLine) -> None:
     assert hostler("__complete").out.split()[0] == "gpus"
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_scripts_are_printed_and_valid(hostler: CommandLine, shell: str) -> None:
     script = hostler("completion", shell).out
@@ -66,6 +67,7 @@ def test_scripts_are_printed_and_valid(hostler: CommandLine, shell: str) -> None
         subprocess.run([program, "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.programs
 def test_bash_completes(hostler: CommandLine) -> None:
     program = (
         f"{hostler('completion', 'bash').out}\n"

@@ -18,6 +18,8 @@ from tests.core.cli.test_whole import Shell, shell
 from tests.support.fake_docker import fake_docker
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
 
+pytestmark = pytest.mark.programs
+
 __all__ = ["shell"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.core.cli.test_whole import Shell, shell
 
+pytestmark = pytest.mark.programs
+
 __all__ = ["shell"]
 
 

@@ -44,6 +44,7 @@ def started(state: Path) -> list[str]:
     return (state / "started").read_text().split()
 
 
+@pytest.mark.programs
 def test_a_daemon_is_started_once_and_in_private(state: Path) -> None:
     said: list[str] = []
     found = ensure_daemon(say=said.append)
@@ -58,6 +59,7 @@ def test_a_daemon_is_started_once_and_in_private(state: Path) -> None:
     assert len(said) == 1
 
 
+@pytest.mark.programs
 def test_clients_that_start_at_once_start_one(state: Path) -> None:
     program = (
         "import sys; from hostler.cli import daemon_start as d; "
@@ -73,6 +75,7 @@ def test_clients_that_start_at_once_start_one(state: Path) -> None:
     assert len(pids) == 1
 
 
+@pytest.mark.programs
 def test_a_daemon_that_cannot_start_says_why(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "broken")
     with pytest.raises(NoDaemonError, match="the database is full") as caught:
@@ -80,6 +83,7 @@ def test_a_daemon_that_cannot_start_says_why(state: Path, monkeypatch: pytest.Mo
     assert "daemon.log" in caught.value.remedy
 
 
+@pytest.mark.programs
 def test_only_what_this_start_wrote_is_quoted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state.mkdir(mode=0o700)
     (state / "daemon.log").write_text("an old story\n")
@@ -89,6 +93,7 @@ def test_only_what_this_start_wrote_is_quoted(state: Path, monkeypatch: pytest.M
     assert "an old story" not in caught.value.message
 
 
+@pytest.mark.programs
 def test_a_configuration_that_keeps_it_from_starting_is_told_itself(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +105,7 @@ def test_a_configuration_that_keeps_it_from_starting_is_told_itself(
     assert "did you mean 'address'?" in str(caught.value.problems[0])
 
 
+@pytest.mark.programs
 def test_an_older_daemon_is_restarted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "0.0.1")
     ensure_daemon()  # it is that version already: nothing else can be started
@@ -113,6 +119,7 @@ def test_an_older_daemon_is_restarted(state: Path, monkeypatch: pytest.MonkeyPat
     assert "work goes on" in said[0]
 
 
+@pytest.mark.programs
 def test_what_was_left_behind_is_no_daemon(state: Path) -> None:
     state.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as left_over:
@@ -206,6 +213,7 @@ def test_the_api_has_to_be_the_same() -> None:
         daemon_start.check_api({"version": "0.0.1", "api": 0})
 
 
+@pytest.mark.programs
 def test_the_daemon_command(state: Path, hostler: CommandLine) -> None:
     assert hostler("daemon", "status").code == 3
     assert not state.exists()

@@ -72,6 +72,7 @@ def outcomes_of(client: Client) -> set[str]:
     return {run["state"] for run in client.runs(limit=100)}
 
 
+@pytest.mark.programs
 def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> None:
     with demo(folder) as (process, client):
         about, fleet = client.version(), client.gpus()
@@ -99,6 +100,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         assert list(folder.glob("hostler-demo-*")) == []
 
 
+@pytest.mark.programs
 def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: Path) -> None:
     with demo(folder, "--hosts", "3", "--gpus", "2", "--no-runs") as (process, client):
         assert [len(host["gpus"]) for host in client.gpus()["hosts"]] == [2, 2, 2]
@@ -109,6 +111,7 @@ def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: 
         wait_for(lambda: not list(folder.glob("hostler-demo-*")), "its folder goes")
 
 
+@pytest.mark.programs
 def test_a_command_finds_the_demo_and_gives_its_exit_code(folder: Path) -> None:
     program = "import os; print(os.environ['HOSTLER_SOCKET']); raise SystemExit(7)"
     done = subprocess.run(
@@ -122,6 +125,7 @@ def test_a_command_finds_the_demo_and_gives_its_exit_code(folder: Path) -> None:
     assert list(folder.glob("hostler-demo-*")) == []
 
 
+@pytest.mark.programs
 def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
     done = subprocess.run(
         [*HOSTLER, "demo", "--no-runs", "--", "/nowhere/to/be/found"],
@@ -135,6 +139,7 @@ def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
     assert list(folder.glob("hostler-demo-*")) == []
 
 
+@pytest.mark.programs
 def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
     deep = folder / ("d" * 90)
     deep.mkdir()
@@ -176,6 +181,7 @@ def test_what_would_reach_real_machines_is_not_part_of_a_demo(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.programs
 def test_a_demo_reads_and_writes_nothing_of_the_persons_own(folder: Path) -> None:
     own = folder / "own.toml"
     own.write_text("[[broken")

@@ -138,6 +138,7 @@ def test_old_values_can_be_refused(hostler: CommandLine) -> None:
     assert hostler("gpus", "--need", "1", "--max-age", "10s").code == 0
 
 
+@pytest.mark.programs
 def test_watching_writes_one_object_a_line(daemon: ScriptedDaemon) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "hostler", "gpus", "-w", "--json", "--interval", "500ms"],

@@ -206,6 +206,7 @@ def test_a_page_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "page.html"]
 
 
+@pytest.mark.programs
 def test_the_quick_question_does_not_load_it() -> None:
     program = (
         "import sys\nfrom hostler.cli.commands import gpus\nimport hostler.quick.gpus\n"

@@ -137,6 +137,7 @@ def test_an_interrupt_is_130(hostler: CommandLine, monkeypatch: pytest.MonkeyPat
     assert hostler("version").code == 130
 
 
+@pytest.mark.programs
 def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
     events = [{"event": {"at": 1.0, "kind": "x", "message": "y" * 1000}}] * 2000
     daemon.on("GET", "/v1/events", Answer(parts=json_lines(*events)))
@@ -155,6 +156,7 @@ def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
         assert process.wait(20) == 141
 
 
+@pytest.mark.programs
 def test_ctrl_c_ends_a_follow_with_130(daemon: ScriptedDaemon) -> None:
     never = threading.Event()
     first = json_lines({"event": {"at": 1.0, "kind": "x", "message": "y"}})

@@ -17,6 +17,8 @@ import pytest
 from tests.support.commandline import CommandLine
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
 
+pytestmark = pytest.mark.programs
+
 
 class Shell:
     """Runs `hostler` as a process of its own, in a home of its own."""

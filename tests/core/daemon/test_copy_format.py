@@ -27,6 +27,7 @@ def signed(line: str, *, run_id: str = "r1", host: str = "good", signer: Signer 
     return is_signed
 
 
+@pytest.mark.slow
 def test_a_specification_of_many_stages_is_small_and_whole() -> None:
     run = planning.run("r1", *(stage(f"s{n}", env={"N": str(n)}) for n in range(10_000)))
     text = encode_spec(run, "the file", OURS)

@@ -233,6 +233,7 @@ def test_an_error_is_of_the_host_whatever_it_is_called(error: Any, may: bool) ->
     assert isinstance(answer_error("gpu1", {"kind": "StateError"}, may_refuse=may), AgentError)
 
 
+@pytest.mark.programs
 def test_a_scripted_agent_is_read_by_its_link_in_the_same_way(tmp_path: Path) -> None:
     from hostler.link.program import AgentProgram
 

@@ -20,6 +20,7 @@ def test_the_second_daemon_of_a_folder_names_the_holder(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.programs
 def test_a_lock_left_by_a_killed_daemon_does_not_hold(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:

@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.programs
+
 HANGING = """
 import asyncio, sys, threading
 from functools import partial

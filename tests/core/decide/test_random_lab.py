@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from tests.support.hypothesis_profiles import examples
 from tests.support.random_lab import NAMES, RandomLab, moves
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     steps=st.lists(st.sampled_from(list(NAMES)), min_size=20, max_size=120),
@@ -26,6 +28,7 @@ def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[st
     lab.calm_down()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
 @examples(40)
 def test_long_random_days(seed: int) -> None:

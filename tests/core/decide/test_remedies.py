@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ from tests.support.hypothesis_profiles import examples
 from tests.support.remedies import apply_remedies, its_turn, the_stage, with_stage
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
 @examples(120)
 def test_the_remedies_of_a_host_let_the_stage_start(rng: Random) -> None:

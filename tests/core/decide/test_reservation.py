@@ -167,6 +167,7 @@ def test_of_two_known_limits_the_nearer_counts_however_far_both_are() -> None:
     assert kept(snapshot)["big"].room.host.name == "near"
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
 @examples(40)
 def test_the_head_starts_when_it_was_promised(rng: Random) -> None:
@@ -189,6 +190,7 @@ def test_the_head_starts_when_it_was_promised(rng: Random) -> None:
         assert trace.started[run_id] <= latest + 3 * LATE_S
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
 @examples(30)
 def test_nobody_starves_under_a_stream_of_small_ones(rng: Random) -> None:

@@ -16,6 +16,8 @@ from hostler.model.jobs import Claim
 from hostler.ports import Dropped, Exited, GpuFault
 from tests.support.scripted_agent import BOOT, HASH, LOOK, heard, hello, running, script, starts
 
+pytestmark = pytest.mark.programs
+
 WORKLOAD = {
     "attempt_id": "r1-train-1", "daemon_id": "d", "runtime": "process", "ref": "r1-train-1",
     "running": False, "exit_code": 3,

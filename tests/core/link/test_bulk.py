@@ -17,6 +17,8 @@ from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
 from tests.support.scripted_agent import heard, script, starts
 
+pytestmark = pytest.mark.programs
+
 SOURCE = ArchiveSource("r1-train-1", "process", "r1-train-1", "out")
 DATA = bytes(range(256)) * 5000
 

@@ -64,6 +64,7 @@ def test_what_has_not_changed_is_not_built_anew() -> None:
     assert second.gpus[0].processes is first.gpus[0].processes
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(SECTIONS), values), st.sampled_from(SECTIONS), values)
 def test_no_look_escapes_the_caps(sections: Any, name: str, value: Any) -> None:

@@ -24,6 +24,8 @@ from hostler.ports import ArchiveSource, Exited
 from tests.support.cache import cache
 from tests.support.tars import tar_of
 
+pytestmark = pytest.mark.programs
+
 ATTEMPT = "r1-train-1"
 ALL = Select()
 

@@ -16,6 +16,8 @@ from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
 from tests.support.scripted_agent import heard, script
 
+pytestmark = pytest.mark.programs
+
 SOURCE = ArchiveSource("r1-train-1", "process", "r1-train-1", "out")
 SHA = "ab" * 32
 DONE = json_frame({"end": True, "truncated": False, "left_out": {"caches": 5}})

@@ -20,6 +20,8 @@ from hostler.local.streams import ProcessStream
 from hostler.model.config import HostConfig
 from tests.support.scripted_agent import BOOT, LOOK, heard, script
 
+pytestmark = pytest.mark.programs
+
 
 class HangingDoor(LocalDoor):
     async def connect(self) -> None:

@@ -21,6 +21,8 @@ from tests.support.relay import Relay
 from tests.support.scripted_agent import LOOK, heard, running, script, starts
 from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, free_port, target
 
+pytestmark = pytest.mark.programs
+
 
 def make_link(
     where: SshTarget, settings: SshSettings, program: AgentProgram

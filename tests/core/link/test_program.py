@@ -13,6 +13,8 @@ from hostler.link.program import AgentProgram, agent_program, start_agent
 from hostler.local.door import LocalDoor
 from tests.support.scripted_agent import script, starts
 
+pytestmark = pytest.mark.programs
+
 
 async def test_missing_agent_is_uploaded(link: AgentLink, folder: Path) -> None:
     script(folder, word={"agent": "need"})

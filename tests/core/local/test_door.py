@@ -12,6 +12,8 @@ import pytest
 from hostler.errors import EngineError, Unreachable
 from hostler.local.door import LocalDoor
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[LocalDoor]:

@@ -12,6 +12,8 @@ import pytest
 from hostler.errors import InputError
 from hostler.packing import pack_source
 
+pytestmark = pytest.mark.programs
+
 SECRET = "hunter2-of-another-repository"
 
 

@@ -19,6 +19,8 @@ from hostler.packing.git_run import git_in
 from hostler.packing.ignore import Ignore
 from hostler.packing.inside import Inside, LinkOnTheWay
 
+pytestmark = pytest.mark.programs
+
 SECRET = "hunter2-of-another-folder"
 
 

@@ -85,6 +85,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.programs
 @given(st.lists(_PATTERN, min_size=1, max_size=3))
 @settings(max_examples=30, deadline=None)
 def test_git_itself_agrees(repository: Path, patterns: list[str]) -> None:
@@ -99,6 +100,7 @@ def test_git_itself_agrees(repository: Path, patterns: list[str]) -> None:
     assert {path for path in _PATHS if not ignore.leaves_out(path)} == kept
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("pattern", "path"),
     [

@@ -15,6 +15,8 @@ from hostler.packing import left_out as left_out_module
 from hostler.packing.inside import Inside
 from hostler.packing.left_out import LeftOut
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

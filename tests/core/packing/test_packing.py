@@ -67,6 +67,7 @@ def test_a_folder_without_git_is_packed_whole_but_for_what_is_ignored(
     assert packed.size == packed.path.stat().st_size
 
 
+@pytest.mark.programs
 def test_git_says_what_is_packed_dirty_files_too(repository: Path, tmp_path: Path) -> None:
     _write(repository, "train.py", "print('changed')\n")
     _write(repository, "new.py", "new")
@@ -87,6 +88,7 @@ def test_git_says_what_is_packed_dirty_files_too(repository: Path, tmp_path: Pat
     assert "+print('changed')" in source.git_diff
 
 
+@pytest.mark.programs
 def test_a_clean_tree_is_not_dirty(repository: Path, tmp_path: Path) -> None:
     source = _pack(repository, tmp_path).source
     assert (source.git_dirty, source.git_diff) == (False, None)
@@ -94,6 +96,7 @@ def test_a_clean_tree_is_not_dirty(repository: Path, tmp_path: Path) -> None:
     assert _pack(repository, tmp_path).source.git_branch is None
 
 
+@pytest.mark.programs
 def test_a_repository_without_a_commit_is_packed(tree: Path, tmp_path: Path) -> None:
     _git(tree, "init", "-q", "-b", "main")
     packed = _pack(tree, tmp_path)
@@ -101,6 +104,7 @@ def test_a_repository_without_a_commit_is_packed(tree: Path, tmp_path: Path) -> 
     assert (packed.source.git_commit, packed.source.git_dirty) == (None, True)
 
 
+@pytest.mark.programs
 def test_a_folder_of_a_repository_is_packed_alone(repository: Path, tmp_path: Path) -> None:
     _write(repository, "train.py", "outside the folder")
     packed = _pack(repository / "lib", tmp_path)
@@ -108,6 +112,7 @@ def test_a_folder_of_a_repository_is_packed_alone(repository: Path, tmp_path: Pa
     assert not packed.source.git_dirty
 
 
+@pytest.mark.programs
 def test_repositories_inside_are_packed_too(repository: Path, tmp_path: Path) -> None:
     inner = repository / "vendor"
     _write(inner, "v.py", "")
@@ -118,6 +123,7 @@ def test_repositories_inside_are_packed_too(repository: Path, tmp_path: Path) ->
     assert "vendor/v.ckpt" not in _names(_pack(repository, tmp_path))
 
 
+@pytest.mark.programs
 def test_a_project_that_an_outer_repository_ignores_is_its_own(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +134,7 @@ def test_a_project_that_an_outer_repository_ignores_is_its_own(
     assert packed.source.git_commit is None
 
 
+@pytest.mark.programs
 def test_the_same_content_has_the_same_digest_wherever_it_lies(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -151,6 +158,7 @@ def test_modes_owners_and_folders_are_plain(tree: Path, tmp_path: Path) -> None:
     assert len({entry[4] for entry in found.values()}) == 1
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     "name",
     [".env", "sub/.env", ".env.local", "id_rsa", "keys/id_ed25519", "server.pem", "tls/SERVER.KEY",
@@ -186,6 +194,7 @@ def test_what_is_no_secret_is_packed(name: str) -> None:
     assert not is_secret(name)
 
 
+@pytest.mark.programs
 def test_include_brings_back_what_git_ignores(repository: Path, tmp_path: Path) -> None:
     _write(repository, "a.ckpt", "")
     _write(repository, "w/b.ckpt", "")
@@ -241,11 +250,13 @@ def test_one_file_that_is_too_large_is_refused_by_name(tree: Path, tmp_path: Pat
     assert _pack(tree, tmp_path, file_limit=5001).files
 
 
+@pytest.mark.programs
 def test_hostlerignore_also_holds_in_a_repository(repository: Path, tmp_path: Path) -> None:
     _write(repository, ".hostlerignore", "/lib\n")
     assert "lib/deep/x.py" not in _names(_pack(repository, tmp_path))
 
 
+@pytest.mark.programs
 def test_new_files_are_in_the_diff_and_the_repository_is_only_read(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -269,6 +280,7 @@ def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.programs
 def test_a_long_diff_is_cut(repository: Path, tmp_path: Path) -> None:
     _write(repository, "train.py", "x = 1\n" * 400_000)
     diff = _pack(repository, tmp_path).source.git_diff
@@ -277,12 +289,14 @@ def test_a_long_diff_is_cut(repository: Path, tmp_path: Path) -> None:
     assert len(diff) < 1_100_000
 
 
+@pytest.mark.programs
 def test_a_repository_that_git_cannot_read_is_not_packed_whole(tree: Path, tmp_path: Path) -> None:
     (tree / ".git").write_text("gitdir: /nowhere\n")
     with pytest.raises(InputError, match="git cannot read"):
         _pack(tree, tmp_path)
 
 
+@pytest.mark.programs
 def test_without_git_a_repository_is_not_packed_whole(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.support.fleets import fleet, host
 from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
 
+pytestmark = pytest.mark.programs
+
 FORBIDDEN = {
     "asyncio", "dataclasses", "textual", "docker", "asyncssh", "fastapi", "httpx", "pydantic",
     "importlib.metadata", "sqlite_utils", "hostler.model", "hostler.client", "subprocess",

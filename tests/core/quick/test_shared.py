@@ -17,7 +17,10 @@ import pytest
 from tests.support.people import Machine, python_for_all
 
 NOBODY, DAEMON, BIN, NOGROUP = 65534, 1, 2, 65534
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else"),
+]
 
 
 @pytest.fixture

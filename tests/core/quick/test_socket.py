@@ -169,6 +169,7 @@ print(len(peer.recv(1000)), flush=True)
 """
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 @pytest.mark.parametrize("way", ["quick", "sync", "async"])
 def test_a_socket_that_somebody_else_serves_is_told_nothing(way: str) -> None:

@@ -63,6 +63,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.programs
 def test_a_docker_that_hangs_does_not_hold_the_process(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))

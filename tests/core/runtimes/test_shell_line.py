@@ -18,6 +18,8 @@ from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
 from tests.core.runtimes.support import MemorySink, make_job, silent
 
+pytestmark = pytest.mark.programs
+
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 
 

@@ -39,6 +39,7 @@ def test_what_comes_to_too_much_is_refused_before_it_is_made(text: str) -> None:
     assert any("comes to more than 64 MiB" in p.message for p in caught.value.problems)
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_of_usual_size_are_none_too_many() -> None:
     text = line(10_000, "{matrix.i}" + "x" * 3000)
     assert len(read_pipeline(text, file="pipeline.toml").stages) == 10_000

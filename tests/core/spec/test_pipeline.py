@@ -287,6 +287,7 @@ print(json.dumps([len(stages), stages[-1].needs, int(peak.split()[1])]))
 """
 
 
+@pytest.mark.programs
 def test_ten_thousand_stages_in_a_chain_and_in_a_matrix() -> None:
     chain = "".join(
         f'[stages.s{n}]\ncommand="x"\n' + (f'needs=["s{n - 1}"]\n' if n else "")

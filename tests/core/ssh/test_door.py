@@ -226,6 +226,7 @@ def test_the_usual_patience_is_under_ten_seconds(home: Home) -> None:
     assert settings.keepalive * (settings.keepalive_count + 1) <= 10
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 async def test_one_session_only_is_named_with_its_remedy(home: Home, tmp_path: Path) -> None:
     server = Sshd(tmp_path / "narrow", options=("MaxSessions 1",)).start()

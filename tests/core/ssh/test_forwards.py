@@ -13,6 +13,8 @@ import pytest
 from hostler.ssh import forwards
 from hostler.ssh.forwards import Forward, sweep
 
+pytestmark = pytest.mark.programs
+
 
 def dead_pid() -> int:
     """Of a process that has ended and was waited for."""

@@ -10,9 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from hostler.model.runs import Phase
 from hostler.store.database import Store
 from hostler.store.logs import LogFile
+
+pytestmark = pytest.mark.programs
 
 _ROUNDS = 12
 

@@ -239,6 +239,7 @@ async def test_a_backup_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.Mon
     await store.close()
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("damage", ["head", "middle", "garbage"])
 async def test_a_damaged_database_is_kept_and_the_backup_restores_it(
     tmp_path: Path, damage: str
