@@ -76,10 +76,11 @@ class Daemon:
 def real_outside(blob_path: Callable[[str], Path]) -> Outside:
     """Hosts behind SSH or this machine itself, Docker and plain processes."""
     doors = Doors()
+    runtimes = (DockerRuntime(blob_path), ProcessRuntime(blob_path))
     return Outside(
         link=doors.link,
         use_settings=doors.use_settings,
-        runtimes={"docker": DockerRuntime(blob_path), "process": ProcessRuntime(blob_path)},
+        runtimes={runtime.name: runtime for runtime in runtimes},
         reset=doors.reset,
         use_agent=doors.use_agent,
     )

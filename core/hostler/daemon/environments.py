@@ -17,6 +17,7 @@ from hostler.decide.requests import host_named, labels_suit, request_of
 from hostler.errors import InputError
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
+from hostler.model.runtimes import traits_of
 from hostler.text import clean_line
 
 _PATIENCE_S = 5.0
@@ -39,13 +40,18 @@ def with_programs(stages: Iterable[Stage], programs: Mapping[str, str]) -> tuple
 
 def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
     """The program of the submitter's environment that a stage runs; None: none."""
-    if stage.runtime != "process" or stage.venv is not None or "PATH" in stage.env:
+    if not _may_use_shells(stage) or "PATH" in stage.env:
         return None
     first = stage.command[0]
     words = [] if stage.shell else [first]
     if stage.shell or first.rpartition("/")[2] in _WRAPPERS:
         words += [word for text in stage.command for word in _BETWEEN_WORDS.split(text)]
     return next((programs[word] for word in words if word in programs), None)
+
+
+def _may_use_shells(stage: Stage) -> bool:
+    """Whether a stage is one of those that use the environment of the submitter's shell."""
+    return traits_of(stage.runtime).in_submitters_environment and stage.venv is None
 
 
 async def check_programs(context: Context, run: Run, *, is_command: bool) -> None:
@@ -72,7 +78,7 @@ async def dropped_environment(context: Context, run: Run) -> str | None:
     missing: dict[str, None] = {}
     seen: set[tuple[object, ...]] = set()
     for stage in run.stages:
-        if stage.runtime != "process" or stage.venv is not None or stage.program is not None:
+        if not _may_use_shells(stage) or stage.program is not None:
             continue
         request = request_of(run, stage)
         if (request.hosts, request.labels) in seen:

@@ -21,6 +21,7 @@ from hostler.errors import (
 from hostler.model.hosts import Host, Look, Workload
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase
+from hostler.model.runtimes import traits_of
 from hostler.ports import Left
 from hostler.runtimes.metrics import MetricsReader, Save
 from hostler.runtimes.process.log import take_rest
@@ -225,7 +226,7 @@ class Followers:
         self, attempt: Attempt, workload: Workload, log: LogFile, ended: asyncio.Event
     ) -> None:
         runtime, told = self._context.runtime(attempt), False
-        if workload.running and workload.runtime == "process":
+        if workload.running and not traits_of(workload.runtime).has_engine:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SHORT_S):
                     await ended.wait()

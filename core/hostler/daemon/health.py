@@ -12,6 +12,7 @@ from hostler.errors import AgentError, HostFault, HostlerError
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Ailment, Site
 from hostler.model.runs import Attempt, Run
+from hostler.model.runtimes import traits_of
 from hostler.text import clean_line
 
 _LONGEST_WHY = 300
@@ -84,6 +85,6 @@ class Health:
 def _fault(attempt: Attempt, error: HostlerError) -> Fault | None:
     if isinstance(error, HostFault):
         return Fault.GPUS if error.gpus_only else Fault.HOST
-    if isinstance(error, AgentError) or attempt.runtime == "process":
+    if isinstance(error, AgentError) or not traits_of(attempt.runtime).has_engine:
         return fault_of_agent(error.message)
     return None

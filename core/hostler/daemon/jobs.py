@@ -12,6 +12,7 @@ from hostler.model.images import by_digest
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
+from hostler.model.runtimes import traits_of
 from hostler.runtimes.contract import relative
 
 _SUBMITTER_PREFIXES = ("CONDA_",)
@@ -121,7 +122,7 @@ def container_name(daemon_id: str, attempt_id: str) -> str:
 def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[str, str]:
     """The environment of a stage: lab, then submitter, then stage, then what Hostler says."""
     env = config.env_of(attempt.host)
-    if stage.runtime == "process":
+    if traits_of(stage.runtime).in_submitters_environment:
         env |= submitter_env(run.env)
     env |= stage.env
     env |= {

@@ -27,6 +27,7 @@ from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.plans import Ailment, Resume, Start
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Phase
+from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Runtime
 
 
@@ -140,7 +141,7 @@ class Starter:
             failpoint("after_create")
             if lease_ids:  # the image may have taken long: the host looks at its GPUs once more
                 _granted(await link.bind(lease_ids, ref, claim))
-            elif attempt.runtime == "docker":  # Docker, unlike the agent, serves older generations
+            elif traits_of(attempt.runtime).has_engine:  # it serves older generations too
                 await self._copies.ask_whether_current(attempt.host)
             failpoint("after_bind")
             await note  # nothing may ever run that a lost database could not be made to know again
@@ -252,7 +253,7 @@ def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> Att
 
 
 def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEvent:
-    what = "containers" if attempt.runtime == "docker" else "processes"
+    what = traits_of(attempt.runtime).nouns
     kind = " with GPUs" if ailment.gpus_only else ""
     said = (
         f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages go elsewhere, and one is "

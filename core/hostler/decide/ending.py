@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Phase
+from hostler.model.runtimes import traits_of
 
 Ending = tuple[Phase, Cause | None, str]
 
@@ -76,7 +77,7 @@ def conclude(
     if code == VENV_FAILED and stage.venv is not None:
         return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
     hint = cause_from_log(tail)
-    said = hint is Cause.GPU_LOST and workload.runtime == "docker" and _is_cut_off(tail)
+    said = hint is Cause.GPU_LOST and traits_of(workload.runtime).loses_gpus and _is_cut_off(tail)
     if said or (workload.gpu_cut_off and hint is not Cause.OOM_GPU):
         return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if hint is not None:
@@ -139,7 +140,7 @@ def _venv_sentence(stage: Stage, tail: Sequence[str]) -> str:
 
 
 def _oom_sentence(stage: Stage) -> str:
-    if stage.runtime == "process":  # `ram` only plans for it: nothing limits it
+    if not traits_of(stage.runtime).limits_memory:  # `ram` only plans for it
         return "killed by the kernel: the host was out of memory; ask for more with `ram`"
     if stage.resources.ram is None:
         return "killed by the kernel for its memory; `ram` in resources asks for more"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hostler.model.hosts import Disk, Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
+from hostler.model.runtimes import RUNTIMES
 from hostler.text import clean_line
 from hostler.units import format_size
 
 _LOW_PART = 0.05
-_FOLDERS = {"process": "/var/tmp/hostler", "docker": "/var/lib/docker"}
+_FOLDERS = {traits.name: traits.folder for traits in RUNTIMES.values()}
 """Where what a runtime leaves lies."""
 _REMEDY = (
     "fetch files and remove their runs (hostler get RUN, hostler rm RUN), or let the stage keep "

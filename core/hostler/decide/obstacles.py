@@ -27,6 +27,7 @@ from hostler.decide.reservation import Reservation
 from hostler.decide.rooms import Room
 from hostler.model.hosts import Gpu, Host, HostCondition, Look
 from hostler.model.plans import HostReason, Remedy, RemedyKind
+from hostler.model.runtimes import traits_of
 from hostler.text import clean_line
 from hostler.units import format_duration, format_size
 
@@ -115,7 +116,7 @@ def _ailment(room: Room, request: Request, found: _Finding) -> None:
     ailment = room.ailment(request)
     if ailment is None:
         return
-    what = "container" if request.runtime == "docker" else "process"
+    what = traits_of(request.runtime).noun
     kind = " with GPUs" if ailment.gpus_only else ""
     found.add(
         f"no {what}{kind} starts there: {clean_line(ailment.why, 120)} (one is tried after "
@@ -185,8 +186,8 @@ def _cannot_run(host: Host, request: Request) -> str:
     problem = host.look.docker_problem if host.look is not None else None
     if request.runtime not in host.runtimes or problem is None:
         return f"cannot run {request.runtime} stages"
-    if request.runtime == "docker":
-        return f"cannot run docker stages: {clean_line(problem, 80)}"
+    if traits_of(request.runtime).has_engine:
+        return f"cannot run {request.runtime} stages: {clean_line(problem, 80)}"
     return f"nobody knows which GPUs its containers hold: {clean_line(problem, 80)}"
 
 

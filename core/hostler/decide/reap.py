@@ -14,6 +14,7 @@ from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Action, Policy, Release, Remove, Stop
 from hostler.model.runs import Attempt
+from hostler.model.runtimes import traits_of
 
 REAP_GRACE = 30.0
 """Seconds between TERM and KILL for a workload whose stage is not known any more."""
@@ -75,7 +76,7 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
     workload = index.workload(host.name, str(lease.attempt_id))
     if workload is not None and (workload.running or workload.created_only):
         return False  # what is made may be about to start: nobody takes a request back
-    if look.docker_problem and _may_be_docker(lease, index):
+    if look.docker_problem and _may_be_in_engine(lease, index):
         return False
     gpu = next((gpu for gpu in look.gpus if gpu.uuid == lease.gpu), None)
     return gpu is not None and memory_is_back(gpu, lease, index.snapshot.policy)
@@ -114,9 +115,9 @@ def _belongs(attempt_id: str | None, container_id: str | None, lease: Lease) -> 
     return container_id is not None and container_id == lease.workload
 
 
-def _may_be_docker(lease: Lease, index: Index) -> bool:
+def _may_be_in_engine(lease: Lease, index: Index) -> bool:
     attempt = _attempt(lease, index)
-    return attempt is None or attempt.runtime == "docker"
+    return attempt is None or traits_of(attempt.runtime).has_engine
 
 
 def _attempt(lease: Lease, index: Index) -> Attempt | None:

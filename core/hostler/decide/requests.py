@@ -10,6 +10,7 @@ from hostler.decide.progress import Progress
 from hostler.model.hosts import Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
+from hostler.model.runtimes import traits_of
 from hostler.quick.models import TOLERANCE, model_matches
 from hostler.units import format_size
 
@@ -165,9 +166,10 @@ def unseen_containers(host: Host) -> str | None:
     """Why nobody can say which GPUs containers hold, where this login may use Docker and hears
     nothing of it; None: they are seen, or there are none. The host itself refuses every claim then.
     """
-    if host.look is None or "docker" not in host.facts.runtimes:
+    if host.look is None:
         return None
-    return host.look.docker_problem
+    problems = (traits_of(runtime).unseen(host.look) for runtime in host.facts.runtimes)
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def runs_kind(host: Host, request: Request) -> bool:
@@ -175,14 +177,14 @@ def runs_kind(host: Host, request: Request) -> bool:
     it should and does not."""
     if request.runtime not in host.runtimes:
         return False
-    if request.runtime == "docker":
-        return host.look is None or host.look.docker_problem is None
+    if host.look is not None and traits_of(request.runtime).unseen(host.look) is not None:
+        return False
     return not request.gpus or unseen_containers(host) is None
 
 
 def gives_gpus(host: Host, request: Request) -> bool:
     """Whether the GPUs get into what is started there: Docker needs NVIDIA's toolkit or CDI."""
-    return not request.gpus or request.runtime != "docker" or host.facts.docker_gpu is not None
+    return not request.gpus or traits_of(request.runtime).gives_gpus(host.facts)
 
 
 def wanted(request: Request) -> str:

@@ -12,6 +12,7 @@ from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.plans import Action, Conclude, Finish, Policy, Record, Resume, Stop
 from hostler.model.runs import Attempt, Phase
+from hostler.model.runtimes import traits_of
 from hostler.units import format_duration
 
 
@@ -290,9 +291,7 @@ RULES: tuple[Rule, ...] = (
     Rule("it ended: that is proof whenever it was seen", lambda c: c.ended, _finish),
     Rule(
         "Docker cannot be seen there: absence proves nothing",
-        lambda c: (
-            c.attempt.runtime == "docker" and c.look is not None and bool(c.look.docker_problem)
-        ),
+        lambda c: c.look is not None and bool(traits_of(c.attempt.runtime).unseen(c.look)),
         _nothing,
     ),
     Rule(

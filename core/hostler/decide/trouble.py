@@ -5,6 +5,7 @@ from __future__ import annotations
 from hostler.decide.ending import cut_off_sentence
 from hostler.model.hosts import Host, HostCondition
 from hostler.model.runs import Attempt, Phase
+from hostler.model.runtimes import traits_of
 
 _NOBODY_KNOWS = "nobody knows whether the stage still runs there"
 _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
@@ -35,8 +36,8 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     look = host.look
     if look is None:
         return None
-    if look.docker_problem and attempt.runtime == "docker":
-        return f"{look.docker_problem} on {host.name}: {_NOBODY_KNOWS}"
+    if unseen := traits_of(attempt.runtime).unseen(look):
+        return f"{unseen} on {host.name}: {_NOBODY_KNOWS}"
     return cut_off_sentence(host.name) if is_cut_off(attempt, host) else None
 
 

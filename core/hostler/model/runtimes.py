@@ -1,0 +1,58 @@
+"""What runtimes differ in, as far as planner and daemon must know it. Pure.
+
+Whoever needs a difference asks for it here, and never what a runtime is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostler.model.hosts import HostFacts, Look
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """One runtime."""
+
+    name: str
+    noun: str
+    """What it starts, for people."""
+    nouns: str
+    folder: str
+    """Where on a host lies what its workloads leave."""
+    has_engine: bool
+    """An engine on the host starts and lists its workloads; else the agent does, which also keeps
+    their logs and refuses an older generation of a daemon."""
+    limits_memory: bool
+    """`ram` is a limit; else it only plans."""
+    loses_gpus: bool
+    """A host can cut the GPUs off from one that runs."""
+    in_submitters_environment: bool
+    """Its commands may use the environment of the submitter's shell."""
+
+    def unseen(self, look: Look) -> str | None:
+        """Why a look does not show its workloads, so that absence proves nothing; None: it does."""
+        return look.docker_problem if self.has_engine else None
+
+    def gives_gpus(self, facts: HostFacts) -> bool:
+        """Whether GPUs get into what is started on a host: containers need NVIDIA's toolkit or
+        CDI."""
+        return not self.has_engine or facts.docker_gpu is not None
+
+
+_PROCESS = Traits(
+    "process", "process", "processes", "/var/tmp/hostler", has_engine=False, limits_memory=False,
+    loses_gpus=False, in_submitters_environment=True,
+)  # fmt: skip
+_DOCKER = Traits(
+    "docker", "container", "containers", "/var/lib/docker", has_engine=True, limits_memory=True,
+    loses_gpus=True, in_submitters_environment=False,
+)  # fmt: skip
+RUNTIMES = {traits.name: traits for traits in (_PROCESS, _DOCKER)}
+"""Every runtime, by name."""
+
+
+def traits_of(runtime: str) -> Traits:
+    """What a runtime is like. A name that is none, in notes from a host, is a process: nothing of
+    it is ever looked for in an engine."""
+    return RUNTIMES.get(runtime, _PROCESS)
