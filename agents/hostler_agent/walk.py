@@ -43,12 +43,13 @@ class Walk:
         self.deep = True
         """Go into folders, too."""
 
-    def through(self, folder: int) -> None:
-        """Walk through an open folder. Raises OSError where it cannot be read at all."""
+    def through(self, folder: int, depth: int = 0) -> None:
+        """Walk through an open folder, so deep below where all began. Raises OSError where it
+        cannot be read at all."""
         self._device = os.fstat(folder).st_dev
         self._careful = beneath.has_mounts(folder)
         names = self._names(folder)
-        self._each(folder, b"", names, 0)
+        self._each(folder, b"", names, depth)
 
     def leave_out(self, why: str, size: int) -> None:
         """Count what is left out."""
@@ -136,13 +137,13 @@ class Walk:
         why = self._skips(path, name, folder)
         if why is not None:
             if why:
-                self.leave_out(why, self._bytes_of(folder))
+                self.leave_out(why, self._bytes_of(folder, depth + 1))
             return
         self.folder(path, os.fstat(folder))
         if self.deep:
             self._each(folder, path + b"/", self._names(folder), depth + 1)
 
-    def _bytes_of(self, folder: int) -> int:
+    def _bytes_of(self, folder: int, depth: int) -> int:
         """Of the files in a folder that is left out, as far as that takes no time."""
         inner = Walk(lambda *_: None, lambda *_: None, self.at_work)
         total = [0]
@@ -154,7 +155,7 @@ class Walk:
         inner._take = take
         inner.enough = lambda: self._counted >= _MOST_COUNTED
         if not inner.enough():
-            inner.through(folder)
+            inner.through(folder, depth)
         return total[0]
 
 

@@ -370,19 +370,33 @@ def test_a_walk_ends_at_what_a_list_may_hold(
     assert len(names(changed(root))) == 10
 
 
-def test_folders_without_end_are_cut(root: Root, work: Path) -> None:
-    here = os.open(work, os.O_RDONLY)
-    for _ in range(walk.MOST_DEEP + 20):
+def dig(here: int, depth: int) -> int:
+    """So many folders in each other, in an open one, which is closed; the last one, open."""
+    for _ in range(depth):
         os.mkdir("d", dir_fd=here)
         inner = os.open("d", os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = inner
+    return here
+
+
+def test_folders_without_end_are_cut(root: Root, work: Path) -> None:
+    here = dig(os.open(work, os.O_RDONLY), walk.MOST_DEEP + 20)
     os.close(os.open("deep", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     (work / "f").touch()
     found = changed(root)
     assert names(found) == ["f"]
     assert choosing.TOO_DEEP in found.walk.left_out
+
+
+def test_what_is_left_out_deep_down_may_be_deep_itself(root: Root, work: Path) -> None:
+    here = dig(os.open(work, os.O_RDONLY), walk.MOST_DEEP - 20)
+    os.mkdir("__pycache__", dir_fd=here)
+    os.close(dig(os.open("__pycache__", os.O_RDONLY, dir_fd=here), walk.MOST_DEEP - 20))
+    os.close(here)
+    (work / "f").touch()
+    assert names(changed(root)) == ["f"]
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(root: Root, work: Path) -> None:
