@@ -43,16 +43,3 @@ async def test_no_pipeline_file_of_a_retry_keeps_the_daemon_busy(tmp_path: Path,
         with pytest.raises(PipelineError):
             await service.plan_retry(run.run_id, ANA, Change(pipeline=text))
         assert time.thread_time() - begun < 4
-
-
-async def test_a_run_of_thousands_of_cells_is_tried_again_at_once(tmp_path: Path) -> None:
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
-        service = daemon.daemon.service
-        command = {"command": ["train"], "gpus": 99, "array": list(range(6000))}
-        run = await service.submit(Submission(command=command), ANA)
-        await service.cancel(run.run_id, ANA)
-        await daemon.finished(run.run_id)
-        begun = time.thread_time()
-        planned = await service.plan_retry(run.run_id, ANA, Change())
-        assert len(planned["stages"]) == 6000
-        assert time.thread_time() - begun < 4
