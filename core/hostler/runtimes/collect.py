@@ -8,7 +8,15 @@ import posixpath
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.errors import AgentError, AgentGone, EngineError, InputError, NotFoundError
+from hostler.errors import (
+    AgentError,
+    AgentGone,
+    ConflictError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    Unreachable,
+)
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
@@ -62,7 +70,7 @@ async def collect_output(
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)
     key = hashlib.sha256(f"{workload.attempt_id}\0{inside}".encode()).hexdigest()
     transfer = _Transfer(link, source, None, limit, f"output {inside or '.'}", advance)
-    with await _opened(content, f"output-{key}") as partial:
+    with await _opened(content, f"output-{key}", link.host) as partial:
         try:
             await transfer.receive(partial)
         except NotFoundError:
@@ -84,17 +92,20 @@ async def collect_files(
     for path in paths:
         named.update(b"\0" + path.encode("utf-8", "surrogatepass"))
     transfer = _Transfer(link, source, paths, limit, "one of the files", advance)
-    with await _opened(content, f"files-{named.hexdigest()}") as partial:
+    with await _opened(content, f"files-{named.hexdigest()}", link.host) as partial:
         await transfer.receive(partial)
         caps = ArchiveCaps(size=limit, refuses_links_out=False)
         return await asyncio.to_thread(_take_in, partial, "", content, caps)
 
 
-async def _opened(content: ContentStore, key: str) -> Partial:
-    """The partial file, read in a thread; not left open where nobody waits for it any more."""
+async def _opened(content: ContentStore, key: str, host: str) -> Partial:
+    """The partial file, read in a thread; not left open where nobody waits for it any more. Raises
+    Unreachable while another holds it: a gc looks at what has lain there for long."""
     opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
     try:
         return await asyncio.shield(opening)
+    except ConflictError as error:
+        raise Unreachable(host, error.message) from error
     except asyncio.CancelledError:
         opening.add_done_callback(_close)
         raise

@@ -102,6 +102,19 @@ async def test_a_cut_is_resumed_where_it_was(tmp_path: Path) -> None:
     assert again == found
 
 
+async def test_what_a_gc_looks_at_is_waited_for(tmp_path: Path) -> None:
+    """A stage has not failed for that."""
+    content, link = ContentStore(tmp_path), _Link(_tar(weights=bytes(100_000)))
+    link.left = 40
+    with pytest.raises(Unreachable):
+        await collect_output(link, WORKLOAD, "out", content, GIB)
+    (lies,) = (tmp_path / "partial").iterdir()
+    with content.partial(lies.name), pytest.raises(Unreachable, match="is being received"):
+        await collect_output(link, WORKLOAD, "out", content, GIB)
+    found = await collect_output(link, WORKLOAD, "out", content, GIB)
+    assert _names(content.path(found.digest)) == ["weights"]
+
+
 async def test_the_last_room_of_the_disk_is_left_to_the_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
