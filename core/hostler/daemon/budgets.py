@@ -42,7 +42,10 @@ class Budgets:
             context.store_full = None
         else:
             blobs = await asyncio.to_thread(context.content.sizes)
-            context.store_full = store_over_budget(sum(size for size, _ in blobs.values()), most)
+            size = sum(size for size, _ in blobs.values())
+            owner = await context.store.stores_most(blobs) if size > most else None
+            context.store_full = store_over_budget(size, most, owner)
+        context.keeps_most = await context.store.keep_most()
         standing = {alert.host for alert in await self._alerts.standing(KEPT)}
         full = self._full()
         for where in full.keys() - standing:
@@ -59,7 +62,7 @@ class Budgets:
         if context.store_full is not None:
             found[None] = context.store_full
         for name, keeper in context.keepers.items():
-            said = host_over_budget(keeper.host, most)
+            said = host_over_budget(keeper.host, most, context.keeps_most.get(name))
             if said is not None:
                 found[name] = f"{name}: {said}"
         return found

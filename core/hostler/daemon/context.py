@@ -61,6 +61,8 @@ class Context:
     ended: dict[str, float] = field(default_factory=dict)
     """Those of them that have ended since, and when."""
     left_behind: LeftBehind = field(default_factory=LeftBehind)
+    keeps_most: Mapping[str, str] = field(default_factory=dict)
+    """Host -> the owner of most of what it keeps."""
     store_full: str | None = None
     """Why no stage that keeps files may start; None: the store has room."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)

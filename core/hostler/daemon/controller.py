@@ -94,6 +94,7 @@ class Controller:
             earlier=frozenset(context.earlier),
             ended=dict(context.ended),
             kept_on_host=context.config.limits.kept_on_host,
+            keeps_most=context.keeps_most,
             store_full=context.store_full,
             restored=frozenset(standing.restored_runs) if unsure else frozenset(),
             unsure=unsure,

@@ -28,7 +28,7 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
     if snapshot.store_full is not None:
         return dict.fromkeys(_FOLDERS, f"{clean_line(snapshot.store_full, 200)}: {_REMEDY}")
     look, most = host.look, snapshot.kept_on_host
-    over = host_over_budget(host, most)
+    over = host_over_budget(host, most, snapshot.keeps_most.get(host.name))
     if look is None or over is not None:
         return dict.fromkeys(_FOLDERS, f"{over}: {_REMEDY}") if over is not None else {}
     full = {}
@@ -42,25 +42,30 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
     return full
 
 
-def host_over_budget(host: Host, most: int | None) -> str | None:
-    """What a host keeps, where that is more than it may."""
+def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> str | None:
+    """What a host keeps, where that is more than it may, and whose most of it is."""
     kept = host.look.kept.bytes if host.look is not None else 0
     if most is None or kept <= most:
         return None
     return (
         f"it keeps {format_size(kept)} of files of ended stages, more than the "
-        f"{format_size(most)} of [limits] kept_on_host"
+        f"{format_size(most)} of [limits] kept_on_host{_whose(owner)}"
     )
 
 
-def store_over_budget(size: int, most: int) -> str | None:
-    """What the daemon's machine keeps, where that is more than it may."""
+def store_over_budget(size: int, most: int, owner: str | None = None) -> str | None:
+    """What the daemon's machine keeps, where that is more than it may, and whose most of it is."""
     if size <= most:
         return None
     return (
         f"the daemon's machine stores {format_size(size)} of sources, outputs and kept files, "
-        f"more than the {format_size(most)} of [limits] kept_in_store"
+        f"more than the {format_size(most)} of [limits] kept_in_store{_whose(owner)}"
     )
+
+
+def _whose(owner: str | None) -> str:
+    """Others can only ask that person: nobody removes runs of another."""
+    return f"; {clean_line(owner, 40)} keeps most of it" if owner is not None else ""
 
 
 def _disk_of(folder: str, look: Look) -> Disk | None:

@@ -79,6 +79,8 @@ class Snapshot:
     """Those of them that have ended since, and when."""
     kept_on_host: int | None = None
     """Bytes of kept files over which a host gets no stage that keeps files; None: no limit."""
+    keeps_most: Mapping[str, str] = field(default_factory=dict)
+    """Host -> the owner of most of what it keeps."""
     store_full: str | None = None
     """Why no stage that keeps files may start on any host; None: the store has room."""
     restored: frozenset[str] = frozenset()

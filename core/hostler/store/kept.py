@@ -90,6 +90,14 @@ class KeptMethods:
         """Of the artifacts with one of these digests, those that no person has got."""
         return await self._readers.run(lambda db: _unfetched(db, digests))
 
+    async def keep_most(self) -> Mapping[str, str]:
+        """Host -> the owner of most of the bytes that stay there."""
+        return await self._readers.run(_keep_most)
+
+    async def stores_most(self, digests: Collection[str]) -> str | None:
+        """The owner of most of the bytes of the artifacts with these digests."""
+        return await self._readers.run(lambda db: _stores_most(db, digests))
+
     async def announced(self) -> Mapping[str, float]:
         """Run whose outputs are to be removed -> for how many seconds an alert has said so."""
         return await self._readers.run(_announced)
@@ -215,6 +223,23 @@ def _unfetched(connection: Connection, digests: Collection[str]) -> list[Artifac
         )
         found += [read_artifact(row) for row in rows]
     return found
+
+
+def _keep_most(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(
+        "SELECT m.host, r.owner FROM remainders m JOIN runs r ON r.run_id = m.run_id"
+        " GROUP BY m.host, r.owner ORDER BY sum(m.size)"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _stores_most(connection: Connection, digests: Collection[str]) -> str | None:
+    row = connection.execute(
+        "SELECT r.owner FROM json_each(?) f JOIN artifacts a ON a.digest = f.value"
+        " JOIN runs r ON r.run_id = a.run_id GROUP BY r.owner ORDER BY sum(a.size) DESC LIMIT 1",
+        (json.dumps(sorted(digests)),),
+    ).fetchone()
+    return row[0] if row is not None else None
 
 
 def _announced(connection: Connection) -> dict[str, float]:

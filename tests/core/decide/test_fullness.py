@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.fullness import keeps_files
+from hostler.decide.fullness import keeps_files, store_over_budget
 from hostler.decide.plan import plan
 from hostler.model.hosts import Disk, Host, KeptTotal, Machine
 from hostler.model.plans import Plan, RemedyKind, Start
@@ -39,6 +39,19 @@ def test_a_host_over_its_budget_gets_no_stage_that_keeps_files() -> None:
     assert "kept_on_host" in host.sentence
     assert [(r.kind, r.subject) for r in host.remedies] == [(RemedyKind.FREE_FILES, "gpu1")]
     assert "51 GiB of files" in made.reasons[KEY].sentence
+
+
+def test_who_keeps_most_of_it_is_named() -> None:
+    """Only that person can remove it."""
+    run = lab.run("r-1", lab.stage(gpus=1))
+    most = {"gpu1": "ana\x1b[2J"}
+    made = plan(lab.snapshot(full_host(), run, kept_on_host=50 * GIB, keeps_most=most))
+    (host,) = made.reasons[KEY].hosts
+    assert "[limits] kept_on_host; ana" in host.sentence
+    assert "\x1b" not in host.sentence
+    assert "keeps most of it" in host.sentence
+    assert "bo keeps most" in (store_over_budget(2, 1, "bo") or "")
+    assert "keeps most" not in (store_over_budget(2, 1) or "")
 
 
 def test_it_takes_those_that_keep_none_and_others_go_elsewhere() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostler.errors import ConflictError, NotFoundError
-from hostler.model.records import Keep, Remainder
+from hostler.model.records import Artifact, Keep, Remainder
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.generations import begin_life
@@ -50,6 +50,22 @@ async def test_files_that_stay_come_back_as_stored(store: Store) -> None:
     await store.remove_remainder(LEFT.attempt_id, event("files.removed"))
     assert await store.remainders() == [other]
     assert [e.kind for e in await store.events()] == ["files.stay", "files.removed"]
+
+
+async def test_who_keeps_most_is_known_by_host_and_for_the_store(store: Store) -> None:
+    for number, owner, size in ((1, "ana", 5), (2, "bo", 4), (3, "bo", 4)):
+        run_id = f"r{number}"
+        await store.create_run(replace(run(), run_id=run_id, owner=owner), "", [])
+        made = replace(attempt(phase=Phase.SUCCEEDED), run_id=run_id, attempt_id=f"{run_id}-a-1")
+        await store.add_attempt(made)
+        left = replace(LEFT, attempt_id=made.attempt_id, run_id=run_id, size=size)
+        await store.add_remainder(replace(left, host="gpu1" if number < 3 else "gpu2"))
+        digest = f"{number}" * 64
+        await store.add_artifact(Artifact(run_id, "a", made.attempt_id, "o", digest, size, 1.0))
+    assert await store.keep_most() == {"gpu1": "ana", "gpu2": "bo"}
+    assert await store.stores_most(["1" * 64, "2" * 64, "3" * 64]) == "bo"
+    assert await store.stores_most(["1" * 64, "2" * 64]) == "ana", "of what is there"
+    assert await store.stores_most(["9" * 64]) is None
 
 
 async def test_only_the_first_names_are_stored(store: Store) -> None:
