@@ -18,13 +18,13 @@ from hostler.daemon.recover import artifacts_of, still_here
 from hostler.decide.merging import (
     End,
     RunNews,
-    as_followed,
     closed,
     in_the_way,
     merging_order,
     news_of,
 )
 from hostler.decide.recovery import Kept, noted_artifacts
+from hostler.decide.succession import as_followed
 from hostler.errors import ConflictError, HostlerError, NotFoundError
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, Run, in_order

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hostler.decide.recovery import Kept, rebuild
+from hostler.decide.succession import REPLACED, had_ended, is_earlier
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 
 UNKNOWN_END = "ended after the backup; its result is unknown"
-_REPLACED = "a later attempt of its stage started after the backup, so this one had ended"
 _GPU_GIVEN = "another attempt started on its GPUs after the backup, so this one had ended"
 
 
@@ -86,30 +86,17 @@ def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[Attem
     are copied)."""
     found = []
     for other in open_attempts:
-        if _is_earlier(other, attempt):
-            found.append(_had_ended(other, _REPLACED))
+        if is_earlier(other, attempt):
+            found.append(had_ended(other, REPLACED))
         elif other.phase.is_at_work and _share_gpus(other, attempt):
-            found.append(_had_ended(other, _GPU_GIVEN))
+            found.append(had_ended(other, _GPU_GIVEN))
     return found
-
-
-def as_followed(attempt: Attempt, known: Iterable[Attempt]) -> Attempt:
-    """An attempt as its host has noted it. Its end, where a later one of its stage is known already
-    by another host: that one counts."""
-    if attempt.phase.is_final or not any(_is_earlier(attempt, other) for other in known):
-        return attempt
-    return _had_ended(attempt, _REPLACED)
 
 
 def merging_order(attempt: Attempt) -> tuple[bool, float]:
     """To sort attempts by. First those that no longer work: they end only what the backup has open,
     whatever the clock said when they were placed. Then the others, oldest first."""
     return attempt.phase.is_at_work, attempt.placed_at
-
-
-def _is_earlier(one: Attempt, other: Attempt) -> bool:
-    same_stage = (one.run_id, one.stage) == (other.run_id, other.stage)
-    return same_stage and one.number < other.number
 
 
 def _share_gpus(one: Attempt, other: Attempt) -> bool:
@@ -125,10 +112,4 @@ def closed(attempt: Attempt, at: float) -> Attempt:
         cause=Cause.STOPPED,
         detail=UNKNOWN_END,
         finished_at=max(at, attempt.placed_at),
-    )
-
-
-def _had_ended(attempt: Attempt, why: str) -> Attempt:
-    return replace(
-        attempt, phase=Phase.LOST, cause=Cause.VANISHED, detail=why, finished_at=attempt.placed_at
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hostler.decide.succession import as_followed
 from hostler.model.hosts import Look, Workload
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
@@ -174,4 +175,5 @@ def _attempts(items: Iterable[Kept], stages: Collection[str]) -> tuple[Attempt, 
             before = found.get(attempt.attempt_id)
             if attempt.stage in stages and (before is None or not before.phase.is_final):
                 found[attempt.attempt_id] = attempt
-    return tuple(sorted(found.values(), key=lambda a: (a.placed_at, a.attempt_id)))
+    known = [as_followed(attempt, found.values()) for attempt in found.values()]
+    return tuple(sorted(known, key=lambda a: (a.placed_at, a.attempt_id)))

@@ -14,6 +14,7 @@ from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, noted_artifacts, rebuild
 from hostler.errors import StateError
 from hostler.model.hosts import Look, Workload
+from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
@@ -288,3 +289,28 @@ async def test_what_is_recovered_beside_a_restored_backup_waits_for_its_hosts_to
         store = await Store.open(new.state)
         assert await store.generations.restored_runs() == {run_id}
         await store.close()
+
+
+async def test_an_attempt_that_was_given_up_on_a_silent_host_is_not_in_the_way_of_its_next(
+    tmp_path: Path,
+) -> None:
+    """Its end could not be noted there, and the database was lost before the host came back."""
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("a", gpus=1, on_lost=OnLost.RESTART, lost_after=0.7,
+                  retries=Retries(3, backoff=0.01, on=(Cause.HOST_LOST,)), env=sim("seconds=600"))
+        )  # fmt: skip
+        first = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        daemon.lab.faults(first.host).cut()
+        second = await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING)
+        await daemon.kill()
+        lose_database(tmp_path)
+        daemon.lab.faults(first.host).heal()
+        told = await look_around(daemon)
+        assert await restore(tmp_path, told.recovery.runs, "ana") == {}
+        await daemon.begin()
+        work = daemon.lab.host(second.host).works[second.attempt_id]
+        daemon.lab.host(second.host).end(work, daemon.clock.now(), 0)
+        run = await daemon.finished(run_id)
+        assert [a.phase for a in run.attempts] == [Phase.LOST, Phase.SUCCEEDED]
+        await daemon.clean()
