@@ -278,14 +278,26 @@ async def test_checkpoints_outlive_the_container_and_nameless_volumes_do_not(
     second = make_job("cat out/ckpt/step", checkpoint="out/ckpt", checkpoint_key=key)
     ended, output = await run(runtime, link, second)
     assert output == "41\n"
+    # The container, which may be kept, still uses it: it stays, and is not told as removed.
+    keep = {*await checkpoints_of(runtime, link, second)} - {key}
+    assert await runtime.sweep(link, second.daemon_id, keep) == 0
     await runtime.remove(link, ended)
     client = docker.APIClient(base_url=dockerd.url, version="auto")
     try:
         volume = client.inspect_volume(volume_name(second))
         assert volume["Labels"]["hostler.checkpoint"] == key
-        client.remove_volume(volume_name(second))
+        assert await runtime.sweep(link, second.daemon_id, keep, True) == 1
+        assert await runtime.sweep(link, second.daemon_id, keep) == 1
+        with pytest.raises(docker.errors.NotFound):
+            client.inspect_volume(volume_name(second))
     finally:
         client.close()
+
+
+async def checkpoints_of(runtime: DockerRuntime, link: DirectLink, job: Job) -> list[str]:
+    """Keys of all of them: other tests use the same Docker."""
+    engine = await runtime._engine(link)
+    return [*(await engine.checkpoints(job.daemon_id)).values()]
 
 
 async def test_mounts_are_checked_and_read_only(

@@ -121,13 +121,15 @@ class Engine:
             for volume in listed.get("Volumes") or ()
         }
 
-    async def remove_volume(self, name: str) -> None:
-        """Remove a volume; one that is gone or in use is no error."""
+    async def remove_volume(self, name: str) -> bool:
+        """Remove a volume; whether it is gone: one that is in use stays, which is no error."""
         try:
             await self._call(f"removing volume {name}", lambda c: c.remove_volume(name))
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
+            return error.status == 404
+        return True
 
     async def image_digest(self, image_id: str, name: str) -> str | None:
         """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone.

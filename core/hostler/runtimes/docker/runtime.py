@@ -203,9 +203,9 @@ class DockerRuntime:
         engine = await self._engine(link)
         found = await engine.checkpoints(daemon_id)
         doomed = [volume for volume, key in found.items() if key not in keep]
-        for volume in () if dry_run else doomed:
-            await engine.remove_volume(volume)
-        return len(doomed)
+        if dry_run:
+            return len(doomed)
+        return sum([await engine.remove_volume(volume) for volume in doomed])
 
     async def close(self) -> None:
         """Drop all connections to Dockers."""
