@@ -54,7 +54,7 @@ def is_repository(folder: Path) -> bool:
         said = answer.stderr.decode(errors="replace").strip().splitlines()
         raise InputError(
             f"git cannot read {folder}: {said[0] if said else 'no reason given'}",
-            remedy="try `git status` there",
+            remedy="try `git status` there; or make it a repository of its own: git init",
         )
     if answer.stdout.strip() != b"true":
         return False

@@ -14,7 +14,7 @@ from typing import Any
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
-from hostler.spec.shell_quotes import EXPANDED, Quotes
+from hostler.spec.shell_quotes import EXPANDED, open_at
 from hostler.spec.values import PLAIN
 from hostler.text import clean_line
 from hostler.units import format_value
@@ -117,10 +117,9 @@ class Filler:
 
     def _shell_line(self, line: str) -> str:
         """Values enter as one word each, whatever they hold: so they stand outside quotes."""
-        parts, end, quotes = [], 0, Quotes()
-        for match in PLACE.finditer(line):
+        parts, end = [], 0
+        for match, open_quote in zip(PLACE.finditer(line), open_at(line, PLACE), strict=True):
             parts.append(line[end : match.start()])
-            open_quote = quotes.read(parts[-1])
             end = match.end()
             text = self._replacement(match, ("command",))
             if match[1] is not None or match[2] not in self._names:

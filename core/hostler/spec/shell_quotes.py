@@ -6,6 +6,7 @@ them, and the shell would read the value itself.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -18,6 +19,16 @@ _BEARING = frozenset(("\\", "$"))
 _BEFORE_COMMENT = frozenset(" \t\n;&|()<>")
 _BEGIN = re.compile(r"<<(-?)[ \t]*((?:[^\s;&|()<>'\"\\]|\\.|'[^'\n]*'|\"[^\"\n]*\")*)")
 _PLAIN = re.compile(r"[^\\'\"`$#()}<\n]+")
+
+
+@functools.lru_cache(maxsize=8)  # thousands of cells share a line
+def open_at(line: str, place: re.Pattern[str]) -> tuple[str, ...]:
+    """What `Quotes` says of each place in a line."""
+    quotes, end, found = Quotes(), 0, []
+    for match in place.finditer(line):
+        found.append(quotes.read(line[end : match.start()]))
+        end = match.end()
+    return tuple(found)
 
 
 class _Document(NamedTuple):

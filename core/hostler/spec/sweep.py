@@ -13,7 +13,7 @@ from hostler.model.pipelines import Scalar, Stage
 from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
 from hostler.spec.placeholders import TAKE_OUT
 from hostler.spec.problems import shown
-from hostler.spec.shell_quotes import Quotes
+from hostler.spec.shell_quotes import open_at
 from hostler.spec.values import MAX_ARGUMENT
 from hostler.units import format_value
 
@@ -106,13 +106,8 @@ def _places(word: str) -> int:
 
 
 def _stands_in_quotes(line: str) -> bool:
-    end, quotes = 0, Quotes()
-    for match in _PLACE.finditer(line):
-        is_open = quotes.read(line[end : match.start()])
-        end = match.end()
-        if is_open and match[0] == "{}":
-            return True
-    return False
+    marks = zip(_PLACE.finditer(line), open_at(line, _PLACE), strict=True)
+    return any(mark and match[0] == "{}" for match, mark in marks)
 
 
 def _read_as_code(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:

@@ -104,6 +104,21 @@ def test_no_line_takes_long() -> None:
     assert time.thread_time() - begun < 10
 
 
+def test_a_line_is_read_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = Quotes.read
+
+    def note(self: Quotes, text: str) -> str:
+        read.append(text)
+        return real(self, text)
+
+    monkeypatch.setattr(Quotes, "read", note)
+    text = 'name = "p"\n[stages.a]\nmatrix.n = [%s]\nshell = true\ncommand = "once {matrix.n}"\n'
+    stages = read_pipeline(text % ", ".join(map(str, range(50))), file="p.toml").stages
+    assert [stage.command for stage in stages[::49]] == [("once 0",), ("once 49",)]
+    assert read == ["once "]
+
+
 def piped(line: str, value: str) -> str:
     """The line of a stage of a pipeline with a value in its places."""
     text = (
