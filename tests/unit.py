@@ -60,14 +60,14 @@ class Guard:
 def _against_the_rules(event: str, arguments: tuple[object, ...]) -> str:
     """Why a unit test may not do this; "" where it may."""
     if event in _STARTS:
-        return f"A unit test starts no program ({event} {_named(arguments)}). {_REMEDY}"
+        return f"A unit test starts no program ({_named(event, arguments)}). {_REMEDY}"
     if event == "socket.connect" and not _is_local(arguments[1]):
         return f"A unit test connects to this machine only, not to {arguments[1]}. {_REMEDY}"
     return ""
 
 
-def _named(arguments: tuple[object, ...]) -> str:
-    return str(arguments[0]) if arguments else ""
+def _named(event: str, arguments: tuple[object, ...]) -> str:
+    return f"{event} {arguments[0]}" if arguments else event
 
 
 def _is_local(address: object) -> bool:

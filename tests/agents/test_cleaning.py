@@ -114,6 +114,7 @@ def test_what_is_no_file_among_the_blobs_keeps_nothing(folders: Folders, way: st
     assert there(folders, "blobs") == ["0" * 64]
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 @pytest.mark.parametrize("below", ["", "mnt"])
 @pytest.mark.parametrize("way", ["clean", "gc", "checkpoints"])

@@ -330,6 +330,7 @@ def test_a_value_with_a_line_end_makes_no_setting() -> None:
     assert 'Environment="HOSTLER_STATE=/srv/x\\x0aExecStartPre=/bin/evil\\x01"' in unit.splitlines()
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here"
 )

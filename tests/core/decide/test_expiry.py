@@ -280,4 +280,4 @@ class Life(RuleBasedStateMachine):
         self.open = value
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.slow(Life.TestCase)

@@ -125,6 +125,7 @@ def test_the_persons_configuration_wins_over_the_systems(
     assert find_socket(None, env).path == "/own.sock"
 
 
+@pytest.mark.programs
 @NEEDS_ROOT
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_config_that_is_kept_from_the_caller_names_the_remedy(what: str) -> None:

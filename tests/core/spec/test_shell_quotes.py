@@ -58,6 +58,7 @@ def test_no_value_is_put_where_the_shell_would_read_it(
             piped(line, HOSTILE)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     "line",
     [

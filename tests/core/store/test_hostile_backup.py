@@ -47,6 +47,7 @@ async def test_where_others_may_write_no_key_ever_lies_within_their_reach(tmp_pa
     restore(shared / "file", tmp_path / "new")
 
 
+@pytest.mark.programs
 async def test_a_backup_that_somebody_exchanged_is_not_called_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_full_disk_is_that_of_the_backup(tmp_path: Path) -> None:
         raise full
 
 
+@pytest.mark.programs
 async def test_a_folder_that_may_not_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
