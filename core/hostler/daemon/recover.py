@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
-from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild
+from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
 from hostler.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Look
@@ -84,7 +84,7 @@ async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str,
     failed: dict[str, str] = {}
     try:
         content = ContentStore(state)
-        for rebuilt in runs:
+        for rebuilt in with_gpus_once(runs):
             try:
                 await _restore(store, content, rebuilt, actor)
             except (ConflictError, NotFoundError) as error:

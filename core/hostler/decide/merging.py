@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hostler.decide.recovery import Kept, rebuild
-from hostler.decide.succession import REPLACED, had_ended, is_earlier
+from hostler.decide.succession import GPU_GIVEN, REPLACED, had_ended, is_earlier
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 
 UNKNOWN_END = "ended after the backup; its result is unknown"
-_GPU_GIVEN = "another attempt started on its GPUs after the backup, so this one had ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[Attem
         if is_earlier(other, attempt):
             found.append(had_ended(other, REPLACED))
         elif other.phase.is_at_work and _share_gpus(other, attempt):
-            found.append(had_ended(other, _GPU_GIVEN))
+            found.append(had_ended(other, GPU_GIVEN))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hostler.decide.succession import as_followed
+from hostler.decide.succession import GPU_GIVEN, as_followed, given_gpus, had_ended
 from hostler.model.hosts import Look, Workload
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
@@ -104,6 +104,18 @@ def rebuild(
     )
     ignored = tuple(said for items in by_run.values() for said in _ignored(items))
     return Recovery(tuple(runs), strays, ignored)
+
+
+def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
+    """Runs that are recovered together, with an end for attempts whose GPUs another one has since:
+    the daemon was lost before it could note theirs."""
+    ended = given_gpus(attempt for rebuilt in runs for attempt in rebuilt.run.attempts)
+    return tuple(
+        replace(rebuilt, run=replace(rebuilt.run, attempts=tuple(
+            had_ended(a, GPU_GIVEN) if a.attempt_id in ended else a for a in rebuilt.run.attempts
+        )))
+        for rebuilt in runs
+    )  # fmt: skip
 
 
 def is_covered(attempt: Attempt, kept: Kept | None) -> bool:

@@ -9,6 +9,7 @@ from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Phase
 
 REPLACED = "a later attempt of its stage started since, so this one had ended"
+GPU_GIVEN = "another attempt started on its GPUs since, so this one had ended"
 
 
 def as_followed(attempt: Attempt, known: Iterable[Attempt]) -> Attempt:
@@ -29,4 +30,13 @@ def had_ended(attempt: Attempt, why: str) -> Attempt:
     """An attempt that was open by all that was noted of itself."""
     return replace(
         attempt, phase=Phase.LOST, cause=Cause.VANISHED, detail=why, finished_at=attempt.placed_at
+    )
+
+
+def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
+    """Attempts at work, by all that was noted of themselves, whose GPUs another one got later."""
+    at_work = sorted((a for a in attempts if a.phase.is_at_work), key=lambda a: a.placed_at)
+    newest = {(a.host, gpu): a.attempt_id for a in at_work for gpu in a.gpus}
+    return frozenset(
+        a.attempt_id for a in at_work for gpu in a.gpus if newest[a.host, gpu] != a.attempt_id
     )

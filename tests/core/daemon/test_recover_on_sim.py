@@ -11,7 +11,7 @@ import pytest
 from hostler.daemon import copies, recover
 from hostler.daemon.copies import Copies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
-from hostler.decide.recovery import Kept, Note, noted_artifacts, rebuild
+from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
 from hostler.errors import StateError
 from hostler.model.hosts import Look, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
@@ -314,3 +314,18 @@ async def test_an_attempt_that_was_given_up_on_a_silent_host_is_not_in_the_way_o
         run = await daemon.finished(run_id)
         assert [a.phase for a in run.attempts] == [Phase.LOST, Phase.SUCCEEDED]
         await daemon.clean()
+
+
+async def test_runs_that_had_one_gpu_one_after_the_other_are_all_recovered(tmp_path: Path) -> None:
+    """The daemon was lost after the second had begun, and before the end of the first was noted."""
+    runs = []
+    for number, phase in enumerate((Phase.RUNNING, Phase.RUNNING, Phase.SUCCEEDED)):
+        name = f"r{number}"
+        tried = attempt(name, "a", phase=phase, placed_at=100.0 + number)
+        runs.append(Rebuilt(planning.run(name, stage("a"), attempts=[tried]), "", ("gpu1",)))
+    await (await Store.open(tmp_path)).close()
+    assert await restore(tmp_path, runs[::-1], "ana") == {}
+    store = await Store.open(tmp_path)
+    phases = [a.phase for n in range(3) for a in (await store.get_run(f"r{n}")).attempts]
+    assert phases == [Phase.LOST, Phase.RUNNING, Phase.SUCCEEDED]
+    await store.close()
