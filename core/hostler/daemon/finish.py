@@ -142,6 +142,10 @@ class Finisher:
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
         if attempt is None or stage is None or workload.running or workload.created_only:
             return False
+        if attempt.host != host and attempt.host in self._context.keepers:
+            # No host adds files to what another has done. Where both names are one machine, the
+            # other one takes them.
+            raise Unreachable(host, f"{attempt.attempt_id} ran on {attempt.host}: it is left alone")
         attempt = replace(attempt, host=host)
         if await self._stays.again(attempt, workload):
             return True

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon import collecting, controller, saving
+from hostler.daemon.finish import Finisher
 from hostler.errors import AgentError, AgentGone, EngineError, HostError, StateError
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
@@ -465,6 +466,40 @@ async def test_files_that_were_given_up_while_they_were_copied_are_taken_when_th
         await daemon.clean()
         (artifact,) = (await saved(daemon, run_id)).values()
         assert names(daemon, artifact) == ["model.pt", "runs/a.txt", "runs/b.txt"]
+
+
+async def test_no_host_adds_files_to_what_another_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+    real = Finisher.salvage
+
+    async def salvage(self: Finisher, host: str, *args: Any) -> bool:
+        try:
+            return await real(self, host, *args)
+        finally:
+            asked.set()
+
+    lab = small_lab(2, gpus=0)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        quiet = boxed("process", env=sim("seconds=0.05"))
+        run = await daemon.finished(await daemon.submit(quiet))
+        await daemon.clean()
+        monkeypatch.setattr(Finisher, "salvage", salvage)
+        other = next(host for name, host in lab.hosts.items() if name != run.attempts[0].host)
+        donor = await daemon.submit(boxed("process", env=sim("seconds=600")))
+        made = await daemon.attempt(donor, lambda a: a.phase is Phase.RUNNING)
+        work = lab.hosts[made.host].works[made.attempt_id]
+        forged = replace(work, attempt_id=run.attempts[0].attempt_id, files={"forged.pt": b"1"})
+        forged.ref, forged.ended_at, forged.exit_code = forged.attempt_id, other.clock.now(), 0
+        other.works[forged.attempt_id] = forged
+        async with asyncio.timeout(20):
+            await asked.wait()
+        assert await saved(daemon, run.run_id) == {}
+        assert await staying(daemon, run.run_id) == []
+        del other.works[forged.attempt_id]
+        await daemon.cancel(donor)
+        await daemon.finished(donor)
 
 
 async def test_nothing_to_copy_is_over_in_one_step(
