@@ -149,13 +149,15 @@ def _write_whole(
     try:
         with os.fdopen(descriptor, "wb") as file:
             _pack(file, work, about, progress)
+            file.flush()
             written = os.fstat(file.fileno())
-        _put_in_place(Path(name), target, overwrite=overwrite)
-        if not os.path.samestat(written, target.lstat()):
-            raise StateError(
-                f"somebody else put something in the place of {target}",
-                remedy="write it into a folder in which only you may write",
-            )
+            _put_in_place(Path(name), target, overwrite=overwrite)
+            # The file is still open: no other can have been given its number.
+            if not os.path.samestat(written, target.lstat()):
+                raise StateError(
+                    f"somebody else put something in the place of {target}",
+                    remedy="write it into a folder in which only you may write",
+                )
     finally:
         with contextlib.suppress(OSError):
             Path(name).unlink(missing_ok=True)

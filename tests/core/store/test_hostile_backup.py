@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import InputError, StateError
+from hostler.errors import ForbiddenError, InputError, StateError
 from hostler.store import backup as backup_module
 from hostler.store.backup import back_up_to
 from tests.core.store.test_backup import back_up, left, listed, make, packed, relisted, restore
@@ -106,7 +106,7 @@ async def test_a_folder_that_may_not_be_read_is_told(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "exists", refused)
-    with pytest.raises(StateError, match="Permission denied"):
+    with pytest.raises(ForbiddenError, match="may only be read by root and the daemon's login"):
         back_up(tmp_path / "old", tmp_path / "file")
 
 
