@@ -18,6 +18,8 @@ _ENDS = {_SUM: ")", "(": ")", "$(": ")", "${": "}"}
 _BEARING = frozenset(("\\", "$"))
 _BEFORE_COMMENT = frozenset(" \t\n;&|()<>")
 _BEGIN = re.compile(r"<<(-?)[ \t]*((?:[^\s;&|()<>'\"\\]|\\.|'[^'\n]*'|\"[^\"\n]*\")*)")
+_BRACKET = re.compile(r"\$\(|\$\{|[)}`]")
+_BEGINS = {")": "$(", "}": "${"}
 _PLAIN = re.compile(r"[^\\'\"`$#()}<\n]+")
 
 
@@ -60,6 +62,9 @@ class Quotes:
         self._in_document = False
         self._line: str | None = ""
         """Of a here-document, as far as it was read; None: it ends nothing."""
+        self._unclosed = {"$(": 0, "${": 0}
+        self._is_backquoted = False
+        """As these, in a here-document."""
 
     def read(self, text: str) -> str:
         """The mark that is open behind this text, or bears on a quote that follows; EXPANDED
@@ -87,12 +92,14 @@ class Quotes:
     def _read_document(self, text: str, at: int) -> int:
         end = text.find("\n", at)
         part = text[at : end if end >= 0 else len(text)]
+        if self._awaited[0].is_expanded:
+            self._count(part)
         if self._line is not None:
             self._line += part
         if end < 0:
             return len(text)
         awaited, line = self._awaited[0], self._line
-        if awaited.is_expanded and (len(part) - len(part.rstrip("\\"))) % 2:
+        if awaited.is_expanded and (self._goes_on() or (len(part) - len(part.rstrip("\\"))) % 2):
             self._line = None  # the next line belongs to this one
             return end + 1
         if line is not None and (line.lstrip("\t") if awaited.tabs else line) == awaited.word:
@@ -100,6 +107,21 @@ class Quotes:
             self._in_document = bool(self._awaited)
         self._line, self._before = "", "\n"
         return end + 1
+
+    def _goes_on(self) -> bool:
+        return self._is_backquoted or any(self._unclosed.values())
+
+    def _count(self, part: str) -> None:
+        """Count the brackets of commands and variables: dash reads on to their ends, whatever word
+        comes before."""
+        for match in _BRACKET.finditer(part):
+            sign = match[0]
+            if sign == "`":
+                self._is_backquoted = not self._is_backquoted
+            elif sign in ("$(", "${"):
+                self._unclosed[sign] += 1
+            elif self._unclosed[_BEGINS[sign]]:
+                self._unclosed[_BEGINS[sign]] -= 1
 
     def _read_sign(self, text: str, at: int) -> int:
         """Read one sign, or all up to the next that matters; where it ends."""
@@ -113,6 +135,10 @@ class Quotes:
         char = text[at]
         if char == "\\":
             self._before = char if at + 1 == len(text) else "}"
+            if inner == "$'" and text.startswith("'", at + 1) and self._marks[:2] != [inner] * 2:
+                self._marks.insert(
+                    0, inner
+                )  # for good: dash knows no `$'`, and ends the quote here
             return at + 2
         if inner == "$'":
             return self._close(inner, text, at, "'")

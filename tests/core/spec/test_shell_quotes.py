@@ -44,6 +44,8 @@ def mark(line: str) -> str:
         ("cat <<END\nit's {}\nEND\n", EXPANDED),
         ("cat <<A <<-'B'\na\nA\n{}\n\tB\n", EXPANDED),
         ("cat <<END\nx\\\nEND\n{}", EXPANDED),
+        ("cat <<END\n$(\nEND\n){}", EXPANDED),
+        (r"echo $'a\'b' {}", "$'"),
     ],
 )
 def test_no_value_is_put_where_the_shell_would_read_it(
@@ -65,7 +67,7 @@ def test_no_value_is_put_where_the_shell_would_read_it(
         "echo {}",
         "# don't\necho {} # it's {}",
         'echo "it\'s" {}',
-        r"echo \' {} $'it\'s' {}",
+        r"echo \' {} $'its' {}",
         "x=$(basename {})",
         'echo "${x:-it\'s}" {}',
         "echo ${#x} $# {}",
@@ -74,15 +76,17 @@ def test_no_value_is_put_where_the_shell_would_read_it(
         "cat <<END\nit's\nEND\necho {}",
         "cat <<-'END'\n\tit's\n\tEND\necho {}",
         "cat <<A <<B\na\nA\nb'\nB\necho {}",
+        "cat <<END\n$(date) ${HOME} `id` {\nEND\necho {}",
         "awk '{print $1}' {}",
         "f() { echo 'x'; }; f {}",
     ],
 )
-def test_elsewhere_it_is_one_word(line: str, tmp_path: Path) -> None:
-    """Bash itself says so."""
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_elsewhere_it_is_one_word(line: str, shell: str, tmp_path: Path) -> None:
+    """The shells say so."""
     [stage] = command_pipeline([line], each=[HOSTILE], shell=True).stages
     assert stage.command == (piped(line, HOSTILE),)
-    subprocess.run(["bash", "-c", *stage.command], cwd=tmp_path, stdin=subprocess.DEVNULL)
+    subprocess.run([shell, "-c", *stage.command], cwd=tmp_path, stdin=subprocess.DEVNULL)
     assert not (tmp_path / "run").exists()
 
 
