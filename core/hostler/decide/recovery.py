@@ -108,8 +108,9 @@ def rebuild(
 
 def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
     """Runs that are recovered together, with an end for attempts whose GPUs another one has since:
-    the daemon was lost before it could note theirs."""
-    ended = given_gpus(attempt for rebuilt in runs for attempt in rebuilt.run.attempts)
+    the daemon was lost before it could note theirs. What a host may have made up ends nothing."""
+    signed = [rebuilt.run for rebuilt in runs if not rebuilt.doubts]
+    ended = given_gpus(attempt for run in signed for attempt in run.attempts)
     return tuple(
         replace(rebuilt, run=replace(rebuilt.run, attempts=tuple(
             had_ended(a, GPU_GIVEN) if a.attempt_id in ended else a for a in rebuilt.run.attempts

@@ -36,7 +36,7 @@ def had_ended(attempt: Attempt, why: str) -> Attempt:
 def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
     """Attempts at work, by all that was noted of themselves, whose GPUs another one got later."""
     at_work = sorted((a for a in attempts if a.phase.is_at_work), key=lambda a: a.placed_at)
-    newest = {(a.host, gpu): a.attempt_id for a in at_work for gpu in a.gpus}
+    latest = {(a.host, gpu): a.placed_at for a in at_work for gpu in a.gpus}
     return frozenset(
-        a.attempt_id for a in at_work for gpu in a.gpus if newest[a.host, gpu] != a.attempt_id
+        a.attempt_id for a in at_work for gpu in a.gpus if a.placed_at < latest[a.host, gpu]
     )

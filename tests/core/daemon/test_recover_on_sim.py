@@ -323,8 +323,11 @@ async def test_runs_that_had_one_gpu_one_after_the_other_are_all_recovered(tmp_p
         name = f"r{number}"
         tried = attempt(name, "a", phase=phase, placed_at=100.0 + number)
         runs.append(Rebuilt(planning.run(name, stage("a"), attempts=[tried]), "", ("gpu1",)))
+    made_up = attempt("r9", "a", placed_at=999.0)
+    doubted = Rebuilt(planning.run("r9", stage("a"), attempts=[made_up]), "", ("gpu1",))
     await (await Store.open(tmp_path)).close()
-    assert await restore(tmp_path, runs[::-1], "ana") == {}
+    told = await restore(tmp_path, [*runs[::-1], replace(doubted, doubts=("unsigned",))], "ana")
+    assert list(told) == ["r9"]
     store = await Store.open(tmp_path)
     phases = [a.phase for n in range(3) for a in (await store.get_run(f"r{n}")).attempts]
     assert phases == [Phase.LOST, Phase.RUNNING, Phase.SUCCEEDED]
