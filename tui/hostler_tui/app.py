@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from textual import on, work
 from textual._styles_cache import StylesCache
-from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.filter import LineFilter, Monochrome
@@ -21,10 +20,10 @@ from textual.screen import Screen
 from hostler.client import AsyncClient
 from hostler.errors import HostlerError
 from hostler.quick.socket import Found, find_socket
-from hostler.text import clean
-from hostler_tui import cache, clipboard
+from hostler_tui import cache
 from hostler_tui.feed import Feed
 from hostler_tui.grounds import Colourless, Grounded
+from hostler_tui.lab_app import LabApp
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -33,7 +32,6 @@ from hostler_tui.messages import (
     HourSeen,
     RunsSeen,
 )
-from hostler_tui.model import Lab
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.fleet import FleetScreen
@@ -58,8 +56,8 @@ QUIT_WINDOW_S = 5.0
 """Within which a second `q` leaves while runs are open."""
 
 
-class HostlerApp(App[int]):
-    """Holds the model, the feed and the tick; screens do the rest."""
+class HostlerApp(LabApp):
+    """Connects model and feed, ticks, and opens screens; these do the rest."""
 
     CSS = """
     Screen { layout: vertical; background: $background; }
@@ -80,23 +78,12 @@ class HostlerApp(App[int]):
     DEFAULT_MODE = "fleet"
 
     def __init__(self, find: Callable[[], Found] = find_socket) -> None:
-        self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
         super().__init__()
-        self.lab = Lab()
-        self.is_paused = False
         self._find = find
         self._seen = _where_seen()
-        self._feed: Feed | None = None
-        self._client: AsyncClient | None = None
         self._asked_to_quit_at = 0.0
         self._colourless = Colourless()
         self._grounded = Grounded(self.palette_of_look.ground)
-
-    @property
-    def client(self) -> AsyncClient:
-        """To the daemon. Only where `lab.connected`."""
-        assert self._client is not None
-        return self._client
 
     def get_default_screen(self) -> Screen[Any]:
         """The first main screen. From here, Textual puts it on the stack before it makes its
@@ -164,11 +151,6 @@ class HostlerApp(App[int]):
         """What needs eyes."""
         self.lab.see_alerts(message.alerts, message.open_count)
 
-    @property
-    def newest_event(self) -> int:
-        """The number of the latest event that is known of."""
-        return self._feed.newest_event if self._feed is not None else 0
-
     @on(DaemonMet)
     def take_daemon(self, message: DaemonMet) -> None:
         """Who answers."""
@@ -180,16 +162,6 @@ class HostlerApp(App[int]):
     def take_loss(self, message: DaemonLost) -> None:
         """Nobody answers: what is known stays, with its age."""
         self.lab.lose(message.why, message.at)
-
-    def tell(self, text: str, severity: str = "information") -> None:
-        """A toast, kept in the list of notices."""
-        said = clean(text)
-        self.lab.note(severity, said, time.time())
-        self.notify(said, severity=severity, timeout=6, markup=False)  # type: ignore[arg-type]
-
-    def tell_error(self, error: HostlerError) -> None:
-        """An error with its cause and remedy."""
-        self.tell(str(error), "error")
 
     def _tick(self) -> None:
         if not self.screen_stack:  # it is being closed
@@ -226,11 +198,6 @@ class HostlerApp(App[int]):
         self.is_paused = not self.is_paused
         if isinstance(self.screen, LabScreen):
             self.screen.draw()
-
-    def action_refresh(self) -> None:
-        """Ask now."""
-        if self._feed is not None:
-            self._feed.refresh()
 
     def action_theme(self) -> None:
         """The next look."""
@@ -312,18 +279,6 @@ class HostlerApp(App[int]):
         self.copy_text(
             self.screen.selected_command() if isinstance(self.screen, LabScreen) else None
         )
-
-    def copy_text(self, text: str | None, what: str = "") -> None:
-        """Copy, and say so: the text itself where `what` does not say what it is."""
-        if text is None:
-            self.tell("nothing is selected", "warning")
-            return
-        done = clipboard.copy(text, self._write_escape)
-        self.tell(f"{done}: {what or text}" if done == "copied" else done)
-
-    def _write_escape(self, sequence: str) -> None:
-        if self._driver is not None:
-            self._driver.write(sequence)
 
     def action_quit_asking(self) -> None:
         """Leave; where runs are open, only the second time, after saying that they go on."""

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hostler.quick.table import cell_width
 from hostler.units import format_size
 from hostler_tui.lines import Line
 from hostler_tui.log_hits import Hits
-
-if TYPE_CHECKING:
-    from hostler_tui.widgets.log_picture import LogPicture
+from hostler_tui.log_spool import LogFetch, Spool
 
 
-def head_line(view: LogPicture, width: int) -> Line:
+class LogShown(Protocol):
+    """The log that a line above it tells of."""
+
+    @property
+    def log_of(self) -> tuple[str, str, int | None] | None:
+        """Run, stage and attempt."""
+
+    @property
+    def spool(self) -> Spool | None:
+        """Its text."""
+
+    @property
+    def fetch(self) -> LogFetch | None:
+        """What brings more of it."""
+
+    @property
+    def cursor_line(self) -> int:
+        """Where the reader is."""
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the end stays in sight."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it stands still."""
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether long lines are broken."""
+
+
+def head_line(view: LogShown, width: int) -> Line:
     """ "LOG train try 1  follow ON  wrap off  41,208 lines  3.9 MiB"; what fits of it."""
     if view.log_of is None or view.spool is None or view.fetch is None:
         return ((" LOG", "title"),)
@@ -42,7 +72,7 @@ def _fitting(parts: list[tuple[str, str]], width: int) -> Line:
     return tuple(kept)
 
 
-def _state(view: LogPicture) -> str:
+def _state(view: LogShown) -> str:
     assert view.fetch is not None
     assert view.spool is not None
     if view.fetch.state == "fetching":
@@ -50,7 +80,7 @@ def _state(view: LogPicture) -> str:
     return {"away": "no daemon", "missing": "not started"}.get(view.fetch.state, view.fetch.state)
 
 
-def _lines(view: LogPicture) -> str:
+def _lines(view: LogShown) -> str:
     assert view.spool is not None
     total = len(view.spool.shown)
     if view.is_following or not total:

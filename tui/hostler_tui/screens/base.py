@@ -17,13 +17,13 @@ from hostler_tui.widgets.frame import banner, footer_lines, top_line
 from hostler_tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 
 class LabScreen(Screen[None]):
     """A main screen. Subclasses give `NAME`, `body` and `draw_body`, and `action_...` methods."""
 
-    app: HostlerApp
+    app: LabApp
 
     NAME: ClassVar[str] = ""
     TAB: ClassVar[str] = ""

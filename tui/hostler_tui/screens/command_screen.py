@@ -18,7 +18,7 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 
 class CommandScreen(Modal[Ended | None]):
@@ -28,7 +28,7 @@ class CommandScreen(Modal[Ended | None]):
     Without it a success closes the screen. A failure stays until it was read, and ends with None.
     """
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     CommandScreen { align: center middle; background: $background; }

@@ -19,7 +19,7 @@ from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.sheet import Ask
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 DOCTOR_LIMIT = 120.0
 """Seconds after which a check of one host is given up."""
@@ -31,7 +31,7 @@ def drain_command(name: str, reason: str) -> str:
     return shlex.join(["hostler", "drain", name, *more])
 
 
-def work_on(app: HostlerApp, name: str) -> list[str]:
+def work_on(app: LabApp, name: str) -> list[str]:
     """What this daemon runs on a host, for people."""
     return [
         f"{run['run_id']} {run['pipeline']}/{stage['label']} of {run['owner']}"
@@ -42,7 +42,7 @@ def work_on(app: HostlerApp, name: str) -> list[str]:
     ]  # fmt: skip
 
 
-async def drain(app: HostlerApp, name: str) -> None:
+async def drain(app: LabApp, name: str) -> None:
     """Ask for the reason and once more, then give the host no new work. Within a worker."""
     work = work_on(app, name)
     effects = [f"No new work starts on {name}.", *_goes_on(work)]
@@ -67,7 +67,7 @@ def _goes_on(work: Sequence[str]) -> list[str]:
     return ["What runs there goes on:", *(f"  {one}" for one in work[:5]), *more]
 
 
-async def undrain(app: HostlerApp, name: str, reason: str) -> None:
+async def undrain(app: LabApp, name: str, reason: str) -> None:
     """Ask, then give the host work again. Within a worker."""
     why = f"It was drained: {reason}" if reason else "It was drained without a reason."
     sure = Confirm(f"Give {name} work again?", [why], "give it work",
@@ -76,7 +76,7 @@ async def undrain(app: HostlerApp, name: str, reason: str) -> None:
         await _do(app, app.client.undrain(name), f"{name}: takes work again")
 
 
-async def drain_or_undrain(app: HostlerApp, name: str) -> None:
+async def drain_or_undrain(app: LabApp, name: str) -> None:
     """The one that makes sense now. Within a worker."""
     host, _ = find(app.lab.fleet or {"hosts": ()}, (name, None))
     if host is None:
@@ -87,12 +87,12 @@ async def drain_or_undrain(app: HostlerApp, name: str) -> None:
         await undrain(app, name, str(host["drained"]))
 
 
-async def reconnect(app: HostlerApp, name: str) -> None:
+async def reconnect(app: LabApp, name: str) -> None:
     """Connect at once, after a refused login too."""
     await _do(app, app.client.retry_host(name), f"{name}: connecting")
 
 
-async def _do(app: HostlerApp, change: Any, done: str) -> None:
+async def _do(app: LabApp, change: Any, done: str) -> None:
     try:
         await change
     except HostlerError as error:
@@ -102,7 +102,7 @@ async def _do(app: HostlerApp, change: Any, done: str) -> None:
     app.action_refresh()
 
 
-def trust_in_terminal(app: HostlerApp, name: str) -> bool:
+def trust_in_terminal(app: LabApp, name: str) -> bool:
     """Leave the terminal to `hostler host trust`, which shows the key and asks."""
     try:
         with app.suspend():

@@ -32,13 +32,13 @@ PATH_MAX = 4096
 """Characters of a path, as Linux has it."""
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 
 class FilePicker(Modal[Path | None]):
     """A folder's TOML files and folders, and a path that can be typed."""
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     FilePicker { align: center middle; background: $background; }
@@ -129,7 +129,7 @@ def _name(path: Path, is_folder: bool, note: str) -> str:
     return "../" if note == "up" else f"{path.name}/" if is_folder else path.name
 
 
-async def submit_pipeline(app: HostlerApp) -> str | None:
+async def submit_pipeline(app: LabApp) -> str | None:
     """All steps; the id of the new run, or None where nothing was submitted."""
     folder = Path.cwd()
     while True:
@@ -147,7 +147,7 @@ async def submit_pipeline(app: HostlerApp) -> str | None:
             return run_id
 
 
-async def _with_parameters(app: HostlerApp, file: Path, defaults: Mapping[str, str]) -> str | None:
+async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str]) -> str | None:
     """Parameters, plan and submission; None to go back to the files."""
     values: Mapping[str, str] = {**defaults, "--title": "", "--priority": "0"}
 
@@ -174,7 +174,7 @@ async def _with_parameters(app: HostlerApp, file: Path, defaults: Mapping[str, s
             return run_id
 
 
-async def _plan_and_run(app: HostlerApp, plan: list[str], run: list[str]) -> str | None:
+async def _plan_and_run(app: LabApp, plan: list[str], run: list[str]) -> str | None:
     looked = await app.push_screen_wait(
         CommandScreen(
             plan,

@@ -20,7 +20,7 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.text_line import TextLine, is_latest
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 REMEMBERED = 50
 
@@ -28,7 +28,7 @@ REMEMBERED = 50
 class AskLine(Vertical):
     """Hidden until `open`. Posts `Changed` for every text that can be read."""
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     AskLine { height: auto; display: none; }

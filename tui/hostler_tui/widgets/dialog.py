@@ -21,7 +21,7 @@ from hostler_tui.widgets.scroll_pane import ScrollPane
 from hostler_tui.widgets.text_line import TextLine
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 
 _MOST_COMMAND = 3
@@ -35,7 +35,7 @@ class Confirm(Modal[bool]):
     it the answer "no" has the focus, and "yes" is one arrow or Tab away.
     """
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     Confirm { align: center middle; background: $background; }

@@ -21,7 +21,7 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.text_line import TextLine, is_latest
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 
 MOST = 4000
@@ -48,7 +48,7 @@ class Answer:
 class Form(Modal[Answer | None]):
     """Asks for values. Ends with None where it was left."""
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     Form { align: center middle; background: $background; }

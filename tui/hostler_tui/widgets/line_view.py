@@ -9,7 +9,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 Known = tuple[tuple[Any, ...], Strip]
 """What a line was drawn for, and the finished line."""
@@ -22,7 +22,7 @@ class LineView(ScrollView):
     for each line of each picture. Here lines have none of that, so a finished one is all there is.
     """
 
-    app: HostlerApp
+    app: LabApp
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

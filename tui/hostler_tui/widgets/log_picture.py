@@ -21,7 +21,7 @@ from hostler_tui.log_spool import LogFetch, Spool
 from hostler_tui.log_text import MOST_BYTES
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 STRIPS_KEPT = 1000
 SIDEWAYS = 16
@@ -34,7 +34,7 @@ class LogPicture(ScrollView, can_focus=True):
     Places count the lines on show, which a filter makes fewer; numbers count all lines.
     """
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     LogPicture { height: 1fr; overflow: hidden; background: transparent; scrollbar-size: 0 0; }

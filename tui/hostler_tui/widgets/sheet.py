@@ -23,7 +23,7 @@ from hostler_tui.widgets.table import Table
 from hostler_tui.widgets.text_line import TextLine
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 WIDEST = 110
 """Cells; longer lines are hard to read."""
@@ -32,7 +32,7 @@ WIDEST = 110
 class Sheet(Modal[str | None]):
     """A title, a body, and what its keys do."""
 
-    app: HostlerApp
+    app: LabApp
 
     DEFAULT_CSS = """
     Sheet { align: center top; background: $background; }

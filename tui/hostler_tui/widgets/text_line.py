@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from textual.widgets import Input
 
 if TYPE_CHECKING:
-    from hostler_tui.app import HostlerApp
+    from hostler_tui.lab_app import LabApp
 
 MOST = 500
 """Characters of a filter, a search, a name or a path."""
@@ -22,7 +22,7 @@ TELL_EVERY_S = 5.0
 class TextLine(Input):
     """An `Input` whose cursor does not blink, of at most `most` characters."""
 
-    app: HostlerApp
+    app: LabApp
 
     def __init__(self, value: str = "", *, most: int = MOST, **options: Any) -> None:
         super().__init__(value, max_length=max(most, len(value)), **options)

@@ -1,0 +1,84 @@
+"""The app as screens and widgets know it: the model, the daemon's client, notices, ways to go."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from textual.app import App
+
+from hostler.client import AsyncClient
+from hostler.errors import HostlerError
+from hostler.text import clean
+from hostler_tui import clipboard
+from hostler_tui.feed import Feed
+from hostler_tui.model import Lab
+from hostler_tui.palette import Palette
+
+
+class LabApp(App[int]):
+    """Holds the model and the feed. Which screens there are only the app itself knows."""
+
+    def __init__(self) -> None:
+        self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
+        super().__init__()
+        self.lab = Lab()
+        self.is_paused = False
+        self._feed: Feed | None = None
+        self._client: AsyncClient | None = None
+
+    @property
+    def client(self) -> AsyncClient:
+        """To the daemon. Only where `lab.connected`."""
+        assert self._client is not None
+        return self._client
+
+    @property
+    def newest_event(self) -> int:
+        """The number of the latest event that is known of."""
+        return self._feed.newest_event if self._feed is not None else 0
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A toast, kept in the list of notices."""
+        said = clean(text)
+        self.lab.note(severity, said, time.time())
+        self.notify(said, severity=severity, timeout=6, markup=False)  # type: ignore[arg-type]
+
+    def tell_error(self, error: HostlerError) -> None:
+        """An error with its cause and remedy."""
+        self.tell(str(error), "error")
+
+    def copy_text(self, text: str | None, what: str = "") -> None:
+        """Copy, and say so: the text itself where `what` does not say what it is."""
+        if text is None:
+            self.tell("nothing is selected", "warning")
+            return
+        done = clipboard.copy(text, self._write_escape)
+        self.tell(f"{done}: {what or text}" if done == "copied" else done)
+
+    def _write_escape(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
+
+    def action_refresh(self) -> None:
+        """Ask now."""
+        if self._feed is not None:
+            self._feed.refresh()
+
+    @abstractmethod
+    def action_go(self, mode: str) -> None:
+        """To a main screen; where it is below another, back to it."""
+
+    @abstractmethod
+    def open_host(self, name: str) -> None:
+        """A host's own screen, above the fleet's."""
+
+    @abstractmethod
+    def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
+        """A run's own screen, at a stage; the page that was looked at last, or this one."""
+
+    @abstractmethod
+    def compare(self, run_ids: Sequence[str]) -> None:
+        """Runs beside each other, above the screen that asks."""
