@@ -67,7 +67,7 @@ def _difference(name: str, value: Any, base: Any) -> str:
     return ("+" if value > base else "-") + value_text(name, abs(value - base))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -59,7 +59,7 @@ def _hour(history: Mapping[str, Any]) -> Line:
     return (("util 1h ", "dim"), (sparkline(util, 20, 100.0), "accent"), (said, ""))
 
 
-def still_key(fleet: Fleet) -> tuple[Any, ...]:
+def still_key(fleet: Fleet) -> tuple[object, ...]:
     """What `still_lines` depend on: as long as it is the same, so are they."""
     return tuple(
         (

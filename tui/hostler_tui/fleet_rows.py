@@ -203,7 +203,7 @@ def folded(block: Block, held: Seats) -> Iterator[list[Gpu]]:
     """Neighbours that the same run, or nobody, has in the same state."""
     name = block.name
 
-    def alike(gpu: Gpu) -> tuple[Any, ...]:
+    def alike(gpu: Gpu) -> tuple[object, ...]:
         return gpu["state"], tuple(gpu.get("owners") or ()), use_text(name, gpu, held)
 
     for _, gpus in itertools.groupby(block.gpus, key=alike):

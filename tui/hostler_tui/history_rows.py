@@ -158,7 +158,7 @@ def as_csv(runs: Sequence[Run]) -> str:
     return out.getvalue()
 
 
-def _csv_cell(run: Run, name: str) -> Any:
+def _csv_cell(run: Run, name: str) -> object:
     value = run.get(name)
     return exact_time(value) if name.endswith("_at") else "" if value is None else value
 

@@ -99,7 +99,7 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> tuple[Point, .
     return (*pairs, points[-1])
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 

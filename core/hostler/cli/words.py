@@ -24,7 +24,7 @@ def words_of(body: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -52,8 +52,8 @@ class AlertsScreen(LabScreen):
         self.shows_events = False
         self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._events_version = 0
-        self._drawn: tuple[Any, ...] = ()
-        self._detail_drawn: tuple[Any, ...] = ()
+        self._drawn: tuple[object, ...] = ()
+        self._detail_drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
         """How many, which, and more of the one that is selected."""
@@ -192,7 +192,7 @@ class AlertsScreen(LabScreen):
         """Not seen after all."""
         self._note(self.app.client.unacknowledge, "open again")
 
-    def _note(self, do: Callable[[int], Awaitable[Any]], done: str) -> None:
+    def _note(self, do: Callable[[int], Awaitable[object]], done: str) -> None:
         ids = [] if self.shows_events else sorted(int(key) for key in self.table.targets)
         if not ids:
             said = "events are not noted; e goes back to alerts"
@@ -202,7 +202,7 @@ class AlertsScreen(LabScreen):
 
     @work(exclusive=True, group="acknowledge", exit_on_error=False)
     async def _note_all(
-        self, do: Callable[[int], Awaitable[Any]], ids: list[int], done: str
+        self, do: Callable[[int], Awaitable[object]], ids: list[int], done: str
     ) -> None:
         for alert_id in ids:
             try:

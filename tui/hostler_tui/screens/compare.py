@@ -47,7 +47,7 @@ class CompareScreen(LabScreen):
         self.base_place = 0
         self.metric_place = 0
         self._problem = ""
-        self._drawn: tuple[Any, ...] = ()
+        self._drawn: tuple[object, ...] = ()
         self._asked_at, self._asked_version = 0.0, -1
 
     def body(self) -> Iterable[Widget]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from textual import on, work
 from textual.containers import Horizontal
@@ -84,10 +83,10 @@ class FleetScreen(LabScreen):
         """One row a GPU; None: as the width suggests."""
         self._chosen: Pick | None = None
         """The GPU that stands out in its host's row."""
-        self._drawn: tuple[Any, ...] = ()
+        self._drawn: tuple[object, ...] = ()
         self._fleet: Fleet | None = None
         """As it was drawn last."""
-        self._still: tuple[tuple[Any, ...], tuple[Line, ...]] = ((), ())
+        self._still: tuple[tuple[object, ...], tuple[Line, ...]] = ((), ())
         """The lines at the top without values of GPUs, and what they were made of."""
         self._held: tuple[int, Seats] = (-1, {})
         self._detail = Detail()

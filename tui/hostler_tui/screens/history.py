@@ -76,8 +76,8 @@ class HistoryScreen(RunActs):
         """The filter and order that `runs` are the answer to."""
         self._problem = ""
         self._version = 0
-        self._drawn: tuple[Any, ...] = ()
-        self._asked: tuple[Any, ...] = ()
+        self._drawn: tuple[object, ...] = ()
+        self._asked: tuple[object, ...] = ()
         self._asked_at = 0.0
 
     def body(self) -> Iterable[Widget]:

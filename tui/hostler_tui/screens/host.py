@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from textual import on, work
 from textual.containers import Horizontal
@@ -43,7 +42,7 @@ class HostScreen(LabScreen):
         self.findings = Findings()
         self._detail = Detail(name)
         self._asked_at = self._hour_at = float("-inf")
-        self._drawn: tuple[Any, ...] = ()
+        self._drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
         """Title, GPUs, and below them what is to be read."""

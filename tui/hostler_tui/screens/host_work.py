@@ -6,8 +6,8 @@ import asyncio
 import json
 import shlex
 import subprocess
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
 
@@ -92,7 +92,7 @@ async def reconnect(app: LabApp, name: str) -> None:
     await _do(app, app.client.retry_host(name), f"{name}: connecting")
 
 
-async def _do(app: LabApp, change: Any, done: str) -> None:
+async def _do(app: LabApp, change: Awaitable[object], done: str) -> None:
     try:
         await change
     except HostlerError as error:

@@ -144,7 +144,7 @@ class RunActs(LabScreen):
     async def _made(self, call: Awaitable[Mapping[str, Any]]) -> None:
         self.app.tell(f"submitted {(await call)['run_id']}")
 
-    async def _try(self, do: Callable[[], Awaitable[Any]]) -> bool:
+    async def _try(self, do: Callable[[], Awaitable[object]]) -> bool:
         try:
             await do()
         except HostlerError as error:

@@ -11,7 +11,7 @@ from textual.strip import Strip
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
 
-Known = tuple[tuple[Any, ...], Strip]
+Known = tuple[tuple[object, ...], Strip]
 """What a line was drawn for, and the finished line."""
 
 

@@ -63,7 +63,7 @@ class LogPicture(ScrollView, can_focus=True):
         self._range_from: int | None = None
         self._left = 0
         self._count_seen = 0
-        self._strips: dict[tuple[Any, ...], tuple[Strip, ...]] = {}
+        self._strips: dict[tuple[object, ...], tuple[Strip, ...]] = {}
         self._picture: list[Place] | None = None
 
     def open(self, run_id: str, stage: str, attempt: int | None = None) -> None:
