@@ -20,7 +20,8 @@ _NAMES = (
     "kubeconfig", "*.kubeconfig", "kaggle.json", "rclone.conf", "credentials.tfrc.json",
 )  # fmt: skip
 _HARMLESS = (
-    ".env.example", ".env.sample", ".env.template", ".env.dist", "*.pub", "*.example", "*.sample",
+    ".env[._-]example", ".env[._-]sample", ".env[._-]template", ".env[._-]dist",
+    "*.pub", "*.example", "*.sample",
     "*.template",
 )  # fmt: skip
 _FOLDERS = (

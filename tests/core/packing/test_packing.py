@@ -188,7 +188,7 @@ def test_secrets_stay_where_they_are(repository: Path, tmp_path: Path, name: str
     "name",
     [".env.example", "environment.yml", "monkey.py", "id_rsa.pub", "docker/config.json",
      "config.json", "tokenizer/token", "secrets.py", "service.json", "id_mapping.json",
-     "train.py~", "notes.bak", "~", "#", ".bak"],
+     ".env-example", ".env_template", "train.py~", "notes.bak", "~", "#", ".bak"],
 )  # fmt: skip
 def test_what_is_no_secret_is_packed(name: str) -> None:
     assert not is_secret(name)
