@@ -1,7 +1,7 @@
 """Named moments at which a fault test makes the agent die, stall or fail.
 
-As in the daemon (`hostler.failpoints`), by the same variable: "agent.after_claim:kill@2". Off, and
-one lookup each, unless HOSTLER_FAILPOINTS is set in the login's environment on the host.
+As in the daemon (`hostler.base.failpoints`), by the same variable: "agent.after_claim:kill@2".
+Off, and one lookup each, unless HOSTLER_FAILPOINTS is set in the login's environment on the host.
 """
 
 from __future__ import annotations

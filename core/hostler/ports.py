@@ -1,7 +1,7 @@
 """The Protocols between the daemon and the outside: how a host is reached, what runs stages there.
 
 Everything above knows only these; `ssh`, `local`, `sim` and the runtimes implement them. Errors are
-those of `hostler.errors`: Unreachable, Refused, AgentError, EngineError.
+those of `hostler.base.errors`: Unreachable, Refused, AgentError, EngineError.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_a_tmp_of_ones_own_is_seen(
 
 @pytest.mark.parametrize("kind", ["virtiofs", "vboxsf", "nfs4"])
 def test_shared_folders_of_virtual_machines_are_no_local_disks(kind: str) -> None:
-    from hostler.quick.places import REMOTE_TYPES
+    from hostler.base.paths import REMOTE_TYPES
 
     assert kind in doctor._NETWORK
     assert kind in REMOTE_TYPES

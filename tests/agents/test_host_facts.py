@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.units import GIB
+from hostler.base.units import GIB
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.machine import Machine, disks, docker_gpu, memory

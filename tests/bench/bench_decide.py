@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from hostler.base.units import GIB
 from hostler.decide.advance import advance
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.plan import plan
@@ -24,7 +25,6 @@ from hostler.decide.rooms import choose
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Run
-from hostler.units import GIB
 from tests.support import planning as lab
 
 

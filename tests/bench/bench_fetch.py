@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from hostler.quick.places import SOCKET_NAME
 from tests.bench.measure import ROUNDS, verdict, worst
 from tests.lab import preflight
 from tests.lab.host import Host

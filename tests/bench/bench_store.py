@@ -23,10 +23,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hostler.base.units import GIB
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
-from hostler.units import GIB
 from tests.support.stored import attempt, event, run, stage
 
 _DAY = 86_400

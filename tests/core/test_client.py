@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import hostler
+from hostler.base.errors import ConflictError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, Client
-from hostler.errors import ConflictError, NoDaemonError, NotFoundError
 from tests.support.run_objects import run, stage
 from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import InputError
 from hostler.decide.expressions import MAX_LENGTH, check, evaluate, names_in
-from hostler.errors import InputError
 from tests.support.hypothesis_profiles import examples
 
 NAMES: dict[str, object] = {

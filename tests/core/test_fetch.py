@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostler.client import fetch
-from hostler.client.fetch import Fetched, Fetcher, Stopped
-from hostler.client.fetch_target import Target
-from hostler.errors import (
+from hostler.base.errors import (
     ConflictError,
     HostlerError,
     InputError,
@@ -21,7 +18,10 @@ from hostler.errors import (
     NotFoundError,
     Unreachable,
 )
-from hostler.quick.wire import WireError
+from hostler.base.wire import WireError
+from hostler.client import fetch
+from hostler.client.fetch import Fetched, Fetcher, Stopped
+from hostler.client.fetch_target import Target
 from tests.core.test_fetch_choice import file
 
 DATA = os.urandom(100_000)

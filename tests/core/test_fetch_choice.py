@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError, NotFoundError
 from hostler.client.fetch_choice import Wanted, check_path, choose, leads_out
-from hostler.errors import InputError, NotFoundError
 
 
 def file(path: str, **changes: Any) -> dict[str, Any]:

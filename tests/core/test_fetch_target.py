@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import ConflictError, HostlerError, InputError
 from hostler.client.fetch_target import Part, Target, There
-from hostler.errors import ConflictError, HostlerError, InputError
 
 KEY = "0123456789ab"
 

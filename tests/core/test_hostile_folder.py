@@ -19,10 +19,10 @@ from typing import Any, cast
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.programs import find_program, leave_folder, own_argv, safe_environ
 from hostler.local.door import LocalDoor
 from hostler.packing import pack_source
-from hostler.programs import find_program, leave_folder, own_argv, safe_environ
 from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
 from hostler_tui.commandline import run_command

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import HostlerError, NotFoundError
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.client.fetch import Fetcher
 from hostler.client.fetch_target import Target
-from hostler.errors import HostlerError, NotFoundError
-from hostler.quick.places import SOCKET_NAME
 from tests.support.desk import Desk, wait_until
 
 MIB = 1024 * 1024

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from hostler.base.errors import HostlerError
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from hostler.errors import HostlerError
-from hostler.quick.places import SOCKET_NAME
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.desk import Desk, wait_until

@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import AsyncClient, Client
-from hostler.quick.places import SOCKET_NAME
 from tests.support.desk import Desk
 
 BODY = {"command": {"command": ["true"], "code": "none"}}

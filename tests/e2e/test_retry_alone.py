@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from hostler.quick.places import SOCKET_NAME
 from tests.support.desk import Desk, Said
 
 PIPELINE = """

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import StateError
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import AsyncClient
-from hostler.errors import StateError
-from hostler.quick.places import SOCKET_NAME
 from tests.support.desk import Desk, wait_until
 
 pytestmark = [

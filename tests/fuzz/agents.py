@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
 from hostler.link.answers import checked
 from hostler.link.decode import LookReader, answer_error, read_hello, read_push
 from hostler.link.lines import Hostile, LineReader, parse_object

@@ -19,7 +19,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.store.archives import ArchiveCaps, extract, inspect_archive, normalise
 from hostler_agent import archive as on_host
 from hostler_agent.folders import Refusal

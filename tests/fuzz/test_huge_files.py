@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConfigError, InputError, PipelineError
+from hostler.base.errors import ConfigError, InputError, PipelineError
 from hostler.spec.config import read_config
 from hostler.spec.pipeline import read_pipeline
 from hostler.spec.toml import MAX_TEXT

@@ -6,7 +6,7 @@ import random
 import re
 from pathlib import Path
 
-from hostler.errors import ConfigError, InputError, PipelineError
+from hostler.base.errors import ConfigError, InputError, PipelineError
 from hostler.spec.config import read_config
 from hostler.spec.pipeline import read_pipeline
 from tests.fuzz.names import NASTY

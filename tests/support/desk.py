@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import NoDaemonError
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from hostler.errors import NoDaemonError
-from hostler.quick.places import SOCKET_NAME
 from tests.lab.lab import Lab
 
 _ROOT = Path(__file__).resolve().parents[2]

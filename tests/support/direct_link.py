@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.hosts import HostFacts, Look
 from hostler.model.jobs import Claim, Claimed

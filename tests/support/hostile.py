@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from hostler.base.wire import encode_request
 from hostler.quick.socket import exchange
-from hostler.quick.wire import encode_request
 from tests.support.scripted_daemon import Answer, Asked, json_lines
 from tests.support.simserved import SimServed
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from tests.support.run_objects import NOW, attempt, run, stage
 from tests.support.stored_log import StoredLog
 

@@ -20,7 +20,7 @@ _CORE = Path(__file__).resolve().parents[2] / "core" / "hostler"
 _START = """
 import os, sys
 sys.path.insert(0, {copy!r})
-from hostler.quick import places
+from hostler.base import paths as places
 places.SYSTEM_SOCKET, places.SYSTEM_CONFIG = {system!r}, {config!r}
 from hostler.cli import daemon_start, main
 daemon_start.COMMAND = [{python!r}, "-c", "import sys; sys.exit('hostler: it is not to start')"]
@@ -29,7 +29,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 _SERVE = """
-from hostler.quick import places
+from hostler.base import paths as places
 places.SYSTEM_SOCKET, places.SYSTEM_CONFIG = {system!r}, {config!r}
 from hostler.api.serve import main
 main({config!r})

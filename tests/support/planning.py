@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from hostler.base.units import GIB
 from hostler.model.hosts import (
     Gpu,
     GpuProcess,
@@ -19,7 +20,6 @@ from hostler.model.hosts import (
 from hostler.model.pipelines import Resources, Stage, StageKind
 from hostler.model.plans import Action, Snapshot
 from hostler.model.runs import Attempt, Phase, Run
-from hostler.units import GIB
 
 T = TypeVar("T")
 

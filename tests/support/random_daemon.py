@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+from hostler.base.errors import HostFault
 from hostler.daemon.health import Health
 from hostler.decide.ending import conclude, conclude_uncollected
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
-from hostler.errors import HostFault
 from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import (

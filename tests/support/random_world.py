@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from hostler.base.units import GIB
 from hostler.model.hosts import (
     Gpu,
     GpuProcess,
@@ -18,7 +19,6 @@ from hostler.model.hosts import (
 )
 from hostler.model.pipelines import OnLost, Resources, Retries, Stage, StageKind
 from hostler.model.runs import Run
-from hostler.units import GIB
 
 DAEMON, OTHER = "ours", "theirs"
 Task = Generator[None, None, None]

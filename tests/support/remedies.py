@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from hostler.base.units import GIB
 from hostler.decide.index import Index
 from hostler.decide.queue import queue_order
 from hostler.model.hosts import Gpu, Host, HostCondition, KeptTotal, Look, Machine
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Remedy, RemedyKind, Snapshot
 from hostler.model.runs import Phase, Run
-from hostler.units import GIB
 from tests.support.planning import A100, BOOT, DAEMON
 
 Key = tuple[str, str]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from textual.pilot import Pilot
 
-from hostler.errors import NoDaemonError
+from hostler.base.errors import NoDaemonError
 from hostler.quick.socket import Found
 from hostler_tui.app import HostlerApp
 

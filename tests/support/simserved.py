@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.api.serve import serve_api
+from hostler.base.errors import NoDaemonError
 from hostler.client import Client
 from hostler.daemon.serve import serve
-from hostler.errors import NoDaemonError
 from hostler.quick.socket import Found
 from hostler.sim import SimLab, demo_lab, outside
 

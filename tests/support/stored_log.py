@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from hostler.errors import NoDaemonError, NotFoundError
+from hostler.base.errors import NoDaemonError, NotFoundError
 
 
 class StoredLog:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from hostler.base.units import GIB
 from hostler.decide.index import Index
 from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
@@ -15,7 +16,6 @@ from hostler.decide.queue import place
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run
-from hostler.units import GIB
 from tests.support import planning as lab
 
 LATE_S = 8

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import AlertsSeen, FleetSeen
 from hostler_tui.screens.alerts import AlertsScreen

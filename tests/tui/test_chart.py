@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hostler.quick.table import cell_width
+from hostler.base.table import cell_width
 from hostler_tui.lines import text_of
 from hostler_tui.widgets.chart import Chart, chart_lines, columns, grid, number_text, plot_rows
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.message import Message
 
-from hostler.errors import NotFoundError
+from hostler.base.errors import NotFoundError
 from hostler_tui import feed as feed_module
 from hostler_tui.feed import MOST_RUNS, Feed
 from hostler_tui.messages import AlertsSeen

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from hostler.base.errors import ConflictError, HostlerError, Problem
 from hostler.client.fetch import Fetched
-from hostler.errors import ConflictError, HostlerError, Problem
 from hostler_tui.screens.files import FilesSheet
 from hostler_tui.widgets.table import Table
 from tests.core.test_fetch_choice import file

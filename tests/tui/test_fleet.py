@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler.quick.table import cell_width
+from hostler.base.table import cell_width
 from hostler_tui import fleet_rows
 from hostler_tui.app import forget_closed
 from hostler_tui.fleet_head import fits_line

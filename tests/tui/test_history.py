@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler.errors import ForbiddenError, HostlerError, InputError
+from hostler.base.errors import ForbiddenError, HostlerError, InputError
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import FleetSeen
 from hostler_tui.screens import history as history_screen

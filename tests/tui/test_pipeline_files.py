@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler_tui.lines import text_of
 from hostler_tui.pipeline_files import changed, completed, entries, params_of, run_args
 from hostler_tui.plan_lines import plan_lines

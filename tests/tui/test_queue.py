@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler.errors import ConflictError
+from hostler.base.errors import ConflictError
 from hostler_tui.messages import FleetSeen
 from hostler_tui.screens.queue import QueueScreen
 from hostler_tui.widgets.dialog import Confirm

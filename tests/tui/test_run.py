@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler.errors import NotFoundError
+from hostler.base.errors import NotFoundError
 from hostler_tui import log_spool
 from hostler_tui.run_pages import thinned
 from hostler_tui.screens.run import RunScreen

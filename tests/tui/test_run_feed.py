@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.message import Message
 
-from hostler.errors import NoDaemonError, NotFoundError
+from hostler.base.errors import NoDaemonError, NotFoundError
 from hostler_tui import run_feed
 from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from hostler.quick import table as quick
+from hostler.base import table as quick
 from hostler_tui import cells
 from hostler_tui.table_rows import Cells, Late, Row
 

@@ -17,8 +17,8 @@ from textual.binding import BindingType
 from textual.filter import LineFilter, Monochrome
 from textual.screen import Screen
 
+from hostler.base.errors import HostlerError
 from hostler.client import AsyncClient
-from hostler.errors import HostlerError
 from hostler.quick.socket import Found, find_socket
 from hostler_tui import cache
 from hostler_tui.feed import Feed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from hostler.quick import table
+from hostler.base import table
 
 _PLAIN = re.compile(r"[ -~…·─-▟]*")
 """Characters of one cell: those that this interface draws with."""

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.programs import own_argv, safe_environ
-from hostler.text import clean
+from hostler.base.programs import own_argv, safe_environ
+from hostler.base.text import clean
 
 _LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line: a plan of 10,000 stages is one."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from textual.message import Message
 
+from hostler.base.errors import HostlerError, NotFoundError
 from hostler.client import AsyncClient
-from hostler.errors import HostlerError, NotFoundError
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hostler.units import parse_duration, parse_size
+from hostler.base.units import parse_duration, parse_size
 
 Value = str | float | int | bool | None | Sequence[str]
 """Of a field: text, a number, several texts, or unknown."""

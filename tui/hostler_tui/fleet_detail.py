@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostler.base.gpu_models import short_model
+from hostler.base.units import format_size
 from hostler.quick.fleet import is_stale, letter
 from hostler.quick.gpus import owners_text
-from hostler.quick.models import short_model
-from hostler.units import format_size
 from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import Pick, use_text
 from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline

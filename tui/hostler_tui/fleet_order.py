@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from hostler.base.gpu_models import short_model
 from hostler.cli.render import ranges
-from hostler.quick.models import short_model
 from hostler_tui.filtering import Filter, Value
 
 Host = Mapping[str, Any]

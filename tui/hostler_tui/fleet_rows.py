@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from hostler.base.text import clean
+from hostler.base.units import GIB
 from hostler.quick.fleet import is_stale, letter
 from hostler.quick.gpus import owners_text
-from hostler.text import clean
-from hostler.units import GIB
 from hostler_tui.fleet_order import Block, Gpu, Group, Seats, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.lines import Line, Span

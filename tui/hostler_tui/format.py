@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from hostler.units import GIB, format_duration
+from hostler.base.units import GIB, format_duration
 from hostler_tui.cells import cut, pad
 
 BLOCKS = " ▁▂▃▄▅▆▇█"

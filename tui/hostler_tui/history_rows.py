@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from hostler.base.units import format_duration, format_value
 from hostler.cli.render import exact_time
-from hostler.units import format_duration, format_value
 from hostler_tui.history_query import Order
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row

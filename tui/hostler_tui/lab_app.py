@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from textual.app import App
 
+from hostler.base.errors import HostlerError
+from hostler.base.text import clean
 from hostler.client import AsyncClient
-from hostler.errors import HostlerError
-from hostler.text import clean
 from hostler_tui import clipboard
 from hostler_tui.feed import Feed
 from hostler_tui.model import Lab

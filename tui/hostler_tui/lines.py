@@ -1,7 +1,7 @@
 """Lines of styled text as values, and the one place where they become what the terminal gets.
 
-Every text on the screen goes through `strip_of`, and so through `hostler.text.clean`: names and
-logs come from machines on which anybody can write anything. Pure.
+Every text on the screen goes through `strip_of`, and so through `hostler.base.text.clean`: names
+and logs come from machines on which anybody can write anything. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from rich.segment import Segment
 from textual.strip import Strip
 
-from hostler.text import clean
+from hostler.base.text import clean
 from hostler_tui.cells import cell_width, cut
 from hostler_tui.palette import Palette
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostler.units import format_size
+from hostler.base.units import format_size
 from hostler_tui.log_spool import Spool
 from hostler_tui.log_text import plain_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hostler.quick.table import cell_width
-from hostler.units import format_size
+from hostler.base.table import cell_width
+from hostler.base.units import format_size
 from hostler_tui.lines import Line
 from hostler_tui.log_hits import Hits
 from hostler_tui.log_spool import LogFetch, Spool

@@ -12,8 +12,8 @@ import tempfile
 import threading
 from collections.abc import Callable
 
+from hostler.base.errors import HostlerError, NotFoundError
 from hostler.client import AsyncClient
-from hostler.errors import HostlerError, NotFoundError
 from hostler_tui.log_index import Segment
 
 TAIL = 256 * 1024

@@ -9,8 +9,8 @@ from rich.color import Color, ColorParseError
 from rich.segment import Segment
 from rich.style import Style
 
-from hostler.quick.table import cut
-from hostler.text import clean
+from hostler.base.table import cut
+from hostler.base.text import clean
 
 MOST_CELLS = 4096
 """Of a line on the screen; the file keeps all of it."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import InputError, NotFoundError
-from hostler.units import format_value
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.units import format_value
 
 _LIMIT = 1024 * 1024
 _MOST_ENTRIES = 500

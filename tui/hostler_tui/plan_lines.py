@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from hostler.base.table import cell_width, pad
+from hostler.base.text import clean
 from hostler.cli.plan import alike_folded, plan_row
-from hostler.quick.table import cell_width, pad
-from hostler.text import clean
 from hostler_tui.lines import Line, wrapped
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from textual.message import Message
 
+from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.client import AsyncClient
-from hostler.errors import HostlerError, NoDaemonError
 from hostler_tui.run_data import Run
 
 AGAIN_S = 3.0

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.table import pad
+from hostler.base.text import clean
+from hostler.base.units import format_duration, format_size
 from hostler.cli.commands.why import answer_lines
 from hostler.cli.render import Indices, attempt_end, where
-from hostler.quick.table import pad
-from hostler.text import clean
-from hostler.units import format_duration, format_size
 from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.run_data import RunData

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hostler.base.units import format_duration
 from hostler.cli.render import where
-from hostler.units import format_duration
 
 Run = Mapping[str, Any]
 

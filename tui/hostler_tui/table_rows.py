@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.text import clean
+from hostler.base.text import clean
 from hostler_tui.cells import cell_width, cut, pad
 from hostler_tui.lines import Line
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from hostler.errors import (
+from hostler.base.errors import (
     ConflictError,
     ForbiddenError,
     HostError,
@@ -22,8 +22,8 @@ from hostler.errors import (
     Problem,
     StateError,
 )
+from hostler.base.text import clean_line
 from hostler.model.codec import to_json
-from hostler.text import clean_line
 
 REFUSAL = "refusal"
 """In the state of a request: who was refused, and why, for the audit table."""

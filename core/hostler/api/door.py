@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.seats import SEATS, Peer
 from hostler.api.users import in_group, user_name
+from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
+from hostler.base.text import clean_line
 from hostler.daemon.newest import ASKING
 from hostler.daemon.submit import Caller
-from hostler.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.model.config import DaemonConfig
-from hostler.text import clean_line
 
 _log = logging.getLogger("hostler.api")
 _KNOWN_FOR_S = 60.0

@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 from hostler.api.bodies import FetchedBody
 from hostler.api.peer import caller_of
 from hostler.api.ranges import Part, part_of
+from hostler.base.errors import HostlerError
 from hostler.daemon.file_readers import FileReader
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Caller
-from hostler.errors import HostlerError
 from hostler.model.codec import to_json
 
 router = APIRouter()

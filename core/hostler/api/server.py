@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from hostler.api.peer import PeerProtocol
-from hostler.errors import DaemonBusy, StateError
+from hostler.base.errors import DaemonBusy, StateError
 
 _LONGEST_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""

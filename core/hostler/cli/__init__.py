@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hostler.programs import leave_folder
+from hostler.base.programs import leave_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

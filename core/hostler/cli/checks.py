@@ -12,10 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import (
+    AgentError,
+    ConfigError,
+    HostError,
+    NoDaemonError,
+    Refused,
+    StateError,
+)
+from hostler.base.units import format_duration, format_size
 from hostler.cli.daemon_start import running
 from hostler.cli.recover_hint import recover_sentence
 from hostler.daemon.config_file import load_config, state_path
-from hostler.errors import AgentError, ConfigError, HostError, NoDaemonError, Refused, StateError
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
@@ -24,7 +32,6 @@ from hostler.quick.socket import find_socket
 from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
 from hostler.store.space import REMEDY, sentence, space_of
-from hostler.units import format_duration, format_size
 
 START_DEADLINE = 10.0
 """For the agent to begin, after the time that the configuration gives to connecting."""

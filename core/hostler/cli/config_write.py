@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from hostler.errors import ConfigError
+from hostler.base.errors import ConfigError
 
 
 def extended(old: str, hosts: dict[str, dict[str, Any]]) -> str:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from hostler.base.errors import InputError
+from hostler.base.units import expand_hosts
 from hostler.daemon.config_file import load_config
-from hostler.errors import InputError
 from hostler.model.config import Config, HostConfig, local_host
 from hostler.spec.config import is_host_name
-from hostler.units import expand_hosts
 
 _AS_SSH_TAKES_IT = re.compile(r"(?:([^@:/\s]+)@)?([^@:\s]+)(?::([0-9]{1,5}))?")
 

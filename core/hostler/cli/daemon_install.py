@@ -13,6 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostler.base import paths
+from hostler.base.errors import ConfigError, ConflictError, InputError, StateError
+from hostler.base.makers import doubt
+from hostler.base.programs import own_argv, safe_environ
+from hostler.base.text import clean
 from hostler.cli.shared import note_for, out, out_json
 from hostler.cli.units import (
     UNIT,
@@ -26,12 +31,7 @@ from hostler.cli.units import (
 )
 from hostler.daemon.config_file import load_config
 from hostler.daemon.socket_place import is_shared
-from hostler.errors import ConfigError, ConflictError, InputError, StateError
 from hostler.model.config import DaemonConfig
-from hostler.programs import own_argv, safe_environ
-from hostler.quick import places
-from hostler.quick.makers import doubt
-from hostler.text import clean
 
 LOGIN = GROUP = "hostler"
 HOME = "/var/lib/hostler"
@@ -98,7 +98,7 @@ def for_one_user(environ: Mapping[str, str]) -> Installation:
 
 def for_a_group(args: argparse.Namespace) -> Installation:
     """A shared daemon, by the system's configuration or a first one."""
-    login, config = args.login or LOGIN, places.SYSTEM_CONFIG
+    login, config = args.login or LOGIN, paths.SYSTEM_CONFIG
     settings, first = _settings(args.group, config)
     if not args.print:
         _check_people(login, settings.group)
@@ -142,7 +142,7 @@ def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFi
 
 
 def _shared(login: str, settings: DaemonConfig) -> Shared:
-    socket = settings.socket or places.SYSTEM_SOCKET
+    socket = settings.socket or paths.SYSTEM_SOCKET
     state = settings.state or ""
     return Shared(
         login=_named(login, "--login"),
@@ -160,7 +160,7 @@ def _folder_to_make(socket: str, login: str) -> str | None:
     folder = str(Path(socket).parent)
     if not re.fullmatch(r"/run(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+", folder):
         return None
-    if socket == places.SYSTEM_SOCKET:
+    if socket == paths.SYSTEM_SOCKET:
         return folder
     try:
         owner = os.lstat(folder).st_uid

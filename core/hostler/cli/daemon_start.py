@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hostler import __version__
-from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
-from hostler.programs import own_argv, safe_environ
-from hostler.quick.private import make_private
+from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.base.private import make_private
+from hostler.base.programs import own_argv, safe_environ
 from hostler.quick.socket import Found, ask, find_socket
 
 COMMAND = own_argv("serve", "--personal")

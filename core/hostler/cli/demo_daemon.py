@@ -19,13 +19,13 @@ from pathlib import Path
 from types import FrameType
 
 from hostler.api.serve import serve_api
+from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.log_lines import log_to_stderr
 from hostler.daemon.serve import serve
 from hostler.daemon.service import Service
 from hostler.model.config import Config
-from hostler.quick.places import SOCKET_NAME
 from hostler.sim import Pace, SimLab, demo_lab, outside
 from hostler.sim.clock import LabClock
 from hostler.sim.fleet import DRAINED

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from hostler.errors import HostlerError
-from hostler.programs import own_argv, safe_environ
-from hostler.quick.places import SOCKET_NAME
+from hostler.base.errors import HostlerError
+from hostler.base.paths import SOCKET_NAME
+from hostler.base.programs import own_argv, safe_environ
 
 _ENDS_WITHIN_S = 5.0
 _LOG = "daemon.log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 _WHOLE = ("doctor", "init", "host", "serve")
 _DAEMON = ("start", "restart", "recover", "backup", "restore", "install")

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TextIO
 
+from hostler.base.errors import HostlerError
+from hostler.base.table import cut, terminal_width
+from hostler.base.text import clean
+from hostler.base.units import format_size
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.render import clock_text
 from hostler.client.fetch import Fetched
-from hostler.errors import HostlerError
-from hostler.quick.table import cut, terminal_width
-from hostler.text import clean
-from hostler.units import format_size
 
 _EVERY_S = 0.1
 

@@ -8,15 +8,15 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.table import terminal_width, wants_color
+from hostler.base.text import clean
 from hostler.cli.known_gpus import KnownGpus
 from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.render import transitions
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
-from hostler.errors import HostlerError, NoDaemonError
-from hostler.quick.table import terminal_width, wants_color
-from hostler.text import clean
 
 TICK = 0.5
 _STAGES_QUOTED = 3

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import ConfigError, HostlerError, Refused
+from hostler.base.paths import config_files
+from hostler.base.text_file import read_text
 from hostler.decide.availability import fleet
-from hostler.errors import ConfigError, HostlerError, Refused
 from hostler.link.once import Seen, look_all
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
@@ -18,8 +20,6 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.ports import Door
 from hostler.quick.fleet import host_matches
 from hostler.quick.hosts import read_hosts
-from hostler.quick.places import config_files
-from hostler.quick.text_file import read_text
 
 SLOW_AFTER = 4
 """Hosts. With more of them the person is told what the wait is for."""

@@ -10,12 +10,12 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from hostler.base.gpu_models import short_model
+from hostler.base.text import clean
+from hostler.base.units import format_duration
 from hostler.cli.gpus_style import SCRIPT, STYLE
 from hostler.quick.fleet import LETTERS, is_stale, letter
 from hostler.quick.gpus import is_simulated, owners_text
-from hostler.quick.models import short_model
-from hostler.text import clean
-from hostler.units import format_duration
 
 _OLD_AFTER_S = 60.0
 _ONE_COLUMN, _TWO_COLUMNS = 20, 60

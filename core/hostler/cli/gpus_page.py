@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli.gpus_html import page
 from hostler.cli.shared import note
-from hostler.errors import InputError, NoDaemonError
 
 STDOUT = "-"
 

@@ -8,16 +8,16 @@ import sys
 import time
 from typing import Any
 
+from hostler.base.errors import HostlerError
+from hostler.base.paths import NO_HOSTS, is_configured
+from hostler.base.table import is_terminal, terminal_width, wants_color
+from hostler.base.text import clean
 from hostler.cli.daemon_start import ensure_daemon
 from hostler.cli.live import count_line
 from hostler.cli.shared import note
 from hostler.client import Client
-from hostler.errors import HostlerError
 from hostler.quick.fleet import is_new
 from hostler.quick.gpus import render, summary_line
-from hostler.quick.places import NO_HOSTS, is_configured
-from hostler.quick.table import is_terminal, terminal_width, wants_color
-from hostler.text import clean
 
 SCREEN = "hostler_tui.app"
 PATIENCE = 3.0

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.errors import InputError
+from hostler.base.units import format_size
 from hostler.cli.shared import DECLINED, confirm, note_for, open_client, out, out_json
-from hostler.errors import InputError
-from hostler.units import format_size
 
 _PATIENCE_S = 900.0
 _MOST_NAMED = 3

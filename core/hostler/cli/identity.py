@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from hostler.base.errors import HostlerError, InputError
+from hostler.base.table import Column, is_terminal, render_table
 from hostler.cli.shared import ask_line, counted, note
-from hostler.errors import HostlerError, InputError
-from hostler.quick.table import Column, is_terminal, render_table
 from hostler.ssh.trust import Known, ScannedKey, trust
 
 COLUMNS = (

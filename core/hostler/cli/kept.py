@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.units import format_size
 from hostler.cli.render import clock_text
 from hostler.cli.shared import counted
-from hostler.units import format_size
 
 _MOST_NAMES = 3
 

@@ -7,7 +7,7 @@ import re
 import time
 from typing import NamedTuple
 
-from hostler.units import parse_duration, parse_size
+from hostler.base.units import parse_duration, parse_size
 
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _ARRAY_PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?::([0-9]{1,18}))?)?", re.ASCII)

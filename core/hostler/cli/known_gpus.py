@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hostler.base.errors import HostlerError
 from hostler.cli.render import gpu_indices
 from hostler.client import Client
-from hostler.errors import HostlerError
 from hostler.quick.fleet import is_new
 
 _ASK_AGAIN = 2.0

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from hostler.base.table import render_table
+from hostler.base.text import clean
+from hostler.base.units import format_duration
 from hostler.cli.fold import Cells, Stage, fold, size_of
 from hostler.cli.render import STAGE_COLUMNS, Indices, stage_or_cells_row
 from hostler.model.durations import duration_of_run
-from hostler.quick.table import render_table
-from hostler.text import clean
-from hostler.units import format_duration
 
 _ACTIVE = ("running", "starting", "collecting", "failed")
 

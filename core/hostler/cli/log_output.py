@@ -11,8 +11,8 @@ import re
 import sys
 from typing import TextIO
 
-from hostler.quick.table import is_terminal, wants_color
-from hostler.text import clean
+from hostler.base.table import is_terminal, wants_color
+from hostler.base.text import clean
 
 _SGR = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r)\Z")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePath
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 _ELF = b"\x7fELF"
 _INTERPRETERS = {

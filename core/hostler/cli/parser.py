@@ -9,9 +9,9 @@ import sys
 from types import ModuleType
 
 from hostler import __version__
+from hostler.base.errors import InputError
+from hostler.base.text import is_text
 from hostler.cli.usage import UsageParser
-from hostler.errors import InputError
-from hostler.text import is_text
 
 # Name -> (module under hostler.cli.commands, one line of help), in groups as --help shows them.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {

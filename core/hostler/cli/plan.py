@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from hostler.quick.table import Column
+from hostler.base.table import Column
 
 PLAN_COLUMNS = (
     Column("STAGE", flex=True, least=8),

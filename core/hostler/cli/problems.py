@@ -6,8 +6,8 @@ import errno
 import re
 import sys
 
-from hostler.errors import HostlerError, InputError
-from hostler.text import clean
+from hostler.base.errors import HostlerError, InputError
+from hostler.base.text import clean
 
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _ENDLESS = re.compile(r"\S{1000,}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.units import format_value
 from hostler.cli.retry_lines import stage_names
-from hostler.units import format_value
 
 Run = Mapping[str, Any]
 

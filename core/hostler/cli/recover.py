@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import DaemonBusy, HostError, InputError, Unreachable
+from hostler.base.table import Column, is_terminal
 from hostler.cli.daemon_start import running, start
 from hostler.cli.recover_view import recovery_json, row, unsigned_lines
 from hostler.cli.shared import (
@@ -27,10 +29,8 @@ from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Rebuilt
-from hostler.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.model.config import Config
 from hostler.quick.socket import Found, find_socket
-from hostler.quick.table import Column, is_terminal
 from hostler.store.content import ContentStore
 
 _COLUMNS = (

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.table import Column, style
+from hostler.base.units import format_duration, format_size
 from hostler.cli.fold import Cells, fold
 from hostler.model.durations import duration_of_run
-from hostler.quick.table import Column, style
-from hostler.units import format_duration, format_size
 
 _STYLES = {
     "succeeded": "green", "running": "cyan", "starting": "cyan", "collecting": "cyan",

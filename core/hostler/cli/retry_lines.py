@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from hostler.quick.table import Column
-from hostler.units import format_value
+from hostler.base.table import Column
+from hostler.base.units import format_value
 
 RETRY_COLUMNS = (
     Column("STAGE", flex=True, least=8),

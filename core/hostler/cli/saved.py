@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hostler.base.errors import ForbiddenError, NotFoundError
+from hostler.base.units import format_size
 from hostler.cli.render import clock_text
 from hostler.cli.shared import counted
 from hostler.client import Client
-from hostler.errors import ForbiddenError, NotFoundError
-from hostler.units import format_size
 
 Lines = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 

@@ -12,12 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from hostler.cli.daemon_start import ensure_daemon
-from hostler.cli.problems import report
-from hostler.client import Client
-from hostler.errors import HostlerError, InputError
-from hostler.quick.socket import find_socket
-from hostler.quick.table import (
+from hostler.base.errors import HostlerError, InputError
+from hostler.base.table import (
     Column,
     cell_width,
     is_terminal,
@@ -26,7 +22,11 @@ from hostler.quick.table import (
     terminal_width,
     wants_color,
 )
-from hostler.text import clean
+from hostler.base.text import clean
+from hostler.cli.daemon_start import ensure_daemon
+from hostler.cli.problems import report
+from hostler.client import Client
+from hostler.quick.socket import find_socket
 
 DECLINED = 130
 """Exit code after a no to a question: the same as Ctrl-C."""

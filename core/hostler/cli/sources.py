@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import InputError
+from hostler.base.private import owner_name
+from hostler.base.text import is_text
+from hostler.base.units import format_size
 from hostler.cli.told import tell_once
 from hostler.client import Client
-from hostler.errors import InputError
 from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_names
-from hostler.quick.private import owner_name
-from hostler.text import is_text
-from hostler.units import format_size
 
 _MOST_NAMES = 100_000
 """That a request may carry."""

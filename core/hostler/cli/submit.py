@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.programs import find_program
+from hostler.base.text import is_text
+from hostler.base.text_file import read_text
 from hostler.cli.no_pipeline import check_pipeline_file, folder_remedy, missing_file
 from hostler.cli.sources import names_of_files, sent_source, text_path
 from hostler.cli.words import words_of
 from hostler.client import Client
-from hostler.errors import InputError, NotFoundError
-from hostler.programs import find_program
-from hostler.quick.text_file import read_text
-from hostler.text import is_text
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")

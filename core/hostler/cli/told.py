@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hostler.base.errors import HostlerError
+from hostler.base.paths import state_folder
+from hostler.base.private import make_private
 from hostler.cli.shared import silent
-from hostler.errors import HostlerError
-from hostler.quick.places import state_folder
-from hostler.quick.private import make_private
 
 NAME = "told.json"
 _MOST = 2000

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 UNIT = "hostler.service"
 _MARK = "# Written by `hostler daemon install`. To change it, use "

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 _ARGUMENT = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
 _CHOICE = re.compile(r"invalid choice: ('.*?') \(choose from (.*)\)", re.DOTALL)

@@ -8,7 +8,7 @@
     client.wait(run["run_id"])
 
 Answers are the API's JSON objects (docs/protocol.md) as dictionaries; errors are those of
-`hostler.errors`, the same ones the daemon raised.
+`hostler.base.errors`, the same ones the daemon raised.
 """
 
 from __future__ import annotations

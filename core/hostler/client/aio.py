@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.wire import Response, encode_request
 from hostler.client import calls
 from hostler.client.aio_exchange import AsyncExchange, AsyncLog, AsyncRemoteFile
 from hostler.client.aio_file_calls import AsyncFileCalls
@@ -18,9 +20,7 @@ from hostler.client.exchange import BLOCK
 from hostler.client.file_calls import SLOW_S
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.client.sync import CHANGE_TIMEOUT
-from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import DEFAULT_TIMEOUT, Found, decode_answer, find_socket, unreachable
-from hostler.quick.wire import Response, encode_request
 
 
 class AsyncClient(AsyncFileCalls):

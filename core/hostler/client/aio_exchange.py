@@ -6,11 +6,11 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 
+from hostler.base.errors import NoDaemonError
+from hostler.base.wire import Response, WireError
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK, FileInfo, Tail, number_in, request_of
-from hostler.errors import NoDaemonError
 from hostler.quick.socket import Found, check_server, unreachable
-from hostler.quick.wire import Response, WireError
 
 
 class AsyncExchange:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostler.quick.wire import target
+from hostler.base.wire import target
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hostler.base.errors import NoDaemonError
+from hostler.base.wire import Response, WireError, encode_request
 from hostler.client.calls import Call
-from hostler.errors import NoDaemonError
 from hostler.quick.socket import Found, connect, unreachable
-from hostler.quick.wire import Response, WireError, encode_request
 
 BLOCK = 262144
 """Bytes that are read or sent at once."""

@@ -9,11 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from hostler.client.exchange import RemoteFile
-from hostler.client.fetch_choice import Wanted, choose, leads_out
-from hostler.client.fetch_target import Part, Target, There
-from hostler.client.lost import PAUSE_S, is_away
-from hostler.errors import (
+from hostler.base.errors import (
     ConflictError,
     HostError,
     HostlerError,
@@ -23,6 +19,10 @@ from hostler.errors import (
     Problem,
     Unreachable,
 )
+from hostler.client.exchange import RemoteFile
+from hostler.client.fetch_choice import Wanted, choose, leads_out
+from hostler.client.fetch_target import Part, Target, There
+from hostler.client.lost import PAUSE_S, is_away
 
 PATIENCE_S = 60.0
 """So long the daemon, or a host, may be away without a byte of a file."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hostler.errors import InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.text import clean_line
 from hostler.model.run_files import host_etag
-from hostler.text import clean_line
 
 _MOST_NAME = 255
 _MOST_DEPTH = 256

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from hostler.errors import ConflictError, HostlerError, InputError
-from hostler.text import clean_line
-from hostler.units import format_size
+from hostler.base.errors import ConflictError, HostlerError, InputError
+from hostler.base.text import clean_line
+from hostler.base.units import format_size
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hostler.errors import NoDaemonError
-from hostler.quick.wire import WireError
+from hostler.base.errors import NoDaemonError
+from hostler.base.wire import WireError
 
 AGAIN_WITHIN_S = 15.0
 """Seconds in which a daemon that went away may be back."""

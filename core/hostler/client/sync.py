@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.wire import Response, encode_request
 from hostler.client import calls
 from hostler.client.calls import Call
 from hostler.client.exchange import BLOCK, Exchange, Log, RemoteFile
 from hostler.client.file_calls import LONGEST_S, SLOW_S, SLOWEST, FileCalls
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
-from hostler.errors import HostlerError, NoDaemonError
 from hostler.quick.socket import (
     DEFAULT_TIMEOUT,
     Found,
@@ -22,7 +23,6 @@ from hostler.quick.socket import (
     find_socket,
     unreachable,
 )
-from hostler.quick.wire import Response, encode_request
 
 CHANGE_TIMEOUT = 60.0
 """Seconds for calls that change something: they answer once the change is durable."""

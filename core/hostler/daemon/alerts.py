@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_operators
@@ -18,7 +19,6 @@ from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.decide.watch import News, Seen, Spot, bad_spots, news
-from hostler.errors import NotFoundError, StateError
 from hostler.model.records import Acknowledged, NewEvent
 from hostler.store.space import sentence, space_of
 

@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import assert_never
 
+from hostler.base.errors import NotFoundError, StateError, Unkillable, Unreachable
+from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.drains import Unkillables
@@ -18,8 +20,6 @@ from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
-from hostler.errors import NotFoundError, StateError, Unkillable, Unreachable
-from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
     Action,

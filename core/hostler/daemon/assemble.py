@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostler.base.errors import StateError
 from hostler.daemon.apply import Applier
 from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock, SystemClock
@@ -23,7 +24,6 @@ from hostler.daemon.record import Recorder
 from hostler.daemon.reload import Reloader
 from hostler.daemon.service import Service
 from hostler.daemon.standing import read_standing
-from hostler.errors import StateError
 from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look

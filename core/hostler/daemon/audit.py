@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 
+from hostler.base.errors import ForbiddenError, StateError
+from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.rights import may_see_all
 from hostler.daemon.submit import Caller
-from hostler.errors import ForbiddenError, StateError
 from hostler.model.records import AuditEntry, AuditFilter
-from hostler.text import clean_line
 
 _log = logging.getLogger("hostler.daemon")
 REFUSED = "refused"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hostler.errors import NotFoundError
+from hostler.base.errors import NotFoundError
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Run
 

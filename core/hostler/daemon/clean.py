@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostler.base.errors import ConflictError, HostlerError, NotFoundError, Unreachable
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -15,7 +16,6 @@ from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import checkpoint_keys
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
-from hostler.errors import ConflictError, HostlerError, NotFoundError, Unreachable
 from hostler.model.codec import from_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import Host, Look, Workload

@@ -8,10 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from hostler.daemon.context import Context
-from hostler.daemon.saving import Saver
-from hostler.decide.saving import Staying, leaves_files
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     AgentGone,
     EngineError,
@@ -20,6 +17,9 @@ from hostler.errors import (
     NotFoundError,
     Unreachable,
 )
+from hostler.daemon.context import Context
+from hostler.daemon.saving import Saver
+from hostler.decide.saving import Staying, leaves_files
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact

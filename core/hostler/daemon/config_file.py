@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hostler.errors import ConfigError
+from hostler.base.errors import ConfigError
+from hostler.base.paths import config_files, state_folder
+from hostler.base.text_file import read_text
 from hostler.model.config import Config
-from hostler.quick.places import config_files, state_folder
-from hostler.quick.text_file import read_text
 from hostler.spec.config import read_configs
 
 Stamp = tuple[tuple[int, int, int] | None, ...]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from hostler.base.errors import Superseded, Unreachable
 from hostler.daemon.book import Book
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
@@ -18,7 +19,6 @@ from hostler.daemon.hub import Hub
 from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.standing import Standing, is_proof, newer, unproven
-from hostler.errors import Superseded, Unreachable
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Phase

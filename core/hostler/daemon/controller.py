@@ -9,17 +9,17 @@ import time
 from collections.abc import Mapping
 from typing import assert_never
 
-from hostler.daemon.apply import Applier, is_slow_start
-from hostler.daemon.context import Context
-from hostler.decide.memo import Memo
-from hostler.decide.plan import plan
-from hostler.errors import (
+from hostler.base.errors import (
     HostError,
     HostlerError,
     StateError,
     Superseded,
     Unreachable,
 )
+from hostler.daemon.apply import Applier, is_slow_start
+from hostler.daemon.context import Context
+from hostler.decide.memo import Memo
+from hostler.decide.plan import plan
 from hostler.model.plans import (
     Action,
     Conclude,

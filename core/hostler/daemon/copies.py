@@ -7,12 +7,12 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from hostler.base.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.daemon.context import Context
 from hostler.daemon.copy_format import encode_end, encode_note, encode_spec
 from hostler.daemon.copy_reading import read_copy
 from hostler.decide.merging import End
 from hostler.decide.recovery import Note, is_covered
-from hostler.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
 

@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from hostler.base.errors import InputError
+from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.keeper import HostKeeper
 from hostler.decide.requests import host_named, labels_suit, request_of
-from hostler.errors import InputError
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
 from hostler.model.runtimes import traits_of
-from hostler.text import clean_line
 
 _PATIENCE_S = 5.0
 _NOTE_PATIENCE_S = 2.0

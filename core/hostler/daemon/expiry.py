@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from hostler.base.errors import HostlerError, StateError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.kept_there import KeptThere
@@ -24,7 +25,6 @@ from hostler.decide.expiry import (
     longer,
     plan_expiry,
 )
-from hostler.errors import HostlerError, StateError
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder
 

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from hostler.base.errors import AgentError, StateError
 from hostler.daemon.turns import Turns
-from hostler.errors import AgentError, StateError
 from hostler.model.run_files import Where, host_etag
 from hostler.ports import ArchiveSource, FileStream, HostLink
 from hostler.store.saved import SavedReader

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.file_readers import FileReader, SavedFileReader
 from hostler.daemon.host_files import Hold, HostFiles
@@ -20,7 +22,6 @@ from hostler.daemon.shelves import (
     stages_named,
 )
 from hostler.decide.expiry import goes_at
-from hostler.errors import InputError, NotFoundError
 from hostler.model.files import FileEntry
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact, Remainder
@@ -28,7 +29,6 @@ from hostler.model.run_files import FilePage, RunFile, Where
 from hostler.model.runs import Attempt, Run
 from hostler.runtimes.contract import relative
 from hostler.store.saved import SavedArchives, SavedFiles
-from hostler.text import clean_line
 
 PAGE = 5_000
 """Files in one answer."""

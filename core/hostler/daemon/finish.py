@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hostler.base.errors import HostError, StateError, Unreachable
+from hostler.base.failpoints import failpoint
 from hostler.daemon.collecting import Collector
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -18,8 +20,6 @@ from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import conclude_uncollected
-from hostler.errors import HostError, StateError, Unreachable
-from hostler.failpoints import failpoint
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Conclude, Finish, Record

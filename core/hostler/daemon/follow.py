@@ -9,8 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostler.daemon.context import Context
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     EngineError,
     HostError,
@@ -18,6 +17,7 @@ from hostler.errors import (
     StateError,
     Unreachable,
 )
+from hostler.daemon.context import Context
 from hostler.model.hosts import Host, Look, Workload
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase

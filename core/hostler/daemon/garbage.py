@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
@@ -17,7 +18,6 @@ from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.alerts import OUTPUTS
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
-from hostler.errors import ConflictError, HostError, HostlerError
 from hostler.model.records import Artifact
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
+from hostler.base.errors import HostError, NotFoundError
 from hostler.daemon.context import Context
 from hostler.daemon.file_readers import FileReader, HostFileReader, HostTurns
 from hostler.daemon.shelves import Shelf, source_of
-from hostler.errors import HostError, NotFoundError
 from hostler.model.files import FileEntry, FileList, Select
 from hostler.model.run_files import RunFile, Where
 from hostler.model.runs import Run

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hostler.errors import HostError
+from hostler.base.errors import HostError
 from hostler.model.config import MountConfig
 from hostler.model.hosts import HostMount
 from hostler.model.runs import Run

@@ -15,15 +15,15 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
+from hostler.base.errors import AgentError, HostError, Refused, Superseded, Unreachable
+from hostler.base.units import MIB
 from hostler.daemon.clock import Clock
 from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
-from hostler.errors import AgentError, HostError, Refused, Superseded, Unreachable
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import Host, HostCondition, HostFacts, HostMount, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
-from hostler.units import MIB
 
 _log = logging.getLogger("hostler.daemon")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from hostler.base.errors import InputError, NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_own
 from hostler.daemon.submit import Caller
 from hostler.decide.expiry import goes_at
-from hostler.errors import InputError, NotFoundError, StateError
 from hostler.model.codec import to_json
 from hostler.model.records import Artifact, Keep, Remainder
 from hostler.model.runs import Run

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Collection
 from typing import NamedTuple
 
+from hostler.base.errors import HostError
 from hostler.daemon.context import Context
 from hostler.decide.expiry import DAY, describe
-from hostler.errors import HostError
 from hostler.model.codec import from_json
 from hostler.model.files import KeptFolder
 from hostler.model.records import AttemptFilter, Remainder

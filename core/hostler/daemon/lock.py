@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from types import TracebackType
 
-from hostler.errors import DaemonBusy
+from hostler.base.errors import DaemonBusy
 
 
 class StateLock:

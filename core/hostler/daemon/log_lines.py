@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from hostler.text import clean, clean_line
+from hostler.base.text import clean, clean_line
 
 _LONGEST = 4000
 """Characters of a message: some of it comes from hosts and callers."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from hostler.base.errors import ConflictError, HostlerError, NotFoundError
 from hostler.daemon.context import Context
 from hostler.daemon.copy_reading import read_copies, read_ends
 from hostler.daemon.recover import artifacts_of, still_here
@@ -25,7 +26,6 @@ from hostler.decide.merging import (
 )
 from hostler.decide.recovery import Kept, noted_artifacts
 from hostler.decide.succession import as_followed
-from hostler.errors import ConflictError, HostlerError, NotFoundError
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, Run, in_order
 from hostler.store.copy_key import note_ended

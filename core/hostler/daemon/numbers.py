@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from hostler.base.errors import InputError
 from hostler.daemon.context import Context
-from hostler.errors import InputError
 from hostler.model.records import StageMetric
 from hostler.model.runs import Run
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hostler.base.units import GIB
 from hostler.model.hosts import Gpu, Look, Workload
 from hostler.model.xids import is_well
-from hostler.units import GIB
 
 _WELL_FOR_S = 10.0
 """Seconds for which looks must find a GPU well that had failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.errors import NotFoundError
+from hostler.base.errors import NotFoundError
 from hostler.model.jobs import Placement
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Phase, Run

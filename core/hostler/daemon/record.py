@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 
+from hostler.base.errors import StateError
 from hostler.daemon.context import Context
 from hostler.daemon.usage import Usage
-from hostler.errors import StateError
 from hostler.model.hosts import Host, Look
 from hostler.model.records import GpuSample, NewEvent
 

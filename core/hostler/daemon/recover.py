@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hostler.base.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
-from hostler.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Look
 from hostler.model.records import Artifact, NewEvent

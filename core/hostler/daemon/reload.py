@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from hostler.base.errors import ConfigError, StateError
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.fleet import Fleet
-from hostler.errors import ConfigError, StateError
 
 _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 1.0

@@ -7,16 +7,16 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hostler.base.errors import ConflictError, InputError
+from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.submit import Caller, Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
-from hostler.errors import ConflictError, InputError
 from hostler.model.pipelines import Pipeline, Scalar
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.toml import load
-from hostler.text import clean_line
 
 _LONGEST = 500
 """Characters of a change as it is told."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hostler.base.errors import ForbiddenError
 from hostler.daemon.submit import Caller
-from hostler.errors import ForbiddenError
 from hostler.model.config import DaemonConfig
 from hostler.model.runs import Run
 

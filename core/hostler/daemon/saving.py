@@ -8,6 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hostler.base.errors import (
+    AgentError,
+    ConflictError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    StateError,
+)
+from hostler.base.text import clean_line
+from hostler.base.units import GIB
 from hostler.daemon.context import Context
 from hostler.decide.fullness import keeps_files
 from hostler.decide.saving import (
@@ -23,14 +33,6 @@ from hostler.decide.saving import (
     unfit_or,
     without,
 )
-from hostler.errors import (
-    AgentError,
-    ConflictError,
-    EngineError,
-    InputError,
-    NotFoundError,
-    StateError,
-)
 from hostler.model.files import ChangedFiles, FileEntry, Select
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
@@ -41,8 +43,6 @@ from hostler.runtimes.collect import Advance, collect_files
 from hostler.runtimes.contract import relative
 from hostler.store.listing import ListedFile, Listing, read_listing, write_listing
 from hostler.store.space import space_of
-from hostler.text import clean_line
-from hostler.units import GIB
 
 _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
 """What never changes a verdict. A host that is silent is waited for."""

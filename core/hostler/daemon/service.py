@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import hostler
+from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
@@ -39,7 +40,6 @@ from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
-from hostler.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot

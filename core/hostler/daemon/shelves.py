@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hostler.errors import InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import RunFile, Where

@@ -7,11 +7,11 @@ import os
 import stat
 from pathlib import Path
 
-from hostler.errors import ConfigError
+from hostler.base import paths
+from hostler.base.errors import ConfigError
+from hostler.base.makers import doubt
+from hostler.base.private import user_name
 from hostler.model.config import Config, DaemonConfig
-from hostler.quick import places
-from hostler.quick.makers import doubt
-from hostler.quick.private import user_name
 
 _ELSEWHERE = (
     "As root, let `hostler daemon install` make it; or name a `socket` under [daemon] in a folder "
@@ -27,8 +27,8 @@ def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
     if not personal and settings.socket is not None:
         return Path(settings.socket).expanduser()
     if not personal and is_shared(settings):
-        return Path(places.SYSTEM_SOCKET)
-    return state / places.SOCKET_NAME
+        return Path(paths.SYSTEM_SOCKET)
+    return state / paths.SOCKET_NAME
 
 
 def is_shared(settings: DaemonConfig) -> bool:
@@ -55,7 +55,7 @@ def prepare_folder(path: Path, settings: DaemonConfig) -> None:
     Raises ConfigError where there is none that this login may write to.
     """
     folder = path.parent
-    if str(path) != places.SYSTEM_SOCKET:
+    if str(path) != paths.SYSTEM_SOCKET:
         return  # somebody chose it, and its rights
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

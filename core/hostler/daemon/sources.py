@@ -10,14 +10,14 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from hostler.base.errors import InputError, NotFoundError, StateError
+from hostler.base.text import clean_line, is_text
+from hostler.base.units import MIB, format_size
 from hostler.daemon.context import Context
-from hostler.errors import InputError, NotFoundError, StateError
 from hostler.model.runs import Source
 from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
 from hostler.store.content import Partial
 from hostler.store.space import require_room
-from hostler.text import clean_line, is_text
-from hostler.units import MIB, format_size
 
 _PIECE = MIB
 _MOST_GLOBS = 200

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import ConflictError, Superseded
 from hostler.daemon.copy_format import Signer
-from hostler.errors import ConflictError, Superseded
 from hostler.model.generations import FIRST, Generation
 from hostler.store.copy_key import ended_runs
 from hostler.store.generations import Generations, Life

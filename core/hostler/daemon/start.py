@@ -6,13 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
-from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
-from hostler.daemon.follow import Followers
-from hostler.daemon.jobs import build_job
-from hostler.daemon.pins import Pins
-from hostler.daemon.placements import placements_of
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     EngineError,
     HostError,
@@ -20,7 +14,13 @@ from hostler.errors import (
     StateError,
     Unreachable,
 )
-from hostler.failpoints import failpoint
+from hostler.base.failpoints import failpoint
+from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
+from hostler.daemon.follow import Followers
+from hostler.daemon.jobs import build_job
+from hostler.daemon.pins import Pins
+from hostler.daemon.placements import placements_of
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage

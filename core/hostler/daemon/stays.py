@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
-from hostler.decide.expiry import date_text
-from hostler.decide.saving import Staying
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     ConflictError,
     EngineError,
@@ -16,10 +12,14 @@ from hostler.errors import (
     InputError,
     NotFoundError,
 )
+from hostler.base.units import format_size
+from hostler.daemon.context import Context
+from hostler.daemon.copies import Copies
+from hostler.decide.expiry import date_text
+from hostler.decide.saving import Staying
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder
 from hostler.model.runs import Attempt
-from hostler.units import format_size
 
 _TROUBLE = (NotFoundError, ConflictError, InputError, EngineError, AgentError)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
+from hostler.base.errors import ConflictError, InputError
+from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.host_paths import programs_of
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
-from hostler.errors import ConflictError, InputError
-from hostler.failpoints import failpoint
 from hostler.model.codec import to_json
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import AuditEntry, NewEvent, SubmissionKey

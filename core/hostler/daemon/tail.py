@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from hostler.base.errors import NotFoundError
+from hostler.base.units import MIB
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
-from hostler.errors import NotFoundError
 from hostler.model.runs import Attempt, Run
-from hostler.units import MIB
 
 _PAGE = MIB
 

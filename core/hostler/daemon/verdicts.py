@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.errors import EngineError, StateError
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.decide.conditions import gate_failure
 from hostler.decide.contest import contested_by
 from hostler.decide.ending import conclude
 from hostler.decide.index import OpenAttempt
-from hostler.errors import EngineError, StateError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, StageKind
 from hostler.model.plans import Finish

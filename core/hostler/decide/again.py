@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hostler.base.errors import InputError, NotFoundError
 from hostler.decide.expressions import names_in
 from hostler.decide.progress import progress_of
-from hostler.errors import InputError, NotFoundError
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Origin, Phase, Run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from hostler.base.errors import InputError
 from hostler.decide.expressions import evaluate
-from hostler.errors import InputError
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Run
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_size
 from hostler.model.records import Remainder
-from hostler.text import clean_line
-from hostler.units import format_size
 
 DAY = 86_400.0
 AHEAD = 2 * DAY

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 40

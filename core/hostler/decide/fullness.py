@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_size
 from hostler.model.hosts import Disk, Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.runtimes import RUNTIMES
-from hostler.text import clean_line
-from hostler.units import format_size
 
 _LOW_PART = 0.05
 _FOLDERS = {traits.name: traits.folder for traits in RUNTIMES.values()}

@@ -6,12 +6,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_duration, format_size
 from hostler.decide.index import OpenAttempt
 from hostler.decide.wishes import time_limit
 from hostler.model.hosts import ForeignContainer, Gpu, GpuProcess, Host, Lease, Look, Workload
 from hostler.model.plans import Policy, Remedy, RemedyKind
-from hostler.text import clean_line
-from hostler.units import format_duration, format_size
 
 
 class HolderKind(StrEnum):

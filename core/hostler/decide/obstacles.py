@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_duration, format_size
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.requests import (
@@ -28,8 +30,6 @@ from hostler.decide.rooms import Room
 from hostler.model.hosts import Gpu, Host, HostCondition, Look
 from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.model.runtimes import traits_of
-from hostler.text import clean_line
-from hostler.units import format_duration, format_size
 
 _TROUBLE = {
     HolderKind.ATTEMPT: 2,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.errors import InputError
 from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
-from hostler.errors import InputError
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_duration
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason
 from hostler.decide.progress import Progress
@@ -15,8 +17,6 @@ from hostler.decide.rooms import Room, candidates, choose, has_cpus_and_ram
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
 from hostler.model.runs import StageStatus
-from hostler.text import clean_line
-from hostler.units import format_duration
 
 Key = tuple[str, str]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from hostler.base.gpu_models import TOLERANCE, model_matches
+from hostler.base.units import format_size
 from hostler.decide.fullness import keeps_files
 from hostler.decide.progress import Progress
 from hostler.model.hosts import Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
-from hostler.quick.models import TOLERANCE, model_matches
-from hostler.units import format_size
 
 EPSILON = 1e-9
 """CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""

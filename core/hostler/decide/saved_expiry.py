@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.units import format_size
 from hostler.decide.expiry import DAY, date_text
-from hostler.units import format_size
 
 _MOST_NAMED = 8
 

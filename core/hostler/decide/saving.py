@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from hostler.base.units import format_size
 from hostler.decide.fullness import keeps_files
 from hostler.model.files import FileEntry, fits_archive
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase
-from hostler.units import format_size
 
 FILES = "files"
 """Name of the artifact that holds the kept files of an attempt, and its kind."""

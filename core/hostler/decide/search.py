@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.model.records import RunFilter
 
 COLUMNS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hostler.base.units import format_duration
 from hostler.decide.ending import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.wishes import Wish, wish_for
@@ -13,7 +14,6 @@ from hostler.model.pipelines import Cause, OnLost
 from hostler.model.plans import Action, Conclude, Finish, Policy, Record, Resume, Stop
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
-from hostler.units import format_duration
 
 
 class Case(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hostler.base.units import format_duration
 from hostler.decide.index import Index, OpenAttempt
 from hostler.model.pipelines import Cause
-from hostler.units import format_duration
 
 
 class Wish(NamedTuple):

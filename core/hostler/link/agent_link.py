@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from hostler.errors import AgentError, HostError, Superseded, Unreachable
+from hostler.base.errors import AgentError, HostError, Superseded, Unreachable
 from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.files import RemoteFile, changed_files, keep_files, list_files

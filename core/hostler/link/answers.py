@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from hostler.errors import AgentError
-from hostler.text import clean_line
+from hostler.base.errors import AgentError
+from hostler.base.text import clean_line
 from hostler_agent.decode import (
     Check,
     boolean,

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hostler.errors import AgentError, AgentGone, Unreachable
+from hostler.base.errors import AgentError, AgentGone, Unreachable
+from hostler.base.text import clean_line
 from hostler.link.decode import answer_error
 from hostler.link.lines import CutShort, Hostile, parse_object
 from hostler.link.program import AgentProgram, Complaining, Started, start_agent
 from hostler.ports import ArchiveSource, Door
-from hostler.text import clean_line
 from hostler_agent import wire
 
 CHUNK = 256 * 1024

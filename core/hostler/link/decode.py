@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     ConflictError,
     EngineError,
@@ -18,6 +18,7 @@ from hostler.errors import (
     Superseded,
     error_from_json,
 )
+from hostler.base.text import clean_line
 from hostler.link.answers import UNFIT
 from hostler.link.lines import Hostile
 from hostler.model.codec import from_json
@@ -33,7 +34,6 @@ from hostler.model.hosts import (
     Workload,
 )
 from hostler.ports import Exited, GpuFault, Hello, Left, Push
-from hostler.text import clean_line
 from hostler_agent import wire
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from hostler.errors import ConfigError
+from hostler.base.errors import ConfigError
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor

@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from hostler.base.text import clean_line
 from hostler.link.answers import UNFIT
 from hostler.link.bulk import BulkAgent, bulk_agent, source_fields
 from hostler.link.lines import Hostile
@@ -25,7 +26,6 @@ from hostler.model.files import (
     Select,
 )
 from hostler.ports import ArchiveSource, Door
-from hostler.text import clean_line
 from hostler_agent.decode import boolean, count, number, one_of, optional, row, text
 
 _LONGEST = 4095

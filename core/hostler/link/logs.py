@@ -10,7 +10,7 @@ import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
 from hostler.link.bulk import bulk_agent
 from hostler.link.lines import Hostile
 from hostler.link.program import AgentProgram

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hostler.errors import AgentError, HostlerError, Unreachable
+from hostler.base.errors import AgentError, HostlerError, Unreachable
 from hostler.link.decode import LookReader
 from hostler.link.lines import Hostile, parse_object
 from hostler.link.program import AgentProgram, Started, read_hello, start_agent

@@ -9,12 +9,12 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from hostler.errors import AgentError, Unreachable
+from hostler.base.errors import AgentError, Unreachable
+from hostler.base.text import clean_line
 from hostler.link.decode import answer_error
 from hostler.link.decode import read_hello as decode_hello
 from hostler.link.lines import Hostile, LineReader, parse_object, to_line
 from hostler.ports import ByteStream, Door, Hello
-from hostler.text import clean_line
 from hostler_agent import bundle
 
 START_DEADLINE = 20.0

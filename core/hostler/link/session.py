@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from hostler.errors import AgentError, HostError, Unreachable
+from hostler.base.errors import AgentError, HostError, Unreachable
 from hostler.link.answers import may_refuse
 from hostler.link.decode import LookReader, answer_error, read_push
 from hostler.link.lines import Hostile, check_values, parse_object

@@ -8,9 +8,9 @@ import socket
 import tempfile
 from pathlib import Path
 
-from hostler.errors import AgentError, EngineError, Unreachable
+from hostler.base.errors import AgentError, EngineError, Unreachable
+from hostler.base.programs import safe_environ
 from hostler.local.streams import ProcessStream, SocketStream, connect_socket, wrap_socket
-from hostler.programs import safe_environ
 
 _USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podman.sock",
                  "/run/podman/podman.sock")  # fmt: skip

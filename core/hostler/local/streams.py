@@ -8,8 +8,8 @@ import signal
 import socket
 from typing import IO
 
-from hostler.errors import Unreachable
-from hostler.text import last_words
+from hostler.base.errors import Unreachable
+from hostler.base.text import last_words
 
 _COMPLAINT = 4096
 _PATIENCE = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.units import GIB, MIB
 from hostler.model.plans import Policy
-from hostler.units import GIB, MIB
 
 DAY = 86400.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hostler.units import format_value
+from hostler.base.units import format_value
 
 Scalar = str | int | float | bool
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hostler.base.units import GIB
 from hostler.model.hosts import Host, Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run
-from hostler.units import GIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.text import clean_line
 from hostler.packing.git_own import check_own
 from hostler.packing.git_run import Git, git_in
-from hostler.text import clean_line
 
 _GITLINK = b"160000 "
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty",

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing.git_run import Git
 
 _PARTS = ("HEAD", "objects", "packed-refs", "index", "refs", "reftable")

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import InputError
-from hostler.programs import find_program, safe_environ
+from hostler.base.errors import InputError
+from hostler.base.programs import find_program, safe_environ
 
 _TIMEOUT_S = 60.0
 _OFF = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 
 MOST_PATTERNS = 1000
 _LONGEST = 1024

@@ -10,11 +10,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hostler.base.units import MIB
 from hostler.packing.git_run import git_in
 from hostler.packing.inside import Inside
 from hostler.packing.secrets import is_secret
 from hostler.packing.tree import GIT, IGNORE_FILE, Tree
-from hostler.units import MIB
 
 _BETWEEN = re.compile(r"[\s'\"=;|&<>(),]+")
 _LONGEST = 4096

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.units import MIB, format_size
 from hostler.model.config import LimitsConfig
 from hostler.model.runs import Source
 from hostler.packing import git
@@ -17,7 +18,6 @@ from hostler.packing.left_out import LeftOut, left_out
 from hostler.packing.secrets import is_secret
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import IGNORE_FILE, Entry, Skipped, Tree, choose
-from hostler.units import MIB, format_size
 
 DEFAULT_LIMIT = LimitsConfig().source_size
 DEFAULT_FILE_LIMIT = LimitsConfig().source_file

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing import git
 from hostler.packing.ignore import Ignore
 from hostler.packing.inside import Inside, LeadsOut, LinkOnTheWay

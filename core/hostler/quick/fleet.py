@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 
-from hostler.quick.models import model_matches
+from hostler.base.gpu_models import model_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

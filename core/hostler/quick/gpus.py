@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from hostler.base.gpu_models import short_model
+from hostler.base.table import Column, render_table, render_tsv, style
+from hostler.base.text import clean
+from hostler.base.units import format_duration, format_size
 from hostler.quick.fleet import is_stale, letter
-from hostler.quick.models import short_model
 from hostler.quick.need import free_memory
-from hostler.quick.table import Column, render_table, render_tsv, style
-from hostler.text import clean
-from hostler.units import format_duration, format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ takes to answer. Anything out of the ordinary is left to the full reader."""
 
 from __future__ import annotations
 
-from hostler.units import expand_hosts
+from hostler.base.units import expand_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ Yes, no, or cannot tell: the last where hosts that are not heard could change a 
 
 from __future__ import annotations
 
+from hostler.base.gpu_models import TOLERANCE, model_matches, nominal_gib, short_model
+from hostler.base.units import format_duration, format_size
 from hostler.quick.fleet import host_matches
-from hostler.quick.models import TOLERANCE, model_matches, nominal_gib, short_model
-from hostler.units import format_duration, format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

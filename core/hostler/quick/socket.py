@@ -7,9 +7,9 @@ import os
 import socket
 import sys
 
-from hostler.errors import HostlerError, NoDaemonError, error_from_json
-from hostler.quick import places
-from hostler.quick.wire import Response, WireError, encode_request
+from hostler.base import paths
+from hostler.base.errors import HostlerError, NoDaemonError, error_from_json
+from hostler.base.wire import Response, WireError, encode_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ def find_socket(
         return Found(named, "flag")
     if env.get("HOSTLER_SOCKET"):
         return Found(env["HOSTLER_SOCKET"], "environment")
-    files = places.config_files(env)
+    files = paths.config_files(env)
     for path in reversed(files):
-        configured = places.configured(path, "socket")
+        configured = paths.configured(path, "socket")
         if configured:
             return Found(configured, "config")
-    system = places.SYSTEM_SOCKET if system is None else system
+    system = paths.SYSTEM_SOCKET if system is None else system
     hint = _why_not_shared(system, files)
     if hint is None:
         return Found(system, "system")
-    return Found(os.path.join(places.state_folder(env), places.SOCKET_NAME), "personal", hint)
+    return Found(os.path.join(paths.state_folder(env), paths.SOCKET_NAME), "personal", hint)
 
 
 def _why_not_shared(system: str, files: list[str]) -> str | None:
@@ -78,9 +78,9 @@ def _why_not_shared(system: str, files: list[str]) -> str | None:
         pass
     except OSError:
         closed = True  # a folder on the way may not be entered
-    config = places.SYSTEM_CONFIG
-    table = places.daemon_table(config, places.SHARING) if config in files else {}
-    if not closed and not any(table.get(key) for key in places.SHARING):
+    config = paths.SYSTEM_CONFIG
+    table = paths.daemon_table(config, paths.SHARING) if config in files else {}
+    if not closed and not any(table.get(key) for key in paths.SHARING):
         return ""
     from hostler.quick.shared import why_not_meant  # asking for users and groups takes time
 
@@ -130,7 +130,7 @@ def check_server(found: Found, connection: Any) -> None:
 def _check_makers(found: Found, uid: int) -> None:
     if found.origin not in ("config", "system"):
         return  # a person has just named it
-    from hostler.quick.makers import doubt
+    from hostler.base.makers import doubt
 
     why = doubt(found.path, uid)
     if why is not None:

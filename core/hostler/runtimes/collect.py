@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     AgentGone,
     ConflictError,
@@ -17,6 +17,7 @@ from hostler.errors import (
     NotFoundError,
     Unreachable,
 )
+from hostler.base.units import MIB, format_size
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
@@ -24,7 +25,6 @@ from hostler.store.archives import ArchiveCaps, normalise
 from hostler.store.content import ContentStore, Partial
 from hostler.store.listing import listing_of, write_listing
 from hostler.store.space import require_room
-from hostler.units import MIB, format_size
 
 _ROOT_NAME = "work"
 """How Docker calls the working folder itself in an archive of it."""

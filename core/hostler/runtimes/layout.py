@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.model.jobs import Job, Placement
 from hostler.runtimes.contract import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline

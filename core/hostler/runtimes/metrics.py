@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.errors import AgentError, EngineError, InputError
+from hostler.base.errors import AgentError, EngineError, InputError
+from hostler.base.units import MIB
 from hostler.model.records import MetricPoint
 from hostler.ports import HostLink
-from hostler.units import MIB
 
 MAX_FILE = 32 * MIB
 MAX_POINTS = 500_000

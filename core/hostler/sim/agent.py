@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hostler.base.units import format_size
 from hostler.model.hosts import Lease
 from hostler.model.jobs import Claim, Claimed
 from hostler.sim.host import SimHost
 from hostler.sim.parts import ByHand, SimGpu, SimWork
-from hostler.units import format_size
 
 
 def claim_gpus(host: SimHost, claim: Claim) -> Claimed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hostler.errors import EngineError, HostError
+from hostler.base.errors import EngineError, HostError
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimGpu
 

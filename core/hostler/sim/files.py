@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from hostler.errors import InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
 from hostler.sim.archive import pack_chosen
 

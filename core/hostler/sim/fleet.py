@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hostler.base.units import GIB
 from hostler.sim.clock import LabClock
 from hostler.sim.lab import A100, A6000, H100, L40S, RTX3090, Card, Pace, SimLab
 from hostler.sim.people import HOSTILE_COMMAND, card_fails, drops_out, own_daemon, works_by_hand
-from hostler.units import GIB
 
 _DEMO: tuple[tuple[str, Card, int, int], ...] = (
     ("atlas", A100, 8, 128),

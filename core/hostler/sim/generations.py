@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.errors import Superseded
+from hostler.base.errors import Superseded
 from hostler.model.generations import Generation
 from hostler.sim.host import SimHost
 

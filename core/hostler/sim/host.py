@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     ConflictError,
     EngineError,

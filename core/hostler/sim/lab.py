@@ -13,7 +13,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hostler.errors import NotFoundError
+from hostler.base.errors import NotFoundError
+from hostler.base.units import GIB, MIB
 from hostler.model.config import Config, DaemonConfig, HostConfig
 from hostler.model.hosts import HostFacts
 from hostler.sim.clock import LabClock
@@ -21,7 +22,6 @@ from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimGpu
 from hostler.sim.referee import Referee
-from hostler.units import GIB, MIB
 
 TRANSPORT = "sim"
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostler.errors import AgentError, EngineError, Refused, Unreachable
+from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation

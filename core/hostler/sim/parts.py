@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostler.errors import HostError
+from hostler.base.errors import HostError
 from hostler.sim.behaviour import Behaviour, log_text
 
 

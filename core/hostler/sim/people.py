@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from hostler.base.units import GIB
 from hostler.model.jobs import Claim
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
-from hostler.units import GIB
 
 Script = Callable[[float], None]
 

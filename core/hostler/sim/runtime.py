@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from hostler.errors import EngineError, InputError, Unkillable
+from hostler.base.errors import EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload

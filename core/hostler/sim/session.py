@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hostler.errors import Unreachable
+from hostler.base.errors import Unreachable
 from hostler.model.codec import from_json
 from hostler.model.hosts import Workload
 from hostler.ports import Dropped, Exited, GpuFault, Push

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.errors import HostlerError
 from hostler.client import Client
-from hostler.errors import HostlerError
 from hostler.sim import pipelines
 from hostler.sim.clock import LabClock
 

@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from hostler.base.units import GIB, MIB
 from hostler.model.codec import to_json
 from hostler.sim.behaviour import wobble
 from hostler.sim.claims import lease_is_stale
 from hostler.sim.host import SimHost, memory_of
 from hostler.sim.parts import SimGpu
-from hostler.units import GIB, MIB
 from hostler_agent import wire
 
 AGENT = "sim"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostler.errors import ConfigError
+from hostler.base.errors import ConfigError
+from hostler.base.units import expand_hosts
 from hostler.model.config import (
     Config,
     DaemonConfig,
@@ -20,7 +21,6 @@ from hostler.spec.config_tables import ConfigTable, HostTable
 from hostler.spec.problems import Problems, shown
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
-from hostler.units import expand_hosts
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BY_KEY = ("daemon", "policy", "limits", "shared", "docker", "env", "mounts", "hosts")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from hostler.base.units import GIB, KIB, MIB, TIB
 from hostler.model.config import Config, DaemonConfig, HostConfig, LimitsConfig, MountConfig
 from hostler.model.plans import Policy
-from hostler.units import GIB, KIB, MIB, TIB
 
 _SIZES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hostler.base.units import MIB
 from hostler.model.pipelines import Scalar
 from hostler.spec.placeholders import PLACE
-from hostler.units import MIB
 
 MAX_EXPANDED = 64 * MIB
 """Characters of all stages together. A file of 100 KiB could make gigabytes, of which each is

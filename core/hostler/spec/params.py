@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from hostler.errors import PipelineError, Problem
+from hostler.base.errors import PipelineError, Problem
 from hostler.model.pipelines import Scalar
 from hostler.spec.problems import Problems, shown
 from hostler.spec.values import MAX_ARGUMENT

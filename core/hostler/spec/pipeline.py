@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hostler.errors import PipelineError, Problem
+from hostler.base.errors import PipelineError, Problem
 from hostler.model.pipelines import Pipeline, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
 from hostler.spec.command_name import program_name

@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.text import clean_line
+from hostler.base.units import format_value
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.shell_quotes import EXPANDED, open_at
 from hostler.spec.values import PLAIN
-from hostler.text import clean_line
-from hostler.units import format_value
 
 PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 

@@ -6,9 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from hostler.errors import InputError, Problem
+from hostler.base.errors import InputError, Problem
+from hostler.base.text import clean_line
 from hostler.spec.positions import Path, positions
-from hostler.text import clean_line
 
 MAX_PROBLEMS = 100
 _MAX_GUESSES = 30

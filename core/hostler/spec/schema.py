@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from hostler.base.units import format_duration, format_size
 from hostler.spec.config_tables import ConfigTable
 from hostler.spec.tables import PipelineTable
-from hostler.units import format_duration, format_size
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SECONDS = frozenset(

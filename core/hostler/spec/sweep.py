@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hostler.errors import PipelineError, Problem
+from hostler.base.errors import PipelineError, Problem
+from hostler.base.units import format_value
 from hostler.model.pipelines import Scalar, Stage
 from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
 from hostler.spec.placeholders import TAKE_OUT
 from hostler.spec.problems import shown
 from hostler.spec.shell_quotes import open_at
 from hostler.spec.values import MAX_ARGUMENT
-from hostler.units import format_value
 
 _PLACE = re.compile(r"\{\{\}\}|\{\}")
 """`{{}}` is the text `{}`."""

@@ -7,10 +7,10 @@ import re
 import tomllib
 from typing import Any
 
-from hostler.errors import InputError, Problem
+from hostler.base.errors import InputError, Problem
+from hostler.base.text import clean_line
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
-from hostler.text import clean_line
 
 MAX_TEXT = 1024 * 1024
 """Characters; a bigger file is refused unread."""

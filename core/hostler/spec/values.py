@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
+from hostler.base.units import parse_duration, parse_size
 from hostler.model.pipelines import RETRYABLE, Cause, Scalar
 from hostler.spec.problems import shown
 from hostler.spec.several import of_all, of_list, read_all
-from hostler.units import parse_duration, parse_size
 
 MAX_SECONDS = 10 * 366 * 86400.0
 MAX_BYTES = 2**60

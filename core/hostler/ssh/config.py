@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncssh
 
-from hostler.errors import Refused
+from hostler.base.errors import Refused
 from hostler.ssh.target import SshSettings, SshTarget
 
 _MAX_INCLUDES = 16

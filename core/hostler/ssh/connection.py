@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from hostler.errors import Refused
+from hostler.base.errors import Refused
 from hostler.ssh.config import Resolved, resolve
 from hostler.ssh.connects import JUMP_PREFIX, Connects
 from hostler.ssh.faults import Login, lost_reason, mapped_login

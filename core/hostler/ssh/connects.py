@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hostler.errors import HostlerError, Refused
+from hostler.base.errors import HostlerError, Refused
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncssh
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
 from hostler.ports import Hello
 from hostler.ssh.connection import Connection, Dialler
 from hostler.ssh.faults import mapped_docker, mapped_use, no_docker

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import asyncssh
 
-from hostler.errors import EngineError, HostError, Refused, Unreachable
+from hostler.base.errors import EngineError, HostError, Refused, Unreachable
+from hostler.base.text import clean_line
 from hostler.ssh.config import Resolved
 from hostler.ssh.known_hosts import load_known_hosts
-from hostler.text import clean_line
 
 _TOO_MANY = "too many authentication failures"
 

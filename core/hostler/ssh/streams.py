@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncssh
 
-from hostler.errors import Unreachable
+from hostler.base.errors import Unreachable
+from hostler.base.text import clean_line, last_words
 from hostler.ssh.faults import lost_reason
-from hostler.text import clean_line, last_words
 
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
 """Bytes read ahead of the reader: the other side is told to wait above, to go on below."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncssh
 
-from hostler.errors import HostlerError, StateError, Unreachable
+from hostler.base.errors import HostlerError, StateError, Unreachable
 from hostler.ssh.config import Resolved, hashes_names, resolve
 from hostler.ssh.connection import Dialler
 from hostler.ssh.faults import Login, mapped_login

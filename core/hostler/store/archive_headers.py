@@ -12,7 +12,7 @@ import re
 import tarfile
 from typing import BinaryIO
 
-from hostler.units import KIB
+from hostler.base.units import KIB
 
 _MOST_AT_ONCE = 64 * KIB
 _MOST_OF_MEMBER = 256 * KIB

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.text import clean_line
+from hostler.base.units import GIB, KIB, MIB, format_size
 from hostler.model.files import DEEPEST, LONGEST_NAME, LONGEST_PATH
 from hostler.packing.tar import link_stays_inside
 from hostler.store.archive_headers import HeaderReader
 from hostler.store.faults import disk_faults
-from hostler.text import clean_line
-from hostler.units import GIB, KIB, MIB, format_size
 
 _CHUNK = 256 * KIB
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.text import clean_line
 from hostler.packing.tar import TarWriter
 from hostler.store.archive_scan import (
     ArchiveCaps,
@@ -26,7 +27,6 @@ from hostler.store.archive_scan import (
     scan,
 )
 from hostler.store.faults import disk_faults
-from hostler.text import clean_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

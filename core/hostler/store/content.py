@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, sync_folder
 

@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.store.faults import disk_faults
 from hostler.store.files import write_durable
 

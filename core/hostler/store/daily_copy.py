@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.store.opening import CopyStopped, back_up
 
 _log = logging.getLogger("hostler.store")

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 
 _FULL = "free some space (`hostler gc` shows what can go), then try again"
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

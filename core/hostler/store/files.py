@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hostler.errors import StateError
-from hostler.quick.places import REMOTE_TYPES
-from hostler.quick.private import make_private
+from hostler.base.errors import StateError
+from hostler.base.paths import REMOTE_TYPES
+from hostler.base.private import make_private
 from hostler.store.faults import disk_faults
 
 _MOUNTINFO = Path("/proc/self/mountinfo")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.model.pipelines import Scalar
 from hostler.model.records import AttemptFilter, RunFilter
 from hostler.model.runs import Outcome

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.model.generations import FIRST
 from hostler.model.records import NewEvent
 from hostler.store import writes

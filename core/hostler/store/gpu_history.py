@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
+from hostler.base.units import MIB
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries
-from hostler.units import MIB
 
 GpuKey = tuple[str, str]
 """Host and UUID."""

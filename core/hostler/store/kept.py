@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hostler.errors import ConflictError, NotFoundError
+from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.records import Artifact, Keep, NewEvent, Remainder
 from hostler.store.readers import Readers
 from hostler.store.rows import (

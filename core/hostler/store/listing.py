@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.store.archive_scan import ArchiveCaps, Entry, Manifest, scan
 from hostler.store.content import ContentStore
 from hostler.store.faults import disk_faults

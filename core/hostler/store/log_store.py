@@ -10,7 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder
 from hostler.store.logs import LogFile

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
+from hostler.base.units import format_size
 from hostler.store.faults import disk_faults
-from hostler.units import format_size
 
 _SLOT = 1024
 _TAIL = 4096

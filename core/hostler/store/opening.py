@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from hostler.errors import SchemaTooNew, StateError
+from hostler.base.errors import SchemaTooNew, StateError
 from hostler.store.faults import corrupt_error, database_faults, disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
 from hostler.store.migrations import Schema

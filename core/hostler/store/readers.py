@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.store.faults import database_faults
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from hostler.errors import InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AttemptFilter, Drain, RunFilter

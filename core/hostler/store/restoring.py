@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hostler.errors import ConflictError, InputError, SchemaTooNew
+from hostler.base.errors import ConflictError, InputError, SchemaTooNew
 from hostler.store.backup import (
     BLOBS,
     DATABASES,

@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.store.packed import RunTexts, pack, unpack
 
 _log = logging.getLogger("hostler.store")

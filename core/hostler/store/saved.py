@@ -10,14 +10,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from hostler.errors import NotFoundError, StateError
+from hostler.base.errors import NotFoundError, StateError
+from hostler.base.units import GIB, MIB
 from hostler.model.records import Artifact
 from hostler.model.run_files import under
 from hostler.store.archive_scan import ArchiveCaps, scan
 from hostler.store.content import ContentStore
 from hostler.store.faults import disk_faults
 from hostler.store.listing import ListedFile, Listing, read_listing
-from hostler.units import GIB, MIB
 
 PAGE = MIB // 4
 """Bytes that are read and held at a time."""

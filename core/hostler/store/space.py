@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
+from hostler.base.units import GIB, MIB, format_size
 from hostler.store.faults import disk_faults
-from hostler.units import GIB, MIB, format_size
 
 _LOW = GIB
 _LOW_PART = 0.05

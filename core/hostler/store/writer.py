@@ -16,8 +16,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from hostler.errors import StateError
-from hostler.failpoints import failpoint
+from hostler.base.errors import StateError
+from hostler.base.failpoints import failpoint
 from hostler.store.faults import database_error
 
 T = TypeVar("T")

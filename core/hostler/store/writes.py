@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Sequence
 
-from hostler.errors import ConflictError, NotFoundError
+from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, Event, Outcome, Phase, Run

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from hostler.base.errors import InputError, NotFoundError
 from hostler.cli.shared import user_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
-from hostler.errors import InputError, NotFoundError
 from hostler.model.records import NewEvent
 from tests.support.served import Served, served
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from hostler.api.audit import call_of
+from hostler.base.errors import StateError
 from hostler.daemon.audit import RefusalCounts
 from hostler.daemon.submit import Caller
-from hostler.errors import StateError
 from tests.support.callers import ask, connected, open_to_all, send
 from tests.support.served import Served, served
 

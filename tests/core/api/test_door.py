@@ -22,9 +22,9 @@ from hostler.api import door, limits
 from hostler.api.door import Doorman, Refusals
 from hostler.api.limits import has_too_many_values
 from hostler.api.seats import Peer
+from hostler.base.errors import ForbiddenError
 from hostler.daemon import service as service_module
 from hostler.daemon.log_lines import CleanFormatter
-from hostler.errors import ForbiddenError
 from hostler.model.config import DaemonConfig
 from tests.support.callers import ask, connected, open_to_all, send
 from tests.support.desk import wait_until

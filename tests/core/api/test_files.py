@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.client import AsyncClient, Client
 from hostler.daemon import files as daemon_files
-from hostler.errors import HostlerError, InputError, NotFoundError
 from tests.support import stored
 from tests.support.callers import ask, connected, open_to_all
 from tests.support.desk import wait_until

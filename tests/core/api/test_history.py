@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import pytest
 
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.units import GIB
 from hostler.client import Client
 from hostler.client.calls import Call
 from hostler.daemon.clock import SystemClock
-from hostler.errors import InputError, NotFoundError
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store.database import Store
-from hostler.units import GIB
 from tests.support import stored
 from tests.support.served import Served, served
 

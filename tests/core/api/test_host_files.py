@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import HostlerError, NotFoundError, Unreachable
 from hostler.client import Client
 from hostler.daemon import file_readers
 from hostler.daemon.context import Context
-from hostler.errors import HostlerError, NotFoundError, Unreachable
 from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
 from hostler.model.records import Artifact, Remainder
 from hostler.ports import ArchiveSource

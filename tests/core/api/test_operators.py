@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import ForbiddenError
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
-from hostler.errors import ForbiddenError
 from hostler.model.config import DaemonConfig
 from hostler.model.records import NewEvent
 from tests.support.callers import ask, open_to_all

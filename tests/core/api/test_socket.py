@@ -14,7 +14,7 @@ import pytest
 
 from hostler.api import seats
 from hostler.api.server import bind
-from hostler.errors import DaemonBusy, StateError
+from hostler.base.errors import DaemonBusy, StateError
 from tests.support.callers import ask, connected, open_to_all
 from tests.support.desk import wait_until
 from tests.support.served import Served, served

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import ConflictError, InputError
 from hostler.client import Client
 from hostler.daemon.submit import Caller, Submission, renamed
-from hostler.errors import ConflictError, InputError
 from hostler.model.runs import Run, Source
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import ForbiddenError
 from hostler.cli.recover_hint import generation_sentence, recover_sentence
 from hostler.daemon.lock import StateLock
-from hostler.errors import ForbiddenError
 from hostler.store import backup as backup_module
 from hostler.store.backup import back_up_to
 from hostler.store.content import ContentStore

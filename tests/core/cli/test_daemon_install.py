@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from hostler.base import paths as places
+from hostler.base.errors import ConflictError, StateError
 from hostler.cli import daemon_install, units
 from hostler.cli.daemon_install import write
 from hostler.cli.units import UnitFile, is_unchanged, marked, quoted
-from hostler.errors import ConflictError, StateError
-from hostler.quick import places
 from tests.support.commandline import CommandLine, Ran
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")

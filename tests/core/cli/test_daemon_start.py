@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import hostler
+from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.cli import daemon_start
 from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
-from hostler.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.quick.socket import Found, find_socket
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import ScriptedDaemon

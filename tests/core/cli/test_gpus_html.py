@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli import gpus_page
 from hostler.cli.gpus_html import page
-from hostler.errors import InputError, NoDaemonError
 from tests.support.commandline import CommandLine
 from tests.support.fleets import NOW, fleet, gpu, host
 from tests.support.scripted_daemon import ScriptedDaemon

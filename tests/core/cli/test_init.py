@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import ConfigError, InputError, Unreachable
 from hostler.cli import identity
 from hostler.cli.commands import host as host_command
 from hostler.cli.commands import init
 from hostler.cli.config_write import extended, write_config
-from hostler.errors import ConfigError, InputError, Unreachable
 from hostler.ssh.config import ListedHost
 from hostler.ssh.trust import Known, ScannedKey
 from tests.support.commandline import CommandLine

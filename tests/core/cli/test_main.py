@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 import hostler as package
-from hostler.cli import main, parser
-from hostler.cli.commands import version
-from hostler.cli.kinds import duration, duration_text
-from hostler.errors import (
+from hostler.base.errors import (
     HostError,
     HostlerError,
     InputError,
@@ -22,6 +19,9 @@ from hostler.errors import (
     PipelineError,
     Problem,
 )
+from hostler.cli import main, parser
+from hostler.cli.commands import version
+from hostler.cli.kinds import duration, duration_text
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines
 from tests.support.signals import hears_ctrl_c

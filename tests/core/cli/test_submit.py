@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hostler.api.bodies import SubmitBody
+from hostler.base.errors import InputError, PipelineError
 from hostler.cli.parser import load, parse
 from hostler.cli.sources import current_folder
 from hostler.cli.submit import (
@@ -20,7 +21,6 @@ from hostler.cli.submit import (
     with_source,
 )
 from hostler.client import Client
-from hostler.errors import InputError, PipelineError
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import Answer, ScriptedDaemon
 

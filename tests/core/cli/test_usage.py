@@ -7,10 +7,10 @@ from typing import cast
 import pytest
 
 from hostler.api.app import make_app
+from hostler.base.errors import NotFoundError
 from hostler.cli.kinds import MOST_AT_ONCE, MOST_MINUTES
 from hostler.cli.problems import describe
 from hostler.daemon.service import Service
-from hostler.errors import NotFoundError
 from tests.support.commandline import CommandLine
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import ConflictError
+from hostler.base.errors import ConflictError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Record, Stop

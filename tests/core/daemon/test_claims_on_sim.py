@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase

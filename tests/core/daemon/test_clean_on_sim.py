@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import ConflictError, ForbiddenError, NotFoundError, Unreachable
 from hostler.daemon.clean import Cleaner, Wish
 from hostler.daemon.garbage import checkpoint_keys
-from hostler.errors import ConflictError, ForbiddenError, NotFoundError, Unreachable
 from hostler.model.jobs import Job
 from hostler.model.records import Keep, Remainder
 from hostler.model.runs import Attempt, Outcome, Phase

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, StateError
 from hostler.daemon import collecting, controller, saving
 from hostler.daemon.finish import Finisher
-from hostler.errors import AgentError, AgentGone, EngineError, HostError, StateError
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder

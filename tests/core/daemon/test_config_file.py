@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import ConfigError
 from hostler.daemon.config_file import ConfigFiles
-from hostler.errors import ConfigError
 
 
 def write(path: Path, text: str) -> None:

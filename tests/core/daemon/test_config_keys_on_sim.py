@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.availability import fleet
 from hostler.model.config import Config
 from hostler.model.hosts import Gpu, GpuProcess, Host
@@ -20,7 +21,6 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
 from hostler.sim.link import SimLink
 from hostler.spec.config import read_config, read_configs
-from hostler.units import GIB
 from tests.core.daemon.test_jobs import STAGE, job_of
 from tests.support import planning
 from tests.support.planning import stage

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.units import format_duration
 from hostler.cli.render import end_lines, spent_text, summary_row
 from hostler.daemon.measures import Measures
 from hostler.decide.search import Search
 from hostler.model.durations import attempt_duration, duration_of_run, run_duration
 from hostler.model.runs import Phase
 from hostler.sim.fleet import small_lab
-from hostler.units import format_duration
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import EngineError
 from hostler.daemon import expiry, kept_there
 from hostler.daemon.clock import Clock
 from hostler.daemon.standing import Standing
-from hostler.errors import EngineError
 from hostler.model.config import Config
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder

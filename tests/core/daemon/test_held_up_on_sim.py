@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import Unreachable
 from hostler.cli.render import stage_note
-from hostler.errors import Unreachable
 from hostler.model.jobs import Job
 from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostler.base.errors import AgentError, HostError, InputError, NotFoundError, Unreachable
 from hostler.cli.checks import check_host
 from hostler.daemon.copies import Copies
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
-from hostler.errors import AgentError, HostError, InputError, NotFoundError, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.answers import may_refuse
 from hostler.link.decode import answer_error

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import StateError
 from hostler.daemon.copy_format import Signer, decode_notes, decode_spec, encode_note, encode_spec
 from hostler.daemon.recover import restore
 from hostler.decide.recovery import Note
-from hostler.errors import StateError
 from hostler.model.codec import to_json
 from hostler.model.runs import Phase, Run
 from hostler.sim.fleet import small_lab

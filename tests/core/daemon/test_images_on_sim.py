@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import EngineError
+from hostler.base.errors import EngineError
 from hostler.model.jobs import Job
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Phase

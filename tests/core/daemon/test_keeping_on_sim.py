@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import ConflictError, ForbiddenError, InputError
 from hostler.daemon.submit import Caller
-from hostler.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab

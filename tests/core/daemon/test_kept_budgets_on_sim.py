@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.model.hosts import KeptTotal, Look
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
-from hostler.units import GIB
 from tests.core.daemon.test_config_keys_on_sim import QUICK, daemon
 from tests.support.planning import stage
 from tests.support.simdaemon import OWNER, SimDaemon, pace

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import AgentError
 from hostler.daemon.kept_there import Difference, compare
 from hostler.daemon.standing import Standing
-from hostler.errors import AgentError
 from hostler.model.codec import to_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import KeptTotal, Look, Workload

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConflictError
+from hostler.base.errors import ConflictError
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Run
 from hostler.sim.fleet import small_lab

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import DaemonBusy
 from hostler.daemon.lock import StateLock
-from hostler.errors import DaemonBusy
 
 
 def test_the_second_daemon_of_a_folder_names_the_holder(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError, PipelineError
 from hostler.daemon.submit import Submission
-from hostler.errors import InputError, PipelineError
 from hostler.model.config import Config
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage

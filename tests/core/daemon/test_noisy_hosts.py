@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError
 from hostler.daemon import budget, keeper
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.overlay import FaultsTold
@@ -17,7 +18,6 @@ from hostler.daemon.strangers import Strangers
 from hostler.decide import reap
 from hostler.decide.alerts import Folded
 from hostler.decide.plan import plan
-from hostler.errors import InputError
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Event, Outcome
 from hostler.sim.behaviour import Behaviour

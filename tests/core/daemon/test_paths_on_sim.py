@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError
 from hostler.daemon import host_paths
 from hostler.daemon.environments import needed_program
 from hostler.daemon.submit import Submission
-from hostler.errors import InputError
 from hostler.model.config import Config, MountConfig
 from hostler.model.hosts import HostMount
 from hostler.model.runs import Run

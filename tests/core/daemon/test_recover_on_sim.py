@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import StateError
 from hostler.daemon import copies, recover
 from hostler.daemon.copies import Copies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
-from hostler.errors import StateError
 from hostler.model.hosts import Look, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.records import Artifact

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import AgentError, ConflictError
 from hostler.daemon import copy_reading, merge
 from hostler.daemon.copy_format import Signer, encode_end
 from hostler.daemon.standing import mark
 from hostler.daemon.submit import Submission
 from hostler.decide.merging import End
-from hostler.errors import AgentError, ConflictError
 from hostler.model.generations import Generation
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Retries

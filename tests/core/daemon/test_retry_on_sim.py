@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import PipelineError
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
-from hostler.errors import PipelineError
 from hostler.sim.fleet import small_lab
 from tests.support.simdaemon import ANA, SimDaemon, pace
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import AgentError, ConfigError, ConflictError, StateError, Unreachable
 from hostler.daemon import garbage, reload
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.reload import Reloader
 from hostler.decide.plan import plan
-from hostler.errors import AgentError, ConfigError, ConflictError, StateError, Unreachable
 from hostler.model.config import Config
 from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause

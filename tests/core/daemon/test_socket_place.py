@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hostler.api.server import bind
+from hostler.base import paths as places
+from hostler.base.errors import ConfigError, StateError
 from hostler.daemon.socket_place import complaints, prepare_folder, socket_path
-from hostler.errors import ConfigError, StateError
 from hostler.model.config import Config, DaemonConfig
-from hostler.quick import places
 
 STATE = Path("/var/lib/hostler")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to make what others own")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import StateError
 from hostler.cli.checks import check_state
 from hostler.daemon.serve import serve
-from hostler.errors import StateError
 from hostler.model.config import Config
 from hostler.store import files
 

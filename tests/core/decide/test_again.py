@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import NotFoundError
 from hostler.decide import again
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
-from hostler.errors import NotFoundError
 from hostler.model.pipelines import Resources, Stage, StageKind
 from hostler.model.runs import Origin, Outcome, Phase, Run, Source
 from tests.support import planning

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.availability import History, classify, fleet
 from hostler.decide.index import open_attempts
 from hostler.model.hosts import (
@@ -21,7 +22,6 @@ from hostler.model.hosts import (
 )
 from hostler.model.plans import Policy
 from hostler.model.runs import Phase
-from hostler.units import GIB
 from tests.support import planning as lab
 
 CARD = lab.gpu("gpu1", 0)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import HostFault
 from hostler.decide.blame import Fault, fault_of_agent, fault_of_docker, refuses_limits
-from hostler.errors import HostFault
 from hostler.runtimes.docker.explain import engine_error
 from tests.support.hypothesis_profiles import examples
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.fullness import keeps_files, store_over_budget
 from hostler.decide.plan import plan
 from hostler.model.hosts import Disk, Host, KeptTotal, Machine
 from hostler.model.plans import Plan, RemedyKind, Start
-from hostler.units import GIB
 from tests.support import planning as lab
 
 KEY = ("r-1", "train")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB, MIB
 from hostler.decide.plan import plan
 from hostler.model.hosts import ForeignContainer, Gpu, Host, HostCondition, HostFacts
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Source
-from hostler.units import GIB, MIB
 from tests.support import planning as lab
 
 

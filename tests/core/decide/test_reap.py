@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.plan import plan
 from hostler.model.hosts import Host, HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Action, Release, Remove, Stop
 from hostler.model.runs import Phase
-from hostler.units import GIB
 from tests.support import planning as lab
 
 FINAL = lab.attempt(phase=Phase.LOST, cause=Cause.HOST_LOST)

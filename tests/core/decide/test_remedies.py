@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from hostler.base.units import GIB
 from hostler.decide.advance import advance
 from hostler.decide.plan import plan
 from hostler.decide.reasons import Reasons
@@ -26,7 +27,6 @@ from hostler.model.hosts import (
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Plan, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, Source
-from hostler.units import GIB
 from tests.support import planning as lab
 from tests.support.hypothesis_profiles import examples
 from tests.support.remedies import apply_remedies, its_turn, the_stage, with_stage

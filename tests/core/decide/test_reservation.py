@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from hostler.base.units import GIB
 from hostler.decide.index import Index
 from hostler.decide.plan import plan
 from hostler.decide.queue import place
@@ -17,7 +18,6 @@ from hostler.decide.reservation import FAR_S, Reservation
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Phase, Run
-from hostler.units import GIB
 from tests.support import planning as lab
 from tests.support.hypothesis_profiles import examples
 from tests.support.trace import LATE_S, Trace

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import InputError
 from hostler.decide.search import OPERATORS, Condition, Order, read_conditions, read_order
-from hostler.errors import InputError
 
 names = st.text(min_size=1).filter(lambda t: t == t.strip() and not set(t) & set('<>=!"'))
 

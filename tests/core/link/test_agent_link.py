@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError, Unreachable
+from hostler.base.errors import AgentError, EngineError, Unreachable
 from hostler.link import agent_link, session
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Claim

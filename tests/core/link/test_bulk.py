@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError
+from hostler.base.errors import AgentError, EngineError
 from hostler.link.agent_link import AgentLink
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
 from hostler.link.answers import checked
 from hostler.link.decode import LookReader, answer_error, read_hello, read_push
 from hostler.link.lines import Hostile, parse_object

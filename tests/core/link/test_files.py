@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import ConflictError, HostlerError, InputError, NotFoundError
+from hostler.base.errors import ConflictError, HostlerError, InputError, NotFoundError
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import agent_program
 from hostler.local.door import LocalDoor

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, AgentGone
+from hostler.base.errors import AgentError, AgentGone
 from hostler.link import files
 from hostler.link.agent_link import AgentLink
 from hostler.model.files import Kept, Select

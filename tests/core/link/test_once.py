@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, HostError, Refused, Unreachable
+from hostler.base.errors import AgentError, HostError, Refused, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.bulk import bulk_agent
 from hostler.link.factory import program_for

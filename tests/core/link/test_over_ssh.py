@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import Refused, Unreachable
+from hostler.base.errors import Refused, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.once import Seen, look_all
 from hostler.link.program import AgentProgram

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, Unreachable
+from hostler.base.errors import AgentError, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram, agent_program, start_agent
 from hostler.local.door import LocalDoor

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import EngineError, HostlerError
+from hostler.base.errors import EngineError, HostlerError
 from hostler.link.agent_link import AgentLink
 from hostler.link.once import look_once
 from hostler.link.program import AgentProgram, agent_program

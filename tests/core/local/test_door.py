@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
 from hostler.local.door import LocalDoor
 
 pytestmark = pytest.mark.programs

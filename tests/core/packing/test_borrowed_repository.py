@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing import pack_source
 
 pytestmark = pytest.mark.programs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing import PackedSource, pack_source, source_names, tree
 from hostler.packing.git_run import git_in
 from hostler.packing.ignore import Ignore

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing.ignore import Ignore
 
 _PATHS = [

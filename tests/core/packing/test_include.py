@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing import PackedSource, pack_source
 from hostler.packing import left_out as left_out_module
 from hostler.packing.inside import Inside

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.packing import PackedSource, link_stays_inside, pack_source
 from hostler.packing.secrets import is_secret
 from hostler.store.archives import inspect_archive

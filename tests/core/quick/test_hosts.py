@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base import paths as places
+from hostler.base.errors import ConfigError
 from hostler.cli.gpus_direct import quick_config
 from hostler.daemon.config_file import load_config
-from hostler.errors import ConfigError
-from hostler.quick import places
 from hostler.quick.hosts import read_hosts
 from hostler.spec.config import read_config
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, PipelineError
 from hostler.client.aio import AsyncClient
 from hostler.client.sync import Client
-from hostler.errors import ConflictError, HostlerError, NoDaemonError, PipelineError
 from hostler.quick.socket import Found, ask, check_server
 from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import (
+from hostler.base.errors import (
     AgentError,
     EngineError,
     InputError,
@@ -19,6 +19,7 @@ from hostler.errors import (
     StateError,
     Unreachable,
 )
+from hostler.base.units import GIB, MIB
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import collect_output
@@ -26,7 +27,6 @@ from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store import space
 from hostler.store.content import ContentStore
 from hostler.store.space import Space
-from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.direct_link import DirectLink
 

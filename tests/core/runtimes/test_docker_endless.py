@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
+from hostler.base.units import MIB
 from hostler.runtimes.docker import engine as engine_module
 from hostler.runtimes.docker import http, sdk
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.http import request
-from hostler.units import MIB
 from tests.support.direct_link import DirectLink, as_link
 
 _PIECE = 64 * 1024

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from hostler.errors import EngineError, Unkillable, Unreachable
+from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
 from hostler.runtimes.docker import runtime as runtime_module
 from hostler.runtimes.docker.engine import Engine

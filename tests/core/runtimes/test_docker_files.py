@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-from hostler.errors import AgentError, ConflictError, HostlerError, InputError, NotFoundError
+from hostler.base.errors import AgentError, ConflictError, HostlerError, InputError, NotFoundError
 from hostler.link.agent_link import AgentLink
 from hostler.model.files import FileEntry, Select
 from hostler.model.hosts import Workload

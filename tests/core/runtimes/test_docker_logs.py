@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import Unreachable
+from hostler.base.errors import Unreachable
 from hostler.model.hosts import Workload
 from hostler.runtimes.docker.logs import BadLog, LogParser
 from hostler.runtimes.docker.runtime import DockerRuntime

@@ -16,14 +16,14 @@ from typing import Any
 import docker
 import pytest
 
-from hostler.errors import EngineError, HostlerError, InputError
+from hostler.base.errors import EngineError, HostlerError, InputError
+from hostler.base.units import GIB, MIB
 from hostler.link.agent_link import AgentLink
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
-from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.dockerd import image_tree
 from tests.support.metricsfile import Kept, read_metrics

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from hostler.errors import EngineError, InputError, Unreachable
+from hostler.base.errors import EngineError, InputError, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.docker.engine import Engine

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
 from hostler.runtimes.contract import relative, reserved
 from hostler.runtimes.docker.explain import engine_error, pull_error
@@ -19,7 +20,6 @@ from hostler.runtimes.docker.options import Seen, container_options, labels, mem
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import PullProgress
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
-from hostler.units import GIB, MIB
 from tests.core.runtimes.support import make_job
 
 

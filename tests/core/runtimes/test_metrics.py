@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 from hostler.model.records import MetricPoint
 from hostler.runtimes import metrics
 from hostler.runtimes.docker.runtime import DockerRuntime

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import AgentError, EngineError, InputError, Unreachable
+from hostler.base.errors import AgentError, EngineError, InputError, Unreachable
 from hostler.model.codec import to_json
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement

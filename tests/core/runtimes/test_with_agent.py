@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hostler.base.units import GIB, MIB
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Mount, Placement
 from hostler.ports import HostLink, Runtime
@@ -17,7 +18,6 @@ from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
-from hostler.units import GIB, MIB
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.dockerd import Dockerd
 from tests.support.metricsfile import last_values, read_metrics

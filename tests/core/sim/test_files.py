@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.model.files import KeptFolder, Select
 from hostler.model.jobs import Job
 from hostler.ports import ArchiveSource

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.decide.availability import fleet
-from hostler.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, Look
 from hostler.model.jobs import Claim, Job

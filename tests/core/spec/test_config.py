@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.errors import ConfigError, Problem
+from hostler.base.errors import ConfigError, Problem
+from hostler.base.units import GIB, expand_hosts
 from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.spec.config import read_config, read_configs
-from hostler.units import GIB, expand_hosts
 
 
 def problems(text: str) -> list[Problem]:

@@ -9,11 +9,11 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.units import parse_duration, parse_size
 from hostler.model.config import Config, DaemonConfig, HostConfig, LimitsConfig
 from hostler.model.plans import Policy
 from hostler.spec.config import read_config
 from hostler.spec.config_form import size_text, time_text, to_tables
-from hostler.units import parse_duration, parse_size
 
 FULL = """
 [hosts."gpu[01-02].b12"]

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 import hostler
-from hostler.errors import PipelineError
+from hostler.base.errors import PipelineError
 from hostler.model.config import Config
 from hostler.spec.config import read_config
 from hostler.spec.config_tables import ConfigTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.errors import PipelineError
+from hostler.base.errors import PipelineError
 from hostler.spec.pipeline import read_pipeline
 
 HEAD = 'name = "x"\n'

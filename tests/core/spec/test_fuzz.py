@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import ConfigError, InputError, PipelineError
+from hostler.base.errors import ConfigError, InputError, PipelineError
 from hostler.model.codec import from_json, to_json
 from hostler.model.pipelines import Pipeline
 from hostler.spec.config import read_config

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from hostler.errors import PipelineError
+from hostler.base.errors import PipelineError
+from hostler.base.units import GIB
 from hostler.model.codec import from_json, to_json
 from hostler.model.pipelines import Cause, OnLost, Pipeline, Retries, Stage, StageKind
 from hostler.spec.pipeline import command_pipeline, read_pipeline
-from hostler.units import GIB
 
 DIGITS = """
 name = "digits"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.errors import PipelineError, Problem, error_from_json
+from hostler.base.errors import PipelineError, Problem, error_from_json
 from hostler.spec.pipeline import read_pipeline
 
 

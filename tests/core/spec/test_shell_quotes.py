@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import PipelineError
+from hostler.base.errors import PipelineError
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.spec.shell_quotes import EXPANDED, Quotes
 

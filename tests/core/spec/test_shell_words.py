@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hostler.errors import PipelineError
+from hostler.base.errors import PipelineError
 from hostler.spec.pipeline import read_pipeline
 from hostler.spec.stages import shell_operator
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import PipelineError, Problem
+from hostler.base.errors import PipelineError, Problem
 from hostler.spec.pipeline import command_pipeline
 
 

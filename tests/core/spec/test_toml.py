@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import ConfigError, PipelineError
+from hostler.base.errors import ConfigError, PipelineError
 from hostler.spec.config import read_config
 from hostler.spec.pipeline import read_pipeline
 from hostler.spec.positions import Path, positions

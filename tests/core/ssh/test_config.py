@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.errors import Refused
+from hostler.base.errors import Refused
 from hostler.ssh.config import hashes_names, list_hosts, resolve
 from hostler.ssh.target import SshTarget, user_settings
 from tests.support.sshd import Home

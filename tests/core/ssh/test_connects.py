@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.errors import Refused, Unreachable
+from hostler.base.errors import Refused, Unreachable
 from hostler.ssh.connects import Connects, delay
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
 from hostler.ssh.connection import Dialler

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import Refused, Unreachable
+from hostler.base.errors import Refused, Unreachable
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget

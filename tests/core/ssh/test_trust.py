@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import StateError, Unreachable
+from hostler.base.errors import StateError, Unreachable
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.known_hosts import KnownHosts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.store.archives import inspect_archive
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hostler.errors import HostlerError, InputError
+from hostler.base.errors import HostlerError, InputError
 from hostler.store.archives import ArchiveCaps, extract, inspect_archive, normalise
 from tests.support.tars import tar_of
 

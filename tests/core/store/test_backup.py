@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import ConflictError, InputError, SchemaTooNew, StateError
+from hostler.base.errors import ConflictError, InputError, SchemaTooNew, StateError
 from hostler.model.records import NewEvent
 from hostler.model.runs import Outcome
 from hostler.store import backup as backup_module

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from hostler.errors import ConflictError
+from hostler.base.errors import ConflictError
 from hostler.model.pipelines import Cause
 from hostler.model.records import Artifact, AttemptFilter
 from hostler.model.runs import Outcome, Phase

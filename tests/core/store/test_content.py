@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.store.content import ContentStore
 
 

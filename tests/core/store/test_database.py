@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hostler.errors import ConflictError, InputError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.pipelines import Cause
 from hostler.model.records import (

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostler.base.errors import InputError
 from hostler.decide.search import COLUMNS, Search, read_conditions, read_order
-from hostler.errors import InputError
 from hostler.model.records import RunFilter, RunSummary
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store import matching

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostler.errors import ForbiddenError, InputError, StateError
+from hostler.base.errors import ForbiddenError, InputError, StateError
 from hostler.store import backup as backup_module
 from hostler.store.backup import back_up_to
 from tests.core.store.test_backup import back_up, left, listed, make, packed, relisted, restore

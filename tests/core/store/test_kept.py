@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConflictError, NotFoundError
+from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.records import Artifact, Keep, Remainder
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store

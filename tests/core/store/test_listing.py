@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import NotFoundError, StateError
+from hostler.base.errors import NotFoundError, StateError
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
 from hostler.store.listing import listing_of, read_listing, top_level, write_listing

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostler.errors import InputError, StateError
+from hostler.base.errors import InputError, StateError
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.units import GIB, MIB
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
 from hostler.store.migrations import METRICS, Schema
 from hostler.store.opening import open_for_writing
-from hostler.units import GIB, MIB
 
 _T = 1_700_000_040.0  # a whole minute
 assert _T % 60 == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from hostler.errors import SchemaTooNew, StateError
+from hostler.base.errors import SchemaTooNew, StateError
 from hostler.model.runs import Outcome
 from hostler.store import daily_copy, migrations, opening
 from hostler.store.database import Store

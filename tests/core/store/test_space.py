@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.errors import StateError
+from hostler.base.units import GIB, MIB
 from hostler.cli import checks
-from hostler.errors import StateError
 from hostler.store import space
 from hostler.store.space import Space, require_room, sentence, space_of
-from hostler.units import GIB, MIB
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConflictError, StateError
+from hostler.base.errors import ConflictError, StateError
 from hostler.store.readers import open_for_reading
 from hostler.store.writer import Writer
 

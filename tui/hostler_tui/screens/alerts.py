@@ -13,7 +13,7 @@ from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui.alert_rows import (
     ALERT_FIELDS,
     ALERT_HEADS,

@@ -10,7 +10,7 @@ from textual import on, work
 from textual.message import Message
 from textual.widget import Widget
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui.compare_rows import chart_of, head_line, heads_of, rows_of
 from hostler_tui.screens.base import LabScreen
 from hostler_tui.screens.history_sheets import SourceReader

@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.worker import Worker
 
+from hostler.base.errors import ConflictError, HostlerError
+from hostler.base.text import clean
 from hostler.cli.shared import counted
 from hostler.client.fetch import Fetched
 from hostler.client.fetch_choice import Wanted
-from hostler.errors import ConflictError, HostlerError
-from hostler.text import clean
 from hostler_tui.file_rows import (
     HEADS,
     MOST_READ,

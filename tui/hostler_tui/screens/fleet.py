@@ -10,7 +10,7 @@ from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler.quick.fleet import STALE_AFTER, age_out
 from hostler_tui.fleet_detail import Detail, find, panel_lines, strip_lines
 from hostler_tui.fleet_head import (

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui.lines import Line, line
 from hostler_tui.run_pages import diff_lines
 from hostler_tui.run_questions import Question

@@ -9,7 +9,7 @@ from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui import host_view
 from hostler_tui.fleet_detail import Detail, find
 from hostler_tui.fleet_order import doubted, seats

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
 
-from hostler.errors import HostlerError
-from hostler.programs import own_argv, safe_environ
+from hostler.base.errors import HostlerError
+from hostler.base.programs import own_argv, safe_environ
 from hostler_tui.fleet_detail import find
 from hostler_tui.host_view import Findings
 from hostler_tui.widgets.dialog import Confirm

@@ -9,7 +9,7 @@ from typing import Any
 
 from textual import work
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui.run_questions import (
     Question,
     cancel_question,

@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from hostler.errors import HostlerError
+from hostler.base.errors import HostlerError
 from hostler_tui.commandline import command_text
 from hostler_tui.lines import line
 from hostler_tui.pipeline_files import changed, completed, entries, params_of, run_args

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from hostler.text import clean
+from hostler.base.text import clean
 from hostler_tui.filtering import Filter, FilterError, parse
 from hostler_tui.lines import line
 from hostler_tui.widgets.pane import Pane

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hostler.quick.table import cell_width, cut, pad
+from hostler.base.table import cell_width, cut, pad
 from hostler_tui.format import BLOCKS
 from hostler_tui.lines import Line
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hostler.quick.table import cell_width, cut, pad
-from hostler.text import clean
+from hostler.base.table import cell_width, cut, pad
+from hostler.base.text import clean
 from hostler_tui.lines import Line
 from hostler_tui.widgets.dag import DOWN, LEFT, RIGHT, UP, Needs, direct, line_char, ordered
 

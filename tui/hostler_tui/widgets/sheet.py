@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from hostler.text import clean
+from hostler.base.text import clean
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.modal import Modal

@@ -6,12 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from hostler.cli.kinds import count, limit
-from hostler.cli.options import add_common
-from hostler.cli.render import clock_text, exact_time
-from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
-from hostler.errors import InputError
-from hostler.quick.table import (
+from hostler.base.errors import InputError
+from hostler.base.table import (
     Column,
     cell_width,
     is_terminal,
@@ -20,7 +16,11 @@ from hostler.quick.table import (
     terminal_width,
     wants_color,
 )
-from hostler.text import clean
+from hostler.base.text import clean
+from hostler.cli.kinds import count, limit
+from hostler.cli.options import add_common
+from hostler.cli.render import clock_text, exact_time
+from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
 
 _STYLES = {"critical": "red", "warning": "yellow", "info": "dim"}
 

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.table import Column, is_terminal
 from hostler.cli.kinds import limit, run_name, since
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import hint, open_client, out_json, out_table
-from hostler.quick.table import Column, is_terminal
 
 COLUMNS = (Column("AT"), Column("USER"), Column("CALL"), Column("WHAT", flex=True, least=20))
 

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.errors import InputError
+from hostler.base.table import Column
+from hostler.base.units import format_duration
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client, out_json, out_table
-from hostler.errors import InputError
-from hostler.quick.table import Column
-from hostler.units import format_duration
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hostler.base.errors import HostlerError
+from hostler.base.text import clean
+from hostler.base.wire import target
 from hostler.cli.parser import build_parser, load, table
-from hostler.errors import HostlerError
 from hostler.quick.socket import ask, find_socket
-from hostler.quick.wire import target
-from hostler.text import clean
 
 TAKES_WORDS = True
 _PATIENCE = 0.3

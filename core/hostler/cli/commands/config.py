@@ -9,11 +9,11 @@ from typing import Any
 
 import tomli_w
 
+from hostler.base.paths import config_files, state_folder
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, out_json
 from hostler.daemon.config_file import load_config
 from hostler.model.codec import to_json
-from hostler.quick.places import config_files, state_folder
 from hostler.quick.socket import find_socket
 from hostler.spec.config_form import to_tables
 

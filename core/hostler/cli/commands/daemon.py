@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 
+from hostler.base.errors import ConflictError, InputError
+from hostler.base.units import format_duration
 from hostler.cli.daemon_start import ensure_daemon, running, start, stop
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import note_for, out, out_json
-from hostler.errors import ConflictError, InputError
 from hostler.quick.socket import Found, find_socket
-from hostler.units import format_duration
 
 NOT_RUNNING = 3
 

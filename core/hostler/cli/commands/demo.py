@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Sequence
 
+from hostler.base.errors import InputError
+from hostler.base.table import is_terminal
 from hostler.cli.demo_folder import Options as Wanted
 from hostler.cli.demo_folder import running_demo
 from hostler.cli.home import SCREEN, has_screen
 from hostler.cli.kinds import count, natural, positive
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, out
-from hostler.errors import InputError
-from hostler.quick.table import is_terminal
 
 TAKES_COMMAND = True
 

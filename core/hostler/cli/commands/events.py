@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from hostler.base.table import is_terminal, wants_color
+from hostler.base.text import clean
 from hostler.cli.kinds import limit, natural, run_name
 from hostler.cli.options import add_common
 from hostler.cli.render import exact_time, paint_status
 from hostler.cli.shared import open_client
 from hostler.client import Client
-from hostler.quick.table import is_terminal, wants_color
-from hostler.text import clean
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.errors import HostlerError, InputError, NotFoundError
+from hostler.base.table import Column, is_terminal
+from hostler.base.units import format_size
 from hostler.cli.fetching import ProgressLine, Stdout, list_rows, result_rows
 from hostler.cli.kinds import count, run_and_stage
 from hostler.cli.options import add_common
@@ -16,9 +19,6 @@ from hostler.client import Client
 from hostler.client.fetch import Fetched, Fetcher
 from hostler.client.fetch_choice import Wanted, choose
 from hostler.client.fetch_target import Target
-from hostler.errors import HostlerError, InputError, NotFoundError
-from hostler.quick.table import Column, is_terminal
-from hostler.units import format_size
 
 INTERMIXED = True
 _STDOUT = "-"

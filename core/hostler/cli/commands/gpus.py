@@ -6,16 +6,16 @@ import json
 import sys
 import time
 
-from hostler.errors import NoDaemonError
+from hostler.base.errors import NoDaemonError
+from hostler.base.gpu_models import short_model
+from hostler.base.paths import NO_HOSTS, is_configured
+from hostler.base.table import is_terminal, terminal_width, wants_color
+from hostler.base.text import clean
+from hostler.base.units import format_duration
 from hostler.quick import fleet as fleets
 from hostler.quick.gpus import render
-from hostler.quick.models import short_model
 from hostler.quick.need import NO, YES, Answer, Need, answer
-from hostler.quick.places import NO_HOSTS, is_configured
 from hostler.quick.socket import Found, ask, find_socket
-from hostler.quick.table import is_terminal, terminal_width, wants_color
-from hostler.text import clean
-from hostler.units import format_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,13 +135,13 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     from_need = options.gpu_memory is not None or options.spread or options.wait is not None
     if options.need is None and from_need:
-        from hostler.errors import InputError
+        from hostler.base.errors import InputError
 
         raise InputError(
             "--gpu-memory, --spread and --wait belong to --need", remedy="Add --need N"
         )
     if options.need is not None and options.watch:
-        from hostler.errors import InputError
+        from hostler.base.errors import InputError
 
         raise InputError(
             "--watch shows the table, and --need asks a question",
@@ -150,7 +150,7 @@ def _check(options: Options) -> None:
     if options.json:
         options.output = "json"
     if options.html is not None and (options.need is not None or options.output != "table"):
-        from hostler.errors import InputError
+        from hostler.base.errors import InputError
 
         raise InputError("--html is a form of its own", remedy="Leave out --need, -o and --json")
 
@@ -176,7 +176,7 @@ def _with_named_hosts(options: Options, fleet: dict[str, Any]) -> dict[str, Any]
     names = [str(host["host"]) for host in fleet["hosts"]]
     for pattern in options.hosts or ():
         if not any(fleets.host_matches(name, [pattern]) for name in names):
-            from hostler.errors import NotFoundError
+            from hostler.base.errors import NotFoundError
 
             names = _all_names() if fleet.get("source") == "direct" else names
             remedy = f"Known hosts: {', '.join(names[:20])}"

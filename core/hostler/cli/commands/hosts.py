@@ -6,14 +6,14 @@ import argparse
 import time
 from typing import Any
 
+from hostler.base.errors import NotFoundError
+from hostler.base.table import Column
+from hostler.base.units import format_duration, format_size
 from hostler.cli.options import add_common
 from hostler.cli.render import paint_status
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
-from hostler.errors import NotFoundError
 from hostler.quick.fleet import host_matches
-from hostler.quick.table import Column
-from hostler.units import format_duration, format_size
 
 COLUMNS = (
     Column("HOST", flex=True, least=10),

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import Any
 
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.table import is_terminal
 from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.kinds import count, natural, run_and_stage
 from hostler.cli.log_output import LinePrinter, LogPrinter
@@ -14,8 +16,6 @@ from hostler.cli.options import add_common
 from hostler.cli.render import attempt_code
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
-from hostler.errors import InputError, NotFoundError
-from hostler.quick.table import is_terminal
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

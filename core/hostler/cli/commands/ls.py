@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hostler.base.table import Column, is_terminal
+from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.kinds import run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import note_for, open_client, out_json, out_table
 from hostler.packing.tar import MTIME
-from hostler.quick.table import Column, is_terminal
-from hostler.units import format_size
 
 INTERMIXED = True
 _COLUMNS = (Column("NAME", flex=True, least=20), Column("SIZE", right=True), Column("CHANGED"))

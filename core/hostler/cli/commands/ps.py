@@ -6,14 +6,14 @@ import argparse
 import time
 from typing import Any
 
+from hostler.base.errors import NotFoundError
+from hostler.base.table import is_terminal
 from hostler.cli.kinds import limit
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.options import add_common
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.render import PS_COLUMNS, ps_rows
 from hostler.cli.shared import hint, me, open_client, out_json, out_table
-from hostler.errors import NotFoundError
-from hostler.quick.table import is_terminal
 
 _ROOM = 16
 """Rows of one run on a terminal; cells of a matrix share rows beyond that."""

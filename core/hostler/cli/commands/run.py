@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import InputError
+from hostler.base.table import is_terminal
 from hostler.cli.follow import (
     CommandView,
     Follower,
@@ -45,8 +47,6 @@ from hostler.cli.submit import (
 )
 from hostler.cli.told import tell_once
 from hostler.client import Client
-from hostler.errors import InputError
-from hostler.quick.table import is_terminal
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8

@@ -6,13 +6,13 @@ import argparse
 import time
 from typing import Any
 
+from hostler.base.table import is_terminal
 from hostler.cli.kinds import limit, since
 from hostler.cli.options import add_common
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
 from hostler.cli.shared import hint, me, note_for, open_client, out, out_json, out_table
 from hostler.decide.search import COLUMNS
-from hostler.quick.table import is_terminal
 
 STATES = ("open", "finished", "succeeded", "failed", "cancelled")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
+from hostler.base.programs import safe_environ
 from hostler.cli.loading import no_garbage
 from hostler.cli.options import add_common
-from hostler.programs import safe_environ
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from hostler.base.errors import InputError
+from hostler.base.table import is_terminal
 from hostler.cli.fold import fold
 from hostler.cli.kept import shown_lines
 from hostler.cli.kinds import run_name
@@ -18,8 +20,6 @@ from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_
 from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
 from hostler.cli.saved import shown_of
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
-from hostler.errors import InputError
-from hostler.quick.table import is_terminal
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""

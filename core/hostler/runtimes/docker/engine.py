@@ -17,7 +17,7 @@ import docker.errors
 import docker.utils
 import requests.exceptions
 
-from hostler.errors import EngineError, HostFault, Unreachable
+from hostler.base.errors import EngineError, HostFault, Unreachable
 from hostler.model.images import choose_digest
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import h11
 
-from hostler.errors import EngineError, Unreachable
+from hostler.base.errors import EngineError, Unreachable
 from hostler.ports import ByteStream, HostLink
 from hostler.runtimes.docker.explain import engine_error
 

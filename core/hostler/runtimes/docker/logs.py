@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hostler.errors import EngineError
+from hostler.base.errors import EngineError
 from hostler.ports import HostLink, LogSink
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.workload import epoch_ns

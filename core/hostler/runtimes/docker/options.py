@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
+from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Job, Mount
 from hostler.runtimes.contract import argv, contract_env, relative
-from hostler.units import GIB, MIB
 
 WORK = "/work"
 """The working folder inside every container."""

@@ -14,7 +14,7 @@ import posixpath
 import tarfile
 from collections.abc import Iterable
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.model.jobs import Job
 from hostler.runtimes.contract import METRICS, lineage, relative, reserved
 from hostler.runtimes.docker.options import HOME, WORK

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from hostler.errors import EngineError
+from hostler.base.errors import EngineError
 from hostler.ports import HostLink, Progress
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.explain import pull_error

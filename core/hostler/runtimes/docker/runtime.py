@@ -10,8 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.decide.blame import refuses_limits
-from hostler.errors import EngineError, Unkillable, Unreachable
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement

@@ -12,7 +12,7 @@ import docker
 import docker.errors
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 
-from hostler.units import MIB
+from hostler.base.units import MIB
 
 ANSWER_CAP = 64 * MIB
 """Bytes of one whole answer: the longest lists of real hosts are far below."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from hostler.errors import InputError
+from hostler.base.errors import InputError
 from hostler.model.jobs import Job
 from hostler.runtimes.contract import contract_env, relative
 

@@ -12,9 +12,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from hostler.errors import AgentError
+from hostler.base.errors import AgentError
+from hostler.base.units import MIB
 from hostler.ports import HostLink, LogSink
-from hostler.units import MIB
 
 _SHORT_S = 1.0
 _SHORT_BYTES = MIB

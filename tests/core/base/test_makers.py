@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.quick import makers
-from hostler.quick.makers import doubt
+from hostler.base import makers
+from hostler.base.makers import doubt
 
 DAEMON, STRANGER = 54321, 54322
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to make what others own")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from hostler.quick.private import absolute, is_numbered, names_of, owner_name
+from hostler.base.private import absolute, is_numbered, names_of, owner_name
 
 _MOST_LINKS = 40
 

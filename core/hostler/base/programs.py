@@ -95,7 +95,7 @@ def _here() -> str:
 
 
 def _is_own(entry: str) -> bool:
-    own = os.path.dirname(os.path.realpath(__file__))
+    own = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # of `hostler` itself
     return os.path.realpath(os.path.join(entry, "hostler")) == own
 
 

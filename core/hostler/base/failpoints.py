@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hostler.errors import ConfigError, Unreachable
+from hostler.base.errors import ConfigError, Unreachable
 
 VARIABLE = "HOSTLER_FAILPOINTS"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.errors import ConfigError
-from hostler.quick import places
+from hostler.base import paths as places
+from hostler.base.errors import ConfigError
 from hostler.quick.socket import find_socket
 from tests.support.users import BOB, NEEDS_ROOT, run_as
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from functools import lru_cache
 
-from hostler.units import GIB
+from hostler.base.units import GIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from hostler import failpoints
-from hostler.errors import ConfigError, Unreachable
-from hostler.failpoints import failpoint, read_failpoints
+from hostler.base import failpoints
+from hostler.base.errors import ConfigError, Unreachable
+from hostler.base.failpoints import failpoint, read_failpoints
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Arm = Callable[[str], None]
 
 
@@ -54,7 +54,10 @@ def test_what_cannot_be_read_is_refused(text: str) -> None:
 @pytest.mark.programs
 @pytest.mark.parametrize(
     ("folder", "module", "name"),
-    [("core", "hostler.failpoints", "here"), ("agents", "hostler_agent.failpoints", "agent.here")],
+    [
+        ("core", "hostler.base.failpoints", "here"),
+        ("agents", "hostler_agent.failpoints", "agent.here"),
+    ],
 )
 def test_a_kill_is_a_kill(folder: str, module: str, name: str) -> None:
     def run(value: str) -> int:

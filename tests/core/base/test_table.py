@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.quick.table import (
+from hostler.base.table import (
     Column,
     cell_width,
     cut,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base import private
+from hostler.base.errors import StateError
+from hostler.base.private import make_private
 from hostler.cli.daemon_start import start
-from hostler.errors import StateError
-from hostler.quick import private
-from hostler.quick.private import make_private
 from hostler.quick.socket import Found
 from hostler.store.files import private_folder
 

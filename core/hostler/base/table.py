@@ -10,7 +10,7 @@ import os
 import sys
 import unicodedata
 
-from hostler.text import clean
+from hostler.base.text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.quick.wire import Response, WireError, encode_request, quote, target
+from hostler.base.wire import Response, WireError, encode_request, quote, target
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Hostler-Attempt: a-1\r\n\r\n"

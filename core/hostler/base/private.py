@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from hostler.errors import StateError
+from hostler.base.errors import StateError
 
 _MOST_LINKS = 40
 _ELSEWHERE = "set HOSTLER_STATE, or `state` under [daemon], to a folder of your own on a local disk"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.text import last_words
+from hostler.base.text import last_words
 
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n    exec("""\n'

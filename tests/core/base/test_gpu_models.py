@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.gpu_models import model_matches, short_model
+from hostler.base.units import GIB
 from hostler.decide.plan import plan
 from hostler.decide.requests import Request, model_suits
 from hostler.model.plans import Start
-from hostler.quick.models import model_matches, short_model
-from hostler.units import GIB
 from tests.support import planning as lab
 from tests.support.hypothesis_profiles import examples
 

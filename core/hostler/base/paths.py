@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from hostler.errors import ConfigError
-from hostler.text import is_text
+from hostler.base.errors import ConfigError
+from hostler.base.text import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.quick.text_file import LARGEST, read_text
+from hostler.base.text_file import LARGEST, read_text
 
 
 def test_lines_end_as_on_this_system(tmp_path: Path) -> None:
