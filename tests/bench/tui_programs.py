@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Static
 
 from hostler.client import AsyncClient
-from hostler.quick.gpus import GPU_COLUMNS, gpu_rows
+from hostler.show.gpus import GPU_COLUMNS, gpu_rows
 from hostler_tui import feed
 from hostler_tui.app import HostlerApp
 

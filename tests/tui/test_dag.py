@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.cli.fold import Cells
+from hostler.show.fold import Cells
 from hostler_tui.widgets.dag import DOWN, LEFT, RIGHT, UP, Needs, dag_rows, direct, line_char, rails
 from tests.support import run_objects
 

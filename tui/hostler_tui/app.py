@@ -326,11 +326,9 @@ def _name_of(screen: Screen[Any]) -> str:
     return screen.NAME if isinstance(screen, LabScreen) else ""
 
 
-def main(argv: Sequence[str] = ()) -> int:
-    """Open the screen; the exit code."""
-    from hostler.cli.daemon_start import ensure_daemon  # it starts a daemon where none runs
-
+def main(find: Callable[[], Found] = find_socket) -> int:
+    """Open the screen on the daemon that `find` names or starts; the exit code."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     if os.environ.get("NO_COLOR") == "":
         del os.environ["NO_COLOR"]  # empty means no such wish; Textual would take it for one
-    return HostlerApp(find=ensure_daemon).run() or 0
+    return HostlerApp(find=find).run() or 0

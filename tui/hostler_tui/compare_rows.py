@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostler.cli.commands.compare import seems_different, value_text
+from hostler.show.compare import seems_different, value_text
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, Point, number_text, side_by_side

@@ -8,8 +8,8 @@ from typing import Any
 from hostler.base.errors import HostlerError
 from hostler.base.text import clean
 from hostler.base.units import format_size
-from hostler.cli.fetching import where_text
 from hostler.client.fetch_choice import Wanted, choose, wanted_of
+from hostler.show.files import where_text
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
-from hostler.quick.fleet import is_stale, letter
-from hostler.quick.gpus import owners_text
+from hostler.show.fleet import is_stale, letter
+from hostler.show.gpus import owners_text
 from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import Pick, use_text
 from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline

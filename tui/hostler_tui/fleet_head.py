@@ -7,8 +7,8 @@ from typing import Any
 
 from hostler.base.gpu_models import nominal_gib
 from hostler.base.units import GIB
-from hostler.quick.fleet import LETTERS, is_stale, summarize
-from hostler.quick.need import CANNOT_TELL, YES, Answer, Need, answer
+from hostler.show.fleet import LETTERS, is_stale, summarize
+from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler_tui.cells import cell_width
 from hostler_tui.fleet_order import Order, model_text
 from hostler_tui.fleet_rows import free_text, power_text

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from hostler.base.gpu_models import short_model
-from hostler.cli.render import ranges
+from hostler.show.runs import ranges
 from hostler_tui.filtering import Filter, Value
 
 Host = Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 from hostler.base.text import clean
 from hostler.base.units import GIB
-from hostler.quick.fleet import is_stale, letter
-from hostler.quick.gpus import owners_text
+from hostler.show.fleet import is_stale, letter
+from hostler.show.gpus import owners_text
 from hostler_tui.fleet_order import Block, Gpu, Group, Seats, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.lines import Line, Span

@@ -3,14 +3,13 @@ but for reading the clock where a time is told by its age."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hostler.cli.kinds import since
-from hostler.cli.shared import me
+from hostler.base.dates import past_time
+from hostler.base.users import owner_named
 from hostler_tui.filtering import Filter, Term
 
 FIELDS = ("pipeline", "owner", "state", "since", "until", "param.", "metric.")
@@ -71,11 +70,11 @@ def _take(asked: dict[str, Any], words: list[str], term: Term, typed: str) -> st
         return f"{what} cannot be asked of the history; = can, and < > of param. and metric."
     elif term.field in ("since", "until"):
         try:
-            asked[term.field] = since(term.value)
-        except argparse.ArgumentTypeError as error:
+            asked[term.field] = past_time(term.value)
+        except ValueError as error:
             return str(error)
     else:
-        asked[term.field] = me(term.value) if term.field == "owner" else term.value
+        asked[term.field] = owner_named(term.value) if term.field == "owner" else term.value
     return ""
 
 

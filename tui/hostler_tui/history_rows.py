@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hostler.base.units import format_duration, format_value
-from hostler.cli.render import exact_time
+from hostler.show.runs import exact_time
 from hostler_tui.history_query import Order
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row

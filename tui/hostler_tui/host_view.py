@@ -8,8 +8,8 @@ from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
-from hostler.cli.commands.hosts import host_note
-from hostler.quick.fleet import is_stale, letter
+from hostler.show.fleet import is_stale, letter
+from hostler.show.hosts import host_note
 from hostler_tui.fleet_detail import Detail, hour_lines, process_lines
 from hostler_tui.fleet_order import Seats
 from hostler_tui.fleet_rows import use_text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hostler.base.table import cell_width, pad
 from hostler.base.text import clean
-from hostler.cli.plan import alike_folded, plan_row
+from hostler.show.plan import alike_folded, plan_row
 from hostler_tui.lines import Line, wrapped
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.cli.fold import Cells, base_of, size_of
-from hostler.cli.render import Indices, active_stages, ps_row
+from hostler.show.fold import Cells, base_of, size_of
+from hostler.show.runs import Indices, active_stages, ps_row
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.table_rows import Head, Row
 

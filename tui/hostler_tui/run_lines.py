@@ -8,11 +8,11 @@ from typing import Any
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_value
-from hostler.cli.commands.why import why_lines
-from hostler.cli.fold import Cells
-from hostler.cli.provenance import kept_lines
-from hostler.cli.render import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
 from hostler.model.durations import duration_of_run
+from hostler.show.fold import Cells
+from hostler.show.provenance import kept_lines
+from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
+from hostler.show.why import why_lines
 from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.model import Lab
 from hostler_tui.widgets.dag import DagRow, dag_rows, needs_of

@@ -9,8 +9,8 @@ from typing import Any
 from hostler.base.table import pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_size
-from hostler.cli.commands.why import answer_lines
-from hostler.cli.render import Indices, attempt_end, where
+from hostler.show.runs import Indices, attempt_end, where
+from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.run_data import RunData

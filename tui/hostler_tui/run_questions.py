@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostler.base.units import format_duration
-from hostler.cli.render import where
+from hostler.show.runs import where
 
 Run = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostler.base.units import format_duration
-from hostler.cli.fold import Cells, base_of
-from hostler.cli.render import Indices, attempt_end, where
+from hostler.show.fold import Cells, base_of
+from hostler.show.runs import Indices, attempt_end, where
 from hostler_tui.run_lines import CELLS_SHOWN, dag_cells
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.dag import DagRow, dag_rows

@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.seats import SEATS, Peer
-from hostler.api.users import in_group, user_name
+from hostler.api.users import in_group
 from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
+from hostler.base.users import user_name
 from hostler.daemon.newest import ASKING
 from hostler.daemon.submit import Caller
 from hostler.model.config import DaemonConfig

@@ -13,8 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api.limits import is_stream
 from hostler.api.seats import Peer, is_late, seat
-from hostler.api.users import user_name
 from hostler.base.errors import ForbiddenError
+from hostler.base.users import user_name
 from hostler.daemon.submit import Caller
 
 TICK_S = 2.0

@@ -7,14 +7,6 @@ import os
 import pwd
 
 
-def user_name(uid: int) -> str:
-    """The Unix user of a uid; the number where it has no name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def in_group(uid: int, group: str) -> bool:
     """Whether the user is in the group, by this machine's user database."""
     try:

@@ -11,6 +11,7 @@ import os
 import stat
 
 from hostler.base.errors import StateError
+from hostler.base.users import user_name
 
 _MOST_LINKS = 40
 _ELSEWHERE = "set HOSTLER_STATE, or `state` under [daemon], to a folder of your own on a local disk"
@@ -149,13 +150,3 @@ def owner_name(found: os.stat_result) -> str:
     """Whose a file is, for people: name and uid."""
     name = user_name(found.st_uid)
     return f"{name} (uid {found.st_uid})" if name != str(found.st_uid) else f"uid {name}"
-
-
-def user_name(uid: int) -> str:
-    """The Unix user of a uid; the number where it has no name."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

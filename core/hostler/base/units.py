@@ -116,3 +116,8 @@ def _range_numbers(pattern: str, inside: str) -> list[str]:
         width = len(first)
         numbers += [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
     return numbers
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 host", "2 hosts"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -17,13 +17,13 @@ from typing import Any
 from hostler.base.errors import DaemonBusy, InputError, NoDaemonError
 from hostler.base.paths import state_folder
 from hostler.base.table import is_terminal
-from hostler.base.units import format_size
+from hostler.base.units import counted, format_size
 from hostler.cli.daemon_start import running
-from hostler.cli.render import clock_text
-from hostler.cli.shared import counted, note, out, out_json
+from hostler.cli.shared import note, out, out_json
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.quick.socket import Found, find_socket
+from hostler.show.runs import clock_text
 from hostler.store.backup import Backup, Progress, back_up_to
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, require_local_disk

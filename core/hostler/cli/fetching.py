@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import TextIO
 
 from hostler.base.errors import HostlerError
 from hostler.base.table import cut, terminal_width
 from hostler.base.text import clean
 from hostler.base.units import format_size
 from hostler.cli.log_output import LogPrinter
-from hostler.cli.render import clock_text
 from hostler.client.fetch import Fetched
 
 _EVERY_S = 0.1
@@ -56,32 +55,6 @@ def progress_text(to: str, done: int, size: int, speed: float) -> str:
     percent = 100 * done // size if size else 100
     rate = f", {format_size(speed)}/s" if speed else ""  # none is known when it begins
     return f"{percent:3d} % of {format_size(size)}{rate}: {to}"
-
-
-def list_rows(files: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Rows of `get --list`."""
-    return [
-        (
-            str(file["stage"]) + (f" ({file['attempt']})" if file["attempt"] > 1 else ""),
-            str(file["path"]) + (f" -> {file['link']}" if file.get("link") is not None else ""),
-            "-" if file.get("link") is not None else format_size(file["size"]),
-            str(file["artifact"]) if file["kind"] == "output" else "-",
-            where_text(file),
-        )
-        for file in files
-    ]  # fmt: skip
-
-
-def where_text(file: Mapping[str, Any]) -> str:
-    """Where a file lies, and until when."""
-    where = str(file["where"])
-    if where == "saved":
-        return "saved, partial" if file.get("partial") else "saved"
-    if where == "running":
-        return f"{file['host']}, running"
-    folder = f":{file['folder']}" if file.get("folder") else ""
-    until = f" until {clock_text(file['until'])}" if file.get("until") else ""
-    return f"{file['host']}{folder}{until}"
 
 
 def result_rows(folder: str, done: Sequence[Fetched]) -> list[tuple[str, ...]]:

@@ -14,9 +14,9 @@ from hostler.base.text import clean
 from hostler.cli.known_gpus import KnownGpus
 from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
-from hostler.cli.render import transitions
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
+from hostler.show.runs import transitions
 
 TICK = 0.5
 _STAGES_QUOTED = 3

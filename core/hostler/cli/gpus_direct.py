@@ -18,8 +18,8 @@ from hostler.local.door import LocalDoor
 from hostler.model.config import Config, DaemonConfig, HostConfig, local_host
 from hostler.model.hosts import Host, HostCondition
 from hostler.ports import Door
-from hostler.quick.fleet import host_matches
 from hostler.quick.hosts import read_hosts
+from hostler.show.fleet import host_matches
 
 SLOW_AFTER = 4
 """Hosts. With more of them the person is told what the wait is for."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hostler.base.errors import InputError, NoDaemonError
-from hostler.cli.gpus_html import page
 from hostler.cli.shared import note
+from hostler.show.gpus_html import page
 
 STDOUT = "-"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 import time
@@ -16,8 +15,8 @@ from hostler.cli.daemon_start import ensure_daemon
 from hostler.cli.live import count_line
 from hostler.cli.shared import note
 from hostler.client import Client
-from hostler.quick.fleet import is_new
-from hostler.quick.gpus import render, summary_line
+from hostler.show.fleet import is_new
+from hostler.show.gpus import render, summary_line
 
 SCREEN = "hostler_tui.app"
 PATIENCE = 3.0
@@ -27,9 +26,7 @@ PATIENCE = 3.0
 def run() -> int:
     """Open the screen where there is a terminal and the screen is installed; else the status."""
     if is_terminal() and is_terminal(sys.stdin) and has_screen():
-        # The one import upwards, and only by name: the screen is a client like the others.
-        code: int | None = importlib.import_module(SCREEN).main()
-        return code or 0
+        return open_screen()
     client = Client(found=ensure_daemon(say=note))
     deadline = time.monotonic() + PATIENCE
     while is_new(client.gpus()) and time.monotonic() < deadline:
@@ -40,8 +37,15 @@ def run() -> int:
     return 0
 
 
+def open_screen() -> int:
+    """Show the terminal UI until the person leaves it; the exit code."""
+    from hostler_tui.app import main  # slow to load
+
+    return main(ensure_daemon)
+
+
 def has_screen() -> bool:
-    """Whether the screen's module is there."""
+    """Whether the terminal UI is installed."""
     try:
         return importlib.util.find_spec(SCREEN) is not None
     except ModuleNotFoundError:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from hostler.base.errors import HostlerError, InputError
 from hostler.base.table import Column, is_terminal, render_table
-from hostler.cli.shared import ask_line, counted, note
+from hostler.base.units import counted
+from hostler.cli.shared import ask_line, note
 from hostler.ssh.trust import Known, ScannedKey, trust
 
 COLUMNS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from typing import NamedTuple
 
+from hostler.base.dates import future_time, past_time
 from hostler.base.units import parse_duration, parse_size
 
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
@@ -17,8 +17,6 @@ LEAST_INTERVAL = 0.5
 """Seconds."""
 MOST_AT_ONCE = 10_000
 MOST_MINUTES = 1440
-_FAR = 1e11
-"""Seconds since the epoch, beyond which no date is meant."""
 _TOO_MANY_DIGITS = 16
 """As the API has them; checked here, too, so that the message names the flag."""
 
@@ -146,37 +144,19 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def since(text: str) -> float:
-    """A time: how long ago ("2h", "30d"), or a date ("2026-11-24", "2026-11-24T12:00")."""
-    from datetime import datetime
-
+    """A time: how long ago, or a date."""
     try:
-        return time.time() - parse_duration(text)
-    except ValueError:
-        pass  # not a duration: a date
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither how long ago, like 2h or 30d, nor a date like 2026-11-24"
-        ) from None
+        return past_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def moment(text: str) -> float:
-    """A time to come: how far ahead ("30d"), or a date ("2026-12-24", "2026-12-24T12:00")."""
-    from datetime import datetime
-
+    """A time to come: how far ahead, or a date."""
     try:
-        at = time.time() + parse_duration(text)
-    except ValueError:
-        try:
-            at = datetime.fromisoformat(text).timestamp()
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is neither a duration like 30d nor a date like 2026-12-24"
-            ) from None
-    if not time.time() < at < _FAR:
-        raise argparse.ArgumentTypeError(f"{text!r} is not in the future")
-    return at
+        return future_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run_name(text: str) -> str:

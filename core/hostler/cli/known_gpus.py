@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hostler.base.errors import HostlerError
-from hostler.cli.render import gpu_indices
 from hostler.client import Client
-from hostler.quick.fleet import is_new
+from hostler.show.fleet import is_new
+from hostler.show.runs import gpu_indices
 
 _ASK_AGAIN = 2.0
 """Seconds between two questions for an index that nobody knows, such as a silent host's."""

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from hostler.base.table import render_table
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.cli.fold import Cells, Stage, fold, size_of
-from hostler.cli.render import STAGE_COLUMNS, Indices, stage_or_cells_row
 from hostler.model.durations import duration_of_run
+from hostler.show.fold import Cells, Stage, fold, size_of
+from hostler.show.runs import STAGE_COLUMNS, Indices, stage_or_cells_row
 
 _ACTIVE = ("running", "starting", "collecting", "failed")
 

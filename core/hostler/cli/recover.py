@@ -11,19 +11,11 @@ from typing import Any
 
 from hostler.base.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.base.table import Column, is_terminal
+from hostler.base.units import counted
+from hostler.base.users import own_name
 from hostler.cli.daemon_start import running, start
 from hostler.cli.recover_view import recovery_json, row, unsigned_lines
-from hostler.cli.shared import (
-    DECLINED,
-    confirm,
-    counted,
-    note,
-    note_for,
-    out,
-    out_json,
-    out_table,
-    user_name,
-)
+from hostler.cli.shared import DECLINED, confirm, note, note_for, out, out_json, out_table
 from hostler.daemon.assemble import real_outside
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
@@ -84,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         note_for(args)(f"asking {counted(len(config.hosts) - len(without), 'host')}")
         told = asyncio.run(_survey(config, state, identity, without))
         chosen = _decide(args, told)
-        failed = asyncio.run(restore(state, chosen, user_name())) if chosen else {}
+        failed = asyncio.run(restore(state, chosen, own_name())) if chosen else {}
     return _answer(args, told, found, Taken(chosen, failed))
 
 

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostler.cli.shared import counted, note_for
+from hostler.base.units import counted
+from hostler.cli.shared import note_for
 from hostler.client import Client
 
 _MOST_NAMED = 3

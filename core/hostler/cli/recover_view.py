@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.cli.render import clock_text
 from hostler.daemon.recover import Survey
 from hostler.decide.recovery import Rebuilt
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase, Run
+from hostler.show.runs import clock_text
 
 
 @dataclass(frozen=True, slots=True)

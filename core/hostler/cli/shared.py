@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import pwd
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -69,11 +67,6 @@ def hint(args: argparse.Namespace, text: str) -> None:
 def out(text: str) -> None:
     """One line of the answer."""
     sys.stdout.write(clean(text) + "\n")
-
-
-def counted(number: int, thing: str) -> str:
-    """ "1 host", "2 hosts"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def out_json(schema: str, members: dict[str, Any]) -> None:
@@ -144,16 +137,3 @@ def each(items: Sequence[str], action: Callable[[str], None]) -> int:
         except HostlerError as error:
             worst = max(worst, report(error))
     return worst
-
-
-def me(owner: str | None) -> str | None:
-    """The user that --owner names; `me` is the caller."""
-    return user_name() if owner == "me" else owner
-
-
-def user_name() -> str:
-    """The caller's Unix user; the number where it has no name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

@@ -10,7 +10,7 @@ from pathlib import Path
 from hostler.base import paths
 from hostler.base.errors import ConfigError
 from hostler.base.makers import doubt
-from hostler.base.private import user_name
+from hostler.base.users import user_name
 from hostler.model.config import Config, DaemonConfig
 
 _ELSEWHERE = (

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 
-from hostler.base.private import user_name
+from hostler.base.users import user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

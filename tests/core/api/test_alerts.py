@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from hostler.base.errors import InputError, NotFoundError
-from hostler.cli.shared import user_name
+from hostler.base.users import own_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.model.records import NewEvent
@@ -88,7 +88,7 @@ def test_events_tell_who_acknowledged_an_alert(daemon: Served) -> None:
         ("alert.acknowledged", f"alert {number} acknowledged: gpu.fault"),
         ("alert.unacknowledged", f"alert {number} unacknowledged: gpu.fault"),
     ]
-    assert {event["actor"] for event in told[-2:]} == {user_name()}
+    assert {event["actor"] for event in told[-2:]} == {own_name()}
 
 
 def test_what_is_not_there_cannot_be_acknowledged(daemon: Served) -> None:

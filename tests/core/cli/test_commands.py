@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hostler.cli.follow import LogCopy
-from hostler.cli.render import clock_text
+from hostler.show.runs import clock_text
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
 from tests.support.run_objects import attempt, kept, run, stage, summary

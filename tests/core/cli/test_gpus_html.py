@@ -15,7 +15,7 @@ import pytest
 
 from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli import gpus_page
-from hostler.cli.gpus_html import page
+from hostler.show.gpus_html import page
 from tests.support.commandline import CommandLine
 from tests.support.fleets import NOW, fleet, gpu, host
 from tests.support.scripted_daemon import ScriptedDaemon
@@ -209,7 +209,7 @@ def test_a_page_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.programs
 def test_the_quick_question_does_not_load_it() -> None:
     program = (
-        "import sys\nfrom hostler.cli.commands import gpus\nimport hostler.quick.gpus\n"
-        "sys.exit('hostler.cli.gpus_html' in sys.modules or 'html' in sys.modules)"
+        "import sys\nfrom hostler.cli.commands import gpus\nimport hostler.show.gpus\n"
+        "sys.exit('hostler.show.gpus_html' in sys.modules or 'html' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

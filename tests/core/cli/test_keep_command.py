@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostler.cli.render import clock_text
+from hostler.show.runs import clock_text
 from tests.support.commandline import CommandLine
 from tests.support.run_objects import artifact, kept, remainder, run
 from tests.support.scripted_daemon import Answer, ScriptedDaemon

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hostler.cli.provenance import kept_lines
-from hostler.cli.retry_lines import retry_lines
+from hostler.show.provenance import kept_lines
+from hostler.show.retry import retry_lines
 from tests.support.commandline import CommandLine
 from tests.support.run_objects import attempt, run, stage
 from tests.support.scripted_daemon import Answer, ScriptedDaemon

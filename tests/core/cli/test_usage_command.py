@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.cli.charts import sparkline
+from hostler.show.charts import sparkline
 from tests.support.commandline import CommandLine
 from tests.support.fleets import fleet, host
 from tests.support.run_objects import run, stage

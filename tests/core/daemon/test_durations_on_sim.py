@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hostler.base.units import format_duration
-from hostler.cli.render import end_lines, spent_text, summary_row
 from hostler.daemon.measures import Measures
 from hostler.decide.search import Search
 from hostler.model.durations import attempt_duration, duration_of_run, run_duration
 from hostler.model.runs import Phase
+from hostler.show.runs import end_lines, spent_text, summary_row
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim

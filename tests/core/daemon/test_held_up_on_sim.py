@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import Unreachable
-from hostler.cli.render import stage_note
 from hostler.model.jobs import Job
 from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress
+from hostler.show.runs import stage_note
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.planning import stage

@@ -58,7 +58,7 @@ def loaded(daemon: ScriptedDaemon, *words: str) -> set[str]:
 )
 def test_asking_for_gpus_loads_little(daemon: ScriptedDaemon, words: tuple[str, ...]) -> None:
     modules = loaded(daemon, *words)
-    assert "hostler.quick.gpus" in modules
+    assert "hostler.show.gpus" in modules
     assert not modules & FORBIDDEN
 
 

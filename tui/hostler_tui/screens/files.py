@@ -16,7 +16,7 @@ from textual.worker import Worker
 
 from hostler.base.errors import ConflictError, HostlerError
 from hostler.base.text import clean
-from hostler.cli.shared import counted
+from hostler.base.units import counted
 from hostler.client.fetch import Fetched
 from hostler.client.fetch_choice import Wanted
 from hostler_tui.file_rows import (

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input
 
-from hostler.quick.gpus import owners_text
+from hostler.show.gpus import owners_text
 from hostler_tui.actions import key_text
 from hostler_tui.fuzzy import best, score
 from hostler_tui.model import Lab

@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler.quick.fleet import STALE_AFTER, age_out
+from hostler.show.fleet import STALE_AFTER, age_out
 from hostler_tui.fleet_detail import Detail, find, panel_lines, strip_lines
 from hostler_tui.fleet_head import (
     empty_lines,

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler.cli.kept import loss_lines
+from hostler.show.kept import loss_lines
 from hostler_tui.history_query import FIELDS, PAGE, Order, command_of, query_of
 from hostler_tui.history_rows import (
     DEFAULT,

@@ -9,7 +9,7 @@ from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from hostler.cli.render import Indices, gpu_indices
+from hostler.show.runs import Indices, gpu_indices
 from hostler_tui.filtering import Filter
 from hostler_tui.lines import Line, line
 from hostler_tui.queue_rows import (

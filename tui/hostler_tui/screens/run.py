@@ -10,7 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler.cli.render import Indices, gpu_indices
+from hostler.show.runs import Indices, gpu_indices
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.run_data import Run, RunData
 from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold

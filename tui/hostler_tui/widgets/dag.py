@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hostler.cli.fold import Cells, base_of, fold
+from hostler.show.fold import Cells, base_of, fold
 
 Stage = Mapping[str, Any]
 Needs = Mapping[str, Sequence[str]]

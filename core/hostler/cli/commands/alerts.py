@@ -19,8 +19,8 @@ from hostler.base.table import (
 from hostler.base.text import clean
 from hostler.cli.kinds import count, limit
 from hostler.cli.options import add_common
-from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
+from hostler.show.runs import clock_text, exact_time
 
 _STYLES = {"critical": "red", "warning": "yellow", "info": "dim"}
 

@@ -9,8 +9,8 @@ from typing import Any
 from hostler.base.table import Column, is_terminal
 from hostler.cli.kinds import limit, run_name, since
 from hostler.cli.options import add_common
-from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.show.runs import clock_text, exact_time
 
 COLUMNS = (Column("AT"), Column("USER"), Column("CALL"), Column("WHAT", flex=True, least=20))
 

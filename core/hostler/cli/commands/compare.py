@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import Column
-from hostler.base.units import format_duration
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.show.compare import seems_different, value_text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,17 +46,3 @@ def _row(row: dict[str, Any]) -> list[str]:
     if row["better"] is not None and seems_different(row):
         cells[row["better"]] += " *"
     return [row["section"], row["name"].removesuffix("_s"), *cells]
-
-
-def seems_different(row: Mapping[str, Any]) -> bool:
-    """Whether the values still differ as they are shown: 12 and 14 ms are both "0s"."""
-    return row["differs"] and len({value_text(row["name"], v) for v in row["values"]}) > 1
-
-
-def value_text(name: str, value: Any) -> str:
-    """One run's value of a row, for people."""
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value
-    return format_duration(round(value, 1)) if name.endswith("took_s") else f"{value:.6g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
 from hostler.cli.demo_folder import Options as Wanted
 from hostler.cli.demo_folder import running_demo
-from hostler.cli.home import SCREEN, has_screen
+from hostler.cli.home import has_screen, open_screen
 from hostler.cli.kinds import count, natural, positive
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, out
@@ -72,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
                 time.sleep(_REST_S)
             demo.raise_ended()
         os.environ["XDG_CACHE_HOME"] = demo.folder  # what the screen last saw of a real lab stays
-        code: int | None = importlib.import_module(SCREEN).main([])
-        return code or 0
+        return open_screen()
 
 
 def _run_command(command: Sequence[str]) -> int:

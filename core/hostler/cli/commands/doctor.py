@@ -17,11 +17,11 @@ from hostler.base.units import format_duration
 from hostler.cli.checks import NAMES, Check, check_host, check_local, counts, worst_first
 from hostler.cli.configured import configured_or_named
 from hostler.cli.options import add_common
-from hostler.cli.render import paint_status
 from hostler.cli.shared import broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import Doors, ssh_settings
 from hostler.model.config import HostConfig
+from hostler.show.runs import paint_status
 
 CHECK_FAILED = 3
 _FIRST = ("host.ssh", "host.local", "host.agent", "host.checks")

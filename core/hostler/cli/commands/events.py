@@ -15,9 +15,9 @@ from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
 from hostler.cli.kinds import limit, natural, run_name
 from hostler.cli.options import add_common
-from hostler.cli.render import exact_time, paint_status
 from hostler.cli.shared import open_client
 from hostler.client import Client
+from hostler.show.runs import exact_time, paint_status
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

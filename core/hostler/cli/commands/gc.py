@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from hostler.base.units import format_size
+from hostler.base.units import counted, format_size
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.render import clock_text
-from hostler.cli.shared import DECLINED, confirm, counted, open_client, out, out_json
+from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
+from hostler.show.runs import clock_text
 
 _MOST_RUNS = 8
 

@@ -10,15 +10,16 @@ from typing import Any
 
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.base.table import Column, is_terminal
-from hostler.base.units import format_size
-from hostler.cli.fetching import ProgressLine, Stdout, list_rows, result_rows
+from hostler.base.units import counted, format_size
+from hostler.cli.fetching import ProgressLine, Stdout, result_rows
 from hostler.cli.kinds import count, run_and_stage
 from hostler.cli.options import add_common
-from hostler.cli.shared import counted, hint, note_for, open_client, out_json, out_table
+from hostler.cli.shared import hint, note_for, open_client, out_json, out_table
 from hostler.client import Client
 from hostler.client.fetch import Fetched, Fetcher
 from hostler.client.fetch_choice import Wanted, choose
 from hostler.client.fetch_target import Target
+from hostler.show.files import list_rows
 
 INTERMIXED = True
 _STDOUT = "-"

@@ -12,10 +12,10 @@ from hostler.base.paths import NO_HOSTS, is_configured
 from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.quick import fleet as fleets
-from hostler.quick.gpus import render
-from hostler.quick.need import NO, YES, Answer, Need, answer
 from hostler.quick.socket import Found, ask, find_socket
+from hostler.show import fleet as fleets
+from hostler.show.gpus import render
+from hostler.show.need import NO, YES, Answer, Need, answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

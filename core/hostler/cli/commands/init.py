@@ -12,17 +12,18 @@ from hostler.base.errors import ConfigError, InputError
 from hostler.base.paths import user_config
 from hostler.base.table import is_terminal, render_table, terminal_width
 from hostler.base.text_file import read_text
+from hostler.base.units import counted
 from hostler.cli.config_write import extended, write_config
 from hostler.cli.configured import expand, named_host
 from hostler.cli.gpus_direct import look_direct
 from hostler.cli.identity import add_trust_option, settle_keys
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, ask_line, confirm, counted, note, note_for
+from hostler.cli.shared import DECLINED, ask_line, confirm, note, note_for
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import ssh_settings
 from hostler.model.config import Config, DaemonConfig, HostConfig
-from hostler.quick.fleet import is_stale
-from hostler.quick.gpus import HOST_COLUMNS, host_rows, summary_line
+from hostler.show.fleet import is_stale
+from hostler.show.gpus import HOST_COLUMNS, host_rows, summary_line
 from hostler.spec.config import read_config
 from hostler.ssh.config import ListedHost, list_hosts
 from hostler.ssh.target import SshSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kept import kept_line, staying_lines
 from hostler.cli.kinds import moment, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import each, named_runs, open_client, out, out_json
+from hostler.show.kept import kept_line, staying_lines
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.kinds import count, natural, run_and_stage
 from hostler.cli.log_output import LinePrinter, LogPrinter
 from hostler.cli.options import add_common
-from hostler.cli.render import attempt_code
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
+from hostler.show.runs import attempt_code
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.kinds import run_and_stage
 from hostler.cli.options import add_common
-from hostler.cli.render import clock_text, exact_time
 from hostler.cli.shared import note_for, open_client, out_json, out_table
 from hostler.packing.tar import MTIME
+from hostler.show.runs import clock_text, exact_time
 
 INTERMIXED = True
 _COLUMNS = (Column("NAME", flex=True, least=20), Column("SIZE", right=True), Column("CHANGED"))

@@ -8,12 +8,13 @@ from typing import Any
 
 from hostler.base.errors import NotFoundError
 from hostler.base.table import is_terminal
+from hostler.base.users import owner_named
 from hostler.cli.kinds import limit
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.options import add_common
 from hostler.cli.recover_hint import hint_at_recover
-from hostler.cli.render import PS_COLUMNS, ps_rows
-from hostler.cli.shared import hint, me, open_client, out_json, out_table
+from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.show.runs import PS_COLUMNS, ps_rows
 
 _ROOM = 16
 """Rows of one run on a terminal; cells of a matrix share rows beyond that."""
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Show the stages of all open runs, the oldest run first."""
     client = open_client(args)
     hint_at_recover(args, client)
-    found = client.runs(state="open", owner=me(args.owner), limit=args.limit)
+    found = client.runs(state="open", owner=owner_named(args.owner), limit=args.limit)
     runs = []
     for summary in reversed(found):
         try:

@@ -6,11 +6,11 @@ import argparse
 from typing import Any
 
 from hostler.base.errors import ConflictError
-from hostler.cli.kept import loss_lines
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
 from hostler.client import Client
+from hostler.show.kept import loss_lines
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -32,8 +32,6 @@ from hostler.cli.kinds import (
 )
 from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import add_common
-from hostler.cli.plan import PLAN_COLUMNS, alike_folded, plan_row
-from hostler.cli.render import command_code, end_code, end_lines
 from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table, silent
 from hostler.cli.sources import current_folder
@@ -47,6 +45,8 @@ from hostler.cli.submit import (
 )
 from hostler.cli.told import tell_once
 from hostler.client import Client
+from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
+from hostler.show.runs import command_code, end_code, end_lines
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8

@@ -7,12 +7,13 @@ import time
 from typing import Any
 
 from hostler.base.table import is_terminal
+from hostler.base.users import owner_named
 from hostler.cli.kinds import limit, since
 from hostler.cli.options import add_common
 from hostler.cli.recover_hint import hint_at_recover
-from hostler.cli.render import RUN_COLUMNS, metrics_text, summary_row
-from hostler.cli.shared import hint, me, note_for, open_client, out, out_json, out_table
+from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.decide.search import COLUMNS
+from hostler.show.runs import RUN_COLUMNS, metrics_text, summary_row
 
 STATES = ("open", "finished", "succeeded", "failed", "cancelled")
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     hint_at_recover(args, client)
     answer = client.history(
         pipeline=args.pipeline,
-        owner=me(args.owner),
+        owner=owner_named(args.owner),
         state=args.state,
         since=args.since,
         until=args.until,

@@ -10,16 +10,16 @@ from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
-from hostler.cli.fold import fold
-from hostler.cli.kept import shown_lines
 from hostler.cli.kinds import run_name
 from hostler.cli.known_gpus import indices_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common
-from hostler.cli.provenance import any_code_text, code_text, kept_lines, params_text
-from hostler.cli.render import STAGE_COLUMNS, clock_text, stage_or_cells_row
 from hostler.cli.saved import shown_of
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
+from hostler.show.fold import fold
+from hostler.show.kept import shown_lines
+from hostler.show.provenance import any_code_text, code_text, kept_lines, params_text
+from hostler.show.runs import STAGE_COLUMNS, clock_text, stage_or_cells_row
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
-from hostler.cli.charts import highest, mean, number, sparkline
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.kinds import minutes, run_and_stage
 from hostler.cli.options import add_common
-from hostler.cli.render import clock_text, exact_time, gpu_indices
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
+from hostler.show.charts import highest, mean, number, sparkline
+from hostler.show.runs import clock_text, exact_time, gpu_indices
 
 _WIDTH = 30
 FLEET = (Column("TIME"), Column("UTIL", right=True), Column("POWER", right=True))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.base.units import format_value
-from hostler.cli.retry_lines import stage_names
+from hostler.show.retry import stage_names
 
 Run = Mapping[str, Any]
 

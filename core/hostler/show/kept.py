@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostler.base.units import format_size
-from hostler.cli.render import clock_text
-from hostler.cli.shared import counted
+from hostler.base.units import counted, format_size
+from hostler.show.runs import clock_text
 
 _MOST_NAMES = 3
 

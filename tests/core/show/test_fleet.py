@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hostler.model.hosts import GpuState
-from hostler.quick import fleet as fleets
+from hostler.show import fleet as fleets
 from tests.support.fleets import RTX3090, fleet, gpu, host
 
 

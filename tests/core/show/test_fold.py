@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.cli.commands.why import answer_lines
-from hostler.cli.fold import Cells, fold, size_of
 from hostler.cli.live import live_lines
-from hostler.cli.plan import alike_folded
-from hostler.cli.render import stage_or_cells_row
+from hostler.show.fold import Cells, fold, size_of
+from hostler.show.plan import alike_folded
+from hostler.show.runs import stage_or_cells_row
+from hostler.show.why import answer_lines
 from tests.support.run_objects import NOW, run, stage
 
 

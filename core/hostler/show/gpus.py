@@ -8,8 +8,8 @@ from hostler.base.gpu_models import short_model
 from hostler.base.table import Column, render_table, render_tsv, style
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_size
-from hostler.quick.fleet import is_stale, letter
-from hostler.quick.need import free_memory
+from hostler.show.fleet import is_stale, letter
+from hostler.show.need import free_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from hostler.cli.live import chosen, count_line, live_lines, redraw
-from hostler.cli.plan import plan_row
-from hostler.cli.render import (
+from hostler.show.plan import plan_row
+from hostler.show.runs import (
     attempt_end,
     command_code,
     end_code,

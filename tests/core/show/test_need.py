@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.quick.need import Answer, Need, answer
+from hostler.show.need import Answer, Need, answer
 from tests.support.fleets import GIB, NOW, RTX3090, fleet, gpu, host
 
 

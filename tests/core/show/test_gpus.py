@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.table import cell_width
-from hostler.quick.gpus import host_rows, owners_text, render, summary_line
+from hostler.show.gpus import host_rows, owners_text, render, summary_line
 from tests.support.fleets import NOW, RTX3090, fleet, gpu, host
 
 HOSTILE = st.text(

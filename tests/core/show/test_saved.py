@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostler.cli.render import clock_text
-from hostler.cli.saved import saved_lines
+from hostler.show.runs import clock_text
+from hostler.show.saved import saved_lines
 
 RUN: dict[str, Any] = {
     "run_id": "rxbvmwd",

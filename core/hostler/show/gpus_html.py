@@ -13,9 +13,9 @@ from typing import Any
 from hostler.base.gpu_models import short_model
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.cli.gpus_style import SCRIPT, STYLE
-from hostler.quick.fleet import LETTERS, is_stale, letter
-from hostler.quick.gpus import is_simulated, owners_text
+from hostler.show.fleet import LETTERS, is_stale, letter
+from hostler.show.gpus import is_simulated, owners_text
+from hostler.show.gpus_style import SCRIPT, STYLE
 
 _OLD_AFTER_S = 60.0
 _ONE_COLUMN, _TWO_COLUMNS = 20, 60

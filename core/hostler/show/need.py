@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hostler.base.gpu_models import TOLERANCE, model_matches, nominal_gib, short_model
 from hostler.base.units import format_duration, format_size
-from hostler.quick.fleet import host_matches
+from hostler.show.fleet import host_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

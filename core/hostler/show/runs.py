@@ -8,8 +8,8 @@ from typing import Any
 
 from hostler.base.table import Column, style
 from hostler.base.units import format_duration, format_size
-from hostler.cli.fold import Cells, fold
 from hostler.model.durations import duration_of_run
+from hostler.show.fold import Cells, fold
 
 _STYLES = {
     "succeeded": "green", "running": "cyan", "starting": "cyan", "collecting": "cyan",

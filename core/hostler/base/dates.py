@@ -1,0 +1,48 @@
+"""Times that people write: how long ago, how far ahead, or a date."""
+
+from __future__ import annotations
+
+import time
+
+from hostler.base.units import parse_duration
+
+_FAR = 1e11
+"""Seconds since the epoch, beyond which no date is meant."""
+
+
+def past_time(text: str) -> float:
+    """Seconds since the epoch: how long ago ("2h", "30d"), or a date ("2026-11-24",
+    "2026-11-24T12:00"). Raises ValueError with a sentence for people."""
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        pass  # not a duration: a date
+    try:
+        return _date(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is neither how long ago, like 2h or 30d, nor a date like 2026-11-24"
+        ) from None
+
+
+def future_time(text: str) -> float:
+    """Seconds since the epoch: how far ahead ("30d"), or a date ("2026-12-24",
+    "2026-12-24T12:00"). Raises ValueError with a sentence for people."""
+    try:
+        at = time.time() + parse_duration(text)
+    except ValueError:
+        try:
+            at = _date(text)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is neither a duration like 30d nor a date like 2026-12-24"
+            ) from None
+    if not time.time() < at < _FAR:
+        raise ValueError(f"{text!r} is not in the future")
+    return at
+
+
+def _date(text: str) -> float:
+    from datetime import datetime  # slow to load, and seldom wanted
+
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,22 @@
+"""Runs side by side, as cells of a table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hostler.base.units import format_duration
+
+
+def seems_different(row: Mapping[str, Any]) -> bool:
+    """Whether the values still differ as they are shown: 12 and 14 ms are both "0s"."""
+    return row["differs"] and len({value_text(row["name"], v) for v in row["values"]}) > 1
+
+
+def value_text(name: str, value: Any) -> str:
+    """One run's value of a row, for people."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return format_duration(round(value, 1)) if name.endswith("took_s") else f"{value:.6g}"
