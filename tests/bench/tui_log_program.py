@@ -12,8 +12,8 @@ from textual.widget import Widget
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.lines import line
-from hostler_tui.screens.base import LabScreen
-from hostler_tui.widgets.log_view import LogView
+from hostler_tui.log.view import LogView
+from hostler_tui.widgets.lab_screen import LabScreen
 from hostler_tui.widgets.pane import Pane
 
 

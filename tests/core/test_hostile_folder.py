@@ -25,8 +25,8 @@ from hostler.local.door import LocalDoor
 from hostler.packing import pack_source
 from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
-from hostler_tui.commandline import run_command
-from hostler_tui.screens.host_work import doctor, trust_in_terminal
+from hostler_tui.host.work import doctor, trust_in_terminal
+from hostler_tui.submit.commandline import run_command
 from tests.support.desk import desk_folder
 
 pytestmark = pytest.mark.programs
@@ -42,9 +42,10 @@ STARTS = {
     "core/hostler/cli/commands/demo.py:_run_command": "the person's own command",
     "core/hostler/packing/git_run.py:start": "test_packing_runs_no_git_of_the_folder",
     "core/hostler/local/door.py:exec_agent": "test_the_agent_of_this_machine_is_no_program_here",
-    "tui/hostler_tui/commandline.py:run_command": "test_the_screen_takes_nothing_from_the_folder",
-    "tui/hostler_tui/screens/host_work.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
-    "tui/hostler_tui/screens/host_work.py:trust_in_terminal":
+    "tui/hostler_tui/submit/commandline.py:run_command":
+        "test_the_screen_takes_nothing_from_the_folder",
+    "tui/hostler_tui/host/work.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
+    "tui/hostler_tui/host/work.py:trust_in_terminal":
         "test_the_screen_takes_nothing_from_the_folder",
     "tui/hostler_tui/clipboard.py:copy": "test_helpers_are_not_found_in_the_folder",
     "agents/hostler_agent/bootstrap.py:": "isolated: -I -S",

@@ -20,7 +20,7 @@ ABOVE = {"compare": ("compare", "CompareScreen"), "host": ("host", "HostScreen")
 def screen(name: str) -> object:
     if name in ABOVE:
         module, kind = ABOVE[name]
-        return getattr(importlib.import_module(f"hostler_tui.screens.{module}"), kind)
+        return getattr(importlib.import_module(f"hostler_tui.{module}.screen"), kind)
     return HostlerApp.MAIN_SCREENS[name]()
 
 

@@ -12,9 +12,9 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import StateError
+from hostler_tui.alerts.screen import AlertsScreen
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import AlertsSeen, FleetSeen
-from hostler_tui.screens.alerts import AlertsScreen
 from hostler_tui.widgets.table import Table
 from tests.support.fleets import NOW
 from tests.support.madefleet import made_fleet

@@ -7,9 +7,9 @@ from textual.app import ComposeResult
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.filtering import Filter
-from hostler_tui.screens.base import LabScreen
 from hostler_tui.table_rows import Head
 from hostler_tui.widgets.ask_line import AskLine
+from hostler_tui.widgets.lab_screen import LabScreen
 from hostler_tui.widgets.table import Table
 from tests.support.screen import no_daemon, text_of
 

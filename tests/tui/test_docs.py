@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from hostler_tui.actions import ACTIONS, EVERYWHERE, Action, key_text
-from hostler_tui.fleet_order import FIELDS
+from hostler_tui.fleet.order import FIELDS
 from hostler_tui.palette import LOOKS
 from hostler_tui.screen_actions import SCREEN_ACTIONS
 from tests.support.fleets import fleet, host
@@ -43,7 +43,7 @@ def test_the_page_has_every_key() -> None:
 
 def test_the_page_has_the_looks_and_its_filters_can_be_read() -> None:
     from hostler_tui.filtering import parse
-    from hostler_tui.fleet_order import Order, arrange
+    from hostler_tui.fleet.order import Order, arrange
 
     text = FILE.read_text(encoding="utf-8").partition("## Keys")[0]
     assert all(look in text for look in LOOKS)

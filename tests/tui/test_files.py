@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ConflictError, HostlerError, Problem
 from hostler.client.fetch import Fetched
-from hostler_tui.screens.files import FilesSheet
+from hostler_tui.run.files import FilesSheet
 from hostler_tui.widgets.table import Table
 from tests.core.test_fetch_choice import file
 from tests.support.madefleet import Shown, made_fleet

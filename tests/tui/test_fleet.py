@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from hostler.base.table import cell_width
-from hostler_tui import fleet_rows
 from hostler_tui.app import forget_closed
-from hostler_tui.fleet_head import fits_line
-from hostler_tui.fleet_order import Block
+from hostler_tui.fleet import rows as fleet_rows
+from hostler_tui.fleet.head import fits_line
+from hostler_tui.fleet.order import Block
+from hostler_tui.fleet.screen import FleetScreen
+from hostler_tui.host.screen import HostScreen
 from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.messages import DaemonLost
-from hostler_tui.screens.fleet import FleetScreen
-from hostler_tui.screens.host import HostScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Sheet

@@ -9,8 +9,8 @@ import pytest
 
 from hostler.quick.socket import Found
 from hostler_tui.app import HostlerApp
+from hostler_tui.lab import Lab
 from hostler_tui.lines import text_of as text_of_line
-from hostler_tui.model import Lab
 from hostler_tui.widgets.frame import top_line
 from tests.support.screen import text_of, until, until_shown
 from tests.support.simserved import SimServed, sim_served

@@ -14,10 +14,10 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ForbiddenError, HostlerError, InputError
 from hostler_tui.app import HostlerApp
+from hostler_tui.compare.screen import CompareScreen
+from hostler_tui.history import screen as history_screen
+from hostler_tui.history.screen import HistoryScreen
 from hostler_tui.messages import FleetSeen
-from hostler_tui.screens import history as history_screen
-from hostler_tui.screens.compare import CompareScreen
-from hostler_tui.screens.history import HistoryScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.sheet import Choice, Sheet
 from hostler_tui.widgets.table import Table

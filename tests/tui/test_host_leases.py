@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostler_tui.host_view import _leases
+from hostler_tui.host.rows import _leases
 from hostler_tui.lines import text_of
 
 

@@ -11,10 +11,10 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from hostler.quick.socket import Found
-from hostler_tui import log_spool
 from hostler_tui.app import HostlerApp
-from hostler_tui.screens.base import LabScreen
-from hostler_tui.widgets.log_view import LogView
+from hostler_tui.log import spool as log_spool
+from hostler_tui.log.view import LogView
+from hostler_tui.widgets.lab_screen import LabScreen
 from tests.support.screen import text_of, until, until_shown
 from tests.support.stored_log import StoredLog
 

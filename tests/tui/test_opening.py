@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hostler_tui.app import HostlerApp
-from hostler_tui.screens.command_screen import CommandScreen
+from hostler_tui.submit.command_screen import CommandScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.modal import Modal

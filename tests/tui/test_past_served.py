@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler_tui.app import HostlerApp
-from hostler_tui.widgets.log_view import LogView
+from hostler_tui.log.view import LogView
 from tests.support.screen import text_of, until, until_shown
 from tests.support.simserved import SimServed, sim_served
 

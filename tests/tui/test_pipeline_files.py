@@ -10,8 +10,8 @@ import pytest
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler_tui.lines import text_of
-from hostler_tui.pipeline_files import changed, completed, entries, params_of, run_args
-from hostler_tui.plan_lines import plan_lines
+from hostler_tui.submit.pipeline_files import changed, completed, entries, params_of, run_args
+from hostler_tui.submit.plan_lines import plan_lines
 
 PIPELINE = """
 name = "digits"

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ConflictError
 from hostler_tui.messages import FleetSeen
-from hostler_tui.screens.queue import QueueScreen
+from hostler_tui.queue.screen import QueueScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.pane import Pane

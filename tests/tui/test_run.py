@@ -12,11 +12,11 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import NotFoundError
-from hostler_tui import log_spool
-from hostler_tui.run_pages import thinned
-from hostler_tui.screens.run import RunScreen
+from hostler_tui.log import spool as log_spool
+from hostler_tui.log.view import LogView
+from hostler_tui.run.pages import thinned
+from hostler_tui.run.screen import RunScreen
 from hostler_tui.widgets.dialog import Confirm
-from hostler_tui.widgets.log_view import LogView
 from hostler_tui.widgets.table import Table
 from tests.support.madefleet import Shown, made_fleet
 from tests.support.maderuns import StoredRuns, grid, training

@@ -10,8 +10,8 @@ import pytest
 from textual.message import Message
 
 from hostler.base.errors import NoDaemonError, NotFoundError
-from hostler_tui import run_feed
-from hostler_tui.run_feed import RunAnswered, RunFeed, RunTold
+from hostler_tui.run import feed as run_feed
+from hostler_tui.run.feed import RunAnswered, RunFeed, RunTold
 
 OPEN: dict[str, Any] = {"run_id": "r1", "outcome": None}
 OVER: dict[str, Any] = {"run_id": "r1", "outcome": "failed"}

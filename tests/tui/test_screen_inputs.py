@@ -11,13 +11,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from hostler_tui import log_spool
 from hostler_tui.filtering import Filter, parse
-from hostler_tui.screens.fleet import FleetScreen
-from hostler_tui.screens.run import RunScreen
+from hostler_tui.fleet.screen import FleetScreen
+from hostler_tui.log import spool as log_spool
+from hostler_tui.log.view import LogView
+from hostler_tui.run.screen import RunScreen
 from hostler_tui.widgets import ask_line
 from hostler_tui.widgets.ask_line import AskLine
-from hostler_tui.widgets.log_view import LogView
 from hostler_tui.widgets.table import Table
 from hostler_tui.widgets.text_line import MOST
 from tests.support.madefleet import Shown, made_fleet

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from hostler_tui.actions import ACTIONS
+from hostler_tui.fleet.screen import FleetScreen
 from hostler_tui.fuzzy import best, score
+from hostler_tui.host.screen import HostScreen
 from hostler_tui.screen_actions import SCREEN_ACTIONS
-from hostler_tui.screens.finder import Finder
-from hostler_tui.screens.fleet import FleetScreen
-from hostler_tui.screens.host import HostScreen
-from hostler_tui.screens.reader import HelpScreen, NoticesScreen
+from hostler_tui.widgets.help_sheet import HelpScreen, NoticesScreen
+from hostler_tui.widgets.palette_sheet import Finder
 from hostler_tui.widgets.table import Table
 from tests.support.madefleet import Shown
 from tests.support.pictures import check_picture

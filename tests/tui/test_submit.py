@@ -9,9 +9,9 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
-from hostler_tui.screens.command_screen import CommandScreen
-from hostler_tui.screens.queue import QueueScreen
-from hostler_tui.screens.submit import FilePicker
+from hostler_tui.queue.screen import QueueScreen
+from hostler_tui.submit.command_screen import CommandScreen
+from hostler_tui.submit.screen import FilePicker
 from hostler_tui.widgets.form import Form
 from tests.support.screen import text_of, until, until_shown
 from tests.support.simserved import SimServed, sim_served

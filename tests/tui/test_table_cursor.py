@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from hostler_tui.screens.queue import QueueScreen
-from hostler_tui.screens.run import RunScreen
+from hostler_tui.queue.screen import QueueScreen
+from hostler_tui.run.screen import RunScreen
 from hostler_tui.table_cursor import Cursor, settled, still_marked
 from hostler_tui.table_rows import Row
 from hostler_tui.widgets.table import Table
@@ -124,7 +124,7 @@ async def test_the_cursor_goes_to_the_run_that_was_submitted_once_it_is_there(
     async def submits(app: object) -> str:
         return "rnewnew"
 
-    monkeypatch.setattr("hostler_tui.screens.queue.submit_pipeline", submits)
+    monkeypatch.setattr("hostler_tui.queue.screen.submit_pipeline", submits)
     async with shown.run(80, 24) as pilot:
         await queue(shown, pilot, run("raaaaaa"))
         await pilot.press("n")

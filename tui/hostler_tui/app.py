@@ -21,8 +21,9 @@ from hostler.base.errors import HostlerError
 from hostler.client import AsyncClient
 from hostler.quick.socket import Found, find_socket
 from hostler_tui import cache
+from hostler_tui.backgrounds import Colourless, Grounded
 from hostler_tui.feed import Feed
-from hostler_tui.grounds import Colourless, Grounded
+from hostler_tui.fleet.screen import FleetScreen
 from hostler_tui.lab_app import LabApp
 from hostler_tui.messages import (
     AlertsSeen,
@@ -33,9 +34,8 @@ from hostler_tui.messages import (
     RunsSeen,
 )
 from hostler_tui.palette import LOOKS, THEMES, Palette
-from hostler_tui.screens.base import LabScreen
-from hostler_tui.screens.fleet import FleetScreen
-from hostler_tui.screens.later import later
+from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.later import later
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
@@ -220,19 +220,19 @@ class HostlerApp(LabApp):
 
     def action_help(self) -> None:
         """The keys of this screen."""
-        from hostler_tui.screens.reader import HelpScreen  # not needed for the first picture
+        from hostler_tui.widgets.help_sheet import HelpScreen  # not needed for the first picture
 
         self.push_screen(HelpScreen(_name_of(self.screen)))
 
     def action_notices(self) -> None:
         """What was told so far."""
-        from hostler_tui.screens.reader import NoticesScreen
+        from hostler_tui.widgets.help_sheet import NoticesScreen
 
         self.push_screen(NoticesScreen(self.lab.notices))
 
     def action_palette(self) -> None:
         """Go to or do what is found by a few letters."""
-        from hostler_tui.screens.finder import Finder, actions_of, objects_of
+        from hostler_tui.widgets.palette_sheet import Finder, actions_of, objects_of
 
         items = [*objects_of(self.lab), *actions_of(_name_of(self.screen))]
         self.push_screen(Finder(items), self._go_to)
@@ -249,14 +249,14 @@ class HostlerApp(LabApp):
 
     def open_host(self, name: str) -> None:
         """A host's own screen, above the fleet's."""
-        from hostler_tui.screens.host import HostScreen
+        from hostler_tui.host.screen import HostScreen
 
         self.action_go("fleet")
         self.push_screen(HostScreen(name))
 
     def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
         """A run's own screen, at a stage; the page that was looked at last, or this one."""
-        from hostler_tui.screens.run import RunScreen  # not needed for the first picture
+        from hostler_tui.run.screen import RunScreen  # not needed for the first picture
 
         came_from = self.current_mode
         self.action_go("run")
@@ -266,7 +266,7 @@ class HostlerApp(LabApp):
 
     def compare(self, run_ids: Sequence[str]) -> None:
         """Runs beside each other, above the screen that asks."""
-        from hostler_tui.screens.compare import CompareScreen  # not needed for the first picture
+        from hostler_tui.compare.screen import CompareScreen  # not needed for the first picture
 
         self.push_screen(CompareScreen(run_ids))
 

@@ -14,7 +14,7 @@ from hostler.base.text import clean
 from hostler.client import AsyncClient
 from hostler_tui import clipboard
 from hostler_tui.feed import Feed
-from hostler_tui.model import Lab
+from hostler_tui.lab import Lab
 from hostler_tui.palette import Palette
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostler_tui.actions import ACTIONS, EVERYWHERE, Action
-from hostler_tui.actions_alerts import ALERT_ACTIONS
-from hostler_tui.actions_fleet import FLEET_ACTIONS
-from hostler_tui.actions_history import HISTORY_ACTIONS
-from hostler_tui.actions_queue import QUEUE_ACTIONS
-from hostler_tui.actions_run import RUN_ACTIONS
+from hostler_tui.alerts.actions import ALERT_ACTIONS
+from hostler_tui.fleet.actions import FLEET_ACTIONS
+from hostler_tui.history.actions import HISTORY_ACTIONS
+from hostler_tui.queue.actions import QUEUE_ACTIONS
+from hostler_tui.run.actions import RUN_ACTIONS
 
 SCREEN_ACTIONS: tuple[Action, ...] = (
     *FLEET_ACTIONS, *QUEUE_ACTIONS, *RUN_ACTIONS, *HISTORY_ACTIONS, *ALERT_ACTIONS,

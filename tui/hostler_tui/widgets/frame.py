@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hostler_tui.actions import Action, key_text
 from hostler_tui.cells import cell_width
 from hostler_tui.format import age_text
+from hostler_tui.lab import Lab
 from hostler_tui.lines import Line, Span
-from hostler_tui.model import Lab
 from hostler_tui.screen_actions import in_footer
 
 TABS = (("1", "fleet"), ("2", "queue"), ("3", "run"), ("5", "history"), ("6", "alerts"))

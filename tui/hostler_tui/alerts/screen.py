@@ -1,0 +1,251 @@
+"""What happened and needs eyes; and the whole log of events behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from textual import on, work
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from hostler.base.errors import HostlerError
+from hostler_tui.alerts.rows import (
+    ALERT_FIELDS,
+    ALERT_HEADS,
+    EVENT_FIELDS,
+    EVENT_HEADS,
+    alert_rows,
+    detail_lines,
+    event_detail,
+    event_rows,
+    filter_lines,
+    summary,
+)
+from hostler_tui.lines import Line, line
+from hostler_tui.widgets.ask_line import AskLine
+from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.table import Table
+
+WIDE = 140
+PANEL = 60
+STRIP = 9
+"""Rows of the detail strip."""
+EVENTS_KEPT = 1000
+AGE_STEP_S = 15.0
+"""Ages are drawn anew so often."""
+RETRY_S = 2.0
+
+
+class AlertsScreen(LabScreen):
+    """Alerts by gravity, the newest first; `e` shows events instead."""
+
+    NAME = "alerts"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shows_events = False
+        self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
+        self._events_version = 0
+        self._drawn: tuple[object, ...] = ()
+        self._detail_drawn: tuple[object, ...] = ()
+
+    def body(self) -> Iterable[Widget]:
+        """How many, which, and more of the one that is selected."""
+        yield Pane(id="sum")
+        with Horizontal():
+            yield Table(ALERT_HEADS, id="alert_table", markable=True)
+            yield Table(EVENT_HEADS, id="event_table")
+            yield Pane(id="panel")
+        yield Pane(id="strip")
+        yield AskLine(ALERT_FIELDS, id="ask_alerts")
+        yield AskLine(EVENT_FIELDS, id="ask_events")
+
+    def on_mount(self) -> None:
+        """The list has the keys."""
+        self.query_one("#panel").styles.width = PANEL
+        self.query_one("#event_table").display = False
+        self.table.focus()
+
+    @property
+    def table(self) -> Table:
+        """The list that is shown."""
+        return self.query_one("#event_table" if self.shows_events else "#alert_table", Table)
+
+    @property
+    def ask(self) -> AskLine:
+        """The filter of that list."""
+        return self.query_one("#ask_events" if self.shows_events else "#ask_alerts", AskLine)
+
+    def draw_body(self) -> None:
+        """From the model; nothing where nothing changed."""
+        if self.lab.is_live:
+            self._follow_events()
+        now = time.time()
+        state = (
+            self.shows_events, self.lab.alerts_version, self._events_version, self.ask.filter,
+            self.size, self.app.palette_of_look.look, self.lab.connected, int(now / AGE_STEP_S),
+        )  # fmt: skip
+        if state != self._drawn:
+            self._drawn = state
+            self._draw_list(now)
+            self._draw_detail(now)
+
+    def _draw_list(self, now: float) -> None:
+        head = self.query_one("#sum", Pane)
+        if self.shows_events:
+            rows = event_rows(reversed(self._events), self.ask.filter)
+            head.show([self._events_head(), *filter_lines(self.ask.filter, len(rows))])
+        else:
+            alerts = self.lab.alerts
+            rows = alert_rows(alerts, self.ask.filter, now)
+            lines = summary(alerts, len(rows), self.ask.filter)
+            head.show(lines if alerts else [*lines, *self._nothing()])
+        self.table.show(rows, view=self.ask.filter)
+
+    def _nothing(self) -> list[Line]:
+        if not self.lab.connected:
+            return []
+        return [line(("  Nothing needs eyes. e shows all that happened: hostler events", "dim"))]
+
+    def _events_head(self) -> Line:
+        count = len(self._events)
+        return line(
+            (f" {count:,} events", "title"), (", the newest first   e back to alerts", "dim")
+        )
+
+    def _draw_detail(self, now: float) -> None:
+        wide = self.size.width >= WIDE
+        panel, strip = self.query_one("#panel", Pane), self.query_one("#strip", Pane)
+        panel.display, strip.display = wide, not wide and self.size.height >= 20
+        width = PANEL - 1 if wide else self.size.width
+        most = self.size.height - 4 if wide else STRIP
+        (panel if wide else strip).show(self._detail(now, width, most))
+
+    def _detail(self, now: float, width: int, most: int) -> list[Line]:
+        chosen = self.selected
+        if chosen is None:
+            return []
+        rule = [] if width < self.size.width else [line(("─" * width, "dim"))]
+        if self.shows_events:
+            return [*rule, *event_detail(chosen, width)][:most]
+        newest = list(reversed(self._events))
+        return [*rule, *detail_lines(chosen, newest, now, width, most - len(rule))]
+
+    @property
+    def selected(self) -> Mapping[str, Any] | None:
+        """The alert or event that the cursor is on."""
+        key = self.table.cursor
+        if self.shows_events:
+            return next((e for e in self._events if str(e["seq"]) == key), None)
+        return next((a for a in self.lab.alerts if str(a["id"]) == key), None)
+
+    @on(Table.Moved)
+    def follow_cursor(self) -> None:
+        """More of another one."""
+        self._draw_detail(time.time())
+
+    @on(AskLine.Changed)
+    def take_filter(self) -> None:
+        """At once."""
+        self.draw_body()
+
+    @on(Table.Chosen)
+    def open_chosen(self) -> None:
+        """Enter, or a second click."""
+        self.action_open()
+
+    def action_open(self) -> None:
+        """The run or the host that it is about."""
+        chosen = self.selected or {}
+        if not chosen:
+            self.app.tell(self.table.nothing, "warning")
+        elif chosen.get("run_id"):
+            self.app.open_run(str(chosen["run_id"]))
+        elif chosen.get("host"):
+            self.app.open_host(str(chosen["host"]))
+        else:
+            self.app.tell("it is about neither a run nor a host", "warning")
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.ask.open()
+
+    def action_events(self) -> None:
+        """The other list."""
+        self.shows_events = not self.shows_events
+        self.query_one("#alert_table").display = not self.shows_events
+        self.query_one("#event_table").display = self.shows_events
+        self.table.focus()
+        self.draw_body()
+
+    def action_acknowledge(self) -> None:
+        """Seen."""
+        self._note(self.app.client.acknowledge, "seen")
+
+    def action_unacknowledge(self) -> None:
+        """Not seen after all."""
+        self._note(self.app.client.unacknowledge, "open again")
+
+    def _note(self, do: Callable[[int], Awaitable[object]], done: str) -> None:
+        ids = [] if self.shows_events else sorted(int(key) for key in self.table.targets)
+        if not ids:
+            said = "events are not noted; e goes back to alerts"
+            self.app.tell(said if self.shows_events else self.table.nothing, "warning")
+            return
+        self._note_all(do, ids, done)
+
+    @work(exclusive=True, group="acknowledge", exit_on_error=False)
+    async def _note_all(
+        self, do: Callable[[int], Awaitable[object]], ids: list[int], done: str
+    ) -> None:
+        for alert_id in ids:
+            try:
+                await do(alert_id)
+            except HostlerError as error:
+                self.app.tell_error(error)
+                return
+        self.app.tell(f"{'1 alert' if len(ids) == 1 else f'{len(ids)} alerts'}: {done}")
+        self.query_one("#alert_table", Table).clear_marks()
+        self.app.action_refresh()
+
+    def _follow_events(self) -> None:
+        if not any(worker.group == "event log" for worker in self.workers):
+            self._read_events()
+
+    @work(exclusive=True, group="event log", exit_on_error=False)
+    async def _read_events(self) -> None:
+        """The latest events, and those that come; for as long as the screen is there."""
+        while True:
+            if newest := self.app.newest_event:  # 0: not known yet, or nothing has happened
+                with contextlib.suppress(HostlerError):  # the feed tells of it
+                    await self._read_on(newest)
+            await asyncio.sleep(RETRY_S)
+
+    async def _read_on(self, newest: int) -> None:
+        after = int(self._events[-1]["seq"]) if self._events else newest - EVENTS_KEPT
+        async for told in self.app.client.events(after=max(0, after), follow=True):
+            if "event" in told:
+                self._events.append(told["event"])
+                self._events_version += 1
+
+    def selected_id(self) -> str | None:
+        """The run or host, else the number of the alert."""
+        chosen = self.selected
+        if chosen is None:
+            return None
+        return str(chosen.get("run_id") or chosen.get("host") or chosen.get("id") or chosen["seq"])
+
+    def selected_command(self) -> str | None:
+        """What shows what it is about."""
+        chosen = self.selected or {}
+        if chosen.get("run_id"):
+            return f"hostler show {chosen['run_id']}"
+        if chosen.get("host"):
+            return f"hostler doctor {chosen['host']}"
+        return "hostler events" if self.shows_events else "hostler alerts"

@@ -1,0 +1,156 @@
+"""Two or more runs beside each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from textual import on, work
+from textual.message import Message
+from textual.widget import Widget
+
+from hostler.base.errors import HostlerError
+from hostler_tui.compare.rows import chart_of, head_line, heads_of, rows_of
+from hostler_tui.history.sheets import SourceReader
+from hostler_tui.table_rows import Head
+from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.table import Table
+
+CHART_PART = 3
+"""Of this many parts of the height, one is for charts."""
+LEAST_FOR_CHARTS = 20
+REST_S = 5.0
+"""Seconds between two questions while a run goes on."""
+
+
+class CompareScreen(LabScreen):
+    """What differs between runs, and their metrics."""
+
+    NAME = "compare"
+    TAB = "history"
+
+    class Told(Message):
+        """The daemon compared, or refused to."""
+
+        def __init__(self, told: Mapping[str, Any] | None, problem: str) -> None:
+            super().__init__()
+            self.told, self.problem = told, problem
+
+    def __init__(self, run_ids: Sequence[str]) -> None:
+        super().__init__()
+        self.run_ids = tuple(run_ids)
+        self.told: Mapping[str, Any] | None = None
+        self.is_all = False
+        """All rows, not only those that differ."""
+        self.base_place = 0
+        self.metric_place = 0
+        self._problem = ""
+        self._drawn: tuple[object, ...] = ()
+        self._asked_at, self._asked_version = 0.0, -1
+
+    def body(self) -> Iterable[Widget]:
+        """How much differs, what, and charts."""
+        yield Pane(id="differs")
+        yield Table([Head("", 18)], id="compared")
+        yield Pane(id="courses")
+
+    def on_mount(self) -> None:
+        """Ask; the rows have the keys."""
+        self.query_one("#compared", Table).focus()
+        self._ask()
+
+    @work(exclusive=True, group="compare", exit_on_error=False)
+    async def _ask(self) -> None:
+        self._asked_at, self._asked_version = time.monotonic(), self.lab.runs_version
+        try:
+            told = await self.app.client.compare(list(self.run_ids))
+        except HostlerError as error:
+            self.post_message(self.Told(None, str(error)))
+        else:
+            self.post_message(self.Told(told, ""))
+
+    @on(Told)
+    def take_answer(self, message: Told) -> None:
+        """Show it; a refusal leaves what was there."""
+        self.told, self._problem = message.told or self.told, message.problem
+        self._drawn = ()
+        self.draw_body()
+
+    def _ask_where_changed(self) -> None:
+        """Runs that go on change: compare again, not too often."""
+        now, version = time.monotonic(), self.lab.runs_version
+        open_ones = [run for run in (self.told or {"runs": ()})["runs"] if not run["finished_at"]]
+        if open_ones and version != self._asked_version and now - self._asked_at > REST_S:
+            self._ask()
+
+    def draw_body(self) -> None:
+        """Nothing where nothing changed."""
+        self._ask_where_changed()
+        state = (
+            id(self.told), self._problem, self.is_all, self.base_place, self.metric_place,
+            self.size, self.app.palette_of_look.look,
+        )  # fmt: skip
+        if state != self._drawn:
+            self._drawn = state
+            self._draw_all()
+
+    def _draw_all(self) -> None:
+        table, shown = self.query_one("#compared", Table), 0
+        if self.told is not None:
+            rows = rows_of(self.told, self.base_place, only_differing=not self.is_all)
+            table.show(rows, heads_of(self.told, self.base_place, self.size.width))
+            shown = len(rows)
+            self._draw_charts(self.told)
+        head = head_line(self.told, not self.is_all, shown, self._problem)
+        self.query_one("#differs", Pane).show([head])
+
+    def _draw_charts(self, told: Mapping[str, Any]) -> None:
+        width, height = self.size
+        names = self.metrics
+        pane = self.query_one("#courses", Pane)
+        pane.display = bool(names) and height >= LEAST_FOR_CHARTS
+        if pane.display:
+            name = names[self.metric_place % len(names)]
+            pane.show([(("─" * width, "dim"),), *chart_of(told, name, width, height // CHART_PART)])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those with a course."""
+        return sorted(self.told["series"]) if self.told else []
+
+    def action_refresh(self) -> None:
+        """Compare again."""
+        self._ask()
+
+    def action_back(self) -> None:
+        """To where it was asked."""
+        self.app.pop_screen()
+
+    def action_all_rows(self) -> None:
+        """All, or only those that differ."""
+        self.is_all = not self.is_all
+        self.draw_body()
+
+    def action_base(self) -> None:
+        """The next run is the one that others are compared with."""
+        self.base_place = (self.base_place + 1) % len(self.run_ids)
+        self.draw_body()
+
+    def action_metric(self, by: int) -> None:
+        """Another metric's charts."""
+        self.metric_place += by
+        self.draw_body()
+
+    def action_source(self) -> None:
+        """What the code of each run was."""
+        self.app.push_screen(SourceReader(self.run_ids))
+
+    def selected_id(self) -> str | None:
+        """Of the base."""
+        return self.run_ids[self.base_place]
+
+    def selected_command(self) -> str | None:
+        """The same on the command line."""
+        return " ".join(["hostler", "compare", *self.run_ids])

@@ -1,0 +1,1 @@
+"""All hosts and GPUs: the first screen."""

@@ -1,0 +1,204 @@
+"""What is known of the selected host or GPU: a strip below the list, or a pane beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostler.base.gpu_models import short_model
+from hostler.base.units import format_size
+from hostler.show.fleet import is_stale, letter
+from hostler.show.gpus import owners_text
+from hostler_tui.fleet.order import Seats
+from hostler_tui.fleet.rows import Pick, use_text
+from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline
+from hostler_tui.lines import Line, line
+
+Host = Mapping[str, Any]
+Gpu = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What was asked of one host: the daemon's host object, and its last hour."""
+
+    name: str = ""
+    host: Host = field(default_factory=dict)
+    hour: Mapping[str, Any] = field(default_factory=dict)
+    at: float = 0.0
+    """Wall clock, s."""
+
+    def series(self, uuid: str, name: str) -> Sequence[float | None]:
+        """Values of a GPU over the last hour, oldest first."""
+        gpus = self.hour.get("gpus") or {}
+        found: Sequence[float | None] = (gpus.get(uuid) or {}).get(name) or ()
+        return found
+
+    def processes(self, uuid: str) -> Sequence[Mapping[str, Any]]:
+        """The processes on a GPU at the last look."""
+        look = self.host.get("look") or {}
+        for gpu in look.get("gpus", ()):
+            if gpu["uuid"] == uuid:
+                found: Sequence[Mapping[str, Any]] = gpu["processes"]
+                return found
+        return ()
+
+
+def find(fleet: Mapping[str, Any], pick: Pick | None) -> tuple[Host | None, Gpu | None]:
+    """The host and GPU that are selected, where they are still there."""
+    for host in fleet["hosts"] if pick is not None else ():
+        if pick is not None and host["host"] == pick[0]:
+            gpus = [gpu for gpu in host["gpus"] if gpu["index"] == pick[1]]
+            return host, gpus[0] if gpus else None
+    return None, None
+
+
+def strip_lines(
+    host: Host, gpu: Gpu | None, held: Seats, at: float, detail: Detail
+) -> tuple[Line, ...]:
+    """Three lines for the bottom of small screens."""
+    if gpu is None:
+        return _host_strip(host, at)
+    return (_title(host, gpu, held, at), _numbers(gpu, detail), _because(host, gpu, held))
+
+
+def _host_strip(host: Host, at: float) -> tuple[Line, ...]:
+    name = str(host["host"])
+    where = "" if host["transport"] == "ssh" else f" ({host['transport']})"
+    return (
+        line((f" {name}{where}", "title"), f"  {host['condition']}  ", owners_text({**host}, at)),
+        line((f"   {host.get('problem') or 'enter opens it; left and right go over its GPUs'}",
+              "warn" if host.get("problem") else "dim")),
+    )  # fmt: skip
+
+
+def _title(host: Host, gpu: Gpu, held: Seats, at: float) -> Line:
+    state, since = str(gpu["state"]), gpu.get("since")
+    owners = " ".join(map(str, gpu.get("owners") or ()))
+    name = short_model(gpu.get("model"), gpu.get("memory_total"))
+    lasts = "" if since is None else f"  for {age_text(at - since)}"
+    old = f"  values are {age_text(host.get('age_s'))} old~" if is_stale({**host}) else ""
+    return line(
+        (f" {host['host']}:{gpu['index']}", "title"),
+        f"  {name}  ",
+        (f"{letter(state)} {state}", state),
+        f"  {owners}{lasts}",
+        (old, "warn"),
+    )
+
+
+def _numbers(gpu: Gpu, detail: Detail) -> Line:
+    util = detail.series(str(gpu["uuid"]), "utilization")
+    hour = sparkline(util, 20, 100.0) if util else ""
+    return line(
+        f"   util {percent_text(gpu.get('utilization')):>4} ",
+        (hour, "accent"),
+        f"  mem {_memory_text(gpu)}  {_one(gpu, 'temperature', 'C')}  {_one(gpu, 'power', 'W')}",
+    )
+
+
+def _because(host: Host, gpu: Gpu, held: Seats) -> Line:
+    return line("   ", use_text(str(host["host"]), gpu, held), ("  ", ""), _why(host, gpu, held))
+
+
+def _why(host: Host, gpu: Gpu, held: Seats) -> tuple[str, str]:
+    """What the daemon says of it, where the run is not all."""
+    run = held.get((str(host["host"]), str(gpu["uuid"])))
+    return (str(gpu.get("why") or "") if run else "", "dim")
+
+
+def _memory_text(gpu: Gpu) -> str:
+    return f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))} GiB"
+
+
+def _one(gpu: Gpu, name: str, unit: str) -> str:
+    value = gpu.get(name)
+    return "-" if value is None else f"{value:.0f}{unit}"
+
+
+def panel_lines(
+    host: Host, gpu: Gpu | None, held: Seats, at: float, detail: Detail, width: int
+) -> tuple[Line, ...]:
+    """The pane beside the list on wide screens."""
+    if gpu is None:
+        return (
+            *_host_strip(host, at),
+            line(""),
+            *_machine(detail),
+            *_all_gpus(host, detail, width),
+        )
+    uuid = str(gpu["uuid"])
+    return (
+        _title(host, gpu, held, at),
+        line((f"   {uuid}", "dim")),
+        _because(host, gpu, held),
+        line(""),
+        *hour_lines(gpu, detail, width),
+        line(""),
+        line((" PROCESSES", "title")),
+        *(process_lines(detail.processes(uuid)) or [line(("   none", "dim"))]),
+    )
+
+
+def _machine(detail: Detail) -> Iterable[Line]:
+    facts, look = detail.host.get("facts") or {}, detail.host.get("look") or {}
+    machine = look.get("machine") or {}
+    if not look:
+        return ()
+    load = machine.get("load1")
+    free, total = machine.get("memory_available"), machine.get("memory_total")
+    return (
+        line(
+            f"   load {'-' if load is None else f'{load:.1f}'} on {facts.get('cpus') or '?'} CPUs"
+        ),
+        line(f"   RAM  {format_size(free)} of {format_size(total)} available"),
+        line(f"   drv  {facts.get('driver') or '-'}  docker {facts.get('docker') or '-'}"),
+        line(""),
+    )
+
+
+def _all_gpus(host: Host, detail: Detail, width: int) -> Iterable[Line]:
+    """The utilization of each GPU over the last hour."""
+    for gpu in host["gpus"]:
+        util = detail.series(str(gpu["uuid"]), "utilization")
+        chart = sparkline(util, max(8, width - 22), 100.0)
+        now = percent_text(gpu.get("utilization"))
+        state = str(gpu["state"])
+        yield line((f"   :{gpu['index']:<2} {letter(state)} ", state), f"{now:>4} ", (chart, state))
+
+
+SERIES = (
+    ("util", "utilization", "%", 100.0), ("mem", "memory_used", "G", None),
+    ("temp", "temperature", "C", 100.0), ("power", "power", "W", None),
+)  # fmt: skip
+
+
+def hour_lines(gpu: Gpu, detail: Detail, width: int) -> Iterable[Line]:
+    """The last hour of a GPU: utilization, memory, temperature, power; each its value and chart."""
+    for title, name, unit, top in SERIES:
+        value = gpu.get(name)
+        shown = gib_text(value) if unit == "G" else "-" if value is None else f"{value:.0f}"
+        full = gpu.get("memory_total") if name == "memory_used" else top
+        series = detail.series(str(gpu["uuid"]), name)
+        chart = sparkline(series, max(8, width - 18), full) if series else ""
+        yield line((f"   {title:<6}", "dim"), f"{shown + unit:>7} ", (chart, "accent"))
+
+
+def process_lines(processes: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """A line a process: PID, user, memory, command."""
+    return [
+        line(
+            f"   {process['pid']:<8}{process.get('user') or '?':<9}"
+            f"{gib_text(process.get('memory')):>5}G  ",
+            process.get("command") or "-",
+            ("" if process.get("exists", True) else "  (gone, still holds memory)", "warn"),
+        )
+        for process in processes
+    ]
+
+
+def memory_bar(gpu: Gpu, width: int) -> str:
+    """Its memory in use as a bar."""
+    total, used = gpu.get("memory_total"), gpu.get("memory_used")
+    return bar(used / total if total and used is not None else None, width)

@@ -1,0 +1,186 @@
+"""The answer people came for, at the top of the fleet screen: can I start now, and where? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hostler.base.gpu_models import nominal_gib
+from hostler.base.units import GIB
+from hostler.show.fleet import LETTERS, is_stale, summarize
+from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
+from hostler_tui.cells import cell_width
+from hostler_tui.fleet.order import Order, model_text
+from hostler_tui.fleet.rows import free_text, power_text
+from hostler_tui.format import percent_text, sparkline
+from hostler_tui.lines import Line, Span, line
+
+Fleet = Mapping[str, Any]
+
+_SIZES_SHOWN = 4
+_COUNTS = (1, 2, 4, 8)
+
+
+def counts_line(fleet: Fleet, history: Mapping[str, Any], width: int) -> Line:
+    """How many GPUs there are of each state; on wide screens the last hour."""
+    spans = _counts(fleet, words=True)
+    if _wide(spans) > width:
+        spans = _counts(fleet, words=False)
+    right = _hour(history)
+    gap = width - _wide(spans) - _wide(right) - 1
+    return (*spans, (" " * gap, ""), *right) if gap > 2 and right else tuple(spans)
+
+
+def _wide(spans: Iterable[Span]) -> int:
+    return sum(cell_width(text) for text, _ in spans)
+
+
+def _counts(fleet: Fleet, *, words: bool) -> list[Span]:
+    counts = summarize(fleet["hosts"])
+    stale = sum(is_stale(host) for host in fleet["hosts"])
+    spans: list[Span] = [(f" GPUs {counts['total']} ", "title")]
+    for state, mark in LETTERS.items():
+        number = counts.get(state, 0)
+        if number or state == "free":
+            spans += [(f"  {mark} {number}", state)]
+            spans += [(f" {state}", "dim")] if words or state == "free" else []
+    if stale:
+        spans.append((f"  {stale} host{'' if stale == 1 else 's'} stale~", "warn"))
+    return spans
+
+
+def _hour(history: Mapping[str, Any]) -> Line:
+    util, power = history.get("utilization") or (), history.get("power") or ()
+    last = next((value for value in reversed(util) if value is not None), None)
+    watts = next((value for value in reversed(power) if value is not None), None)
+    if last is None:
+        return ()
+    said = f" {percent_text(last)}" + ("" if watts is None else f"  power {power_text(watts)}")
+    return (("util 1h ", "dim"), (sparkline(util, 20, 100.0), "accent"), (said, ""))
+
+
+def still_key(fleet: Fleet) -> tuple[object, ...]:
+    """What `still_lines` depend on: as long as it is the same, so are they."""
+    return tuple(
+        (
+            h["host"], h["condition"], h.get("drained") is None,
+            *[(g["state"], g["uuid"]) for g in h["gpus"]],
+        )
+        for h in fleet["hosts"]
+    )  # fmt: skip
+
+
+def still_lines(fleet: Fleet) -> tuple[Line, Line]:
+    """What is had now, and the free GPUs of each model: no values of GPUs are in them."""
+    return fits_line(fleet), models_line(fleet)
+
+
+def fits_line(fleet: Fleet) -> Line:
+    """The most GPUs on one host that can be had now, and where; then the next larger number."""
+    spans: list[Span] = [(" fits now:", "title")]
+    most = 0
+    for size in _sizes(fleet)[:_SIZES_SHOWN]:
+        count, said = _fit(fleet, size)
+        if count > most or not most:
+            spans += said
+        most = max(most, count)
+    if len(spans) == 1:
+        spans.append((" no GPUs are known yet", "dim"))
+    return tuple(spans)
+
+
+def _sizes(fleet: Fleet) -> list[int]:
+    totals = {g.get("memory_total") for h in fleet["hosts"] for g in h["gpus"]}
+    return sorted({size for total in totals if (size := nominal_gib(total))}, reverse=True)
+
+
+def _fit(fleet: Fleet, size: int) -> tuple[int, list[Span]]:
+    """The largest count with a yes, and what is to be said of it and of the next larger one."""
+    spans: list[Span] = []
+    count, where = _most(fleet, size)
+    if count:
+        spans += [(f"  {count}x{size}G yes ", "good"), (f"({where})", "dim")]
+    larger = next((number for number in _COUNTS if number > count), None)
+    if larger is not None:
+        found = _answer(fleet, larger, size)
+        if not found.hopeless:
+            word = "cannot tell" if found.verdict == CANNOT_TELL else "no"
+            spans.append((f"  {larger}x{size}G {word}", "warn"))
+    return count, spans
+
+
+def _most(fleet: Fleet, size: int) -> tuple[int, str]:
+    """The most GPUs of this size that one host can give now, and the host: found by halving, since
+    whoever can give many can give fewer."""
+    least, most, where = 0, max(len(host["gpus"]) for host in fleet["hosts"]), ""
+    while least < most:
+        middle = (least + most + 1) // 2
+        found = _answer(fleet, middle, size)
+        if found.verdict == YES:
+            least, where = middle, found.picks[0][0]
+        else:
+            most = middle - 1
+    return least, where
+
+
+def _answer(fleet: Fleet, count: int, size: int) -> Answer:
+    return answer(dict(fleet), Need(count, memory=size * GIB))
+
+
+def models_line(fleet: Fleet) -> Line:
+    """Free GPUs of each model."""
+    states: dict[str, list[str]] = {}
+    for host in fleet["hosts"]:
+        for gpu in host["gpus"]:
+            name = model_text(gpu.get("model"), gpu.get("memory_total"))
+            states.setdefault(name, []).append(str(gpu["state"]))
+    spans: list[Span] = [(" free:", "title")]
+    for name in sorted(states):
+        text = free_text(states[name])
+        spans += [(f"  {name} ", ""), (text, "dim" if text[0] in "0?" else "good")]
+    return tuple(spans)
+
+
+def queue_text(runs: Iterable[Mapping[str, Any]]) -> str:
+    """ "queue: 3 runs want 9 GPUs", from the stages that could start now and wait for room."""
+    waiting, gpus = 0, 0
+    for run in runs:
+        wants = [s["gpus"] for s in run.get("stages", ()) if s.get("reason") is not None]
+        waiting += bool(wants)
+        gpus += sum(wants)
+    noun = "run wants" if waiting == 1 else "runs want"
+    return f"queue: {waiting} {noun} {gpus} GPUs" if waiting else "queue: nobody waits"
+
+
+def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -> Line:
+    """The queue, and how the list is filtered, sorted and grouped."""
+    spans: list[Span] = []
+    if order.filter:
+        spans += [(" / ", "key"), (order.filter.text, "accent"), (f" {shown} of {total}  ", "dim")]
+    spans.append((f" {queue}", ""))
+    if order.sort != "lab" or order.down:
+        spans += [("   sort ", "dim"), (order.sort + (" (reversed)" if order.down else ""), "")]
+    if order.group != "host":
+        spans += [("   group ", "dim"), (order.group, "")]
+    if per_gpu:
+        spans.append(("   one row a GPU (x folds)", "dim"))
+    return tuple(spans)
+
+
+def head_lines(
+    fleet: Fleet, still: tuple[Line, ...], history: Mapping[str, Any], view: Line, width: int,
+    height: int, *, filtered: bool = False,
+) -> tuple[Line, ...]:  # fmt: skip
+    """As many of them as the height has room for; a filter is always told."""
+    lines = [counts_line(fleet, history, width), *still[: 2 if height >= 20 else 1]]
+    return (*lines, view) if height >= 16 or filtered else tuple(lines)
+
+
+def empty_lines() -> Sequence[Line]:
+    """A lab without hosts: what to do next."""
+    return (
+        line(("  No hosts yet.", "title")),
+        line("    hostler init              choose hosts from your SSH configuration"),
+        line("    hostler doctor            check ssh, docker, NVML"),
+        line("    hostler demo              look around in a simulated lab"),
+    )

@@ -1,0 +1,1 @@
+"""Past runs: searched, sorted, chosen."""

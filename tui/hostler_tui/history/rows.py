@@ -1,0 +1,170 @@
+"""Runs of the past as rows, and the columns that they may have. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from hostler.base.units import format_duration, format_value
+from hostler.show.runs import exact_time
+from hostler_tui.history.query import Order
+from hostler_tui.lines import Line, line
+from hostler_tui.table_rows import Head, Row
+from hostler_tui.widgets.chart import number_text
+
+Run = Mapping[str, Any]
+
+_HEADS: Mapping[str, Head] = {
+    "run": Head("RUN", 8), "state": Head("STATE", 9), "pipeline": Head("PIPELINE", 12, drop=1),
+    "commit": Head("COMMIT", 7, drop=5), "owner": Head("OWNER", 8, drop=6),
+    "start": Head("START", 16, drop=4), "took": Head("TOOK", 8, right=True, drop=2),
+    "gpuh": Head("GPUh", 7, right=True, drop=3), "energy": Head("Wh", 8, right=True, drop=8),
+    "hosts": Head("HOSTS", 12, drop=8), "note": Head("NOTE", 12, flex=True, drop=7),
+}  # fmt: skip
+_SORTS = {"start": "submitted", "took": "took", "gpuh": "gpu_hours", "energy": "energy"}
+"""Columns that the daemon sorts by under another name; metrics and parameters by their own."""
+
+DEFAULT = ("state", "pipeline", "commit", "owner", "start", "took", "gpuh", "metrics", "note")
+"""Columns; "metrics" stands for those that most of the runs have."""
+_METRICS_SHOWN = 3
+
+
+def names_of(runs: Iterable[Run], kind: str) -> list[str]:
+    """Names of all parameters or metrics, those of most runs first."""
+    counts = Counter(name for run in runs for name in run.get(kind) or {})
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def columns_of(runs: Sequence[Run], chosen: Sequence[str]) -> list[str]:
+    """The columns to show: the run, then what was chosen."""
+    columns = ["run"]
+    for name in chosen:
+        if name == "metrics":
+            columns += [f"metric.{metric}" for metric in names_of(runs, "metrics")[:_METRICS_SHOWN]]
+        else:
+            columns.append(name)
+    return columns
+
+
+def choices(runs: Sequence[Run]) -> list[str]:
+    """All columns that there are."""
+    more = [f"metric.{name}" for name in names_of(runs, "metrics")]
+    more += [f"param.{name}" for name in names_of(runs, "params")]
+    return [*list(_HEADS)[1:-1], *more, "note"]
+
+
+def head_of(column: str) -> Head:
+    """How a column is laid out."""
+    if column in _HEADS:
+        return _HEADS[column]
+    name = column.partition(".")[2]
+    return Head(name, max(6, min(10, len(name))), right=True, drop=2)
+
+
+def sort_of(column: str) -> str | None:
+    """What the daemon calls it when it sorts by it; None where it does not."""
+    group, _, name = column.partition(".")
+    return name if group in ("metric", "param") else _SORTS.get(column)
+
+
+def rows_of(runs: Sequence[Run], columns: Sequence[str]) -> list[Row]:
+    """A row a run, in the daemon's order."""
+    return [
+        Row(str(run["run_id"]), tuple(cell_of(run, column) for column in columns)) for run in runs
+    ]
+
+
+def cell_of(run: Run, column: str) -> str | tuple[str, str]:
+    """What a column says of a run."""
+    text = plain_cell(run, column)
+    return (text, text) if column == "state" else text
+
+
+def plain_cell(run: Run, column: str) -> str:
+    """The same without a role."""
+    group, _, name = column.partition(".")
+    if group == "metric":
+        return number_text((run.get("metrics") or {}).get(name))
+    if group == "param":
+        value = (run.get("params") or {}).get(name)
+        return "-" if value is None else format_value(value)
+    return _CELLS[column](run)
+
+
+def _clock(at: float | None) -> str:
+    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(max(0, int(seconds)))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+_CELLS: Mapping[str, Callable[[Run], str]] = {
+    "run": lambda run: str(run["run_id"]),
+    "state": lambda run: str(run["state"]),
+    "pipeline": lambda run: str(run["pipeline"]),
+    "commit": lambda run: str(run.get("git_commit") or "-")[:7],
+    "owner": lambda run: str(run["owner"]),
+    "start": lambda run: _clock(run.get("submitted_at")),
+    "took": lambda run: _duration(run.get("took_s")),
+    "gpuh": lambda run: _number(run.get("gpu_hours"), 1),
+    "energy": lambda run: _number(run.get("energy_wh"), 0),
+    "hosts": lambda run: ",".join(run.get("hosts") or ()) or "-",
+    "note": lambda run: str(run.get("cause") or run.get("title") or "-"),
+}
+
+
+def head_lines(
+    total: int | None, shown: int, filter_text: str, order: Order, marked: int, problem: str
+) -> list[Line]:
+    """How many runs, which, in what order."""
+    count = "asking ..." if total is None else f"{total:,} run{'' if total == 1 else 's'}"
+    spans = [(f" {count}", "title")]
+    if total is not None and shown < total:
+        spans.append((f", the first {shown:,}", "dim"))
+    spans.append((f"   sort {order.name} {'down' if order.down else 'up'}", "dim"))
+    if marked:
+        spans.append((f"   {marked} marked", "accent"))
+    lines: list[Line] = [tuple(spans)]
+    if filter_text:
+        lines.append(line((" / ", "key"), filter_text))
+    if problem:
+        lines.append(line((f" {problem}", "warn")))
+    return lines
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """All runs with all they have, a column each."""
+    params, metrics = names_of(runs, "params"), names_of(runs, "metrics")
+    plain = ("run_id", "state", "pipeline", "owner", "git_commit", "submitted_at", "finished_at",
+             "took_s", "gpu_hours", "energy_wh", "title", "cause")  # fmt: skip
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*plain, *(f"param.{p}" for p in params), *(f"metric.{m}" for m in metrics)])
+    for run in runs:
+        cells = [_csv_cell(run, name) for name in plain]
+        cells += [format_value((run.get("params") or {}).get(name, "")) for name in params]
+        cells += [(run.get("metrics") or {}).get(name, "") for name in metrics]
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def _csv_cell(run: Run, name: str) -> object:
+    value = run.get(name)
+    return exact_time(value) if name.endswith("_at") else "" if value is None else value
+
+
+def exported(runs: Sequence[Run], path: str) -> str:
+    """The runs in the format that the file's name asks for."""
+    if path.endswith(".json"):
+        return json.dumps({"schema": "hostler.runs/1", "runs": list(runs)}, indent=1) + "\n"
+    return as_csv(runs)

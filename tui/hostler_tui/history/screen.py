@@ -1,0 +1,365 @@
+"""Runs of the past: searched, sorted, compared, exported, forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual import on, work
+from textual.message import Message
+from textual.widget import Widget
+
+from hostler.base.errors import HostlerError
+from hostler.show.kept import loss_lines
+from hostler_tui.history.query import FIELDS, PAGE, Order, command_of, query_of
+from hostler_tui.history.rows import (
+    DEFAULT,
+    Run,
+    choices,
+    columns_of,
+    exported,
+    head_lines,
+    head_of,
+    rows_of,
+    sort_of,
+)
+from hostler_tui.history.sheets import (
+    MOST_EFFECTS,
+    Columns,
+    SourceReader,
+    forget_question,
+)
+from hostler_tui.lines import Line, line
+from hostler_tui.run.acts import RunActs
+from hostler_tui.table_rows import Head, Row
+from hostler_tui.widgets.ask_line import AskLine
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.sheet import Ask, Choice
+from hostler_tui.widgets.table import Table
+
+SETTLE_S = 0.3
+"""For which typing has to rest before the daemon is asked."""
+REST_S = 3.0
+"""Seconds between two questions while runs change."""
+MOST = 10_000
+"""Runs that the daemon tells at once."""
+
+
+class HistoryScreen(RunActs):
+    """All runs, those that still go on included."""
+
+    NAME = "history"
+
+    class Told(Message):
+        """The daemon told a page of the history, or refused to."""
+
+        def __init__(
+            self, answer: Mapping[str, Any] | None, problem: str, view: object = None
+        ) -> None:
+            super().__init__()
+            self.answer, self.problem, self.view = answer, problem, view
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = Order()
+        self.chosen: tuple[str, ...] = DEFAULT
+        self.runs: tuple[Run, ...] = ()
+        self.total: int | None = None
+        self._limit = PAGE
+        self._view: object = None
+        """The filter and order that `runs` are the answer to."""
+        self._problem = ""
+        self._version = 0
+        self._drawn: tuple[object, ...] = ()
+        self._asked: tuple[object, ...] = ()
+        self._asked_at = 0.0
+
+    def body(self) -> Iterable[Widget]:
+        """How many, which, and they."""
+        yield Pane(id="found")
+        yield Table([head_of("run")], id="runs", markable=True)
+        yield AskLine(FIELDS)
+
+    def on_mount(self) -> None:
+        """The list has the keys."""
+        self.table.focus()
+
+    @property
+    def table(self) -> Table:
+        """The list."""
+        return self.query_one("#runs", Table)
+
+    def draw_body(self) -> None:
+        """What was told last; asks again where something else is wanted or runs changed."""
+        self._ask_where_needed()
+        state = (
+            self._version, self.chosen, self.table.marks, self.size, self.lab.connected,
+            self.app.palette_of_look.look,
+        )  # fmt: skip
+        if state != self._drawn:
+            self._drawn = state
+            self._draw_all()
+
+    def _draw_all(self) -> None:
+        columns = columns_of(self.runs, self.chosen)
+        self.table.show(
+            rows_of(self.runs, columns), [head_of(column) for column in columns], view=self._view
+        )
+        filter = self.query_one(AskLine).filter
+        lines = head_lines(
+            self.total, len(self.runs), filter.text, self.order, len(self.table.marks),
+            self._problem,
+        )  # fmt: skip
+        self.query_one("#found", Pane).show([*lines, *self._nothing(bool(filter))])
+
+    def _nothing(self, filtered: bool) -> list[Line]:
+        if self.total != 0:
+            return []
+        says = (
+            "Nothing fits. / changes the filter, Esc in it clears it"
+            if filtered
+            else "No runs yet. n in the queue submits one: hostler run FILE"
+        )
+        return [line((f"  {says}", "dim"))]
+
+    def _ask_where_needed(self) -> None:
+        if not self.lab.is_live:
+            return
+        filter = self.query_one(AskLine).filter
+        wanted = (filter, self.order, self._limit)
+        now, version = time.monotonic(), self.lab.runs_version
+        changed = wanted != self._asked[:3]
+        rest = REST_S * self._limit / PAGE
+        if changed or (version != self._asked[3] and now - self._asked_at > rest):
+            settle = SETTLE_S if self._asked and filter != self._asked[0] else 0.0
+            self._asked, self._asked_at = (*wanted, version), now
+            self._ask(settle)
+
+    @work(exclusive=True, group="history", exit_on_error=False)
+    async def _ask(self, settle: float) -> None:
+        await asyncio.sleep(settle)  # while somebody types, only the last is asked
+        view = (self.query_one(AskLine).filter, self.order)
+        query = query_of(*view)
+        if query.problem:
+            self.post_message(self.Told(None, query.problem))
+            return
+        try:
+            answer = await self.app.client.history(**query.asked, limit=self._limit)
+        except HostlerError as error:
+            self.post_message(self.Told(None, str(error)))
+        else:
+            self.post_message(self.Told(answer, "", view))
+
+    @on(Told)
+    def take_answer(self, message: Told) -> None:
+        """Show it; a refusal leaves what was there."""
+        self._problem = message.problem
+        if message.answer is not None:
+            self.runs, self.total = tuple(message.answer["runs"]), int(message.answer["total"])
+            self._view = message.view
+        self._version += 1
+        self.draw_body()
+
+    @on(AskLine.Changed)
+    def take_filter(self) -> None:
+        """Ask for others, from the first on."""
+        self._limit = PAGE
+        self.draw_body()
+
+    @on(Table.Moved)
+    def ask_for_more(self, message: Table.Moved) -> None:
+        """At the end of what is here, more is asked for."""
+        at_end = bool(self.runs) and message.key == str(self.runs[-1]["run_id"])
+        if at_end and self.total is not None and len(self.runs) < self.total:
+            self._limit = min(MOST, len(self.runs) + PAGE)
+
+    @on(Table.Chosen)
+    def open_chosen(self) -> None:
+        """Enter, or a second click."""
+        self.action_open()
+
+    def action_refresh(self) -> None:
+        """Ask now."""
+        self._asked_at = 0.0
+        self._asked = ()
+        self.draw_body()
+
+    def acted(self) -> None:
+        """Marks have served."""
+        self.table.clear_marks()
+        self.action_refresh()
+
+    def targets(self) -> Sequence[Run]:
+        """The marked runs, else the one of the cursor."""
+        meant = self.table.targets
+        return [run for run in self.runs if str(run["run_id"]) in meant]
+
+    def nothing(self) -> str:
+        """Why there is none."""
+        return self.table.nothing
+
+    def _one_id(self) -> str | None:
+        """The run of the cursor; says so where there is none."""
+        if self.table.cursor is None:
+            self.app.tell(self.table.nothing, "warning")
+        return self.table.cursor
+
+    def action_open(self) -> None:
+        """The run's own screen."""
+        if (run_id := self._one_id()) is not None:
+            self.app.open_run(run_id)
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(AskLine).open()
+
+    def action_unmark(self) -> None:
+        """Unmark everything."""
+        self.table.clear_marks()
+        self.draw_body()
+
+    def action_sort(self) -> None:
+        """Choose what to sort by."""
+        names = ["start", *(c for c in choices(self.runs) if sort_of(c) and c != "start")]
+        rows = [Row(sort_of(name) or "", (name,)) for name in names]
+        title = "Sort runs by (the same again: the other way round)"
+        self.app.push_screen(
+            Choice(title, [Head("COLUMN", 30, flex=True)], rows, self.order.name), self._sort_by
+        )
+
+    def _sort_by(self, name: str | None) -> None:
+        if name is not None:
+            self.order = self.order.by(name)
+            self._limit = PAGE
+            self.draw_body()
+
+    def action_sort_beside(self, by: int) -> None:
+        """By the next column that can be sorted by."""
+        names = [sort_of(column) for column in columns_of(self.runs, self.chosen)]
+        known = [name for name in names if name]
+        here = known.index(self.order.name) if self.order.name in known else 0
+        self.order = Order(known[(here + by) % len(known)]) if known else self.order
+        self.draw_body()
+
+    def action_columns(self) -> None:
+        """Choose the columns."""
+        shown = columns_of(self.runs, self.chosen)[1:]
+        self.app.push_screen(Columns(choices(self.runs), shown), self._show_columns)
+
+    def _show_columns(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.chosen = tuple(chosen.split("\n")) if chosen else ()
+            self.draw_body()
+
+    def action_compare(self) -> None:
+        """The marked runs beside each other."""
+        ids = [str(run["run_id"]) for run in self.targets()]
+        if len(ids) < 2:
+            self.app.tell("mark two or more runs with space, then c compares them", "warning")
+        else:
+            self.app.compare(ids)
+
+    def action_source(self) -> None:
+        """What the code of the run was."""
+        if (run_id := self._one_id()) is not None:
+            self.app.push_screen(SourceReader([run_id]))
+
+    def action_rerun(self) -> None:
+        """Run it again, after asking with which code."""
+        self._with_whole("rerun", self._one())
+
+    def action_retry(self) -> None:
+        """Run again what did not succeed, after asking."""
+        self._with_whole("retry", self._one())
+
+    @work(exclusive=True, group="whole", exit_on_error=False)
+    async def _with_whole(self, what: str, meant: Sequence[Run]) -> None:
+        """The list has summaries; the question wants stages."""
+        for summary in meant:
+            try:
+                run = await self.app.client.run(str(summary["run_id"]))
+            except HostlerError as error:
+                self.app.tell_error(error)
+                return
+            (self._rerun if what == "rerun" else self._retry)(run)
+
+    def action_forget(self) -> None:
+        """Forget runs, after asking for the name or the count."""
+        meant = self.targets()
+        runs = [run for run in meant if run.get("outcome") is not None]
+        if runs:
+            self._forget(runs)
+        else:
+            said = "only runs that have ended can be forgotten" if meant else self.nothing()
+            self.app.tell(said, "warning")
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _forget(self, runs: Sequence[Run]) -> None:
+        losses = await self._losses(runs[:MOST_EFFECTS])
+        if not await self._confirmed(forget_question(runs, os.getuid(), losses)):
+            return
+        done = 0
+        for run in runs:
+            run_id = str(run["run_id"])
+            done += await self._try(partial(self.app.client.remove, run_id))
+        if done:
+            self.app.tell(f"forgot {runs[0]['run_id'] if len(runs) == 1 else f'{done} runs'}")
+        self._done()
+
+    async def _losses(self, runs: Sequence[Run]) -> list[str]:
+        """What of these nobody has fetched, as far as the daemon tells: not of others' runs."""
+        lines: list[str] = []
+        for run in runs:
+            with contextlib.suppress(HostlerError):
+                lines += loss_lines(await self.app.client.kept(str(run["run_id"])))
+        return lines[:MOST_EFFECTS]
+
+    @work(exclusive=True, group="export", exit_on_error=False)
+    async def action_export(self) -> None:
+        """Write what the filter finds to a file."""
+        folder = Path.cwd()
+        ask = Ask(
+            "Export runs: where to?",
+            [f"All {self.total or 0:,} that the filter finds, to a .csv or .json file",
+             f"A name alone is in {folder}; what is there already is not overwritten"],
+            "runs.csv",
+        )  # fmt: skip
+        name = await self.app.push_screen_wait(ask)
+        if not name:
+            return
+        query = query_of(self.query_one(AskLine).filter, self.order)
+        try:
+            answer = await self.app.client.history(**query.asked, limit=MOST)
+        except HostlerError as error:
+            self.app.tell_error(error)
+            return
+        self.app.tell(*await asyncio.to_thread(_write, answer["runs"], folder / name))
+
+    def selected_id(self) -> str | None:
+        """The run's."""
+        return self.table.cursor
+
+    def selected_command(self) -> str | None:
+        """What shows the run; where none is selected, what lists the same."""
+        if self.table.cursor is not None:
+            return f"hostler show {self.table.cursor}"
+        return command_of(self.query_one(AskLine).filter, self.order)
+
+
+def _write(runs: Sequence[Run], path: Path) -> tuple[str, str]:
+    """What to say of it, and how grave it is."""
+    target = path.expanduser()
+    try:
+        with target.open("x") as file:
+            file.write(exported(runs, str(target)))
+    except FileExistsError:
+        return f"{target} is there already; choose another name", "error"
+    except OSError as error:
+        return f"cannot write {target}: {error.strerror}", "error"
+    return f"wrote {len(runs):,} runs to {target}", "information"

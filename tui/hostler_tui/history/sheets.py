@@ -1,0 +1,120 @@
+"""What is asked and read over the history: columns, code, what forgetting means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from hostler.base.errors import HostlerError
+from hostler_tui.lines import Line, line
+from hostler_tui.run.pages import diff_lines
+from hostler_tui.run.questions import Question
+from hostler_tui.table_rows import Head, Row
+from hostler_tui.widgets.sheet import WIDEST, Reader, Sheet
+from hostler_tui.widgets.table import Table
+
+Run = Mapping[str, Any]
+MOST_EFFECTS = 12
+"""Runs, or what of them, that a question names."""
+
+
+class Columns(Sheet):
+    """Which columns; their names, one a line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", "take", show=False, priority=True),
+    ]
+
+    def __init__(self, columns: Sequence[str], shown: Sequence[str]) -> None:
+        super().__init__("Columns", "space shows or hides   enter takes them   esc leaves it")
+        self._columns, self._shown = tuple(columns), frozenset(shown)
+
+    def body(self) -> Iterable[Widget]:
+        """All there are."""
+        yield Table([Head("COLUMN", 30, flex=True)], id="choices", markable=True)
+
+    def on_mount(self) -> None:
+        """Those that are shown are marked."""
+        table = self.query_one(Table)
+        table.show([Row(name, (name,)) for name in self._columns])
+        table.mark(self._shown)
+        table.focus()
+
+    def action_take(self) -> None:
+        """These."""
+        marks = self.query_one(Table).marks
+        self.dismiss("\n".join(name for name in self._columns if name in marks))
+
+
+class SourceReader(Reader):
+    """Commit and uncommitted changes of the code of runs, one after the other."""
+
+    class Told(Message):
+        """The daemon told of one run's code."""
+
+        def __init__(self, run_id: str, source: Mapping[str, Any], problem: str) -> None:
+            super().__init__()
+            self.run_id, self.source, self.problem = run_id, source, problem
+
+    def __init__(self, run_ids: Sequence[str]) -> None:
+        super().__init__(f"Code of {', '.join(run_ids)}")
+        self._ids = tuple(run_ids)
+        self._told: dict[str, list[Line]] = {}
+
+    def on_mount(self) -> None:
+        """Ask."""
+        self._ask()
+
+    @work(exclusive=True, group="source", exit_on_error=False)
+    async def _ask(self) -> None:
+        for run_id in self._ids:
+            try:
+                source = await self.app.client.source(run_id)
+            except HostlerError as error:
+                self.post_message(self.Told(run_id, {}, str(error)))
+            else:
+                self.post_message(self.Told(run_id, source, ""))
+
+    def on_source_reader_told(self, message: Told) -> None:
+        """Show it."""
+        lines = diff_lines(message.source) if not message.problem else []
+        self._told[message.run_id] = lines or [line((f" {message.problem}", "warn"))]
+        self.on_resize()
+
+    def text(self, width: int) -> Sequence[Line]:
+        """Each run's."""
+        lines: list[Line] = []
+        for run_id in self._ids:
+            lines += [line((f" {run_id} " + "─" * max(0, min(width, WIDEST) - 12), "dim"))]
+            lines += [*self._told.get(run_id, diff_lines(None)), line("")]
+        return lines
+
+
+def forget_question(runs: Sequence[Run], uid: int, losses: Sequence[str] = ()) -> Question:
+    """One run: its id is to be typed; several: their number. `losses`: what nobody has fetched."""
+    ids = [str(run["run_id"]) for run in runs]
+    effects = [
+        f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}"
+        for run in runs[:MOST_EFFECTS]
+    ]
+    if len(runs) > MOST_EFFECTS:
+        effects.append(f"and {len(runs) - MOST_EFFECTS} more")
+    effects += losses
+    others = sorted({str(run["owner"]) for run in runs if run.get("uid") != uid})
+    if others:
+        effects.append(f"Not yours: {', '.join(others)} will miss it")
+    several = len(runs) > 1
+    return Question(
+        f"Forget {len(runs)} runs, with logs, outputs and files on hosts?"
+        if several
+        else f"Forget run {ids[0]}, with logs, outputs and files on hosts?",
+        tuple(effects),
+        "forget them" if several else "forget it",
+        " ".join(["hostler rm", *ids, "--yes"]),
+        str(len(runs)) if several else ids[0],
+    )

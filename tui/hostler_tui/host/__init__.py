@@ -1,0 +1,1 @@
+"""One host: its GPUs, its jobs, its facts."""

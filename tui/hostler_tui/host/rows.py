@@ -1,0 +1,234 @@
+"""What the host screen says: GPUs with their last hour, and everything else as sections. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.base.gpu_models import short_model
+from hostler.base.units import format_duration, format_size
+from hostler.show.fleet import is_stale, letter
+from hostler.show.hosts import host_note
+from hostler_tui.fleet.detail import Detail, hour_lines, process_lines
+from hostler_tui.fleet.order import Seats
+from hostler_tui.fleet.rows import use_text
+from hostler_tui.format import age_text, gib_text, percent_text, sparkline
+from hostler_tui.lines import Line, Span, line
+from hostler_tui.table_rows import Head, Row
+
+Host = Mapping[str, Any]
+
+
+def heads(width: int) -> tuple[Head, ...]:
+    """Columns of the GPUs; each chart takes what the width leaves it."""
+    chart = max(8, min(30, (width - 84) // 2))
+    return (
+        Head("GPU", 3, right=True), Head("STATE", 11), Head("OWNER", 8, drop=3),
+        Head("RUN / PROCESS", 10, flex=True, drop=5), Head("UTIL", 5, right=True),
+        Head("LAST HOUR", chart, drop=2), Head("MEMORY GiB", 11, right=True, drop=1),
+        Head("LAST HOUR", chart, drop=6), Head("TEMP", 4, right=True, drop=4),
+        Head("POWER", 5, right=True, drop=4),
+    )  # fmt: skip
+
+
+def rows(entry: Host, held: Seats, detail: Detail, columns: Sequence[Head]) -> list[Row]:
+    """One a GPU. `entry` is the host in the fleet's object."""
+    return [_row(entry, gpu, held, detail, columns[5].width) for gpu in entry["gpus"]]
+
+
+def _row(entry: Host, gpu: Mapping[str, Any], held: Seats, detail: Detail, chart: int) -> Row:
+    state, uuid = str(gpu["state"]), str(gpu["uuid"])
+    memory = f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))}"
+    total = gpu.get("memory_total")
+    cells: tuple[str | Span | Line, ...] = (
+        f":{gpu['index']}",
+        (f"{letter(state)} {state}", state),
+        " ".join(map(str, gpu.get("owners") or ())) or "-",
+        use_text(str(entry["host"]), gpu, held),
+        percent_text(gpu.get("utilization")),
+        (sparkline(detail.series(uuid, "utilization"), chart, 100.0), "accent"),
+        memory,
+        (sparkline(detail.series(uuid, "memory_used"), chart, total), "accent"),
+        _number(gpu.get("temperature"), "C"),
+        _number(gpu.get("power"), "W"),
+    )
+    return Row(str(gpu["index"]), cells)
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.0f}{unit}"
+
+
+def title_lines(entry: Host, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
+    """The host's name, state, and what is wrong or special. `old`: seconds for which nobody has
+    told of the fleet."""
+    host = detail.host
+    condition = str(entry["condition"])
+    since = host.get("since")
+    lasts = f" for {format_duration(max(0, int(now - since)))}" if since else ""
+    models = ", ".join(_model_counts(entry)) or "no GPUs"
+    role = "good" if condition == "up" else "dim" if condition == "connecting" else "bad"
+    first = line((f" {entry['host']}", "title"), f"  {entry['transport']}  ",
+                 (f"{condition}{lasts}", role), f"  {models}",
+                 (_old_text(entry, old), "warn"))  # fmt: skip
+    note = host_note(dict(host), now) if host else str(entry.get("problem") or "-")
+    return (first,) if note == "-" else (first, line((f"   {note}", "warn")))
+
+
+def _old_text(entry: Host, old: float) -> str:
+    age = entry.get("age_s")
+    stale = is_stale({**entry, "age_s": None if age is None else age + old})
+    if not stale:
+        return ""
+    return "  never heard" if age is None else f"  values are {age_text(age + old)} old~"
+
+
+def _model_counts(entry: Host) -> Iterable[str]:
+    names = [short_model(g.get("model"), g.get("memory_total")) for g in entry["gpus"]]
+    for name in dict.fromkeys(names):
+        yield f"{names.count(name)} x {name}"
+
+
+def work_lines(
+    entry: Host, gpu: Mapping[str, Any] | None, detail: Detail, width: int
+) -> list[Line]:
+    """The selected GPU's hour, then processes, containers and jobs, leases."""
+    look = detail.host.get("look") or {}
+    lines: list[Line] = []
+    if gpu is not None:
+        lines += [_section(f"GPU :{gpu['index']}, THE LAST HOUR"), *hour_lines(gpu, detail, width)]
+    if not look:
+        return [*lines, line(("   this host was not looked at yet", "dim"))]
+    indices = {str(g["uuid"]): f":{g['index']}" for g in look.get("gpus", ())}
+    lines += [_section("PROCESSES ON GPUS"), *_processes(look)]
+    lines += [_section("CONTAINERS AND JOBS"), *_workloads(look, indices)]
+    return [*lines, _section("LEASES"), *_leases(look, indices)]
+
+
+def _section(title: str) -> Line:
+    return line((f" {title}", "title"))
+
+
+def _none() -> list[Line]:
+    return [line(("   none", "dim"))]
+
+
+def _processes(look: Host) -> list[Line]:
+    found: list[Line] = []
+    for gpu in look.get("gpus", ()):
+        for shown in process_lines(gpu["processes"]):
+            found.append((("   :" + str(gpu["index"]), "dim"), *shown))
+    return found or _none()
+
+
+def _workloads(look: Host, indices: Mapping[str, str]) -> list[Line]:
+    found = [
+        line(f"   {_gpu_names(work['gpus'], indices):<8}", f"{work.get('owner') or '?':<9}",
+             f"{work['runtime']:<8}", f"{'running' if work['running'] else 'ended':<8}",
+             str(work["attempt_id"]))
+        for work in look.get("workloads", ())
+    ]  # fmt: skip
+    found += [
+        line(f"   {_gpu_names(other['gpus'], indices):<8}", "not ours  ",
+             f"{other['name']} ({other['image']})")
+        for other in look.get("foreign_containers", ())
+    ]  # fmt: skip
+    if look.get("docker_problem"):
+        found.append(line((f"   containers cannot be seen: {look['docker_problem']}", "warn")))
+    return found or _none()
+
+
+def _gpu_names(uuids: Iterable[str], indices: Mapping[str, str]) -> str:
+    return "".join(indices.get(str(uuid), "?") for uuid in uuids) or "-"
+
+
+def _leases(look: Host, indices: Mapping[str, str]) -> list[Line]:
+    found = [
+        line(f"   {indices.get(str(lease['gpu']), '?'):<8}", f"{lease['owner']:<9}",
+             str(lease.get("attempt_id") or "by hand"),
+             _file_user(lease),
+             ("  stale: nothing of it runs" if lease.get("stale") else "", "warn"))
+        for lease in look.get("leases", ())
+    ]  # fmt: skip
+    if look.get("lease_problem"):
+        found.append(line((f"   no GPU can be leased: {look['lease_problem']}", "warn")))
+    if look.get("left_out"):
+        found.append(line((f"   too much to be shown: {look['left_out']}", "warn")))
+    return found or _none()
+
+
+def _file_user(lease: Mapping[str, Any]) -> str:
+    """Whose file it is, where that is not whom its text names."""
+    user = lease.get("user")
+    return f"  written by {user}" if user is not None and user != lease["owner"] else ""
+
+
+def machine_lines(detail: Detail) -> list[Line]:
+    """Machine, disks and facts."""
+    facts, look = detail.host.get("facts") or {}, detail.host.get("look") or {}
+    machine = look.get("machine") or {}
+    load = machine.get("load1")
+    memory = f"{format_size(machine.get('memory_available'))} of " + format_size(
+        machine.get("memory_total") or facts.get("memory_total")
+    )
+    lines = [
+        _section("MACHINE"),
+        _fact(
+            "load", f"{'-' if load is None else f'{load:.1f}'} on {facts.get('cpus') or '?'} CPUs"
+        ),
+        _fact("memory free", memory),
+        *(_disk(disk) for disk in machine.get("disks") or ()),
+        _section("FACTS"),
+    ]
+    for name in ("hostname", "os", "kernel", "python", "driver", "cuda", "docker", "docker_gpu",
+                 "user"):  # fmt: skip
+        lines.append(_fact(name.replace("_", " "), str(facts.get(name) or "-")))
+    lines.append(_fact("runtimes", " ".join(detail.host.get("runtimes") or ()) or "-"))
+    labels = detail.host.get("labels") or {}
+    if labels:
+        lines.append(_fact("labels", " ".join(f"{k}={v}" for k, v in labels.items())))
+    return lines
+
+
+def _fact(name: str, value: str) -> Line:
+    return line((f"   {name:<12}", "dim"), value)
+
+
+def _disk(disk: Mapping[str, Any]) -> Line:
+    return line((f"   disk {disk['path']:<7}", "dim"),
+                f" {format_size(disk['free'])} of {format_size(disk['total'])} free")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `hostler doctor` said of the host."""
+
+    is_running: bool = False
+    checks: tuple[Mapping[str, Any], ...] = ()
+    error: str = ""
+
+
+def doctor_lines(found: Findings) -> list[Line]:
+    """The worst first, each with what to do."""
+    lines = [_section("DOCTOR")]
+    if found.is_running:
+        return [*lines, line(("   checking ...", "dim"))]
+    if found.error:
+        return [*lines, line((f"   {found.error}", "bad"))]
+    if not found.checks:
+        return [*lines, line(("   d checks this host", "dim"))]
+    order = {"fail": 0, "warn": 1, "skip": 2, "ok": 3}
+    for check in sorted(found.checks, key=lambda check: order.get(str(check["state"]), 4)):
+        lines += _check(check)
+    return lines
+
+
+def _check(check: Mapping[str, Any]) -> list[Line]:
+    state = str(check["state"])
+    role = {"fail": "bad", "warn": "warn", "ok": "good"}.get(state, "dim")
+    word = "FAIL" if state == "fail" else state
+    lines = [line((f"   {word:<5}", role), (f"{check['name']:<16} ", "dim"), str(check["message"]))]
+    if check.get("remedy") and state in ("fail", "warn"):
+        lines.append(line((f"        fix: {check['remedy']}", "")))
+    return lines

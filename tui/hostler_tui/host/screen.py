@@ -1,0 +1,190 @@
+"""One host: the last hour of its GPUs, who is on it, its machine, and what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from textual import on, work
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from hostler.base.errors import HostlerError
+from hostler_tui.fleet.detail import Detail, find
+from hostler_tui.fleet.order import doubted, seats
+from hostler_tui.host import rows as host_view
+from hostler_tui.host import work as host_work
+from hostler_tui.host.rows import Findings
+from hostler_tui.lab import Fleet
+from hostler_tui.lines import Line
+from hostler_tui.messages import DoctorEnded, HostSeen
+from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.scroll_pane import ScrollPane
+from hostler_tui.widgets.table import Table
+
+ASK_EVERY = 2.0
+"""Seconds between two questions for the host."""
+HOUR_EVERY = 10.0
+"""Seconds between two questions for its last hour."""
+SIDE = 44
+"""Cells of the pane with machine and facts, on wide screens."""
+
+
+class HostScreen(LabScreen):
+    """A host, above the fleet."""
+
+    NAME, TAB = "host", "fleet"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.host_name = name
+        self.findings = Findings()
+        self._detail = Detail(name)
+        self._asked_at = self._hour_at = float("-inf")
+        self._drawn: tuple[object, ...] = ()
+
+    def body(self) -> Iterable[Widget]:
+        """Title, GPUs, and below them what is to be read."""
+        yield Pane(id="host_title")
+        yield Table(host_view.heads(80), id="gpus")
+        with Horizontal():
+            yield ScrollPane(id="work")
+            yield Pane(id="machine")
+
+    def on_mount(self) -> None:
+        """The GPUs have the keys."""
+        self.query_one("#machine").styles.width = SIDE
+        self.query_one("#gpus").focus()
+
+    def draw_body(self) -> None:
+        """From the fleet and the host's own answer."""
+        state = (self.lab.fleet_version, self.lab.runs_version, self._detail, self.size,
+                 self.findings, self.app.palette_of_look.look)  # fmt: skip
+        if state != self._drawn:
+            self._drawn = state
+            self._draw_all()
+        now = time.monotonic()
+        if self.lab.is_live and now - self._asked_at > ASK_EVERY:
+            self._asked_at = now
+            self._ask()
+
+    def _draw_all(self) -> None:
+        entry, _ = find(self._told(), (self.host_name, None))
+        if entry is None:
+            gone = f" {self.host_name} is not in the configuration any more; esc goes back"
+            self.query_one("#host_title", Pane).show([((gone, "warn"),)])
+            return
+        now = time.time()
+        title = host_view.title_lines(entry, self._detail, now, self.lab.age(now))
+        self.query_one("#host_title", Pane).show(title)
+        table = self.query_one("#gpus", Table)
+        table.styles.height = min(len(entry["gpus"]) + 1, max(3, self.size.height // 2 - 2))
+        columns = host_view.heads(self.size.width)
+        held = seats(self.lab.runs)
+        table.show(host_view.rows(entry, held, self._detail, columns), columns)
+        self._draw_below()
+
+    def _told(self) -> Fleet:
+        """The fleet as it was told; while nobody tells, nothing of it is free."""
+        fleet = self.lab.fleet or {"hosts": ()}
+        return fleet if self.lab.is_live else doubted(fleet)
+
+    def _draw_below(self) -> None:
+        entry, gpu = find(self._told(), (self.host_name, self._index()))
+        if entry is None:
+            return
+        wide = self.size.width >= 120
+        room = self.size.width - (SIDE if wide else 0)
+        work = host_view.work_lines(entry, gpu, self._detail, room)
+        machine, doctor = (
+            host_view.machine_lines(self._detail), host_view.doctor_lines(self.findings),
+        )  # fmt: skip
+        side = self.query_one("#machine", Pane)
+        side.display = wide
+        if wide:
+            side.show(machine)
+        asked = self.findings != Findings()
+        lines: list[Line] = [*doctor, *work] if asked else [*work, *doctor]
+        lines += [] if wide else machine
+        self.query_one("#work", Pane).show(lines)
+
+    def _index(self) -> int | None:
+        key = self.query_one("#gpus", Table).cursor
+        return int(key) if key is not None else None
+
+    @work(exclusive=True, group="host", exit_on_error=False)
+    async def _ask(self) -> None:
+        now = time.monotonic()
+        try:
+            host = await self.app.client.host(self.host_name)
+            hour = self._detail.hour
+            if now - self._hour_at > HOUR_EVERY:
+                hour = await self.app.client.host_history(self.host_name)
+                self._hour_at = now
+        except HostlerError:
+            return  # the feed tells where the daemon is away
+        self.post_message(HostSeen(self.host_name, host, hour, time.time()))
+
+    @on(HostSeen)
+    def take_host(self, message: HostSeen) -> None:
+        """What was asked."""
+        self._detail = Detail(message.name, message.host, message.hour, message.at)
+        self.draw_body()
+
+    @on(Table.Moved)
+    def follow_cursor(self) -> None:
+        """Another GPU: its hour, which stands at the top."""
+        self._draw_below()
+        self.query_one("#work", ScrollPane).scroll_home(animate=False)
+
+    def action_back(self) -> None:
+        """To the fleet."""
+        self.app.pop_screen()
+
+    def action_other_pane(self) -> None:
+        """Between the GPUs and what lies below."""
+        below = self.query_one("#gpus").has_focus
+        self.query_one("#work" if below else "#gpus").focus()
+
+    def action_doctor(self) -> None:
+        """Check the host."""
+        if not self.findings.is_running:
+            self.findings = Findings(is_running=True)
+            self.draw_body()
+            self.query_one("#work", ScrollPane).scroll_home(animate=False)
+            self._run_doctor()
+
+    @work(exclusive=True, group="doctor", exit_on_error=False)
+    async def _run_doctor(self) -> None:
+        self.post_message(DoctorEnded(await host_work.doctor(self.host_name)))
+
+    @on(DoctorEnded)
+    def take_findings(self, message: DoctorEnded) -> None:
+        """What it found."""
+        self.findings = message.findings
+        self.draw_body()
+
+    @work(exclusive=True, group="drain", exit_on_error=False)
+    async def action_drain(self) -> None:
+        """Drain, or give it work again."""
+        await host_work.drain_or_undrain(self.app, self.host_name)
+
+    def action_trust(self) -> None:
+        """Leave the terminal to the question about the key."""
+        if host_work.trust_in_terminal(self.app, self.host_name):
+            self.action_reconnect()
+
+    @work(exclusive=True, group="connect", exit_on_error=False)
+    async def action_reconnect(self) -> None:
+        """Connect at once."""
+        await host_work.reconnect(self.app, self.host_name)
+
+    def selected_id(self) -> str | None:
+        """The UUID of the selected GPU; the host's name without one."""
+        _, gpu = find(self.lab.fleet or {"hosts": ()}, (self.host_name, self._index()))
+        return str(gpu["uuid"]) if gpu is not None else self.host_name
+
+    def selected_command(self) -> str | None:
+        """What shows this host."""
+        return f"hostler gpus --host {self.host_name} -o wide"

@@ -1,0 +1,1 @@
+"""The log of a stage: read, searched, followed, copied."""

@@ -1,0 +1,183 @@
+"""A log of any size: follow, search, filter, wrap, copy, save. Only what is seen is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events, work
+from textual.binding import Binding, BindingType
+
+from hostler_tui.line_edit import LineEdit
+from hostler_tui.lines import Line
+from hostler_tui.log.copy import copy_of_lines, save_log
+from hostler_tui.log.finder import LogFinder
+from hostler_tui.log.spool import Spool
+
+ASKED = {
+    "search": ("/", "a text or regular expression; capitals matter only where there are some"),
+    "filter": ("&", "show only the lines that match"),
+    "save": ("save as: ", "the whole log, as it was written"),
+}
+"""What can be typed: what stands before it, and what it means."""
+
+
+class LogView(LogFinder):
+    """What people do with a log; `open` shows one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "step(1)", "down", show=False),
+        Binding("k,up", "step(-1)", "up", show=False),
+        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("left", "sideways(-1)", "left", show=False),
+        Binding("right", "sideways(1)", "right", show=False),
+        Binding("home", "first", "start", show=False),
+        Binding("end", "last", "end", show=False),
+        Binding("f", "follow", "follow", show=False),
+        Binding("p", "pause", "pause", show=False),
+        Binding("w", "wrap", "wrap", show=False),
+        Binding("n", "next_match(1)", "next match", show=False),
+        Binding("N", "next_match(-1)", "previous match", show=False),
+        Binding("V", "range", "select lines", show=False),
+        Binding("y", "copy", "copy lines", show=False),
+    ]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.typing: LineEdit | None = None
+        """What is being typed, in the lowest row."""
+        self._asked = "search"
+        self._past: dict[str, str] = {}
+        """What was typed last, of each kind."""
+
+    def _foot(self) -> Line:
+        if self.typing is None:
+            return super()._foot()
+        before, means = ASKED[self._asked]
+        text, at = self.typing.text, self.typing.at
+        return (
+            (before, "key"), (text[:at], ""), (text[at : at + 1] or " ", "bar"),
+            (text[at + 1 :], ""), (f"   {means}; ent does it, esc does not", "dim"),
+        )  # fmt: skip
+
+    def _ask(self, what: str, text: str = "") -> None:
+        self._asked, self.typing = what, LineEdit.of(text)
+        self._changed()
+
+    def action_search(self) -> None:
+        """Type what to look for."""
+        self._ask("search")
+
+    def action_only_matches(self) -> None:
+        """Show only the lines that match, or all again; type what to look for where nothing is."""
+        if self.hits is None:
+            self._ask("filter")
+        else:
+            self.show_only_matches(not self.only_matches)
+
+    def action_save(self) -> None:
+        """Type where to save the log."""
+        if self.log_of is not None:
+            run_id, stage, _ = self.log_of
+            self._ask("save", f"{Path.cwd()}/{run_id}.{stage}.log")
+
+    def on_key(self, event: events.Key) -> None:
+        """While something is typed, keys are letters.
+
+        What begins the typing is no binding: those act after keys that came close behind.
+        """
+        if self.typing is None:
+            if self._begin(event.key):
+                _take(event)
+            return
+        _take(event)
+        if event.key in ("escape", "ctrl+c"):
+            self.typing = None
+        elif event.key == "enter":
+            typed, self.typing = self.typing.text, None
+            self._do(typed)
+        elif event.key == "up":
+            self.typing = LineEdit.of(self._past.get(self._asked, ""))
+        else:
+            self.typing = self.typing.key(event.key, event.character) or self.typing
+        self._changed()
+
+    def _begin(self, key: str) -> bool:
+        if key == "escape":
+            return self._undo()
+        asks = {"slash": self.action_search, "ampersand": self.action_only_matches,
+                "S": self.action_save}  # fmt: skip
+        if key in asks:
+            asks[key]()
+        return key in asks
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Into what is typed."""
+        if self.typing is not None:
+            event.stop()
+            self.typing = self.typing.insert(event.text)
+            self._changed()
+
+    def _do(self, typed: str) -> None:
+        self._past[self._asked] = typed
+        if not typed:
+            return
+        if self._asked == "save":
+            self._save(typed)
+            return
+        self.look_for(typed)
+        if self._asked == "filter":
+            self.show_only_matches(True)
+
+    def _undo(self) -> bool:
+        """Take back one thing: the range, the filter, the search. Whether there was one."""
+        if self._range_from is not None:
+            self._range_from = None
+        elif self.only_matches:
+            self.show_only_matches(False)
+        elif self.hits is not None:
+            self.look_for("")
+        else:
+            return False
+        self._changed()
+        return True
+
+    def action_range(self) -> None:
+        """Select lines from here on; again to stop."""
+        self._range_from = self._at if self._range_from is None else None
+        if self.count:
+            self._go(self._at)
+
+    def action_copy(self) -> None:
+        """Copy the line, or the selected ones, as text."""
+        spool = self.spool
+        if spool is None or not self.count:
+            self.app.tell("there is no line to copy", "warning")
+            return
+        other = self._at if self._range_from is None else self._range_from
+        first, last = sorted((self._at, other))
+        text = copy_of_lines(spool, [self._number(place) for place in range(first, last + 1)])
+        if text is None:
+            self.app.tell("too much to copy; S saves the whole log to a file", "warning")
+            return
+        lines = "1 line" if first == last else f"{last - first + 1} lines"
+        self.app.copy_text(text, lines)
+        self._range_from = None
+        self._changed()
+
+    def _save(self, path: str) -> None:
+        if self.spool is not None and self.spool.tail is not None:
+            self.app.tell("the start of the log is still being fetched; save again in a moment")
+        elif self.spool is not None:
+            self._save_thread(self.spool, Path(path).expanduser())
+
+    @work(thread=True, group="log save", exit_on_error=True)
+    def _save_thread(self, spool: Spool, path: Path) -> None:
+        said, severity = save_log(spool, path)
+        self.app.call_from_thread(self.app.tell, said, severity)
+
+
+def _take(event: events.Key) -> None:
+    event.stop()
+    event.prevent_default()

@@ -1,0 +1,1 @@
+"""Runs that are open: what runs, what waits and why."""

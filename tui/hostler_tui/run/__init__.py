@@ -1,0 +1,1 @@
+"""One run: its stages, pages, charts, files and questions."""

@@ -1,0 +1,157 @@
+"""What can be done to runs, from every screen that shows them. Each asks first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from textual import work
+
+from hostler.base.errors import HostlerError
+from hostler_tui.run.questions import (
+    Question,
+    cancel_question,
+    priority_lines,
+    rerun_lines,
+    retry_question,
+)
+from hostler_tui.submit.command_screen import CommandScreen
+from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.form import Field, Form
+from hostler_tui.widgets.lab_screen import LabScreen
+
+Run = Mapping[str, Any]
+
+
+class RunActs(LabScreen):
+    """Cancel, retry, rerun, lower the priority. Subclasses say which runs are meant."""
+
+    def targets(self) -> Sequence[Run]:
+        """The runs that are marked, else the one of the cursor."""
+        return ()
+
+    def nothing(self) -> str:
+        """Why no run is meant."""
+        return "no run is selected"
+
+    def acted(self) -> None:
+        """Something was done: marks have served."""
+
+    def action_cancel(self) -> None:
+        """Stop runs, after asking."""
+        meant = self.targets()
+        runs = [run for run in meant if run.get("outcome") is None]
+        if not runs:
+            said = "nothing here runs or waits" if meant else self.nothing()
+            self.app.tell(said, "warning")
+            return
+        self._cancel(runs)
+
+    def action_retry(self) -> None:
+        """Run again what did not succeed, after asking."""
+        for run in self._one():
+            self._retry(run)
+
+    def action_rerun(self) -> None:
+        """Run everything again, after asking with which code."""
+        for run in self._one():
+            self._rerun(run)
+
+    def action_lower(self) -> None:
+        """Let others go first, after asking how many steps."""
+        for run in self._one():
+            self._lower(run)
+
+    def _one(self) -> Sequence[Run]:
+        """The run that is meant, where it is one."""
+        runs = self.targets()
+        if len(runs) != 1:
+            what = self.nothing() if not runs else "this is for one run: unmark the others"
+            self.app.tell(what, "warning")
+            return ()
+        return runs
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _cancel(self, runs: Sequence[Run]) -> None:
+        if not await self._confirmed(cancel_question(runs, os.getuid())):
+            return
+        done = 0
+        for run in runs:
+            run_id = str(run["run_id"])
+            done += await self._try(partial(self.app.client.cancel, run_id))
+        if done:
+            self.app.tell(f"cancelling {runs[0]['run_id'] if len(runs) == 1 else f'{done} runs'}")
+        self._done()
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _retry(self, run: Run) -> None:
+        if await self._confirmed(retry_question(run)):
+            await self._try(lambda: self._made(self.app.client.retry(str(run["run_id"]))))
+            self._done()
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _rerun(self, run: Run) -> None:
+        run_id = str(run["run_id"])
+        has_code = bool((run.get("source") or {}).get("digest"))
+        answers = [("today", "with today's code")] if has_code else []
+        form = Form(
+            f"Run {run_id} again from the start?",
+            rerun_lines(run) if has_code else rerun_lines(run)[:1],
+            [*answers, ("same", "with the same code" if has_code else "run it")],
+            command=lambda _: f"hostler rerun {run_id} [--same-code]",
+        )
+        answer = await self.app.push_screen_wait(form)
+        if answer is None:
+            return
+        same = ["--same-code"] if answer.button == "same" else []
+        made = await self.app.push_screen_wait(CommandScreen(["rerun", run_id, *same]))
+        if made is not None:
+            self.app.tell(f"{made.out.strip()} is {run_id} once more")
+            self._done()
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _lower(self, run: Run) -> None:
+        run_id, now = str(run["run_id"]), int(run.get("priority") or 0)
+        form = Form(
+            f"Lower the priority of {run_id}?",
+            priority_lines(run),
+            [("lower", "lower it")],
+            fields=[Field("priority", str(now - 1), "0 or less, and lower than now")],
+            command=lambda values: f"hostler priority {run_id} {values['priority']}",
+        )
+        answer = await self.app.push_screen_wait(form)
+        if answer is None:
+            return
+        try:
+            wanted = int(answer.values["priority"])
+        except ValueError:
+            self.app.tell(f"{answer.values['priority']!r} is no whole number", "error")
+            return
+        if await self._try(lambda: self.app.client.priority(run_id, wanted)):
+            self.app.tell(f"{run_id}: priority {wanted}")
+        self._done()
+
+    async def _confirmed(self, question: Question) -> bool:
+        dialog = Confirm(
+            question.text, question.effects, question.yes,
+            command=question.command, typed=question.typed,
+        )  # fmt: skip
+        answer: bool | None = await self.app.push_screen_wait(dialog)
+        return answer is True
+
+    async def _made(self, call: Awaitable[Mapping[str, Any]]) -> None:
+        self.app.tell(f"submitted {(await call)['run_id']}")
+
+    async def _try(self, do: Callable[[], Awaitable[object]]) -> bool:
+        try:
+            await do()
+        except HostlerError as error:
+            self.app.tell_error(error)
+            return False
+        return True
+
+    def _done(self) -> None:
+        self.acted()
+        self.app.action_refresh()

@@ -1,0 +1,112 @@
+"""The questions about the run that is open. They ask and tell; they never draw."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from textual.message import Message
+
+from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.client import AsyncClient
+from hostler_tui.run.data import Run
+
+AGAIN_S = 3.0
+"""Between two questions for what changes while a run goes on."""
+AWAY_S = 1.0
+"""Until the next try where the stream broke off."""
+_POINTS = 500
+"""Of each metric: more than a chart has places."""
+_BATCH = 500
+"""Events that are told together while the past is read."""
+
+
+class RunTold(Message):
+    """The stream of a run said something."""
+
+    def __init__(self, run_id: str, run: Run | None, events: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.run_id, self.run, self.events = run_id, run, tuple(events)
+
+
+class RunAnswered(Message):
+    """A question about a run was answered, or could not be: then `why` says why."""
+
+    def __init__(self, run_id: str, question: str, stage: str, value: Any, why: str = "") -> None:
+        super().__init__()
+        self.run_id, self.question, self.stage = run_id, question, stage
+        self.value, self.why = value, why
+
+
+class RunFeed:
+    """Asks one daemon about one run at a time."""
+
+    def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
+        self._client, self._tell = client, tell
+        self._after: int | None = None
+        """The number of the last event that was told."""
+        self._is_over = False
+
+    async def follow(self, run_id: str) -> None:
+        """Events and states to the run's end, through restarts of the daemon."""
+        self._after, self._is_over = None, False
+        while not self._is_over:
+            try:
+                await self._stream(run_id)
+            except NoDaemonError:
+                pass  # the app's own feed tells of it
+            except HostlerError as error:
+                self._tell(RunAnswered(run_id, "run", "", None, str(error)))
+                return
+            if not self._is_over:  # a stream ends with its run, or with the daemon
+                await asyncio.sleep(AWAY_S)
+
+    async def _stream(self, run_id: str) -> None:
+        events: list[Mapping[str, Any]] = []
+        async for told in self._client.run_events(run_id, after=self._after, follow=True):
+            if "event" in told:
+                events.append(told["event"])
+                self._after = int(told["event"]["seq"])
+            if "run" in told:
+                self._is_over = told["run"].get("outcome") is not None
+            if "run" in told or len(events) >= _BATCH:
+                self._tell(RunTold(run_id, told.get("run"), events))
+                events = []
+        if events:
+            self._tell(RunTold(run_id, None, events))
+
+    async def ask(
+        self, run_id: str, stage: str, questions: Sequence[str], is_over: Callable[[], bool]
+    ) -> None:
+        """What a page is made of: once, and again until the run is over."""
+        while True:
+            over, begun = is_over(), time.monotonic()
+            for question in questions:
+                await self._ask_one(run_id, stage, question)
+            if over:
+                return
+            spent = time.monotonic() - begun
+            await asyncio.sleep(max(AGAIN_S, 10 * spent))  # long series are asked for less often
+
+    async def _ask_one(self, run_id: str, stage: str, question: str) -> None:
+        try:
+            value = await self._answer(run_id, stage, question)
+        except NoDaemonError:
+            return  # the app's own feed tells of it
+        except HostlerError as error:
+            self._tell(RunAnswered(run_id, question, stage, None, str(error)))
+            return
+        self._tell(RunAnswered(run_id, question, stage, value))
+
+    async def _answer(self, run_id: str, stage: str, question: str) -> Any:
+        if question == "metrics":
+            return await self._client.metrics(run_id, stage, points=_POINTS)
+        if question == "usage":
+            return await self._client.usage(run_id, stage)
+        if question == "why":
+            return await self._client.why(run_id)
+        if question == "source":
+            return await self._client.source(run_id)
+        return await self._client.artifacts(run_id)

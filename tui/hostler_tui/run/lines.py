@@ -1,0 +1,188 @@
+"""A run's stages and facts as lines. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostler.base.table import cell_width, cut, pad
+from hostler.base.text import clean
+from hostler.base.units import format_duration, format_value
+from hostler.model.durations import duration_of_run
+from hostler.show.fold import Cells
+from hostler.show.provenance import kept_lines
+from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
+from hostler.show.why import why_lines
+from hostler_tui.lab import Lab
+from hostler_tui.lines import Line, Span, line, wrapped
+from hostler_tui.run.dag import DagRow, dag_rows, needs_of
+from hostler_tui.run.dag_boxes import Box, box_lines
+
+Run = Mapping[str, Any]
+Stage = Mapping[str, Any]
+
+CELLS_SHOWN = 6
+"""Rows of one matrix: those of its cells that say something, and the others together."""
+_LABEL_MOST = 28
+
+
+def as_of(lab: Lab, now: float) -> float:
+    """The moment that what is shown belongs to: now, or when the daemon was last heard."""
+    if lab.lost_since is None:
+        return now
+    return lab.fleet_seen_at if lab.fleet_seen_at is not None else lab.lost_since
+
+
+def count_text(stages: Sequence[Stage]) -> str:
+    """ "3 succeeded, 1 running": how many are in each status."""
+    counts: dict[str, int] = {}
+    for stage in stages:
+        counts[str(stage["status"])] = counts.get(str(stage["status"]), 0) + 1
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def worst_status(stages: Sequence[Stage]) -> str:
+    """The status that a matrix as a whole is drawn in."""
+    order = (
+        "failed", "running", "starting", "collecting", "cancelled", "waiting", "skipped",
+        "succeeded",
+    )  # fmt: skip
+    found = {str(stage["status"]) for stage in stages}
+    return next((status for status in order if status in found), "")
+
+
+def dag_cells(row: DagRow, run: Run, now: float, indices: Indices) -> list[str]:
+    """Of a row of the graph: label, status, attempt, time, where, note."""
+    if row.stage is not None:
+        return stage_or_cells_row(row.stage, run, now, indices)
+    if not row.cells:
+        return ["", "", "", "", "", ""]
+    label = f"{row.key.rstrip('/')}: {len(row.cells)} cells"
+    return [label, worst_status(row.cells), "-", "-", "-", count_text(row.cells)]
+
+
+def dag_lines(run: Run, now: float, indices: Indices, width: int) -> list[Line]:
+    """The graph as rails, one stage a line: name, status, time, where, note."""
+    rows = dag_rows(run["stages"], CELLS_SHOWN)
+    cells = [dag_cells(row, run, now, indices) for row in rows]
+    ends = [
+        cell_width(row.lead) + cell_width(clean(of[0])) for row, of in zip(rows, cells, strict=True)
+    ]
+    wide = max(ends, default=0)
+    wide = min(wide, _LABEL_MOST, max(8, width // 3))
+    return [_dag_line(row, of, wide) for row, of in zip(rows, cells, strict=True)]
+
+
+def _dag_line(row: DagRow, cells: Sequence[str], wide: int) -> Line:
+    if not cells[0]:
+        return ((f" {row.lead}", "dim"),)
+    label, status, _, spent, where, note = cells
+    name = cut(clean(label), max(4, wide - cell_width(row.lead)))
+    spans: list[Span] = [
+        (f" {row.lead}", "dim"), (pad(name, wide - cell_width(row.lead)), ""),
+        (" " + pad(status, 10), status), (pad(spent, 8, right=True), "dim"),
+    ]  # fmt: skip
+    spans += [("  " + text, "") for text in (where, note) if text not in ("", "-")]
+    return tuple(spans)
+
+
+def graph_lines(
+    run: Run, now: float, indices: Indices, width: int, *, boxes: bool
+) -> tuple[list[Line], bool]:
+    """The graph, as boxes where they are asked for and fit; whether they are."""
+    if boxes:
+        needs = needs_of(run["stages"])
+        lines = box_lines(needs, _boxes(run, now, indices), width)
+        if lines is not None:
+            return lines, True
+    return dag_lines(run, now, indices, width), False
+
+
+def _boxes(run: Run, now: float, indices: Indices) -> dict[str, Box]:
+    groups: dict[str, list[Stage]] = {}
+    for stage in run["stages"]:
+        groups.setdefault(str(stage.get("base") or stage["name"]), []).append(stage)
+    return {key: _box(key, cells, run, now, indices) for key, cells in groups.items()}
+
+
+def _box(key: str, cells: Sequence[Stage], run: Run, now: float, indices: Indices) -> Box:
+    if len(cells) > 1:
+        return Box(f"{key} x{len(cells)}", worst_status(cells), count_text(cells))
+    _, status, _, spent, where, note = stage_row(cells[0], run, now, indices)
+    said = [text for text in (spent, where if where != "-" else note) if text != "-"]
+    return Box(key, status, "  ".join(said))
+
+
+def run_title(run: Run, now: float) -> Line:
+    """The run in a line: id, pipeline, state, how long, whose, which code."""
+    seconds = duration_of_run(run, now)
+    if seconds is None:  # it waits
+        seconds = (run.get("finished_at") or now) - run["submitted_at"]
+    spent = format_duration(max(0, int(seconds)))
+    title = f" ({run['title']})" if run.get("title") else ""
+    return (
+        (f" {run['run_id']}", "title"), (f" {run['pipeline']}{title}  ", ""),
+        (str(run["state"]), str(run["state"])), (f" {spent}  by {run['owner']}", ""),
+        (code_text(run), "dim"),
+    )  # fmt: skip
+
+
+def code_text(run: Run) -> str:
+    """ "  code 4f2c91a main with changes"; "" where nothing is known of it."""
+    source = run.get("source") or {}
+    if not source.get("git_commit"):
+        return ""
+    branch = f" {source['git_branch']}" if source.get("git_branch") else ""
+    dirty = " with changes" if source.get("git_dirty") else ""
+    return f"  code {str(source['git_commit'])[:10]}{branch}{dirty}"
+
+
+def reason_lines(stage: Stage | Cells, width: int) -> list[Line]:
+    """Why a stage waits or is as it is: the sentence, a line a host, what would start now."""
+    first = stage.first if isinstance(stage, Cells) else stage
+    label = stage.label if isinstance(stage, Cells) else str(first.get("label") or first["name"])
+    told = {**first, "label": label, "sentence": _sentence(first)}
+    lines: list[Line] = []
+    for number, text in enumerate(why_lines(told, whole=True)):
+        lines += wrapped(text, width - 1, " ", "title" if number == 0 else "")
+    return lines
+
+
+def _sentence(stage: Stage) -> str:
+    """Its note; where there is none, its status and place."""
+    note = stage_note(stage)
+    attempt = stage.get("attempt")
+    if note != "-" or not attempt:
+        return note if note != "-" else str(stage["status"])
+    return f"{stage['status']} on {attempt['host']}"
+
+
+def fact_lines(run: Run, width: int) -> list[Line]:
+    """What was submitted: by whom, when, with which parameters and code."""
+    facts = [
+        ("owner", str(run["owner"])),
+        ("submitted", clock_text(run["submitted_at"])),
+        ("finished", clock_text(run.get("finished_at"))),
+        ("cancelled by", str(run.get("cancelled_by") or "")),
+        ("priority", str(run.get("priority") or 0)),
+        ("repeats", str(run.get("retry_of") or "")),
+        ("code", code_text(run).strip().removeprefix("code ")),
+        ("folder", str((run.get("source") or {}).get("path") or "")),
+        *(("kept", text.removeprefix("kept ")) for text in kept_lines(run)),
+    ]
+    lines = [_fact(name, value) for name, value in facts if value not in ("", "-")]
+    params = run.get("params") or {}
+    if params:
+        lines += [line(""), line((" parameters", "title"))]
+        lines += [_fact(str(name), format_value(value)) for name, value in params.items()]
+    return [part for one in lines for part in _fitted(one, width)]
+
+
+def _fact(name: str, value: str) -> Line:
+    return ((f"  {pad(name, 13)}", "dim"), (value, ""))
+
+
+def _fitted(spans: Line, width: int) -> list[Line]:
+    if sum(cell_width(text) for text, _ in spans) <= width or len(spans) < 2:
+        return [spans]
+    return [spans[:1], *wrapped(spans[1][0], width, "    ")]

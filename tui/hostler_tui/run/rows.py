@@ -1,0 +1,104 @@
+"""The stages of an open run as rows of a table: rails, states, attempts, times, places. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hostler.base.units import format_duration
+from hostler.show.fold import Cells, base_of
+from hostler.show.runs import Indices, attempt_end, where
+from hostler_tui.run.dag import DagRow, dag_rows
+from hostler_tui.run.lines import CELLS_SHOWN, dag_cells
+from hostler_tui.table_rows import Head, Row
+
+Run = Mapping[str, Any]
+
+RUN_HEADS = (
+    Head("STAGE", 14, flex=True), Head("STATE", 9), Head("TRY", 3, right=True, drop=3),
+    Head("TIME", 6, right=True, drop=1), Head("WHERE", 10, drop=2),
+    Head("NOTE", 12, flex=True, drop=4),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A row, and what it stands for."""
+
+    row: Row
+    stage: str = ""
+    """The stage whose log and metrics it has; of a matrix its first cell."""
+    attempt: int | None = None
+    """Of a row for an earlier attempt."""
+    matrix: str = ""
+    """The matrix that it opens and closes."""
+
+
+def stage_rows(
+    run: Run, now: float, indices: Indices, opened: Collection[str] = frozenset()
+) -> list[RunRow]:
+    """All rows of a run. Cells of a matrix share rows unless it is in `opened`; earlier attempts
+    of a stage stand below it."""
+    rows: list[RunRow] = []
+    for number, row in enumerate(dag_rows(run["stages"], CELLS_SHOWN, opened)):
+        rows += _rows_of(row, number, run, now, indices)
+    return rows
+
+
+def _rows_of(row: DagRow, number: int, run: Run, now: float, indices: Indices) -> Iterable[RunRow]:
+    cells = dag_cells(row, run, now, indices)
+    if not cells[0]:
+        return [RunRow(Row(f"-{number}", (((row.lead, "dim"), ("", "")),), selectable=False))]
+    name = ((row.lead, "dim"), (cells[0], ""), ("", ""))
+    shown = Row(row.key, (name, (cells[1], cells[1]), *cells[2:]))
+    if isinstance(row.stage, Cells):
+        first = row.stage.first
+        return [RunRow(shown, str(first["name"]), matrix=base_of(first))]
+    if row.stage is None:
+        return [RunRow(shown, str(row.cells[0]["name"]), matrix=row.key.rstrip("/"))]
+    return [RunRow(shown, str(row.stage["name"])), *_earlier(row, row.stage, indices)]
+
+
+def _earlier(row: DagRow, stage: Mapping[str, Any], indices: Indices) -> Sequence[RunRow]:
+    """Attempts before the newest, the latest first."""
+    return [
+        RunRow(
+            Row(
+                f"{row.key}#{attempt['number']}",
+                (
+                    ((row.under, "dim"), (f"  try {attempt['number']}", ""), ("", "")),
+                    (attempt["phase"], attempt["phase"]),
+                    str(attempt["number"]), _spent(attempt), where(attempt, indices),
+                    attempt_end(attempt) or "-",
+                ),
+                role="dim",
+            ),
+            str(stage["name"]),
+            int(attempt["number"]),
+        )
+        for attempt in reversed((stage.get("attempts") or ())[:-1])
+    ]  # fmt: skip
+
+
+def _spent(attempt: Mapping[str, Any]) -> str:
+    duration = attempt.get("duration")
+    return "-" if duration is None else format_duration(round(duration, 1))
+
+
+def first_stage(run: Run) -> str:
+    """The first that failed, else the first that runs, else the first."""
+    stages = run["stages"]
+    for status in ("failed", "running", "starting", "collecting"):
+        for stage in stages:
+            if stage["status"] == status:
+                return str(stage["name"])
+    return str(stages[0]["name"]) if stages else ""
+
+
+def row_for(stage: str, rows: Sequence[RunRow]) -> str:
+    """The row of a stage; where it is folded away, that of its matrix."""
+    if any(row.row.key == stage for row in rows):
+        return stage
+    base = stage.partition(".")[0]
+    return next((row.row.key for row in rows if row.stage.partition(".")[0] == base), "")

@@ -1,0 +1,1 @@
+"""A pipeline is chosen, planned and submitted."""

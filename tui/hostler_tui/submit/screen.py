@@ -1,0 +1,195 @@
+"""Submitting a pipeline: choose the file, set its parameters, look at the plan, then run it.
+
+Nothing is submitted before the plan was shown and answered. Esc goes one step back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from hostler.base.errors import HostlerError
+from hostler_tui.lines import line
+from hostler_tui.submit.command_screen import CommandScreen
+from hostler_tui.submit.commandline import command_text
+from hostler_tui.submit.pipeline_files import changed, completed, entries, params_of, run_args
+from hostler_tui.submit.plan_lines import plan_lines
+from hostler_tui.table_rows import Head, Row
+from hostler_tui.widgets.form import Field, Form
+from hostler_tui.widgets.modal import Modal
+from hostler_tui.widgets.pane import Pane
+from hostler_tui.widgets.table import Table
+from hostler_tui.widgets.text_line import TextLine
+
+PATH_MAX = 4096
+"""Characters of a path, as Linux has it."""
+
+if TYPE_CHECKING:
+    from hostler_tui.lab_app import LabApp
+
+
+class FilePicker(Modal[Path | None]):
+    """A folder's TOML files and folders, and a path that can be typed."""
+
+    app: LabApp
+
+    DEFAULT_CSS = """
+    FilePicker { align: center middle; background: $background; }
+    FilePicker > Vertical { width: 100%; max-width: 100; height: 100%; max-height: 34;
+                            border: solid $foreground; padding: 0 1; }
+    FilePicker Input, FilePicker Input:focus { border: none; height: 1; padding: 0 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "leave", show=False),
+        Binding("tab", "complete", "complete", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "list", show=False),
+    ]
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def compose(self) -> ComposeResult:
+        """What is asked, the path, the folder."""
+        with Vertical():
+            yield Pane([line(("Which pipeline?", "title"))])
+            yield Pane([line(("ent opens   tab to the path, there it completes   esc leaves",
+                              "dim"))])  # fmt: skip
+            yield TextLine(placeholder="path of a pipeline file", id="path", most=PATH_MAX)
+            yield Pane(id="amiss")
+            yield Table((Head("NAME", 20, flex=True), Head("WHAT", 24, drop=1)), id="entries")
+
+    def on_mount(self) -> None:
+        """The folder, with its files first."""
+        self.go_to(self.folder)
+        self.query_one(Table).focus()
+
+    def go_to(self, folder: Path) -> None:
+        """List another folder."""
+        try:
+            found = entries(folder)
+        except HostlerError as error:
+            self._amiss(str(error))
+            return
+        self.folder = folder
+        self._amiss("")
+        self.query_one("#path", Input).value = f"{folder}/".replace("//", "/")
+        self.query_one(Table).show([
+            Row(str(one.path), (_name(one.path, one.is_folder, one.note), (one.note, "dim")))
+            for one in found
+        ], view=folder)  # fmt: skip
+
+    @on(Table.Chosen)
+    def choose(self, message: Table.Chosen) -> None:
+        """Into a folder, or this file."""
+        if message.key is not None:
+            self._take(Path(message.key))
+
+    @on(Input.Submitted)
+    def take_typed(self, event: Input.Submitted) -> None:
+        """The path that was typed."""
+        self._take(Path(event.value).expanduser())
+
+    def action_complete(self) -> None:
+        """In the path: complete it. In the list: to the path."""
+        typed = self.query_one("#path", Input)
+        if self.focused is not typed:
+            typed.focus()
+            return
+        typed.value = completed(typed.value)
+        typed.cursor_position = len(typed.value)
+
+    def action_leave(self) -> None:
+        """Nothing is chosen."""
+        self.dismiss(None)
+
+    def _take(self, path: Path) -> None:
+        if path.is_dir():
+            self.go_to(path)
+            self.query_one(Table).focus()
+            return
+        if not path.is_file():
+            self._amiss(f"there is no file {path}")
+            return
+        self.dismiss(path)
+
+    def _amiss(self, text: str) -> None:
+        self.query_one("#amiss", Pane).show([line((text, "bad"))] if text else ())
+
+
+def _name(path: Path, is_folder: bool, note: str) -> str:
+    return "../" if note == "up" else f"{path.name}/" if is_folder else path.name
+
+
+async def submit_pipeline(app: LabApp) -> str | None:
+    """All steps; the id of the new run, or None where nothing was submitted."""
+    folder = Path.cwd()
+    while True:
+        file = await app.push_screen_wait(FilePicker(folder))
+        if file is None:
+            return None
+        folder = file.parent
+        try:
+            defaults = params_of(file)
+        except HostlerError as error:
+            app.tell_error(error)
+            continue
+        run_id = await _with_parameters(app, file, defaults)
+        if run_id is not None:
+            return run_id
+
+
+async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str]) -> str | None:
+    """Parameters, plan and submission; None to go back to the files."""
+    values: Mapping[str, str] = {**defaults, "--title": "", "--priority": "0"}
+
+    def args(of: Mapping[str, str], *ends: str) -> list[str]:
+        params = changed(defaults, of)
+        return run_args(file, params, of["--title"], of["--priority"], ends)
+
+    while True:
+        form = Form(
+            f"Submit {file.name}",
+            [f"from {file.parent}, which goes along where a stage takes a copy of the code"],
+            [("plan", "show the plan")],
+            fields=[Field(name, value, _help(name)) for name, value in values.items()],
+            command=lambda of: command_text(args(of)),
+            leave="back",
+            is_safe=True,
+        )
+        answer = await app.push_screen_wait(form)
+        if answer is None:
+            return None
+        values = answer.values
+        run_id = await _plan_and_run(app, args(values, "--plan", "--json"), args(values, "-d"))
+        if run_id is not None:
+            return run_id
+
+
+async def _plan_and_run(app: LabApp, plan: list[str], run: list[str]) -> str | None:
+    looked = await app.push_screen_wait(
+        CommandScreen(
+            plan,
+            told=f"Where it would go now: {command_text(plan)}",
+            picture=lambda ended, width: plan_lines(ended.out, width),
+            yes="submit it",
+            leave="back",
+        )
+    )
+    if looked is None:
+        return None
+    ended = await app.push_screen_wait(CommandScreen(run))
+    return None if ended is None else ended.out.strip()
+
+
+def _help(name: str) -> str:
+    helps = {"--title": "a few words to find it by", "--priority": "0 or less"}
+    return helps.get(name, "")
