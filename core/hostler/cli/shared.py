@@ -25,6 +25,7 @@ from hostler.cli.daemon_start import ensure_daemon
 from hostler.cli.problems import report
 from hostler.client import Client
 from hostler.quick.socket import find_socket
+from hostler.submit.told import silent
 
 DECLINED = 130
 """Exit code after a no to a question: the same as Ctrl-C."""
@@ -46,10 +47,6 @@ def note_for(args: argparse.Namespace) -> Any:
     if args.quiet or getattr(args, "json", False):
         return silent
     return note
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
 
 
 def note(text: str) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.cli.submit import with_file_names
 from hostler.daemon import sources
 from hostler.daemon.sources import Globs, SourceNames
+from hostler.submit.body import with_file_names
 from tests.support.callers import connected, send
 from tests.support.desk import wait_until
 from tests.support.served import Served, served

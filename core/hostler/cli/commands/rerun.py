@@ -7,7 +7,7 @@ import argparse
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
-from hostler.cli.sources import code_folder, sent_source
+from hostler.submit.sources import code_folder, sent_source
 
 _SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
 """A submission that is asked about for the limits of sources."""

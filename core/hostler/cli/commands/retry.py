@@ -10,11 +10,11 @@ from typing import Any
 from hostler.cli.kinds import pair, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
-from hostler.cli.sources import code_folder, names_of_files, sent_source
-from hostler.cli.submit import pipeline_text
-from hostler.cli.told import tell_once
 from hostler.client import Client
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
+from hostler.submit.body import pipeline_text
+from hostler.submit.sources import code_folder, names_of_files, sent_source
+from hostler.submit.told import tell_once
 
 EPILOG = """\
 What succeeded is kept. A stage runs again where it did not succeed, where -p or the pipeline file

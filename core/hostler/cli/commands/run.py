@@ -33,20 +33,21 @@ from hostler.cli.kinds import (
 from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import add_common
 from hostler.cli.saved import saved_of
-from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table, silent
-from hostler.cli.sources import current_folder
-from hostler.cli.submit import (
+from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
+from hostler.client import Client
+from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
+from hostler.show.runs import command_code, end_code, end_lines
+from hostler.submit.body import (
     DEFAULT_FILE,
+    Command,
     choose_code,
     command_body,
     pipeline_body,
     with_file_names,
     with_source,
 )
-from hostler.cli.told import tell_once
-from hostler.client import Client
-from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
-from hostler.show.runs import command_code, end_code, end_lines
+from hostler.submit.sources import current_folder
+from hostler.submit.told import silent, tell_once
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8
@@ -182,7 +183,7 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
                 "a pipeline and a command at once",
                 remedy="Give either FILE with -p, or a command after --",
             )
-        body, folder = command_body(args, args.command, os.environ), current_folder()
+        body, folder = command_body(command_of(args), os.environ), current_folder()
     else:
         wrong = [name for name in _COMMAND_ONLY if getattr(args, name) is not None]
         if wrong:
@@ -198,6 +199,31 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     source = {"source": {"include": args.includes}} if args.includes else {}
     return {**body, "title": args.title, "priority": args.priority, **source}, folder
+
+
+def command_of(args: argparse.Namespace) -> Command:
+    """What the flags ask of one command."""
+    return Command(
+        words=args.command,
+        name=args.name,
+        image=args.image,
+        gpus=args.gpus,
+        gpu_memory=args.gpu_memory,
+        gpu_model=args.models,
+        cpus=args.cpus,
+        ram=args.ram,
+        shm=args.shm,
+        host=args.hosts,
+        env=args.env or (),
+        timeout=args.time_limit,
+        code=args.code,
+        mounts=args.mounts,
+        venv=args.venv,
+        keep=args.keep,
+        each=args.each,
+        array=args.array.numbers if args.array else None,
+        max_parallel=args.array.max_parallel if args.array else None,
+    )
 
 
 def _is_single(args: argparse.Namespace) -> bool:

@@ -8,8 +8,8 @@ import re
 import shlex
 import shutil
 import tomllib
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
-from hostler.cli.no_pipeline import check_pipeline_file, folder_remedy, missing_file
-from hostler.cli.sources import names_of_files, sent_source, text_path
-from hostler.cli.words import words_of
 from hostler.client import Client
+from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
+from hostler.submit.sources import names_of_files, sent_source, text_path
+from hostler.submit.words import words_of
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -65,33 +65,61 @@ def pipeline_text(file: Path) -> str:
         raise InputError(f"{name} cannot be read: {error}") from error
 
 
-def command_body(args: Namespace, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command that runs as a stage of its own. None: the daemon's default."""
+
+    words: Sequence[str]
+    name: str | None = None
+    image: str | None = None
+    gpus: int | None = None
+    gpu_memory: str | None = None
+    gpu_model: Sequence[str] | None = None
+    cpus: float | None = None
+    ram: str | None = None
+    shm: str | None = None
+    host: Sequence[str] | None = None
+    env: Sequence[str] = ()
+    """NAME=VALUE, or NAME for the value that the caller's environment has."""
+    timeout: str | None = None
+    code: str | None = None
+    """snapshot, here or none."""
+    mounts: Sequence[str] | None = None
+    venv: str | None = None
+    keep: Sequence[str] | None = None
+    each: Sequence[str] | None = None
+    """Names of files or globs: a cell for each that matches."""
+    array: Sequence[int] | None = None
+    max_parallel: int | None = None
+
+
+def command_body(command: Command, environ: Mapping[str, str]) -> dict[str, Any]:
     """The body for one command, without its source. Raises InputError."""
     asked = {
-        "command": command,
-        "name": args.name,
-        "image": args.image,
-        "gpus": args.gpus,
-        "gpu_memory": args.gpu_memory,
-        "gpu_model": args.models,
-        "cpus": args.cpus,
-        "ram": args.ram,
-        "shm": args.shm,
-        "host": args.hosts,
-        "env": stage_env(args.env or (), environ),
-        "timeout": args.time_limit,
-        "code": args.code,
-        "mounts": args.mounts,
-        "venv": args.venv,
-        "keep": args.keep,
-        "each": matching(args.each) if args.each else None,
-        "array": list(args.array.numbers) if args.array else None,
-        "max_parallel": args.array.max_parallel if args.array else None,
+        "command": list(command.words),
+        "name": command.name,
+        "image": command.image,
+        "gpus": command.gpus,
+        "gpu_memory": command.gpu_memory,
+        "gpu_model": command.gpu_model,
+        "cpus": command.cpus,
+        "ram": command.ram,
+        "shm": command.shm,
+        "host": command.host,
+        "env": stage_env(command.env, environ),
+        "timeout": command.timeout,
+        "code": command.code,
+        "mounts": command.mounts,
+        "venv": command.venv,
+        "keep": command.keep,
+        "each": matching(command.each) if command.each else None,
+        "array": list(command.array) if command.array else None,
+        "max_parallel": command.max_parallel,
     }
     return {
         "command": {key: value for key, value in asked.items() if value is not None},
         "env": shell_env(environ),
-        **_programs({} if args.image else env_programs(command, environ)),
+        **_programs({} if command.image else env_programs(command.words, environ)),
     }
 
 
@@ -164,7 +192,7 @@ def _check_value(name: str, value: str) -> None:
         )
 
 
-def stage_env(given: list[str] | tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+def stage_env(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
     """--env: NAME=VALUE, or NAME for the shell's own value. Raises InputError."""
     found = {}
     for text in given:

@@ -13,10 +13,10 @@ from hostler.base.errors import InputError
 from hostler.base.private import owner_name
 from hostler.base.text import is_text
 from hostler.base.units import format_size
-from hostler.cli.told import tell_once
 from hostler.client import Client
 from hostler.model.codec import to_json
 from hostler.packing import PackedSource, pack_source, source_names
+from hostler.submit.told import tell_once
 
 _MOST_NAMES = 100_000
 """That a request may carry."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from hostler.base.errors import HostlerError
 from hostler.base.paths import state_folder
 from hostler.base.private import make_private
-from hostler.cli.shared import silent
 
 NAME = "told.json"
 _MOST = 2000
@@ -80,3 +79,7 @@ def _write(place: Path, keys: list[str]) -> None:
     except OSError:
         if name:
             Path(name).unlink(missing_ok=True)
+
+
+def silent(text: str) -> None:
+    """Says nothing."""

@@ -7,9 +7,10 @@ import pytest
 
 from hostler.api.bodies import SubmitBody
 from hostler.base.errors import InputError, PipelineError
+from hostler.cli.commands.run import command_of
 from hostler.cli.parser import load, parse
-from hostler.cli.sources import current_folder
-from hostler.cli.submit import (
+from hostler.client import Client
+from hostler.submit.body import (
     choose_code,
     command_body,
     env_programs,
@@ -20,7 +21,7 @@ from hostler.cli.submit import (
     with_file_names,
     with_source,
 )
-from hostler.client import Client
+from hostler.submit.sources import current_folder
 from tests.support.commandline import CommandLine
 from tests.support.scripted_daemon import Answer, ScriptedDaemon
 
@@ -110,7 +111,7 @@ def test_every_flag_is_something_that_the_daemon_reads(monkeypatch: pytest.Monke
     ]  # fmt: skip
     args = parse("run", load("run"), words)
     assert args.command == ["x", "-y"]
-    body = command_body(args, args.command, {"PATH": "/bin", "HOME": "/h"})
+    body = command_body(command_of(args), {"PATH": "/bin", "HOME": "/h"})
     read = SubmitBody.model_validate({**body, "title": "", "priority": 0, "source": {"path": "/x"}})
     command = read.to_model().command
     assert command is not None

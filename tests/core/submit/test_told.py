@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.cli.shared import silent
-from hostler.cli.told import NAME, tell_once
+from hostler.submit.told import NAME, silent, tell_once
 
 
 @pytest.fixture
