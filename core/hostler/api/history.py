@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hostler.api.answers import answer
 from hostler.daemon.service import Service
-from hostler.decide.search import Search, read_conditions, read_order
+from hostler.insight.search import Search, read_conditions, read_order
 from hostler.model.records import RunFilter
 
 router = APIRouter()

@@ -11,7 +11,7 @@ from typing import Any
 from hostler.base.errors import ConfigError, HostlerError, Refused
 from hostler.base.paths import config_files
 from hostler.base.text_file import read_text
-from hostler.decide.availability import fleet
+from hostler.insight.availability import fleet
 from hostler.link.once import Seen, look_all
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor

@@ -8,8 +8,8 @@ import logging
 from hostler.base.errors import StateError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
-from hostler.decide.alerts import KEPT
 from hostler.decide.fullness import host_over_budget, store_over_budget
+from hostler.insight.alerts import KEPT
 
 _log = logging.getLogger("hostler.daemon")
 

@@ -14,7 +14,6 @@ from hostler.base.errors import HostlerError, StateError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.kept_there import KeptThere
-from hostler.decide.alerts import EXPIRY, RULES, Alert
 from hostler.decide.expiry import (
     EXPIRING,
     EXPIRING_FETCHED,
@@ -25,6 +24,7 @@ from hostler.decide.expiry import (
     longer,
     plan_expiry,
 )
+from hostler.insight.alerts import EXPIRY, RULES, Alert
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder
 

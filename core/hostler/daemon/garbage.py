@@ -15,9 +15,9 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.copies import Copies
 from hostler.daemon.jobs import checkpoint_key
-from hostler.decide.alerts import OUTPUTS
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
+from hostler.insight.alerts import OUTPUTS
 from hostler.model.records import Artifact
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown

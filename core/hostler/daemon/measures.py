@@ -8,7 +8,7 @@ from typing import Any
 from hostler.daemon.context import Context
 from hostler.daemon.tail import find_attempt
 from hostler.daemon.usage import Usage
-from hostler.decide.grid import MINUTE, Grid, covering, last_minutes
+from hostler.insight.time_steps import MINUTE, Grid, covering, last_minutes
 from hostler.model.hosts import Host
 from hostler.model.records import GpuSeries
 from hostler.model.runs import Attempt, Run

@@ -8,9 +8,9 @@ from typing import Any
 
 from hostler.daemon.context import Context
 from hostler.daemon.views import run_state, summary_object
-from hostler.decide.compare import Side, rows, series
 from hostler.decide.progress import progress_of
-from hostler.decide.search import Search
+from hostler.insight.compare import Side, rows, series
+from hostler.insight.search import Search
 from hostler.model.durations import run_duration
 from hostler.model.records import RunSummary
 from hostler.model.runs import Run

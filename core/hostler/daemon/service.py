@@ -36,10 +36,10 @@ from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import run_object, summary_object, why_lines
-from hostler.decide.availability import fleet
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
+from hostler.insight.availability import fleet
 from hostler.model.codec import to_json
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from hostler.base.errors import StateError
-from hostler.decide.search import Search
+from hostler.insight.search import Search
 from hostler.model.generations import FIRST
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from hostler.decide.search import Search
+from hostler.insight.search import Search
 from hostler.model.records import RunSummary
 from hostler.store import matching
 from hostler.store.filters import Where

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hostler.decide.search import Condition, Order, Search
+from hostler.insight.search import Condition, Order, Search
 from hostler.model.records import RunFilter
 from hostler.store.filters import Where, run_where
 from hostler.store.search_index import METRIC, PARAM

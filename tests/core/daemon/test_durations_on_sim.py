@@ -8,7 +8,7 @@ import pytest
 
 from hostler.base.units import format_duration
 from hostler.daemon.measures import Measures
-from hostler.decide.search import Search
+from hostler.insight.search import Search
 from hostler.model.durations import attempt_duration, duration_of_run, run_duration
 from hostler.model.runs import Phase
 from hostler.show.runs import end_lines, spent_text, summary_row

@@ -16,8 +16,8 @@ from hostler.daemon.budget import EventBudget
 from hostler.daemon.overlay import FaultsTold
 from hostler.daemon.strangers import Strangers
 from hostler.decide import reap
-from hostler.decide.alerts import Folded
 from hostler.decide.plan import plan
+from hostler.insight.alerts import Folded
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Event, Outcome
 from hostler.sim.behaviour import Behaviour

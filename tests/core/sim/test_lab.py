@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
-from hostler.decide.availability import fleet
+from hostler.insight.availability import fleet
 from hostler.model.config import HostConfig
 from hostler.model.hosts import Host, HostCondition, Look
 from hostler.model.jobs import Claim, Job

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
-from hostler.decide.search import COLUMNS, Search, read_conditions, read_order
+from hostler.insight.search import COLUMNS, Search, read_conditions, read_order
 from hostler.model.records import RunFilter, RunSummary
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store import matching

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.decide.search import Search, read_conditions, read_order
+from hostler.insight.search import Search, read_conditions, read_order
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.store import migrating, run_texts

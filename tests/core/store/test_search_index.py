@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.search import COLUMNS, OPERATORS, Condition, Order, Search
+from hostler.insight.search import COLUMNS, OPERATORS, Condition, Order, Search
 from hostler.model.records import RunFilter
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.store import history, migrating, reads, writes

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import NotFoundError
-from hostler.decide.search import COLUMNS, Order, Search, read_conditions, read_order
+from hostler.insight.search import COLUMNS, Order, Search, read_conditions, read_order
 from hostler.model.records import AttemptFilter, AuditFilter, RunFilter
 from hostler.store import alerts, audit, matching, reads, uses
 from hostler.store.migrations import STATE

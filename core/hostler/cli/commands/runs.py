@@ -12,7 +12,7 @@ from hostler.cli.kinds import limit, since
 from hostler.cli.options import add_common
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
-from hostler.decide.search import COLUMNS
+from hostler.insight.search import COLUMNS
 from hostler.show.runs import RUN_COLUMNS, metrics_text, summary_row
 
 STATES = ("open", "finished", "succeeded", "failed", "cancelled")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
-from hostler.decide.search import OPERATORS, Condition, Order, read_conditions, read_order
+from hostler.insight.search import OPERATORS, Condition, Order, read_conditions, read_order
 
 names = st.text(min_size=1).filter(lambda t: t == t.strip() and not set(t) & set('<>=!"'))
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hostler.base.units import GIB
-from hostler.decide.availability import History, classify, fleet
 from hostler.decide.index import open_attempts
+from hostler.insight.availability import History, classify, fleet
 from hostler.model.hosts import (
     ForeignContainer,
     Gpu,

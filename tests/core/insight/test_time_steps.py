@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.grid import Grid, covering, last_minutes
+from hostler.insight.time_steps import Grid, covering, last_minutes
 
 times = st.floats(0, 2e9)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from hostler.decide.alerts import STARTS, Alert
-from hostler.decide.availability import GpuView
+from hostler.insight.alerts import STARTS, Alert
+from hostler.insight.availability import GpuView
 from hostler.model.hosts import GpuState, Host, HostCondition
 
 _BAD = {GpuState.UNHEALTHY: "gpu", GpuState.CONTESTED: "contest"}

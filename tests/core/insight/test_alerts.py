@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.alerts import DAY, RESOLVES, RULES, Alert, Folded, rule_of
-from hostler.decide.availability import GpuView
-from hostler.decide.watch import Seen, bad_spots, news
+from hostler.insight.alerts import DAY, RESOLVES, RULES, Alert, Folded, rule_of
+from hostler.insight.availability import GpuView
+from hostler.insight.watch import Seen, bad_spots, news
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
 from hostler.model.runs import Event
 

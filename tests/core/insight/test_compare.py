@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.compare import Row, Side, rows, series
+from hostler.insight.compare import Row, Side, rows, series
 from hostler.model.hosts import HostFacts
 from hostler.model.pipelines import Cause
 from hostler.model.records import StageMetric
