@@ -20,6 +20,26 @@ def desk(clean_lab: Lab) -> Iterator[Desk]:
         person.close()
 
 
+@pytest.fixture(scope="module")
+def shared_desk(lab: Lab) -> Iterator[Desk]:
+    """Ana's desk at a lab in its first state, for all tests of a file that break nothing there."""
+    lab.reset()
+    with desk_folder() as folder:
+        person = Desk.at_lab(lab, folder)
+        yield person
+        person.close()
+
+
+@pytest.fixture(scope="module")
+def shared_alone() -> Iterator[Desk]:
+    """As `alone`, for all tests of a file that neither stop the daemon nor change the config."""
+    with desk_folder() as folder:
+        person = Desk(folder)
+        person.config.write_text('[hosts.here]\ntransport = "local"\n')
+        yield person
+        person.close()
+
+
 @pytest.fixture
 def alone() -> Iterator[Desk]:
     """Somebody with this machine only, no SSH."""

@@ -8,6 +8,7 @@ run = desk.submit(PIPELINE)
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
@@ -67,6 +68,13 @@ class Desk:
         hosts = "".join(f'[hosts.{host.name}]\nuser = "{user}"\n' for host in lab.hosts)
         desk.config.write_text(more + hosts)
         return desk
+
+    def at_work(self, folder: Path) -> Desk:
+        """The same person with the same daemon, in a work folder of their own."""
+        other = copy.copy(self)
+        other.work = folder
+        other.work.mkdir(parents=True, exist_ok=True)
+        return other
 
     @property
     def env(self) -> dict[str, str]:
