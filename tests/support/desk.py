@@ -120,15 +120,32 @@ class Desk:
 
     def ended(self, run_id: str, *, timeout: float = 90) -> dict[str, Any]:
         """The run object once the run has ended."""
-        said = self.hostler("wait", run_id, "--timeout", f"{timeout:g}s", timeout=timeout + 20)
+        said = self._waited(run_id, timeout)
         run = self.show(run_id)
         assert run["outcome"] is not None, (said, self.hostler("why", run_id), self.log())
         return run
 
+    def _waited(self, run_id: str, timeout: float) -> object:
+        """Wait for the end of a run, or so long; what was said. See `show`."""
+        try:
+            return Client(self.state / SOCKET_NAME).wait(run_id, timeout=timeout)
+        except TimeoutError as error:
+            return error
+        except NoDaemonError:
+            words = ("wait", run_id, "--timeout", f"{timeout:g}s")
+            return self.hostler(*words, timeout=timeout + 20)
+
     def show(self, run_id: str) -> dict[str, Any]:
-        """The run object as it is now."""
-        run: dict[str, Any] = self.ok("show", run_id, "--json").json
-        return run
+        """The run object as it is now.
+
+        A command would take a process of its own, which costs as much as all that is tested here;
+        it is run where no daemon answers, since it starts one.
+        """
+        try:
+            return Client(self.state / SOCKET_NAME).run(run_id)
+        except NoDaemonError:
+            run: dict[str, Any] = self.ok("show", run_id, "--json").json
+            return run
 
     def until(
         self,
@@ -138,21 +155,13 @@ class Desk:
         timeout: float = 60,
     ) -> dict[str, Any]:
         """The run object as soon as it meets a condition."""
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, 0.03
         while True:
-            run = self._asked(run_id)
+            run = self.show(run_id)
             if condition(run):
                 return run
             assert time.monotonic() < deadline, (run, self.hostler("why", run_id).out)
-            time.sleep(0.05)
-
-    def _asked(self, run_id: str) -> dict[str, Any]:
-        """As `show`, for who asks often: a command of its own costs as much as what is waited for.
-        Where no daemon answers, the command starts one."""
-        try:
-            return Client(self.state / SOCKET_NAME).run(run_id)
-        except NoDaemonError:
-            return self.show(run_id)
+            time.sleep(pause := min(0.25, pause * 1.3))
 
     def daemon_pid(self) -> int:
         """The process id of this person's daemon."""
