@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.commandline import CommandLine
 from tests.support.desk import Desk
 
 
 @pytest.fixture
-def work(alone: Desk) -> Desk:
-    subprocess.run(["git", "init", "-q", str(alone.work)], check=True, env=alone.env)
-    return alone
+def work(shared_alone: Desk, tmp_path: Path) -> Desk:
+    """A repository of its own; the daemon is that of all tests here."""
+    desk = shared_alone.at_work(tmp_path / "work")
+    subprocess.run(["git", "init", "-q", str(desk.work)], check=True, env=desk.env)
+    return desk
 
 
 def ended(desk: Desk, *words: str) -> dict[str, Any]:
@@ -21,10 +25,7 @@ def ended(desk: Desk, *words: str) -> dict[str, Any]:
 
 
 def logs(desk: Desk, run: dict[str, Any]) -> list[str]:
-    return [
-        desk.ok("logs", run["run_id"], "--stage", stage["name"]).out.strip()
-        for stage in run["stages"]
-    ]
+    return [desk.output(run["run_id"], stage["name"]).strip() for stage in run["stages"]]
 
 
 def test_each_file_is_a_cell_of_one_run(work: Desk) -> None:
@@ -51,8 +52,15 @@ def test_each_file_is_a_cell_of_one_run(work: Desk) -> None:
     assert work.ended(said.out.strip())["stages"][0]["kept"]
 
 
-def test_what_matches_nothing_or_is_used_wrongly_is_refused(work: Desk) -> None:
+def test_what_matches_nothing_or_is_used_wrongly_is_refused(
+    work: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (work.work / "a.yaml").touch()
+    before = work.ok("runs", "-q").out
+    monkeypatch.chdir(work.work)
+    for name in ("HOME", "HOSTLER_STATE", "HOSTLER_CONFIG"):
+        monkeypatch.setenv(name, work.env[name])
+    command = CommandLine(monkeypatch)
     for words, told in (
         (["--each", "no/*.yaml", "--", "cat", "{}"], "no file matches 'no/*.yaml'"),
         (["--each", "*.yaml", "--", "cat"], "no word of the command has a {}"),
@@ -66,10 +74,10 @@ def test_what_matches_nothing_or_is_used_wrongly_is_refused(work: Desk) -> None:
         (["--include", "nothing", "--code", "snapshot", "--", "cat"], "matches nothing"),
         (["--venv", "nothing.txt", "--code", "snapshot", "--", "cat"], "has no file 'nothing.txt'"),
     ):
-        said = work.hostler("run", "-d", *words)
+        said = command("run", "-d", *words)
         assert (said.code, told in said.err) == (2, True), (words, said)
         assert "Traceback" not in said.err
-    assert work.ok("runs", "-q").out == ""
+    assert work.ok("runs", "-q").out == before
 
 
 def test_an_array_runs_a_few_at_once(work: Desk) -> None:

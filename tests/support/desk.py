@@ -147,6 +147,10 @@ class Desk:
             run: dict[str, Any] = self.ok("show", run_id, "--json").json
             return run
 
+    def output(self, run_id: str, stage: str) -> str:
+        """What a stage of a run printed."""
+        return b"".join(Client(self.state / SOCKET_NAME).logs(run_id, stage)).decode()
+
     def until(
         self,
         run_id: str,
