@@ -10,7 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hostler_agent import inside
+from hostler_agent.boxchanges import weight
+from hostler_agent.boxed import Boxed
 from hostler_agent.folders import Refusal
+from hostler_agent.walk import MOST_DEEP
 
 _FOLDER, _LINK = 1 << 31, 1 << 27
 
@@ -45,3 +48,10 @@ def test_a_link_above_any_mount_is_refused(link: str) -> None:
     docker: Any = Docker(link)
     with pytest.raises(Refusal, match=f"{link} is a link in the container"):
         inside.check_binds(docker, "c", bound("/lab/data/a", "/lab/data/b"))
+
+
+def test_the_tree_of_folders_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes through it calls itself for each folder."""
+    told = [{"Path": "/work" + "/d" * 1200, "Kind": 1}]
+    monkeypatch.setattr(Boxed, "_changes", lambda _: told)
+    assert weight(Boxed.__new__(Boxed).tree()) == MOST_DEEP

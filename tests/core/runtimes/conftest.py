@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import agent_program
@@ -47,21 +48,33 @@ async def runtime(tmp_path: object) -> AsyncIterator[DockerRuntime]:
     await runtime.close()
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def stages(content: ContentStore) -> AsyncIterator[DockerRuntime]:
+    """The Docker runtime over `content`, for files whose tests share an agent."""
+    runtime = DockerRuntime(content.path)
+    yield runtime
+    await runtime.close()
+
+
 @pytest.fixture
 def content(tmp_path: Path) -> ContentStore:
     return ContentStore(tmp_path)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def agent(
-    tmp_path: Path, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, dockerd: Dockerd
 ) -> AsyncIterator[AgentLink]:
-    """A connected link to an agent with folders of its own."""
-    folder = dockerd.folder / f"agent-{tmp_path.name[-12:]}"
-    monkeypatch.setenv("HOSTLER_FOLDER", str(folder))
-    monkeypatch.setenv("HOSTLER_LEASES", str(tmp_path / "leases"))
-    monkeypatch.setenv("DOCKER_HOST", dockerd.url)
-    link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
-    await link.connect()
-    yield link
-    await link.close()
+    """A connected link to an agent with folders of its own, one for the tests of a file.
+
+    Such a file sets `pytestmark = shares_a_loop`, since the link lives in one event loop.
+    """
+    mine = tmp_path_factory.mktemp("agent")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOSTLER_FOLDER", str(dockerd.folder / mine.name))
+        patch.setenv("HOSTLER_LEASES", str(mine / "leases"))
+        patch.setenv("DOCKER_HOST", dockerd.url)
+        link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
+        await link.connect()
+        yield link
+        await link.close()

@@ -25,17 +25,11 @@ from hostler.model.jobs import Mount, Placement
 from hostler.ports import ArchiveSource
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
 from tests.support.dockerd import Dockerd
 
+pytestmark = shares_a_loop
 ALL = Select()
-
-
-@pytest.fixture
-async def stages(content: ContentStore) -> AsyncIterator[DockerRuntime]:
-    runtime = DockerRuntime(content.path)
-    yield runtime
-    await runtime.close()
 
 
 def snapshot(content: ContentStore, folder: Path, files: Mapping[str, bytes]) -> Placement:
@@ -174,7 +168,7 @@ async def _check_chosen(stage: Stage, wanted: list[str]) -> None:
 async def test_a_snapshot_that_is_not_cached_is_asked_for(
     stages: DockerRuntime, agent: AgentLink, content: ContentStore, tmp_path: Path
 ) -> None:
-    placed = snapshot(content, tmp_path, _PLACED)
+    placed = snapshot(content, tmp_path, {"asked.py": b"for by this test alone\n"})
     stage = await ran(stages, agent, "true", placed)
     with pytest.raises(NotFoundError, match="is not cached here"):
         await agent.changed_files(stage.source(), ALL)
@@ -255,7 +249,7 @@ async def test_a_file_of_terabytes_of_holes_is_named_and_not_read(
 
 
 async def test_folders_without_end_are_cut(stages: DockerRuntime, agent: AgentLink) -> None:
-    line = "echo 1 > top; i=0; while [ $i -lt 1200 ]; do mkdir d; cd d; i=$((i+1)); done; touch f"
+    line = "echo 1 > top; i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; touch f"
     stage = await ran(stages, agent, line)
     found = await agent.changed_files(stage.source(), ALL)
     assert "top" in paths(found.files)

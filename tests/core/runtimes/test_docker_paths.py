@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import shutil
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +26,29 @@ from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
+from tests.support.direct_link import DirectLink
 from tests.support.dockerd import image_tree
 from tests.support.metricsfile import Kept, read_metrics
 
+pytestmark = shares_a_loop
+
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Path:
-    """A disk that everybody's stages see, with a folder in it that is root's alone."""
-    theirs = tmp_path / "lab" / "alice"
-    theirs.mkdir(parents=True, mode=0o700)
+def lab() -> Iterator[Path]:
+    """A disk that everybody's stages see, with a folder in it that is root's alone.
+
+    Its path is short: dockerd looks at each folder on the way to it, and mounts all for each look.
+    """
+    lab = Path(tempfile.mkdtemp(prefix="hostler-", dir="/var/tmp"))
+    lab.chmod(0o755)
+    theirs = lab / "alice"
+    theirs.mkdir(mode=0o700)
     (theirs / "key").write_text('{"secret": 42}\n')
     (theirs / ".hostler").mkdir()
     (theirs / ".hostler" / "metrics.jsonl").write_text('{"secret": 42}\n')
-    for folder in (tmp_path, tmp_path / "lab"):
-        folder.chmod(0o755)
-    return tmp_path / "lab"
-
-
-@pytest.fixture
-def stages(content: ContentStore) -> DockerRuntime:
-    """The runtime with this content."""
-    return DockerRuntime(content.path)
+    yield lab
+    shutil.rmtree(lab)
 
 
 def mounted(lab: Path, line: str, *, writable: bool = False, **more: Any) -> Job:
@@ -96,64 +99,42 @@ def big(name: str = "big") -> tarfile.TarInfo:
     return entry
 
 
-@pytest.mark.parametrize(
-    ("line", "output"),
-    [
-        ("ln -s {lab}/alice /work/a", "a/key"),
-        ("ln -s {lab} /work/a", "a/alice/key"),
-        ("mkdir /work/a; ln -s {lab}/alice /work/a/b", "a/b/key"),
-        ("ln -s {lab}/alice/key /work/a", "a"),
-        ("ln -s a /work/b; ln -s {lab}/alice /work/a", "b/key"),
-    ],
-)
-async def test_no_output_is_taken_through_a_link(
-    agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path, line: str,
-    output: str,
-) -> None:  # fmt: skip
-    ended, _ = await ran(stages, agent, mounted(lab, line.format(lab=lab)))
-    with pytest.raises(HostlerError, match="link"):
-        await collect_output(agent, ended, output, content, GIB)
-    await stages.remove(agent, ended)
-    await stages.close()
+_LINKS = """
+ln -s {lab}/alice folder; ln -s {lab} above; mkdir own; ln -s {lab}/alice own/folder
+ln -s {lab}/alice/key file; ln -s folder twice; mkdir -p out/x; touch out/x/f; ln -s x out/y
+"""
 
 
-async def test_links_in_an_output_stay_links(
+async def test_no_output_is_taken_through_a_link_or_from_a_folder_of_the_host(
     agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path
 ) -> None:
-    ended, _ = await ran(
-        stages, agent, mounted(lab, "mkdir -p out/x; touch out/x/f; ln -s x out/y")
-    )
-    found = await collect_output(agent, ended, "out", content, GIB)
-    assert found.files == 2
-    await stages.remove(agent, ended)
-    await stages.close()
-
-
-async def test_a_folder_of_the_host_is_no_output(
-    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path
-) -> None:
-    """Whoever may change it on the host could lead the reader elsewhere meanwhile."""
+    """Whoever may change a folder on the host could lead the reader elsewhere meanwhile."""
     host = Path("/work/hostler-test-data")
     host.mkdir(parents=True, exist_ok=True)
     try:
-        job = make_job("mkdir -p out; echo 1 > out/f", mounts=(Mount(str(host)),))
+        job = make_job(_LINKS.format(lab=lab), mounts=(Mount(str(lab)), Mount(str(host))))
         ended, _ = await ran(stages, agent, job)
+        for output in ("folder/key", "above/alice/key", "own/folder/key", "file", "twice/key"):
+            with pytest.raises(HostlerError, match="link"):
+                await collect_output(agent, ended, output, content, GIB)
         for output in (host.name, f"{host.name}/below", "."):
             with pytest.raises(HostlerError, match="a folder of the host"):
                 await collect_output(agent, ended, output, content, GIB)
-        assert (await collect_output(agent, ended, "out", content, GIB)).files == 1
+        # Links within an output stay links.
+        assert (await collect_output(agent, ended, "out", content, GIB)).files == 2
         await stages.remove(agent, ended)
     finally:
         os.rmdir(host)
-    await stages.close()
 
 
-async def test_a_checkpoint_is_an_output_only_while_nobody_else_writes_it(
+async def test_nothing_is_collected_while_a_container_that_runs_may_write_it(
     agent: AgentLink, stages: DockerRuntime, content: ContentStore, lab: Path
 ) -> None:
     kept: dict[str, Any] = {"checkpoint": "ckpt", "checkpoint_key": f"key-{os.getpid()}"}
     ended, _ = await ran(stages, agent, mounted(lab, "echo 1 > ckpt/f", **kept))
-    other = await started(stages, agent, mounted(lab, "exec sleep 100", **kept))
+    other = await started(stages, agent, mounted(lab, "mkdir out; exec sleep 100", **kept))
+    with pytest.raises(HostlerError, match="still runs"):
+        await collect_output(agent, other, "out", content, GIB)
     with pytest.raises(HostlerError, match="in use by another container"):
         await collect_output(agent, ended, "ckpt", content, GIB)
     await stages.stop(agent, other, 0.0)
@@ -161,18 +142,6 @@ async def test_a_checkpoint_is_an_output_only_while_nobody_else_writes_it(
     for each in (ended, other):
         await stages.remove(agent, dataclasses.replace(each, running=False, exit_code=0))
     await stages.sweep(agent, "d" * 32, ())
-    await stages.close()
-
-
-async def test_nothing_is_collected_of_a_container_that_runs(
-    agent: AgentLink, stages: DockerRuntime, content: ContentStore
-) -> None:
-    running = await started(stages, agent, make_job("mkdir out; exec sleep 100"))
-    with pytest.raises(HostlerError, match="still runs"):
-        await collect_output(agent, running, "out", content, GIB)
-    await stages.stop(agent, running, 0.0)
-    await stages.remove(agent, dataclasses.replace(running, running=False, exit_code=137))
-    await stages.close()
 
 
 _SWAP = """
@@ -196,7 +165,6 @@ async def test_a_running_stage_cannot_lead_the_reader_of_its_metrics_elsewhere(
     await kept.read(agent, final=True)
     assert kept.reader.last == {"mine": 1.0}
     await stages.remove(agent, dataclasses.replace(running, running=False, exit_code=137))
-    await stages.close()
 
 
 async def test_a_metrics_file_that_is_a_link_is_not_read(
@@ -208,7 +176,6 @@ async def test_a_metrics_file_that_is_a_link_is_not_read(
     assert "metrics.jsonl -> " in said
     assert await read_metrics(agent, ended.attempt_id, "docker", ended.ref) == ()
     await stages.remove(agent, ended)
-    await stages.close()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -234,7 +201,6 @@ async def test_a_source_has_nothing_but_folders_where_something_is_placed(
     job = make_job("true", placements=placements, checkpoint="ckpt", checkpoint_key="k-r-s")
     with pytest.raises(InputError, match="of the stage belongs"):
         await stages.create(agent, job, silent)
-    await stages.close()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -248,7 +214,6 @@ async def test_a_source_with_a_link_that_leads_out_is_refused(
         await stages.create(
             agent, make_job("true", placements=(archive(content, tmp_path, *entries),)), silent
         )
-    await stages.close()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -257,14 +222,13 @@ async def test_a_link_in_the_image_leads_no_file_elsewhere(
     large: bool,
 ) -> None:  # fmt: skip
     """An image may have links below /work; a source need not name its folders."""
-    image = await _image_with_link(stages, agent, f"{lab}/alice")
+    image = await _imported(agent, _linked_tree({"/work/sub": f"{lab}/alice"}))
     source = archive(content, tmp_path, "sub/key", *([big()] if large else []))
     job = mounted(lab, "cat sub/key", writable=True, image=image, placements=(source,))
     ended, said = await ran(stages, agent, job)
     assert said == "mine"
     assert (lab / "alice" / "key").read_text() == '{"secret": 42}\n'
     await stages.remove(agent, ended)
-    await stages.close()
 
 
 @pytest.mark.parametrize("place", ["/work/out", "/work/inputs", "/work"])
@@ -274,7 +238,7 @@ async def test_a_link_in_the_image_brings_no_folder_of_the_host_into_the_stages_
 ) -> None:  # fmt: skip
     """Docker mounts a folder where links of the image lead: as root it would be read there as an
     output, and written to as an input."""
-    image = await _imported(agent, _linked_tree(str(lab), place))
+    image = await _imported(agent, _linked_tree({str(lab): place}))
     data = dataclasses.replace(archive(content, tmp_path, "alice/key"), target="inputs/data")
     job = mounted(lab, "true", writable=True, image=image, placements=(data,))
     with pytest.raises(HostlerError, match="is a link"):
@@ -291,18 +255,18 @@ async def test_a_link_in_the_image_brings_no_folder_of_the_host_into_the_stages_
     with pytest.raises(HostlerError, match="is a link"):
         await collect_output(agent, ended, "out/alice", content, GIB)
     await stages.remove(agent, ended)
-    await stages.close()
 
 
-def _linked_tree(link: str, target: str) -> bytes:
-    """An image with a link, and the folder that it leads to."""
+def _linked_tree(links: Mapping[str, str]) -> bytes:
+    """An image with these links, and the folders that they lead to."""
     tree = io.BytesIO(image_tree())
+    folders = [str(each) for link in links for each in reversed(Path("/", link).parents)]
     with tarfile.open(fileobj=tree, mode="a") as tar:
-        parents = [str(parent)[1:] for parent in Path("/", link).parents]
-        for name in dict.fromkeys((target[1:], *reversed(parents))):
-            if name not in ("", "tmp"):
-                tar.addfile(special(name, tarfile.DIRTYPE))
-        tar.addfile(special(link.lstrip("/"), tarfile.SYMTYPE, target))
+        for name in dict.fromkeys((*links.values(), *folders)):
+            if name not in ("/", "/tmp"):
+                tar.addfile(special(name[1:], tarfile.DIRTYPE))
+        for link, target in links.items():
+            tar.addfile(special(link.lstrip("/"), tarfile.SYMTYPE, target))
     return tree.getvalue()
 
 
@@ -316,14 +280,16 @@ async def _imported(agent: AgentLink, tree: bytes) -> str:
 
 
 @pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("link", ["work", "work/.hostler", "work/ckpt"])
+@pytest.mark.parametrize("links", [("work",), ("work/.hostler", "work/ckpt")])
 async def test_a_link_in_the_image_keeps_nothing_from_the_stages_own_folders(
-    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path, link: str,
-    large: bool,
+    agent: AgentLink, stages: DockerRuntime, content: ContentStore, tmp_path: Path,
+    links: Sequence[str], large: bool,
 ) -> None:  # fmt: skip
     """Docker mounts volumes where it leads, until the folder is there: then beside what was put
     there for the stage."""
-    image = await _imported(agent, _linked_tree(link, "/data"))
+    image = await _imported(
+        agent, _linked_tree({link: f"/data/{number}" for number, link in enumerate(links)})
+    )
     source = archive(content, tmp_path, "key", *([big()] if large else []))
     kept: dict[str, Any] = {"checkpoint": "ckpt", "checkpoint_key": f"k-{os.getpid()}-l"}
     line = "echo '{\"x\": 1}' >> $HOSTLER_METRICS && echo 1 > $HOME/f && echo 1 > ckpt/f && cat key"
@@ -333,7 +299,6 @@ async def test_a_link_in_the_image_keeps_nothing_from_the_stages_own_folders(
     assert len(await read_metrics(agent, ended.attempt_id, "docker", ended.ref)) == 1
     await stages.remove(agent, ended)
     await stages.sweep(agent, "d" * 32, ())
-    await stages.close()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -360,18 +325,6 @@ async def test_headers_that_docker_understands_otherwise_lead_nowhere(
     assert "7/inputs -> " in said
     assert said.endswith("mine")
     await stages.remove(agent, ended)
-    await stages.close()
-
-
-async def _image_with_link(stages: DockerRuntime, agent: AgentLink, target: str) -> str:
-    ended, _ = await ran(stages, agent, make_job(f"ln -s {target} /work/sub"))
-    client = docker.APIClient(base_url=await agent.docker_url(), version="auto")
-    try:
-        client.commit(ended.ref, repository="linked", tag="1")
-    finally:
-        client.close()
-    await stages.remove(agent, ended)
-    return "linked:1"
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -391,7 +344,6 @@ async def test_nothing_is_placed_into_a_folder_of_the_host(
     )
     with pytest.raises(InputError, match="a mounted folder of the host"):
         await stages.create(agent, inner, silent)
-    await stages.close()
 
 
 async def test_a_source_fills_no_checkpoint_beside_a_folder_that_may_be_written(
@@ -409,7 +361,6 @@ async def test_a_source_fills_no_checkpoint_beside_a_folder_that_may_be_written(
     assert said == "mine"
     await stages.remove(agent, ended)
     await stages.sweep(agent, "d" * 32, ())
-    await stages.close()
 
 
 async def test_a_link_as_the_folder_to_start_in_is_the_sources_own(
@@ -422,19 +373,15 @@ async def test_a_link_as_the_folder_to_start_in_is_the_sources_own(
     ended, said = await ran(stages, agent, make_job("cat f", placements=(source,), workdir="src"))
     assert said == "mine"
     await stages.remove(agent, ended)
-    await stages.close()
 
 
 @pytest.mark.parametrize("lack", ["readable", "writable", "is_dir"])
 async def test_code_here_is_a_folder_that_the_login_may_use(
     stages: DockerRuntime, lack: str
 ) -> None:
-    from tests.support.direct_link import DirectLink
-
     link = DirectLink(Path("/nowhere"))
     seen = {"exists": True, "is_dir": True, "readable": True, "writable": True, lack: False}
     link.answers["stat"] = {"paths": [{"path": "/home/bo/x", **seen}]}
     with pytest.raises(EngineError, match="may read and write"):
         await stages.create(link, make_job("true", code_path="/home/bo/x"), silent)
     assert [verb for verb, _ in link.calls] == ["stat"]
-    await stages.close()

@@ -16,7 +16,7 @@ from hostler.runtimes.layout import folders_to_make
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.archive_scan import Outline
 from hostler.store.content import ContentStore
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
 
 MAKE = ("out", "deep/er/", "there", "link/below", "file")
 
@@ -35,6 +35,7 @@ def _source(content: ContentStore, folder: Path) -> Placement:
     return Placement(content.adopt(made), size, "")
 
 
+@shares_a_loop
 @pytest.mark.parametrize("name", ["process", "docker"])
 async def test_folders_are_made_where_nothing_is_in_their_place(
     name: str, agent: AgentLink, content: ContentStore, tmp_path: Path

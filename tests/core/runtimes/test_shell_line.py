@@ -16,7 +16,7 @@ from hostler.runtimes.contract import argv
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
 
 pytestmark = pytest.mark.programs
 
@@ -81,6 +81,7 @@ def test_a_shell_without_pipefail_runs_the_line_and_says_so(tmp_path: Path) -> N
     assert said("echo out || false", env) == (0, "out\n", "")
 
 
+@shares_a_loop
 @pytest.mark.parametrize("kind", ["docker", "process"])
 async def test_both_runtimes_do_so(agent: AgentLink, content: ContentStore, kind: str) -> None:
     runtime: Runtime = DockerRuntime(content.path)

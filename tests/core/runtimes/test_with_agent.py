@@ -18,9 +18,11 @@ from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
-from tests.core.runtimes.support import MemorySink, make_job, silent
+from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
 from tests.support.dockerd import Dockerd
 from tests.support.metricsfile import last_values, read_metrics
+
+pytestmark = shares_a_loop
 
 
 def _blob(content: ContentStore, folder: Path, files: Mapping[str, bytes]) -> Placement:
