@@ -34,7 +34,7 @@ def test_no_request_makes_the_daemon_fail(daemon: Served) -> None:
 
 def _throw_at(operation: Any) -> None:
     @hypothesis.settings(
-        max_examples=15,
+        max_examples=5,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

@@ -17,7 +17,7 @@ from tests.support.random_lab import NAMES, RandomLab, moves
     seed=st.integers(0, 2**32),
     steps=st.lists(st.sampled_from(list(NAMES)), min_size=20, max_size=120),
 )
-@examples(180)
+@examples(60)
 def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[str]) -> None:
     lab = RandomLab(Random(seed))
     does = moves(lab)
@@ -30,7 +30,7 @@ def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[st
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
-@examples(40)
+@examples(12)
 def test_long_random_days(seed: int) -> None:
     rng = Random(seed)
     lab = RandomLab(rng)

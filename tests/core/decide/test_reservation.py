@@ -169,7 +169,7 @@ def test_of_two_known_limits_the_nearer_counts_however_far_both_are() -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
-@examples(40)
+@examples(12)
 def test_the_head_starts_when_it_was_promised(rng: Random) -> None:
     """All work has limits, and ends at any moment before; exits, their records, the memory's
     return and the releases of leases come at moments of their own."""
@@ -192,7 +192,7 @@ def test_the_head_starts_when_it_was_promised(rng: Random) -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
-@examples(30)
+@examples(10)
 def test_nobody_starves_under_a_stream_of_small_ones(rng: Random) -> None:
     """Large ones for one kind of GPU or any, and small ones for ever: each large one starts after
     a few times what one takes, also where nothing has a limit."""
