@@ -112,20 +112,6 @@ def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: 
 
 
 @pytest.mark.programs
-def test_a_command_finds_the_demo_and_gives_its_exit_code(folder: Path) -> None:
-    program = "import os; print(os.environ['HOSTLER_SOCKET']); raise SystemExit(7)"
-    done = subprocess.run(
-        [*HOSTLER, "demo", "--hosts", "1", "--no-runs", "--", sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout.startswith(str(folder))) == (7, True), done
-    assert list(folder.glob("hostler-demo-*")) == []
-
-
-@pytest.mark.programs
 def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
     done = subprocess.run(
         [*HOSTLER, "demo", "--no-runs", "--", "/nowhere/to/be/found"],
@@ -182,11 +168,12 @@ def test_what_would_reach_real_machines_is_not_part_of_a_demo(
 
 
 @pytest.mark.programs
-def test_a_demo_reads_and_writes_nothing_of_the_persons_own(folder: Path) -> None:
+def test_a_command_finds_the_demo_which_touches_nothing_of_the_persons_own(folder: Path) -> None:
     own = folder / "own.toml"
     own.write_text("[[broken")
     words = "init x -y --no-probe; doctor; gpus -o ids; config show --origin; daemon status -q"
     lines = "; ".join(f"{sys.executable} -m hostler {line}" for line in words.split("; "))
+    lines += "; echo at $HOSTLER_SOCKET; exit 7"
     done = subprocess.run(
         [*HOSTLER, "demo", "--hosts", "1", "--no-runs", "--", "sh", "-c", lines],
         capture_output=True,
@@ -194,7 +181,8 @@ def test_a_demo_reads_and_writes_nothing_of_the_persons_own(folder: Path) -> Non
         env={**os.environ, "TMPDIR": str(folder), "HOSTLER_CONFIG": str(own), "HOME": str(folder)},
         timeout=60,
     )
-    assert done.returncode == 0, done
+    assert done.returncode == 7, done
+    assert f"\nat {folder}/hostler-demo-" in done.stdout
     assert done.stderr.count("is not part of the demo") == 2
     assert f"config: {folder}/hostler-demo-" in done.stdout
     assert own.read_text() == "[[broken"

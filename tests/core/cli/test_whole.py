@@ -42,7 +42,8 @@ def shell() -> Iterator[Shell]:
         try:
             yield made
         finally:
-            made("daemon", "stop")
+            if (made.home / "state").exists():
+                made("daemon", "stop")
 
 
 def test_from_nothing_to_a_finished_run(shell: Shell) -> None:
