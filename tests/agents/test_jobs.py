@@ -392,16 +392,3 @@ def test_a_requirements_file_that_is_not_there_is_named_without_folders(agent: A
         agent.job("v-9", ["true"], venv="nofile.txt", cwd="sub")
     said = "there is no file sub/nofile.txt in the working folder, which `venv` asks for"
     assert said == str(refused.value)
-
-
-@pytest.mark.slow
-def test_a_virtual_environment_is_built_once(agent: Agent) -> None:
-    script = "import sys, os; print(sys.prefix); sys.exit('venvs' not in sys.prefix)"
-    for attempt in ("v-1", "v-2"):
-        agent.ask("job.create", attempt_id=attempt, daemon_id="d1")
-        (_work(agent, attempt) / "requirements.txt").write_text("# nothing\n")
-        agent.job(attempt, ["python", "-c", script], venv="requirements.txt")
-        workload = agent.ended(attempt, 100.0)
-        logs = sorted((agent.place.base / "jobs" / attempt).glob("log.*"))
-        assert workload["exit_code"] == 0, logs[0].read_text()
-        assert ("building" in logs[0].read_text()) == (attempt == "v-1")

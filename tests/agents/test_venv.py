@@ -156,13 +156,21 @@ def test_a_jobs_own_environment_goes_with_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_modules_of_the_source_do_not_stand_before_pythons_own(agent: Agent) -> None:
+def test_it_is_built_once_and_by_pythons_own_modules(agent: Agent) -> None:
+    """Modules of the source do not stand before them."""
+    script = "import sys, os; print(sys.prefix); sys.exit('venvs' not in sys.prefix)"
     bad = "raise SystemExit('a module of the source was taken')\n"
-    made(agent, "v-1", requirements_txt="# hostile\n", logging_py=bad, pip_py=bad, venv_py=bad)
-    agent.job("v-1", ["true"], venv="requirements.txt", env={"PYTHONPATH": "."})
-    ended = agent.ended("v-1", 200.0)
-    (log,) = (agent.place.base / "jobs" / "v-1").glob("log.*")
-    assert ended["exit_code"] == 0, log.read_text()
+    for attempt in ("v-1", "v-2"):
+        made(
+            agent, attempt, requirements_txt="# hostile\n", logging_py=bad, pip_py=bad, venv_py=bad
+        )
+        agent.job(
+            attempt, ["python", "-c", script], venv="requirements.txt", env={"PYTHONPATH": "."}
+        )
+        ended = agent.ended(attempt, 200.0)
+        (log,) = (agent.place.base / "jobs" / attempt).glob("log.*")
+        assert ended["exit_code"] == 0, log.read_text()
+        assert ("building" in log.read_text()) == (attempt == "v-1")
 
 
 def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(

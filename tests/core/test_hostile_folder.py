@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,10 @@ STARTERS = {
     "run", "Popen", "call", "check_call", "check_output", "posix_spawn", "posix_spawnp",
     "create_subprocess_exec", "create_subprocess_shell", "subprocess_exec", "startfile",
 }  # fmt: skip
+MAY_START = re.compile(
+    r"Popen|check_call|check_output|spawn|subprocess|startfile|os\.(exec|system|popen)|\bpty\b"
+)
+"""Words without which a file starts nothing; parsing all takes two seconds."""
 STARTS = {
     "core/hostler/cli/daemon_start.py:_spawn": "test_a_daemon_takes_nothing_from_the_folder",
     "core/hostler/cli/demo_folder.py:_spawn": "test_a_demo_takes_nothing_from_the_folder",
@@ -50,7 +55,7 @@ STARTS = {
     "tui/hostler_tui/clipboard.py:copy": "test_helpers_are_not_found_in_the_folder",
     "agents/hostler_agent/bootstrap.py:": "isolated: -I -S",
     "agents/hostler_agent/venv.py:build":
-        "tests/agents/test_venv.py::test_modules_of_the_source_do_not_stand_before_pythons_own",
+        "tests/agents/test_venv.py::test_it_is_built_once_and_by_pythons_own_modules",
     "agents/hostler_agent/venv.py:main": "the stage itself",
     "agents/hostler_agent/shim.py:spawn": "the stage itself",
     "agents/hostler_agent/advice.py:_toolkit_version":
@@ -117,7 +122,10 @@ def started_in() -> set[str]:
 
 
 def _starts(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    if not MAY_START.search(text):
+        return
+    tree = ast.parse(text)
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _is_start(node.func):
