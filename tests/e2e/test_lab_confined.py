@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,25 +18,40 @@ from tests.support.desk import Desk, desk_folder, stage, wait_until
 pytestmark = pytest.mark.lab
 
 IMAGE = "hostler-lab/suid:1"
-CONFIG = '[mounts.data]\npath = "/srv/data"\ndefault = true\n'
+CONFIG = """
+[mounts.data]
+path = "/srv/data"
+default = true
+[mounts.link]
+path = "/srv/link"
+"""
 
 
-@pytest.fixture
-def confined(clean_lab: Lab) -> Iterator[tuple[Host, Desk]]:
+@pytest.fixture(scope="module")
+def shared(lab: Lab) -> Iterator[tuple[Host, Desk]]:
     """gpu1 with an image that has a setuid program, and somebody whose stages see a folder."""
-    host = clean_lab.host("gpu1")
+    lab.reset()
+    host = lab.host("gpu1")
     copy = "cp $(readlink -f /usr/bin/python3) /suid && chmod 4755 /suid"
     host.docker("run", "--name", "suid", "--user", "0", PYTHON, "sh", "-c", copy)
     host.docker("commit", "suid", IMAGE)
     host.docker("rm", "suid")
     host.exec(["sh", "-c", "mkdir -p /srv/data && chmod 777 /srv/data"])
+    host.exec(["ln", "-sfn", "/run/docker.sock", "/srv/link"])
     with desk_folder() as folder:
-        person = Desk.at_lab(clean_lab, folder, more=CONFIG)
+        person = Desk.at_lab(lab, folder, more=CONFIG)
         yield host, person
         person.close()
 
 
-def pipeline(command: list[str], resources: str = "") -> str:
+@pytest.fixture
+def confined(shared: tuple[Host, Desk], tmp_path: Path) -> tuple[Host, Desk]:
+    """That host and that person, who has a work folder for each test."""
+    host, person = shared
+    return host, person.at_work(tmp_path)
+
+
+def pipeline(command: list[str], resources: str = "", more: str = "") -> str:
     """One stage on gpu1."""
     return f"""
 name = "c"
@@ -43,17 +59,18 @@ name = "c"
 image = "{IMAGE}"
 command = {json.dumps(command)}
 resources = {{ host = "gpu1"{resources} }}
+{more}
 """
 
 
-def container(host: Host) -> str:
-    """The one container of ours."""
-    return host.docker("ps", "-aq", "--filter", "label=hostler.attempt").strip()
+def container(host: Host, run_id: str) -> str:
+    """The one container of a run."""
+    return host.docker("ps", "-aq", "--filter", f"label=hostler.run={run_id}").strip()
 
 
-def inspected(host: Host) -> dict[str, Any]:
+def inspected(host: Host, run_id: str) -> dict[str, Any]:
     """What Docker itself says of it."""
-    (found,) = json.loads(host.docker("inspect", container(host)))
+    (found,) = json.loads(host.docker("inspect", container(host, run_id)))
     answer: dict[str, Any] = found
     return answer
 
@@ -62,7 +79,8 @@ def test_a_running_container_has_the_promised_limits(confined: tuple[Host, Desk]
     host, desk = confined
     run_id = desk.submit(pipeline(["sleep", "600"], ", gpus = 1, ram = '64MiB', shm = '16MiB'"))
     run = desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
-    found = inspected(host)
+    found = inspected(host, run_id)
+    desk.ok("cancel", "-y", run_id)
     limits, config = found["HostConfig"], found["Config"]
     uid = USERS["ana"]
     assert config["User"] == f"{uid}:{uid}"
@@ -147,7 +165,9 @@ def test_a_fork_bomb_ends_at_its_limit_and_the_host_is_reached(
     host, desk = confined
     run_id = desk.submit(pipeline(["python3", "-c", _BOMB]))
     desk.until(run_id, lambda r: stage(r, "a")["status"] == "running")
-    wait_until(lambda: bool(desk.ok("logs", run_id).out.strip()), "the bomb has gone off")
+    wait_until(
+        lambda: len(desk.ok("logs", run_id).out.split()) > 1, "the bomb has gone off", every=0.5
+    )
     count, refused = desk.ok("logs", run_id).out.splitlines()[-1].split()
     assert 1000 < int(count) <= 4096
     assert refused == "True"
@@ -155,7 +175,9 @@ def test_a_fork_bomb_ends_at_its_limit_and_the_host_is_reached(
     assert found["condition"] == "up", found
     other = desk.ok("run", "-d", "-q", "--host", "gpu1", "--", "true").out.strip()
     assert desk.ended(other)["outcome"] == "succeeded"
-    host.docker("kill", "--signal", "USR1", container(host))  # an exec would be refused a process
+    host.docker(
+        "kill", "--signal", "USR1", container(host, run_id)
+    )  # an exec would be refused a process
     assert desk.ended(run_id)["outcome"] == "succeeded"
 
 
@@ -171,9 +193,8 @@ def test_a_stage_that_takes_all_memory_is_ended_alone(confined: tuple[Host, Desk
 
 def test_a_mount_whose_link_leads_to_docker_is_refused(confined: tuple[Host, Desk]) -> None:
     host, desk = confined
-    host.exec(["ln", "-sfn", "/run/docker.sock", "/srv/link"])
-    desk.config.write_text(desk.config.read_text().replace("/srv/data", "/srv/link"))
-    attempt = stage(desk.run(pipeline(["true"])), "a")["attempt"]
+    run = desk.run(pipeline(["true"], more='mounts = ["link"]'))
+    attempt = stage(run, "a")["attempt"]
     assert attempt["cause"] == "start failed"
     assert "/srv/link is never mounted into a container" in attempt["detail"]
-    assert container(host) == ""
+    assert container(host, run["run_id"]) == ""
