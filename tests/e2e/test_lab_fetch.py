@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,12 @@ outputs = { ckpt = "ckpt" }
 IMAGES = pytest.mark.parametrize(
     "image", [f'image = "{BUSYBOX}"', ""], ids=["container", "process"]
 )
+
+
+@pytest.fixture
+def desk(shared_desk: Desk, tmp_path: Path) -> Desk:
+    """A work folder of the test's own, at the desk that all tests here share."""
+    return shared_desk.at_work(tmp_path / "work")
 
 
 def started(desk: Desk, image: str, size: int) -> str:
@@ -81,9 +88,9 @@ def test_a_checkpoint_is_fetched_while_its_training_runs(desk: Desk, image: str)
 
 @IMAGES
 def test_a_fetch_goes_on_after_its_host_was_cut_off_and_the_daemon_killed(
-    desk: Desk, clean_lab: Lab, image: str
+    desk: Desk, lab: Lab, image: str
 ) -> None:
-    run_id, host = started(desk, image, 64 * MIB), clean_lab.host("gpu1")
+    run_id, host = started(desk, image, 64 * MIB), lab.host("gpu1")
     done: list[str] = []
 
     def disturb(_to: str, there: int, _size: int) -> None:

@@ -16,6 +16,19 @@ HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
 LIMIT = '\n[limits]\nkept_files = "100KiB"\n'
 
 
+@pytest.fixture(scope="module")
+def limited(shared_desk: Desk) -> Desk:
+    """Somebody who has only small files copied; what both tests here write bears it."""
+    shared_desk.config.write_text(shared_desk.config.read_text() + LIMIT)
+    return shared_desk
+
+
+@pytest.fixture
+def desk(limited: Desk, tmp_path: Path) -> Desk:
+    """A work folder of the test's own, at the desk that all tests here share."""
+    return limited.at_work(tmp_path / "work")
+
+
 def containers(lab: Lab, run_id: str) -> list[str]:
     """Names of the containers of a run on gpu1, running or not."""
     told = lab.host("gpu1").docker("ps", "-a", "--format", "{{.Names}}")
@@ -23,7 +36,7 @@ def containers(lab: Lab, run_id: str) -> list[str]:
 
 
 def test_files_of_a_container_are_saved_and_the_container_goes(
-    clean_lab: Lab, desk: Desk, tmp_path: Path
+    lab: Lab, desk: Desk, tmp_path: Path
 ) -> None:
     run = desk.run(
         HEAD
@@ -37,13 +50,12 @@ resources = { host = "gpu1", gpus = 1 }
     desk.ok("get", run["run_id"], "-o", str(tmp_path))
     found = {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*.pt")}
     assert found == {"model.pt": "model\n"}
-    wait_until(lambda: not containers(clean_lab, run["run_id"]), "the container goes", 60)
+    wait_until(lambda: not containers(lab, run["run_id"]), "the container goes", 60)
 
 
 def test_what_is_too_large_stays_in_the_ended_container_and_get_brings_it(
-    clean_lab: Lab, desk: Desk, tmp_path: Path
+    lab: Lab, desk: Desk, tmp_path: Path
 ) -> None:
-    desk.config.write_text(desk.config.read_text() + LIMIT)
     run = desk.run(
         HEAD
         + """
@@ -58,11 +70,11 @@ resources = { host = "gpu1", gpus = 1 }
     shown = desk.ok("get", run_id, "--list").out
     assert "large.bin" in shown
     assert "small.txt" in shown
-    assert len(containers(clean_lab, run_id)) == 1, "it stays, and nobody takes it for an orphan"
+    assert len(containers(lab, run_id)) == 1, "it stays, and nobody takes it for an orphan"
     again = desk.run(
         HEAD + '[stages.b]\ncommand = "true"\nresources = { host = "gpu1", gpus = 1 }\n'
     )
     assert again["outcome"] == "succeeded", "its GPU is free"
-    assert len(containers(clean_lab, run_id)) == 1
+    assert len(containers(lab, run_id)) == 1
     desk.ok("get", run_id, "large.bin", "-o", str(tmp_path))
     assert (tmp_path / "large.bin").stat().st_size == 300_000
