@@ -38,8 +38,7 @@ def condition(desk: Desk, host: str) -> str:
 
 def host_row(desk: Desk, host: str) -> dict[str, Any]:
     """All that `hostler hosts` says of a host."""
-    hosts = desk.ok("hosts", "--json").json["hosts"]
-    return next(dict(row) for row in hosts if row["name"] == host)
+    return next(dict(row) for row in desk.hosts() if row["name"] == host)
 
 
 def until_condition(desk: Desk, host: str, wanted: str, timeout: float = 30) -> None:

@@ -20,6 +20,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from hostler.base.errors import HostlerError
 from tests.chaos.canary import NAME, Canaries
 from tests.chaos.checker import Violation, check
 from tests.chaos.history import (
@@ -112,16 +113,18 @@ class Watch:
         self.recorder.add(Call(begun, time.time(), "recover", "ok"))
 
     def _all_up(self) -> bool:
-        said = self.desk.hostler("hosts", "--json")
-        return said.code == 0 and all(h["condition"] == "up" for h in said.json["hosts"])
+        try:
+            return all(host["condition"] == "up" for host in self.desk.hosts())
+        except (HostlerError, AssertionError):  # it died under the question
+            return False
 
     def _sample(self) -> None:
         while not self._over.wait(self._every):
             if not (self.desk.state / "hostler.db").exists():
                 continue
             at = time.time()
-            with suppress(subprocess.TimeoutExpired, ValueError):
-                hosts = self.desk.hostler("gpus", "--json", timeout=30).json["hosts"]
+            with suppress(subprocess.TimeoutExpired, HostlerError, AssertionError):
+                hosts = self.desk.gpus()
                 self.recorder.add(
                     Sample(
                         at,

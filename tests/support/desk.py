@@ -151,6 +151,20 @@ class Desk:
         """What a stage of a run printed."""
         return b"".join(Client(self.state / SOCKET_NAME).logs(run_id, stage)).decode()
 
+    def hosts(self) -> list[dict[str, Any]]:
+        """All hosts as the daemon sees them; see `show`."""
+        try:
+            return Client(self.state / SOCKET_NAME).hosts()
+        except NoDaemonError:
+            return list(self.ok("hosts", "--json").json["hosts"])
+
+    def gpus(self) -> list[dict[str, Any]]:
+        """The hosts with their GPUs as the daemon sees them; see `show`. Starts none."""
+        try:
+            return list(Client(self.state / SOCKET_NAME).gpus()["hosts"])
+        except NoDaemonError:
+            return list(self.ok("gpus", "--json").json["hosts"])
+
     def until(
         self,
         run_id: str,
