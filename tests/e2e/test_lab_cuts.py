@@ -44,8 +44,7 @@ resources = {{ host = "gpu1" }}
     begun = time.monotonic()
 
     def condition() -> str:
-        hosts = desk.ok("hosts", "--json").json["hosts"]
-        return str(next(h["condition"] for h in hosts if h["name"] == "gpu1"))
+        return str(next(h["condition"] for h in desk.hosts() if h["name"] == "gpu1"))
 
     wait_until(lambda: condition() == "unreachable", "the cut is seen", 12)
     assert desk.hostler("gpus", "--need", "1", "--host", "gpu1").code == 4
@@ -88,6 +87,7 @@ def test_a_short_cut_changes_nothing_and_leaves_no_gap_in_a_log(clean_lab: Lab, 
         host.cut()
         begun = time.monotonic()
         while time.monotonic() - begun < SHORT_CUT_S:
+            time.sleep(0.2)
             now = desk.show(run_id)
             assert [s["status"] for s in now["stages"]] == ["running", "running"]
             assert [s["attempts"] for s in now["stages"]] == [
@@ -119,8 +119,8 @@ def started(host: Host, run_id: str) -> list[str]:
     return sorted(said.split())
 
 
-def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk: Desk) -> None:
-    loop = "for k in $(seq 0 99); do seq $((k*10000+1)) $((k*10000+10000)); sleep 0.1; done"
+def test_very_many_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk: Desk) -> None:
+    loop = "for k in $(seq 0 99); do seq $((k*3000+1)) $((k*3000+3000)); sleep 0.1; done"
     common = f"command = '{loop}'\nshell = true\nresources = {{ host = 'gpu1' }}\n"
     run_id = desk.submit(
         f'name = "m"\n[stages.container]\nimage = "{BUSYBOX}"\n{common}[stages.process]\n{common}'
@@ -134,7 +134,7 @@ def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk:
     desk.kill_daemon()
     run = desk.ended(run_id, timeout=200)
     assert run["outcome"] == "succeeded"
-    whole = "".join(f"{i}\n" for i in range(1, 1_000_001)).encode()
+    whole = "".join(f"{i}\n" for i in range(1, 300_001)).encode()
     for name in ("container", "process"):
         came = desk.ok("logs", run_id, "--stage", name, "--raw").out.encode()
         assert hashlib.sha256(came).digest() == hashlib.sha256(whole).digest(), name
@@ -142,7 +142,7 @@ def test_a_million_lines_come_whole_across_a_cut_and_kills(clean_lab: Lab, desk:
 
 
 def test_a_large_output_that_was_cut_goes_on_where_it_stopped(clean_lab: Lab, desk: Desk) -> None:
-    size = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "256")) * 1024**2
+    size = int(os.environ.get("HOSTLER_TEST_OUTPUT_MIB", "128")) * 1024**2
     run_id = desk.submit(
         HEAD
         + f"""
@@ -166,7 +166,7 @@ resources = {{ host = "gpu2" }}
     def received() -> int:
         return max((f.stat().st_size for f in partial.glob("output-*")), default=0)
 
-    wait_until(lambda: received() > size // 2, "half of it is here", 200)
+    wait_until(lambda: received() > size // 2, "half of it is here", 200, every=0.01)
     host.cut()
     at_cut = _settled(received)
     assert at_cut < size, "the transfer was over before the cut"
