@@ -16,7 +16,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,6 +59,18 @@ def sim(text: str) -> dict[str, str]:
     return {"SIM": text}
 
 
+@dataclass
+class SetClock:
+    """A clock that is set by so many seconds against another."""
+
+    clock: Clock
+    by: float = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.clock.now() + self.by
+
+
 class SimDaemon:
     """A daemon that can be stopped in order, or killed and begun again."""
 
@@ -70,10 +82,11 @@ class SimDaemon:
         change: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self.lab, self.state = lab, state
-        self.clock: Clock = lab.clock
-        """Of the next daemon that begins."""
-        config = lab.config(look_interval=0.05, look_timeout=0.5, connect_timeout=0.5)
-        self.config = change(replace(config, policy=Policy(fresh_for=0.6, release_patience=0.1)))
+        self.clock = SetClock(lab.clock)
+        """Of this daemon, or of the next one that begins."""
+        # Real seconds that only a fault may use up: a busy machine must not pass for a silent host.
+        config = lab.config(look_interval=0.05, look_timeout=30.0, connect_timeout=30.0)
+        self.config = change(replace(config, policy=Policy(fresh_for=30.0, release_patience=0.1)))
         self._daemon: Daemon | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -122,6 +135,22 @@ class SimDaemon:
         await self.stop()
         await asyncio.to_thread(writer._thread.join)
         writer._connection.close()
+
+    async def wait_silent(self, host: str) -> None:
+        """Cut a host, and let minutes pass for the daemon: it has not heard of any host since, and
+        those that are not cut are heard again at once. To wait for a short time instead would take
+        a busy machine for a silent host."""
+        self.lab.faults(host).cut()
+        keeper = self.daemon.context.keepers[host]
+        await self.until(lambda: not keeper.is_connected, f"{host} is heard")
+        self.clock.by += 600.0
+
+    async def next_plan(self) -> None:
+        """Until the daemon has planned on what is so now."""
+        controller = self.daemon.controller
+        before = controller.plan
+        controller.wake()
+        await self.until(lambda: controller.plan is not before, "it does not plan")
 
     async def submit(self, *stages: Stage, run_id: str | None = None, **fields: Any) -> str:
         """A run of these stages, durable when this returns; its id."""

@@ -11,9 +11,8 @@ import pytest
 
 from hostler.daemon import alerts
 from hostler.sim.fleet import small_lab
-from tests.core.daemon.test_clocks_on_sim import Set
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, SetClock, SimDaemon, pace, sim
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +68,7 @@ async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: P
         first = await alert(daemon, "gpu1:1")
         await daemon.stop()
         lab.faults("gpu1").mend_gpu(1)
-        daemon.clock = Set(lab.clock, -3600.0)
+        daemon.clock = SetClock(lab.clock, -3600.0)
         await daemon.begin()
         assert (await alert(daemon, "gpu1:1", over=True))["id"] == first["id"]
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hostler.daemon.clock import Clock
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.simdaemon import SetClock, SimDaemon, pace, sim, told
 
 pytestmark = pytest.mark.timeout(60)
 
 JUMPS = [pytest.param(3600.0, id="ahead"), pytest.param(-3600.0, id="back")]
-
-
-@dataclass(frozen=True)
-class Set:
-    """A clock that is set by so many seconds against another."""
-
-    clock: Clock
-    by: float
-
-    def now(self) -> float:
-        return self.clock.now() + self.by
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +26,7 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def restart(daemon: SimDaemon, by: float) -> None:
     await daemon.kill()
-    daemon.clock = Set(daemon.lab.clock, by)
+    daemon.clock = SetClock(daemon.lab.clock, by)
     await daemon.begin()
 
 
@@ -90,7 +78,7 @@ async def test_what_ended_meanwhile_is_found_and_its_gpu_given_again(
         async with asyncio.timeout(5):
             while host.advance() and any(work.running for work in host.works.values()):
                 await asyncio.sleep(0.01)
-        daemon.clock = Set(daemon.lab.clock, by)
+        daemon.clock = SetClock(daemon.lab.clock, by)
         await daemon.begin()
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
         other = await daemon.submit(stage("b", gpus=1, env=sim("seconds=0.05")))
@@ -108,7 +96,7 @@ async def test_a_start_that_was_cut_short_is_carried_out(tmp_path: Path, by: flo
         await daemon.attempt(run_id, lambda a: a.phase is Phase.STARTING)
         await daemon.kill()
         daemon.lab.faults(name).slow(0.0)
-        daemon.clock = Set(daemon.lab.clock, by)
+        daemon.clock = SetClock(daemon.lab.clock, by)
         await daemon.begin()
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
 
@@ -120,18 +108,27 @@ async def test_a_silent_host_is_given_up_after_the_time_that_this_daemon_waited(
     for by in (3600.0, -3600.0):
         async with SimDaemon(small_lab(2), tmp_path / str(by)) as daemon:
             run_id = await daemon.submit(
-                stage("a", gpus=1, on_lost=OnLost.RESTART, lost_after=1.5,
-                      env=sim("seconds=0.5"), retries=Retries(max=1, backoff=0.05))
+                stage("a", gpus=1, on_lost=OnLost.RESTART, lost_after=900.0,
+                      env=sim("seconds=6000"), retries=Retries(max=1, backoff=0.05))
             )  # fmt: skip
             first = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
             daemon.lab.faults(first.host).cut()
             await daemon.kill()
-            daemon.clock = Set(daemon.lab.clock, by)
+            daemon.clock = SetClock(daemon.lab.clock, by)
             began = daemon.clock.now()
             await daemon.begin()
+            await daemon.wait_silent(first.host)  # ten minutes
+            await daemon.next_plan()
+            assert (await daemon.run(run_id)).attempts[0].phase is Phase.RUNNING
+            daemon.clock.by += 600.0
             lost = await daemon.attempt(run_id, lambda a: a.phase is Phase.LOST)
             assert lost.finished_at is not None
-            assert 1.5 <= lost.finished_at - began < 5
+            assert lost.finished_at - began >= 900
+            second = await daemon.attempt(
+                run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING
+            )
+            host = daemon.lab.host(second.host)
+            host.end(host.works[second.attempt_id], daemon.lab.clock.now(), 0)
             run = await daemon.finished(run_id)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
 

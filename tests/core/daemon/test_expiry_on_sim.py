@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,18 @@ import pytest
 
 from hostler.base.errors import EngineError
 from hostler.daemon import expiry, kept_there
-from hostler.daemon.clock import Clock
 from hostler.daemon.standing import Standing
-from hostler.model.config import Config
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.ports import HostLink
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.simdaemon import ANA, SetClock, SimDaemon, pace, sim
 
 DAY = 86_400.0
 STEP = 600.0
 """Of a longer time between two looks no more counts."""
-
-
-@dataclass
-class Moved:
-    """A clock that a test moves."""
-
-    clock: Clock
-    by: float = 0.0
-
-    def now(self) -> float:
-        return self.clock.now() + self.by
 
 
 @pytest.fixture(autouse=True)
@@ -61,17 +48,12 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def patient(config: Config) -> Config:
-    """A busy machine takes no host away."""
-    return replace(config, daemon=replace(config.daemon, look_timeout=5.0, connect_timeout=30.0))
-
-
 class Kept:
     """A daemon with a run that has ended and of which files stay on gpu1."""
 
     def __init__(self, daemon: SimDaemon) -> None:
         self.daemon = daemon
-        self.clock = Moved(daemon.lab.clock)
+        self.clock = SetClock(daemon.lab.clock)
         daemon.clock = self.clock
 
     def keep_jobs(self, seconds: float) -> None:
@@ -138,7 +120,7 @@ class Kept:
 @asynccontextmanager
 async def kept_lab(folder: Path) -> AsyncIterator[Kept]:
     """One host of a simulated lab and its daemon, both ended afterwards."""
-    daemon = SimDaemon(small_lab(1), folder, change=patient)
+    daemon = SimDaemon(small_lab(1), folder)
     made = Kept(daemon)
     await made.begin()
     try:

@@ -154,16 +154,18 @@ async def test_on_lost_restart_gives_a_silent_host_up_and_ends_its_ghost(tmp_pat
                 lost_after=0.1,
                 grace=0.05,
                 retries=Retries(max=1, backoff=0.0),
-                env=sim("seconds=1.8"),
+                env=sim("seconds=600"),
             )
         )
         first = await daemon.attempt(run_id, running)
-        lab.faults(first.host).cut()
+        await daemon.wait_silent(first.host)
         second = await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING)
         assert second.host != first.host
         lab.faults(first.host).heal()
         await daemon.until(lambda: lab.running() == [second.attempt_id], "the ghost goes on")
         assert lab.referee.stops[first.attempt_id] > 0
+        host = lab.host(second.host)
+        host.end(host.works[second.attempt_id], lab.clock.now(), 0)
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert (run.attempts[0].phase, run.attempts[0].cause) == (Phase.LOST, Cause.HOST_LOST)

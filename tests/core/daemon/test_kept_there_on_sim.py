@@ -18,7 +18,7 @@ from hostler.model.hosts import KeptTotal, Look, Workload
 from hostler.model.records import Remainder
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
-from tests.core.daemon.test_expiry_on_sim import DAY, patient
+from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.planning import stage
 from tests.support.simdaemon import SimDaemon, pace, sim
@@ -70,7 +70,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 @pytest.fixture
 async def lab(tmp_path: Path, told: Told) -> Any:
-    made = Lab(SimDaemon(small_lab(1), tmp_path, change=patient))
+    made = Lab(SimDaemon(small_lab(1), tmp_path))
     await made.begin()
     try:
         yield made

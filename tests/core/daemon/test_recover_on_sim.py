@@ -301,7 +301,7 @@ async def test_an_attempt_that_was_given_up_on_a_silent_host_is_not_in_the_way_o
                   retries=Retries(3, backoff=0.01, on=(Cause.HOST_LOST,)), env=sim("seconds=600"))
         )  # fmt: skip
         first = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
-        daemon.lab.faults(first.host).cut()
+        await daemon.wait_silent(first.host)
         second = await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING)
         await daemon.kill()
         lose_database(tmp_path)
