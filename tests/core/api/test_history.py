@@ -38,12 +38,12 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 @pytest.fixture
 def client(daemon: Served) -> Client:
-    return Client(daemon.socket_path)
+    return Client(daemon.socket_path, timeout=60)  # it answers late on a busy machine
 
 
 def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
     """Let the daemon's own loop do it."""
-    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(20)
+    return asyncio.run_coroutine_threadsafe(work, daemon.loop).result(60)
 
 
 def store_of(daemon: Served) -> Store:
