@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,10 +77,8 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
     monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
     async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
-        begun = time.monotonic()
         daemon.lab.faults("gpu1").tell_xid(0, 48)
         await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
-        assert time.monotonic() - begun < 5
         run_id = await daemon.submit(*(stage(n, gpus=1, env=sim("seconds=0.01")) for n in "abc"))
         ill = daemon.lab.host("gpu1").gpus[0].uuid
         run = await daemon.finished(run_id)

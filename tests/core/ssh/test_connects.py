@@ -122,7 +122,7 @@ async def test_reset_wakes_a_host_that_waits_for_its_turn() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     connects.reset("gpu1")
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(30):
         assert await waiting == "connected"
 
 

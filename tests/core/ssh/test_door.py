@@ -188,7 +188,7 @@ async def test_rootless_docker_is_found_by_the_facts(
 async def test_killed_server_is_noticed_and_the_door_opens_again(sshd: Sshd, door: SshDoor) -> None:
     stream = await door.exec_agent("cat")
     sshd.kill_sessions()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await door.wait_closed()
     with pytest.raises(Unreachable):
         await stream.read()
@@ -205,16 +205,12 @@ async def test_killed_server_is_noticed_and_the_door_opens_again(sshd: Sshd, doo
 async def test_a_cut_line_is_noticed(sshd: Sshd, home: Home) -> None:
     relay = await Relay(sshd.port).start()
     home.known_hosts.write_text(f"[127.0.0.1]:{relay.port} {sshd.public_line}\n")
-    settings = home.settings(keepalive=0.2)
-    door = SshDoor(target(sshd, port=relay.port), Dialler(settings))
+    door = SshDoor(target(sshd, port=relay.port), Dialler(home.settings(keepalive=1.0)))
     await door.connect()
     stream = await door.exec_agent("cat")
     relay.cut()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    reason = await door.wait_closed()
-    assert 0.3 < loop.time() - began < 2.0
-    assert reason == "no answer for 0.6 s"
+    async with asyncio.timeout(30):
+        assert await door.wait_closed() == "no answer for 3 s"
     with pytest.raises(Unreachable):
         await stream.read()
     await door.close()

@@ -274,6 +274,6 @@ async def test_silence_before_the_greeting_has_its_own_deadline(home: Home) -> N
         loop = asyncio.get_running_loop()
         began = loop.time()
         with pytest.raises(Unreachable, match="exchanging keys"):
-            async with opened(where, home.settings(connect_timeout=0.3)):
+            async with opened(where, home.settings(connect_timeout=3.0)):
                 pass
-        assert loop.time() - began < 3
+        assert loop.time() - began < 30
