@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat as stat_module
 from pathlib import Path
 
+import pytest
+
 from tests.support.desk import Desk, stage, wait_until
+
+
+@pytest.fixture
+def near(shared_alone: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With the daemon of all tests here, in a work folder of its own."""
+    return shared_alone.at_work(tmp_path_factory.mktemp("work"))
 
 
 def job_folder(run_id: str) -> Path:
@@ -16,14 +23,14 @@ def job_folder(run_id: str) -> Path:
     return Path(f"/var/tmp/hostler-{os.getuid()}/jobs/{run_id}-a-1")
 
 
-def test_a_command_gives_its_own_exit_code_and_output(alone: Desk) -> None:
-    said = alone.hostler("run", "--wait", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+def test_a_command_gives_its_own_exit_code_and_output(near: Desk) -> None:
+    said = near.hostler("run", "--wait", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert said.code == 7
     assert said.out.splitlines()[-2:] == ["out", "err"]
 
 
-def test_a_pipeline_with_inputs_metrics_and_a_gate(alone: Desk) -> None:
-    run = alone.run(
+def test_a_pipeline_with_inputs_metrics_and_a_gate(near: Desk) -> None:
+    run = near.run(
         """
 name = "local"
 [stages.make]
@@ -43,13 +50,13 @@ shell = true
 pass = ["ok == 1"]
 """
     )
-    assert run["outcome"] == "succeeded", alone.ok("events").out
+    assert run["outcome"] == "succeeded", near.ok("events").out
     assert stage(run, "sum")["attempt"]["metrics"] == {"total": 3.0}
-    assert alone.ok("logs", run["run_id"], "--stage", "sum").out == "1\n2\n"
+    assert near.output(run["run_id"], "sum") == "1\n2\n"
 
 
-def test_metrics_are_seen_while_the_stage_runs(alone: Desk) -> None:
-    run_id = alone.submit(
+def test_metrics_are_seen_while_the_stage_runs(near: Desk) -> None:
+    run_id = near.submit(
         """
 name = "m"
 [stages.a]
@@ -61,46 +68,36 @@ echo '{"step": 2, "loss": 0.25}' >> "$HOSTLER_METRICS"
 shell = true
 """
     )
-    seen = alone.until(run_id, lambda r: bool((stage(r, "a")["attempt"] or {}).get("metrics")))
+    seen = near.until(run_id, lambda r: bool((stage(r, "a")["attempt"] or {}).get("metrics")))
     assert stage(seen, "a")["status"] == "running"
     assert stage(seen, "a")["attempt"]["metrics"] == {"loss": 0.5}
     job_folder(run_id).joinpath("go").write_text("")
-    run = alone.ended(run_id)
+    run = near.ended(run_id)
     assert stage(run, "a")["attempt"]["metrics"] == {"loss": 0.25}
 
 
-def test_a_running_stage_is_followed_again_after_a_kill_of_the_daemon(alone: Desk) -> None:
+def test_a_running_stage_is_followed_again_after_a_kill_and_a_stop_of_the_daemon(
+    alone: Desk,
+) -> None:
     run_id = alone.submit(
         'name = "k"\n[stages.a]\nshell = true\n'
         'command = "i=0; while [ ! -e ../go ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 5"\n'
     )
     alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
     alone.kill_daemon()
-
-    def lines() -> int:
-        return len(alone.ok("logs", run_id, "--stage", "a", "--raw").out.splitlines())
-
-    first = lines()
-    wait_until(lambda: lines() > first, "new lines come in while it runs")
+    alone.ok("daemon", "start")
+    first = len(alone.output(run_id, "a").splitlines())
+    wait_until(
+        lambda: len(alone.output(run_id, "a").splitlines()) > first,
+        "new lines come in while it runs",
+    )
+    alone.ok("daemon", "stop")
     job_folder(run_id).joinpath("go").write_text("")
     run = alone.ended(run_id)
     assert stage(run, "a")["attempt"]["exit_code"] == 5
     assert len(stage(run, "a")["attempts"]) == 1
     out = alone.ok("logs", run_id, "--stage", "a", "--raw").out.split()
     assert out == [str(i) for i in range(len(out))]
-
-
-def test_stopping_the_daemon_leaves_the_work_running(alone: Desk) -> None:
-    run_id = alone.submit(
-        'name = "s"\n[stages.a]\nshell = true\n'
-        'command = "while [ ! -e ../go ]; do sleep 0.05; done"\n'
-    )
-    alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
-    alone.ok("daemon", "stop")
-    job_folder(run_id).joinpath("go").write_text("")
-    run = alone.ended(run_id)
-    assert run["outcome"] == "succeeded"
-    assert len(stage(run, "a")["attempts"]) == 1
 
 
 def test_a_daemon_of_ones_own_is_for_nobody_that_the_config_names(alone: Desk) -> None:
@@ -116,12 +113,11 @@ def mode_of(path: Path) -> int:
     return stat_module.S_IMODE(path.stat().st_mode)
 
 
-def test_a_second_daemon_names_the_holder(alone: Desk) -> None:
-    alone.ok("daemon", "start")
-    said = alone.hostler("serve", "--personal")
+def test_a_second_daemon_names_the_holder(near: Desk) -> None:
+    near.ok("daemon", "start")
+    said = near.hostler("serve", "--personal")
     assert said.code == 1
-    assert f"pid {alone.daemon_pid()}" in said.err
-    os.kill(alone.daemon_pid(), signal.SIGTERM)
+    assert f"pid {near.daemon_pid()}" in said.err
 
 
 def test_a_changed_config_takes_effect_and_a_wrong_one_changes_nothing(alone: Desk) -> None:
@@ -141,8 +137,8 @@ def test_a_changed_config_takes_effect_and_a_wrong_one_changes_nothing(alone: De
     wait_until(lambda: hosts() == ["here"], "the host is let go")
 
 
-def test_retry_repeats_only_what_did_not_succeed(alone: Desk) -> None:
-    flag = alone.work / "flag"
+def test_retry_repeats_only_what_did_not_succeed(near: Desk) -> None:
+    flag = near.work / "flag"
     pipeline = f"""
 name = "r"
 [stages.good]
@@ -154,19 +150,20 @@ command = "cat inputs/i/x; test -e {flag}"
 shell = true
 inputs = {{ i = "good.o" }}
 """
-    run = alone.run(pipeline)
+    run = near.run(pipeline)
     assert run["outcome"] == "failed"
     flag.write_text("")
-    again = alone.ok("retry", run["run_id"], "-q").out.strip()
-    run2 = alone.ended(again)
+    again = near.ok("retry", run["run_id"], "-q").out.strip()
+    run2 = near.ended(again)
     assert run2["outcome"] == "succeeded"
     assert stage(run2, "good")["kept"]
-    said = [alone.ok("logs", r, "--stage", "bad").out for r in (run["run_id"], again)]
+    said = [near.output(r, "bad") for r in (run["run_id"], again)]
     assert said[0] == said[1]
 
 
-def test_bad_input_is_one_clear_message_and_no_traceback(alone: Desk) -> None:
-    (alone.work / "broken.toml").write_text("name = [")
+def test_bad_input_is_one_clear_message_and_no_traceback(near: Desk) -> None:
+    before = near.ok("runs", "--json").json["runs"]
+    (near.work / "broken.toml").write_text("name = [")
     for words in (
         ("run", "broken.toml"),
         ("run", "missing.toml"),
@@ -179,25 +176,25 @@ def test_bad_input_is_one_clear_message_and_no_traceback(alone: Desk) -> None:
         ("run", "--gpus", "-1", "--", "true"),
         ("run", "-p", "novalue"),
     ):
-        said = alone.hostler(*words)
+        said = near.hostler(*words)
         assert said.code == 2, (words, said)
         assert said.err.strip(), words
         assert "Traceback" not in said.err + said.out, words
         assert said.out == "", words
-    assert alone.ok("runs", "--json").json["runs"] == []
+    assert near.ok("runs", "--json").json["runs"] == before
 
 
-def test_the_state_is_private_and_the_database_readable(alone: Desk) -> None:
-    alone.run('name = "x"\n[stages.a]\ncommand = "true"\n')
-    assert alone.state.stat().st_mode & 0o077 == 0
-    for path in alone.state.rglob("*"):
+def test_the_state_is_private_and_the_database_readable(near: Desk) -> None:
+    near.run('name = "x"\n[stages.a]\ncommand = "true"\n')
+    assert near.state.stat().st_mode & 0o077 == 0
+    for path in near.state.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
-    shown = json.loads(alone.ok("runs", "--json").out)
+    shown = json.loads(near.ok("runs", "--json").out)
     assert shown["schema"] == "hostler.runs/1"
 
 
-def test_checkpoints_survive_retries_and_go_with_their_run(alone: Desk) -> None:
-    run = alone.run(
+def test_checkpoints_survive_retries_and_go_with_their_run(near: Desk) -> None:
+    run = near.run(
         """
 name = "c"
 [stages.a]
@@ -208,14 +205,14 @@ retries = { max = 3, backoff = "1ms" }
 """
     )
     assert [a["phase"] for a in stage(run, "a")["attempts"]] == ["failed", "succeeded"]
-    daemon_id = (alone.state / "id").read_text().strip()
+    daemon_id = (near.state / "id").read_text().strip()
     folders = Path(f"/var/tmp/hostler-{os.getuid()}/checkpoints")
 
     def kept() -> list[Path]:
         return list(folders.glob(f"{daemon_id[:8]}-*"))
 
-    alone.ok("gc", "-y")
+    near.ok("gc", "-y")
     assert len(kept()) == 1
-    alone.ok("rm", run["run_id"], "-y")
-    alone.ok("gc", "-y")
+    near.ok("rm", run["run_id"], "-y")
+    near.ok("gc", "-y")
     assert kept() == []

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.desk import Desk, stage
 
 WRITE = "mkdir runs && head -c 3000 /dev/zero > model.pt && echo a > runs/a && echo b > runs/b"
 PATHS = ("--code", "snapshot", "--wait")
+
+
+@pytest.fixture
+def alone(shared_alone: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With the daemon of all tests here, in a work folder of its own."""
+    return shared_alone.at_work(tmp_path_factory.mktemp("work"))
 
 
 def folder(alone: Desk) -> Path:
@@ -61,7 +69,7 @@ def test_in_the_folder_itself_files_are_named_and_get_reads_them_there(
     alone: Desk, tmp_path: Path
 ) -> None:
     here = folder(alone)
-    for number in range(3):  # at once after the start: clocks of file systems lag behind
+    for number in range(2):  # at once after the start: clocks of file systems lag behind
         quick = alone.hostler(
             "run", "--code", "here", "--wait", "--", "sh", "-c", f"echo > q{number}", cwd=here
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.support.desk import Desk
 
 MIB = 1024 * 1024
@@ -16,6 +18,19 @@ with open("runs/1/loss.csv", "w") as file: file.write("1,2\\n")
 with open("big.bin", "wb") as file: file.write(b"b" * (3 << 20))
 """
 LIMITS = '[limits]\nkept_files = "1MiB"\n'
+
+
+@pytest.fixture(scope="module")
+def limited(shared_alone: Desk) -> Desk:
+    """Before anything has started its daemon: files of more than 1 MiB are too large."""
+    shared_alone.config.write_text(LIMITS + shared_alone.config.read_text())
+    return shared_alone
+
+
+@pytest.fixture
+def alone(limited: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With the daemon of all tests here, in a work folder of its own."""
+    return limited.at_work(tmp_path_factory.mktemp("work"))
 
 
 def files_below(folder: Path) -> set[str]:
@@ -30,7 +45,6 @@ def ran(alone: Desk, *words: str, code: int = 0, where: str = "snapshot") -> tup
 
 
 def test_what_a_command_wrote_is_told_and_fetched_also_what_was_too_large(alone: Desk) -> None:
-    alone.config.write_text(LIMITS + alone.config.read_text())
     (alone.work / "train.py").write_text(TRAIN)
     run_id, said = ran(alone, "python3", "train.py")
     assert f"saved: model.pt (195 KiB), runs/ (4 B); hostler get {run_id}" in said

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.desk import Desk, stage
 
 STAGES = """
@@ -18,6 +20,12 @@ command = "printf 'one\\ntwo'"
 command = "echo three{more}"
 needs = ["first"]
 """
+
+
+@pytest.fixture
+def alone(shared_alone: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With the daemon of all tests here, in a work folder of its own."""
+    return shared_alone.at_work(tmp_path_factory.mktemp("work"))
 
 
 def test_of_several_stages_all_are_shown_each_line_with_its_stage(alone: Desk) -> None:

@@ -53,31 +53,43 @@ def retried(desk: Desk, *words: str) -> tuple[dict[str, Any], Said]:
     return desk.ended(said.out.strip()), said
 
 
+def runs(desk: Desk) -> list[str]:
+    """The ids of all runs, those of other tests among them."""
+    return desk.ok("runs", "-q").out.split()
+
+
 def kept(run: dict[str, Any]) -> list[str]:
     return [stage["name"] for stage in run["stages"] if stage["kept"]]
 
 
 @pytest.fixture
-def work(alone: Desk) -> Desk:
-    """With a repository, so that code has a commit."""
+def work(shared_alone: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With a repository of its own, so that code has a commit; the daemon is that of all."""
+    desk = shared_alone.at_work(tmp_path_factory.mktemp("here") / "work")
     for words in (
         ["init", "-q"],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
     ):
-        subprocess.run(["git", *words], cwd=alone.work, check=True, env=alone.env)
-    return alone
+        subprocess.run(["git", *words], cwd=desk.work, check=True, env=desk.env)
+    return desk
+
+
+def good(desk: Desk) -> Path:
+    """Once this file is there, what failed succeeds; it is no part of the code."""
+    return desk.work.parent / "good"
 
 
 def test_a_wrong_line_in_evaluate_costs_no_training(work: Desk) -> None:
     old = first_run(work)
     write(work, GOOD)
+    before = runs(work)
     planned = work.ok("retry", old, "--new-code", "--plan").out.splitlines()
     assert planned == [
         f"train\tkept from {old}\tit succeeded",
         "evaluate\truns again\tit failed",
         "report\truns again\tit was skipped",
     ]
-    assert work.ok("runs", "-q").out.split() == [old]  # the plan made nothing
+    assert runs(work) == before  # the plan made nothing
     run, said = retried(work, old, "--new-code")
     assert said.err.splitlines()[:2] == [
         "kept: train",
@@ -85,7 +97,7 @@ def test_a_wrong_line_in_evaluate_costs_no_training(work: Desk) -> None:
     ]
     assert run["outcome"] == "succeeded", work.ok("why", run["run_id"]).out
     assert kept(run) == ["train"]
-    assert work.ok("logs", run["run_id"], "--stage", "report").out == f"lr 0.1 of {old}\ngood\n"
+    assert work.output(run["run_id"], "report") == f"lr 0.1 of {old}\ngood\n"
 
 
 def test_both_codes_are_told(work: Desk) -> None:
@@ -127,7 +139,7 @@ def test_another_parameter_runs_what_uses_it_and_what_needs_that(work: Desk) -> 
     assert "words = x (was a b)" in said.err
     run, _ = retried(work, old, "-p", "lr=0.2")
     assert kept(run) == []
-    text = work.ok("logs", run["run_id"], "--stage", "report").out
+    text = work.output(run["run_id"], "report")
     assert text == f"lr 0.2 of {run['run_id']}\ngood\n"
     # What a retry was given stays given, where the next one says nothing of it.
     run, _ = retried(work, run["run_id"], "-p", "words=y")
@@ -140,7 +152,7 @@ def test_from_runs_a_stage_again_with_new_code(work: Desk) -> None:
     write(work, "cat inputs/model/model.txt > score.txt; echo better >> score.txt\n")
     run, _ = retried(work, old, "--new-code", "--from", "evaluate")
     assert kept(run) == ["train"]
-    text = work.ok("logs", run["run_id"], "--stage", "report").out
+    text = work.output(run["run_id"], "report")
     assert text == f"lr 0.1 of {old}\nbetter\n"
     said = work.hostler("retry", old, "--from", "evalute")
     assert said.code != 0
@@ -174,6 +186,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(work: Desk) -> None:
     old = first_run(work)
     command = work.ok("run", "-d", "-q", "--", "false").out.strip()
     work.ended(command)
+    before = runs(work)
     for words, told in (
         (["-p", "lrr=1"], "there is no parameter 'lrr' (did you mean 'lr'?)"),
         (["-p", "lr=fast"], "should be a number"),
@@ -184,7 +197,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(work: Desk) -> None:
         assert "Traceback" not in said.err
     said = work.hostler("retry", command, "-p", "lr=1")
     assert f"run {command} is one command: it has no parameters" in said.err
-    assert sorted(work.ok("runs", "-q").out.split()) == sorted([old, command])
+    assert runs(work) == before
     moved = Path(f"{work.work}-moved")
     work.work.rename(moved)
     said = work.hostler("retry", old, "--new-code", cwd=moved)
@@ -193,7 +206,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(work: Desk) -> None:
 
 
 def test_code_that_is_gone_is_told_before_anything_is_made(work: Desk) -> None:
-    old = first_run(work)
+    old = first_run(work, "exit 4\n")  # code that no other test has
+    before = runs(work)
     digest = work.show(old)["source"]["digest"]
     [blob] = [path for path in work.state.rglob("*") if path.name.endswith(digest[2:])]
     blob.unlink()
@@ -202,7 +216,7 @@ def test_code_that_is_gone_is_told_before_anything_is_made(work: Desk) -> None:
         assert (said.code, f"the code of run {old} is no longer kept" in said.err) == (2, True), (
             said
         )
-    assert work.ok("runs", "-q").out.split() == [old]
+    assert runs(work) == before
     write(work, GOOD)
     run, _ = retried(work, old, "--new-code")
     assert (run["outcome"], kept(run)) == ("succeeded", ["train"])
@@ -216,7 +230,7 @@ def test_a_command_is_tried_again_with_new_code(work: Desk) -> None:
     (work.work / "try.sh").write_text("echo done\n")
     run, _ = retried(work, old, "--new-code")
     assert run["outcome"] == "succeeded"
-    assert work.ok("logs", run["run_id"]).out == "done\n"
+    assert work.output(run["run_id"], "run") == "done\n"
 
 
 CHECKPOINTED = """
@@ -224,27 +238,27 @@ name = "steps"
 [params]
 lr = 0.1
 [stages.train]
-command = 'echo {params.lr} >> ckpt/steps; cat ckpt/steps; test -e "$HOME/good"'
+command = 'echo {params.lr} >> ckpt/steps; cat ckpt/steps; test -e GOOD'
 shell = true
 checkpoint = "ckpt"
 """
 
 
 def test_a_checkpoint_is_gone_on_from_unless_the_definition_changed(work: Desk) -> None:
-    (work.work / "pipeline.toml").write_text(CHECKPOINTED)
+    (work.work / "pipeline.toml").write_text(CHECKPOINTED.replace("GOOD", str(good(work))))
     first = work.ok("run", "-d", "-q").out.strip()
     work.ended(first)
 
     def steps(*words: str) -> tuple[str, str, str]:
         run, said = retried(work, *words)
         run_id = run["run_id"]
-        return run_id, work.ok("logs", run_id, "--stage", "train").out, said.err
+        return run_id, work.output(run_id, "train"), said.err
 
     second, log, said = steps(first)
     assert (log, "without" in said) == ("0.1\n0.1\n", False)
     third, log, said = steps(second, "-p", "lr=0.2")
     assert (log, "begins without its checkpoint: train" in said) == ("0.2\n", True)
-    (work.home / "good").touch()
+    good(work).touch()
     fourth, log, said = steps(third)
     assert (log, "without" in said) == ("0.2\n0.2\n", False)
     _, log, said = steps(fourth, "--from", "train")
@@ -261,23 +275,24 @@ command = "mkdir out; echo {matrix.lr} of $HOSTLER_RUN > out/model"
 shell = true
 outputs = { model = "out" }
 [stages.best]
-command = "cat inputs/all/*/model; test -e $HOME/good"
+command = "cat inputs/all/*/model; test -e GOOD"
 shell = true
 inputs = { all = "train.*.model" }
 """
 
 
 def test_a_new_value_in_the_middle_of_a_matrix_costs_no_other_cell(work: Desk) -> None:
-    (work.work / "pipeline.toml").write_text(MATRIX.replace("LIST", "[1, 3]"))
+    matrix = MATRIX.replace("GOOD", str(good(work)))
+    (work.work / "pipeline.toml").write_text(matrix.replace("LIST", "[1, 3]"))
     old = work.ok("run", "-d", "-q").out.strip()
     work.ended(old)
-    (work.home / "good").touch()
-    (work.work / "pipeline.toml").write_text(MATRIX.replace("LIST", "[1, 2, 3]"))
+    good(work).touch()
+    (work.work / "pipeline.toml").write_text(matrix.replace("LIST", "[1, 2, 3]"))
     run, said = retried(work, old, "--new-code")
     new = run["run_id"]
     assert run["outcome"] == "succeeded", work.ok("why", new).out
     assert "kept: train.0; train.2\n" in said.err
-    text = work.ok("logs", new, "--stage", "best").out
+    text = work.output(new, "best")
     assert text == f"1 of {old}\n2 of {new}\n3 of {old}\n"
     listed = work.ok("get", f"{new}/train.2", "--list").out
     assert "model" in listed
