@@ -86,8 +86,7 @@ resources = { host = "gpu1", gpus = 1 }
     desk.ended(run_id)
 
     def state() -> tuple[str, str]:
-        hosts = desk.ok("gpus", "--json", "--host", "gpu1").json["hosts"]
-        gpu = next(g for g in hosts[0]["gpus"] if g["uuid"] == uuid)
+        gpu = next(g for host in desk.gpus() for g in host["gpus"] if g["uuid"] == uuid)
         return gpu["state"], str(gpu["why"])
 
     assert state()[0] != "free"
@@ -154,13 +153,13 @@ retries = { max = 1, on = ["host rebooted"], backoff = "1ms" }
 
 def docker_is_away(desk: Desk, host: str) -> bool:
     """Whether Hostler says that Docker does not answer there."""
-    (row,) = desk.ok("gpus", "--json", "--host", host).json["hosts"]
+    (row,) = [each for each in desk.gpus() if each["host"] == host]
     return "docker" in str(row["problem"]).lower()
 
 
 def offered(desk: Desk, host: str) -> set[str]:
     """The GPUs of a host that Hostler calls free."""
-    (row,) = desk.ok("gpus", "--json", "--host", host).json["hosts"]
+    (row,) = [each for each in desk.gpus() if each["host"] == host]
     return {gpu["uuid"] for gpu in row["gpus"] if gpu["state"] == "free"}
 
 
@@ -190,6 +189,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
         assert offered(desk, "gpu2") == set()
         assert desk.hostler("gpus", "--need", "1", "--host", "gpu2").code == 4
         assert stage(desk.show(run_id), "a")["status"] == "running"
+        time.sleep(0.5)
     assert not any(s["attempts"] for s in desk.show(waiting)["stages"])
     desk.kill_daemon()
     wait_until(lambda: docker_is_away(desk, "gpu2"), "the next daemon finds no Docker", 10)

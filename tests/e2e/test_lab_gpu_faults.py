@@ -21,8 +21,8 @@ NOTICE_S = 5.0
 
 def gpus(desk: Desk, host: str) -> list[dict[str, Any]]:
     """The host's GPUs as `hostler gpus` has them, by index."""
-    hosts = desk.ok("gpus", "--json", "--host", host).json["hosts"]
-    return list(hosts[0]["gpus"])
+    (row,) = [each for each in desk.gpus() if each["host"] == host]
+    return list(row["gpus"])
 
 
 def states(desk: Desk, host: str) -> list[str]:

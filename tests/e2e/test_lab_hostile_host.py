@@ -37,7 +37,7 @@ def hostile_lab(clean_lab: Lab) -> Iterator[Lab]:
 
 def hosts(desk: Desk) -> dict[str, dict[str, Any]]:
     """What is told of each host."""
-    return {each["name"]: each for each in desk.ok("hosts", "--json").json["hosts"]}
+    return {each["name"]: each for each in desk.hosts()}
 
 
 def cost(pid: int) -> tuple[float, float]:

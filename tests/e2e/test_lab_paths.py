@@ -60,7 +60,7 @@ def test_an_environment_binds_a_command_to_the_hosts_that_see_it(
     person.more_env = {"VIRTUAL_ENV": str(env), "PATH": f"{env}/bin:/usr/bin:/bin"}
     words = ("run", "-d", "-q", "--code", "none")
     wait_until(
-        lambda: all(h["condition"] == "up" for h in person.ok("hosts", "--json").json["hosts"]),
+        lambda: all(h["condition"] == "up" for h in person.hosts()),
         "the hosts are up",
         90,
         every=0.5,

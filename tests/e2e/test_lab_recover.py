@@ -68,7 +68,7 @@ def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk)
     assert run["outcome"] == "succeeded", desk.log()
     assert [len(stage(run, name)["attempts"]) for name in ("first", "second", "third")] == [1] * 3
     assert stage(run, "second")["attempt"]["gpus"] == stage(before, "second")["attempt"]["gpus"]
-    logs = {name: desk.ok("logs", run_id, "--stage", name, "--raw").out for name in
+    logs = {name: desk.output(run_id, name) for name in
             ("first", "second", "third")}  # fmt: skip
     assert logs == {
         "first": "first begins\n",

@@ -47,8 +47,8 @@ resources = { host = "gpu3" }
     )
     assert run["outcome"] == "succeeded"
     assert [s["attempt"]["host"] for s in run["stages"]] == ["gpu1", "gpu2", "gpu3"]
-    said = desk.ok("logs", run["run_id"], "--stage", "read")
-    assert said.out == "one\ntwo\ndeep\nname\n"
+    said = desk.output(run["run_id"], "read")
+    assert said == "one\ntwo\ndeep\nname\n"
     assert lab.referee_overlaps() == []
 
 
@@ -68,11 +68,11 @@ echo none:$NVIDIA_VISIBLE_DEVICES:$CUDA_VISIBLE_DEVICES:
     )
     given = stage(run, "two")["attempt"]["gpus"]
     assert given == gpus_of(lab, "gpu2")[:2]
-    seen = desk.ok("logs", run["run_id"], "--stage", "two").out.splitlines()
+    seen = desk.output(run["run_id"], "two").splitlines()
     assert seen == [*given, ",".join(given)]
     grants = [g.gpus for g in lab.grants() if g.labels.get("hostler.run") == run["run_id"]]
     assert [sorted(gpus) for gpus in grants if gpus] == [sorted(given)]
-    assert desk.ok("logs", run["run_id"], "--stage", "none").out == "none:void::\n"
+    assert desk.output(run["run_id"], "none") == "none:void::\n"
 
 
 def test_a_process_stage_sees_the_gpus_of_its_lease(lab: Lab, desk: Desk) -> None:
@@ -87,7 +87,7 @@ resources = { gpus = 1, gpu_model = "3090", host = "gpu3" }
     )
     (given,) = stage(run, "p")["attempt"]["gpus"]
     assert given in gpus_of(lab, "gpu3")[2:]
-    first, user, _ = desk.ok("logs", run["run_id"], "--stage", "p").out.splitlines()
+    first, user, _ = desk.output(run["run_id"], "p").splitlines()
     index = gpus_of(lab, "gpu3").index(given)
     assert first == f"{given} {index} PCI_BUS_ID"
     assert user == "ana"
@@ -169,7 +169,7 @@ command = "true"
     assert run["outcome"] == "cancelled"
     assert stage(run, "long")["attempt"]["cause"] == "stopped"
     assert stage(run, "after")["status"] == "cancelled"
-    assert desk.ok("logs", run_id, "--stage", "long").out == "up\nbye\n"
+    assert desk.output(run_id, "long") == "up\nbye\n"
     assert desk.hostler("wait", run_id).code == 7
 
 
@@ -216,8 +216,7 @@ def test_retries_end(desk: Desk) -> None:
 
 def free_gpus(desk: Desk) -> int:
     """How many GPUs of the lab nobody uses, as the daemon sees them."""
-    hosts = desk.ok("gpus", "--json").json["hosts"]
-    return sum(gpu["state"] == "free" for host in hosts for gpu in host["gpus"])
+    return sum(gpu["state"] == "free" for host in desk.gpus() for gpu in host["gpus"])
 
 
 def test_two_stages_that_want_the_last_gpu_go_one_after_the_other(lab: Lab, desk: Desk) -> None:
