@@ -74,5 +74,5 @@ fi
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
 [ "$HOSTLER_LAB" = off ] || echo "Left out: faults that take long to play out (make chaos runs them)."
-exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-4}" --dist loadfile \
+exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-5}" --dist loadfile \
     --no-loadscope-reorder -m "not chaos" "$@"
