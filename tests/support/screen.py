@@ -20,7 +20,7 @@ def text_of(app: HostlerApp) -> str:
 
 
 async def until(
-    pilot: Pilot[int], true: Callable[[], bool], why: str, timeout: float = 10.0
+    pilot: Pilot[int], true: Callable[[], bool], why: str, timeout: float = 60.0
 ) -> None:
     """Until something holds on the screen; fails showing the picture."""
     ends = time.monotonic() + timeout
@@ -32,7 +32,7 @@ async def until(
         await asyncio.sleep(0.02)
 
 
-async def until_shown(pilot: Pilot[int], text: str, timeout: float = 10.0) -> None:
+async def until_shown(pilot: Pilot[int], text: str, timeout: float = 60.0) -> None:
     """Until the picture has this text."""
     app = pilot.app
     assert isinstance(app, HostlerApp)

@@ -13,6 +13,9 @@ from hostler.base.text import last_words
 
 _COMPLAINT = 4096
 _PATIENCE = 1.0
+_KILLED_WITHIN = 30.0
+"""Seconds after SIGKILL: on a busy machine the end of a process is noticed late. One that is left
+before stays a zombie."""
 
 
 class SocketStream:
@@ -88,10 +91,12 @@ class ProcessStream(SocketStream):
         it started in sessions of their own goes on."""
         try:
             await super().close()
-            for send in (None, signal.SIGTERM, signal.SIGKILL):
+            for send in (None, signal.SIGTERM):
                 self._signal(send)
-                if await self._ended():
-                    break
+                if await self._ended(_PATIENCE):
+                    return
+            self._signal(signal.SIGKILL)
+            await self._ended(_KILLED_WITHIN)
         except asyncio.CancelledError:
             self._signal(signal.SIGKILL)
             await self._process.wait()
@@ -104,9 +109,9 @@ class ProcessStream(SocketStream):
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(send)
 
-    async def _ended(self) -> bool:
+    async def _ended(self, within: float) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(within):
                 await self._process.wait()
         except TimeoutError:
             return False

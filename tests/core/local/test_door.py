@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import EngineError, Unreachable
+from hostler.local import streams
 from hostler.local.door import LocalDoor
 
 pytestmark = pytest.mark.programs
@@ -62,6 +64,24 @@ async def test_closing_ends_what_does_not_end_by_itself(
     pid = int(await stream.read())
     await stream.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_closing_waits_for_a_killed_process_whose_end_is_noticed_late(
+    door: LocalDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine; it was left behind as a zombie."""
+    monkeypatch.setattr(streams, "_PATIENCE", 0.05)
+    real = streams.ProcessStream._signal
+
+    def late(stream: streams.ProcessStream, send: signal.Signals | None) -> None:
+        delay = 0.5 if send is signal.SIGKILL else 0.0
+        asyncio.get_running_loop().call_later(delay, real, stream, send)
+
+    monkeypatch.setattr(streams.ProcessStream, "_signal", late)
+    stream = await door.exec_agent("trap '' TERM; echo up; while :; do sleep 0.1; done")
+    assert await stream.read() == b"up\n"
+    await stream.close()
+    assert stream._process.returncode == -signal.SIGKILL
 
 
 async def test_docker_socket(door: LocalDoor, tmp_path: Path) -> None:
