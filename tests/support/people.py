@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +63,22 @@ def python_for_all() -> str:
     pytest.skip("Python 3.11 is not installed here")
 
 
+@functools.cache
+def code_for_all() -> Path:
+    """A folder with a copy of Hostler's commands that every user may read, and one named `compiled`
+    where all of them leave what they compiled: else each command would compile all again."""
+    folder = Path(tempfile.mkdtemp(prefix="hc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    shutil.copytree(_CORE, folder / "hostler", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "compiled").mkdir()
+    (folder / "compiled").chmod(0o1777)
+    return folder
+
+
 class Machine:
-    """A folder that stands for a machine: its shared daemon's socket and config, and a copy of
-    Hostler's commands that every user may read. Daemons of their own do not start on it."""
+    """A folder that stands for a machine: its shared daemon's socket and config. Daemons of their
+    own do not start on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,21 +86,20 @@ class Machine:
         self.run.mkdir(mode=0o755)
         self.socket = self.run / "hostler" / "hostler.sock"
         self.config = folder / "config.toml"
-        shutil.copytree(_CORE, folder / "hostler", ignore=shutil.ignore_patterns("__pycache__"))
 
     def hostler(self, uid: int, *words: str, gid: int | None = None, groups: tuple[int, ...] = (),
                 cwd: Path = Path("/"), **env: str) -> Said:  # fmt: skip
         """Run a command as that user, in no group but `gid` and `groups`."""
-        python = python_for_all()
+        python, code = python_for_all(), code_for_all()
         home = self.folder / f"home-{uid}"
         if not home.exists():
             home.mkdir(mode=0o700)
             shutil.chown(home, uid, uid if gid is None else gid)
         program = _START.format(
-            copy=str(self.folder), system=str(self.socket), config=str(self.config), python=python
+            copy=str(code), system=str(self.socket), config=str(self.config), python=python
         )
         done = subprocess.run(
-            [python, "-I", "-B", "-c", program, *words],
+            [python, "-I", "-X", f"pycache_prefix={code}/compiled", "-c", program, *words],
             user=uid, group=uid if gid is None else gid, extra_groups=list(groups),
             env={"HOME": str(home), "PATH": "/usr/bin:/bin", **env},
             cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
