@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-
-import pytest
 
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import AsyncClient, Client
@@ -36,11 +33,21 @@ def test_the_command_line_starts_the_daemon_and_asks_again(alone: Desk) -> None:
     assert said.out.strip() == only_run(alone)
 
 
-def test_a_client_asks_again_with_the_same_key(alone: Desk) -> None:
-    begin(alone)
-    path = alone.state / SOCKET_NAME
-    client = Client(path, revive=lambda: alone.ok("daemon", "start"))
-    assert client.submit(BODY)["run_id"] == only_run(alone)
+def test_a_client_asks_again_with_the_same_key_to_submit_retry_and_rerun(alone: Desk) -> None:
+    alone.more_env = dict(KILLED)  # every daemon dies at its first submission
+    alone.ok("daemon", "start")
+    pids = [alone.daemon_pid()]
+    client = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
+    first = client.submit({"command": {"command": ["false"], "code": "none"}})["run_id"]
+    pids.append(alone.daemon_pid())
+    alone.ended(first)
+    made = [first]
+    for verb in (client.retry, client.rerun):
+        made.append(verb(first)["run_id"])
+        pids.append(alone.daemon_pid())
+        runs = [r["run_id"] for r in alone.ok("runs", "--json").json["runs"]]
+        assert sorted(runs) == sorted(made)
+    assert len(set(pids)) == 4
 
 
 async def test_an_asynchronous_client_waits_for_the_daemon_and_asks_again(alone: Desk) -> None:
@@ -49,15 +56,3 @@ async def test_an_asynchronous_client_waits_for_the_daemon_and_asks_again(alone:
     await asyncio.to_thread(alone.wait_death, pid, 30)
     await asyncio.to_thread(alone.ok, "daemon", "start")
     assert (await submitting)["run_id"] == only_run(alone)
-
-
-@pytest.mark.parametrize("verb", ["retry", "rerun"])
-def test_a_retry_and_a_rerun_are_made_once_too(alone: Desk, verb: str) -> None:
-    run = alone.run('name = "x"\n[stages.a]\ncode = "none"\ncommand = "false"\n')
-    with contextlib.suppress(AssertionError):
-        alone.ok("daemon", "stop")
-    begin(alone)
-    client = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
-    made = getattr(client, verb)(run["run_id"])
-    runs = [r["run_id"] for r in alone.ok("runs", "--json").json["runs"]]
-    assert sorted(runs) == sorted([run["run_id"], made["run_id"]])
