@@ -82,12 +82,8 @@ def total(marks: Iterable[Dict[str, Any]], daemon_id: str) -> List[int]:
 def keep(
     mode: Dict[str, Any], folders: Folders, until: float, pulse: Callable[[], None]
 ) -> Dict[str, Any]:
-    """Mark a workload that has ended to stay: its files, bytes, and where they lie. Again: only
+    """Mark a job that has ended to stay: its files, bytes, and where they lie. Again: only
     the time changes. Raises Refusal."""
-    if mode.get("runtime") == "docker":
-        from hostler_agent import boxkeeping
-
-        return boxkeeping.keep(mode, folders, until)
     attempt = check_attempt(mode.get("attempt_id"))
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify

@@ -112,9 +112,13 @@ def keep(mode: Dict[str, Any], folders: Folders) -> None:
     until = mode.get("until")
     if isinstance(until, bool) or not isinstance(until, (int, float)):
         raise Refusal("until should be a time", "InputError")
-    from hostler_agent import keeping
+    from hostler_agent import boxkeeping, keeping
 
-    send(wire.json_frame(keeping.keep(mode, folders, float(until), _pulse)))
+    if mode.get("runtime") == "docker":
+        told = boxkeeping.keep(mode, folders, float(until))
+    else:
+        told = keeping.keep(mode, folders, float(until), _pulse)
+    send(wire.json_frame(told))
 
 
 def _is_boxed(mode: Dict[str, Any]) -> bool:

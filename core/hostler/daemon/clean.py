@@ -22,6 +22,7 @@ from hostler.model.hosts import Host, Look, Workload
 from hostler.model.plans import Remove
 from hostler.model.records import AttemptFilter
 from hostler.model.runs import Run
+from hostler.model.runtimes import traits_of
 
 _TIMEOUT_S = 300.0
 _MOST_LISTED = 1000
@@ -124,9 +125,9 @@ class Cleaner:
                 f"the notes of {name} since the backup are not merged yet",
                 remedy="see what blocks it: hostler daemon status",
             )
-        if look.docker_problem is not None and "docker" in host.facts.runtimes:
+        if (unseen := _unseen(host, look)) is not None:
             raise ConflictError(
-                f"{name}: {look.docker_problem}: containers there cannot be listed",
+                f"{name}: {unseen}: containers there cannot be listed",
                 remedy=f"hostler doctor {name}",
             )
         return host, look
@@ -280,3 +281,9 @@ class Cleaner:
 
 def _run_of(attempt_id: str) -> str:
     return attempt_id.partition("-")[0]
+
+
+def _unseen(host: Host, look: Look) -> str | None:
+    """Why the look does not show all workloads of the host; None: it does."""
+    reasons = (traits_of(name).unseen(look) for name in sorted(host.facts.runtimes))
+    return next((why for why in reasons if why is not None), None)

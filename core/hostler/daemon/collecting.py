@@ -24,6 +24,7 @@ from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.runtimes import traits_of
 from hostler.runtimes.collect import Advance, collect_output
 
 _MOST_UNANSWERED = 10
@@ -52,7 +53,7 @@ class Collector:
         """Whether there may be anything to copy of an attempt whose work has ended."""
         if stage.outputs:
             return True
-        if workload.runtime == "docker" and workload.started_at is None:
+        if traits_of(workload.runtime).has_engine and workload.started_at is None:
             return False  # it was never started: nothing in it is new
         left = self._context.keepers[attempt.host].left(workload.ref)
         # What was told with its exit is about its own folder, and not about the submitter's.

@@ -12,6 +12,7 @@ from hostler.decide.expiry import DAY, describe
 from hostler.model.codec import from_json
 from hostler.model.files import KeptFolder
 from hostler.model.records import AttemptFilter, Remainder
+from hostler.model.runtimes import traits_of
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -99,7 +100,7 @@ class KeptThere:
     def _may_be_there(self, host: str, left: Remainder) -> bool:
         """Whether it is only not marked as kept, or cannot be seen: `Stays.again` marks it then."""
         look = self._context.keepers[host].host.look
-        if look is None or (left.runtime == "docker" and look.docker_problem):
+        if look is None or traits_of(left.runtime).unseen(look) is not None:
             return True
         return any(work.attempt_id == left.attempt_id for work in look.workloads)
 

@@ -17,6 +17,7 @@ from hostler.model.config import HostConfig
 from hostler.model.hosts import Look
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt
+from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Outside
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ended_runs, read_copy_key
@@ -129,7 +130,7 @@ async def _read(link: HostLink, signer: Signer) -> Found:
 def _may_run_in_docker(item: Kept) -> bool:
     """Whether, by its notes, a stage is in a container there whose end is not written down."""
     newest = {note.attempt.attempt_id: note.attempt for note in item.notes}
-    return any(a.runtime == "docker" and not a.phase.is_final for a in newest.values())
+    return any(traits_of(a.runtime).has_engine and not a.phase.is_final for a in newest.values())
 
 
 async def _look(link: HostLink, *, patience_s: float) -> Look:

@@ -38,6 +38,7 @@ from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.runtimes import traits_of
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import Advance, collect_files
 from hostler.runtimes.contract import relative
@@ -128,7 +129,7 @@ class Saver:
         try:
             return await link.changed_files(source, select)
         except NotFoundError:
-            if source.runtime != "docker" or source.snapshot is None:
+            if not traits_of(source.runtime).has_engine or source.snapshot is None:
                 raise
         # The cache of the host has let go of what a container is compared with.
         await link.put_blob(source.snapshot, context.content.path(source.snapshot))
