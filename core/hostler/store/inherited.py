@@ -25,9 +25,13 @@ def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
         return
     for keeper, attempt_id in connection.execute(_KEEPERS, {"run": run_id}).fetchall():
         connection.executemany(
-            "INSERT INTO inherited (run_id, attempt_id, artifact) SELECT ?1, ?2, ?3"
-            " WHERE NOT EXISTS (SELECT 1 FROM inherited WHERE run_id = ?1 AND artifact = ?3)",
-            [(keeper, attempt_id, artifact) for artifact in own.get(attempt_id, ())],
+            "INSERT INTO inherited (run_id, attempt_id, artifact) SELECT :run, :attempt, :artifact"
+            " WHERE NOT EXISTS"
+            " (SELECT 1 FROM inherited WHERE run_id = :run AND artifact = :artifact)",
+            [
+                {"run": keeper, "attempt": attempt_id, "artifact": artifact}
+                for artifact in own.get(attempt_id, ())
+            ],
         )
 
 
