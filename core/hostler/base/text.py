@@ -1,4 +1,4 @@
-"""The one function that makes text from outside safe to show. Pure, and on the quick path.
+"""Makes text from outside safe to show, and finds it in values. Pure, and on the quick path.
 
 Logs, process names, image names and whatever a host says may carry terminal escapes, bidirectional
 overrides and control characters. Text is stored raw and cleaned here on its way to a terminal.
@@ -7,6 +7,7 @@ overrides and control characters. Text is stored raw and cleaned here on its way
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
 # Bidirectional controls, zero-width joiners and separators reorder or hide what a person reads.
 _HIDDEN = frozenset(
@@ -75,3 +76,15 @@ def _safe(char: str, keep_newlines: bool) -> str:
     if unicodedata.category(char) in {"Cc", "Cn", "Co", "Cs"}:
         return "�"
     return char
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in a value of TOML or JSON, in order; keys of tables are none."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostler.base.text import texts_in
 from hostler.base.units import MIB
 from hostler.model.pipelines import Scalar
 from hostler.spec.placeholders import PLACE
@@ -32,24 +33,13 @@ class Room:
             lengths[f"matrix.{name}"] = max(len(str(cell.get(name))) for cell in cells)
         if not cells:
             return True
-        self._left -= len(cells) * sum(_length(text, lengths) for text in _texts(value))
+        self._left -= len(cells) * sum(_length(text, lengths) for text in texts_in(value))
         return self._left >= 0
 
 
 def _length(text: str, lengths: Mapping[str, int]) -> int:
     filled = (lengths.get(match[2], 0) for match in PLACE.finditer(text)) if "{" in text else ()
     return len(text) + sum(filled)
-
-
-def _texts(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 TOO_LARGE = f"comes to more than {MAX_EXPANDED // MIB} MiB with all cells and values filled in"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from hostler.base.text import texts_in
 
 
 def words_of(body: Mapping[str, Any]) -> list[str]:
@@ -16,20 +18,9 @@ def words_of(body: Mapping[str, Any]) -> list[str]:
         document = tomllib.loads(body.get("pipeline") or "")
     except tomllib.TOMLDecodeError:
         return []  # what is wrong with it is told by the daemon
-    found = [*_texts(document.get("params")), *(body.get("params") or {}).values()]
+    found = [*texts_in(document.get("params")), *(body.get("params") or {}).values()]
     stages = document.get("stages")
     for stage in stages.values() if isinstance(stages, dict) else ():
         if isinstance(stage, dict):
-            found += [*_texts(stage.get("command")), *_texts(stage.get("env"))]
+            found += [*texts_in(stage.get("command")), *texts_in(stage.get("env"))]
     return found
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
