@@ -90,7 +90,7 @@ class Found:
             self._names += len(path)
             self.entries[path] = (path, word, size, float(member.mtime), None)
         if LOST in path and self._real.setdefault(path, member.uname) != member.uname:
-            self.truncated = True  # nobody may take the list for whole
+            self.truncated = True  # the list is incomplete
 
     def is_full(self) -> bool:
         """There is room for no more."""

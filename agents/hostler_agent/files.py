@@ -40,7 +40,7 @@ class Entries:
         self._found: Dict[str, Entry] = {}
         self._names = 0
         self.hides = False
-        """One is not in it: nobody may take the list for whole."""
+        """Leave one out: the list is incomplete from now on."""
 
     def add(self, path: bytes, status: os.stat_result, sha256: Optional[str] = None) -> None:
         """A file, folder or link. Of two that are shown alike the first counts."""

@@ -85,7 +85,7 @@ def choose(
 
 
 def wanted_of(file: Mapping[str, Any]) -> Wanted:
-    """A file of the API's list, whose names nobody has checked."""
+    """A file of the API's list. Its names are unchecked."""
     path, stage = str(file["path"]), str(file["stage"])
     sha256 = file.get("sha256")
     etag = f'"{sha256}"' if sha256 else ""

@@ -71,7 +71,7 @@ class Target:
         _require_room(size, at, str(self.folder))
 
     def unusable(self, error: OSError) -> HostlerError:
-        """What a person is told where nothing can be written here."""
+        """The error for a target folder that cannot be written to."""
         is_full = error.errno in _FULL
         return HostlerError(
             f"{clean_line(str(self.folder), 300)} cannot be written to: {error.strerror or error}",

@@ -109,7 +109,7 @@ class Context:
             over.set()
 
     async def cleaned(self, host: str) -> None:
-        """Wait until nobody cleans the host's caches."""
+        """Wait until no cleaning of the host's caches is under way."""
         while (over := self._cleaning.get(host)) is not None:
             await over.wait()
 
