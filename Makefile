@@ -6,7 +6,7 @@ HOUSE_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house lock audit clean
+.PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house golden lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (ten minutes)"
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make house   measure the code: circles, Any, files that one command crosses (HOUSE_ARGS=--help)"
+	@echo "make golden  write anew what tests/golden holds: JSON answers, API, files on hosts"
 	@echo "make dist    build wheel and sdist into dist/, the same bytes wherever it is done"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
 	@echo "make audit   ask the package index for known vulnerabilities of what it names"
@@ -78,6 +79,10 @@ chaos-report: $(VENV)/.dev
 # HOUSE_ARGS="--list any" lists the places behind a number, --json is for programs.
 house: $(VENV)/.dev
 	@sh scripts/house.sh $(VENV) $(HOUSE_ARGS)
+
+# Read the diff before you commit it: scripts and other daemons rely on what it shows.
+golden: $(VENV)/.dev
+	HOSTLER_GOLDEN=write $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/golden
 
 # Files get the time of the commit, so that everybody who builds it gets the same bytes.
 dist: $(VENV)/.dev

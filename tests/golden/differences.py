@@ -1,0 +1,67 @@
+"""What differs between two JSON values, as sentences that name the key. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MISSING = "was removed"
+ADDED = "was added"
+
+
+def differences(golden: Any, now: Any, where: str = "$", grows: tuple[str, ...] = ()) -> list[str]:
+    """One sentence for each key or value that is not as it was.
+
+    Below a key of `grows` things may be added to what the golden value has: a list may have
+    further items, an object further keys.
+    """
+    return list(_compare(golden, now, where, grows, may_grow=False))
+
+
+def _compare(
+    golden: Any, now: Any, where: str, grows: tuple[str, ...], *, may_grow: bool
+) -> Iterator[str]:
+    if isinstance(golden, Mapping) and isinstance(now, Mapping):
+        yield from _objects(golden, now, where, grows, may_grow=may_grow)
+    elif isinstance(golden, list) and isinstance(now, list):
+        yield from _lists(golden, now, where, grows, may_grow=may_grow)
+    elif type(golden) is not type(now) or golden != now:
+        yield f"{where} changed from {_short(golden)} to {_short(now)}"
+
+
+def _objects(
+    golden: Mapping[str, Any],
+    now: Mapping[str, Any],
+    where: str,
+    grows: tuple[str, ...],
+    *,
+    may_grow: bool,
+) -> Iterator[str]:
+    for key in golden.keys() | now.keys():
+        inside = f"{where}.{key}"
+        open_here = may_grow or key in grows
+        if key not in now:
+            yield f"{inside} {MISSING} (it was {_short(golden[key])})"
+        elif key in golden:
+            yield from _compare(golden[key], now[key], inside, grows, may_grow=open_here)
+        elif not open_here:
+            yield f"{inside} {ADDED}: {_short(now[key])}"
+
+
+def _lists(
+    golden: list[Any], now: list[Any], where: str, grows: tuple[str, ...], *, may_grow: bool
+) -> Iterator[str]:
+    if may_grow and all(isinstance(item, str) for item in golden):
+        yield from (f"{where} {MISSING}: {_short(item)}" for item in golden if item not in now)
+        return
+    if len(golden) != len(now) and not may_grow:
+        yield f"{where} has {len(now)} items instead of {len(golden)}"
+    for number, (before, after) in enumerate(zip(golden, now, strict=False)):
+        yield from _compare(before, after, f"{where}[{number}]", grows, may_grow=may_grow)
+    if may_grow and len(now) < len(golden):
+        yield f"{where} has {len(now)} items instead of {len(golden)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

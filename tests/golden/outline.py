@@ -1,0 +1,102 @@
+"""The contracts that can be read off without running anything: OpenAPI, schemas, names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+_PROSE = frozenset({"description", "title", "summary", "operationId", "examples", "$schema"})
+"""Words for people, and names that are made from those of functions."""
+_KIND = re.compile(
+    r"(attempt|config|daemon|files|gpu|host|outputs|run|state|workload)\.[a-z][a-z_]+"
+)
+_NO_KIND = re.compile(r".*\.(toml|lock|log)")
+_VERB = re.compile(r"[a-z]+\.[a-z]+")
+
+
+def openapi(made: dict[str, Any]) -> dict[str, Any]:
+    """What a client must send to which path, and which answers are promised."""
+    schemas = made.get("components", {}).get("schemas", {})
+    return {
+        f"{method.upper()} {path}": {
+            "parameters": sorted(
+                (plain(p, schemas) for p in call.get("parameters", [])),
+                key=lambda p: (p["in"], p["name"]),
+            ),
+            "request": plain(call.get("requestBody"), schemas),
+            "responses": plain(call["responses"], schemas),
+        }
+        for path, methods in made["paths"].items()
+        for method, call in methods.items()
+    }
+
+
+def plain(value: Any, schemas: dict[str, Any]) -> Any:
+    """A schema without words for people, each reference replaced by what it refers to."""
+    if isinstance(value, list):
+        return [plain(item, schemas) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("$ref"), str):
+        return plain(schemas[value["$ref"].rpartition("/")[2]], schemas)
+    # A property may be called "title": only words are left out, not descriptions of keys.
+    return {
+        key: {name: plain(field, schemas) for name, field in item.items()}
+        if key == "properties"
+        else plain(item, schemas)
+        for key, item in value.items()
+        if key not in _PROSE and key != "$defs"
+    }
+
+
+def schema_outline(schema: dict[str, Any]) -> Any:
+    """The same of a JSON Schema with its own definitions."""
+    return plain(schema, schema.get("$defs", {}))
+
+
+def event_kinds() -> list[str]:
+    """Dotted names that the daemon, the store and the alerts write or look for."""
+    rooms = ("daemon", "decide", "insight", "model", "store")
+    found = {
+        text
+        for room in rooms
+        for text in _texts(ROOT / "core" / "hostler" / room)
+        if _KIND.fullmatch(text) and not _NO_KIND.fullmatch(text)
+    }
+    return sorted(found - set(agent_verbs()))
+
+
+def agent_verbs() -> list[str]:
+    """What a daemon asks of an agent, by name."""
+    texts = set(_texts(ROOT / "agents" / "hostler_agent" / "verbs.py"))
+    return sorted(text for text in texts if _VERB.fullmatch(text))
+
+
+def labels() -> list[str]:
+    """Labels of containers and volumes."""
+    places = (ROOT / "agents", ROOT / "core" / "hostler" / "runtimes")
+    texts = {text for place in places for text in _texts(place)}
+    return sorted(text for text in texts if re.fullmatch(r"hostler\.[a-z]+", text))
+
+
+def variables() -> list[str]:
+    """Environment variables with our name, of people, stages and tests."""
+    texts = {text for room in ("agents", "core", "tui") for text in _texts(ROOT / room)}
+    return sorted(text for text in texts if re.fullmatch(r"HOSTLER_[A-Z_]+", text))
+
+
+@cache
+def _texts(place: Path) -> tuple[str, ...]:
+    return tuple(_constants([place] if place.is_file() else sorted(place.rglob("*.py"))))
+
+
+def _constants(files: list[Path]) -> Iterator[str]:
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
