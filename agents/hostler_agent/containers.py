@@ -19,8 +19,8 @@ from hostler_agent.grants import grants
 from hostler_agent.http import Connection, HttpError, query
 from hostler_agent.inspected import ATTEMPT, add_start, as_inspected, is_cut_off, is_ours, workload
 from hostler_agent.ooms import Ooms
-from hostler_agent.phantoms import Phantoms, ended
 from hostler_agent.processes import Proc
+from hostler_agent.removed_containers import RemovedContainers, ended
 
 PATIENCE = 2.0
 """Seconds that a look waits for Docker."""
@@ -105,7 +105,7 @@ class Containers:
         self._health_due: Dict[str, float] = {}
         self._known: Dict[str, Running] = {}
         self._ooms = Ooms()
-        self._phantoms = Phantoms(Proc())
+        self._removed = RemovedContainers(Proc())
         self._started = False
 
     def start(self, events: bool = True) -> None:
@@ -244,13 +244,13 @@ class Containers:
                 kept[ref] = (state, found)
             one = self._workload(kept[ref][1])
             if one is not None:
-                if one["running"] and self._phantoms.is_one(ref, kept[ref][1]):
+                if one["running"] and self._removed.is_one(ref, kept[ref][1]):
                     one = ended(one)
                 if engine.was_restarted(one, self._engine_since):
                     one["engine_restarted"] = True
                 work.append(one)
         self._inspected = kept
-        self._phantoms.keep(kept)
+        self._removed.keep(kept)
         self._health_due = {ref: due for ref, due in self._health_due.items() if ref in kept}
         if work != self.work:
             self.work = work
@@ -270,7 +270,7 @@ class Containers:
             if now >= self._health_due.get(ref, 0.0):
                 self._health_due[ref] = now + HEALTH_EVERY
                 return True
-        return self._phantoms.doubts(ref)
+        return self._removed.doubts(ref)
 
     def _inspect(self, connection: Connection, ref: str) -> Optional[Dict[str, Any]]:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import pynvml
 
-from hostler_agent.patience import Patience
+from hostler_agent.deadline_thread import DeadlineThread
 from hostler_agent.processes import Process
 
 OPEN_DEADLINE = 4.0
@@ -310,7 +310,7 @@ class Nvml:
         self.devices: List[Device] = []
         self.driver: Optional[str] = None
         self.cuda: Optional[str] = None
-        self._patience: Patience[Device] = Patience(OPEN_DEADLINE)
+        self._deadline_thread: DeadlineThread[Device] = DeadlineThread(OPEN_DEADLINE)
 
     def open(self) -> None:
         """Load the library if needed and list the devices anew.
@@ -326,7 +326,7 @@ class Nvml:
             self.devices = []
             raise Failed(_init_problem(error)) from error
         known: Dict[str, Device] = {d.uuid: d for d in self.devices if d.handle is not None}
-        found = self._patience.each(range(count), lambda index: _device(index, known))
+        found = self._deadline_thread.each(range(count), lambda index: _device(index, known))
         self.devices = [found.get(i) or _unheard(i, known) for i in range(count)]
 
     def changed(self) -> bool:

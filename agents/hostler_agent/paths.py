@@ -39,7 +39,7 @@ class Paths:
         self, look: Optional[Callable[[Any], Answer]] = None, patience: float = PATIENCE
     ) -> None:
         self._look = look or look_at
-        self._patience = patience
+        self._deadline_thread = patience
         self._lock = threading.Lock()
         self._busy: Dict[str, _Look] = {}
 
@@ -49,7 +49,7 @@ class Paths:
         if not isinstance(items, list) or len(items) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
         paths = [_path_of(item) for item in items]
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self._deadline_thread
         return [self._one(item, path, until) for item, path in zip(items, paths)]
 
     def _one(self, item: Any, path: str, until: float) -> Answer:

@@ -8,8 +8,8 @@ from typing import Any, Dict
 from hostler_agent import wire
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.generations import Generations
+from hostler_agent.single_instance import displace
 from hostler_agent.spawner import Spawner
-from hostler_agent.twin import displace
 
 
 def run(mode: Dict[str, Any], version: str, folders: Folders) -> None:

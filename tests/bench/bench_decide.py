@@ -17,11 +17,11 @@ from random import Random
 
 from hostler.base.units import GIB
 from hostler.decide.advance import advance
+from hostler.decide.host_capacity import choose
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.plan import plan
 from hostler.decide.queue import place
 from hostler.decide.requests import request_of
-from hostler.decide.rooms import choose
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Run
@@ -91,7 +91,7 @@ def _decision(snapshot: Snapshot) -> float:
             request = request_of(run, stage)
             choice = choose(placing.candidates_for(request), request)
             if choice is not None:
-                choice.room.take(OpenAttempt(run, stage, _ATTEMPT), choice.gpus)
+                choice.capacity.take(OpenAttempt(run, stage, _ATTEMPT), choice.gpus)
         fastest = min(fastest, time.perf_counter() - begun)
     return fastest * 1000
 
@@ -99,7 +99,7 @@ def _decision(snapshot: Snapshot) -> float:
 _ATTEMPT = lab.attempt()
 
 
-def _memo(make: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
+def _plan_cache(make: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
     made: list[Snapshot] = []
 
     def once(*args: object) -> Snapshot:
@@ -110,7 +110,7 @@ def _memo(make: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
     return once
 
 
-@_memo
+@_plan_cache
 def _different(hosts: list[Host]) -> Snapshot:
     stages = [lab.stage("train", gpus=1 + i % 4, cpus=1 + i / 1000) for i in range(1000)]
     runs = [lab.run(f"r-{i}", stage, owner=f"u{i % 17}") for i, stage in enumerate(stages)]
@@ -118,13 +118,13 @@ def _different(hosts: list[Host]) -> Snapshot:
     return advance(snapshot, plan(snapshot))
 
 
-@_memo
+@_plan_cache
 def _small_host() -> Snapshot:
     stages = [lab.stage(f"s{i}") for i in range(200)]
     return lab.snapshot(lab.host("local", 0, cpus=2), lab.run("r-1", *stages))
 
 
-@_memo
+@_plan_cache
 def _chain(hosts: list[Host]) -> Snapshot:
     stages = [lab.stage(f"s{i}", needs=(f"s{i - 1}",) if i else ()) for i in range(10_000)]
     return lab.snapshot(*hosts, lab.run("r-1", *stages))

@@ -8,8 +8,8 @@ from random import Random
 from hostler.base.errors import HostFault
 from hostler.daemon.health import Health
 from hostler.decide.ending import conclude, conclude_uncollected
-from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
+from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import progress_of
 from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause
@@ -36,7 +36,7 @@ class Daemon(World):
 
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
-        self.memo = Memo()
+        self.plan_cache = PlanCache()
         self.copied: set[str] = set()
         """Attempts whose outputs are in the store."""
         self.health = Health()
@@ -78,7 +78,7 @@ class Daemon(World):
             dict(self.refused),
             ailing=self.health.ailing,
         )
-        decided = plan(snapshot, self.memo)
+        decided = plan(snapshot, self.plan_cache)
         afresh = plan(snapshot)
         assert decided.actions == afresh.actions
         assert decided.wake_at == afresh.wake_at

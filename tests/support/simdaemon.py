@@ -1,4 +1,4 @@
-"""A real daemon (store, planner, controller, keepers) on a simulated lab, without its API.
+"""A real daemon (store, planner, controller, monitors) on a simulated lab, without its API.
 
     lab = small_lab()
     async with SimDaemon(lab, tmp_path) as daemon:
@@ -23,7 +23,8 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon import controller, follow, keeper, overlay, record
+from hostler.daemon import controller, follow, overlay, record
+from hostler.daemon import host_monitor as monitor
 from hostler.daemon.assemble import Daemon, assemble
 from hostler.daemon.clock import Clock
 from hostler.daemon.submit import Caller
@@ -47,7 +48,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
         (controller, "_SILENT_S", 0.05),
         (controller, "_FAILED_PAUSE_S", 0.05),
         (follow, "_RETRY_S", 0.02),
-        (keeper, "_PAUSE_S", 0.03),
+        (monitor, "_PAUSE_S", 0.03),
         (record, "_TICK_S", 0.5),
         (overlay, "_WELL_FOR_S", 0.2),
     ):
@@ -141,8 +142,8 @@ class SimDaemon:
         those that are not cut are heard again at once. To wait for a short time instead would take
         a busy machine for a silent host."""
         self.lab.faults(host).cut()
-        keeper = self.daemon.context.keepers[host]
-        await self.until(lambda: not keeper.is_connected, f"{host} is heard")
+        monitor = self.daemon.context.monitors[host]
+        await self.until(lambda: not monitor.is_connected, f"{host} is heard")
         self.clock.by += 600.0
 
     async def next_plan(self) -> None:
@@ -159,7 +160,7 @@ class SimDaemon:
         run = planning.run(name, *stages, **{"submitted_at": context.clock.now(), **fields})
         event = NewEvent(at=run.submitted_at, kind="run.submitted", message="", run_id=name)
         await context.store.create_run(run, "", [event])
-        context.book.add(run)
+        context.run_cache.add(run)
         context.wake()
         return name
 
@@ -214,19 +215,19 @@ class SimDaemon:
         """What a person would want to know when it hangs."""
         context = self.daemon.context
         open_attempts = [
-            f"{a.attempt_id} {a.phase} on {a.host}" for a in context.book.open_attempts()
+            f"{a.attempt_id} {a.phase} on {a.host}" for a in context.run_cache.open_attempts()
         ]
         reasons = {
             key: self.daemon.controller.plan.reasons[key].sentence
             for key in self.daemon.controller.plan.reasons
         }
         hosts = [
-            f"{k.host.name} {k.host.condition} {k.host.problem}" for k in context.keepers.values()
+            f"{k.host.name} {k.host.condition} {k.host.problem}" for k in context.monitors.values()
         ]
         return f"open {open_attempts}; waits {reasons}; hosts {hosts}; left {self.lab.left()}"
 
     def _open(self, run_id: str) -> Run | None:
-        return self.daemon.context.book.find(run_id)
+        return self.daemon.context.run_cache.find(run_id)
 
 
 def told(run: Run) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from hostler.base.units import GIB
 from hostler.decide.index import Index
-from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
+from hostler.decide.plan_cache import PlanCache
 from hostler.decide.queue import place
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Snapshot, Start
@@ -57,7 +57,7 @@ class Trace:
     started: dict[str, float] = field(default_factory=dict)
     promised: dict[str, float] = field(default_factory=dict)
     """Run -> when it was to start at the latest, as that was first said."""
-    memo: Memo = field(default_factory=Memo)
+    plan_cache: PlanCache = field(default_factory=PlanCache)
 
     def submit(self, run_id: str, gpus: int, seconds: int, **fields: Any) -> None:
         """Work that takes so long."""
@@ -75,9 +75,9 @@ class Trace:
         """Plan, place what the plan starts, note what it promises; go on to when something happens
         next, at most to `latest`."""
         snapshot = self._snapshot()
-        for action in lab.of_kind(plan(snapshot, self.memo).actions, Start):
+        for action in lab.of_kind(plan(snapshot, self.plan_cache).actions, Start):
             self._begin(action.attempt)
-        for kept in place(Index(self._snapshot(), self.memo)).reservations.values():
+        for kept in place(Index(self._snapshot(), self.plan_cache)).reservations.values():
             if kept.until is not None:
                 self.promised.setdefault(kept.entry.run.run_id, kept.until)
         coming = (at for job in self.jobs for at in job.moments if at > self.now)

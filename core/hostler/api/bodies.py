@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from hostler.daemon.clean import Wish
+from hostler.daemon.clean import CleanRequest
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.model.runs import Source
@@ -201,9 +201,9 @@ class CleanBody(_Body):
     kept: bool = False
     shown_at: float | None = None
 
-    def to_model(self) -> Wish:
+    def to_model(self) -> CleanRequest:
         """The same as a model value."""
-        return Wish(**self.model_dump())
+        return CleanRequest(**self.model_dump())
 
 
 class GcBody(_Body):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, error_answer
-from hostler.api.seats import SEATS, Peer
+from hostler.api.connection_limits import CONNECTIONS_A_USER, Peer
 from hostler.api.users import in_group
 from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
@@ -59,7 +59,7 @@ class Door:
 
     def _watched(self, scope: Scope, send: Send) -> Send:
         """Some answers go on for days, and meanwhile people leave groups: they get no more of them.
-        Whoever is not let in any more is dropped within seconds, see `seats`."""
+        Whoever is not let in any more is dropped within seconds, see `connection_limits`."""
         asked = time.monotonic()
 
         async def sending(message: Message) -> None:
@@ -115,7 +115,7 @@ class Doorman:
             raise refused
         if peer.is_over:
             over = ConflictError(
-                f"{user.name} has {SEATS} connections to this daemon already",
+                f"{user.name} has {CONNECTIONS_A_USER} connections to this daemon already",
                 remedy="end some of the programs that hold them",
             )
             scope["state"][REFUSAL] = (Caller(peer.uid, user.name), over.message)

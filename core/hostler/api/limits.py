@@ -20,7 +20,7 @@ OF_ONE_USER = 32 * MIB
 OF_ALL = 96 * MIB
 FREE = 64 * KIB
 """Of each body this is not counted: small requests get through whatever others send. Connections
-are counted (see `seats`)."""
+are counted (see `connection_limits`)."""
 MAX_VALUES = 250_000
 """In a body: objects of two bytes take hundreds of times their size in memory."""
 AT_ONCE = 4

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hostler.api.connection_limits import Peer, admit, is_late
 from hostler.api.limits import is_stream
-from hostler.api.seats import Peer, is_late, seat
 from hostler.base.errors import ForbiddenError
 from hostler.base.users import user_name
 from hostler.daemon.submit import Caller
@@ -28,7 +28,7 @@ _UCRED = struct.Struct("3i")
 
 class PeerProtocol(H11Protocol):
     """uvicorn's HTTP protocol, with the `Peer` in `request.state.peer`. A peer that asks nothing,
-    reads nothing, or may not ask, does not keep its connection, see `seats`."""
+    reads nothing, or may not ask, does not keep its connection, see `connection_limits`."""
 
     peer: Peer
     _tick: asyncio.TimerHandle
@@ -39,7 +39,7 @@ class PeerProtocol(H11Protocol):
         """Read SO_PEERCRED once, when the connection is accepted, and find it a place."""
         now = self.loop.time()
         self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
-        for other in seat(self.peer, self._guests, self._others(), now):
+        for other in admit(self.peer, self._guests, self._others(), now):
             other._drop()
         self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
         self._tick = self.loop.call_later(TICK_S, self._look)

@@ -124,7 +124,7 @@ async def _run_events(
     while True:
         seen = hub.version
         begun = time.perf_counter()
-        run = service.context.book.find(run_id) or await store.get_run(run_id)
+        run = service.context.run_cache.find(run_id) or await store.get_run(run_id)
         found = await store.events(after, run_id=run_id, limit=_PAGE)
         for event in found:
             after = event.seq

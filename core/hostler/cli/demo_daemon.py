@@ -21,7 +21,7 @@ from types import FrameType
 from hostler.api.serve import serve_api
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.log_lines import log_to_stderr
 from hostler.daemon.serve import serve
 from hostler.daemon.service import Service
@@ -122,30 +122,30 @@ class Demo:
     async def _let_time_pass(self, service: Service, opens_at: float) -> None:
         """What was before the demo opens, at high speed; from then on the lab's own pace."""
         lab, pace = self._lab, self._lab.pace
-        keepers = service.context.keepers.values()
+        monitors = service.context.monitors.values()
         lab.pace = _FAST
-        step = _BEFORE_REAL_S / (_STEPS if len(keepers) <= _MANY_HOSTS else _MANY_STEPS)
+        step = _BEFORE_REAL_S / (_STEPS if len(monitors) <= _MANY_HOSTS else _MANY_STEPS)
         while (left := opens_at - lab.clock.now()) > 0:
-            _look(keepers)
+            _look(monitors)
             await asyncio.sleep(min(step, lab.clock.real(left)))
         lab.pace = pace
-        await _until_seen(keepers, opens_at)
+        await _until_seen(monitors, opens_at)
         service.context.config = self._live
 
 
-def _look(keepers: Iterable[HostKeeper]) -> None:
-    for keeper in keepers:
-        keeper.look_soon()
+def _look(monitors: Iterable[HostMonitor]) -> None:
+    for monitor in monitors:
+        monitor.look_soon()
 
 
-async def _until_seen(keepers: Collection[HostKeeper], since: float) -> None:
+async def _until_seen(monitors: Collection[HostMonitor], since: float) -> None:
     """Until every host was looked at since then, or for as long as it is no fun to wait."""
     ends = time.monotonic() + _SEEN_WITHIN_S
     while time.monotonic() < ends:
-        looks = [keeper.host.look for keeper in keepers]
+        looks = [monitor.host.look for monitor in monitors]
         if all(look is not None and look.asked_at >= since for look in looks):
             return
-        _look(keepers)
+        _look(monitors)
         await asyncio.sleep(0.02)
 
 

@@ -24,12 +24,12 @@ def run(args: argparse.Namespace) -> int:
         )
     client = open_client(args)
     client.timeout = max(client.timeout, _PATIENCE_S)
-    host, wish = args.hosts[0], {"checkpoints": args.checkpoints, "kept": args.kept}
-    found = client.clean_host(host, dry_run=True, **wish)
+    host, request = args.hosts[0], {"checkpoints": args.checkpoints, "kept": args.kept}
+    found = client.clean_host(host, dry_run=True, **request)
     if not args.dry_run and found["found"]:
         if not confirm(args, f"Remove this from {host}?", lines(found)):
             return DECLINED
-        found = client.clean_host(host, shown_at=found.get("at"), **wish)
+        found = client.clean_host(host, shown_at=found.get("at"), **request)
     if args.json:
         out_json("host.clean", {**found, "dry_run": args.dry_run})
         return 0

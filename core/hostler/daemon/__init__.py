@@ -1,1 +1,1 @@
-"""The daemon: keepers look at hosts, the controller plans, actions are carried out and recorded."""
+"""The daemon: host monitors look at hosts, the controller plans and acts."""

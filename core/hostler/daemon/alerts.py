@@ -145,10 +145,12 @@ class Alerts:
         computes there may have a checkpoint before it, and only its owner knows."""
         context = self._context
         told = {a.key: a for a in folded.standing() if a.rule.topic == CUT_OFF}
-        still_open = {a.attempt_id: a for a in context.book.open_attempts() if a.phase.is_at_work}
+        still_open = {
+            a.attempt_id: a for a in context.run_cache.open_attempts() if a.phase.is_at_work
+        }
         for attempt_id, attempt in still_open.items():
-            keeper = context.keepers.get(attempt.host)
-            if (CUT_OFF, attempt_id) not in told and keeper and is_cut_off(attempt, keeper.host):
+            monitor = context.monitors.get(attempt.host)
+            if (CUT_OFF, attempt_id) not in told and monitor and is_cut_off(attempt, monitor.host):
                 message = f"{attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
                 event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
                 await context.tell(event)
@@ -162,16 +164,16 @@ class Alerts:
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()
-        attempts = open_attempts(context.book.runs())
+        attempts = open_attempts(context.run_cache.runs())
         return {
             name: Seen(
-                keeper.host,
+                monitor.host,
                 classify(
-                    keeper.host, now, context.config.policy, context.daemon_id, attempts,
+                    monitor.host, now, context.config.policy, context.daemon_id, attempts,
                     self._history(),
                 ),
             )
-            for name, keeper in context.keepers.items()
+            for name, monitor in context.monitors.items()
         }  # fmt: skip
 
     def _event(self, item: News) -> NewEvent:
@@ -230,8 +232,8 @@ class Alerts:
         }
 
     def _where(self, alert: Alert) -> str:
-        keeper = self._context.keepers.get(alert.host or "")
-        look = keeper.host.look if keeper is not None else None
+        monitor = self._context.monitors.get(alert.host or "")
+        look = monitor.host.look if monitor is not None else None
         if alert.gpu is None or look is None:
             return alert.where
         index = next((gpu.index for gpu in look.gpus if gpu.uuid == alert.gpu), None)

@@ -12,10 +12,10 @@ from typing import assert_never
 from hostler.base.errors import NotFoundError, StateError, Unkillable, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
 from hostler.daemon.drains import Unkillables
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
@@ -46,7 +46,7 @@ class Applier:
         self._context = context
         self.usage = Usage(context)
         self.followers = Followers(context)
-        self.copies = Copies(context)
+        self.copies = HostCopies(context)
         self.starter = Starter(context, self.followers, self.copies)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
         self._unkillables = Unkillables(context)
@@ -55,7 +55,7 @@ class Applier:
     def announce(self, action: Action) -> None:
         """What later plans must see at once: an intent holds its GPUs before it is durable."""
         if isinstance(action, Start):
-            self._context.book.put_attempt(action.attempt)
+            self._context.run_cache.put_attempt(action.attempt)
 
     async def apply(self, action: Action) -> None:
         """Carry one action out. Raises HostError or StateError; the plan repeats it then."""
@@ -85,7 +85,7 @@ class Applier:
         """Note why before doing it, so that the end is recorded with its cause."""
         context, workload = self._context, action.workload
         await self._check_known(action.host, workload)
-        attempt = context.book.attempt(workload.attempt_id)
+        attempt = context.run_cache.attempt(workload.attempt_id)
         if attempt is not None:
             said = f"stopping {attempt.stage}: {action.detail}"
             event = context.event("attempt.stopping", said, attempt)
@@ -121,17 +121,17 @@ class Applier:
         if run is not None and await self._finisher.salvage(action.host, run, action.workload):
             return
         runtime = context.runtimes[action.workload.runtime]
-        attempt = context.book.attempt(action.workload.attempt_id)
+        attempt = context.run_cache.attempt(action.workload.attempt_id)
         if attempt is not None and attempt.host == action.host:  # others were told by their own
             await self.copies.note(attempt)
-        with context.keepers[action.host].removing(action.workload.ref):
+        with context.monitors[action.host].removing(action.workload.ref):
             await runtime.remove(context.link(action.host), action.workload)
         context.look_soon(action.host)
 
     async def _run_of(self, workload: Workload) -> Run | None:
         """Open or ended; None where it was forgotten."""
         run_id = workload.attempt_id.partition("-")[0]
-        run = self._context.book.find(run_id)
+        run = self._context.run_cache.find(run_id)
         with contextlib.suppress(NotFoundError):
             run = run or await self._context.store.get_run(run_id)
         return run
@@ -145,7 +145,7 @@ class Applier:
 
     async def _end(self, action: EndRun) -> None:
         context = self._context
-        run = context.book.find(action.run_id)
+        run = context.run_cache.find(action.run_id)
         if run is None:
             return
         severity = "error" if action.outcome is Outcome.FAILED else "info"
@@ -157,10 +157,10 @@ class Applier:
         )
         now = context.clock.now()
         await context.store.end_run(run.run_id, action.outcome, now, event)
-        context.book.drop(run.run_id)
+        context.run_cache.drop(run.run_id)
         context.hub.publish()
         await self._note_ended(run.run_id)
-        used = {a.host for a in run.attempts} & context.keepers.keys()
+        used = {a.host for a in run.attempts} & context.monitors.keys()
         end = End(run.run_id, action.outcome, now)
         await self.copies.forget([end], sorted(used))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hostler.base.errors import StateError
 from hostler.daemon.apply import Applier
-from hostler.daemon.book import Book
 from hostler.daemon.clock import Clock, SystemClock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
@@ -22,6 +21,7 @@ from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.merge import Merger
 from hostler.daemon.record import Recorder
 from hostler.daemon.reload import Reloader
+from hostler.daemon.run_cache import RunCache
 from hostler.daemon.service import Service
 from hostler.daemon.standing import read_standing
 from hostler.link.factory import Doors
@@ -105,10 +105,10 @@ async def assemble(
         signer=signer,
         store=store,
         content=content,
-        book=Book(),
+        run_cache=RunCache(),
         hub=Hub(),
         clock=clock or SystemClock(),
-        keepers={},
+        monitors={},
         runtimes=reached.runtimes,
         standing=await read_standing(store.generations, signer, state),
     )
@@ -116,9 +116,9 @@ async def assemble(
     context.left_behind = LeftBehind(made_anew=made_anew, has_runs=has_runs)
     context.begun_at = context.clock.now()
     for run in await store.open_runs():
-        context.book.add(run)
+        context.run_cache.add(run)
         context.earlier |= {attempt.attempt_id for attempt in run.attempts}
-    context.health.recall(context.book.runs(), context.clock.now())
+    context.health.recall(context.run_cache.runs(), context.clock.now())
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
         await applier.usage.recall()

@@ -61,8 +61,8 @@ class Budgets:
         found: dict[str | None, str] = {}
         if context.store_full is not None:
             found[None] = context.store_full
-        for name, keeper in context.keepers.items():
-            said = host_over_budget(keeper.host, most, context.keeps_most.get(name))
+        for name, monitor in context.monitors.items():
+            said = host_over_budget(monitor.host, most, context.keeps_most.get(name))
             if said is not None:
                 found[name] = f"{name}: {said}"
         return found

@@ -11,9 +11,9 @@ from typing import Any
 from hostler.base.errors import ConflictError, HostlerError, NotFoundError, Unreachable
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
 from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import checkpoint_keys
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
 from hostler.model.codec import from_json
@@ -32,7 +32,7 @@ RECOVER = "recover them first: hostler daemon stop; hostler daemon recover"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CleanRequest:
     """What is to go besides what nobody can miss."""
 
     dry_run: bool = True
@@ -49,7 +49,7 @@ class _Cleaning:
     """What was found, or removed."""
 
     host: str
-    wish: Wish
+    request: CleanRequest
     at: float
     found: list[dict[str, Any]] = field(default_factory=list)
     stays: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class _Cleaning:
 
     def to_json(self) -> dict[str, Any]:
         """The answer."""
-        told = {"host": self.host, "dry_run": self.wish.dry_run, "at": self.at}
+        told = {"host": self.host, "dry_run": self.request.dry_run, "at": self.at}
         return {**told, "found": self.found, "stays": self.stays}
 
 
@@ -73,7 +73,7 @@ class Cleaner:
     def __init__(
         self,
         context: Context,
-        copies: Copies,
+        copies: HostCopies,
         expirer: Expirer,
         audit: Audit,
         remove: Callable[[Remove], Awaitable[None]],
@@ -86,24 +86,24 @@ class Cleaner:
         self._turns: dict[tuple[str, bool], asyncio.Lock] = {}
         """By host, and whether it is only looked: anybody may look, and delays no cleaning."""
 
-    async def clean(self, name: str, wish: Wish, who: Caller) -> dict[str, Any]:
+    async def clean(self, name: str, request: CleanRequest, who: Caller) -> dict[str, Any]:
         """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
         nobody knows what is needed, HostError."""
-        if not wish.dry_run:
+        if not request.dry_run:
             only_operators(self._context.config.daemon, who, "cleaning a host")
         self._host(name)
-        async with self._turns.setdefault((name, wish.dry_run), asyncio.Lock()):
+        async with self._turns.setdefault((name, request.dry_run), asyncio.Lock()):
             host, look = self._host(name)
-            made = _Cleaning(name, wish, self._context.clock.now())
+            made = _Cleaning(name, request, self._context.clock.now())
             await self._check_known(name, look)
-            if not wish.dry_run:
-                arguments = {"host": name, "checkpoints": wish.checkpoints, "kept": wish.kept}
+            if not request.dry_run:
+                arguments = {"host": name, "checkpoints": request.checkpoints, "kept": request.kept}
                 await self._audit.note(who, "clean", dict(arguments))
             await self._workloads(made, look)
             await self._notes(made)
-            if wish.kept:
+            if request.kept:
                 await self._kept(made, who)
-            if wish.checkpoints:
+            if request.checkpoints:
                 await self._checkpoints(made, host)
             await self._caches(made, look)
             self._context.look_soon(name)
@@ -113,12 +113,12 @@ class Cleaner:
         """A host of which all is known that there is to know now."""
         context = self._context
         context.standing.check_current()
-        keeper = context.keepers.get(name)
-        if keeper is None:
-            known = ", ".join(context.keepers) or "none"
+        monitor = context.monitors.get(name)
+        if monitor is None:
+            known = ", ".join(context.monitors) or "none"
             raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
-        host, look = keeper.host, keeper.host.look
-        if look is None or not keeper.is_connected:
+        host, look = monitor.host, monitor.host.look
+        if look is None or not monitor.is_connected:
             raise Unreachable(name, host.problem or "it does not answer")
         if host.unmerged:
             raise ConflictError(
@@ -170,7 +170,7 @@ class Cleaner:
         made.add("ended container or job", {*gone} - {each.attempt_id for each in left})
 
     async def _end(self, made: _Cleaning, work: Workload) -> None:
-        if not made.wish.dry_run:
+        if not made.request.dry_run:
             await self._remove(Remove(made.host, work))
 
     async def _done(self, made: _Cleaning, what: str, doing: Awaitable[object]) -> bool:
@@ -193,14 +193,14 @@ class Cleaner:
     async def _notes(self, made: _Cleaning) -> None:
         """Notes about runs that are over; what tells of their ends stays."""
         over = await self._copies.over(made.host)
-        if over and not made.wish.dry_run:
+        if over and not made.request.dry_run:
             await self._copies.sweep(made.host)
         made.add("notes of an ended run", over)
 
     async def _kept(self, made: _Cleaning, who: Caller) -> None:
-        wish = made.wish
+        request = made.request
         cleared = await self._expirer.clear(
-            made.host, who.user, dry_run=wish.dry_run, shown_at=wish.shown_at
+            made.host, who.user, dry_run=request.dry_run, shown_at=request.shown_at
         )
         gone = {left.attempt_id for left in cleared.gone}
         made.stays += cleared.stays
@@ -228,7 +228,7 @@ class Cleaner:
         return found
 
     async def _drop(self, made: _Cleaning, folder: KeptFolder) -> None:
-        if made.wish.dry_run:
+        if made.request.dry_run:
             return
         context = self._context
         ended = Workload(
@@ -244,28 +244,28 @@ class Cleaner:
         for name in context.runtimes.keys() & set(host.runtimes):
             runtime = context.runtimes[name]
             # Who keeps a run meanwhile waits, or is in the list.
-            async with nullcontext() if made.wish.dry_run else context.removing:
-                keep = checkpoint_keys(context.daemon_id, await self._needed(made.wish))
-                count += await runtime.sweep(link, context.daemon_id, keep, made.wish.dry_run)
+            async with nullcontext() if made.request.dry_run else context.removing:
+                keep = checkpoint_keys(context.daemon_id, await self._needed(made.request))
+                count += await runtime.sweep(link, context.daemon_id, keep, made.request.dry_run)
         if count:
             made.found.append({"what": "checkpoint", "count": count, "bytes": 0, "names": []})
 
-    async def _needed(self, wish: Wish) -> list[Run]:
+    async def _needed(self, request: CleanRequest) -> list[Run]:
         store, now = self._context.store, self._context.clock.now()
-        since = now if wish.shown_at is None else min(now, wish.shown_at)
+        since = now if request.shown_at is None else min(now, request.shown_at)
         kept = {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
-        return [*self._context.book.runs(), *await store.runs_needed_since(since, kept)]
+        return [*self._context.run_cache.runs(), *await store.runs_needed_since(since, kept)]
 
     async def _caches(self, made: _Cleaning, look: Look) -> None:
         """The login's, whichever daemon filled them: only while nobody works there."""
-        with nullcontext() if made.wish.dry_run else self._context.cleaning(made.host):
+        with nullcontext() if made.request.dry_run else self._context.cleaning(made.host):
             busy = self._busy(made.host, look) or await self._cleaned(made)
         if busy:
             made.stays.append(f"caches not removed: {busy}")
 
     async def _cleaned(self, made: _Cleaning) -> str:
         """Why the agent let them be, "" where it did not."""
-        asked = {"daemon_id": self._context.daemon_id, "dry_run": made.wish.dry_run}
+        asked = {"daemon_id": self._context.daemon_id, "dry_run": made.request.dry_run}
         told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
         made.found += [each for each in told["found"] if each["count"]]
         return str(told["busy"])
@@ -275,7 +275,7 @@ class Cleaner:
         running = next((work for work in look.workloads if work.running), None)
         if running is not None:
             return f"{running.attempt_id} is running"
-        begun = next((a for a in self._context.book.open_attempts() if a.host == name), None)
+        begun = next((a for a in self._context.run_cache.open_attempts() if a.host == name), None)
         return f"{begun.attempt_id} is {begun.phase}" if begun is not None else ""
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import Superseded, Unreachable
-from hostler.daemon.book import Book
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.health import Health
+from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.hub import Hub
-from hostler.daemon.keeper import HostKeeper
 from hostler.daemon.left_behind import LeftBehind
+from hostler.daemon.run_cache import RunCache
 from hostler.daemon.standing import Standing, is_proof, newer, unproven
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
@@ -37,10 +37,10 @@ class Context:
     """Signs what hosts keep of runs."""
     store: Store
     content: ContentStore
-    book: Book
+    run_cache: RunCache
     hub: Hub
     clock: Clock
-    keepers: dict[str, HostKeeper]
+    monitors: dict[str, HostMonitor]
     runtimes: Mapping[str, Runtime]
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class Context:
 
     def look_soon(self, host: str) -> None:
         """Do not wait for the rest of the interval; a host that has left the config is let be."""
-        keeper = self.keepers.get(host)
-        if keeper is not None:
-            keeper.look_soon()
+        monitor = self.monitors.get(host)
+        if monitor is not None:
+            monitor.look_soon()
 
     def close_host(self, host: str, reason: str | None) -> None:
         """Show that a host is closed to new work, or, by None, open again."""
@@ -87,16 +87,16 @@ class Context:
             self.drains.pop(host, None)
         else:
             self.drains[host] = reason
-        keeper = self.keepers.get(host)
-        if keeper is not None:
-            keeper.configure(drained=reason)
+        monitor = self.monitors.get(host)
+        if monitor is not None:
+            monitor.configure(drained=reason)
         self.hub.publish()
 
     def ask_for(self, programs: Collection[str]) -> None:
         """Have every host asked soon for programs that a new run needs."""
-        for keeper in self.keepers.values() if programs else ():
-            if keeper.host.transport != "local":
-                keeper.paths.ask_for(programs)
+        for monitor in self.monitors.values() if programs else ():
+            if monitor.host.transport != "local":
+                monitor.paths.ask_for(programs)
 
     @contextmanager
     def cleaning(self, host: str) -> Iterator[None]:
@@ -115,10 +115,10 @@ class Context:
 
     def link(self, host: str) -> HostLink:
         """The link to a host. Raises Unreachable where the config does not name it any more."""
-        keeper = self.keepers.get(host)
-        if keeper is None:
+        monitor = self.monitors.get(host)
+        if monitor is None:
             raise Unreachable(host, "no longer in the config", remedy="put it back into the config")
-        return keeper.link
+        return monitor.link
 
     def runtime(self, attempt: Attempt) -> Runtime:
         """The runtime an attempt was placed with."""
@@ -134,16 +134,16 @@ class Context:
 
         Changes of one attempt go one after the other, so that none writes back what another has
         changed meanwhile. `change` gives None where nothing is to be done any more. The attempt
-        as it is then; None: nothing was changed, or its run has left the book.
+        as it is then; None: nothing was changed, or its run has left the run_cache.
         """
         async with self._changing.setdefault(attempt_id, asyncio.Lock()):
-            current = self.book.attempt(attempt_id)
+            current = self.run_cache.attempt(attempt_id)
             changed = change(current) if current is not None else None
             if changed is None:
                 return None
             await self.store.update_attempt(changed, event)
             # What is in memory only (metrics of what runs) may be newer than what was written.
-            now = self.book.attempt(attempt_id)
+            now = self.run_cache.attempt(attempt_id)
             if now is not None:
                 changed = change(now) or changed
                 self._show_attempt(changed)
@@ -156,7 +156,7 @@ class Context:
 
     def _note_times(self, attempt: Attempt) -> None:
         """Tell times of this daemon's clock from those of an earlier one."""
-        known = self.book.attempt(attempt.attempt_id)
+        known = self.run_cache.attempt(attempt.attempt_id)
         if attempt.attempt_id not in self.earlier or known is None:
             return
         if known.phase.is_at_work and not attempt.phase.is_at_work:
@@ -165,14 +165,14 @@ class Context:
             self.earlier.discard(attempt.attempt_id)
 
     def _show_attempt(self, attempt: Attempt) -> None:
-        known = self.book.attempt(attempt.attempt_id)
+        known = self.run_cache.attempt(attempt.attempt_id)
         ends_now = not attempt.phase.is_at_work and (known is None or known.phase.is_at_work)
         self._note_times(attempt)
         if attempt.phase is not Phase.STARTING:
             self.held_up.pop(attempt.attempt_id, None)
         if ends_now and attempt.gpus:
             self._wait_for_leases(attempt)
-        self.book.put_attempt(attempt)
+        self.run_cache.put_attempt(attempt)
         self.hub.publish()
 
     def _wait_for_leases(self, attempt: Attempt) -> None:
@@ -182,24 +182,24 @@ class Context:
         if attempt.attempt_id in self.earlier:
             claimed = self.begun_at
         self.unseen[attempt.host] = max(claimed, self.unseen.get(attempt.host, 0.0))
-        keeper = self.keepers.get(attempt.host)
-        if keeper is not None and (
-            keeper.host.look is None or keeper.host.look.asked_at <= claimed
+        monitor = self.monitors.get(attempt.host)
+        if monitor is not None and (
+            monitor.host.look is None or monitor.host.look.asked_at <= claimed
         ):
-            keeper.look_soon()
+            monitor.look_soon()
 
     def may_clean(self, host: str) -> bool:
         """Whether what is known of a host is all that there is to know of it now, so that something
         may be removed there."""
-        keeper = self.keepers.get(host)
-        if keeper is None or not keeper.is_connected:
+        monitor = self.monitors.get(host)
+        if monitor is None or not monitor.is_connected:
             return False
         return not (self.standing.is_unmerged(host) or self.standing.halted())
 
     async def is_over(self, run_id: str) -> bool | None:
         """Whether a run that a host names has ended, or a person had it forgotten; None: nobody
         knows. Raises StateError."""
-        if self.book.find(run_id) is not None:
+        if self.run_cache.find(run_id) is not None:
             return False
         found = await self.store.is_over(run_id)
         return True if found is None and run_id in self.standing.ended else found
@@ -211,8 +211,8 @@ class Context:
         if told.number <= standing.generation.number:
             return
         if not is_proof(told, self.signer):
-            if (keeper := self.keepers.get(told.host)) is not None:
-                keeper.explain(unproven(told, self.daemon_id))
+            if (monitor := self.monitors.get(told.host)) is not None:
+                monitor.explain(unproven(told, self.daemon_id))
             return
         if (standing.superseded_by or 0) < told.number:
             standing.superseded_by = told.number
@@ -239,8 +239,8 @@ class Context:
         if event.host is None:
             return event
         verdict = self.budget.take(event.host, event.at)
-        if verdict.put_aside and event.host in self.keepers:
-            self.keepers[event.host].put_aside("it causes more events than can be kept")
+        if verdict.put_aside and event.host in self.monitors:
+            self.monitors[event.host].put_aside("it causes more events than can be kept")
         if verdict.kept or verdict.said is None:
             return event if verdict.kept else None
         return self.event("host.noisy", verdict.said, severity="warning", host=event.host)

@@ -1,4 +1,4 @@
-"""The loop: look, plan, act, publish. Looking is the keepers' work, so a step never waits."""
+"""The loop: look, plan, act, publish. Looking is the monitors' work, so a step never waits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hostler.base.errors import (
 )
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
-from hostler.decide.memo import Memo
 from hostler.decide.plan import plan
+from hostler.decide.plan_cache import PlanCache
 from hostler.model.plans import (
     Action,
     Conclude,
@@ -61,7 +61,7 @@ class Controller:
         self._complaints: dict[str, tuple[str, float]] = {}
         self._plan = Plan(actions=(), reasons={})
         self._plan_cost_s = 0.0
-        self.memo = Memo()
+        self.plan_cache = PlanCache()
         """What plans know of open runs already; views of them may use it too."""
         context.wake = self.wake
 
@@ -83,8 +83,8 @@ class Controller:
         return Snapshot(
             now=now,
             daemon_id=context.daemon_id,
-            hosts=tuple(keeper.host for keeper in context.keepers.values()),
-            runs=context.book.runs(),
+            hosts=tuple(monitor.host for monitor in context.monitors.values()),
+            runs=context.run_cache.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
             refused=_later(self._applier.starter.refused, context.unseen),
             ailing=context.health.ailing,
@@ -122,7 +122,7 @@ class Controller:
         """Plan once and begin what was decided."""
         begun = time.thread_time()  # what others do on this machine does not count
         snapshot = self.snapshot()
-        decided = plan(snapshot, self.memo)
+        decided = plan(snapshot, self.plan_cache)
         self._plan_cost_s = time.thread_time() - begun
         self._plan = decided
         for action in decided.actions:

@@ -35,7 +35,7 @@ class Unkillables:
         a person who opens it again has the last word. Raises StateError."""
         context, now = self._context, self._context.clock.now()
         since = self._since.setdefault((host, workload.ref), now)
-        if now - since < _SURE_AFTER_S or context.keepers[host].host.drained is not None:
+        if now - since < _SURE_AFTER_S or context.monitors[host].host.drained is not None:
             return
         self._since[host, workload.ref] = math.inf
         said = (

@@ -14,7 +14,7 @@ from dataclasses import replace
 from hostler.base.errors import InputError
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
-from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.host_monitor import HostMonitor
 from hostler.decide.requests import host_named, labels_suit, request_of
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
@@ -94,31 +94,31 @@ async def dropped_environment(context: Context, run: Run) -> str | None:
     )
 
 
-def _chosen(context: Context, run: Run, stage: Stage) -> list[HostKeeper]:
+def _chosen(context: Context, run: Run, stage: Stage) -> list[HostMonitor]:
     request = request_of(run, stage)
     return [
-        keeper
-        for keeper in context.keepers.values()
-        if host_named(keeper.host, request) and labels_suit(keeper.host, request)
+        monitor
+        for monitor in context.monitors.values()
+        if host_named(monitor.host, request) and labels_suit(monitor.host, request)
     ]
 
 
-async def _asked(keepers: list[HostKeeper], path: str, patience: float) -> dict[str, bool | None]:
+async def _asked(monitors: list[HostMonitor], path: str, patience: float) -> dict[str, bool | None]:
     """Host -> whether the path is there; None: not known. A host that had it is not asked again;
     one that did not may have it by now."""
-    answers = await asyncio.gather(*(_ask(k, path, patience) for k in keepers))
-    return {keeper.host.name: there for keeper, there in zip(keepers, answers, strict=True)}
+    answers = await asyncio.gather(*(_ask(k, path, patience) for k in monitors))
+    return {monitor.host.name: there for monitor, there in zip(monitors, answers, strict=True)}
 
 
-def _known(keeper: HostKeeper, path: str) -> bool | None:
-    host = keeper.host
+def _known(monitor: HostMonitor, path: str) -> bool | None:
+    host = monitor.host
     return True if host.transport == "local" else host.programs.get(path)
 
 
-async def _ask(keeper: HostKeeper, path: str, patience: float) -> bool | None:
-    if _known(keeper, path):
+async def _ask(monitor: HostMonitor, path: str, patience: float) -> bool | None:
+    if _known(monitor, path):
         return True
-    return await keeper.paths.has_program(path, patience) if keeper.is_connected else None
+    return await monitor.paths.has_program(path, patience) if monitor.is_connected else None
 
 
 def _refusal(stage: Stage, path: str, hosts: list[str], *, is_command: bool) -> InputError:

@@ -112,7 +112,7 @@ class Expirer:
             await store.extend_remainders(more)
 
     def _open_runs(self) -> set[str]:
-        return {run.run_id for run in self._context.book.runs()}
+        return {run.run_id for run in self._context.run_cache.runs()}
 
     def _events(self, made: Expiry) -> list[NewEvent]:
         context = self._context

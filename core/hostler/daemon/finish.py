@@ -14,8 +14,8 @@ from hostler.base.errors import HostError, StateError, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.daemon.collecting import Collector
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
@@ -31,7 +31,7 @@ class Finisher:
     """Carries out `Finish`, `Conclude` and `Record`."""
 
     def __init__(
-        self, context: Context, followers: Followers, usage: Usage, copies: Copies
+        self, context: Context, followers: Followers, usage: Usage, copies: HostCopies
     ) -> None:
         self._context = context
         self._copies = copies
@@ -48,7 +48,7 @@ class Finisher:
         the action is repeated when the host is back.
         """
         stage, workload = action.stage, action.workload
-        attempt = self._context.book.attempt(action.attempt.attempt_id) or action.attempt
+        attempt = self._context.run_cache.attempt(action.attempt.attempt_id) or action.attempt
         if attempt.phase.is_at_work:
             attempt = await self._judged(action)
         stays = False
@@ -81,7 +81,9 @@ class Finisher:
         failpoint("after_verdict")
         if changed is not None:
             self._copies.note_soon(changed)  # its GPUs may be another's by the next note
-        return changed or context.book.attempt(attempt.attempt_id) or replace(attempt, **fields)
+        return (
+            changed or context.run_cache.attempt(attempt.attempt_id) or replace(attempt, **fields)
+        )
 
     async def _collected(
         self, attempt: Attempt, stage: Stage, workload: Workload
@@ -92,7 +94,7 @@ class Finisher:
         if taken.problem is not None and attempt.verdict is Phase.SUCCEEDED:
             attempt = await self._without_outputs(attempt, taken.problem)
         verdict = _verdict(attempt)
-        run = self._context.book.run(attempt.run_id)
+        run = self._context.run_cache.run(attempt.run_id)
         left = await self._collector.files(run, attempt, stage, workload, verdict, taken)
         failpoint("after_collected")
         outputs = taken.outputs if verdict is Phase.SUCCEEDED else {}
@@ -118,7 +120,7 @@ class Finisher:
 
     async def conclude(self, action: Conclude) -> None:
         """Write the end of an attempt whose files cannot be had any more."""
-        attempt = self._context.book.attempt(action.attempt.attempt_id)
+        attempt = self._context.run_cache.attempt(action.attempt.attempt_id)
         if attempt is None or attempt.phase is not Phase.COLLECTING:
             return
         stage = action.stage
@@ -142,7 +144,7 @@ class Finisher:
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
         if attempt is None or stage is None or workload.running or workload.created_only:
             return False
-        if attempt.host != host and attempt.host in self._context.keepers:
+        if attempt.host != host and attempt.host in self._context.monitors:
             # No host adds files to what another has done. Where both names are one machine, the
             # other one takes them.
             raise Unreachable(host, f"{attempt.attempt_id} ran on {attempt.host}: it is left alone")
@@ -170,17 +172,17 @@ class Finisher:
                 lambda now: None if now.phase.is_final else replace(now, **fields),
                 self._event(ended, stage),
             )
-            or context.book.attempt(attempt.attempt_id)
+            or context.run_cache.attempt(attempt.attempt_id)
             or ended
         )
 
     async def record(self, action: Record) -> None:
         """Write what the planner concluded about an attempt."""
         context = self._context
-        attempt = context.book.attempt(action.attempt_id)
+        attempt = context.run_cache.attempt(action.attempt_id)
         if attempt is None:
             return
-        stage = context.book.stage(attempt.run_id, attempt.stage)
+        stage = context.run_cache.stage(attempt.run_id, attempt.stage)
         workload, now = action.workload, context.clock.now()
         if action.phase.is_final:
             end: Mapping[str, Any] = {
@@ -217,7 +219,7 @@ class Finisher:
         """
         context = self._context
         try:
-            with context.keepers[attempt.host].removing(workload.ref):
+            with context.monitors[attempt.host].removing(workload.ref):
                 context.wake()
                 # Before it goes: the host has the workload, or the note of how it ended.
                 await self._copies.note(attempt)

@@ -1,4 +1,4 @@
-"""All hosts of the config, kept: one keeper each, added and let go as the config changes."""
+"""All hosts of the config, kept: one monitor each, added and let go as the config changes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from hostler.daemon.context import Context
+from hostler.daemon.host_monitor import HostMonitor, OnEvent
 from hostler.daemon.host_paths import WantedPrograms
-from hostler.daemon.keeper import HostKeeper, OnEvent
 from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.model.hosts import Host, Look
 from hostler.ports import Outside
 
 OnLook = Callable[[Host, Look], None]
 Settings = tuple[HostConfig, float, float, tuple[str, ...], tuple[MountConfig, ...]]
-"""All of the config that a keeper is made from."""
+"""All of the config that a monitor is made from."""
 
 _GONE = "no longer in the config"
 _SWEEP_S = 1.0
 
 
 class Fleet:
-    """Owns the keepers of `context.keepers` and their tasks."""
+    """Owns the monitors of `context.monitors` and their tasks."""
 
     def __init__(
         self, context: Context, outside: Outside, on_look: OnLook, on_event: OnEvent
@@ -32,15 +32,15 @@ class Fleet:
         self._on_event = on_event
         self._faults: Mapping[tuple[str, str], str] = {}
         self._settings: dict[str, Settings] = {}
-        self._programs = WantedPrograms(context.book.runs)
+        self._programs = WantedPrograms(context.run_cache.runs)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
         self._waiting: dict[str, str] = {}
-        """New name of a machine -> the old one, under which its work still goes on. Two keepers of
+        """New name of a machine -> the old one, under which its work still goes on. Two monitors of
         one machine would end each other's agents."""
 
     async def load(self) -> None:
-        """Make the keepers of the context's config, not running yet."""
+        """Make the monitors of the context's config, not running yet."""
         await self._read_state()
         self._outside.use_settings(self._context.config.daemon)
         drains = await self._context.store.drains()
@@ -51,7 +51,7 @@ class Fleet:
     async def run(self) -> None:
         """Keep every host until cancelled."""
         self._running.set()
-        for name in self._context.keepers:
+        for name in self._context.monitors:
             self._begin(name)
         try:
             while True:
@@ -78,38 +78,38 @@ class Fleet:
         self._outside.use_settings(config.daemon)
         wanted = {host.name for host in config.hosts}
         ended = self._let_go(wanted)
-        for host, keeper in fresh:
+        for host, monitor in fresh:
             ended += self._take_task(host.name)
-            self._put(host, keeper)
+            self._put(host, monitor)
         for name in wanted:
-            context.keepers[name].configure(drained=context.drains.get(name))
+            context.monitors[name].configure(drained=context.drains.get(name))
         order = [host.name for host in config.hosts]
-        order += [name for name in context.keepers if name not in wanted]
-        context.keepers = {name: context.keepers[name] for name in order}
+        order += [name for name in context.monitors if name not in wanted]
+        context.monitors = {name: context.monitors[name] for name in order}
         self._waiting = self._renamed()
         await asyncio.gather(*ended, return_exceptions=True)
         for host in changed:
             self._begin(host.name)
         self._outside.reset()
-        for keeper in context.keepers.values():
-            keeper.retry_now()
+        for monitor in context.monitors.values():
+            monitor.retry_now()
         context.wake()
 
     async def _read_state(self) -> None:
-        """What outlives a keeper: GPUs that no probe has found well again."""
+        """What outlives a monitor: GPUs that no probe has found well again."""
         self._faults = await self._context.store.gpu_faults()
 
     async def _sweep(self) -> None:
         """Let go of removed hosts whose work has ended, and begin with those that waited for it."""
         context = self._context
         wanted = {host.name for host in context.config.hosts}
-        if context.keepers.keys() <= wanted:
+        if context.monitors.keys() <= wanted:
             return
         ended = self._let_go(wanted)
         if not ended:
             return
         await asyncio.gather(*ended, return_exceptions=True)
-        for name in [new for new, old in self._waiting.items() if old not in context.keepers]:
+        for name in [new for new, old in self._waiting.items() if old not in context.monitors]:
             del self._waiting[name]
             self._begin(name)
         context.hub.publish()
@@ -118,43 +118,43 @@ class Fleet:
     def _renamed(self) -> dict[str, str]:
         config, settings = self._context.config, self._settings
         wanted = {host.name for host in config.hosts}
-        kept = {_machine(settings[n][0]): n for n in self._context.keepers if n not in wanted}
+        kept = {_machine(settings[n][0]): n for n in self._context.monitors if n not in wanted}
         return {h.name: kept[_machine(h)] for h in config.hosts if _machine(h) in kept}
 
     def _let_go(self, wanted: Collection[str]) -> list[asyncio.Task[None]]:
         """Forget hosts that nobody wants any more, unless ours is still there; their tasks."""
         context = self._context
-        busy = {attempt.host for attempt in context.book.open_attempts()}
+        busy = {attempt.host for attempt in context.run_cache.open_attempts()}
         ended = []
-        for name in [name for name in context.keepers if name not in wanted]:
+        for name in [name for name in context.monitors if name not in wanted]:
             if name in busy or self._has_ours(name):
-                if context.keepers[name].host.drained != _GONE:
-                    context.keepers[name].configure(drained=_GONE)
+                if context.monitors[name].host.drained != _GONE:
+                    context.monitors[name].configure(drained=_GONE)
             else:
                 ended += self._take_task(name)
-                del context.keepers[name]
+                del context.monitors[name]
                 del self._settings[name]
         return ended
 
     def _has_ours(self, name: str) -> bool:
-        """A lease or a workload that only this keeper can give back, as far as it is heard."""
-        keeper, ours = self._context.keepers[name], self._context.daemon_id
-        look = keeper.host.look
-        if look is None or not keeper.is_connected:
+        """A lease or a workload that only this monitor can give back, as far as it is heard."""
+        monitor, ours = self._context.monitors[name], self._context.daemon_id
+        look = monitor.host.look
+        if look is None or not monitor.is_connected:
             return False
-        if keeper.removals:
+        if monitor.removals:
             return True
         held = {lease.daemon_id for lease in look.leases}
         return ours in held | {workload.daemon_id for workload in look.workloads}
 
-    def _put(self, host: HostConfig, keeper: HostKeeper) -> None:
+    def _put(self, host: HostConfig, monitor: HostMonitor) -> None:
         context = self._context
         self._settings[host.name] = _settings(host, context.config)
-        context.keepers[host.name] = keeper
+        context.monitors[host.name] = monitor
 
-    def _make(self, host: HostConfig, config: Config) -> HostKeeper:
+    def _make(self, host: HostConfig, config: Config) -> HostMonitor:
         context = self._context
-        return HostKeeper(
+        return HostMonitor(
             host,
             self._outside.link(host, context.daemon_id, context.standing.generation),
             clock=context.clock,
@@ -173,14 +173,14 @@ class Fleet:
         )
 
     def _begin(self, name: str) -> None:
-        keeper = self._context.keepers[name]
+        monitor = self._context.monitors[name]
         if name in self._waiting:
-            keeper.explain(f"kept as {self._waiting[name]} until its work there has ended")
+            monitor.explain(f"kept as {self._waiting[name]} until its work there has ended")
         elif self._running.is_set():
-            self._tasks[name] = asyncio.create_task(keeper.run(), name=f"keep {name}")
+            self._tasks[name] = asyncio.create_task(monitor.run(), name=f"keep {name}")
 
     def _take_task(self, name: str) -> list[asyncio.Task[None]]:
-        """The task of a keeper that is let go, cancelled; none where it does not run."""
+        """The task of a monitor that is let go, cancelled; none where it does not run."""
         task = self._tasks.pop(name, None)
         if task is None:
             return []

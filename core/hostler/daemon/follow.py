@@ -84,7 +84,7 @@ class Followers:
         for workload in look.workloads:
             if not workload.running or workload.daemon_id != self._context.daemon_id:
                 continue
-            attempt = self._context.book.attempt(workload.attempt_id)
+            attempt = self._context.run_cache.attempt(workload.attempt_id)
             if attempt is None or attempt.phase is not Phase.RUNNING or attempt.host != host.name:
                 continue
             if attempt.attempt_id not in self._following:
@@ -112,7 +112,7 @@ class Followers:
             # Docker may not know of its end, and then never ends what is followed: read it once.
             await self._begin_anew(attempt.attempt_id)
         log = self.log(attempt)
-        left = self._context.keepers[attempt.host].left(workload.ref)
+        left = self._context.monitors[attempt.host].left(workload.ref)
         if left is None:
             self.follow(attempt, workload)
             following = self._following[attempt.attempt_id]
@@ -170,9 +170,9 @@ class Followers:
     async def _read_metrics(self, following: _Following, now: float) -> None:
         """One attempt's file. One that does not exist or grow is asked for ever more seldom."""
         context = self._context
-        attempt = context.book.attempt(following.attempt_id)
-        keeper = context.keepers.get(attempt.host) if attempt is not None else None
-        if attempt is None or keeper is None or not keeper.is_connected:
+        attempt = context.run_cache.attempt(following.attempt_id)
+        monitor = context.monitors.get(attempt.host) if attempt is not None else None
+        if attempt is None or monitor is None or not monitor.is_connected:
             return
         reader = following.metrics
         try:
@@ -207,9 +207,9 @@ class Followers:
 
     def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:
         """In memory only: the end of the attempt makes the last values durable."""
-        attempt = self._context.book.attempt(attempt_id)
+        attempt = self._context.run_cache.attempt(attempt_id)
         if attempt is not None and attempt.phase.is_at_work:
-            self._context.book.put_attempt(replace(attempt, metrics=dict(values)))
+            self._context.run_cache.put_attempt(replace(attempt, metrics=dict(values)))
             self._context.hub.publish()
 
     async def close(self) -> None:
@@ -252,17 +252,17 @@ class Followers:
                         await ended.wait()
 
     async def _wait_connected(self, host: str) -> None:
-        """Until the host's keeper is connected, whichever that is: a change of the config makes
+        """Until the host's monitor is connected, whichever that is: a change of the config makes
         another one."""
         await asyncio.sleep(_RETRY_S)
         while True:
-            keeper = self._context.keepers.get(host)
-            if keeper is None:
+            monitor = self._context.monitors.get(host)
+            if monitor is None:
                 await asyncio.sleep(_RETRY_S)
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S):
-                    await keeper.wait_connected()
+                    await monitor.wait_connected()
                     return
 
     async def _explain(self, attempt: Attempt, error: HostlerError) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
@@ -35,7 +35,7 @@ _MOST_NAMED = 20
 class GarbageCollector:
     """Plans with values, then deletes. A run that has not ended loses nothing."""
 
-    def __init__(self, context: Context, copies: Copies, alerts: Alerts) -> None:
+    def __init__(self, context: Context, copies: HostCopies, alerts: Alerts) -> None:
         self._context = context
         self._copies = copies
         self._alerts = alerts
@@ -226,16 +226,16 @@ class GarbageCollector:
         kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
         needed = await context.store.runs_needed_since(before, kept)
         keep = checkpoint_keys(context.daemon_id, needed)
-        names = [name for name, keeper in context.keepers.items() if keeper.is_connected]
+        names = [name for name, monitor in context.monitors.items() if monitor.is_connected]
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))
         return dict(zip(names, swept, strict=True))
 
     async def _sweep_host(self, name: str, keep: Collection[str]) -> dict[str, Any]:
         context = self._context
-        host, link = context.keepers[name].host, context.link(name)
+        host, link = context.monitors[name].host, context.link(name)
         in_use = {
             digest
-            for run in context.book.runs()
+            for run in context.run_cache.runs()
             for digest in [run.source.digest, *_outputs(run)]
             if digest is not None
         }

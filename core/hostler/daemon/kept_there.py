@@ -60,13 +60,13 @@ class KeptThere:
 
     async def check(self) -> None:
         """Compare with every host that is connected. Raises StateError."""
-        for name, keeper in list(self._context.keepers.items()):
-            if not self._context.may_clean(name) or keeper.host.look is None:
+        for name, monitor in list(self._context.monitors.items()):
+            if not self._context.may_clean(name) or monitor.host.look is None:
                 continue
             if self._context.standing.is_unmerged(name):
                 continue
             left = await self._context.store.remainders(host=name)
-            if len(left) == keeper.host.look.kept.count and not self._is_due(name, left):
+            if len(left) == monitor.host.look.kept.count and not self._is_due(name, left):
                 continue
             try:
                 await self._compare(name, left)
@@ -99,7 +99,7 @@ class KeptThere:
 
     def _may_be_there(self, host: str, left: Remainder) -> bool:
         """Whether it is only not marked as kept, or cannot be seen: `Stays.again` marks it then."""
-        look = self._context.keepers[host].host.look
+        look = self._context.monitors[host].host.look
         if look is None or traits_of(left.runtime).unseen(look) is not None:
             return True
         return any(work.attempt_id == left.attempt_id for work in look.workloads)
@@ -120,7 +120,7 @@ class KeptThere:
             each
             for each in missing
             if now - since[each.attempt_id] >= _MISSING_S
-            and self._context.book.attempt(each.attempt_id) is None
+            and self._context.run_cache.attempt(each.attempt_id) is None
         ]
 
     async def _adopt(self, host: str, folder: KeptFolder) -> None:

@@ -95,8 +95,8 @@ class Merger:
     async def _wait_for_others(self) -> None:
         deadline = asyncio.get_running_loop().time() + _TOGETHER_S
         while asyncio.get_running_loop().time() < deadline:
-            keepers = self._context.keepers.values()
-            if not any(k.host.condition is HostCondition.CONNECTING for k in keepers):
+            monitors = self._context.monitors.values()
+            if not any(k.host.condition is HostCondition.CONNECTING for k in monitors):
                 return
             await asyncio.sleep(_TICK_S)
 
@@ -123,7 +123,9 @@ class Merger:
         for one in told:
             for end in one.ends:
                 await self._end(end, one)
-        for run_id in self._context.standing.ended & {r.run_id for r in self._context.book.runs()}:
+        for run_id in self._context.standing.ended & {
+            r.run_id for r in self._context.run_cache.runs()
+        }:
             await self._end_run(End(run_id, None, self._context.clock.now()), "this daemon's files")
         for one in told:
             for item in one.kept:
@@ -142,9 +144,9 @@ class Merger:
         await context.store.generations.mark_merged(told.host, now, event)
         context.standing.merged.add(told.host)
         context.standing.problems.pop(told.host, None)
-        keeper = context.keepers.get(told.host)
-        if keeper is not None:
-            keeper.merged()
+        monitor = context.monitors.get(told.host)
+        if monitor is not None:
+            monitor.merged()
         context.look_soon(told.host)
         context.hub.publish()
 
@@ -159,7 +161,7 @@ class Merger:
     async def _end_run(self, end: End, whose: str) -> bool:
         """Write down that a run has ended that the backup has open."""
         context = self._context
-        run = context.book.find(end.run_id)
+        run = context.run_cache.find(end.run_id)
         if run is None:
             return False
         for attempt in [a for a in run.attempts if not a.phase.is_final]:
@@ -172,13 +174,13 @@ class Merger:
             run_id=run.run_id,
         )
         await context.store.end_run(run.run_id, outcome, end.at, event)
-        context.book.drop(run.run_id)
+        context.run_cache.drop(run.run_id)
         return True
 
     async def _news(self, item: Kept) -> RunNews | None:
         """None where the run has ended, or a person had it forgotten."""
         context = self._context
-        known = context.book.find(item.run.run_id)
+        known = context.run_cache.find(item.run.run_id)
         if known is None and await context.is_over(item.run.run_id):
             return None
         return news_of(item, known, context.daemon_id)
@@ -213,29 +215,29 @@ class Merger:
             told.problems.append(f"run {run.run_id} could not be taken: {error.message}")
             return
         told.found.add(run.run_id)
-        context.book.add(replace(run, attempts=()))
+        context.run_cache.add(replace(run, attempts=()))
 
     async def _wishes(self, news: RunNews) -> None:
         context, run_id = self._context, news.run.run_id
-        if context.book.find(run_id) is None:
+        if context.run_cache.find(run_id) is None:
             return
         if (by := news.cancelled_by) is not None:
             await context.store.request_cancel(run_id, by)
-            context.book.change(run_id, lambda run: replace(run, cancelled_by=by))
+            context.run_cache.change(run_id, lambda run: replace(run, cancelled_by=by))
         if (priority := news.priority) is not None:
             await context.store.lower_priority(run_id, priority)
-            context.book.change(run_id, lambda run: _lowered(run, priority))
+            context.run_cache.change(run_id, lambda run: _lowered(run, priority))
 
     def _added(self, item: Kept) -> Iterable[Attempt]:
-        known = self._context.book.find(item.run.run_id)
+        known = self._context.run_cache.find(item.run.run_id)
         return news_of(item, known, self._context.daemon_id).added if known is not None else ()
 
     async def _add(self, attempt: Attempt, told: _Told) -> None:
         """An attempt that was begun after the backup."""
         context = self._context
-        run = context.book.find(attempt.run_id)
+        run = context.run_cache.find(attempt.run_id)
         attempt = as_followed(attempt, run.attempts if run is not None else ())
-        for ended in in_the_way(attempt, context.book.open_attempts()):
+        for ended in in_the_way(attempt, context.run_cache.open_attempts()):
             await self._change(ended)
         try:
             await context.store.add_attempt(attempt)
@@ -243,9 +245,9 @@ class Merger:
             told.problems.append(f"{attempt.attempt_id} could not be taken: {error.message}")
             return
         context.earlier.add(attempt.attempt_id)
-        context.book.put_attempt(attempt)
-        known = context.book.run(attempt.run_id)
-        context.book.add(replace(known, attempts=in_order(known.attempts)))
+        context.run_cache.put_attempt(attempt)
+        known = context.run_cache.run(attempt.run_id)
+        context.run_cache.add(replace(known, attempts=in_order(known.attempts)))
         await self._keep_outputs(attempt)
 
     async def _change(self, ended: Attempt) -> None:

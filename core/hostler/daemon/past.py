@@ -60,7 +60,7 @@ class Past:
 
     def _live_metrics(self, run_id: str) -> dict[str, float]:
         """Of attempts that run; the database has them once they have ended."""
-        run = self._context.book.find(run_id)
+        run = self._context.run_cache.find(run_id)
         metrics: dict[str, float] = {}
         for attempt in run.attempts if run is not None else ():
             metrics |= attempt.metrics

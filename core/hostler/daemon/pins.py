@@ -48,4 +48,4 @@ class Pins:
             )
 
     def _is_known(self, attempt: Attempt, stage: Stage) -> bool:
-        return is_image_known(self._context.book.run(attempt.run_id), stage)
+        return is_image_known(self._context.run_cache.run(attempt.run_id), stage)

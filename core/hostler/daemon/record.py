@@ -21,7 +21,7 @@ _MOST_GPUS = 256
 
 
 class Recorder:
-    """Collects what keepers say and writes it in batches, so that no look ever waits for disk."""
+    """Collects what monitors say and writes it in batches, so that no look ever waits for disk."""
 
     def __init__(self, context: Context, usage: Usage) -> None:
         self._context = context

@@ -90,8 +90,8 @@ class Service:
             "started_at": self._started_at,
             "state": str(self.context.store.folder),
             "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
-            "open_runs": len(self.context.book.runs()),
-            "left_behind": self.context.left_behind.to_json(self.context.keepers.keys()),
+            "open_runs": len(self.context.run_cache.runs()),
+            "left_behind": self.context.left_behind.to_json(self.context.monitors.keys()),
             "generation": self.context.standing.to_json(
                 [h.name for h in self.context.config.hosts]
             ),
@@ -104,8 +104,8 @@ class Service:
         if os.environ.get("SSH_AUTH_SOCK") != socket:
             self._outside.use_agent(socket)
             self._outside.reset()
-            for keeper in self.context.keepers.values():
-                keeper.retry_now()
+            for monitor in self.context.monitors.values():
+                monitor.retry_now()
 
     async def request_stop(self, who: Caller) -> None:
         """Ask the process to end. A disk that is full or does not answer is no reason to go on."""
@@ -118,26 +118,26 @@ class Service:
         """The `hostler.gpus/1` object."""
         context = self.context
         return fleet(
-            [keeper.host for keeper in context.keepers.values()],
+            [monitor.host for monitor in context.monitors.values()],
             context.clock.now(),
             context.config.policy,
             source="daemon",
-            attempts=open_attempts(context.book.runs()),
+            attempts=open_attempts(context.run_cache.runs()),
             daemon_id=context.daemon_id,
             history=self._applier.usage.history(),
         )
 
     def hosts(self) -> list[Host]:
         """All hosts, in the order of the config."""
-        return [keeper.host for keeper in self.context.keepers.values()]
+        return [monitor.host for monitor in self.context.monitors.values()]
 
     def host(self, name: str) -> Host:
         """One host. Raises NotFoundError naming those there are."""
-        keeper = self.context.keepers.get(name)
-        if keeper is None:
-            known = ", ".join(self.context.keepers) or "none"
+        monitor = self.context.monitors.get(name)
+        if monitor is None:
+            known = ", ".join(self.context.monitors) or "none"
             raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
-        return keeper.host
+        return monitor.host
 
     def retry_host(self, name: str) -> None:
         """Connect again at once, also after a refused login; not more often than its sshd, and
@@ -148,7 +148,7 @@ class Service:
             return
         self._retried[name] = now
         self._outside.reset()
-        self.context.keepers[name].retry_now()
+        self.context.monitors[name].retry_now()
 
     async def drain(self, name: str, reason: str, who: Caller) -> None:
         """Take a host out of placement, durably."""
@@ -257,7 +257,7 @@ class Service:
             said = f"{who.user} cancels run {run.run_id}"
             event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
             await context.store.request_cancel(run.run_id, who.user, event)
-            context.book.change(run.run_id, lambda now: _cancelled(now, who.user))
+            context.run_cache.change(run.run_id, lambda now: _cancelled(now, who.user))
             context.hub.publish()
             await self.controller.interrupt_starts(run.run_id)
         return run.run_id
@@ -271,7 +271,7 @@ class Service:
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
         event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
         await self.context.store.lower_priority(run.run_id, priority, event)
-        self.context.book.change(
+        self.context.run_cache.change(
             run.run_id, lambda now: replace(now, priority=min(now.priority, priority))
         )
         self.context.wake()
@@ -334,8 +334,8 @@ class Service:
             return {}
         context, found = self.context, {}
         for attempt in run.attempts:
-            keeper = context.keepers.get(attempt.host)
-            host = keeper.host if keeper is not None else None
+            monitor = context.monitors.get(attempt.host)
+            host = monitor.host if monitor is not None else None
             trouble = trouble_of(attempt, host, context.held_up.get(attempt.attempt_id))
             if trouble is not None:
                 found[attempt.attempt_id] = trouble
@@ -365,8 +365,8 @@ class Service:
 
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""
-        full = run_id if self.context.book.find(run_id) else await self.resolve(run_id)
-        return self.context.book.find(full) or await self.context.store.get_run(full)
+        full = run_id if self.context.run_cache.find(run_id) else await self.resolve(run_id)
+        return self.context.run_cache.find(full) or await self.context.store.get_run(full)
 
     async def own_run(self, run_id: str, who: Caller) -> Run:
         """One run, for somebody who may have all that is in it. Raises ForbiddenError."""

@@ -16,8 +16,8 @@ from hostler.base.errors import (
 )
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
 from hostler.daemon.follow import Followers
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
@@ -38,7 +38,7 @@ class ClaimRefused(Exception):
 class Starter:
     """Carries out `Start` and `Resume`. Remembers which hosts refused a claim, and when."""
 
-    def __init__(self, context: Context, followers: Followers, copies: Copies) -> None:
+    def __init__(self, context: Context, followers: Followers, copies: HostCopies) -> None:
         self._context = context
         self._followers = followers
         self._copies = copies
@@ -57,12 +57,12 @@ class Starter:
             event = context.event(
                 "attempt.placed", f"{attempt.stage} placed on {attempt.host}: {action.why}", attempt
             )
-            keeper = context.keepers.get(attempt.host)
-            facts = keeper.host.facts if keeper is not None else None
+            monitor = context.monitors.get(attempt.host)
+            facts = monitor.host.facts if monitor is not None else None
             await context.store.add_attempt(attempt, event, facts)
         except Exception:
             # An intent that is not in the database must never be carried out, nor hold anything.
-            context.book.drop_attempt(attempt)
+            context.run_cache.drop_attempt(attempt)
             raise
         context.hub.publish()
         failpoint("after_intent")
@@ -91,7 +91,7 @@ class Starter:
     ) -> None:
         """By whose fault decides whether it counts, and whether others are placed there."""
         context = self._context
-        run, health = context.book.find(attempt.run_id), context.health
+        run, health = context.run_cache.find(attempt.run_id), context.health
         fault = None if run is None else health.blames_host(run, attempt, error)
         if run is None or fault is None:
             await self._fail(attempt, Cause.START_FAILED, error.told)
@@ -111,7 +111,7 @@ class Starter:
 
     def _hold_up(self, attempt: Attempt, why: str) -> None:
         """It is tried again and again: people are to know what for."""
-        context, known = self._context, self._context.book.attempt(attempt.attempt_id)
+        context, known = self._context, self._context.run_cache.attempt(attempt.attempt_id)
         ended = known is None or known.phase.is_final  # as a cancellation of its run does
         if not ended and context.held_up.get(attempt.attempt_id) != why:
             context.held_up[attempt.attempt_id] = why
@@ -134,7 +134,7 @@ class Starter:
         claim, ref = self._wanted(attempt), None
         lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()
         failpoint("after_claim")
-        if context.book.run(attempt.run_id).cancelled_by is not None:
+        if context.run_cache.run(attempt.run_id).cancelled_by is not None:
             return  # it is recorded as cancelled, and its leases are released, by the next plan
         try:
             job, ref = await self._prepared(attempt, stage, runtime, link)
@@ -204,19 +204,19 @@ class Starter:
             gpus=attempt.gpus,
             attempt_id=attempt.attempt_id,
             daemon_id=self._context.daemon_id,
-            owner=self._context.book.run(attempt.run_id).owner,
+            owner=self._context.run_cache.run(attempt.run_id).owner,
             memory_floor=policy.memory_floor,
             ignore=policy.ignore,
         )
 
     def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
-        run = context.book.run(attempt.run_id)
+        run = context.run_cache.run(attempt.run_id)
         return build_job(
             run,
             stage,
             attempt,
-            context.keepers[attempt.host].host,
+            context.monitors[attempt.host].host,
             context.config,
             context.daemon_id,
             placements_of(run, stage, context.content),

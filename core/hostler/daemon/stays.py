@@ -14,7 +14,7 @@ from hostler.base.errors import (
 )
 from hostler.base.units import format_size
 from hostler.daemon.context import Context
-from hostler.daemon.copies import Copies
+from hostler.daemon.host_copies import HostCopies
 from hostler.decide.expiry import date_text
 from hostler.decide.saving import Staying
 from hostler.model.hosts import Workload
@@ -27,7 +27,7 @@ _TROUBLE = (NotFoundError, ConflictError, InputError, EngineError, AgentError)
 class Stays:
     """Marks them on the host, and notes them in the database."""
 
-    def __init__(self, context: Context, copies: Copies) -> None:
+    def __init__(self, context: Context, copies: HostCopies) -> None:
         self._context = context
         self._copies = copies
 
@@ -59,7 +59,7 @@ class Stays:
 
     async def _mark(self, attempt: Attempt, workload: Workload, left: Remainder) -> None:
         context = self._context
-        with context.keepers[attempt.host].removing(workload.ref):
+        with context.monitors[attempt.host].removing(workload.ref):
             await self._copies.note(attempt)
             link, runtime = context.link(attempt.host), context.runtimes[workload.runtime]
             kept = await runtime.keep(link, workload, left.until)

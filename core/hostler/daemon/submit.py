@@ -193,7 +193,7 @@ class Submitter:
                 f"this key was given to another submission, run {run_id}",
                 remedy="use a new key for each",
             )
-        return context.book.find(run_id) or await context.store.get_run(run_id)
+        return context.run_cache.find(run_id) or await context.store.get_run(run_id)
 
     async def store(self, run: Run, text: str, made: Made, asked: SubmissionKey | None) -> Run:
         """The run as it was stored: under another id where its own was taken."""
@@ -212,7 +212,7 @@ class Submitter:
                     raise
                 run = renamed(run, new_run_id())
         failpoint("after_submit")
-        context.book.add(run)
+        context.run_cache.add(run)
         context.left_behind.has_runs = True
         context.ask_for(programs_of(run))
         context.hub.publish()

@@ -80,6 +80,6 @@ class LogReader:
     def _is_over(self) -> bool:
         if self._context.hub.is_closed:
             return True
-        now = self._context.book.attempt(self.attempt.attempt_id)
+        now = self._context.run_cache.attempt(self.attempt.attempt_id)
         ended = now is None or not now.phase.is_at_work
         return ended and not self._followers.is_following(self.attempt.attempt_id)

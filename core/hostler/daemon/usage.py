@@ -84,7 +84,7 @@ class Usage:
         """Take up the sums of what runs since before this daemon, from the samples (a day of them)
         that the one before wrote."""
         context = self._context
-        for attempt in context.book.open_attempts():
+        for attempt in context.run_cache.open_attempts():
             if attempt.started_at is None or not attempt.phase.is_at_work:
                 continue
             for uuid in attempt.gpus:
@@ -117,7 +117,7 @@ class Usage:
     def saw(self, host: Host, look: Look) -> None:
         """Take one look into account."""
         self._note_quiet(host.name, look)
-        for attempt in self._context.book.open_attempts():
+        for attempt in self._context.run_cache.open_attempts():
             if attempt.host != host.name or not attempt.gpus or attempt.phase is not Phase.RUNNING:
                 continue
             mine = [gpu for gpu in look.gpus if gpu.uuid in attempt.gpus]

@@ -35,19 +35,19 @@ class Judge:
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context
         metrics = await self._last_taken(attempt, workload)
-        attempt = context.book.attempt(attempt.attempt_id) or attempt
+        attempt = context.run_cache.attempt(attempt.attempt_id) or attempt
         phase, cause, detail = conclude(
             attempt,
             stage,
             workload,
             boot_id=action.boot_id,
             tail=self._tail(attempt),
-            gpu_lost=context.keepers[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
+            gpu_lost=context.monitors[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
         )
         if phase is Phase.FAILED:
             detail = "; ".join(filter(None, (detail, self._contested(attempt))))
         if phase is Phase.SUCCEEDED and stage.kind is StageKind.GATE:
-            params = context.book.run(attempt.run_id).params
+            params = context.run_cache.run(attempt.run_id).params
             refusal = gate_failure(stage, metrics, params)
             if refusal is not None:
                 phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
@@ -67,12 +67,12 @@ class Judge:
         """Who else is on its GPUs, which may well be why it failed."""
         context = self._context
         here = [
-            OpenAttempt(run, context.book.stage(run.run_id, a.stage), a)
-            for run in context.book.runs()
+            OpenAttempt(run, context.run_cache.stage(run.run_id, a.stage), a)
+            for run in context.run_cache.runs()
             for a in run.attempts
             if a.host == attempt.host and a.phase.is_at_work
         ]
-        host = context.keepers[attempt.host].host
+        host = context.monitors[attempt.host].host
         policy, now = context.config.policy, context.clock.now()
         return contested_by(attempt, host, policy, context.daemon_id, here, now)
 
@@ -106,7 +106,7 @@ class Judge:
         self, attempt: Attempt, workload: Workload, reader: MetricsReader
     ) -> dict[str, float]:
         context = self._context
-        left = context.keepers[attempt.host].left(workload.ref)
+        left = context.monitors[attempt.host].left(workload.ref)
         if left is not None and not left.metrics:
             return {}
         try:

@@ -1,7 +1,7 @@
 """Decisions, apart from everything that acts: values in, values out.
 
 `plan.plan` looks at a snapshot and says what to do and why the rest waits. The other modules are
-its parts, in the order in which it uses them: index, progress, settle, reap, release, rooms, queue,
-placement, reasons. `availability` says whether a GPU can be had; `advance` and `preview` use the
-plan for dry runs. Nothing here knows a clock, a disk or a network.
+its parts, in the order in which it uses them: index, progress, settle, orphans, host_capacity,
+queue, placement, reasons. `availability` says whether a GPU can be had; `advance` and `preview`
+use the plan for dry runs. Nothing here knows a clock, a disk or a network.
 """

@@ -82,18 +82,18 @@ def plan_retry(
     Raises NotFoundError for a start that is no stage.
     """
     _check_starts(starts, stages)
-    twins = _twins(old.stages, stages)
+    counterparts = _counterparts(old.stages, stages)
     was = succeeded(old)
     done = {
-        name: replace(was[twin.name], stage=name)
-        for name, twin in twins.items()
-        if twin.name in was
+        name: replace(was[counterpart.name], stage=name)
+        for name, counterpart in counterparts.items()
+        if counterpart.name in was
     }
-    reasons = _first_reasons(old, stages, params, frozenset(starts), twins)
+    reasons = _first_reasons(old, stages, params, frozenset(starts), counterparts)
     _add_others(reasons, stages, done, functools.cache(has))
     for name in done.keys() & reasons.keys():
         del done[name]
-    begun = _begun(old, stages, twins)
+    begun = _begun(old, stages, counterparts)
     planned = tuple(_again(stage, reasons, done, begun) for stage in stages)
     return RetryPlan(
         planned,
@@ -138,20 +138,20 @@ def _check_starts(starts: Collection[str], stages: Sequence[Stage]) -> None:
             )
 
 
-def _twins(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, Stage]:
+def _counterparts(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, Stage]:
     """Stage -> what it was in the earlier run. A cell is known by its values: one that is new in
     the middle of a matrix gives those behind it other names."""
     known = {_identity(stage): stage for stage in before}
     return {s.name: known[_identity(s)] for s in now if _identity(s) in known}
 
 
-def _begun(old: Run, stages: Sequence[Stage], twins: Mapping[str, Stage]) -> set[str]:
+def _begun(old: Run, stages: Sequence[Stage], counterparts: Mapping[str, Stage]) -> set[str]:
     """Stages that may find a checkpoint, or had one by another name. Which stages had begun in the
     runs before the last one, nobody knows here."""
     if old.retry_of is not None:
         return {stage.name for stage in stages}
     tried = {attempt.stage for attempt in old.attempts}
-    return tried | {name for name, twin in twins.items() if twin.name in tried}
+    return tried | {name for name, counterpart in counterparts.items() if counterpart.name in tried}
 
 
 def _identity(stage: Stage) -> tuple[object, ...]:
@@ -164,15 +164,15 @@ def _first_reasons(
     stages: Sequence[Stage],
     params: Mapping[str, Scalar],
     starts: Collection[str],
-    twins: Mapping[str, Stage],
+    counterparts: Mapping[str, Stage],
 ) -> _Reasons:
     """Stage -> why it runs again, of those that do for a reason of their own."""
     status, done = progress_of(old).status, succeeded(old)
-    now_called = {twin.name: name for name, twin in twins.items()}
+    now_called = {counterpart.name: name for name, counterpart in counterparts.items()}
     changed = _words_of(changed_params(old.params, params))
     found: _Reasons = {}
     for stage in stages:
-        known = twins.get(stage.name)
+        known = counterparts.get(stage.name)
         if stage.name in starts or stage.base in starts:
             found[stage.name] = _Reason("asked for by --from")
         elif known is None:

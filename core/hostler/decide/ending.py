@@ -1,4 +1,4 @@
-"""How an attempt ended: from exit codes, signals and wishes to a phase, a cause and a sentence."""
+"""How an attempt ended: from exit code, signal and stop reason to phase, cause and a sentence."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def cause_from_log(tail: Sequence[str]) -> Cause | None:
 
 
 def _stopped(attempt: Attempt) -> Ending:
-    """A wish to stop explains the end, whatever the exit code: a command that catches TERM and
+    """A stop reason explains the end, whatever the exit code: a command that catches TERM and
     ends with 0 did not do what it was started for."""
     cause = attempt.stop_reason
     phase = Phase.CANCELLED if cause in (Cause.STOPPED, Cause.DEPENDENCY) else Phase.FAILED

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
 from hostler.decide.index import OpenAttempt
-from hostler.decide.wishes import time_limit
+from hostler.decide.stop_reasons import time_limit
 from hostler.model.hosts import ForeignContainer, Gpu, GpuProcess, Host, Lease, Look, Workload
 from hostler.model.plans import Policy, Remedy, RemedyKind
 

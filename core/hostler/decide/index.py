@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hostler.decide.memo import Memo
+from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import Progress, live_attempts
 from hostler.decide.requests import Request, is_named
 from hostler.decide.times import begun_at, ended_at, known_since
@@ -33,16 +33,23 @@ class Index:
     """Look-ups over one snapshot. Treat it as frozen."""
 
     __slots__ = (
-        "at_host", "attempts", "hosts", "memo", "open", "progress", "snapshot", "workloads",
+        "at_host",
+        "attempts",
+        "hosts",
+        "open",
+        "plan_cache",
+        "progress",
+        "snapshot",
+        "workloads",
     )  # fmt: skip
 
-    def __init__(self, snapshot: Snapshot, memo: Memo | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, plan_cache: PlanCache | None = None) -> None:
         self.snapshot = snapshot
-        self.memo = memo if memo is not None else Memo()
-        self.memo.keep(snapshot.runs)
+        self.plan_cache = plan_cache if plan_cache is not None else PlanCache()
+        self.plan_cache.keep(snapshot.runs)
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
         self.progress: dict[str, Progress] = {
-            run.run_id: self.memo.progress(run) for run in snapshot.runs
+            run.run_id: self.plan_cache.progress(run) for run in snapshot.runs
         }
         self.attempts: dict[str, Attempt] = {
             a.attempt_id: a for run in snapshot.runs for a in run.attempts

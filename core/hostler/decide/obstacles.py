@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
+from hostler.decide.host_capacity import HostCapacity
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.requests import (
     EPSILON,
@@ -26,7 +27,6 @@ from hostler.decide.requests import (
     unusable_mounts,
 )
 from hostler.decide.reservation import Reservation
-from hostler.decide.rooms import Room
 from hostler.model.hosts import Gpu, Host, HostCondition, Look
 from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.model.runtimes import traits_of
@@ -62,36 +62,38 @@ class _Finding:
 
 
 def host_reason(
-    room: Room, request: Request, index: Index, reservation: Reservation | None
+    capacity: HostCapacity, request: Request, index: Index, reservation: Reservation | None
 ) -> HostReason:
     """Every obstacle between a request and this host, on which `reservation` keeps something for
     another. The remedies together remove them all; where nothing would, there are none."""
-    found = _find(room, request, index, reservation)
+    found = _find(capacity, request, index, reservation)
     remedies = () if found.hopeless else tuple(found.remedies)
-    return HostReason(room.host.name, "; ".join(found.words) or "is free", remedies)
+    return HostReason(capacity.host.name, "; ".join(found.words) or "is free", remedies)
 
 
-def is_free(room: Room, request: Request, index: Index) -> bool:
+def is_free(capacity: HostCapacity, request: Request, index: Index) -> bool:
     """Whether there is no obstacle at all."""
-    return not _find(room, request, index, None).words
+    return not _find(capacity, request, index, None).words
 
 
-def _find(room: Room, request: Request, index: Index, reservation: Reservation | None) -> _Finding:
+def _find(
+    capacity: HostCapacity, request: Request, index: Index, reservation: Reservation | None
+) -> _Finding:
     found = _Finding()
-    _host_itself(room, index, found)
-    _ailment(room, request, found)
-    _files(room, request, found)
-    _constraints(room, request, found)
-    look = room.host.look
+    _host_itself(capacity, index, found)
+    _ailment(capacity, request, found)
+    _files(capacity, request, found)
+    _constraints(capacity, request, found)
+    look = capacity.host.look
     waited: tuple[str, ...] = ()
     if look is not None and request.gpus:
-        waited = _gpus(room, look, request, index, reservation, found)
-    _cpus_and_ram(room, request, waited, index, reservation, found)
+        waited = _gpus(capacity, look, request, index, reservation, found)
+    _cpus_and_ram(capacity, request, waited, index, reservation, found)
     return found
 
 
-def _host_itself(room: Room, index: Index, found: _Finding) -> None:
-    host, snapshot = room.host, index.snapshot
+def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
+    host, snapshot = capacity.host, index.snapshot
     wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
     problem = f": {clean_line(host.problem, 80)}" if host.problem else ""
     if host.condition is HostCondition.REFUSED:
@@ -112,29 +114,30 @@ def _host_itself(room: Room, index: Index, found: _Finding) -> None:
         found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))
 
 
-def _ailment(room: Room, request: Request, found: _Finding) -> None:
-    ailment = room.ailment(request)
+def _ailment(capacity: HostCapacity, request: Request, found: _Finding) -> None:
+    ailment = capacity.ailment(request)
     if ailment is None:
         return
     what = traits_of(request.runtime).noun
     kind = " with GPUs" if ailment.gpus_only else ""
     found.add(
         f"no {what}{kind} starts there: {clean_line(ailment.why, 120)} (one is tried after "
-        f"{format_duration(ailment.pause)}; once it is mended: hostler undrain {room.host.name})",
-        Remedy(RemedyKind.WAIT_FOR_HOST, room.host.name),
+        f"{format_duration(ailment.pause)}; once it is mended: "
+        f"hostler undrain {capacity.host.name})",
+        Remedy(RemedyKind.WAIT_FOR_HOST, capacity.host.name),
     )
 
 
-def _files(room: Room, request: Request, found: _Finding) -> None:
+def _files(capacity: HostCapacity, request: Request, found: _Finding) -> None:
     """No room for what it would leave there, also where its code would have to be sent."""
-    stays_here = request.here is not None and sees_code(room.host, request)
-    why = room.full.get(request.runtime) if request.keeps and not stays_here else None
+    stays_here = request.here is not None and sees_code(capacity.host, request)
+    why = capacity.full.get(request.runtime) if request.keeps and not stays_here else None
     if why is not None:
-        found.add(why, Remedy(RemedyKind.FREE_FILES, room.host.name))
+        found.add(why, Remedy(RemedyKind.FREE_FILES, capacity.host.name))
 
 
-def _constraints(room: Room, request: Request, found: _Finding) -> None:
-    host = room.host
+def _constraints(capacity: HostCapacity, request: Request, found: _Finding) -> None:
+    host = capacity.host
     if request.pin is not None and request.pin != host.name:
         found.never(f"the checkpoint of its last attempt is on {request.pin}")
     if host.look is not None and not runs_kind(host, request):
@@ -192,7 +195,7 @@ def _cannot_run(host: Host, request: Request) -> str:
 
 
 def _gpus(
-    room: Room,
+    capacity: HostCapacity,
     look: Look,
     request: Request,
     index: Index,
@@ -201,22 +204,22 @@ def _gpus(
 ) -> tuple[str, ...]:
     """What is in the way of its GPUs; the attempts that have to end for them."""
     if look.gpu_problem is not None:
-        fix = Remedy(RemedyKind.FIX_HOST, room.host.name)
+        fix = Remedy(RemedyKind.FIX_HOST, capacity.host.name)
         found.add(f"no GPUs known: {clean_line(look.gpu_problem, 80)}", fix)
         return ()
     if not look.gpus:
         found.never("has no GPUs")
         return ()
     if look.lease_problem is not None:
-        fix = Remedy(RemedyKind.FIX_HOST, room.host.name)
+        fix = Remedy(RemedyKind.FIX_HOST, capacity.host.name)
         found.add(f"no GPU can be leased: {clean_line(look.lease_problem, 200)}", fix)
     suitable, wanted = _relaxed(look.gpus, request, found)
-    kept = {gpu.uuid for gpu in room.kept}
-    ranked = sorted(suitable, key=lambda gpu: (_trouble(gpu, room, kept), gpu.index))
+    kept = {gpu.uuid for gpu in capacity.kept}
+    ranked = sorted(suitable, key=lambda gpu: (_trouble(gpu, capacity, kept), gpu.index))
     chosen = ranked[:wanted]
-    if all(_trouble(gpu, room, kept) == 0 for gpu in chosen):
+    if all(_trouble(gpu, capacity, kept) == 0 for gpu in chosen):
         return ()
-    free = sum(_trouble(gpu, room, kept) == 0 for gpu in suitable)
+    free = sum(_trouble(gpu, capacity, kept) == 0 for gpu in suitable)
     words = [f"{free} of {len(suitable)} GPUs free"]
     remedies: list[Remedy] = []
     who: dict[str, list[int]] = {}
@@ -225,9 +228,9 @@ def _gpus(
         if gpu.uuid in kept and reservation is not None:
             who.setdefault(_kept_words(reservation), []).append(gpu.index)
             remedies.append(_turn(reservation))
-        for holder in room.held[gpu.uuid]:
+        for holder in capacity.held[gpu.uuid]:
             who.setdefault(describe(holder, index.snapshot.now), []).append(gpu.index)
-            remedy = remedy_for(holder, room.host.name)
+            remedy = remedy_for(holder, capacity.host.name)
             remedies.append(remedy)
             if remedy.kind is RemedyKind.WAIT_FOR_ATTEMPT:
                 waited.append(remedy.subject)
@@ -279,14 +282,14 @@ def _smaller(gpus: Sequence[Gpu], wanted: int, request: Request, found: _Finding
 
 
 def _cpus_and_ram(
-    room: Room,
+    capacity: HostCapacity,
     request: Request,
     waited: tuple[str, ...],
     index: Index,
     reservation: Reservation | None,
     found: _Finding,
 ) -> None:
-    host = room.host
+    host = capacity.host
     cpus, ram = request.cpus, float(request.ram or 0)
     if host.cpus is not None and cpus > host.cpus:
         found.add(f"has {host.cpus} CPUs, of {cpus:g} asked for", _lower("cpus", host.cpus))
@@ -296,24 +299,24 @@ def _cpus_and_ram(
         found.add(f"has {sizes}", _lower("ram", host.memory))
         ram = float(host.memory)
     gone = set(waited)
-    free_cpus, free_ram = room.cpus, room.ram
-    for item in room.placed:
+    free_cpus, free_ram = capacity.cpus, capacity.ram
+    for item in capacity.placed:
         if item.attempt.attempt_id in gone:
             free_cpus += item.stage.resources.cpus
             free_ram += item.stage.resources.ram or 0
     if free_cpus + EPSILON >= cpus and free_ram >= ram:
         return
-    what = f"{max(0.0, room.cpus):g} of {host.cpus} CPUs free"
+    what = f"{max(0.0, capacity.cpus):g} of {host.cpus} CPUs free"
     if free_cpus + EPSILON >= cpus:
-        what = f"{format_size(max(0.0, room.ram))} of {format_size(host.memory)} RAM free"
+        what = f"{format_size(max(0.0, capacity.ram))} of {format_size(host.memory)} RAM free"
     who: list[str] = []
     remedies: list[Remedy] = []
     if reservation is not None:
         who.append(_kept_words(reservation))
         remedies.append(_turn(reservation))
-        free_cpus += room.kept_cpus
-        free_ram += room.kept_ram
-    for item in sorted(room.placed, key=lambda i: -i.stage.resources.cpus):
+        free_cpus += capacity.kept_cpus
+        free_ram += capacity.kept_ram
+    for item in sorted(capacity.placed, key=lambda i: -i.stage.resources.cpus):
         if free_cpus + EPSILON >= cpus and free_ram >= ram:
             break
         attempt = item.attempt
@@ -330,8 +333,8 @@ def _cpus_and_ram(
 _NO_GPU = Gpu("", -1)
 
 
-def _trouble(gpu: Gpu, room: Room, kept: set[str]) -> int:
-    held = room.held[gpu.uuid]
+def _trouble(gpu: Gpu, capacity: HostCapacity, kept: set[str]) -> int:
+    held = capacity.held[gpu.uuid]
     if not held:
         return 1 if gpu.uuid in kept else 0
     return max(_TROUBLE[holder.kind] for holder in held)

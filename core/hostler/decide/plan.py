@@ -7,29 +7,29 @@ from collections.abc import Iterator
 from hostler.decide.halted import halted
 from hostler.decide.health import probe_times
 from hostler.decide.index import Index, fresh_look
-from hostler.decide.memo import Memo
+from hostler.decide.orphans import end_orphans, is_over, quarantine_at, release
+from hostler.decide.plan_cache import PlanCache
 from hostler.decide.queue import Placing, place
-from hostler.decide.reap import is_over, quarantine_at, reap, release
 from hostler.decide.reasons import Reasons
 from hostler.decide.settle import lost_at, settle
-from hostler.decide.wishes import time_limit
+from hostler.decide.stop_reasons import time_limit
 from hostler.model.plans import Action, EndRun, Plan, Snapshot
 
 
-def plan(snapshot: Snapshot, memo: Memo | None = None) -> Plan:
-    """Decide on a snapshot, in five passes: settle, reap, release, end, place. A `memo` that is
-    handed from plan to plan makes them quicker.
+def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
+    """Decide on a snapshot, in five passes: settle, end orphans, release, end, place. A
+    `plan_cache` that is handed from plan to plan makes them quicker.
 
     The same snapshot gives the same plan. No action is given whose key is in flight. Every action
     may be repeated: until its effect is seen in a later snapshot, it may be given again.
     """
-    index = Index(snapshot, memo)
+    index = Index(snapshot, plan_cache)
     if snapshot.halted:
         return halted(index)
     placing = place(index)
     actions: list[Action] = [
         *settle(index),
-        *reap(index),
+        *end_orphans(index),
         *release(index),
         *_end_runs(index),
         *placing.starts,

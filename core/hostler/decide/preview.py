@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hostler.decide.holding import HolderKind
+from hostler.decide.host_capacity import HostCapacity, candidates
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.plan import plan
 from hostler.decide.reasons import by_distance, is_as_asked
 from hostler.decide.requests import Request, request_of, wanted
-from hostler.decide.rooms import Room, candidates
 from hostler.model.pipelines import Stage
 from hostler.model.plans import HostReason, PreviewLine, Reason, RemedyKind, Snapshot, Start
 from hostler.model.runs import Run, StageStatus
@@ -28,10 +28,10 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
         for action in decided.actions
         if isinstance(action, Start) and action.attempt.run_id == run.run_id
     }
-    rooms = _rooms(index)
+    capacities = _capacities(index)
     lines = []
     for stage in run.stages:
-        able = tuple(c.room.host.name for c in candidates(rooms, request_of(run, stage)))
+        able = tuple(c.capacity.host.name for c in candidates(capacities, request_of(run, stage)))
         start = starts.get(stage.name)
         reason = decided.reasons.get((run.run_id, stage.name))
         if start is not None:
@@ -47,12 +47,12 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     """That no host can ever take a stage of this run as it is asked for: the first such stage.
     None: each has a host, or may have one among those that were not heard yet."""
     index = Index(replace(snapshot, runs=()))
-    rooms = list(map(_emptied, _rooms(index)))
+    capacities = list(map(_emptied, _capacities(index)))
     requests: dict[Request, Stage] = {}
     for stage in run.stages:
         requests.setdefault(request_of(run, stage), stage)
     for request, stage in requests.items():
-        reasons = _hopeless(rooms, request, index)
+        reasons = _hopeless(capacities, request, index)
         if reasons is not None:
             best = next(iter(by_distance(reasons, request)), None)
             what = f"nearest {best.host}: {best.sentence}" if best else "there are no hosts"
@@ -60,28 +60,30 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     return None
 
 
-def _hopeless(rooms: list[Room], request: Request, index: Index) -> list[HostReason] | None:
+def _hopeless(
+    capacities: list[HostCapacity], request: Request, index: Index
+) -> list[HostReason] | None:
     """What is in the way on each host; None as soon as one could take it, given time."""
     reasons = []
-    for room in rooms:
-        if is_free(room, request, index):
+    for capacity in capacities:
+        if is_free(capacity, request, index):
             return None
-        reasons.append(host_reason(room, request, index, None))
+        reasons.append(host_reason(capacity, request, index, None))
         if is_as_asked(reasons[-1]):
             return None
     return reasons
 
 
-def _rooms(index: Index) -> list[Room]:
+def _capacities(index: Index) -> list[HostCapacity]:
     ordered = sorted(index.snapshot.hosts, key=lambda host: host.name)
-    return [Room(host, i, index) for i, host in enumerate(ordered)]
+    return [HostCapacity(host, i, index) for i, host in enumerate(ordered)]
 
 
-def _emptied(room: Room) -> Room:
+def _emptied(capacity: HostCapacity) -> HostCapacity:
     """The host as it is when all that holds its GPUs has ended."""
-    for uuid, held in room.held.items():
-        room.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
-    return room
+    for uuid, held in capacity.held.items():
+        capacity.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
+    return capacity
 
 
 def _without_id(line: PreviewLine, run: Run) -> PreviewLine:

@@ -1,4 +1,4 @@
-"""Who is next, and who is placed: the queue of ready stages against the rooms that are left.
+"""Who is next, and who is placed: the queue of ready stages against what is left of each host.
 
 The order: higher priority first, then whoever holds the fewest GPUs, then age. The first stage that
 has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts
@@ -13,6 +13,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from hostler.decide.health import concerns, may_probe
+from hostler.decide.host_capacity import (
+    Candidate,
+    Choice,
+    HostCapacity,
+    able_hosts,
+    candidates,
+    choose,
+    suitable_cards,
+)
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
@@ -23,15 +32,6 @@ from hostler.decide.requests import (
     regardless_of_amounts,
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
-from hostler.decide.rooms import (
-    Candidate,
-    Choice,
-    Room,
-    able_hosts,
-    candidates,
-    choose,
-    suitable_cards,
-)
 from hostler.decide.times import ended_at
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Start
@@ -42,7 +42,7 @@ from hostler.model.runs import Attempt, Phase
 class Placing:
     """What one pass over the queue came to."""
 
-    rooms: dict[str, Room]
+    capacities: dict[str, HostCapacity]
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
     """Of every stage that was looked at."""
     starts: list[Start] = field(default_factory=list)
@@ -60,11 +60,11 @@ class Placing:
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
     def candidates_for(self, request: Request) -> list[Candidate]:
-        """The rooms of the right kind for a request, worked out once for all that ask alike."""
+        """The hosts of the right kind for a request, worked out once for all that ask alike."""
         alike = regardless_of_amounts(request)
         found = self.candidates.get(alike)
         if found is None:
-            found = self.candidates[alike] = candidates(self.rooms.values(), alike)
+            found = self.candidates[alike] = candidates(self.capacities.values(), alike)
         return found
 
     def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
@@ -75,7 +75,7 @@ class Placing:
 def place(index: Index) -> Placing:
     """Go through the queue once and place what fits."""
     by_name = sorted(index.hosts.values(), key=lambda host: host.name)
-    placing = Placing({host.name: Room(host, i, index) for i, host in enumerate(by_name)})
+    placing = Placing({host.name: HostCapacity(host, i, index) for i, host in enumerate(by_name)})
     _Pass(index, placing).run()
     return placing
 
@@ -139,7 +139,7 @@ class _Pass:
         """Rooms only get smaller during a pass: what did not fit will not."""
         self._spoken_for: set[str] = set()
         """Hosts that could ever take one of those that something is kept for."""
-        self._ailing = [room for room in placing.rooms.values() if room.ailments]
+        self._ailing = [capacity for capacity in placing.capacities.values() if capacity.ailments]
 
     def run(self) -> None:
         queue = _Queue(self._index)
@@ -164,30 +164,32 @@ class _Pass:
     def _reserve(self, entry: Entry, request: Request) -> None:
         """Keep something for a stage that waits, where that keeps nothing from an earlier one."""
         placing = self._placing
-        if len(self._spoken_for) == len(placing.rooms):
+        if len(self._spoken_for) == len(placing.capacities):
             return
-        able = able_hosts(placing.rooms.values(), request)
+        able = able_hosts(placing.capacities.values(), request)
         if not self._spoken_for.isdisjoint(able):
             return
         found = reserve(entry, request, placing.candidates_for(request), self._index)
         if found is not None:
-            placing.reservations[found.room.host.name] = found
+            placing.reservations[found.capacity.host.name] = found
             self._spoken_for |= able
 
     def _probe(self, entry: Entry, request: Request) -> Choice | None:
         """Where nothing starts, somebody has to find out whether it does again."""
-        rooms = [room for room in self._ailing if self._may_probe(room, entry, request)]
-        return choose(candidates(rooms, request, ailing=True), request) if rooms else None
+        capacities = [
+            capacity for capacity in self._ailing if self._may_probe(capacity, entry, request)
+        ]
+        return choose(candidates(capacities, request, ailing=True), request) if capacities else None
 
-    def _may_probe(self, room: Room, entry: Entry, request: Request) -> bool:
-        ailment = room.ailment(request)
+    def _may_probe(self, capacity: HostCapacity, entry: Entry, request: Request) -> bool:
+        ailment = capacity.ailment(request)
         if ailment is None or not may_probe(ailment, entry.stage, entry.run.owner, self._now):
             return False
         return not any(
             item.attempt.runtime == request.runtime
             and item.attempt.phase is Phase.STARTING
             and concerns(ailment, bool(item.attempt.gpus))
-            for item in room.placed
+            for item in capacity.placed
         )
 
     def _ended_at(self, attempt: Attempt) -> float:
@@ -201,10 +203,10 @@ class _Pass:
 
     def _held_back(self, entry: Entry) -> bool:
         """Whether a host that is not merged, time or `max_parallel` holds the stage, rather than a
-        lack of room."""
+        lack of capacity."""
         stage, progress = entry.stage, entry.progress
         if self._index.snapshot.unsure:
-            request = self._index.memo.request(entry.run, stage)
+            request = self._index.plan_cache.request(entry.run, stage)
             unsure = self._index.unsure_of(entry.run.run_id, request)
             if unsure:
                 self._placing.unsure[entry.key] = unsure
@@ -225,7 +227,7 @@ class _Pass:
         return False
 
     def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
-        request = self._index.memo.request(entry.run, entry.stage)
+        request = self._index.plan_cache.request(entry.run, entry.stage)
         if entry.stage.checkpoint is not None:
             request = request._replace(pin=pinned_host(entry, self._placing, self._index))
         self._placing.requests[key] = request
@@ -234,7 +236,7 @@ class _Pass:
     def _choose(self, entry: Entry, request: Request) -> Choice | None:
         found = self._placing.candidates_for(request)
         if avoided := hosts_to_avoid(entry.progress, entry.stage):
-            elsewhere = choose([c for c in found if c.room.host.name not in avoided], request)
+            elsewhere = choose([c for c in found if c.capacity.host.name not in avoided], request)
             if elsewhere is not None:
                 return elsewhere
         choice = choose(found, request)
@@ -247,22 +249,24 @@ class _Pass:
         """Use what is kept for another, if it is surely given back in time."""
         for reservation in self._placing.reservations.values():
             if reservation.until is not None and ends <= reservation.until:
-                choice = self._use_kept(reservation.room, found, request)
+                choice = self._use_kept(reservation.capacity, found, request)
                 if choice is not None:
                     return choice
         return None
 
-    def _use_kept(self, room: Room, found: list[Candidate], request: Request) -> Choice | None:
-        kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
-        room.unkeep()
-        choice = choose([c for c in found if c.room is room], request)
+    def _use_kept(
+        self, capacity: HostCapacity, found: list[Candidate], request: Request
+    ) -> Choice | None:
+        kept, cpus, ram = list(capacity.kept), capacity.kept_cpus, capacity.kept_ram
+        capacity.unkeep()
+        choice = choose([c for c in found if c.capacity is capacity], request)
         used = {gpu.uuid for gpu in choice.gpus} if choice is not None else set()
-        room.keep((gpu for gpu in kept if gpu.uuid not in used), cpus, ram)
+        capacity.keep((gpu for gpu in kept if gpu.uuid not in used), cpus, ram)
         return choice
 
     def _start(self, entry: Entry, choice: Choice) -> None:
-        run, stage, room = entry.run, entry.stage, choice.room
-        look = room.host.look
+        run, stage, capacity = entry.run, entry.stage, choice.capacity
+        look = capacity.host.look
         assert look is not None
         number = entry.progress.next_number(stage.name)
         attempt = Attempt(
@@ -271,7 +275,7 @@ class _Pass:
             stage=stage.name,
             number=number,
             phase=Phase.STARTING,
-            host=room.host.name,
+            host=capacity.host.name,
             gpus=tuple(gpu.uuid for gpu in choice.gpus),
             placed_at=self._now,
             runtime=stage.runtime,
@@ -279,7 +283,7 @@ class _Pass:
         )
         avoided = hosts_to_avoid(entry.progress, stage)
         start = Start(attempt, stage, why_there(choice, self._placing.requests[entry.key], avoided))
-        room.take(OpenAttempt(run, stage, attempt), choice.gpus)
+        capacity.take(OpenAttempt(run, stage, attempt), choice.gpus)
         cells = (run.run_id, stage.base)
         self._cells[cells] = self._cells.get(cells, 0) + 1
         self._placing.starts.append(start)
@@ -295,10 +299,10 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     snapshot = index.snapshot
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
-    room = placing.rooms[host.name]
+    capacity = placing.capacities[host.name]
     if (
         host.drained is not None
-        or suitable_cards(room, index.memo.request(entry.run, entry.stage)) is None
+        or suitable_cards(capacity, index.plan_cache.request(entry.run, entry.stage)) is None
     ):
         return None
     return host.name
@@ -306,7 +310,7 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
 
 def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:
     """One sentence: why this host. `avoided`: hosts that it would rather not be tried on again."""
-    name = choice.room.host.name
+    name = choice.capacity.host.name
     if request.pin is not None:
         return f"its checkpoint is on {name}"
     if name in avoided:
@@ -317,11 +321,11 @@ def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -
 
 
 def _why_of_these(choice: Choice, request: Request) -> str:
-    name = choice.room.host.name
+    name = choice.capacity.host.name
     if choice.fitting == 1:
         return "the only host that has it free"
     if not request.gpus:
         return f"{name} suits CPU work best of {choice.fitting} hosts that have it free"
-    left = choice.room.free_count - len(choice.gpus)
+    left = choice.capacity.free_count - len(choice.gpus)
     rest = f"leaves {count_gpus(left)} there" if left else "leaves no GPU there"
     return f"the tightest fit of {choice.fitting} hosts that have it free: {rest}"

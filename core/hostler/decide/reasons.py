@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration
+from hostler.decide.host_capacity import HostCapacity, candidates, choose, has_cpus_and_ram
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason
 from hostler.decide.progress import Progress
 from hostler.decide.queue import Placing
 from hostler.decide.requests import Request, count_gpus, wanted
 from hostler.decide.reservation import Reservation
-from hostler.decide.rooms import Room, candidates, choose, has_cpus_and_ram
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
 from hostler.model.runs import StageStatus
@@ -124,27 +124,29 @@ class Reasons(Mapping[Key, Reason]):
         reservation = self._placing.reservation_of(key)
         if reservation is None:
             return None
-        room = reservation.room
-        kept, cpus, ram = list(room.kept), room.kept_cpus, room.kept_ram
-        room.unkeep()
+        capacity = reservation.capacity
+        kept, cpus, ram = list(capacity.kept), capacity.kept_cpus, capacity.kept_ram
+        capacity.unkeep()
         try:
             reasons = [
-                host_reason(each, request, self._index, None if each is room else self._kept(each))
-                for each in self._placing.rooms.values()
+                host_reason(
+                    each, request, self._index, None if each is capacity else self._kept(each)
+                )
+                for each in self._placing.capacities.values()
             ]
         finally:
-            room.keep(kept, cpus, ram)
+            capacity.keep(kept, cpus, ram)
         return by_distance(reasons, request)
 
     def _host_reasons(self, request: Request) -> tuple[HostReason, ...]:
         reasons = [
-            host_reason(room, request, self._index, self._kept(room))
-            for room in self._placing.rooms.values()
+            host_reason(capacity, request, self._index, self._kept(capacity))
+            for capacity in self._placing.capacities.values()
         ]
         return by_distance(reasons, request)
 
-    def _kept(self, room: Room) -> Reservation | None:
-        return self._placing.reservations.get(room.host.name)
+    def _kept(self, capacity: HostCapacity) -> Reservation | None:
+        return self._placing.reservations.get(capacity.host.name)
 
     def _capped(self, stage: Stage, progress: Progress) -> Reason:
         run_id = progress.run.run_id
@@ -169,34 +171,34 @@ class Reasons(Mapping[Key, Reason]):
 def nearest_request(placing: Placing, request: Request) -> Nearest | None:
     """What would start at once if it were asked for instead: fewer GPUs of the kind asked for,
     else other GPUs, else fewer CPUs; None: nothing like it."""
-    rooms = list(placing.rooms.values())
+    capacities = list(placing.capacities.values())
     if not request.gpus:
-        return _fewer_cpus(rooms, request)
+        return _fewer_cpus(capacities, request)
     for any_card in (False, True):
         asked = request._replace(gpu_models=(), gpu_memory=None) if any_card else request
         if any_card and asked == request:
             break
-        most = max((room.free_count for room in rooms), default=0)
+        most = max((capacity.free_count for capacity in capacities), default=0)
         for count in range(min(most, request.gpus - (not any_card)), 0, -1):
             smaller = asked._replace(gpus=count)
-            choice = choose(candidates(rooms, smaller), smaller)
+            choice = choose(candidates(capacities, smaller), smaller)
             if choice is not None:
-                host = choice.room.host.name
+                host = choice.capacity.host.name
                 model = f" ({choice.gpus[0].name})" if any_card and choice.gpus[0].name else ""
                 text = f"{count_gpus(count)} on {host}{model}"
                 return Nearest(host, count, request.cpus, any_card, text)
     return None
 
 
-def _fewer_cpus(rooms: Sequence[Room], request: Request) -> Nearest | None:
+def _fewer_cpus(capacities: Sequence[HostCapacity], request: Request) -> Nearest | None:
     smallest = request._replace(cpus=0.0)
     best = max(
         (
-            candidate.room
-            for candidate in candidates(rooms, smallest)
-            if has_cpus_and_ram(candidate.room, smallest)
+            candidate.capacity
+            for candidate in candidates(capacities, smallest)
+            if has_cpus_and_ram(candidate.capacity, smallest)
         ),
-        key=lambda room: room.cpus,
+        key=lambda capacity: capacity.cpus,
         default=None,
     )
     if best is None or best.cpus < 1:

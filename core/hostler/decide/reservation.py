@@ -21,13 +21,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hostler.decide.holding import Holder, HolderKind
+from hostler.decide.host_capacity import Candidate, HostCapacity, has_cpus_and_ram
 from hostler.decide.index import Index, OpenAttempt
+from hostler.decide.orphans import REAP_GRACE
 from hostler.decide.progress import Progress
-from hostler.decide.reap import REAP_GRACE
 from hostler.decide.requests import Request, amounts_suit, card_of
-from hostler.decide.rooms import Candidate, Room, has_cpus_and_ram
+from hostler.decide.stop_reasons import time_limit
 from hostler.decide.times import ended_at
-from hostler.decide.wishes import time_limit
 from hostler.model.hosts import Gpu
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
@@ -54,14 +54,14 @@ class Reservation(NamedTuple):
     """What is kept for a stage that waits."""
 
     entry: Entry
-    room: Room
+    capacity: HostCapacity
     gpus: tuple[Gpu, ...]
     until: float | None
     """When it can start at the latest, on the daemon's clock; None: not known."""
 
 
 class _Option(NamedTuple):
-    room: Room
+    capacity: HostCapacity
     free: list[Gpu]
     missing: int
     """GPUs that have to come back first."""
@@ -78,8 +78,8 @@ def reserve(
         return None
     best = _best(possible, index.snapshot.now)
     kept = tuple(best.free[: request.gpus])
-    best.room.keep(kept, request.cpus, float(request.ram or 0))
-    return Reservation(entry, best.room, kept, best.until)
+    best.capacity.keep(kept, request.cpus, float(request.ram or 0))
+    return Reservation(entry, best.capacity, kept, best.until)
 
 
 def _best(options: Sequence[_Option], now: float) -> _Option:
@@ -98,28 +98,28 @@ def _soonest(option: _Option) -> tuple[float, ...]:
 
 
 def _nearest(option: _Option) -> tuple[float, ...]:
-    return (option.missing, -option.room.cpus, option.room.order)
+    return (option.missing, -option.capacity.cpus, option.capacity.order)
 
 
 def _option(candidate: Candidate, request: Request, index: Index) -> _Option | None:
-    room, cards = candidate
-    if not amounts_suit(room.host, request):
+    capacity, cards = candidate
+    if not amounts_suit(capacity.host, request):
         return None
-    look = room.host.look
+    look = capacity.host.look
     suitable = [g for g in look.gpus if card_of(g) in cards] if look is not None else []
-    free = [gpu for gpu in suitable if not room.held[gpu.uuid]]
+    free = [gpu for gpu in suitable if not capacity.held[gpu.uuid]]
     missing = max(0, request.gpus - len(free))
-    ends = sorted(_ends(suitable, room, index)) if missing else []
+    ends = sorted(_ends(suitable, capacity, index)) if missing else []
     if missing > len(ends):
         return None
-    until = ends[missing - 1] if missing and has_cpus_and_ram(room, request) else math.inf
-    return _Option(room, free, missing, None if until == math.inf else until)
+    until = ends[missing - 1] if missing and has_cpus_and_ram(capacity, request) else math.inf
+    return _Option(capacity, free, missing, None if until == math.inf else until)
 
 
-def _ends(gpus: Sequence[Gpu], room: Room, index: Index) -> Iterator[float]:
+def _ends(gpus: Sequence[Gpu], capacity: HostCapacity, index: Index) -> Iterator[float]:
     """When each GPU comes back at the latest; those of which nobody knows whether are left out."""
     for gpu in gpus:
-        held = room.held[gpu.uuid]
+        held = capacity.held[gpu.uuid]
         ends = [_end(holder, index) for holder in held]
         known = [end for end in ends if end is not None]
         if held and len(known) == len(held):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hostler.base.units import format_duration
 from hostler.decide.ending import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
-from hostler.decide.wishes import Wish, wish_for
+from hostler.decide.stop_reasons import StopReason, stop_reason_for
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.plans import Action, Conclude, Finish, Policy, Record, Resume, Stop
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     """Its start is being carried out."""
     ending: bool
     """Its end is being written down."""
-    wish: Wish | None
+    stop_reason: StopReason | None
 
     @property
     def attempt(self) -> Attempt:
@@ -117,7 +117,7 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
         index.workload(attempt.host, attempt.attempt_id),
         index.starting(attempt.attempt_id),
         f"finish:{attempt.attempt_id}" in busy or f"record:{attempt.attempt_id}" in busy,
-        wish_for(item, index),
+        stop_reason_for(item, index),
     )
 
 
@@ -158,17 +158,18 @@ def _nothing(case: Case) -> Verdict:
 
 def _cancel_unlaunched(case: Case) -> Verdict:
     ended = conclude_absent(case.attempt)
-    wish = case.wish
-    if case.attempt.stop_reason is None and wish is not None:
-        phase = Phase.CANCELLED if wish.cause is not Cause.TIME_LIMIT else Phase.FAILED
-        ended = (phase, wish.cause, f"{wish.detail}, before it started")
+    stop_reason = case.stop_reason
+    if case.attempt.stop_reason is None and stop_reason is not None:
+        phase = Phase.CANCELLED if stop_reason.cause is not Cause.TIME_LIMIT else Phase.FAILED
+        ended = (phase, stop_reason.cause, f"{stop_reason.detail}, before it started")
     return (_record(case, ended),)
 
 
 def _let_go(case: Case) -> Verdict:
-    assert case.wish is not None
+    assert case.stop_reason is not None
     host = case.attempt.host
-    detail = f"{case.wish.detail}; {host} is no longer in the config: whether it still runs there "
+    why = case.stop_reason.detail
+    detail = f"{why}; {host} is no longer in the config: whether it still runs there "
     return (_record(case, (Phase.CANCELLED, Cause.STOPPED, detail + "is not known")),)
 
 
@@ -205,9 +206,11 @@ def _running(case: Case) -> Verdict:
     actions: list[Action] = []
     if attempt.phase is Phase.STARTING:
         actions.append(Record(attempt.attempt_id, Phase.RUNNING, workload=workload))
-    if case.wish is not None:
+    if case.stop_reason is not None:
         grace = case.item.stage.grace
-        actions.append(Stop(attempt.host, workload, case.wish.cause, case.wish.detail, grace))
+        actions.append(
+            Stop(attempt.host, workload, case.stop_reason.cause, case.stop_reason.detail, grace)
+        )
     return tuple(actions)
 
 
@@ -252,9 +255,9 @@ RULES: tuple[Rule, ...] = (
         _nothing,
     ),
     Rule(
-        "nobody wants it and it was never seen to start; should it exist after all, it is reaped",
+        "nobody wants it and it was never seen to start; should it exist after all, it is ended",
         lambda c: (
-            c.wish is not None
+            c.stop_reason is not None
             and c.never_launched
             and not c.runs
             and not c.ended
@@ -264,7 +267,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "somebody stopped it and its host is no longer in the config: nobody will hear of it again",
-        lambda c: c.host is None and c.wish is not None and c.wish.cause is Cause.STOPPED,
+        lambda c: (
+            c.host is None and c.stop_reason is not None and c.stop_reason.cause is Cause.STOPPED
+        ),
         _let_go,
     ),
     Rule(

@@ -60,7 +60,7 @@ class AgentLink:
         self._session: AgentSession | None = None
         self._changed = asyncio.Event()
         self._down: HostError | None = Unreachable(door.host, "not connected")
-        self._keeper: asyncio.Task[None] | None = None
+        self._monitor: asyncio.Task[None] | None = None
         self._pushes = PushQueue()
         # With the agent itself they are as many as the sessions of a connection (of lists and files
         # two are asked for at a time). These are read as fast as somebody takes them: they may not
@@ -81,7 +81,7 @@ class AgentLink:
     async def connect(self) -> Hello:
         """Connect, start the agent, read the facts. Raises Unreachable, Refused or AgentError."""
         self._check_quarantine()
-        await self._stop_keeper()
+        await self._stop_monitor()
         self._go_down(Unreachable(self.host, "connecting"))
         await asyncio.gather(*self._closing)
         self._hung_after = HUNG_AFTER
@@ -94,7 +94,7 @@ class AgentLink:
         assert self.hello is not None
         self._pushes.open()
         self._switch(session, None)
-        self._keeper = asyncio.create_task(self._keep(session), name=f"link {self.host}")
+        self._monitor = asyncio.create_task(self._keep(session), name=f"link {self.host}")
         return self.hello
 
     async def look(self, asked_at: float, timeout: float) -> Look:
@@ -190,7 +190,7 @@ class AgentLink:
 
     async def close(self) -> None:
         """End agent and connection; workloads go on. May be called twice."""
-        await self._stop_keeper()
+        await self._stop_monitor()
         self._go_down(Unreachable(self.host, "closed"))
         # The connection first: with it, its channels are gone, also where the host is silent.
         await self._door.close()
@@ -338,11 +338,11 @@ class AgentLink:
             self._go_down(Unreachable(self.host, end.reason, remedy=end.remedy))
         await self._door.close()
 
-    async def _stop_keeper(self) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+    async def _stop_monitor(self) -> None:
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.cancel()
+            await asyncio.gather(monitor, return_exceptions=True)
 
     def _check_quarantine(self) -> None:
         if self._quarantine is None:

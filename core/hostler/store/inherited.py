@@ -23,13 +23,13 @@ def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
     own = _made(connection, run_id)
     if not own:
         return
-    for keeper, attempt_id in connection.execute(_KEEPERS, {"run": run_id}).fetchall():
+    for monitor, attempt_id in connection.execute(_KEEPERS, {"run": run_id}).fetchall():
         connection.executemany(
             "INSERT INTO inherited (run_id, attempt_id, artifact) SELECT :run, :attempt, :artifact"
             " WHERE NOT EXISTS"
             " (SELECT 1 FROM inherited WHERE run_id = :run AND artifact = :artifact)",
             [
-                {"run": keeper, "attempt": attempt_id, "artifact": artifact}
+                {"run": monitor, "attempt": attempt_id, "artifact": artifact}
                 for artifact in own.get(attempt_id, ())
             ],
         )

@@ -151,7 +151,7 @@ def test_a_refusal_says_what_was_refused_and_why(daemon: Served) -> None:
 @pytest.mark.programs
 def test_limits_are_refusals_too(daemon: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(daemon, "POST", "/v1/runs", b" " * (17 * 1024**2))[0] == 413
-    monkeypatch.setattr("hostler.api.seats.SEATS", 0)
+    monkeypatch.setattr("hostler.api.connection_limits.CONNECTIONS_A_USER", 0)
     with connected(daemon) as peer:
         peer.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 409 " in peer.recv(16)

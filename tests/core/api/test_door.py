@@ -19,9 +19,9 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api import door, limits
+from hostler.api.connection_limits import Peer
 from hostler.api.door import Doorman, Refusals
 from hostler.api.limits import has_too_many_values
-from hostler.api.seats import Peer
 from hostler.base.errors import ForbiddenError
 from hostler.daemon import service as service_module
 from hostler.daemon.log_lines import CleanFormatter
@@ -232,7 +232,7 @@ def test_values_hidden_by_another_encoding_are_not_parsed(daemon: Served) -> Non
 
 COUNTS = """
 from hostler.api.limits import has_too_many_values
-from hostler.api.seats import Peer
+from hostler.api.connection_limits import Peer
 print(has_too_many_values(b'["' + rb'\\"' * 1_000_000), end=" ")
 print(has_too_many_values(b'["a' + rb'\\\\' * 1000 + b'",' + b"{}," * 300_000), end=" ")
 print(has_too_many_values(b'["a' + rb'\\\\\\",,' * 300_000 + b'"]'))
@@ -330,8 +330,8 @@ def test_a_host_is_not_asked_again_and_again_to_let_us_in(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    keeper = daemon.service.context.keepers["nowhere"]
-    monkeypatch.setattr(keeper, "retry_now", lambda: asked.append("nowhere"))
+    monitor = daemon.service.context.monitors["nowhere"]
+    monkeypatch.setattr(monitor, "retry_now", lambda: asked.append("nowhere"))
     for _ in range(20):
         assert send(daemon, "POST", "/v1/hosts/nowhere/retry")[0] == 200
     assert asked == ["nowhere"]

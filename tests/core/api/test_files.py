@@ -174,12 +174,12 @@ def test_what_a_retry_kept_of_an_earlier_run_is_there(daemon: Served, tmp_path: 
     keep(daemon, tmp_path, {"model.pt": b"kept"})
     old = stored.attempt()
     daemon.loop.call_soon_threadsafe(
-        daemon.service.context.book.add,
+        daemon.service.context.run_cache.add,
         stored.run("rbbbbbb", kept={"train": old}, retry_of="raaaaaa", uid=os.getuid()),
     )
     file = Client(daemon.socket_path).read_file("rbbbbbb", "train", "model.pt")
     assert b"".join(file) == b"kept"
-    daemon.loop.call_soon_threadsafe(daemon.service.context.book.drop, "rbbbbbb")
+    daemon.loop.call_soon_threadsafe(daemon.service.context.run_cache.drop, "rbbbbbb")
 
 
 def test_what_was_removed_is_not_listed(daemon: Served, run: Client) -> None:

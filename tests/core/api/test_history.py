@@ -152,10 +152,10 @@ def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
     context = daemon.service.context
     running = stored.attempt(phase=Phase.RUNNING, started_at=NOW - 40, gpus=("GPU-1", "GPU-2"))
     run = stored.run(attempts=(running,))
-    daemon.loop.call_soon_threadsafe(context.book.add, run)
+    daemon.loop.call_soon_threadsafe(context.run_cache.add, run)
     found = client.usage("raaaaaa", "train")
     assert found["attempts"][0]["gpu_seconds_allocated"] == 80.0
-    daemon.loop.call_soon_threadsafe(context.book.drop, run.run_id)
+    daemon.loop.call_soon_threadsafe(context.run_cache.drop, run.run_id)
 
 
 def test_runs_are_searched_by_what_they_were_given_and_what_came_out(

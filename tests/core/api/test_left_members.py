@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.api import door, seats
+from hostler.api import connection_limits, door
 from hostler.model.records import NewEvent
 from tests.support.callers import open_to_all
 from tests.support.desk import wait_until
@@ -43,7 +43,7 @@ def test_a_member_who_leaves_is_told_nothing_more(
     open_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "_KNOWN_FOR_S", 0.0)
-    monkeypatch.setattr(seats, "WAITING_S", 0.0)
+    monkeypatch.setattr(connection_limits, "WAITING_S", 0.0)
     seen = tmp_path / "seen"
     with served(open_path / "s", allow=("nobody", "bin")) as daemon, seen.open("wb") as out:
         open_to_all(daemon.socket_path)

@@ -80,7 +80,7 @@ def test_a_tail_says_where_it_begins(daemon: Served) -> None:
 def test_a_log_that_grows_is_followed_up_to_the_length(daemon: Served) -> None:
     context = daemon.service.context
     running = stored.attempt(phase=Phase.RUNNING)
-    daemon.loop.call_soon_threadsafe(context.book.add, stored.run(attempts=(running,)))
+    daemon.loop.call_soon_threadsafe(context.run_cache.add, stored.run(attempts=(running,)))
     put(daemon, log(daemon, b"one\n"))
     found = Client(daemon.socket_path).logs("raaaaaa", "train", follow=True, length=6)
     assert found.size == 4
@@ -99,4 +99,4 @@ def test_a_log_that_grows_is_followed_up_to_the_length(daemon: Served) -> None:
     put(daemon, log(daemon, b"two\n"))
     reader.join(10)
     assert b"".join(got) == b"one\ntw"
-    daemon.loop.call_soon_threadsafe(context.book.drop, "raaaaaa")
+    daemon.loop.call_soon_threadsafe(context.run_cache.drop, "raaaaaa")

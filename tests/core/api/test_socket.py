@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.api import seats
+from hostler.api import connection_limits
 from hostler.api.server import bind
 from hostler.base.errors import DaemonBusy, StateError
 from tests.support.callers import ask, connected, open_to_all
@@ -97,7 +97,7 @@ print(ends, flush=True)
 def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(
     open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seats, "WAITING_S", 2.0)
+    monkeypatch.setattr(connection_limits, "WAITING_S", 2.0)
     monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
     with served(open_path / "s", allow=("nobody",)) as running:
         open_to_all(running.socket_path)
@@ -109,7 +109,7 @@ def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(
         assert crowd.stdout is not None
         assert crowd.stdout.readline() == "ready\n"
         assert ask(running.socket_path, uid=65534)[0] == 200
-        assert open_sockets() - before < seats.WAITING + 20
+        assert open_sockets() - before < connection_limits.WAITING + 20
         assert crowd.stdout.readline() == "300\n"
         crowd.stdout.close()
         assert crowd.wait(10) == 0
@@ -127,7 +127,7 @@ def test_a_stranger_has_one_answer_a_connection(daemon: Served) -> None:
 def test_too_many_connections_are_refused_in_words_and_the_silent_make_room(
     daemon: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seats, "SEATS", 2)
+    monkeypatch.setattr(connection_limits, "CONNECTIONS_A_USER", 2)
     with contextlib.ExitStack() as stack:
         silent = stack.enter_context(connected(daemon))
         busy = [stack.enter_context(connected(daemon)) for _ in range(2)]
@@ -156,8 +156,8 @@ def test_too_many_connections_are_refused_in_words_and_the_silent_make_room(
 def test_a_peer_of_which_nothing_comes_is_dropped(
     daemon: Served, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(seats, "FIRST_S", 2.0)
-    monkeypatch.setattr(seats, "STUCK_S", 2.0)
+    monkeypatch.setattr(connection_limits, "FIRST_S", 2.0)
+    monkeypatch.setattr(connection_limits, "STUCK_S", 2.0)
     monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
     with connected(daemon) as stream:
         stream.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -50,8 +50,8 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
 ) -> None:
     lab = small_lab()
     async with SimDaemon(lab, tmp_path) as daemon:
-        keeper = daemon.daemon.context.keepers["gpu1"]
-        await daemon.until(lambda: keeper.is_connected, "gpu1 does not connect")
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        await daemon.until(lambda: monitor.is_connected, "gpu1 does not connect")
         lab.faults("gpu1").cut()
         first = await alert(daemon, "gpu1")
         assert (first["severity"], first["remedy"]) == ("warning", "hostler doctor gpu1")

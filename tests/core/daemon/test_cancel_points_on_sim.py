@@ -106,10 +106,10 @@ async def test_a_reboot_at_this_step_leads_to_another_try(
         )
         async with asyncio.timeout(10):
             await gate.reached.wait()
-        keeper = daemon.daemon.context.keepers["gpu1"]
+        monitor = daemon.daemon.context.monitors["gpu1"]
 
         def boot() -> str | None:
-            return keeper.host.look.boot_id if keeper.host.look is not None else None
+            return monitor.host.look.boot_id if monitor.host.look is not None else None
 
         before = boot()
         lab.faults("gpu1").reboot()

@@ -68,10 +68,10 @@ async def test_a_cancel_is_not_lost_beside_a_lower_priority(
         lowering = asyncio.create_task(service.lower(run_id, -3, ANA))
         await gate.arrived.wait()
         await context.store.request_cancel(run_id, "bo")
-        context.book.change(run_id, lambda run: replace(run, cancelled_by="bo"))
+        context.run_cache.change(run_id, lambda run: replace(run, cancelled_by="bo"))
         gate.open()
         await lowering
-        run = context.book.find(run_id)
+        run = context.run_cache.find(run_id)
         assert run is None or (run.cancelled_by, run.priority) == ("bo", -3)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
 
@@ -88,7 +88,7 @@ async def test_of_two_lowered_priorities_the_lower_one_stays(
         await service.lower(run_id, -5, ANA)
         gate.open()
         await higher
-        assert context.book.run(run_id).priority == -5
+        assert context.run_cache.run(run_id).priority == -5
         assert (await context.store.get_run(run_id)).priority == -5
 
 
@@ -105,7 +105,7 @@ async def test_a_run_that_ends_meanwhile_is_a_conflict_and_no_bug(
         await gate.arrived.wait()
         await service.cancel(run_id, ANA)
         await daemon.finished(run_id)
-        await daemon.until(lambda: context.book.find(run_id) is None, "it stays open")
+        await daemon.until(lambda: context.run_cache.find(run_id) is None, "it stays open")
         gate.open()
         with pytest.raises(ConflictError):
             await acting
@@ -125,7 +125,7 @@ async def test_a_run_that_ends_right_after_the_write_is_no_bug(
         for host in daemon.lab.hosts.values():
             for work in list(host.works.values()):
                 host.signal(work.attempt_id, 9)
-        await daemon.until(lambda: context.book.find(run_id) is None, "it stays open")
+        await daemon.until(lambda: context.run_cache.find(run_id) is None, "it stays open")
         gate.open()
         assert await acting == run_id
 
@@ -136,17 +136,17 @@ async def test_a_stop_and_the_record_of_a_start_keep_each_others_fields(
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await running(daemon)
         context, applier = daemon.daemon.context, daemon.daemon.applier
-        attempt = context.book.run(run_id).attempts[0]
-        keeper = context.keepers[attempt.host]
+        attempt = context.run_cache.run(run_id).attempts[0]
+        monitor = context.monitors[attempt.host]
 
         def seen() -> list[Workload]:
-            look = keeper.host.look
+            look = monitor.host.look
             return [w for w in look.workloads if w.running] if look is not None else []
 
         await daemon.until(lambda: bool(seen()), "it is not seen")
         (workload,) = seen()
         begun = replace(attempt, phase=Phase.STARTING, launched_at=None, started_at=None)
-        context.book.put_attempt(begun)
+        context.run_cache.put_attempt(begun)
         gate = Gate(monkeypatch, context.store, "update_attempt")
         stop = Stop(attempt.host, workload, Cause.TIME_LIMIT, "ran too long", 0.0)
         stopping = asyncio.create_task(applier.apply(stop))
@@ -176,12 +176,12 @@ async def test_metrics_that_come_while_a_change_is_written_are_kept(
             context.change_attempt(attempt_id, lambda now: replace(now, stop_detail="x"))
         )
         await gate.arrived.wait()
-        known = context.book.attempt(attempt_id)
+        known = context.run_cache.attempt(attempt_id)
         assert known is not None
-        context.book.put_attempt(replace(known, metrics={"loss": 0.5}))
+        context.run_cache.put_attempt(replace(known, metrics={"loss": 0.5}))
         gate.open()
         await changing
-        known = context.book.attempt(attempt_id)
+        known = context.run_cache.attempt(attempt_id)
         assert known is not None
         assert (known.stop_detail, known.metrics) == ("x", {"loss": 0.5})
 
@@ -192,7 +192,7 @@ async def test_a_host_closed_while_the_config_changes_stays_closed(
     """What the change has read of the database is older than the drain."""
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         context, service = daemon.daemon.context, daemon.daemon.service
-        (name,) = context.keepers
+        (name,) = context.monitors
         gates = [Gate(monkeypatch, context.store, method) for method in ("gpu_faults", "drains")]
         applying = asyncio.create_task(daemon.daemon.fleet.apply(context.config))
         gates[0].open()
@@ -211,7 +211,7 @@ async def test_a_host_that_leaves_while_it_is_closed_or_opened_is_no_bug(
 ) -> None:
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         context, service = daemon.daemon.context, daemon.daemon.service
-        gone = list(context.keepers)[1]
+        gone = list(context.monitors)[1]
         gate = Gate(monkeypatch, context.store, name)
         acting = asyncio.create_task(
             service.undrain(gone, OWNER)
@@ -221,6 +221,6 @@ async def test_a_host_that_leaves_while_it_is_closed_or_opened_is_no_bug(
         await gate.arrived.wait()
         config = replace(context.config, hosts=context.config.hosts[:1])
         await daemon.daemon.fleet.apply(config)
-        assert gone not in context.keepers
+        assert gone not in context.monitors
         gate.open()
         await acting

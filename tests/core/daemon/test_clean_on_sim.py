@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, ForbiddenError, NotFoundError, Unreachable
-from hostler.daemon.clean import Cleaner, Wish
+from hostler.daemon.clean import Cleaner, CleanRequest
 from hostler.daemon.garbage import checkpoint_keys
 from hostler.model.jobs import Job
 from hostler.model.records import Keep, Remainder
@@ -24,7 +24,7 @@ from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
 
 pytestmark = pytest.mark.timeout(60)
 
-REALLY = Wish(dry_run=False)
+REALLY = CleanRequest(dry_run=False)
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,10 @@ def is_running(attempt: Attempt) -> bool:
     return attempt.phase is Phase.RUNNING
 
 
-async def clean(daemon: SimDaemon, wish: Wish = REALLY, name: str = "gpu1") -> dict[str, Any]:
-    told = await daemon.daemon.service.cleaner.clean(name, wish, OWNER)
+async def clean(
+    daemon: SimDaemon, request: CleanRequest = REALLY, name: str = "gpu1"
+) -> dict[str, Any]:
+    told = await daemon.daemon.service.cleaner.clean(name, request, OWNER)
     return {each["what"]: each["count"] for each in told["found"]} | {"stays": told["stays"]}
 
 
@@ -60,7 +62,7 @@ async def test_what_nothing_needs_goes_and_a_dry_run_only_tells(tmp_path: Path) 
         run_id = await ended(daemon)
         await daemon.until(lambda: not host.records, "copies stay")
         leave(host, daemon, run_id)
-        told = await clean(daemon, Wish())
+        told = await clean(daemon, CleanRequest())
         assert told == {"notes of an ended run": 1, "blob": 1, "stays": []}
         assert host.records
         assert host.blobs
@@ -68,7 +70,7 @@ async def test_what_nothing_needs_goes_and_a_dry_run_only_tells(tmp_path: Path) 
         assert not host.records
         assert not host.blobs
         assert run_id in host.ended[daemon.daemon.context.daemon_id]
-        assert await clean(daemon, Wish()) == {"stays": []}
+        assert await clean(daemon, CleanRequest()) == {"stays": []}
         entries = await daemon.daemon.context.store.audit()
         assert [(e.call, e.user) for e in entries if e.call == "clean"] == [("clean", "owner")]
 
@@ -92,7 +94,7 @@ async def test_caches_stay_while_anybody_of_the_login_works_there(tmp_path: Path
 
 
 def look_of(daemon: SimDaemon) -> Any:
-    return daemon.daemon.context.keepers["gpu1"].host.look
+    return daemon.daemon.context.monitors["gpu1"].host.look
 
 
 async def test_it_is_refused_where_the_host_holds_what_the_database_does_not_know(
@@ -104,9 +106,9 @@ async def test_it_is_refused_where_the_host_holds_what_the_database_does_not_kno
         leave(host, daemon, run_id)
         ours = daemon.daemon.context.daemon_id
         host.records[ours, "rlost"] = ["spec", ""]
-        for wish in (Wish(), REALLY):
+        for request in (CleanRequest(), REALLY):
             with pytest.raises(ConflictError, match=r"does not know \(rlost\)") as refused:
-                await clean(daemon, wish)
+                await clean(daemon, request)
             assert "hostler daemon recover" in refused.value.remedy
         del host.records[ours, "rlost"]
         stray = await daemon.submit(stage("a", gpus=1, env=sim("seconds=600")))
@@ -133,25 +135,25 @@ async def test_a_host_that_keeps_files_of_very_many_known_runs_is_cleaned(
         known = [await ended(daemon) for _ in range(3)]
         for run_id in known:
             leave(host, daemon, run_id)
-        assert (await clean(daemon, Wish()))["notes of an ended run"] == 3
+        assert (await clean(daemon, CleanRequest()))["notes of an ended run"] == 3
         for n in range(4):
             host.records[daemon.daemon.context.daemon_id, f"rlost{n}"] = ["spec", ""]
         with pytest.raises(ConflictError, match=r"does not know \(rlost0, rlost1\)"):
-            await clean(daemon, Wish())
+            await clean(daemon, CleanRequest())
 
 
 async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         cleaner = daemon.daemon.service.cleaner
-        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
-        assert (await cleaner.clean("gpu1", Wish(), ANA))["dry_run"] is True
+        await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
+        assert (await cleaner.clean("gpu1", CleanRequest(), ANA))["dry_run"] is True
         with pytest.raises(ForbiddenError, match="cleaning a host is for"):
             await cleaner.clean("gpu1", REALLY, ANA)
         with pytest.raises(NotFoundError, match="known hosts: gpu1, gpu2"):
             await cleaner.clean("gpu9", REALLY, OWNER)
         daemon.lab.faults("gpu2").cut()
         await daemon.until(
-            lambda: not daemon.daemon.context.keepers["gpu2"].is_connected, "still there"
+            lambda: not daemon.daemon.context.monitors["gpu2"].is_connected, "still there"
         )
         with pytest.raises(Unreachable):
             await cleaner.clean("gpu2", REALLY, OWNER)
@@ -159,7 +161,7 @@ async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
 
 async def test_nothing_is_known_of_a_host_whose_docker_is_silent(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
-        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
         daemon.lab.faults("gpu1").docker_down()
         await daemon.until(lambda: look_of(daemon).docker_problem is not None, "it is not seen")
         with pytest.raises(ConflictError, match="containers there cannot be listed"):
@@ -168,9 +170,9 @@ async def test_nothing_is_known_of_a_host_whose_docker_is_silent(tmp_path: Path)
 
 async def test_after_a_restore_a_host_is_cleaned_once_it_is_merged(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
-        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
-        keeper = daemon.daemon.context.keepers["gpu1"]
-        keeper.host = replace(keeper.host, unmerged=True)
+        await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        monitor.host = replace(monitor.host, unmerged=True)
         with pytest.raises(ConflictError, match="since the backup are not merged yet"):
             await clean(daemon)
 
@@ -186,11 +188,11 @@ async def test_kept_files_go_when_named_and_never_those_of_a_run_that_a_person_k
         await store.keep_run(Keep(lefts["kept by a person"].run_id, by="ana", at=1.0))
         assert "kept folder" not in await clean(daemon)
         assert len(await store.remainders()) == 3
-        wish = Wish(dry_run=False, kept=True)
+        request = CleanRequest(dry_run=False, kept=True)
         with service.expirer.fetching(lefts["fetched now"].attempt_id):
-            told = await clean(daemon, replace(wish, dry_run=True))
+            told = await clean(daemon, replace(request, dry_run=True))
             assert len(await store.remainders()) == 3
-            assert await clean(daemon, wish) == told
+            assert await clean(daemon, request) == told
         assert told["kept folder"] == 1
         assert sorted(said.rpartition(": ")[2] for said in told["stays"]) == [
             "being fetched", "kept by ana",
@@ -230,8 +232,8 @@ async def test_what_came_after_a_person_was_asked_stays(
         shown = await remaining(daemon)
         open_then = await daemon.submit(stage("a", gpus=1, checkpoint="c", env=sim("seconds=600")))
         await daemon.attempt(open_then, is_running)
-        wish = Wish(checkpoints=True, kept=True)
-        told = await daemon.daemon.service.cleaner.clean("gpu1", wish, OWNER)
+        request = CleanRequest(checkpoints=True, kept=True)
+        told = await daemon.daemon.service.cleaner.clean("gpu1", request, OWNER)
         await daemon.cancel(open_then)
         over = await daemon.finished(open_then)
         await daemon.clean()
@@ -239,7 +241,7 @@ async def test_what_came_after_a_person_was_asked_stays(
             replace(shown, attempt_id=f"{open_then}-a-1", run_id=open_then, since=1.0)
         )
         late = await remaining(daemon)
-        done = await clean(daemon, replace(wish, dry_run=False, shown_at=told["at"]))
+        done = await clean(daemon, replace(request, dry_run=False, shown_at=told["at"]))
         assert done["kept folder"] == 1
         assert [said.rpartition(": ")[2] for said in done["stays"]] == ["not shown before"] * 2
         left = {each.run_id for each in await context.store.remainders()}
@@ -263,7 +265,7 @@ async def test_who_keeps_a_run_while_others_are_removed_keeps_it(
             await real(self, link, workload)
 
         monkeypatch.setattr(SimRuntime, "remove", remove)
-        told = await clean(daemon, Wish(dry_run=False, kept=True))
+        told = await clean(daemon, CleanRequest(dry_run=False, kept=True))
         (keeping,) = asked
         assert (await keeping)["by"] == "owner"
         assert [left.run_id for left in await daemon.daemon.context.store.remainders()] == [
@@ -292,10 +294,10 @@ async def test_checkpoints_go_when_named_and_never_those_that_are_needed(
         still = await daemon.submit(stage("a", gpus=99, checkpoint="ckpt"))
         assert "checkpoint" not in await clean(daemon)
         assert not asked
-        told = await clean(daemon, Wish(dry_run=True, checkpoints=True))
+        told = await clean(daemon, CleanRequest(dry_run=True, checkpoints=True))
         assert told["checkpoint"] == len(asked)
         ours = daemon.daemon.context.daemon_id
-        needed = checkpoint_keys(ours, [daemon.daemon.context.book.run(still)])
+        needed = checkpoint_keys(ours, [daemon.daemon.context.run_cache.run(still)])
         assert set(asked) == {(needed, True)}
 
 
@@ -310,14 +312,14 @@ async def test_kept_files_of_a_run_that_came_and_ended_after_the_backup_go_too(
         left = replace(host.works[attempt.attempt_id], attempt_id="rended-a-1", gpus=())
         left.ref, left.ended_at, left.kept_until = "rended-a-1", host.clock.now(), 9e9
         host.works["rended-a-1"] = left
-        wish = Wish(dry_run=False, kept=True)
+        request = CleanRequest(dry_run=False, kept=True)
         with pytest.raises(ConflictError, match="rended"):
-            await clean(daemon, wish)
+            await clean(daemon, request)
         daemon.daemon.context.standing.ended.add("rended")
         assert "kept folder" not in await clean(daemon)
-        assert (await clean(daemon, replace(wish, dry_run=True)))["kept folder"] == 1
+        assert (await clean(daemon, replace(request, dry_run=True)))["kept folder"] == 1
         assert "rended-a-1" in host.works
-        assert (await clean(daemon, wish))["kept folder"] == 1
+        assert (await clean(daemon, request))["kept folder"] == 1
         assert set(host.works) == {attempt.attempt_id}
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
@@ -348,7 +350,9 @@ async def test_who_keeps_a_run_while_checkpoints_are_removed_waits(
         monkeypatch.setattr(SimRuntime, "sweep", sweep)
         for dry_run in (True, False):
             gate = Gate()
-            cleaning = asyncio.create_task(clean(daemon, Wish(dry_run=dry_run, checkpoints=True)))
+            cleaning = asyncio.create_task(
+                clean(daemon, CleanRequest(dry_run=dry_run, checkpoints=True))
+            )
             await gate.reached.wait()
             keeping = asyncio.create_task(daemon.daemon.service.keeping.keep(run, None, OWNER))
             done, _ = await asyncio.wait((keeping,), timeout=60 if dry_run else 0.1)
@@ -373,7 +377,7 @@ async def test_a_stage_that_starts_while_caches_are_removed_waits_with_its_files
 
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         context = daemon.daemon.context
-        await daemon.until(lambda: context.keepers["gpu1"].is_connected, "no host")
+        await daemon.until(lambda: context.monitors["gpu1"].is_connected, "no host")
         monkeypatch.setattr(Cleaner, "_cleaned", cleaned)
         monkeypatch.setattr(SimRuntime, "create", recorded)
         cleaning = asyncio.create_task(clean(daemon))
@@ -401,9 +405,11 @@ async def test_who_only_looks_delays_no_cleaning(
         await check(self, name, look)
 
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
-        await daemon.until(lambda: daemon.daemon.context.keepers["gpu1"].is_connected, "no host")
+        await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
         monkeypatch.setattr(Cleaner, "_check_known", slow)
-        looking = asyncio.create_task(daemon.daemon.service.cleaner.clean("gpu1", Wish(), ANA))
+        looking = asyncio.create_task(
+            daemon.daemon.service.cleaner.clean("gpu1", CleanRequest(), ANA)
+        )
         await gate.reached.wait()
         async with asyncio.timeout(30):
             assert await clean(daemon) == {"stays": []}

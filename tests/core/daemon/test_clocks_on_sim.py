@@ -89,8 +89,8 @@ async def test_what_ended_meanwhile_is_found_and_its_gpu_given_again(
 async def test_a_start_that_was_cut_short_is_carried_out(tmp_path: Path, by: float) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (name,) = daemon.lab.hosts
-        keeper = daemon.daemon.context.keepers[name]
-        await daemon.until(lambda: keeper.is_connected, "it does not connect")
+        monitor = daemon.daemon.context.monitors[name]
+        await daemon.until(lambda: monitor.is_connected, "it does not connect")
         daemon.lab.faults(name).slow(0.1)
         run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=0.05")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.STARTING)

@@ -95,7 +95,7 @@ async def test_a_card_goes_to_the_next_stage_while_outputs_are_copied(
         assert "gpu_seconds_allocated" in attempt.usage
         second = await daemon.submit(stage("other", gpus=1, keep=(), env=sim("seconds=0.05")))
         assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
-        assert [a.stage for a in daemon.daemon.context.book.run(first).attempts] == ["train"]
+        assert [a.stage for a in daemon.daemon.context.run_cache.run(first).attempts] == ["train"]
         service = daemon.daemon.service
         lines = {line["name"]: line for line in (await service.why(first, None))["stages"]}
         assert lines["train"]["status"] == "collecting"

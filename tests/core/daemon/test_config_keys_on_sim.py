@@ -147,11 +147,11 @@ async def test_look_interval_is_the_pause_between_looks(
 async def test_a_look_that_takes_longer_than_look_timeout_is_given_up(tmp_path: Path) -> None:
     lab = small_lab(1)
     async with daemon('[daemon]\nlook_timeout = "0.2s"\n', tmp_path, lab) as running:
-        keeper = running.daemon.context.keepers["gpu1"]
-        await running.until(lambda: keeper.is_connected, "it does not connect", timeout=30)
+        monitor = running.daemon.context.monitors["gpu1"]
+        await running.until(lambda: monitor.is_connected, "it does not connect", timeout=30)
         lab.faults("gpu1").slow(60.0)
         await running.until(
-            lambda: "0.2 s" in str(keeper.host.problem), "it is waited for", timeout=30
+            lambda: "0.2 s" in str(monitor.host.problem), "it is waited for", timeout=30
         )
 
 
@@ -161,9 +161,9 @@ async def test_a_host_that_was_seen_longer_ago_than_fresh_for_gets_nothing(tmp_p
         assert await host_of(running, stage(env=QUICK)) == "gpu1"
     async with daemon(text.format("0.01s"), tmp_path / "short", small_lab(1)) as running:
         context = running.daemon.context
-        keeper, now = context.keepers["gpu1"], context.clock.now
-        await running.until(lambda: keeper.host.look is not None, "no look", timeout=30)
-        seen = keeper.host.look
+        monitor, now = context.monitors["gpu1"], context.clock.now
+        await running.until(lambda: monitor.host.look is not None, "no look", timeout=30)
+        seen = monitor.host.look
         assert seen is not None
         await running.until(lambda: now() - seen.asked_at > 0.1, "no time passes", timeout=30)
         shown = running.daemon.service.gpus()["hosts"][0]["gpus"]
@@ -297,8 +297,8 @@ async def test_hosts_are_told_how_large_their_cache_may_be(
 
     monkeypatch.setattr(SimLink, "call", seen)
     async with daemon('[limits]\nhost_cache = "3GiB"\n', tmp_path, small_lab(1)) as running:
-        keeper = running.daemon.context.keepers["gpu1"]
-        await running.until(lambda: keeper.is_connected, "it does not connect", timeout=30)
+        monitor = running.daemon.context.monitors["gpu1"]
+        await running.until(lambda: monitor.is_connected, "it does not connect", timeout=30)
         await running.daemon.service.garbage.collect(dry_run=False)
         assert set(asked) == {3 * GIB}
 

@@ -71,8 +71,8 @@ class Kept:
 
     async def begin(self) -> None:
         await self.daemon.begin()
-        keeper = self.daemon.daemon.context.keepers["gpu1"]
-        await self.daemon.until(lambda: keeper.is_connected, "gpu1 does not connect", 30)
+        monitor = self.daemon.daemon.context.monitors["gpu1"]
+        await self.daemon.until(lambda: monitor.is_connected, "gpu1 does not connect", 30)
 
     async def leave(self, run_id: str = "raaaaaa", days: float = 7.0, **changes: Any) -> Remainder:
         await self.daemon.submit(stage(env=sim("seconds=0.05")), run_id=run_id, uid=1000)
@@ -218,13 +218,13 @@ async def test_files_of_a_removed_run_go_when_their_host_answers(
     await kept.leave()
     daemon, context = kept.daemon, kept.daemon.daemon.context
     daemon.lab.faults("gpu1").cut()
-    await daemon.until(lambda: not context.keepers["gpu1"].is_connected, "gpu1 is connected", 30)
+    await daemon.until(lambda: not context.monitors["gpu1"].is_connected, "gpu1 is connected", 30)
     await kept.give_up("raaaaaa")
     removed.clear()
     await kept.step()
     assert (removed, len(await kept.left())) == ([], 1)
     daemon.lab.faults("gpu1").heal()
-    await daemon.until(lambda: context.keepers["gpu1"].is_connected, "gpu1 is not connected", 30)
+    await daemon.until(lambda: context.monitors["gpu1"].is_connected, "gpu1 is not connected", 30)
     await kept.step()
     assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])
     (event,) = [e for e in await context.store.events() if e.kind == "files.removed"]

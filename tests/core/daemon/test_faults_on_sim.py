@@ -27,9 +27,9 @@ def running(attempt: object) -> bool:
 
 async def connected(daemon: SimDaemon) -> None:
     """Until every host is up, so that placing is by choice and not by who was heard first."""
-    keepers = daemon.daemon.context.keepers.values()
+    monitors = daemon.daemon.context.monitors.values()
     await daemon.until(
-        lambda: all(k.host.condition is HostCondition.UP for k in keepers), "hosts are not up"
+        lambda: all(k.host.condition is HostCondition.UP for k in monitors), "hosts are not up"
     )
 
 
@@ -126,9 +126,9 @@ async def test_a_cut_host_is_waited_for_and_its_work_goes_on(tmp_path: Path) -> 
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.25 lines=20")))
         await daemon.attempt(run_id, running)
         lab.faults("gpu1").cut()
-        keeper = daemon.daemon.context.keepers["gpu1"]
+        monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(
-            lambda: keeper.host.condition is HostCondition.UNREACHABLE, "the cut is not noticed"
+            lambda: monitor.host.condition is HostCondition.UNREACHABLE, "the cut is not noticed"
         )
         await daemon.until(lambda: not lab.running(), "it ends in silence")
         assert (await daemon.attempt(run_id)).phase is Phase.RUNNING
@@ -189,9 +189,9 @@ async def test_a_reboot_is_named_and_the_stage_tried_again(tmp_path: Path, runti
         )
         await daemon.attempt(run_id, running)
         lab.faults("gpu1").power_off()
-        keeper = daemon.daemon.context.keepers["gpu1"]
+        monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(
-            lambda: keeper.host.condition is HostCondition.UNREACHABLE, "it is not noticed"
+            lambda: monitor.host.condition is HostCondition.UNREACHABLE, "it is not noticed"
         )
         lab.faults("gpu1").power_on()
         run = await daemon.finished(run_id)
@@ -222,15 +222,15 @@ async def test_docker_that_does_not_answer_proves_nothing(tmp_path: Path) -> Non
         )
         attempt = await daemon.attempt(run_id, running)
         lab.faults("gpu1").docker_down()
-        keeper = daemon.daemon.context.keepers["gpu1"]
+        monitor = daemon.daemon.context.monitors["gpu1"]
 
         def unseen() -> bool:
-            look = keeper.host.look
+            look = monitor.host.look
             return look is not None and bool(look.docker_problem) and not look.workloads
 
         await daemon.until(unseen, "Docker is not seen to be down")
         await daemon.until(lambda: not lab.running(), "it goes on, and ends")
-        assert daemon.daemon.context.book.attempt(attempt.attempt_id) == attempt
+        assert daemon.daemon.context.run_cache.attempt(attempt.attempt_id) == attempt
         lab.faults("gpu1").docker_up()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
@@ -243,10 +243,10 @@ async def test_docker_that_answers_only_after_the_greeting_gets_work(tmp_path: P
         run_id = await daemon.submit(
             stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=0.02"))
         )
-        keeper = daemon.daemon.context.keepers["gpu1"]
+        monitor = daemon.daemon.context.monitors["gpu1"]
 
         def unseen() -> bool:
-            look = keeper.host.look
+            look = monitor.host.look
             return look is not None and bool(look.docker_problem)
 
         await daemon.until(unseen, "Docker is not seen to be down")
@@ -290,9 +290,9 @@ async def test_a_refused_login_waits_for_a_person(tmp_path: Path) -> None:
     faults.refuse_login()
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.02")))
-        keeper = daemon.daemon.context.keepers["gpu1"]
-        await daemon.until(lambda: keeper.host.condition is HostCondition.REFUSED, "not refused")
-        assert "Permission denied" in str(keeper.host.problem)
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        await daemon.until(lambda: monitor.host.condition is HostCondition.REFUSED, "not refused")
+        assert "Permission denied" in str(monitor.host.problem)
         faults.accept_login()
         daemon.daemon.service.retry_host("gpu1")
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
@@ -305,8 +305,8 @@ async def test_an_agent_that_talks_nonsense_is_no_crash(tmp_path: Path) -> None:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.1")))
         await daemon.attempt(run_id, running)
         lab.faults("gpu1").garbage()
-        keeper = daemon.daemon.context.keepers["gpu1"]
-        await daemon.until(lambda: "cannot be read" in str(keeper.host.problem), "not noticed")
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        await daemon.until(lambda: "cannot be read" in str(monitor.host.problem), "not noticed")
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
 
 
@@ -387,16 +387,16 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
             while not await complained():
                 await asyncio.sleep(0.02)
         assert lab.running() == [attempt.attempt_id]
-        keeper = daemon.daemon.context.keepers["gpu1"]
-        assert keeper.host.drained is None, "what dies slowly closes no host"
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        assert monitor.host.drained is None, "what dies slowly closes no host"
         monkeypatch.setattr(drains, "_SURE_AFTER_S", 0.01)
-        await daemon.until(lambda: keeper.host.drained is not None, "its host takes no new work")
-        assert "does not end after SIGKILL" in str(keeper.host.drained)
-        assert "hostler undrain gpu1" in str(keeper.host.drained)
+        await daemon.until(lambda: monitor.host.drained is not None, "its host takes no new work")
+        assert "does not end after SIGKILL" in str(monitor.host.drained)
+        assert "hostler undrain gpu1" in str(monitor.host.drained)
         await daemon.daemon.service.undrain("gpu1", OWNER)
         before = len(failures)
         await daemon.until(lambda: len(failures) > before + 1, "it is tried again")
-        assert keeper.host.drained is None, "a person has the last word"
+        assert monitor.host.drained is None, "a person has the last word"
         lab.faults("gpu1").mend_gpu(index)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
         await daemon.clean()

@@ -142,12 +142,12 @@ async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) 
 
 
 def _looked(daemon: SimDaemon) -> bool:
-    keeper = daemon.daemon.context.keepers["gpu1"]
-    return keeper.is_connected and keeper.host.look is not None
+    monitor = daemon.daemon.context.monitors["gpu1"]
+    return monitor.is_connected and monitor.host.look is not None
 
 
 def _problems(daemon: SimDaemon) -> list[str | None]:
-    seen = daemon.daemon.context.keepers["gpu1"].host.look
+    seen = daemon.daemon.context.monitors["gpu1"].host.look
     return [gpu.problem for gpu in seen.gpus] if seen is not None else []
 
 
@@ -220,7 +220,7 @@ async def _cut_off(daemon: SimDaemon) -> list[tuple[str, str]]:
 
 
 def _works(daemon: SimDaemon) -> list[str]:
-    seen = daemon.daemon.context.keepers["gpu1"].host.look
+    seen = daemon.daemon.context.monitors["gpu1"].host.look
     return [work.ref for work in seen.workloads] if seen is not None else []
 
 

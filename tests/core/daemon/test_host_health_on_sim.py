@@ -37,9 +37,9 @@ def box(gpus: int = 1, does: str = "seconds=0.05", image: str = "a:1", **fields:
 
 async def connected(daemon: SimDaemon) -> None:
     """Until every host is up, so that placing is by choice and not by who was heard first."""
-    keepers = daemon.daemon.context.keepers.values()
+    monitors = daemon.daemon.context.monitors.values()
     await daemon.until(
-        lambda: all(k.host.condition is HostCondition.UP for k in keepers), "hosts are not up"
+        lambda: all(k.host.condition is HostCondition.UP for k in monitors), "hosts are not up"
     )
 
 
@@ -114,7 +114,7 @@ async def test_a_stage_that_makes_every_host_look_broken_fails_and_closes_none(
         await connected(daemon)
         bad = await daemon.submit(box(does="blames_host=containerd_is_down", image="bad:1"))
         others = 0
-        while daemon.daemon.context.book.find(bad) is not None:
+        while daemon.daemon.context.run_cache.find(bad) is not None:
             run = await daemon.finished(await daemon.submit(box(), owner="bo"), 10.0)
             assert run.outcome is Outcome.SUCCEEDED, told(run)
             assert [a.cause for a in run.attempts] == [None], told(run)

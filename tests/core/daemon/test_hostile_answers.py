@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import AgentError, HostError, InputError, NotFoundError, Unreachable
 from hostler.cli.checks import check_host
-from hostler.daemon.copies import Copies
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
+from hostler.daemon.host_copies import HostCopies
 from hostler.link.agent_link import AgentLink
 from hostler.link.answers import may_refuse
 from hostler.link.decode import answer_error
@@ -87,13 +87,14 @@ class Store:
 
 
 async def _sweep(link: Liar) -> None:
-    book = SimpleNamespace(find=lambda _run: None)
+    run_cache = SimpleNamespace(find=lambda _run: None)
     store, clock = Store(), SimpleNamespace(now=lambda: 5.0)
     context: Any = SimpleNamespace(
-        daemon_id=DAEMON, link=lambda _host: link, book=book, store=store, is_over=store.is_over,
+        daemon_id=DAEMON, link=lambda _host: link, run_cache=run_cache,
+        store=store, is_over=store.is_over,
         clock=clock, signer=Signer(DAEMON, b"k" * 32),
     )  # fmt: skip
-    await Copies(context).sweep("gpu1")
+    await HostCopies(context).sweep("gpu1")
 
 
 async def _doctor(link: Liar) -> None:

@@ -77,7 +77,7 @@ async def test_a_run_that_a_host_made_up_is_told_as_such(tmp_path: Path) -> None
 async def test_a_forged_specification_does_not_replace_a_signed_one(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         run_id = await running(daemon)
-        run = daemon.daemon.context.book.run(run_id)
+        run = daemon.daemon.context.run_cache.run(run_id)
         host = run.attempts[0].host
         (evil,) = (h for h in daemon.lab.hosts.values() if h.name != host)
         ours = daemon.daemon.context.daemon_id
@@ -95,7 +95,7 @@ async def test_what_a_host_adds_to_a_signed_run_is_told(tmp_path: Path) -> None:
     """A note that another host was given, or one of its own making, ends no stage unseen."""
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         run_id = await running(daemon)
-        run = daemon.daemon.context.book.run(run_id)
+        run = daemon.daemon.context.run_cache.run(run_id)
         (host,) = (h for h in daemon.lab.hosts.values() if h.name == run.attempts[0].host)
         (evil,) = (h for h in daemon.lab.hosts.values() if h is not host)
         ours = daemon.daemon.context.daemon_id
@@ -135,7 +135,7 @@ async def test_copies_of_an_earlier_version_are_signed_at_the_next_contact(tmp_p
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (host,) = daemon.lab.hosts.values()
         run_id = await running(daemon)
-        run = daemon.daemon.context.book.run(run_id)
+        run = daemon.daemon.context.run_cache.run(run_id)
         ours = daemon.daemon.context.daemon_id
         await daemon.kill()
         unsign(host.records, run)
@@ -224,7 +224,7 @@ async def test_a_run_that_contradicts_another_keeps_no_other_from_being_recovere
         failed = await restore(tmp_path, [found, other], "ana")
         assert list(failed) == ["rother"]
         await daemon.begin()
-        assert daemon.daemon.context.book.find(run_id) is not None
+        assert daemon.daemon.context.run_cache.find(run_id) is not None
 
 
 def test_a_key_that_somebody_else_could_have_written_is_refused(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ async def test_a_host_cannot_fill_the_memory_with_copies_that_are_not_signed(
 async def test_a_copy_without_an_end_does_not_hold_up_the_end_of_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostler.daemon import copies
+    from hostler.daemon import host_copies as copies
     from hostler.sim import agent
 
     monkeypatch.setattr(copies, "_READ_S", 0.2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.daemon import fleet
-from hostler.daemon.keeper import HostKeeper
+from hostler.daemon.host_monitor import HostMonitor
 from hostler.model.pipelines import OnLost
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
@@ -33,9 +33,9 @@ async def test_a_removed_host_goes_once_its_work_has_ended(tmp_path: Path) -> No
         await daemon.daemon.fleet.apply(
             replace(daemon.config, hosts=tuple(h for h in daemon.config.hosts if h.name != name))
         )
-        assert name in daemon.daemon.context.keepers
+        assert name in daemon.daemon.context.monitors
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
-        await daemon.until(lambda: name not in daemon.daemon.context.keepers, "it is kept")
+        await daemon.until(lambda: name not in daemon.daemon.context.monitors, "it is kept")
         await daemon.clean()
 
 
@@ -48,20 +48,20 @@ async def test_a_renamed_machine_is_kept_once_at_a_time(
         await daemon.attempt(run_id, running)
         (old,) = daemon.config.hosts
         begun: list[str] = []
-        real = HostKeeper.run
+        real = HostMonitor.run
 
-        async def watched(keeper: HostKeeper) -> None:
-            begun.append(keeper.host.name)
-            await real(keeper)
+        async def watched(monitor: HostMonitor) -> None:
+            begun.append(monitor.host.name)
+            await real(monitor)
 
-        monkeypatch.setattr(HostKeeper, "run", watched)
+        monkeypatch.setattr(HostMonitor, "run", watched)
         renamed = replace(old, name="box", address="gpu1")
         await daemon.daemon.fleet.apply(replace(daemon.config, hosts=(renamed,)))
-        assert "gpu1" in str(context.keepers["box"].host.problem)
+        assert "gpu1" in str(context.monitors["box"].host.problem)
         assert begun == []
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
         await daemon.until(lambda: begun == ["box"], "nobody takes over")
-        assert list(context.keepers) == ["box"]
+        assert list(context.monitors) == ["box"]
 
 
 async def test_what_a_silent_host_still_runs_for_a_forgotten_run_is_stopped(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps
 
     monkeypatch.setattr(SimLink, "look", seen)
     async with daemon('[limits]\nkept_on_host = "2GiB"\n', tmp_path, small_lab(1)) as running:
-        keeper = running.daemon.context.keepers["gpu1"]
-        await running.until(lambda: keeper.host.look is not None, "it is not seen", 30)
+        monitor = running.daemon.context.monitors["gpu1"]
+        await running.until(lambda: monitor.host.look is not None, "it is not seen", 30)
         waits = await running.submit(stage(env=QUICK))
         await waits_because(
             running, waits, "it keeps 3 GiB of files of ended stages, more than the 2 GiB"

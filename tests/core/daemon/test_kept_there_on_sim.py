@@ -81,9 +81,9 @@ async def lab(tmp_path: Path, told: Told) -> Any:
 
 async def seen(lab: Lab, count: int) -> None:
     """Until a look tells of so many."""
-    keeper = lab.daemon.daemon.context.keepers["gpu1"]
+    monitor = lab.daemon.daemon.context.monitors["gpu1"]
     await lab.daemon.until(
-        lambda: keeper.host.look is not None and keeper.host.look.kept.count == count,
+        lambda: monitor.host.look is not None and monitor.host.look.kept.count == count,
         "no look",
         30,
     )
@@ -201,11 +201,11 @@ async def test_what_is_not_marked_yet_or_cannot_be_seen_is_not_given_up(
         return replace(found, workloads=(shown,))
 
     monkeypatch.setattr(SimLink, "look", seen_look)
-    keeper = lab.daemon.daemon.context.keepers["gpu1"]
+    monitor = lab.daemon.daemon.context.monitors["gpu1"]
     await lab.daemon.until(
         lambda: (
-            keeper.host.look is not None
-            and bool(keeper.host.look.docker_problem or keeper.host.look.workloads)
+            monitor.host.look is not None
+            and bool(monitor.host.look.docker_problem or monitor.host.look.workloads)
         ),
         "no look",
         30,

@@ -114,7 +114,7 @@ async def test_kills_cuts_and_cancels_together_leave_no_ghost(tmp_path: Path, se
 
 async def cancel_if_open(daemon: SimDaemon, run_id: str) -> None:
     """Cancel a run that may end at this very moment."""
-    if daemon.daemon.context.book.find(run_id) is not None:
+    if daemon.daemon.context.run_cache.find(run_id) is not None:
         with contextlib.suppress(ConflictError):
             await daemon.cancel(run_id)
 

@@ -37,7 +37,7 @@ async def test_a_host_that_is_not_there_is_refused_at_once(tmp_path: Path) -> No
         with pytest.raises(PipelineError) as problems:
             await service.submit(Submission(pipeline=text), ANA)
         assert "did you mean 'gpu" in str(problems.value.problems[0])
-        assert running.daemon.context.book.runs() == ()
+        assert running.daemon.context.run_cache.runs() == ()
         assert (await service.submit(command(host=["gpu*"]), ANA)).run_id
 
 

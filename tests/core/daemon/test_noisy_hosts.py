@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.daemon import budget, keeper
+from hostler.daemon import budget
+from hostler.daemon import host_monitor as monitor
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.overlay import FaultsTold
 from hostler.daemon.strangers import Strangers
-from hostler.decide import reap
+from hostler.decide import orphans as reap
 from hostler.decide.plan import plan
 from hostler.insight.alerts import Folded
 from hostler.model.hosts import HostCondition
@@ -106,13 +107,13 @@ async def test_a_host_that_causes_events_without_end_is_put_aside_and_comes_back
 ) -> None:
     async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
         context = daemon.daemon.context
-        evil = context.keepers["gpu1"]
+        evil = context.monitors["gpu1"]
         await daemon.until(lambda: evil.host.condition is HostCondition.UP, "it is up")
         for number in range(budget.BURST + budget.TOO_MANY + 10):
             await context.tell(context.event("gpu.xid", f"{number}", host="gpu1"))
         await daemon.until(lambda: evil.host.condition is HostCondition.UNREACHABLE, "put aside")
         assert "more events than can be kept" in str(evil.host.problem)
-        assert str(int(keeper._ASIDE_S)) in str(evil.host.problem)
+        assert str(int(monitor._ASIDE_S)) in str(evil.host.problem)
         run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
         assert run.outcome is Outcome.SUCCEEDED
         assert {attempt.host for attempt in run.attempts} == {"gpu2"}

@@ -86,10 +86,10 @@ async def test_a_mount_of_a_changed_config_is_asked_for(tmp_path: Path) -> None:
 async def test_a_host_that_comes_back_is_asked_anew(tmp_path: Path) -> None:
     lab = small_lab(1)
     async with SimDaemon(lab, tmp_path, change=with_mounts(DATA)) as running:
-        keeper = running.daemon.context.keepers["gpu1"]
-        await running.until(lambda: keeper.host.mounts[0].problem == "", "not asked", timeout=30)
-        keeper.paths.forget()
-        assert keeper.host.mounts == (HostMount("data", "/data"),)
+        monitor = running.daemon.context.monitors["gpu1"]
+        await running.until(lambda: monitor.host.mounts[0].problem == "", "not asked", timeout=30)
+        monitor.paths.forget()
+        assert monitor.host.mounts == (HostMount("data", "/data"),)
 
 
 # Environments of submitters.
@@ -105,8 +105,8 @@ def command(*words: str, **fields: Any) -> Submission:
 
 
 async def connected(running: SimDaemon) -> None:
-    keepers = running.daemon.context.keepers.values()
-    await running.until(lambda: all(k.is_connected for k in keepers), "not connected", timeout=30)
+    monitors = running.daemon.context.monitors.values()
+    await running.until(lambda: all(k.is_connected for k in monitors), "not connected", timeout=30)
 
 
 async def test_an_environment_that_no_host_sees_is_refused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_an_environment_that_no_host_sees_is_refused(tmp_path: Path) -> No
         text += 'code = "none"\n'
         with pytest.raises(InputError, match="stage a runs"):
             await service.submit(Submission(pipeline=text, programs={"python": PYTHON}), ANA)
-        assert running.daemon.context.book.runs() == ()
+        assert running.daemon.context.run_cache.runs() == ()
 
 
 async def test_an_environment_that_some_hosts_see_binds_the_stage_to_them(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_a_host_that_hangs_is_no_reason_to_refuse(
 
     async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path) as running:
         await connected(running)
-        monkeypatch.setattr(running.daemon.context.keepers["gpu2"].paths, "_stat", silent)
+        monkeypatch.setattr(running.daemon.context.monitors["gpu2"].paths, "_stat", silent)
         run: Run = await running.daemon.service.submit(command("python", "t.py"), ANA)
         assert run.stages[0].program == PYTHON
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hostler.daemon.copies import Copies
+from hostler.daemon.host_copies import HostCopies
 from hostler.model.config import Config
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries, StageKind
@@ -161,9 +161,9 @@ async def test_nothing_runs_before_its_copy_is_on_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    note, create, start = Copies.note, SimHost.create, SimHost.start
+    note, create, start = HostCopies.note, SimHost.create, SimHost.start
 
-    async def slow_note(self: Copies, attempt: Attempt) -> None:
+    async def slow_note(self: HostCopies, attempt: Attempt) -> None:
         if attempt.phase is Phase.STARTING:
             await daemon.until(lambda: "create" in done, "the create waits for the copy")
             await note(self, attempt)
@@ -177,7 +177,7 @@ async def test_nothing_runs_before_its_copy_is_on_the_host(
         done.append("start")
         return start(self, attempt_id, env)
 
-    monkeypatch.setattr(Copies, "note", slow_note)
+    monkeypatch.setattr(HostCopies, "note", slow_note)
     monkeypatch.setattr(SimHost, "create", watched_create)
     monkeypatch.setattr(SimHost, "start", watched_start)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:

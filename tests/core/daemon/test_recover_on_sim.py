@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import StateError
-from hostler.daemon import copies, recover
-from hostler.daemon.copies import Copies
+from hostler.daemon import host_copies as copies
+from hostler.daemon import recover
+from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
 from hostler.model.hosts import Look, Workload
@@ -124,10 +125,12 @@ async def test_of_a_run_that_has_ended_nothing_is_kept(tmp_path: Path) -> None:
 async def test_a_note_under_way_at_the_end_does_not_bring_the_copy_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = Copies._spec
+    spec = HostCopies._spec
 
-    async def late(self: Copies, run: Run) -> str:
-        await daemon.until(lambda: self._context.book.find(run.run_id) is None, "it does not end")
+    async def late(self: HostCopies, run: Run) -> str:
+        await daemon.until(
+            lambda: self._context.run_cache.find(run.run_id) is None, "it does not end"
+        )
         return await spec(self, run)
 
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
@@ -136,7 +139,7 @@ async def test_a_note_under_way_at_the_end_does_not_bring_the_copy_back(
         run_id = await daemon.submit(stage("a", gpus=1, keep=(), env=sim("seconds=0.4")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
         await daemon.stop()
-        monkeypatch.setattr(Copies, "_spec", late)
+        monkeypatch.setattr(HostCopies, "_spec", late)
         await daemon.begin()  # one that has not sent the specification yet, and does for the end
         await daemon.finished(run_id)
         await daemon.clean()

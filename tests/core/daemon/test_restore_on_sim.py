@@ -47,7 +47,7 @@ def end(daemon: SimDaemon, attempt_id: str, code: int = 0) -> None:
 async def merged(daemon: SimDaemon) -> None:
     context = daemon.daemon.context
     await daemon.until(
-        lambda: not context.standing.unmerged(context.keepers), "its hosts are not merged"
+        lambda: not context.standing.unmerged(context.monitors), "its hosts are not merged"
     )
 
 
@@ -105,7 +105,7 @@ async def test_an_attempt_that_was_begun_and_one_that_ended_after_the_backup_cou
         await old.kill()
         async with restored(old, file) as new:
             await merged(new)
-            known = {a.stage: a for a in new.daemon.context.book.run(run_id).attempts}
+            known = {a.stage: a for a in new.daemon.context.run_cache.run(run_id).attempts}
             assert known["first"].phase is Phase.SUCCEEDED
             assert known["first"].finished_at == ended.finished_at
             end(new, f"{run_id}-second-1")
@@ -137,7 +137,7 @@ async def test_a_run_that_ended_after_the_backup_is_not_begun_again(tmp_path: Pa
                 assert run.outcome is outcome
                 assert [a.phase.is_final for a in run.attempts] == [True]
             assert {good, bad} <= ended_runs(new.state)
-            assert not new.daemon.context.book.runs()
+            assert not new.daemon.context.run_cache.runs()
         assert dict(host.referee.starts) == begun
 
 
@@ -215,19 +215,19 @@ async def test_a_host_cannot_make_a_newer_generation_up(tmp_path: Path) -> None:
         for forged in ("", "zz", "00", mark(number, stranger), mark(number - 1, context.signer)):
             evil.generations[context.daemon_id] = Generation(number, forged)
             await old.until(
-                lambda: context.keepers[evil.name].host.condition is HostCondition.REFUSED,
+                lambda: context.monitors[evil.name].host.condition is HostCondition.REFUSED,
                 "the host is still used",
             )
-            keeper = context.keepers[evil.name]
+            monitor = context.monitors[evil.name]
             await old.until(
-                lambda: "has not signed" in (keeper.host.problem or ""),  # noqa: B023
+                lambda: "has not signed" in (monitor.host.problem or ""),  # noqa: B023
                 "it does not say what to do",
             )
-            assert f"runs/{context.daemon_id}.generation" in (keeper.host.problem or "")
+            assert f"runs/{context.daemon_id}.generation" in (monitor.host.problem or "")
             assert not context.standing.halted()
             del evil.generations[context.daemon_id]
-            context.keepers[evil.name].retry_now()
-            await old.until(lambda: context.keepers[evil.name].is_connected, "not again")
+            context.monitors[evil.name].retry_now()
+            await old.until(lambda: context.monitors[evil.name].is_connected, "not again")
         run_id = await old.submit(stage("a", hosts=(good.name,), env=sim("seconds=0.02")))
         assert (await old.finished(run_id)).outcome is Outcome.SUCCEEDED
 
@@ -262,7 +262,7 @@ async def test_what_may_lie_on_a_silent_host_waits_and_other_work_goes_on(tmp_pa
                 await new.daemon.service.collect_garbage(dry_run=False, who=OWNER)
             with pytest.raises(ConflictError, match="the notes of gpu2 since the backup"):
                 await new.daemon.service.garbage.collect_unasked()
-            assert [a.stage for a in new.daemon.context.book.run(run_id).attempts] == ["a"]
+            assert [a.stage for a in new.daemon.context.run_cache.run(run_id).attempts] == ["a"]
             old.lab.faults("gpu2").heal()
             end(new, begun.attempt_id)
             run = await new.finished(run_id)
@@ -312,16 +312,16 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
         works, leases = set(host.works), set(host.leases)
         async with restored(old, file) as new:
             await asyncio.wait_for(asked.wait(), 10)
-            keeper = new.daemon.context.keepers["gpu1"]
-            look = keeper.host.look
+            monitor = new.daemon.context.monitors["gpu1"]
+            look = monitor.host.look
             assert look is not None
             await new.until(
-                lambda: (seen := keeper.host.look) is not None and seen.asked_at > look.asked_at,
+                lambda: (seen := monitor.host.look) is not None and seen.asked_at > look.asked_at,
                 "it is not looked at",
             )
             end(new, f"{gone}-a-1")
-            before = keeper.host.look
-            await new.until(lambda: keeper.host.look is not before, "it is not looked at")
+            before = monitor.host.look
+            await new.until(lambda: monitor.host.look is not before, "it is not looked at")
             assert set(host.works) == works
             assert set(host.leases) == leases
             assert not host.referee.stops
@@ -357,7 +357,7 @@ async def test_a_stage_that_was_tried_again_after_the_backup(tmp_path: Path) -> 
         async with restored(old, file) as new:
             standing = new.daemon.context.standing
             await new.until(lambda: second.host in standing.merged, "not merged")
-            known = {a.number: a for a in new.daemon.context.book.run(run_id).attempts}
+            known = {a.number: a for a in new.daemon.context.run_cache.run(run_id).attempts}
             assert known[1].phase.is_final
             assert known[2].attempt_id == second.attempt_id
             assert not known[2].phase.is_final
@@ -414,7 +414,7 @@ async def test_what_is_not_signed_is_left_to_a_person(tmp_path: Path) -> None:
             left = new.daemon.context.left_behind
             await new.until(lambda: bool(left.unknown.get("gpu1")), "it is not told")
             assert left.unknown["gpu1"] == [run_id]
-            assert not new.daemon.context.book.runs()
+            assert not new.daemon.context.run_cache.runs()
             events = await new.daemon.context.store.events()
             (event,) = [event for event in events if event.kind == "host.merged"]
             assert "1 unsigned runs ignored" in event.message

@@ -46,11 +46,11 @@ def relabelled(config: Config, label: str) -> Config:
 
 
 def drained(daemon: SimDaemon, host: str) -> str | None:
-    return daemon.daemon.context.keepers[host].host.drained
+    return daemon.daemon.context.monitors[host].host.drained
 
 
 def is_up(daemon: SimDaemon, host: str) -> bool:
-    return daemon.daemon.context.keepers[host].host.condition is HostCondition.UP
+    return daemon.daemon.context.monitors[host].host.condition is HostCondition.UP
 
 
 class Failing:
@@ -173,24 +173,24 @@ async def test_a_config_that_no_link_can_be_made_from_changes_nothing(
 ) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         context, fleet = daemon.daemon.context, daemon.daemon.fleet
-        before = context.keepers["gpu1"]
+        before = context.monitors["gpu1"]
         outside = replace(fleet._outside, link=Failing(fleet.load, ConfigError("bad python")))
         monkeypatch.setattr(fleet, "_outside", outside)
         with pytest.raises(ConfigError):
             await fleet.apply(relabelled(daemon.config, "a"))
-        assert context.keepers["gpu1"] is before
+        assert context.monitors["gpu1"] is before
         assert context.config == daemon.config
 
 
-async def test_a_keeper_that_fails_oddly_comes_back(
+async def test_a_monitor_that_fails_oddly_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostler.daemon import keeper
+    from hostler.daemon import host_monitor as monitor
 
-    monkeypatch.setattr(keeper, "_REFUSED_PAUSE_S", 0.05)
+    monkeypatch.setattr(monitor, "_REFUSED_PAUSE_S", 0.05)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         await daemon.until(lambda: is_up(daemon, "gpu1"), "not up")
-        kept = daemon.daemon.context.keepers["gpu1"]
+        kept = daemon.daemon.context.monitors["gpu1"]
         odd = Failing(kept._on_look, KeyError("a bug"))
         kept._on_look = odd
         await daemon.until(lambda: not is_up(daemon, "gpu1"), "not noticed")
@@ -249,7 +249,7 @@ async def test_a_full_disk_delays_a_log_and_the_end_and_loses_neither(
         if until_the_end:
             await daemon.until(lambda: not lab.running(), "it does not end")
             await daemon.until(lambda: telling.calls >= 3, "the end is not tried again")
-            assert daemon.daemon.context.book.find(run_id) is not None
+            assert daemon.daemon.context.run_cache.find(run_id) is not None
         full, telling.mended = False, True
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
@@ -376,17 +376,17 @@ async def test_a_look_in_the_middle_of_a_removal_does_not_repeat_it(
 ) -> None:
     lab = small_lab(1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        runtime, keeper = (
+        runtime, monitor = (
             daemon.daemon.context.runtimes["docker"],
-            daemon.daemon.context.keepers["gpu1"],
+            daemon.daemon.context.monitors["gpu1"],
         )
         removing, removed = runtime.remove, []
 
         async def remove(link: Any, workload: Workload) -> None:
             removed.append(workload.ref)
-            before = keeper.host.look
-            keeper.look_soon()
-            while keeper.host.look is before:  # one that still shows it
+            before = monitor.host.look
+            monitor.look_soon()
+            while monitor.host.look is before:  # one that still shows it
                 await asyncio.sleep(0.01)
             await removing(link, workload)
 

@@ -44,8 +44,8 @@ def clock() -> _Clock:
 
 @pytest.fixture
 def usage(clock: _Clock) -> Usage:
-    book = SimpleNamespace(open_attempts=lambda: [attempt()])
-    return Usage(cast(Context, SimpleNamespace(book=book, clock=clock)))
+    run_cache = SimpleNamespace(open_attempts=lambda: [attempt()])
+    return Usage(cast(Context, SimpleNamespace(run_cache=run_cache, clock=clock)))
 
 
 def look(at: float, *gpus: Gpu) -> Look:
@@ -66,9 +66,9 @@ async def test_a_restart_of_the_daemon_loses_nothing_that_was_measured(clock: _C
     clock.at = 40.0
     running = attempt(started_at=0.0)
     metrics = SimpleNamespace(gpu_samples=samples)
-    book = SimpleNamespace(open_attempts=lambda: [running])
+    run_cache = SimpleNamespace(open_attempts=lambda: [running])
     store = SimpleNamespace(metrics=metrics)
-    usage = Usage(cast(Context, SimpleNamespace(book=book, clock=clock, store=store)))
+    usage = Usage(cast(Context, SimpleNamespace(run_cache=run_cache, clock=clock, store=store)))
     await usage.recall()
     for at, energy in ((40.0, 1000.0), (50.0, 4600.0)):
         cards = [gpu(u, utilization=50.0, energy=energy) for u in ("GPU-a", "GPU-b")]

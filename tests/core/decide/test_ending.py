@@ -1,4 +1,4 @@
-"""From exit codes and wishes to a cause."""
+"""From exit codes and stop reasons to a cause."""
 
 from __future__ import annotations
 

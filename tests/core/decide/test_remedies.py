@@ -184,11 +184,11 @@ def _work_on(rng: Random, host: Host, hosts: list[Host], first: int) -> Iterator
     if host.look is None:
         return
     look = host.look
-    room = list(look.gpus)
-    rng.shuffle(room)
+    capacity = list(look.gpus)
+    rng.shuffle(capacity)
     number = first
-    while room and rng.random() < 0.6:
-        mine = [room.pop() for _ in range(min(len(room), rng.choice([1, 2, 4])))]
+    while capacity and rng.random() < 0.6:
+        mine = [capacity.pop() for _ in range(min(len(capacity), rng.choice([1, 2, 4])))]
         run_id = f"b-{number}"
         number += 1
         theirs = rng.random()

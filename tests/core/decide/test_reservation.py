@@ -70,7 +70,7 @@ def test_what_is_kept_stays_kept_between_an_exit_and_its_release(
         wants("big", 4), wants("small", 1, timeout=60.0, hosts=("a",)),
         lately={} if ended is None else {"r-0-train-1": lab.NOW + ended},
     )  # fmt: skip
-    assert kept(snapshot)["big"].room.host.name == "a"
+    assert kept(snapshot)["big"].capacity.host.name == "a"
     assert started(snapshot) == []
 
 
@@ -88,9 +88,9 @@ def test_what_is_kept_stays_kept_while_a_short_stage_is_started_on_it() -> None:
         attempts=[lab.attempt("s-0", host="a", gpus=(1,), phase=Phase.STARTING, placed_at=lab.NOW)],
     )  # fmt: skip
     hosts = [on("a", 4, far), on("b", 4, near)]
-    assert kept(lab.snapshot(*hosts, far, near, wants("big", 4)))["big"].room.host.name == "a"
+    assert kept(lab.snapshot(*hosts, far, near, wants("big", 4)))["big"].capacity.host.name == "a"
     both = lab.snapshot(*hosts, far, near, short, wants("big", 4))
-    assert kept(both)["big"].room.host.name == "a"
+    assert kept(both)["big"].capacity.host.name == "a"
     assert kept(both)["big"].until == lab.NOW - 60 + 1000 + 30
 
 
@@ -157,14 +157,14 @@ def test_fewer_missing_gpus_count_for_more_than_a_limit_that_is_far(
     snapshot = lab.snapshot(
         on("known", 4, limited), on("free", 4, endless), limited, endless, wants("big", 4)
     )
-    assert kept(snapshot)["big"].room.host.name == taken
+    assert kept(snapshot)["big"].capacity.host.name == taken
 
 
 def test_of_two_known_limits_the_nearer_counts_however_far_both_are() -> None:
     near = holder("n-0", "near", 0, 1, 2, timeout=5 * 86400.0)
     far = holder("f-0", "far", 0, timeout=6 * 86400.0)
     snapshot = lab.snapshot(on("near", 4, near), on("far", 4, far), near, far, wants("big", 4))
-    assert kept(snapshot)["big"].room.host.name == "near"
+    assert kept(snapshot)["big"].capacity.host.name == "near"
 
 
 @pytest.mark.slow

@@ -110,8 +110,8 @@ def test_a_daemon_that_was_followed_plans_nothing_and_says_so_of_all_that_waits(
     assert halted.reasons.get(("r-2", "b")) is None
 
 
-def kept(asked: Run, *notes: Attempt, name: str = "gpu1", **wishes: Any) -> Kept:
-    return Kept(name, asked, "text", tuple(Note(note, **wishes) for note in notes))
+def kept(asked: Run, *notes: Attempt, name: str = "gpu1", **fields: Any) -> Kept:
+    return Kept(name, asked, "text", tuple(Note(note, **fields) for note in notes))
 
 
 def test_ends_that_a_host_has_noted_count_and_those_of_the_backup_stay() -> None:

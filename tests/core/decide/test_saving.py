@@ -26,17 +26,17 @@ def entry(path: str, size: int) -> FileEntry:
     return FileEntry(path, "file", size, 5.0)
 
 
-@given(sizes=st.lists(st.integers(0, 100_000), max_size=30), room=st.integers(0, 300_000))
-def test_whole_files_the_small_ones_first_within_the_room(sizes: list[int], room: int) -> None:
+@given(sizes=st.lists(st.integers(0, 100_000), max_size=30), capacity=st.integers(0, 300_000))
+def test_whole_files_the_small_ones_first_within_the_room(sizes: list[int], capacity: int) -> None:
     files = [entry(f"f{n:02}", size) for n, size in enumerate(sizes)]
-    choice = choose_files(files, room)
+    choice = choose_files(files, capacity)
     assert sorted((*choice.copied, *choice.left), key=lambda e: e.path) == files
-    assert not choice.copied or choice.size <= room
+    assert not choice.copied or choice.size <= capacity
     most = max((e.size for e in choice.copied), default=0)
     assert all(e.size >= most for e in choice.left)
     if choice.left:
         smallest = min(e.size for e in choice.left)
-        assert choice.size + smallest + 1024 > room, "one more would have fitted"
+        assert choice.size + smallest + 1024 > capacity, "one more would have fitted"
     assert list(choice.copied) == sorted(choice.copied, key=lambda e: e.path)
 
 

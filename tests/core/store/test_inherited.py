@@ -47,8 +47,8 @@ async def test_they_are_handed_over_where_their_run_is_removed(store: Store) -> 
     await _retry(store, "rbbbbbb", done)
     await _retry(store, "rcccccc", done)
     await store.delete_run("raaaaaa", event("run.removed"))
-    for keeper in ("rbbbbbb", "rcccccc"):
-        assert {*await store.inherited(keeper)} == made
+    for monitor in ("rbbbbbb", "rcccccc"):
+        assert {*await store.inherited(monitor)} == made
     await _retry(store, "rdddddd", done)  # of the run that is there
     await store.delete_run("rbbbbbb", event("run.removed"))
     assert await _needed(store) == dict.fromkeys(["rcccccc", "rdddddd"], (MODEL, FILES, INDEX))

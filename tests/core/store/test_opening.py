@@ -96,21 +96,21 @@ def _hashes(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("unclean", [False, True])
 async def test_a_newer_database_is_refused_and_not_touched(tmp_path: Path, unclean: bool) -> None:
     await _filled(tmp_path)
-    keeper = sqlite3.connect(tmp_path / "hostler.db")
+    monitor = sqlite3.connect(tmp_path / "hostler.db")
     if unclean:  # as after a crash: the record of the migration is in the write-ahead log only
-        keeper.execute("PRAGMA wal_autocheckpoint = 0")
-    keeper.execute(
+        monitor.execute("PRAGMA wal_autocheckpoint = 0")
+    monitor.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
         " VALUES ('hostler', 'm9999_future', '')"
     )
-    keeper.commit()
+    monitor.commit()
     if not unclean:
-        keeper.close()
+        monitor.close()
     before = _hashes(tmp_path)
     with pytest.raises(SchemaTooNew, match="m9999_future"):
         await Store.open(tmp_path)
     after = _hashes(tmp_path)
-    keeper.close()
+    monitor.close()
     assert {k: v for k, v in after.items() if not k.endswith("-shm")} == {
         k: v for k, v in before.items() if not k.endswith("-shm")
     }

@@ -96,11 +96,11 @@ def _later(age: float | None, seconds: float) -> float | None:
     return None if age is None else age + seconds
 
 
-def seats(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     """Who holds which GPU, from the open runs."""
     return {
-        seat: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
-        for run, stage, seat in _taken(runs)
+        place: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
+        for run, stage, place in _taken(runs)
     }
 
 
@@ -113,8 +113,8 @@ def holder(
     wanted = (str(host["host"]), str(gpu["uuid"]))
     found = (
         (str(run["run_id"]), str(stage["name"]))
-        for run, stage, seat in _taken(runs)
-        if seat == wanted
+        for run, stage, place in _taken(runs)
+        if place == wanted
     )
     return next(found, None)
 

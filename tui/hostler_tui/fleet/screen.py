@@ -32,7 +32,7 @@ from hostler_tui.fleet.order import (
     arrange,
     doubted,
     holder,
-    seats,
+    holders,
 )
 from hostler_tui.fleet.rows import (
     GPU_HEADS,
@@ -124,7 +124,7 @@ class FleetScreen(LabScreen):
     def held(self) -> Seats:
         """Who holds which GPU."""
         if self._held[0] != self.lab.runs_version:
-            self._held = (self.lab.runs_version, seats(self.lab.runs))
+            self._held = (self.lab.runs_version, holders(self.lab.runs))
         return self._held[1]
 
     def draw_body(self) -> None:

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
 from hostler_tui.fleet.detail import Detail, find
-from hostler_tui.fleet.order import doubted, seats
+from hostler_tui.fleet.order import doubted, holders
 from hostler_tui.host import rows as host_view
 from hostler_tui.host import work as host_work
 from hostler_tui.host.rows import Findings
@@ -81,7 +81,7 @@ class HostScreen(LabScreen):
         table = self.query_one("#gpus", Table)
         table.styles.height = min(len(entry["gpus"]) + 1, max(3, self.size.height // 2 - 2))
         columns = host_view.heads(self.size.width)
-        held = seats(self.lab.runs)
+        held = holders(self.lab.runs)
         table.show(host_view.rows(entry, held, self._detail, columns), columns)
         self._draw_below()
 

@@ -16,7 +16,7 @@ SURE_AFTER = 10.0
 SAID = "Docker still calls it running, but its process is gone"
 
 
-class Phantoms:
+class RemovedContainers:
     """Remembers each container's process while it can be seen to live.
 
     Only what was seen alive here can be seen to have ended: processes of an engine in another

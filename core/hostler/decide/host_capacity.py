@@ -32,7 +32,7 @@ from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Ailment, Snapshot
 
 
-class Room:
+class HostCapacity:
     """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
 
     __slots__ = (
@@ -134,9 +134,9 @@ class Room:
 
 
 class Candidate(NamedTuple):
-    """A room that could take a request if it were empty."""
+    """A host that could take a request if it were empty."""
 
-    room: Room
+    capacity: HostCapacity
     cards: tuple[Card, ...]
     """The kinds of card that suit, smallest memory first."""
 
@@ -144,7 +144,7 @@ class Candidate(NamedTuple):
 class Choice(NamedTuple):
     """The best place for a request now."""
 
-    room: Room
+    capacity: HostCapacity
     gpus: tuple[Gpu, ...]
     fitting: int
     """How many hosts would have done."""
@@ -159,45 +159,46 @@ def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
     return snapshot.refused.get(host.name, -math.inf) < look.asked_at
 
 
-def candidates(rooms: Iterable[Room], request: Request, *, ailing: bool = False) -> list[Candidate]:
-    """The rooms that are open to work and big enough for a request, and its files, whoever is in
-    them now:
-    those where such a stage starts, or with `ailing` those where none does."""
+def candidates(
+    capacities: Iterable[HostCapacity], request: Request, *, ailing: bool = False
+) -> list[Candidate]:
+    """The hosts that are open to work and big enough for a request and its files, whoever is on
+    them now: those where such a stage starts, or with `ailing` those where none does."""
     found = []
-    for room in rooms:
-        host = room.host
-        if not room.open_to_work or (request.pin is not None and request.pin != host.name):
+    for capacity in capacities:
+        host = capacity.host
+        if not capacity.open_to_work or (request.pin is not None and request.pin != host.name):
             continue
-        if (bool(room.ailments) and room.ailment(request) is not None) != ailing:
+        if (bool(capacity.ailments) and capacity.ailment(request) is not None) != ailing:
             continue
-        if request.keeps and request.here is None and request.runtime in room.full:
+        if request.keeps and request.here is None and request.runtime in capacity.full:
             continue
-        cards = suitable_cards(room, request)
+        cards = suitable_cards(capacity, request)
         if cards is not None and _suits(host, request):
-            found.append(Candidate(room, cards))
+            found.append(Candidate(capacity, cards))
     return found
 
 
-def able_hosts(rooms: Iterable[Room], request: Request) -> set[str]:
+def able_hosts(capacities: Iterable[HostCapacity], request: Request) -> set[str]:
     """The hosts that could ever take a request, as far as is known: also those that are busy, or
     silent, or start nothing just now. Not those that are drained, which a person has to end."""
     return {
-        room.host.name
-        for room in rooms
-        if room.host.look is not None
-        and room.host.drained is None
-        and request.pin in (None, room.host.name)
-        and suitable_cards(room, request) is not None
-        and _suits(room.host, request)
+        capacity.host.name
+        for capacity in capacities
+        if capacity.host.look is not None
+        and capacity.host.drained is None
+        and request.pin in (None, capacity.host.name)
+        and suitable_cards(capacity, request) is not None
+        and _suits(capacity.host, request)
     }
 
 
-def suitable_cards(room: Room, request: Request) -> tuple[Card, ...] | None:
+def suitable_cards(capacity: HostCapacity, request: Request) -> tuple[Card, ...] | None:
     """The kinds of card there that suit; None: too few even if all were free."""
     if not request.gpus:
         return ()
-    cards = [card for card in room.total if card_suits(card, request)]
-    if sum(room.total[card] for card in cards) < request.gpus:
+    cards = [card for card in capacity.total if card_suits(card, request)]
+    if sum(capacity.total[card] for card in cards) < request.gpus:
         return None
     return tuple(sorted(cards, key=lambda card: (card[1], card[0])))
 
@@ -220,63 +221,71 @@ def _suits(host: Host, request: Request) -> bool:
     )
 
 
-def has_cpus_and_ram(room: Room, request: Request) -> bool:
+def has_cpus_and_ram(capacity: HostCapacity, request: Request) -> bool:
     """Whether CPUs and RAM are there now."""
-    return room.cpus + EPSILON >= request.cpus and room.ram >= (request.ram or 0)
+    return capacity.cpus + EPSILON >= request.cpus and capacity.ram >= (request.ram or 0)
 
 
 def _choose_cpus(found: Sequence[Candidate], request: Request) -> Choice | None:
     """CPU work goes where no GPUs are, else where it strands the fewest; then the tightest fit."""
-    best: Room | None = None
+    best: HostCapacity | None = None
     best_score: tuple[float, ...] = ()
     fitting = 0
-    for room, _ in found:
-        if not has_cpus_and_ram(room, request):
+    for capacity, _ in found:
+        if not has_cpus_and_ram(capacity, request):
             continue
         fitting += 1
-        left = room.cpus - request.cpus
-        free = room.free_count
-        score = (float(bool(room.total)), room.stranded(free, left), free, left, room.order)
+        left = capacity.cpus - request.cpus
+        free = capacity.free_count
+        score = (
+            float(bool(capacity.total)),
+            capacity.stranded(free, left),
+            free,
+            left,
+            capacity.order,
+        )
         if best is None or score < best_score:
-            best, best_score = room, score
+            best, best_score = capacity, score
     return None if best is None else Choice(best, (), fitting)
 
 
 def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
     """The tightest fit keeps large blocks whole: alike cards first, then the fewest GPUs stranded
     without CPUs, the fewest left over, the smallest cards, the fewest CPUs left."""
-    best: tuple[Room, tuple[Card, ...]] | None = None
+    best: tuple[HostCapacity, tuple[Card, ...]] | None = None
     best_score: tuple[float, ...] = ()
     most_left = math.inf
     # More left over than this cannot be better any more.
     fitting = 0
     wanted, asked_cpus, asked_ram = request.gpus, request.cpus - EPSILON, request.ram or 0
-    for room, cards in found:
-        left = room.free_count - wanted
-        if left < 0 or room.cpus < asked_cpus or room.ram < asked_ram:
+    for capacity, cards in found:
+        left = capacity.free_count - wanted
+        if left < 0 or capacity.cpus < asked_cpus or capacity.ram < asked_ram:
             continue
-        if len(room.total) == 1 and left > most_left:
+        if len(capacity.total) == 1 and left > most_left:
             fitting += 1
             continue
-        picked = cards if len(room.total) == 1 else _pick_cards(room, cards, wanted)
+        picked = cards if len(capacity.total) == 1 else _pick_cards(capacity, cards, wanted)
         if picked is None:
             continue
         fitting += 1
-        cpus = room.cpus - request.cpus
-        mixed, stranded = float(len(picked) > 1), room.stranded(left, cpus)
-        score = (mixed, stranded, left, picked[-1][1], cpus, room.order)
+        cpus = capacity.cpus - request.cpus
+        mixed, stranded = float(len(picked) > 1), capacity.stranded(left, cpus)
+        score = (mixed, stranded, left, picked[-1][1], cpus, capacity.order)
         if best is None or score < best_score:
-            best, best_score = (room, picked), score
+            best, best_score = (capacity, picked), score
             most_left = left if not mixed and not stranded else math.inf
     if best is None:
         return None
-    room, picked = best
-    return Choice(room, _pick_gpus(room, picked, wanted), fitting)
+    capacity, picked = best
+    return Choice(capacity, _pick_gpus(capacity, picked, wanted), fitting)
 
 
-def _pick_cards(room: Room, cards: tuple[Card, ...], wanted: int) -> tuple[Card, ...] | None:
+def _pick_cards(
+    capacity: HostCapacity, cards: tuple[Card, ...], wanted: int
+) -> tuple[Card, ...] | None:
     """One kind of card if one kind is enough, the smallest such; else several together."""
-    free = room.free
+    free = capacity.free
     together = 0
     for card in cards:
         here = len(free.get(card, ()))
@@ -286,9 +295,9 @@ def _pick_cards(room: Room, cards: tuple[Card, ...], wanted: int) -> tuple[Card,
     return cards if together >= wanted else None
 
 
-def _pick_gpus(room: Room, cards: tuple[Card, ...], wanted: int) -> tuple[Gpu, ...]:
+def _pick_gpus(capacity: HostCapacity, cards: tuple[Card, ...], wanted: int) -> tuple[Gpu, ...]:
     """Neighbours where there are any: an aligned block of free indices, else the lowest ones."""
-    free = [gpu for card in cards for gpu in room.free.get(card, ())]
+    free = [gpu for card in cards for gpu in capacity.free.get(card, ())]
     if len(cards) == 1 and wanted > 1:
         by_index = {gpu.index: gpu for gpu in free}
         for start in sorted(by_index):

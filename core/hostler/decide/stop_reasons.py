@@ -9,28 +9,28 @@ from hostler.decide.index import Index, OpenAttempt
 from hostler.model.pipelines import Cause
 
 
-class Wish(NamedTuple):
+class StopReason(NamedTuple):
     """A reason to stop an attempt."""
 
     cause: Cause
     detail: str
 
 
-def wish_for(item: OpenAttempt, index: Index) -> Wish | None:
-    """Why this attempt should end; None: it may go on. The first wish written down stays."""
+def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
+    """Why this attempt should end; None: it may go on. The first reason written down stays."""
     run, stage, attempt = item.run, item.stage, item.attempt
     if not attempt.phase.is_at_work:
         return None  # it has ended, and what it wrote is wanted whoever stopped it
     if attempt.stop_reason is not None:
-        return Wish(attempt.stop_reason, attempt.stop_detail)
+        return StopReason(attempt.stop_reason, attempt.stop_detail)
     if run.cancelled_by is not None:
-        return Wish(Cause.STOPPED, f"by {run.cancelled_by}")
+        return StopReason(Cause.STOPPED, f"by {run.cancelled_by}")
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
-        return Wish(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
+        return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
     failed = index.progress[run.run_id].failed_bases.get(stage.base)
     if failed is not None:
-        return Wish(Cause.DEPENDENCY, f"{failed} failed (fail_fast)")
+        return StopReason(Cause.DEPENDENCY, f"{failed} failed (fail_fast)")
     return None
 
 

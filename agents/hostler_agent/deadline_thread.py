@@ -9,7 +9,7 @@ from typing import Callable, Dict, Generic, List, Optional, Sequence, Tuple, Typ
 Result = TypeVar("Result")
 
 
-class Patience(Generic[Result]):
+class DeadlineThread(Generic[Result]):
     """Makes calls one after the other in a thread. One that takes longer than `deadline` seconds is
     left alone with its thread, and is not made again before that has come back."""
 
@@ -40,7 +40,7 @@ class Patience(Generic[Result]):
                     return
                 results.put((key, call(key)))
 
-        thread = threading.Thread(target=work, daemon=True, name="patience")
+        thread = threading.Thread(target=work, daemon=True, name="deadline")
         thread.start()
         for key in keys:
             try:

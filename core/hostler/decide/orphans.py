@@ -22,7 +22,7 @@ MOST_AT_ONCE = 64
 """Ends of one host in a plan: it may name thousands, and each is looked for in the database."""
 
 
-def reap(index: Index) -> list[Action]:
+def end_orphans(index: Index) -> list[Action]:
     """Stop workloads of ours that no open attempt owns; remove those that have ended."""
     actions: list[Action] = []
     snapshot = index.snapshot

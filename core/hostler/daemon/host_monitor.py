@@ -1,6 +1,6 @@
 """One host, kept: connected, looked at, and described by the latest `Host` value.
 
-A keeper never concludes anything from silence. It reports what it saw and since when; the planner
+A monitor never concludes anything from silence. It reports what it saw and since when; the planner
 decides.
 """
 
@@ -52,12 +52,12 @@ class OnEvent(Protocol):
         """`gpu`: the UUID of the one it is about."""
 
 
-class HostKeeper:
+class HostMonitor:
     """Holds the link to one host. `host` is always the latest known state of it.
 
     `on_news` is called when something changed that a decision may depend on; `on_look` for every
     look, for the record of measurements; `on_event` when something happened. `faults`: GPUs (UUIDs)
-    that had failed when the last keeper of this host ended, and how.
+    that had failed when the last monitor of this host ended, and how.
     """
 
     def __init__(

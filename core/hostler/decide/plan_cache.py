@@ -1,5 +1,5 @@
 """What one plan works out and the next can use again: plans are made on every event, and most runs
-have not changed since the last one. A plan is the same with a memo and without."""
+have not changed since the last one. A plan is the same with a plan_cache and without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
 
 
-class Memo:
+class PlanCache:
     """Holds what follows from a run alone, as long as it is the very same run."""
 
     def __init__(self) -> None:

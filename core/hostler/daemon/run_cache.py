@@ -15,7 +15,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Run
 
 
-class Book:
+class RunCache:
     """Open runs by id, with quick access to their attempts and stages."""
 
     def __init__(self) -> None:

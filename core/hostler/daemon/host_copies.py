@@ -31,7 +31,7 @@ class _Notes:
         self.none_left = asyncio.Event()
 
 
-class Copies:
+class HostCopies:
     """Writes each run's specification to every host it uses, and a note for each attempt there."""
 
     def __init__(self, context: Context) -> None:
@@ -73,7 +73,7 @@ class Copies:
     async def _check(self, host: str) -> None:
         try:
             await self._find_unknown(host)
-            for run in self._context.book.runs():
+            for run in self._context.run_cache.runs():
                 if any(attempt.host == host for attempt in run.attempts):
                     with self._noting(run.run_id):
                         await self._sign(host, run.run_id)
@@ -109,10 +109,10 @@ class Copies:
             kept = None  # there is none, or none that has an end
         if kept is None or kept.spec_doubt:
             self._sent.discard((host, run_id))
-        run = context.book.find(run_id)
+        run = context.run_cache.find(run_id)
         for attempt in run.attempts if run is not None else ():
             if attempt.host == host and not is_covered(attempt, kept):
-                await self.note(context.book.attempt(attempt.attempt_id) or attempt)
+                await self.note(context.run_cache.attempt(attempt.attempt_id) or attempt)
 
     async def note(self, attempt: Attempt) -> None:
         """Keep an attempt, as it is now, on its host; with its run's specification the first time.
@@ -120,7 +120,7 @@ class Copies:
         Raises Unreachable. A host that cannot keep it, its disk being full, is no reason not to
         work there.
         """
-        run = self._context.book.find(attempt.run_id)
+        run = self._context.run_cache.find(attempt.run_id)
         if run is None:
             return
         with self._noting(run.run_id):
@@ -140,7 +140,7 @@ class Copies:
             if key not in self._sent:
                 payload["spec"] = await self._spec(run)
             told = await link.call("run.keep", payload)
-            if not told.get("spec") and context.book.find(run.run_id) is not None:
+            if not told.get("spec") and context.run_cache.find(run.run_id) is not None:
                 payload["spec"] = await self._spec(run)
                 await link.call("run.keep", payload)
         except AgentError as error:
@@ -156,7 +156,7 @@ class Copies:
         return tuple(a for a in found if a.attempt_id == attempt.attempt_id)
 
     async def forget(self, ends: Sequence[End], hosts: Iterable[str]) -> None:
-        """Remove the copies of runs that have ended, and left the book; that they have stays noted.
+        """Remove the copies of runs that have ended, and left the cache. The note of an end stays.
         What cannot be reached now is removed by the next gc."""
         ids = [end.run_id for end in ends]
         for run_id in ids:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import phantoms
-from hostler_agent.phantoms import Phantoms
+from hostler_agent import removed_containers as phantoms
 from hostler_agent.processes import Proc
+from hostler_agent.removed_containers import RemovedContainers
 from tests.support.users import BOB, NEEDS_ROOT, run_as
 
 
@@ -35,7 +35,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_what_was_seen_alive_and_is_gone_has_ended(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Phantoms(Proc())
+    found = RemovedContainers(Proc())
     assert not found.is_one("c", inspect(process.pid))
     assert not found.doubts("c")
     end(process)
@@ -51,7 +51,7 @@ def test_another_process_of_the_container_is_alive(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(phantoms, "SURE_AFTER", 0.0)
-    found = Phantoms(Proc())
+    found = RemovedContainers(Proc())
     found.is_one("c", inspect(process.pid))
     end(process)
     assert not found.is_one("c", inspect(os.getpid())), "it was started again"
@@ -61,7 +61,7 @@ def test_another_process_of_the_container_is_alive(
 @pytest.mark.parametrize("pid", [2**22 + 1, 0, -1, None, "7"])
 def test_what_was_never_seen_is_not_judged(pid: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phantoms, "SURE_AFTER", 0.0)
-    found = Phantoms(Proc())
+    found = RemovedContainers(Proc())
     assert not any(found.is_one("c", inspect(pid)) for _ in range(3))
     assert not found.doubts("c")
 
@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_not_gone(
 ) -> None:
     monkeypatch.setattr(phantoms, "SURE_AFTER", 0.0)
     proc = Proc()
-    found = Phantoms(proc)
+    found = RemovedContainers(proc)
     found.is_one("c", inspect(process.pid))
     monkeypatch.setattr(proc, "start_ticks", lambda _: None)
     assert not any(found.is_one("c", inspect(process.pid)) for _ in range(3))
@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_not_gone(
 
 @pytest.mark.programs
 def test_what_is_removed_is_forgotten(process: subprocess.Popen[bytes]) -> None:
-    found = Phantoms(Proc())
+    found = RemovedContainers(Proc())
     found.is_one("c", inspect(process.pid))
     end(process)
     found.keep(["another"])
@@ -95,7 +95,7 @@ def test_what_proc_begins_to_hide_is_not_gone(monkeypatch: pytest.MonkeyPatch) -
 
     def work() -> str:
         proc = Proc()
-        found = Phantoms(proc)
+        found = RemovedContainers(proc)
         found.is_one("c", inspect(1))
         proc.root = "/nowhere"
         return str(any(found.is_one("c", inspect(1)) for _ in range(3)))

@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-SEATS = 200
+CONNECTIONS_A_USER = 200
 """Connections that one user may have: far more than screens and scripts need."""
 WAITING = 64
 """Connections of one user of whom nothing has been allowed yet: many clients may begin at once."""
@@ -43,7 +43,7 @@ class Peer:
     """It is the peer that is waited for: to read, or to send the rest of its request."""
 
 
-class Seated(Protocol):
+class Holder(Protocol):
     """What has a place here."""
 
     @property
@@ -51,23 +51,23 @@ class Seated(Protocol):
         """How it stands with it."""
 
 
-S = TypeVar("S", bound=Seated)
+S = TypeVar("S", bound=Holder)
 
 
-def seat(peer: Peer, known: Container[int], others: Sequence[S], now: float) -> list[S]:
+def admit(peer: Peer, known: Container[int], others: Sequence[S], now: float) -> list[S]:
     """Give a new connection its place; those that have to go for it.
 
-    A user who is `known`, because a request of theirs was allowed, has seats; a connection without
+    A user who is `known`, because a request of theirs was allowed, has one; a connection without
     a request under way makes room. Others wait for their first answer, and the oldest of them makes
     room, so that nobody who only waits keeps others out.
     """
     own = [other for other in others if other.peer.uid == peer.uid]
     if peer.uid in known:
-        seated = [other for other in own if other.peer.let_in]
-        idle = [other for other in seated if _is_idle(other.peer, now)]
-        if len(seated) < SEATS or idle:
+        holding = [other for other in own if other.peer.let_in]
+        idle = [other for other in holding if _is_idle(other.peer, now)]
+        if len(holding) < CONNECTIONS_A_USER or idle:
             peer.let_in = True
-            return [] if len(seated) < SEATS else [min(idle, key=_age)]
+            return [] if len(holding) < CONNECTIONS_A_USER else [min(idle, key=_age)]
         peer.is_over = True
     waiting = [other for other in others if not other.peer.let_in]
     own = [other for other in waiting if other.peer.uid == peer.uid]
@@ -93,6 +93,6 @@ def _is_stuck(peer: Peer, now: float) -> bool:
     return peer.is_stuck and now - peer.moved > STUCK_S
 
 
-def _age(seated: Seated) -> tuple[bool, float]:
+def _age(holding: Holder) -> tuple[bool, float]:
     """Whoever asks nothing goes first, the oldest of them before the others."""
-    return seated.peer.is_asking, seated.peer.since
+    return holding.peer.is_asking, holding.peer.since
