@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.hypothesis_profiles import decide_nothing_by_speed
+from tests.support.worlds.hypothesis_profiles import decide_nothing_by_speed
 
 decide_nothing_by_speed()
 

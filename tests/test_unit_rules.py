@@ -64,7 +64,10 @@ def test_by_its_fixture(agent):
 """
 
 
-WHOLE = ("from tests.support import served", "from tests.support.simdaemon import SimDaemon")
+WHOLE = (
+    "from tests.support.daemons import served",
+    "from tests.support.daemons.simdaemon import SimDaemon",
+)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,13 @@ STARTERS = frozenset({"agent", "alone", "clean_lab", "desk", "dockerd", "lab", "
 """Fixtures that start a program: an agent, sshd, dockerd, a compiler, a whole lab."""
 WHOLE = frozenset(
     f"tests.support.{name}"
-    for name in ("madefleet", "restoring", "served", "simdaemon", "simserved")
+    for name in (
+        "screens.madefleet",
+        "daemons.restoring",
+        "daemons.served",
+        "daemons.simdaemon",
+        "programs.simserved",
+    )
 )
 """Modules that run a whole daemon, or a whole screen."""
 

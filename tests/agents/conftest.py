@@ -11,9 +11,9 @@ import pytest
 
 from hostler_agent.claims import Claims
 from hostler_agent.leases import Leases
-from tests.support.agents import Agent, Place, serving
-from tests.support.claiming import Scene
-from tests.support.fake_nvml import FakeNvml, build
+from tests.support.programs.agents import Agent, Place, serving
+from tests.support.programs.fake_nvml import FakeNvml, build
+from tests.support.values.claiming import Scene
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from hostler_agent import archive
 from hostler_agent.folders import Refusal
-from tests.support.tars import tar_of
+from tests.support.values.tars import tar_of
 
 
 def _sparse(name: str, size: int, style: str) -> bytes:

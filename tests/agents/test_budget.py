@@ -18,10 +18,10 @@ from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases
 from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Processes
-from tests.support.agents import Place, serving
-from tests.support.claiming import GPU, OTHER, Scene, a_lease
-from tests.support.fake_nvml import uuid_of
-from tests.support.users import CAROL, MALLORY, NEEDS_ROOT
+from tests.support.machines.users import CAROL, MALLORY, NEEDS_ROOT
+from tests.support.programs.agents import Place, serving
+from tests.support.programs.fake_nvml import uuid_of
+from tests.support.values.claiming import GPU, OTHER, Scene, a_lease
 
 LONG = "\N{GRINNING FACE}" * 255
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hostler_agent import bundle
-from tests.support.agents import Place, Talk
+from tests.support.programs.agents import Place, Talk
 
 pytestmark = pytest.mark.programs
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import cache as module
-from tests.support.cache import cache
-from tests.support.fake_nvml import build
-from tests.support.users import MALLORY, NEEDS_ROOT
+from tests.support.machines.users import MALLORY, NEEDS_ROOT
+from tests.support.programs import cache as module
+from tests.support.programs.cache import cache
+from tests.support.programs.fake_nvml import build
 
 pytestmark = pytest.mark.programs
 

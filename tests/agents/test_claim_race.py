@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.agents import Agent
-from tests.support.fake_nvml import FakeNvml, uuid_of
+from tests.support.programs.agents import Agent
+from tests.support.programs.fake_nvml import FakeNvml, uuid_of
 
 TRIES = int(os.environ.get("HOSTLER_TEST_CLAIM_TRIES", "1000"))
 

@@ -13,8 +13,8 @@ import pytest
 from hostler_agent import blobs, bundle, checkpoints
 from hostler_agent.cleaning import Cleaner
 from hostler_agent.folders import Folders
-from tests.support.agents import Place, serving
-from tests.support.users import NEEDS_ROOT
+from tests.support.machines.users import NEEDS_ROOT
+from tests.support.programs.agents import Place, serving
 
 DIGEST = "a" * 64
 V1, V2 = "1" * 64, "2" * 64

@@ -19,9 +19,9 @@ from hostler_agent import containers, wire
 from hostler_agent.grants import grants, resolve
 from hostler_agent.inspected import STARTED_UP, add_start, epoch, workload
 from hostler_agent.processes import Proc
-from tests.support.agents import Agent, Place, Talk, eventually, serving, soonest
-from tests.support.fake_docker import FakeDocker, container, fake_docker, ours
-from tests.support.fake_nvml import FakeNvml
+from tests.support.daemons.fake_docker import FakeDocker, container, fake_docker, ours
+from tests.support.programs.agents import Agent, Place, Talk, eventually, serving, soonest
+from tests.support.programs.fake_nvml import FakeNvml
 
 GPUS = [(0, "GPU-aaaa-0"), (1, "GPU-aaab-1")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from hostler_agent import doctor
 from hostler_agent.leases import Leases
-from tests.support.users import BOB, MALLORY, NEEDS_ROOT, run_as
+from tests.support.machines.users import BOB, MALLORY, NEEDS_ROOT, run_as
 
 TABLE = """\
 1 0 8:1 {slash} / rw shared:1 - ext4 /dev/sda1 rw

@@ -12,7 +12,7 @@ import pytest
 from hostler_agent.engine import raises_limits, started_at, was_restarted
 from hostler_agent.http import Connection
 from hostler_agent.processes import Proc
-from tests.support.fake_docker import fake_docker
+from tests.support.daemons.fake_docker import fake_docker
 
 ENDED = {"running": False, "started_at": 100.0, "finished_at": 1003.0, "exit_code": 137}
 

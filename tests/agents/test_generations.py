@@ -11,7 +11,7 @@ import pytest
 
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.generations import CHANGING, Generations, Superseded
-from tests.support.agents import AgentSaysNo, Place, serving
+from tests.support.programs.agents import AgentSaysNo, Place, serving
 
 FIRST, SECOND = {"number": 1, "mark": "aa"}, {"number": 1_764_000_000_000, "mark": "bb"}
 

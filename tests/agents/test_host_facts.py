@@ -13,7 +13,7 @@ from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.machine import Machine, disks, docker_gpu, memory
 from hostler_agent.processes import RECHECK_EVERY, Proc, Processes, Users, container_of
-from tests.support.users import MALLORY
+from tests.support.machines.users import MALLORY
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64

@@ -34,7 +34,7 @@ from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.journal import Job
-from tests.support.agents import PYTHONS, AgentSaysNo, Place, eventually, serving, transfer
+from tests.support.programs.agents import PYTHONS, AgentSaysNo, Place, eventually, serving, transfer
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 ALL = Wanted(None, (), None)

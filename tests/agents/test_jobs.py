@@ -21,8 +21,8 @@ from hostler_agent.folders import Refusal
 from hostler_agent.jobs import Jobs
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
-from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving
-from tests.support.fake_nvml import FakeNvml
+from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
+from tests.support.programs.fake_nvml import FakeNvml
 
 
 def _pid_in(path: Path) -> int:

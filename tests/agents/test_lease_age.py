@@ -17,9 +17,9 @@ from hostler_agent import leases as module
 from hostler_agent.claims import Claims
 from hostler_agent.leases import Clocks, Leases, Live, clocks, is_stale
 from hostler_agent.processes import Proc
-from tests.support.agents import Place, eventually, serving
-from tests.support.claiming import BOOT, CONTAINER, Scene, a_lease, claim
-from tests.support.users import BOB, NEEDS_ROOT, run_as
+from tests.support.machines.users import BOB, NEEDS_ROOT, run_as
+from tests.support.programs.agents import Place, eventually, serving
+from tests.support.values.claiming import BOOT, CONTAINER, Scene, a_lease, claim
 
 
 def test_a_started_job_binds_its_leases(

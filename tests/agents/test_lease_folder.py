@@ -16,10 +16,10 @@ from hostler_agent import leasefolder
 from hostler_agent.claims import Claims
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases
-from tests.support.agents import Agent, AgentSaysNo, Place, serving
-from tests.support.claiming import GPU, OTHER, Scene, a_lease, claim
-from tests.support.fake_nvml import uuid_of
-from tests.support.users import BOB, CAROL, MALLORY, NEEDS_ROOT, run_as, spawn_as
+from tests.support.machines.users import BOB, CAROL, MALLORY, NEEDS_ROOT, run_as, spawn_as
+from tests.support.programs.agents import Agent, AgentSaysNo, Place, serving
+from tests.support.programs.fake_nvml import uuid_of
+from tests.support.values.claiming import GPU, OTHER, Scene, a_lease, claim
 
 
 @pytest.fixture

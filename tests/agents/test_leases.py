@@ -18,8 +18,8 @@ from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases, Live, is_stale, parse
 from hostler_agent.nvml import Reading
-from tests.support.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
-from tests.support.users import BOB, MALLORY, NEEDS_ROOT, run_as, spawn_as
+from tests.support.machines.users import BOB, MALLORY, NEEDS_ROOT, run_as, spawn_as
+from tests.support.values.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
 
 
 def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> None:

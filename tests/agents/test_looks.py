@@ -14,7 +14,7 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts, Look
 from hostler_agent import wire
-from tests.support.agents import (
+from tests.support.programs.agents import (
     PYTHONS,
     Agent,
     Place,
@@ -24,7 +24,7 @@ from tests.support.agents import (
     serving,
     soonest,
 )
-from tests.support.fake_nvml import FakeNvml, build
+from tests.support.programs.fake_nvml import FakeNvml, build
 
 pytestmark = pytest.mark.programs
 

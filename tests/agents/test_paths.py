@@ -13,7 +13,7 @@ import pytest
 from hostler_agent import paths as module
 from hostler_agent.folders import Refusal
 from hostler_agent.paths import Paths, look_at
-from tests.support.agents import eventually
+from tests.support.programs.agents import eventually
 
 
 class FileServer:

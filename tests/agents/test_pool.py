@@ -6,7 +6,7 @@ import threading
 import time
 
 from hostler_agent.pool import Pool
-from tests.support.agents import eventually
+from tests.support.programs.agents import eventually
 
 
 def _wait(event: threading.Event) -> None:

@@ -15,9 +15,9 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look
 from hostler_agent import wire
-from tests.support.agents import Place, eventually, serving, transfer
-from tests.support.dockerd import IMAGE, Dockerd, why_not
-from tests.support.fake_docker import ours
+from tests.support.daemons.fake_docker import ours
+from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
+from tests.support.programs.agents import Place, eventually, serving, transfer
 
 
 @pytest.fixture(scope="module")

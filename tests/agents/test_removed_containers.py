@@ -12,7 +12,7 @@ import pytest
 from hostler_agent import removed_containers as phantoms
 from hostler_agent.processes import Proc
 from hostler_agent.removed_containers import RemovedContainers
-from tests.support.users import BOB, NEEDS_ROOT, run_as
+from tests.support.machines.users import BOB, NEEDS_ROOT, run_as
 
 
 def inspect(pid: object, status: str = "running") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hostler_agent import journal
-from tests.support.agents import Agent, eventually
+from tests.support.programs.agents import Agent, eventually
 
 pytestmark = pytest.mark.programs
 

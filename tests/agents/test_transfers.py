@@ -17,9 +17,9 @@ import pytest
 from hostler_agent import archive, blobs, files, sending, transfers, wire
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.joblog import Reader, Writer, parts
-from tests.support.agents import Agent, AgentSaysNo, Place, eventually, serving, transfer
-from tests.support.fake_docker import container, fake_docker, ours
-from tests.support.tars import tar_of
+from tests.support.daemons.fake_docker import container, fake_docker, ours
+from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving, transfer
+from tests.support.values.tars import tar_of
 
 
 def _digest(data: bytes) -> str:

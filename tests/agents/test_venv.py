@@ -11,7 +11,7 @@ import pytest
 
 from hostler_agent import venv
 from hostler_agent.jobenv import venv_command
-from tests.support.agents import Agent, Place, eventually, serving
+from tests.support.programs.agents import Agent, Place, eventually, serving
 
 MONTHS = 90 * 86400.0
 

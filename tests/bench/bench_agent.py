@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pynvml
 
-from tests.support.agents import Agent, Place, eventually, serving
-from tests.support.fake_nvml import FakeNvml, build
+from tests.support.programs.agents import Agent, Place, eventually, serving
+from tests.support.programs.fake_nvml import FakeNvml, build
 
 LOOKS = 2000
 ROUNDS = 5

@@ -32,9 +32,9 @@ from hostler.ssh.door import SshDoor
 from tests.bench.bench_docker import _Raw, _raw_log, _raw_stage, _sdk_stage
 from tests.bench.measure import ROUNDS, BenchDesk, cpu_of, run, running, threads_of, verdict, worst
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support import dockerd, sshd
-from tests.support.dockerd import IMAGE, Dockerd
-from tests.support.sshd import Home, Sshd
+from tests.support.machines import dockerd, sshd
+from tests.support.machines.dockerd import IMAGE, Dockerd
+from tests.support.machines.sshd import Home, Sshd
 
 _STAGES = 8
 _AT_ONCE, _TOGETHER = 8, 24

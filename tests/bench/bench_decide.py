@@ -25,7 +25,7 @@ from hostler.decide.requests import request_of
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Run
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 
 def main() -> int:

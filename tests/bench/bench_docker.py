@@ -25,8 +25,8 @@ import docker
 from hostler.runtimes.docker.options import container_options
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import Dockerd, why_not
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import Dockerd, why_not
 
 _STAGES = 15
 _AT_ONCE, _TOGETHER = 8, 24

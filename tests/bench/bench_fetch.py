@@ -29,8 +29,8 @@ from tests.lab import preflight
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.system import run
-from tests.support.desk import Desk, desk_folder, wait_until
-from tests.support.labfixture import own_name
+from tests.support.machines.desk import Desk, desk_folder, wait_until
+from tests.support.machines.labfixture import own_name
 
 MIB = 1024 * 1024
 _BARS = {"running / scp": 0.8, "saved / scp": 0.8}

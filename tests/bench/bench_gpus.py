@@ -25,7 +25,7 @@ from typing import Any
 from tests.bench.bench_ssh import ADDRESSES, _address, _timed
 from tests.bench.measure import ROUNDS, BenchDesk, verdict, worst
 from tests.chaos.figures import COLD, DEAD, note
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 
 _EACH = 3
 _SOME, _DEAD = 20, 3

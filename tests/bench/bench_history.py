@@ -24,7 +24,7 @@ from typing import Any
 from hostler.client import Client
 from tests.bench.history_states import STAGES, bytes_of_tables, fill
 from tests.bench.measure import BenchDesk
-from tests.support.desk import desk_folder
+from tests.support.machines.desk import desk_folder
 
 Work = Callable[[], object]
 

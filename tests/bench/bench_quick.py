@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.figures import WARM, note
-from tests.support.fleets import fleet, host
-from tests.support.scripted_daemon import scripted_daemon
+from tests.support.daemons.scripted_daemon import scripted_daemon
+from tests.support.values.fleets import fleet, host
 
 ROUNDS = 21
 HOSTS = 50

@@ -28,7 +28,7 @@ from hostler.link.program import agent_program
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshTarget
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 
 ROUNDS = 5
 POLLS = 300

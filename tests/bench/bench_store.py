@@ -27,7 +27,7 @@ from hostler.base.units import GIB
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
-from tests.support.stored import attempt, event, run, stage
+from tests.support.values.stored import attempt, event, run, stage
 
 _DAY = 86_400
 _BEGIN = 1_700_006_400

@@ -20,8 +20,8 @@ from pathlib import Path
 from hostler.sim import demo_lab
 from hostler_tui import cache
 from tests.bench.measure import ROUNDS, verdict
-from tests.support.simserved import SimServed, sim_served
-from tests.support.terminal import Terminal
+from tests.support.programs.simserved import SimServed, sim_served
+from tests.support.programs.terminal import Terminal
 
 SIZE = {"columns": 160, "rows": 45}
 SETTLE_S, WATCH_S, KEYS = 4.0, 12.0, 30

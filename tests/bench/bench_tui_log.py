@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.bench.measure import ROUNDS, BenchDesk, running, worst
-from tests.support.terminal import Terminal
+from tests.support.programs.terminal import Terminal
 
 LINES = 1_000_000
 WRITER = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hostler.client import Client
 from hostler.quick.socket import Found
-from tests.support.desk import Desk, desk_folder
+from tests.support.machines.desk import Desk, desk_folder
 
 ROUNDS = 3
 

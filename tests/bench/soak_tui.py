@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.terminal import Terminal
+from tests.support.programs.terminal import Terminal
 
 KEYS = [
     b"1", b"2", b"3", b"5", b"6", b"j", b"k", b"j", b"k", b"\r", b"\x1b", b"\x1b", b"x", b"g",

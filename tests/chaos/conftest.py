@@ -9,8 +9,8 @@ import pytest
 
 from tests.chaos.watch import Watch, put_proxies
 from tests.lab.lab import Lab
-from tests.support.desk import Desk, desk_folder
-from tests.support.labfixture import need_lab, own_name
+from tests.support.machines.desk import Desk, desk_folder
+from tests.support.machines.labfixture import need_lab, own_name
 
 
 @pytest.fixture(scope="session")

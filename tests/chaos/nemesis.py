@@ -25,8 +25,8 @@ from tests.chaos.watch import Watch, put_proxies
 from tests.chaos.work import STREAM, write
 from tests.lab.host import Host
 from tests.lab.lab import Lab
-from tests.support.desk import Desk, desk_folder
-from tests.support.labfixture import own_name
+from tests.support.machines.desk import Desk, desk_folder
+from tests.support.machines.labfixture import own_name
 
 SEGMENT_S = 150.0
 """Of faults, before the history is ended and checked."""

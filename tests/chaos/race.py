@@ -29,8 +29,8 @@ from tests.chaos.work import write
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, desk_folder
-from tests.support.labfixture import own_name
+from tests.support.machines.desk import Desk, desk_folder
+from tests.support.machines.labfixture import own_name
 
 FOLDER = "/srv/hostler-race"
 """On every host: hold, a file for each GPU, and the record of what was held."""

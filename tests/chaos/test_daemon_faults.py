@@ -26,7 +26,7 @@ from tests.chaos.trouble import stage_on
 from tests.chaos.watch import Watch
 from tests.chaos.work import LONG, ONE, STREAM, write
 from tests.lab.host import Host
-from tests.support.desk import desk_folder, stage, wait_until
+from tests.support.machines.desk import desk_folder, stage, wait_until
 
 ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
 KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "5"))

@@ -28,7 +28,7 @@ from tests.chaos.trouble import (
 from tests.chaos.watch import Watch
 from tests.chaos.work import write
 from tests.lab.host import Host
-from tests.support.desk import stage, wait_until
+from tests.support.machines.desk import stage, wait_until
 
 ROUNDS = max(1, int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0")))
 FROZEN_S = float(os.environ.get("HOSTLER_CHAOS_FROZEN_S", "4"))

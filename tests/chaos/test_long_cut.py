@@ -11,7 +11,7 @@ from tests.chaos.figures import CUT, note
 from tests.chaos.watch import Watch
 from tests.chaos.work import write
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 CUT_S = float(os.environ.get("HOSTLER_CHAOS_CUT_S", "12"))
 

@@ -36,7 +36,7 @@ from tests.chaos.trouble import (
 from tests.chaos.watch import Watch
 from tests.chaos.work import LONG, ONE, STREAM, write
 from tests.lab.layout import LabError
-from tests.support.desk import stage, wait_until
+from tests.support.machines.desk import stage, wait_until
 
 ROUNDS = max(1, int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0")))
 AWAY_S = float(os.environ.get("HOSTLER_CHAOS_AWAY_S", "5"))

@@ -25,8 +25,8 @@ from tests.chaos.work import write
 from tests.lab.gpus import GpuPanel
 from tests.lab.host import Host
 from tests.lab.layout import BUSYBOX, USERS
-from tests.support.desk import Desk, desk_folder, wait_until
-from tests.support.signals import hears_ctrl_c
+from tests.support.machines.desk import Desk, desk_folder, wait_until
+from tests.support.programs.signals import hears_ctrl_c
 
 pytestmark = [pytest.mark.lab, pytest.mark.chaos, pytest.mark.timeout(300)]
 

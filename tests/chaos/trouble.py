@@ -14,7 +14,7 @@ from typing import Any
 from tests.chaos.watch import Watch
 from tests.lab.host import Host
 from tests.lab.layout import BUSYBOX, LabError
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 RESET = "tcp-reset"
 NO_ROUTE = "icmp-host-unreachable"

@@ -39,7 +39,7 @@ from tests.chaos.history import (
 from tests.chaos.work import TELLING, forget_told, living, told
 from tests.lab.host import Host
 from tests.lab.lab import Lab
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 HERE = Path(__file__).resolve().parent
 SAMPLE_S = 1.0

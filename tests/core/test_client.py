@@ -13,8 +13,13 @@ import pytest
 import hostler
 from hostler.base.errors import ConflictError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, Client
-from tests.support.run_objects import run, stage
-from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
+from tests.support.daemons.scripted_daemon import (
+    Answer,
+    ScriptedDaemon,
+    json_lines,
+    scripted_daemon,
+)
+from tests.support.values.run_objects import run, stage
 
 
 @pytest.fixture

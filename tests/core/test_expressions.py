@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
 from hostler.decide.expressions import MAX_LENGTH, check, evaluate, names_in
-from tests.support.hypothesis_profiles import examples
+from tests.support.worlds.hypothesis_profiles import examples
 
 NAMES: dict[str, object] = {
     "params": {"lr": 0.1, "data": "small", "augment": True, "lambda": 2},

@@ -28,7 +28,7 @@ from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
 from hostler_tui.host.work import doctor, trust_in_terminal
 from hostler_tui.submit.commandline import run_command
-from tests.support.desk import desk_folder
+from tests.support.machines.desk import desk_folder
 
 pytestmark = pytest.mark.programs
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.lab import Lab
-from tests.support import labfixture
-from tests.support.desk import Desk, desk_folder
+from tests.support.machines import labfixture
+from tests.support.machines.desk import Desk, desk_folder
 
 globals().update(lab=labfixture.lab, clean_lab=labfixture.clean_lab)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 
 @pytest.fixture

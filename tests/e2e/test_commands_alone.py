@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commandline import CommandLine
-from tests.support.desk import Desk
+from tests.support.daemons.commandline import CommandLine
+from tests.support.machines.desk import Desk
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.client.fetch import Fetcher
 from hostler.client.fetch_target import Target
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 MIB = 1024 * 1024
 RUNNING = """

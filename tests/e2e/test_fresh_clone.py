@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import desk_folder
+from tests.support.machines.desk import desk_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "tests/test_architecture.py"

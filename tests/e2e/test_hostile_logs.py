@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.figures import LOG, note
-from tests.support.desk import Desk, stage
-from tests.support.hostile import EVIL, found_in
-from tests.support.terminal import Terminal
+from tests.support.machines.desk import Desk, stage
+from tests.support.programs.terminal import Terminal
+from tests.support.values.hostile import EVIL, found_in
 
 MIB = 1024**2
 SIZE = int(os.environ.get("HOSTLER_FUZZ_LOG", "40"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 WRITES = """
 name = "k"

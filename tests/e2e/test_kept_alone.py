@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, stage
+from tests.support.machines.desk import Desk, stage
 
 WRITE = "mkdir runs && head -c 3000 /dev/zero > model.pt && echo a > runs/a && echo b > runs/b"
 PATHS = ("--code", "snapshot", "--wait")

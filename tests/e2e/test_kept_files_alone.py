@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk
+from tests.support.machines.desk import Desk
 
 MIB = 1024 * 1024
 TRAIN = """

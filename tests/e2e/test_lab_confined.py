@@ -12,8 +12,8 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import PYTHON, USERS
-from tests.support.breakout import PROGRAM
-from tests.support.desk import Desk, desk_folder, stage, wait_until
+from tests.support.machines.breakout import PROGRAM
+from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -14,7 +14,7 @@ from tests.chaos.figures import CUT, note
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(500)]
 

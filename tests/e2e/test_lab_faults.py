@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, desk_folder, stage, wait_until
+from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
@@ -235,7 +235,7 @@ resources = {{ gpus = 1 }}
 @pytest.fixture(scope="module")
 def poor_lab() -> Iterator[Lab]:
     """Hosts that lack what others take for granted."""
-    from tests.support.labfixture import need_lab, own_name
+    from tests.support.machines.labfixture import need_lab, own_name
 
     need_lab()
     lab = Lab.up(

@@ -13,7 +13,7 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = pytest.mark.lab
 

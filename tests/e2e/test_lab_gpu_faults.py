@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.trouble import agent_pids, stage_on, until_condition
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX, PYTHON
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -17,8 +17,8 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.commandline import CommandLine, Ran
-from tests.support.desk import Desk, Said, stage
+from tests.support.daemons.commandline import CommandLine, Ran
+from tests.support.machines.desk import Desk, Said, stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 pytestmark = pytest.mark.lab
 

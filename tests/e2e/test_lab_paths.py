@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.lab import Lab
-from tests.support.desk import Desk, desk_folder, wait_until
+from tests.support.machines.desk import Desk, desk_folder, wait_until
 
 pytestmark = pytest.mark.lab
 

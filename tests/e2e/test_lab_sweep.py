@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.support.desk import Desk
+from tests.support.machines.desk import Desk
 
 NO_GPU = "no GPU asked for; --gpus 1 takes one"
 

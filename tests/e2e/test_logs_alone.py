@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, stage
+from tests.support.machines.desk import Desk, stage
 
 STAGES = """
 name = "t"

@@ -6,7 +6,7 @@ import asyncio
 
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import AsyncClient, Client
-from tests.support.desk import Desk
+from tests.support.machines.desk import Desk
 
 BODY = {"command": {"command": ["true"], "code": "none"}}
 KILLED = {"HOSTLER_FAILPOINTS": "after_submit:kill"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hostler.daemon.copy_format import Signer, encode_spec
 from hostler.model.pipelines import Stage
-from tests.support import planning
-from tests.support.desk import Desk, stage, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
+from tests.support.values import planning
 
 WAITS = (
     'name = "t"\n[stages.a]\ncommand = "while [ ! -e ../go ]; do sleep 0.1; done"\nshell = true\n'

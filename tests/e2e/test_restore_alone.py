@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, desk_folder, stage, wait_until
+from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 
 WAITS = """
 name = "t"

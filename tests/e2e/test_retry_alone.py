@@ -10,7 +10,7 @@ import pytest
 
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
-from tests.support.desk import Desk, Said
+from tests.support.machines.desk import Desk, Said
 
 PIPELINE = """
 name = "exam"

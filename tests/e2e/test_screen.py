@@ -11,8 +11,8 @@ from tests.chaos.trouble import sshd_killed
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.desk import Desk
-from tests.support.tmux import Tmux
+from tests.support.machines.desk import Desk
+from tests.support.programs.tmux import Tmux
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.people import Machine, Said
+from tests.support.machines.people import Machine, Said
 
 NOBODY, DAEMON, BIN = 65534, 1, 2
 NOGROUP = 65534

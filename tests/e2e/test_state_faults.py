@@ -17,7 +17,7 @@ import pytest
 from hostler.base.errors import StateError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import AsyncClient
-from tests.support.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = [
     pytest.mark.lab,

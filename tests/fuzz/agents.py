@@ -18,7 +18,7 @@ from hostler.link.decode import LookReader, answer_error, read_hello, read_push
 from hostler.link.lines import Hostile, LineReader, parse_object
 from tests.fuzz.names import NASTY
 from tests.fuzz.trial import Area
-from tests.support.scripted_agent import LOOK, hello
+from tests.support.programs.scripted_agent import LOOK, hello
 
 _WORKLOAD = {
     "attempt_id": "a", "daemon_id": "d", "runtime": "docker", "ref": "c", "running": True,

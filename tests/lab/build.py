@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.lab.kit import Kit
 from tests.lab.layout import CACHE, DOCKER_USERS, HERE, USERS
 from tests.lab.system import locked, run
-from tests.support import fake_nvml
+from tests.support.programs import fake_nvml
 
 PACKAGES = (
     "openssh-server", "openssh-client", "python3", "docker.io", "docker-cli", "iptables",

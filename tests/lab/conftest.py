@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.labfixture import clean_lab, lab
+from tests.support.machines.labfixture import clean_lab, lab
 
 __all__ = ["clean_lab", "lab"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.lab.layout import LabError
 from tests.lab.system import locked
-from tests.support.fake_nvml import FakeGpu, FakeNvml, uuid_of
+from tests.support.programs.fake_nvml import FakeGpu, FakeNvml, uuid_of
 
 A100 = ("NVIDIA A100-SXM4-80GB", 81559, 400.0)
 RTX3090 = ("NVIDIA GeForce RTX 3090", 24576, 350.0)

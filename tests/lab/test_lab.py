@@ -20,7 +20,7 @@ from tests.lab.host import Host
 from tests.lab.lab import Lab, names, sweep
 from tests.lab.layout import BUSYBOX, PYTHON, LabError
 from tests.lab.system import wait_until
-from tests.support.labfixture import need_lab, own_name
+from tests.support.machines.labfixture import need_lab, own_name
 
 pytestmark = pytest.mark.lab
 

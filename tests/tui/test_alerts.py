@@ -16,10 +16,10 @@ from hostler_tui.alerts.screen import AlertsScreen
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import AlertsSeen, FleetSeen
 from hostler_tui.widgets.table import Table
-from tests.support.fleets import NOW
-from tests.support.madefleet import made_fleet
-from tests.support.pictures import check_picture
-from tests.support.screen import no_daemon, text_of, until, until_shown
+from tests.support.screens.madefleet import made_fleet
+from tests.support.screens.pictures import check_picture
+from tests.support.screens.screen import no_daemon, text_of, until, until_shown
+from tests.support.values.fleets import NOW
 
 HOUR = 3600.0
 

@@ -11,7 +11,7 @@ from hostler_tui.table_rows import Head
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.lab_screen import LabScreen
 from hostler_tui.widgets.table import Table
-from tests.support.screen import no_daemon, text_of
+from tests.support.screens.screen import no_daemon, text_of
 
 
 class _Asking(LabScreen):

@@ -9,7 +9,7 @@ from hostler_tui.actions import ACTIONS, EVERYWHERE, Action, key_text
 from hostler_tui.fleet.order import FIELDS
 from hostler_tui.palette import LOOKS
 from hostler_tui.screen_actions import SCREEN_ACTIONS
-from tests.support.fleets import fleet, host
+from tests.support.values.fleets import fleet, host
 
 FILE = Path(__file__).parents[2] / "docs" / "screen.md"
 BEGIN, END = "<!-- keys -->\n", "<!-- end of keys -->"

@@ -22,11 +22,11 @@ from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
-from tests.support.fleets import NOW, fleet, host
-from tests.support.hostile import found_in, poison
-from tests.support.madefleet import Shown, made_fleet, made_run
-from tests.support.pictures import check_picture
-from tests.support.screen import text_of, until, until_shown
+from tests.support.screens.madefleet import Shown, made_fleet, made_run
+from tests.support.screens.pictures import check_picture
+from tests.support.screens.screen import text_of, until, until_shown
+from tests.support.values.fleets import NOW, fleet, host
+from tests.support.values.hostile import found_in, poison
 
 SIZES = [(40, 12), (80, 24), (120, 36), (160, 45), (200, 60)]
 

@@ -12,8 +12,8 @@ from hostler_tui.app import HostlerApp
 from hostler_tui.lab import Lab
 from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.widgets.frame import top_line
-from tests.support.screen import text_of, until, until_shown
-from tests.support.simserved import SimServed, sim_served
+from tests.support.programs.simserved import SimServed, sim_served
+from tests.support.screens.screen import text_of, until, until_shown
 
 
 @pytest.fixture

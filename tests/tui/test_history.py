@@ -21,11 +21,11 @@ from hostler_tui.messages import FleetSeen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.sheet import Choice, Sheet
 from hostler_tui.widgets.table import Table
-from tests.support.fleets import NOW
-from tests.support.madefleet import made_fleet
-from tests.support.pictures import check_picture
-from tests.support.run_objects import artifact, kept, remainder
-from tests.support.screen import no_daemon, text_of, until, until_shown
+from tests.support.screens.madefleet import made_fleet
+from tests.support.screens.pictures import check_picture
+from tests.support.screens.screen import no_daemon, text_of, until, until_shown
+from tests.support.values.fleets import NOW
+from tests.support.values.run_objects import artifact, kept, remainder
 
 
 def summary(run_id: str, state: str, ago: float, **more: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from hostler_tui.host.work import drain_command, read_findings
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Ask
-from tests.support.screen import text_of, until, until_shown
-from tests.support.simserved import SimServed, sim_served
+from tests.support.programs.simserved import SimServed, sim_served
+from tests.support.screens.screen import text_of, until, until_shown
 
 pytestmark = pytest.mark.programs
 

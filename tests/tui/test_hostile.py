@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hostile import found_in, poisoned
-from tests.support.scripted_daemon import ScriptedDaemon
-from tests.support.simserved import sim_served
-from tests.support.terminal import Terminal
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.programs.simserved import sim_served
+from tests.support.programs.terminal import Terminal
+from tests.support.values.hostile import found_in, poisoned
 
 PIPELINE = """
 name = "sft"

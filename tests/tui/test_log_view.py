@@ -15,8 +15,8 @@ from hostler_tui.app import HostlerApp
 from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
 from hostler_tui.widgets.lab_screen import LabScreen
-from tests.support.screen import text_of, until, until_shown
-from tests.support.stored_log import StoredLog
+from tests.support.daemons.stored_log import StoredLog
+from tests.support.screens.screen import text_of, until, until_shown
 
 
 class LogScreen(LabScreen):

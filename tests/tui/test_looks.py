@@ -13,10 +13,10 @@ from rich.style import Style
 from textual.theme import BUILTIN_THEMES
 
 from hostler_tui.palette import LOOKS, THEMES, Palette
-from tests.support.madefleet import Shown
-from tests.support.pictures import check_picture, style_map
-from tests.support.simserved import sim_served
-from tests.support.terminal import Terminal
+from tests.support.programs.simserved import sim_served
+from tests.support.programs.terminal import Terminal
+from tests.support.screens.madefleet import Shown
+from tests.support.screens.pictures import check_picture, style_map
 
 COLOURED = [look for look in LOOKS if look != "plain"]
 STATES = ("free", "leased", "idle", "foreign", "contested", "drained", "unhealthy")

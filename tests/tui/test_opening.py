@@ -13,7 +13,7 @@ from hostler_tui.submit.command_screen import CommandScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.modal import Modal
-from tests.support.screen import no_daemon, until
+from tests.support.screens.screen import no_daemon, until
 
 
 class Quiet(HostlerApp):

@@ -9,8 +9,8 @@ import pytest
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.log.view import LogView
-from tests.support.screen import text_of, until, until_shown
-from tests.support.simserved import SimServed, sim_served
+from tests.support.programs.simserved import SimServed, sim_served
+from tests.support.screens.screen import text_of, until, until_shown
 
 PIPELINE = """
 name = "digits"

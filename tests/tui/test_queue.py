@@ -18,10 +18,10 @@ from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
-from tests.support.madefleet import Shown, made_fleet
-from tests.support.maderuns import StoredRuns, grid, training
-from tests.support.pictures import check_picture
-from tests.support.screen import text_of, until, until_shown
+from tests.support.screens.madefleet import Shown, made_fleet
+from tests.support.screens.maderuns import StoredRuns, grid, training
+from tests.support.screens.pictures import check_picture
+from tests.support.screens.screen import text_of, until, until_shown
 
 SIZES = [(40, 12), (80, 24), (120, 36), (160, 45), (200, 60)]
 

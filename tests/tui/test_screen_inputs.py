@@ -20,9 +20,9 @@ from hostler_tui.widgets import ask_line
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.table import Table
 from hostler_tui.widgets.text_line import MOST
-from tests.support.madefleet import Shown, made_fleet
-from tests.support.maderuns import StoredRuns, training
-from tests.support.screen import text_of, until, until_shown
+from tests.support.screens.madefleet import Shown, made_fleet
+from tests.support.screens.maderuns import StoredRuns, training
+from tests.support.screens.screen import text_of, until, until_shown
 
 
 @pytest.fixture

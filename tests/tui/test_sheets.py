@@ -14,9 +14,9 @@ from hostler_tui.screen_actions import SCREEN_ACTIONS
 from hostler_tui.widgets.help_sheet import HelpScreen, NoticesScreen
 from hostler_tui.widgets.palette_sheet import Finder
 from hostler_tui.widgets.table import Table
-from tests.support.madefleet import Shown
-from tests.support.pictures import check_picture
-from tests.support.screen import text_of, until
+from tests.support.screens.madefleet import Shown
+from tests.support.screens.pictures import check_picture
+from tests.support.screens.screen import text_of, until
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from hostler_tui.queue.screen import QueueScreen
 from hostler_tui.submit.command_screen import CommandScreen
 from hostler_tui.submit.screen import FilePicker
 from hostler_tui.widgets.form import Form
-from tests.support.screen import text_of, until, until_shown
-from tests.support.simserved import SimServed, sim_served
+from tests.support.programs.simserved import SimServed, sim_served
+from tests.support.screens.screen import text_of, until, until_shown
 
 PIPELINE = """
 name = "digits"

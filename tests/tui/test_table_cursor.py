@@ -14,10 +14,10 @@ from hostler_tui.run.screen import RunScreen
 from hostler_tui.table_cursor import Cursor, settled, still_marked
 from hostler_tui.table_rows import Row
 from hostler_tui.widgets.table import Table
-from tests.support.fleets import fleet, host
-from tests.support.madefleet import Shown, made_fleet
-from tests.support.maderuns import StoredRuns, training
-from tests.support.screen import text_of, until, until_shown
+from tests.support.screens.madefleet import Shown, made_fleet
+from tests.support.screens.maderuns import StoredRuns, training
+from tests.support.screens.screen import text_of, until, until_shown
+from tests.support.values.fleets import fleet, host
 
 MINE = os.getuid()
 

@@ -13,7 +13,7 @@ from hostler.base.users import own_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
 from hostler.model.records import NewEvent
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
 
 T = TypeVar("T")
 NOW = 1_764_000_000.0

@@ -14,8 +14,8 @@ from hostler.api.audit import call_of
 from hostler.base.errors import StateError
 from hostler.daemon.audit import RefusalCounts
 from hostler.daemon.submit import Caller
-from tests.support.callers import ask, connected, open_to_all, send
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, connected, open_to_all, send
 
 OWNER, MEMBER, OTHER, OPERATOR, STRANGER = 0, 65534, 2, 1, 65533
 """root, nobody, bin, daemon, and somebody who may not use it."""

@@ -26,9 +26,9 @@ from hostler.base.errors import ForbiddenError
 from hostler.daemon import service as service_module
 from hostler.daemon.log_lines import CleanFormatter
 from hostler.model.config import DaemonConfig
-from tests.support.callers import ask, connected, open_to_all, send
-from tests.support.desk import wait_until
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, connected, open_to_all, send
+from tests.support.machines.desk import wait_until
 
 STRANGER = 65533
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")

@@ -15,11 +15,11 @@ import pytest
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.client import AsyncClient, Client
 from hostler.daemon import files as daemon_files
-from tests.support import stored
-from tests.support.callers import ask, connected, open_to_all
-from tests.support.desk import wait_until
-from tests.support.kept import ended_run, keep, put
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, connected, open_to_all
+from tests.support.machines.desk import wait_until
+from tests.support.values import stored
+from tests.support.values.kept import ended_run, keep, put
 
 MODEL = os.urandom(700_001)
 ODD = os.fsdecode(b"r\xe9sultat.csv")

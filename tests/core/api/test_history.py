@@ -18,8 +18,8 @@ from hostler.daemon.clock import SystemClock
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store.database import Store
-from tests.support import stored
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.values import stored
 
 T = TypeVar("T")
 

@@ -20,10 +20,10 @@ from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
 from hostler.model.records import Artifact, Remainder
 from hostler.ports import ArchiveSource
 from hostler.store.listing import ListedFile, Listing, write_listing
-from tests.support import stored
-from tests.support.desk import wait_until
-from tests.support.kept import ended_run, keep, put
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.desk import wait_until
+from tests.support.values import stored
+from tests.support.values.kept import ended_run, keep, put
 
 BIG = os.urandom(900_000)
 

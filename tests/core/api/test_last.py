@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import stored
-from tests.support.callers import ask, open_to_all
-from tests.support.kept import put
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, open_to_all
+from tests.support.values import stored
+from tests.support.values.kept import put
 
 MEMBER, OTHER = 65534, 2
 """nobody and bin."""

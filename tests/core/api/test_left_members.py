@@ -12,9 +12,9 @@ import pytest
 
 from hostler.api import connection_limits, door
 from hostler.model.records import NewEvent
-from tests.support.callers import open_to_all
-from tests.support.desk import wait_until
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import open_to_all
+from tests.support.machines.desk import wait_until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 NOBODY = 65534

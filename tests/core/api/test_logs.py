@@ -12,8 +12,8 @@ import pytest
 
 from hostler.client import AsyncClient, Client
 from hostler.model.runs import Outcome, Phase
-from tests.support import stored
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.values import stored
 
 T = TypeVar("T")
 LINES = b"".join(b"line %d\n" % number for number in range(300_000))

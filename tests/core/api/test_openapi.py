@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 from schemathesis.core.result import Ok
 
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from hostler.daemon.rights import only_operators
 from hostler.daemon.submit import Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.records import NewEvent
-from tests.support.callers import ask, open_to_all
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, open_to_all
 
 MEMBER, OPERATOR, STRANGER = 65534, 1, 65533
 """nobody, daemon, and somebody who may not use it."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import wait_until
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.desk import wait_until
 
 PIPELINE = """
 name = "two"

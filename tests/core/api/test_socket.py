@@ -15,9 +15,9 @@ import pytest
 from hostler.api import connection_limits
 from hostler.api.server import bind
 from hostler.base.errors import DaemonBusy, StateError
-from tests.support.callers import ask, connected, open_to_all
-from tests.support.desk import wait_until
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, connected, open_to_all
+from tests.support.machines.desk import wait_until
 
 pytestmark = pytest.mark.programs
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import stored
-from tests.support.callers import ask, open_to_all
-from tests.support.kept import ended_run, keep
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import ask, open_to_all
+from tests.support.values import stored
+from tests.support.values.kept import ended_run, keep
 
 ANA, BO = 65534, 1
 """nobody and daemon, members both."""

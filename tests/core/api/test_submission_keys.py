@@ -18,8 +18,8 @@ from hostler.model.runs import Run, Source
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema
 from hostler.store.opening import open_for_writing
-from tests.support import stored
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.values import stored
 
 ANA, BO = Caller(1000, "ana"), Caller(1001, "bo")
 LIST = Submission(command={"command": ["ls"]})

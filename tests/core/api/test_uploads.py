@@ -22,9 +22,9 @@ from hostler.base.errors import InputError
 from hostler.daemon import sources
 from hostler.daemon.sources import Globs, SourceNames
 from hostler.submit.body import with_file_names
-from tests.support.callers import connected, send
-from tests.support.desk import wait_until
-from tests.support.served import Served, served
+from tests.support.daemons.served import Served, served
+from tests.support.machines.callers import connected, send
+from tests.support.machines.desk import wait_until
 
 GLOB = 'name = "x"\n[stages.a]\nmatrix = { f = { glob = "*.csv" } }\ncommand = "true"\n'
 

@@ -13,8 +13,8 @@ from hostler.base.units import GIB
 from hostler.decide.plan import plan
 from hostler.decide.requests import Request, model_suits
 from hostler.model.plans import Start
-from tests.support import planning as lab
-from tests.support.hypothesis_profiles import examples
+from tests.support.values import planning as lab
+from tests.support.worlds.hypothesis_profiles import examples
 
 A100 = ("NVIDIA A100-SXM4-80GB", 85520809984)
 A100_PCIE = ("NVIDIA A100 80GB PCIe", 85899345920)

@@ -10,7 +10,7 @@ import pytest
 from hostler.base import paths as places
 from hostler.base.errors import ConfigError
 from hostler.quick.socket import find_socket
-from tests.support.users import BOB, NEEDS_ROOT, run_as
+from tests.support.machines.users import BOB, NEEDS_ROOT, run_as
 
 MOUNTS = (
     "22 1 0:21 / / rw,relatime - ext4 /dev/vda1 rw\n"

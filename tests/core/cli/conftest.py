@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.support import cli_fixtures
+from tests.support.daemons import cli_fixtures
 
 globals().update(
     _own_places=cli_fixtures._own_places,

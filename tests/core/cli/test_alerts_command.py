@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 
 def alert(number: int, **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hostler.cli.commands.audit import what
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 AT = 1_790_000_000.0
 REFUSED = {"call": "cancel", "run": "rb", "why": "run rb belongs to bo", "times": 100}

@@ -19,8 +19,8 @@ from hostler.store.backup import back_up_to
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ensure_copy_key
 from hostler.store.database import Store
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 
 @pytest.fixture

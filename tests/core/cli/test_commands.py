@@ -13,10 +13,10 @@ import pytest
 
 from hostler.cli.follow import LogCopy
 from hostler.show.runs import clock_text
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
-from tests.support.run_objects import attempt, kept, run, stage, summary
-from tests.support.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+from tests.support.values.fleets import fleet, host
+from tests.support.values.run_objects import attempt, kept, run, stage, summary
 
 
 def error(kind: str, message: str, status: int) -> Answer:

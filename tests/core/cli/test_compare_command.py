@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 
 def row(section: str, name: str, *values: Any, better: int | None = None) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import pytest
 from hostler.cli import parser
 from hostler.cli.commands.complete import candidates
 from hostler.cli.commands.completion import SCRIPTS
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
-from tests.support.run_objects import run, stage, summary
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.values.fleets import fleet, host
+from tests.support.values.run_objects import run, stage, summary
 
 
 def test_commands() -> None:

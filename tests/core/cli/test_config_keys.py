@@ -16,8 +16,8 @@ import pytest
 
 from hostler.client import Client
 from tests.core.cli.test_whole import Shell, shell
-from tests.support.fake_docker import fake_docker
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.daemons.fake_docker import fake_docker
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 
 pytestmark = pytest.mark.programs
 

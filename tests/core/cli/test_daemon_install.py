@@ -17,7 +17,7 @@ from hostler.base.errors import ConflictError, StateError
 from hostler.cli import daemon_install, units
 from hostler.cli.daemon_install import write
 from hostler.cli.units import UnitFile, is_unchanged, marked, quoted
-from tests.support.commandline import CommandLine, Ran
+from tests.support.daemons.commandline import CommandLine, Ran
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 

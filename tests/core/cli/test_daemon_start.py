@@ -15,11 +15,11 @@ from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateE
 from hostler.cli import daemon_start
 from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
 from hostler.quick.socket import Found, find_socket
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 ROOT = Path(__file__).parents[3]
-TINY = ROOT / "tests/support/tiny_daemon.py"
+TINY = ROOT / "tests/support/programs/tiny_daemon.py"
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from hostler.client import Client
-from tests.support.commandline import CommandLine
-from tests.support.desk import desk_folder
+from tests.support.daemons.commandline import CommandLine
+from tests.support.machines.desk import desk_folder
 
 HOSTLER = [sys.executable, "-m", "hostler"]
 

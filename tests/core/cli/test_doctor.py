@@ -17,8 +17,8 @@ from hostler.ports import Hello
 from hostler.quick.socket import Found
 from hostler_agent import advice
 from hostler_agent import doctor as agent_doctor
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 
 class Link:

@@ -13,13 +13,13 @@ import pytest
 from hostler.cli import fetching
 from hostler.cli.fetching import ProgressLine, progress_text
 from hostler.model.runs import Outcome
-from tests.support import stored
-from tests.support.commandline import CommandLine, Tty
-from tests.support.kept import ended_run, keep, put
-from tests.support.run_objects import run as run_object
-from tests.support.run_objects import stage as stage_object
-from tests.support.scripted_daemon import ScriptedDaemon
-from tests.support.served import Served, served
+from tests.support.daemons.commandline import CommandLine, Tty
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.served import Served, served
+from tests.support.values import stored
+from tests.support.values.kept import ended_run, keep, put
+from tests.support.values.run_objects import run as run_object
+from tests.support.values.run_objects import stage as stage_object
 
 MODEL = os.urandom(300_000)
 

@@ -12,10 +12,10 @@ import pytest
 
 from hostler.cli import gpus_direct
 from hostler.cli.commands import gpus
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
-from tests.support.scripted_daemon import Answer, ScriptedDaemon
-from tests.support.signals import hears_ctrl_c
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.programs.signals import hears_ctrl_c
+from tests.support.values.fleets import fleet, host
 
 FLEET = fleet(
     host("gpu1", "..L"), host("gpu2", "L"), host("gpu3", "??", condition="unreachable", age_s=99.0)

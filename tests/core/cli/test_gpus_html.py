@@ -16,9 +16,9 @@ import pytest
 from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli import gpus_page
 from hostler.show.gpus_html import page
-from tests.support.commandline import CommandLine
-from tests.support.fleets import NOW, fleet, gpu, host
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.values.fleets import NOW, fleet, gpu, host
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 PATH = "/v1/hosts/gpu1/clean"
 FOUND = [

@@ -15,8 +15,8 @@ from hostler.cli.commands import init
 from hostler.cli.config_write import extended, write_config
 from hostler.ssh.config import ListedHost
 from hostler.ssh.trust import Known, ScannedKey
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
+from tests.support.daemons.commandline import CommandLine
+from tests.support.values.fleets import fleet, host
 
 LISTED = [ListedHost(f"h{n}", f"h{n}.lab", "ana", 22) for n in range(1, 6)]
 

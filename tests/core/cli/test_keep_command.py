@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hostler.show.runs import clock_text
-from tests.support.commandline import CommandLine
-from tests.support.run_objects import artifact, kept, remainder, run
-from tests.support.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.values.run_objects import artifact, kept, remainder, run
 
 AT = 1_796_000_000.0
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.cli.log_output import LogPrinter, safe_text
-from tests.support.commandline import Tty
+from tests.support.daemons.commandline import Tty
 
 RED = "\x1b[31m"
 

@@ -22,9 +22,9 @@ from hostler.base.errors import (
 from hostler.cli import main, parser
 from hostler.cli.commands import version
 from hostler.cli.kinds import duration, duration_text
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines
-from tests.support.signals import hears_ctrl_c
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon, json_lines
+from tests.support.programs.signals import hears_ctrl_c
 
 
 def test_help_lists_every_command(hostler: CommandLine) -> None:

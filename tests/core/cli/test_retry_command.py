@@ -10,9 +10,9 @@ import pytest
 
 from hostler.show.provenance import kept_lines
 from hostler.show.retry import retry_lines
-from tests.support.commandline import CommandLine
-from tests.support.run_objects import attempt, run, stage
-from tests.support.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.values.run_objects import attempt, run, stage
 
 
 def planned(name: str, why: str = "", **more: Any) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from hostler.cli import follow
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
-from tests.support.run_objects import attempt, run, stage
-from tests.support.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+from tests.support.values.fleets import fleet, host
+from tests.support.values.run_objects import attempt, run, stage
 
 PIPELINE = '[stages.a]\ncommand = "true"\ncode = "none"\n'
 FAILED = run(

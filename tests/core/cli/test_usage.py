@@ -11,7 +11,7 @@ from hostler.base.errors import NotFoundError
 from hostler.cli.kinds import MOST_AT_ONCE, MOST_MINUTES
 from hostler.cli.problems import describe
 from hostler.daemon.service import Service
-from tests.support.commandline import CommandLine
+from tests.support.daemons.commandline import CommandLine
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.show.charts import sparkline
-from tests.support.commandline import CommandLine
-from tests.support.fleets import fleet, host
-from tests.support.run_objects import run, stage
-from tests.support.scripted_daemon import ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.values.fleets import fleet, host
+from tests.support.values.run_objects import run, stage
 
 FLEET = {"from": 0.0, "step_s": 60.0, "utilization": [None, 61.4], "power": [None, 88000.0]}
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commandline import CommandLine
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.daemons.commandline import CommandLine
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 
 pytestmark = pytest.mark.programs
 

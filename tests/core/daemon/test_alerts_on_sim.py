@@ -11,8 +11,8 @@ import pytest
 
 from hostler.daemon import alerts
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from hostler.model.pipelines import Cause
 from hostler.model.plans import Record, Stop
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 

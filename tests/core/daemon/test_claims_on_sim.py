@@ -13,8 +13,8 @@ from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 

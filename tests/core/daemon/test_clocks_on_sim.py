@@ -11,8 +11,8 @@ import pytest
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import SetClock, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SetClock, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -25,8 +25,8 @@ from hostler.store.database import Store
 from hostler.store.listing import read_listing
 from tests.core.daemon.test_config_keys_on_sim import daemon as config_text
 from tests.core.daemon.test_kill_points_on_sim import stop_at
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 TRAIN = sim("seconds=0.05 write=model.pt:5000 write=runs/a.txt:10 write=runs/b.txt:20")
 BOTH = pytest.mark.parametrize("runtime", ["docker", "process"])

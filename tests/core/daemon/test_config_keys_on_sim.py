@@ -22,9 +22,9 @@ from hostler.sim.lab import SimLab
 from hostler.sim.link import SimLink
 from hostler.spec.config import read_config, read_configs
 from tests.core.daemon.test_jobs import STAGE, job_of
-from tests.support import planning
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values import planning
+from tests.support.values.planning import stage
 
 _QUICK = """
 [daemon]

@@ -14,8 +14,8 @@ from hostler.daemon.copy_format import Signer, decode_notes, decode_spec, encode
 from hostler.decide.recovery import Note
 from hostler.model.codec import from_json, to_json
 from hostler.model.runs import Phase, Run
-from tests.support import planning
-from tests.support.planning import attempt, stage
+from tests.support.values import planning
+from tests.support.values.planning import attempt, stage
 
 OURS = Signer("d" * 32, b"k" * 32)
 RUN = planning.run("r1", stage("a"))

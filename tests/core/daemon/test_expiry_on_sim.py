@@ -19,8 +19,8 @@ from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.ports import HostLink
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 DAY = 86_400.0
 STEP = 600.0

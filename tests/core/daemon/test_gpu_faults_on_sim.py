@@ -15,8 +15,8 @@ from hostler.model.hosts import Gpu, GpuProcess, Look
 from hostler.model.runs import Outcome, Phase
 from hostler.model.xids import APPLICATION, FATAL, is_well
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 GPU = Gpu(uuid="GPU-1", index=0, memory_used=0, ecc_errors=0)
 

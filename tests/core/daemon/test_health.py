@@ -6,7 +6,7 @@ from typing import Any
 
 from hostler.daemon.health import Health
 from hostler.decide.blame import Fault
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 CONTAINER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}
 

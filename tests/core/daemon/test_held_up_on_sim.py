@@ -14,8 +14,8 @@ from hostler.ports import HostLink, Progress
 from hostler.show.runs import stage_note
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 DOWN = "containerd on gpu1 does not answer at /run/containerd/containerd.sock"
 

@@ -33,8 +33,8 @@ from hostler.ports import Hello
 from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.log import follow_shortly
 from hostler.runtimes.process.runtime import ProcessRuntime
-from tests.support import scripted_agent
-from tests.support.metricsfile import read_metrics
+from tests.support.programs import scripted_agent
+from tests.support.values.metricsfile import read_metrics
 
 ENOUGH = 6
 """Answers, after which the host is gone: some are asked for until it says that there is no more."""

@@ -19,9 +19,9 @@ from hostler.model.runs import Phase, Run
 from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ensure_copy_key, read_copy_key
 from tests.core.daemon.test_recover_on_sim import look_around, lose_database
-from tests.support import planning
-from tests.support.planning import attempt, stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values import planning
+from tests.support.values.planning import attempt, stage
 
 pytestmark = pytest.mark.timeout(60)
 

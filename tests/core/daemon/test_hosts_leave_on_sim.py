@@ -12,8 +12,8 @@ from hostler.daemon.host_monitor import HostMonitor
 from hostler.model.pipelines import OnLost
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, OWNER, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, pace, sim
+from tests.support.values.planning import stage
 
 BO = Caller(uid=1001, user="bo")
 

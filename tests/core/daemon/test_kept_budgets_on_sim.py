@@ -12,8 +12,8 @@ from hostler.model.hosts import KeptTotal, Look
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_config_keys_on_sim import QUICK, daemon
-from tests.support.planning import stage
-from tests.support.simdaemon import OWNER, SimDaemon, pace
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")
 

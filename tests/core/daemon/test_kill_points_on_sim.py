@@ -16,8 +16,8 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 STEPS: dict[str, tuple[Any, str, int]] = {
     "intent": (Store, "add_attempt", 1),

@@ -18,8 +18,8 @@ from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Run
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,9 @@ from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.planning import stage
-from tests.support.restoring import back_up, restored
-from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.restoring import back_up, restored
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,8 +12,8 @@ from hostler.daemon import follow
 from hostler.runtimes import metrics
 from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 _STAGES = 8
 

@@ -26,9 +26,9 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
 from tests.core.daemon.test_recover_on_sim import look_around
-from tests.support import planning as lab
-from tests.support.planning import stage
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values import planning as lab
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
-from tests.support.planning import stage
-from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.values.planning import stage
 
 DATA = MountConfig("data", "/data")
 QUICK = sim("seconds=0.02")

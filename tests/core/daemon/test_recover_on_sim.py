@@ -21,10 +21,10 @@ from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
 from hostler.sim.fleet import small_lab
 from hostler.store.database import Store
-from tests.support import planning
-from tests.support.planning import attempt, stage
-from tests.support.restoring import back_up, put_back
-from tests.support.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.restoring import back_up, put_back
+from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.values import planning
+from tests.support.values.planning import attempt, stage
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -22,9 +22,9 @@ from hostler.model.plans import Snapshot
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ended_runs
-from tests.support.planning import stage
-from tests.support.restoring import back_up, restored
-from tests.support.simdaemon import ANA, OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.restoring import back_up, restored
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,7 +11,7 @@ from hostler.base.errors import PipelineError
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.sim.fleet import small_lab
-from tests.support.simdaemon import ANA, SimDaemon, pace
+from tests.support.daemons.simdaemon import ANA, SimDaemon, pace
 
 pytestmark = pytest.mark.timeout(120)
 

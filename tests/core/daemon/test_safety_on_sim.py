@@ -21,8 +21,8 @@ from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.planning import stage
-from tests.support.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.values.planning import stage
 
 
 @pytest.fixture(autouse=True)

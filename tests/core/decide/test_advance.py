@@ -9,7 +9,7 @@ from hostler.decide.plan import plan
 from hostler.decide.preview import preview, unplaceable
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 
 def play(snapshot: Snapshot, rounds: int = 40) -> tuple[list[str], Snapshot]:

@@ -13,7 +13,7 @@ from hostler.decide import again
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.model.pipelines import Resources, Stage, StageKind
 from hostler.model.runs import Origin, Outcome, Phase, Run, Source
-from tests.support import planning
+from tests.support.values import planning
 
 PREPARE = planning.stage("prepare", outputs={"data": "out"}, command=("prepare",))
 TRAIN = planning.stage(

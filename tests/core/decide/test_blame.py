@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hostler.base.errors import HostFault
 from hostler.decide.blame import Fault, fault_of_agent, fault_of_docker, refuses_limits
 from hostler.runtimes.docker.explain import engine_error
-from tests.support.hypothesis_profiles import examples
+from tests.support.worlds.hypothesis_profiles import examples
 
 TASK = "failed to create task for container: "
 SHIM = f"{TASK}failed to create shim task: OCI runtime create failed: "

@@ -17,7 +17,7 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.plans import Action, Conclude, Finish, Release, Start, Stop
 from hostler.model.runs import Phase, StageStatus
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 STAGE = lab.stage(gpus=1, outputs={"model": "out"})
 COLLECTED = lab.attempt(

@@ -10,7 +10,7 @@ import pytest
 from hostler.decide.ending import cause_from_log, conclude
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 
 def cause_of(attempt: dict[str, Any] | None = None, **fields: Any) -> tuple[Phase, Cause | None]:

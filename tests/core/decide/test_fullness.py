@@ -11,7 +11,7 @@ from hostler.decide.fullness import keeps_files, store_over_budget
 from hostler.decide.plan import plan
 from hostler.model.hosts import Disk, Host, KeptTotal, Machine
 from hostler.model.plans import Plan, RemedyKind, Start
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 KEY = ("r-1", "train")
 

@@ -17,8 +17,8 @@ from hostler.decide.progress import MOST_HOST_FAULTS, progress_of
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import Ailment, RemedyKind, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, StageStatus
-from tests.support import planning as lab
-from tests.support.hypothesis_profiles import examples
+from tests.support.values import planning as lab
+from tests.support.worlds.hypothesis_profiles import examples
 
 DOCKER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}
 

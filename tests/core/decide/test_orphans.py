@@ -13,7 +13,7 @@ from hostler.model.hosts import Host, HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Action, Release, Remove, Stop
 from hostler.model.runs import Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 FINAL = lab.attempt(phase=Phase.LOST, cause=Cause.HOST_LOST)
 UUID = "GPU-gpu1-0"

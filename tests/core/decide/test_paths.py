@@ -12,7 +12,7 @@ from hostler.decide.preview import unplaceable
 from hostler.model.hosts import Host, HostMount
 from hostler.model.plans import RemedyKind, Start
 from hostler.model.runs import Run
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 DATA = HostMount("data", "/data", problem="")
 PYTHON = "/home/ana/envs/x/bin/python"

@@ -13,7 +13,7 @@ from hostler.model.hosts import ForeignContainer, Gpu, Host, HostCondition, Host
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Source
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 
 def starts(snapshot: Snapshot) -> dict[str, tuple[str, list[int]]]:

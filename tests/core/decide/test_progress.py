@@ -12,7 +12,7 @@ from hostler.decide.progress import progress_of, stage_status
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import EndRun, RemedyKind, Start
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 OK, FAILED = StageStatus.SUCCEEDED, StageStatus.FAILED
 WAITING, SKIPPED = StageStatus.WAITING, StageStatus.SKIPPED

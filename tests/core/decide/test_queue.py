@@ -10,7 +10,7 @@ from hostler.decide.plan import plan
 from hostler.model.hosts import HostCondition
 from hostler.model.plans import RemedyKind, Snapshot, Start
 from hostler.model.runs import Run
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 
 def started(snapshot: Snapshot) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.hypothesis_profiles import examples
-from tests.support.random_lab import NAMES, RandomLab, moves
+from tests.support.worlds.hypothesis_profiles import examples
+from tests.support.worlds.random_lab import NAMES, RandomLab, moves
 
 
 @pytest.mark.slow

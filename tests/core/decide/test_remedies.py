@@ -27,9 +27,9 @@ from hostler.model.hosts import (
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Plan, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, Source
-from tests.support import planning as lab
-from tests.support.hypothesis_profiles import examples
-from tests.support.remedies import apply_remedies, its_turn, the_stage, with_stage
+from tests.support.values import planning as lab
+from tests.support.values.remedies import apply_remedies, its_turn, the_stage, with_stage
+from tests.support.worlds.hypothesis_profiles import examples
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from hostler.decide.reservation import FAR_S, Reservation
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Phase, Run
-from tests.support import planning as lab
-from tests.support.hypothesis_profiles import examples
-from tests.support.trace import LATE_S, Trace
+from tests.support.values import planning as lab
+from tests.support.worlds.hypothesis_profiles import examples
+from tests.support.worlds.trace import LATE_S, Trace
 
 H100 = "NVIDIA H100 80GB HBM3"
 

@@ -15,7 +15,7 @@ from hostler.model.hosts import GpuState, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.plans import EndRun, Policy, Release, Remove, Snapshot, Start, Stop
 from hostler.model.runs import Attempt, Phase, Run
-from tests.support.planning import (
+from tests.support.values.planning import (
     DAEMON,
     NOW,
     attempt,

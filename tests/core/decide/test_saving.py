@@ -19,7 +19,7 @@ from hostler.decide.saving import (
 )
 from hostler.model.files import FileEntry
 from hostler.model.runs import Phase
-from tests.support.planning import stage
+from tests.support.values.planning import stage
 
 
 def entry(path: str, size: int) -> FileEntry:

@@ -12,7 +12,7 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.plans import Action, Finish, Record, Resume, Start, Stop
 from hostler.model.runs import Attempt, Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 GPU0 = "GPU-gpu1-0"
 

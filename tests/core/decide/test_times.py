@@ -11,7 +11,7 @@ from hostler.decide.times import begun_at, ended_at, known_since, measured_start
 from hostler.model.hosts import Look, Workload
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
-from tests.support.planning import DAEMON, NOW, attempt, workload
+from tests.support.values.planning import DAEMON, NOW, attempt, workload
 
 RUNS = attempt(launched_at=NOW - 60)
 LOOK = Look(asked_at=NOW - 1, boot_id="b", wall=5000.0, up=900.0)

@@ -8,7 +8,7 @@ import pytest
 from hostler.decide.trouble import trouble_of
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 RUNS = lab.attempt()
 CUT_OFF = {"workloads": (lab.workload(RUNS, gpu_cut_off=True),)}

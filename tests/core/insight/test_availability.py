@@ -22,7 +22,7 @@ from hostler.model.hosts import (
 )
 from hostler.model.plans import Policy
 from hostler.model.runs import Phase
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 CARD = lab.gpu("gpu1", 0)
 SPOT = ("gpu1", CARD.uuid)

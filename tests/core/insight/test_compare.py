@@ -12,7 +12,7 @@ from hostler.model.hosts import HostFacts
 from hostler.model.pipelines import Cause
 from hostler.model.records import StageMetric
 from hostler.model.runs import Outcome, Phase, Run, Source
-from tests.support import stored
+from tests.support.values import stored
 
 
 def run(run_id: str = "r1", *, metrics: dict[str, float] | None = None, **fields: Any) -> Run:

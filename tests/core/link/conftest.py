@@ -10,8 +10,8 @@ import pytest
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram
 from hostler.local.door import LocalDoor
-from tests.support import scripted_agent
-from tests.support.sshfixtures import home, sshd
+from tests.support.machines.sshfixtures import home, sshd
+from tests.support.programs import scripted_agent
 
 __all__ = ["folder", "home", "link", "program", "sshd"]
 

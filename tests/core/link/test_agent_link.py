@@ -14,7 +14,16 @@ from hostler.link import agent_link, session
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Claim
 from hostler.ports import Dropped, Exited, GpuFault
-from tests.support.scripted_agent import BOOT, HASH, LOOK, heard, hello, running, script, starts
+from tests.support.programs.scripted_agent import (
+    BOOT,
+    HASH,
+    LOOK,
+    heard,
+    hello,
+    running,
+    script,
+    starts,
+)
 
 pytestmark = pytest.mark.programs
 

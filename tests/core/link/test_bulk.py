@@ -15,7 +15,7 @@ from hostler.base.errors import AgentError, EngineError
 from hostler.link.agent_link import AgentLink
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
-from tests.support.scripted_agent import heard, script, starts
+from tests.support.programs.scripted_agent import heard, script, starts
 
 pytestmark = pytest.mark.programs
 

@@ -19,7 +19,7 @@ from hostler.model.codec import from_json
 from hostler.model.hosts import Look
 from hostler.ports import Exited, Left
 from hostler_agent.wire import SECTIONS, LookDecoder
-from tests.support.scripted_agent import LOOK
+from tests.support.programs.scripted_agent import LOOK
 
 PROCESS = {"pid": 7, "kind": "compute", "user": "ana", "command": "python", "memory": 5}
 LEASE = {

@@ -21,8 +21,8 @@ from hostler.link.program import agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.files import FileEntry, Select
 from hostler.ports import ArchiveSource, Exited
-from tests.support.cache import cache
-from tests.support.tars import tar_of
+from tests.support.programs.cache import cache
+from tests.support.values.tars import tar_of
 
 pytestmark = pytest.mark.programs
 

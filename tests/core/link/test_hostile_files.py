@@ -14,7 +14,7 @@ from hostler.link.agent_link import AgentLink
 from hostler.model.files import Kept, Select
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
-from tests.support.scripted_agent import heard, script
+from tests.support.programs.scripted_agent import heard, script
 
 pytestmark = pytest.mark.programs
 

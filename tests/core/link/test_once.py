@@ -18,7 +18,7 @@ from hostler.link.program import AgentProgram
 from hostler.local.door import LocalDoor
 from hostler.local.streams import ProcessStream
 from hostler.model.config import HostConfig
-from tests.support.scripted_agent import BOOT, LOOK, heard, script
+from tests.support.programs.scripted_agent import BOOT, LOOK, heard, script
 
 pytestmark = pytest.mark.programs
 

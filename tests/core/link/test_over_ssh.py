@@ -17,9 +17,9 @@ from hostler.ports import Dropped
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget
-from tests.support.relay import Relay
-from tests.support.scripted_agent import LOOK, heard, running, script, starts
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, free_port, target
+from tests.support.daemons.relay import Relay
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run, free_port, target
+from tests.support.programs.scripted_agent import LOOK, heard, running, script, starts
 
 pytestmark = pytest.mark.programs
 

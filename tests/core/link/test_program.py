@@ -11,7 +11,7 @@ from hostler.base.errors import AgentError, Unreachable
 from hostler.link.agent_link import AgentLink
 from hostler.link.program import AgentProgram, agent_program, start_agent
 from hostler.local.door import LocalDoor
-from tests.support.scripted_agent import script, starts
+from tests.support.programs.scripted_agent import script, starts
 
 pytestmark = pytest.mark.programs
 

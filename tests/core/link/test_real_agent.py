@@ -25,8 +25,8 @@ from hostler.local.door import LocalDoor
 from hostler.ports import ArchiveSource, Door, Exited
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
-from tests.support.cache import cache
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run, target
+from tests.support.programs.cache import cache
 
 pytestmark = pytest.mark.slow
 ATTEMPT = "r1-train-1"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fleets import fleet, host
-from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
+from tests.support.daemons.scripted_daemon import ScriptedDaemon, scripted_daemon
+from tests.support.values.fleets import fleet, host
 
 pytestmark = pytest.mark.programs
 

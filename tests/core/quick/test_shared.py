@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.people import Machine, python_for_all
+from tests.support.machines.people import Machine, python_for_all
 
 NOBODY, DAEMON, BIN, NOGROUP = 65534, 1, 2, 65534
 pytestmark = [

@@ -16,7 +16,12 @@ from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, Pipe
 from hostler.client.aio import AsyncClient
 from hostler.client.sync import Client
 from hostler.quick.socket import Found, ask, check_server
-from tests.support.scripted_daemon import Answer, ScriptedDaemon, json_lines, scripted_daemon
+from tests.support.daemons.scripted_daemon import (
+    Answer,
+    ScriptedDaemon,
+    json_lines,
+    scripted_daemon,
+)
 
 
 @pytest.fixture

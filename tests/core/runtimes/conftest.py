@@ -13,8 +13,8 @@ from hostler.link.program import agent_program
 from hostler.local.door import LocalDoor
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import Dockerd, why_not
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import Dockerd, why_not
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import pytest
 from hostler.model.jobs import Job
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler_agent.engine import raises_limits
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import IMAGE
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import IMAGE
 
 shares_a_loop = pytest.mark.asyncio(loop_scope="module")
 """For files whose tests share an agent: all of them run in one event loop."""

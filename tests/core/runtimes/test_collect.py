@@ -28,7 +28,7 @@ from hostler.store import space
 from hostler.store.content import ContentStore
 from hostler.store.space import Space
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support.direct_link import DirectLink
+from tests.support.machines.direct_link import DirectLink
 
 WORKLOAD = Workload("run-train-1", "d", "process", "run-train-1", running=False)
 

@@ -17,7 +17,7 @@ from hostler.runtimes.docker import engine as engine_module
 from hostler.runtimes.docker import http, sdk
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.http import request
-from tests.support.direct_link import DirectLink, as_link
+from tests.support.machines.direct_link import DirectLink, as_link
 
 _PIECE = 64 * 1024
 _VERSION = b'{"ApiVersion": "1.47"}'

@@ -17,9 +17,9 @@ from hostler.runtimes.docker import runtime as runtime_module
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import MemorySink, make_job, see_that_the_id_counts, silent
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import Dockerd, image_tree, why_not
-from tests.support.registry import serve
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import Dockerd, image_tree, why_not
+from tests.support.machines.registry import serve
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from hostler.ports import ArchiveSource
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
 from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
-from tests.support.dockerd import Dockerd
+from tests.support.machines.dockerd import Dockerd
 
 pytestmark = shares_a_loop
 ALL = Select()

@@ -23,8 +23,8 @@ from hostler.model.hosts import Workload
 from hostler.runtimes.docker.logs import BadLog, LogParser
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import Dockerd
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import Dockerd
 
 Part = tuple[int, int, bytes]
 """Stream, nanoseconds, bytes."""
@@ -169,7 +169,7 @@ import asyncio, json, sys
 from pathlib import Path
 from hostler.model.hosts import Workload
 from hostler.runtimes.docker.runtime import DockerRuntime
-from tests.support.direct_link import DirectLink
+from tests.support.machines.direct_link import DirectLink
 
 class FileSink:
     # One record holds bytes and position, so that a kill can split neither.

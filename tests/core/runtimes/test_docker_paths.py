@@ -27,9 +27,9 @@ from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
 from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import image_tree
-from tests.support.metricsfile import Kept, read_metrics
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import image_tree
+from tests.support.values.metricsfile import Kept, read_metrics
 
 pytestmark = shares_a_loop
 

@@ -27,8 +27,8 @@ from tests.core.runtimes.support import (
     see_that_the_id_counts,
     silent,
 )
-from tests.support.direct_link import DirectLink
-from tests.support.dockerd import Dockerd
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import Dockerd
 
 
 async def run(runtime: DockerRuntime, link: DirectLink, job: Job) -> tuple[Workload, str]:

@@ -52,7 +52,7 @@ _PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from hostler.runtimes.docker.runtime import DockerRuntime
-from tests.support.direct_link import DirectLink
+from tests.support.machines.direct_link import DirectLink
 
 async def main():
     task = asyncio.create_task(DockerRuntime(Path).inspect(DirectLink(Path(sys.argv[1])), "x"))

@@ -11,7 +11,7 @@ from hostler.model.jobs import Placement
 from hostler.runtimes.layout import Layouts
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
-from tests.support.tars import tar_of
+from tests.support.values.tars import tar_of
 
 FILES = {"b": b"2" * 3000, "a/x": b"1"}
 

@@ -17,8 +17,8 @@ from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.metrics import parse_metrics
 from hostler_agent import metricpiece
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support.direct_link import DirectLink
-from tests.support.metricsfile import Kept, last_values, read_metrics
+from tests.support.machines.direct_link import DirectLink
+from tests.support.values.metricsfile import Kept, last_values, read_metrics
 
 
 def test_rows_become_points() -> None:

@@ -19,8 +19,8 @@ from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import take, take_rest
 from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
-from tests.support.direct_link import DirectLink
-from tests.support.tars import tar_of
+from tests.support.machines.direct_link import DirectLink
+from tests.support.values.tars import tar_of
 
 FOLDER = "/var/tmp/hostler-1234/jobs/a/work"
 

@@ -19,8 +19,8 @@ from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
 from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
-from tests.support.dockerd import Dockerd
-from tests.support.metricsfile import last_values, read_metrics
+from tests.support.machines.dockerd import Dockerd
+from tests.support.values.metricsfile import last_values, read_metrics
 
 pytestmark = shares_a_loop
 

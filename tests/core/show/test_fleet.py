@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hostler.model.hosts import GpuState
 from hostler.show import fleet as fleets
-from tests.support.fleets import RTX3090, fleet, gpu, host
+from tests.support.values.fleets import RTX3090, fleet, gpu, host
 
 
 def test_letters_are_those_of_the_model() -> None:

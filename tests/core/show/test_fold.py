@@ -12,7 +12,7 @@ from hostler.show.fold import Cells, fold, size_of
 from hostler.show.plan import alike_folded
 from hostler.show.runs import stage_or_cells_row
 from hostler.show.why import answer_lines
-from tests.support.run_objects import NOW, run, stage
+from tests.support.values.run_objects import NOW, run, stage
 
 
 def cells(*statuses: str) -> list[dict[str, Any]]:

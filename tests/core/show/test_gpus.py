@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hostler.base.table import cell_width
 from hostler.show.gpus import host_rows, owners_text, render, summary_line
-from tests.support.fleets import NOW, RTX3090, fleet, gpu, host
+from tests.support.values.fleets import NOW, RTX3090, fleet, gpu, host
 
 HOSTILE = st.text(
     alphabet=st.sampled_from("ab\x1b[]31m\x07\n\t\r\u202e\u200b日\u0301\x9b\x00/"), max_size=40

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.show.need import Answer, Need, answer
-from tests.support.fleets import GIB, NOW, RTX3090, fleet, gpu, host
+from tests.support.values.fleets import GIB, NOW, RTX3090, fleet, gpu, host
 
 
 def ask(need: Need, *hosts: dict[str, Any]) -> Answer:

@@ -22,7 +22,7 @@ from hostler.show.runs import (
     transitions,
     where,
 )
-from tests.support.run_objects import NOW, attempt, run, stage, summary
+from tests.support.values.run_objects import NOW, attempt, run, stage, summary
 
 INDICES = {"GPU-gpu1-0": 0, "GPU-gpu1-1": 1}
 

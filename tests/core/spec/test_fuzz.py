@@ -21,7 +21,7 @@ from hostler.spec.tables import PipelineTable, ResourcesTable, StageTable
 from hostler.spec.validation import keys_of
 from hostler.spec.values import split_command
 from tests.core.spec.test_pipeline import DIGITS
-from tests.support.hypothesis_profiles import examples
+from tests.support.worlds.hypothesis_profiles import examples
 
 NASTY = [
     "", "'", '"', "$(touch /tmp/pwn)", "`x`", "a\nb", "\0", "../x", "-rf", "é🙂", "\u202ex",

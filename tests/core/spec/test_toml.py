@@ -15,7 +15,7 @@ from hostler.spec.config import read_config
 from hostler.spec.pipeline import read_pipeline
 from hostler.spec.positions import Path, positions
 from hostler.spec.toml import load
-from tests.support.hypothesis_profiles import examples
+from tests.support.worlds.hypothesis_profiles import examples
 
 MIB = 1024 * 1024
 

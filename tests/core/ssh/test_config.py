@@ -7,7 +7,7 @@ import pytest
 from hostler.base.errors import Refused
 from hostler.ssh.config import hashes_names, list_hosts, resolve
 from hostler.ssh.target import SshTarget, user_settings
-from tests.support.sshd import Home
+from tests.support.machines.sshd import Home
 
 CONFIG = """
 Include extra

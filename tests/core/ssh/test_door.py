@@ -14,8 +14,8 @@ from hostler.ports import Hello
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import MAX_SESSIONS, SshDoor
 from hostler.ssh.streams import ExecSession
-from tests.support.relay import Relay
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run, target
+from tests.support.daemons.relay import Relay
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run, target
 
 
 @pytest.fixture

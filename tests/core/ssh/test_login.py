@@ -15,8 +15,8 @@ from hostler.base.errors import Refused, Unreachable
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget
-from tests.support.relay import Relay
-from tests.support.sshd import Home, Sshd, free_port, target, write_key
+from tests.support.daemons.relay import Relay
+from tests.support.machines.sshd import Home, Sshd, free_port, target, write_key
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from hostler.ssh.door import SshDoor
 from hostler.ssh.known_hosts import KnownHosts
 from hostler.ssh.target import SshSettings, SshTarget
 from hostler.ssh.trust import Known, ScannedKey, scan, trust
-from tests.support.sshd import Home, Sshd, free_port, target, write_key
+from tests.support.machines.sshd import Home, Sshd, free_port, target, write_key
 
 
 async def scanned(where: SshTarget, settings: SshSettings) -> ScannedKey:

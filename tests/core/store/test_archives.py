@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import HostlerError, InputError
 from hostler.store.archives import ArchiveCaps, extract, inspect_archive, normalise
-from tests.support.tars import tar_of
+from tests.support.values.tars import tar_of
 
 
 def _info(name: str, kind: bytes = tarfile.REGTYPE, **changes: Any) -> tarfile.TarInfo:

@@ -26,8 +26,8 @@ from hostler.store.content import ContentStore
 from hostler.store.copy_key import ended_runs, ensure_copy_key, note_ended, read_copy_key
 from hostler.store.database import Store
 from hostler.store.restoring import Restored, restore_from
-from tests.support import planning
-from tests.support.planning import stage
+from tests.support.values import planning
+from tests.support.values.planning import stage
 
 AT = 1_790_000_000.0
 

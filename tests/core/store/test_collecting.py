@@ -16,7 +16,7 @@ from hostler.model.records import Artifact, AttemptFilter
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema
-from tests.support.stored import attempt, run, stage
+from tests.support.values.stored import attempt, run, stage
 
 COLLECTING = attempt(
     phase=Phase.COLLECTING, verdict=Phase.FAILED, cause=Cause.USER_ERROR, exit_code=1

@@ -38,7 +38,7 @@ from dataclasses import replace
 from pathlib import Path
 from hostler.model.runs import Phase
 from hostler.store.database import Store, new_run_id
-from tests.support.stored import attempt, event, run
+from tests.support.values.stored import attempt, event, run
 
 async def one(store, lane):
     while True:

@@ -20,7 +20,7 @@ from hostler.model.records import (
 from hostler.model.runs import Attempt, Outcome, Phase, Source
 from hostler.store.database import Store, new_run_id
 from hostler.store.rows import ATTEMPT_COLUMNS
-from tests.support.stored import attempt, event, run, stage
+from tests.support.values.stored import attempt, event, run, stage
 
 
 async def test_a_new_run_reads_back_and_its_events_have_numbers(store: Store) -> None:

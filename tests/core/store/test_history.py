@@ -20,7 +20,7 @@ from hostler.model.records import RunFilter, RunSummary
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store import matching
 from hostler.store.database import Store
-from tests.support import stored
+from tests.support.values import stored
 
 PARAMS: list[dict[str, Any]] = [
     {"lr": 0.1, "model": "resnet"},

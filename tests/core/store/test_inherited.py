@@ -7,7 +7,7 @@ from dataclasses import replace
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
-from tests.support.stored import attempt, event, run
+from tests.support.values.stored import attempt, event, run
 
 MODEL, FILES, INDEX = "d1", "d2", "d3"
 

@@ -13,7 +13,7 @@ from hostler.model.records import Artifact, Keep, Remainder
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.generations import begin_life
-from tests.support.stored import attempt, event, run
+from tests.support.values.stored import attempt, event, run
 
 LEFT = Remainder(
     attempt_id="raaaaaa-train-1",

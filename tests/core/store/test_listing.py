@@ -10,7 +10,7 @@ from hostler.base.errors import NotFoundError, StateError
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
 from hostler.store.listing import listing_of, read_listing, top_level, write_listing
-from tests.support.tars import tar_of
+from tests.support.values.tars import tar_of
 
 
 def test_each_file_lies_at_its_offset(tmp_path: Path) -> None:

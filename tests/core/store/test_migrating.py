@@ -19,7 +19,7 @@ from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema
 from hostler.store.opening import open_for_writing
 from hostler.store.rows import attempt_values, dump, run_values
-from tests.support import stored
+from tests.support.values import stored
 
 BEFORE = Schema("hostler", STATE.steps[: [s.__name__ for s in STATE.steps].index("m0007_history")])
 DIGESTS = [letter * 64 for letter in "abcdef"]

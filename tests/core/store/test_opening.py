@@ -21,7 +21,7 @@ from hostler.store import daily_copy, migrations, opening
 from hostler.store.database import Store
 from hostler.store.faults import CorruptError
 from hostler.store.files import file_system_type, is_local_disk, write_durable
-from tests.support.stored import event, run
+from tests.support.values.stored import event, run
 
 
 def _mode(path: Path) -> int:

@@ -19,8 +19,8 @@ from hostler.model.runs import Outcome, Phase, Run
 from hostler.store import history, migrating, reads, writes
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
-from tests.support import stored
-from tests.support.random_history import DIGESTS, RandomHistory
+from tests.support.values import stored
+from tests.support.worlds.random_history import DIGESTS, RandomHistory
 
 STATES = ("open", "finished", *Outcome)
 TABLES = ("run_values", "run_words", "run_outputs")

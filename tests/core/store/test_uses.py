@@ -17,7 +17,7 @@ from hostler.store import reads, uses
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc
-from tests.support.random_history import DIGESTS, RandomHistory
+from tests.support.worlds.random_history import DIGESTS, RandomHistory
 
 _UNKNOWN = "9" * 64
 

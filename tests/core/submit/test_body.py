@@ -22,8 +22,8 @@ from hostler.submit.body import (
     with_source,
 )
 from hostler.submit.sources import current_folder
-from tests.support.commandline import CommandLine
-from tests.support.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
 
 
 @pytest.mark.parametrize(

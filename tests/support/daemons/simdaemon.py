@@ -34,7 +34,7 @@ from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Run
 from hostler.sim import SimLab, outside
-from tests.support import planning
+from tests.support.values import planning
 
 ANA = Caller(uid=1000, user="ana")
 OWNER = Caller(uid=os.getuid(), user="owner")

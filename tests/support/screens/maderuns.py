@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from hostler.base.errors import HostlerError
-from tests.support.run_objects import NOW, attempt, run, stage
-from tests.support.stored_log import StoredLog
+from tests.support.daemons.stored_log import StoredLog
+from tests.support.values.run_objects import NOW, attempt, run, stage
 
 WHY = {
     "sentence": "no host has 8 GPUs of 79 GiB free: the nearest is gpu-02 with 7",

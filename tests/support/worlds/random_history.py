@@ -11,7 +11,7 @@ from typing import Any
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.store import writes
-from tests.support import stored
+from tests.support.values import stored
 
 DIGESTS = [letter * 64 for letter in "abcdef"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cache import cache
+from tests.support.programs.cache import cache
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commandline import CommandLine, Terminal
-from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
+from tests.support.daemons.commandline import CommandLine, Terminal
+from tests.support.daemons.scripted_daemon import ScriptedDaemon, scripted_daemon
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 from hostler.base.wire import encode_request
 from hostler.quick.socket import exchange
-from tests.support.scripted_daemon import Answer, Asked, json_lines
-from tests.support.simserved import SimServed
+from tests.support.daemons.scripted_daemon import Answer, Asked, json_lines
+from tests.support.programs.simserved import SimServed
 
 EVIL = (
     "a\x1b]52;c;UFdORUQ=\x07b\x1b]0;TITLE\x07c\x1b[2J\x1b[?1049ld\x9b31me"

@@ -28,7 +28,7 @@ from hostler.model.plans import (
     Stop,
 )
 from hostler.model.runs import Attempt, Phase, StageStatus
-from tests.support.random_world import DAEMON, RealHost, Task, World
+from tests.support.worlds.random_world import DAEMON, RealHost, Task, World
 
 
 class Daemon(World):

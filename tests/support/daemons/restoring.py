@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hostler.store.backup import back_up_to
 from hostler.store.restoring import Restored, restore_from
-from tests.support.simdaemon import SimDaemon
+from tests.support.daemons.simdaemon import SimDaemon
 
 
 def _quiet(_what: str, _done: int, _total: int) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import wait_until
+from tests.support.machines.desk import wait_until
 
-_CORE = Path(__file__).resolve().parents[2] / "core" / "hostler"
+_CORE = Path(__file__).resolve().parents[3] / "core" / "hostler"
 _START = """
 import os, sys
 sys.path.insert(0, {copy!r})

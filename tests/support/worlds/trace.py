@@ -16,7 +16,7 @@ from hostler.decide.queue import place
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run
-from tests.support import planning as lab
+from tests.support.values import planning as lab
 
 LATE_S = 8
 """At most so long each step takes. Three of them are less than a stage's grace."""

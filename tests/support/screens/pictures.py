@@ -12,7 +12,7 @@ from rich.style import Style
 
 from hostler_tui.app import HostlerApp
 
-FOLDER = Path(__file__).parent.parent / "tui" / "snapshots"
+FOLDER = Path(__file__).parents[2] / "tui" / "snapshots"
 
 
 def check_picture(name: str, shown: str) -> None:

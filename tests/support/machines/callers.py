@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.served import Served
+from tests.support.daemons.served import Served
 
 ASK = """
 import json, socket, sys

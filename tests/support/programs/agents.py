@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler_agent import bundle, wire
-from tests.support.cache import cache
+from tests.support.programs.cache import cache
 
 
 def find_python(version: str) -> str:

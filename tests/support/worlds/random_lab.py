@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
-from tests.support.random_daemon import Daemon
-from tests.support.random_world import DAEMON, OTHER
+from tests.support.worlds.random_daemon import Daemon
+from tests.support.worlds.random_world import DAEMON, OTHER
 
 
 class RandomLab(Daemon):

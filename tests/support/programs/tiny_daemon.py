@@ -10,9 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # a daemon is not given this folder
+sys.path.insert(0, str(Path(__file__).parents[3]))  # a daemon is not given this folder
 
-from tests.support.scripted_daemon import VERSION, Answer, ScriptedDaemon
+from tests.support.daemons.scripted_daemon import VERSION, Answer, ScriptedDaemon
 
 
 def main(version: str) -> None:

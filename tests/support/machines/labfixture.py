@@ -1,6 +1,6 @@
 """Fixtures on the multi-host lab. A conftest.py imports what it wants to offer:
 
-    from tests.support.labfixture import clean_lab, lab  # noqa: F401
+    from tests.support.machines.labfixture import clean_lab, lab  # noqa: F401
 
 All of a session's tests share one lab of three hosts. HOSTLER_LAB=require makes the lack of root,
 Linux or packages a failure instead of a skip; HOSTLER_LAB=off skips whatever the machine.

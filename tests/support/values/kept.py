@@ -12,9 +12,9 @@ from hostler.model.runs import Outcome, Phase, Run
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
 from hostler.store.listing import listing_of, write_listing
-from tests.support import stored
-from tests.support.served import Served
-from tests.support.tars import tar_of
+from tests.support.daemons.served import Served
+from tests.support.values import stored
+from tests.support.values.tars import tar_of
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hostler.model.hosts import Gpu, Host, HostCondition, KeptTotal, Look, Machi
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Remedy, RemedyKind, Snapshot
 from hostler.model.runs import Phase, Run
-from tests.support.planning import A100, BOOT, DAEMON
+from tests.support.values.planning import A100, BOOT, DAEMON
 
 Key = tuple[str, str]
 

@@ -10,8 +10,8 @@ from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import FleetSeen, RunsSeen
-from tests.support.fleets import A100, GIB, NOW, RTX3090, fleet, gpu, host
-from tests.support.screen import no_daemon
+from tests.support.screens.screen import no_daemon
+from tests.support.values.fleets import A100, GIB, NOW, RTX3090, fleet, gpu, host
 
 H100 = ("NVIDIA H100 80GB HBM3", 85520809984)
 

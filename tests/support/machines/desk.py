@@ -27,7 +27,7 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from tests.lab.lab import Lab
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
