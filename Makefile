@@ -3,6 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?=
 HOUSE_ARGS ?=
+MUTANTS_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,6 +20,7 @@ help:
 	@echo "make fuzz    hostile input: a million files, 100,000 names, 10,000 archives (ten minutes)"
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make house   measure the code: circles, Any, files that one command crosses (HOUSE_ARGS=--help)"
+	@echo "make mutants  small random changes of the code: which do its tests notice? (MUTANTS_ARGS=--help)"
 	@echo "make golden  write anew what tests/golden holds: JSON answers, API, files on hosts"
 	@echo "make dist    build wheel and sdist into dist/, the same bytes wherever it is done"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
@@ -83,6 +85,10 @@ house: $(VENV)/.dev
 # Read the diff before you commit it: scripts and other daemons rely on what it shows.
 golden: $(VENV)/.dev
 	HOSTLER_GOLDEN=write $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/golden
+
+# MUTANTS_ARGS="decide --seed 3 --number 50" chooses rooms, other changes and how many; --help lists all.
+mutants: $(VENV)/.dev
+	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 # Files get the time of the commit, so that everybody who builds it gets the same bytes.
 dist: $(VENV)/.dev
