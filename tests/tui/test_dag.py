@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.show.fold import Cells
-from hostler_tui.run.dag import DOWN, LEFT, RIGHT, UP, Needs, dag_rows, direct, line_char, rails
+from hostler_tui.runs.dag import DOWN, LEFT, RIGHT, UP, Needs, dag_rows, direct, line_char, rails
 from tests.support.values import run_objects
 
 SIDES = {line_char(n): n for n in range(16) if n not in (LEFT, RIGHT)}

@@ -10,10 +10,11 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
+from hostler_tui.gpus.host_acts import drain_command
 from hostler_tui.host import work as host_work
 from hostler_tui.host.rows import Findings, doctor_lines
 from hostler_tui.host.screen import HostScreen
-from hostler_tui.host.work import drain_command, read_findings
+from hostler_tui.host.work import read_findings
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Ask

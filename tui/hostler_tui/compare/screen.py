@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
 from hostler_tui.compare.rows import chart_of, head_line, heads_of, rows_of
-from hostler_tui.history.sheets import SourceReader
+from hostler_tui.runs.source import SourceReader
 from hostler_tui.table_rows import Head
 from hostler_tui.widgets.lab_screen import LabScreen
 from hostler_tui.widgets.pane import Pane

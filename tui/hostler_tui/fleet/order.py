@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -10,11 +10,7 @@ from typing import Any
 from hostler.base.gpu_models import short_model
 from hostler.show.runs import ranges
 from hostler_tui.filtering import Filter, Value
-
-Host = Mapping[str, Any]
-Gpu = Mapping[str, Any]
-Seats = Mapping[tuple[str, str], str]
-"""By host and UUID: the run and stage that hold the GPU, for people."""
+from hostler_tui.gpus.holders import Gpu, Holders, Host
 
 FIELDS = (
     "host", "model", "state", "owner", "run", "free", "gpus", "util", "memory", "used", "temp",
@@ -70,69 +66,8 @@ class Order:
         return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
 
 
-def aged(fleet: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
-    """The fleet as it is to be taken that many seconds after it was told."""
-    if not seconds:
-        return fleet
-    hosts = [{**host, "age_s": _later(host.get("age_s"), seconds)} for host in fleet["hosts"]]
-    return {**fleet, "hosts": hosts}
-
-
-def doubted(fleet: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fleet while nobody tells of it: nothing of it is known to be free."""
-    return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
-
-
-def _doubted(host: Host) -> Host:
-    return {**host, "gpus": [_not_free(gpu) for gpu in host["gpus"]]}
-
-
-def _not_free(gpu: Gpu) -> Gpu:
-    is_free = gpu["state"] == "free"
-    return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
-
-
-def _later(age: float | None, seconds: float) -> float | None:
-    return None if age is None else age + seconds
-
-
-def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Who holds which GPU, from the open runs."""
-    return {
-        place: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
-        for run, stage, place in _taken(runs)
-    }
-
-
-def holder(
-    runs: Iterable[Mapping[str, Any]], host: Host | None, gpu: Gpu | None
-) -> tuple[str, str] | None:
-    """The run and the name of its stage that hold a GPU."""
-    if host is None or gpu is None:
-        return None
-    wanted = (str(host["host"]), str(gpu["uuid"]))
-    found = (
-        (str(run["run_id"]), str(stage["name"]))
-        for run, stage, place in _taken(runs)
-        if place == wanted
-    )
-    return next(found, None)
-
-
-def _taken(
-    runs: Iterable[Mapping[str, Any]],
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]]:
-    """Each run and stage with each GPU that its attempt has now."""
-    for run in runs:
-        for stage in run.get("stages", ()):
-            attempt = stage.get("attempt") or {}
-            if attempt.get("finished_at") is None:
-                for uuid in attempt.get("gpus", ()):
-                    yield run, stage, (attempt["host"], uuid)
-
-
 def arrange(
-    fleet: Mapping[str, Any], order: Order, held: Seats, *, whole: bool = False
+    fleet: Mapping[str, Any], order: Order, held: Holders, *, whole: bool = False
 ) -> list[Group]:
     """The groups that are shown, with what passes the filter; `whole`: of a host that passes,
     ungrouped, all GPUs."""
@@ -145,7 +80,7 @@ def arrange(
     return _grouped(kept, order.group)
 
 
-def _passing(host: Host, filter: Filter, held: Seats) -> Block | None:
+def _passing(host: Host, filter: Filter, held: Holders) -> Block | None:
     if not filter:
         return Block(host, tuple(host["gpus"]))
     shared = _host_fields(host)
@@ -165,7 +100,9 @@ def _host_fields(host: Host) -> dict[str, Value]:
     }
 
 
-def _gpu_fields(host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Seats) -> dict[str, Value]:
+def _gpu_fields(
+    host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Holders
+) -> dict[str, Value]:
     return {
         **shared,
         "model": model_text(gpu.get("model"), gpu.get("memory_total")),

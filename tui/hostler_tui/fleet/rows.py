@@ -11,14 +11,14 @@ from hostler.base.text import clean
 from hostler.base.units import GIB
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
-from hostler_tui.fleet.order import Block, Gpu, Group, Seats, indices_text, model_of
+from hostler_tui.fleet.order import Block, Group, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
+from hostler_tui.gpus.detail import Pick, use_text
+from hostler_tui.gpus.holders import Gpu, Holders
 from hostler_tui.lines import Line, Span
 from hostler_tui.table_rows import Cells, Head, Late, Row
 
 Fleet = Mapping[str, Any]
-Pick = tuple[str, int | None]
-"""A host, and a GPU of it."""
 
 _CELL = 4
 """Cells of a GPU in a host's row, with the gap."""
@@ -158,7 +158,7 @@ GPU_HEADS = (
 """The columns of GPUs' rows."""
 
 
-def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Seats) -> list[Row]:
+def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Holders) -> list[Row]:
     """Below a row for each host, one for each of its GPUs; equal neighbours share one.
 
     What stands in them is made when it is looked at: most of a lab is out of sight.
@@ -199,7 +199,7 @@ def _trouble(host: Mapping[str, Any], at: float) -> str:
     return "" if said == "-" else said
 
 
-def folded(block: Block, held: Seats) -> Iterator[list[Gpu]]:
+def folded(block: Block, held: Holders) -> Iterator[list[Gpu]]:
     """Neighbours that the same run, or nobody, has in the same state."""
     name = block.name
 
@@ -210,19 +210,14 @@ def folded(block: Block, held: Seats) -> Iterator[list[Gpu]]:
         yield list(gpus)
 
 
-def use_text(host: str, gpu: Gpu, held: Seats) -> str:
-    """The run and stage that have it, else what the daemon says of it."""
-    return held.get((host, str(gpu["uuid"]))) or str(gpu.get("why") or "-")
-
-
 def _gpu_row(
-    group: Group, block: Block, gpus: Sequence[Gpu], held: Seats, at: float, stale: bool
+    group: Group, block: Block, gpus: Sequence[Gpu], held: Holders, at: float, stale: bool
 ) -> Row:
     key = f"{group.key}\t{block.name}\t{gpus[0]['index']}"
     return Row(key, Late(partial(_gpu_row_cells, block, gpus, held, at)), "dim" if stale else "")
 
 
-def _gpu_row_cells(block: Block, gpus: Sequence[Gpu], held: Seats, at: float) -> Cells:
+def _gpu_row_cells(block: Block, gpus: Sequence[Gpu], held: Holders, at: float) -> Cells:
     first, state = gpus[0], str(gpus[0]["state"])
     owners = " ".join(map(str, first.get("owners") or ())) or ("?" if state == "foreign" else "-")
     since = first.get("since")

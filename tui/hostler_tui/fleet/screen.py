@@ -12,7 +12,6 @@ from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
 from hostler.show.fleet import STALE_AFTER, age_out
-from hostler_tui.fleet.detail import Detail, find, panel_lines, strip_lines
 from hostler_tui.fleet.head import (
     empty_lines,
     head_lines,
@@ -21,28 +20,16 @@ from hostler_tui.fleet.head import (
     still_lines,
     view_line,
 )  # fmt: skip
-from hostler_tui.fleet.order import (
-    FIELDS,
-    GROUPS,
-    SORTS,
-    Group,
-    Order,
-    Seats,
-    aged,
-    arrange,
-    doubted,
-    holder,
-    holders,
+from hostler_tui.fleet.order import FIELDS, GROUPS, SORTS, Group, Order, arrange
+from hostler_tui.fleet.rows import GPU_HEADS, gpu_rows, host_heads, host_of, host_rows, pick_of
+from hostler_tui.gpus.detail import (
+    Detail,
+    Pick,  # fmt: skip
+    find,
+    panel_lines,
+    strip_lines,
 )
-from hostler_tui.fleet.rows import (
-    GPU_HEADS,
-    Pick,
-    gpu_rows,
-    host_heads,
-    host_of,
-    host_rows,
-    pick_of,
-)  # fmt: skip
+from hostler_tui.gpus.holders import Holders, aged, doubted, holder, holders
 from hostler_tui.lab import Fleet
 from hostler_tui.lines import Line
 from hostler_tui.messages import HostSeen
@@ -88,7 +75,7 @@ class FleetScreen(LabScreen):
         """As it was drawn last."""
         self._still: tuple[tuple[object, ...], tuple[Line, ...]] = ((), ())
         """The lines at the top without values of GPUs, and what they were made of."""
-        self._held: tuple[int, Seats] = (-1, {})
+        self._held: tuple[int, Holders] = (-1, {})
         self._detail = Detail()
         self._learning: tuple[str, float] = ("", 0.0)
 
@@ -121,7 +108,7 @@ class FleetScreen(LabScreen):
         return pick
 
     @property
-    def held(self) -> Seats:
+    def held(self) -> Holders:
         """Who holds which GPU."""
         if self._held[0] != self.lab.runs_version:
             self._held = (self.lab.runs_version, holders(self.lab.runs))
@@ -167,7 +154,7 @@ class FleetScreen(LabScreen):
             return fleet
         return doubted(aged(fleet, self._age()))
 
-    def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Seats) -> None:
+    def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Holders) -> None:
         width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
         heads: tuple[Head, ...] = GPU_HEADS
         rows: list[Row]
@@ -203,7 +190,7 @@ class FleetScreen(LabScreen):
         )
         self.query_one("#answer", Pane).show(lines)
 
-    def _draw_selected(self, held: Seats) -> None:
+    def _draw_selected(self, held: Holders) -> None:
         fleet, wide = self._fleet, self.size.width >= WIDE
         panel, strip = self.query_one("#panel", Pane), self.query_one("#strip", Pane)
         tall = self.size.height >= 20
@@ -355,9 +342,9 @@ class FleetScreen(LabScreen):
 
     @work(exclusive=True, group="drain", exit_on_error=False)
     async def _drain(self, name: str) -> None:
-        from hostler_tui.host import work as host_work
+        from hostler_tui.gpus import host_acts
 
-        await host_work.drain_or_undrain(self.app, name)
+        await host_acts.drain_or_undrain(self.app, name)
 
     def action_reconnect(self) -> None:
         """Connect at once."""
@@ -366,9 +353,9 @@ class FleetScreen(LabScreen):
 
     @work(exclusive=True, group="reconnect", exit_on_error=False)
     async def _reconnect(self, name: str) -> None:
-        from hostler_tui.host import work as host_work
+        from hostler_tui.gpus import host_acts
 
-        await host_work.reconnect(self.app, name)
+        await host_acts.reconnect(self.app, name)
 
     def selected_id(self) -> str | None:
         """The host's name, or the GPU's UUID."""

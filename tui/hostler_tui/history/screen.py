@@ -29,14 +29,10 @@ from hostler_tui.history.rows import (
     rows_of,
     sort_of,
 )
-from hostler_tui.history.sheets import (
-    MOST_EFFECTS,
-    Columns,
-    SourceReader,
-    forget_question,
-)
+from hostler_tui.history.sheets import MOST_EFFECTS, Columns, forget_question
 from hostler_tui.lines import Line, line
-from hostler_tui.run.acts import RunActs
+from hostler_tui.runs.acts import RunActs
+from hostler_tui.runs.source import SourceReader
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.pane import Pane

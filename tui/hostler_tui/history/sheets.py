@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widget import Widget
 
-from hostler.base.errors import HostlerError
-from hostler_tui.lines import Line, line
-from hostler_tui.run.pages import diff_lines
-from hostler_tui.run.questions import Question
+from hostler_tui.runs.questions import Question
 from hostler_tui.table_rows import Head, Row
-from hostler_tui.widgets.sheet import WIDEST, Reader, Sheet
+from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
 
 Run = Mapping[str, Any]
@@ -49,50 +44,6 @@ class Columns(Sheet):
         """These."""
         marks = self.query_one(Table).marks
         self.dismiss("\n".join(name for name in self._columns if name in marks))
-
-
-class SourceReader(Reader):
-    """Commit and uncommitted changes of the code of runs, one after the other."""
-
-    class Told(Message):
-        """The daemon told of one run's code."""
-
-        def __init__(self, run_id: str, source: Mapping[str, Any], problem: str) -> None:
-            super().__init__()
-            self.run_id, self.source, self.problem = run_id, source, problem
-
-    def __init__(self, run_ids: Sequence[str]) -> None:
-        super().__init__(f"Code of {', '.join(run_ids)}")
-        self._ids = tuple(run_ids)
-        self._told: dict[str, list[Line]] = {}
-
-    def on_mount(self) -> None:
-        """Ask."""
-        self._ask()
-
-    @work(exclusive=True, group="source", exit_on_error=False)
-    async def _ask(self) -> None:
-        for run_id in self._ids:
-            try:
-                source = await self.app.client.source(run_id)
-            except HostlerError as error:
-                self.post_message(self.Told(run_id, {}, str(error)))
-            else:
-                self.post_message(self.Told(run_id, source, ""))
-
-    def on_source_reader_told(self, message: Told) -> None:
-        """Show it."""
-        lines = diff_lines(message.source) if not message.problem else []
-        self._told[message.run_id] = lines or [line((f" {message.problem}", "warn"))]
-        self.on_resize()
-
-    def text(self, width: int) -> Sequence[Line]:
-        """Each run's."""
-        lines: list[Line] = []
-        for run_id in self._ids:
-            lines += [line((f" {run_id} " + "─" * max(0, min(width, WIDEST) - 12), "dim"))]
-            lines += [*self._told.get(run_id, diff_lines(None)), line("")]
-        return lines
 
 
 def forget_question(runs: Sequence[Run], uid: int, losses: Sequence[str] = ()) -> Question:

@@ -10,10 +10,9 @@ from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
 from hostler.show.fleet import is_stale, letter
 from hostler.show.hosts import host_note
-from hostler_tui.fleet.detail import Detail, hour_lines, process_lines
-from hostler_tui.fleet.order import Seats
-from hostler_tui.fleet.rows import use_text
 from hostler_tui.format import age_text, gib_text, percent_text, sparkline
+from hostler_tui.gpus.detail import Detail, hour_lines, process_lines, use_text
+from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.table_rows import Head, Row
 
@@ -32,12 +31,12 @@ def heads(width: int) -> tuple[Head, ...]:
     )  # fmt: skip
 
 
-def rows(entry: Host, held: Seats, detail: Detail, columns: Sequence[Head]) -> list[Row]:
+def rows(entry: Host, held: Holders, detail: Detail, columns: Sequence[Head]) -> list[Row]:
     """One a GPU. `entry` is the host in the fleet's object."""
     return [_row(entry, gpu, held, detail, columns[5].width) for gpu in entry["gpus"]]
 
 
-def _row(entry: Host, gpu: Mapping[str, Any], held: Seats, detail: Detail, chart: int) -> Row:
+def _row(entry: Host, gpu: Mapping[str, Any], held: Holders, detail: Detail, chart: int) -> Row:
     state, uuid = str(gpu["state"]), str(gpu["uuid"])
     memory = f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))}"
     total = gpu.get("memory_total")

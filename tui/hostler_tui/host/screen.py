@@ -10,8 +10,9 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler_tui.fleet.detail import Detail, find
-from hostler_tui.fleet.order import doubted, holders
+from hostler_tui.gpus import host_acts
+from hostler_tui.gpus.detail import Detail, find
+from hostler_tui.gpus.holders import doubted, holders
 from hostler_tui.host import rows as host_view
 from hostler_tui.host import work as host_work
 from hostler_tui.host.rows import Findings
@@ -168,7 +169,7 @@ class HostScreen(LabScreen):
     @work(exclusive=True, group="drain", exit_on_error=False)
     async def action_drain(self) -> None:
         """Drain, or give it work again."""
-        await host_work.drain_or_undrain(self.app, self.host_name)
+        await host_acts.drain_or_undrain(self.app, self.host_name)
 
     def action_trust(self) -> None:
         """Leave the terminal to the question about the key."""
@@ -178,7 +179,7 @@ class HostScreen(LabScreen):
     @work(exclusive=True, group="connect", exit_on_error=False)
     async def action_reconnect(self) -> None:
         """Connect at once."""
-        await host_work.reconnect(self.app, self.host_name)
+        await host_acts.reconnect(self.app, self.host_name)
 
     def selected_id(self) -> str | None:
         """The UUID of the selected GPU; the host's name without one."""

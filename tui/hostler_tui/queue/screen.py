@@ -23,8 +23,8 @@ from hostler_tui.queue.rows import (
     run_of,
     table_rows,
 )
-from hostler_tui.run.acts import RunActs
-from hostler_tui.run.lines import (
+from hostler_tui.runs.acts import RunActs
+from hostler_tui.runs.lines import (
     as_of,
     count_text,
     fact_lines,

@@ -14,7 +14,8 @@ from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.run.data import RunData
-from hostler_tui.run.lines import fact_lines, reason_lines
+from hostler_tui.runs.lines import fact_lines, reason_lines
+from hostler_tui.runs.source import diff_lines
 from hostler_tui.widgets.chart import Chart, Point, grid, number_text, side_by_side
 
 PAGES = (
@@ -249,29 +250,6 @@ def event_lines(events: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
         lines.append(((f" {at} {mark} ", "dim"), *first))
         lines += [((" " * indent, ""), *part) for part in more]
     return lines or [line((" nothing happened yet", "dim"))]
-
-
-def diff_lines(source: Mapping[str, Any] | None) -> list[Line]:
-    """The changes against the commit that the code was packed with."""
-    if source is None:
-        return [line((" asking ...", "dim"))]
-    commit = source.get("git_commit")
-    if not commit:
-        return [line((" the code came from no git repository", "dim"))]
-    head = line((f" {commit} {source.get('git_branch') or ''}", "title"))
-    diff = source.get("git_diff")
-    if not diff:
-        clean_text = "with changes that were not kept" if source.get("git_dirty") else "no changes"
-        return [head, line((f" {clean_text}", "dim"))]
-    return [head, *(line((f" {text}", _diff_role(text))) for text in str(diff).splitlines())]
-
-
-def _diff_role(text: str) -> str:
-    if text.startswith(("+++", "---", "diff ", "index ")):
-        return "title"
-    if text.startswith("@@"):
-        return "accent"
-    return "good" if text.startswith("+") else "bad" if text.startswith("-") else ""
 
 
 def summary_lines(data: RunData, stage: str, width: int) -> list[Line]:

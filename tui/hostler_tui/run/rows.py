@@ -9,8 +9,8 @@ from typing import Any
 from hostler.base.units import format_duration
 from hostler.show.fold import Cells, base_of
 from hostler.show.runs import Indices, attempt_end, where
-from hostler_tui.run.dag import DagRow, dag_rows
-from hostler_tui.run.lines import CELLS_SHOWN, dag_cells
+from hostler_tui.runs.dag import DagRow, dag_rows
+from hostler_tui.runs.lines import CELLS_SHOWN, dag_cells
 from hostler_tui.table_rows import Head, Row
 
 Run = Mapping[str, Any]

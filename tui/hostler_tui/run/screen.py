@@ -13,13 +13,13 @@ from hostler.base.errors import HostlerError
 from hostler.show.runs import Indices, gpu_indices
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.log.view import LogView
-from hostler_tui.run.acts import RunActs
 from hostler_tui.run.data import Run, RunData
 from hostler_tui.run.feed import RunAnswered, RunFeed, RunTold
 from hostler_tui.run.files import FilesSheet
-from hostler_tui.run.lines import as_of, run_title
 from hostler_tui.run.pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
 from hostler_tui.run.rows import RUN_HEADS, RunRow, first_stage, row_for, stage_rows
+from hostler_tui.runs.acts import RunActs
+from hostler_tui.runs.lines import as_of, run_title
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
 from hostler_tui.widgets.sheet import Refused

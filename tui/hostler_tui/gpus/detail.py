@@ -10,13 +10,12 @@ from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
-from hostler_tui.fleet.order import Seats
-from hostler_tui.fleet.rows import Pick, use_text
 from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline
+from hostler_tui.gpus.holders import Gpu, Holders, Host
 from hostler_tui.lines import Line, line
 
-Host = Mapping[str, Any]
-Gpu = Mapping[str, Any]
+Pick = tuple[str, int | None]
+"""A host, and a GPU of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def find(fleet: Mapping[str, Any], pick: Pick | None) -> tuple[Host | None, Gpu 
 
 
 def strip_lines(
-    host: Host, gpu: Gpu | None, held: Seats, at: float, detail: Detail
+    host: Host, gpu: Gpu | None, held: Holders, at: float, detail: Detail
 ) -> tuple[Line, ...]:
     """Three lines for the bottom of small screens."""
     if gpu is None:
@@ -73,7 +72,7 @@ def _host_strip(host: Host, at: float) -> tuple[Line, ...]:
     )  # fmt: skip
 
 
-def _title(host: Host, gpu: Gpu, held: Seats, at: float) -> Line:
+def _title(host: Host, gpu: Gpu, held: Holders, at: float) -> Line:
     state, since = str(gpu["state"]), gpu.get("since")
     owners = " ".join(map(str, gpu.get("owners") or ()))
     name = short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -98,11 +97,11 @@ def _numbers(gpu: Gpu, detail: Detail) -> Line:
     )
 
 
-def _because(host: Host, gpu: Gpu, held: Seats) -> Line:
+def _because(host: Host, gpu: Gpu, held: Holders) -> Line:
     return line("   ", use_text(str(host["host"]), gpu, held), ("  ", ""), _why(host, gpu, held))
 
 
-def _why(host: Host, gpu: Gpu, held: Seats) -> tuple[str, str]:
+def _why(host: Host, gpu: Gpu, held: Holders) -> tuple[str, str]:
     """What the daemon says of it, where the run is not all."""
     run = held.get((str(host["host"]), str(gpu["uuid"])))
     return (str(gpu.get("why") or "") if run else "", "dim")
@@ -118,7 +117,7 @@ def _one(gpu: Gpu, name: str, unit: str) -> str:
 
 
 def panel_lines(
-    host: Host, gpu: Gpu | None, held: Seats, at: float, detail: Detail, width: int
+    host: Host, gpu: Gpu | None, held: Holders, at: float, detail: Detail, width: int
 ) -> tuple[Line, ...]:
     """The pane beside the list on wide screens."""
     if gpu is None:
@@ -202,3 +201,8 @@ def memory_bar(gpu: Gpu, width: int) -> str:
     """Its memory in use as a bar."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return bar(used / total if total and used is not None else None, width)
+
+
+def use_text(host: str, gpu: Gpu, held: Holders) -> str:
+    """The run and stage that have it, else what the daemon says of it."""
+    return held.get((host, str(gpu["uuid"]))) or str(gpu.get("why") or "-")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler_tui.lines import Line
-from hostler_tui.run.dag import DOWN, LEFT, RIGHT, UP, Needs, direct, line_char, ordered
+from hostler_tui.runs.dag import DOWN, LEFT, RIGHT, UP, Needs, direct, line_char, ordered
 
 _HEIGHT = 4
 _MOST_WIDE = 30

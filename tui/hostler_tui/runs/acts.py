@@ -10,7 +10,7 @@ from typing import Any
 from textual import work
 
 from hostler.base.errors import HostlerError
-from hostler_tui.run.questions import (
+from hostler_tui.runs.questions import (
     Question,
     cancel_question,
     priority_lines,

@@ -1,0 +1,76 @@
+"""Who holds which GPU, and what is known of GPUs while nobody tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Host = Mapping[str, Any]
+
+
+Gpu = Mapping[str, Any]
+
+
+Holders = Mapping[tuple[str, str], str]
+"""By host and UUID: the run and stage that hold the GPU, for people."""
+
+
+def aged(fleet: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+    """The fleet as it is to be taken that many seconds after it was told."""
+    if not seconds:
+        return fleet
+    hosts = [{**host, "age_s": _later(host.get("age_s"), seconds)} for host in fleet["hosts"]]
+    return {**fleet, "hosts": hosts}
+
+
+def doubted(fleet: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fleet while nobody tells of it: nothing of it is known to be free."""
+    return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
+
+
+def _doubted(host: Host) -> Host:
+    return {**host, "gpus": [_not_free(gpu) for gpu in host["gpus"]]}
+
+
+def _not_free(gpu: Gpu) -> Gpu:
+    is_free = gpu["state"] == "free"
+    return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
+
+
+def _later(age: float | None, seconds: float) -> float | None:
+    return None if age is None else age + seconds
+
+
+def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Who holds which GPU, from the open runs."""
+    return {
+        place: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
+        for run, stage, place in _taken(runs)
+    }
+
+
+def holder(
+    runs: Iterable[Mapping[str, Any]], host: Host | None, gpu: Gpu | None
+) -> tuple[str, str] | None:
+    """The run and the name of its stage that hold a GPU."""
+    if host is None or gpu is None:
+        return None
+    wanted = (str(host["host"]), str(gpu["uuid"]))
+    found = (
+        (str(run["run_id"]), str(stage["name"]))
+        for run, stage, place in _taken(runs)
+        if place == wanted
+    )
+    return next(found, None)
+
+
+def _taken(
+    runs: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]]:
+    """Each run and stage with each GPU that its attempt has now."""
+    for run in runs:
+        for stage in run.get("stages", ()):
+            attempt = stage.get("attempt") or {}
+            if attempt.get("finished_at") is None:
+                for uuid in attempt.get("gpus", ()):
+                    yield run, stage, (attempt["host"], uuid)

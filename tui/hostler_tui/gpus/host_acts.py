@@ -1,0 +1,92 @@
+"""What changes a host: drain, give it work again, connect. Each asks first."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import HostlerError
+from hostler_tui.gpus.detail import find
+from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.sheet import Ask
+
+if TYPE_CHECKING:
+    from hostler_tui.lab_app import LabApp
+
+
+def drain_command(name: str, reason: str) -> str:
+    """The same on the command line."""
+    more = ["--reason", reason] if reason else []
+    return shlex.join(["hostler", "drain", name, *more])
+
+
+def work_on(app: LabApp, name: str) -> list[str]:
+    """What this daemon runs on a host, for people."""
+    return [
+        f"{run['run_id']} {run['pipeline']}/{stage['label']} of {run['owner']}"
+        for run in app.lab.runs
+        for stage in run["stages"]
+        if (attempt := stage.get("attempt")) and attempt["host"] == name
+        and attempt.get("finished_at") is None
+    ]  # fmt: skip
+
+
+async def drain(app: LabApp, name: str) -> None:
+    """Ask for the reason and once more, then give the host no new work. Within a worker."""
+    work = work_on(app, name)
+    effects = [f"No new work starts on {name}.", *_goes_on(work)]
+    asked = Ask(
+        f"Why is {name} drained? Everybody sees it", effects, "PSU replacement, back Monday"
+    )
+    reason = await app.push_screen_wait(asked)
+    if reason is None:
+        return
+    sure = Confirm(
+        f"Drain {name}?", [*effects, f"Reason: {reason or 'none given'}"], "drain",
+        command=drain_command(name, reason), typed=name if work else "",
+    )  # fmt: skip
+    if await app.push_screen_wait(sure):
+        await _do(app, app.client.drain(name, reason), f"{name}: drained; what runs there goes on")
+
+
+def _goes_on(work: Sequence[str]) -> list[str]:
+    if not work:
+        return ["Nothing of this lab runs there now."]
+    more = [f"... and {len(work) - 5} more"] if len(work) > 5 else []
+    return ["What runs there goes on:", *(f"  {one}" for one in work[:5]), *more]
+
+
+async def undrain(app: LabApp, name: str, reason: str) -> None:
+    """Ask, then give the host work again. Within a worker."""
+    why = f"It was drained: {reason}" if reason else "It was drained without a reason."
+    sure = Confirm(f"Give {name} work again?", [why], "give it work",
+                   command=f"hostler undrain {name}")  # fmt: skip
+    if await app.push_screen_wait(sure):
+        await _do(app, app.client.undrain(name), f"{name}: takes work again")
+
+
+async def drain_or_undrain(app: LabApp, name: str) -> None:
+    """The one that makes sense now. Within a worker."""
+    host, _ = find(app.lab.fleet or {"hosts": ()}, (name, None))
+    if host is None:
+        return
+    if host.get("drained") is None:
+        await drain(app, name)
+    else:
+        await undrain(app, name, str(host["drained"]))
+
+
+async def reconnect(app: LabApp, name: str) -> None:
+    """Connect at once, after a refused login too."""
+    await _do(app, app.client.retry_host(name), f"{name}: connecting")
+
+
+async def _do(app: LabApp, change: Awaitable[object], done: str) -> None:
+    try:
+        await change
+    except HostlerError as error:
+        app.tell_error(error)
+        return
+    app.tell(done)
+    app.action_refresh()
