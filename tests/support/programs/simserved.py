@@ -43,20 +43,25 @@ class SimServed:
         return str(self.client().submit({"pipeline": pipeline})["run_id"])
 
 
-def _serve(make: Callable[[], SimLab], folder: Path, look_interval: float) -> None:
+def _serve(make: Callable[[], SimLab], folder: Path, settings: dict[str, float]) -> None:
     os.setsid()
     lab = make()
-    config = lab.config(look_interval=look_interval)
+    config = lab.config(**settings)
     serve(config, folder / "state", folder / "s", serve_api, outside(lab), lab.clock)
 
 
 @contextmanager
 def sim_served(
-    folder: Path, make: Callable[[], SimLab] = demo_lab, *, look_interval: float = 2.0
+    folder: Path,
+    make: Callable[[], SimLab] = demo_lab,
+    *,
+    look_interval: float = 2.0,
+    **settings: float,
 ) -> Iterator[SimServed]:
-    """Serve a lab until the block ends."""
+    """Serve a lab until the block ends. `settings` are fields of `DaemonConfig`."""
+    settings["look_interval"] = look_interval
     process = multiprocessing.get_context("fork").Process(
-        target=_serve, args=(make, folder, look_interval)
+        target=_serve, args=(make, folder, settings)
     )
     process.start()
     assert process.pid is not None

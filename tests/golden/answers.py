@@ -1,0 +1,102 @@
+"""The questions whose answers are stored: commands with --json, and GET calls of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["exact", "shape"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """`name` of the file. `words` of a command, or the target of a GET; {done} is a run's id."""
+
+    name: str
+    words: str
+    form: Form = "exact"
+    """"shape": keys and types only, where values are measured or depend on the moment."""
+    code: int = 0
+    """Exit code; of a GET 0."""
+    lines: bool = False
+    """JSON lines, whose order depends on the moment; else one value."""
+
+
+COMMANDS = (
+    Question("version", "version --json", "shape"),
+    Question("gpus", "gpus --json"),
+    Question("gpus-need-yes", "gpus --need 1 --host gpu2 --json"),
+    Question("gpus-need-no", "gpus --need 9 --json", code=3),
+    Question("hosts", "hosts --json"),
+    Question("ps", "ps --json"),
+    Question("runs", "runs --json"),
+    Question("show", "show {done} --json"),
+    Question("show-failed", "show {failed} --json"),
+    Question("show-cancelled", "show {cancelled} --json"),
+    Question("show-running", "show {running} --json"),
+    Question("show-waiting", "show {waiting} --json"),
+    Question("why", "why {waiting} --json"),
+    Question("why-done", "why {done} --json"),
+    Question("events", "events --json", lines=True),
+    Question("events-run", "events --run {done} --json", lines=True),
+    Question("events-host", "events --host gpu3 --json", lines=True),
+    Question("alerts", "alerts --json"),
+    Question("audit", "audit --json"),
+    Question("usage", "usage --json", "shape"),
+    Question("usage-host", "usage --host gpu2 --json", "shape"),
+    Question("usage-run", "usage {running}/run --json", "shape"),
+    Question("compare", "compare {done} {other} --json"),
+    Question("plan", "run --plan --json"),
+    Question("plan-command", "run --plan --json --gpus 1 --code none -- python3 train.py"),
+    Question("gc", "gc --dry-run --json"),
+    Question("ls", "ls {running} --json"),
+    Question("get-list", "get {done} --list --json"),
+    Question("get", "get {done} data.csv -o got --json"),
+    Question("wait-done", "wait {done} --json"),
+    Question("wait-failed", "wait {failed} --json", code=6),
+    Question("wait-cancelled", "wait {cancelled} --json", code=7),
+    Question("wait-timeout", "wait {waiting} --timeout 0.05s --json", code=8),
+    Question("retry-plan", "retry {failed} --plan --json"),
+    Question("keep", "keep {done} --json"),
+    Question("clean", "host clean gpu1 --dry-run --json", "shape"),
+    Question("config", "config show --json"),
+    Question("daemon-status", "daemon status --json", "shape"),
+    Question("run", "run -d --json", "shape"),
+    Question("retry", "retry {failed} --json", "shape"),
+    Question("rerun", "rerun {failed} --same-code --json", "shape"),
+)
+"""In this order: the last ones make runs."""
+ELSEWHERE = {"doctor": "asks real machines"}
+"""Commands with --json that a simulated lab cannot answer."""
+
+GETS = (
+    Question("version", "/v1/version", "shape"),
+    Question("gpus", "/v1/gpus"),
+    Question("hosts", "/v1/hosts"),
+    Question("host", "/v1/hosts/gpu2"),
+    Question("host-history", "/v1/hosts/gpu2/history", "shape"),
+    Question("fleet-history", "/v1/history/fleet", "shape"),
+    Question("history", "/v1/history/runs"),
+    Question("history-sorted", "/v1/history/runs?sort=-accuracy&limit=2"),
+    Question("compare", "/v1/history/compare?run={done}&run={other}"),
+    Question("runs", "/v1/runs"),
+    Question("run", "/v1/runs/{done}"),
+    Question("source", "/v1/runs/{done}/source"),
+    Question("why", "/v1/runs/{waiting}/why"),
+    Question("metrics", "/v1/runs/{done}/metrics/train.0"),
+    Question("metrics-points", "/v1/runs/{done}/metrics/train.0?points=2"),
+    Question("artifacts", "/v1/runs/{done}/artifacts"),
+    Question("files", "/v1/runs/{done}/files"),
+    Question("ls", "/v1/runs/{running}/ls/long"),
+    Question("content", "/v1/runs/{done}/files/train.0/content?path=model.pt"),
+    Question("kept", "/v1/runs/{done}/kept"),
+    Question("usage", "/v1/runs/{running}/usage/run", "shape"),
+    Question("events", "/v1/events", lines=True),
+    Question("run-events", "/v1/runs/{done}/events", lines=True),
+    Question("logs", "/v1/runs/{done}/logs/train.0"),
+    Question("alerts", "/v1/alerts"),
+    Question("audit", "/v1/audit"),
+    Question("no-such-run", "/v1/runs/rzzzzzz"),
+    Question("no-such-host", "/v1/hosts/nowhere"),
+    Question("wrong-query", "/v1/runs?limit=0"),
+)

@@ -1,0 +1,45 @@
+"""The JSON of every command and of every GET of the API, on the lab of history.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+import pytest
+
+from hostler.api.app import make_app
+from hostler.daemon.service import Service
+from tests.golden.answers import COMMANDS, ELSEWHERE, GETS
+from tests.golden.asking import ask_all
+from tests.golden.stored import FOLDER, check_golden
+
+pytestmark = pytest.mark.programs
+NAMES = [f"api/{each.name}" for each in GETS] + [f"cli/{each.name}" for each in COMMANDS]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        return ask_all(tmp_path_factory.mktemp("g"), patch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answer_is_as_it_was(name: str, answers: dict[str, Any]) -> None:
+    check_golden(name, answers[name])
+
+
+def test_every_get_of_the_api_is_asked() -> None:
+    made = make_app(cast("Service", None)).openapi()["paths"]
+    asked = [question.words.split("?")[0] for question in GETS]
+    for path, methods in made.items():
+        pattern = re.sub(r"{[^}]+}", "[^/]+", path)
+        is_asked = any(re.fullmatch(pattern, each) for each in asked)
+        assert is_asked or "get" not in methods, f"ask GET {path} in answers.py"
+
+
+def test_every_command_with_json_is_asked() -> None:
+    held = json.loads((FOLDER / "commands.json").read_text())
+    asked = {question.words.split()[0] for question in COMMANDS}
+    with_json = {name for name, options in held.items() if "--json" in options}
+    assert with_json - asked == set(ELSEWHERE), "ask it in answers.py"
