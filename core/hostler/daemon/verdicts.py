@@ -9,12 +9,11 @@ from typing import Any
 from hostler.base.errors import EngineError, StateError
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
-from hostler.decide.conditions import gate_failure
 from hostler.decide.contest import contested_by
 from hostler.decide.ending import conclude
 from hostler.decide.index import OpenAttempt
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.hosts import Workload
-from hostler.model.pipelines import Cause, StageKind
 from hostler.model.plans import Finish
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase
@@ -46,11 +45,11 @@ class Judge:
         )
         if phase is Phase.FAILED:
             detail = "; ".join(filter(None, (detail, self._contested(attempt))))
-        if phase is Phase.SUCCEEDED and stage.kind is StageKind.GATE:
-            params = context.run_cache.run(attempt.run_id).params
-            refusal = gate_failure(stage, metrics, params)
-            if refusal is not None:
-                phase, cause, detail = Phase.FAILED, Cause.GATE, refusal
+        run = context.run_cache.find(attempt.run_id)
+        params = run.params if run is not None else {}
+        phase, cause, detail = lifecycle_of(stage).judge(
+            stage, (phase, cause, detail), metrics, params
+        )
         return {
             "phase": phase,
             "cause": cause,

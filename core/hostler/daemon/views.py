@@ -149,7 +149,7 @@ def _stage_object(
         "name": stage.name,
         "base": stage.base,
         "label": stage.label,
-        "kind": stage.kind.value,
+        "kind": str(stage.kind),
         "status": status.value,
         "needs": list(stage.needs),
         "command": list(stage.command),

@@ -5,22 +5,15 @@ Nothing of this is stored: a status that can be computed cannot be wrong after a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hostler.base.errors import InputError
 from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
-from hostler.model.pipelines import UNCOUNTED, Cause, Stage
+from hostler.decide.lifecycle import LIFECYCLES, lifecycle_of
+from hostler.model.pipelines import UNCOUNTED, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
-
-MAX_BACKOFF = 600.0
-"""Seconds: no back-off before a retry is longer."""
-MAX_UNCOUNTED_BACKOFF = 60.0
-"""Seconds: the longest pause after claims were refused again and again."""
-MOST_HOST_FAULTS = 100
-"""A stage that so many hosts, or one so often, could not start fails in the end: with pauses of up
-to ten minutes that takes most of a day, in which nobody mended any of them."""
 
 
 @dataclass(slots=True)
@@ -43,12 +36,16 @@ class Progress:
     """Base -> how many of its cells are at work."""
     live: list[Attempt] = field(default_factory=list)
     """Attempts that are not final."""
+    met: set[str] = field(default_factory=set)
+    """Stages that let those go which need them."""
+    seen: set[tuple[str, StageStatus]] = field(default_factory=set)
+    """Kinds of stage, and the statuses in which there are some of them."""
 
     def outcome(self) -> Outcome | None:
-        """How the run ended; None while a stage is not final."""
-        seen = set(self.status.values())
-        if not all(status.is_final for status in seen):
+        """How the run ended; None while a stage keeps it open."""
+        if any(LIFECYCLES[kind].keeps_run_open(status) for kind, status in self.seen):
             return None
+        seen = {status for _, status in self.seen}
         if self.run.cancelled_by is not None and not seen <= _GOOD:
             return Outcome.CANCELLED
         if StageStatus.FAILED in seen:
@@ -62,7 +59,9 @@ class Progress:
     def not_before(self, stage: Stage, ended_at: Callable[[Attempt], float]) -> float | None:
         """When the next attempt may start at the earliest; None: at once."""
         tries = self.tries.get(stage.name)
-        return _not_before(stage, tries, ended_at(tries[-1])) if tries else None
+        if not tries:
+            return None
+        return lifecycle_of(stage).not_before(stage, tries, ended_at(tries[-1]))
 
     def metrics(self, stage: str) -> Mapping[str, float]:
         """The last metrics of a stage that succeeded, in this run or in the one it repeats."""
@@ -72,12 +71,11 @@ class Progress:
         return done[-1].metrics if done else {}
 
     def unmet(self, stage: Stage) -> tuple[str, ...]:
-        """The stages it needs that have not succeeded yet."""
-        return tuple(n for n in stage.needs if self.status.get(n) is not StageStatus.SUCCEEDED)
+        """The stages it needs that do not let it go yet."""
+        return tuple(n for n in stage.needs if n not in self.met)
 
 
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
-_DONE = {StageStatus.SUCCEEDED}
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
 _BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
 
@@ -87,6 +85,7 @@ def progress_of(run: Run) -> Progress:
     progress = Progress(run, {stage.name: stage for stage in run.stages}, live=live_attempts(run))
     for name in run.kept:
         progress.status[name] = StageStatus.SUCCEEDED
+        progress.met.add(name)
     for attempt in run.attempts:
         progress.tries.setdefault(attempt.stage, []).append(attempt)
     retrying = _settle_attempted(progress)
@@ -100,6 +99,7 @@ def progress_of(run: Run) -> Progress:
     if not in_order:
         order = {stage.name: i for i, stage in enumerate(run.stages)}
         progress.ready.sort(key=lambda stage: order[stage.name])
+    progress.seen = {(stage.kind, progress.status[stage.name]) for stage in run.stages}
     return progress
 
 
@@ -113,26 +113,6 @@ def stage_status(run: Run, stage: Stage) -> StageStatus:
     return progress_of(run).status[stage.name]
 
 
-def counted_failures(tries: Iterable[Attempt]) -> int:
-    """Attempts that count against `retries.max`: one of which nothing ran does not."""
-    return sum(
-        1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED
-    )
-
-
-def may_retry(stage: Stage, tries: list[Attempt]) -> bool:
-    """Whether the stage is tried again after its last attempt, which is final and did not
-    succeed."""
-    last = tries[-1]
-    if last.cause is Cause.NOT_STARTED:
-        return True
-    if last.cause is Cause.HOST_FAULT:
-        return sum(a.cause is Cause.HOST_FAULT for a in tries) < MOST_HOST_FAULTS
-    if last.phase not in (Phase.FAILED, Phase.LOST) or last.cause not in stage.retries.on:
-        return False
-    return counted_failures(tries) <= stage.retries.max
-
-
 def _settle_attempted(progress: Progress) -> set[str]:
     """The status of every stage that has attempts; the names of those to be tried again."""
     retrying: list[Stage] = []
@@ -140,17 +120,20 @@ def _settle_attempted(progress: Progress) -> set[str]:
         stage = progress.stages.get(name)
         if stage is None or name in progress.status:
             continue
-        status = _attempted_status(tries)
+        kind = lifecycle_of(stage)
+        status = kind.status(tries)
+        if kind.lets_go(status, tries):
+            progress.met.add(name)
         if status in (StageStatus.STARTING, StageStatus.RUNNING):
             cells = progress.running_cells
             cells[stage.base] = cells.get(stage.base, 0) + 1
         elif status is StageStatus.FAILED:
-            if progress.run.cancelled_by is None and may_retry(stage, tries):
+            if progress.run.cancelled_by is None and kind.is_tried_again(stage, tries):
                 retrying.append(stage)
                 status = StageStatus.WAITING
             elif tries[-1].cause in UNCOUNTED and progress.run.cancelled_by is not None:
                 status = StageStatus.CANCELLED
-            elif stage.fail_fast:
+            elif kind.stops_siblings(stage):
                 progress.failed_bases.setdefault(stage.base, name)
         progress.status[name] = status
     return _not_cut_short(progress, retrying)
@@ -167,20 +150,6 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
         else:
             kept.add(stage.name)
     return kept
-
-
-def _attempted_status(tries: list[Attempt]) -> StageStatus:
-    last = tries[-1]
-    if last.phase is Phase.SUCCEEDED:
-        return StageStatus.SUCCEEDED
-    if last.phase is Phase.COLLECTING:
-        return StageStatus.COLLECTING
-    if not last.phase.is_final:
-        running = last.phase is Phase.RUNNING
-        return StageStatus.RUNNING if running else StageStatus.STARTING
-    if any(a.phase is Phase.SUCCEEDED for a in tries):
-        return StageStatus.SUCCEEDED
-    return StageStatus.CANCELLED if last.phase is Phase.CANCELLED else StageStatus.FAILED
 
 
 def _resolve(
@@ -202,17 +171,17 @@ def _resolve(
                 stack.extend(pending)
                 in_order = False
                 continue
-            cache[top.needs] = _worst(status, top.needs)
+            cache[top.needs] = _worst(progress, top.needs)
         stack.pop()
         status[top.name] = _unattempted_status(progress, top, cache[top.needs])
     return in_order
 
 
-def _worst(status: Mapping[str, StageStatus], needs: tuple[str, ...]) -> StageStatus | None:
-    """What the needs come to: None when all succeeded, else the one that decides."""
-    seen = {status[n] for n in needs}
+def _worst(progress: Progress, needs: tuple[str, ...]) -> StageStatus | None:
+    """What the needs come to: None when all let it go, else the one that decides."""
+    seen = {progress.status[n] for n in needs}
     if not seen & _BROKEN:
-        return None if seen <= _DONE else StageStatus.WAITING
+        return None if progress.met.issuperset(needs) else StageStatus.WAITING
     for decisive in (StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED):
         if decisive in seen:
             return decisive
@@ -261,19 +230,3 @@ def _broken_need(progress: Progress, stage: Stage) -> str:
     status = progress.status[broken[0]]
     how = status if status is StageStatus.FAILED else f"was {status}"
     return f"needs {broken[0]}, which {how}{more}"
-
-
-def _not_before(stage: Stage, tries: list[Attempt], ended: float) -> float | None:
-    last = tries[-1]
-    if last.cause in UNCOUNTED:
-        in_a_row = 0
-        for attempt in reversed(tries):
-            if attempt.cause is not last.cause:
-                break
-            in_a_row += 1
-        # The first refusal is chance, another host may do. The tenth is a look and a claim that
-        # disagree for good, and must not fill the history at one attempt a second.
-        longest = MAX_BACKOFF if last.cause is Cause.HOST_FAULT else MAX_UNCOUNTED_BACKOFF
-        return ended + min(2.0 ** min(in_a_row - 1, 10) - 1, longest)
-    doubled: float = stage.retries.backoff * 2.0 ** min(counted_failures(tries) - 1, 30)
-    return ended + min(doubled, MAX_BACKOFF)

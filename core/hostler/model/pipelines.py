@@ -12,11 +12,15 @@ Scalar = str | int | float | bool
 
 
 class StageKind(StrEnum):
-    """What a stage is for."""
+    """What a stage is for. What the daemon does with each kind: `hostler.decide.lifecycle`."""
 
     TASK = "task"
     GATE = "gate"
     """A task whose numbers decide whether what follows may run."""
+
+
+KINDS = {kind.value for kind in StageKind}
+"""The names of all kinds of stage."""
 
 
 class OnLost(StrEnum):
@@ -106,7 +110,8 @@ class Stage:
 
     name: str
     base: str
-    kind: StageKind
+    kind: str
+    """One of `KINDS`."""
     command: tuple[str, ...]
     """Argument list. With `shell` the one element is a line for `sh -c`."""
     shell: bool = False
@@ -159,6 +164,11 @@ class Stage:
     """Zero or lower; people may only lower it."""
     grace: float = 30.0
     """Seconds between TERM and KILL."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a kind that this version does not know how to start or end."""
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.kind!r} is no kind of stage that this version knows")
 
     @property
     def label(self) -> str:

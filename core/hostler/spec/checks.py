@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from hostler.decide.expressions import check, names_in
+from hostler.decide.lifecycle import LIFECYCLES
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems, shown
 from hostler.spec.tables import StageTable
+
+_FIELDS = {field.alias: name for name, field in StageTable.model_fields.items() if field.alias}
+"""Key of a stage in pipeline.toml -> its name in `StageTable`, where that is another."""
 
 
 def check_together(
@@ -42,10 +46,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         yield "runtime image workdir", ("workdir",), message, ""
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
-    if table.kind == "gate" and not table.pass_:
-        yield "kind pass", (), "a gate needs `pass`", 'like pass = ["accuracy >= 0.95"]'
-    if table.kind != "gate" and table.pass_ is not None:
-        yield "kind pass", ("pass",), "is for gates", 'add kind = "gate"'
+    yield from _of_kind(table)
     if table.resources.gpus == 0:
         for key in ("gpu_memory", "gpu_model"):
             if f"resources.{key}" in own:
@@ -53,6 +54,17 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
                 yield "resources", ("resources", key), message, ""
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
+
+
+def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
+    """Keys that only one kind of stage has, and that it needs."""
+    for kind, lifecycle in LIFECYCLES.items():
+        for key, example in lifecycle.keys.items():
+            value = getattr(table, _FIELDS.get(key, key))
+            if table.kind == kind and not value:
+                yield f"kind {key}", (), f"a {kind} needs `{key}`", f"like {example}"
+            if table.kind != kind and value is not None:
+                yield f"kind {key}", (key,), f"is for {kind}s", f'add kind = "{kind}"'
 
 
 def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:

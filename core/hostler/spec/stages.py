@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage, StageKind
+from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage
 from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.expansion import TOO_LARGE
@@ -266,7 +266,7 @@ def _stage(base: str, table: StageTable) -> Stage:
     return Stage(
         name=base,
         base=base,
-        kind=StageKind(table.kind),
+        kind=table.kind,
         command=tuple(table.command),
         shell=bool(table.shell),
         plain_shell=table.shell == PLAIN,

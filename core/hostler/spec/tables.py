@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
+from hostler.decide.lifecycle import LIFECYCLES
 from hostler.spec import later
 from hostler.spec.kept import Globs, Output
 from hostler.spec.problems import shown
@@ -46,11 +47,11 @@ class Table(BaseModel):
 
 
 def _read_kind(value: object) -> str:
+    if isinstance(value, str) and value in LIFECYCLES:
+        return value
     if isinstance(value, str) and value in later.KINDS:
         raise ValueError(later.KINDS[value])
-    if value not in ("task", "gate"):
-        raise ValueError(f"{shown(value)} should be task or gate")
-    return str(value)
+    raise ValueError(f"{shown(value)} should be {' or '.join(LIFECYCLES)}")
 
 
 def choice(*words: str) -> Any:
@@ -175,7 +176,7 @@ class StageTable(SharedKeys):
 
     later: ClassVar[dict[str, str]] = later.STAGE
 
-    kind: Annotated[str, *plain(_read_kind, {"enum": ["task", "gate"]})] = "task"
+    kind: Annotated[str, *plain(_read_kind, {"enum": [*LIFECYCLES]})] = "task"
     """A task does work; a gate's metrics decide whether what follows may run."""
     command: Command
     """Arguments as a list, or text that is split like a shell would. Placeholders: `{params.x}`."""

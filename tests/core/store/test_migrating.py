@@ -38,7 +38,7 @@ def write(db: sqlite3.Connection, run: Run, text: str) -> None:
     values = {name: value for name, value in run_values(run).items() if name in known}
     number = insert(db, "runs", {**values, **more})
     for position, stage in enumerate(run.stages):
-        kind = stage.kind.value
+        kind = stage.kind
         insert(db, "stages", {"run": number, "position": position, "name": stage.name,
                               "kind": kind, "spec": dump(stage)})  # fmt: skip
     for attempt in run.attempts:

@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hostler.model.pipelines import KINDS, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.store.database import Store
 
@@ -49,7 +50,9 @@ def _any(kind: Any) -> st.SearchStrategy[Any]:
 def _any_of(cls: type[Any], **given: Any) -> st.SearchStrategy[Any]:
     """Any dataclass of the model, some of its fields given."""
     hints = typing.get_type_hints(cls)
-    fixed = {name: st.just(value) for name, value in given.items()}
+    fixed: dict[str, st.SearchStrategy[Any]] = {n: st.just(value) for n, value in given.items()}
+    if cls is Stage:
+        fixed["kind"] = st.sampled_from(sorted(KINDS))
     return st.builds(cls, **{name: _any(hint) for name, hint in hints.items()} | fixed)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hostler.model.pipelines import Cause, Stage, StageKind
+from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Phase, Run
 
 
 def stage(name: str = "train", **changes: Any) -> Stage:
     """A task that runs `true`."""
-    made = Stage(name=name, base=name, kind=StageKind.TASK, command=("true",))
+    made = Stage(name=name, base=name, kind="task", command=("true",))
     return replace(made, **changes)
 
 

@@ -1,0 +1,62 @@
+"""The lifecycle of each kind of stage: one module for each kind, found through one table. Pure.
+
+Planner, daemon and the reader of pipeline.toml ask the kind of a stage here and never compare its
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from hostler.decide.ending import Ending
+from hostler.decide.lifecycle.gate import Gate
+from hostler.decide.lifecycle.task import Task
+from hostler.model.pipelines import Scalar, Stage, StageKind
+from hostler.model.runs import Attempt, StageStatus
+
+
+class Lifecycle(Protocol):
+    """What a kind of stage is asked. `Task` answers as most kinds do: derive from it."""
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """Keys of pipeline.toml that this kind requires and no other kind allows, each with an
+        example."""
+
+    def status(self, tries: Sequence[Attempt]) -> StageStatus:
+        """Where a stage is after these attempts, at least one. FAILED may still be retried."""
+
+    def judge(
+        self,
+        stage: Stage,
+        ended: Ending,
+        metrics: Mapping[str, float],
+        params: Mapping[str, Scalar],
+    ) -> Ending:
+        """What an end means. `ended` is what exit code, signal and stop reason say of it."""
+
+    def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
+        """Whether the stages that need this one may start."""
+
+    def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
+        """Whether a stage gets another attempt after its last one, which is final and failed."""
+
+    def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
+        """When the next attempt may start at the earliest; None: at once. `ended_at`: when the last
+        one ended."""
+
+    def stops_siblings(self, stage: Stage) -> bool:
+        """Whether a failure of this stage for good ends the others of the same base."""
+
+    def keeps_run_open(self, status: StageStatus) -> bool:
+        """Whether the run of a stage with this status goes on."""
+
+
+LIFECYCLES: dict[str, Lifecycle] = {StageKind.TASK: Task(), StageKind.GATE: Gate()}
+"""Every kind of stage, by its name in pipeline.toml."""
+
+
+def lifecycle_of(stage: Stage) -> Lifecycle:
+    """The lifecycle of a stage's kind."""
+    return LIFECYCLES[stage.kind]

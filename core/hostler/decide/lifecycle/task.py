@@ -1,0 +1,99 @@
+"""A task: it ends by itself, and exit code 0 is success."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hostler.decide.ending import Ending
+from hostler.model.pipelines import UNCOUNTED, Cause, Scalar, Stage
+from hostler.model.runs import Attempt, Phase, StageStatus
+
+MAX_BACKOFF = 600.0
+"""Seconds: no back-off before a retry is longer."""
+MAX_UNCOUNTED_BACKOFF = 60.0
+"""Seconds: the longest pause after claims were refused again and again."""
+MOST_HOST_FAULTS = 100
+"""A stage that so many hosts, or one so often, could not start fails in the end: with pauses of up
+to ten minutes that takes most of a day, in which nobody mended any of them."""
+
+
+class Task:
+    """See `Lifecycle` for what each answer means."""
+
+    keys: Mapping[str, str] = {}
+
+    def status(self, tries: Sequence[Attempt]) -> StageStatus:
+        """By the last attempt; a success stays one."""
+        last = tries[-1]
+        if last.phase is Phase.SUCCEEDED:
+            return StageStatus.SUCCEEDED
+        if last.phase is Phase.COLLECTING:
+            return StageStatus.COLLECTING
+        if not last.phase.is_final:
+            running = last.phase is Phase.RUNNING
+            return StageStatus.RUNNING if running else StageStatus.STARTING
+        if any(a.phase is Phase.SUCCEEDED for a in tries):
+            return StageStatus.SUCCEEDED
+        return StageStatus.CANCELLED if last.phase is Phase.CANCELLED else StageStatus.FAILED
+
+    def judge(
+        self,
+        stage: Stage,
+        ended: Ending,
+        metrics: Mapping[str, float],
+        params: Mapping[str, Scalar],
+    ) -> Ending:
+        """As it ended."""
+        return ended
+
+    def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
+        """Once it has succeeded."""
+        return status is StageStatus.SUCCEEDED
+
+    def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
+        """As often and after the causes that `retries` says. An attempt of which nothing ran does
+        not count."""
+        last = tries[-1]
+        if last.cause is Cause.NOT_STARTED:
+            return True
+        if last.cause is Cause.HOST_FAULT:
+            return sum(a.cause is Cause.HOST_FAULT for a in tries) < MOST_HOST_FAULTS
+        if last.phase not in (Phase.FAILED, Phase.LOST) or last.cause not in stage.retries.on:
+            return False
+        return counted_failures(tries) <= stage.retries.max
+
+    def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
+        """After a pause that doubles."""
+        last = tries[-1]
+        if last.cause in UNCOUNTED:
+            # The first refusal is chance, another host may do. The tenth is a look and a claim that
+            # disagree for good, and must not fill the history at one attempt a second.
+            longest = MAX_BACKOFF if last.cause is Cause.HOST_FAULT else MAX_UNCOUNTED_BACKOFF
+            return ended_at + min(2.0 ** min(_alike_in_a_row(tries) - 1, 10) - 1, longest)
+        doubled: float = stage.retries.backoff * 2.0 ** min(counted_failures(tries) - 1, 30)
+        return ended_at + min(doubled, MAX_BACKOFF)
+
+    def stops_siblings(self, stage: Stage) -> bool:
+        """As `fail_fast` says."""
+        return stage.fail_fast
+
+    def keeps_run_open(self, status: StageStatus) -> bool:
+        """Until it is over."""
+        return not status.is_final
+
+
+def counted_failures(tries: Iterable[Attempt]) -> int:
+    """Attempts that count against `retries.max`: one of which nothing ran does not."""
+    return sum(
+        1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED
+    )
+
+
+def _alike_in_a_row(tries: Sequence[Attempt]) -> int:
+    """How many of the last attempts ended by the same cause."""
+    in_a_row = 0
+    for attempt in reversed(tries):
+        if attempt.cause is not tries[-1].cause:
+            break
+        in_a_row += 1
+    return in_a_row
