@@ -2,7 +2,8 @@
 
 Standard library only, because the SDK and the command line use it. It knows exactly the types the
 model is built of: dataclasses, string enums, tuples, frozensets, string-keyed mappings, optional
-values and JSON scalars.
+values and JSON scalars. How a type is read and written is worked out once: a run may have thousands
+of stages.
 """
 
 from __future__ import annotations
@@ -12,29 +13,29 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Union
 
 T = TypeVar("T")
+Write = Callable[[object], object]
+Read = Callable[[object], object]
+
+KEY = "alias"
+"""In a field's metadata: its key in JSON where that is no name in Python, like "from". pydantic
+knows it by this word, too."""
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_writers: dict[type, Write] = {}
 
 
 def to_json(value: object) -> Any:
     """A JSON value for a model value. Enums become their value, tuples and sets lists."""
-    if value is None or isinstance(value, (bool, int, float)):
+    kind = value.__class__
+    if kind in _PLAIN:
         return value
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, frozenset):
-        return sorted(to_json(item) for item in value)
-    if isinstance(value, (tuple, list)):
-        return [to_json(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        return {f: to_json(getattr(value, f)) for f in _names(value.__class__)}
-    raise TypeError(f"{type(value).__name__} is not part of the model")
+    write = _writers.get(kind)
+    if write is None:
+        write = _writers[kind] = _writer(kind)
+    return write(value)
 
 
 def from_json(cls: type[T], data: object) -> T:
@@ -42,95 +43,220 @@ def from_json(cls: type[T], data: object) -> T:
 
     Raises ValueError naming the type and key that does not fit.
     """
-    return typing.cast(T, _decode(cls, data, cls.__name__))
+    return _whole(cls, data, newer=False)
+
+
+def from_answer(cls: type[T], data: object) -> T:
+    """The same of a daemon's answer. A newer daemon may use words that an enumeration here does not
+    have: they are read as members of it that have no name."""
+    return _whole(cls, data, newer=True)
+
+
+def _whole(cls: type[T], data: object, *, newer: bool) -> T:
+    kind: Any = cls
+    try:
+        made: Any = _reader(kind, newer)(data)
+    except _Misfit as misfit:
+        raise ValueError(misfit.text(cls.__name__)) from misfit
+    whole: T = made
+    return whole
+
+
+class _Misfit(Exception):
+    """What does not fit, and the keys on the way to it, the innermost first."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+        self._keys: list[str] = []
+
+    def below(self, key: str) -> _Misfit:
+        """The same, seen from what holds it under that key."""
+        self._keys.append(key)
+        return self
+
+    def text(self, where: str) -> str:
+        """With the way to it."""
+        return f"{'.'.join([where, *reversed(self._keys)])}: {self.said}"
 
 
 @functools.cache
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls))
+def _keys(cls: type) -> dict[str, str]:
+    return {f.name: f.metadata.get(KEY, f.name) for f in dataclasses.fields(cls)}
+
+
+def _writer(kind: type) -> Write:
+    if issubclass(kind, enum.Enum):
+        return lambda value: getattr(value, "value")  # noqa: B009
+    if issubclass(kind, (str, int, float)):
+        return lambda value: value
+    if issubclass(kind, Mapping):
+        return _write_mapping
+    if issubclass(kind, frozenset):
+        return _write_set
+    if issubclass(kind, (tuple, list)):
+        return _write_list
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_writer(kind)
+    raise TypeError(f"{kind.__name__} is not part of the model")
+
+
+def _write_mapping(value: Any) -> object:
+    return {str(key): to_json(item) for key, item in value.items()}
+
+
+def _write_set(value: Any) -> object:
+    return sorted(to_json(item) for item in value)
+
+
+def _write_list(value: Any) -> object:
+    return [to_json(item) for item in value]
+
+
+def _dataclass_writer(cls: type) -> Write:
+    keys = tuple(_keys(cls).items())
+
+    def write(value: object) -> object:
+        made = {}
+        for name, key in keys:
+            item = getattr(value, name)
+            made[key] = item if item.__class__ in _PLAIN else to_json(item)
+        return made
+
+    return write
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _decode(kind: Any, data: Any, where: str) -> Any:
+def _reader(kind: Any, newer: bool) -> Read:
     if kind is Any or kind is object:
-        return data
+        return lambda data: data
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _decode_union(kind, data, where)
+        return _union_reader(typing.get_args(kind), newer)
     if origin is not None:
-        return _decode_container(origin, typing.get_args(kind), data, where)
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(typing.cast(type, kind), data, where)
-    return _decode_scalar(kind, data, where)
-
-
-def _decode_union(kind: Any, data: Any, where: str) -> Any:
-    options = typing.get_args(kind)
-    if data is None and type(None) in options:
-        return None
-    problems = []
-    for option in options:
-        if option is type(None):
-            continue
-        try:
-            return _decode(option, data, where)
-        except ValueError as error:
-            problems.append(str(error))
-    raise ValueError("; ".join(problems))
-
-
-def _decode_container(origin: Any, args: tuple[Any, ...], data: Any, where: str) -> Any:
-    if origin is tuple:
-        _expect(isinstance(data, list), where, "a list", data)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_decode(args[0], item, where) for item in data)
-        _expect(len(args) == len(data), where, f"{len(args)} items", data)
-        return tuple(_decode(arg, item, where) for arg, item in zip(args, data, strict=True))
-    if origin is frozenset:
-        _expect(isinstance(data, list), where, "a list", data)
-        return frozenset(_decode(args[0], item, where) for item in data)
-    _expect(isinstance(data, dict), where, "an object", data)
-    return {key: _decode(args[1], item, f"{where}.{key}") for key, item in data.items()}
-
-
-def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
-    _expect(isinstance(data, dict), where, "an object", data)
-    hints = _hints(cls)
-    known = {
-        name: _decode(hints[name], data[name], f"{where}.{name}")
-        for name in _names(cls)
-        if name in data
-    }
-    try:
-        return cls(**known)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
+        return _container_reader(origin, typing.get_args(kind), newer)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass_reader(kind, newer)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _word_reader(kind, newer)
+    return _float if kind is float else _exactly(kind)
+
+
+def _union_reader(options: tuple[Any, ...], newer: bool) -> Read:
+    plain = frozenset(options) & _PLAIN
+    readers = [_reader(option, newer) for option in options if option is not type(None)]
+
+    def read(data: object) -> object:
+        if data.__class__ in plain:
+            return data
+        problems = []
+        for reader in readers:
+            try:
+                return reader(data)
+            except _Misfit as misfit:
+                if len(readers) == 1:
+                    raise
+                problems.append(misfit.said)
+        raise _Misfit("; ".join(problems))
+
+    return read
+
+
+def _container_reader(origin: Any, args: tuple[Any, ...], newer: bool) -> Read:
+    if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
+        return _fixed_reader([_reader(arg, newer) for arg in args])
+    if origin in (tuple, frozenset):
+        item = _reader(args[0], newer)
+        return lambda data: origin([item(each) for each in _expect(data, list, "a list")])
+    item = _reader(args[1], newer)
+
+    def read(data: object) -> object:
+        made = {}
+        for key, value in _expect(data, dict, "an object").items():
+            try:
+                made[key] = item(value)
+            except _Misfit as misfit:
+                raise misfit.below(key) from None
+        return made
+
+    return read
+
+
+def _fixed_reader(readers: list[Read]) -> Read:
+    def read(data: object) -> object:
+        items = _expect(data, list, "a list")
+        if len(items) != len(readers):
+            raise _Misfit(f"should be {len(readers)} items, is list")
+        return tuple(reader(item) for reader, item in zip(readers, items, strict=True))
+
+    return read
+
+
+def _dataclass_reader(cls: type, newer: bool) -> Read:
+    hints = typing.get_type_hints(cls)
+    fields = [(name, key, _reader(hints[name], newer)) for name, key in _keys(cls).items()]
+
+    def read(data: object) -> object:
+        members, known = _expect(data, dict, "an object"), {}
+        for name, key, reader in fields:
+            if key in members:
+                try:
+                    known[name] = reader(members[key])
+                except _Misfit as misfit:
+                    raise misfit.below(key) from None
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise _Misfit(str(error)) from error
+
+    return read
+
+
+def _word_reader(kind: type[enum.Enum], newer: bool) -> Read:
+    def read(data: object) -> object:
         try:
             return kind(data)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return _float(data, where)
-    fits = isinstance(data, kind) and not (kind is int and isinstance(data, bool))
-    _expect(fits, where, getattr(kind, "__name__", str(kind)), data)
+            if newer and isinstance(data, str) and issubclass(kind, enum.StrEnum):
+                return _nameless(kind, data)
+            raise _Misfit(str(error)) from error
+
+    return read
+
+
+def _nameless(kind: type[enum.StrEnum], word: str) -> enum.StrEnum:
+    made = str.__new__(kind, word)
+    made._name_ = made._value_ = word
+    return made
+
+
+def _exactly(kind: Any) -> Read:
+    def read(data: object) -> object:
+        if data.__class__ is kind:
+            return data
+        if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+            raise _misfit(getattr(kind, "__name__", str(kind)), data)
+        return data
+
+    return read
+
+
+def _float(data: object) -> float:
+    if isinstance(data, float):
+        return data
+    if not isinstance(data, int) or isinstance(data, bool):
+        raise _misfit("float", data)
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise _Misfit("is out of range") from error
+
+
+def _expect(data: object, kind: type, wanted: str) -> Any:
+    if not isinstance(data, kind):
+        raise _misfit(wanted, data)
     return data
 
 
-def _float(whole: int, where: str) -> float:
-    try:
-        return float(whole)
-    except OverflowError as error:
-        raise ValueError(f"{where}: is out of range") from error
-
-
-def _expect(condition: bool, where: str, wanted: str, data: object) -> None:
-    if not condition:
-        raise ValueError(f"{where}: should be {wanted}, is {type(data).__name__}")
+def _misfit(wanted: str, data: object) -> _Misfit:
+    return _Misfit(f"should be {wanted}, is {type(data).__name__}")
