@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 
 import hostler
 from hostler.api import alerts, audit, files, history, hosts, kept, runs, snapshots, streams
-from hostler.api.answers import install_error_handlers
+from hostler.api.answers import answer, install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import only_owner
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Caller
+from hostler.model.views.daemon import SshAgentView, Stopping
 
 API_VERSION = 1
 
@@ -57,21 +59,21 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
 
 
 @router.get("/version")
-async def version(request: Request) -> dict[str, Any]:
+async def version(request: Request) -> JSONResponse:
     """Who answers: version, API number, database id, process, state folder."""
-    return {"api": API_VERSION, **request.app.state.service.about()}
+    return answer(request.app.state.service.about(API_VERSION))
 
 
 @router.post("/ssh-agent", dependencies=[Depends(only_owner)])
-async def ssh_agent(request: Request, body: SshAgentBody) -> dict[str, Any]:
+async def ssh_agent(request: Request, body: SshAgentBody) -> JSONResponse:
     """Use the SSH agent of the caller's shell from now on: that of the shell that started the
     daemon is gone after logout."""
     request.app.state.service.use_ssh_agent(body.socket)
-    return {"socket": body.socket}
+    return answer(SshAgentView(socket=body.socket))
 
 
 @router.post("/shutdown")
-async def shutdown(request: Request, who: Annotated[Caller, Depends(only_owner)]) -> dict[str, Any]:
+async def shutdown(request: Request, who: Annotated[Caller, Depends(only_owner)]) -> JSONResponse:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
     await request.app.state.service.request_stop(who)
-    return {"stopping": True}
+    return answer(Stopping())

@@ -25,7 +25,7 @@ def _service(request: Request) -> Service:
 @router.get("/gpus")
 async def gpus(request: Request) -> JSONResponse:
     """Which GPU is free: the `hostler.gpus/1` object."""
-    return JSONResponse(_service(request).gpus())
+    return answer(_service(request).gpus())
 
 
 @router.get("/hosts")

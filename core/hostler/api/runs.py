@@ -13,9 +13,8 @@ from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, Submi
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Caller
-from hostler.daemon.views import source_object
+from hostler.daemon.views import source_view
 from hostler.model.records import RunFilter
-from hostler.model.runs import Run
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -36,15 +35,8 @@ def _service(request: Request) -> Service:
 async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
     service = _service(request)
-    return await _made(service, await service.submit(body.to_model(), who, key))
-
-
-async def _made(service: Service, run: Run) -> JSONResponse:
-    notes = {
-        "no_host": service.no_host(run),
-        "dropped_environment": await service.dropped_environment(run),
-    }
-    return answer({**await service.describe(run.run_id), **notes}, 201)
+    run = await service.submit(body.to_model(), who, key)
+    return answer(await service.describe_new(run), 201)
 
 
 @router.post("/check")
@@ -70,7 +62,7 @@ async def list_runs(
 ) -> JSONResponse:
     """Summaries of runs, newest first."""
     wanted = RunFilter(state=state, pipeline=pipeline, owner=owner, since=since)
-    return answer({"runs": await _service(request).list_runs(wanted, limit)})
+    return answer(await _service(request).list_runs(wanted, limit))
 
 
 @router.get("/runs/{run_id}")
@@ -82,7 +74,7 @@ async def show(request: Request, run_id: str) -> JSONResponse:
 @router.get("/runs/{run_id}/source")
 async def source(request: Request, run_id: str) -> JSONResponse:
     """Where a run's code came from, with what differed from its commit."""
-    return answer(source_object(await _service(request).run(run_id)))
+    return answer(source_view(await _service(request).run(run_id)))
 
 
 @router.get("/runs/{run_id}/why")
@@ -133,7 +125,7 @@ async def retry(
     """A new run of what did not succeed, with other code or parameters where they are given."""
     service = _service(request)
     run = await service.retry(run_id, who, (body or RetryBody()).to_model(), key)
-    return await _made(service, run)
+    return answer(await service.describe_new(run), 201)
 
 
 @router.post("/runs/{run_id}/retry/plan")

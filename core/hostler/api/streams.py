@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from hostler.daemon.service import Service
 from hostler.model.codec import to_json
+from hostler.model.views.runs import RunView
 
 router = APIRouter()
 
@@ -92,7 +93,7 @@ async def logs(
     return StreamingResponse(pages, media_type="application/octet-stream", headers=headers)
 
 
-def _line(value: Any) -> bytes:
+def _line(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
@@ -120,7 +121,7 @@ async def _run_events(
     service: Service, run_id: str, after: int, follow: bool
 ) -> AsyncIterator[bytes]:
     hub, store = service.context.hub, service.context.store
-    shown: Any = None
+    shown: RunView | None = None
     while True:
         seen = hub.version
         begun = time.perf_counter()
@@ -132,7 +133,7 @@ async def _run_events(
         view = service.view(run)
         if view != shown:
             shown = view
-            yield _line({"run": view})
+            yield _line({"run": to_json(view)})
         cost = time.perf_counter() - begun
         if len(found) >= _PAGE:
             continue

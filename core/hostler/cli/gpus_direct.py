@@ -15,6 +15,7 @@ from hostler.insight.availability import fleet
 from hostler.link.once import Seen, look_all
 from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
+from hostler.model.codec import to_json
 from hostler.model.config import Config, DaemonConfig, HostConfig, local_host
 from hostler.model.hosts import Host, HostCondition
 from hostler.ports import Door
@@ -49,7 +50,8 @@ def look_direct(
     seen = asyncio.run(_look(chosen, settings.daemon, patience))
     now = time.time()
     shown = [host_of(entry, seen[entry.name], now) for entry in chosen]
-    return fleet(shown, now, settings.policy, source="direct")
+    found: dict[str, Any] = to_json(fleet(shown, now, settings.policy, source="direct"))
+    return found
 
 
 def quick_config() -> Config:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
@@ -19,7 +18,9 @@ from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.insight.availability import History, classify
 from hostler.insight.watch import News, Seen, Spot, bad_spots, news
+from hostler.model.codec import view_of
 from hostler.model.records import Acknowledged, NewEvent
+from hostler.model.views.alerts import AlertList, AlertView
 from hostler.store.space import sentence, space_of
 
 _log = logging.getLogger("hostler.daemon")
@@ -46,22 +47,22 @@ class Alerts:
         """Those of a topic that last and are not resolved."""
         return [a for a in (await self._current()).standing() if a.rule.topic == topic]
 
-    async def list(self, *, open_only: bool, limit: int) -> dict[str, Any]:
+    async def list(self, *, open_only: bool, limit: int) -> AlertList:
         """The newest first, and how many that are more than information are open."""
         folded = await self._current()
-        made = [self._object(alert) for alert in folded.all()]
+        made = [self._view(alert) for alert in folded.all()]
         made = [*await self._unwritten(folded), *made]
-        waiting = [alert for alert in made if _is_open(alert)]
-        return {
-            "alerts": (waiting if open_only else made)[:limit],
-            "open": sum(alert["severity"] != "info" for alert in waiting),
-        }
+        waiting = [alert for alert in made if alert.is_open]
+        return AlertList(
+            alerts=tuple((waiting if open_only else made)[:limit]),
+            open=sum(alert.severity != "info" for alert in waiting),
+        )
 
     async def forget_run(self, run_id: str) -> None:
         """Drop the alerts of a run that was removed."""
         (await self._current()).forget_run(run_id)
 
-    async def acknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
+    async def acknowledge(self, alert_id: int, who: Caller) -> AlertView:
         """Note durably that somebody has seen it. Raises NotFoundError."""
         context = self._context
         only_operators(context.config.daemon, who, "acknowledging an alert")
@@ -71,9 +72,9 @@ class Alerts:
         await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who))
         self._acknowledged[alert_id] = seen
         context.hub.publish()
-        return self._object(alert)
+        return self._view(alert)
 
-    async def unacknowledge(self, alert_id: int, who: Caller) -> dict[str, Any]:
+    async def unacknowledge(self, alert_id: int, who: Caller) -> AlertView:
         """Take that back. Raises NotFoundError."""
         only_operators(self._context.config.daemon, who, "taking back an acknowledgement")
         alert = await self._find(alert_id)
@@ -82,7 +83,7 @@ class Alerts:
         await self._context.store.unacknowledge(alert_id, event)
         self._acknowledged.pop(alert_id, None)
         self._context.hub.publish()
-        return self._object(alert)
+        return self._view(alert)
 
     async def run(self) -> None:
         """Look every ten seconds for what no event tells, until cancelled."""
@@ -128,7 +129,7 @@ class Alerts:
             said = f"the disk of the state folder {context.store.folder} has room again"
             await context.tell(context.event("state.disk_well", said))
 
-    async def _unwritten(self, folded: Folded) -> tuple[dict[str, Any], ...]:
+    async def _unwritten(self, folded: Folded) -> tuple[AlertView, ...]:
         """The alert that a full disk keeps from being written."""
         if any(alert.rule.topic == "disk" for alert in folded.standing()):
             return ()
@@ -138,7 +139,7 @@ class Alerts:
             return ()
         now, rule = self._context.clock.now(), RULES["state.disk_low"]
         what = sentence(folder, space)
-        return (self._object(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
+        return (self._view(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
     async def _tell_cut_off(self, folded: Folded) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
@@ -210,26 +211,20 @@ class Alerts:
             f"alert.{what}", said, run_id=alert.run_id, host=alert.host, actor=who.user
         )
 
-    def _object(self, alert: Alert) -> dict[str, Any]:
+    def _view(self, alert: Alert) -> AlertView:
         seen = self._acknowledged.get(alert.id)
         if seen is not None and seen.at < alert.opened_at:
             seen = None  # it came back since
-        return {
-            "id": alert.id,
-            "severity": alert.rule.severity,
-            "at": alert.at,
-            "count": alert.count,
-            "last_at": alert.last_at,
-            "where": self._where(alert),
-            "what": alert.what,
-            "remedy": alert.remedy,
-            "run_id": alert.run_id,
-            "host": alert.host,
-            "gpu": alert.gpu,
-            "acknowledged_by": seen.by if seen else None,
-            "acknowledged_at": seen.at if seen else None,
-            "resolved_at": alert.resolved_at(self._context.clock.now()),
-        }
+        return view_of(
+            AlertView,
+            alert,
+            severity=alert.rule.severity,
+            where=self._where(alert),
+            remedy=alert.remedy,
+            acknowledged_by=seen.by if seen else None,
+            acknowledged_at=seen.at if seen else None,
+            resolved_at=alert.resolved_at(self._context.clock.now()),
+        )
 
     def _where(self, alert: Alert) -> str:
         monitor = self._context.monitors.get(alert.host or "")
@@ -238,7 +233,3 @@ class Alerts:
             return alert.where
         index = next((gpu.index for gpu in look.gpus if gpu.uuid == alert.gpu), None)
         return alert.where if index is None else f"{alert.host}:{index}"
-
-
-def _is_open(alert: Mapping[str, Any]) -> bool:
-    return alert["resolved_at"] is None and alert["acknowledged_at"] is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from hostler.base.errors import InputError, NotFoundError, StateError
 from hostler.daemon.audit import Audit
@@ -11,9 +10,11 @@ from hostler.daemon.context import Context
 from hostler.daemon.rights import only_own
 from hostler.daemon.submit import Caller
 from hostler.decide.expiry import goes_at
-from hostler.model.codec import to_json
-from hostler.model.records import Artifact, Keep, Remainder
+from hostler.model.codec import view_of
+from hostler.model.records import Artifact, Keep
 from hostler.model.runs import Run
+from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
+from hostler.model.views.runs import KeepView, StayingView
 from hostler.store.listing import read_listing, top_level
 
 _MOST_READ = 5_000
@@ -27,7 +28,7 @@ class Keeping:
         self._context = context
         self._audit = audit
 
-    async def keep(self, run: Run, until: float | None, who: Caller) -> dict[str, Any]:
+    async def keep(self, run: Run, until: float | None, who: Caller) -> KeptView:
         """Keep all of a run, up to a time or for ever; the `hostler.kept/1` object.
 
         Raises ForbiddenError for others' runs, InputError for a time that is over.
@@ -47,7 +48,7 @@ class Keeping:
         self._context.hub.publish()
         return await self.of(run, who)
 
-    async def unkeep(self, run: Run, who: Caller) -> dict[str, Any]:
+    async def unkeep(self, run: Run, who: Caller) -> KeptView:
         """Keep it no longer than other runs. Its files stay until an alert has stood for a day."""
         only_own(run, who)
         self._context.standing.check_current()
@@ -58,53 +59,49 @@ class Keeping:
         self._context.hub.publish()
         return await self.of(run, who)
 
-    async def shown(self, run: Run) -> dict[str, Any]:
+    async def shown(self, run: Run) -> tuple[KeepView | None, tuple[StayingView, ...]]:
         """What a run object tells everybody of it: who keeps it, and where files of it stay."""
         now, keep = self._context.clock.now(), await self._keep(run)
         left = await self._context.store.remainders(run.run_id)
-        shown = ("stage", "attempt_id", "host", "path", "files", "size", "goes_at")
-        return {
-            "keep": {"by": keep.by, "at": keep.at, "until": keep.until} if keep else None,
-            "staying": [{k: v for k, v in _remainder(r, now).items() if k in shown} for r in left],
-        }
+        return (
+            None if keep is None else view_of(KeepView, keep),
+            tuple(view_of(StayingView, each, goes_at=goes_at(each, now)) for each in left),
+        )
 
     async def _keep(self, run: Run) -> Keep | None:
         keep = (await self._context.store.keeps()).get(run.run_id)
         return keep if keep is not None and keep.holds(self._context.clock.now()) else None
 
-    async def of(self, run: Run, who: Caller) -> dict[str, Any]:
+    async def of(self, run: Run, who: Caller) -> KeptView:
         """What is kept of a run and who wants that: the `hostler.kept/1` object."""
         only_own(run, who)
         store, now = self._context.store, self._context.clock.now()
         keep = await self._keep(run)
         fetched = await store.fetched(run.run_id)
-        return {
-            "run_id": run.run_id,
-            "by": keep.by if keep else None,
-            "at": keep.at if keep else None,
-            "until": keep.until if keep else None,
-            "artifacts": [
-                await self._artifact(artifact, fetched.get((artifact.attempt_id, artifact.digest)))
-                for artifact in await store.artifacts(run.run_id)
-            ],
-            "remainders": [_remainder(r, now) for r in await store.remainders(run.run_id)],
-        }
+        artifacts = [
+            await self._artifact(artifact, fetched.get((artifact.attempt_id, artifact.digest)))
+            for artifact in await store.artifacts(run.run_id)
+        ]
+        left = await store.remainders(run.run_id)
+        return KeptView(
+            run_id=run.run_id,
+            by=keep.by if keep else None,
+            at=keep.at if keep else None,
+            until=keep.until if keep else None,
+            artifacts=tuple(artifacts),
+            remainders=tuple(view_of(RemainderView, r, goes_at=goes_at(r, now)) for r in left),
+        )
 
-    async def _artifact(self, artifact: Artifact, fetched_at: float | None) -> dict[str, Any]:
-        return {
-            "stage": artifact.stage,
-            "attempt_id": artifact.attempt_id,
-            "kind": artifact.kind,
-            "name": artifact.name,
-            "size": artifact.size,
-            "files": artifact.files,
-            "entries": await self._entries(artifact),
-            "partial": artifact.partial,
-            "fetched_at": fetched_at,
-            "present": self._context.content.has(artifact.digest),
-        }
+    async def _artifact(self, artifact: Artifact, fetched_at: float | None) -> KeptArtifact:
+        return view_of(
+            KeptArtifact,
+            artifact,
+            entries=await self._entries(artifact),
+            fetched_at=fetched_at,
+            present=self._context.content.has(artifact.digest),
+        )
 
-    async def _entries(self, artifact: Artifact) -> list[dict[str, Any]] | None:
+    async def _entries(self, artifact: Artifact) -> tuple[KeptEntry, ...] | None:
         """What lies at the top of kept files; None for an output, which has a name, and where
         there is too much to be read for this."""
         content, index = self._context.content, artifact.index
@@ -114,20 +111,4 @@ class Keeping:
             listing = await asyncio.to_thread(read_listing, content, index)
         except (NotFoundError, StateError):
             return None
-        return [to_json(entry) for entry in top_level(listing)[:_MOST_SHOWN]]
-
-
-def _remainder(left: Remainder, now: float) -> dict[str, Any]:
-    return {
-        "stage": left.stage,
-        "attempt_id": left.attempt_id,
-        "host": left.host,
-        "path": left.path,
-        "files": left.files,
-        "size": left.size,
-        "names": list(left.names),
-        "why": left.why,
-        "until": left.until,
-        "goes_at": goes_at(left, now),
-        "fetched_at": left.fetched_at,
-    }
+        return top_level(listing)[:_MOST_SHOWN]

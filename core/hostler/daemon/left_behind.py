@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+
+from hostler.model.views.daemon import LeftBehindView
 
 _MOST_SHOWN = 20
 
@@ -22,7 +23,7 @@ class LeftBehind:
     others: dict[str, Collection[str]] = field(default_factory=dict)
     """Host -> other daemons of this login that keep runs there."""
 
-    def to_json(self, hosts: Collection[str]) -> dict[str, Any] | None:
+    def view(self, hosts: Collection[str]) -> LeftBehindView | None:
         """As the version call tells it; None: nothing is missing. `hosts`: all of the config."""
         runs = sorted({run_id for found in self.unknown.values() for run_id in found})
         others = sorted({one for found in self.others.values() for one in found})
@@ -31,10 +32,10 @@ class LeftBehind:
             return None
         if not (runs or still_open or others):
             return None
-        return {
-            "runs": runs[:_MOST_SHOWN],
-            "count": len(runs),
-            "hosts": sorted(host for host, found in self.unknown.items() if found),
-            "made_anew": self.made_anew,
-            "daemons": [] if self.has_runs else others[:_MOST_SHOWN],
-        }
+        return LeftBehindView(
+            runs=tuple(runs[:_MOST_SHOWN]),
+            count=len(runs),
+            hosts=tuple(sorted(host for host, found in self.unknown.items() if found)),
+            made_anew=self.made_anew,
+            daemons=() if self.has_runs else tuple(others[:_MOST_SHOWN]),
+        )

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from hostler.daemon.context import Context
-from hostler.daemon.views import run_state, summary_object
+from hostler.daemon.views import row_of, run_state
 from hostler.decide.progress import progress_of
 from hostler.insight.compare import Side, rows, series
 from hostler.insight.search import Search
+from hostler.model.codec import view_of
 from hostler.model.durations import run_duration
 from hostler.model.records import RunSummary
 from hostler.model.runs import Run
+from hostler.model.views.history import (
+    ComparedRow,
+    ComparedRun,
+    ComparedRuns,
+    HistoryPage,
+    HistoryRow,
+)
 
 _MOST_POINTS = 240
 _MOST_FACTS = 50
@@ -26,20 +33,21 @@ class Past:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def search(self, wanted: Search, limit: int, offset: int) -> dict[str, Any]:
+    async def search(self, wanted: Search, limit: int, offset: int) -> HistoryPage:
         """How many runs match, and a page of them. Raises InputError."""
         total, found = await self._context.store.search_runs(wanted, limit, offset)
-        return {"total": total, "runs": [self._object(summary) for summary in found]}
+        return HistoryPage(total=total, runs=tuple(map(self._row, found)))
 
-    async def compare(self, runs: Sequence[Run]) -> dict[str, Any]:
+    async def compare(self, runs: Sequence[Run]) -> ComparedRuns:
         """Runs side by side: rows of values, and the curves of their metrics."""
         sides = [await self._side(run) for run in runs]
         # In threads: runs may have thousands of stages.
-        return {
-            "runs": [_head(run) for run in runs],
-            "rows": await asyncio.to_thread(rows, sides, self._context.clock.now()),
-            "series": await asyncio.to_thread(series, sides),
-        }
+        found = await asyncio.to_thread(rows, sides, self._context.clock.now())
+        return ComparedRuns(
+            runs=tuple(map(_head, runs)),
+            rows=tuple(view_of(ComparedRow, row) for row in found),
+            series=await asyncio.to_thread(series, sides),
+        )
 
     async def _side(self, run: Run) -> Side:
         store = self._context.store
@@ -49,14 +57,15 @@ class Past:
         points = await store.metrics.thinned_metrics(ids, _MOST_POINTS)
         return Side(run, tuple(fact for fact in facts if fact is not None), tuple(points))
 
-    def _object(self, summary: RunSummary) -> dict[str, Any]:
+    def _row(self, summary: RunSummary) -> HistoryRow:
         now = self._context.clock.now()
-        return {
-            **summary_object(summary),
-            "metrics": {**summary.metrics, **self._live_metrics(summary.run_id)},
-            "took_s": run_duration(summary.started_at, summary.finished_at, now),
-            "gpu_hours": summary.gpu_seconds / 3600,
-        }
+        return view_of(
+            HistoryRow,
+            row_of(summary),
+            metrics={**summary.metrics, **self._live_metrics(summary.run_id)},
+            took_s=run_duration(summary.started_at, summary.finished_at, now),
+            gpu_hours=summary.gpu_seconds / 3600,
+        )
 
     def _live_metrics(self, run_id: str) -> dict[str, float]:
         """Of attempts that run; the database has them once they have ended."""
@@ -67,13 +76,5 @@ class Past:
         return metrics
 
 
-def _head(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "pipeline": run.pipeline,
-        "title": run.title,
-        "owner": run.owner,
-        "state": run_state(run, progress_of(run).status),
-        "submitted_at": run.submitted_at,
-        "finished_at": run.finished_at,
-    }
+def _head(run: Run) -> ComparedRun:
+    return view_of(ComparedRun, run, state=run_state(run, progress_of(run).status))

@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import hostler
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
+from hostler.daemon.about import about
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
@@ -35,16 +35,20 @@ from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.submit import Caller, Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
-from hostler.daemon.views import run_object, summary_object, why_lines
+from hostler.daemon.views import row_of, run_view, why_stages
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
-from hostler.model.codec import to_json
+from hostler.model.codec import to_json, view_of
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.records import Artifact, RunFilter
 from hostler.model.runs import Run, Source
+from hostler.model.views.daemon import DaemonView
+from hostler.model.views.gpus import FleetView
+from hostler.model.views.plans import WhyView
+from hostler.model.views.runs import NewRun, RunDetail, RunList, RunView
 from hostler.ports import Outside
 
 _RETRY_EACH_S = 5.0
@@ -81,22 +85,9 @@ class Service:
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
 
-    def about(self) -> dict[str, Any]:
-        """Version, database id, process, state folder, and whether the lab is simulated."""
-        return {
-            "version": hostler.__version__,
-            "daemon_id": self.context.daemon_id,
-            "pid": os.getpid(),
-            "started_at": self._started_at,
-            "state": str(self.context.store.folder),
-            "ssh_agent": os.environ.get("SSH_AUTH_SOCK"),
-            "open_runs": len(self.context.run_cache.runs()),
-            "left_behind": self.context.left_behind.to_json(self.context.monitors.keys()),
-            "generation": self.context.standing.to_json(
-                [h.name for h in self.context.config.hosts]
-            ),
-            "simulated": any(h.transport == "sim" for h in self.context.config.hosts),
-        }
+    def about(self, api: int) -> DaemonView:
+        """Who answers, with this version of the API."""
+        return about(self.context, self._started_at, api)
 
     def use_ssh_agent(self, socket: str) -> None:
         """Take over the SSH agent of a client's shell; logins refused for lack of it are tried
@@ -114,7 +105,7 @@ class Service:
                 await self.audit.note(who, "shutdown", {})
         self.stopping.set()
 
-    def gpus(self) -> dict[str, Any]:
+    def gpus(self) -> FleetView:
         """The `hostler.gpus/1` object."""
         context = self.context
         return fleet(
@@ -182,11 +173,6 @@ class Service:
         if run.outcome is not None:
             return None
         return unplaceable(self.controller.snapshot(), run)
-
-    async def dropped_environment(self, run: Run) -> str | None:
-        """That hosts lack the environment of the submitter's shell, in one sentence, where stages
-        may run without it."""
-        return await dropped_environment(self.context, run)
 
     async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """What a submission comes to, and how large its source may be. Raises PipelineError with
@@ -314,20 +300,30 @@ class Service:
         except NotFoundError:
             return name
 
-    async def list_runs(self, wanted: RunFilter, limit: int) -> list[dict[str, Any]]:
+    async def list_runs(self, wanted: RunFilter, limit: int) -> RunList:
         """Summaries, newest first."""
         found = await self.context.store.list_runs(wanted, limit)
-        return [summary_object(summary) for summary in found]
+        return RunList(runs=tuple(map(row_of, found)))
 
-    async def describe(self, run_id: str) -> dict[str, Any]:
-        """The `hostler.run/1` object."""
+    async def describe(self, run_id: str) -> RunDetail:
+        """The `hostler.run/1` object, with what is kept of the run."""
         run = await self.run(run_id)
-        return {**self.view(run), **await self.keeping.shown(run)}
+        keep, staying = await self.keeping.shown(run)
+        return view_of(RunDetail, self.view(run), keep=keep, staying=staying)
 
-    def view(self, run: Run) -> dict[str, Any]:
+    async def describe_new(self, run: Run) -> NewRun:
+        """The same of a run that has just been made, with what its submitter should know."""
+        return view_of(
+            NewRun,
+            await self.describe(run.run_id),
+            no_host=self.no_host(run),
+            dropped_environment=await dropped_environment(self.context, run),
+        )
+
+    def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""
         reasons, progress = self.controller.plan.reasons, self.context.progress
-        return run_object(run, reasons, progress, self._troubles(run))
+        return run_view(run, reasons, progress, self._troubles(run))
 
     def _troubles(self, run: Run) -> dict[str, str]:
         if run.outcome is not None:
@@ -341,18 +337,18 @@ class Service:
                 found[attempt.attempt_id] = trouble
         return found
 
-    async def why(self, run_id: str, stage: str | None) -> dict[str, Any]:
+    async def why(self, run_id: str, stage: str | None) -> WhyView:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
         run = await self.run(run_id)
-        lines = why_lines(run, self.controller.plan.reasons, self._troubles(run))
+        stages = why_stages(run, self.controller.plan.reasons, self._troubles(run))
         if stage is not None:
-            lines = [line for line in lines if stage in (line["name"], line["base"])]
-            if not lines:
+            stages = tuple(each for each in stages if stage in (each.name, each.base))
+            if not stages:
                 raise NotFoundError(
                     f"run {run.run_id} has no stage {stage!r}",
                     remedy="its stages: " + ", ".join(s.name for s in run.stages[:20]),
                 )
-        return {"run_id": run.run_id, "stages": lines}
+        return WhyView(run_id=run.run_id, stages=stages)
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """The outputs a run has left."""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import ConflictError, Superseded
 from hostler.daemon.copy_format import Signer
 from hostler.model.generations import FIRST, Generation
+from hostler.model.views.daemon import GenerationView
 from hostler.store.copy_key import ended_runs
 from hostler.store.generations import Generations, Life
 
@@ -63,17 +63,17 @@ class Standing:
         if self.superseded_by is not None:
             raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
 
-    def to_json(self, hosts: Collection[str]) -> dict[str, Any]:
+    def view(self, hosts: Collection[str]) -> GenerationView:
         """As the version call tells it."""
         waiting = self.unmerged(hosts)
-        return {
-            "number": self.generation.number,
-            "restored_at": self.restored_at,
-            "superseded_by": self.superseded_by,
-            "halted": self.halted(),
-            "unmerged": waiting,
-            "problems": {host: self.problems[host] for host in waiting if host in self.problems},
-        }
+        return GenerationView(
+            number=self.generation.number,
+            restored_at=self.restored_at,
+            superseded_by=self.superseded_by,
+            halted=self.halted(),
+            unmerged=tuple(waiting),
+            problems={host: self.problems[host] for host in waiting if host in self.problems},
+        )
 
 
 def newer(number: int) -> str:

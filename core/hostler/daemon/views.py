@@ -1,17 +1,28 @@
-"""Runs as the JSON objects of the API. Pure."""
+"""Runs as what crosses the socket. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from hostler.decide.progress import Progress, progress_of
-from hostler.model.codec import to_json
+from hostler.model.codec import view_of
 from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
 from hostler.model.runs import Attempt, Run, Source, StageStatus
+from hostler.model.views.plans import WhyStage
+from hostler.model.views.runs import (
+    AttemptView,
+    KeptOrigin,
+    OriginView,
+    ProgressView,
+    RunRow,
+    RunSource,
+    RunView,
+    SourceView,
+    StageView,
+)
 
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
@@ -19,55 +30,45 @@ Troubles = Mapping[str, str]
 """Attempt id -> what stands in the way of it while it runs."""
 
 
-def run_object(
-    run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles
-) -> dict[str, Any]:
+def run_view(run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles) -> RunView:
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
-    statuses = progressed.status
-    return {
-        "schema": "hostler.run/1",
-        "run_id": run.run_id,
-        "pipeline": run.pipeline,
-        "title": run.title,
-        "owner": run.owner,
-        "uid": run.uid,
-        "state": run_state(run, statuses),
-        "outcome": run.outcome.value if run.outcome else None,
-        "submitted_at": run.submitted_at,
-        "started_at": first_start(attempt.started_at for attempt in run.attempts),
-        "finished_at": run.finished_at,
-        "cancelled_by": run.cancelled_by,
-        "priority": run.priority,
-        "params": dict(run.params),
-        "retry_of": run.retry_of,
-        "source": _short_source(run.source),
-        "file": run.file or None,
-        "origins": {
-            run_id: {"source": _short_source(origin.source), "params": dict(origin.params)}
+    return view_of(
+        RunView,
+        run,
+        state=run_state(run, progressed.status),
+        started_at=first_start(attempt.started_at for attempt in run.attempts),
+        source=_short_source(run.source),
+        file=run.file or None,
+        origins={
+            run_id: OriginView(source=_short_source(origin.source), params=origin.params)
             for run_id, origin in run.origins.items()
         },
-        "stages": [
-            _stage_object(progressed, stage, reasons, progress, troubles) for stage in run.stages
-        ],
-    }
+        stages=tuple(
+            _stage_view(progressed, stage, reasons, progress, troubles) for stage in run.stages
+        ),
+    )
 
 
-def _short_source(source: Source) -> dict[str, Any]:
+def _short_source(source: Source) -> SourceView:
     """Without the diff: up to a mebibyte, for those who ask for the source itself."""
-    return {key: value for key, value in to_json(source).items() if key != "git_diff"}
+    return view_of(SourceView, source)
 
 
-def source_object(run: Run) -> dict[str, Any]:
+def source_view(run: Run) -> RunSource:
     """The code of a run with its diff, and that of the stages which a retry has kept."""
-    origins = {
-        run_id: {
-            **to_json(origin),
-            "stages": [name for name, kept in run.kept.items() if kept.run_id == run_id],
-        }
-        for run_id, origin in run.origins.items()
-    }
-    return {**to_json(run.source), "origins": origins}
+    return view_of(
+        RunSource,
+        run.source,
+        origins={
+            run_id: view_of(
+                KeptOrigin,
+                origin,
+                stages=tuple(name for name, kept in run.kept.items() if kept.run_id == run_id),
+            )
+            for run_id, origin in run.origins.items()
+        },
+    )
 
 
 def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
@@ -78,32 +79,31 @@ def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
     return "running" if begun or run.attempts else "waiting"
 
 
-def summary_object(summary: RunSummary) -> dict[str, Any]:
+def row_of(summary: RunSummary) -> RunRow:
     """A summary with its state in one word."""
     if summary.outcome is not None:
         state = summary.outcome.value
     else:
         state = "running" if summary.phases else "waiting"
-    return {**to_json(summary), "state": state}
+    return view_of(RunRow, summary, state=state)
 
 
-def why_lines(run: Run, reasons: Reasons, troubles: Troubles) -> list[dict[str, Any]]:
+def why_stages(run: Run, reasons: Reasons, troubles: Troubles) -> tuple[WhyStage, ...]:
     """For each stage one line for people, and the full reason while it waits."""
     progressed = progress_of(run)
     lines = []
     for stage in run.stages:
         reason = reasons.get((run.run_id, stage.name))
-        lines.append(
-            {
-                "name": stage.name,
-                "base": stage.base,
-                "label": stage.label,
-                "status": progressed.status[stage.name].value,
-                "sentence": _sentence(progressed, stage, reason, troubles),
-                "reason": to_json(reason),
-            }
+        line = WhyStage(
+            name=stage.name,
+            base=stage.base,
+            label=stage.label,
+            status=progressed.status[stage.name],
+            sentence=_sentence(progressed, stage, reason, troubles),
+            reason=reason,
         )
-    return lines
+        lines.append(line)
+    return tuple(lines)
 
 
 def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, troubles: Troubles) -> str:
@@ -134,40 +134,40 @@ def _collecting(attempt: Attempt, trouble: str | None) -> str:
     return said + (f"; {trouble}" if trouble else "")
 
 
-def _stage_object(
+def _stage_view(
     progressed: Progress,
     stage: Stage,
     reasons: Reasons,
     progress: ProgressTable,
     troubles: Troubles,
-) -> dict[str, Any]:
-    run, status = progressed.run, progressed.status[stage.name]
-    tries = progressed.tries.get(stage.name, [])
+) -> StageView:
+    run = progressed.run
+    tries = tuple(attempt_view(attempt) for attempt in progressed.tries.get(stage.name, ()))
     kept = run.kept.get(stage.name)
-    last = tries[-1] if tries else kept
-    return {
-        "name": stage.name,
-        "base": stage.base,
-        "label": stage.label,
-        "kind": str(stage.kind),
-        "status": status.value,
-        "needs": list(stage.needs),
-        "command": list(stage.command),
-        "image": stage.image,
-        "runtime": stage.runtime,
-        "gpus": stage.resources.gpus,
-        "attempt": to_json(last),
-        "attempts": [to_json(attempt) for attempt in tries],
-        "reason": to_json(reasons.get((run.run_id, stage.name))),
-        "progress": _progress(progress.get(last.attempt_id) if last else None),
-        "trouble": troubles.get(last.attempt_id) if last else None,
-        "kept": kept is not None,
-        "note": progressed.notes.get(stage.name),
-    }
+    earlier = None if kept is None else attempt_view(kept)
+    last = tries[-1] if tries else earlier
+    return view_of(
+        StageView,
+        stage,
+        status=progressed.status[stage.name],
+        gpus=stage.resources.gpus,
+        attempt=last,
+        attempts=tries,
+        reason=reasons.get((run.run_id, stage.name)),
+        progress=_progress(progress.get(last.attempt_id) if last else None),
+        trouble=troubles.get(last.attempt_id) if last else None,
+        kept=kept is not None,
+        note=progressed.notes.get(stage.name),
+    )
 
 
-def _progress(entry: tuple[str, int, int | None] | None) -> dict[str, Any] | None:
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """An attempt as it crosses the socket."""
+    return view_of(AttemptView, attempt)
+
+
+def _progress(entry: tuple[str, int, int | None] | None) -> ProgressView | None:
     if entry is None:
         return None
     what, done, total = entry
-    return {"what": what, "done": done, "total": total}
+    return ProgressView(what=what, done=done, total=total)

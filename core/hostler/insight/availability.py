@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.decide.holding import Holder, HolderKind, describe, holders
 from hostler.decide.index import OpenAttempt, fresh_look
 from hostler.decide.requests import unseen_containers
+from hostler.model.codec import view_of
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition
 from hostler.model.plans import Policy
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 
 SCHEMA = "hostler.gpus/1"
 
@@ -24,7 +25,7 @@ _HELD_BY_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
 
 
 @dataclass(frozen=True, slots=True)
-class GpuView:
+class ClassifiedGpu:
     """One GPU and whether it can be had."""
 
     gpu: Gpu
@@ -56,7 +57,7 @@ def classify(
     daemon_id: str | None = None,
     attempts: Sequence[OpenAttempt] = (),
     history: History | None = None,
-) -> tuple[GpuView, ...]:
+) -> tuple[ClassifiedGpu, ...]:
     """The GPUs of a host in NVML order; empty where none were ever heard of.
 
     `attempts` are this daemon's open ones (of any host: those elsewhere are skipped).
@@ -84,25 +85,24 @@ def fleet(
     daemon_id: str | None = None,
     attempts: Sequence[OpenAttempt] = (),
     history: History | None = None,
-) -> dict[str, Any]:
-    """The `hostler.gpus/1` object of docs/protocol.md, as plain JSON values.
+) -> FleetView:
+    """The `hostler.gpus/1` object of docs/protocol.md.
 
     Text that hosts said is raw in it; clean it where it is shown.
     """
-    listed = []
-    total = free = 0
-    for host in hosts:
-        views = classify(host, now, policy, daemon_id, attempts, history)
-        total += len(views)
-        free += sum(view.state is GpuState.FREE for view in views)
-        listed.append(_host_json(host, now, views))
-    summary = {"total": total, "free": free}
-    return {"schema": SCHEMA, "at": now, "source": source, "summary": summary, "hosts": listed}
+    listed = tuple(
+        _host_gpus(host, now, classify(host, now, policy, daemon_id, attempts, history))
+        for host in hosts
+    )
+    gpus = [gpu for host in listed for gpu in host.gpus]
+    free = sum(gpu.state == GpuState.FREE for gpu in gpus)
+    summary = {"total": len(gpus), "free": free}
+    return FleetView(schema=SCHEMA, at=now, source=source, summary=summary, hosts=listed)
 
 
-def _unknown(gpu: Gpu, held: tuple[Holder, ...], host: Host, why: str) -> GpuView:
+def _unknown(gpu: Gpu, held: tuple[Holder, ...], host: Host, why: str) -> ClassifiedGpu:
     since = host.look.asked_at if host.look is not None else host.since
-    return GpuView(gpu, GpuState.UNKNOWN, _owners(held), why, since)
+    return ClassifiedGpu(gpu, GpuState.UNKNOWN, _owners(held), why, since)
 
 
 def _view(
@@ -112,10 +112,10 @@ def _view(
     now: float,
     policy: Policy,
     history: History,
-) -> GpuView:
+) -> ClassifiedGpu:
     state = _state(gpu, held, host, now, policy, history)
     if state is GpuState.DRAINED:
-        return GpuView(gpu, state, (), host.drained or "drained")
+        return ClassifiedGpu(gpu, state, (), host.drained or "drained")
     if state is GpuState.UNKNOWN:
         return _unknown(gpu, held, host, _unseen(host) or "not known")
     why = "; ".join(describe(holder, now) for holder in held[:_MOST_NAMED]) or None
@@ -127,9 +127,9 @@ def _view(
         # Quiet before it was leased is no idleness of whoever holds it now.
         idle_since = max(quiet_since, since or quiet_since)
         if now - idle_since >= IDLE_AFTER_S:
-            return GpuView(gpu, GpuState.IDLE, _owners(held), why, idle_since, _until(held))
+            return ClassifiedGpu(gpu, GpuState.IDLE, _owners(held), why, idle_since, _until(held))
     until = _until(held) if state is GpuState.LEASED else None
-    return GpuView(gpu, state, _owners(held), why, since, until)
+    return ClassifiedGpu(gpu, state, _owners(held), why, since, until)
 
 
 def _until(held: Sequence[Holder]) -> float | None:
@@ -196,19 +196,17 @@ def _silence(host: Host) -> str:
     return f"host {host.condition}" + (f": {host.problem}" if host.problem else "")
 
 
-def _host_json(host: Host, now: float, views: Sequence[GpuView]) -> dict[str, Any]:
+def _host_gpus(host: Host, now: float, gpus: Sequence[ClassifiedGpu]) -> HostGpus:
     look = host.look
-    return {
-        "host": host.name,
-        "transport": host.transport,
-        "condition": host.condition.value,
-        "problem": _problem(host),
-        "gpu_problem": None if look is None else look.gpu_problem,
-        "age_s": None if look is None else round(max(0.0, now - look.asked_at), 1),
-        "drained": host.drained,
-        "labels": dict(host.labels),
-        "gpus": [_gpu_json(view) for view in views],
-    }
+    return view_of(
+        HostGpus,
+        host,
+        host=host.name,
+        problem=_problem(host),
+        gpu_problem=None if look is None else look.gpu_problem,
+        age_s=None if look is None else round(max(0.0, now - look.asked_at), 1),
+        gpus=tuple(map(_gpu_view, gpus)),
+    )
 
 
 def _problem(host: Host) -> str | None:
@@ -220,22 +218,19 @@ def _problem(host: Host) -> str | None:
     return look.gpu_problem or look.docker_problem or look.lease_problem or look.left_out
 
 
-def _gpu_json(view: GpuView) -> dict[str, Any]:
-    gpu = view.gpu
+def _gpu_view(classified: ClassifiedGpu) -> GpuView:
+    gpu = classified.gpu
+    known = classified.state is not GpuState.UNKNOWN
     # What an old look measured is not what is there now: neither 0 % nor 100 %, but not known.
-    known = view.state is not GpuState.UNKNOWN
-    return {
-        "index": gpu.index,
-        "uuid": gpu.uuid,
-        "model": gpu.name,
-        "state": view.state.value,
-        "why": view.why,
-        "owners": list(view.owners),
-        "since": view.since,
-        "until": view.until,
-        "memory_total": gpu.memory_total,
-        "memory_used": gpu.memory_used if known else None,
-        "utilization": gpu.utilization if known else None,
-        "temperature": gpu.temperature if known else None,
-        "power": gpu.power if known else None,
-    }
+    return view_of(
+        GpuView,
+        classified,
+        index=gpu.index,
+        uuid=gpu.uuid,
+        model=gpu.name,
+        memory_total=gpu.memory_total,
+        memory_used=gpu.memory_used if known else None,
+        utilization=gpu.utilization if known else None,
+        temperature=gpu.temperature if known else None,
+        power=gpu.power if known else None,
+    )

@@ -16,6 +16,8 @@ from hostler.model.records import StageMetric
 from hostler.model.runs import Attempt, Outcome, Run
 
 Value = str | float | None
+Curve = tuple[tuple[float, float], ...]
+"""Points of one run."""
 
 _LOWER = re.compile(r"loss|err|perplexity|ppl|wer|cer|mse|mae|rmse|fid|latency|time|seconds", re.I)
 _HIGHER = re.compile(
@@ -67,7 +69,7 @@ def rows(sides: Sequence[Side], now: float) -> list[Row]:
     return [*found, *_section("cost", [view.cost() for view in made], _lowest if whole else None)]
 
 
-def series(sides: Sequence[Side]) -> dict[str, list[list[tuple[float, float]]]]:
+def series(sides: Sequence[Side]) -> dict[str, tuple[Curve, ...]]:
     """Metric -> for each run its points: by step where all of them have one, else by seconds."""
     found = [_last_stages(side.points) for side in sides]
     names = dict.fromkeys(name for points in found for name in points)
@@ -86,19 +88,19 @@ def _last_stages(points: Iterable[StageMetric]) -> dict[str, list[StageMetric]]:
     return found
 
 
-def _curves(curves: Sequence[Sequence[StageMetric]]) -> list[list[tuple[float, float]]]:
+def _curves(curves: Sequence[Sequence[StageMetric]]) -> tuple[Curve, ...]:
     by_step = all(point.step is not None for points in curves for point in points)
     made = []
     for points in curves:
         begin = points[0].at if points else 0.0
         made.append(
-            [
+            tuple(
                 (float(point.step or 0) if by_step else point.at - begin, point.value)
                 for point in points
                 if math.isfinite(point.value)
-            ]
+            )
         )
-    return made
+    return tuple(made)
 
 
 def _section(

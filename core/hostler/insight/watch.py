@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from hostler.insight.alerts import STARTS, Alert
-from hostler.insight.availability import GpuView
+from hostler.insight.availability import ClassifiedGpu
 from hostler.model.hosts import GpuState, Host, HostCondition
 
 _BAD = {GpuState.UNHEALTHY: "gpu", GpuState.CONTESTED: "contest"}
@@ -34,10 +34,10 @@ class Seen:
     """A host with its GPUs as they are classified now."""
 
     host: Host
-    gpus: tuple[GpuView, ...]
+    gpus: tuple[ClassifiedGpu, ...]
 
 
-def bad_spots(seen: Iterable[Seen]) -> dict[Spot, GpuView]:
+def bad_spots(seen: Iterable[Seen]) -> dict[Spot, ClassifiedGpu]:
     """Every GPU that is unhealthy or contested."""
     return {
         (_BAD[view.state], each.host.name, view.gpu.uuid): view
@@ -75,7 +75,7 @@ def news(
 
 
 def _end(
-    alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, GpuView], last_at: float
+    alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, ClassifiedGpu], last_at: float
 ) -> News | None:
     topic, name = alert.rule.topic, alert.host
     if name is None or topic not in ("host", "drain", STARTS, *_ENDS):
@@ -104,7 +104,7 @@ def _end(
     return News(_ENDS[topic], f"{_gpu(each, alert.gpu)} is well again", "info", name, alert.gpu)
 
 
-def _message(each: Seen, view: GpuView) -> str:
+def _message(each: Seen, view: ClassifiedGpu) -> str:
     return f"{_gpu(each, view.gpu.uuid)} is {view.state.value}: {view.why or 'nobody says why'}"
 
 

@@ -48,8 +48,23 @@ def from_json(cls: type[T], data: object) -> T:
 
 def from_answer(cls: type[T], data: object) -> T:
     """The same of a daemon's answer. A newer daemon may use words that an enumeration here does not
-    have: they are read as members of it that have no name."""
+    have: they are read as members of it that have no name. Whole numbers stay what they are, so
+    that the same is written again."""
     return _whole(cls, data, newer=True)
+
+
+def view_of(cls: type[T], value: object, **others: object) -> T:
+    """A view with what a model value has under the same names, and with others."""
+    make: Any = cls
+    kind: Any = value.__class__
+    shared = {name: getattr(value, name) for name in _shared(make, kind)}
+    made: T = make(**{**shared, **others})
+    return made
+
+
+@functools.cache
+def _shared(cls: Any, other: Any) -> tuple[str, ...]:
+    return tuple(name for name in _keys(other) if name in _keys(cls))
 
 
 def _whole(cls: type[T], data: object, *, newer: bool) -> T:
@@ -139,7 +154,9 @@ def _reader(kind: Any, newer: bool) -> Read:
         return _dataclass_reader(kind, newer)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _word_reader(kind, newer)
-    return _float if kind is float else _exactly(kind)
+    if kind is float:
+        return _number if newer else _float
+    return _exactly(kind)
 
 
 def _union_reader(options: tuple[Any, ...], newer: bool) -> Read:
@@ -242,14 +259,16 @@ def _exactly(kind: Any) -> Read:
 
 
 def _float(data: object) -> float:
-    if isinstance(data, float):
-        return data
-    if not isinstance(data, int) or isinstance(data, bool):
-        raise _misfit("float", data)
     try:
-        return float(data)
+        return float(_number(data))
     except OverflowError as error:
         raise _Misfit("is out of range") from error
+
+
+def _number(data: object) -> float:
+    if not isinstance(data, float | int) or isinstance(data, bool):
+        raise _misfit("float", data)
+    return data
 
 
 def _expect(data: object, kind: type, wanted: str) -> Any:

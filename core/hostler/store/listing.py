@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.base.errors import StateError
+from hostler.model.views.kept import KeptEntry
 from hostler.store.archive_scan import ArchiveCaps, Entry, Manifest, scan
 from hostler.store.content import ContentStore
 from hostler.store.faults import disk_faults
@@ -88,17 +89,7 @@ def _listed(entry: Entry, offset: int) -> ListedFile:
     return ListedFile(entry.path, entry.size, entry.sha256, entry.mode, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class TopEntry:
-    """A file, or all that lies in a folder, at the top of a listing."""
-
-    name: str
-    """A folder's ends in "/"."""
-    size: int
-    files: int
-
-
-def top_level(listing: Listing) -> tuple[TopEntry, ...]:
+def top_level(listing: Listing) -> tuple[KeptEntry, ...]:
     """What lies at the top, in the order of names."""
     found: dict[str, tuple[int, int]] = {}
     entries = [(f.path, f.size) for f in listing.files] + [(path, 0) for path, _ in listing.links]
@@ -106,4 +97,7 @@ def top_level(listing: Listing) -> tuple[TopEntry, ...]:
         first, slash, _ = path.partition("/")
         bytes_, files = found.get(first + slash, (0, 0))
         found[first + slash] = (bytes_ + size, files + 1)
-    return tuple(TopEntry(name, *found[name]) for name in sorted(found))
+    return tuple(
+        KeptEntry(name=name, size=size, files=files)
+        for name, (size, files) in sorted(found.items())
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hostler.daemon import alerts
+from hostler.model.views.alerts import AlertList, AlertView
 from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, SetClock, SimDaemon, pace, sim
 from tests.support.values.planning import stage
@@ -21,15 +21,14 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
 
 
-async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> dict[str, Any]:
+async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> AlertView:
     """The alert about a place, once there is one that is open, or over."""
-    ends, found = time.monotonic() + 5, {}
+    ends, found = time.monotonic() + 5, AlertList()
     while time.monotonic() < ends:
         found = await daemon.daemon.service.alerts.list(open_only=False, limit=100)
-        for each in found["alerts"]:
-            if each["where"] == where and (each["resolved_at"] is not None) is over:
-                made: dict[str, Any] = each
-                return made
+        for each in found.alerts:
+            if each.where == where and (each.resolved_at is not None) is over:
+                return each
         await asyncio.sleep(0.01)
     raise AssertionError((where, over, found))
 
@@ -39,10 +38,10 @@ async def test_a_gpu_that_fails_is_an_alert_until_it_is_well(tmp_path: Path) -> 
     async with SimDaemon(lab, tmp_path) as daemon:
         lab.faults("gpu1").lose_gpu(1)
         first = await alert(daemon, "gpu1:1")
-        assert (first["severity"], first["host"]) == ("critical", "gpu1")
+        assert (first.severity, first.host) == ("critical", "gpu1")
         lab.faults("gpu1").mend_gpu(1)
         ended = await alert(daemon, "gpu1:1", over=True)
-        assert ended["id"] == first["id"]
+        assert ended.id == first.id
 
 
 async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_ever(
@@ -54,11 +53,11 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
         await daemon.until(lambda: monitor.is_connected, "gpu1 does not connect")
         lab.faults("gpu1").cut()
         first = await alert(daemon, "gpu1")
-        assert (first["severity"], first["remedy"]) == ("warning", "hostler doctor gpu1")
+        assert (first.severity, first.remedy) == ("warning", "hostler doctor gpu1")
         await daemon.stop()
         lab.faults("gpu1").heal()
         await daemon.begin()
-        assert (await alert(daemon, "gpu1", over=True))["id"] == first["id"]
+        assert (await alert(daemon, "gpu1", over=True)).id == first.id
 
 
 async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: P
         lab.faults("gpu1").mend_gpu(1)
         daemon.clock = SetClock(lab.clock, -3600.0)
         await daemon.begin()
-        assert (await alert(daemon, "gpu1:1", over=True))["id"] == first["id"]
+        assert (await alert(daemon, "gpu1:1", over=True)).id == first.id
 
 
 async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> None:
@@ -78,8 +77,8 @@ async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> No
         run_id = await daemon.submit(stage("train", env=sim("seconds=0.05 exit=3")))
         await daemon.finished(run_id)
         failed = await alert(daemon, run_id)
-        assert (failed["severity"], failed["run_id"], failed["count"]) == ("warning", run_id, 1)
-        assert "train failed on" in failed["what"]
+        assert (failed.severity, failed.run_id, failed.count) == ("warning", run_id, 1)
+        assert "train failed on" in failed.what
         await daemon.daemon.service.remove(run_id, ANA)
-        found = (await daemon.daemon.service.alerts.list(open_only=False, limit=100))["alerts"]
-        assert [one for one in found if one["run_id"] == run_id] == [], "its remedies name no run"
+        found = (await daemon.daemon.service.alerts.list(open_only=False, limit=100)).alerts
+        assert [one for one in found if one.run_id == run_id] == [], "its remedies name no run"

@@ -97,10 +97,10 @@ async def test_a_card_goes_to_the_next_stage_while_outputs_are_copied(
         assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
         assert [a.stage for a in daemon.daemon.context.run_cache.run(first).attempts] == ["train"]
         service = daemon.daemon.service
-        lines = {line["name"]: line for line in (await service.why(first, None))["stages"]}
-        assert lines["train"]["status"] == "collecting"
-        assert "its files are being copied from gpu1" in lines["train"]["sentence"]
-        assert lines["after"]["sentence"] == "waits for train (collecting)"
+        lines = {line.name: line for line in (await service.why(first, None)).stages}
+        assert lines["train"].status == "collecting"
+        assert "its files are being copied from gpu1" in lines["train"].sentence
+        assert lines["after"].sentence == "waits for train (collecting)"
         go_on.set()
         run = await daemon.finished(first)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
@@ -274,7 +274,7 @@ async def test_collecting_waits_for_a_silent_host_and_a_cancel_does_not_end_it(
         service = daemon.daemon.service
 
         async def sentence() -> str:
-            return str((await service.why(run_id, None))["stages"][0]["sentence"])
+            return str((await service.why(run_id, None)).stages[0].sentence)
 
         async with asyncio.timeout(5):
             while "cannot be seen" not in await sentence():
@@ -400,8 +400,8 @@ async def test_outputs_that_do_not_fit_wait_and_why_and_alerts_tell_it(
         async with asyncio.timeout(20):
             await enough.wait()
         service = daemon.daemon.service
-        (line,) = (await service.why(run_id, None))["stages"]
-        assert "that does not go on: the disk of the state folder has 99" in line["sentence"]
+        (line,) = (await service.why(run_id, None)).stages
+        assert "that does not go on: the disk of the state folder has 99" in line.sentence
         events = await daemon.daemon.context.store.events(0)
         assert [e.kind for e in events].count("state.failed") == 1, "however often it is tried"
         monkeypatch.setattr(collecting, "collect_output", real)

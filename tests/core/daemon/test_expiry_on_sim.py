@@ -16,6 +16,7 @@ from hostler.daemon import expiry, kept_there
 from hostler.daemon.standing import Standing
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder
+from hostler.model.views.alerts import AlertView
 from hostler.ports import HostLink
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
@@ -111,10 +112,9 @@ class Kept:
     async def left(self) -> list[Remainder]:
         return await self.daemon.daemon.context.store.remainders()
 
-    async def alerts(self, *, open_only: bool = True) -> list[dict[str, Any]]:
+    async def alerts(self, *, open_only: bool = True) -> list[AlertView]:
         found = await self.daemon.daemon.service.alerts.list(open_only=open_only, limit=100)
-        made: list[dict[str, Any]] = found["alerts"]
-        return made
+        return list(found.alerts)
 
 
 @asynccontextmanager
@@ -144,10 +144,10 @@ async def test_they_go_after_their_time_and_a_day_of_their_alert(
     assert await kept.alerts() == []
     await kept.step(seconds=DAY)
     (alert,) = await kept.alerts()
-    assert alert["severity"] == "warning"
-    assert alert["what"].startswith("model.pt (3 GiB) of run raaaaaa on gpu1 will be removed on ")
-    assert alert["remedy"] == "hostler get raaaaaa, or hostler keep raaaaaa"
-    assert alert["where"] == "raaaaaa"
+    assert alert.severity == "warning"
+    assert alert.what.startswith("model.pt (3 GiB) of run raaaaaa on gpu1 will be removed on ")
+    assert alert.remedy == "hostler get raaaaaa, or hostler keep raaaaaa"
+    assert alert.where == "raaaaaa"
     await kept.step(times=3, seconds=DAY)  # it was suspended: nobody could see the alert
     assert len(await kept.left()) == 1
     await kept.step(times=int(DAY / STEP) - 4)
@@ -188,8 +188,8 @@ async def test_what_a_daemon_announced_counts_after_its_restart(
     await kept.begin()
     await kept.step(times=48)
     assert removed == ["raaaaaa-train-1"]
-    (alert,) = [a for a in await kept.alerts(open_only=False) if a["run_id"] == "raaaaaa"]
-    assert alert["count"] == 1
+    (alert,) = [a for a in await kept.alerts(open_only=False) if a.run_id == "raaaaaa"]
+    assert alert.count == 1
 
 
 async def test_a_kept_run_is_left_alone_and_announced_anew(kept: Kept, removed: list[str]) -> None:
@@ -283,8 +283,8 @@ async def test_a_host_that_cannot_remove_them_is_an_alert_once(
 
     monkeypatch.setattr(SimRuntime, "remove", fails)
     await kept.step(times=3)
-    (alert,) = [a for a in await kept.alerts() if "could not be removed" in a["what"]]
-    assert (alert["host"], alert["count"]) == ("gpu1", 1)
+    (alert,) = [a for a in await kept.alerts() if "could not be removed" in a.what]
+    assert (alert.host, alert.count) == ("gpu1", 1)
     assert len(await kept.left()) == 1
 
 

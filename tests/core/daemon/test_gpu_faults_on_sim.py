@@ -196,10 +196,10 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
         await _told(daemon, "attempt.gpu_cut_off", 2)
         service = daemon.daemon.service
         for told in (
-            (await service.describe(run_id))["stages"][0]["trouble"],
-            (await service.why(run_id, None))["stages"][0]["sentence"],
+            (await service.describe(run_id)).stages[0].trouble,
+            (await service.why(run_id, None)).stages[0].sentence,
         ):
-            assert "hostler doctor gpu1" in told
+            assert "hostler doctor gpu1" in str(told)
         await daemon.stop()
         await daemon.begin()
         await daemon.until(lambda: len(_works(daemon)) == 2, "the workloads are not seen")
@@ -214,9 +214,9 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
         assert await _cut_off(daemon) == []
 
 
-async def _cut_off(daemon: SimDaemon) -> list[tuple[str, str]]:
+async def _cut_off(daemon: SimDaemon) -> list[tuple[str, str | None]]:
     listed = await daemon.daemon.service.alerts.list(open_only=True, limit=10)
-    return [(a["severity"], a["run_id"]) for a in listed["alerts"] if "runs on" in a["what"]]
+    return [(a.severity, a.run_id) for a in listed.alerts if "runs on" in a.what]
 
 
 def _works(daemon: SimDaemon) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import Unreachable
+from hostler.model.codec import to_json
 from hostler.model.jobs import Job
 from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress
@@ -43,15 +44,18 @@ async def test_a_start_that_does_not_go_on_is_told_until_it_does(
         service, held_up = daemon.daemon.service, daemon.daemon.context.held_up
         await daemon.until(lambda: bool(held_up), "nothing is told")
         words = "the start does not go on: sshd opened no session. raise MaxSessions"
-        (shown,) = (await service.describe(run_id))["stages"]
-        assert (shown["status"], shown["trouble"]) == ("starting", words)
-        assert stage_note({**shown, "progress": {"what": "x", "done": 0, "total": 1}}) == words
-        (line,) = (await service.why(run_id, None))["stages"]
-        assert line["sentence"] == f"starting on gpu1 with 1 GPU; {words}"
+        (shown,) = (await service.describe(run_id)).stages
+        assert (shown.status, shown.trouble) == ("starting", words)
+        assert (
+            stage_note({**to_json(shown), "progress": {"what": "x", "done": 0, "total": 1}})
+            == words
+        )
+        (line,) = (await service.why(run_id, None)).stages
+        assert line.sentence == f"starting on gpu1 with 1 GPU; {words}"
         opened.set()
         await daemon.attempt(run_id, lambda attempt: attempt.phase is Phase.RUNNING)
-        (shown,) = (await service.describe(run_id))["stages"]
-        assert (shown["status"], shown["trouble"]) == ("running", None)
+        (shown,) = (await service.describe(run_id)).stages
+        assert (shown.status, shown.trouble) == ("running", None)
         assert held_up == {}
 
 

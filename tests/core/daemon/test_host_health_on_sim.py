@@ -46,7 +46,7 @@ async def connected(daemon: SimDaemon) -> None:
 async def standing(daemon: SimDaemon) -> list[str]:
     """The hosts of which there is an alert that they start nothing."""
     found = await daemon.daemon.service.alerts.list(open_only=True, limit=100)
-    return [a["where"] for a in found["alerts"] if "starts no" in a["what"]]
+    return [a.where for a in found.alerts if "starts no" in a.what]
 
 
 async def until_standing(daemon: SimDaemon, *hosts: str) -> None:

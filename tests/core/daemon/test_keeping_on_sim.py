@@ -55,14 +55,12 @@ async def test_a_kept_run_loses_neither_log_nor_output(lab: Lab) -> None:
     assert (told["logs"]["runs"], told["content"]["blobs"]) == ([run.run_id], 2)
     assert told["unfetched"]["runs"] == [run.run_id]
     made = await keeping.keep(run, None, ANA)
-    assert (made["by"], made["until"]) == ("ana", None)
-    assert [(a["name"], a["present"], a["fetched_at"]) for a in made["artifacts"]] == [
-        ("model", True, None)
-    ]
+    assert (made.by, made.until) == ("ana", None)
+    assert [(a.name, a.present, a.fetched_at) for a in made.artifacts] == [("model", True, None)]
     told = await freed(lab)
     assert (told["logs"]["runs"], told["content"]["blobs"]) == ([], 0)
     assert (told["kept"], told["unfetched"]["artifacts"]) == ({"runs": 1}, 0)
-    assert (await keeping.unkeep(run, ANA))["by"] is None
+    assert (await keeping.unkeep(run, ANA)).by is None
     assert (await freed(lab))["content"]["blobs"] == 2
 
 
@@ -89,12 +87,12 @@ async def test_a_run_is_shown_with_who_keeps_it_and_where_files_stay(lab: Lab) -
     left = await lab.leave("raaaaaa")
     service = lab.daemon.daemon.service
     shown = await service.describe("raaaaaa")
-    assert shown["keep"] is None
-    assert [(s["host"], s["path"], s["goes_at"]) for s in shown["staying"]] == [
-        ("gpu1", "/x", left.until)
-    ]
+    assert shown.keep is None
+    assert [(s.host, s.path, s.goes_at) for s in shown.staying] == [("gpu1", "/x", left.until)]
     await service.keeping.keep(await service.run("raaaaaa"), None, ANA)
-    assert (await service.describe("raaaaaa"))["keep"]["by"] == "ana"
+    keep = (await service.describe("raaaaaa")).keep
+    assert keep is not None
+    assert keep.by == "ana"
 
 
 async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
@@ -105,7 +103,7 @@ async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
     await keeping.keep(run, lab.clock.now() + 101 * DAY, ANA)
     assert (await freed(lab))["content"]["blobs"] == 0
     lab.clock.by += 102 * DAY
-    assert (await keeping.of(run, ANA))["by"] is None
+    assert (await keeping.of(run, ANA)).by is None
     with pytest.raises(InputError, match="the date is in the past"):
         await keeping.keep(run, lab.clock.now(), ANA)
 
@@ -183,9 +181,9 @@ async def test_outputs_that_nobody_has_fetched_go_unasked_after_a_day_of_their_a
         assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
         lab.clock.by += DAY / 4 - 1
     (alert,) = await lab.alerts()
-    assert alert["severity"] == "info"
-    assert alert["what"].startswith("outputs of 1 run (")
-    assert alert["what"].endswith(f" on: {run.run_id}")
+    assert alert.severity == "info"
+    assert alert.what.startswith("outputs of 1 run (")
+    assert alert.what.endswith(f" on: {run.run_id}")
     assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
     assert content.has(artifact.digest)
     lab.clock.by += 60
@@ -239,4 +237,4 @@ async def test_who_keeps_a_run_while_space_is_freed_waits_for_the_truth(
     assert not done
     go_on.set()
     await collecting
-    assert [artifact["present"] for artifact in (await keeping)["artifacts"]] == [False]
+    assert [artifact.present for artifact in (await keeping).artifacts] == [False]

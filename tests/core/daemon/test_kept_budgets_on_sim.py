@@ -33,7 +33,7 @@ async def waits_because(running: SimDaemon, run_id: str, words: str) -> None:
 
 async def open_alerts(running: SimDaemon) -> list[str]:
     found = await running.daemon.service.alerts.list(open_only=True, limit=100)
-    return [str(a["what"]) for a in found["alerts"] if "[limits]" in a["what"]]
+    return [str(a.what) for a in found.alerts if "[limits]" in a.what]
 
 
 async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps_files(

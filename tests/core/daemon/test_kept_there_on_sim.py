@@ -95,10 +95,10 @@ async def test_files_that_somebody_removed_are_told_as_lost_once(lab: Lab, told:
     await lab.step(times=2, seconds=1.0)
     assert await lab.left() == []
     (alert,) = await lab.alerts()
-    assert alert["what"] == (
+    assert alert.what == (
         "model.pt (3 GiB) of run raaaaaa on gpu1 no longer exist: someone removed them on the host"
     )
-    assert (alert["run_id"], alert["host"], alert["count"]) == ("raaaaaa", "gpu1", 1)
+    assert (alert.run_id, alert.host, alert.count) == ("raaaaaa", "gpu1", 1)
 
 
 async def test_files_of_a_removed_run_that_are_gone_are_no_loss(lab: Lab, told: Told) -> None:
@@ -177,7 +177,7 @@ async def test_what_a_host_does_not_name_for_a_while_is_lost_and_found_again(
     await lab.step(seconds=150.0)
     assert await lab.left() == []
     (alert,) = await lab.alerts()
-    assert alert["what"].startswith("model.pt (3 GiB) of run raaaaaa on gpu1 no longer exist")
+    assert alert.what.startswith("model.pt (3 GiB) of run raaaaaa on gpu1 no longer exist")
     told.folders = [THERE]
     await seen(lab, 1)
     await lab.step(seconds=1.0)

@@ -11,7 +11,7 @@ import pytest
 
 from hostler.base.errors import InputError
 from hostler.daemon import host_paths
-from hostler.daemon.environments import needed_program
+from hostler.daemon.environments import dropped_environment, needed_program
 from hostler.daemon.submit import Submission
 from hostler.model.config import Config, MountConfig
 from hostler.model.hosts import HostMount
@@ -153,14 +153,14 @@ async def test_a_restarted_daemon_asks_again(tmp_path: Path) -> None:
 async def test_an_environment_that_is_not_used_is_dropped_and_told(tmp_path: Path) -> None:
     async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path) as running:
         await connected(running)
-        service = running.daemon.service
+        service, context = running.daemon.service, running.daemon.context
         run = await service.submit(command("./train.sh"), ANA)
-        told = await service.dropped_environment(run)
+        told = await dropped_environment(context, run)
         assert told is not None
         assert told.startswith(f"your environment {PREFIX} is not on gpu1: ")
-        assert await service.dropped_environment(replace(run, env={})) is None
+        assert await dropped_environment(context, replace(run, env={})) is None
         on_gpu2 = await service.submit(command("./train.sh", host=["gpu2"]), ANA)
-        assert await service.dropped_environment(on_gpu2) is None
+        assert await dropped_environment(context, on_gpu2) is None
 
 
 async def test_a_host_that_hangs_is_no_reason_to_refuse(

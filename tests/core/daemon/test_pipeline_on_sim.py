@@ -235,12 +235,12 @@ async def test_what_ended_without_an_attempt_says_why(tmp_path: Path) -> None:
         )
         run = await daemon.finished(run_id)
         service = daemon.daemon.service
-        notes = {s["name"]: str(s["note"]) for s in service.view(run)["stages"]}
+        notes = {s.name: str(s.note) for s in service.view(run).stages}
         assert "train.loss" in notes["ask"] or '"loss"' in notes["ask"]
         assert "cannot be evaluated" in notes["ask"]
         assert notes["after"] == "needs ask, which failed"
         assert "1 > 2" in notes["no"]
-        lines = {s["name"]: s["sentence"] for s in (await service.why(run_id, None))["stages"]}
+        lines = {s.name: s.sentence for s in (await service.why(run_id, None)).stages}
         assert {name: lines[name] for name in ("ask", "after", "no")} == {
             name: notes[name] for name in ("ask", "after", "no")
         }

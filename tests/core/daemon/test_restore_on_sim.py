@@ -59,7 +59,7 @@ def waits(daemon: SimDaemon, run_id: str, name: str) -> str:
 
 async def why(daemon: SimDaemon, run_id: str) -> str:
     return " | ".join(
-        str(line["sentence"]) for line in (await daemon.daemon.service.why(run_id, None))["stages"]
+        str(line.sentence) for line in (await daemon.daemon.service.why(run_id, None)).stages
     )
 
 
@@ -325,9 +325,9 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
             assert set(host.works) == works
             assert set(host.leases) == leases
             assert not host.referee.stops
-            standing = new.daemon.context.standing.to_json(["gpu1"])
-            assert standing["unmerged"] == ["gpu1"]
-            assert "its disk hangs" in standing["problems"]["gpu1"]
+            standing = new.daemon.context.standing.view(["gpu1"])
+            assert standing.unmerged == ("gpu1",)
+            assert "its disk hangs" in standing.problems["gpu1"]
             assert "since the backup are not merged yet" in await why(new, stays)
             assert not new.daemon.context.may_clean("gpu1")
             may.set()

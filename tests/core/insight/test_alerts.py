@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.insight.alerts import DAY, RESOLVES, RULES, Alert, Folded, rule_of
-from hostler.insight.availability import GpuView
+from hostler.insight.availability import ClassifiedGpu
 from hostler.insight.watch import Seen, bad_spots, news
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
 from hostler.model.runs import Event
@@ -145,7 +145,7 @@ def test_every_trouble_is_counted_once_and_none_is_resolved_before_it_was_told(
 def seen(state: GpuState, condition: HostCondition = HostCondition.UP, at: float = 10.0) -> Seen:
     gpu = Gpu(uuid="GPU-a", index=2)
     host = Host("gpu1", "ssh", condition, 0.0, look=Look(asked_at=at, boot_id="b", gpus=(gpu,)))
-    return Seen(host, (GpuView(gpu, state, (), "Xid 79", None),))
+    return Seen(host, (ClassifiedGpu(gpu, state, (), "Xid 79", None),))
 
 
 def standing(kind: str, **about: Any) -> list[Alert]:

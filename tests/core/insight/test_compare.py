@@ -101,10 +101,10 @@ def points(attempt: str, *values: float, steps: bool = True) -> tuple[StageMetri
 def test_curves_go_by_step_or_by_time_and_have_no_holes() -> None:
     one = Side(run(), points=points("a", 3.0, math.nan, 1.0))
     other = Side(run(), points=points("b", 9.0) + points("c", 2.0, 4.0))
-    assert series([one, other]) == {"loss": [[(0.0, 3.0), (2.0, 1.0)], [(0.0, 2.0), (1.0, 4.0)]]}
+    assert series([one, other]) == {"loss": (((0.0, 3.0), (2.0, 1.0)), ((0.0, 2.0), (1.0, 4.0)))}
     timed = Side(run(), points=points("d", 5.0, 6.0, steps=False))
-    assert series([one, timed])["loss"] == [[(0.0, 3.0), (20.0, 1.0)], [(0.0, 5.0), (10.0, 6.0)]]
-    assert series([one, Side(run())])["loss"][1] == []
+    assert series([one, timed])["loss"] == (((0.0, 3.0), (20.0, 1.0)), ((0.0, 5.0), (10.0, 6.0)))
+    assert series([one, Side(run())])["loss"][1] == ()
 
 
 numbers = st.floats(allow_nan=True) | st.integers(-3, 3).map(float)

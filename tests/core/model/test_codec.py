@@ -76,6 +76,8 @@ def test_what_does_not_fit_is_named_with_its_place(data: object, said: str) -> N
 def test_a_whole_number_is_read_as_a_float_where_one_is_wanted() -> None:
     value = from_json(Inner, {"name": "a", "value": 3}).value
     assert isinstance(value, float)
+    kept = from_answer(Inner, {"name": "a", "value": 3}).value
+    assert isinstance(kept, int)  # so that the same is written again
 
 
 def test_words_of_a_newer_daemon_are_read_as_they_are() -> None:

@@ -1,0 +1,58 @@
+"""Alerts and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostler.model.runs import Event
+from hostler.model.views.runs import RunView
+
+EventView = Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertView:
+    """One thing that needs, or needed, eyes."""
+
+    id: int
+    severity: str = "info"
+    """"info", "warning" or "critical"."""
+    at: float = 0.0
+    """When it was first told."""
+    count: int = 1
+    last_at: float = 0.0
+    where: str = ""
+    """The run, the host, or the host and the index of a GPU."""
+    what: str = ""
+    remedy: str | None = None
+    """The command that helps."""
+    run_id: str | None = None
+    host: str | None = None
+    gpu: str | None = None
+    """UUID."""
+    acknowledged_by: str | None = None
+    acknowledged_at: float | None = None
+    resolved_at: float | None = None
+    """None: it is not over."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither over nor acknowledged."""
+        return self.resolved_at is None and self.acknowledged_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertList:
+    """Alerts, the newest first, and how many that are more than information are open."""
+
+    alerts: tuple[AlertView, ...] = ()
+    open: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLine:
+    """A line of a stream: an event, a run that has changed, or neither, which says that the daemon
+    is there."""
+
+    event: EventView | None = None
+    run: RunView | None = None

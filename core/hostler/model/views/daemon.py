@@ -1,0 +1,78 @@
+"""The daemon itself, and who asked it for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.records import AuditEntry
+
+AuditView = AuditEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehindView:
+    """Runs that hosts hold and this daemon's database does not know."""
+
+    runs: tuple[str, ...] = ()
+    """The first of them."""
+    count: int = 0
+    hosts: tuple[str, ...] = ()
+    made_anew: bool = False
+    """The database was made at this start, in a folder where a daemon had been before."""
+    daemons: tuple[str, ...] = ()
+    """Other daemons of this login that keep runs there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationView:
+    """Where a daemon stands among its generations."""
+
+    number: int = 0
+    restored_at: float | None = None
+    superseded_by: int | None = None
+    halted: str = ""
+    """Why it does nothing any more; "": it works."""
+    unmerged: tuple[str, ...] = ()
+    """Hosts whose notes since the backup are not merged yet."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Host -> why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonView:
+    """Who answers."""
+
+    api: int = 0
+    version: str = ""
+    daemon_id: str = ""
+    pid: int = 0
+    started_at: float = 0.0
+    state: str = ""
+    """Its state folder."""
+    ssh_agent: str | None = None
+    open_runs: int = 0
+    left_behind: LeftBehindView | None = None
+    generation: GenerationView = field(default_factory=GenerationView)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshAgentView:
+    """The SSH agent that the daemon uses from now on."""
+
+    socket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """That the daemon stops."""
+
+    stopping: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Entries of the audit table, the newest first."""
+
+    entries: tuple[AuditView, ...] = ()

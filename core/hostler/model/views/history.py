@@ -1,0 +1,151 @@
+"""The past: runs searched and compared, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.codec import KEY
+from hostler.model.views.runs import RunRow
+
+Column = tuple[float | None, ...]
+"""Values at even steps of time; None: nothing is known."""
+Sizes = tuple[int | None, ...]
+"""Bytes at even steps of time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow(RunRow):
+    """A run of a search; its metrics are those of now, where it still runs."""
+
+    took_s: float | None = None
+    gpu_hours: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPage:
+    """How many runs match, and a page of them."""
+
+    total: int = 0
+    runs: tuple[HistoryRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRun:
+    """The head of a run's column."""
+
+    run_id: str
+    pipeline: str = ""
+    title: str = ""
+    owner: str = ""
+    state: str = ""
+    submitted_at: float = 0.0
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRow:
+    """One thing in which runs may differ."""
+
+    section: str
+    """"parameters", "metrics", "source", "hosts", "stages" or "cost"."""
+    name: str
+    values: tuple[str | float | None, ...] = ()
+    """One a run; None: it has no such thing."""
+    differs: bool = False
+    better: int | None = None
+    """Index of the run that is better here, where that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRuns:
+    """Runs side by side, and the curves of their metrics."""
+
+    runs: tuple[ComparedRun, ...] = ()
+    rows: tuple[ComparedRow, ...] = ()
+    series: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
+    """Metric -> for each run its points: by step where all have one, else by seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuColumns:
+    """What a GPU did, step by step."""
+
+    utilization: Column = ()
+    """Percent, mean."""
+    memory_used: Sizes = ()
+    power: Column = ()
+    temperature: Column = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostHistory:
+    """The `hostler.history/1` object: what the GPUs of a host did lately."""
+
+    schema: str = "hostler.history/1"
+    host: str = ""
+    begin: float = field(default=0.0, metadata={KEY: "from"})
+    step_s: float = 60.0
+    gpus: Mapping[str, GpuColumns] = field(default_factory=dict)
+    """By UUID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetHistory:
+    """Mean utilization and the sum of power of all GPUs, step by step."""
+
+    begin: float = field(default=0.0, metadata={KEY: "from"})
+    step_s: float = 60.0
+    utilization: Column = ()
+    power: Column = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptUsage:
+    """What an attempt used; None: it could not be measured."""
+
+    attempt_id: str
+    gpu_seconds_allocated: float | None = None
+    gpu_seconds_busy: float | None = None
+    peak_memory: float | None = None
+    mean_utilization: float | None = None
+    energy_wh: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedColumns:
+    """What a GPU of an attempt did, step by step."""
+
+    utilization: Column = ()
+    memory_used: Sizes = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageUsage:
+    """What each attempt of a stage used, and what the GPUs of the last one did over its life."""
+
+    attempts: tuple[AttemptUsage, ...] = ()
+    begin: float = field(default=0.0, metadata={KEY: "from"})
+    step_s: float = 60.0
+    gpus: Mapping[str, UsedColumns] = field(default_factory=dict)
+    """By UUID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricView:
+    """A number that a stage wrote to its metrics file; None: it is not finite."""
+
+    attempt_id: str
+    name: str
+    value: float | None = None
+    at: float = 0.0
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsPage:
+    """Numbers, the oldest first."""
+
+    metrics: tuple[MetricView, ...] = ()
+    next: str | None = None
+    """What the next page begins after; None: there is none."""

@@ -1,0 +1,54 @@
+"""Hosts, and what was done to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostler.model.hosts import Host, Lease, Look
+
+HostView = Host
+LookView = Look
+LeaseView = Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostList:
+    """All hosts, in the order of the config."""
+
+    hosts: tuple[HostView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainView:
+    """Whether a host gets no new work, and why; None: it gets work."""
+
+    host: str
+    drained: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostName:
+    """The host that a call was about."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanable:
+    """Things of one kind that a cleaning removes."""
+
+    what: str
+    count: int = 0
+    bytes: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanView:
+    """What a cleaning of a host removed, or would, and what stays and why."""
+
+    host: str
+    dry_run: bool = True
+    at: float = 0.0
+    found: tuple[Cleanable, ...] = ()
+    stays: tuple[str, ...] = ()

@@ -1,0 +1,156 @@
+"""What is kept of runs, and what was freed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEntry:
+    """A file or folder at the top of what was kept. A folder's name ends in /."""
+
+    name: str
+    size: int = 0
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptArtifact:
+    """A declared output, or files that were kept beside outputs."""
+
+    stage: str
+    attempt_id: str
+    kind: str = "output"
+    """"output"; "files"; "here": they lie in the folder that the run worked in."""
+    name: str = ""
+    size: int = 0
+    files: int = 0
+    entries: tuple[KeptEntry, ...] | None = None
+    """What lies at its top; None for an output, and where there is too much."""
+    partial: bool = False
+    fetched_at: float | None = None
+    present: bool = True
+    """Whether its content is still stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemainderView:
+    """Files of an attempt that stay on its host."""
+
+    stage: str
+    attempt_id: str
+    host: str = ""
+    path: str = ""
+    files: int = 0
+    size: int = 0
+    names: tuple[str, ...] = ()
+    """Of the first of them."""
+    why: str = ""
+    until: float = 0.0
+    goes_at: float | None = None
+    fetched_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptView:
+    """The `hostler.kept/1` object: what is kept of a run, and who wants that."""
+
+    run_id: str
+    by: str | None = None
+    at: float | None = None
+    until: float | None = None
+    artifacts: tuple[KeptArtifact, ...] = ()
+    remainders: tuple[RemainderView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedLogs:
+    """Of how many bytes, and of which runs."""
+
+    runs: tuple[str, ...] = ()
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedBlobs:
+    """Snapshots and outputs."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedFiles:
+    """Of transfers that were cut off."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YoungBlobs:
+    """What is too young to go, and until when."""
+
+    blobs: int = 0
+    bytes: int = 0
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfetchedView:
+    """What of the outputs that go nobody has fetched."""
+
+    artifacts: int = 0
+    bytes: int = 0
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRuns:
+    """How many runs a person keeps."""
+
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StayingFiles:
+    """Files on hosts: they go by themselves, when their alert has stood."""
+
+    attempts: int = 0
+    runs: int = 0
+    bytes: int = 0
+    hosts: tuple[str, ...] = ()
+    goes_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweptHost:
+    """What was freed on a host: bytes of caches, and checkpoints."""
+
+    freed: int
+    checkpoints: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsweptHost:
+    """Why nothing was freed on a host."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcView:
+    """What `hostler gc` freed, or would."""
+
+    dry_run: bool = False
+    freed: int = 0
+    runs: tuple[str, ...] = ()
+    logs: FreedLogs = field(default_factory=FreedLogs)
+    content: FreedBlobs = field(default_factory=FreedBlobs)
+    partial: FreedFiles = field(default_factory=FreedFiles)
+    young: YoungBlobs = field(default_factory=YoungBlobs)
+    unfetched: UnfetchedView = field(default_factory=UnfetchedView)
+    kept: KeptRuns = field(default_factory=KeptRuns)
+    staying: StayingFiles = field(default_factory=StayingFiles)
+    hosts: Mapping[str, SweptHost | UnsweptHost] = field(default_factory=dict)

@@ -1,0 +1,90 @@
+"""What would become of a submission or a retry, and why stages are where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.pipelines import Scalar
+from hostler.model.plans import PreviewLine, Reason
+
+PlannedStage = PreviewLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """Where every stage of a submission would go now."""
+
+    pipeline: str = ""
+    stages: tuple[PlannedStage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """What a submission comes to, and how large its source may be."""
+
+    pipeline: str = ""
+    stages: int = 0
+    snapshot: bool = True
+    """Whether any stage needs the source to be packed."""
+    source_size: int | None = None
+    source_file: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyStage:
+    """One line about a stage and, while it waits, the full reason."""
+
+    name: str
+    base: str = ""
+    label: str = ""
+    status: str = ""
+    sentence: str = ""
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyView:
+    """Why the stages of a run wait, are where they are, or ended as they did."""
+
+    run_id: str = ""
+    stages: tuple[WhyStage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedParam:
+    """A parameter that a retry changes; None: it has no such one."""
+
+    before: Scalar | None = None
+    now: Scalar | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriedStage:
+    """What a retry does with one stage."""
+
+    name: str
+    label: str = ""
+    base: str = ""
+    kept: bool = False
+    why: str = ""
+    """Why it runs again."""
+    kept_from: str | None = None
+    """The run in which it ran, where it is kept."""
+    anew: bool = False
+    """It runs again without the checkpoint that it had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryView:
+    """The `hostler.retry/1` object: what a retry would do."""
+
+    schema: str = "hostler.retry/1"
+    run_id: str = ""
+    pipeline: str = ""
+    params: Mapping[str, ChangedParam] = field(default_factory=dict)
+    stages: tuple[RetriedStage, ...] = ()
+    snapshot: bool = True
+    """Whether a stage that runs again needs the source to be packed."""
+    source_size: int | None = None
+    source_file: int | None = None

@@ -1,0 +1,244 @@
+"""Runs, their stages and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostler.model.pipelines import Scalar
+from hostler.model.plans import Reason
+from hostler.model.runs import Source
+
+ReasonView = Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceView:
+    """Where the code of a run came from, without what differed from its commit."""
+
+    digest: str | None = None
+    path: str | None = None
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool = False
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginView:
+    """The code and parameters with which an earlier run made stages that a retry keeps."""
+
+    source: SourceView = field(default_factory=SourceView)
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One try of a stage."""
+
+    attempt_id: str
+    run_id: str = ""
+    stage: str = ""
+    number: int = 1
+    phase: str = ""
+    """"starting", "running", "collecting", "succeeded", "failed", "cancelled" or "lost"."""
+    host: str = ""
+    gpus: tuple[str, ...] = ()
+    """UUIDs."""
+    placed_at: float = 0.0
+    runtime: str = ""
+    launched_at: float | None = None
+    ref: str | None = None
+    boot_id: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    duration: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: str | None = None
+    detail: str = ""
+    stop_reason: str | None = None
+    stop_detail: str = ""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """The last value of each metric; None: not a finite number."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> artifact digest."""
+    image_digest: str | None = None
+    usage: Mapping[str, float | None] = field(default_factory=dict)
+    """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
+    each where it could be measured."""
+    verdict: str | None = None
+    """The final phase that it gets when its files are copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """How far a start or a copy is."""
+
+    what: str = ""
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """A stage of a run, and where it is."""
+
+    name: str
+    base: str = ""
+    """Its name in the file: the same for all cells of a matrix."""
+    label: str = ""
+    kind: str = "task"
+    status: str = "waiting"
+    """"waiting", "starting", "running", "collecting", "succeeded", "failed", "cancelled" or
+    "skipped"."""
+    needs: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    image: str | None = None
+    runtime: str | None = None
+    gpus: int = 0
+    """How many it asks for."""
+    attempt: AttemptView | None = None
+    """The last; of a stage that a retry has kept, that of the earlier run."""
+    attempts: tuple[AttemptView, ...] = ()
+    reason: ReasonView | None = None
+    """Why it waits."""
+    progress: ProgressView | None = None
+    trouble: str | None = None
+    """What stands in the way of it while it runs."""
+    kept: bool = False
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """The `hostler.run/1` object."""
+
+    schema: str = "hostler.run/1"
+    run_id: str
+    pipeline: str = ""
+    title: str = ""
+    owner: str = ""
+    uid: int = -1
+    state: str = "waiting"
+    """"waiting", "running", or the outcome."""
+    outcome: str | None = None
+    """"succeeded", "failed", "cancelled"; None: it has not ended."""
+    submitted_at: float = 0.0
+    started_at: float | None = None
+    """When its first attempt did."""
+    finished_at: float | None = None
+    cancelled_by: str | None = None
+    priority: int = 0
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    retry_of: str | None = None
+    source: SourceView = field(default_factory=SourceView)
+    file: str | None = None
+    """Name of its pipeline file; None: it is one command."""
+    origins: Mapping[str, OriginView] = field(default_factory=dict)
+    """Run -> the code and parameters of the stages kept of it, where they are not this run's."""
+    stages: tuple[StageView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepView:
+    """Who keeps a run, since when, and until when; None: until a person ends it."""
+
+    by: str = ""
+    at: float = 0.0
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StayingView:
+    """Files of an attempt that stay on its host."""
+
+    stage: str
+    attempt_id: str
+    host: str = ""
+    path: str = ""
+    files: int = 0
+    size: int = 0
+    goes_at: float | None = None
+    """None: somebody keeps them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetail(RunView):
+    """A run that was asked for by its name: with what is kept of it."""
+
+    keep: KeepView | None = None
+    staying: tuple[StayingView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun(RunDetail):
+    """A run that has just been made, with what its submitter should know."""
+
+    no_host: str | None = None
+    """What no host will ever take of it."""
+    dropped_environment: str | None = None
+    """That hosts lack the environment of the submitter's shell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A row of the list of runs."""
+
+    run_id: str
+    pipeline: str = ""
+    owner: str = ""
+    uid: int = -1
+    submitted_at: float = 0.0
+    title: str = ""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool = False
+    priority: int = 0
+    retry_of: str | None = None
+    cancelled_by: str | None = None
+    outcome: str | None = None
+    finished_at: float | None = None
+    stage_count: int = 0
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """Phase of the newest attempt -> number of stages; stages never tried are in none."""
+    hosts: tuple[str, ...] = ()
+    gpu_seconds: float = 0.0
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    cause: str | None = None
+    """Of the failed attempt that ended last, with its stage."""
+    failed_stage: str | None = None
+    started_at: float | None = None
+    energy_wh: float | None = None
+    state: str = "waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList:
+    """Rows, the newest first."""
+
+    runs: tuple[RunRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedRun:
+    """The whole id of a run that was removed."""
+
+    removed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOrigin:
+    """The code and parameters of stages that a retry has kept."""
+
+    source: Source = field(default_factory=Source)
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSource(Source):
+    """The code of a run with what differed from its commit, and that of the stages it has kept."""
+
+    origins: Mapping[str, KeptOrigin] = field(default_factory=dict)
