@@ -173,8 +173,10 @@ def table(histories: Sequence[History], figures: Mapping[str, str]) -> str:
     for row in (*rows(histories), *figure_rows(figures)):
         lines.append(f"| {row.promise} | {row.target} | {row.measured.replace('|', '/')} |")
     day = time.strftime("%Y-%m-%d", time.localtime(max(_ends(histories), default=0.0)))
-    head = f"{len(histories)} histories, the last of {day}; faults: {faults_line(histories)}."
-    return "\n".join([head, "", *lines])
+    source = (
+        f"From {len(histories)} histories, the last of {day}. Faults: {faults_line(histories)}."
+    )
+    return "\n".join([*lines, "", source])
 
 
 def _ends(histories: Iterable[History]) -> Iterator[float]:

@@ -131,7 +131,7 @@ def test_it_writes_between_the_markers_only(tmp_path: Path) -> None:
     assert text.endswith("\nbelow\n")
     assert "old" not in text
     assert "| double grants under all faults |" in text
-    assert text.startswith("above\n<!-- measured: begin -->\n1 histories")
+    assert text.startswith("above\n<!-- measured: begin -->\n| promise")
     assert f"| {DAG} | {TARGETS[DAG]} | 1.5 s / 92 MB (`make bench`) |" in text
     write_between(page, "new")
     assert "double" not in page.read_text()
