@@ -22,7 +22,7 @@ from hostler.base.wire import WireError
 from hostler.client import fetch
 from hostler.client.fetch import Fetched, Fetcher, Stopped
 from hostler.client.fetch_target import Target
-from tests.core.test_fetch_choice import file
+from tests.core.client.test_fetch_choice import file
 
 DATA = os.urandom(100_000)
 
