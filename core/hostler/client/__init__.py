@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostler.client.exchange import Log
+from hostler.client.streams import Log
 from hostler.client.sync import Client
 
 if TYPE_CHECKING:

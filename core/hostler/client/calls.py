@@ -1,26 +1,73 @@
-"""Every call of the API as a value, so that the two clients only differ in how they send. Pure."""
+"""Every call of the API, described once: what is sent, and what its answer is made into. Pure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from hostler.base.wire import target
 
+T = TypeVar("T")
+Decode: TypeAlias = Callable[[object], T]
+"""Makes a value of an answer. Raises ValueError, which says what the answer is not."""
+
+CHANGE_S = 60.0
+"""Seconds for calls that change something: they answer once the change is durable."""
+SLOW_S = 60.0
+"""Seconds that a host may take to list a folder or open a file."""
+
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Generic[T]):
     """One request: `body` is a JSON value or None."""
 
     method: str
     target: str
-    body: Any = None
+    decode: Decode[T]
+    body: object = None
     key: str = ""
-    """With it, the call may be sent again: the daemon carries it out once."""
+    """With it, the call is sent again where its answer is lost: the daemon carries it out once."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further ones."""
+    least: float = 0.0
+    """Seconds that the answer may take, where the client's own timeout is shorter."""
+
+
+def as_object(answer: object) -> dict[str, Any]:
+    """An answer that is a JSON object."""
+    if not isinstance(answer, dict):
+        raise ValueError("is not an object")
+    return answer
+
+
+def list_of(member: str) -> Decode[list[dict[str, Any]]]:
+    """The list that an answer has as this member."""
+
+    def decode(answer: object) -> list[dict[str, Any]]:
+        found = as_object(answer).get(member)
+        if not isinstance(found, list):
+            raise ValueError(f"has no list of {member}")
+        return found
+
+    return decode
+
+
+def nothing(answer: object) -> None:
+    """Of an answer that only says that it is done."""
+
+
+def _get(decode: Decode[T], *path: str, least: float = 0.0, **query: object) -> Call[T]:
+    return Call("GET", target(path, query), decode, least=least)
+
+
+def _post(decode: Decode[T], *path: str, body: object = None, key: str = "") -> Call[T]:
+    return Call("POST", target(path), decode, body, key, least=CHANGE_S)
+
+
+def _delete(decode: Decode[T], *path: str) -> Call[T]:
+    return Call("DELETE", target(path), decode, least=CHANGE_S)
 
 
 def new_key() -> str:
@@ -28,253 +75,305 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def version() -> Call:
-    """Who answers: version, API level, daemon id, pid."""
-    return Call("GET", target(["version"]))
+def version() -> Call[dict[str, Any]]:
+    """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
+    and whether the lab is `simulated`."""
+    return _get(as_object, "version")
 
 
-def gpus() -> Call:
-    """The `hostler.gpus/1` object."""
-    return Call("GET", target(["gpus"]))
+def gpus() -> Call[dict[str, Any]]:
+    """The `hostler.gpus/1` object: every host and GPU with its state."""
+    return _get(as_object, "gpus")
 
 
-def hosts() -> Call:
-    """All hosts."""
-    return Call("GET", target(["hosts"]))
+def hosts() -> Call[list[dict[str, Any]]]:
+    """All hosts, each with look and facts."""
+    return _get(list_of("hosts"), "hosts")
 
 
-def host(name: str) -> Call:
+def host(name: str) -> Call[dict[str, Any]]:
     """One host with its look and facts."""
-    return Call("GET", target(["hosts", name]))
+    return _get(as_object, "hosts", name)
 
 
-def host_history(name: str, minutes: int) -> Call:
-    """What the GPUs of a host did lately."""
-    return Call("GET", target(["hosts", name, "history"], {"minutes": minutes}))
+def host_history(name: str, minutes: int = 60) -> Call[dict[str, Any]]:
+    """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
+    return _get(as_object, "hosts", name, "history", minutes=minutes)
 
 
-def fleet_history(minutes: int) -> Call:
-    """What all GPUs together did lately."""
-    return Call("GET", target(["history", "fleet"], {"minutes": minutes}))
+def fleet_history(minutes: int = 60) -> Call[dict[str, Any]]:
+    """Mean utilization and the sum of power of all GPUs, minute by minute."""
+    return _get(as_object, "history", "fleet", minutes=minutes)
 
 
-def drain(name: str, reason: str) -> Call:
-    """Give a host no new work."""
-    return Call("POST", target(["hosts", name, "drain"]), {"reason": reason})
+def drain(name: str, reason: str = "") -> Call[None]:
+    """Give a host no new work; what runs there goes on."""
+    return _post(nothing, "hosts", name, "drain", body={"reason": reason})
 
 
-def undrain(name: str) -> Call:
+def undrain(name: str) -> Call[None]:
     """Give a host work again."""
-    return Call("POST", target(["hosts", name, "undrain"]), {})
+    return _post(nothing, "hosts", name, "undrain", body={})
 
 
 def clean_host(
-    name: str, dry_run: bool, checkpoints: bool, kept: bool, shown_at: float | None
-) -> Call:
-    """Remove from a host what no open or kept run needs."""
+    name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False,
+    shown_at: float | None = None,
+) -> Call[dict[str, Any]]:  # fmt: skip
+    """Remove from a host what no open or kept run needs; `dry_run` only tells. `shown_at`: the
+    `at` of such an answer; files and checkpoints of runs that ended since then stay."""
     wish: dict[str, Any] = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
     if shown_at is not None:
         wish["shown_at"] = shown_at
-    return Call("POST", target(["hosts", name, "clean"]), wish)
+    return _post(as_object, "hosts", name, "clean", body=wish)
 
 
-def retry_host(name: str) -> Call:
-    """Connect to a host at once."""
-    return Call("POST", target(["hosts", name, "retry"]))
+def retry_host(name: str) -> Call[None]:
+    """Connect to a host at once, also where it refused the login and is left alone since."""
+    return _post(nothing, "hosts", name, "retry")
 
 
-def snapshot(digest: str, method: str) -> Call:
+def snapshot(digest: str, method: str) -> Call[None]:
     """HEAD: is it there? PUT: here it is."""
-    return Call(method, target(["snapshots", digest]))
+    least = CHANGE_S if method == "PUT" else 0.0
+    return Call(method, target(["snapshots", digest]), nothing, least=least)
 
 
-def submit(submission: Mapping[str, Any], key: str | None) -> Call:
-    """A new run."""
-    return Call("POST", target(["runs"]), dict(submission), key or new_key())
+def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[dict[str, Any]]:
+    """A new run, durable when this returns: a `pipeline` text or a `command`.
+
+    It is sent once more where the answer was lost, and is one run all the same. With a `key` of
+    your own (letters, digits, - and _) that holds for your own repetitions, too.
+    """
+    return _post(as_object, "runs", body=dict(submission), key=key or new_key())
 
 
-def check(submission: Mapping[str, Any]) -> Call:
-    """Whether a submission would be taken, before its source is uploaded."""
-    return Call("POST", target(["check"]), dict(submission))
+def check(submission: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    """What a submission comes to, before its source is uploaded. Raises PipelineError."""
+    return _post(as_object, "check", body=dict(submission))
 
 
-def plan(submission: Mapping[str, Any]) -> Call:
+def plan(submission: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """Where a submission would go, changing nothing."""
-    return Call("POST", target(["plan"]), dict(submission))
+    return _post(as_object, "plan", body=dict(submission))
 
 
 def runs(
-    state: str | None, pipeline: str | None, owner: str | None,
-    since: float | None, limit: int | None,
-) -> Call:  # fmt: skip
-    """Summaries, the newest first."""
-    query = {"state": state, "pipeline": pipeline, "owner": owner, "since": since, "limit": limit}
-    return Call("GET", target(["runs"], query))
+    *, state: str | None = None, pipeline: str | None = None, owner: str | None = None,
+    since: float | None = None, limit: int | None = None,
+) -> Call[list[dict[str, Any]]]:  # fmt: skip
+    """Summaries of runs, the newest first."""
+    return _get(
+        list_of("runs"), "runs",
+        state=state, pipeline=pipeline, owner=owner, since=since, limit=limit,
+    )  # fmt: skip
 
 
-def run(run_id: str) -> Call:
-    """One run with its stages and attempts."""
-    return Call("GET", target(["runs", run_id]))
+def run(run_id: str) -> Call[dict[str, Any]]:
+    """One run with its stages and attempts; the id may be shortened."""
+    return _get(as_object, "runs", run_id)
 
 
-def run_events(run_id: str, after: int | None, follow: bool) -> Call:
-    """A run's events after number `after`; with `follow` until it ends."""
-    return Call("GET", target(["runs", run_id, "events"], {"after": after, "follow": follow}))
+def run_events(
+    run_id: str, *, after: int | None = None, follow: bool = False
+) -> Call[dict[str, Any]]:
+    """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
+
+    With `follow` live, until the run ends or the daemon does.
+    """
+    return _get(as_object, "runs", run_id, "events", after=after, follow=follow)
 
 
-def events(after: int | None, limit: int | None, follow: bool, host: str | None) -> Call:
-    """Events after number `after`; without it the latest."""
-    query = {"after": after, "limit": limit, "follow": follow, "host": host}
-    return Call("GET", target(["events"], query))
+def events(
+    *, after: int | None = None, limit: int | None = None, follow: bool = False,
+    host: str | None = None,
+) -> Call[dict[str, Any]]:  # fmt: skip
+    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
+    `{"event": ...}` in order; with `follow` all that come, too."""
+    return _get(as_object, "events", after=after, limit=limit, follow=follow, host=host)
 
 
-def why(run_id: str, stage: str | None) -> Call:
-    """Reasons why stages wait."""
-    return Call("GET", target(["runs", run_id, "why"], {"stage": stage}))
+def why(run_id: str, stage: str | None = None) -> Call[dict[str, Any]]:
+    """For each stage one sentence, and the full reason while it waits."""
+    return _get(as_object, "runs", run_id, "why", stage=stage)
 
 
 def logs(
-    run_id: str, stage: str, attempt: int | None, offset: int | None,
-    follow: bool, tail: int | None, length: int | None,
-) -> Call:  # fmt: skip
-    """A stage's output as raw bytes; `tail` in lines."""
-    query = {
-        "attempt": attempt, "offset": offset, "follow": follow, "tail": tail, "length": length,
-    }  # fmt: skip
-    return Call("GET", target(["runs", run_id, "logs", stage], query))
+    run_id: str, stage: str, *, attempt: int | None = None, offset: int | None = None,
+    follow: bool = False, tail: int | None = None, length: int | None = None,
+) -> Call[None]:  # fmt: skip
+    """A stage's output from byte `offset`, or its last `tail` lines, `length` bytes at most;
+    live with `follow`."""
+    return _get(
+        nothing, "runs", run_id, "logs", stage,
+        attempt=attempt, offset=offset, follow=follow, tail=tail, length=length,
+    )  # fmt: skip
 
 
-def metrics(run_id: str, stage: str, points: int | None, after: str | None) -> Call:
+def metrics(
+    run_id: str, stage: str, *, points: int | None = None, after: str | None = None
+) -> Call[dict[str, Any]]:
     """What a stage wrote to its metrics file, as rows: a page of them from `after` on, or about so
     many `points` of each metric."""
-    query = {"points": points, "after": after}
-    return Call("GET", target(["runs", run_id, "metrics", stage], query))
+    return _get(as_object, "runs", run_id, "metrics", stage, points=points, after=after)
 
 
-def artifacts(run_id: str) -> Call:
+def artifacts(run_id: str) -> Call[list[dict[str, Any]]]:
     """The outputs that a run's stages have handed over."""
-    return Call("GET", target(["runs", run_id, "artifacts"]))
+    return _get(list_of("artifacts"), "runs", run_id, "artifacts")
 
 
-def files(run_id: str, stage: str | None, after: int) -> Call:
+def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[dict[str, Any]]:
     """A page of the files of a run that can be fetched."""
-    query = {"stage": stage, "after": after or None}
-    return Call("GET", target(["runs", run_id, "files"], query))
+    return _get(
+        as_object, "runs", run_id, "files", least=SLOW_S, stage=stage, after=after or None
+    )  # fmt: skip
 
 
-def all_files(pages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The answers to `files`, in their order, as one."""
-    whole = {key: value for key, value in pages[0].items() if key != "next"}
-    whole["files"] = [file for page in pages for file in page["files"]]
-    whole["truncated"] = any(page["truncated"] for page in pages)
-    return whole
+def list_folder(run_id: str, stage: str, path: str = "") -> Call[dict[str, Any]]:
+    """The `hostler.ls/1` object: what lies in a folder of a stage, now where it runs."""
+    return _get(as_object, "runs", run_id, "ls", stage, least=SLOW_S, path=path or None)
 
 
-def list_folder(run_id: str, stage: str, path: str) -> Call:
-    """What lies in a folder of a stage."""
-    return Call("GET", target(["runs", run_id, "ls", stage], {"path": path or None}))
-
-
-def content(
-    run_id: str, stage: str, path: str, artifact: str | None, attempt: int | None,
-    offset: int, etag: str,
-) -> Call:  # fmt: skip
-    """The bytes of a file from `offset` on, where it still is the version of `etag`; then the
-    SHA-256 of the whole file."""
+def read_file(
+    run_id: str, stage: str, path: str, *, artifact: str | None = None, attempt: int | None = None,
+    offset: int = 0, etag: str = "",
+) -> Call[None]:  # fmt: skip
+    """The bytes of a file by its path in the working folder, from `offset` on where it still is the
+    version of `etag`, else from its beginning."""
     query = {"path": path, "artifact": artifact, "attempt": attempt, "digest": True}
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     if offset and etag:
         headers["If-Range"] = etag
-    return Call("GET", target(["runs", run_id, "files", stage, "content"], query), headers=headers)
+    place = target(["runs", run_id, "files", stage, "content"], query)
+    return Call("GET", place, nothing, headers=headers, least=SLOW_S)
 
 
-def fetched(run_id: str, stage: str, attempt_id: str, artifact: str | None) -> Call:
-    """All files of an artifact (None: all that lie on the host) are in somebody's hands."""
+def note_fetched(
+    run_id: str, stage: str, attempt_id: str, artifact: str | None
+) -> Call[dict[str, Any]]:
+    """Tell the daemon that you have all files of an artifact (None: all that an attempt left on its
+    host): where something has to go, that goes first. `download` does so itself."""
     body = {"attempt_id": attempt_id, "artifact": artifact}
-    return Call("POST", target(["runs", run_id, "files", stage, "fetched"]), body)
+    return _post(as_object, "runs", run_id, "files", stage, "fetched", body=body)
 
 
-def source(run_id: str) -> Call:
-    """Where a run's code came from."""
-    return Call("GET", target(["runs", run_id, "source"]))
+def cancel(run_id: str) -> Call[dict[str, Any]]:
+    """Stop a run: what waits never starts, what runs is stopped."""
+    return _post(as_object, "runs", run_id, "cancel", body={})
 
 
-def usage(run_id: str, stage: str) -> Call:
-    """What the attempts of a stage used."""
-    return Call("GET", target(["runs", run_id, "usage", stage]))
+def priority(run_id: str, priority: int) -> Call[dict[str, Any]]:
+    """Lower the priority of a run that has not ended."""
+    return _post(as_object, "runs", run_id, "priority", body={"priority": priority})
 
 
-def history(**wanted: object) -> Call:
-    """All runs, searched."""
-    return Call("GET", target(["history", "runs"], wanted))
+def retry(
+    run_id: str, *, change: Mapping[str, Any] | None = None, key: str | None = None
+) -> Call[dict[str, Any]]:
+    """A new run of what did not succeed; what did is kept. `key` as in `submit`.
+
+    `change` says what is otherwise: `params` (name to text), `source` of new code as in `submit`,
+    `pipeline` (the file's text as it is now), and `from`, a list of stages that run again. A stage
+    whose definition these change runs again, and so does what needs it.
+    """
+    body = dict(change or {})
+    return _post(as_object, "runs", run_id, "retry", body=body, key=key or new_key())
 
 
-def compare(run_ids: Iterable[str]) -> Call:
-    """Runs side by side."""
-    return Call("GET", target(["history", "compare"], {"run": tuple(run_ids)}))
+def plan_retry(run_id: str, *, change: Mapping[str, Any] | None = None) -> Call[dict[str, Any]]:
+    """What such a retry would do, changing nothing: each of `stages` is `kept`, or runs again for
+    the reason `why`. `files` and `links` name what a source will hold that is not uploaded yet."""
+    return _post(as_object, "runs", run_id, "retry", "plan", body=dict(change or {}))
 
 
-def alerts(open_only: bool, limit: int) -> Call:
-    """What needs eyes, the newest first."""
-    return Call("GET", target(["alerts"], {"open": open_only, "limit": limit}))
+def rerun(
+    run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None
+) -> Call[dict[str, Any]]:
+    """A new run of everything, with new code where a source is given; `key` as in `submit`."""
+    body = {"source": source and dict(source)}
+    return _post(as_object, "runs", run_id, "rerun", body=body, key=key or new_key())
 
 
-def audit(**wanted: object) -> Call:
-    """Who asked for what."""
-    return Call("GET", target(["audit"], wanted))
+def remove(run_id: str) -> Call[dict[str, Any]]:
+    """Forget a finished run and its logs."""
+    return _delete(as_object, "runs", run_id)
 
 
-def acknowledge(alert_id: int, verb: str) -> Call:
-    """`acknowledge` an alert, or take it back: `unacknowledge`."""
-    return Call("POST", target(["alerts", str(alert_id), verb]), {})
-
-
-def act(run_id: str, verb: str, body: Any = None) -> Call:
-    """`cancel` a run."""
-    return Call("POST", target(["runs", run_id, verb]), {} if body is None else body)
-
-
-def again(run_id: str, verb: str, key: str | None, body: Any = None) -> Call:
-    """`retry` or `rerun` a run: a new one."""
-    body = {} if body is None else body
-    return Call("POST", target(["runs", run_id, verb]), body, key or new_key())
-
-
-def plan_retry(run_id: str, change: Mapping[str, Any]) -> Call:
-    """What a retry would keep and run again."""
-    return Call("POST", target(["runs", run_id, "retry", "plan"]), dict(change))
-
-
-def priority(run_id: str, value: int) -> Call:
-    """Lower a run's priority."""
-    return Call("POST", target(["runs", run_id, "priority"]), {"priority": value})
-
-
-def remove(run_id: str) -> Call:
-    """Forget a finished run."""
-    return Call("DELETE", target(["runs", run_id]))
-
-
-def kept(run_id: str) -> Call:
+def kept(run_id: str) -> Call[dict[str, Any]]:
     """What is kept of a run, where, and until when."""
-    return Call("GET", target(["runs", run_id, "kept"]))
+    return _get(as_object, "runs", run_id, "kept")
 
 
-def keep(run_id: str, until: float | None) -> Call:
-    """Keep all of a run up to a time; None: for ever."""
-    return Call("POST", target(["runs", run_id, "keep"]), {"until": until})
+def keep(run_id: str, until: float | None = None) -> Call[dict[str, Any]]:
+    """Keep all of a run, up to a time (seconds since the epoch) or for ever."""
+    return _post(as_object, "runs", run_id, "keep", body={"until": until})
 
 
-def unkeep(run_id: str) -> Call:
+def unkeep(run_id: str) -> Call[dict[str, Any]]:
     """Keep a run no longer than others."""
-    return Call("DELETE", target(["runs", run_id, "keep"]))
+    return _delete(as_object, "runs", run_id, "keep")
 
 
-def gc(dry_run: bool) -> Call:
-    """Free what nothing needs."""
-    return Call("POST", target(["gc"]), {"dry_run": dry_run})
+def gc(*, dry_run: bool = False) -> Call[dict[str, Any]]:
+    """Free disk space of what nothing needs; `dry_run` only tells."""
+    return _post(as_object, "gc", body={"dry_run": dry_run})
 
 
-def shutdown() -> Call:
+def shutdown() -> Call[None]:
     """Stop the daemon; work goes on."""
-    return Call("POST", target(["shutdown"]), {})
+    return _post(nothing, "shutdown", body={})
+
+
+def source(run_id: str) -> Call[dict[str, Any]]:
+    """Where a run's code came from; `git_diff` is what differed from its commit."""
+    return _get(as_object, "runs", run_id, "source")
+
+
+def usage(run_id: str, stage: str) -> Call[dict[str, Any]]:
+    """What each attempt of a stage used, and what the last one's GPUs did over its life."""
+    return _get(as_object, "runs", run_id, "usage", stage)
+
+
+def history(
+    pipeline: str | None = None, owner: str | None = None, state: str | None = None,
+    since: float | None = None, until: float | None = None, param: Iterable[str] = (),
+    metric: Iterable[str] = (), text: str | None = None, sort: str | None = None,
+    limit: int = 100, offset: int = 0,
+) -> Call[dict[str, Any]]:  # fmt: skip
+    """All runs, searched: `param` like "lr=0.1", `metric` like "accuracy>=0.9", `sort` like
+    "-accuracy". How many match in all (`total`), and a page of them (`runs`)."""
+    return _get(
+        as_object, "history", "runs",
+        pipeline=pipeline, owner=owner, state=state, since=since, until=until, param=tuple(param),
+        metric=tuple(metric), text=text, sort=sort, limit=limit, offset=offset,
+    )  # fmt: skip
+
+
+def compare(run_ids: Iterable[str]) -> Call[dict[str, Any]]:
+    """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
+    return _get(as_object, "history", "compare", run=tuple(run_ids))
+
+
+def alerts(open_only: bool = False, limit: int = 200) -> Call[dict[str, Any]]:
+    """What needs eyes, the newest first, and how much of it is open."""
+    return _get(as_object, "alerts", open=open_only, limit=limit)
+
+
+def acknowledge(alert_id: int) -> Call[dict[str, Any]]:
+    """Note that you have seen an alert."""
+    return _post(as_object, "alerts", str(alert_id), "acknowledge", body={})
+
+
+def unacknowledge(alert_id: int) -> Call[dict[str, Any]]:
+    """Take that back."""
+    return _post(as_object, "alerts", str(alert_id), "unacknowledge", body={})
+
+
+def audit(
+    user: str | None = None, since: float | None = None, call: str | None = None,
+    run: str | None = None, limit: int = 100,
+) -> Call[dict[str, Any]]:  # fmt: skip
+    """Who asked the daemon for what, the newest first (`entries`): of everybody for its owner and
+    operators, your own for others. Calls that were refused have the call "refused"."""
+    return _get(as_object, "audit", user=user, since=since, call=call, run=run, limit=limit)

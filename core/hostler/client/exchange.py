@@ -1,208 +1,154 @@
-"""One request of the synchronous client on its own connection, and a log as it arrives."""
+"""One request and its answer, without I/O: over a connection that a transport opens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import time
+from typing import TypeVar
 
-from hostler.base.errors import NoDaemonError
+from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.wire import Response, WireError, encode_request
 from hostler.client.calls import Call
-from hostler.quick.socket import Found, connect, unreachable
+from hostler.client.flow import Io, Line, Open, Pause, Receive, Revive, Send
+from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
+from hostler.quick.socket import Found, decode_answer, unreachable
 
-BLOCK = 262144
-"""Bytes that are read or sent at once."""
-DIGEST = 64
-"""Hex digits of a SHA-256, behind a file's bytes."""
+T = TypeVar("T")
 
 
 class Exchange:
     """One request on its own connection, and its answer as it arrives."""
 
-    def __init__(self, found: Found, call: Call, timeout: float | None) -> None:
-        self._found = found
-        self._call = call
-        self._response = Response(head_only=call.method == "HEAD")
-        self._connection = connect(found, timeout)
-        self._early = b""
+    def __init__(self, call: Call[T], timeout: float | None = None) -> None:
+        self.line = Line(least=call.least, timeout=timeout)
         self.is_refused = False
         """The daemon took no more of the request: its answer says why."""
+        self._response = Response(head_only=call.method == "HEAD")
+        self._early = b""
 
-    def send(self, body: bytes = b"") -> None:
-        """The whole request."""
-        self.send_raw(request_of(self._call, body))
-
-    def send_raw(self, data: bytes) -> None:
+    def send(self, data: bytes) -> Io[None]:
         """Part of an encoded request; nothing once the daemon listens no more: then it has
-        answered, or is gone. Raises NoDaemonError."""
+        answered, or is gone. Connects first. Raises NoDaemonError."""
+        if self.line.found is None:
+            yield Open(self.line)
         if self.is_refused:
             return
         try:
-            self._connection.sendall(data)
+            yield Send(self.line, data)
         except (BrokenPipeError, ConnectionResetError):
             self.is_refused = True
         except OSError as error:
-            raise unreachable(self._found, error) from error
+            raise unreachable(self.found, error) from error
 
-    def head(self) -> Response:
+    def head(self) -> Io[Response]:
         """The answer with its status and headers known."""
-        while not self._response.status:
-            self._early += self._receive()
+        try:
+            while not self._response.status:
+                self._early += yield from self._receive()
+        except TimeoutError as error:
+            raise unreachable(self.found, error) from error
         return self._response
 
-    def read(self) -> bytes:
+    def good_head(self) -> Io[Response]:
+        """The same of an answer that goes on. Raises the error of a bad one."""
+        response = yield from self.head()
+        if response.status >= 400:
+            decode_answer(response.status, (yield from self.body()))
+        return response
+
+    def read(self) -> Io[bytes]:
         """The next bytes of the body, b"" at its end.
 
-        Raises TimeoutError after the timeout, NoDaemonError where the daemon goes away.
+        Raises TimeoutError where none come in time, NoDaemonError where the daemon goes away.
         """
         early, self._early = self._early, b""
-        if early:
-            return early
-        while not self._response.done:
-            part = self._receive(quiet_timeout=True)
-            if part:
-                return part
-        return b""
+        while not early and not self._response.done:
+            early = yield from self._receive()
+        return early
 
-    def body(self) -> bytes:
+    def body(self) -> Io[bytes]:
         """All of the body."""
         parts = []
         try:
-            while part := self.read():
+            while part := (yield from self.read()):
                 parts.append(part)
         except TimeoutError as error:
-            raise unreachable(self._found, error) from error
+            raise unreachable(self.found, error) from error
         return b"".join(parts)
-
-    def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each following read may take; None: any."""
-        self._connection.settimeout(timeout)
 
     def close(self) -> None:
         """End it; may be called twice."""
-        self._connection.close()
+        self.line.close()
 
-    def _receive(self, quiet_timeout: bool = False) -> bytes:
+    @property
+    def found(self) -> Found:
+        """The daemon's socket; known once it was connected to."""
+        assert self.line.found is not None
+        return self.line.found
+
+    def _receive(self) -> Io[bytes]:
         try:
-            data = self._connection.recv(BLOCK)
+            data = yield Receive(self.line)
             if data:
                 return self._response.feed(data)
             self._response.end()
-        except TimeoutError as error:
-            if quiet_timeout:
-                raise
-            raise unreachable(self._found, error) from error
+        except TimeoutError:
+            raise
         except WireError as error:
-            raise _gone(self._found, error) from error
+            raise NoDaemonError(
+                f"the daemon at {self.found.path} went away: {error}",
+                remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+            ) from error
         except OSError as error:
-            raise unreachable(self._found, error) from error
+            raise unreachable(self.found, error) from error
         return b""
 
 
-def _gone(found: Found, error: Exception) -> NoDaemonError:
-    return NoDaemonError(
-        f"the daemon at {found.path} went away: {error}",
-        remedy="Work goes on without it; `hostler daemon status` says whether it is back",
-    )
-
-
-def request_of(call: Call, body: bytes) -> bytes:
+def encoded(call: Call[T]) -> bytes:
     """A call as bytes."""
+    body = b"" if call.body is None else json.dumps(call.body).encode()
     return encode_request(call.method, call.target, body=body, key=call.key, headers=call.headers)
 
 
-def number_in(response: Response, header: str) -> int:
-    """A header's number; 0 from a daemon that does not send it."""
-    text = response.headers.get(header, "")
-    return int(text) if text.isdigit() else 0
+def ask(call: Call[T], timeout: float | None = None) -> Io[T]:
+    """A call's answer. Raises NoDaemonError, or the error that the daemon gave."""
+    exchange = Exchange(call, timeout)
+    try:
+        yield from exchange.send(encoded(call))
+        response = yield from exchange.head()
+        answer = decode_answer(response.status, (yield from exchange.body()))
+    finally:
+        exchange.close()
+    try:
+        return call.decode(answer)
+    except ValueError as error:
+        raise HostlerError(f"the daemon's answer to {call.target} {error}") from error
 
 
-class Log:
-    """A stage's output: iterate over it for bytes. `attempt` is the id of the attempt, `size` how
-    many bytes its log had when it was asked for, `offset` where these begin."""
-
-    def __init__(self, exchange: Exchange, response: Response) -> None:
-        self.attempt = response.headers.get("x-hostler-attempt", "")
-        self.size = number_in(response, "x-hostler-size")
-        self.offset = number_in(response, "x-hostler-offset")
-        self._exchange = exchange
-
-    def __iter__(self) -> Iterator[bytes]:
+def ask_surely(call: Call[T]) -> Io[T]:
+    """The answer to a call with a key: it is sent once more where its answer was lost."""
+    try:
+        return (yield from ask(call))
+    except NoDaemonError as error:
+        if not is_lost(error):
+            raise
+    yield Revive()
+    ends = time.monotonic() + AGAIN_WITHIN_S
+    while True:
         try:
-            while part := self._exchange.read():
-                yield part
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop reading; may be called twice."""
-        self._exchange.close()
+            return (yield from ask(call))
+        except NoDaemonError as error:
+            if not is_away(error) or time.monotonic() > ends:
+                raise unknown(error, call.key) from error
+        yield Pause(PAUSE_S)
 
 
-class RemoteFile:
-    """A file of a run: iterate over it for bytes. `size` is that of the whole file, `offset` where
-    these bytes begin, `etag` its version, `where` it lies. `sha256`, of the whole file as it was
-    read, is known at the end."""
-
-    def __init__(self, exchange: Exchange, response: Response) -> None:
-        self.info = FileInfo.of(response)
-        self.size, self.offset = self.info.size, self.info.offset
-        self.etag, self.where = self.info.etag, self.info.where
-        self.sha256 = ""
-        self._exchange = exchange
-
-    def __iter__(self) -> Iterator[bytes]:
-        tail = Tail(self.size - self.offset)
-        try:
-            while part := self._exchange.read():
-                if data := tail.take(part):
-                    yield data
-            self.sha256 = tail.digest
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop reading; may be called twice."""
-        self._exchange.close()
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """What the head of an answer says of a file."""
-
-    size: int
-    offset: int
-    etag: str
-    where: str
-
-    @classmethod
-    def of(cls, response: Response) -> FileInfo:
-        """From the headers."""
-        headers = response.headers
-        size, offset = number_in(response, "content-length") - DIGEST, 0
-        if response.status == 206:
-            span, _, total = headers.get("content-range", "").partition("/")
-            size, offset = int(total), int(span.removeprefix("bytes ").partition("-")[0])
-        return cls(size, offset, headers.get("etag", ""), headers.get("x-hostler-where", ""))
-
-
-class Tail:
-    """Tells a file's bytes from the digest behind them."""
-
-    def __init__(self, left: int) -> None:
-        self._left = left
-        self._held = b""
-
-    def take(self, data: bytes) -> bytes:
-        """What of these bytes belongs to the file."""
-        if len(data) <= self._left:
-            self._left -= len(data)
-            return data
-        own, self._left = data[: self._left], 0
-        self._held = (self._held + data[len(own) :])[:DIGEST]
-        return own
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file, at the end."""
-        return self._held.decode("ascii", "replace")
+def opened(call: Call[T]) -> Io[tuple[Exchange, Response]]:
+    """A call whose good answer is read bit by bit; the exchange is to be closed."""
+    exchange = Exchange(call)
+    try:
+        yield from exchange.send(encoded(call))
+        return exchange, (yield from exchange.good_head())
+    except BaseException:
+        exchange.close()
+        raise

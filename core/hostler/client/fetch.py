@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hostler.base.errors import (
     ConflictError,
@@ -19,10 +19,10 @@ from hostler.base.errors import (
     Problem,
     Unreachable,
 )
-from hostler.client.exchange import RemoteFile
 from hostler.client.fetch_choice import Wanted, choose, leads_out
 from hostler.client.fetch_target import Part, Target, There
 from hostler.client.lost import PAUSE_S, is_away
+from hostler.client.streams import RemoteFile
 
 PATIENCE_S = 60.0
 """So long the daemon, or a host, may be away without a byte of a file."""
@@ -72,6 +72,7 @@ class Sink(Protocol):
         """Begin anew."""
 
 
+@runtime_checkable
 class Asks(Protocol):
     """What is asked of a client."""
 

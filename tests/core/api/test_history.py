@@ -13,7 +13,7 @@ import pytest
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.units import GIB
 from hostler.client import Client
-from hostler.client.calls import Call
+from hostler.client.calls import Call, as_object
 from hostler.daemon.clock import SystemClock
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source
@@ -187,7 +187,7 @@ def test_numbers_come_in_pages_or_thinned_and_keep_nobody_waiting(
     finished(daemon, 7200.0)
     rows = [MetricPoint("loss", float(at), float(at), at) for at in range(12_000)]
     put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
-    page = client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train"))
+    page = client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train", as_object))
     assert (len(page["metrics"]), page["next"]) == (5000, "0.5000")
     assert [row["step"] for row in client.metrics("raaaaaa", "train")] == list(range(12_000))
     few = client.metrics("raaaaaa", "train", points=100)
@@ -195,8 +195,9 @@ def test_numbers_come_in_pages_or_thinned_and_keep_nobody_waiting(
     assert few[-1]["step"] == 11_999
     for query in ("after=x", "after=-1.0", "points=1", "after=0.99999999999999999999"):
         with pytest.raises(InputError):
-            client.request(Call("GET", f"/v1/runs/raaaaaa/metrics/train?{query}"))
-    assert client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train?after=7.0"))["metrics"] == []
+            client.request(Call("GET", f"/v1/runs/raaaaaa/metrics/train?{query}", as_object))
+    late = Call("GET", "/v1/runs/raaaaaa/metrics/train?after=7.0", as_object)
+    assert client.request(late)["metrics"] == []
 
 
 def test_runs_are_compared_with_their_curves(daemon: Served, client: Client) -> None:

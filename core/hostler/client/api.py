@@ -1,0 +1,79 @@
+"""The calls of both clients. Each is described once, in `calls` or `work`."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from hostler.client import calls, work
+from hostler.client.calls import Call
+from hostler.client.exchange import ask
+from hostler.client.flow import Io
+from hostler.client.methods import Method, Opening, Stream
+from hostler.client.streams import AsyncLog, AsyncRemoteFile, Log, RemoteFile
+
+T = TypeVar("T")
+
+
+def request(call: Call[T], *, timeout: float | None = None) -> Io[T]:
+    """Any call of the API; its answer. `timeout` instead of that for calls of its kind."""
+    return ask(call, timeout)
+
+
+class Api:
+    """What can be asked of the daemon."""
+
+    request = Method(request)
+
+    version = Method(calls.version)
+    gpus = Method(calls.gpus)
+    hosts = Method(calls.hosts)
+    host = Method(calls.host)
+    host_history = Method(calls.host_history)
+    fleet_history = Method(calls.fleet_history)
+    drain = Method(calls.drain)
+    undrain = Method(calls.undrain)
+    clean_host = Method(calls.clean_host)
+    retry_host = Method(calls.retry_host)
+
+    has_snapshot = Method(work.has_snapshot)
+    put_snapshot = Method(work.put_snapshot)
+    check = Method(calls.check)
+    plan = Method(calls.plan)
+    submit = Method(calls.submit)
+
+    runs = Method(calls.runs)
+    run = Method(calls.run)
+    why = Method(calls.why)
+    wait = Method(work.wait)
+    run_events = Stream(work.run_events)
+    events = Stream(work.events)
+    logs = Opening(calls.logs, Log, AsyncLog)
+    metrics = Method(work.metrics)
+    usage = Method(calls.usage)
+    source = Method(calls.source)
+
+    cancel = Method(calls.cancel)
+    priority = Method(calls.priority)
+    retry = Method(calls.retry)
+    plan_retry = Method(calls.plan_retry)
+    rerun = Method(calls.rerun)
+    remove = Method(calls.remove)
+    kept = Method(calls.kept)
+    keep = Method(calls.keep)
+    unkeep = Method(calls.unkeep)
+
+    artifacts = Method(calls.artifacts)
+    files = Method(work.files)
+    list_folder = Method(calls.list_folder)
+    read_file = Opening(calls.read_file, RemoteFile, AsyncRemoteFile)
+    note_fetched = Method(calls.note_fetched)
+    download = Method(work.download)
+
+    history = Method(calls.history)
+    compare = Method(calls.compare)
+    alerts = Method(calls.alerts)
+    acknowledge = Method(calls.acknowledge)
+    unacknowledge = Method(calls.unacknowledge)
+    audit = Method(calls.audit)
+    gc = Method(calls.gc)
+    shutdown = Method(calls.shutdown)

@@ -1,0 +1,157 @@
+"""What the client does, written once and without I/O: generators of steps.
+
+A generator yields a step (connect, send, receive, pause, call this function) and is sent what came
+of it. `sync` carries the steps out with blocking sockets, `aio` with asyncio. Everything else
+in the client consists of such generators, and does not know which of the two carries it out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from hostler.quick.socket import DEFAULT_TIMEOUT, Found, find_socket
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Line:
+    """One connection to the daemon. The transport that opens it fills in the rest."""
+
+    least: float = 0.0
+    """Seconds that each step may take, where the client's own timeout is shorter."""
+    timeout: float | None = None
+    """Seconds that each further step may take; None: any. Before `Open`: instead of the others."""
+    found: Found | None = None
+    connection: socket.socket | None = None
+
+    def begin(self, found: Found, timeout: float) -> None:
+        """A client with this timeout connects to this socket."""
+        self.found = found
+        self.timeout = self.timeout or max(timeout, self.least)
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Connect. Raises NoDaemonError."""
+
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send all of these bytes. Raises OSError."""
+
+    line: Line
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Receive some bytes; b"" where the connection has ended. Raises OSError."""
+
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """The daemon went away: start it again, where the client was told how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Call a function that works on this machine (files, git): never on the event loop."""
+
+    function: Callable[[Blocking], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Emit(Generic[T]):
+    """A value for whoever iterates over a flow."""
+
+    value: T
+
+
+Step: TypeAlias = Open | Send | Receive | Pause | Revive | Local
+Io: TypeAlias = Generator[Step, bytes, T]
+"""Steps that end with one value."""
+Flow: TypeAlias = Generator[Step | Emit[T], bytes, None]
+"""Steps that give values one by one."""
+
+
+class Transport:
+    """What both transports know of the daemon."""
+
+    def __init__(
+        self,
+        socket_path: str | Path | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        found: Found | None = None,
+        revive: Callable[[], object] | None = None,
+    ) -> None:
+        self.found = found or find_socket(str(socket_path) if socket_path else None)
+        self.timeout = timeout
+        self.revive = revive
+
+
+class Blocking(Transport, ABC):
+    """The transport that waits."""
+
+    @abstractmethod
+    def each(self, flow: Flow[T]) -> Iterator[T]:
+        """The values of a flow as they come."""
+
+    def carry_out(self, work: Io[T]) -> T:
+        """Do all steps; their value."""
+        value: list[T] = []
+        for _ in self.each(kept(work, value)):
+            pass
+        return value[0]
+
+
+class Concurrent(Transport, ABC):
+    """The transport on an event loop."""
+
+    @abstractmethod
+    def each(self, flow: Flow[T]) -> AsyncIterator[T]:
+        """The values of a flow as they come."""
+
+    async def carry_out(self, work: Io[T]) -> T:
+        """Do all steps; their value."""
+        value: list[T] = []
+        async for _ in self.each(kept(work, value)):
+            pass
+        return value[0]
+
+
+def kept(work: Io[T], value: list[T]) -> Flow[None]:
+    """The steps, with their value put there in the end."""
+    value.append((yield from work))
+
+
+def local(function: Callable[[Blocking], T]) -> Io[T]:
+    """What a function returns that works on this machine. It is given a blocking client."""
+    value: list[T] = []
+    yield Local(lambda client: value.append(function(client)))
+    return value[0]

@@ -1,0 +1,108 @@
+"""How a call that is described once becomes a method of both clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Generic, ParamSpec, TypeVar, overload
+
+from hostler.base.wire import Response
+from hostler.client.calls import Call
+from hostler.client.exchange import Exchange, ask, ask_surely, opened
+from hostler.client.flow import Blocking, Concurrent, Flow, Io
+
+P = ParamSpec("P")
+T = TypeVar("T")
+B = TypeVar("B")
+A = TypeVar("A")
+
+
+class Method(Generic[P, T]):
+    """A method with one answer: a value for a blocking client, a coroutine for the other."""
+
+    def __init__(self, work: Callable[P, Call[T] | Io[T]]) -> None:
+        self._work = work
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[T] | Io[T]]: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(
+        self, client: Concurrent, owner: type
+    ) -> Callable[P, Coroutine[object, None, T]]: ...
+    def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
+        if client is None:
+            return self._work
+        carry_out = client.carry_out
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> object:
+            work = self._work(*args, **kwargs)
+            return carry_out(answered(work) if isinstance(work, Call) else work)
+
+        return method
+
+
+class Opening(Generic[P, B, A]):
+    """A method whose answer is read as it arrives: as `blocking`, or `concurrent`."""
+
+    def __init__(
+        self,
+        call: Callable[P, Call[None]],
+        blocking: Callable[[Blocking, Exchange, Response], B],
+        concurrent: Callable[[Concurrent, Exchange, Response], A],
+    ) -> None:
+        self._call, self._blocking, self._concurrent = call, blocking, concurrent
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[None]]: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, B]: ...
+    @overload
+    def __get__(
+        self, client: Concurrent, owner: type
+    ) -> Callable[P, Coroutine[object, None, A]]: ...
+    def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
+        if client is None:
+            return self._call
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> object:
+            call = self._call(*args, **kwargs)
+            if isinstance(client, Blocking):
+                return self._blocking(client, *client.carry_out(opened(call)))
+            return self._coming(client, call)
+
+        return method
+
+    async def _coming(self, client: Concurrent, call: Call[None]) -> A:
+        return self._concurrent(client, *await client.carry_out(opened(call)))
+
+
+class Stream(Generic[P, T]):
+    """A method that gives values one by one, as `lines`; for a blocking client also None, where
+    `tick` is given."""
+
+    def __init__(self, flow: Callable[P, Flow[T | None]]) -> None:
+        self._flow = flow
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Flow[T | None]]: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T | None]]: ...
+    @overload
+    def __get__(self, client: Concurrent, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
+        if client is None:
+            return self._flow
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> object:
+            flow = self._flow(*args, **kwargs)
+            if isinstance(client, Blocking):
+                return client.each(flow)
+            return (value async for value in client.each(flow) if value is not None)
+
+        return method
+
+
+def answered(call: Call[T]) -> Io[T]:
+    """A call's answer, asked for as often as its kind allows."""
+    return ask_surely(call) if call.key else ask(call)

@@ -1,0 +1,207 @@
+"""Answers that are read as they arrive: logs, files and streams of JSON lines. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from hostler.base.wire import Response
+from hostler.client.calls import CHANGE_S, Call
+from hostler.client.exchange import Exchange, encoded
+from hostler.client.flow import Blocking, Concurrent, Emit, Flow, Io
+from hostler.quick.socket import unreachable
+
+DIGEST = 64
+"""Hex digits of a SHA-256, behind a file's bytes."""
+SLOWEST = 32 * 1024 * 1024
+"""Bytes a second that a host reads, at least, of what is there already: all is hashed."""
+LONGEST_S = 3600.0
+"""As long as an agent says that it is still at that."""
+T = TypeVar("T")
+C = TypeVar("C", bound=Blocking | Concurrent)
+
+
+class Body(Generic[C]):
+    """Bytes that arrive, to be iterated over once."""
+
+    def __init__(self, client: C, exchange: Exchange) -> None:
+        self._client = client
+        self._exchange = exchange
+
+    def _parts(self) -> Flow[bytes]:
+        try:
+            while part := (yield from self._exchange.read()):
+                yield Emit(part)
+        except TimeoutError as error:
+            raise unreachable(self._exchange.found, error) from error
+        finally:
+            self._exchange.close()
+
+
+class LogBody(Body[C]):
+    """A stage's output. `attempt` is the id of the attempt, `size` how many bytes its log had when
+    it was asked for, `offset` where these begin."""
+
+    def __init__(self, client: C, exchange: Exchange, response: Response) -> None:
+        super().__init__(client, exchange)
+        self.attempt = response.headers.get("x-hostler-attempt", "")
+        self.size = number_in(response, "x-hostler-size")
+        self.offset = number_in(response, "x-hostler-offset")
+        is_whole = "content-length" in response.headers  # else it is followed
+        exchange.line.timeout = CHANGE_S if is_whole else None
+
+
+class FileBody(Body[C]):
+    """A file of a run. `size` is that of the whole file, `offset` where these bytes begin, `etag`
+    its version, `where` it lies. `sha256`, of the whole file as it was read, is known at the
+    end."""
+
+    def __init__(self, client: C, exchange: Exchange, response: Response) -> None:
+        super().__init__(client, exchange)
+        info = FileInfo.of(response)
+        self.size, self.offset, self.etag, self.where = (
+            info.size, info.offset, info.etag, info.where,
+        )  # fmt: skip
+        self.sha256 = ""
+        usual = exchange.line.timeout or 0.0
+        exchange.line.timeout = max(usual, min(LONGEST_S, self.size / SLOWEST))
+
+    def _parts(self) -> Flow[bytes]:
+        tail = Tail(self.size - self.offset)
+        try:
+            while part := (yield from self._exchange.read()):
+                if data := tail.take(part):
+                    yield Emit(data)
+            self.sha256 = tail.digest
+        finally:
+            self._exchange.close()
+
+
+class _Read(Body[Blocking]):
+    def __iter__(self) -> Iterator[bytes]:
+        return self._client.each(self._parts())
+
+    def close(self) -> None:
+        """Stop reading; may be called twice."""
+        self._exchange.close()
+
+
+class _AsyncRead(Body[Concurrent]):
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._client.each(self._parts())
+
+    async def close(self) -> None:
+        """Stop reading; may be called twice."""
+        self._exchange.close()
+
+
+class Log(LogBody[Blocking], _Read):
+    """Iterate over it for bytes. See `LogBody`."""
+
+
+class AsyncLog(LogBody[Concurrent], _AsyncRead):
+    """Iterate over it for bytes. See `LogBody`."""
+
+
+class RemoteFile(FileBody[Blocking], _Read):
+    """Iterate over it for bytes. See `FileBody`."""
+
+
+class AsyncRemoteFile(FileBody[Concurrent], _AsyncRead):
+    """Iterate over it for bytes. See `FileBody`."""
+
+
+class JsonLines(Generic[T]):
+    """An answer of one JSON value a line, read line by line."""
+
+    def __init__(self, call: Call[T]) -> None:
+        self.exchange = Exchange(call)
+        self._call = call
+        self._rest = b""
+
+    def open(self) -> Io[None]:
+        """Ask for them."""
+        yield from self.exchange.send(encoded(self._call))
+        yield from self.exchange.good_head()
+
+    def read(self) -> Io[list[T]]:
+        """Some more of them, [] at the end. Raises TimeoutError where none come in time."""
+        while part := (yield from self.exchange.read()):
+            *lines, self._rest = (self._rest + part).split(b"\n")
+            found = [self._call.decode(json.loads(line)) for line in lines if line.strip()]
+            if found:
+                return found
+        return []
+
+
+def lines(call: Call[T], *, follow: bool, tick: float | None) -> Flow[T | None]:
+    """The lines of an answer. With `tick`, None comes after each that many seconds of silence."""
+    source = JsonLines(call)
+    try:
+        yield from source.open()
+        if follow or tick is not None:
+            source.exchange.line.timeout = tick
+        while found := (yield from _some(source, tick)):
+            for line in found:
+                yield Emit(line)
+    finally:
+        source.exchange.close()
+
+
+def _some(source: JsonLines[T], tick: float | None) -> Io[list[T | None]]:
+    try:
+        return [*(yield from source.read())]
+    except TimeoutError as error:
+        if tick is None:
+            raise unreachable(source.exchange.found, error) from error
+        return [None]
+
+
+def number_in(response: Response, header: str) -> int:
+    """A header's number; 0 from a daemon that does not send it."""
+    text = response.headers.get(header, "")
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What the head of an answer says of a file."""
+
+    size: int
+    offset: int
+    etag: str
+    where: str
+
+    @classmethod
+    def of(cls, response: Response) -> FileInfo:
+        """From the headers."""
+        headers = response.headers
+        size, offset = number_in(response, "content-length") - DIGEST, 0
+        if response.status == 206:
+            span, _, total = headers.get("content-range", "").partition("/")
+            size, offset = int(total), int(span.removeprefix("bytes ").partition("-")[0])
+        return cls(size, offset, headers.get("etag", ""), headers.get("x-hostler-where", ""))
+
+
+class Tail:
+    """Tells a file's bytes from the digest behind them."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._held = b""
+
+    def take(self, data: bytes) -> bytes:
+        """What of these bytes belongs to the file."""
+        if len(data) <= self._left:
+            self._left -= len(data)
+            return data
+        own, self._left = data[: self._left], 0
+        self._held = (self._held + data[len(own) :])[:DIGEST]
+        return own
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, at the end."""
+        return self._held.decode("ascii", "replace")
