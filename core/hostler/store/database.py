@@ -7,13 +7,10 @@ import contextlib
 import math
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from hostler.base.errors import StateError
 from hostler.insight.search import Search
-from hostler.model.generations import FIRST
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (
     Acknowledged,
@@ -32,21 +29,14 @@ from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.daily_copy import DailyCopy
 from hostler.store.files import private_folder
-from hostler.store.generations import (
-    Generations,
-    begin_life,
-    life,
-    new_number,
-    note_number,
-    noted_number,
-)
+from hostler.store.generations import Generations, identity
 from hostler.store.inherited import inherited
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
 from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
-from hostler.store.opening import back_up, is_copy_due, open_for_writing, read_identity
+from hostler.store.opening import back_up, is_copy_due, open_for_writing
 from hostler.store.readers import Readers
 from hostler.store.summaries import summaries
 from hostler.store.uses import UseMethods
@@ -348,7 +338,7 @@ def _open(cls: type[Store], folder: Path) -> Store:
     with contextlib.ExitStack() as undo:
         connection = open_for_writing(path, STATE, synchronous="FULL", backups=True)
         undo.callback(connection.close)
-        daemon_id = _identity(folder, connection)
+        daemon_id = identity(folder, connection)
         readers = Readers(path)
         undo.callback(readers.close)
         metrics = MetricStore.open(folder / "metrics.db")
@@ -364,31 +354,3 @@ def _with_event(
     change()
     if event is not None:
         writes.add_events(connection, [event])
-
-
-def _identity(folder: Path, connection: sqlite3.Connection) -> str:
-    """The id in the file and in the database, which must agree: containers carry it. A database
-    that is made anew for an id of before, or that is older than what was here, is a new generation:
-    hosts may know of those."""
-    stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
-    noted = noted_number(folder)
-    if stored is None:
-        number = max(new_number(), noted + 1) if (folder / "id").exists() else FIRST
-        daemon_id = read_identity(folder)
-        note_number(folder, number)
-        connection.execute(
-            "INSERT INTO identity (daemon_id, generation) VALUES (?, ?)", (daemon_id, number)
-        )
-        return daemon_id
-    known = str(stored[0])
-    daemon_id = read_identity(folder, known)
-    if daemon_id != known:
-        raise StateError(
-            f"{folder}/id and {folder}/hostler.db belong to two different daemons",
-            remedy=f"put the right id back: the database's is {known}",
-        )
-    number = life(connection).number
-    if number < noted:
-        number = begin_life(connection, time.time(), noted).number
-    note_number(folder, number)
-    return daemon_id

@@ -16,6 +16,7 @@ from hostler.model.records import NewEvent
 from hostler.store import writes
 from hostler.store.faults import disk_faults
 from hostler.store.files import write_durable
+from hostler.store.opening import read_identity
 from hostler.store.readers import Readers
 from hostler.store.writer import Writer
 
@@ -159,3 +160,31 @@ def _supersede(connection: sqlite3.Connection, number: int, event: NewEvent) -> 
     )
     if changed.rowcount:
         writes.add_events(connection, [event])
+
+
+def identity(folder: Path, connection: sqlite3.Connection) -> str:
+    """The id in the file and in the database, which must agree: containers carry it. A database
+    that is made anew for an id of before, or that is older than what was here, is a new generation:
+    hosts may know of those."""
+    stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
+    noted = noted_number(folder)
+    if stored is None:
+        number = max(new_number(), noted + 1) if (folder / "id").exists() else FIRST
+        daemon_id = read_identity(folder)
+        note_number(folder, number)
+        connection.execute(
+            "INSERT INTO identity (daemon_id, generation) VALUES (?, ?)", (daemon_id, number)
+        )
+        return daemon_id
+    known = str(stored[0])
+    daemon_id = read_identity(folder, known)
+    if daemon_id != known:
+        raise StateError(
+            f"{folder}/id and {folder}/hostler.db belong to two different daemons",
+            remedy=f"put the right id back: the database's is {known}",
+        )
+    number = life(connection).number
+    if number < noted:
+        number = begin_life(connection, time.time(), noted).number
+    note_number(folder, number)
+    return daemon_id
