@@ -27,7 +27,7 @@ from hostler.base.units import GIB
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
-from tests.support.values.stored import attempt, event, run, stage
+from tests.support.values.stored import attempt, event, put_attempt, run, stage
 
 _DAY = 86_400
 _BEGIN = 1_700_006_400
@@ -82,7 +82,7 @@ async def _transitions(store: Store, folder: Path) -> None:
     taken = []
     for number in range(400):
         begun = time.perf_counter()
-        await store.update_attempt(replace(one, launched_at=float(number)), event("it.moved"))
+        await put_attempt(store, replace(one, launched_at=float(number)), event("it.moved"))
         taken.append(time.perf_counter() - begun)
     lone, floor = statistics.median(taken), _floor_transition(folder, 400)
     print(f"{'a transition alone':<44} {1e3 * lone:>10.3f} ms (plain sqlite3 {1e3 * floor:.3f} ms)")
@@ -90,7 +90,7 @@ async def _transitions(store: Store, folder: Path) -> None:
     count, commits = 5000, store._writer.commits
     begun = time.perf_counter()
     await asyncio.gather(
-        *(store.update_attempt(replace(one, launched_at=float(n)), event()) for n in range(count))
+        *(put_attempt(store, replace(one, launched_at=float(n)), event()) for n in range(count))
     )
     took = time.perf_counter() - begun
     print(f"{count} at once: {store._writer.commits - commits} commits")
@@ -121,7 +121,7 @@ async def _whole_run(store: Store, run_id: str, stages: tuple[object, ...]) -> N
         placed = attempt(run_id, name, gpus=(), usage={"gpu_seconds_allocated": 1.0})
         await store.add_attempt(placed)
         done: Attempt = replace(placed, phase=Phase.SUCCEEDED, metrics={"loss": 1.0})
-        await store.update_attempt(done)
+        await put_attempt(store, done)
 
     await asyncio.gather(*(one(f"s{number}") for number in range(len(stages))))
     await store.end_run(run_id, Outcome.SUCCEEDED, 300.0)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection
-from dataclasses import replace
 from typing import assert_never
 
 from hostler.base.errors import NotFoundError, StateError, Unkillable, Unreachable
@@ -33,7 +32,7 @@ from hostler.model.plans import (
     Start,
     Stop,
 )
-from hostler.model.runs import Attempt, Outcome, Run
+from hostler.model.runs import Attempt, AttemptChange, Outcome, Run
 from hostler.store.copy_key import note_ended
 
 _log = logging.getLogger("hostler.daemon")
@@ -55,7 +54,7 @@ class Applier:
     def announce(self, action: Action) -> None:
         """What later plans must see at once: an intent holds its GPUs before it is durable."""
         if isinstance(action, Start):
-            self._context.run_cache.put_attempt(action.attempt)
+            self._context.run_cache.add_attempt(action.attempt)
 
     async def apply(self, action: Action) -> None:
         """Carry one action out. Raises HostError or StateError; the plan repeats it then."""
@@ -173,11 +172,11 @@ class Applier:
             _log.warning("the end of run %s is not noted beside the database: %s", run_id, error)
 
 
-def _asked_to_stop(attempt: Attempt, stop: Stop) -> Attempt | None:
+def _asked_to_stop(attempt: Attempt, stop: Stop) -> AttemptChange | None:
     """With the first cause; None where it has one, or has ended."""
     if not attempt.phase.is_at_work or attempt.stop_reason is not None:
         return None
-    return replace(attempt, stop_reason=stop.cause, stop_detail=stop.detail)
+    return {"stop_reason": stop.cause, "stop_detail": stop.detail}
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from hostler.base.errors import (
@@ -103,9 +103,7 @@ class Collector:
 
     async def call_partial(self, attempt: Attempt) -> None:
         """Mark its outputs so, once it has not succeeded after all."""
-        for artifact in await self.known(attempt):
-            if artifact.is_output and not artifact.partial:
-                await self._context.store.add_artifact(replace(artifact, partial=True))
+        await self._context.store.call_partial(attempt.attempt_id)
 
     async def files(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import Superseded, Unreachable
@@ -21,7 +21,7 @@ from hostler.daemon.run_cache import RunCache
 from hostler.daemon.standing import Standing, is_proof, newer, unproven
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.ports import HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
@@ -127,53 +127,50 @@ class Context:
     async def change_attempt(
         self,
         attempt_id: str,
-        change: Callable[[Attempt], Attempt | None],
+        change: Callable[[Attempt], AttemptChange | None],
         event: NewEvent | None = None,
     ) -> Attempt | None:
-        """Change fields of an attempt as it is now: written with its event first, then shown.
+        """Change fields of an attempt: written with its event first, then shown.
 
-        Changes of one attempt go one after the other, so that none writes back what another has
-        changed meanwhile. `change` gives None where nothing is to be done any more. The attempt
-        as it is then; None: nothing was changed, or its run has left the run_cache.
+        `change` says which, by the attempt as it is now; None where nothing is to be done any more.
+        Changes of one attempt go one after the other, so that none is decided by what another is
+        about to change. The attempt as it is then; None: nothing was changed.
         """
         async with self._changing.setdefault(attempt_id, asyncio.Lock()):
             current = self.run_cache.attempt(attempt_id)
-            changed = change(current) if current is not None else None
-            if changed is None:
+            changes = change(current) if current is not None else None
+            if current is None or changes is None:
                 return None
-            await self.store.update_attempt(changed, event)
-            # What is in memory only (metrics of what runs) may be newer than what was written.
-            now = self.run_cache.attempt(attempt_id)
-            if now is not None:
-                changed = change(now) or changed
-                self._show_attempt(changed)
-            return changed
+            await self.store.change_attempt(attempt_id, event, **_with_metrics(current, changes))
+            return self._show_change(attempt_id, changes) or replace(current, **changes)
 
     def since(self, attempt: Attempt) -> float:
         """When it was placed; one of an earlier daemon's, when this daemon began."""
         is_earlier = attempt.attempt_id in self.earlier
         return self.begun_at if is_earlier else attempt.placed_at
 
-    def _note_times(self, attempt: Attempt) -> None:
+    def _note_times(self, before: Attempt, now: Attempt) -> None:
         """Tell times of this daemon's clock from those of an earlier one."""
-        known = self.run_cache.attempt(attempt.attempt_id)
-        if attempt.attempt_id not in self.earlier or known is None:
+        if now.attempt_id not in self.earlier:
             return
-        if known.phase.is_at_work and not attempt.phase.is_at_work:
-            self.ended[attempt.attempt_id] = self.clock.now()
-        elif known.launched_at is None and attempt.launched_at is not None:
-            self.earlier.discard(attempt.attempt_id)
+        if before.phase.is_at_work and not now.phase.is_at_work:
+            self.ended[now.attempt_id] = self.clock.now()
+        elif before.launched_at is None and now.launched_at is not None:
+            self.earlier.discard(now.attempt_id)
 
-    def _show_attempt(self, attempt: Attempt) -> None:
-        known = self.run_cache.attempt(attempt.attempt_id)
-        ends_now = not attempt.phase.is_at_work and (known is None or known.phase.is_at_work)
-        self._note_times(attempt)
-        if attempt.phase is not Phase.STARTING:
-            self.held_up.pop(attempt.attempt_id, None)
-        if ends_now and attempt.gpus:
-            self._wait_for_leases(attempt)
-        self.run_cache.put_attempt(attempt)
+    def _show_change(self, attempt_id: str, changes: AttemptChange) -> Attempt | None:
+        """The attempt as it is then; None where its run is not open any more."""
+        before = self.run_cache.attempt(attempt_id)
+        now = self.run_cache.change_attempt(attempt_id, **changes)
+        if before is None or now is None:
+            return None
+        self._note_times(before, now)
+        if now.phase is not Phase.STARTING:
+            self.held_up.pop(attempt_id, None)
+        if now.gpus and before.phase.is_at_work and not now.phase.is_at_work:
+            self._wait_for_leases(now)
         self.hub.publish()
+        return now
 
     def _wait_for_leases(self, attempt: Attempt) -> None:
         """A stage may be shorter than the time between two looks. Then the last look is of before
@@ -271,3 +268,11 @@ class Context:
             gpu=gpu,
             actor=actor,
         )
+
+
+def _with_metrics(attempt: Attempt, changes: AttemptChange) -> AttemptChange:
+    """With the metrics of what ends by this: they were in memory only."""
+    ends = not changes.get("phase", attempt.phase).is_at_work
+    if ends and attempt.phase.is_at_work and "metrics" not in changes:
+        return {**changes, "metrics": attempt.metrics}
+    return changes

@@ -6,9 +6,7 @@ restart of the daemon goes on with copying.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.errors import HostError, StateError, Unreachable
 from hostler.base.failpoints import failpoint
@@ -24,7 +22,7 @@ from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Conclude, Finish, Record
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 
 
 class Finisher:
@@ -70,10 +68,12 @@ class Finisher:
         if not self._collector.has_work(attempt, action.stage, action.workload, end["phase"]):
             return await self._end(attempt, action.stage, end)
         usage = self._usage.summary(replace(attempt, **end))
-        fields = {**end, "phase": Phase.COLLECTING, "verdict": end["phase"], "usage": usage}
+        fields: AttemptChange = {
+            **end, "phase": Phase.COLLECTING, "verdict": end["phase"], "usage": usage,
+        }  # fmt: skip
         changed = await context.change_attempt(
             attempt.attempt_id,
-            lambda now: replace(now, **fields) if now.phase.is_at_work else None,
+            lambda now: fields if now.phase.is_at_work else None,
         )
         context.wake()  # its GPUs are given back meanwhile
         if attempt.gpus:
@@ -98,7 +98,7 @@ class Finisher:
         left = await self._collector.files(run, attempt, stage, workload, verdict, taken)
         failpoint("after_collected")
         outputs = taken.outputs if verdict is Phase.SUCCEEDED else {}
-        end = {"phase": verdict, "outputs": outputs}
+        end: AttemptChange = {"phase": verdict, "outputs": outputs}
         ended = replace(attempt, phase=verdict, outputs=outputs, verdict=None)
         if left is not None:
             await self._stays.keep(ended, workload, left)
@@ -107,14 +107,14 @@ class Finisher:
     async def _without_outputs(self, attempt: Attempt, problem: str) -> Attempt:
         """Without all its outputs nothing has succeeded: what follows must know it, too."""
         await self._collector.call_partial(attempt)
-        fields: Mapping[str, Any] = {
+        fields: AttemptChange = {
             "verdict": Phase.FAILED,
             "cause": Cause.OUTPUT,
             "detail": problem,
         }
         changed = await self._context.change_attempt(
             attempt.attempt_id,
-            lambda now: None if now.phase.is_final else replace(now, **fields),
+            lambda now: None if now.phase.is_final else fields,
         )
         return changed or replace(attempt, **fields)
 
@@ -130,7 +130,9 @@ class Finisher:
             attempt, missing, action.why, is_lost=action.is_lost
         )
         outputs = taken if phase is Phase.SUCCEEDED else {}
-        end = {"phase": phase, "cause": cause, "detail": detail, "outputs": outputs}
+        end: AttemptChange = {
+            "phase": phase, "cause": cause, "detail": detail, "outputs": outputs,
+        }  # fmt: skip
         if phase is not Phase.SUCCEEDED:
             await self._collector.call_partial(attempt)
         await self._collector.tell_lost(attempt, stage, action.why)
@@ -157,19 +159,19 @@ class Finisher:
             await self._stays.keep(attempt, workload, left)
         return left is not None
 
-    async def _end(self, attempt: Attempt, stage: Stage, end: Mapping[str, Any]) -> Attempt:
+    async def _end(self, attempt: Attempt, stage: Stage, end: AttemptChange) -> Attempt:
         """Write these fields of an attempt that ended, with what it used; the attempt then. One
         that has ended meanwhile stays as it is."""
         context = self._context
-        ended = replace(attempt, **end, verdict=None)
+        fields: AttemptChange = {**end, "verdict": None}
+        ended = replace(attempt, **fields)
         if attempt.phase.is_at_work:
-            ended = replace(ended, usage=self._usage.summary(ended))
-        fields = {**end, "verdict": None, "usage": ended.usage}
+            fields["usage"] = self._usage.summary(ended)
         failpoint("before_record")
         return (
             await context.change_attempt(
                 attempt.attempt_id,
-                lambda now: None if now.phase.is_final else replace(now, **fields),
+                lambda now: None if now.phase.is_final else fields,
                 self._event(ended, stage),
             )
             or context.run_cache.attempt(attempt.attempt_id)
@@ -185,7 +187,7 @@ class Finisher:
         stage = context.run_cache.stage(attempt.run_id, attempt.stage)
         workload, now = action.workload, context.clock.now()
         if action.phase.is_final:
-            end: Mapping[str, Any] = {
+            end: AttemptChange = {
                 "phase": action.phase,
                 "cause": action.cause,
                 "detail": action.detail,
@@ -231,19 +233,18 @@ class Finisher:
             context.look_soon(attempt.host)  # their memory has to be seen to come back
 
 
-def _seen_to_run(attempt: Attempt, action: Record, now: float) -> Attempt | None:
+def _seen_to_run(attempt: Attempt, action: Record, now: float) -> AttemptChange | None:
     """A start that was interrupted, and has happened; None where the attempt has ended since."""
     if not attempt.phase.is_at_work:
         return None
-    return replace(
-        attempt,
-        phase=action.phase,
-        cause=action.cause,
-        detail=action.detail,
-        ref=action.workload.ref if action.workload else attempt.ref,
-        launched_at=attempt.launched_at or now,
-        started_at=attempt.started_at or now,
-    )
+    return {
+        "phase": action.phase,
+        "cause": action.cause,
+        "detail": action.detail,
+        "ref": action.workload.ref if action.workload else attempt.ref,
+        "launched_at": attempt.launched_at or now,
+        "started_at": attempt.started_at or now,
+    }
 
 
 def _verdict(attempt: Attempt) -> Phase:

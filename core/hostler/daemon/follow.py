@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hostler.base.errors import (
     AgentError,
@@ -209,7 +209,7 @@ class Followers:
         """In memory only: the end of the attempt makes the last values durable."""
         attempt = self._context.run_cache.attempt(attempt_id)
         if attempt is not None and attempt.phase.is_at_work:
-            self._context.run_cache.put_attempt(replace(attempt, metrics=dict(values)))
+            self._context.run_cache.change_attempt(attempt_id, metrics=dict(values))
             self._context.hub.publish()
 
     async def close(self) -> None:

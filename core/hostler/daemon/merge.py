@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hostler.base.errors import ConflictError, HostlerError, NotFoundError
 from hostler.daemon.context import Context
@@ -27,7 +27,7 @@ from hostler.decide.merging import (
 from hostler.decide.recovery import Kept, noted_artifacts
 from hostler.decide.succession import as_followed
 from hostler.model.hosts import HostCondition
-from hostler.model.runs import Attempt, Outcome, Run, in_order
+from hostler.model.runs import Attempt, Outcome, what_changed
 from hostler.store.copy_key import note_ended
 
 _READ_S = 120.0
@@ -165,7 +165,7 @@ class Merger:
         if run is None:
             return False
         for attempt in [a for a in run.attempts if not a.phase.is_final]:
-            await self._change(closed(attempt, end.at))
+            await self._change(attempt, closed(attempt, end.at))
         outcome = end.outcome or Outcome.CANCELLED
         how = end.outcome.value if end.outcome is not None else "ended"
         event = context.event(
@@ -192,8 +192,8 @@ class Merger:
             return
         if news.is_new:
             await self._create(news, told)
-        for attempt in news.ended:
-            await self._change(attempt)
+        for before, ended in news.ended:
+            await self._change(before, ended)
         await self._wishes(news)
 
     async def _create(self, news: RunNews, told: _Told) -> None:
@@ -215,18 +215,17 @@ class Merger:
             told.problems.append(f"run {run.run_id} could not be taken: {error.message}")
             return
         told.found.add(run.run_id)
-        context.run_cache.add(replace(run, attempts=()))
+        context.run_cache.add(run)
 
     async def _wishes(self, news: RunNews) -> None:
         context, run_id = self._context, news.run.run_id
         if context.run_cache.find(run_id) is None:
             return
         if (by := news.cancelled_by) is not None:
-            await context.store.request_cancel(run_id, by)
-            context.run_cache.change(run_id, lambda run: replace(run, cancelled_by=by))
+            context.run_cache.change(run_id, **await context.store.request_cancel(run_id, by))
         if (priority := news.priority) is not None:
-            await context.store.lower_priority(run_id, priority)
-            context.run_cache.change(run_id, lambda run: _lowered(run, priority))
+            lowered = await context.store.lower_priority(run_id, priority)
+            context.run_cache.change(run_id, **lowered)
 
     def _added(self, item: Kept) -> Iterable[Attempt]:
         known = self._context.run_cache.find(item.run.run_id)
@@ -237,26 +236,26 @@ class Merger:
         context = self._context
         run = context.run_cache.find(attempt.run_id)
         attempt = as_followed(attempt, run.attempts if run is not None else ())
-        for ended in in_the_way(attempt, context.run_cache.open_attempts()):
-            await self._change(ended)
+        for before, ended in in_the_way(attempt, context.run_cache.open_attempts()):
+            await self._change(before, ended)
         try:
             await context.store.add_attempt(attempt)
         except (ConflictError, NotFoundError) as error:
             told.problems.append(f"{attempt.attempt_id} could not be taken: {error.message}")
             return
         context.earlier.add(attempt.attempt_id)
-        context.run_cache.put_attempt(attempt)
-        known = context.run_cache.run(attempt.run_id)
-        context.run_cache.add(replace(known, attempts=in_order(known.attempts)))
+        context.run_cache.add_attempt(attempt)
+        context.run_cache.sort_attempts(attempt.run_id)
         await self._keep_outputs(attempt)
 
-    async def _change(self, ended: Attempt) -> None:
-        """An attempt that the database has open has ended."""
+    async def _change(self, before: Attempt, ended: Attempt) -> None:
+        """An attempt that the database has open, as it was `before`, has ended."""
         context = self._context
+        changes = what_changed(before, ended)
         said = f"{ended.stage} {ended.phase.value} on {ended.host} after the backup"
         await context.change_attempt(
             ended.attempt_id,
-            lambda now: None if now.phase.is_final else ended,
+            lambda now: None if now.phase.is_final else changes,
             context.event("attempt.recovered", said, ended),
         )
         await self._keep_outputs(ended)
@@ -272,7 +271,3 @@ class Merger:
     async def _keep_outputs(self, attempt: Attempt) -> None:
         for artifact in artifacts_of(attempt, self._context.content):
             await self._context.store.add_artifact(artifact)
-
-
-def _lowered(run: Run, priority: int) -> Run:
-    return replace(run, priority=min(run.priority, priority))

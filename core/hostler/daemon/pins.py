@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from hostler.daemon.context import Context
@@ -44,7 +43,7 @@ class Pins:
         digest = await runtime.image_digest(link, ref)
         if digest is not None:
             await self._context.change_attempt(
-                attempt.attempt_id, lambda known: replace(known, image_digest=digest)
+                attempt.attempt_id, lambda _known: {"image_digest": digest}
             )
 
     def _is_known(self, attempt: Attempt, stage: Stage) -> bool:

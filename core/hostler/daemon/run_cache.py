@@ -7,16 +7,20 @@ GPU away while it is being written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 from hostler.base.errors import NotFoundError
 from hostler.model.pipelines import Stage
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Attempt, AttemptChange, Run, RunChange, in_order
 
 
 class RunCache:
-    """Open runs by id, with quick access to their attempts and stages."""
+    """Open runs by id, with quick access to their attempts and stages.
+
+    What is known changes field by field: a value read before an await is never put back, since
+    somebody else may have changed it meanwhile.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
@@ -25,7 +29,8 @@ class RunCache:
         self._stale: set[str] = set()
 
     def add(self, run: Run) -> None:
-        """Take a run in, new or read back from the store."""
+        """Take a run in that is not known yet, new or read back from the store."""
+        assert run.run_id not in self._runs, f"{run.run_id} is known: change its fields"
         self._runs[run.run_id] = run
         self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
@@ -57,13 +62,11 @@ class RunCache:
             raise NotFoundError(f"run {run_id} is not open")
         return found
 
-    def change(self, run_id: str, change: Callable[[Run], Run]) -> None:
-        """Change fields of a run as it is now, after whatever was awaited; one that has ended
-        meanwhile stays away. Attempts are not changed here."""
+    def change(self, run_id: str, **changes: Unpack[RunChange]) -> None:
+        """Change fields of a run; one that has ended meanwhile stays away."""
         run = self._runs.get(run_id)
         if run is not None:
-            self._runs[run_id] = change(run)
-            self._stale.add(run_id)
+            self._runs[run_id] = replace(run, **changes)
 
     def stage(self, run_id: str, name: str) -> Stage:
         """A stage of an open run."""
@@ -74,10 +77,27 @@ class RunCache:
         run_id = attempt_id.partition("-")[0]
         return self._attempts.get(run_id, {}).get(attempt_id)
 
-    def put_attempt(self, attempt: Attempt) -> None:
-        """Add or replace an attempt."""
-        self._attempts[attempt.run_id][attempt.attempt_id] = attempt
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Take in an attempt that is not known yet."""
+        known = self._attempts[attempt.run_id]
+        assert attempt.attempt_id not in known, f"{attempt.attempt_id} is known: change its fields"
+        known[attempt.attempt_id] = attempt
         self._stale.add(attempt.run_id)
+
+    def sort_attempts(self, run_id: str) -> None:
+        """Put the attempts of a run in order, after an earlier one has become known late."""
+        attempts = in_order(tuple(self._attempts[run_id].values()))
+        self._attempts[run_id] = {attempt.attempt_id: attempt for attempt in attempts}
+        self._stale.add(run_id)
+
+    def change_attempt(self, attempt_id: str, **changes: Unpack[AttemptChange]) -> Attempt | None:
+        """Change fields of an attempt; as it is then, None where its run is not open any more."""
+        known = self.attempt(attempt_id)
+        if known is None:
+            return None
+        changed = self._attempts[known.run_id][attempt_id] = replace(known, **changes)
+        self._stale.add(known.run_id)
+        return changed
 
     def drop_attempt(self, attempt: Attempt) -> None:
         """Take back an intent that could not be made durable."""

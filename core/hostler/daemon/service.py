@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
@@ -242,8 +241,8 @@ class Service:
             await self.audit.note(who, "cancel", {"run": run.run_id})
             said = f"{who.user} cancels run {run.run_id}"
             event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
-            await context.store.request_cancel(run.run_id, who.user, event)
-            context.run_cache.change(run.run_id, lambda now: _cancelled(now, who.user))
+            changed = await context.store.request_cancel(run.run_id, who.user, event)
+            context.run_cache.change(run.run_id, **changed)
             context.hub.publish()
             await self.controller.interrupt_starts(run.run_id)
         return run.run_id
@@ -256,10 +255,8 @@ class Service:
         await self.audit.note(who, "priority", {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
         event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
-        await self.context.store.lower_priority(run.run_id, priority, event)
-        self.context.run_cache.change(
-            run.run_id, lambda now: replace(now, priority=min(now.priority, priority))
-        )
+        changed = await self.context.store.lower_priority(run.run_id, priority, event)
+        self.context.run_cache.change(run.run_id, **changed)
         self.context.wake()
         return run.run_id
 
@@ -384,8 +381,3 @@ class Service:
 
 def _preview(snapshot: Snapshot, run: Run) -> dict[str, Any]:
     return {"pipeline": run.pipeline, "stages": [to_json(line) for line in preview(snapshot, run)]}
-
-
-def _cancelled(run: Run, by: str) -> Run:
-    """The first who asked is the one named, as in the database."""
-    return run if run.cancelled_by is not None else replace(run, cancelled_by=by)

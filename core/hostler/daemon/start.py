@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 
 from hostler.base.errors import (
     AgentError,
@@ -26,7 +25,7 @@ from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.plans import Ailment, Resume, Start
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Runtime
 
@@ -161,14 +160,13 @@ class Starter:
         event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
         launched = await context.change_attempt(
             attempt.attempt_id,
-            lambda known: replace(
-                known,
-                phase=Phase.RUNNING,
-                ref=ref,
-                launched_at=now,
-                started_at=now,
-                image_digest=digest,
-            ),
+            lambda _known: {
+                "phase": Phase.RUNNING,
+                "ref": ref,
+                "launched_at": now,
+                "started_at": now,
+                "image_digest": digest,
+            },
             event,
         )
         if launched is not None:
@@ -240,16 +238,15 @@ class Starter:
                 await self._copies.note(ended)
 
 
-def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> Attempt:
+def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> AttemptChange:
     """Its end; a stop may have been asked for meanwhile."""
     stopped = attempt.stop_reason is Cause.STOPPED
-    return replace(
-        attempt,
-        phase=Phase.CANCELLED if stopped else Phase.FAILED,
-        cause=Cause.STOPPED if stopped else cause,
-        detail=attempt.stop_detail if stopped else detail,
-        finished_at=now,
-    )
+    return {
+        "phase": Phase.CANCELLED if stopped else Phase.FAILED,
+        "cause": Cause.STOPPED if stopped else cause,
+        "detail": attempt.stop_detail if stopped else detail,
+        "finished_at": now,
+    }
 
 
 def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEvent:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hostler.base.errors import EngineError, StateError
 from hostler.daemon.context import Context
@@ -16,7 +15,7 @@ from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.hosts import Workload
 from hostler.model.plans import Finish
 from hostler.model.records import MetricPoint
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.runtimes.metrics import MetricsReader
 
 _TAIL_LINES = 30
@@ -29,7 +28,7 @@ class Judge:
         self._context = context
         self._followers = followers
 
-    async def verdict(self, action: Finish) -> Mapping[str, Any]:
+    async def verdict(self, action: Finish) -> AttemptChange:
         """The fields of its end, its phase the final one. Raises Unreachable."""
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context

@@ -36,8 +36,9 @@ class RunNews:
     pipeline_text: str
     is_new: bool
     """The database has never heard of it."""
-    ended: tuple[Attempt, ...] = ()
-    """Attempts that the database has open, at least their work."""
+    ended: tuple[tuple[Attempt, Attempt], ...] = ()
+    """Attempts that the database has open, at least their work: as it has them, and with their
+    ends."""
     added: tuple[Attempt, ...] = ()
     """Those that it does not have, oldest first."""
     cancelled_by: str | None = None
@@ -60,7 +61,7 @@ def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
         rebuilt.pipeline_text,
         False,
         ended=tuple(
-            as_intended(before[attempt.attempt_id], attempt)
+            (before[attempt.attempt_id], as_intended(before[attempt.attempt_id], attempt))
             for attempt in told.attempts
             if attempt.attempt_id in before
             and not attempt.phase.is_at_work
@@ -79,16 +80,16 @@ def as_intended(known: Attempt, told: Attempt) -> Attempt:
     )
 
 
-def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Attempts that are open and must have ended when this one was begun, with that end: earlier
-    ones of its stage, and those at work on its GPUs (work that has ended holds none while its files
-    are copied)."""
+def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[tuple[Attempt, Attempt]]:
+    """Attempts that are open and must have ended when this one was begun, each as it is and with
+    that end: earlier ones of its stage, and those at work on its GPUs (work that has ended holds
+    none while its files are copied)."""
     found = []
     for other in open_attempts:
         if is_earlier(other, attempt):
-            found.append(had_ended(other, REPLACED))
+            found.append((other, had_ended(other, REPLACED)))
         elif other.phase.is_at_work and _share_gpus(other, attempt):
-            found.append(had_ended(other, GPU_GIVEN))
+            found.append((other, had_ended(other, GPU_GIVEN)))
     return found
 
 

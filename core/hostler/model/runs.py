@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, TypedDict
 
 from hostler.model.pipelines import Cause, Scalar, Stage
 
@@ -112,6 +113,41 @@ class Attempt:
     are written with it."""
 
 
+class AttemptChange(TypedDict, total=False):
+    """Fields of an attempt that change after its intent, each named as there. Who changes some
+    leaves the others as they are: somebody else may have changed them meanwhile."""
+
+    phase: Phase
+    launched_at: float | None
+    ref: str | None
+    boot_id: str | None
+    started_at: float | None
+    finished_at: float | None
+    duration: float | None
+    exit_code: int | None
+    signal: int | None
+    cause: Cause | None
+    detail: str
+    stop_reason: Cause | None
+    stop_detail: str
+    metrics: Mapping[str, float]
+    outputs: Mapping[str, str]
+    image_digest: str | None
+    usage: Mapping[str, float]
+    verdict: Phase | None
+
+
+def what_changed(before: Attempt, after: Attempt) -> AttemptChange:
+    """The fields that may change in which two values of an attempt differ."""
+    found: Any = {
+        name: getattr(after, name)
+        for name in AttemptChange.__annotations__
+        if getattr(before, name) != getattr(after, name)
+    }
+    changes: AttemptChange = found
+    return changes
+
+
 def in_order(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """As they are, in order of placing. After a restore an earlier attempt of a stage may have
     become known behind a later one: then by number."""
@@ -186,6 +222,15 @@ class Run:
         kept = self.kept.get(stage)
         own = Origin(self.source, self.params)
         return own if kept is None else self.origins.get(kept.run_id, own)
+
+
+class RunChange(TypedDict, total=False):
+    """Fields of a run that change after its submission, each named as there."""
+
+    priority: int
+    cancelled_by: str | None
+    outcome: Outcome | None
+    finished_at: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 from hostler.insight.search import Search
 from hostler.model.hosts import HostFacts
@@ -25,7 +26,7 @@ from hostler.model.records import (
     RunSummary,
     SubmissionKey,
 )
-from hostler.model.runs import Attempt, Event, Outcome, Run
+from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Run, RunChange
 from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.daily_copy import DailyCopy
 from hostler.store.files import private_folder
@@ -141,12 +142,15 @@ class Store(KeptMethods, UseMethods):
         """
         return await self._write(lambda db: writes.add_attempt(db, attempt, event, facts))
 
-    async def update_attempt(self, attempt: Attempt, event: NewEvent | None = None) -> Event | None:
-        """Store a transition and its event as one; a final phase gives the GPUs back.
+    async def change_attempt(
+        self, attempt_id: str, event: NewEvent | None = None, **changes: Unpack[AttemptChange]
+    ) -> Event | None:
+        """Store these fields of an attempt, and no others, with the event as one; a final phase
+        gives the GPUs back.
 
         Raises NotFoundError without an intent, ConflictError when it ended otherwise before.
         """
-        return await self._write(lambda db: writes.update_attempt(db, attempt, event))
+        return await self._write(lambda db: writes.change_attempt(db, attempt_id, changes, event))
 
     async def end_run(
         self, run_id: str, outcome: Outcome, at: float, event: NewEvent | None = None
@@ -157,15 +161,17 @@ class Store(KeptMethods, UseMethods):
 
     async def request_cancel(
         self, run_id: str, by: str, event: NewEvent | None = None
-    ) -> Event | None:
-        """Store who wants the run to end. Raises ConflictError when it has ended."""
+    ) -> RunChange:
+        """Store who wants the run to end; what the run has then. Raises ConflictError when it has
+        ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event))
 
     async def lower_priority(
         self, run_id: str, priority: int, event: NewEvent | None = None
-    ) -> None:
-        """Store a run's new priority, where it is lower. Raises ConflictError when it has ended."""
-        await self._write(lambda db: writes.lower_priority(db, run_id, priority, event))
+    ) -> RunChange:
+        """Store a run's new priority, where it is lower; what the run has then. Raises
+        ConflictError when it has ended."""
+        return await self._write(lambda db: writes.lower_priority(db, run_id, priority, event))
 
     async def delete_run(
         self, run_id: str, event: NewEvent | None = None, now: float = -math.inf
@@ -184,6 +190,10 @@ class Store(KeptMethods, UseMethods):
     async def add_artifact(self, artifact: Artifact) -> None:
         """Store that an output was collected."""
         await self._write(lambda db: writes.put_artifact(db, artifact))
+
+    async def call_partial(self, attempt_id: str) -> None:
+        """Mark the collected outputs of an attempt, which has not succeeded after all."""
+        await self._write(lambda db: writes.call_partial(db, attempt_id))
 
     async def set_drain(self, drain: Drain, event: NewEvent | None = None) -> Event | None:
         """Close a host to new work."""

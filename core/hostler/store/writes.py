@@ -10,11 +10,12 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
-from hostler.model.runs import Attempt, Event, Outcome, Phase, Run
+from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Phase, Run, RunChange
 from hostler.store import search_index
 from hostler.store.audit import add_audit
 from hostler.store.inherited import hand_over
@@ -30,6 +31,7 @@ from hostler.store.rows import (
     attempt_values,
     dump,
     event_values,
+    read_attempt,
     run_texts,
     run_values,
     storable,
@@ -49,11 +51,7 @@ _INSERT_EVENT = _insert("events", EVENT_COLUMNS)
 _INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 _INSERT_ARTIFACT = _insert("artifacts", ARTIFACT_COLUMNS, "INSERT OR REPLACE")
 _SAME_RUN = ("uid", "submitted_at", "pipeline")
-_CHANGED = tuple(column for column in ATTEMPT_COLUMNS if column not in ATTEMPT_FIXED)
-_UPDATE_ATTEMPT = (
-    f"UPDATE attempts SET {', '.join(f'{column} = :{column}' for column in _CHANGED)}"
-    " WHERE attempt_id = :attempt_id"
-)
+_SELECT_ATTEMPT = f"SELECT {', '.join(ATTEMPT_COLUMNS)}, placed FROM attempts WHERE attempt_id = ?"
 
 
 def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Event, ...]:
@@ -151,31 +149,35 @@ def add_attempt(
     return _add_event(connection, event) if event is not None else None
 
 
-def update_attempt(
-    connection: Connection, attempt: Attempt, event: NewEvent | None
+def change_attempt(
+    connection: Connection, attempt_id: str, changes: AttemptChange, event: NewEvent | None
 ) -> Event | None:
-    """A transition with its event; one that ends its work gives the GPUs back.
+    """A transition with its event: these fields, the others stay as they are. One that ends the
+    attempt's work gives the GPUs back.
 
     Raises NotFoundError for an attempt without an intent, ConflictError when it ended otherwise
-    already or when what the intent fixed differs.
+    already.
     """
-    there = _stored(connection, attempt.attempt_id)
+    there = _stored(connection, attempt_id)
     if there is None:
-        raise NotFoundError(f"attempt {attempt.attempt_id} is not known")
-    _check_fixed(there, attempt)
-    before = Phase(there["phase"])
-    goes_back = attempt.phase.is_at_work and not before.is_at_work
-    if goes_back or (before.is_final and attempt.phase is not before):
-        raise ConflictError(
-            f"attempt {attempt.attempt_id} already {before.value}: it cannot become "
-            f"{attempt.phase.value}"
-        )
+        raise NotFoundError(f"attempt {attempt_id} is not known")
+    attempt = replace(read_attempt(there), **changes)
+    _check_transition(attempt_id, Phase(there["phase"]), attempt.phase)
     values = attempt_values(attempt)
-    connection.execute(_UPDATE_ATTEMPT, values)
+    columns = ", ".join(f"{column} = :{column}" for column in changes)
+    connection.execute(f"UPDATE attempts SET {columns} WHERE attempt_id = :attempt_id", values)
     search_index.change_attempt(connection, there, values, attempt)
     if not attempt.phase.is_at_work:
-        connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt.attempt_id,))
+        connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt_id,))
     return _add_event(connection, event) if event is not None else None
+
+
+def _check_transition(attempt_id: str, before: Phase, now: Phase) -> None:
+    goes_back = now.is_at_work and not before.is_at_work
+    if goes_back or (before.is_final and now is not before):
+        raise ConflictError(
+            f"attempt {attempt_id} already {before.value}: it cannot become {now.value}"
+        )
 
 
 def end_run(
@@ -206,31 +208,32 @@ def end_run(
 
 def request_cancel(
     connection: Connection, run_id: str, by: str, event: NewEvent | None
-) -> Event | None:
-    """Note the wish; the first who asked is the one named. Raises ConflictError when it ended."""
+) -> RunChange:
+    """Note the wish; the first who asked is the one named. What the run has then. Raises
+    ConflictError when it ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: nothing to cancel")
     if row["cancelled_by"] is not None:
-        return None
+        return {"cancelled_by": row["cancelled_by"]}
     connection.execute("UPDATE runs SET cancelled_by = ? WHERE run_id = ?", (by, run_id))
-    return _add_event(connection, event) if event is not None else None
+    add_events(connection, [event] if event is not None else [])
+    return {"cancelled_by": by}
 
 
 def lower_priority(
     connection: Connection, run_id: str, priority: int, event: NewEvent | None
-) -> None:
-    """Lower a run's priority; one that is lower already stays. Raises NotFoundError, ConflictError
-    when it ended."""
+) -> RunChange:
+    """Lower a run's priority; one that is lower already stays. What the run has then. Raises
+    NotFoundError, ConflictError when it ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
-    changed = connection.execute(
-        "UPDATE runs SET priority = ? WHERE run_id = ? AND priority > ?",
-        (priority, run_id, priority),
-    )
-    if event is not None and changed.rowcount:
-        _add_event(connection, event)
+    if row["priority"] <= priority:
+        return {"priority": row["priority"]}
+    connection.execute("UPDATE runs SET priority = ? WHERE run_id = ?", (priority, run_id))
+    add_events(connection, [event] if event is not None else [])
+    return {"priority": priority}
 
 
 def delete_run(
@@ -281,6 +284,13 @@ def put_artifact(connection: Connection, artifact: Artifact) -> None:
     search_index.change_outputs(connection, artifact.run_id, before, now)
 
 
+def call_partial(connection: Connection, attempt_id: str) -> None:
+    """Mark the outputs that were collected of an attempt: no other stage is given them."""
+    connection.execute(
+        "UPDATE artifacts SET partial = 1 WHERE attempt_id = ? AND kind = 'output'", (attempt_id,)
+    )
+
+
 def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> Event | None:
     """Close a host to new work; a second time changes the reason."""
     connection.execute(
@@ -316,7 +326,7 @@ def _put_facts(connection: Connection, facts: HostFacts) -> str:
 
 def _run(connection: Connection, run_id: str) -> sqlite3.Row:
     row: sqlite3.Row | None = connection.execute(
-        "SELECT outcome, cancelled_by FROM runs WHERE run_id = ?", (run_id,)
+        "SELECT outcome, cancelled_by, priority FROM runs WHERE run_id = ?", (run_id,)
     ).fetchone()
     if row is None:
         raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")
@@ -324,9 +334,7 @@ def _run(connection: Connection, run_id: str) -> sqlite3.Row:
 
 
 def _stored(connection: Connection, attempt_id: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = connection.execute(
-        "SELECT * FROM attempts WHERE attempt_id = ?", (attempt_id,)
-    ).fetchone()
+    row: sqlite3.Row | None = connection.execute(_SELECT_ATTEMPT, (attempt_id,)).fetchone()
     return row
 
 

@@ -103,7 +103,7 @@ def finished(daemon: Served, life_s: float, **more: Any) -> None:
     )
     put(daemon, store_of(daemon).create_run(stored.run(), "", []))
     put(daemon, store_of(daemon).add_attempt(stored.attempt(host="nowhere")))
-    put(daemon, store_of(daemon).update_attempt(ended))
+    put(daemon, stored.put_attempt(store_of(daemon), ended))
     put(daemon, store_of(daemon).end_run("raaaaaa", Outcome.SUCCEEDED, NOW))
 
 

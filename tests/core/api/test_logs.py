@@ -37,7 +37,7 @@ async def finished(daemon: Served, data: bytes) -> None:
     store = daemon.service.context.store
     await store.create_run(stored.run(), "", [])
     await store.add_attempt(stored.attempt())
-    await store.update_attempt(stored.attempt(phase=Phase.SUCCEEDED))
+    await stored.put_attempt(store, stored.attempt(phase=Phase.SUCCEEDED))
     await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0)
     await log(daemon, data)
 

@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "create": (SimRuntime, "create"),
     "bind": (SimLink, "bind"),
     "start": (SimRuntime, "start"),
-    "record": (Store, "update_attempt"),
+    "record": (Store, "change_attempt"),
 }
 each_step = pytest.mark.parametrize("step", STEPS)
 each_side = pytest.mark.parametrize("when", ["before", "after"])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError
+from hostler.decide.merging import UNKNOWN_END, closed
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Record, Stop
@@ -68,7 +69,7 @@ async def test_a_cancel_is_not_lost_beside_a_lower_priority(
         lowering = asyncio.create_task(service.lower(run_id, -3, ANA))
         await gate.arrived.wait()
         await context.store.request_cancel(run_id, "bo")
-        context.run_cache.change(run_id, lambda run: replace(run, cancelled_by="bo"))
+        context.run_cache.change(run_id, cancelled_by="bo")
         gate.open()
         await lowering
         run = context.run_cache.find(run_id)
@@ -145,9 +146,10 @@ async def test_a_stop_and_the_record_of_a_start_keep_each_others_fields(
 
         await daemon.until(lambda: bool(seen()), "it is not seen")
         (workload,) = seen()
-        begun = replace(attempt, phase=Phase.STARTING, launched_at=None, started_at=None)
-        context.run_cache.put_attempt(begun)
-        gate = Gate(monkeypatch, context.store, "update_attempt")
+        context.run_cache.change_attempt(
+            attempt.attempt_id, phase=Phase.STARTING, launched_at=None, started_at=None
+        )
+        gate = Gate(monkeypatch, context.store, "change_attempt")
         stop = Stop(attempt.host, workload, Cause.TIME_LIMIT, "ran too long", 0.0)
         stopping = asyncio.create_task(applier.apply(stop))
         await gate.arrived.wait()
@@ -171,19 +173,43 @@ async def test_metrics_that_come_while_a_change_is_written_are_kept(
         run_id = await running(daemon)
         context = daemon.daemon.context
         attempt_id = f"{run_id}-a-1"
-        gate = Gate(monkeypatch, context.store, "update_attempt")
+        gate = Gate(monkeypatch, context.store, "change_attempt")
         changing = asyncio.create_task(
-            context.change_attempt(attempt_id, lambda now: replace(now, stop_detail="x"))
+            context.change_attempt(attempt_id, lambda _now: {"stop_detail": "x"})
         )
         await gate.arrived.wait()
-        known = context.run_cache.attempt(attempt_id)
-        assert known is not None
-        context.run_cache.put_attempt(replace(known, metrics={"loss": 0.5}))
+        context.run_cache.change_attempt(attempt_id, metrics={"loss": 0.5})
         gate.open()
         await changing
         known = context.run_cache.attempt(attempt_id)
         assert known is not None
         assert (known.stop_detail, known.metrics) == ("x", {"loss": 0.5})
+
+
+async def test_the_end_told_by_a_host_after_a_restore_keeps_what_was_written_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end was worked out from the attempt as it was before the other change."""
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, merger = daemon.daemon.context, daemon.daemon.merger
+        attempt_id = f"{run_id}-a-1"
+        before = context.run_cache.attempt(attempt_id)
+        assert before is not None
+        gate = Gate(monkeypatch, context.store, "change_attempt")
+        pinning = asyncio.create_task(
+            context.change_attempt(attempt_id, lambda _now: {"image_digest": "sha256:ab"})
+        )
+        await gate.arrived.wait()
+        ending = asyncio.create_task(merger._change(before, closed(before, before.placed_at)))
+        context.run_cache.change_attempt(attempt_id, metrics={"loss": 0.5})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(pinning, ending)
+        (stored,) = (await context.store.get_run(run_id)).attempts
+        assert (stored.phase, stored.detail) == (Phase.CANCELLED, UNKNOWN_END)
+        assert (stored.image_digest, stored.metrics) == ("sha256:ab", {"loss": 0.5})
 
 
 async def test_a_host_closed_while_the_config_changes_stays_closed(

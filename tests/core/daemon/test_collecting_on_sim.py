@@ -216,7 +216,7 @@ async def test_a_success_without_its_outputs_fails_and_its_other_files_are_safe(
 
 
 STEPS: dict[str, tuple[Any, str, int]] = {
-    "record the verdict": (Store, "update_attempt", 2),
+    "record the verdict": (Store, "change_attempt", 2),
     "outputs": (collecting, "collect_output", 1),
     "changed files": (SimLink, "changed_files", 1),
     "files": (saving, "collect_files", 1),
@@ -224,7 +224,7 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "what stays": (Store, "add_remainder", 1),
     "keep": (SimRuntime, "keep", 1),
     "path": (Store, "add_remainder", 2),
-    "record the end": (Store, "update_attempt", 3),
+    "record the end": (Store, "change_attempt", 3),
 }
 
 
@@ -507,13 +507,13 @@ async def test_nothing_to_copy_is_over_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases: list[Phase] = []
-    real = Store.update_attempt
+    real = Store.change_attempt
 
-    async def update(self: Store, attempt: Attempt, *more: Any) -> Any:
-        phases.append(attempt.phase)
-        return await real(self, attempt, *more)
+    async def update(self: Store, *args: Any, **changes: Any) -> Any:
+        phases.append(changes["phase"])
+        return await real(self, *args, **changes)
 
-    monkeypatch.setattr(Store, "update_attempt", update)
+    monkeypatch.setattr(Store, "change_attempt", update)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         await daemon.finished(await daemon.submit(boxed("process", keep=())))
     assert phases == [Phase.RUNNING, Phase.SUCCEEDED]

@@ -130,7 +130,8 @@ def test_ends_that_a_host_has_noted_count_and_those_of_the_backup_stay() -> None
         known,
         DAEMON,
     )
-    (ended,) = news.ended
+    ((before, ended),) = news.ended
+    assert before == open_a
     assert (ended.attempt_id, ended.phase, ended.host) == ("r-1-a-1", Phase.SUCCEEDED, "gpu1")
     assert ended.outputs == {"o": "d"}
     assert [a.attempt_id for a in news.added] == ["r-1-c-1"]
@@ -141,7 +142,7 @@ def test_work_that_has_ended_while_its_files_were_copied_holds_no_gpu_any_more()
     begun = attempt(stage="a")
     known = run("r-1", stage("a"), attempts=[begun])
     noted = replace(begun, phase=Phase.COLLECTING, verdict=Phase.SUCCEEDED)
-    (changed,) = news_of(kept(known, begun, noted), known, DAEMON).ended
+    ((_, changed),) = news_of(kept(known, begun, noted), known, DAEMON).ended
     assert (changed.phase, changed.verdict) == (Phase.COLLECTING, Phase.SUCCEEDED)
 
 
@@ -160,7 +161,7 @@ def test_what_was_begun_later_proves_that_others_had_ended() -> None:
     others = [attempt("r-3", "x", gpus=(2,)), attempt("r-4", "x", host="gpu2")]
     newer = attempt("r-1", "a", 2, gpus=(1,))
     ended = in_the_way(newer, [older, on_gpu, newer, *others])
-    assert [(a.attempt_id, a.phase, a.cause) for a in ended] == [
+    assert [(a.attempt_id, a.phase, a.cause) for _, a in ended] == [
         ("r-1-a-1", Phase.LOST, Cause.VANISHED),
         ("r-2-x-1", Phase.LOST, Cause.VANISHED),
     ]

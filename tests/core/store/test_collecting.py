@@ -16,7 +16,7 @@ from hostler.model.records import Artifact, AttemptFilter
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema
-from tests.support.values.stored import attempt, run, stage
+from tests.support.values.stored import attempt, put_attempt, run, stage
 
 COLLECTING = attempt(
     phase=Phase.COLLECTING, verdict=Phase.FAILED, cause=Cause.USER_ERROR, exit_code=1
@@ -31,8 +31,8 @@ async def collecting(store: Store) -> None:
     """An attempt that ran, and is collected."""
     await store.create_run(run(stages=(stage(), stage("other"))), "", [])
     await store.add_attempt(attempt())
-    await store.update_attempt(attempt(phase=Phase.RUNNING))
-    await store.update_attempt(COLLECTING)
+    await put_attempt(store, attempt(phase=Phase.RUNNING))
+    await put_attempt(store, COLLECTING)
 
 
 async def test_its_gpus_are_free_and_its_verdict_reads_back(store: Store) -> None:
@@ -48,7 +48,7 @@ async def test_it_is_open_until_it_is_over(store: Store) -> None:
     with pytest.raises(ConflictError, match="still open"):
         await store.end_run("raaaaaa", Outcome.FAILED, 300.0)
     assert await store.attempts(AttemptFilter(is_open=True)) == [COLLECTING]
-    await store.update_attempt(replace(COLLECTING, phase=Phase.FAILED, verdict=None))
+    await put_attempt(store, replace(COLLECTING, phase=Phase.FAILED, verdict=None))
     await store.end_run("raaaaaa", Outcome.FAILED, 300.0)
     assert await store.attempts(AttemptFilter(is_open=True)) == []
 
@@ -56,7 +56,7 @@ async def test_it_is_open_until_it_is_over(store: Store) -> None:
 async def test_it_never_runs_again(store: Store) -> None:
     await collecting(store)
     with pytest.raises(ConflictError, match="already collecting: it cannot become running"):
-        await store.update_attempt(attempt(phase=Phase.RUNNING))
+        await put_attempt(store, attempt(phase=Phase.RUNNING))
 
 
 async def test_a_recovered_one_holds_nothing(store: Store) -> None:

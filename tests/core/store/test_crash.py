@@ -38,7 +38,7 @@ from dataclasses import replace
 from pathlib import Path
 from hostler.model.runs import Phase
 from hostler.store.database import Store, new_run_id
-from tests.support.values.stored import attempt, event, run
+from tests.support.values.stored import attempt, event, put_attempt, run
 
 async def one(store, lane):
     while True:
@@ -48,7 +48,8 @@ async def one(store, lane):
         begun = attempt(made.run_id, gpus=(f"GPU-{lane}",))
         await store.add_attempt(begun, event("attempt.placed", run_id=made.run_id))
         print("held", made.run_id, flush=True)
-        await store.update_attempt(
+        await put_attempt(
+            store,
             replace(begun, phase=Phase.SUCCEEDED), event("attempt.ended", run_id=made.run_id)
         )
         print("ended", made.run_id, flush=True)
@@ -58,7 +59,7 @@ async def main():
     for left in await store.open_runs():
         for held in left.attempts:
             if not held.phase.is_final:
-                await store.update_attempt(replace(held, phase=Phase.SUCCEEDED))
+                await put_attempt(store, replace(held, phase=Phase.SUCCEEDED))
     print("open", flush=True)
     await asyncio.gather(*(one(store, lane) for lane in range(8)))
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import fields, replace
+from typing import Unpack
 
 import pytest
 
@@ -17,10 +19,10 @@ from hostler.model.records import (
     MetricPoint,
     RunFilter,
 )
-from hostler.model.runs import Attempt, Outcome, Phase, Source
+from hostler.model.runs import Attempt, AttemptChange, Outcome, Phase, Source
 from hostler.store.database import Store, new_run_id
 from hostler.store.rows import ATTEMPT_COLUMNS
-from tests.support.values.stored import attempt, event, run, stage
+from tests.support.values.stored import attempt, event, put_attempt, run, stage
 
 
 async def test_a_new_run_reads_back_and_its_events_have_numbers(store: Store) -> None:
@@ -61,10 +63,10 @@ async def test_a_final_phase_gives_the_gpus_back(store: Store) -> None:
     await store.create_run(run(stages=(stage("a"), stage("b"))), "", [])
     first = attempt(stage_name="a")
     await store.add_attempt(first)
-    await store.update_attempt(replace(first, phase=Phase.RUNNING))
+    await put_attempt(store, replace(first, phase=Phase.RUNNING))
     with pytest.raises(ConflictError):
         await store.add_attempt(attempt(stage_name="b"))
-    await store.update_attempt(replace(first, phase=Phase.FAILED, cause=Cause.USER_ERROR))
+    await put_attempt(store, replace(first, phase=Phase.FAILED, cause=Cause.USER_ERROR))
     await store.add_attempt(attempt(stage_name="b"))
 
 
@@ -84,19 +86,42 @@ async def test_an_attempt_ends_once(store: Store) -> None:
     await store.create_run(run(), "", [])
     await store.add_attempt(attempt())
     ended = attempt(phase=Phase.LOST, cause=Cause.HOST_LOST)
-    await store.update_attempt(ended)
+    await put_attempt(store, ended)
     with pytest.raises(ConflictError, match="already lost"):
-        await store.update_attempt(attempt(phase=Phase.SUCCEEDED), event("attempt.succeeded"))
-    await store.update_attempt(replace(ended, usage={"gpu_seconds_allocated": 5.0}))
+        await put_attempt(store, attempt(phase=Phase.SUCCEEDED), event("attempt.succeeded"))
+    await put_attempt(store, replace(ended, usage={"gpu_seconds_allocated": 5.0}))
     stored = (await store.get_run("raaaaaa")).attempts[0]
     assert stored.phase is Phase.LOST
     assert stored.usage == {"gpu_seconds_allocated": 5.0}
     assert await store.events() == []
 
 
+async def test_two_writers_with_an_await_between_keep_each_others_fields(store: Store) -> None:
+    """Each has read the attempt, then waited, and knows nothing of what the other wrote."""
+    await store.create_run(run(), "", [])
+    await store.add_attempt(attempt())
+    both_have_read = asyncio.Barrier(2)
+
+    async def write(**changes: Unpack[AttemptChange]) -> None:
+        await store.get_run("raaaaaa")
+        await both_have_read.wait()
+        await store.change_attempt("raaaaaa-train-1", **changes)
+
+    await asyncio.gather(
+        write(phase=Phase.RUNNING, started_at=120.0),
+        write(stop_reason=Cause.TIME_LIMIT, stop_detail="ran too long"),
+    )
+    assert (await store.get_run("raaaaaa")).attempts[0] == attempt(
+        phase=Phase.RUNNING,
+        started_at=120.0,
+        stop_reason=Cause.TIME_LIMIT,
+        stop_detail="ran too long",
+    )
+
+
 async def test_a_refused_transition_leaves_no_event(store: Store) -> None:
     with pytest.raises(NotFoundError):
-        await store.update_attempt(attempt(), event())
+        await put_attempt(store, attempt(), event())
     with pytest.raises(NotFoundError):
         await store.add_attempt(attempt(), event())
     assert await store.events() == []
@@ -107,7 +132,7 @@ async def test_a_run_ends_once_and_not_before_its_attempts(store: Store) -> None
     await store.add_attempt(attempt())
     with pytest.raises(ConflictError, match="still open"):
         await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0)
-    await store.update_attempt(attempt(phase=Phase.SUCCEEDED))
+    await put_attempt(store, attempt(phase=Phase.SUCCEEDED))
     assert await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0, event("run.ended")) is not None
     assert await store.end_run("raaaaaa", Outcome.SUCCEEDED, 300.0, event("run.ended")) is None
     with pytest.raises(ConflictError):
@@ -162,8 +187,8 @@ async def test_runs_are_filtered_by_what_people_ask(store: Store) -> None:
     await store.create_run(run("raaaaa2", owner="ben", submitted_at=200.0), "", [])
     await store.create_run(run("raaaaa3", pipeline="llm", params={"lr": "0.1x", "n": 3}), "", [])
     await store.add_attempt(attempt("raaaaa1", host="gpu7"))
-    await store.update_attempt(
-        attempt("raaaaa1", host="gpu7", phase=Phase.FAILED, exit_code=137, signal=9)
+    await put_attempt(
+        store, attempt("raaaaa1", host="gpu7", phase=Phase.FAILED, exit_code=137, signal=9)
     )
     await store.end_run("raaaaa1", Outcome.FAILED, 300.0)
 
@@ -195,21 +220,22 @@ async def test_a_summary_tells_what_a_table_shows(store: Store) -> None:
     source = Source(git_commit="4f2c91a", git_dirty=True)
     await store.create_run(run(stages=(stage("a"), stage("b"), stage("c")), source=source), "", [])
     await store.add_attempt(attempt(stage_name="a", host="gpu2"))
-    await store.update_attempt(
+    await put_attempt(
+        store,
         attempt(
             stage_name="a",
             host="gpu2",
             phase=Phase.FAILED,
             usage={"gpu_seconds_allocated": 60.0},
             metrics={"loss": 2.0},
-        )
+        ),
     )
     await store.add_attempt(attempt(stage_name="a", number=2))
     ended = attempt(stage_name="a", number=2, phase=Phase.SUCCEEDED, metrics={"loss": 1.0})
-    await store.update_attempt(ended)
+    await put_attempt(store, ended)
     await store.add_attempt(attempt(stage_name="b"))
-    await store.update_attempt(
-        attempt(stage_name="b", phase=Phase.FAILED, cause=Cause.OOM_GPU, finished_at=150.0)
+    await put_attempt(
+        store, attempt(stage_name="b", phase=Phase.FAILED, cause=Cause.OOM_GPU, finished_at=150.0)
     )
     (row,) = await store.list_runs()
     assert row.stage_count == 3
@@ -225,8 +251,9 @@ async def test_attempts_are_filtered(store: Store) -> None:
     await store.create_run(run(stages=(stage("a"), stage("b"))), "", [])
     await store.add_attempt(attempt(stage_name="a"))
     await store.add_attempt(attempt(stage_name="b", host="gpu2", placed_at=120.0))
-    await store.update_attempt(
-        attempt(stage_name="b", host="gpu2", placed_at=120.0, phase=Phase.FAILED, exit_code=3)
+    await put_attempt(
+        store,
+        attempt(stage_name="b", host="gpu2", placed_at=120.0, phase=Phase.FAILED, exit_code=3),
     )
 
     async def found(wanted: AttemptFilter) -> list[str]:
@@ -264,7 +291,7 @@ async def test_only_finished_runs_are_forgotten_with_all_that_is_theirs(store: S
     await store.put_stage_metrics("raaaaaa-train-1", [MetricPoint("loss", 1.0, 120.0)])
     log = store.open_log("raaaaaa", "raaaaaa-train-1", 1000)
     log.append(b"hello\n", {})
-    await store.update_attempt(attempt(phase=Phase.SUCCEEDED))
+    await put_attempt(store, attempt(phase=Phase.SUCCEEDED))
     await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0)
     await store.delete_run("raaaaaa")
     with pytest.raises(NotFoundError):

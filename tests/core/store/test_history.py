@@ -62,7 +62,7 @@ async def fill(store: Store) -> None:
                 metrics=metrics,
                 usage={"gpu_seconds_allocated": 3600.0 * number, "energy_wh": 5.0},
             )
-            await store.update_attempt(ended)
+            await stored.put_attempt(store, ended)
         outcome = Outcome.FAILED if number == 4 else Outcome.SUCCEEDED
         await store.end_run(run_id, outcome, 200.0 + number)
 
@@ -160,7 +160,7 @@ def test_a_parameter_of_a_metrics_name_is_not_sorted_among_its_values(tmp_path: 
             if metric is not None:
                 await store.add_attempt(stored.attempt(run_id, gpus=()))
                 ended = stored.attempt(run_id, gpus=(), phase=Phase.SUCCEEDED)
-                await store.update_attempt(replace(ended, metrics={"accuracy": metric}))
+                await stored.put_attempt(store, replace(ended, metrics={"accuracy": metric}))
         await store.close()
 
     asyncio.run(fill_both())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
-from tests.support.values.stored import attempt, event, run
+from tests.support.values.stored import attempt, event, put_attempt, run
 
 MODEL, FILES, INDEX = "d1", "d2", "d3"
 
@@ -17,7 +17,7 @@ async def _made(store: Store) -> Attempt:
     await store.create_run(run(), "", [])
     await store.add_attempt(attempt())
     done = replace(attempt(phase=Phase.SUCCEEDED), outputs={"model": MODEL})
-    await store.update_attempt(done)
+    await put_attempt(store, done)
     made = Artifact("raaaaaa", "train", done.attempt_id, "model", MODEL, 5, 110.0)
     await store.add_artifact(made)
     await store.add_artifact(replace(made, name="files", digest=FILES, kind="files", index=INDEX))

@@ -117,7 +117,7 @@ async def anew(folder: Path) -> dict[str, object]:
         for attempt in run.attempts:
             await store.add_attempt(replace(attempt, phase=Phase.STARTING, metrics={}, usage={},
                                             outputs={}, cause=None, started_at=None))  # fmt: skip
-            await store.update_attempt(attempt)
+            await stored.put_attempt(store, attempt)
         if run.outcome is not None:
             await store.end_run(run.run_id, run.outcome, run.finished_at or 0.0)
     found = await look(store)

@@ -7,7 +7,6 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_a_number_that_is_given_again_brings_nothing_of_the_run_before(
         writes.create_run(db, stored.run("raaaaaa"), "", [])
         one = stored.attempt(gpus=(), phase=Phase.SUCCEEDED, outputs={"m": digest})
         writes.add_attempt(db, one, None, None)
-        writes.update_attempt(db, replace(one, outputs={"m": DIGESTS[5]}), None)
+        writes.change_attempt(db, one.attempt_id, {"outputs": {"m": DIGESTS[5]}}, None)
         writes.end_run(db, "raaaaaa", Outcome.SUCCEEDED, 9.0, None)
         assert [row[0] for row in db.execute("SELECT digest FROM run_outputs")] == [DIGESTS[5]]
         writes.delete_run(db, "raaaaaa")

@@ -85,7 +85,7 @@ def ended_run(daemon: Served, run: Run | None = None, *, attempts: int = 1) -> N
                 await store.add_attempt(attempt)
                 phase = Phase.SUCCEEDED if number == attempts else Phase.FAILED
                 ended = stored.attempt(run.run_id, stage.name, number, gpus=(), phase=phase)
-                await store.update_attempt(ended)
+                await stored.put_attempt(store, ended)
         await store.end_run(run.run_id, Outcome.SUCCEEDED, 200.0)
 
     put(daemon, write())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_type_hints
 
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
+from hostler.store.database import Store
 
 
 def stage(name: str = "train", **changes: Any) -> Stage:
@@ -59,3 +60,13 @@ def attempt(
 def event(kind: str = "run.submitted", **changes: Any) -> NewEvent:
     """Something that happened at 100."""
     return replace(NewEvent(at=100.0, kind=kind, message=f"{kind} it was"), **changes)
+
+
+def changes(attempt: Attempt) -> AttemptChange:
+    """All fields of an attempt that may change after its intent."""
+    return {name: getattr(attempt, name) for name in get_type_hints(AttemptChange)}  # type: ignore[return-value]
+
+
+async def put_attempt(store: Store, attempt: Attempt, event: NewEvent | None = None) -> None:
+    """Have the store know an attempt, whose intent it has, as it is here."""
+    await store.change_attempt(attempt.attempt_id, event, **changes(attempt))

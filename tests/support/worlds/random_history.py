@@ -74,7 +74,7 @@ class RandomHistory:
         if self.attempts[run_id]:
             place = self.chance.randrange(len(self.attempts[run_id]))
             moved = self.moved(self.attempts[run_id][place])
-            writes.update_attempt(self.db, moved, None)
+            writes.change_attempt(self.db, moved.attempt_id, stored.changes(moved), None)
             self.attempts[run_id][place] = moved
 
     def moved(self, attempt: Attempt) -> Attempt:
@@ -107,7 +107,7 @@ class RandomHistory:
         for place, attempt in enumerate(self.attempts[run_id]):
             if not attempt.phase.is_final:
                 ended = replace(attempt, phase=Phase.SUCCEEDED)
-                writes.update_attempt(self.db, ended, None)
+                writes.change_attempt(self.db, ended.attempt_id, stored.changes(ended), None)
                 self.attempts[run_id][place] = ended
         outcome = self.chance.choice(list(Outcome))
         at = 200.0 + self.chance.randrange(9)
