@@ -13,7 +13,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from hostler.base.errors import AgentError, HostError, Refused, Superseded, Unreachable
 from hostler.base.units import MIB
@@ -22,7 +22,7 @@ from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
-from hostler.model.hosts import Host, HostCondition, HostFacts, HostMount, Look
+from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
 
 _log = logging.getLogger("hostler.daemon")
@@ -152,7 +152,7 @@ class HostMonitor:
     def _hide(self, ref: str, until: float) -> None:
         self._overlay.remove(ref, until)
         if self.host.look is not None:
-            self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
+            self._change(look=self._overlay.apply(self.host.look))
 
     def left(self, ref: str) -> Left | None:
         """What an ended workload left behind, where that was told with its exit."""
@@ -171,17 +171,17 @@ class HostMonitor:
 
     def configure(self, *, drained: str | None) -> None:
         """What people set from outside: a drain reason, None to take it back."""
-        self._set(replace(self.host, drained=drained))
+        self._change(drained=drained)
         self._on_news()
 
     def merged(self) -> None:
         """What the host has noted is in the database now."""
-        self._set(replace(self.host, unmerged=False))
+        self._change(unmerged=False)
         self._on_news()
 
     def explain(self, problem: str) -> None:
         """Say why it is not connected yet."""
-        self._set(replace(self.host, problem=problem))
+        self._change(problem=problem)
         self._on_news()
 
     async def run(self) -> None:
@@ -234,14 +234,11 @@ class HostMonitor:
         hello = await self.link.connect()
         facts = hello.facts
         self.paths.forget()
-        self._set(
-            replace(
-                self.host,
-                facts=facts,
-                cpus=self._config.cpus or facts.cpus,
-                memory=self._config.ram or facts.memory_total,
-                runtimes=_allowed(facts, self._config.runtimes),
-            )
+        self._change(
+            facts=facts,
+            cpus=self._config.cpus or facts.cpus,
+            memory=self._config.ram or facts.memory_total,
+            runtimes=_allowed(facts, self._config.runtimes),
         )
 
     async def _serve(self) -> None:
@@ -282,7 +279,7 @@ class HostMonitor:
         seen = await self.link.look(asked_at, self._look_timeout)
         look = self._ill.apply(self._overlay.apply(seen))
         before = self.host.look
-        self._set(replace(self.host, look=look))
+        self._change(look=look)
         for gpu in self._ill.healed():
             self._told.forget(gpu)
             told = f"{self.host.name}: {gpu} is well again"
@@ -323,7 +320,7 @@ class HostMonitor:
             self._faults[push.gpu] = (now, push.message)
             self._ill.add(push.gpu, push.message, now)
             if look is not None:
-                self._set(replace(self.host, look=self._ill.apply(look)))
+                self._change(look=self._ill.apply(look))
             self._on_event(name, "gpu.fault", told, "error", push.gpu)
             self._on_news()
         else:
@@ -337,7 +334,7 @@ class HostMonitor:
             while len(self._left) > _LEFT_MOST or self._left_bytes() > _LEFT_BYTES:
                 del self._left[next(iter(self._left))]
         if self.host.look is not None:
-            self._set(replace(self.host, look=self._overlay.apply(self.host.look)))
+            self._change(look=self._overlay.apply(self.host.look))
         self._on_news()
 
     def _left_bytes(self) -> int:
@@ -349,7 +346,7 @@ class HostMonitor:
         was, look = self.host.condition, self.host.look
         # Since the first look that was answered: it counts, those of before do not any more.
         since = self._clock.now() if look is None else look.asked_at
-        self._set(replace(self.host, condition=HostCondition.UP, since=since, problem=None))
+        self._change(condition=HostCondition.UP, since=since, problem=None)
         if was in (HostCondition.UNREACHABLE, HostCondition.REFUSED):
             name = self.host.name
             self._on_event(name, "host.returned", f"{name} answers again", "info")
@@ -357,21 +354,22 @@ class HostMonitor:
 
     def _found_paths(self, mounts: tuple[HostMount, ...], programs: Mapping[str, bool]) -> None:
         if (self.host.mounts, self.host.programs) != (mounts, programs):
-            self._set(replace(self.host, mounts=mounts, programs=programs))
+            self._change(mounts=mounts, programs=programs)
             self._on_news()
 
     def _lost(self, condition: HostCondition, error: HostError) -> None:
         changed = self.host.condition is not condition
         since = self._clock.now() if changed else self.host.since
         # Shown beside the host's name, so without it.
-        self._set(replace(self.host, condition=condition, since=since, problem=error.told))
+        self._change(condition=condition, since=since, problem=error.told)
         if changed:
             severity = "error" if condition is HostCondition.REFUSED else "warning"
             self._on_event(self.host.name, f"host.{condition.value}", str(error), severity)
             self._on_news()
 
-    def _set(self, host: Host) -> None:
-        self.host = host
+    def _change(self, **changes: Unpack[HostChange]) -> None:
+        """Fields of the host as it is now: one read before an await may be old."""
+        self.host = replace(self.host, **changes)
 
 
 def _odd(host: str, error: Exception) -> HostError:

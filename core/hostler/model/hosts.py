@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 
 class GpuState(StrEnum):
@@ -307,3 +308,20 @@ class Host:
     programs: Mapping[str, bool] = field(default_factory=dict)
     """Path of a program that a stage needs -> whether it is there; only those that were asked."""
     shared_paths: tuple[str, ...] = ()
+
+
+class HostChange(TypedDict, total=False):
+    """Fields of a host that change while it is watched, each named as there."""
+
+    condition: HostCondition
+    since: float
+    problem: str | None
+    look: Look | None
+    facts: HostFacts
+    drained: str | None
+    unmerged: bool
+    runtimes: tuple[str, ...]
+    cpus: int | None
+    memory: int | None
+    mounts: tuple[HostMount, ...]
+    programs: Mapping[str, bool]

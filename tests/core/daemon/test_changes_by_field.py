@@ -13,6 +13,7 @@ import pytest
 
 import hostler
 from hostler.daemon.run_cache import RunCache
+from hostler.model.hosts import Host, HostChange
 from hostler.model.runs import Attempt, AttemptChange, Run, RunChange
 from hostler.store.database import Store
 from hostler.store.rows import ATTEMPT_COLUMNS, ATTEMPT_FIXED
@@ -40,8 +41,9 @@ def test_every_field_but_those_of_the_intent_can_be_changed_by_itself() -> None:
     changing, whole = get_type_hints(AttemptChange), get_type_hints(Attempt)
     assert changing == {name: whole[name] for name in changing}
     assert {*changing, *ATTEMPT_FIXED, "runtime"} == {*ATTEMPT_COLUMNS}
-    run = get_type_hints(Run)
-    assert get_type_hints(RunChange) == {name: run[name] for name in RunChange.__annotations__}
+    for change, owner in ((RunChange, Run), (HostChange, Host)):
+        hints = get_type_hints(owner)
+        assert get_type_hints(change) == {name: hints[name] for name in change.__annotations__}
 
 
 def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
@@ -61,6 +63,17 @@ def test_nobody_hands_over_a_changed_copy(name: str) -> None:
 
 def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def test_a_host_is_put_together_once_and_then_changed_by_field() -> None:
+    places = [
+        f"{file.name}:{node.lineno}"
+        for file in (CORE / "daemon").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assign)
+        and any(isinstance(t, ast.Attribute) and t.attr == "host" for t in node.targets)
+    ]
+    assert [place.partition(":")[0] for place in places] == ["host_monitor.py"] * 2, places
 
 
 def test_the_cache_refuses_to_be_given_a_known_run_or_attempt_again() -> None:
