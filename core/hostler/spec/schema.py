@@ -13,6 +13,7 @@ _SECONDS = frozenset(
     {
         "backoff", "lost_after", "grace", "look_interval", "look_timeout", "connect_timeout",
         "fresh_for", "release_patience", "keep_logs", "keep_outputs", "keep_sources",
+        "keep_jobs",
     }
 )  # fmt: skip
 
