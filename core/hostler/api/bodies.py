@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hostler.daemon.clean import CleanRequest
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
+from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.runs import Source
-from hostler.spec.matrix import MAX_STAGES
 
 _MIB = 1024 * 1024
 _MOST_NAMED = 10_000

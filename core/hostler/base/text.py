@@ -49,6 +49,12 @@ def clean_line(text: str, width: int) -> str:
     return safe[: max(0, width - 1)] + "…"
 
 
+def shown(value: object) -> str:
+    """A value in quotes for a message, safe and short."""
+    text = value if isinstance(value, str) else repr(value)
+    return f"'{clean_line(text, 60)}'"
+
+
 def last_words(text: str, width: int) -> str:
     """What a command said on stderr, as one line: of a Python traceback only what it ends with,
     since the way there means nothing to a person."""

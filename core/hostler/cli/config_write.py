@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from hostler.base.errors import ConfigError
+from hostler.base.json_types import JsonTable
 
 
-def extended(old: str, hosts: dict[str, dict[str, Any]]) -> str:
+def extended(old: str, hosts: Mapping[str, JsonTable]) -> str:
     """The text of a file with more hosts at its end. What is there stays as it is, comments too; a
     host that is there keeps what is said of it. Raises ConfigError where the old text is not TOML.
     """
@@ -35,7 +36,7 @@ def extended(old: str, hosts: dict[str, dict[str, Any]]) -> str:
     return text if _says(text, wanted) else tomli_w.dumps(wanted)
 
 
-def _says(text: str, wanted: dict[str, Any]) -> bool:
+def _says(text: str, wanted: JsonTable) -> bool:
     try:
         return tomllib.loads(text) == wanted
     except tomllib.TOMLDecodeError:

@@ -160,7 +160,7 @@ class Fleet:
             clock=context.clock,
             interval=config.daemon.look_interval,
             look_timeout=config.daemon.look_timeout,
-            shared_paths=config.shared_paths,
+            shared_paths=config.shared.paths,
             mounts=config.mounts,
             programs=tuple if host.transport == "local" else self._programs,
             drained=context.drains.get(host.name),
@@ -196,4 +196,4 @@ def _machine(host: HostConfig) -> tuple[str, str, str | None, int | None, str | 
 
 def _settings(host: HostConfig, config: Config) -> Settings:
     daemon = config.daemon
-    return host, daemon.look_interval, daemon.look_timeout, config.shared_paths, config.mounts
+    return host, daemon.look_interval, daemon.look_timeout, config.shared.paths, config.mounts

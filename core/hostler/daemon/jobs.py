@@ -52,7 +52,7 @@ def build_job(
         mounts=_mounts(stage, config),
         cpus=stage.resources.cpus,
         ram=stage.resources.ram,
-        shm=stage.resources.shm if stage.resources.shm is not None else config.docker_shm,
+        shm=stage.resources.shm if stage.resources.shm is not None else config.docker.shm,
         uid=facts.uid,
         gid=facts.gid,
         groups=facts.groups,
@@ -68,7 +68,7 @@ def build_job(
         gpu_access=facts.docker_gpu,
         raise_limits=facts.docker_limits,
         host_memory=facts.memory_total,
-        network=config.docker_network,
+        network=config.docker.network,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
+from hostler.base.text import shown
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.host_paths import programs_of
@@ -25,7 +26,6 @@ from hostler.model.records import AuditEntry, NewEvent, SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
-from hostler.spec.problems import shown
 from hostler.store.database import new_run_id
 from hostler.store.writes import SubmittedBefore
 

@@ -1,44 +1,105 @@
-"""What config.toml says, after it was read: hosts, and how the daemon treats them."""
+"""What config.toml may say, key by key, and what it says once it was read.
+
+Each key is defined here and nowhere else: its kind, its default, and the help text of an editor.
+The reader, the JSON Schema, `hostler config show` and `hostler init` derive from it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.keys import list_of, table_of, tables_of, toml_key
 from hostler.base.units import GIB, MIB
-from hostler.model.plans import Policy
+from hostler.base.value_kinds import (
+    ABSOLUTE,
+    AGE,
+    DURATION,
+    ENV,
+    FILE,
+    LABELS,
+    PYTHON,
+    READ_ONLY,
+    RUNTIMES,
+    SIZE,
+    SIZE_OR_NONE,
+    SOME,
+    SWITCH,
+    TARGET,
+    WORD,
+    choice,
+    whole,
+)
 
 DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """One host. What is None is left to ssh_config, or to what the host says of itself."""
+    """One host, or with a range like `[hosts."gpu[01-12]"]` several. It may be empty."""
 
     name: str
-    transport: str = "ssh"
-    """"ssh", or "local": this machine, without SSH."""
-    address: str | None = None
-    """Name or address to connect to, also an alias of ssh_config; None: the host's name."""
-    port: int | None = None
-    user: str | None = None
-    key: str | None = None
-    """Path of a private key on the daemon's machine; `~` is not yet expanded."""
-    jump: str | None = None
-    """Another host (`[user@]host[:port]`) through which this one is reached."""
-    python: str = "python3"
-    """The Python (3.8 or newer) that runs the agent there: a name on PATH, or a path."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    cpus: int | None = None
-    """CPUs to plan with; None: all of them."""
-    ram: int | None = None
-    """Bytes to plan with; None: all of it."""
-    runtimes: tuple[str, ...] = ("docker", "process")
-    """Those allowed here; which of them work is found out."""
-    docker_socket: str | None = None
-    """Path on the host; None: the usual places are tried."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variables for every stage on this host; they win over `Config.env`."""
+    transport: str = field(
+        default="ssh",
+        metadata=toml_key(
+            choice("ssh", "local"), "How it is reached: by SSH, or as this machine itself."
+        ),
+    )
+    address: str | None = field(
+        default=None,
+        metadata=toml_key(
+            TARGET,
+            "Name or address to connect to; `{name}` is the host's name. Left out: that name, as "
+            "your ssh_config resolves it.",
+        ),
+    )
+    port: int | None = field(
+        default=None,
+        metadata=toml_key(whole(1, 65535), "SSH port. Left out: ssh_config's, else 22."),
+    )
+    user: str | None = field(
+        default=None, metadata=toml_key(TARGET, "Login. Left out: ssh_config's, else yours.")
+    )
+    key: str | None = field(
+        default=None,
+        metadata=toml_key(
+            FILE, "Private key. Left out: ssh_config's, the SSH agent's and the usual files."
+        ),
+    )
+    """`~` is not yet expanded."""
+    jump: str | None = field(
+        default=None,
+        metadata=toml_key(
+            TARGET, 'Host to go through, `user@host:port`; "none" switches off ssh_config\'s.'
+        ),
+    )
+    python: str = field(
+        default="python3",
+        metadata=toml_key(PYTHON, "Python 3.8 or newer that runs the agent there."),
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=toml_key(LABELS, "Words that stages ask for by `resources.labels`."),
+    )
+    cpus: int | None = field(
+        default=None,
+        metadata=toml_key(whole(1, 4096), "CPUs Hostler may plan with. Left out: all."),
+    )
+    ram: int | None = field(
+        default=None, metadata=toml_key(SIZE, "Memory Hostler may plan with. Left out: all.")
+    )
+    runtimes: tuple[str, ...] = field(
+        default=("docker", "process"), metadata=toml_key(RUNTIMES, "What may run there.")
+    )
+    """Which of them work is found out."""
+    docker_socket: str | None = field(
+        default=None,
+        metadata=toml_key(ABSOLUTE, "Docker's socket on the host. Left out: the usual places."),
+    )
+    env: Mapping[str, str] = field(
+        default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on this host.")
+    )
+    """They win over `Config.env`."""
 
     @property
     def target(self) -> str:
@@ -48,68 +109,174 @@ class HostConfig:
 
 @dataclass(frozen=True, slots=True)
 class MountConfig:
-    """A folder of the hosts that stages may ask for by name."""
+    """A folder of the hosts that stages may name in `mounts`."""
 
     name: str
-    path: str
-    """Absolute; the same inside containers."""
-    read_only: bool = True
-    default: bool = False
-    """Every stage gets it without asking."""
+    path: str = field(
+        metadata=toml_key(ABSOLUTE, "The folder, the same on every host and inside containers.")
+    )
+    read_only: bool = field(
+        default=True, metadata=toml_key(READ_ONLY, "Read only, or read and write.", name="mode")
+    )
+    default: bool = field(
+        default=False, metadata=toml_key(SWITCH, "Every stage has it without asking.")
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Where the daemon lives and how it watches."""
 
-    state: str | None = None
-    """Folder of the database; None: chosen by where this machine keeps local state."""
-    socket: str | None = None
+    state: str | None = field(
+        default=None,
+        metadata=toml_key(FILE, "Folder of the database and of kept files; a local disk."),
+    )
+    """None: chosen by where this machine keeps local state."""
+    socket: str | None = field(
+        default=None, metadata=toml_key(FILE, "The Unix socket that clients use.")
+    )
     """None: in /run/hostler where others may use the daemon, else in the state folder."""
-    group: str | None = None
-    """Unix group that may use the socket (0660); None: its owner alone (0600)."""
-    allow: tuple[str, ...] = ()
-    """Unix users who may use this daemon beside its owner and root."""
-    operators: tuple[str, ...] = ()
-    """Unix users who may use it, drain hosts, acknowledge alerts and free space as its owner."""
-    look_interval: float = 2.0
-    """Seconds between looks at a host."""
-    look_timeout: float = 5.0
-    """Seconds after which a look counts as unanswered."""
-    connect_timeout: float = 10.0
-    """Seconds to connect and log in."""
+    group: str | None = field(
+        default=None,
+        metadata=toml_key(TARGET, "Unix group that may use the socket. Left out: its owner alone."),
+    )
+    allow: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(SOME, "Unix users who may use this daemon beside its owner and root."),
+    )
+    operators: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            SOME,
+            "Unix users who may use this daemon, and drain hosts, acknowledge alerts and free "
+            "space.",
+        ),
+    )
+    look_interval: float = field(
+        default=2.0, metadata=toml_key(DURATION, "Pause between looks at a host.")
+    )
+    look_timeout: float = field(
+        default=5.0, metadata=toml_key(DURATION, "A look that takes longer is given up.")
+    )
+    connect_timeout: float = field(
+        default=10.0,
+        metadata=toml_key(DURATION, "A connection and login that takes longer is given up."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a GPU counts as free."""
+
+    fresh_for: float = field(
+        default=10.0,
+        metadata=toml_key(DURATION, "A host whose last look is older gets no new work."),
+    )
+    """Its GPUs are unknown then."""
+    memory_floor: int = field(
+        default=GIB,
+        metadata=toml_key(SIZE, "A GPU with more memory in use is not free, whoever uses it."),
+    )
+    ignore: tuple[str, ...] = field(
+        default=(
+            "Xorg", "Xwayland", "gnome-shell", "kwin_x11", "kwin_wayland", "gdm-x-session",
+            "plasmashell", "nvidia-persistenced",
+        ),
+        metadata=toml_key(SOME, "Programs that may sit on a free GPU."),
+    )  # fmt: skip
+    release_patience: float = field(
+        default=120.0,
+        metadata=toml_key(
+            DURATION, "How long a GPU may take to give its memory back before it is quarantined."
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Sizes in bytes and ages in seconds beyond which something is refused, cut or removed."""
+    """What is refused, cut or removed, and when."""
 
-    source_size: int = 256 * MIB
-    """Of the packed source tree of a run."""
-    source_file: int = 32 * MIB
-    """Of one file in it."""
-    output_size: int = 20 * GIB
-    """Of one declared output."""
-    log_size: int = GIB
-    """Of the log of one attempt; the oldest part is dropped with a note."""
-    keep_logs: float = 90 * DAY
-    """After the end of a run."""
-    keep_outputs: float = 30 * DAY
-    """After the end of a run."""
-    keep_sources: float = 90 * DAY
-    """Source snapshots, after the end of the last run that used them."""
-    keep_history: float | None = None
-    """Runs, attempts and events in the database; None: for ever."""
-    host_cache: int = 20 * GIB
-    """Of the cache that the agent keeps on each host."""
-    kept_files: int = 2 * GIB
-    """Of the files of one run that are copied without being declared as outputs."""
-    keep_jobs: float = 7 * DAY
-    """Files that stay on their host, after the end of their stage."""
-    kept_on_host: int = 50 * GIB
-    """Of the files that stay on one host; over it, no stage that keeps files starts there."""
-    kept_in_store: int | None = None
-    """Of all that the daemon's machine keeps; over it, no stage that keeps files starts."""
+    source_size: int = field(
+        default=256 * MIB, metadata=toml_key(SIZE, "Of the source tree of a run, packed.")
+    )
+    source_file: int = field(default=32 * MIB, metadata=toml_key(SIZE, "Of one file in it."))
+    output_size: int = field(default=20 * GIB, metadata=toml_key(SIZE, "Of one output of a stage."))
+    log_size: int = field(
+        default=GIB,
+        metadata=toml_key(SIZE, "Of the log of an attempt; the oldest part is dropped."),
+    )
+    keep_logs: float = field(
+        default=90 * DAY, metadata=toml_key(DURATION, "Logs, after the end of their run.")
+    )
+    keep_outputs: float = field(
+        default=30 * DAY, metadata=toml_key(DURATION, "Outputs, after the end of their run.")
+    )
+    keep_sources: float = field(
+        default=90 * DAY,
+        metadata=toml_key(DURATION, "Sources, after the end of the last run that used them."),
+    )
+    keep_history: float | None = field(
+        default=None,
+        metadata=toml_key(AGE, 'Runs, attempts and events; "forever" keeps them.'),
+    )
+    host_cache: int = field(default=20 * GIB, metadata=toml_key(SIZE, "Of the cache on each host."))
+    kept_files: int = field(
+        default=2 * GIB,
+        metadata=toml_key(SIZE, "Of the undeclared files of a run that are copied from the hosts."),
+    )
+    keep_jobs: float = field(
+        default=7 * DAY,
+        metadata=toml_key(
+            DURATION,
+            "Files that are not copied, on their host, after the end of their stage.",
+        ),
+    )
+    kept_on_host: int = field(
+        default=50 * GIB,
+        metadata=toml_key(
+            SIZE,
+            "Of the files kept on each host; a host with more starts no stage that keeps files.",
+        ),
+    )
+    kept_in_store: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE_OR_NONE,
+            "Of outputs, kept files and sources on the daemon's machine; with more, no stage that "
+            'keeps files starts. "none": no limit.',
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedConfig:
+    """Folders that all hosts see as one (NFS and the like)."""
+
+    paths: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(list_of(ABSOLUTE), "What lies there is used in place, not copied."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DockerConfig:
+    """Containers."""
+
+    network: str | None = field(
+        default=None,
+        metadata=toml_key(
+            TARGET,
+            'Docker network of every container, like "host". Left out: the engine\'s default.',
+        ),
+    )
+    shm: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE,
+            "Shared memory (/dev/shm) of a container whose stage names none. Left out: half its "
+            "memory.",
+        ),
+    )
 
 
 def local_host() -> HostConfig:
@@ -119,23 +286,36 @@ def local_host() -> HostConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of config.toml. `Config()` is what holds without any file."""
+    """config.toml."""
 
-    hosts: tuple[HostConfig, ...] = field(default_factory=lambda: (local_host(),))
+    hosts: tuple[HostConfig, ...] = field(
+        default_factory=lambda: (local_host(),),
+        metadata=toml_key(
+            tables_of(HostConfig), "The hosts by name. None at all: this machine, as `local`."
+        ),
+    )
     """In the order of the file; names are unique."""
-    daemon: DaemonConfig = field(default_factory=DaemonConfig)
-    policy: Policy = field(default_factory=Policy)
-    limits: LimitsConfig = field(default_factory=LimitsConfig)
-    mounts: tuple[MountConfig, ...] = ()
-    """Names are unique."""
-    shared_paths: tuple[str, ...] = ()
-    """Absolute folders that every host sees as the same folder (NFS and the like)."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variables for every stage on every host (proxies, caches)."""
-    docker_network: str | None = None
-    """Docker network of every container; None: the engine's default."""
-    docker_shm: int | None = None
-    """Bytes of /dev/shm of a container whose stage names none; None: half its memory."""
+    daemon: DaemonConfig = field(
+        default_factory=DaemonConfig, metadata=toml_key(table_of(DaemonConfig))
+    )
+    policy: Policy = field(default_factory=Policy, metadata=toml_key(table_of(Policy)))
+    limits: LimitsConfig = field(
+        default_factory=LimitsConfig, metadata=toml_key(table_of(LimitsConfig))
+    )
+    mounts: tuple[MountConfig, ...] = field(
+        default=(),
+        metadata=toml_key(tables_of(MountConfig, WORD), "Folders that stages may name."),
+    )
+    shared: SharedConfig = field(
+        default_factory=SharedConfig,
+        metadata=toml_key(table_of(SharedConfig), "Folders that all hosts see as one."),
+    )
+    docker: DockerConfig = field(
+        default_factory=DockerConfig, metadata=toml_key(table_of(DockerConfig))
+    )
+    env: Mapping[str, str] = field(
+        default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on every host.")
+    )
 
     def host(self, name: str) -> HostConfig | None:
         """The host of that name, None if there is none."""

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hostler.base.json_types import Json
+from hostler.base.json_types import Scalar as Scalar
+from hostler.base.keys import Flag, Kind, Shape, toml_key
+from hostler.base.readers import read_words
+from hostler.base.several import of_all, of_list, read_all
+from hostler.base.text import shown
 from hostler.base.units import format_value
-
-Scalar = str | int | float | bool
+from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
 
 
 class StageKind(StrEnum):
@@ -71,33 +76,131 @@ RETRYABLE: tuple[Cause, ...] = (
 )  # fmt: skip
 
 
+def _read_causes(value: Json) -> object:
+    items = value if isinstance(value, list) else [value]
+    words = read_words(value)
+    place = of_list if items is value else of_all
+    return tuple(dict.fromkeys(read_all(words, _cause, place)))
+
+
+def _cause(word: str) -> Cause:
+    known = {cause.value.lower(): cause for cause in RETRYABLE}
+    if word.lower() not in known:
+        listed = ", ".join(cause.value for cause in RETRYABLE)
+        raise ValueError(f"{shown(word)} is not one of: {listed}")
+    return known[word.lower()]
+
+
+_WORDS = [cause.value for cause in RETRYABLE]
+_CAUSES = Kind(
+    _read_causes,
+    {
+        "type": "array",
+        "items": {"enum": [*dict.fromkeys([*_WORDS, *map(str.lower, _WORDS)])]},
+        "minItems": 1,
+    },
+    Shape.TEXTS,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one attempt needs, on one host."""
+    """What one attempt needs, all on one host."""
 
-    gpus: int = 0
-    gpu_memory: int | None = None
-    """Nominal size of each card, at least (7 % tolerance: cards report a little less)."""
-    gpu_models: tuple[str, ...] = ()
-    """Words of the NVML name or the short name, globs where they hold a `*`; any may match."""
-    cpus: float = 1.0
-    ram: int | None = None
-    """None: no limit asked; the runtime sets a share of the host."""
-    shm: int | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Each must be equal on the host."""
-    hosts: tuple[str, ...] = ()
-    """Names or globs the host must be one of; empty: any."""
+    gpus: int = field(
+        default=0,
+        metadata=toml_key(
+            whole(0, 1024, fillable=True),
+            "Whole GPUs, for this stage alone. 0: none, and the stage sees none.",
+            flag=Flag("--gpus", "N", "GPUs, on one host"),
+        ),
+    )
+    gpu_memory: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE,
+            'Size of each card, at least, as it is sold ("24GiB").',
+            flag=Flag("--gpu-memory", "SIZE", "of each card at least, like 24GiB"),
+            needs="gpus",
+        ),
+    )
+    """With a tolerance of 7 %: cards report a little less."""
+    gpu_models: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            WORDS,
+            'Words of the card\'s name ("A100-80G"), or a pattern with `*`; of a list, any may '
+            "match.",
+            name="gpu_model",
+            flag=Flag(
+                "--model",
+                "TEXT",
+                "GPU model: words of the name (A100, A100-80G), or a glob with a *; may be "
+                "repeated",
+            ),
+            needs="gpus",
+        ),
+    )
+    """Of the NVML name or the short name."""
+    cpus: float = field(
+        default=1.0, metadata=toml_key(CPUS, "CPU cores.", flag=Flag("--cpus", "N", "CPUs"))
+    )
+    ram: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE,
+            "Memory of the host. Left out: a share of the host by its GPUs.",
+            flag=Flag("--ram", "SIZE", "memory of the host"),
+        ),
+    )
+    shm: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE,
+            "Shared memory (/dev/shm) of the container, for data loaders.",
+            flag=Flag("--shm", "SIZE", "shared memory"),
+        ),
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=toml_key(
+            LABELS,
+            "Labels the host must have, each with this value (config.toml gives hosts labels).",
+            of_command=True,
+        ),
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            WORDS,
+            "Name of the host, or a pattern with `*`; of a list, any may match.",
+            name="host",
+            flag=Flag("--host", "NAME", "only on this host; a glob; may be repeated"),
+        ),
+    )
+    """Empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and after which causes a stage is tried again."""
+    """When a failed attempt is tried again."""
 
-    max: int = 0
-    on: tuple[Cause, ...] = RETRYABLE
-    backoff: float = 5.0
-    """Seconds before the first retry; doubled each time, 10 minutes at most."""
+    max: int = field(
+        default=0, metadata=toml_key(whole(0, 100, fillable=True), "Tries after the first.")
+    )
+    on: tuple[Cause, ...] = field(
+        default=RETRYABLE,
+        metadata=toml_key(
+            _CAUSES,
+            "Causes after which to try again. Left out: all that a retry may help against.",
+        ),
+    )
+    backoff: float = field(
+        default=5.0,
+        metadata=toml_key(
+            DURATION, "Pause before the first retry; it doubles each time, up to ten minutes."
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,27 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hostler.base.units import GIB
+from hostler.model.config import Policy as Policy
 from hostler.model.hosts import Host, Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Settings a decision depends on; from config."""
-
-    fresh_for: float = 10.0
-    """Seconds. A host whose last look is older gets no new work and its GPUs are unknown."""
-    memory_floor: int = GIB
-    """Bytes. A GPU with more in use than this is not free, whoever uses it."""
-    ignore: tuple[str, ...] = (
-        "Xorg", "Xwayland", "gnome-shell", "kwin_x11", "kwin_wayland", "gdm-x-session",
-        "plasmashell", "nvidia-persistenced",
-    )  # fmt: skip
-    """Names of programs that do not make a GPU foreign (display servers)."""
-    release_patience: float = 120.0
-    """Seconds a GPU may take to give its memory back before it is called quarantined."""
 
 
 @dataclass(frozen=True, slots=True)

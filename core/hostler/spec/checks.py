@@ -6,15 +6,15 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from hostler.base.keys import keys_of
+from hostler.base.text import shown
 from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
+from hostler.model.pipeline_file import StageTable
+from hostler.model.pipelines import Resources
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, shown
-from hostler.spec.tables import StageTable
-
-_FIELDS = {field.alias: name for name, field in StageTable.model_fields.items() if field.alias}
-"""Key of a stage in pipeline.toml -> its name in `StageTable`, where that is another."""
+from hostler.spec.problems import Problems
 
 
 def check_together(
@@ -47,11 +47,10 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
-    if table.resources.gpus == 0:
-        for key in ("gpu_memory", "gpu_model"):
-            if f"resources.{key}" in own:
-                message = "asks for a GPU, and `gpus` is 0"
-                yield "resources", ("resources", key), message, ""
+    for key in keys_of(Resources).values():
+        if key.needs and not getattr(table.resources, key.needs) and f"resources.{key.name}" in own:
+            message = f"asks for a GPU, and `{key.needs}` is 0"
+            yield "resources", ("resources", key.name), message, ""
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
 
@@ -60,7 +59,7 @@ def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
     """Keys that only one kind of stage has, and that it needs."""
     for kind, lifecycle in LIFECYCLES.items():
         for key, example in lifecycle.keys.items():
-            value = getattr(table, _FIELDS.get(key, key))
+            value = getattr(table, keys_of(StageTable)[key].attribute)
             if table.kind == kind and not value:
                 yield f"kind {key}", (), f"a {kind} needs `{key}`", f"like {example}"
             if table.kind != kind and value is not None:
@@ -75,7 +74,7 @@ def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context
         known = [*own, *(f"{base}.*" for base in needed)]
         for problem in check(table.when, known):
             context.problems.add((*path, "when"), problem)
-    passes = table.pass_ or []
+    passes = table.conditions or ()
     alone = len(passes) == 1 and "pass" not in draft.places
     for index, expression in enumerate(passes):
         at = (*path, "pass") if alone else (*path, "pass", draft.place("pass", index))
@@ -109,7 +108,7 @@ def check_hosts(draft: Draft, context: Context) -> None:
         return
     inherited = "resources.host" not in draft.own
     top: Path = ("defaults",) if inherited else ("stages", draft.base)
-    asked = dict.fromkeys(name for table in draft.checked for name in table.resources.host)
+    asked = dict.fromkeys(name for table in draft.checked for name in table.resources.hosts)
     for name in unmatched(asked, context.hosts):
         context.problems.add(
             (*top, "resources", "host"),

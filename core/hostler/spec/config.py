@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from hostler.base.errors import ConfigError
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import as_table, read_table
+from hostler.base.text import shown
 from hostler.base.units import expand_hosts
-from hostler.model.config import (
-    Config,
-    DaemonConfig,
-    HostConfig,
-    LimitsConfig,
-    MountConfig,
-    local_host,
-)
-from hostler.model.plans import Policy
-from hostler.spec.config_tables import ConfigTable, HostTable
-from hostler.spec.problems import Problems, shown
+from hostler.model.config import Config, HostConfig, local_host
+from hostler.spec.problems import Problems
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_BY_KEY = ("daemon", "policy", "limits", "shared", "docker", "env", "mounts", "hosts")
 
 
 def is_host_name(text: str) -> bool:
@@ -42,71 +35,43 @@ def read_configs(sources: Sequence[tuple[str, str]]) -> Config:
     Each file is checked by itself first, so that a problem is told where it stands. No file at all
     is this machine alone. Raises ConfigError.
     """
-    merged: dict[str, Any] = {}
+    merged: JsonTable = {}
     for file, text in sources:
         values = _checked(file, text)
         for key, value in values.items():
-            both = key in _BY_KEY and isinstance(merged.get(key), dict)
-            merged[key] = {**merged[key], **value} if both else value
+            merged[key] = {**as_table(merged.get(key, {})), **as_table(value)}
     return _build(merged, Problems(" and ".join(file for file, _ in sources), ""))
 
 
-def _checked(file: str, text: str) -> dict[str, Any]:
+def _checked(file: str, text: str) -> JsonTable:
     values, problems = load(text, file, ConfigError)
-    validate(ConfigTable, values, (), problems)
+    validate(Config, values, (), problems)
     _host_tables(values.get("hosts", {}), problems)
     problems.raise_any(ConfigError)
     return values
 
 
-def _build(values: dict[str, Any], problems: Problems) -> Config:
-    table = validate(ConfigTable, values, (), problems)
+def _build(values: JsonTable, problems: Problems) -> Config:
     hosts = _host_tables(values.get("hosts", {}), problems)
     problems.raise_any(ConfigError)
-    assert table is not None  # else there was a problem
-    return Config(
-        hosts=tuple(_host(name, item) for name, item in hosts.items()) or (local_host(),),
-        daemon=_daemon(table),
-        policy=_policy(table),
-        limits=LimitsConfig(**table.limits.model_dump()),
-        mounts=tuple(
-            MountConfig(name, item.path, item.mode == "ro", item.default)
-            for name, item in table.mounts.items()
-        ),
-        shared_paths=tuple(dict.fromkeys(table.shared.paths)),
-        env=table.env,
-        docker_network=table.docker.network,
-        docker_shm=table.docker.shm,
-    )
+    made = tuple(_host(name, keys) for name, keys in hosts.items())
+    config = validate(Config, {**values, "hosts": {}}, (), problems)
+    problems.raise_any(ConfigError)
+    assert config is not None  # else there was a problem
+    return replace(config, hosts=made or (local_host(),))
 
 
-def _daemon(table: ConfigTable) -> DaemonConfig:
-    values = table.daemon.model_dump()
-    people = {key: tuple(values[key]) for key in ("allow", "operators")}
-    return DaemonConfig(**{**values, **people})
-
-
-def _policy(table: ConfigTable) -> Policy:
-    asked = table.policy
-    return Policy(
-        fresh_for=asked.fresh_for,
-        memory_floor=asked.memory_floor,
-        ignore=tuple(asked.ignore),
-        release_patience=asked.release_patience,
-    )
-
-
-def _host_tables(value: Any, problems: Problems) -> dict[str, Mapping[str, Any]]:
+def _host_tables(value: Json, problems: Problems) -> dict[str, JsonTable]:
     """Each host's own keys, in the order of the file; a plain name wins over a range with it."""
     if not isinstance(value, dict):
-        return {}  # told by the model
-    ranged: dict[str, Mapping[str, Any]] = {}
-    plain: dict[str, Mapping[str, Any]] = {}
+        return {}  # told by the reader of the table
+    ranged: dict[str, JsonTable] = {}
+    plain: dict[str, JsonTable] = {}
     origin: dict[str, str] = {}
     order: dict[str, None] = {}
     for pattern, keys in value.items():
         if not isinstance(keys, dict):
-            continue  # told by the model
+            continue  # told by the reader of the table
         for name in _names(pattern, problems):
             order[name] = None
             if name == pattern:
@@ -139,21 +104,6 @@ def _names(pattern: str, problems: Problems) -> tuple[str, ...]:
     return names
 
 
-def _host(name: str, keys: Mapping[str, Any]) -> HostConfig:
-    asked = HostTable.model_validate(keys)  # checked before, by pattern
-    return HostConfig(
-        name=name,
-        transport=asked.transport,
-        address=asked.address.replace("{name}", name) if asked.address else None,
-        port=asked.port,
-        user=asked.user,
-        key=asked.key,
-        jump=asked.jump,
-        python=asked.python,
-        labels=asked.labels,
-        cpus=asked.cpus,
-        ram=asked.ram,
-        runtimes=tuple(asked.runtimes),
-        docker_socket=asked.docker_socket,
-        env=asked.env,
-    )
+def _host(name: str, keys: JsonTable) -> HostConfig:
+    host = read_table(HostConfig, keys, name=name)  # checked before, by pattern
+    return replace(host, address=host.address and host.address.replace("{name}", name))

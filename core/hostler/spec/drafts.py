@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from hostler.base.json_types import Json, JsonTable
+from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Scalar
 from hostler.spec.expansion import Room
 from hostler.spec.matrix import Cell, Glob
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
-from hostler.spec.tables import StageTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Context:
     """What all stages of a file share while they are read."""
 
     params: Mapping[str, Scalar]
-    defaults: Mapping[str, Any]
+    defaults: JsonTable
     problems: Problems
     glob: Glob | None
     literal: bool = False
@@ -70,7 +70,7 @@ class Draft:
         return tuple(f"{self.base}.{index}" for index in range(len(self.cells)))
 
 
-def mended(table: Mapping[str, Any], path: Path, bad: frozenset[Path]) -> dict[str, Any]:
+def mended(table: JsonTable, path: Path, bad: frozenset[Path]) -> JsonTable:
     """The table without what is wrong, however deep: an item of a list, a key of a table in it."""
     return {
         key: _mended(value, (*path, key), bad)
@@ -79,12 +79,12 @@ def mended(table: Mapping[str, Any], path: Path, bad: frozenset[Path]) -> dict[s
     }
 
 
-def places_of(value: list[Any], path: Path, bad: frozenset[Path]) -> tuple[int, ...]:
+def places_of(value: list[Json], path: Path, bad: frozenset[Path]) -> tuple[int, ...]:
     """Indices of the items of a list that are right."""
     return tuple(index for index in range(len(value)) if (*path, index) not in bad)
 
 
-def _mended(value: Any, path: Path, bad: frozenset[Path]) -> Any:
+def _mended(value: Json, path: Path, bad: frozenset[Path]) -> Json:
     if isinstance(value, dict):
         return mended(value, path, bad)
     if isinstance(value, list):
@@ -92,5 +92,5 @@ def _mended(value: Any, path: Path, bad: frozenset[Path]) -> Any:
     return value
 
 
-def _is_emptied(value: Any, path: Path, bad: frozenset[Path]) -> bool:
+def _is_emptied(value: Json, path: Path, bad: frozenset[Path]) -> bool:
     return isinstance(value, list) and bool(value) and not places_of(value, path, bad)

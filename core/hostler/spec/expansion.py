@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from hostler.base.json_types import Json
 from hostler.base.text import texts_in
 from hostler.base.units import MIB
 from hostler.model.pipelines import Scalar
@@ -23,7 +23,7 @@ class Room:
 
     def take(
         self,
-        value: Any,
+        value: Json,
         params: Mapping[str, Scalar],
         cells: Sequence[Mapping[str, Scalar]] = ({},),
     ) -> bool:

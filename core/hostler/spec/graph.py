@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hostler.base.text import shown
 from hostler.model.pipelines import Scalar
 from hostler.spec.matrix import identity, paired
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, shown
+from hostler.spec.problems import Problems
 
 MAX_EDGES = 1_000_000
 """Needs of all stages together; two stages of 1,000 cells, all to all, have a million."""
@@ -59,7 +60,7 @@ class Linker:
         self._edges = 0
 
     def link(
-        self, node: Node, index: int, needs: list[str], inputs: Mapping[str, list[str]]
+        self, node: Node, index: int, needs: Sequence[str], inputs: Mapping[str, Sequence[str]]
     ) -> Links:
         """What cell `index` of a stage depends on; an input implies a need."""
         paired_cells = any("@" in ref for ref in needs) or any(
@@ -85,7 +86,7 @@ class Linker:
         return links
 
     def _resolve(
-        self, node: Node, index: int, needs: list[str], inputs: Mapping[str, list[str]]
+        self, node: Node, index: int, needs: Sequence[str], inputs: Mapping[str, Sequence[str]]
     ) -> Links:
         found: dict[str, None] = {}
         for number, ref in zip(node.need_places or range(len(needs)), needs, strict=True):
@@ -110,7 +111,7 @@ class Linker:
             folders[name] = tuple(f"{cell}.{output}" for cell, output in taken.items())
         return Links(tuple(found), folders, spread)
 
-    def _is_spread(self, refs: list[str]) -> bool:
+    def _is_spread(self, refs: Sequence[str]) -> bool:
         """Whether the input gets a folder per cell: it depends on the file, not on how many cells
         a matrix happens to have today."""
         if len(refs) > 1:

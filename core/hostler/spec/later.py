@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from hostler.model.config import Config, DaemonConfig, HostConfig
+from hostler.model.pipeline_file import HeadTable, PipelineTable, StageTable
+from hostler.model.pipelines import Resources
+
 _HOST = "this version runs a stage on one host"
 _SERVICE = "this version runs tasks and gates, which end by themselves"
-
-KINDS = {
-    "build": "building images is not supported yet: build the image before, and name it as `image`",
-    "service": f"services are not supported yet; {_SERVICE}",
-}
 
 STAGE = {
     "build": "`build` (an image made here) is not supported yet: name a built image",
@@ -83,3 +84,14 @@ DAEMON = {
     "port": "`port` (TCP) is not supported: the daemon is reached by its Unix socket",
     "tls": "`tls` is not needed: the daemon is reached by its Unix socket",
 }
+
+KEYS: Mapping[type, Mapping[str, str]] = {
+    StageTable: STAGE,
+    Resources: RESOURCES,
+    PipelineTable: PIPELINE,
+    HeadTable: PIPELINE,
+    Config: CONFIG,
+    HostConfig: HOST,
+    DaemonConfig: DAEMON,
+}
+"""By the table in which somebody may write them."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.readers import kind_of, read_identifier
+from hostler.base.text import shown
+from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, shown
-from hostler.spec.values import kind_of, read_identifier
-
-MAX_STAGES = 10_000
-"""Stages of a pipeline after expansion."""
+from hostler.spec.problems import Problems
 
 Cell = dict[str, Scalar]
 Glob = Callable[[str], list[str]]
 
 
 def read_matrix(
-    value: Any, path: Path, problems: Problems, glob: Glob | None
+    value: Json, path: Path, problems: Problems, glob: Glob | None
 ) -> tuple[Cell, ...] | None:
     """The cells of a matrix in order, the last key changing fastest; None after noting problems."""
     reader = _Reader(path, problems, glob)
@@ -42,7 +41,7 @@ class _Reader:
         self._problems = problems
         self._glob = glob
 
-    def product(self, table: dict[str, Any]) -> list[Cell]:
+    def product(self, table: JsonTable) -> list[Cell]:
         if not table:
             self._problems.add(self._path, "is an empty table")
             return []
@@ -53,7 +52,7 @@ class _Reader:
             dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
         ]
 
-    def listed(self, items: list[Any]) -> list[Cell]:
+    def listed(self, items: list[Json]) -> list[Cell]:
         if not items:
             self._problems.add(self._path, "is an empty list")
         if not self._fits(len(items)):
@@ -76,7 +75,7 @@ class _Reader:
             self._problems.add(self._path, f"is {count} cells; a pipeline has at most {MAX_STAGES}")
         return count <= MAX_STAGES
 
-    def _axis(self, key: str, value: Any) -> list[Scalar]:
+    def _axis(self, key: str, value: Json) -> list[Scalar]:
         path = (*self._path, key)
         self._check_key(key, path)
         if isinstance(value, dict):
@@ -88,7 +87,7 @@ class _Reader:
             self._problems.add(path, "is an empty list")
         return [self._scalar(item, (*path, index)) for index, item in enumerate(value)]
 
-    def _files(self, table: dict[str, Any], path: Path) -> list[Scalar]:
+    def _files(self, table: JsonTable, path: Path) -> list[Scalar]:
         pattern = table.get("glob")
         if list(table) != ["glob"] or not isinstance(pattern, str) or not pattern:
             self._problems.add(path, 'should be a list of values, or { glob = "data/*.csv" }')
@@ -105,7 +104,7 @@ class _Reader:
             return []
         return list(found)
 
-    def _cell(self, index: int, item: Any, first: Any) -> Cell:
+    def _cell(self, index: int, item: Json, first: Json) -> Cell:
         path = (*self._path, index)
         if not isinstance(item, dict) or not item:
             self._problems.add(path, f"should be a table of values, is {kind_of(item)}")
@@ -123,21 +122,23 @@ class _Reader:
         except ValueError as error:
             self._problems.add(path, str(error))
 
-    def _scalar(self, value: Any, path: Path) -> Scalar:
+    def _scalar(self, value: Json, path: Path) -> Scalar:
         if isinstance(value, (str, int, float)):
             return value
         self._problems.add(path, f"should be text, a number or true/false, is {kind_of(value)}")
         return ""
 
 
-def identity(values: Any) -> tuple[object, ...]:
+def identity(values: Iterable[Scalar]) -> tuple[object, ...]:
     """What makes two cells the same: 1, 1.0 and true are three values."""
     return tuple((type(value), value) for value in values)
 
 
-def paired(cells: tuple[Mapping[str, Scalar], ...], keys: tuple[str, ...]) -> dict[Any, list[int]]:
+def paired(
+    cells: tuple[Mapping[str, Scalar], ...], keys: tuple[str, ...]
+) -> Mapping[object, list[int]]:
     """Indices of cells by their values of the given keys."""
-    found: dict[Any, list[int]] = {}
+    found: dict[object, list[int]] = {}
     for index, cell in enumerate(cells):
         found.setdefault(identity(cell[key] for key in keys), []).append(index)
     return found

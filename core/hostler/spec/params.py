@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 
 from hostler.base.errors import PipelineError, Problem
+from hostler.base.readers import MAX_ARGUMENT
+from hostler.base.text import shown
 from hostler.model.pipelines import Scalar
-from hostler.spec.problems import Problems, shown
-from hostler.spec.values import MAX_ARGUMENT
+from hostler.spec.problems import Problems
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.errors import PipelineError, Problem
-from hostler.model.pipelines import Pipeline, Scalar, Stage
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import keys_of
+from hostler.base.readers import kind_of
+from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
+from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
 from hostler.spec.command_name import program_name
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import Linker, Links, Node, note_cycles
-from hostler.spec.matrix import MAX_STAGES, Glob
+from hostler.spec.matrix import Glob
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.sweep import Sweep, filled
-from hostler.spec.tables import HeadTable, PipelineTable, SharedKeys
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
-from hostler.spec.values import kind_of
 
 
 def read_pipeline(
@@ -53,61 +54,40 @@ def read_pipeline(
 def command_pipeline(
     command: Sequence[str],
     *,
-    name: str | None = None,
-    shell: bool | str = False,
-    image: str | None = None,
-    gpus: int = 0,
-    gpu_memory: str | None = None,
-    gpu_model: Sequence[str] | None = None,
-    cpus: float | None = None,
-    ram: str | None = None,
-    shm: str | None = None,
-    host: Sequence[str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    env: Mapping[str, str] | None = None,
-    timeout: str | None = None,
-    code: str | None = None,
-    workdir: str | None = None,
-    mounts: Sequence[str] | None = None,
-    runtime: str | None = None,
-    venv: str | None = None,
-    retries: int | None = None,
-    checkpoint: str | None = None,
-    outputs: Mapping[str, str] | None = None,
-    keep: Sequence[str] | None = None,
-    each: Sequence[str] | None = None,
-    array: Sequence[int] | None = None,
-    max_parallel: int | None = None,
     holds: Callable[[str], bool] | None = None,
+    **options: Json,
 ) -> Pipeline:
     """The pipeline of one stage, `run`, that `hostler run -- COMMAND` means; without a name it is
     called like its program.
 
-    Arguments are as in a pipeline file; with `shell` the words of the command are joined to one
-    line. Braces in the command are text, not placeholders; but with `each` or `array`, which make a
-    cell for each value, `{}` is that value and `{{}}` the text `{}`. `holds` is as in
-    `read_pipeline`. Raises PipelineError.
+    `options` are keys of a stage and of its resources, as in a pipeline file, and `name`, `each`
+    and `array`. With `shell` the words of the command are joined to one line. Braces in the
+    command are text, not placeholders; but with `each` or `array`, which make a cell for each
+    value, `{}` is that value and `{{}}` the text `{}`. `holds` is as in `read_pipeline`. Raises
+    PipelineError.
     """
-    sweep = Sweep(tuple(each or ()), tuple(array or ()), max_parallel)
-    sweep.check(command, shell=bool(shell))
-    resources = _given(
-        gpus=gpus, gpu_memory=gpu_memory, gpu_model=_listed(gpu_model), cpus=cpus, ram=ram,
-        shm=shm, host=_listed(host), labels=_table(labels),
-    )  # fmt: skip
-    line: Any = " ".join(command) if shell else list(command)
-    called = name or program_name(line.split() if shell else command)
-    stage = _given(
-        command=line, shell=shell, image=image, resources=resources, env=_table(env),
-        timeout=timeout, code=code, workdir=workdir, mounts=_listed(mounts), runtime=runtime,
-        venv=venv, retries=retries, checkpoint=checkpoint, outputs=_table(outputs),
-        keep=None if keep is None else list(keep), **sweep.keys(),
-    )  # fmt: skip
-    values = {"name": called, "stages": {"run": stage}}
+    given: JsonTable = {key: value for key, value in options.items() if value not in (None, {})}
+    sweep = Sweep.of(given)
+    shell = bool(given.get("shell"))
+    sweep.check(command, shell=shell)
+    words = " ".join(command).split() if shell else command
+    called = given.pop("name", None) or program_name(words)
+    line: Json = " ".join(command) if shell else [*command]
+    stage: Json = {"command": line, **_stage_keys(given), **sweep.keys()}
+    values: JsonTable = {"name": called, "stages": {"run": stage}}
     try:
         read = _read(values, Problems("the command", ""), {}, None, holds=holds, literal=True)
     except PipelineError as error:
         raise PipelineError(error.message, problems=_as_options(error.problems)) from error
     return replace(read, stages=filled(read.stages)) if sweep.values else read
+
+
+def _stage_keys(given: JsonTable) -> JsonTable:
+    """A stage's table with what is given of it and of its resources. An empty list says nothing,
+    but of what is kept."""
+    said = {key: value for key, value in given.items() if value != [] or key == "keep"}
+    resources = {key: said.pop(key) for key in keys_of(Resources) if key in said}
+    return {**said, "resources": resources}
 
 
 def _as_options(problems: Sequence[Problem]) -> list[Problem]:
@@ -122,20 +102,8 @@ def _as_options(problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _listed(value: Sequence[str] | None) -> list[str] | None:
-    return list(value) if value else None
-
-
-def _table(value: Mapping[str, str] | None) -> dict[str, str] | None:
-    return dict(value) if value else None
-
-
 def _read(
-    values: dict[str, Any],
+    values: JsonTable,
     problems: Problems,
     given: Mapping[str, str],
     glob: Glob | None,
@@ -171,7 +139,7 @@ def _read(
     return Pipeline(name=head.name, stages=stages, params=params, title=head.title or "")
 
 
-def _usable_params(value: Any) -> dict[str, Scalar]:
+def _usable_params(value: Json) -> dict[str, Scalar]:
     """The parameters that are right in a file whose top is not: so that only what is wrong with
     the stages themselves is told of the stages."""
     if not isinstance(value, dict):
@@ -179,7 +147,7 @@ def _usable_params(value: Any) -> dict[str, Scalar]:
     return {key: item for key, item in value.items() if isinstance(item, (str, int, float))}
 
 
-def _defaults(value: Any, params: Mapping[str, Scalar], problems: Problems) -> dict[str, Any]:
+def _defaults(value: Json, params: Mapping[str, Scalar], problems: Problems) -> JsonTable:
     """The keys of [defaults] that are right; placeholders are filled stage by stage."""
     if not isinstance(value, dict):
         problems.add(("defaults",), f"should be a table, is {kind_of(value)}")
@@ -190,7 +158,7 @@ def _defaults(value: Any, params: Mapping[str, Scalar], problems: Problems) -> d
     return {key: item for key, item in value.items() if not problems.has((*path, key))}
 
 
-def _drafts(value: Any, context: Context) -> list[Draft]:
+def _drafts(value: Json, context: Context) -> list[Draft]:
     problems = context.problems
     if not isinstance(value, dict) or not value:
         problems.add(("stages",), "a pipeline needs a stage: write [stages.NAME] and its keys")

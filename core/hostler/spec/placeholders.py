@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.readers import PLAIN
 from hostler.base.text import clean_line
 from hostler.base.units import format_value
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.shell_quotes import EXPANDED, open_at
-from hostler.spec.values import PLAIN
 
 PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 
@@ -34,11 +34,11 @@ TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"
 ASSIGN = "give it to a variable before: x={params.x}; and write $x there"
 
 
-class Split(list[str]):
+class Split(list[Json]):
     """Arguments that were written as one text: problems are told of the whole."""
 
 
-def is_line(table: Mapping[str, Any]) -> bool:
+def is_line(table: JsonTable) -> bool:
     """Whether the command of a stage's table is a line for a shell."""
     return table.get("shell") in (True, PLAIN)
 
@@ -60,9 +60,9 @@ class Filler:
         self._path = path
         self._problems = problems
 
-    def table(self, table: Mapping[str, Any]) -> dict[str, Any]:
+    def table(self, table: JsonTable) -> JsonTable:
         """A stage's table, filled. A shell line gets its values quoted for the shell."""
-        filled: dict[str, Any] = {}
+        filled: JsonTable = {}
         for key, value in table.items():
             if key in _AS_THEY_ARE:
                 filled[key] = value
@@ -72,7 +72,7 @@ class Filler:
                 filled[key] = self.value(value, (key,))
         return filled
 
-    def value(self, value: Any, path: Path = ()) -> Any:
+    def value(self, value: Json, path: Path = ()) -> Json:
         """Any value, filled all through; keys of tables are left."""
         if isinstance(value, str):
             if "{" not in value:
@@ -81,7 +81,7 @@ class Filler:
         if isinstance(value, dict):
             return {key: self.value(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, Split):
-            return [self._text(item, path) for item in value]
+            return [self._text(str(item), path) for item in value]
         if isinstance(value, list):
             return [self.value(item, (*path, index)) for index, item in enumerate(value)]
         return value

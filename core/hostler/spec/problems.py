@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from hostler.base.errors import InputError, Problem
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, shown
 from hostler.spec.positions import Path, positions
 
 MAX_PROBLEMS = 100
@@ -91,12 +91,6 @@ def dotted(path: Path) -> str:
             name = part if _BARE.fullmatch(part) else f'"{part}"'
             text += f".{clean_line(name, 80)}" if text else clean_line(name, 80)
     return text
-
-
-def shown(value: object) -> str:
-    """A value in quotes for a message, safe and short."""
-    text = value if isinstance(value, str) else repr(value)
-    return f"'{clean_line(text, 60)}'"
 
 
 def _line(lines: dict[Path, int], path: Path) -> int | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 
-from hostler.model.pipelines import OnLost, Resources, Retries, Scalar, Stage
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import keys_of
+from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, split_command
+from hostler.base.text import shown
+from hostler.model.pipeline_file import StageTable
+from hostler.model.pipelines import Resources, Scalar, Stage
 from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.expansion import TOO_LARGE
@@ -16,18 +21,24 @@ from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, read_matrix
 from hostler.spec.placeholders import Filler, Split, depends_on_matrix, is_line
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, shown
-from hostler.spec.tables import StageTable
+from hostler.spec.problems import Problems
 from hostler.spec.validation import validate
-from hostler.spec.values import MAX_COMMAND_LINE, PLAIN, split_command
 
 _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
 MAX_NAME = 63
+_OTHERWISE = frozenset(
+    {"name", "base", "shell", "runtime", "workdir", "conditions", "resources", "needs", "inputs"}
+)
+_SAME = tuple(
+    {field.name for field in fields(Stage)}
+    & {field.name for field in fields(StageTable)} - _OTHERWISE
+)
+"""What a stage has as its table says it."""
 _OPERATORS = frozenset({";", "&&", "||", "|", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
 
 
-def read_draft(base: str, value: Any, context: Context) -> Draft:
+def read_draft(base: str, value: Json, context: Context) -> Draft:
     """Read one table under [stages]. What is wrong is noted; the draft then has no tables."""
     path: Path = ("stages", base)
     problems = context.problems
@@ -56,7 +67,7 @@ def read_draft(base: str, value: Any, context: Context) -> Draft:
     return Draft(base, cells, tables, has_matrix, own)
 
 
-def _cells(value: Any, path: Path, context: Context) -> tuple[Cell, ...] | None:
+def _cells(value: Json, path: Path, context: Context) -> tuple[Cell, ...] | None:
     path = (*path, "matrix")
     if not context.room.take(value, context.params):
         context.problems.add(path, TOO_LARGE)
@@ -78,7 +89,7 @@ def _check_name(base: str, path: Path, problems: Problems) -> None:
         )
 
 
-def _own_resources(table: Mapping[str, Any]) -> frozenset[str]:
+def _own_resources(table: JsonTable) -> frozenset[str]:
     resources = table.get("resources")
     return (
         frozenset(f"resources.{key}" for key in resources)
@@ -87,7 +98,7 @@ def _own_resources(table: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def _merge(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
     """The stage's keys over the defaults; `env` and `resources` are merged key by key.
 
     A default for the other runtime is left out: a stage that says `runtime = "process"` has no
@@ -95,8 +106,9 @@ def _merge(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
     """
     merged = {**defaults, **own}
     for key in ("env", "resources"):
-        if isinstance(own.get(key), dict) and isinstance(defaults.get(key), dict):
-            merged[key] = {**defaults[key], **own[key]}
+        usual, said = defaults.get(key), own.get(key)
+        if isinstance(usual, dict) and isinstance(said, dict):
+            merged[key] = {**usual, **said}
     if own.get("runtime") == "process" and "image" not in own:
         merged.pop("image", None)
     if "image" in own and "runtime" not in own:
@@ -106,7 +118,7 @@ def _merge(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _split(table: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
+def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
     """The command as arguments before placeholders are filled: a value is never split.
 
     A shell line stays one text, also where it was written as a list of one.
@@ -147,7 +159,7 @@ def shell_operator(command: str) -> str | None:
     return None
 
 
-def _without_matrix(table: dict[str, Any]) -> dict[str, Any]:
+def _without_matrix(table: JsonTable) -> JsonTable:
     """What can be checked of a stage whose matrix is wrong."""
     kept = {key: item for key, item in table.items() if not depends_on_matrix(item)}
     kept.pop("matrix", None)
@@ -163,7 +175,7 @@ def _names(params: Mapping[str, Scalar], cell: Cell, stage: str | None = None) -
 
 
 def _tables(
-    merged: dict[str, Any],
+    merged: JsonTable,
     cells: tuple[Cell, ...],
     own: frozenset[str],
     path: Path,
@@ -185,7 +197,7 @@ def _tables(
 
 
 def _table(
-    merged: dict[str, Any],
+    merged: JsonTable,
     cell: Cell,
     own: frozenset[str],
     path: Path,
@@ -201,13 +213,13 @@ def _table(
 
 
 def _filled(
-    merged: dict[str, Any],
+    merged: JsonTable,
     cell: Cell,
     path: Path,
     context: Context,
     problems: Problems,
     index: int = 0,
-) -> dict[str, Any]:
+) -> JsonTable:
     filled = dict(merged)
     if not context.literal:
         name = f"{path[1]}.{index}" if "matrix" in merged else f"{path[1]}"
@@ -218,7 +230,7 @@ def _filled(
 
 
 def _with_rest(
-    draft: Draft, merged: dict[str, Any], left_out: frozenset[str], context: Context
+    draft: Draft, merged: JsonTable, left_out: frozenset[str], context: Context
 ) -> Draft:
     """The draft of a wrong table with what is right of it: one mistake must not hide others."""
     path: Path = ("stages", draft.base)
@@ -263,54 +275,23 @@ def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
 
 
 def _stage(base: str, table: StageTable) -> Stage:
+    same = {name: getattr(table, name) for name in _SAME}
     return Stage(
+        **same,
         name=base,
         base=base,
-        kind=table.kind,
-        command=tuple(table.command),
         shell=bool(table.shell),
         plain_shell=table.shell == PLAIN,
         runtime=runtime_of(table),
-        image=table.image,
-        venv=table.venv,
-        env=table.env,
         workdir=None if table.workdir == "." else table.workdir,
-        mounts=tuple(dict.fromkeys(table.mounts)),
-        code=table.code,
-        when=table.when,
-        conditions=tuple(table.pass_ or ()),
-        resources=_resources(table),
-        timeout=table.timeout,
-        retries=_retries(table),
-        on_lost=OnLost(table.on_lost),
-        lost_after=table.lost_after,
-        outputs=table.outputs,
-        keep=None if table.keep is None else tuple(table.keep),
-        checkpoint=table.checkpoint,
-        max_parallel=table.max_parallel,
-        fail_fast=table.fail_fast,
-        priority=table.priority,
-        grace=table.grace,
+        conditions=table.conditions or (),
+        resources=_resources(table.resources),
     )
 
 
-def _resources(table: StageTable) -> Resources:
-    asked = table.resources
-    wants_gpus = asked.gpus > 0  # an inherited gpu_memory means nothing without GPUs
-    return Resources(
-        gpus=asked.gpus,
-        gpu_memory=asked.gpu_memory if wants_gpus else None,
-        gpu_models=tuple(asked.gpu_model) if wants_gpus else (),
-        cpus=asked.cpus,
-        ram=asked.ram,
-        shm=asked.shm,
-        labels=asked.labels,
-        hosts=tuple(asked.host),
-    )
-
-
-def _retries(table: StageTable) -> Retries:
-    asked = table.retries
-    if asked.on is None:
-        return Retries(max=asked.max, backoff=asked.backoff)
-    return Retries(max=asked.max, on=tuple(asked.on), backoff=asked.backoff)
+def _resources(asked: Resources) -> Resources:
+    """Without what means nothing, as an inherited size of GPUs where none is asked for."""
+    keys = keys_of(Resources).values()
+    idle = {k.attribute: k.default for k in keys if k.needs and not getattr(asked, k.needs)}
+    with_defaults: Callable[..., Resources] = functools.partial(replace, asked)
+    return with_defaults(**idle) if idle else asked

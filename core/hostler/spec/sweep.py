@@ -6,16 +6,16 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hostler.base.errors import PipelineError, Problem
+from hostler.base.json_types import JsonTable
+from hostler.base.readers import MAX_ARGUMENT
+from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.model.pipelines import Scalar, Stage
 from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
 from hostler.spec.placeholders import TAKE_OUT
-from hostler.spec.problems import shown
 from hostler.spec.shell_quotes import open_at
-from hostler.spec.values import MAX_ARGUMENT
 
 _PLACE = re.compile(r"\{\{\}\}|\{\}")
 """`{{}}` is the text `{}`."""
@@ -39,17 +39,28 @@ class Sweep:
     array: tuple[int, ...] = ()
     max_parallel: int | None = None
 
+    @classmethod
+    def of(cls, options: JsonTable) -> Sweep:
+        """Of a command's options, which it takes out of them."""
+        each, array = options.pop("each", None), options.pop("array", None)
+        most = options.pop("max_parallel", None)
+        return cls(
+            tuple(item for item in each if isinstance(item, str)) if isinstance(each, list) else (),
+            tuple(n for n in array if isinstance(n, int)) if isinstance(array, list) else (),
+            most if isinstance(most, int) else None,
+        )
+
     @property
     def values(self) -> tuple[Scalar, ...]:
         """One a cell."""
         return self.each or self.array
 
-    def keys(self) -> dict[str, Any]:
+    def keys(self) -> JsonTable:
         """What it adds to the stage's table. Cells are independent: a failed one ends no other."""
         if not self.values:
             return {}
-        axis: dict[str, list[Scalar]] = {"each" if self.each else "array": list(self.values)}
-        most = {} if self.max_parallel is None else {"max_parallel": self.max_parallel}
+        axis: JsonTable = {"each" if self.each else "array": [*self.values]}
+        most: JsonTable = {} if self.max_parallel is None else {"max_parallel": self.max_parallel}
         return {"matrix": axis, "fail_fast": False, **most}
 
     def check(self, command: Sequence[str], *, shell: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from typing import Any
 
 from hostler.base.errors import InputError, Problem
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.text import clean_line
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
@@ -24,7 +24,7 @@ _LONG_KEY = re.compile(
 _WHERE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
-def load(text: str, file: str, error: type[InputError]) -> tuple[dict[str, Any], Problems]:
+def load(text: str, file: str, error: type[InputError]) -> tuple[JsonTable, Problems]:
     """The values of a TOML text, and an empty collector for what is found wrong with them.
 
     Raises `error` where the text cannot be read at all.
@@ -47,7 +47,7 @@ def load(text: str, file: str, error: type[InputError]) -> tuple[dict[str, Any],
     return values, problems
 
 
-def _parse(text: str, file: str, error: type[InputError]) -> dict[str, Any]:
+def _parse(text: str, file: str, error: type[InputError]) -> JsonTable:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
@@ -62,9 +62,9 @@ def _parse(text: str, file: str, error: type[InputError]) -> dict[str, Any]:
         raise _refuse(error, file, "holds a number that is too large") from problem
 
 
-def _check_values(values: dict[str, Any], problems: Problems) -> None:
+def _check_values(values: JsonTable, problems: Problems) -> None:
     """What no key of any file may hold. Without recursion, since depth is one of those things."""
-    waiting: list[tuple[Any, Path]] = [(values, ())]
+    waiting: list[tuple[Json, Path]] = [(values, ())]
     while waiting:
         value, path = waiting.pop()
         if isinstance(value, str):

@@ -94,8 +94,8 @@ def test_sections() -> None:
         MountConfig("data", "/data", True, True),
         MountConfig("out", "/out", False, False),
     )
-    assert config.shared_paths == ("/nfs", "/lustre")
-    assert (config.docker_network, config.docker_shm) == ("host", 2 * GIB)
+    assert config.shared.paths == ("/nfs", "/lustre")
+    assert (config.docker.network, config.docker.shm) == ("host", 2 * GIB)
 
 
 def test_a_persons_file_wins_key_by_key() -> None:

@@ -9,11 +9,12 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.keys import write_table
 from hostler.base.units import parse_duration, parse_size
-from hostler.model.config import Config, DaemonConfig, HostConfig, LimitsConfig
+from hostler.base.value_kinds import size_text, time_text
+from hostler.model.config import DaemonConfig, LimitsConfig
 from hostler.model.plans import Policy
 from hostler.spec.config import read_config
-from hostler.spec.config_form import size_text, time_text, to_tables
 
 FULL = """
 [hosts."gpu[01-02].b12"]
@@ -77,21 +78,19 @@ HTTPS_PROXY = "http://proxy:3128"
 @pytest.mark.parametrize("text", ["", FULL])
 def test_what_is_shown_reads_back_to_the_same(text: str) -> None:
     config = read_config(text, file="c")
-    shown = tomli_w.dumps(to_tables(config))
+    shown = tomli_w.dumps(write_table(config))
     assert read_config(shown, file="shown") == config
 
 
 def test_every_default_is_shown() -> None:
-    tables = to_tables(Config(hosts=(HostConfig("a"),)))
-    for kind, table in ((DaemonConfig, "daemon"), (Policy, "policy"), (LimitsConfig, "limits")):
-        default = kind()
-        wanted = {f.name for f in fields(kind) if getattr(default, f.name) is not None}
-        assert wanted <= tables[table].keys()
-    assert tables["limits"]["keep_history"] == "forever"
-    assert tables["limits"]["kept_in_store"] == "none"
-    assert tables["policy"]["memory_floor"] == "1GiB"
-    assert tables["daemon"]["look_interval"] == "2s"
-    assert tables["limits"]["keep_logs"] == "90d"
+    for default in (DaemonConfig(), Policy(), LimitsConfig()):
+        wanted = {f.name for f in fields(default) if getattr(default, f.name) is not None}
+        assert wanted <= write_table(default).keys()
+    assert write_table(LimitsConfig())["keep_history"] == "forever"
+    assert write_table(LimitsConfig())["kept_in_store"] == "none"
+    assert write_table(LimitsConfig())["keep_logs"] == "90d"
+    assert write_table(Policy())["memory_floor"] == "1GiB"
+    assert write_table(DaemonConfig())["look_interval"] == "2s"
 
 
 @given(st.integers(1, 2**53))

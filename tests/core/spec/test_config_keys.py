@@ -6,13 +6,14 @@ A new key fails here until its test is named below.
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
-from hostler.spec.config_tables import ConfigTable
-from hostler.spec.validation import keys_of, table_at
+from hostler.base.keys import keys_of, toml_key
+from hostler.base.value_kinds import SWITCH
+from hostler.model.config import Config
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,29 +76,19 @@ SHOWN_BY = {
 }
 
 
-def _inner(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The table below a key, or that of each of its names; None for a plain value."""
-    for path in ((key,), (key, "any")):
-        found = table_at(model, path)
-        if found is not None and found is not model:
-            return found
-    return None
-
-
-def all_paths(model: type[BaseModel], prefix: str = "") -> set[str]:
+def all_paths(table: type, prefix: str = "") -> set[str]:
     """Every key by its path, tables by name without the name: "hosts.port"."""
     found: set[str] = set()
-    for key in keys_of(model):
-        inner = _inner(model, key)
-        if inner is None:
-            found.add(prefix + key)
-        else:
-            found |= all_paths(inner, f"{prefix}{key}.")
+    for name, key in keys_of(table).items():
+        for inner in key.kind.tables:
+            found |= all_paths(inner, f"{prefix}{name}.")
+        if not key.kind.tables:
+            found.add(prefix + name)
     return found
 
 
 def test_every_key_has_a_test_of_what_it_does() -> None:
-    assert set(SHOWN_BY) == all_paths(ConfigTable)
+    assert set(SHOWN_BY) == all_paths(Config)
 
 
 @pytest.mark.parametrize("named", sorted(set(SHOWN_BY.values())))
@@ -108,7 +99,8 @@ def test_every_named_test_is_there(named: str) -> None:
 
 
 def test_a_new_key_is_noticed() -> None:
-    class More(ConfigTable):
-        novelty: bool = False
+    @dataclass(frozen=True)
+    class More(Config):
+        novelty: bool = field(default=False, metadata=toml_key(SWITCH, "New."))
 
     assert all_paths(More) - set(SHOWN_BY) == {"novelty"}

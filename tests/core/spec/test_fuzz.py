@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import ConfigError, InputError, PipelineError
+from hostler.base.keys import keys_of
+from hostler.base.readers import split_command
 from hostler.model.codec import from_json, to_json
-from hostler.model.pipelines import Pipeline
+from hostler.model.config import Config
+from hostler.model.pipeline_file import PipelineTable, StageTable
+from hostler.model.pipelines import Pipeline, Resources
 from hostler.spec.config import read_config
-from hostler.spec.config_tables import ConfigTable
 from hostler.spec.pipeline import read_pipeline
-from hostler.spec.tables import PipelineTable, ResourcesTable, StageTable
-from hostler.spec.validation import keys_of
-from hostler.spec.values import split_command
 from tests.core.spec.test_pipeline import DIGITS
 from tests.support.worlds.hypothesis_profiles import examples
 
@@ -34,7 +34,7 @@ anything = st.recursive(
     lambda x: st.lists(x, max_size=3) | st.dictionaries(nasty | st.just("i"), x, max_size=3),
     max_leaves=5,
 )
-resources = st.dictionaries(st.sampled_from(keys_of(ResourcesTable)), anything, max_size=3)
+resources = st.dictionaries(st.sampled_from(list(keys_of(Resources))), anything, max_size=3)
 stage = st.dictionaries(
     st.sampled_from([*keys_of(StageTable), "nodes", "x"]), anything, max_size=6
 ).flatmap(lambda table: resources.map(lambda r: {"command": "x", **table, "resources": r}))
@@ -110,7 +110,7 @@ def test_commands_are_split_as_a_shell_would(text: str) -> None:
     assert split_command(text) == expected
 
 
-sections = dict.fromkeys(keys_of(ConfigTable), anything)
+sections = dict.fromkeys(keys_of(Config), anything)
 hosts = st.dictionaries(
     nasty | st.sampled_from(["g[1-3]", "g[2-4]", "g2", "g[1-", "[1-9999]"]),
     st.dictionaries(st.sampled_from(["user", "port", "address", "env", "x"]), anything, max_size=3),

@@ -10,10 +10,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from hostler.spec.config_tables import ConfigTable
+from hostler.base.keys import keys_of
+from hostler.model.config import Config
+from hostler.model.pipeline_file import PipelineTable, StageTable
 from hostler.spec.schema import config_schema, schema
-from hostler.spec.tables import PipelineTable, StageTable
-from hostler.spec.validation import keys_of
 from tests.core.spec.test_pipeline import DIGITS
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
@@ -39,10 +39,11 @@ def test_every_key_has_a_help_text_and_no_null(made: dict[str, Any]) -> None:
 
 
 def test_it_has_the_keys_of_the_models() -> None:
-    made = schema()
+    made: dict[str, Any] = schema()
+    config: dict[str, Any] = config_schema()
     assert set(made["properties"]) == set(keys_of(PipelineTable))
     assert set(made["$defs"]["StageTable"]["properties"]) == set(keys_of(StageTable))
-    assert set(config_schema()["properties"]) == set(keys_of(ConfigTable))
+    assert set(config["properties"]) == set(keys_of(Config))
 
 
 def test_it_takes_what_the_reader_takes() -> None:
@@ -67,9 +68,11 @@ def test_it_refuses_what_the_reader_refuses(key: str, value: object) -> None:
 
 
 def test_defaults_are_written_as_people_write_them() -> None:
-    made = schema()["$defs"]
+    pipeline: dict[str, Any] = schema()
+    config: dict[str, Any] = config_schema()
+    made = pipeline["$defs"]
     assert made["StageTable"]["properties"]["lost_after"]["default"] == "10m"
     assert made["RetriesTable"]["properties"]["backoff"]["default"] == "5s"
-    limits = config_schema()["$defs"]["LimitsTable"]["properties"]
+    limits = config["$defs"]["LimitsTable"]["properties"]
     assert limits["source_size"]["default"] == "256MiB"
     assert limits["keep_logs"]["default"] == "90d"

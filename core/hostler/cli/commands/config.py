@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import as_table, write_table
 from hostler.base.paths import config_files, state_folder
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, out_json
 from hostler.daemon.config_file import load_config
 from hostler.model.codec import to_json
+from hostler.model.config import Config
 from hostler.quick.socket import find_socket
-from hostler.spec.config_form import to_tables
+
+_IN_ONE = ("shared", "docker")
+"""Tables whose keys stand at the top of the JSON, as `docker_network`."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     config = load_config()
     if args.json:
-        out_json("config", {"origin": origin, "config": named_tables(to_json(config))})
+        out_json("config", {"origin": origin, "config": as_json(config)})
         return 0
-    sys.stdout.write(tomli_w.dumps(to_tables(config)))
+    sys.stdout.write(tomli_w.dumps(write_table(config)))
     hint(args, f"read from {origin['config']}")
     return 0
 
@@ -54,21 +58,23 @@ def origins(named: str | None) -> dict[str, str]:
     }
 
 
-def named_tables(config: dict[str, Any]) -> dict[str, Any]:
+def as_json(config: Config) -> JsonTable:
     """The configuration as JSON, hosts and mounts by name; sizes in bytes, times in seconds."""
-    tables = {
-        kind: {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in items}
-        for kind, items in config.items()
-        if kind in ("hosts", "mounts")
-    }
-    plain: dict[str, Any] = without_none({**config, **tables})
-    return plain
+    found: JsonTable = {}
+    for name, value in as_table(to_json(config)).items():
+        if isinstance(value, list):
+            found[name] = {str(table.pop("name")): table for table in map(as_table, value)}
+        elif name in _IN_ONE:
+            found |= {f"{name}_{key}": item for key, item in as_table(value).items()}
+        else:
+            found[name] = value
+    return as_table(_without_none(found))
 
 
-def without_none(value: Any) -> Any:
+def _without_none(value: Json) -> Json:
     """The same without what is None, which says nothing."""
     if isinstance(value, dict):
-        return {key: without_none(item) for key, item in value.items() if item is not None}
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [without_none(item) for item in value]
+        return [_without_none(item) for item in value]
     return value

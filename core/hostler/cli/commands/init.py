@@ -6,9 +6,9 @@ import argparse
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import ConfigError, InputError
+from hostler.base.keys import write_changes
 from hostler.base.paths import user_config
 from hostler.base.table import is_terminal, render_table, terminal_width
 from hostler.base.text_file import read_text
@@ -123,21 +123,13 @@ def _all_of(hosts: list[HostConfig]) -> str:
 
 
 def _write(args: argparse.Namespace, path: Path, old: str, new: list[HostConfig]) -> None:
-    text = extended(old, {host.name: entry(host) for host in new})
+    text = extended(old, {host.name: write_changes(host) for host in new})
     count = len(read_config(text, file=str(path)).hosts)
     backup = write_config(path, text)
     say = note_for(args)
     if backup is not None:
         say(f"the old file is kept as {backup}")
     say(f"wrote {path}: {counted(count, 'host')}")
-
-
-def entry(host: HostConfig) -> dict[str, Any]:
-    """The host's table in the file: all that cannot be left to ssh_config."""
-    if host.transport == "local":
-        return {"transport": "local"}
-    given = {"user": host.user, "port": host.port}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _choose(settings: SshSettings) -> list[str]:

@@ -1,7 +1,7 @@
-"""The kinds of values in our TOML files: what each accepts, and how it says no.
+"""Readers of the values in our TOML files: what each accepts, and how it says no.
 
-Each reader takes whatever TOML held and returns the model's form, or raises ValueError with a
-sentence fit for a person. `WithJsonSchema` says the same to an editor.
+Each takes whatever TOML held and returns the model's form, or raises ValueError with a sentence fit
+for a person.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
 
-from pydantic import PlainValidator, WithJsonSchema
-
+from hostler.base.json_types import Scalar
+from hostler.base.several import of_all, of_list, read_all
+from hostler.base.text import shown
 from hostler.base.units import parse_duration, parse_size
-from hostler.model.pipelines import RETRYABLE, Cause, Scalar
-from hostler.spec.problems import shown
-from hostler.spec.several import of_all, of_list, read_all
 
 MAX_SECONDS = 10 * 366 * 86400.0
 MAX_BYTES = 2**60
@@ -27,9 +24,9 @@ MAX_COMMAND_LINE = 32 * 1024
 """Characters of a text that is split into arguments: the time of shlex grows with their square."""
 MAX_LENGTH = 4096
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _PROGRAM = re.compile(r"/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*")
 _QUOTED = re.compile(r"[\"'\\]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
@@ -51,7 +48,8 @@ def _text(value: object, wanted: str = "text") -> str:
     return value
 
 
-def _line(value: object, wanted: str = "text") -> str:
+def read_line(value: object, wanted: str = "text") -> str:
+    """One line that is not empty."""
     text = _text(value, wanted)
     if not text.strip():
         raise ValueError("is empty")
@@ -84,7 +82,7 @@ def read_size(value: object) -> int:
 def read_name(value: object) -> str:
     """A name of a pipeline."""
     text = _text(value)
-    if not _NAME.fullmatch(text):
+    if not NAME.fullmatch(text):
         raise ValueError(
             f"{shown(text)} should begin with a small letter or digit and go on with at most 62 of "
             "a-z 0-9 . _ -"
@@ -95,7 +93,7 @@ def read_name(value: object) -> str:
 def read_word(value: object) -> str:
     """A name of an output, input or mount."""
     text = _text(value)
-    if not _WORD.fullmatch(text):
+    if not WORD.fullmatch(text):
         raise ValueError(f"{shown(text)} should be at most 63 of A-Z a-z 0-9 _ -")
     return text
 
@@ -103,7 +101,7 @@ def read_word(value: object) -> str:
 def read_identifier(value: object) -> str:
     """A name of a parameter or matrix key: one that expressions can use."""
     text = _text(value)
-    if not _IDENTIFIER.fullmatch(text):
+    if not IDENTIFIER.fullmatch(text):
         raise ValueError(f"{shown(text)} should be letters, digits and _, and begin with no digit")
     return text
 
@@ -115,23 +113,23 @@ def read_scalar(value: object) -> Scalar:
     return value
 
 
-def read_words(value: object) -> list[str]:
+def read_words(value: object) -> tuple[str, ...]:
     """One text or a list of texts, each printable and not empty."""
     items = value if isinstance(value, list) else [value]
     if not items:
         raise ValueError("is an empty list")
     place = of_list if items is value else of_all
-    return read_all(items, lambda item: _line(item, "text or a list of texts"), place)
+    return tuple(read_all(items, lambda item: read_line(item, "text or a list of texts"), place))
 
 
-def read_some(value: object) -> list[str]:
+def read_some(value: object) -> tuple[str, ...]:
     """As `read_words`, or an empty list."""
-    return [] if value == [] else read_words(value)
+    return () if value == [] else read_words(value)
 
 
 def read_relative(value: object) -> str:
     """A path below the working folder, normalized."""
-    text = _line(value, "a path in quotes")
+    text = read_line(value, "a path in quotes")
     if text.startswith("/"):
         raise ValueError(f"{shown(text)} should be relative to the working folder")
     if ".." in text.split("/"):
@@ -144,7 +142,7 @@ def read_relative(value: object) -> str:
 
 def read_workdir(value: object) -> str:
     """A path below the working folder ("." is that itself), or absolute."""
-    text = _line(value, "a path in quotes")
+    text = read_line(value, "a path in quotes")
     if ".." in text.split("/"):
         raise ValueError(f"{shown(text)} should not go up with ..")
     return posixpath.normpath(text)
@@ -152,7 +150,7 @@ def read_workdir(value: object) -> str:
 
 def read_absolute(value: object) -> str:
     """An absolute path without `..`."""
-    text = _line(value, "a path in quotes")
+    text = read_line(value, "a path in quotes")
     if not text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f"{shown(text)} should be an absolute path without ..")
     return posixpath.normpath(text)
@@ -160,7 +158,7 @@ def read_absolute(value: object) -> str:
 
 def read_file(value: object) -> str:
     """A path on the daemon's machine: absolute or from the home folder."""
-    text = _line(value, "a path in quotes")
+    text = read_line(value, "a path in quotes")
     if not text.startswith(("/", "~/")):
         raise ValueError(f"{shown(text)} should begin with / or ~/")
     return text
@@ -168,7 +166,7 @@ def read_file(value: object) -> str:
 
 def read_target(value: object) -> str:
     """A login, group, network, host or address: no blank, and never an option (`-x`)."""
-    text = _line(value, "a name in quotes")
+    text = read_line(value, "a name in quotes")
     if text.startswith("-") or any(char.isspace() for char in text):
         raise ValueError(f"{shown(text)} should have no blank and not begin with -")
     return text
@@ -176,7 +174,7 @@ def read_target(value: object) -> str:
 
 def read_python(value: object) -> str:
     """A program's name or absolute path, in characters that no shell reads twice."""
-    text = _line(value, "a name or path in quotes")
+    text = read_line(value, "a name or path in quotes")
     if not _PROGRAM.fullmatch(text):
         raise ValueError(f"{shown(text)} should be like python3.11 or /opt/python/bin/python3")
     return text
@@ -184,13 +182,13 @@ def read_python(value: object) -> str:
 
 def read_image(value: object) -> str:
     """A reference of a container image."""
-    text = _line(value, "an image in quotes")
+    text = read_line(value, "an image in quotes")
     if len(text) > 512 or " " in text or not (text[0].isascii() and text[0].isalnum()):
         raise ValueError(f"{shown(text)} is not an image: write it like python:3.12-slim")
     return text
 
 
-def read_command(value: object) -> list[str]:
+def read_command(value: object) -> tuple[str, ...]:
     """Arguments; a text is split as a shell would split it, and nothing more."""
     if isinstance(value, str):
         value = split_command(value)
@@ -199,7 +197,7 @@ def read_command(value: object) -> list[str]:
     read_all(value, _check_argument, of_all)
     if not value or not value[0].strip():
         raise ValueError("is empty")
-    return value
+    return tuple(value)
 
 
 def _check_argument(item: object) -> None:
@@ -272,34 +270,9 @@ def _check_carried(text: str, what: str) -> None:
             raise ValueError(f"{what} is not valid Unicode") from error
 
 
-def read_causes(value: object) -> list[Cause]:
-    """Causes of a failed attempt after which a retry makes sense."""
-    items = value if isinstance(value, list) else [value]
-    read_words(value)
-    place = of_list if items is value else of_all
-    return list(dict.fromkeys(read_all(items, _cause, place)))
+def whole_reader(low: int, high: int) -> Callable[[object], int]:
+    """A reader of whole numbers between two bounds."""
 
-
-def _cause(word: str) -> Cause:
-    known = {cause.value.lower(): cause for cause in RETRYABLE}
-    if word.lower() not in known:
-        listed = ", ".join(cause.value for cause in RETRYABLE)
-        raise ValueError(f"{shown(word)} is not one of: {listed}")
-    return known[word.lower()]
-
-
-def plain(read: Callable[[object], Any], schema: dict[str, Any]) -> Any:
-    """Annotations for a field that `read` alone checks, with what an editor is told."""
-    return PlainValidator(read), WithJsonSchema(schema)
-
-
-def filled(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON Schema that also takes a placeholder, which becomes such a value."""
-    pattern = r"^\{(params|matrix)\.[A-Za-z_][A-Za-z0-9_]*\}$"
-    return {"anyOf": [schema, {"type": "string", "pattern": pattern}]}
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"should be a whole number, is {kind_of(value)}")
@@ -310,13 +283,19 @@ def _whole(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
-def whole(low: int, high: int, *, fillable: bool = False) -> Any:
-    """Annotations for a whole number between two bounds."""
-    schema = {"type": "integer", "minimum": low, "maximum": high}
-    return plain(_whole(low, high), filled(schema) if fillable else schema)
+def choice_reader(*words: str) -> Callable[[object], str]:
+    """A reader of one of a few words."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"{shown(value)} should be one of: {', '.join(words)}")
+        return value
+
+    return read
 
 
-def _cpus(value: object) -> float:
+def read_cpus(value: object) -> float:
+    """A number of CPUs, also a fraction."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"should be a number, is {kind_of(value)}")
     if not 0 < value <= 4096:
@@ -324,7 +303,8 @@ def _cpus(value: object) -> float:
     return float(value)
 
 
-def _flag(value: object) -> bool:
+def read_flag(value: object) -> bool:
+    """True or false."""
     if not isinstance(value, bool):
         raise ValueError(f"should be true or false, is {kind_of(value)}")
     return value
@@ -334,60 +314,19 @@ PLAIN = "plain"
 """`shell = "plain"`: without pipefail."""
 
 
-def _shell(value: object) -> bool | str:
+def read_shell(value: object) -> bool | str:
+    """Whether a command is a line for a shell, and for which."""
     if isinstance(value, bool) or value == PLAIN:
         return value
     raise ValueError(f'should be true, false or "{PLAIN}", is {kind_of(value)}')
 
 
-_STRING = {"type": "string"}
-_STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}
-
-Duration = Annotated[float, *plain(read_duration, {**_STRING, "examples": ["90s", "2h30m"]})]
-Size = Annotated[int, *plain(read_size, {**_STRING, "examples": ["512MiB", "24GiB"]})]
-Name = Annotated[str, *plain(read_name, {**_STRING, "pattern": f"^{_NAME.pattern}$"})]
-Word = Annotated[str, *plain(read_word, {**_STRING, "pattern": f"^{_WORD.pattern}$"})]
-Identifier = Annotated[
-    str, *plain(read_identifier, {**_STRING, "pattern": f"^{_IDENTIFIER.pattern}$"})
-]
-ScalarValue = Annotated[
-    str | int | float | bool, *plain(read_scalar, {"type": ["string", "number", "boolean"]})
-]
-Words = Annotated[list[str], *plain(read_words, _STRINGS)]
-Some = Annotated[list[str], *plain(read_some, {"type": "array", "items": _STRING})]
-Line = Annotated[str, *plain(_line, _STRING)]
-Relative = Annotated[str, *plain(read_relative, _STRING)]
-Workdir = Annotated[str, *plain(read_workdir, _STRING)]
-Absolute = Annotated[str, *plain(read_absolute, _STRING)]
-FilePath = Annotated[str, *plain(read_file, _STRING)]
-Target = Annotated[str, *plain(read_target, _STRING)]
-Python = Annotated[str, *plain(read_python, _STRING)]
-Image = Annotated[str, *plain(read_image, {**_STRING, "examples": ["python:3.12-slim"]})]
-Command = Annotated[list[str], *plain(read_command, _STRINGS)]
-Env = Annotated[
-    dict[str, str],
-    *plain(read_env, {"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
-]
-_CAUSES = list(dict.fromkeys([c.value for c in RETRYABLE] + [c.value.lower() for c in RETRYABLE]))
-Causes = Annotated[
-    list[Cause],
-    *plain(
-        read_causes,
-        {"type": "array", "items": {"enum": _CAUSES}, "minItems": 1},
-    ),
-]
-Cpus = Annotated[
-    float, *plain(_cpus, filled({"type": "number", "exclusiveMinimum": 0, "maximum": 4096}))
-]
-Flag = Annotated[bool, *plain(_flag, filled({"type": "boolean"}))]
-Switch = Annotated[bool, *plain(_flag, {"type": "boolean"})]
-Shell = Annotated[bool | str, *plain(_shell, {"anyOf": [{"type": "boolean"}, {"const": PLAIN}]})]
+def read_output(value: object) -> str:
+    """A path below the working folder. One that ends in "/" is a folder, made before the start."""
+    path = read_relative(value)
+    return f"{path}/" if isinstance(value, str) and value.rstrip().endswith("/") else path
 
 
-def count_or_table(value: object) -> object:
-    """`retries = 2` for `retries = { max = 2 }`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return {"max": value}
-    if isinstance(value, dict):
-        return value
-    raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
+def read_globs(value: object) -> tuple[str, ...]:
+    """Globs below the working folder, or none."""
+    return tuple(read_relative(each) for each in read_some(value))

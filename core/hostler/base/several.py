@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 S = TypeVar("S")
-Place = tuple[int, ...]
+Place = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong."""
+
+    place: Place
+    """In the value; () is the value itself."""
+    message: str
+    unknown_in: type | None = None
+    """The last of `place` is a key that this table does not have."""
 
 
 class Several(ValueError):
-    """What is wrong with a value, with the place in it of each: () is the value itself."""
+    """What is wrong with a value."""
 
-    def __init__(self, found: Sequence[tuple[Place, str]]) -> None:
-        super().__init__("; ".join(message for _, message in found))
+    def __init__(self, found: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.message for fault in found))
         self.found = tuple(found)
+
+
+def faults_of(error: ValueError, *place: str | int) -> list[Fault]:
+    """What a reader said of the value at a place."""
+    if isinstance(error, Several):
+        return [fault._replace(place=(*place, *fault.place)) for fault in error.found]
+    return [Fault(place, str(error))]
 
 
 def read_all(items: Iterable[T], read: Callable[[T], S], place: Callable[[int], Place]) -> list[S]:
     """Each item as `read` gives it. Raises Several where it refuses any."""
     taken: list[S] = []
-    found: list[tuple[Place, str]] = []
+    found: list[Fault] = []
     for index, item in enumerate(items):
         try:
             taken.append(read(item))
         except ValueError as error:
-            found.append((place(index), str(error)))
+            found += faults_of(error, *place(index))
     if found:
         raise Several(found)
     return taken

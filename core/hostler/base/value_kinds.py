@@ -1,0 +1,148 @@
+"""The kinds of values that our TOML files hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hostler.base import readers
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import Kind, Shape, mapping_of
+from hostler.base.units import GIB, KIB, MIB, TIB
+
+_SIZES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
+_TIMES = (("d", 86400), ("h", 3600), ("m", 60))
+_TEXT: JsonTable = {"type": "string"}
+_SIZE: JsonTable = {**_TEXT, "examples": ["512MiB", "24GiB"]}
+
+
+def size_text(size: int) -> str:
+    """A size, exactly, in the largest unit that it is a whole number of: "20GiB"."""
+    for unit, factor in _SIZES:
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def time_text(seconds: float) -> str:
+    """A duration, exactly, in the largest unit that it is a whole number of: "90d", "0.25s"."""
+    for unit, factor in _TIMES:
+        if seconds and seconds % factor == 0:
+            return f"{int(seconds // factor)}{unit}"
+    text = format(Decimal(repr(float(seconds))), "f")
+    return f"{text.removesuffix('.0')}s"
+
+
+def _write_size(value: object) -> str | None:
+    return size_text(value) if isinstance(value, int) else None
+
+
+def _write_time(value: object) -> str | None:
+    return time_text(value) if isinstance(value, (int, float)) else None
+
+
+def or_placeholder(schema: JsonTable) -> JsonTable:
+    """A JSON Schema that also takes a placeholder, which becomes such a value."""
+    pattern = r"^\{(params|matrix)\.[A-Za-z_][A-Za-z0-9_]*\}$"
+    return {"anyOf": [schema, {"type": "string", "pattern": pattern}]}
+
+
+def whole(low: int, high: int, *, fillable: bool = False, shape: Shape = Shape.WHOLE) -> Kind:
+    """A whole number between two bounds; `fillable`: also by a placeholder."""
+    schema: JsonTable = {"type": "integer", "minimum": low, "maximum": high}
+    return Kind(
+        readers.whole_reader(low, high), or_placeholder(schema) if fillable else schema, shape
+    )
+
+
+def choice(*words: str) -> Kind:
+    """One of a few words."""
+    return Kind(readers.choice_reader(*words), {"enum": list(words)})
+
+
+def _texts(least: int | None = None) -> JsonTable:
+    made: JsonTable = {"type": "array", "items": _TEXT}
+    return made if least is None else {**made, "minItems": least}
+
+
+_WORDS: JsonTable = {"anyOf": [_TEXT, _texts(1)]}
+
+DURATION = Kind(
+    readers.read_duration, {**_TEXT, "examples": ["90s", "2h30m"]}, Shape.DURATION, _write_time
+)
+SIZE = Kind(readers.read_size, _SIZE, Shape.SIZE, _write_size)
+NAME = Kind(readers.read_name, {**_TEXT, "pattern": f"^{readers.NAME.pattern}$"})
+WORD = Kind(readers.read_word, {**_TEXT, "pattern": f"^{readers.WORD.pattern}$"})
+IDENTIFIER = Kind(readers.read_identifier, {**_TEXT, "pattern": f"^{readers.IDENTIFIER.pattern}$"})
+SCALAR = Kind(readers.read_scalar, {"type": ["string", "number", "boolean"]}, Shape.TABLE)
+LINE = Kind(readers.read_line, _TEXT)
+WORDS = Kind(readers.read_words, _WORDS, Shape.TEXTS)
+"""One text, or a list of them."""
+SOME = Kind(readers.read_some, _texts(), Shape.TEXTS)
+"""A list of texts, which may be empty."""
+GLOBS = Kind(readers.read_globs, {"anyOf": [_TEXT, _texts()]}, Shape.TEXTS, most=1000)
+RELATIVE = Kind(readers.read_relative, _TEXT)
+OUTPUT = Kind(readers.read_output, _TEXT)
+WORKDIR = Kind(readers.read_workdir, _TEXT)
+ABSOLUTE = Kind(readers.read_absolute, _TEXT)
+FILE = Kind(readers.read_file, _TEXT)
+TARGET = Kind(readers.read_target, _TEXT)
+PYTHON = Kind(readers.read_python, _TEXT)
+IMAGE = Kind(readers.read_image, {**_TEXT, "examples": ["python:3.12-slim"]})
+COMMAND = Kind(readers.read_command, _WORDS, Shape.TEXTS)
+CPUS = Kind(
+    readers.read_cpus,
+    or_placeholder({"type": "number", "exclusiveMinimum": 0, "maximum": 4096}),
+    Shape.NUMBER,
+)
+SWITCH = Kind(readers.read_flag, {"type": "boolean"}, Shape.SWITCH)
+FLAG = Kind(readers.read_flag, or_placeholder({"type": "boolean"}), Shape.SWITCH)
+SHELL = Kind(
+    readers.read_shell, {"anyOf": [{"type": "boolean"}, {"const": readers.PLAIN}]}, Shape.SWITCH
+)
+ENV = Kind(
+    readers.read_env,
+    {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
+    Shape.TEXT_TABLE,
+)
+LABELS = mapping_of(LINE, WORD, of="a table of labels")
+
+
+def _read_age(value: Json) -> object:
+    return None if value == "forever" else readers.read_duration(value)
+
+
+def _read_limit(value: Json) -> object:
+    return None if value == "none" else readers.read_size(value)
+
+
+AGE = Kind(
+    _read_age,
+    {**_TEXT, "examples": ["90d", "forever"]},
+    write=lambda value: _write_time(value) or "forever",
+)
+"""A duration, or for ever: None."""
+SIZE_OR_NONE = Kind(
+    _read_limit,
+    {**_TEXT, "examples": ["500GiB", "none"]},
+    write=lambda value: _write_size(value) or "none",
+)
+"""A size, or no limit: None."""
+
+
+def _read_runtimes(value: Json) -> object:
+    words = readers.read_words(value)
+    for word in words:
+        if word not in ("docker", "process"):
+            raise ValueError(f"'{word[:40]}' should be docker or process")
+    return tuple(dict.fromkeys(words))
+
+
+RUNTIMES = Kind(
+    _read_runtimes, {"type": "array", "items": {"enum": ["docker", "process"]}}, Shape.TEXTS
+)
+READ_ONLY = Kind(
+    lambda value: readers.choice_reader("ro", "rw")(value) == "ro",
+    {"enum": ["ro", "rw"]},
+    write=lambda value: "ro" if value else "rw",
+)
+"""Whether `mode` is "ro"."""

@@ -1,0 +1,358 @@
+"""What pipeline.toml may say, key by key. A stage of a run is a `model.pipelines.Stage`.
+
+Each key is defined here (those of `resources` and `retries` with `model.pipelines`) and nowhere
+else: its kind, default, the help text of an editor, and where a single command may have it, its
+option. The reader, the JSON Schema, the API's body of a command and `hostler run -- CMD` derive
+from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import (
+    Flag,
+    Kind,
+    Shape,
+    list_of,
+    mapping_of,
+    read_table,
+    reference,
+    table_of,
+    tables_of,
+    toml_key,
+)
+from hostler.base.readers import kind_of
+from hostler.base.text import shown
+from hostler.base.value_kinds import (
+    COMMAND,
+    DURATION,
+    ENV,
+    FLAG,
+    GLOBS,
+    IDENTIFIER,
+    IMAGE,
+    LINE,
+    NAME,
+    OUTPUT,
+    RELATIVE,
+    SCALAR,
+    SHELL,
+    SOME,
+    WORD,
+    WORDS,
+    WORKDIR,
+    choice,
+    whole,
+)
+from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
+
+_SERVICE = "this version runs tasks and gates, which end by themselves"
+_LATER_KINDS = {
+    "build": "building images is not supported yet: build the image before, and name it as `image`",
+    "service": f"services are not supported yet; {_SERVICE}",
+}
+MAX_STAGES = 10_000
+"""Stages of a pipeline after expansion."""
+
+
+def _read_kind(value: Json) -> object:
+    if isinstance(value, str) and value in KINDS:
+        return value
+    if isinstance(value, str) and value in _LATER_KINDS:
+        raise ValueError(_LATER_KINDS[value])
+    raise ValueError(f"{shown(value)} should be {' or '.join(StageKind)}")
+
+
+def _read_retries(value: Json) -> object:
+    """`retries = 2` for `retries = { max = 2 }`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return read_table(Retries, {"max": value})
+    if isinstance(value, dict):
+        return read_table(Retries, value)
+    raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
+
+
+_RETRIES = Kind(
+    _read_retries,
+    {"anyOf": [{"type": "integer"}, reference(Retries)]},
+    Shape.COUNT,
+    tables=(Retries,),
+)
+_ON_LOST = choice("wait", "restart")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedKeys:
+    """What a stage may say itself, or take from [defaults]."""
+
+    image: str | None = field(
+        default=None,
+        metadata=toml_key(
+            IMAGE,
+            "Container image to run in. Left out: a process of the host.",
+            flag=Flag("--image", "IMAGE", "container image; none: a plain process"),
+        ),
+    )
+    shell: bool | str = field(
+        default=False,
+        metadata=toml_key(
+            SHELL,
+            "The command is one line for `sh -c`, with pipes and variables; a pipe fails with any "
+            'of its programs, unless this is "plain".',
+            of_command=True,
+        ),
+    )
+    env: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=toml_key(
+            ENV,
+            "Environment variables.",
+            flag=Flag(
+                "--env",
+                "NAME[=VALUE]",
+                "a variable, or the value that your shell has; may be repeated",
+            ),
+        ),
+    )
+    workdir: str | None = field(
+        default=None,
+        metadata=toml_key(
+            WORKDIR,
+            "Folder to start in, below the working folder, or absolute in a container.",
+            of_command=True,
+        ),
+    )
+    mounts: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            list_of(WORD),
+            "Folders of the host by their names under [mounts] in config.toml.",
+            flag=Flag(
+                "--mount",
+                "NAME",
+                "a folder named under [mounts] of the configuration; may be repeated",
+            ),
+        ),
+    )
+    code: str = field(
+        default="snapshot",
+        metadata=toml_key(
+            choice("snapshot", "here", "none"),
+            "Where the code comes from: a copy made at submit, the folder itself, or no code.",
+            flag=Flag("--code", "", "a copy of this folder, the folder itself, or nothing"),
+        ),
+    )
+    venv: str | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVE,
+            "Requirements file from which a virtual environment is built once, for processes.",
+            flag=Flag(
+                "--venv",
+                "FILE",
+                "run it in a virtual environment built from this requirements file",
+            ),
+        ),
+    )
+    runtime: str = field(
+        default="auto",
+        metadata=toml_key(
+            choice("auto", "docker", "process"),
+            "What runs the stage; auto is docker where there is an image, else process.",
+            of_command=True,
+        ),
+    )
+    resources: Resources = field(
+        default_factory=Resources,
+        metadata=toml_key(table_of(Resources), "What one attempt needs."),
+    )
+    timeout: float | None = field(
+        default=None,
+        metadata=toml_key(
+            DURATION,
+            "An attempt that runs longer is stopped. Left out: no limit.",
+            flag=Flag("--time-limit", "TIME", "stop it after that"),
+        ),
+    )
+    retries: Retries = field(
+        default_factory=Retries,
+        metadata=toml_key(
+            _RETRIES, "How often to try again, as a number or a table.", of_command=True
+        ),
+    )
+    on_lost: OnLost = field(
+        default=OnLost.WAIT,
+        metadata=toml_key(
+            replace(_ON_LOST, read=lambda value: OnLost(str(_ON_LOST.read(value)))),
+            "When the stage's host falls silent: wait until it is heard, or restart elsewhere.",
+        ),
+    )
+    lost_after: float = field(
+        default=600.0,
+        metadata=toml_key(DURATION, 'Silence after which `on_lost = "restart"` restarts.'),
+    )
+    priority: int = field(
+        default=0,
+        metadata=toml_key(
+            whole(-1000, 0, fillable=True), "0 or lower: lower ones wait for higher ones."
+        ),
+    )
+    grace: float = field(
+        default=30.0,
+        metadata=toml_key(
+            DURATION, "Time between the request to end (TERM) and the end by force (KILL)."
+        ),
+    )
+    max_parallel: int | None = field(
+        default=None,
+        metadata=toml_key(
+            whole(1, MAX_STAGES, fillable=True),
+            "Cells of the matrix that may run at once. Left out: as many as fit.",
+        ),
+    )
+    fail_fast: bool = field(
+        default=True,
+        metadata=toml_key(FLAG, "A failed cell cancels the other cells of its stage."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GlobTable:
+    """Values of a matrix key taken from file names."""
+
+    glob: str = field(metadata=toml_key(LINE, "Pattern of files in the source, like `data/*.csv`."))
+
+
+def _by_identifier(value: JsonTable) -> JsonTable:
+    return {"type": "object", "patternProperties": {str(IDENTIFIER.schema["pattern"]): value}}
+
+
+_VALUES: JsonTable = {"type": "array", "items": SCALAR.schema}
+_MATRIX = Kind(
+    lambda value: value,  # read by `spec.matrix`, before this table is
+    {
+        "anyOf": [
+            _by_identifier({"anyOf": [_VALUES, reference(GlobTable)]}),
+            {"type": "array", "items": _by_identifier(SCALAR.schema)},
+        ]
+    },
+    Shape.TABLE,
+    tables=(GlobTable,),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTable(SharedKeys):
+    """One stage of the pipeline."""
+
+    kind: str = field(
+        default="task",
+        metadata=toml_key(
+            Kind(_read_kind, {"enum": [kind.value for kind in StageKind]}),
+            "A task does work; a gate's metrics decide whether what follows may run.",
+        ),
+    )
+    command: tuple[str, ...] = field(
+        metadata=toml_key(
+            COMMAND,
+            "Arguments as a list, or text that is split like a shell would. Placeholders: "
+            "`{params.x}`.",
+        )
+    )
+    needs: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            SOME,
+            "Stages that must succeed before: `train` (all its cells), `train.0`, or `train.@` "
+            "(the cell with the same matrix values).",
+        ),
+    )
+    matrix: Json = field(
+        default=None,
+        metadata=toml_key(
+            _MATRIX,
+            "Run the stage once for each combination (a table of lists) or each table (a list).",
+        ),
+    )
+    when: str | None = field(
+        default=None,
+        metadata=toml_key(
+            LINE,
+            "Expression over params, matrix and metrics of needed stages; false skips the stage.",
+        ),
+    )
+    inputs: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict,
+        metadata=toml_key(
+            mapping_of(WORDS, WORD),
+            "Folder under `inputs/` -> output of another stage, like `prepare.shard`.",
+        ),
+    )
+    outputs: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=toml_key(
+            mapping_of(OUTPUT, WORD),
+            "Name -> folder or file in the working folder that other stages may take; a folder "
+            'that ends in "/" is made before the start.',
+            of_command=True,
+        ),
+    )
+    keep: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            GLOBS,
+            "Globs of files to keep beside the outputs; `[]` keeps none. Without it: new and "
+            "changed files of a stage that declares no outputs.",
+            flag=Flag(
+                "--output",
+                "PATH",
+                "save this file, folder or glob, and no others; may be repeated (default: new and "
+                "changed files)",
+            ),
+        ),
+    )
+    checkpoint: str | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVE,
+            "Folder in the working folder that the next attempt finds as this one left it.",
+            of_command=True,
+        ),
+    )
+    conditions: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            WORDS, "Of a gate: expressions over its metrics; all must hold.", name="pass"
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadTable:
+    """The top of a pipeline file, without its stages."""
+
+    name: str = field(metadata=toml_key(NAME, "What runs of this file are called."))
+    title: str | None = field(default=None, metadata=toml_key(LINE, "One line for people."))
+    params: Mapping[str, Scalar] = field(
+        default_factory=dict,
+        metadata=toml_key(
+            mapping_of(SCALAR, IDENTIFIER),
+            "Parameters with their defaults; `hostler run -p lr=0.05` sets them.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineTable(HeadTable):
+    """A pipeline: stages, run in the order of what they need."""
+
+    defaults: SharedKeys = field(
+        default_factory=SharedKeys,
+        metadata=toml_key(table_of(SharedKeys), "What every stage has unless it says otherwise."),
+    )
+    stages: Mapping[str, StageTable] = field(
+        metadata=toml_key(tables_of(StageTable), "The stages, by name.")
+    )
