@@ -18,8 +18,8 @@ from hostler.base.errors import DaemonBusy, InputError, NoDaemonError
 from hostler.base.paths import state_folder
 from hostler.base.table import is_terminal
 from hostler.base.units import counted, format_size
-from hostler.cli.daemon_start import running
 from hostler.cli.shared import note, out, out_json
+from hostler.client.daemon_start import running
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.quick.socket import Found, find_socket

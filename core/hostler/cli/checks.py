@@ -21,8 +21,8 @@ from hostler.base.errors import (
     StateError,
 )
 from hostler.base.units import format_duration, format_size
-from hostler.cli.daemon_start import running
 from hostler.cli.recover_hint import recover_sentence
+from hostler.client.daemon_start import running
 from hostler.daemon.config_file import load_config, state_path
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target

@@ -11,8 +11,8 @@ from hostler.base.errors import HostlerError
 from hostler.base.paths import NO_HOSTS, is_configured
 from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
-from hostler.cli.daemon_start import ensure_daemon
 from hostler.cli.live import count_line
+from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.shared import note
 from hostler.client import Client
 from hostler.show.fleet import is_new

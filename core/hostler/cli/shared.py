@@ -21,7 +21,7 @@ from hostler.base.table import (
     wants_color,
 )
 from hostler.base.text import clean
-from hostler.cli.daemon_start import ensure_daemon
+from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.problems import report
 from hostler.client import Client
 from hostler.quick.socket import find_socket

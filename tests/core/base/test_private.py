@@ -11,7 +11,7 @@ import pytest
 from hostler.base import private
 from hostler.base.errors import StateError
 from hostler.base.private import make_private
-from hostler.cli.daemon_start import start
+from hostler.client.daemon_start import start
 from hostler.quick.socket import Found
 from hostler.store.files import private_folder
 

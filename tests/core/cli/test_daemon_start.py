@@ -12,8 +12,9 @@ import pytest
 
 import hostler
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
-from hostler.cli import daemon_start
-from hostler.cli.daemon_start import ensure_daemon, is_older, running, stop
+from hostler.cli import own_daemon
+from hostler.client import daemon_start
+from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
 from hostler.quick.socket import Found, find_socket
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
@@ -62,7 +63,7 @@ def test_a_daemon_is_started_once_and_in_private(state: Path) -> None:
 @pytest.mark.programs
 def test_clients_that_start_at_once_start_one(state: Path) -> None:
     program = (
-        "import sys; from hostler.cli import daemon_start as d; "
+        "import sys; from hostler.client import daemon_start as d; "
         f"d.COMMAND = {daemon_start.COMMAND!r}; print(d.running(d.ensure_daemon())['pid'])"
     )
     clients = [
@@ -101,7 +102,7 @@ def test_a_configuration_that_keeps_it_from_starting_is_told_itself(
     monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "wrong.toml"))
     use(monkeypatch, "broken")
     with pytest.raises(ConfigError) as caught:
-        ensure_daemon()
+        own_daemon.ensure_daemon()
     assert "did you mean 'address'?" in str(caught.value.problems[0])
 
 
@@ -129,7 +130,7 @@ def test_what_was_left_behind_is_no_daemon(state: Path) -> None:
 
 
 def test_a_silent_daemon_is_not_replaced(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hostler.cli.daemon_start.ask", silent)
+    monkeypatch.setattr("hostler.client.daemon_start.ask", silent)
     with pytest.raises(NoDaemonError, match="does not answer"):
         ensure_daemon()
     assert not state.exists()

@@ -24,7 +24,8 @@ import os, sys
 sys.path.insert(0, {copy!r})
 from hostler.base import paths as places
 places.SYSTEM_SOCKET, places.SYSTEM_CONFIG = {system!r}, {config!r}
-from hostler.cli import daemon_start, main
+from hostler.cli import main
+from hostler.client import daemon_start
 daemon_start.COMMAND = [{python!r}, "-c", "import sys; sys.exit('hostler: it is not to start')"]
 sys.exit(main(sys.argv[1:]))
 """

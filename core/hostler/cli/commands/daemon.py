@@ -7,10 +7,11 @@ import time
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.units import format_duration
-from hostler.cli.daemon_start import ensure_daemon, running, start, stop
 from hostler.cli.options import add_common, add_yes
+from hostler.cli.own_daemon import ensure_daemon, start
 from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import note_for, out, out_json
+from hostler.client.daemon_start import running, stop
 from hostler.quick.socket import Found, find_socket
 
 NOT_RUNNING = 3

@@ -7,9 +7,9 @@ import platform
 
 from hostler import __version__
 from hostler.base.errors import NoDaemonError
-from hostler.cli.daemon_start import running
 from hostler.cli.options import add_common
 from hostler.cli.shared import out, out_json
+from hostler.client.daemon_start import running
 from hostler.quick.socket import find_socket
 
 

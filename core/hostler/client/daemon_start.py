@@ -27,9 +27,15 @@ _POLL = 0.03
 _LOG_TAIL = 5
 
 Say = Callable[[str], None]
+Why = Callable[[], HostlerError | None]
+"""Why a daemon could not start, where its log need not be quoted."""
 
 
-def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
+def _unknown() -> None:
+    return None
+
+
+def ensure_daemon(named: str | None = None, say: Say | None = None, why: Why = _unknown) -> Found:
     """A socket that a daemon answers on. A personal one is started where none runs, and restarted
     where it is older than this client.
 
@@ -43,11 +49,11 @@ def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
         if found.hint:
             _say(say, found.hint)
         _say(say, "starting your daemon")
-        return start(found)
+        return start(found, why)
     if found.personal and is_older(str(about.get("version", "")), __version__):
         _say(say, f"restarting your daemon ({about.get('version')} -> {__version__}); work goes on")
         stop(found)
-        return start(found)
+        return start(found, why)
     check_api(about)
     if found.personal:
         _hand_over_ssh_agent(found, about)
@@ -107,7 +113,7 @@ def check_api(about: dict[str, Any]) -> None:
     )
 
 
-def start(found: Found) -> Found:
+def start(found: Found, why: Why = _unknown) -> Found:
     """Start the personal daemon and wait until it answers. Of several clients that try at once,
     one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
     folder = str(Path(found.path).parent)
@@ -124,7 +130,7 @@ def start(found: Found) -> Found:
             if _answers(found):
                 return found
             if _has_ended(pid):
-                raise _why_not(log, before)
+                raise why() or _why_not(log, before)
             size = _size(log)
             if size != said:  # it says how far it is with the upgrade of a large database
                 said, deadline = size, time.monotonic() + START_DEADLINE
@@ -135,14 +141,7 @@ def start(found: Found) -> Found:
 
 
 def _why_not(log: str, before: int) -> HostlerError:
-    """Why the daemon has ended at once: the configuration, whose problems are told one by one, or
-    what it has added to its log."""
-    from hostler.daemon.config_file import load_config  # slow, and only wanted here
-
-    try:
-        load_config()
-    except ConfigError as error:
-        return error
+    """Why the daemon has ended at once: what it has added to its log."""
     return NoDaemonError(
         f"your daemon could not start: {_last_lines(log, before)}",
         remedy=f"Its log is {log}; `hostler serve --personal` shows it live",
