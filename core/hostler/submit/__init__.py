@@ -1,3 +1,4 @@
-"""From a pipeline file or a command to a submission, with the code that it needs: packed, sent, and
-told of. The command line, the terminal UI and the SDK submit through this room.
+"""From a pipeline file or a command to a submission: what is sent, which code goes along, and what
+of it does not. The command line, the terminal UI and the SDK submit through this room and
+`client.submission`, which speaks with the daemon.
 """

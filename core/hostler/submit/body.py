@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
-from hostler.client import Client
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
-from hostler.submit.sources import names_of_files, sent_source, text_path
-from hostler.submit.words import words_of
+from hostler.submit.sources import names_of_files, text_path
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -225,24 +223,9 @@ def wants_snapshot(body: Mapping[str, Any]) -> bool:
     return any(isinstance(t, dict) and t.get("code", usual) == "snapshot" for t in tables)
 
 
-def with_source(
-    client: Client, body: dict[str, Any], folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """The body with its source: packed and uploaded where a stage wants a copy of the code.
-
-    The daemon reads the rest first: a mistake must not cost an upload.
-    """
-    if not wants_snapshot(body):
-        _check_no_include(body)
-        return {**body, "source": {"path": str(text_path(folder.absolute()))}}
-    limits = client.check(with_file_names(body, folder))
-    source = sent_source(client, folder, limits, say, _included(body), words_of(body))
-    return {**body, "source": source}
-
-
 def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The body for a check or a plan: the names of the files instead of the files."""
-    include = _included(body)
+    include = included(body)
     body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
     if not wants_snapshot(body):
         return body
@@ -251,31 +234,17 @@ def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     return body | names_of_files(text, folder, include)
 
 
-def _included(body: Mapping[str, Any]) -> list[str]:
+def included(body: Mapping[str, Any]) -> list[str]:
+    """What git ignores and is sent all the same."""
     return list((body.get("source") or {}).get("include") or ())
 
 
-def _check_no_include(body: Mapping[str, Any]) -> None:
+def check_no_include(body: Mapping[str, Any]) -> None:
     """Raises InputError where files are to be included and nothing is sent. A folder that is used
     itself has them all."""
     code = (body.get("command") or {}).get("code")
-    if _included(body) and code != "here":
+    if included(body) and code != "here":
         raise InputError(
             "--include sends files with a copy of the code, and none is sent",
             remedy="Say --code snapshot" if code else 'Give a stage code = "snapshot"',
         )
-
-
-def choose_code(client: Client, body: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The body with `code` decided for a command that does not say: the folder itself where only
-    this machine runs it, nothing from a home folder, else a copy of what git sees."""
-    command = body.get("command")
-    if command is None or command.get("code") is not None:
-        return body
-    if all(host.get("transport") == "local" for host in client.hosts()):
-        code = "here"
-    elif folder.resolve() in (Path.home().resolve(), Path("/")):
-        code = "none"
-    else:
-        code = "snapshot"
-    return {**body, "command": {**command, "code": code}}

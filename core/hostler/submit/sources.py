@@ -1,11 +1,11 @@
-"""The code of a run: packed, sent, and told of."""
+"""The code of a run: the folder that it comes from, and what of it does not go along."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +13,10 @@ from hostler.base.errors import InputError
 from hostler.base.private import owner_name
 from hostler.base.text import is_text
 from hostler.base.units import format_size
-from hostler.client import Client
-from hostler.model.codec import to_json
-from hostler.packing import PackedSource, pack_source, source_names
-from hostler.submit.told import tell_once
+from hostler.packing import PackedSource, source_names
 
 _MOST_NAMES = 100_000
 """That a request may carry."""
-
-
-def sent_source(
-    client: Client,
-    folder: Path,
-    limits: Mapping[str, Any],
-    say: Callable[[str], None],
-    include: Sequence[str] = (),
-    words: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The folder's code, packed, uploaded where the daemon does not have it, and described. What
-    does not go along is told; of `words`, those of commands, also what git ignores."""
-    packed = pack_source(
-        folder,
-        limits["source_size"],
-        file_limit=limits["source_file"],
-        include=include,
-        words=words,
-    )
-    try:
-        if not client.has_snapshot(packed.digest):
-            if packed.files:
-                files = f"{packed.files} file{'' if packed.files == 1 else 's'}"
-                say(f"sending {files} ({format_size(packed.size)})")
-            client.put_snapshot(packed.digest, packed.path)
-        tell_once(folder, [*left_out_lines(packed), *skipped_lines(packed)], say)
-    finally:
-        packed.path.unlink(missing_ok=True)
-    return {key: value for key, value in to_json(packed.source).items() if value is not None}
 
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:

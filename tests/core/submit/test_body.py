@@ -10,8 +10,8 @@ from hostler.base.errors import InputError, PipelineError
 from hostler.cli.commands.run import command_of
 from hostler.cli.parser import load, parse
 from hostler.client import Client
+from hostler.client.submission import choose_code, with_source
 from hostler.submit.body import (
-    choose_code,
     command_body,
     env_programs,
     matching,
@@ -19,7 +19,6 @@ from hostler.submit.body import (
     stage_env,
     wants_snapshot,
     with_file_names,
-    with_source,
 )
 from hostler.submit.sources import current_folder
 from tests.support.daemons.commandline import CommandLine
@@ -50,7 +49,8 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
     daemon.on("HEAD", "/v1/snapshots/*", Answer(status=404))
     daemon.on("PUT", "/v1/snapshots/*", {})
     said: list[str] = []
-    body = with_source(Client(daemon.path), {"pipeline": "[stages.a]"}, folder, said.append)
+    sending = with_source({"pipeline": "[stages.a]"}, folder, said.append)
+    body = Client(daemon.path).carry_out(sending)
     sent = next(asked for asked in daemon.asked if asked.method == "PUT")
     assert sent.path == f"/v1/snapshots/{body['source']['digest']}"
     assert b"print(1)" in sent.body
@@ -70,7 +70,7 @@ def test_a_mistake_costs_no_upload_and_names_of_files_are_enough_to_find_it(
     daemon.on("POST", "/v1/check", Answer({"error": wrong}, 400))
     text = '[stages.a]\nmatrix = { f = { glob = "*.csv" } }\n'
     with pytest.raises(PipelineError):
-        with_source(Client(daemon.path), {"pipeline": text}, folder, print)
+        Client(daemon.path).carry_out(with_source({"pipeline": text}, folder, print))
     assert daemon.requests("POST", "/v1/check")[0].json["files"] == ["a.csv"]
     assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
 
@@ -98,7 +98,7 @@ def test_the_daemons_limits_hold_before_anything_is_sent(
     ):
         daemon.on("POST", "/v1/check", limits)
         with pytest.raises(InputError, match=r"big\.bin") as refused:
-            with_source(Client(daemon.path), {"pipeline": "[stages.a]"}, tmp_path, print)
+            Client(daemon.path).carry_out(with_source({"pipeline": "[stages.a]"}, tmp_path, print))
         assert "[limits]" in refused.value.remedy
     assert [asked.path for asked in daemon.asked if "snapshots" in asked.path] == []
 
@@ -136,7 +136,8 @@ def test_code_of_a_command(
     monkeypatch.setenv("HOME", str(tmp_path))
     daemon.on("GET", "/v1/hosts", {"hosts": [{"transport": transport}]})
     body: dict[str, Any] = {"command": {"command": ["x"], **({"code": given} if given else {})}}
-    assert choose_code(Client(daemon.path), body, tmp_path / folder)["command"]["code"] == code
+    chosen = Client(daemon.path).carry_out(choose_code(body, tmp_path / folder))
+    assert chosen["command"]["code"] == code
 
 
 def test_variables() -> None:

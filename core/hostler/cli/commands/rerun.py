@@ -7,7 +7,8 @@ import argparse
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
-from hostler.submit.sources import code_folder, sent_source
+from hostler.client.submission import sent_source
+from hostler.submit.sources import code_folder
 
 _SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
 """A submission that is asked about for the limits of sources."""
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         limits = client.check(_SNAPSHOT)
         include = old["source"].get("include") or ()
         words = [word for stage in old["stages"] for word in stage["command"]]
-        source = sent_source(client, folder, limits, note_for(args), include, words)
+        sending = sent_source(folder, limits, note_for(args), include, words)
+        source = client.carry_out(sending)
     made = client.rerun(str(old["run_id"]), source=source)
     if args.json:
         out_json("run", {k: v for k, v in made.items() if k != "schema"})

@@ -11,9 +11,10 @@ from hostler.cli.kinds import pair, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
+from hostler.client.submission import sent_source
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
 from hostler.submit.body import pipeline_text
-from hostler.submit.sources import code_folder, names_of_files, sent_source
+from hostler.submit.sources import code_folder, names_of_files
 from hostler.submit.told import tell_once
 
 EPILOG = """\
@@ -91,7 +92,7 @@ def _source(
     if not plan["snapshot"]:
         return {"path": str(folder)}
     words = [word for stage in old["stages"] for word in stage["command"]]
-    return sent_source(client, folder, plan, say, _include(old), words)
+    return client.carry_out(sent_source(folder, plan, say, _include(old), words))
 
 
 def _include(old: dict[str, Any]) -> list[str]:

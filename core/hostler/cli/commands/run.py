@@ -35,16 +35,15 @@ from hostler.cli.options import add_common
 from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
+from hostler.client.submission import choose_code, with_source
 from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.show.runs import command_code, end_code, end_lines
 from hostler.submit.body import (
     DEFAULT_FILE,
     Command,
-    choose_code,
     command_body,
     pipeline_body,
     with_file_names,
-    with_source,
 )
 from hostler.submit.sources import current_folder
 from hostler.submit.told import silent, tell_once
@@ -155,10 +154,11 @@ def run(args: argparse.Namespace) -> int:
     """Submit, and follow or not."""
     body, folder = _body(args)
     client = open_client(args)
-    body = choose_code(client, body, folder)
+    body = client.carry_out(choose_code(body, folder))
     if args.plan:
         return _plan(args, client.plan(with_file_names(body, folder)))
-    submitted = client.submit(with_source(client, body, folder, note_for(args)))
+    body = client.carry_out(with_source(body, folder, note_for(args)))
+    submitted = client.submit(body)
     run_id = str(submitted["run_id"])
     _say_dropped(args, submitted, folder)
     say = note_for(args)
