@@ -15,6 +15,7 @@ from hostler.daemon.drains import Unkillables
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.inline import InlineRunner
 from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
@@ -46,8 +47,9 @@ class Applier:
         self.usage = Usage(context)
         self.followers = Followers(context)
         self.copies = HostCopies(context)
-        self.starter = Starter(context, self.followers, self.copies)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
+        self._inline = InlineRunner(context, self._finisher)
+        self.starter = Starter(context, self.followers, self.copies, self._inline)
         self._unkillables = Unkillables(context)
         self._strangers = Strangers()
 
@@ -65,6 +67,8 @@ class Applier:
                 await self.starter.resume(action)
             case Record():
                 await self._finisher.record(action)
+                if action.phase.is_final:
+                    self._inline.cancel(action.attempt_id)
             case Finish():
                 await self._finisher.finish(action)
             case Conclude():

@@ -17,7 +17,7 @@ from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
-from hostler.decide.ending import conclude_uncollected
+from hostler.decide.ending import Ending, conclude_uncollected
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Conclude, Finish, Record
@@ -177,6 +177,20 @@ class Finisher:
             or context.run_cache.attempt(attempt.attempt_id)
             or ended
         )
+
+    async def end_inline(self, attempt: Attempt, stage: Stage, ended: Ending) -> None:
+        """Write the end of work that the daemon did itself."""
+        attempt = self._context.run_cache.attempt(attempt.attempt_id) or attempt
+        now, (phase, cause, detail) = self._context.clock.now(), ended
+        ran = None if attempt.started_at is None else max(0.0, now - attempt.started_at)
+        end: AttemptChange = {
+            "phase": phase,
+            "cause": cause,
+            "detail": detail,
+            "duration": ran,
+            "finished_at": now,
+        }
+        self._copies.note_soon(await self._end(attempt, stage, end))
 
     async def record(self, action: Record) -> None:
         """Write what the planner concluded about an attempt."""

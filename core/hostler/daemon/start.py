@@ -17,9 +17,11 @@ from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
@@ -37,8 +39,11 @@ class ClaimRefused(Exception):
 class Starter:
     """Carries out `Start` and `Resume`. Remembers which hosts refused a claim, and when."""
 
-    def __init__(self, context: Context, followers: Followers, copies: HostCopies) -> None:
+    def __init__(
+        self, context: Context, followers: Followers, copies: HostCopies, inline: InlineRunner
+    ) -> None:
         self._context = context
+        self._inline = inline
         self._followers = followers
         self._copies = copies
         self._pins = Pins(context)
@@ -120,7 +125,11 @@ class Starter:
         # The copy on the host is made meanwhile: it has to be there before anything runs.
         note = asyncio.create_task(self._copies.note(attempt), name=f"note {attempt.attempt_id}")
         try:
-            await self._claim_and_start(attempt, stage, note)
+            if lifecycle_of(stage).has_workload:
+                await self._claim_and_start(attempt, stage, note)
+            else:
+                await note
+                await self._inline.carry_out(attempt, stage)
         finally:
             note.cancel()
             await asyncio.gather(note, return_exceptions=True)

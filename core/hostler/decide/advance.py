@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from hostler.decide.ending import conclude, conclude_uncollected
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
+from hostler.model.pipelines import Scalar
 from hostler.model.plans import (
     Action,
     Conclude,
@@ -31,7 +33,8 @@ TERM_EXIT = 143
 def advance(snapshot: Snapshot, plan: Plan) -> Snapshot:
     """The snapshot after every action of the plan has taken effect, at the same time.
 
-    Starts run, with lease and workload in their host's look; stops have ended their workload;
+    Starts run, with lease and workload in their host's look; what the daemon does itself is done at
+    once; stops have ended their workload;
     recorded ends are recorded; ended runs are gone. The looks keep their time: the caller moves
     `now` and refreshes them.
     """
@@ -55,13 +58,17 @@ def end_workload(
 
 def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
     match action:
-        case Start(attempt=attempt) | Resume(attempt=attempt):
-            return _launch(snapshot, attempt)
+        case Start(attempt=attempt, stage=stage) | Resume(attempt=attempt, stage=stage):
+            if lifecycle_of(stage).has_workload:
+                return _launch(snapshot, attempt)
+            return _placed(snapshot, replace(attempt, phase=Phase.SUCCEEDED))
         case Record(attempt_id=attempt_id):
             return _with_attempt(snapshot, attempt_id, lambda a: _recorded(a, action, snapshot.now))
         case Finish(attempt=attempt):
-            now = snapshot.now
-            return _with_attempt(snapshot, attempt.attempt_id, lambda a: _ended(a, action, now))
+            params = next(r.params for r in snapshot.runs if r.run_id == attempt.run_id)
+            return _with_attempt(
+                snapshot, attempt.attempt_id, lambda a: _ended(a, action, params, snapshot.now)
+            )
         case Conclude(attempt=attempt, stage=stage):
             missing = [name for name in stage.outputs if name not in attempt.outputs]
             ended = conclude_uncollected(attempt, missing, action.why, is_lost=action.is_lost)
@@ -115,26 +122,29 @@ def _launch(snapshot: Snapshot, attempt: Attempt) -> Snapshot:
         workloads = (*before.workloads, workload)
         return replace(before, workloads=workloads, leases=(*kept, *leases))
 
+    return _placed(_at_host(snapshot, attempt.host, started), running)
+
+
+def _placed(snapshot: Snapshot, attempt: Attempt) -> Snapshot:
     def placed(run: Run) -> Run:
         others = tuple(a for a in run.attempts if a.attempt_id != attempt.attempt_id)
-        return replace(run, attempts=(*others, running))
+        return replace(run, attempts=(*others, attempt))
 
-    after = _at_host(snapshot, attempt.host, started)
-    return replace(
-        after,
-        runs=tuple(placed(r) if r.run_id == attempt.run_id else r for r in after.runs),
-    )
+    runs = (placed(r) if r.run_id == attempt.run_id else r for r in snapshot.runs)
+    return replace(snapshot, runs=tuple(runs))
 
 
-def _ended(attempt: Attempt, finish: Finish, now: float) -> Attempt:
+def _ended(attempt: Attempt, finish: Finish, params: Mapping[str, Scalar], now: float) -> Attempt:
     """What has something to be copied is collected first, and over by the next finish."""
     if attempt.verdict is not None:
         return replace(attempt, phase=attempt.verdict)
-    phase, cause, detail = conclude(attempt, finish.stage, finish.workload, boot_id=finish.boot_id)
+    stage = finish.stage
+    seen = conclude(attempt, stage, finish.workload, boot_id=finish.boot_id)
+    phase, cause, detail = lifecycle_of(stage).judge(stage, seen, attempt.metrics, params)
     ended = _recorded(
         attempt, Record(attempt.attempt_id, phase, cause, detail, finish.workload), now
     )
-    if not finish.stage.outputs and not finish.stage.keep:
+    if not stage.outputs and not stage.keep:
         return ended
     return replace(ended, phase=Phase.COLLECTING, verdict=phase)
 

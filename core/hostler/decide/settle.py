@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hostler.base.units import format_duration
 from hostler.decide.ending import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.stop_reasons import StopReason, stop_reason_for
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
@@ -50,6 +51,11 @@ class Case(NamedTuple):
         return self.attempt.phase is Phase.COLLECTING
 
     @property
+    def is_inline(self) -> bool:
+        """The daemon does its work itself, and nothing on a host shows it."""
+        return not lifecycle_of(self.item.stage).has_workload
+
+    @property
     def runs(self) -> bool:
         """Its workload was running in the last look."""
         return self.workload is not None and self.workload.running
@@ -71,6 +77,11 @@ class Case(NamedTuple):
         """The host has booted since the attempt was placed."""
         before = self.attempt.boot_id
         return self.look is not None and before is not None and self.look.boot_id != before
+
+    @property
+    def is_unmerged(self) -> bool:
+        """The database lacks notes of its host."""
+        return self.host is not None and self.host.unmerged
 
     @property
     def away(self) -> bool:
@@ -165,6 +176,13 @@ def _cancel_unlaunched(case: Case) -> Verdict:
     return (_record(case, ended),)
 
 
+def _drop(case: Case) -> Verdict:
+    assert case.stop_reason is not None
+    cause, detail = case.stop_reason
+    phase = Phase.FAILED if cause is Cause.TIME_LIMIT else Phase.CANCELLED
+    return (_record(case, (phase, cause, detail)),)
+
+
 def _let_go(case: Case) -> Verdict:
     assert case.stop_reason is not None
     host = case.attempt.host
@@ -244,6 +262,11 @@ def _record(case: Case, ended: Ending) -> Record:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "the daemon itself works at it, and nobody wants it: that ends at once",
+        lambda c: c.is_inline and c.stop_reason is not None and not c.ending and not c.is_unmerged,
+        _drop,
+    ),
+    Rule(
         "its start is being carried out: an image pull takes minutes, and absence is right",
         lambda c: c.starting,
         _nothing,
@@ -251,7 +274,7 @@ RULES: tuple[Rule, ...] = (
     Rule("its end is being written down", lambda c: c.ending, _nothing),
     Rule(
         "its host has noted things since the backup that the database does not know yet",
-        lambda c: c.host is not None and c.host.unmerged,
+        lambda c: c.is_unmerged,
         _nothing,
     ),
     Rule(
@@ -286,6 +309,11 @@ RULES: tuple[Rule, ...] = (
         "its host is silent, and silence is not death",
         lambda c: c.look is None,
         _nothing,
+    ),
+    Rule(
+        "nothing on its host shows it: what the daemon does not work at, it takes up again",
+        lambda c: c.is_inline,
+        _resume,
     ),
     Rule(
         "it is collected and runs: somebody started it again, or the look is of before its end",

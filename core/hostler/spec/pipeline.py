@@ -9,6 +9,7 @@ from hostler.base.errors import PipelineError, Problem
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import kind_of
+from hostler.decide.unfolding import unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
@@ -194,7 +195,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
     note_cycles(nodes, context.problems)
     if context.problems:
         return ()
-    return tuple(stage for draft, links in linked for stage in build_stages(draft, links))
+    return unfolded([stage for draft, links in linked for stage in build_stages(draft, links)])
 
 
 def _node(draft: Draft) -> Node:

@@ -24,6 +24,18 @@ class Lifecycle(Protocol):
         """Keys of pipeline.toml that this kind requires and no other kind allows, each with an
         example."""
 
+    @property
+    def has_workload(self) -> bool:
+        """Whether a container or process on its host does the work: it is started by claim, create,
+        bind and start, looked for there, and stopped there. Otherwise the daemon does the work
+        itself (daemon/inline.py): it is started and resumed by doing it, and stopped by leaving
+        it."""
+
+    def unfold(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stages in whose stead this one stands in the file: itself, or parts that are alike
+        (replicas, ranks), named `NAME.0`, `NAME.1`, ... and of the same base. The database takes
+        one open attempt of a stage: what has several at once unfolds."""
+
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
         """Where a stage is after these attempts, at least one. FAILED may still be retried."""
 

@@ -21,6 +21,11 @@ class Task:
     """See `Lifecycle` for what each answer means."""
 
     keys: Mapping[str, str] = {}
+    has_workload = True
+
+    def unfold(self, stage: Stage) -> tuple[Stage, ...]:
+        """It is one. The cells of its matrix are made before, since each has its own values."""
+        return (stage,)
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
         """By the last attempt; a success stays one."""
