@@ -97,12 +97,18 @@ def _compiles(change: Change) -> bool:
     return True
 
 
+_STARRED = ("parameters", "param", "lambdef", "argument", "star_expr", "arglist")
+"""Where `*` does not multiply."""
+
+
 def _barred(tree: Node) -> Iterator[Node]:
     for node in ast_nodes(tree):
         if node.type in ("decorator", "assert_stmt", "type_stmt"):
             yield node
         elif node.type == "annassign":
             yield node.children[1]
+        elif node.type == "operator" and node.parent.type in _STARRED:
+            yield node
         elif node.type == "tfpdef":
             yield node.children[2]
         elif node.type == "funcdef" and node.annotation:

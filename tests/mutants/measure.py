@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from tests.mutants.changes import Change, draw
+from tests.mutants.graft import pairs_of, places
 from tests.mutants.rooms import Room
+from tests.mutants.runs import Collected, collect, in_tree
 from tests.mutants.trees import changed, copy_tree
-from tests.mutants.trial import Limits, Result, Task, Trial, log_of, preload
+from tests.mutants.trial import Limits, Result, Said, Trial
+
+SLOW = 20.0
+"""How much slower than without a change tests may be: watching calls has its price already."""
 
 
 class BaselineError(Exception):
@@ -37,56 +43,110 @@ class Wanted:
     equivalents: frozenset[tuple[str, str, str]] = frozenset()
 
 
-def measure(room: Room, root: Path, wanted: Wanted) -> Iterator[Verdict]:
-    """A verdict for each change, in the order in which they come."""
+Show = Callable[[Verdict], None]
+
+
+def measure(room: Room, root: Path, wanted: Wanted, show: Show) -> None:
+    """Show a verdict for each change, in the order in which they come.
+
+    The process is of no use for anything else afterwards: it has imported the code under test.
+    """
     texts = {path: (root / path).read_text() for path in room.files}
     drawn = draw(texts, wanted.number, wanted.seed, wanted.equivalents)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         first = copy_tree(root, Path(folder, "0"))
-        base = _baseline(room, first)
         trees = [first] + [copy_tree(first, Path(folder, str(i))) for i in range(1, wanted.jobs)]
-        tasks = [Task(tree, room.tests, _limits(base), base.durations) for tree in trees]
-        yield from _verdicts(drawn, tasks)
+        failed: list[BaselineError] = []
+
+        def body(collected: Collected) -> None:
+            try:
+                base = _baseline(room, first, collected)
+            except BaselineError as error:
+                failed.append(error)
+            else:
+                _Measuring(room, first, collected, base, texts, show).run(drawn, trees)
+
+        collect(first, room.tests, body)
+    if failed:
+        raise failed[0]
 
 
-def _baseline(room: Room, tree: Path) -> Result:
-    """A run without a change, for its durations and to import what it imports beforehand."""
-    trial = Trial(Task(tree, room.tests))
-    wait([trial.sentinel], trial.left())
+def _baseline(room: Room, tree: Path, collected: Collected) -> Result:
+    """A run without a change."""
+    log = tree.with_name("baseline.log")
+    files = frozenset(str(tree / path) for path in room.files)
+    body = (
+        partial(in_tree, tree, room.tests, {})
+        if room.programs
+        else partial(collected.watched, files)
+    )
+    trial = Trial(body, Limits(), log)
+    wait(trial.signs, trial.left())
     result = trial.result()
     if result.noticed_by:
-        said = log_of(tree).read_text()[-4000:]
+        said = log.read_text()[-4000:]
         raise BaselineError(f"{said}\n{room.name}: without a change: {result.noticed_by}")
-    preload(result.modules)
     return result
 
 
-def _limits(base: Result) -> Limits:
-    wall = sum(base.durations.values())
-    slowest = max(base.durations.values(), default=0.0)
-    return Limits(4 + 3 * base.processor, 120 + 10 * wall, 60 + 10 * slowest)
+@dataclass
+class _Measuring:
+    room: Room
+    first: Path
+    """The tree from which everything was collected."""
+    collected: Collected
+    base: Result
+    texts: Mapping[str, str]
+    show: Show
+    running: dict[Trial, tuple[Change, Path, ExitStack]] = field(default_factory=dict)
 
+    def run(self, drawn: Sequence[Change], trees: Sequence[Path]) -> None:
+        """As many at a time as there are trees."""
+        try:
+            self._run(list(reversed(drawn)), list(trees))
+        finally:
+            for trial in self.running:
+                trial.end()
 
-def _verdicts(drawn: Sequence[Change], tasks: Sequence[Task]) -> Iterator[Verdict]:
-    """One change at a time on each tree."""
-    waiting = list(reversed(drawn))
-    free = list(tasks)
-    running: dict[Trial, tuple[Change, Task, ExitStack]] = {}
-    while waiting or running:
-        while waiting and free:
-            change, task, stack = waiting.pop(), free.pop(), ExitStack()
-            stack.enter_context(changed(task.tree / change.path, change.text))
-            running[Trial(task)] = change, task, stack
-        for trial in _ended(running):
-            change, task, stack = running.pop(trial)
-            result = trial.result()
-            stack.close()
-            free.append(task)
-            yield Verdict(change, result.noticed_by)
+    def _run(self, waiting: list[Change], free: list[Path]) -> None:
+        while waiting or self.running:
+            while waiting and free:
+                self._start(waiting.pop(), free)
+            for trial in self._ended():
+                change, tree, stack = self.running.pop(trial)
+                result = trial.result()
+                stack.close()
+                free.append(tree)
+                self.show(Verdict(change, result.noticed_by))
 
+    def _start(self, change: Change, free: list[Path]) -> None:
+        path = str(self.first / change.path)
+        pairs = pairs_of(path, self.texts[change.path], change.text)
+        stack = ExitStack()
+        body: Callable[[], Said]
+        if self.room.programs or not pairs:
+            tree = free.pop()
+            stack.enter_context(changed(tree / change.path, change.text))
+            body = partial(in_tree, tree, self.room.tests, self.base.durations)
+        else:
+            where = places(pairs)
+            tests = {t for t, calls in self.base.calls.items() if not where.isdisjoint(calls)}
+            if not tests:
+                self.show(Verdict(change, ""))
+                return
+            tree = free.pop()
+            body = partial(self.collected.changed, pairs, self.base.durations, tests)
+        trial = Trial(body, self._limits(), tree.with_name(f"{tree.name}.log"))
+        self.running[trial] = change, tree, stack
 
-def _ended(running: Mapping[Trial, object]) -> list[Trial]:
-    """Those that have ended, or have no time left."""
-    by_sentinel = {trial.sentinel: trial for trial in running}
-    ready = wait(list(by_sentinel), min(trial.left() for trial in running))
-    return [trial for trial in running if trial.sentinel in ready or not trial.left()]
+    def _limits(self) -> Limits:
+        return Limits(4 + 3 * self.base.processor, 60 + SLOW * sum(self.base.durations.values()))
+
+    def _ended(self) -> list[Trial]:
+        """Those that have a result, or no time left."""
+        if not self.running:
+            return []
+        signs = {sign: trial for trial in self.running for sign in trial.signs}
+        left = min(trial.left() for trial in self.running)
+        ready = {signs[sign] for sign in wait(list(signs), left) if sign in signs}
+        return [trial for trial in self.running if trial in ready or not trial.left()]

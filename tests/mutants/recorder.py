@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import CodeType, FrameType
 
 import hypothesis
 import pytest
+
+from tests.mutants.graft import Place
 
 
 class Recorder:
     """Notes the first failure and how long each test took; runs the quickest tests first."""
 
-    def __init__(self, durations: Mapping[str, float]) -> None:
+    def __init__(self, durations: Mapping[str, float], watched: Collection[str] = ()) -> None:
+        """`watched`: files of which it is noted which functions each test calls."""
         self.durations: dict[str, float] = {}
+        self.calls: dict[str, frozenset[Place]] = {}
         self.failed = ""
         """The test that failed first."""
         self._known = durations
+        self._watched = watched
 
     def pytest_configure(self) -> None:
         """Property tests try the same examples each time, and make no failing one smaller."""
@@ -30,6 +37,25 @@ class Recorder:
         """Most changes are noticed at once by many tests."""
         items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Watch the calls of a test."""
+        if not self._watched:
+            return (yield)
+        seen: dict[int, CodeType] = {}  # to take the hash of a code would take longer
+
+        def note(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                seen[id(frame.f_code)] = frame.f_code
+
+        sys.setprofile(note)
+        try:
+            return (yield)
+        finally:
+            sys.setprofile(None)
+            codes = (code for code in seen.values() if code.co_filename in self._watched)
+            self.calls[item.nodeid] = frozenset((c.co_filename, c.co_firstlineno) for c in codes)
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be imported fails as a whole."""
         if report.failed:
@@ -41,3 +67,18 @@ class Recorder:
         self.durations[report.nodeid] = took + report.duration
         if report.failed:
             self.failed = self.failed or report.nodeid
+
+    def run(self, items: Iterable[pytest.Item]) -> None:
+        """Run collected tests up to the first that fails."""
+        chosen = sorted(items, key=lambda item: self._known.get(item.nodeid, 0.0))
+        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+            if not self.failed:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+    def watch(self, files: Collection[str]) -> None:
+        """Note from now on which functions of these files each test calls."""
+        self._watched = files
+
+    def order(self, durations: Mapping[str, float]) -> None:
+        """Tests whose duration is smaller go first."""
+        self._known = durations

@@ -18,6 +18,8 @@ class Room:
     name: str
     files: tuple[str, ...]
     tests: tuple[str, ...]
+    programs: bool = False
+    """The tests start programs of the code under test."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ def read_rooms(root: Path) -> dict[str, Room]:
     """The rooms of rooms.toml; a pattern that matches nothing is an error."""
     table = tomllib.loads((HERE / "rooms.toml").read_text())
     return {
-        name: Room(name, _paths(root, room["files"]), _paths(root, room["tests"]))
+        name: Room(
+            name,
+            _paths(root, room["files"]),
+            _paths(root, room["tests"]),
+            room.get("programs", False),
+        )
         for name, room in table.items()
     }
 
