@@ -24,6 +24,8 @@ NAMES: dict[str, object] = {
     "accuracy": 0.97,
     "val/acc": 0.96,
     "flat.name": 3,
+    "deep.er": {"value": 5},
+    "x": {"y": 6},
 }
 
 
@@ -54,6 +56,11 @@ NAMES: dict[str, object] = {
         ("flat.name == 3", True),
         ("-3 < -2", True),
         ("2 * 3 - 4 / 8", 5.5),
+        ("count([]) == 0", True),
+        ("1 in [1] in [2]", False),
+        ('1 in ["1"]', False),
+        ("deep.er.value == 5", True),
+        ("x.y == 6", True),
         ('"text"', "text"),
     ],
 )
@@ -103,6 +110,69 @@ def test_refused_before_evaluation(expression: str) -> None:
     assert check(expression)
     with pytest.raises(InputError):
         evaluate(expression, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("longest", "longer", "said"),
+    [
+        ("not " * 38 + "true", "not " * 39 + "true", "is nested too deeply"),
+        (f'"{"a" * 998}"', f'"{"a" * 999}"', "is longer than 1000 characters"),
+    ],
+    ids=["depth", "length"],
+)
+def test_up_to_a_limit_all_is_well(longest: str, longer: str, said: str) -> None:
+    assert check(longest) == []
+    assert said in check(longer)[0]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("  ", "is empty"),
+        ("abs(1, 2)", "abs() takes one number"),
+        ("max()", "max() takes one or more numbers"),
+        (f"{'a' * 60} ** 2", f"{'a' * 57}... cannot be used here"),
+        (f"'{'a' * 58}'.b", f"'{'a' * 56}... is not a name"),
+        (f"'{'a' * 56}'.b", f"'{'a' * 56}'.b is not a name"),
+    ],
+)
+def test_what_is_wrong_is_said(expression: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        evaluate(expression, NAMES)
+    assert said in str(caught.value)
+
+
+def test_a_long_expression_is_quoted_in_part() -> None:
+    def quoted(length: int) -> str:
+        with pytest.raises(InputError) as caught:
+            evaluate("a" * (length - 3) + "+.b", {})
+        return str(caught.value).partition(": ")[0]
+
+    assert quoted(80) == f"`{'a' * 77}+.b`"
+    assert quoted(81) == f"`{'a' * 77}...`"
+
+
+def test_names_that_are_no_words_are_listed_up_to_eight() -> None:
+    known = [f"params.p{n}" for n in range(7)]
+    assert check("zzz > 1", []) == ['unknown name "zzz"']
+    listed = ", ".join(known)
+    said = f'unknown name "zzz" (known: {listed}, train.METRIC)'
+    assert check("zzz > 1", [*known, "train.*"]) == [said]
+    assert check("zzz > 1", [*known, "train.*", "test.*"]) == [said]
+    assert check("zzz.a > 1", ["*"]) == ['unknown name "zzz.a"']
+    assert check("zzz > 1 )", []) == check("zzz > 1 )")
+
+
+def test_the_nearest_of_several_names_is_meant_and_none_for_a_long_one() -> None:
+    known = ["losing", "loss_1", "lot"]
+    assert check("loss > 1", known)[0].endswith(', did you mean "loss_1"?')
+    long = "a" * 64
+    assert "did you mean" in check(f"{long} > 1", [f"{long}b"])[0]
+    assert "did you mean" not in check(f"{long}a > 1", [f"{long}b"])[0]
+
+
+def test_a_function_of_quoted_text_names_nothing() -> None:
+    assert names_in('max("a") > count(b)') == ["b"]
 
 
 def test_check_knows_names() -> None:
