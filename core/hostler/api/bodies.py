@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
+from hostler.base.keys import Key, Shape
 from hostler.daemon.clean import CleanRequest
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
+from hostler.model.command import command_keys
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.runs import Source
 
@@ -17,6 +19,7 @@ _MIB = 1024 * 1024
 _MOST_NAMED = 10_000
 _MOST_MEMBERS = 100
 Short = Annotated[str, Field(max_length=4096)]
+LongText = Annotated[str, Field(max_length=128 * 1024)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
@@ -38,6 +41,7 @@ def _few(value: Any) -> Any:
 Texts = BeforeValidator(_texts)
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Few = BeforeValidator(_few)
+Variables = Annotated[dict[Short, LongText], Few]
 Names = Annotated[list[Short], Field(max_length=100_000), Texts]
 
 
@@ -69,37 +73,49 @@ class SourceBody(_Body):
         return Source(**{**self.model_dump(), "include": tuple(self.include)})
 
 
-class CommandBody(_Body):
+class _OwnOfCommand(_Body):
     """One command instead of a pipeline file."""
 
-    command: Annotated[
-        list[Annotated[str, Field(max_length=128 * 1024)]], Field(min_length=1), Texts
-    ]
+    command: Annotated[list[LongText], Field(min_length=1), Texts]
     name: Short | None = None
-    shell: bool | Literal["plain"] = False
-    image: Short | None = None
-    gpus: Annotated[int, Field(ge=0, le=1024)] = 0
-    gpu_memory: Short | None = None
-    gpu_model: Annotated[list[Short], Texts] | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    ram: Short | None = None
-    shm: Short | None = None
-    host: Annotated[list[Short], Texts] | None = None
-    env: Annotated[dict[Short, Annotated[str, Field(max_length=128 * 1024)]], Few] | None = None
-    timeout: Short | None = None
-    code: Short | None = None
-    workdir: Short | None = None
-    mounts: Annotated[list[Short], Texts] | None = None
-    labels: Annotated[dict[Short, Short], Few] | None = None
-    runtime: Short | None = None
-    venv: Short | None = None
-    retries: Annotated[int, Field(ge=0)] | None = None
-    checkpoint: Short | None = None
-    outputs: Annotated[dict[Short, Short], Few] | None = None
-    keep: Annotated[list[Short], Field(max_length=1000), Texts] | None = None
     each: Annotated[list[Short], Field(min_length=1, max_length=MAX_STAGES), Texts] | None = None
     array: Annotated[list[Number], Field(min_length=1, max_length=MAX_STAGES)] | None = None
     max_parallel: Annotated[int, Field(ge=1)] | None = None
+
+
+def _field(key: Key) -> tuple[object, object]:
+    """How a key of a stage stands in a command's JSON: its type, and its default. What a text says
+    is checked by the reader of the pipeline."""
+    kind = key.kind
+    match kind.shape:
+        case Shape.WHOLE if kind.bounds is not None:
+            low, high = kind.bounds
+            return Annotated[int, Field(ge=low, le=high)], key.default
+        case Shape.SHELL:
+            return bool | Literal["plain"], key.default
+        case Shape.COUNT:
+            return Annotated[int, Field(ge=0)] | None, None
+        case Shape.NUMBER:
+            return Annotated[float, Field(gt=0)] | None, None
+        case Shape.TEXTS:
+            return Annotated[list[Short], Field(max_length=kind.most), Texts] | None, None
+        case Shape.TEXT_TABLE:
+            return Annotated[dict[Short, Short], Few] | None, None
+        case Shape.VARIABLES:
+            return Variables | None, None
+        case _:
+            return Short | None, None
+
+
+if TYPE_CHECKING:
+    CommandBody = _OwnOfCommand
+else:
+    CommandBody = create_model(
+        "CommandBody",
+        __base__=_OwnOfCommand,
+        __doc__=_OwnOfCommand.__doc__,
+        **{name: _field(key) for name, key in command_keys().items()},
+    )
 
 
 class SubmitBody(_Body):
@@ -110,9 +126,7 @@ class SubmitBody(_Body):
     command: CommandBody | None = None
     params: Annotated[dict[Short, Short], Few] = Field(default_factory=dict)
     source: SourceBody = Field(default_factory=SourceBody)
-    env: Annotated[dict[Short, Annotated[str, Field(max_length=128 * 1024)]], Few] = Field(
-        default_factory=dict
-    )
+    env: Variables = Field(default_factory=dict)
     programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200), Few] = Field(
         default_factory=dict
     )

@@ -35,10 +35,11 @@ class Shape(enum.Enum):
     WHOLE = "whole"
     COUNT = "count"
     """A whole number, or nothing."""
-    SWITCH = "switch"
+    SHELL = "shell"
     TEXT_TABLE = "text table"
-    TABLE = "table"
-    """What only a file can say."""
+    VARIABLES = "variables"
+    IN_FILE = "in file"
+    """What only a file says."""
 
 
 def written(value: object) -> Json:
@@ -67,6 +68,8 @@ class Kind:
     """Back from the model's form; None: it is left out."""
     tables: tuple[type, ...] = ()
     """The tables that it is made of."""
+    bounds: tuple[int, int] | None = None
+    """Of a whole number."""
     most: int | None = None
     """Items of a list in a command's JSON."""
 
@@ -194,7 +197,7 @@ def write_changes(value: object) -> JsonTable:
 def table_of(table: type) -> Kind:
     """One table."""
     read = functools.partial(read_table, table)
-    return Kind(read, reference(table), Shape.TABLE, tables=(table,))
+    return Kind(read, reference(table), Shape.IN_FILE, tables=(table,))
 
 
 def reference(table: type) -> JsonTable:
@@ -220,7 +223,7 @@ def tables_of(table: type, names: Kind | None = None) -> Kind:
         items = value if isinstance(value, tuple) else ()
         return {str(item.name): write_table(item) for item in items}
 
-    return Kind(read, _of_names(reference(table), names), Shape.TABLE, write, (table,))
+    return Kind(read, _of_names(reference(table), names), Shape.IN_FILE, write, (table,))
 
 
 def mapping_of(values: Kind, names: Kind, *, of: str = "") -> Kind:

@@ -46,11 +46,14 @@ def or_placeholder(schema: JsonTable) -> JsonTable:
     return {"anyOf": [schema, {"type": "string", "pattern": pattern}]}
 
 
-def whole(low: int, high: int, *, fillable: bool = False, shape: Shape = Shape.WHOLE) -> Kind:
+def whole(low: int, high: int, *, fillable: bool = False) -> Kind:
     """A whole number between two bounds; `fillable`: also by a placeholder."""
     schema: JsonTable = {"type": "integer", "minimum": low, "maximum": high}
     return Kind(
-        readers.whole_reader(low, high), or_placeholder(schema) if fillable else schema, shape
+        readers.whole_reader(low, high),
+        or_placeholder(schema) if fillable else schema,
+        Shape.WHOLE,
+        bounds=(low, high),
     )
 
 
@@ -73,7 +76,7 @@ SIZE = Kind(readers.read_size, _SIZE, Shape.SIZE, _write_size)
 NAME = Kind(readers.read_name, {**_TEXT, "pattern": f"^{readers.NAME.pattern}$"})
 WORD = Kind(readers.read_word, {**_TEXT, "pattern": f"^{readers.WORD.pattern}$"})
 IDENTIFIER = Kind(readers.read_identifier, {**_TEXT, "pattern": f"^{readers.IDENTIFIER.pattern}$"})
-SCALAR = Kind(readers.read_scalar, {"type": ["string", "number", "boolean"]}, Shape.TABLE)
+SCALAR = Kind(readers.read_scalar, {"type": ["string", "number", "boolean"]}, Shape.IN_FILE)
 LINE = Kind(readers.read_line, _TEXT)
 WORDS = Kind(readers.read_words, _WORDS, Shape.TEXTS)
 """One text, or a list of them."""
@@ -94,15 +97,15 @@ CPUS = Kind(
     or_placeholder({"type": "number", "exclusiveMinimum": 0, "maximum": 4096}),
     Shape.NUMBER,
 )
-SWITCH = Kind(readers.read_flag, {"type": "boolean"}, Shape.SWITCH)
-FLAG = Kind(readers.read_flag, or_placeholder({"type": "boolean"}), Shape.SWITCH)
+SWITCH = Kind(readers.read_flag, {"type": "boolean"}, Shape.IN_FILE)
+FLAG = Kind(readers.read_flag, or_placeholder({"type": "boolean"}), Shape.IN_FILE)
 SHELL = Kind(
-    readers.read_shell, {"anyOf": [{"type": "boolean"}, {"const": readers.PLAIN}]}, Shape.SWITCH
+    readers.read_shell, {"anyOf": [{"type": "boolean"}, {"const": readers.PLAIN}]}, Shape.SHELL
 )
 ENV = Kind(
     readers.read_env,
     {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
-    Shape.TEXT_TABLE,
+    Shape.VARIABLES,
 )
 LABELS = mapping_of(LINE, WORD, of="a table of labels")
 

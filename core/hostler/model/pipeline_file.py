@@ -239,7 +239,7 @@ _MATRIX = Kind(
             {"type": "array", "items": _by_identifier(SCALAR.schema)},
         ]
     },
-    Shape.TABLE,
+    Shape.IN_FILE,
     tables=(GlobTable,),
 )
 

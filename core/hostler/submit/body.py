@@ -9,11 +9,11 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hostler.base.errors import InputError, NotFoundError
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
@@ -27,16 +27,14 @@ _MOST_PROGRAMS = 200
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
-def pipeline_body(
-    file: Path, params: Mapping[str, str], environ: Mapping[str, str]
-) -> dict[str, Any]:
+def pipeline_body(file: Path, params: Mapping[str, str], environ: Mapping[str, str]) -> JsonTable:
     """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
     text = pipeline_text(file)
     return {
         "pipeline": text,
         "file": str(file),
         "params": dict(params),
-        "env": shell_env(environ),
+        "env": {**shell_env(environ)},
         **_programs(env_programs([text, *params.values()], environ)),
     }
 
@@ -63,62 +61,26 @@ def pipeline_text(file: Path) -> str:
         raise InputError(f"{name} cannot be read: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One command that runs as a stage of its own. None: the daemon's default."""
+def command_body(
+    words: Sequence[str], options: Mapping[str, Json], environ: Mapping[str, str]
+) -> JsonTable:
+    """The body for one command, without its source. Raises InputError.
 
-    words: Sequence[str]
-    name: str | None = None
-    image: str | None = None
-    gpus: int | None = None
-    gpu_memory: str | None = None
-    gpu_model: Sequence[str] | None = None
-    cpus: float | None = None
-    ram: str | None = None
-    shm: str | None = None
-    host: Sequence[str] | None = None
-    env: Sequence[str] = ()
-    """NAME=VALUE, or NAME for the value that the caller's environment has."""
-    timeout: str | None = None
-    code: str | None = None
-    """snapshot, here or none."""
-    mounts: Sequence[str] | None = None
-    venv: str | None = None
-    keep: Sequence[str] | None = None
-    each: Sequence[str] | None = None
-    """Names of files or globs: a cell for each that matches."""
-    array: Sequence[int] | None = None
-    max_parallel: int | None = None
+    `options` are those of the API (`model.command`), but `env` may also be a list of NAME=VALUE, or
+    NAME for the value that the caller's environment has, and `each` are names of files or globs.
+    What is left out is as the daemon has it.
+    """
+    command: JsonTable = {"command": [*words], "env": {}, **options}
+    if isinstance(command["env"], list):
+        command["env"] = {**stage_env(_texts(command["env"]), environ)}
+    if "each" in options:
+        command["each"] = [*matching(_texts(options["each"]))]
+    programs = {} if options.get("image") else env_programs(words, environ)
+    return {"command": command, "env": {**shell_env(environ)}, **_programs(programs)}
 
 
-def command_body(command: Command, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The body for one command, without its source. Raises InputError."""
-    asked = {
-        "command": list(command.words),
-        "name": command.name,
-        "image": command.image,
-        "gpus": command.gpus,
-        "gpu_memory": command.gpu_memory,
-        "gpu_model": command.gpu_model,
-        "cpus": command.cpus,
-        "ram": command.ram,
-        "shm": command.shm,
-        "host": command.host,
-        "env": stage_env(command.env, environ),
-        "timeout": command.timeout,
-        "code": command.code,
-        "mounts": command.mounts,
-        "venv": command.venv,
-        "keep": command.keep,
-        "each": matching(command.each) if command.each else None,
-        "array": list(command.array) if command.array else None,
-        "max_parallel": command.max_parallel,
-    }
-    return {
-        "command": {key: value for key, value in asked.items() if value is not None},
-        "env": shell_env(environ),
-        **_programs({} if command.image else env_programs(command.words, environ)),
-    }
+def _texts(value: Json) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def matching(patterns: Iterable[str]) -> list[str]:
@@ -141,8 +103,8 @@ def matching(patterns: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _programs(found: dict[str, str]) -> dict[str, Any]:
-    return {"programs": found} if found else {}
+def _programs(found: Mapping[str, str]) -> JsonTable:
+    return {"programs": {**found}} if found else {}
 
 
 def env_programs(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from hostler.api.bodies import SubmitBody
 from hostler.base.errors import InputError, PipelineError
-from hostler.cli.commands.run import command_of
+from hostler.cli.command_options import options_of
 from hostler.cli.parser import load, parse
 from hostler.client import Client
 from hostler.client.submission import choose_code, with_source
@@ -111,7 +111,7 @@ def test_every_flag_is_something_that_the_daemon_reads(monkeypatch: pytest.Monke
     ]  # fmt: skip
     args = parse("run", load("run"), words)
     assert args.command == ["x", "-y"]
-    body = command_body(command_of(args), {"PATH": "/bin", "HOME": "/h"})
+    body = command_body(args.command, options_of(args), {"PATH": "/bin", "HOME": "/h"})
     read = SubmitBody.model_validate({**body, "title": "", "priority": 0, "source": {"path": "/x"}})
     command = read.to_model().command
     assert command is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
+from hostler.cli.command_options import add_command_options, first_option, options_of
 from hostler.cli.follow import (
     CommandView,
     Follower,
@@ -20,16 +21,7 @@ from hostler.cli.follow import (
     follow_table,
     last_words,
 )
-from hostler.cli.kinds import (
-    array,
-    duration,
-    duration_text,
-    integer,
-    natural,
-    pair,
-    positive,
-    size_text,
-)
+from hostler.cli.kinds import duration, integer, pair
 from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import add_common
 from hostler.cli.saved import saved_of
@@ -40,7 +32,6 @@ from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.show.runs import command_code, end_code, end_lines
 from hostler.submit.body import (
     DEFAULT_FILE,
-    Command,
     command_body,
     pipeline_body,
     with_file_names,
@@ -60,10 +51,6 @@ On a terminal the run is followed to its end; Ctrl-C asks whether to detach or t
 Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyway.
 """
 
-_COMMAND_ONLY = ("gpus", "gpu_memory", "models", "image", "cpus", "ram", "shm", "hosts", "env",
-                 "name", "time_limit", "code", "mounts", "venv", "each", "array",
-                 "keep")  # fmt: skip
-_FLAGS = {"models": "model", "hosts": "host", "mounts": "mount", "keep": "output"}
 _NO_GPU = "no GPU asked for; --gpus 1 takes one"
 
 
@@ -90,64 +77,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--include", dest="includes", action="append", metavar="PATH",
         help="send this as well, a path or glob that git ignores; may be repeated",
     )  # fmt: skip
-    _configure_command(parser.add_argument_group("for one command"))
+    add_command_options(parser.add_argument_group("for one command"))
     parser.add_argument(
         "--no-env", action="store_true",
         help="use the hosts' own programs, not those of this shell's conda or virtual environment",
     )  # fmt: skip
     add_common(parser, json_output=True, timeout=False)
-
-
-def _configure_command(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--gpus", type=natural, metavar="N", help="GPUs, on one host")
-    group.add_argument(
-        "--gpu-memory", type=size_text, metavar="SIZE", help="of each card at least, like 24GiB"
-    )
-    group.add_argument(
-        "--model", dest="models", action="append", metavar="TEXT",
-        help="GPU model: words of the name (A100, A100-80G), or a glob with a *; may be repeated",
-    )  # fmt: skip
-    group.add_argument("--image", metavar="IMAGE", help="container image; none: a plain process")
-    group.add_argument(
-        "--venv", metavar="FILE",
-        help="run it in a virtual environment built from this requirements file",
-    )  # fmt: skip
-    group.add_argument(
-        "--each", metavar="GLOB", action="extend", nargs="+",
-        help="one run with a cell for each file that matches; {} in CMD is its name, {{}} is {}",
-    )  # fmt: skip
-    group.add_argument(
-        "--array", type=array, metavar="N-M[%MAX]",
-        help="one run with a cell for each number; {} in CMD is the number; MAX of them at once",
-    )  # fmt: skip
-    group.add_argument(
-        "--output", dest="keep", action="append", metavar="PATH",
-        help="save this file, folder or glob, and no others; may be repeated (default: new and"
-        " changed files)",
-    )  # fmt: skip
-    group.add_argument("--cpus", type=positive, metavar="N", help="CPUs")
-    group.add_argument("--ram", type=size_text, metavar="SIZE", help="memory of the host")
-    group.add_argument("--shm", type=size_text, metavar="SIZE", help="shared memory")
-    group.add_argument(
-        "--host", dest="hosts", action="append", metavar="NAME",
-        help="only on this host; a glob; may be repeated",
-    )  # fmt: skip
-    group.add_argument(
-        "--env", action="append", metavar="NAME[=VALUE]",
-        help="a variable, or the value that your shell has; may be repeated",
-    )  # fmt: skip
-    group.add_argument("--name", metavar="NAME", help="what to call it (default: the program)")
-    group.add_argument(
-        "--time-limit", type=duration_text, metavar="TIME", help="stop it after that"
-    )
-    group.add_argument(
-        "--code", choices=("snapshot", "here", "none"),
-        help="a copy of this folder, the folder itself, or nothing",
-    )  # fmt: skip
-    group.add_argument(
-        "--mount", dest="mounts", action="append", metavar="NAME",
-        help="a folder named under [mounts] of the configuration; may be repeated",
-    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -183,13 +118,12 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
                 "a pipeline and a command at once",
                 remedy="Give either FILE with -p, or a command after --",
             )
-        body, folder = command_body(command_of(args), os.environ), current_folder()
+        body, folder = command_body(args.command, options_of(args), os.environ), current_folder()
     else:
-        wrong = [name for name in _COMMAND_ONLY if getattr(args, name) is not None]
+        wrong = first_option(args)
         if wrong:
-            flag = _FLAGS.get(wrong[0], wrong[0])
             raise InputError(
-                f"--{flag.replace('_', '-')} belongs to `hostler run -- CMD`",
+                f"{wrong} belongs to `hostler run -- CMD`",
                 remedy="Put the command after --, or write it into the pipeline file",
             )
         file = Path(args.file or DEFAULT_FILE)
@@ -199,31 +133,6 @@ def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     source = {"source": {"include": args.includes}} if args.includes else {}
     return {**body, "title": args.title, "priority": args.priority, **source}, folder
-
-
-def command_of(args: argparse.Namespace) -> Command:
-    """What the flags ask of one command."""
-    return Command(
-        words=args.command,
-        name=args.name,
-        image=args.image,
-        gpus=args.gpus,
-        gpu_memory=args.gpu_memory,
-        gpu_model=args.models,
-        cpus=args.cpus,
-        ram=args.ram,
-        shm=args.shm,
-        host=args.hosts,
-        env=args.env or (),
-        timeout=args.time_limit,
-        code=args.code,
-        mounts=args.mounts,
-        venv=args.venv,
-        keep=args.keep,
-        each=args.each,
-        array=args.array.numbers if args.array else None,
-        max_parallel=args.array.max_parallel if args.array else None,
-    )
 
 
 def _is_single(args: argparse.Namespace) -> bool:
