@@ -12,7 +12,9 @@ import re
 import shutil
 import stat
 import subprocess
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from hostler_agent.json_values import Json, Message, items, table
 
 Check = Dict[str, str]
 Version = Tuple[int, ...]
@@ -29,16 +31,14 @@ _PLAIN_PORT = 2375
 _LISTENS = "0A"
 
 
-def advice(
-    info: Dict[str, Any], components: Dict[str, str], podman: bool, gpus: bool
-) -> List[Check]:
+def advice(info: Message, components: Dict[str, str], podman: bool, gpus: bool) -> List[Check]:
     """All of it that this host needs, of Docker only where it answers."""
     found: List[Optional[Check]] = []
     if info:
         found.append(runc(components.get("runc", "")))
         found.append(toolkit(_toolkit_version() if gpus else ""))
     if info and not podman:
-        found.append(tcp(info.get("Warnings") or (), _listening_ports()))
+        found.append(tcp(items(info.get("Warnings")), _listening_ports()))
         found.append(logs(str(info.get("LoggingDriver")), _json_file(_DAEMON_JSON)))
         if gpus:
             found.append(dev_char(str(info.get("CgroupDriver")), glob.glob("/dev/nvidia[0-9]*")))
@@ -71,7 +71,7 @@ def toolkit(version: str) -> Optional[Check]:
     return _row("toolkit", "warn", message, "ask root to update nvidia-container-toolkit to 1.17.8")
 
 
-def tcp(warnings: Iterable[Any], ports: Iterable[int]) -> Optional[Check]:
+def tcp(warnings: Iterable[Json], ports: Iterable[int]) -> Optional[Check]:
     """Whoever reaches such a port is root."""
     told = any("accessible on http" in str(warning) for warning in warnings)
     if not told and _PLAIN_PORT not in ports:
@@ -81,10 +81,9 @@ def tcp(warnings: Iterable[Any], ports: Iterable[int]) -> Optional[Check]:
     return _row("docker-tcp", "fail", message, remedy)
 
 
-def logs(driver: str, settings: Dict[str, Any]) -> Optional[Check]:
+def logs(driver: str, settings: Message) -> Optional[Check]:
     """Without rotation the log of one container fills the disk."""
-    options = settings.get("log-opts")
-    if driver != "json-file" or (isinstance(options, dict) and options.get("max-size")):
+    if driver != "json-file" or table(settings.get("log-opts")).get("max-size"):
         return None
     message = (
         "the logs of other people's containers are never rotated (json-file): they fill the disk"
@@ -170,13 +169,12 @@ def _listening_ports() -> List[int]:
     return found
 
 
-def _json_file(path: str) -> Dict[str, Any]:
+def _json_file(path: str) -> Message:
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            return table(json.load(file))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _sshd_lines(path: str) -> List[str]:

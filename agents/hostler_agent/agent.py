@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from hostler_agent import keeping, wire
 from hostler_agent.claims import Claims
@@ -21,12 +21,14 @@ from hostler_agent.faults import Faults
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.generations import Generations
 from hostler_agent.jobs import Jobs
+from hostler_agent.json_values import Json, Message, Outgoing
 from hostler_agent.leases import TOUCH_EVERY, Leases
 from hostler_agent.looks import Looks
 from hostler_agent.machine import Machine, boot_id, docker_gpu, facts
 from hostler_agent.pool import Pool
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
+from hostler_agent.sections import Workload
 from hostler_agent.spawner import Spawner
 from hostler_agent.verbs import Verbs
 
@@ -53,7 +55,7 @@ class Agent:
         """Held by whoever puts looks together: the loop, or the thread that had the last part."""
         self._news = threading.Event()
         self._output = threading.Lock()
-        self._early: Optional[List[Dict[str, Any]]] = []
+        self._early: Optional[List[Outgoing]] = []
         """What threads had to tell before the hello, which is the first line: it follows it."""
         self._sampler = Sampler(self._wake)
         notes = keeping.Notes(keeping.notes_folder(folders))
@@ -70,11 +72,11 @@ class Agent:
         )
         self._faults = Faults(self._sampler, self._push)
         self._encoder = wire.LookEncoder()
-        self._waiting: List[Any] = []
-        self._next: List[Any] = []
+        self._waiting: List[Json] = []
+        self._next: List[Json] = []
         """Looks that were asked for while others were under way: those may be older than they."""
         self._pool = Pool()
-        self._told: Dict[str, Any] = {}
+        self._told: Dict[str, Workload] = {}
         self._socket: Optional[socket.socket] = None
 
     def once(self) -> None:
@@ -191,7 +193,7 @@ class Agent:
                 sys.stderr.write("hostler agent: %s" % traceback.format_exc())
                 os._exit(1)
 
-    def _look(self, number: Any) -> None:
+    def _look(self, number: Json) -> None:
         """Begin a look; it is answered when all its parts are there."""
         with self._state:
             if self._waiting:
@@ -219,7 +221,7 @@ class Agent:
             return
         self._pool.run(lambda: self._serve_one(number, request))
 
-    def _serve_one(self, number: Any, request: Dict[str, Any]) -> None:
+    def _serve_one(self, number: Json, request: Message) -> None:
         try:
             self._send({"id": number, "ok": self._verbs.run(request)})
         except Refusal as refusal:
@@ -229,7 +231,7 @@ class Agent:
         except Exception as error:
             self._refuse(number, Refusal("%s: %s" % (type(error).__name__, error)))
 
-    def _refuse(self, number: Any, refusal: Refusal) -> None:
+    def _refuse(self, number: Json, refusal: Refusal) -> None:
         self._push({"id": number, "error": refusal.to_wire()})
 
     def _answer_looks(self) -> None:
@@ -252,7 +254,7 @@ class Agent:
         if more:
             self._answer_looks()  # where there is nothing to wait for nobody else will
 
-    def _answer(self, number: Any, sections: Dict[str, Any]) -> bytes:
+    def _answer(self, number: Json, sections: Outgoing) -> bytes:
         """A look as a line; should it not fit one, an error: who asked must not wait in vain."""
         try:
             return self._encoder.line(number, sections)
@@ -261,22 +263,22 @@ class Agent:
             problem = {"kind": "AgentError", "message": "a look cannot be sent: %s" % error}
             return wire.encode({"id": number, "error": problem})
 
-    def _push_ended(self, ended: List[Dict[str, Any]]) -> None:
+    def _push_ended(self, ended: List[Workload]) -> None:
         for workload in ended:
             self._push_exit(workload)
 
-    def _push_exit(self, workload: Dict[str, Any]) -> None:
+    def _push_exit(self, workload: Workload) -> None:
         if self._told.get(workload["ref"]) != workload:
             failpoint("after_exit_seen")
             self._told[workload["ref"]] = workload
             while len(self._told) > 1000:
                 del self._told[next(iter(self._told))]
-            message: Dict[str, Any] = {"exit": workload}
             if workload["runtime"] == "process":
-                message["left"] = self._jobs.left(workload["attempt_id"])
-            self._push(message)
+                self._push({"exit": workload, "left": self._jobs.left(workload["attempt_id"])})
+            else:
+                self._push({"exit": workload})
 
-    def _push(self, message: Dict[str, Any]) -> None:
+    def _push(self, message: Outgoing) -> None:
         with self._output:
             if self._early is not None:
                 self._early.append(message)
@@ -286,7 +288,7 @@ class Agent:
         except BrokenPipeError:
             pass  # from a helper thread: the loop ends by itself at EOF
 
-    def _send(self, message: Dict[str, Any]) -> None:
+    def _send(self, message: Outgoing) -> None:
         self._write(wire.encode(message))
 
     def _write(self, data: bytes) -> None:

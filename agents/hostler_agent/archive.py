@@ -7,7 +7,6 @@ import os
 import stat
 import tarfile
 from typing import (
-    Any,
     BinaryIO,
     Callable,
     Iterator,
@@ -220,7 +219,7 @@ def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str, hashed: b
     return digest.hexdigest() if digest is not None else ""
 
 
-def _add_file(digest: Any, path: str) -> None:
+def _add_file(digest: hashlib._Hash, path: str) -> None:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         while True:
             piece = file.read(_PIECE)
@@ -239,7 +238,9 @@ def _inside(root: str, name: str) -> str:
     return path
 
 
-def _write(raw: BinaryIO, member: tarfile.TarInfo, path: str, digest: Any) -> None:
+def _write(
+    raw: BinaryIO, member: tarfile.TarInfo, path: str, digest: Optional[hashlib._Hash]
+) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, member.mode & 0o777 | 0o600)
     left = member.size

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Tuple
 
 from hostler_agent import mounts
 from hostler_agent.folders import Folders, Refusal
@@ -21,7 +21,7 @@ OLD_AGENT = 7 * 86400.0
 OLD_VENV = 30 * 86400.0
 
 
-def size(folders: Folders, digest: str) -> Dict[str, Any]:
+def size(folders: Folders, digest: str) -> Dict[str, int]:
     """Bytes that are there, and whether that is all of them."""
     path = folders.blob(digest)
     for name, complete in ((path, True), (path + ".part", False)):
@@ -89,7 +89,7 @@ def _digest(path: str) -> str:
             digest.update(piece)
 
 
-def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> Dict[str, Any]:
+def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> Dict[str, int]:
     """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes are left, and
     agents and virtual environments that nobody has used for long. How many bytes that freed."""
     kept = set(keep)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tarfile
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
 
 from hostler_agent import choosing
 from hostler_agent.archive import members as blob_members
 from hostler_agent.boxed import LOST, Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.source import Source
 from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3
@@ -295,13 +296,11 @@ def _beside(path: str, member: tarfile.TarInfo) -> str:
     return os.path.normpath(os.path.join(root, member.linkname))
 
 
-def changes(
-    mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Callable[[], None]
-) -> Found:
+def changes(source: Source, wanted: Wanted, folders: Folders, pulse: Callable[[], None]) -> Found:
     """What is new or changed, or named. Raises Refusal, HttpError."""
-    snapshot = Snapshot(_blob(mode, folders))
+    snapshot = Snapshot(_blob(source.snapshot, folders))
     try:
-        boxed = Boxed(mode, pulse)
+        boxed = Boxed(source, pulse)
         try:
             tree = boxed.tree()
             reading = Reading(boxed, Rules(wanted, tree, boxed.mounts()), tree, snapshot)
@@ -317,23 +316,23 @@ def changes(
         snapshot.close()
 
 
-def _blob(mode: Dict[str, Any], folders: Folders) -> Optional[str]:
-    if mode.get("snapshot") is None:
+def _blob(digest: Optional[str], folders: Folders) -> Optional[str]:
+    if digest is None:
         return None
-    path = folders.blob(str(mode["snapshot"]))
+    path = folders.blob(digest)
     try:
         os.utime(path)
     except FileNotFoundError:
         text = "the source %s is not cached here"
-        raise Refusal(text % mode["snapshot"], "NotFoundError") from None
+        raise Refusal(text % digest, "NotFoundError") from None
     return path
 
 
 def chosen_tar(
-    mode: Dict[str, Any], below: bytes, paths: List[bytes], pulse: Callable[[], None]
+    source: Source, below: bytes, paths: List[bytes], pulse: Callable[[], None]
 ) -> Iterator[bytes]:
     """A tar of these files and links; what is gone is left out. The same bytes each time."""
-    boxed = Boxed(mode, pulse)
+    boxed = Boxed(source, pulse)
     try:
         wanted = {os.path.join(below, path).decode("utf-8", "replace") for path in paths}
         prefix = len(below) + 1 if below else 0

@@ -8,16 +8,19 @@ a tree of what the container has written says which folders there are.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import tarfile
 import time
-from typing import Any, Callable, Dict, Generator, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Dict, Generator, Iterator, List, Optional, Set, Tuple
 
 from hostler_agent import inside
 from hostler_agent.beneath import shown
 from hostler_agent.folders import Refusal
-from hostler_agent.http import Connection, HttpError
+from hostler_agent.http import Connection, HttpError, socket_path
+from hostler_agent.json_values import Message, tables
+from hostler_agent.source import Source
 from hostler_agent.walk import MOST_DEEP
 
 MOST_BYTES = 256 * 1024**3
@@ -29,7 +32,7 @@ _MOST_TOLD = 32 * 1024 * 1024
 _PULSE = 5.0
 LOST = "\ufffd"
 """What is shown for a byte of a name that is no UTF-8."""
-Tree = Dict[str, Any]
+Tree = Dict[str, "Tree"]
 """Names in a folder -> what is in each; a file, too, has an empty one."""
 Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
 """Path relative to the working folder, header, and what gives its content, once. As the owner's
@@ -43,11 +46,9 @@ class TooMuch(Exception):
 class Boxed:
     """An ended container, opened. Raises Refusal, HttpError."""
 
-    def __init__(self, mode: Dict[str, Any], pulse: Callable[[], None]) -> None:
-        from hostler_agent.containers import socket_path
-
+    def __init__(self, source: Source, pulse: Callable[[], None]) -> None:
         self._socket = socket_path()
-        self.ref, self._attempt = str(mode.get("ref")), mode.get("attempt_id")
+        self.ref, self._attempt = source.ref, source.attempt_id
         self._pulse, self._told = pulse, time.monotonic()
         self._connection, self.found = self._open()
         self._came = 0
@@ -58,7 +59,7 @@ class Boxed:
             self.close()
             raise
 
-    def _open(self) -> Tuple[Connection, Dict[str, Any]]:
+    def _open(self) -> Tuple[Connection, Message]:
         connection, found = inside.opened(self._socket, self.ref, self._attempt, _TIMEOUT)
         if inside.is_alive(found):
             connection.close()
@@ -77,14 +78,14 @@ class Boxed:
         """What the container has written into its working folder."""
         found: Tree = {}
         for item in self._changes():
-            path = str(item.get("Path")) if isinstance(item, dict) else ""
+            path = str(item.get("Path"))
             if path.startswith(inside.WORK + "/") and item.get("Kind") != 2:
                 at = found
                 for part in path[len(inside.WORK) + 1 :].split("/")[:MOST_DEEP]:
                     at = at.setdefault(part, {})
         return found
 
-    def _changes(self) -> List[Dict[str, Any]]:
+    def _changes(self) -> List[Message]:
         """As Docker tells them. Raises TooMuch."""
         data = bytearray()
         for piece in self._connection.stream("GET", "/containers/%s/changes" % self.ref):
@@ -95,7 +96,7 @@ class Boxed:
             told = json.loads(data)
         except ValueError as error:
             raise HttpError("Docker's changes are not JSON") from error
-        return told if isinstance(told, list) else []
+        return tables(told)
 
     def look(self, path: str) -> inside.Seen:
         """What lies at a path relative to the working folder. Raises Refusal ("NotFoundError")."""
@@ -186,7 +187,7 @@ class _Tar:
             # As it is shown everywhere: bytes that are no text may not spoil what is made of it.
             member.uname = member.name
             member.name = shown(member.name.encode("utf-8", "surrogateescape"))
-            yield member, lambda member=member: self._content(member)  # type: ignore[misc]
+            yield member, functools.partial(self._content, member)
 
     def _content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         file = self._tar.extractfile(member)

@@ -10,13 +10,15 @@ import os
 import re
 import stat
 import struct
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from hostler_agent import inside
 from hostler_agent.beneath import shown
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, kind_of
 from hostler_agent.folders import Refusal
-from hostler_agent.http import Connection, HttpError
+from hostler_agent.http import Connection, HttpError, socket_path
+from hostler_agent.json_values import table
+from hostler_agent.source import Source
 
 _TIMEOUT = 600.0
 _NO_FILE, _OTHER, _NO_PROGRAM = 66, 67, 69
@@ -68,9 +70,9 @@ cat <&4
 _RECORD = re.compile(rb"([0-9a-f]{1,8}) (\d{1,20}) (-?\d{1,15}) \./(.+)", re.DOTALL)
 
 
-def listed(mode: Dict[str, Any], path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
+def listed(source: Source, path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
     """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
-    script = _Exec(mode, _LIST, [_place(path), "1" if recursive else "0"], path)
+    script = _Exec(source, _LIST, [_place(path), "1" if recursive else "0"], path)
     try:
         found, truncated = _records(script.output())
         if not truncated:
@@ -101,7 +103,7 @@ def _records(pieces: Iterator[bytes]) -> Tuple[Dict[str, Entry], bool]:
     return found, False
 
 
-def _entry(record: bytes) -> Any:
+def _entry(record: bytes) -> Optional[Entry]:
     match = _RECORD.fullmatch(record)
     if match is None:
         return None
@@ -116,9 +118,9 @@ def _entry(record: bytes) -> Any:
     return shown(path), kind_of(mode), min(size, 2**62), float(match[3]), None
 
 
-def opened(mode: Dict[str, Any], path: bytes) -> Tuple[int, float, Iterator[bytes]]:
+def opened(source: Source, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     """Size, mtime and content of one plain file, as it is now. Raises Refusal, HttpError."""
-    script = _Exec(mode, _READ, [_place(path)], path)
+    script = _Exec(source, _READ, [_place(path)], path)
     pieces = script.streams()
     try:
         size, mtime, rest = _head((data for stream, data in pieces if stream == 1), script)
@@ -197,22 +199,21 @@ def _place(path: bytes) -> str:
 class _Exec:
     """A script in a container, as its user."""
 
-    def __init__(self, mode: Dict[str, Any], script: str, args: List[str], path: bytes) -> None:
-        from hostler_agent.containers import socket_path
-
+    def __init__(self, source: Source, script: str, args: List[str], path: bytes) -> None:
         self._path = path
         self._socket = socket_path()
-        ref, attempt = str(mode.get("ref")), mode.get("attempt_id")
-        self._connection, found = inside.opened(self._socket, ref, attempt, _TIMEOUT)
+        self._connection, found = inside.opened(
+            self._socket, source.ref, source.attempt_id, _TIMEOUT
+        )
         try:
             if not inside.is_alive(found):
                 raise Refusal("the container has just ended: ask again", "ConflictError")
             wanted = {
                 "AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Tty": False,
-                "User": str((found.get("Config") or {}).get("User") or ""), "WorkingDir": "/",
+                "User": str(table(found.get("Config")).get("User") or ""), "WorkingDir": "/",
                 "Privileged": False, "Cmd": ["sh", "-c", script, "hostler", *args],
             }  # fmt: skip
-            told = self._connection.post("/containers/%s/exec" % ref, wanted)
+            told = self._connection.post("/containers/%s/exec" % source.ref, wanted)
             self._id = str(told.get("Id"))
             if not self._id.isalnum():
                 raise HttpError("Docker names no exec")

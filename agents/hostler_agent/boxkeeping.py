@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
 
 from hostler_agent import inside, keeping
 from hostler_agent.folders import Folders, Refusal, check_attempt
-from hostler_agent.http import Connection, HttpError
+from hostler_agent.http import Connection, HttpError, socket_path
+from hostler_agent.inspected import DAEMON, labels_of
+from hostler_agent.json_values import Message
+from hostler_agent.keeping import Mark
+from hostler_agent.source import Source
 
 _TIMEOUT = 600.0
 """Docker adds up all that the container has written."""
 
 
-def keep(mode: Dict[str, Any], folders: Folders, until: float) -> Dict[str, Any]:
+def keep(source: Source, folders: Folders, until: float) -> Mark:
     """Note it: its files, bytes, and where they lie. Again: only the time changes. Raises Refusal,
     HttpError."""
-    from hostler_agent.containers import socket_path
-
-    attempt, ref = check_attempt(mode.get("attempt_id")), str(mode.get("ref"))
+    attempt, ref = check_attempt(source.attempt_id), source.ref
     connection, found = inside.opened(socket_path(), ref, attempt, _TIMEOUT)
     try:
         if inside.is_alive(found):
@@ -29,30 +30,29 @@ def keep(mode: Dict[str, Any], folders: Folders, until: float) -> Dict[str, Any]
         told = keeping.read(path) or _measured(connection, ref, found)
     finally:
         connection.close()
-    keeping.mark(path, {**told, "until": until})
-    return {"files": told["files"], "bytes": told["bytes"], "path": told["path"]}
+    keeping.mark(path, told._replace(until=until))
+    return told
 
 
-def _measured(connection: Connection, ref: str, found: Dict[str, Any]) -> Dict[str, Any]:
+def _measured(connection: Connection, ref: str, found: Message) -> Mark:
     size = connection.get("/containers/%s/json?size=1" % ref).get("SizeRw")
-    labels = (found.get("Config") or {}).get("Labels") or {}
     name = str(found.get("Name") or "").lstrip("/")
-    return {
-        "daemon_id": labels.get("hostler.daemon", ""), "ref": ref,
-        "files": _count(connection, ref), "path": "container %s, %s" % (name, inside.WORK),
-        "bytes": max(0, size) if isinstance(size, int) else 0,
-    }  # fmt: skip
+    return Mark(
+        str(labels_of(found).get(DAEMON, "")), ref, 0.0, _count(connection, ref),
+        max(0, size) if isinstance(size, int) else 0,
+        "container %s, %s" % (name, inside.WORK),
+    )  # fmt: skip
 
 
 def _count(connection: Connection, ref: str) -> int:
     """Files that it has written into its working folder, about: Docker does not tell files from
     empty folders."""
     try:
-        told = connection.get("/containers/%s/changes" % ref) or ()
+        told = connection.get_list("/containers/%s/changes" % ref)
     except HttpError as error:
         if error.status:
             return 0
         raise
-    paths = {str(item.get("Path")) for item in told if isinstance(item, dict)}
+    paths = {str(item.get("Path")) for item in told}
     below = {path for path in paths if path.startswith(inside.WORK + "/")}
     return len(below - {os.path.dirname(path) for path in below})

@@ -6,25 +6,27 @@ from __future__ import annotations
 import contextlib
 import os
 import tarfile
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Iterator, List, Tuple
 
 from hostler_agent import inside
 from hostler_agent.boxchanges import Reading, Rules, Snapshot, subtree
 from hostler_agent.boxed import Boxed, TooMuch, Tree, kind
 from hostler_agent.files import Entry
 from hostler_agent.folders import Refusal
+from hostler_agent.http import socket_path
+from hostler_agent.source import Source
 
 _MOST_LOOKS = 1000
 Listed = Tuple[List[Entry], bool]
 
 
-def listed(mode: Dict[str, Any], path: bytes, recursive: bool, pulse: Callable[[], None]) -> Listed:
+def listed(source: Source, path: bytes, recursive: bool, pulse: Callable[[], None]) -> Listed:
     """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
-    if _runs(mode):
+    if _runs(source):
         from hostler_agent import boxexec
 
-        return boxexec.listed(mode, path, recursive)
-    boxed = Boxed(mode, pulse)
+        return boxexec.listed(source, path, recursive)
+    boxed = Boxed(source, pulse)
     try:
         return _ended(boxed, path.decode("utf-8", "replace"), recursive)
     except TooMuch:
@@ -33,30 +35,28 @@ def listed(mode: Dict[str, Any], path: bytes, recursive: bool, pulse: Callable[[
         boxed.close()
 
 
-def opened(mode: Dict[str, Any], path: bytes) -> Tuple[int, float, Iterator[bytes]]:
+def opened(source: Source, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     """Size, mtime and content of one plain file. Raises Refusal, HttpError."""
-    if _runs(mode):
+    if _runs(source):
         from hostler_agent import boxexec
 
-        return boxexec.opened(mode, path)
-    pieces = _file(mode, path.decode("utf-8", "replace"))
-    head = next(pieces)
-    assert isinstance(head, tuple)
-    return head[0], head[1], pieces
+        return boxexec.opened(source, path)
+    pieces = _file(source, path.decode("utf-8", "replace"))
+    size, mtime, _ = next(pieces)
+    return size, mtime, (piece for _, _, piece in pieces)
 
 
-def _runs(mode: Dict[str, Any]) -> bool:
-    from hostler_agent.containers import socket_path
-
-    ref, attempt = str(mode.get("ref")), mode.get("attempt_id")
-    connection, found = inside.opened(socket_path(), ref, attempt, inside.CHECK_TIMEOUT)
+def _runs(source: Source) -> bool:
+    connection, found = inside.opened(
+        socket_path(), source.ref, source.attempt_id, inside.CHECK_TIMEOUT
+    )
     connection.close()
     return inside.is_alive(found)
 
 
-def _file(mode: Dict[str, Any], path: str) -> Iterator[Any]:
-    """Size and mtime first, then the content."""
-    boxed = Boxed(mode, lambda: None)
+def _file(source: Source, path: str) -> Iterator[Tuple[int, float, bytes]]:
+    """Size, mtime and a piece of the content, the first time none."""
+    boxed = Boxed(source, lambda: None)
     try:
         seen = boxed.look(path)
         if seen.link:
@@ -68,8 +68,10 @@ def _file(mode: Dict[str, Any], path: str) -> Iterator[Any]:
             for _, member, content in members:
                 if kind(member) != "file":
                     raise Refusal("%s is no plain file" % path, "InputError")
-                yield member.size, float(member.mtime)
-                yield from content()
+                size, mtime = member.size, float(member.mtime)
+                yield size, mtime, b""
+                for piece in content():
+                    yield size, mtime, piece
                 return
         raise Refusal("there is no %s in the folder" % path, "NotFoundError")
     finally:
@@ -88,8 +90,9 @@ def _ended(boxed: Boxed, path: str, recursive: bool) -> Listed:
     reading = _Whole(boxed, Rules(None, tree, boxed.mounts()), tree, Snapshot(None))
     reading.below(path)
     prefix = len(path) + 1 if path else 0
-    entries = [(name[prefix:], *rest) for name, *rest in reading.found.sorted()]
-    return sorted(entries), reading.found.truncated  # type: ignore[arg-type]
+    found = reading.found.sorted()
+    entries = [(path[prefix:], word, size, at, sha256) for path, word, size, at, sha256 in found]
+    return sorted(entries), reading.found.truncated
 
 
 class _Whole(Reading):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Iterator, Optional
 
 from hostler_agent import inside, metricpiece
 from hostler_agent.folders import Refusal
 from hostler_agent.http import Connection, HttpError
-from hostler_agent.metricpiece import READ, Wanted
+from hostler_agent.json_values import Message
+from hostler_agent.metricpiece import READ, Piece, Wanted
 
 _TIMEOUT = 8.0
 """Less than the time that who asks waits for the answer."""
@@ -15,7 +16,7 @@ _BLOCK = 512
 _MOST_HEADERS = 64 * 1024
 
 
-def metrics(path: Optional[str], ref: str, attempt_id: Any, ask: Wanted) -> Dict[str, Any]:
+def metrics(path: Optional[str], ref: str, attempt_id: str, ask: Wanted) -> Piece:
     """See `metricpiece.piece`; nothing where it is no plain file. Raises Refusal."""
     try:
         connection, found = inside.opened(path, ref, attempt_id, _TIMEOUT)
@@ -29,9 +30,7 @@ def metrics(path: Optional[str], ref: str, attempt_id: Any, ask: Wanted) -> Dict
         raise Refusal("metrics cannot be read: %s" % error, "EngineError") from error
 
 
-def _piece(
-    connection: Connection, found: Mapping[str, Any], ref: str, ask: Wanted
-) -> Optional[Dict[str, Any]]:
+def _piece(connection: Connection, found: Message, ref: str, ask: Wanted) -> Optional[Piece]:
     if not _may_be_read(connection, found):
         return None
     inside.check_binds(connection, ref, found)
@@ -47,7 +46,7 @@ def _piece(
     return metricpiece.piece(ask, seen.size, seen.mtime, read)
 
 
-def _may_be_read(connection: Connection, found: Mapping[str, Any]) -> bool:
+def _may_be_read(connection: Connection, found: Message) -> bool:
     """While the stage runs it could exchange a folder for a link after the check. That leads
     somewhere only where the host's folders are mounted; then the file is read after the end."""
     if not inside.is_alive(found) or not inside.has_binds(found):

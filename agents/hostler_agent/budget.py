@@ -4,11 +4,12 @@ is over is left out, and told in one sentence."""
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import Callable, Generic, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 MAX_TEXT = 1000
 """Characters of a sentence of trouble."""
 _MIB = 1024 * 1024
+T = TypeVar("T")
 
 
 class Budget(NamedTuple):
@@ -25,16 +26,14 @@ FOREIGN = Budget(2048, _MIB)
 WORK = Budget(4000, 3 * _MIB)
 
 
-def size(item: Any) -> int:
+def size(item: object) -> int:
     """Bytes of it on the line, with the comma that follows."""
     return len(json.dumps(item, separators=(",", ":"))) + 1
 
 
 def within(
-    items: Sequence[Dict[str, Any]],
-    budget: Budget,
-    first: Callable[[Dict[str, Any]], bool] = lambda item: False,
-) -> Tuple[List[Dict[str, Any]], int]:
+    items: Sequence[T], budget: Budget, first: Callable[[T], bool] = lambda item: False
+) -> Tuple[List[T], int]:
     """Those that fit the budget, in their order, and how many do not; those that come `first` are
     the last to be left out."""
     if len(items) <= budget.items and sum(map(size, items)) <= budget.size:
@@ -50,6 +49,28 @@ def within(
     return [items[at] for at in sorted(kept)], len(items) - len(kept)
 
 
-def short(text: Any) -> Any:
+class Shown(Generic[T]):
+    """Those items of one kind that a look has room for; the same list while they are equal."""
+
+    def __init__(
+        self, kind: str, budget: Budget, first: Callable[[T], bool] = lambda item: False
+    ) -> None:
+        self._kind, self._budget, self._first = kind, budget, first
+        self._items: Optional[Sequence[T]] = None
+        self._shown: List[T] = []
+        self.left_out: Optional[str] = None
+        """A sentence about the others."""
+
+    def of(self, items: Sequence[T]) -> List[T]:
+        """Those that are shown of these."""
+        if self._items is None or (self._items is not items and self._items != items):
+            self._shown, over = within(items, self._budget, self._first)
+            told = "%d of %d %s are not shown" % (over, len(items), self._kind)
+            self.left_out = told if over else None
+            self._items = items
+        return self._shown
+
+
+def short(text: Optional[str]) -> Optional[str]:
     """A sentence of trouble, cut; None stays None."""
-    return text[:MAX_TEXT] if isinstance(text, str) else text
+    return text and text[:MAX_TEXT]

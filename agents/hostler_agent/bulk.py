@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, Tuple
 
 from hostler_agent import archive, inside, journal, wire
 from hostler_agent.blobs import Incoming
+from hostler_agent.fields import text, whole
 from hostler_agent.folders import Folders, Refusal
-from hostler_agent.http import Connection, HttpError
+from hostler_agent.http import Connection, HttpError, socket_path
+from hostler_agent.inspected import state_of
 from hostler_agent.joblog import Reader
 from hostler_agent.jobs import Jobs
+from hostler_agent.json_values import Message, table
 from hostler_agent.machine import boot_id
 from hostler_agent.ownership import owned
 from hostler_agent.processes import Proc
 from hostler_agent.sending import Pulse, frames, send, send_data
+from hostler_agent.source import Source, source_of
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
@@ -23,11 +27,11 @@ _NO_ANSWER = 503
 """As the status of a Docker that gave none: it may be there again in a moment."""
 
 
-def run(mode: Dict[str, Any], folders: Folders) -> None:
+def run(mode: Message, folders: Folders) -> None:
     """One transfer as the mode line says; errors go out as a frame."""
     folders.make()
     folders.hold()
-    operations: Dict[str, Callable[[Dict[str, Any], Folders], None]] = {
+    operations: Dict[str, Callable[[Message, Folders], None]] = {
         "blob.put": _put, "place": _place, "archive": _archive, "log": _log,
         "list": _files("listed"), "changes": _files("changed"), "read": _files("read"),
         "keep": _files("keep"),
@@ -47,8 +51,8 @@ def run(mode: Dict[str, Any], folders: Folders) -> None:
         _fail("AgentError", "%s: %s" % (error.filename or "transfer", error.strerror or error))
 
 
-def _files(name: str) -> Callable[[Dict[str, Any], Folders], None]:
-    def operation(mode: Dict[str, Any], folders: Folders) -> None:
+def _files(name: str) -> Callable[[Message, Folders], None]:
+    def operation(mode: Message, folders: Folders) -> None:
         from hostler_agent import transfers  # few need it
 
         getattr(transfers, name)(mode, folders)
@@ -60,11 +64,8 @@ def _fail(kind: str, message: str, status: int = 0) -> None:
     send(wire.json_frame({"error": {"kind": kind, "message": message, "status": status}}))
 
 
-def _put(mode: Dict[str, Any], folders: Folders) -> None:
-    total = mode.get("size")
-    if not isinstance(total, int) or total < 0:
-        raise Refusal("a blob needs its size", "InputError")
-    incoming = Incoming(folders, str(mode.get("digest")), total)
+def _put(mode: Message, folders: Folders) -> None:
+    incoming = Incoming(folders, text(mode, "digest"), whole(mode, "size", -1))
     send(wire.json_frame({"offset": incoming.offset}))
     try:
         for item in frames():
@@ -78,27 +79,25 @@ def _put(mode: Dict[str, Any], folders: Folders) -> None:
     send(wire.json_frame({"ok": True}))
 
 
-def _place(mode: Dict[str, Any], folders: Folders) -> None:
-    if mode.get("runtime") == "docker":
-        _place_docker(mode, folders)
+def _place(mode: Message, folders: Folders) -> None:
+    source, digest = source_of(mode), text(mode, "digest")
+    if source.is_container:
+        _place_docker(source, folders.blob(digest))
     else:
         jobs = Jobs(folders, boot_id(), None, dict)
-        jobs.place(
-            str(mode.get("attempt_id")), str(mode.get("digest")), str(mode.get("path") or "")
-        )
+        jobs.place(source.attempt_id, digest, source.path)
     send(wire.json_frame({"ok": True}))
 
 
-def _place_docker(mode: Dict[str, Any], folders: Folders) -> None:
+def _place_docker(source: Source, blob: str) -> None:
     """Put the blob into a container that is the attempt's and has never run; nothing else."""
-    blob = folders.blob(str(mode.get("digest")))
-    connection, found = _container(mode)
+    connection, found = _container(source)
     try:
-        if (found.get("State") or {}).get("Status") != "created":
+        if state_of(found).get("Status") != "created":
             raise Refusal("the container has been started already", "ConflictError")
         size = os.stat(blob).st_size
         os.utime(blob)
-        ref, target = str(mode.get("ref")), inside.place(mode.get("path"))
+        ref, target = source.ref, inside.place(source.path)
         inside.check_binds(connection, ref, found)
         inside.check_way(connection, ref, target + "/.")
         path = inside.archive(ref, target)
@@ -118,46 +117,41 @@ def _pieces(path: str, size: int) -> Iterator[bytes]:
             yield piece
 
 
-def _container(mode: Dict[str, Any]) -> Tuple[Connection, Dict[str, Any]]:
-    from hostler_agent.containers import socket_path
-
-    ref, attempt = str(mode.get("ref")), mode.get("attempt_id")
-    return inside.opened(socket_path(), ref, attempt, _DOCKER_TIMEOUT)
+def _container(source: Source) -> Tuple[Connection, Message]:
+    return inside.opened(socket_path(), source.ref, source.attempt_id, _DOCKER_TIMEOUT)
 
 
-def _owned(found: Dict[str, Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _owned(found: Message, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The blob's entries as the container's user's, where it is a plain "uid:gid"."""
-    uid, _, gid = str((found.get("Config") or {}).get("User") or "").partition(":")
+    uid, _, gid = str(table(found.get("Config")).get("User") or "").partition(":")
     if not uid.isdigit() or not (gid or uid).isdigit():
         return pieces
     return owned(pieces, int(uid), int(gid or uid))
 
 
-def _archive(mode: Dict[str, Any], folders: Folders) -> None:
-    offset = mode.get("offset") or 0
-    if not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
+def _archive(mode: Message, folders: Folders) -> None:
+    offset = whole(mode, "offset")
     if mode.get("chosen") is True:
         from hostler_agent import transfers
 
         sent = archive.Skipped(transfers.chosen(mode, folders), offset, Pulse())
     else:
-        sent = archive.Skipped(_tar(mode, folders), offset, Pulse())
+        sent = archive.Skipped(_tar(source_of(mode), folders), offset, Pulse())
     for piece in sent:
         send_data(piece)
     send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))
     send(wire.END)
 
 
-def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
-    if mode.get("runtime") == "docker":
-        yield from _from_container(mode)
+def _tar(source: Source, folders: Folders) -> Iterator[bytes]:
+    if source.is_container:
+        yield from _from_container(source)
         return
     from hostler_agent import beneath, files
 
-    root = files.rooted(mode, folders)
+    root = files.rooted(source, folders)
     try:
-        path = beneath.as_bytes(mode.get("path"))
+        path = beneath.as_bytes(source.path)
         step = root.step(path)
         try:
             yield from archive.stream(step, os.fsdecode(os.path.basename(path)))
@@ -167,10 +161,10 @@ def _tar(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
         root.close()
 
 
-def _from_container(mode: Dict[str, Any]) -> Iterator[bytes]:
+def _from_container(source: Source) -> Iterator[bytes]:
     """The tar of a folder of a container that has ended, and that nobody leads elsewhere."""
-    ref, path = str(mode.get("ref")), inside.place(mode.get("path"))
-    connection, found = _container(mode)
+    ref, path = source.ref, inside.place(source.path)
+    connection, found = _container(source)
     try:
         if inside.is_alive(found):
             raise Refusal("the container still runs", "ConflictError")
@@ -183,11 +177,10 @@ def _from_container(mode: Dict[str, Any]) -> Iterator[bytes]:
         connection.close()
 
 
-def _log(mode: Dict[str, Any], folders: Folders) -> None:
-    folder = folders.job(str(mode.get("attempt_id")))
-    offset, follow = mode.get("offset") or 0, bool(mode.get("follow"))
-    if not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
+def _log(mode: Message, folders: Folders) -> None:
+    attempt = text(mode, "attempt_id")
+    folder = folders.job(attempt)
+    offset, follow = whole(mode, "offset"), bool(mode.get("follow"))
     boot, proc = boot_id(), Proc()
     reader = Reader(folder, offset)
     expected = -1
@@ -195,7 +188,7 @@ def _log(mode: Dict[str, Any], folders: Folders) -> None:
         while True:
             job = journal.load(folder)
             if job is None:
-                raise Refusal("there is no job %s here" % mode.get("attempt_id"), "NotFoundError")
+                raise Refusal("there is no job %s here" % attempt, "NotFoundError")
             # Whether it is over is seen first: what is read after that is all of it.
             over = not follow or (job.started is not None and not job.running(proc, boot))
             for at, data in reader.pieces():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Dict, Iterable
+from typing import Dict, Iterable
 
 from hostler_agent import mounts
 from hostler_agent.folders import Folders
@@ -12,7 +12,7 @@ from hostler_agent.folders import Folders
 
 def sweep(
     folders: Folders, prefix: str, keep: Iterable[str], dry_run: bool = False
-) -> Dict[str, Any]:
+) -> Dict[str, int]:
     """Remove the folders of one daemon (they begin with its prefix) that are not in `keep`; with
     `dry_run` only count them."""
     kept, removed = set(keep), 0

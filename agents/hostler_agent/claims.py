@@ -9,14 +9,18 @@ from __future__ import annotations
 import fnmatch
 import os
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, TypedDict
 
 from hostler_agent.containers import Running
+from hostler_agent.fields import optional_number, optional_text, text, texts, whole
 from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.grants import resolve
+from hostler_agent.json_values import Json, strings
 from hostler_agent.leasefolder import owner_of
 from hostler_agent.leases import Found, Leases, Live, plain_owner, works
 from hostler_agent.nvml import Device, Reading
+from hostler_agent.processes import Process
+from hostler_agent.sections import GpuProcess, Lease
 
 _GIB = 1024**3
 
@@ -28,8 +32,8 @@ class Sight(NamedTuple):
     read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]
     containers: Callable[[], Sequence[Running]]
     """Running ones; raises HttpError when Docker is there and does not tell."""
-    describe: Callable[[Tuple[int, Optional[int], str]], Dict[str, Any]]
-    """A `GpuProcess` of a process that NVML lists."""
+    describe: Callable[[Process], GpuProcess]
+    """A process that NVML lists."""
     programs: Callable[[int], Sequence[str]]
     live: Callable[[Sequence[Running]], Live]
     gpu_problem: Callable[[], Optional[str]]
@@ -47,26 +51,26 @@ class Claim(NamedTuple):
     until: Optional[float]
 
 
-def read_claim(payload: Any) -> Claim:
+def read_claim(payload: Json) -> Claim:
     """The claim in a request. Raises Refusal when a field does not fit."""
     if not isinstance(payload, dict):
         raise Refusal("a claim should be an object", "InputError")
-    for key in ("attempt_id", "daemon_id"):
-        if payload.get(key) is not None and not is_identifier(payload[key]):
+    attempt, daemon = optional_text(payload, "attempt_id"), text(payload, "daemon_id")
+    for key, value in (("attempt_id", attempt), ("daemon_id", daemon)):
+        if value is not None and not is_identifier(value):
             raise Refusal("%s of the claim is not an id" % key, "InputError")
-    try:
-        attempt, until = payload.get("attempt_id"), payload.get("until")
-        return Claim(
-            tuple(str(uuid) for uuid in payload["gpus"]),
-            None if attempt is None else str(attempt),
-            str(payload["daemon_id"]),
-            plain_owner(str(payload["owner"])),
-            int(payload.get("memory_floor", _GIB)),
-            tuple(str(name) for name in payload.get("ignore", ())),
-            None if until is None else float(until),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refusal("a claim does not fit: %r" % error, "InputError") from error
+    return Claim(
+        tuple(texts(payload, "gpus")), attempt, daemon, plain_owner(text(payload, "owner")),
+        whole(payload, "memory_floor", _GIB), tuple(strings(payload.get("ignore"))),
+        optional_number(payload, "until"),
+    )  # fmt: skip
+
+
+class Claimed(TypedDict, total=False):
+    """All that were asked for, or none and the sentence why."""
+
+    lease_ids: Sequence[str]
+    refused: str
 
 
 class _Seen(NamedTuple):
@@ -75,7 +79,7 @@ class _Seen(NamedTuple):
     containers: Sequence[Running]
     live: Live
     found: Sequence[Found]
-    own: Dict[str, Dict[str, Any]]
+    own: Dict[str, Found]
     """GPU -> the lease that the asking attempt has on it already."""
 
 
@@ -86,8 +90,8 @@ class Claims:
         self._leases = leases
         self._sight = sight
 
-    def claim(self, claim: Claim) -> Dict[str, Any]:
-        """A `Claimed` as the model's fields: all GPUs, or none and the sentence why."""
+    def claim(self, claim: Claim) -> Claimed:
+        """All GPUs, or none and the sentence why."""
         devices = {d.uuid: d for d in self._sight.devices()}
         try:
             targets = [self._device(devices, uuid) for uuid in claim.gpus]
@@ -105,7 +109,7 @@ class Claims:
         containers = self._sight.containers()
         live = self._sight.live(containers)
         found = self._leases.list(live, claim.gpus)
-        own = {f.lease["gpu"]: f.lease for f in found if _is_own(f, claim)}
+        own = {f.lease["gpu"]: f for f in found if _is_own(f, claim)}
         return _Seen(containers, live, found, own)
 
     def _device(self, devices: Dict[str, Device], uuid: str) -> Device:
@@ -125,7 +129,7 @@ class Claims:
         containers = seen.containers
         for one in seen.found:
             index = next((d.index for d in targets if d.uuid == one.lease["gpu"]), None)
-            if index is not None and not one.lease["stale"] and not _is_own(one, claim):
+            if index is not None and not one.stale and not _is_own(one, claim):
                 return "GPU %d: %s" % (index, lease_text(one))
         pairs = [(d.index, d.uuid) for d in devices.values()]
         for container in containers:
@@ -155,36 +159,34 @@ class Claims:
             return "it does not answer"
         if reading.problem:
             return "it cannot be used: %s" % reading.problem
-        if device.slow.mig:
+        if device.slow.values.mig:
             return "MIG mode is on"
-        if device.slow.fault:
-            return "it cannot be used: %s" % device.slow.fault
+        if device.slow.values.problem:
+            return "it cannot be used: %s" % device.slow.values.problem
         if reading.compute is None:
             return "NVML does not list its processes"
         mine = {c.container_id for c in containers if _is_ours(c, claim)}
         ours = False
         for process in reading.compute:
             described = self._sight.describe(process)
-            inside = described.get("container_id") in mine and bool(mine)
-            if inside or (claim.attempt_id and described.get("attempt_id") == claim.attempt_id):
+            inside = described.container_id in mine
+            if inside or (claim.attempt_id and described.attempt_id == claim.attempt_id):
                 ours = True
             elif not _ignored(self._sight.programs(process[0]), claim):
                 return _process_text(described)
-        used = reading.values[0]
+        used = reading.values.memory_used
         if used is None:
             return "its memory cannot be read" if reading.memory_supported else None
         if not ours and used * 1024**2 >= claim.memory_floor:
             return "%.1f GiB of its memory are in use by no process that NVML lists" % (used / 1024)
         return None
 
-    def _write(
-        self, claim: Claim, device: Device, own: Dict[str, Dict[str, Any]], boot_id: str
-    ) -> str:
+    def _write(self, claim: Claim, device: Device, own: Dict[str, Found], boot_id: str) -> str:
         before = own.get(device.uuid)
-        if before is not None and not before["stale"]:
-            self._leases.write({**before, "until": claim.until, "owner": claim.owner})
-            return str(before["lease_id"])
-        lease = {
+        if before is not None and not before.stale:
+            self._leases.write({**before.lease, "until": claim.until, "owner": claim.owner})
+            return before.lease["lease_id"]
+        lease: Lease = {
             "lease_id": "%s.%d.%s" % (device.uuid, os.getuid(), os.urandom(6).hex()),
             "gpu": device.uuid,
             "daemon_id": claim.daemon_id,
@@ -196,12 +198,11 @@ class Claims:
             "workload": None,
         }
         self._leases.write(lease)
-        return str(lease["lease_id"])
+        return lease["lease_id"]
 
-    def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Dict[str, Any]:
+    def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
         """Tie leases to a container id or "pid:start ticks", if the GPUs are still as free as their
-        `claim` wants them: a `Claimed` as the model's fields. Raises Refusal when a lease is gone.
-        """
+        `claim` wants them. Raises Refusal when a lease is gone."""
         devices = {d.uuid: d for d in self._sight.devices()}
         with self._leases.locked():
             leases = [self._own(lease_id) for lease_id in lease_ids]
@@ -214,11 +215,10 @@ class Claims:
                     self._leases.write({**lease, "workload": workload[:255]})
             return {"lease_ids": list(lease_ids)}
 
-    def _own(self, lease_id: str) -> Dict[str, Any]:
+    def _own(self, lease_id: str) -> Lease:
         lease = self._leases.own(lease_id)
         if lease is None:
             raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
-        lease.pop("stale", None)
         return lease
 
     def _late_refusal(self, claim: Claim, devices: Dict[str, Device], seen: _Seen) -> Optional[str]:
@@ -226,7 +226,7 @@ class Claims:
         GPU since is no reason to give it up."""
         if any(_is_ours(container, claim) for container in seen.containers):
             return None
-        if any(works(lease["workload"], seen.live) for lease in seen.own.values()):
+        if any(works(one.lease["workload"], seen.live) for one in seen.own.values()):
             return None
         try:
             targets = [self._device(devices, uuid) for uuid in claim.gpus]
@@ -240,7 +240,6 @@ class Claims:
             for found in self._leases.of(daemon_id):
                 lease = found.lease
                 if lease["attempt_id"] == attempt_id and lease["workload"] != bound:
-                    lease.pop("stale", None)
                     self._leases.write({**lease, "workload": bound})
 
     def release(self, lease_ids: Sequence[str]) -> None:
@@ -256,7 +255,7 @@ def _is_own(found: Found, claim: Claim) -> bool:
         return False
     if claim.attempt_id is None:
         return lease["attempt_id"] is None and lease["owner"] == claim.owner
-    return bool(lease["attempt_id"] == claim.attempt_id)
+    return lease["attempt_id"] == claim.attempt_id
 
 
 def _is_ours(container: Running, claim: Claim) -> bool:
@@ -281,11 +280,11 @@ def lease_text(found: Found) -> str:
     return "leased %sto %s %ssince %s" % (by, lease["owner"], what, since)
 
 
-def _process_text(described: Dict[str, Any]) -> str:
-    pid, memory = described["pid"], described.get("memory")
+def _process_text(described: GpuProcess) -> str:
+    pid, memory = described.pid, described.memory
     size = "" if memory is None else ", %.1f GiB" % (memory / _GIB)
-    if described.get("exists") is False:
+    if not described.exists:
         return "its memory is held by PID %d, which no longer exists%s" % (pid, size)
-    command = (described.get("command") or "an unknown program")[:120]
-    user = described.get("user") or "an unknown user"
+    command = (described.command or "an unknown program")[:120]
+    user = described.user or "an unknown user"
     return "in use by %s: %s (PID %d%s)" % (user, command, pid, size)

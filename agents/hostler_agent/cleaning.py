@@ -7,10 +7,11 @@ import contextlib
 import fcntl
 import os
 import stat
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Iterator, List, Tuple
 
 from hostler_agent import blobs, journal, mounts
 from hostler_agent.folders import Folders
+from hostler_agent.json_values import Outgoing
 from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
@@ -35,7 +36,7 @@ class Found:
         if len(self.names) < MOST_NAMED:
             self.names.append(name)
 
-    def to_wire(self) -> Dict[str, Any]:
+    def to_wire(self) -> Outgoing:
         """As a member of the answer."""
         return {
             "what": self.what, "count": self.count, "bytes": min(self.bytes, 2**62),

@@ -12,15 +12,29 @@ import queue
 import socket
 import threading
 import time
-from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Container, Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import engine
+from hostler_agent.fields import optional_text
 from hostler_agent.grants import grants
-from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import ATTEMPT, add_start, as_inspected, is_cut_off, is_ours, workload
+from hostler_agent.http import Connection, HttpError, query, socket_path
+from hostler_agent.inspected import (
+    ATTEMPT,
+    DAEMON,
+    add_start,
+    as_inspected,
+    is_cut_off,
+    is_ours,
+    labels_of,
+    state_of,
+    workload,
+)
+from hostler_agent.json_values import Message, table, tables
 from hostler_agent.ooms import Ooms
 from hostler_agent.processes import Proc
 from hostler_agent.removed_containers import RemovedContainers, ended
+from hostler_agent.sections import Workload
+from hostler_agent.wire import decode_line
 
 PATIENCE = 2.0
 """Seconds that a look waits for Docker."""
@@ -40,52 +54,23 @@ class Running(NamedTuple):
     daemon_id: Optional[str]
 
 
-def socket_path() -> Optional[str]:
-    """The Docker (or Podman) socket to use: `DOCKER_HOST`, the system's, this user's own."""
-    host = os.environ.get("DOCKER_HOST", "")
-    if host.startswith("unix://"):
-        return host[len("unix://") :]
-    own = os.environ.get("XDG_RUNTIME_DIR") or "/run/user/%d" % os.getuid()
-    found = [
-        path
-        for path in (
-            "/var/run/docker.sock",
-            own + "/docker.sock",
-            own + "/podman/podman.sock",
-            "/run/podman/podman.sock",
-        )
-        if _is_socket(path)
-    ]
-    usable = [path for path in found if os.access(path, os.R_OK | os.W_OK)]
-    return (usable + found)[0] if found else None
-
-
-def _is_socket(path: str) -> bool:
-    import stat
-
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
 class Containers:
     """What Docker shows. `wake` is called by the threads when `ready` may have become true."""
 
     def __init__(
         self,
         wake: Callable[[], None],
-        exited: Callable[[Dict[str, Any]], None],
+        exited: Callable[[Workload], None],
         kept: Callable[[], Container[str]] = tuple,
     ) -> None:
         """`kept`: ids of containers that have ended and stay, which no list shows."""
         self.path = socket_path()
-        self.work: List[Dict[str, Any]] = []
+        self.work: List[Workload] = []
         self.foreign: List[Running] = []
         self.problem: Optional[str] = None if self.path else _absent(None)
         self.version: Optional[str] = None
         self.podman = False
-        self.info: Dict[str, Any] = {}
+        self.info: Message = {}
         self.components: Dict[str, str] = {}
         """What the engine is made of, like runc, and its version."""
         self._wake = wake
@@ -101,7 +86,7 @@ class Containers:
         self.raises_limits: Optional[bool] = None
         """Whether it may give containers larger limits than its own."""
         self._engine_since: Optional[float] = None
-        self._inspected: Dict[str, Tuple[str, Dict[str, Any]]] = {}
+        self._inspected: Dict[str, Tuple[str, Message]] = {}
         self._health_due: Dict[str, float] = {}
         self._known: Dict[str, Running] = {}
         self._ooms = Ooms()
@@ -213,9 +198,9 @@ class Containers:
         self._connection = Connection(path, _TIMEOUT)
         about = self._connection.get("/version")
         self.version = str(about.get("Version") or "")
-        parts = [c for c in about.get("Components") or () if isinstance(c, dict)]
+        parts = tables(about.get("Components"))
         self.components = {str(c.get("Name")): str(c.get("Version")) for c in parts}
-        self.podman = any("Podman" in str(c.get("Name")) for c in about.get("Components") or ())
+        self.podman = any("Podman" in name for name in self.components)
         self.info = self._connection.get("/info")
         peer = self._connection.peer()
         self._engine_since = engine.started_at(peer, Proc())
@@ -223,7 +208,7 @@ class Containers:
 
     def _read(self, connection: Connection) -> None:
         label = {"label": [ATTEMPT]}
-        listed = connection.get(query("/containers/json", all="1", filters=label))
+        listed = connection.get_list(query("/containers/json", all="1", filters=label))
         work, kept, hidden = [], {}, self._kept()
         for item in listed:
             ref, state = str(item.get("Id", "")), _state(item)
@@ -261,10 +246,10 @@ class Containers:
             if foreign != self.foreign:
                 self.foreign = foreign
 
-    def _doubts(self, ref: str, before: Tuple[str, Dict[str, Any]]) -> bool:
+    def _doubts(self, ref: str, before: Tuple[str, Message]) -> bool:
         """Whether what was inspected may be true no more, though the list says the same."""
         state, found = before
-        if state.endswith("unhealthy") and not is_cut_off(found.get("State") or {}):
+        if state.endswith("unhealthy") and not is_cut_off(state_of(found)):
             # The check could not be made then; since, it may have been, with what result?
             now = time.monotonic()
             if now >= self._health_due.get(ref, 0.0):
@@ -272,21 +257,19 @@ class Containers:
                 return True
         return self._removed.doubts(ref)
 
-    def _inspect(self, connection: Connection, ref: str) -> Optional[Dict[str, Any]]:
+    def _inspect(self, connection: Connection, ref: str) -> Optional[Message]:
         try:
             found = connection.get("/containers/%s/json" % ref)
         except HttpError as error:
             if error.status == 404:  # removed since it was listed
                 return None
             raise
-        if not isinstance(found, dict):
-            return None
         add_start(ref, found, Proc())
         return found
 
     def _list_running(self, connection: Connection) -> List[Running]:
         result, kept = [], {}
-        for item in connection.get("/containers/json"):
+        for item in connection.get_list("/containers/json"):
             ref = str(item.get("Id", ""))
             one = self._known.get(ref)
             if one is None or not _has_name(item):
@@ -315,8 +298,6 @@ class Containers:
             time.sleep(2.0)
 
     def _events(self, connection: Connection, path: str) -> None:
-        import json
-
         wanted = {"type": ["container"], "event": ["create", "start", "die", "destroy"]}
         held = b""
         for piece in connection.stream("GET", query("/events", filters=wanted)):
@@ -324,12 +305,12 @@ class Containers:
             held = lines.pop()
             for line in lines:
                 if line.strip():
-                    self._event(json.loads(line), path)
+                    self._event(decode_line(line), path)
 
-    def _event(self, event: Dict[str, Any], path: str) -> None:
+    def _event(self, event: Message, path: str) -> None:
         self._foreign_due = 0.0
-        actor = event.get("Actor") or {}
-        if ATTEMPT not in (actor.get("Attributes") or {}):
+        actor = table(event.get("Actor"))
+        if ATTEMPT not in table(actor.get("Attributes")):
             return
         action, ref = event.get("Action"), str(actor.get("ID", ""))
         if action == "create":
@@ -349,7 +330,7 @@ class Containers:
         if one is not None and not one["running"]:
             self._exited(one)
 
-    def _workload(self, inspect: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    def _workload(self, inspect: Message) -> Optional[Workload]:
         one = workload(inspect)
         if one is not None and one.get("created_only"):
             self._ooms.created(one["ref"])
@@ -358,26 +339,25 @@ class Containers:
         return one
 
 
-def _state(item: Dict[str, Any]) -> str:
+def _state(item: Message) -> str:
     """What of a listed container is worth an inspect when it changes."""
     unhealthy = "unhealthy" if "(unhealthy)" in str(item.get("Status", "")) else ""
     return (str(item.get("State", "")) + " " + unhealthy).strip()
 
 
-def _running(inspect: Dict[str, Any], default_runtime: str) -> Running:
-    config = inspect.get("Config") or {}
-    labels = (config.get("Labels") or {}) if is_ours(inspect) else {}
+def _running(inspect: Message, default_runtime: str) -> Running:
+    labels = labels_of(inspect) if is_ours(inspect) else {}
     return Running(
         str(inspect.get("Id", "")),
         str(inspect.get("Name", "")).lstrip("/"),
-        str(config.get("Image", "")),
+        str(table(inspect.get("Config")).get("Image", "")),
         grants(inspect, default_runtime),
-        labels.get(ATTEMPT),
-        labels.get("hostler.daemon"),
+        optional_text(labels, ATTEMPT),
+        optional_text(labels, DAEMON),
     )
 
 
-def _has_name(item: Dict[str, Any]) -> bool:
+def _has_name(item: Message) -> bool:
     """Docker lists a removed container for ever, without its name, where a health check of it was
     under way while containerd was killed. Only an inspect tells that there is none."""
     return bool(item.get("Names"))

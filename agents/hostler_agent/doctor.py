@@ -12,6 +12,7 @@ from hostler_agent import mounts
 from hostler_agent.advice import advice
 from hostler_agent.containers import Containers
 from hostler_agent.folders import Folders
+from hostler_agent.json_values import items
 from hostler_agent.leasefolder import owner_of
 from hostler_agent.leases import Leases
 from hostler_agent.machine import docker_gpu
@@ -89,7 +90,7 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
     elif gpus:
         remedy = "install the NVIDIA Container Toolkit and run: nvidia-ctk runtime configure"
         found.append(_row("docker-gpu", "fail", "containers cannot get GPUs", remedy))
-    rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    rootless = any("rootless" in str(option) for option in items(info.get("SecurityOptions")))
     if rootless or containers.raises_limits is False:
         message = "containers get Docker's own limits of locked memory and stack"
         remedy = "NCCL needs more: ask root to raise memlock and stack for Docker itself"

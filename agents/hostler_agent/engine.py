@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import struct
 import time
-from typing import Any, Dict, Optional
+from typing import Optional
 
 from hostler_agent.processes import Proc
+from hostler_agent.sections import Workload
 
 _PID_FILE = "/run/docker.pid"
 _NEAR = 20.0
@@ -61,7 +62,7 @@ def _pid(peer: bytes, pid_file: str) -> Optional[int]:
         return None
 
 
-def was_restarted(workload: Dict[str, Any], engine_since: Optional[float]) -> bool:
+def was_restarted(workload: Workload, engine_since: Optional[float]) -> bool:
     """Whether the engine's restart is what ended a container."""
     begun, ended = workload.get("started_at"), workload.get("finished_at")
     if engine_since is None or begun is None or workload.get("exit_code") not in _KILLED:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from typing import Any, Callable, Dict, List
+from typing import Callable, Dict, Iterable, Optional
 
 import pynvml
 
+from hostler_agent.gauges import Handle
+from hostler_agent.json_values import Outgoing
+from hostler_agent.nvml import Device
 from hostler_agent.sampler import Sampler
 
 _WAIT_MS = 5000
@@ -41,7 +44,7 @@ class Faults:
     What each means for placement the daemon knows (`hostler.model.xids`).
     """
 
-    def __init__(self, sampler: Sampler, push: Callable[[Dict[str, Any]], None]) -> None:
+    def __init__(self, sampler: Sampler, push: Callable[[Outgoing], None]) -> None:
         self._sampler = sampler
         self._push = push
         self._started = False
@@ -71,9 +74,9 @@ class Faults:
             if time.monotonic() - begun < _AGAIN_S:
                 time.sleep(_AGAIN_S)
 
-    def _follow(self, events: Any) -> None:
+    def _follow(self, events: pynvml.c_nvmlEventSet_t) -> None:
         """Wait and tell until the set is of no use any more: one lost GPU spoils it for all."""
-        registered: Dict[Any, Any] = {}
+        registered: Dict[Optional[int], Device] = {}
         while True:
             self._register(events, registered)
             if not registered:
@@ -85,9 +88,11 @@ class Faults:
                 if error.value == _TIMEOUT:
                     continue
                 return
-            self._tell(event, list(registered.values()))
+            self._tell(event, registered.values())
 
-    def _register(self, events: Any, registered: Dict[Any, Any]) -> None:
+    def _register(
+        self, events: pynvml.c_nvmlEventSet_t, registered: Dict[Optional[int], Device]
+    ) -> None:
         """Add the GPUs that are new, or back after they were lost."""
         for device in self._sampler.devices:
             handle = device.handle
@@ -101,7 +106,7 @@ class Faults:
                 continue  # not supported by this GPU, or it is lost
             registered[_address(handle)] = device
 
-    def _tell(self, event: Any, devices: List[Any]) -> None:
+    def _tell(self, event: pynvml.c_nvmlEventData_t, devices: Iterable[Device]) -> None:
         address = _address(event.device)
         for device in devices:
             if _address(device.handle) == address:
@@ -110,5 +115,5 @@ class Faults:
                 self._push({"xid": {"gpu": device.uuid, "xid": xid, "message": message}})
 
 
-def _address(handle: Any) -> Any:
-    return ctypes.cast(handle, ctypes.c_void_p).value
+def _address(handle: Handle) -> Optional[int]:
+    return None if handle is None else ctypes.cast(handle, ctypes.c_void_p).value

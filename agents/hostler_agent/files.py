@@ -9,11 +9,12 @@ import hashlib
 import os
 import stat
 import tarfile
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import beneath, choosing, journal, placed
 from hostler_agent.beneath import Root, shown
 from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.source import Source
 from hostler_agent.walk import Walk, bytes_used
 
 MOST_ENTRIES = 100_000
@@ -66,16 +67,16 @@ def kind_of(mode: int) -> str:
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
 
 
-def rooted(mode: Dict[str, Any], folders: Folders) -> Root:
+def rooted(source: Source, folders: Folders) -> Root:
     """The working folder of a job, or the folder of the host that is asked for. Raises Refusal."""
-    here = mode.get("here")
+    here = source.here
     try:
         if here is not None:
-            if not isinstance(here, str) or not here.startswith("/") or "\0" in here:
+            if not here.startswith("/") or "\0" in here:
                 raise Refusal("%r is not an absolute path" % (here,), "InputError")
             real = os.path.realpath(here)
             return Root(real, beneath.open_folder(real))
-        return _of_job(str(mode.get("attempt_id")), folders)
+        return _of_job(source.attempt_id, folders)
     except FileNotFoundError as error:
         raise Refusal("%s does not exist any more" % (here or "the folder"), "NotFoundError") from (
             error
@@ -86,8 +87,8 @@ def _of_job(attempt: str, folders: Folders) -> Root:
     job = load(attempt, folders)
     path = os.path.join(job.folder, "work")
     others = {}
-    key = job.created.get("checkpoint_key")
-    if isinstance(key, str) and key not in ("", ".", "..") and "/" not in key:
+    key = job.created.checkpoint_key
+    if key is not None and key not in ("", ".", "..") and "/" not in key:
         with contextlib.suppress(OSError):
             # The job has a link to it in its working folder.
             store = os.path.join(folders.checkpoints, key)
@@ -276,12 +277,12 @@ def _is_elf(folder: int, name: bytes) -> bool:
         os.close(descriptor)
 
 
-def changes(mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
+def changes(source: Source, wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
     """What is new or changed in the folder of a job, or of the host. Raises Refusal."""
     known: Dict[bytes, placed.Placed] = {}
-    if mode.get("here") is None:
-        job = load(str(mode.get("attempt_id")), folders)
-        checkpoint = check_relative(job.created.get("checkpoint") or "")
+    if source.here is None:
+        job = load(source.attempt_id, folders)
+        checkpoint = check_relative(job.created.checkpoint)
         if checkpoint:
             wanted = wanted._replace(skip=(*wanted.skip, os.fsencode(checkpoint)))
         folder = beneath.open_folder(folders.jobs, job.attempt_id)
@@ -290,7 +291,7 @@ def changes(mode: Dict[str, Any], wanted: Wanted, folders: Folders, pulse: Pulse
         finally:
             os.close(folder)
     found = Changes(wanted, known, pulse)
-    root = rooted(mode, folders)
+    root = rooted(source, folders)
     try:
         found.through(root)
     finally:

@@ -9,7 +9,9 @@ import os
 import re
 import time
 from _thread import get_native_id  # threading would make every shim bigger
-from typing import Any, Dict, Optional
+from typing import Optional
+
+from hostler_agent.json_values import Outgoing
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,@-]{0,199}")
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
@@ -23,10 +25,10 @@ class Refusal(Exception):
     def __init__(self, message: str, kind: str = "AgentError") -> None:
         super().__init__(message)
         self.kind = kind
-        self.more: Dict[str, Any] = {}
+        self.more: Outgoing = {}
         """Further members of the answer."""
 
-    def to_wire(self) -> Dict[str, Any]:
+    def to_wire(self) -> Outgoing:
         """The error of an answer."""
         return {**self.more, "kind": self.kind, "message": str(self)}
 

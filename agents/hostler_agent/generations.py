@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+from hostler_agent.json_values import Json, integer, string, table
 
 _MARK = re.compile(r"[0-9a-f]{0,128}")
 _MOST_BYTES = 4096
@@ -47,7 +48,7 @@ class Superseded(Refusal):
 class Generations:
     """What one agent knows of its daemon's generation, and the host of all of them."""
 
-    def __init__(self, folders: Folders, daemon_id: Any, told: Any) -> None:
+    def __init__(self, folders: Folders, daemon_id: Json, told: Json) -> None:
         name = "%s.generation" % check_attempt(daemon_id)
         self._path = os.path.join(folders.base, "runs", name)
         self._own = Generation(0, "") if told is None else _read(told)
@@ -98,13 +99,11 @@ class Generations:
             os.close(descriptor)
 
 
-def _read(told: Any) -> Generation:
-    if isinstance(told, dict):
-        fields: Dict[str, Any] = told
-        number, mark = fields.get("number"), fields.get("mark")
-        if type(number) is int and 0 < number < _MOST and isinstance(mark, str):
-            if _MARK.fullmatch(mark):
-                return Generation(number, mark)
+def _read(told: Json) -> Generation:
+    fields = table(told)
+    number, mark = integer(fields.get("number")), string(fields.get("mark"))
+    if number is not None and 0 < number < _MOST and mark is not None and _MARK.fullmatch(mark):
+        return Generation(number, mark)
     raise Refusal("%r is no generation of a daemon" % (told,), "InputError")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Iterable, List, Sequence, Tuple
+
+from hostler_agent.json_values import Json, Message, items, table, tables
 
 ALL = "all"
 """A grant of every GPU of the machine."""
@@ -12,31 +14,31 @@ _MOST = 64
 _NONE = ("", "void", "none")
 
 
-def grants(inspect: Dict[str, Any], default_runtime: str = "") -> Tuple[str, ...]:
+def grants(inspect: Message, default_runtime: str = "") -> Tuple[str, ...]:
     """The grants as they are written: "all", an index, a UUID or the beginning of one.
 
     Device requests (of `--gpus` and CDI), plain device nodes, and NVIDIA_VISIBLE_DEVICES where the
     container runs under NVIDIA's runtime (named, or Docker's default).
     """
-    host = _dict(inspect.get("HostConfig"))
+    host = table(inspect.get("HostConfig"))
     found: List[str] = []
-    for request in _list(host.get("DeviceRequests")):
-        found += _of_request(_dict(request))
-    for device in _list(host.get("Devices")):
-        found += _of_node(str(_dict(device).get("PathOnHost", "")))
+    for request in tables(host.get("DeviceRequests")):
+        found += _of_request(request)
+    for device in tables(host.get("Devices")):
+        found += _of_node(str(device.get("PathOnHost", "")))
     runtime = str(host.get("Runtime") or "") or default_runtime
     if "nvidia" in runtime:
-        found += _of_environment(_list(_dict(inspect.get("Config")).get("Env")))
+        found += _of_environment(items(table(inspect.get("Config")).get("Env")))
     return tuple(dict.fromkeys(found))
 
 
-def _of_request(request: Dict[str, Any]) -> List[str]:
+def _of_request(request: Message) -> List[str]:
     driver = str(request.get("Driver") or "")
-    ids = [str(item) for item in _list(request.get("DeviceIDs"))]
+    ids = [str(item) for item in items(request.get("DeviceIDs"))]
     named = [item[len(_CDI) :] for item in ids if item.startswith(_CDI)]
     if driver == "cdi" or named:
         return named
-    wanted = {str(c) for group in _list(request.get("Capabilities")) for c in _list(group)}
+    wanted = {str(c) for group in items(request.get("Capabilities")) for c in items(group)}
     if driver not in ("", "nvidia") or (not driver and not wanted & {"gpu", "nvidia"}):
         return []
     if ids:
@@ -53,7 +55,7 @@ def _of_node(path: str) -> List[str]:
     return [number] if number.isdigit() else []
 
 
-def _of_environment(environment: Iterable[Any]) -> List[str]:
+def _of_environment(environment: Iterable[Json]) -> List[str]:
     for item in environment:
         name, _, value = str(item).partition("=")
         if name == "NVIDIA_VISIBLE_DEVICES" and value not in _NONE:
@@ -78,11 +80,3 @@ def resolve(granted: Sequence[str], gpus: Sequence[Tuple[int, str]]) -> List[str
             matching = [grant]
         found += matching
     return list(dict.fromkeys(found))[:_MOST]
-
-
-def _dict(value: Any) -> Dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> List[Any]:
-    return value if isinstance(value, list) else []

@@ -6,10 +6,15 @@ The standard library's client would load 60 modules more than this file.
 from __future__ import annotations
 
 import json
+import os
 import socket
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+import stat
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+
+from hostler_agent.json_values import Json, Message, Outgoing, tables
 
 MAX_BODY = 64 * 1024 * 1024
+_ODD = "Docker gave an answer that cannot be read (%s)"
 
 
 class HttpError(Exception):
@@ -18,6 +23,33 @@ class HttpError(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+def socket_path() -> Optional[str]:
+    """The Docker (or Podman) socket to use: `DOCKER_HOST`, the system's, this user's own."""
+    host = os.environ.get("DOCKER_HOST", "")
+    if host.startswith("unix://"):
+        return host[len("unix://") :]
+    own = os.environ.get("XDG_RUNTIME_DIR") or "/run/user/%d" % os.getuid()
+    found = [
+        path
+        for path in (
+            "/var/run/docker.sock",
+            own + "/docker.sock",
+            own + "/podman/podman.sock",
+            "/run/podman/podman.sock",
+        )
+        if _is_socket(path)
+    ]
+    usable = [path for path in found if os.access(path, os.R_OK | os.W_OK)]
+    return (usable + found)[0] if found else None
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 class Connection:
@@ -48,23 +80,23 @@ class Connection:
         except (OSError, AttributeError):
             return b""
 
-    def get(self, path: str) -> Any:
-        """The JSON answer to a GET."""
-        body = b"".join(self.stream("GET", path))
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise HttpError("%s: not JSON: %s" % (path, error)) from error
+    def get(self, path: str) -> Message:
+        """The object that answers a GET."""
+        return _object(path, self.stream("GET", path))
 
-    def post(self, path: str, value: Any) -> Any:
-        """The JSON answer to a POST of JSON."""
-        body = b"".join(self.send_json(path, value))
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise HttpError("%s: not JSON: %s" % (path, error)) from error
+    def get_list(self, path: str) -> List[Message]:
+        """The list of objects that answers a GET; null is an empty one in Go."""
+        value = _parsed(path, self.stream("GET", path)) or []
+        found = tables(value)
+        if not isinstance(value, list) or len(found) < len(value):
+            raise HttpError(_ODD % path)
+        return found
 
-    def send_json(self, path: str, value: Any) -> Iterator[bytes]:
+    def post(self, path: str, value: Outgoing) -> Message:
+        """The object that answers a POST of one."""
+        return _object(path, self.send_json(path, value))
+
+    def send_json(self, path: str, value: Outgoing) -> Iterator[bytes]:
         """POST JSON, and yield what comes in pieces."""
         data = json.dumps(value).encode("ascii")
         return self.stream("POST", path, len(data), [data], "application/json")
@@ -172,7 +204,7 @@ class Connection:
             yield piece
 
 
-def query(target: str, **values: Any) -> str:
+def query(target: str, **values: object) -> str:
     """A path with a query; what is not text goes as JSON."""
     pairs = [
         "%s=%s" % (key, _quoted(value if isinstance(value, str) else json.dumps(value)))
@@ -188,6 +220,21 @@ def _quoted(text: str) -> str:
         else "%%%02X" % byte
         for byte in text.encode("utf-8", "surrogateescape")
     )
+
+
+def _parsed(path: str, pieces: Iterable[bytes]) -> Json:
+    try:
+        value: Json = json.loads(b"".join(pieces))
+    except ValueError as error:
+        raise HttpError("%s: not JSON: %s" % (path, error)) from error
+    return value
+
+
+def _object(path: str, pieces: Iterable[bytes]) -> Message:
+    value = _parsed(path, pieces)
+    if not isinstance(value, dict):
+        raise HttpError(_ODD % path)
+    return value
 
 
 def _message(body: bytes, status: int) -> str:

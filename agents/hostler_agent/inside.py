@@ -11,11 +11,12 @@ import base64
 import json
 import os
 import sys
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from hostler_agent.folders import Refusal, check_relative
 from hostler_agent.http import Connection, HttpError, query
-from hostler_agent.inspected import epoch, is_ours
+from hostler_agent.inspected import ATTEMPT, epoch, is_ours, labels_of, state_of
+from hostler_agent.json_values import Message, tables
 
 WORK = "/work"
 CHECK_TIMEOUT = 20.0
@@ -38,8 +39,8 @@ class Seen(NamedTuple):
 
 
 def opened(
-    path: Optional[str], ref: str, attempt_id: Any, timeout: float
-) -> Tuple[Connection, Dict[str, Any]]:
+    path: Optional[str], ref: str, attempt_id: str, timeout: float
+) -> Tuple[Connection, Message]:
     """A connection to the socket at `path`, and the inspected container, which must be the
     attempt's. Raises Refusal, HttpError."""
     if not ref.isalnum():
@@ -49,8 +50,7 @@ def opened(
     connection = Connection(path, timeout)
     try:
         found = connection.get("/containers/%s/json" % ref)
-        labels = (found.get("Config") or {}).get("Labels") or {}
-        if labels.get("hostler.attempt") != attempt_id or not is_ours(found):
+        if labels_of(found).get(ATTEMPT) != attempt_id or not is_ours(found):
             raise Refusal("container %s is not of this attempt" % ref, "ForbiddenError")
     except BaseException:
         connection.close()
@@ -58,15 +58,15 @@ def opened(
     return connection, found
 
 
-def is_alive(found: Mapping[str, Any]) -> bool:
+def is_alive(found: Message) -> bool:
     """Whether something in the inspected container may still run."""
-    return (found.get("State") or {}).get("Status") in _ALIVE
+    return state_of(found).get("Status") in _ALIVE
 
 
-def place(path: Any) -> str:
+def place(path: str) -> str:
     """The absolute path of one that is relative to the working folder."""
     # Not where the command starts: a stage may have a `workdir` of its own.
-    relative = check_relative(path or "")
+    relative = check_relative(path)
     return os.path.join(WORK, relative) if relative else WORK
 
 
@@ -81,7 +81,7 @@ def check_way(connection: Connection, ref: str, path: str) -> None:
         _check_folder(connection, ref, folder)
 
 
-def check_binds(connection: Connection, ref: str, found: Mapping[str, Any]) -> None:
+def check_binds(connection: Connection, ref: str, found: Message) -> None:
     """Raise Refusal where a link of the image leads a mounted folder to another place in the
     container: Docker mounts it there, and it would be read or written as if it were the stage's."""
     # Most lie side by side: each look costs dockerd as much as a mount of all of them.
@@ -90,7 +90,7 @@ def check_binds(connection: Connection, ref: str, found: Mapping[str, Any]) -> N
         _check_folder(connection, ref, folder)
 
 
-def check_unshared(connection: Connection, found: Mapping[str, Any], path: str) -> None:
+def check_unshared(connection: Connection, found: Message, path: str) -> None:
     """Raise Refusal where what lies at `path` may be changed while Docker reads it as root."""
     binds = _mounted(found, "bind")
     for mount in binds:
@@ -102,7 +102,7 @@ def check_unshared(connection: Connection, found: Mapping[str, Any], path: str) 
             _check_unused(connection, mount, name)
 
 
-def check(path: Optional[str], ref: str, attempt_id: Any) -> None:
+def check(path: Optional[str], ref: str, attempt_id: str) -> None:
     """Raise Refusal where something would be placed into a folder of the host through a link."""
     try:
         connection, found = opened(path, ref, attempt_id, CHECK_TIMEOUT)
@@ -122,7 +122,7 @@ def _check_folder(connection: Connection, ref: str, folder: str) -> None:
 
 def _check_unused(connection: Connection, mount: str, volume: str) -> None:
     where = query("/containers/json", filters={"volume": [volume], "status": list(_ALIVE)})
-    if connection.get(where):
+    if connection.get_list(where):
         text = "%s is in use by another container, which may change it"
         raise Refusal(text % mount, "ForbiddenError")
 
@@ -148,7 +148,7 @@ def look(connection: Connection, ref: str, path: str) -> Seen:
     return Seen(link, not link and not mode & _GO_KINDS, size, mtime, folder)
 
 
-def is_guarded(found: Mapping[str, Any]) -> bool:
+def is_guarded(found: Message) -> bool:
     """Whether the stage cannot exchange the folder that its metrics file lies in: it is a mount of
     its own, and root's. Containers of earlier versions and of Podman have none."""
     return os.path.dirname(METRICS) in [mount for mount, _ in _volumes(found)]
@@ -160,12 +160,12 @@ def serves_itself(connection: Connection) -> bool:
     return len(peer) == 12 and int.from_bytes(peer[4:8], sys.byteorder) == os.getuid()
 
 
-def has_binds(found: Mapping[str, Any]) -> bool:
+def has_binds(found: Message) -> bool:
     """Whether folders of the host are seen inside."""
     return bool(_mounted(found, "bind"))
 
 
-def mounts_below(found: Mapping[str, Any], folder: str) -> List[str]:
+def mounts_below(found: Message, folder: str) -> List[str]:
     """Paths relative to a folder in the container where something is mounted."""
     mounts = [os.path.normpath(str(mount.get("Destination"))) for mount in _mounts(found)]
     prefix = folder.rstrip("/") + "/"
@@ -178,16 +178,16 @@ def _above(path: str) -> Iterator[str]:
         yield "/" + "/".join(parts[:count])
 
 
-def _mounts(found: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    return [mount for mount in found.get("Mounts") or () if isinstance(mount, dict)]
+def _mounts(found: Message) -> List[Message]:
+    return tables(found.get("Mounts"))
 
 
-def _mounted(found: Mapping[str, Any], kind: str) -> List[str]:
+def _mounted(found: Message, kind: str) -> List[str]:
     mounts = [mount for mount in _mounts(found) if mount.get("Type") == kind]
     return [os.path.normpath(str(mount.get("Destination"))) for mount in mounts]
 
 
-def _volumes(found: Mapping[str, Any]) -> List[Tuple[str, str]]:
+def _volumes(found: Message) -> List[Tuple[str, str]]:
     return [
         (os.path.normpath(str(mount.get("Destination"))), str(mount.get("Name")))
         for mount in _mounts(found)

@@ -8,6 +8,7 @@ import sys
 from typing import Dict, List, Mapping, Sequence
 
 from hostler_agent.folders import Refusal
+from hostler_agent.journal import Created
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -18,7 +19,7 @@ METRICS = os.path.join(".hostler", "metrics.jsonl")
 def environment(
     login: Mapping[str, str],
     given: Mapping[str, str],
-    created: Mapping[str, object],
+    created: Created,
     work: str,
     gpu_indices: Sequence[int],
 ) -> Dict[str, str]:
@@ -28,17 +29,15 @@ def environment(
     """
     env = {name: login[name] for name in _KEPT if name in login}
     env.setdefault("PATH", _PATH)
-    env["HOSTLER_RUN"] = str(created.get("run_id", ""))
-    env["HOSTLER_STAGE"] = str(created.get("stage", ""))
+    env["HOSTLER_RUN"] = created.run_id
+    env["HOSTLER_STAGE"] = created.stage
     env.update(_seen_here(given, env["PATH"]))
-    env["HOSTLER_ATTEMPT"] = str(created.get("attempt_id", ""))
+    env["HOSTLER_ATTEMPT"] = created.attempt_id
     env["HOSTLER_WORK"] = work
     env["HOSTLER_METRICS"] = os.path.join(work, METRICS)
-    if created.get("checkpoint"):
-        env["HOSTLER_CHECKPOINT"] = os.path.join(work, str(created["checkpoint"]))
-    gpus = created.get("gpus")
-    uuids = [str(uuid) for uuid in gpus] if isinstance(gpus, list) else []
-    env["HOSTLER_GPUS"] = ",".join(uuids)
+    if created.checkpoint:
+        env["HOSTLER_CHECKPOINT"] = os.path.join(work, created.checkpoint)
+    env["HOSTLER_GPUS"] = ",".join(created.gpus)
     # UUIDs here crash some tools; indices mean the same GPUs as NVML's only in PCI order.
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index in gpu_indices)

@@ -8,9 +8,10 @@ import signal
 import stat
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from hostler_agent import journal, mounts, shim
+from hostler_agent.fields import optional_text, texts
 from hostler_agent.folders import (
     Folders,
     Refusal,
@@ -21,8 +22,11 @@ from hostler_agent.folders import (
 from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
-from hostler_agent.metricpiece import READ, Wanted, nothing, piece
+from hostler_agent.json_values import Message, items
+from hostler_agent.metricpiece import READ, Piece, Wanted, nothing, piece
 from hostler_agent.processes import Proc
+from hostler_agent.sections import Left, Workload
+from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
 
 LOG_CAP = 1024**3
@@ -62,7 +66,7 @@ class Jobs:
             raise Refusal("there is no job %s here" % attempt, "NotFoundError")
         return job
 
-    def inspect(self, attempt: str) -> Optional[Dict[str, Any]]:
+    def inspect(self, attempt: str) -> Optional[Workload]:
         """The workload now, or None."""
         job = journal.load(self._folders.job(attempt))
         return None if job is None else self._now(job)
@@ -71,7 +75,7 @@ class Jobs:
         """The job's working folder."""
         return os.path.join(self._folders.job(attempt), "work")
 
-    def metrics(self, attempt: str, ask: Wanted) -> Dict[str, Any]:
+    def metrics(self, attempt: str, ask: Wanted) -> Piece:
         """A piece of the job's metrics file; see `metricpiece.piece`.
 
         A job that can write the file can put anything there: only a plain file is read.
@@ -92,7 +96,7 @@ class Jobs:
 
             return piece(ask, status.st_size, status.st_mtime, read)
 
-    def left(self, attempt: str) -> Optional[Dict[str, Any]]:
+    def left(self, attempt: str) -> Optional[Left]:
         """What is told with a job's exit of its output and metrics; see `tail.left`."""
         from hostler_agent import tail
 
@@ -106,23 +110,22 @@ class Jobs:
             told["changed"] = None if job is None else placed.unchanged(job)
         return told
 
-    def create(self, payload: Mapping[str, Any]) -> Dict[str, Any]:
+    def create(self, payload: Message) -> Dict[str, str]:
         """Make the job's folder; the same job again is no error."""
         attempt = check_attempt(payload.get("attempt_id"))
-        check_relative(payload.get("checkpoint") or "")
         _check_created(payload)
-        event = {name: payload.get(name) for name in _FIELDS}
         folder = self._folders.job(attempt)
         with self._starting:
             there = journal.load(folder)
-            if there is not None and there.created.get("daemon_id") != event["daemon_id"]:
+            if there is not None and there.created.daemon_id != payload["daemon_id"]:
                 raise Refusal("job %s belongs to another daemon" % attempt, "ConflictError")
             work = os.path.join(folder, "work")
             os.makedirs(work, 0o700, exist_ok=True)
             os.makedirs(os.path.join(work, os.path.dirname(METRICS)), exist_ok=True)
             if there is None:
-                event.update(event="created", boot_id=self._boot_id, at=time.time())
-                journal.append(folder, event)
+                asked = {name: payload.get(name) for name in _FIELDS}
+                made = {"event": "created", "boot_id": self._boot_id, "at": time.time()}
+                journal.append(folder, {**asked, **made})
         self.table.touch(attempt)
         return {"ref": attempt, "folder": self.work_folder(attempt)}
 
@@ -151,9 +154,7 @@ class Jobs:
         finally:
             writer.close()
 
-    def start(
-        self, payload: Mapping[str, Any], login: Mapping[str, str]
-    ) -> Tuple[Dict[str, Any], Optional[str]]:
+    def start(self, payload: Message, login: Mapping[str, str]) -> Tuple[Workload, Optional[str]]:
         """Start the process, unless it was started before; the workload, and what its leases are
         to be bound to. With what `create` wants under "create" it is made first."""
         attempt = check_attempt(payload.get("attempt_id"))
@@ -163,7 +164,7 @@ class Jobs:
         with self._starting:
             job = self._load(attempt)
             if job.started is None and job.ended is None:
-                if job.created.get("boot_id") != self._boot_id:
+                if job.created.boot_id != self._boot_id:
                     raise Refusal("the host was rebooted since job %s was made" % attempt)
                 answer = self._spawn(job, payload, login)
                 if answer.get("error") == "running already":
@@ -171,27 +172,24 @@ class Jobs:
                 elif "error" in answer:
                     raise Refusal(str(answer["error"]), "EngineError")
                 else:
-                    job.started = answer
+                    job.started = journal.started(answer)
                     self.table.touch(attempt)
                     return job.workload(True, self._boot_id), job.bound
         return self._now(job), job.bound
 
-    def _now(self, job: Job) -> Dict[str, Any]:
+    def _now(self, job: Job) -> Workload:
         running = job.running(self._proc, self._boot_id)
         if not running and job.ended is None:
             # The end may have been written between the looks at the journal and at the process.
             job = journal.load(job.folder) or job
         return job.workload(running and job.ended is None, self._boot_id)
 
-    def _spawn(
-        self, job: Job, payload: Mapping[str, Any], login: Mapping[str, str]
-    ) -> Dict[str, Any]:
+    def _spawn(self, job: Job, payload: Message, login: Mapping[str, str]) -> Message:
         if self._spawner is None:
             raise Refusal("this agent starts no jobs")
-        argv = payload.get("argv")
-        given = payload.get("env") or {}
-        if not isinstance(argv, list) or not argv or not all(isinstance(a, str) for a in argv):
-            raise Refusal("argv should be a list of texts, not empty", "InputError")
+        argv, given = texts(payload, "argv"), payload.get("env") or {}
+        if not argv:
+            raise Refusal("argv should not be empty", "InputError")
         if not isinstance(given, dict):
             raise Refusal("env should be an object", "InputError")
         work = self.work_folder(job.attempt_id)
@@ -200,26 +198,23 @@ class Jobs:
         indices = self._gpu_indices(job, payload)
         variables = {str(name): str(value) for name, value in given.items()}
         env = environment(login, variables, job.created, work, indices)
-        cwd = str(payload.get("cwd") or "")
-        if payload.get("venv"):
-            wanted = os.path.normpath(os.path.join(cwd, str(payload["venv"])))
+        cwd, venv = optional_text(payload, "cwd") or "", optional_text(payload, "venv")
+        if venv:
+            wanted = os.path.normpath(os.path.join(cwd, venv))
             package = os.path.dirname(os.path.abspath(__file__))
             argv = venv_command(argv, job.folder, wanted, self._folders.venvs, package)
-        return self._spawner.start(
-            {
-                "attempt_id": job.attempt_id, "folder": job.folder, "boot_id": self._boot_id,
-                "argv": argv, "env": env, "grace": _grace(job.created.get("grace")),
-                "cwd": os.path.join(work, cwd), "log_cap": job.created.get("log_cap") or LOG_CAP,
-            }
+        spec = Spec(
+            job.attempt_id, job.folder, self._boot_id, argv, env, os.path.join(work, cwd),
+            job.created.log_cap or LOG_CAP, job.created.grace,
         )  # fmt: skip
+        return self._spawner.start(spec)
 
-    def _gpu_indices(self, job: Job, payload: Mapping[str, Any]) -> List[int]:
+    def _gpu_indices(self, job: Job, payload: Message) -> List[int]:
         """The job's GPUs as NVML counts them at this moment."""
-        uuids = job.created.get("gpus") or []
+        uuids = job.created.gpus
         known = self._indices() if uuids else {}
         if uuids and not known:
-            given = payload.get("gpu_indices") or []
-            return [int(index) for index in given]
+            return [index for index in items(payload.get("gpu_indices")) if isinstance(index, int)]
         missing = [uuid for uuid in uuids if uuid not in known]
         if missing:
             raise Refusal("GPU %s is not on this machine any more" % missing[0], "EngineError")
@@ -227,8 +222,7 @@ class Jobs:
 
     def _link_checkpoint(self, job: Job, work: str) -> None:
         """Put the folder that survives retries where the job expects its checkpoint."""
-        relative = check_relative(job.created.get("checkpoint") or "")
-        key = job.created.get("checkpoint_key")
+        relative, key = check_relative(job.created.checkpoint), job.created.checkpoint_key
         if not relative or not key:
             return
         store = os.path.join(self._folders.checkpoints, check_attempt(key))
@@ -259,13 +253,16 @@ class Jobs:
     def _signal_group(self, job: Job, number: int) -> None:
         if job.started is not None and self._same(job):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(job.started["pid"]), number)
+                os.killpg(job.started.pid, number)
 
     def _same(self, job: Job) -> bool:
-        started = job.started or {}
-        return self._proc.start_ticks(int(started["pid"])) == started.get("ticks")
+        """Its process is still the one that was started: never of a PID that nobody wrote down."""
+        begun = job.started
+        if begun is None or begun.pid <= 0 or begun.ticks is None:
+            return False
+        return self._proc.start_ticks(begun.pid) == begun.ticks
 
-    def stop(self, attempt: str, grace: float) -> Dict[str, Any]:
+    def stop(self, attempt: str, grace: float) -> Workload:
         """TERM, `grace` seconds, KILL, for all of the job's processes; the workload then."""
         job = self._load(attempt)
         if job.running(self._proc, self._boot_id):
@@ -296,7 +293,7 @@ class Jobs:
         if not self._same(job) and not self._tagged(name):
             raise Refusal("%s has ended, and its end cannot be written down yet" % name, _ENGINE)
         try:
-            os.killpg(int(job.started["pid"]), 0)
+            os.killpg(job.started.pid, 0)
         except ProcessLookupError:
             return
         except PermissionError:
@@ -306,7 +303,7 @@ class Jobs:
     def _signal_all(self, job: Job, number: int) -> None:
         """The process group, and processes that left it but carry the attempt's name."""
         self._signal_group(job, number)
-        group = int(job.started["pid"]) if job.started else 0
+        group = job.started.pid if job.started else 0
         for pid in self._tagged(job.attempt_id):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(pid) != group:
@@ -349,22 +346,15 @@ class Jobs:
 
 def _make_folders(job: Job) -> None:
     """The folders that the command may count on; what the source has in the place of one stays."""
-    make = job.created.get("make")
-    if isinstance(make, list) and make:
+    if job.created.make:
         from hostler_agent import beneath
 
-        for path in make:
+        for path in job.created.make:
             beneath.make(job.folder, check_relative(path))
 
 
-def _grace(value: object) -> Optional[float]:
-    """As `job.create` was given it; None where it is no time."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
-        return None
-    return float(value)
-
-
-def _check_created(payload: Mapping[str, Any]) -> None:
+def _check_created(payload: Message) -> None:
+    check_relative(payload.get("checkpoint") or "")
     daemon, gpus = payload.get("daemon_id"), payload.get("gpus") or []
     if not isinstance(daemon, str) or not is_identifier(daemon):
         raise Refusal("%r is not a daemon id" % (daemon,), "InputError")

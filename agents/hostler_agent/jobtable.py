@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
-from hostler_agent import journal
+from hostler_agent import journal, keeping
 from hostler_agent.journal import Job
+from hostler_agent.keeping import Mark
 from hostler_agent.processes import Proc
+from hostler_agent.sections import Workload
 
 SCAN_EVERY = 5.0
 """Seconds between readings of all journals, for what nobody has told of: jobs of other agents, and
 shims that were killed."""
-
-Workload = Dict[str, Any]
 
 
 class JobTable:
@@ -27,7 +27,7 @@ class JobTable:
         self._jobs: Dict[str, Job] = {}
         self._stamps: Dict[str, Tuple[int, int]] = {}
         self._running: Dict[str, bool] = {}
-        self._kept: Dict[str, Dict[str, Any]] = {}
+        self._kept: Dict[str, Mark] = {}
         """Marks of jobs that have ended and stay here, which no list shows."""
         self._over: Optional[Set[str]] = None
         self._due = 0.0
@@ -92,15 +92,13 @@ class JobTable:
         path = os.path.join(folder, "kept")
         if not os.path.lexists(path):
             return False
-        from hostler_agent import keeping
-
         told = self._kept.get(name) or keeping.read(path)
         if told is not None:
             self._forget(name)
             self._kept[name] = told
         return told is not None
 
-    def kept(self) -> List[Dict[str, Any]]:
+    def kept(self) -> List[Mark]:
         """The marks of jobs that stay, as of the last list."""
         return list(self._kept.values())
 
@@ -124,8 +122,8 @@ class JobTable:
         result: Dict[int, str] = {}
         for name, job in self._jobs.items():
             if self._running[name] and job.started is not None:
-                result[job.started["pid"]] = name
-                result[job.started["shim"]] = name
+                result[job.started.pid] = name
+                result[job.started.shim] = name
         return result
 
     def pids(self) -> Dict[int, str]:

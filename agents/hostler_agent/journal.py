@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any, Dict, List, Optional
+from typing import Iterable, List, NamedTuple, Optional, Sequence
 
+from hostler_agent.json_values import Message, Outgoing, integer, number, string, strings
 from hostler_agent.processes import Proc
+from hostler_agent.sections import Workload
 
 NAME = "journal"
 _MAX = 256 * 1024
 
 
-def append(folder: str, event: Dict[str, Any], sync: bool = False) -> None:
+def append(folder: str, event: Outgoing, sync: bool = False) -> None:
     """Add one event; `sync`: return once it is on disk. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(os.path.join(folder, NAME), flags, 0o600)
@@ -32,7 +34,7 @@ def append(folder: str, event: Dict[str, Any], sync: bool = False) -> None:
         os.close(descriptor)
 
 
-def read(folder: str) -> List[Dict[str, Any]]:
+def read(folder: str) -> List[Message]:
     """All whole events; empty without a journal."""
     # The job itself can put anything there, and a FIFO would be waited for in vain.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -52,22 +54,108 @@ def read(folder: str) -> List[Dict[str, Any]]:
     return events
 
 
+class Created(NamedTuple):
+    """What was asked for."""
+
+    attempt_id: str = ""
+    daemon_id: str = ""
+    run_id: str = ""
+    stage: str = ""
+    owner: Optional[str] = None
+    gpus: Sequence[str] = ()
+    checkpoint: str = ""
+    checkpoint_key: Optional[str] = None
+    log_cap: int = 0
+    grace: Optional[float] = None
+    make: Sequence[str] = ()
+    here: Optional[str] = None
+    boot_id: Optional[str] = None
+
+
+class Started(NamedTuple):
+    """Names the process and its supervisor for good."""
+
+    pid: int
+    ticks: Optional[int]
+    shim: int = 0
+    shim_ticks: Optional[int] = None
+    boot_id: Optional[str] = None
+    at: Optional[float] = None
+
+    def event(self) -> Outgoing:
+        """As a line of the journal."""
+        return {"event": "started", **self._asdict()}
+
+
+class Ended(NamedTuple):
+    """How it ended; None is not known."""
+
+    at: Optional[float]
+    exit_code: Optional[int] = None
+    signal: Optional[int] = None
+    oom_killed: bool = False
+    error: Optional[str] = None
+
+    def event(self) -> Outgoing:
+        """As a line of the journal, with what there is to say."""
+        said = self._asdict().items()
+        return {"event": "ended", **{k: v for k, v in said if v is not None and v is not False}}
+
+
+def created(event: Message) -> Created:
+    """What a line of the journal, or the request that it is made of, asks for. The job can put
+    anything into its journal."""
+    grace = number(event.get("grace"))
+    return Created(
+        string(event.get("attempt_id")) or "",
+        string(event.get("daemon_id")) or "",
+        string(event.get("run_id")) or "",
+        string(event.get("stage")) or "",
+        string(event.get("owner")),
+        strings(event.get("gpus")),
+        string(event.get("checkpoint")) or "",
+        string(event.get("checkpoint_key")),
+        integer(event.get("log_cap")) or 0,
+        grace if grace is not None and 0 <= grace < 1e6 else None,
+        strings(event.get("make")),
+        string(event.get("here")),
+        string(event.get("boot_id")),
+    )
+
+
+def started(event: Message) -> Started:
+    """The same of a start."""
+    return Started(
+        integer(event.get("pid")) or 0, integer(event.get("ticks")),
+        integer(event.get("shim")) or 0, integer(event.get("shim_ticks")),
+        string(event.get("boot_id")), number(event.get("at")),
+    )  # fmt: skip
+
+
+def _ended(event: Message) -> Ended:
+    return Ended(
+        number(event.get("at")), integer(event.get("exit_code")), integer(event.get("signal")),
+        event.get("oom_killed") is True, string(event.get("error")),
+    )  # fmt: skip
+
+
 class Job:
     """What a journal says, merged."""
 
-    def __init__(self, folder: str, events: List[Dict[str, Any]]) -> None:
+    def __init__(self, folder: str, events: Iterable[Message]) -> None:
         self.folder = folder
-        self.created: Dict[str, Any] = {}
-        self.started: Optional[Dict[str, Any]] = None
-        self.ended: Optional[Dict[str, Any]] = None
+        self.is_made = False
+        self.created = Created()
+        self.started: Optional[Started] = None
+        self.ended: Optional[Ended] = None
         for event in events:
             kind = event.get("event")
-            if kind == "created" and not self.created:
-                self.created = event
+            if kind == "created" and not self.is_made:
+                self.is_made, self.created = True, created(event)
             elif kind == "started":
-                self.started = event
+                self.started = started(event)
             elif kind == "ended" and self.ended is None:
-                self.ended = event
+                self.ended = _ended(event)
 
     @property
     def attempt_id(self) -> str:
@@ -77,43 +165,34 @@ class Job:
     @property
     def bound(self) -> Optional[str]:
         """What a lease is bound to: "pid:start ticks" of the shim, which outlives the rest."""
-        if self.started is None:
+        if self.started is None or self.started.shim_ticks is None:
             return None
-        return "%d:%d" % (self.started["shim"], self.started["shim_ticks"])
+        return "%d:%d" % (self.started.shim, self.started.shim_ticks)
 
     def running(self, proc: Proc, boot_id: str) -> bool:
         """It was started in this boot, has not ended, and its process is the same one."""
-        if self.started is None or self.ended is not None:
-            return False
-        if self.started.get("boot_id") != boot_id:
+        begun = self.started
+        if begun is None or self.ended is not None or begun.boot_id != boot_id:
             return False
         # The shim lives until the end is in the journal; without it the process itself counts.
-        pairs = (("pid", "ticks"), ("shim", "shim_ticks"))
-        return any(
-            isinstance(self.started.get(ticks), int)
-            and proc.same(int(self.started[pid]), int(self.started[ticks]))
-            for pid, ticks in pairs
-        )
+        pairs = ((begun.pid, begun.ticks), (begun.shim, begun.shim_ticks))
+        return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
-    def workload(self, running: bool, boot_id: str) -> Dict[str, Any]:
-        """The `Workload` as the model's fields."""
-        created = self.created
-        result: Dict[str, Any] = {
-            "attempt_id": self.attempt_id, "daemon_id": created.get("daemon_id", ""),
-            "runtime": "process", "ref": self.attempt_id, "running": running,
-            "gpus": created.get("gpus") or [], "owner": created.get("owner"),
+    def workload(self, running: bool, boot_id: str) -> Workload:
+        """What looks tell of it."""
+        asked, begun, over = self.created, self.started, self.ended
+        result: Workload = {
+            "attempt_id": self.attempt_id, "daemon_id": asked.daemon_id, "runtime": "process",
+            "ref": self.attempt_id, "running": running, "gpus": list(asked.gpus),
+            "owner": asked.owner,
         }  # fmt: skip
-        if self.started is not None:
-            result["started_at"] = self.started.get("at")
-            ticks = self.started.get("ticks")
-            if self.started.get("boot_id") == boot_id and isinstance(ticks, int):
-                result["started_up"] = Proc().started_up(ticks)
-        if self.ended is not None:
-            for key in ("exit_code", "signal", "oom_killed", "error"):
-                if self.ended.get(key) is not None:
-                    result[key] = self.ended[key]
-            result["finished_at"] = self.ended.get("at")
-        elif self.started is None and created.get("boot_id") == boot_id:
+        if begun is not None:
+            result["started_at"] = begun.at
+            if begun.boot_id == boot_id and begun.ticks is not None:
+                result["started_up"] = Proc().started_up(begun.ticks)
+        if over is not None:
+            _add_end(result, over)
+        elif begun is None and asked.boot_id == boot_id:
             result["created_only"] = True
         elif not running:
             # After a power cut "started" may be missing although it ran: nobody can know.
@@ -121,8 +200,20 @@ class Job:
         return result
 
 
+def _add_end(result: Workload, over: Ended) -> None:
+    if over.exit_code is not None:
+        result["exit_code"] = over.exit_code
+    if over.signal is not None:
+        result["signal"] = over.signal
+    if over.oom_killed:
+        result["oom_killed"] = True
+    if over.error is not None:
+        result["error"] = over.error
+    result["finished_at"] = over.at
+
+
 def load(folder: str) -> Optional[Job]:
     """The job in a folder, or None when there is none."""
     events = read(folder)
     job = Job(folder, events)
-    return job if job.created else None
+    return job if job.is_made else None

@@ -8,9 +8,13 @@ import json
 import os
 import stat
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
+from hostler_agent.fields import text, whole
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+from hostler_agent.json_values import Json, Outgoing, number
+from hostler_agent.sections import KeptRow
+from hostler_agent.wire import decode_line
 
 MARK = "kept"
 _MOST = 16 * 1024
@@ -18,26 +22,41 @@ _TICK = 10**9
 MOST_LISTED = 10_000
 
 
-def read(path: str) -> Optional[Dict[str, Any]]:
+class Mark(NamedTuple):
+    """What a mark or note says."""
+
+    daemon_id: str
+    ref: str
+    until: float
+    files: int
+    bytes: int
+    path: str
+
+    def answer(self) -> Outgoing:
+        """What is told of it where it is made."""
+        return {"files": self.files, "bytes": self.bytes, "path": self.path}
+
+
+def read(path: str) -> Optional[Mark]:
     """A mark or note; None: there is none that can be read. The job can put anything there."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return None
-            told = json.loads(file.read(_MOST))
-        return {
-            "daemon_id": str(told["daemon_id"]), "ref": str(told["ref"]),
-            "until": float(told["until"]), "files": max(0, int(told["files"])),
-            "bytes": max(0, int(told["bytes"])), "path": str(told["path"]),
-        }  # fmt: skip
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            told = decode_line(file.read(_MOST))
+        until = number(told.get("until"))
+        return None if until is None else Mark(
+            text(told, "daemon_id"), text(told, "ref"), until, whole(told, "files"),
+            whole(told, "bytes"), text(told, "path"),
+        )  # fmt: skip
+    except (OSError, ValueError, Refusal):
         return None
 
 
-def mark(path: str, told: Dict[str, Any]) -> None:
+def mark(path: str, told: Mark) -> None:
     """Write one."""
-    write_file(path, json.dumps(told).encode("ascii"), sync=True)
+    write_file(path, json.dumps(told._asdict()).encode("ascii"), sync=True)
 
 
 def notes_folder(folders: Folders) -> str:
@@ -51,9 +70,9 @@ class Notes:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._stamp = -1
-        self._known: Dict[str, Dict[str, Any]] = {}
+        self._known: Dict[str, Mark] = {}
 
-    def by_ref(self) -> Dict[str, Dict[str, Any]]:
+    def by_ref(self) -> Dict[str, Mark]:
         """Container id -> its note."""
         try:
             stamp = os.stat(self._folder).st_mtime_ns
@@ -64,27 +83,24 @@ class Notes:
             self._stamp = stamp
             paths = [os.path.join(self._folder, name) for name in _names(self._folder)]
             found = [read(path) for path in paths if path.endswith(".json")]
-            self._known = {told["ref"]: told for told in found if told is not None}
+            self._known = {told.ref: told for told in found if told is not None}
         return self._known
 
-    def forget(self, attempt: Any) -> None:
+    def forget(self, attempt: Json) -> None:
         """Its container has been removed."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, check_attempt(attempt) + ".json"))
 
 
-def total(marks: Iterable[Dict[str, Any]], daemon_id: str) -> List[int]:
+def total(marks: Iterable[Mark], daemon_id: str) -> KeptRow:
     """How many are of a daemon, and their bytes."""
-    own = [told["bytes"] for told in marks if told["daemon_id"] == daemon_id]
-    return [len(own), min(sum(own), 2**62)]
+    own = [told.bytes for told in marks if told.daemon_id == daemon_id]
+    return KeptRow(len(own), min(sum(own), 2**62))
 
 
-def keep(
-    mode: Dict[str, Any], folders: Folders, until: float, pulse: Callable[[], None]
-) -> Dict[str, Any]:
+def keep(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]) -> Mark:
     """Mark a job that has ended to stay: its files, bytes, and where they lie. Again: only
     the time changes. Raises Refusal."""
-    attempt = check_attempt(mode.get("attempt_id"))
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify
 
@@ -92,10 +108,11 @@ def keep(
     return told
 
 
-def _job(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]) -> Dict[str, Any]:
+def _job(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]) -> Mark:
     from hostler_agent import files
     from hostler_agent.machine import boot_id
     from hostler_agent.processes import Proc
+    from hostler_agent.source import Source
 
     job = files.load(attempt, folders)
     if job.running(Proc(), boot_id()):
@@ -103,18 +120,16 @@ def _job(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]
     path = os.path.join(job.folder, MARK)
     told = read(path)
     if told is None:
-        root = files.rooted({"attempt_id": attempt}, folders)
+        root = files.rooted(Source(attempt), folders)
         try:
             count, size = files.measured(root, pulse)
         finally:
             root.close()
-        told = {
-            "daemon_id": job.created.get("daemon_id", ""), "ref": attempt, "files": count,
-            "bytes": size, "path": os.path.join(job.folder, "work"),
-        }  # fmt: skip
-    mark(path, {**told, "until": until})
+        work = os.path.join(job.folder, "work")
+        told = Mark(job.created.daemon_id, attempt, until, count, size, work)
+    mark(path, told._replace(until=until))
     _drop_log(job.folder)
-    return {"files": told["files"], "bytes": told["bytes"], "path": told["path"]}
+    return told
 
 
 def _drop_log(folder: str) -> None:
@@ -124,37 +139,53 @@ def _drop_log(folder: str) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def jobs(folders: Folders, daemon_id: str) -> Iterator[Dict[str, Any]]:
+class Kept(NamedTuple):
+    """One attempt that stays."""
+
+    attempt_id: str
+    runtime: str
+    mark: Mark
+    exists: bool
+
+    def to_json(self) -> Outgoing:
+        """As it is listed."""
+        told = {k: v for k, v in self.mark._asdict().items() if k != "daemon_id"}
+        return {
+            **told, "attempt_id": self.attempt_id, "runtime": self.runtime, "exists": self.exists,
+        }  # fmt: skip
+
+
+def jobs(folders: Folders, daemon_id: str) -> Iterator[Kept]:
     """What of a daemon's process jobs is kept here."""
     for name in _names(folders.jobs):
         told = read(os.path.join(folders.jobs, name, MARK))
-        if told is not None and told["daemon_id"] == daemon_id:
+        if told is not None and told.daemon_id == daemon_id:
             work = os.path.join(folders.jobs, name, "work")
-            yield _told(name, "process", told, os.path.isdir(work))
+            yield Kept(name, "process", told, os.path.isdir(work))
 
 
-def containers(folders: Folders, daemon_id: str) -> Iterator[Dict[str, Any]]:
+def containers(folders: Folders, daemon_id: str) -> Iterator[Kept]:
     """What of its containers is; whether they exist has to be asked of Docker."""
     notes = notes_folder(folders)
     for name in _names(notes):
         told = read(os.path.join(notes, name)) if name.endswith(".json") else None
-        if told is not None and told["daemon_id"] == daemon_id:
-            yield _told(name[: -len(".json")], "docker", told, True)
+        if told is not None and told.daemon_id == daemon_id:
+            yield Kept(name[: -len(".json")], "docker", told, True)
 
 
-def listed(folders: Folders, daemon_id: Any, socket: Optional[str]) -> Dict[str, Any]:
+def listed(folders: Folders, daemon_id: str, socket: Optional[str]) -> Outgoing:
     """All that of a daemon's is kept here."""
     from hostler_agent.http import HttpError
 
-    daemon = str(daemon_id)
-    boxed = list(containers(folders, daemon))
+    boxed = list(containers(folders, daemon_id))
     if boxed:
         try:
             there = _containers_there(socket)
-            boxed = [{**told, "exists": told["ref"] in there} for told in boxed]
+            boxed = [one._replace(exists=one.mark.ref in there) for one in boxed]
         except HttpError:
             pass  # as long as Docker does not say that they are gone they are there
-    return {"kept": (list(jobs(folders, daemon)) + boxed)[:MOST_LISTED]}
+    every = [*jobs(folders, daemon_id), *boxed]
+    return {"kept": [one.to_json() for one in every[:MOST_LISTED]]}
 
 
 def _containers_there(socket: Optional[str]) -> Set[str]:
@@ -165,15 +196,12 @@ def _containers_there(socket: Optional[str]) -> Set[str]:
         raise HttpError("Docker has no socket here")
     connection = Connection(socket, 20.0)
     try:
-        told = connection.get(query("/containers/json", all="1", filters={"label": [ATTEMPT]}))
-        return {str(item.get("Id")) for item in told if isinstance(item, dict)}
+        there = connection.get_list(
+            query("/containers/json", all="1", filters={"label": [ATTEMPT]})
+        )
+        return {str(item.get("Id")) for item in there}
     finally:
         connection.close()
-
-
-def _told(attempt: str, runtime: str, told: Dict[str, Any], exists: bool) -> Dict[str, Any]:
-    more = {"attempt_id": attempt, "runtime": runtime, "exists": exists}
-    return {**{key: value for key, value in told.items() if key != "daemon_id"}, **more}
 
 
 def _names(folder: str) -> List[str]:

@@ -18,10 +18,12 @@ import os
 import re
 import stat
 import time
-from typing import Any, Callable, Collection, Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Collection, Iterator, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import leasefolder
 from hostler_agent.folders import Refusal, is_identifier
+from hostler_agent.json_values import Json, number, string, table
+from hostler_agent.sections import Lease
 
 UNTOUCHED = 2 * 3600.0
 """Seconds without a touch after which a lease whose work is gone counts as abandoned."""
@@ -72,8 +74,9 @@ class Live(NamedTuple):
 class Found(NamedTuple):
     """A lease file that holds a lease."""
 
-    lease: Dict[str, Any]
-    """The `Lease` as the model's fields, `stale` included."""
+    lease: Lease
+    stale: bool
+    """It holds nothing any more."""
     uid: int
     """Of the file: the only word on whose lease it is."""
     name: str
@@ -148,13 +151,13 @@ class Leases:
             return None
         finally:
             os.close(descriptor)
-        lease = parse(data, gpu, uid)
-        if lease is None:
+        parsed = parse(data, gpu, uid)
+        if parsed is None:
             return None
+        lease, touched = parsed
         # The change time, unlike the modification time, cannot be set by the file's owner.
-        age = untouched(lease.pop("touched"), status.st_ctime, now)
-        lease["stale"] = is_stale(lease, age, live, now.wall)
-        return Found(lease, uid, name)
+        age = untouched(touched, status.st_ctime, now)
+        return Found(lease, is_stale(lease, age, live, now.wall), uid, name)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -162,7 +165,7 @@ class Leases:
         with leasefolder.locked(self.folder):
             yield
 
-    def write(self, lease: Dict[str, Any]) -> None:
+    def write(self, lease: Lease) -> None:
         """Write one of this user's leases as one step, as touched now. Only with the lock held."""
         uid = os.getuid()
         name = "%s.%d.json" % (lease["gpu"], uid)
@@ -185,7 +188,7 @@ class Leases:
             finally:
                 os.close(descriptor)
 
-    def own(self, lease_id: str) -> Optional[Dict[str, Any]]:
+    def own(self, lease_id: str) -> Optional[Lease]:
         """This user's lease with that id, or None."""
         match = _ID.fullmatch(lease_id)
         if match is None or int(match[2]) != os.getuid():
@@ -265,41 +268,40 @@ NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
 """For callers to whom it does not matter whether leases are stale."""
 
 
-def parse(data: bytes, gpu: str, uid: int) -> Optional[Dict[str, Any]]:
-    """The lease that a file of that name holds; None when it holds anything else."""
+def parse(data: bytes, gpu: str, uid: int) -> Optional[Tuple[Lease, Optional[float]]]:
+    """The lease that a file of that name holds, and when it says it was touched; None when it holds
+    anything else."""
     if len(data) > MAX_SIZE:
         return None
     try:
-        raw = json.loads(data.decode("utf-8"))
+        raw = table(json.loads(data.decode("utf-8")))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(raw, dict):
-        return None
-    match = _ID.fullmatch(raw["lease_id"]) if isinstance(raw.get("lease_id"), str) else None
+    lease_id, daemon, owner = (string(raw.get(key)) for key in ("lease_id", "daemon_id", "owner"))
+    match = _ID.fullmatch(lease_id or "")
     if match is None or match[1] != gpu or int(match[2]) != uid or raw.get("gpu") != gpu:
         return None
-    lease = {"lease_id": raw["lease_id"], "gpu": gpu}
-    owner = raw.get("owner")
-    if not is_identifier(raw.get("daemon_id")) or not isinstance(owner, str) or not owner:
+    attempt, claimed = raw.get("attempt_id"), _moment(raw.get("claimed_at"))
+    if not (attempt is None or is_identifier(attempt)) or claimed is None:
         return None
-    lease["daemon_id"], lease["owner"] = raw["daemon_id"], plain_owner(owner)
-    attempt = raw.get("attempt_id")
-    if attempt is not None and not is_identifier(attempt):
+    if not is_identifier(daemon) or not owner:
         return None
-    lease["attempt_id"] = attempt
-    for key in ("boot_id", "workload"):
-        lease[key] = raw.get(key) if is_identifier(raw.get(key)) else None
-    for key in ("claimed_at", "until", "touched"):
-        lease[key] = _moment(raw.get(key))
-    if lease["claimed_at"] is None:
-        return None
-    return lease
+    lease: Lease = {
+        "lease_id": match[0], "gpu": gpu, "daemon_id": daemon or "", "owner": plain_owner(owner),
+        "attempt_id": string(attempt), "boot_id": _identifier(raw.get("boot_id")),
+        "workload": _identifier(raw.get("workload")), "claimed_at": claimed,
+        "until": _moment(raw.get("until")),
+    }  # fmt: skip
+    return lease, _moment(raw.get("touched"))
 
 
-def _moment(value: Any) -> Optional[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e11:
-        return None
-    return float(value)
+def _identifier(value: Json) -> Optional[str]:
+    return string(value) if is_identifier(value) else None
+
+
+def _moment(value: Json) -> Optional[float]:
+    found = number(value)
+    return found if found is not None and 0 <= found < 1e11 else None
 
 
 def plain_owner(text: str) -> str:
@@ -321,7 +323,7 @@ def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:
     return min(age, now.boot - touched)
 
 
-def is_stale(lease: Dict[str, Any], age: float, live: Live, now: float) -> bool:
+def is_stale(lease: Lease, age: float, live: Live, now: float) -> bool:
     """Whether a lease that was touched `age` seconds ago holds nothing any more.
 
     A lease whose work runs is always good. Else it is over with another boot, when its time has

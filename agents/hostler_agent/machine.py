@@ -5,13 +5,38 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple, TypedDict
+
+from hostler_agent.json_values import Message, items, table, tables
+from hostler_agent.sections import DiskSpace, MachineRow
 
 _EVERY = 5.0
 _DISKS_EVERY = 30.0
 _LOAD_STEP = 0.3
 _MEMORY_STEP = 0.02
 _GIB = 1024**3
+
+
+class Facts(TypedDict, total=False):
+    """What a machine and its login are."""
+
+    hostname: str
+    kernel: str
+    os: Optional[str]
+    python: str
+    cpus: int
+    memory_total: Optional[int]
+    uid: int
+    gid: int
+    groups: List[int]
+    home: Optional[str]
+    user: Optional[str]
+    driver: Optional[str]
+    cuda: Optional[str]
+    runtimes: List[str]
+    docker: str
+    docker_gpu: Optional[str]
+    docker_limits: bool
 
 
 def boot_id(root: str = "/proc") -> str:
@@ -40,8 +65,8 @@ def memory(root: str = "/proc") -> Tuple[Optional[int], Optional[int]]:
     return found.get("MemTotal"), found.get("MemAvailable")
 
 
-def disks(paths: List[str]) -> List[List[Any]]:
-    """[path, total, free] of each file system, once even if several paths lie on it."""
+def disks(paths: List[str]) -> List[DiskSpace]:
+    """Each file system, once even if several paths lie on it."""
     found, seen = [], set()
     for path in paths:
         try:
@@ -53,7 +78,7 @@ def disks(paths: List[str]) -> List[List[Any]]:
             continue
         seen.add(device)
         total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
-        found.append([path, total, free])
+        found.append(DiskSpace(path, total, free))
     return found
 
 
@@ -65,11 +90,11 @@ class Machine:
         """Local ones only: asking a dead network file system would block."""
         self._due = 0.0
         self._disks_due = 0.0
-        self._disks: List[List[Any]] = []
-        self._section: List[Any] = [None, None, None, []]
+        self._disks: List[DiskSpace] = []
+        self._section = MachineRow(None, None, None, [])
 
-    def section(self) -> List[Any]:
-        """[load1, memory_total, memory_available, disks]; the same object while it holds."""
+    def section(self) -> MachineRow:
+        """The same object while it holds."""
         now = time.monotonic()
         if now < self._due:
             return self._section
@@ -82,33 +107,40 @@ class Machine:
         if now >= self._disks_due:
             self._disks_due = now + _DISKS_EVERY
             self._disks = disks(self.paths)
-        fresh = [load, total, available, self._disks]
+        fresh = MachineRow(load, total, available, self._disks)
         if _differs(self._section, fresh):
             self._section = fresh
         return self._section
 
 
-def _differs(old: List[Any], new: List[Any]) -> bool:
-    if old[1] != new[1] or (old[0] is None) != (new[0] is None) or len(old[3]) != len(new[3]):
+def _differs(old: MachineRow, new: MachineRow) -> bool:
+    if old.memory_total != new.memory_total or len(old.disks) != len(new.disks):
         return True
-    if new[0] is not None and abs(old[0] - new[0]) >= max(_LOAD_STEP, 0.1 * old[0]):
-        return True
-    if (old[2] is None) != (new[2] is None):
-        return True
-    if new[2] is not None and abs(old[2] - new[2]) >= _MEMORY_STEP * (new[1] or new[2]):
-        return True
-    return any(
-        a[:2] != b[:2] or abs(a[2] - b[2]) >= max(_GIB, 0.01 * b[1]) for a, b in zip(old[3], new[3])
+    before, total = old.memory_available, new.memory_total or new.memory_available or 0
+    return (
+        _moved(old.load1, new.load1, max(_LOAD_STEP, 0.1 * (old.load1 or 0.0)))
+        or _moved(before, new.memory_available, _MEMORY_STEP * total)
+        or any(
+            a[:2] != b[:2] or abs(a.free - b.free) >= max(_GIB, 0.01 * b.total)
+            for a, b in zip(old.disks, new.disks)
+        )
     )
 
 
-def facts() -> Dict[str, Any]:
-    """`HostFacts` as far as the kernel and this login tell; GPU and Docker facts are added."""
+def _moved(old: Optional[float], new: Optional[float], step: float) -> bool:
+    """Whether a value came, went, or differs by that much."""
+    if old is None or new is None:
+        return old is not new
+    return abs(new - old) >= step
+
+
+def facts() -> Facts:
+    """The facts as far as the kernel and this login tell; GPU and Docker facts are added."""
     import pwd
 
     uname = os.uname()
     uid = os.getuid()
-    result: Dict[str, Any] = {
+    result: Facts = {
         "hostname": uname.nodename,
         "kernel": uname.release,
         "os": _os_name(),
@@ -141,23 +173,22 @@ def _os_name() -> Optional[str]:
     return None
 
 
-def docker_gpu(info: Dict[str, Any], paths: Tuple[str, ...] = ()) -> Optional[str]:
+def docker_gpu(info: Message, paths: Tuple[str, ...] = ()) -> Optional[str]:
     """How containers get GPUs here: "nvidia", "cdi" or None, from Docker's /info.
 
     Docker registers NVIDIA's driver when it finds the hook on its own PATH, which /info does not
     tell; the usual places stand for it.
     """
-    runtimes = info.get("Runtimes")
-    if isinstance(runtimes, dict) and "nvidia" in runtimes:
+    if "nvidia" in table(info.get("Runtimes")):
         return "nvidia"
     for folder in paths or ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin"):
         if os.access(os.path.join(folder, "nvidia-container-runtime-hook"), os.X_OK):
             return "nvidia"
-    for device in info.get("DiscoveredDevices") or []:
-        if isinstance(device, dict) and str(device.get("ID", "")).startswith("nvidia.com/gpu="):
+    for device in tables(info.get("DiscoveredDevices")):
+        if str(device.get("ID", "")).startswith("nvidia.com/gpu="):
             return "cdi"
-    for folder in info.get("CDISpecDirs") or []:
-        if _names_nvidia(str(folder)):
+    for directory in items(info.get("CDISpecDirs")):
+        if _names_nvidia(str(directory)):
             return "cdi"
     return None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Dict
 
 from hostler_agent import wire
 from hostler_agent.folders import Folders
+from hostler_agent.json_values import Message, Outgoing
 
 
 def main(version: str, base: str) -> None:
@@ -27,7 +27,7 @@ def main(version: str, base: str) -> None:
     _run(mode, version, folders)
 
 
-def _run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
+def _run(mode: Message, version: str, folders: Folders) -> None:
     name = mode.get("mode")
     docker = mode.get("docker_socket")
     if isinstance(docker, str):
@@ -46,7 +46,7 @@ def _run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
     serve.run(mode, version, folders)
 
 
-def _say(message: Dict[str, Any]) -> None:
+def _say(message: Outgoing) -> None:
     os.write(1, wire.encode(message))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Callable, NamedTuple, TypedDict
 
-from hostler_agent.folders import Refusal
+from hostler_agent.fields import whole
+from hostler_agent.json_values import Message, string
 
 SIZE = 1024 * 1024
 BACK = 4096
@@ -27,27 +28,33 @@ class Wanted(NamedTuple):
     """The last piece's, given back."""
 
 
-def wanted(payload: Dict[str, Any]) -> Wanted:
+class Piece(TypedDict):
+    """An answer."""
+
+    text: str
+    next: int
+    mtime: float
+    size: int
+    mark: str
+
+
+def wanted(payload: Message) -> Wanted:
     """From a request. Raises Refusal."""
-    offset = payload.get("offset", 0)
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
-    mark = payload.get("mark")
     return Wanted(
-        offset, payload.get("rest") is True, payload.get("within") is True,
-        mark if isinstance(mark, str) else "",
+        whole(payload, "offset"), payload.get("rest") is True, payload.get("within") is True,
+        string(payload.get("mark")) or "",
     )  # fmt: skip
 
 
-def nothing(ask: Wanted) -> Dict[str, Any]:
+def nothing(ask: Wanted) -> Piece:
     """The answer where there is no such file."""
     return {"text": "", "next": ask.offset, "mtime": 0.0, "size": 0, "mark": ask.mark}
 
 
-def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Dict[str, Any]:
+def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
     """`text` from the offset on and where the `next` piece begins. That is 0 where the file is not
     the one that was read so far: it is shorter, or what precedes the offset is something else."""
-    answer = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
+    answer: Piece = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
     when, _, digest = ask.mark.partition(" ")
     # Lines may be written anew that are as long as those before.
     if size == ask.offset and when in ("", repr(mtime)):

@@ -1,4 +1,4 @@
-"""GPUs as NVML shows them. The only file that touches NVML.
+"""GPUs as NVML shows them; `gauges` has how each of their values is read.
 
 Functions are called through the library that pynvml has loaded, with its structures, but with
 prepared buffers instead of its wrappers: a look costs half of theirs. Every field may be None. The
@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import pynvml
 
 from hostler_agent.deadline_thread import DeadlineThread
+from hostler_agent.gauges import Function, Handle, Number, absent, gauges, get
 from hostler_agent.processes import Process
+from hostler_agent.sections import GpuSlow, GpuValues
 
 OPEN_DEADLINE = 4.0
 """Seconds that one GPU may take to be opened: without persistence mode it takes two."""
@@ -28,6 +30,7 @@ _THROTTLES = (
     (0x04, "power cap"), (0x08, "hardware slowdown"), (0x20, "thermal"), (0x40, "thermal"),
     (0x80, "power brake"),
 )  # fmt: skip
+_MEMORY = "memory_used"
 _PROHIBITED = 2  # exclusive modes (1, 3) let one program in, and a stage has its GPU to itself
 _FRAMES = "/proc/driver/nvidia/gpus"
 
@@ -35,21 +38,16 @@ _FRAMES = "/proc/driver/nvidia/gpus"
 class Slow(NamedTuple):
     """What is read every few seconds only."""
 
-    ecc_errors: Optional[int]
-    throttle: Tuple[str, ...]
-    mig: Optional[bool]
-    energy: Optional[float]
-    power_limit: Optional[float]
-    graphics: Tuple[Process, ...]
-    fault: Optional[str] = None
-    """What no reading shows and yet keeps programs from it, for people."""
+    values: GpuSlow = GpuSlow()
+    """`problem`: what no reading shows and yet keeps programs from it."""
+    power_limit: Optional[float] = None
+    graphics: Tuple[Process, ...] = ()
 
 
 class Reading(NamedTuple):
     """One GPU at one moment."""
 
-    values: List[Any]
-    """memory_used MiB, utilization, temperature, power W, clock_sm, clock_memory."""
+    values: GpuValues
     compute: Optional[Tuple[Process, ...]]
     """None: NVML would not list them."""
     problem: Optional[str]
@@ -63,12 +61,12 @@ class Failed(Exception):
 class Device:
     """One GPU. `lock` is held while it is read; a reading may block for ever."""
 
-    def __init__(self, index: int, handle: Any, uuid: str, name: Optional[str]) -> None:
+    def __init__(self, index: int, handle: Handle, uuid: str, name: Optional[str]) -> None:
         self.index = index
         self.uuid = uuid
         self.name = name
         self.memory_total: Optional[int] = None
-        self.slow = Slow(None, (), None, None, None, ())
+        self.slow = Slow()
         self.last: Optional[Reading] = None
         self.stuck_since: Optional[float] = None
         """Monotonic time since when one call has not returned."""
@@ -84,12 +82,7 @@ class Device:
             return
         lib = pynvml.nvmlLib
         self._memory = _memory_call(lib)
-        self._utilization = _call(
-            lib, pynvml.c_nvmlUtilization_t(), "nvmlDeviceGetUtilizationRates"
-        )
-        self._temperature = _temperature_call(lib)
-        self._power = _call(lib, ctypes.c_uint(), "nvmlDeviceGetPowerUsage")
-        self._clock = _call(lib, ctypes.c_uint(), "nvmlDeviceGetClockInfo")
+        self._gauges = {_MEMORY: self._memory_used, **gauges(lib)}
         self._compute = _Lister(lib, "nvmlDeviceGetComputeRunningProcesses")
         self._graphics = _Lister(lib, "nvmlDeviceGetGraphicsRunningProcesses")
         self._lib = lib
@@ -98,13 +91,13 @@ class Device:
         """The values of now. Never raises; may block."""
         with self.lock:
             if self.handle is None:
-                self.last = Reading([None] * 6, None, self.gone, True)
+                self.last = Reading(GpuValues(), None, self.gone, True)
                 self.answered = True
                 return self.last
             self._problem = None
             values = self._values()
             compute = None if self._problem else self._list(self._compute, "compute")
-            reading = Reading(values, compute, self._problem, "memory" not in self._unsupported)
+            reading = Reading(values, compute, self._problem, _MEMORY not in self._unsupported)
             self.last, self.answered = reading, True
             return reading
 
@@ -116,86 +109,63 @@ class Device:
             self._unsupported.clear()
             handle, lib = self.handle, self._lib
             number = ctypes.c_ulonglong()
-            ecc = self._number(_get(lib, "nvmlDeviceGetTotalEccErrors"), "ecc", number, 1, 0)
-            reasons = _get(
+            ecc = self._number(get(lib, "nvmlDeviceGetTotalEccErrors"), "ecc", number, 1, 0)
+            reasons = get(
                 lib, "nvmlDeviceGetCurrentClocksEventReasons",
                 "nvmlDeviceGetCurrentClocksThrottleReasons",
             )  # fmt: skip
             mask = self._number(reasons, "throttle", number) or 0
             throttle = tuple(dict.fromkeys(word for bit, word in _THROTTLES if mask & bit))
-            energy = self._number(
-                _get(lib, "nvmlDeviceGetTotalEnergyConsumption"), "energy", number
-            )
-            limit_of = _get(lib, "nvmlDeviceGetEnforcedPowerLimit")
+            energy = self._number(get(lib, "nvmlDeviceGetTotalEnergyConsumption"), "energy", number)
+            limit_of = get(lib, "nvmlDeviceGetEnforcedPowerLimit")
             limit = self._number(limit_of, "power_limit", ctypes.c_uint())
             current, pending = ctypes.c_uint(), ctypes.c_uint()
-            code = _get(lib, "nvmlDeviceGetMigMode")(
+            code = get(lib, "nvmlDeviceGetMigMode")(
                 handle, ctypes.byref(current), ctypes.byref(pending)
             )
             graphics = self._list(self._graphics, "graphics") or ()
-            self.slow = Slow(
+            values = GpuSlow(
                 ecc,
                 throttle,
                 None if code else bool(current.value),
                 None if energy is None else energy / 1000.0,
-                None if limit is None else limit / 1000.0,
-                graphics,
                 self._hidden_fault(ecc),
             )
+            self.slow = Slow(values, None if limit is None else limit / 1000.0, graphics)
 
     def _hidden_fault(self, ecc: Optional[int]) -> Optional[str]:
-        mode_of = _get(self._lib, "nvmlDeviceGetComputeMode")
+        mode_of = get(self._lib, "nvmlDeviceGetComputeMode")
         if self._number(mode_of, "compute_mode", ctypes.c_uint()) == _PROHIBITED:
             return "compute mode Prohibited: nvidia-smi -c 0"
         if ecc:
             return "needs a reset: %d uncorrectable memory error%s" % (ecc, "s" * (ecc > 1))
         # Corrected and uncorrected rows so far, whether one waits for a reset, whether one failed.
         rows = [ctypes.c_uint() for _ in range(4)]
-        code = _get(self._lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
+        code = get(self._lib, "nvmlDeviceGetRemappedRows")(self.handle, *map(ctypes.byref, rows))
         if code == 0 and rows[3].value:
             return "a memory row could not be remapped"
         return "needs a reset: a memory row is to be remapped" if rows[2].value else None
 
-    def _values(self) -> List[Any]:
-        handle = self.handle
-        row: List[Any] = [None] * 6
+    def _values(self) -> GpuValues:
+        found: Dict[str, Optional[float]] = {}
+        for field, gauge in self._gauges.items():
+            code, found[field] = gauge(self.handle)
+            if code and self._failed(code, field, field == _MEMORY):
+                break
+        return GpuValues(**found)
+
+    def _memory_used(self, handle: Handle) -> Tuple[int, Optional[float]]:
         function, holder, reference = self._memory
         code = function(handle, reference)
         if code in _NOT_SUPPORTED and not isinstance(holder, pynvml.c_nvmlMemory_t):
-            self._memory = _call(self._lib, pynvml.c_nvmlMemory_t(), "nvmlDeviceGetMemoryInfo")
-            function, holder, reference = self._memory
+            holder = pynvml.c_nvmlMemory_t()
+            function, reference = get(self._lib, "nvmlDeviceGetMemoryInfo"), ctypes.byref(holder)
+            self._memory = function, holder, reference
             code = function(handle, reference)
-        if code == 0:
-            row[0] = holder.used >> 20
-            self.memory_total = holder.total
-        elif self._failed(code, "memory", True):
-            return row
-        function, holder, reference = self._utilization
-        code = function(handle, reference)
-        if code == 0:
-            row[1] = holder.gpu
-        elif self._failed(code, "utilization"):
-            return row
-        function, holder, arguments = self._temperature
-        code = function(handle, *arguments)
-        if code == 0:
-            row[2] = holder.value
-        elif self._failed(code, "temperature"):
-            return row
-        function, holder, reference = self._power
-        code = function(handle, reference)
-        if code == 0:
-            row[3] = round(holder.value / 1000.0, 1)
-        elif self._failed(code, "power"):
-            return row
-        function, holder, reference = self._clock
-        for slot, kind in ((4, 1), (5, 2)):
-            code = function(handle, kind, reference)
-            if code == 0:
-                row[slot] = holder.value
-            elif self._failed(code, "clocks"):
-                break
-        return row
+        if code:
+            return code, None
+        self.memory_total = holder.total
+        return 0, holder.used >> 20
 
     def _failed(self, code: int, field: str, serious: bool = False) -> bool:
         """Note a failed call; True when the GPU as a whole has failed."""
@@ -208,7 +178,7 @@ class Device:
             self._problem = "NVML says: %s" % _error_text(code)
         return self._problem is not None
 
-    def _number(self, function: Callable[..., int], field: str, holder: Any, *args: int) -> Any:
+    def _number(self, function: Function, field: str, holder: Number, *args: int) -> Optional[int]:
         code = function(self.handle, *args, ctypes.byref(holder))
         if code == 0:
             return holder.value
@@ -226,8 +196,8 @@ class Device:
 class _Lister:
     """Lists processes with the newest version of the call that this driver has."""
 
-    def __init__(self, lib: Any, name: str) -> None:
-        self._function, self._kind = _absent, pynvml.c_nvmlProcessInfo_v2_t
+    def __init__(self, lib: ctypes.CDLL, name: str) -> None:
+        self._function, self._kind = absent, pynvml.c_nvmlProcessInfo_v2_t
         for suffix in ("_v3", "_v2"):
             if hasattr(lib, name + suffix):
                 self._function = getattr(lib, name + suffix)
@@ -240,7 +210,7 @@ class _Lister:
         self._count = ctypes.c_uint()
         self._reference = ctypes.byref(self._count)
 
-    def read(self, handle: Any, kind: str) -> Tuple[int, Tuple[Process, ...]]:
+    def read(self, handle: Handle, kind: str) -> Tuple[int, Tuple[Process, ...]]:
         """NVML's code and the processes."""
         while True:
             self._count.value = self._room
@@ -259,40 +229,10 @@ class _Lister:
         return 0, tuple(found)
 
 
-def _absent(*_args: Any) -> int:
-    return 13
-
-
-def _get(lib: Any, *names: str) -> Callable[..., int]:
-    for name in names:
-        if hasattr(lib, name):
-            function: Callable[..., int] = getattr(lib, name)
-            return function
-    return _absent
-
-
-def _call(lib: Any, holder: Any, *names: str) -> Tuple[Callable[..., int], Any, Any]:
-    return _get(lib, *names), holder, ctypes.byref(holder)
-
-
-def _memory_call(lib: Any) -> Tuple[Callable[..., int], Any, Any]:
+def _memory_call(lib: ctypes.CDLL) -> Tuple[Function, pynvml.c_nvmlMemory_v2_t, object]:
     holder = pynvml.c_nvmlMemory_v2_t()
     holder.version = pynvml.nvmlMemory_v2
-    return _call(lib, holder, "nvmlDeviceGetMemoryInfo_v2")
-
-
-class _Temperature(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint), ("sensor", ctypes.c_int), ("value", ctypes.c_int))
-
-
-def _temperature_call(lib: Any) -> Tuple[Callable[..., int], Any, Tuple[Any, ...]]:
-    # Old drivers have the first only, drivers to come the second only.
-    old, new = _get(lib, "nvmlDeviceGetTemperature"), _get(lib, "nvmlDeviceGetTemperatureV")
-    if old is not _absent:
-        value = ctypes.c_uint()
-        return old, value, (0, ctypes.byref(value))
-    holder = _Temperature(ctypes.sizeof(_Temperature) | 1 << 24, 0, 0)
-    return new, holder, (ctypes.byref(holder),)
+    return get(lib, "nvmlDeviceGetMemoryInfo_v2"), holder, ctypes.byref(holder)
 
 
 def _error_text(code: int) -> str:
@@ -376,7 +316,7 @@ def _uuid_from_kernel(index: int) -> Optional[str]:
     return None
 
 
-def _init_problem(error: Any) -> str:
+def _init_problem(error: pynvml.NVMLError) -> str:
     code = error.value
     if code == 12:
         return "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
@@ -395,5 +335,5 @@ def _cuda() -> Optional[str]:
     return "%d.%d" % (number // 1000, number % 1000 // 10)
 
 
-def _text(value: Any) -> str:
+def _text(value: Union[bytes, str]) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

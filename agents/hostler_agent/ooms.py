@@ -6,7 +6,10 @@ its first moments dies unwatched: killed by signal 9, and "OOMKilled" stays fals
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
+
+from hostler_agent.json_values import Message, table
+from hostler_agent.sections import Workload
 
 FIRST_MOMENTS = 5.0
 """Seconds of life within which a lost report is believed. Later the watch is there; and the longer
@@ -30,11 +33,11 @@ class Ooms:
         self._before.pop(ref, None)
         self._verdicts.pop(ref, None)
 
-    def unreported(self, inspect: Dict[str, Any], workload: Dict[str, Any]) -> bool:
+    def unreported(self, inspect: Message, workload: Workload) -> bool:
         """Whether the kernel killed an ended container at its memory limit, unseen by Docker."""
         ref = workload["ref"]
         if ref not in self._verdicts and workload.get("exit_code") is not None:
-            limited = bool((inspect.get("HostConfig") or {}).get("Memory"))
+            limited = bool(table(inspect.get("HostConfig")).get("Memory"))
             died = limited and _died_at_once(workload)
             # Looks and events come from two threads: the first verdict counts.
             self._verdicts.setdefault(ref, died and _more_than(self._before.get(ref)))
@@ -53,11 +56,11 @@ def oom_kills() -> int:
     return 0
 
 
-def _died_at_once(workload: Dict[str, Any]) -> bool:
+def _died_at_once(workload: Workload) -> bool:
     started, finished = workload.get("started_at"), workload.get("finished_at")
     if workload.get("exit_code") != _KILLED or started is None or finished is None:
         return False
-    return bool(finished - started < FIRST_MOMENTS)
+    return finished - started < FIRST_MOMENTS
 
 
 def _more_than(before: Optional[int]) -> bool:

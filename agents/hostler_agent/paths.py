@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, TypedDict
 
 from hostler_agent import mounts
 from hostler_agent.folders import Refusal
+from hostler_agent.json_values import Json, table
 
 PATIENCE = 25.0
 """Seconds that a request may take: less than the 30 s that who asks waits for its answer."""
@@ -20,7 +21,18 @@ MOST_STUCK = 64
 """Paths that may hang at once; there is no thread for any further one."""
 _MAX_PATHS = 256
 
-Answer = Dict[str, Any]
+
+class Answer(TypedDict, total=False):
+    """What lies at a path; `token_ok` where there was a token to be looked for."""
+
+    path: str
+    real: str
+    exists: bool
+    is_dir: bool
+    readable: bool
+    writable: bool
+    shared: Optional[bool]
+    token_ok: bool
 
 
 class _Look:
@@ -36,14 +48,14 @@ class Paths:
     """Looks at paths, for any thread."""
 
     def __init__(
-        self, look: Optional[Callable[[Any], Answer]] = None, patience: float = PATIENCE
+        self, look: Optional[Callable[[Json], Answer]] = None, patience: float = PATIENCE
     ) -> None:
         self._look = look or look_at
         self._deadline_thread = patience
         self._lock = threading.Lock()
         self._busy: Dict[str, _Look] = {}
 
-    def stat(self, items: Any) -> List[Answer]:
+    def stat(self, items: Json) -> List[Answer]:
         """What is there, by path; for items see `look_at`. Raises Refusal: what was asked does not
         fit, or ("Unreachable") a path does not answer."""
         if not isinstance(items, list) or len(items) > _MAX_PATHS:
@@ -52,7 +64,7 @@ class Paths:
         until = time.monotonic() + self._deadline_thread
         return [self._one(item, path, until) for item, path in zip(items, paths)]
 
-    def _one(self, item: Any, path: str, until: float) -> Answer:
+    def _one(self, item: Json, path: str, until: float) -> Answer:
         mine = self._begin(path, until)
         looker = threading.Thread(target=self._run, args=(mine, path, item), daemon=True)
         looker.name = "path"
@@ -82,7 +94,7 @@ class Paths:
             if other.hangs or not other.over.wait(max(0.0, until - time.monotonic())):
                 raise _silent(path)
 
-    def _run(self, mine: _Look, path: str, item: Any) -> None:
+    def _run(self, mine: _Look, path: str, item: Json) -> None:
         try:
             mine.answer = self._look(item)
         except Exception as error:  # raised where it was asked
@@ -101,14 +113,14 @@ def _silent(path: str, more: str = "") -> Refusal:
     return Refusal(text % (path, ", " + more if more else ""), "Unreachable")
 
 
-def _path_of(item: Any) -> str:
+def _path_of(item: Json) -> str:
     path = item.get("path") if isinstance(item, dict) else item
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise Refusal("%r is not an absolute path" % (path,), "InputError")
     return path
 
 
-def look_at(item: Any) -> Answer:
+def look_at(item: Json) -> Answer:
     """One path, or {"path", "token": {"name", "content"}}: does the token lie in that folder?"""
     path = _path_of(item)
     result: Answer = {
@@ -117,8 +129,8 @@ def look_at(item: Any) -> Answer:
         "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
         "shared": mounts.shared(path),
     }  # fmt: skip
-    token = item.get("token") if isinstance(item, dict) else None
-    if isinstance(token, dict):
+    token = table(table(item).get("token"))
+    if token:
         name, wanted = os.path.basename(str(token.get("name"))), str(token.get("content"))
         try:
             with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:

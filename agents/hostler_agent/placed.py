@@ -99,10 +99,10 @@ def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
 def unchanged(job: Job) -> Optional[int]:
     """0 where a short look shows that nothing in the folder where a job worked is new or changed;
     None where that takes a longer one."""
-    here = job.created.get("here")
+    here = job.created.here
     try:
-        if here and job.started is not None:
-            return _unchanged_there(str(here), float(job.started["at"]))
+        if here and job.started is not None and job.started.at is not None:
+            return _unchanged_there(here, job.started.at)
         return None if here else _unchanged_here(job)
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -121,7 +121,7 @@ def _unchanged_here(job: Job) -> Optional[int]:
     finally:
         os.close(folder)
     try:
-        checkpoint = str(job.created.get("checkpoint") or "").encode()
+        checkpoint = job.created.checkpoint.encode()
         quick = _Quick(known or {}, checkpoint, until, None)
         return 0 if known is not None and quick.is_still(work) else None
     finally:

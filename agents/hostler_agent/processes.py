@@ -9,7 +9,9 @@ import os
 import re
 import threading
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from hostler_agent.sections import GpuProcess
 
 Process = Tuple[int, Optional[int], str]
 """A process on a GPU: PID, memory in bytes, "compute" or "graphics"."""
@@ -172,13 +174,10 @@ class Users:
             return  # stays a number
 
 
-class _Known:
-    __slots__ = ("checked", "info", "ticks")
-
-    def __init__(self, ticks: Optional[int], info: Dict[str, Any], checked: float) -> None:
-        self.ticks = ticks
-        self.info = info
-        self.checked = checked
+class _Known(NamedTuple):
+    ticks: Optional[int]
+    info: GpuProcess
+    checked: float
 
 
 class Processes:
@@ -189,8 +188,8 @@ class Processes:
         self.users = users or Users()
         self._known: Dict[int, _Known] = {}
         self._shims: Dict[int, str] = {}
-        self._last: List[Any] = []
-        self._section: Dict[str, List[Dict[str, Any]]] = {}
+        self._last: List[Tuple[str, Sequence[Process], List[bool]]] = []
+        self._section: Dict[str, List[GpuProcess]] = {}
         self._due = 0.0
 
     def set_jobs(self, pids: Dict[int, str]) -> None:
@@ -199,7 +198,9 @@ class Processes:
             self._shims, self._due = dict(pids), 0.0
             self._known.clear()
 
-    def section(self, listed: Sequence[Tuple[str, Sequence[Process]]]) -> Dict[str, Any]:
+    def section(
+        self, listed: Sequence[Tuple[str, Sequence[Process]]]
+    ) -> Dict[str, List[GpuProcess]]:
         """The `procs` section for (UUID, processes) pairs; the same object when nothing changed."""
         now = time.monotonic()
         alive = [(uuid, found, [is_alive(p[0]) for p in found]) for uuid, found in listed if found]
@@ -216,44 +217,35 @@ class Processes:
             self._section = fresh
         return self._section
 
-    def once(self, process: Process) -> Dict[str, Any]:
-        """A `GpuProcess` looked up anew; for any thread."""
+    def once(self, process: Process) -> GpuProcess:
+        """A process looked up anew; for any thread."""
         pid, memory, kind = process
-        result: Dict[str, Any] = {"pid": pid, "kind": kind, "memory": memory}
         if not is_alive(pid):
-            result["exists"] = False
-            return result
-        result.update(self._look_up(pid, self.proc.start_ticks(pid)))
-        return result
+            return GpuProcess(pid, kind, memory, exists=False)
+        return self._look_up(process, self.proc.start_ticks(pid))
 
-    def describe(self, process: Process, exists: bool, now: float) -> Dict[str, Any]:
-        """A `GpuProcess` as the model's fields."""
+    def describe(self, process: Process, exists: bool, now: float) -> GpuProcess:
+        """A process, from what is known of its PID."""
         pid, memory, kind = process
-        result: Dict[str, Any] = {"pid": pid, "kind": kind, "memory": memory}
         if not exists:
-            result["exists"] = False
-            return result
+            return GpuProcess(pid, kind, memory, exists=False)
         known = self._known.get(pid)
         if known is None or now - known.checked >= RECHECK_EVERY:
             ticks = self.proc.start_ticks(pid)
             if known is None or known.ticks != ticks:
-                known = self._known[pid] = _Known(ticks, self._look_up(pid, ticks), now)
-            elif "user" in known.info:  # a slow name service may know the name by now
-                known.info["user"] = self._user(pid) or known.info["user"]
-            known.checked = now
-        result.update(known.info)
-        return result
+                info = self._look_up(process, ticks)
+            else:  # a slow name service may know the name by now
+                user = known.info.user and (self._user(pid) or known.info.user)
+                info = known.info._replace(user=user)
+            known = self._known[pid] = _Known(ticks, info, now)
+        return known.info._replace(kind=kind, memory=memory)
 
-    def _look_up(self, pid: int, ticks: Optional[int]) -> Dict[str, Any]:
-        proc = self.proc
-        info = {
-            "user": self._user(pid),
-            "command": proc.command(pid),
-            "container_id": proc.container(pid),
-            "attempt_id": self.attempt(pid),
-            "started_at": proc.started_at(ticks),
-        }
-        return {key: value for key, value in info.items() if value is not None}
+    def _look_up(self, process: Process, ticks: Optional[int]) -> GpuProcess:
+        (pid, memory, kind), proc = process, self.proc
+        return GpuProcess(
+            pid, kind, memory, self._user(pid), proc.command(pid), proc.container(pid),
+            self.attempt(pid), proc.started_at(ticks),
+        )  # fmt: skip
 
     def _user(self, pid: int) -> Optional[str]:
         uid = self.proc.uid(pid)

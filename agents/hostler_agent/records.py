@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence, TypedDict
 
+from hostler_agent.fields import whole
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+from hostler_agent.json_values import Json, Message, Outgoing
 
 MOST_SPEC = 6 * 1024 * 1024
 """Bytes of a specification: it has to fit a line of the protocol."""
@@ -19,6 +21,13 @@ MOST_ENDED = 4 * 1024 * 1024
 _SPEC, _LINES, _ENDED = ".spec", ".attempts", ".ended"
 
 
+class Page(TypedDict):
+    """Whole lines of a file, and where the next page begins."""
+
+    lines: str
+    next: int
+
+
 class Records:
     """Files below `runs/<daemon>/`: `<run>.spec`, `<run>.attempts`; beside it `<daemon>.ended`.
     Their content is the daemon's own; nothing here reads it."""
@@ -28,11 +37,11 @@ class Records:
         self._changing = threading.Lock()
         """A line must not come back behind the removal of its run."""
 
-    def keep(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def keep(self, payload: Message) -> Dict[str, bool]:
         """Keep a specification, a line about an attempt, or both. `spec` in the answer: whether
         the run's specification is there; a line is only kept beside it."""
-        run = self._run(payload)
-        spec, line = _text(payload, "spec"), _text(payload, "line")
+        run = self._run(payload.get("daemon_id"), payload.get("run_id"))
+        spec, line = _line("spec", payload.get("spec")), _line("line", payload.get("line"))
         with self._changing:
             os.makedirs(os.path.dirname(run), 0o700, exist_ok=True)
             if spec is not None:
@@ -42,45 +51,46 @@ class Records:
                 _append(run + _LINES, line)
         return {"spec": there}
 
-    def list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def list(self, payload: Message) -> Outgoing:
         """The runs of a daemon of which something is kept, and other daemons with such runs."""
-        own = self._folder(payload)
+        own = self._folder(payload.get("daemon_id"))
         others = [name for name in _names(self._base) if name != os.path.basename(own)]
         return {
             "runs": sorted(_runs(own)),
             "others": [n for n in sorted(others) if _runs(os.path.join(self._base, n))][:_OTHERS],
         }
 
-    def read(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def read(self, payload: Message) -> Outgoing:
         """A page of a run's lines from a byte offset on, and its specification with the first."""
-        run, offset = self._run(payload), _offset(payload)
+        run = self._run(payload.get("daemon_id"), payload.get("run_id"))
+        offset = whole(payload, "offset")
         spec = None
         if offset == 0:
             with open(run + _SPEC, "rb") as file:
                 spec = file.read(MOST_SPEC).decode("ascii", "replace")
         return {"spec": spec, **_page(run + _LINES, offset)}
 
-    def ended(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def ended(self, payload: Message) -> Page:
         """A page, from a byte offset on, of what was said of runs when they were forgotten."""
-        return _page(self._folder(payload) + _ENDED, _offset(payload))
+        return _page(self._folder(payload.get("daemon_id")) + _ENDED, whole(payload, "offset"))
 
     def forget(
-        self, daemon_id: Any, runs: Iterable[str], lines: Sequence[str] = ()
-    ) -> Dict[str, Any]:
+        self, daemon_id: Json, runs: Iterable[str], lines: Sequence[str] = ()
+    ) -> Dict[str, int]:
         """Remove what is kept of these runs; those that are not there are no error. `lines` say how
         they ended, for a daemon that is restored from a backup of before."""
         if lines:
-            self._note_ends(self._folder({"daemon_id": daemon_id}) + _ENDED, lines)
+            self._note_ends(self._folder(daemon_id) + _ENDED, lines)
         removed = 0
         for run_id in runs:
-            run = self._run({"daemon_id": daemon_id, "run_id": run_id})
+            run = self._run(daemon_id, run_id)
             with self._changing:
                 removed += _unlink(run + _SPEC)
                 _unlink(run + _LINES)
         return {"removed": removed}
 
     def _note_ends(self, path: str, lines: Sequence[str]) -> None:
-        ends = [_text({"line": line}, "line") or b"" for line in lines]
+        ends = [_line("line", line) or b"" for line in lines]
         with self._changing:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             for end in ends:
@@ -90,21 +100,14 @@ class Records:
                     file.seek(-MOST_ENDED // 2, os.SEEK_END)
                     write_file(path, file.read().partition(b"\n")[2])
 
-    def _folder(self, payload: Dict[str, Any]) -> str:
-        return os.path.join(self._base, check_attempt(payload.get("daemon_id")))
+    def _folder(self, daemon_id: Json) -> str:
+        return os.path.join(self._base, check_attempt(daemon_id))
 
-    def _run(self, payload: Dict[str, Any]) -> str:
-        return os.path.join(self._folder(payload), check_attempt(payload.get("run_id")))
-
-
-def _offset(payload: Dict[str, Any]) -> int:
-    offset = payload.get("offset", 0)
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
-    return offset
+    def _run(self, daemon_id: Json, run_id: Json) -> str:
+        return os.path.join(self._folder(daemon_id), check_attempt(run_id))
 
 
-def _page(path: str, offset: int) -> Dict[str, Any]:
+def _page(path: str, offset: int) -> Page:
     try:
         with open(path, "rb") as file:
             file.seek(offset)
@@ -136,8 +139,7 @@ def _unlink(path: str) -> bool:
     return True
 
 
-def _text(payload: Dict[str, Any], name: str) -> Optional[bytes]:
-    value = payload.get(name)
+def _line(name: str, value: Json) -> Optional[bytes]:
     if value is None:
         return None
     if not isinstance(value, str) or "\n" in value or len(value) > MOST_SPEC:

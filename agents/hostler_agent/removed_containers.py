@@ -7,9 +7,12 @@ its GPUs until somebody looks by hand.
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Iterable, Tuple
+from typing import Dict, Iterable, Tuple
 
+from hostler_agent.inspected import state_of
+from hostler_agent.json_values import Message
 from hostler_agent.processes import Proc, is_alive
+from hostler_agent.sections import Workload
 
 SURE_AFTER = 10.0
 """Seconds that Docker gets to tell of the end itself."""
@@ -32,9 +35,9 @@ class RemovedContainers:
         """Whether the process that was seen is gone: what Docker said before counts no more."""
         return ref in self._seen and not self._lives(*self._seen[ref])
 
-    def is_one(self, ref: str, inspect: Dict[str, Any]) -> bool:
+    def is_one(self, ref: str, inspect: Message) -> bool:
         """Whether this container, called running just now, has surely ended."""
-        state = inspect.get("State") or {}
+        state = state_of(inspect)
         pid = state.get("Pid")
         if state.get("Status") != "running" or not isinstance(pid, int) or pid <= 0:
             self._gone.pop(ref, None)
@@ -65,6 +68,6 @@ class RemovedContainers:
         return now == ticks if now is not None else is_alive(pid)
 
 
-def ended(one: Dict[str, Any]) -> Dict[str, Any]:
+def ended(one: Workload) -> Workload:
     """The workload as it is: ended, and nobody knows how."""
     return {**one, "running": False, "exit_code": None, "error": SAID}

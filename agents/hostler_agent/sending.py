@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, Iterator, Union
+from typing import Iterator
 
 from hostler_agent import wire
 from hostler_agent.folders import Refusal
@@ -41,7 +41,7 @@ def send_data(data: bytes) -> None:
         send(wire.frame(data[at : at + wire.MAX_FRAME]))
 
 
-def frames() -> Iterator[Union[bytes, Dict[str, Any], None]]:
+def frames() -> Iterator[wire.Frame]:
     """What the other side sends. Raises Refusal."""
     reader = wire.FrameReader()
     while True:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
 
 from hostler_agent import wire
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.generations import Generations
+from hostler_agent.json_values import Message
 from hostler_agent.single_instance import displace
 from hostler_agent.spawner import Spawner
 
 
-def run(mode: Dict[str, Any], version: str, folders: Folders) -> None:
+def run(mode: Message, version: str, folders: Folders) -> None:
     """Serve until EOF or silence; with mode "once" answer one look and end."""
     folders.make()
     daemon = mode.get("daemon")

@@ -17,10 +17,11 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from hostler_agent import journal
 from hostler_agent.joblog import Writer
+from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 
@@ -46,6 +47,21 @@ class Cannot(Exception):
     """The job could not be started; the message goes to the person who asked."""
 
 
+class Spec(NamedTuple):
+    """What is to be started."""
+
+    attempt_id: str
+    folder: str
+    boot_id: str
+    argv: List[str]
+    env: Dict[str, str]
+    cwd: str
+    log_cap: int
+    grace: Optional[float] = None
+    id: int = 0
+    """Of the request, for the answer."""
+
+
 class Shim:
     """A fresh fork that is ready for a job, and after it for another."""
 
@@ -68,31 +84,31 @@ class Shim:
         if self._supervisor is not None:
             self._supervisor.signal_group(number)
 
-    def run(self, spec: Dict[str, Any], reply: int) -> bool:
+    def run(self, spec: Spec, reply: int) -> bool:
         """The whole life of a job; its start, or why there is none, goes to `reply`.
 
         False when this shim should end now.
         """
-        folder = str(spec["folder"])
+        folder = spec.folder
         with contextlib.ExitStack() as opened:
             try:
                 lock = _lock(folder)
                 opened.callback(os.close, lock)
-                log = Writer(folder, int(spec["log_cap"]))
+                log = Writer(folder, spec.log_cap)
                 opened.callback(log.close)
                 self._supervisor = Supervisor(spec, log, self._wake, self._ticks)
                 opened.callback(self._supervisor.close)
-                answer = self._supervisor.start()
+                answer = self._supervisor.start().event()
             except (Cannot, OSError) as error:
                 answer = {"error": str(error)}
             with contextlib.suppress(OSError):  # the agent may have gone; the job goes on
-                os.write(reply, json.dumps({**answer, "id": spec["id"]}).encode("ascii") + b"\n")
+                os.write(reply, json.dumps({**answer, "id": spec.id}).encode("ascii") + b"\n")
             if "error" in answer or self._supervisor is None:
                 return True
             end = self._supervisor.supervise()
             _write_down(folder, end)
             clean, self._supervisor = self._supervisor.clean, None
-        notify(self._notices, str(spec["attempt_id"]))
+        notify(self._notices, spec.attempt_id)
         return clean
 
 
@@ -107,12 +123,12 @@ def _lock(folder: str) -> int:
     return descriptor
 
 
-def _write_down(folder: str, end: Dict[str, Any]) -> None:
+def _write_down(folder: str, end: Ended) -> None:
     """Put the end into the journal, when there is space for it: it is known nowhere else."""
     until = time.monotonic() + _WRITE_FOR
     while True:
         try:
-            journal.append(folder, end, sync=True)
+            journal.append(folder, end.event(), sync=True)
             return
         except FileNotFoundError:
             return  # the job was removed
@@ -154,13 +170,13 @@ def notify(folder: str, attempt: str) -> None:
 class Supervisor:
     """Starts the process, pumps its output, and sees how it ends."""
 
-    def __init__(self, spec: Dict[str, Any], log: Writer, wake: int, ticks: Optional[int]) -> None:
+    def __init__(self, spec: Spec, log: Writer, wake: int, ticks: Optional[int]) -> None:
         self._spec = spec
         self._log = log
         self._wake = wake
         self._ticks = ticks
         self._proc = Proc()
-        self._grace = STRAY_GRACE if spec.get("grace") is None else float(spec["grace"])
+        self._grace = STRAY_GRACE if spec.grace is None else spec.grace
         self._pid = 0
         self._status: Optional[int] = None
         self._started: Tuple[float, float] = (0.0, 0.0)
@@ -178,25 +194,24 @@ class Supervisor:
         if self._pipe >= 0:
             os.close(self._pipe)
 
-    def start(self) -> Dict[str, Any]:
-        """Start the process; the "started" event. Raises Cannot or OSError."""
+    def start(self) -> Started:
+        """Start the process. Raises Cannot or OSError."""
         spec = self._spec
-        self._pid = spawn(spec["argv"], spec["env"], spec["cwd"], self._pipe)
+        self._pid = spawn(spec.argv, spec.env, spec.cwd, self._pipe)
         os.close(self._pipe)
         self._pipe = -1
         self._started = time.time(), time.monotonic()
-        event = {
-            "event": "started", "pid": self._pid, "ticks": self._proc.start_ticks(self._pid),
-            "shim": os.getpid(), "shim_ticks": self._ticks, "boot_id": spec["boot_id"],
-            "at": self._started[0],
-        }  # fmt: skip
+        begun = Started(
+            self._pid, self._proc.start_ticks(self._pid), os.getpid(), self._ticks, spec.boot_id,
+            self._started[0],
+        )  # fmt: skip
         try:
-            journal.append(spec["folder"], event)
+            journal.append(spec.folder, begun.event())
         except OSError as error:
             # Nobody would ever find it again: the start of another would be the second.
             self._undo()
             raise Cannot("its start cannot be written down: %s" % error) from error
-        return event
+        return begun
 
     def _undo(self) -> None:
         """End what was just started, and all that it has started itself."""
@@ -205,10 +220,10 @@ class Supervisor:
             self._clear(signal.SIGKILL, set())
             time.sleep(0.01)
 
-    def supervise(self) -> Dict[str, Any]:
+    def supervise(self) -> Ended:
         """Return when the process and all it started are gone, and all output is in the log.
 
-        The event that says how it ended.
+        How it ended.
         """
         poller = select.poll()
         poller.register(self._output, select.POLLIN)
@@ -239,7 +254,7 @@ class Supervisor:
     def _is_up(self) -> bool:
         """Who stops the job has waited long enough: its grace counts from the begin of the stop."""
         try:
-            return os.stat(os.path.join(self._spec["folder"], STOPPING)).st_size > 0
+            return os.stat(os.path.join(self._spec.folder, STOPPING)).st_size > 0
         except OSError:
             return False
 
@@ -261,7 +276,7 @@ class Supervisor:
         began, tick = self._started
         return began + time.monotonic() - tick
 
-    def _pump(self, poller: Any) -> None:
+    def _pump(self, poller: select.poll) -> None:
         for _ in range(256):
             try:
                 data = os.read(self._output, 65536)
@@ -284,7 +299,7 @@ class Supervisor:
                 self._full = True
                 event = {"event": "log", "error": str(error), "at": time.time()}
                 with contextlib.suppress(OSError):
-                    journal.append(self._spec["folder"], event)
+                    journal.append(self._spec.folder, event)
 
     def signal_group(self, number: int) -> None:
         """Send a signal to the job's process group, if it runs."""
@@ -300,21 +315,17 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     os.kill(pid, number)
 
-    def _ending(self) -> Dict[str, Any]:
+    def _ending(self) -> Ended:
         status = self._status if self._status is not None else 0
-        event: Dict[str, Any] = {"event": "ended", "at": self._finished_at or self._now()}
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            event["signal"], event["exit_code"] = number, 128 + number
-            asked = os.path.exists(os.path.join(self._spec["folder"], STOPPING))
-            killed = number == signal.SIGKILL and not asked and self._ooms is not None
-            if killed and oom_kills() > (self._ooms or 0):
-                event["oom_killed"] = True
-        else:
-            event["exit_code"] = os.WEXITSTATUS(status)
-        if self._full:
-            event["error"] = "the log could not be written: the disk is full"
-        return event
+        error = "the log could not be written: the disk is full" if self._full else None
+        end = Ended(self._finished_at or self._now(), os.WEXITSTATUS(status), error=error)
+        if not os.WIFSIGNALED(status):
+            return end
+        number = os.WTERMSIG(status)
+        asked = os.path.exists(os.path.join(self._spec.folder, STOPPING))
+        killed = number == signal.SIGKILL and not asked and self._ooms is not None
+        oom = killed and oom_kills() > (self._ooms or 0)
+        return end._replace(exit_code=128 + number, signal=number, oom_killed=oom)
 
 
 def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:

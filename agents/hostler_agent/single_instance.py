@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import time
-from typing import Any, List
+from typing import List
 
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.json_values import Json
 
 _DAEMON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TERM_PATIENCE = 2.0
@@ -17,7 +18,7 @@ _KILL_PATIENCE = 5.0
 _held: List[int] = []
 
 
-def displace(folders: Folders, daemon_id: Any) -> None:
+def displace(folders: Folders, daemon_id: Json) -> None:
     """Take this daemon's lock, ending the agent that holds it. Raises Refusal."""
     if not isinstance(daemon_id, str) or not _DAEMON.fullmatch(daemon_id):
         raise Refusal("%r is not a daemon id" % (daemon_id,), "InputError")

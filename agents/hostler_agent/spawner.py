@@ -17,10 +17,11 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from hostler_agent import shim
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.json_values import Message
 
 _PATIENCE = 20.0
 _KEPT = 8
@@ -59,7 +60,7 @@ class Spawner:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def start(self, spec: Dict[str, Any]) -> Dict[str, Any]:
+    def start(self, spec: shim.Spec) -> Message:
         """Have a shim start this job; its "started" event, or {"error": ...}.
 
         Raises Refusal when the spawner is gone or silent.
@@ -67,14 +68,14 @@ class Spawner:
         with self._lock:
             self._next += 1
             number = self._next
-            data = json.dumps({**spec, "id": number}).encode("ascii")
+            data = json.dumps(spec._replace(id=number)._asdict()).encode("ascii")
             try:
                 self._socket.sendall(struct.pack(">I", len(data)) + data)
             except OSError as error:
                 raise Refusal("the agent's spawner is gone: %s" % error) from error
             return self._answer(number)
 
-    def _answer(self, number: int) -> Dict[str, Any]:
+    def _answer(self, number: int) -> Message:
         until = time.monotonic() + _PATIENCE
         while True:
             while b"\n" in self._held:
@@ -194,7 +195,7 @@ def _work(orders: socket.socket, replies: int, folders: Folders) -> None:
     while True:
         head = _exactly(orders, 4)
         data = _exactly(orders, struct.unpack(">I", head)[0]) if head else b""
-        if not data or not one.run(json.loads(data), replies):
+        if not data or not one.run(shim.Spec(**json.loads(data)), replies):
             return
         try:
             orders.sendall(b"i")

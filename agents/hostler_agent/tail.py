@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Callable, Optional, Tuple, TypedDict
 
 from hostler_agent import journal
 from hostler_agent.folders import Refusal
 from hostler_agent.joblog import Reader, parts
 from hostler_agent.processes import Proc
+from hostler_agent.sections import Left
 
 CAP = 256 * 1024
 LITTLE = 8 * 1024
@@ -20,9 +21,17 @@ _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
 
 
+class Tail(TypedDict):
+    """A piece of output, in base64."""
+
+    offset: int
+    data: str
+    end: bool
+
+
 def tail(
     folder: str, boot: str, offset: int, wait: float, clock: Callable[[], float] = time.monotonic
-) -> Dict[str, Any]:
+) -> Tail:
     """Output from `offset` on, waiting up to `wait` seconds for some, or for the job's end.
 
     `offset` of the answer is where its data begin (later than asked where rotation took
@@ -35,26 +44,28 @@ def tail(
             raise Refusal("there is no such job here", "NotFoundError")
         # Whether it is over is seen first: what is read after that is all of it.
         over = job.started is not None and not job.running(proc, boot)
-        answer = _read(folder, offset)
-        everything = bool(answer.pop("all"))
-        answer["end"] = over and everything
-        if answer["data"] or over or clock() >= until:
-            return answer
+        at, data, everything = _read(folder, offset)
+        if data or over or clock() >= until:
+            return {"offset": at, "data": _text(data), "end": over and everything}
         time.sleep(pause)
         pause = min(pause * 1.5, _LAST_PAUSE)
 
 
-def left(folder: str, metrics: str) -> Optional[Dict[str, Any]]:
+def left(folder: str, metrics: str) -> Optional[Left]:
     """What a job that has ended left behind: all its output, where that is little, and whether it
     wrote the file `metrics`. None: it has to be asked for."""
     there = parts(folder)
     if there and (len(there) > 1 or there[0][0] > 0 or there[0][1] > LITTLE):
         return None
-    answer = _read(folder, 0)
-    return {"log": answer["data"], "metrics": os.path.lexists(metrics)}
+    return {"log": _text(_read(folder, 0)[1]), "metrics": os.path.lexists(metrics)}
 
 
-def _read(folder: str, offset: int) -> Dict[str, Any]:
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _read(folder: str, offset: int) -> Tuple[int, bytes, bool]:
+    """Where it begins, output, and whether that is all of it."""
     reader, data, at = Reader(folder, offset), b"", offset
     everything = True
     try:
@@ -66,4 +77,4 @@ def _read(folder: str, offset: int) -> Dict[str, Any]:
             data += piece
     finally:
         reader.close()
-    return {"offset": at, "data": base64.b64encode(data).decode("ascii"), "all": everything}
+    return at, data, everything

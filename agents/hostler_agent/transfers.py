@@ -6,27 +6,31 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 from hostler_agent import beneath, choosing, files, wire
+from hostler_agent.fields import optional_number, texts, whole
 from hostler_agent.files import Entry, Wanted
-from hostler_agent.folders import Folders, Refusal, check_relative
+from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
+from hostler_agent.json_values import Message, Outgoing
 from hostler_agent.sending import Pulse, frames, send, send_data
+from hostler_agent.source import source_of
 
 _BATCH = 2000
 _BATCH_SIZE = 256 * 1024
 
 
-def listed(mode: Dict[str, Any], folders: Folders) -> None:
+def listed(mode: Message, folders: Folders) -> None:
     """What lies at a path of a workload."""
     _end_with_the_other_side()
-    path, recursive = beneath.as_bytes(mode.get("path")), mode.get("recursive") is True
-    if _is_boxed(mode):
+    source, recursive = source_of(mode), mode.get("recursive") is True
+    path = beneath.as_bytes(source.path)
+    if source.is_boxed:
         from hostler_agent import boxlists
 
-        entries, truncated = boxlists.listed(mode, path, recursive, _pulse)
+        entries, truncated = boxlists.listed(source, path, recursive, _pulse)
     else:
-        root = files.rooted(mode, folders)
+        root = files.rooted(source, folders)
         try:
             entries, truncated = files.listed(root, path, recursive, _pulse)
         finally:
@@ -34,34 +38,32 @@ def listed(mode: Dict[str, Any], folders: Folders) -> None:
     _tell(entries, {"truncated": truncated})
 
 
-def changed(mode: Dict[str, Any], folders: Folders) -> None:
+def changed(mode: Message, folders: Folders) -> None:
     """What is new or changed in the folder of a workload that has ended."""
-    wanted = _wanted(mode)
+    source, wanted = source_of(mode), _wanted(mode)
     _end_with_the_other_side()
-    if _is_boxed(mode):
+    if source.is_boxed:
         from hostler_agent import boxchanges
 
-        found = boxchanges.changes(mode, wanted, folders, _pulse)
+        found = boxchanges.changes(source, wanted, folders, _pulse)
         _tell(found.sorted(), _end(found.left_out, found.truncated))
         return
-    there = files.changes(mode, wanted, folders, _pulse)
+    there = files.changes(source, wanted, folders, _pulse)
     _tell(there.entries.sorted(), _end(there.walk.left_out, there.walk.truncated))
 
 
-def read(mode: Dict[str, Any], folders: Folders) -> None:
+def read(mode: Message, folders: Folders) -> None:
     """The bytes of one plain file, as many as it has now."""
-    offset = mode.get("offset") or 0
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
-    path = beneath.as_bytes(mode.get("path"))
+    offset, source = whole(mode, "offset"), source_of(mode)
+    path = beneath.as_bytes(source.path)
     _end_with_the_other_side()
-    if _is_boxed(mode):
+    if source.is_boxed:
         from hostler_agent import boxlists
 
-        size, mtime, pieces = boxlists.opened(mode, path)
+        size, mtime, pieces = boxlists.opened(source, path)
         _send_file(size, mtime, pieces, offset)
         return
-    root = files.rooted(mode, folders)
+    root = files.rooted(source, folders)
     descriptor = files.opened(root, path)
     status = os.fstat(descriptor)
     pieces = files.pieces(descriptor, status.st_size, path)
@@ -90,58 +92,45 @@ def _send_file(
     send(wire.END)
 
 
-def chosen(mode: Dict[str, Any], folders: Folders) -> Iterator[bytes]:
+def chosen(mode: Message, folders: Folders) -> Iterator[bytes]:
     """The tar of those files whose paths come in frames."""
-    paths = sorted(set(_paths()))
+    source, paths = source_of(mode), sorted(set(_paths()))
     _end_with_the_other_side()
-    below = beneath.as_bytes(mode.get("path"))
-    if _is_boxed(mode):
+    below = beneath.as_bytes(source.path)
+    if source.is_boxed:
         from hostler_agent import boxchanges
 
-        yield from boxchanges.chosen_tar(mode, below, paths, _pulse)
+        yield from boxchanges.chosen_tar(source, below, paths, _pulse)
         return
-    root = files.rooted(mode, folders)
+    root = files.rooted(source, folders)
     try:
         yield from files.chosen_tar(root, below, paths)
     finally:
         root.close()
 
 
-def keep(mode: Dict[str, Any], folders: Folders) -> None:
+def keep(mode: Message, folders: Folders) -> None:
     """Mark a workload that has ended to stay."""
-    until = mode.get("until")
-    if isinstance(until, bool) or not isinstance(until, (int, float)):
+    until, source = optional_number(mode, "until"), source_of(mode)
+    if until is None:
         raise Refusal("until should be a time", "InputError")
     from hostler_agent import boxkeeping, keeping
 
-    if mode.get("runtime") == "docker":
-        told = boxkeeping.keep(mode, folders, float(until))
+    if source.is_container:
+        told = boxkeeping.keep(source, folders, until)
     else:
-        told = keeping.keep(mode, folders, float(until), _pulse)
-    send(wire.json_frame(told))
+        told = keeping.keep(check_attempt(source.attempt_id), folders, until, _pulse)
+    send(wire.json_frame(told.answer()))
 
 
-def _is_boxed(mode: Dict[str, Any]) -> bool:
-    """In a container, and not in a folder of the host."""
-    return mode.get("runtime") == "docker" and mode.get("here") is None
-
-
-def _wanted(mode: Dict[str, Any]) -> Wanted:
+def _wanted(mode: Message) -> Wanted:
     told = next(iter(frames()), None)
     if not isinstance(told, dict):
         raise Refusal("what is wanted should be an object", "InputError")
-    globs, since = told.get("globs"), mode.get("since")
-    if isinstance(since, bool) or not (since is None or isinstance(since, (int, float))):
-        raise Refusal("since should be a time", "InputError")
-    chosen = None if globs is None else choosing.Globs(_texts(globs))
-    skip = tuple(beneath.as_bytes(path) for path in _texts(told.get("skip") or []))
-    return Wanted(chosen, tuple(path for path in skip if path), since)
-
-
-def _texts(value: Any) -> List[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refusal("paths should be a list of texts", "InputError")
-    return value
+    since = optional_number(mode, "since")
+    globs = None if told.get("globs") is None else choosing.Globs(texts(told, "globs"))
+    skip = [beneath.as_bytes(path) for path in texts(told, "skip")] if told.get("skip") else []
+    return Wanted(globs, tuple(path for path in skip if path), since)
 
 
 def _paths() -> Iterator[bytes]:
@@ -149,7 +138,7 @@ def _paths() -> Iterator[bytes]:
     for item in frames():
         if item is None:
             return
-        for path in _texts(item.get("paths") if isinstance(item, dict) else None):
+        for path in texts(item if isinstance(item, dict) else {}, "paths"):
             count += 1
             if count > files.MOST_ENTRIES:
                 raise Refusal("these are too many paths", "InputError")
@@ -157,7 +146,7 @@ def _paths() -> Iterator[bytes]:
     raise Refusal("the stream ended in the middle", "InputError")
 
 
-def _tell(entries: List[Entry], end: Dict[str, Any]) -> None:
+def _tell(entries: List[Entry], end: Outgoing) -> None:
     batch: List[Entry] = []
     size = 0
     for entry in entries:
@@ -172,7 +161,7 @@ def _tell(entries: List[Entry], end: Dict[str, Any]) -> None:
     send(wire.END)
 
 
-def _end(left_out: Dict[str, int], truncated: bool) -> Dict[str, Any]:
+def _end(left_out: Dict[str, int], truncated: bool) -> Outgoing:
     return {"left_out": left_out, "truncated": truncated}
 
 

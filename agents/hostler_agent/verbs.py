@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, Dict, Optional
 
 from hostler_agent import keeping
-from hostler_agent.claims import Claims, read_claim
+from hostler_agent.claims import Claimed, Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
+from hostler_agent.fields import optional_text, seconds, text, texts, whole
 from hostler_agent.folders import Folders, Refusal, check_attempt
 from hostler_agent.generations import CHANGING, Generations
 from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
+from hostler_agent.json_values import Message, Outgoing
 from hostler_agent.leasefolder import Unusable
 from hostler_agent.machine import boot_id
 from hostler_agent.metricpiece import wanted
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
+from hostler_agent.sections import Workload
 
 _SIGNALS = range(1, 65)
 _UNSEEN = "who uses the GPUs cannot be seen: %s"
@@ -48,7 +51,7 @@ class Verbs:
         self._generations = generations
         self._records = Records(folders)
         self._paths = Paths()
-        self._verbs: Dict[str, Callable[[Dict[str, Any]], Any]] = {
+        self._verbs: Dict[str, Callable[[Message], Outgoing]] = {
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
@@ -62,7 +65,7 @@ class Verbs:
             "run.ended": self._records.ended, "clean": self._clean,
         }  # fmt: skip
 
-    def run(self, request: Dict[str, Any]) -> Any:
+    def run(self, request: Message) -> Outgoing:
         """The answer to a request. Raises Refusal, or anything when there is a bug."""
         for name, verb in self._verbs.items():
             if name in request:
@@ -81,7 +84,7 @@ class Verbs:
         names = sorted(key for key in request if key != "id")
         raise Refusal("this agent does not know %s" % ", ".join(map(repr, names)), "InputError")
 
-    def _claim(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _claim(self, payload: Message) -> Claimed:
         claim = read_claim(payload)
         try:
             return self._claims.claim(claim)
@@ -92,26 +95,26 @@ class Verbs:
         except OSError as error:  # a full disk, say: the stage waits for another moment or host
             return {"refused": "its GPUs cannot be leased: %s" % _text_of(error)}
 
-    def _bind(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _bind(self, payload: Message) -> Claimed:
         claim = read_claim(payload.get("claim"))
-        ref = str(payload.get("workload") or "")
+        ref = optional_text(payload, "workload") or ""
         try:
-            return self._claims.bind(_texts(payload, "lease_ids"), ref, claim)
+            return self._claims.bind(texts(payload, "lease_ids"), ref, claim)
         except HttpError as error:
             return {"refused": _UNSEEN % error}
         except OSError as error:
             return {"refused": "its leases cannot be written: %s" % _text_of(error)}
 
-    def _release(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        self._claims.release(_texts(payload, "lease_ids"))
+    def _release(self, payload: Message) -> Outgoing:
+        self._claims.release(texts(payload, "lease_ids"))
         return {}
 
-    def _place(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        attempt, digest = str(payload.get("attempt_id")), str(payload.get("digest"))
-        self._jobs.place(attempt, digest, payload.get("target") or "")
+    def _place(self, payload: Message) -> Outgoing:
+        attempt, digest = text(payload, "attempt_id"), text(payload, "digest")
+        self._jobs.place(attempt, digest, optional_text(payload, "target") or "")
         return {}
 
-    def _start(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _start(self, payload: Message) -> Workload:
         workload, bound = self._jobs.start(payload, os.environ)
         if bound is not None and workload["gpus"]:
             try:
@@ -121,81 +124,73 @@ class Verbs:
                 sys.stderr.write("hostler agent: leases stay unbound: %s\n" % error)
         return workload
 
-    def _signal(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _signal(self, payload: Message) -> Outgoing:
         number = payload.get("signal")
         if not isinstance(number, int) or number not in _SIGNALS:
             raise Refusal("%r is not a signal's number" % (number,), "InputError")
-        self._jobs.signal(str(payload.get("attempt_id")), number)
+        self._jobs.signal(text(payload, "attempt_id"), number)
         return {}
 
-    def _stop(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        grace = payload.get("grace", GRACE)
-        if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace < 1e6:
-            raise Refusal("%r is not a grace period in seconds" % (grace,), "InputError")
-        return self._jobs.stop(str(payload.get("attempt_id")), float(grace))
+    def _stop(self, payload: Message) -> Workload:
+        return self._jobs.stop(text(payload, "attempt_id"), seconds(payload, "grace", GRACE))
 
-    def _remove(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        self._jobs.remove(str(payload.get("attempt_id")))
+    def _remove(self, payload: Message) -> Outgoing:
+        self._jobs.remove(text(payload, "attempt_id"))
         return {}
 
-    def _inspect(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return {"workload": self._jobs.inspect(str(payload.get("attempt_id")))}
+    def _inspect(self, payload: Message) -> Outgoing:
+        return {"workload": self._jobs.inspect(text(payload, "attempt_id"))}
 
-    def _metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return self._jobs.metrics(str(payload.get("attempt_id")), wanted(payload))
+    def _metrics(self, payload: Message) -> Outgoing:
+        return self._jobs.metrics(text(payload, "attempt_id"), wanted(payload))
 
-    def _container_metrics(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _container_metrics(self, payload: Message) -> Outgoing:
         from hostler_agent import boxmetrics
 
-        ref, attempt = str(payload.get("ref")), payload.get("attempt_id")
+        ref, attempt = text(payload, "ref"), text(payload, "attempt_id")
         return boxmetrics.metrics(self._containers.path, ref, attempt, wanted(payload))
 
-    def _container_check(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _container_check(self, payload: Message) -> Outgoing:
         from hostler_agent import inside
 
-        inside.check(self._containers.path, str(payload.get("ref")), payload.get("attempt_id"))
+        inside.check(self._containers.path, text(payload, "ref"), text(payload, "attempt_id"))
         return {}
 
-    def _kept_list(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        return keeping.listed(self._folders, payload.get("daemon_id"), self._containers.path)
+    def _kept_list(self, payload: Message) -> Outgoing:
+        return keeping.listed(self._folders, text(payload, "daemon_id"), self._containers.path)
 
-    def _kept_forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _kept_forget(self, payload: Message) -> Outgoing:
         notes = keeping.Notes(keeping.notes_folder(self._folders))
         notes.forget(payload.get("attempt_id"))
         return {}
 
-    def _log(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        wait = payload.get("wait", 0)
-        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0:
-            raise Refusal("%r is not a time to wait in seconds" % (wait,), "InputError")
-        folder = self._folders.job(str(payload.get("attempt_id")))
+    def _log(self, payload: Message) -> Outgoing:
+        wait, folder = seconds(payload, "wait"), self._folders.job(text(payload, "attempt_id"))
         from hostler_agent import tail
 
-        return tail.tail(folder, boot_id(), _offset(payload), float(wait))
+        return tail.tail(folder, boot_id(), whole(payload, "offset"), wait)
 
-    def _stat(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _stat(self, payload: Message) -> Outgoing:
         return {"paths": self._paths.stat(payload.get("paths"))}
 
-    def _doctor(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _doctor(self, payload: Message) -> Outgoing:
         from hostler_agent import doctor
 
         found = doctor.checks(self._folders, self._containers, self._sampler)
         return {"checks": found, "at": time.time()}
 
-    def _has(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _has(self, payload: Message) -> Outgoing:
         from hostler_agent import blobs
 
-        return blobs.size(self._folders, str(payload.get("digest")))
+        return blobs.size(self._folders, text(payload, "digest"))
 
-    def _gc(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _gc(self, payload: Message) -> Outgoing:
         from hostler_agent import blobs
 
-        most = payload.get("max_bytes", 0)
-        if not isinstance(most, int) or most < 0:
-            raise Refusal("max_bytes should be a number, not negative", "InputError")
-        return blobs.collect(self._folders, _texts(payload, "keep"), most, self._version)
+        most = whole(payload, "max_bytes")
+        return blobs.collect(self._folders, texts(payload, "keep"), most, self._version)
 
-    def _clean(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _clean(self, payload: Message) -> Outgoing:
         from hostler_agent import cleaning
 
         daemon = check_attempt(payload.get("daemon_id"))
@@ -205,34 +200,20 @@ class Verbs:
         found = [] if busy else one.caches()
         return {"found": [each.to_wire() for each in found], "busy": busy}
 
-    def _gc_checkpoints(self, payload: Dict[str, Any]) -> Dict[str, Any]:
+    def _gc_checkpoints(self, payload: Message) -> Outgoing:
         from hostler_agent import checkpoints
 
-        prefix = payload.get("prefix")
-        if not isinstance(prefix, str) or len(prefix) < 8:
+        prefix = text(payload, "prefix")
+        if len(prefix) < 8:
             raise Refusal("prefix should be the begin of a daemon's id", "InputError")
         dry_run = payload.get("dry_run") is True
-        return checkpoints.sweep(self._folders, prefix, _texts(payload, "keep"), dry_run)
+        return checkpoints.sweep(self._folders, prefix, texts(payload, "keep"), dry_run)
 
-    def _forget(self, payload: Dict[str, Any]) -> Dict[str, Any]:
-        lines = _texts(payload, "ended") if "ended" in payload else []
-        return self._records.forget(payload.get("daemon_id"), _texts(payload, "runs"), lines)
+    def _forget(self, payload: Message) -> Outgoing:
+        lines = texts(payload, "ended") if "ended" in payload else []
+        return self._records.forget(payload.get("daemon_id"), texts(payload, "runs"), lines)
 
 
 def _text_of(error: OSError) -> str:
     where = "%s: " % error.filename if error.filename else ""
     return "%s%s" % (where, error.strerror or error)
-
-
-def _offset(payload: Dict[str, Any]) -> int:
-    offset = payload.get("offset", 0)
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-        raise Refusal("an offset should be a number, not negative", "InputError")
-    return offset
-
-
-def _texts(payload: Dict[str, Any], name: str) -> List[str]:
-    value = payload.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refusal("%s should be a list of texts" % name, "InputError")
-    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, Dict, List, Optional, Union
+from typing import List, NoReturn, Union
 
 from hostler_agent.decode import (
     LookDecoder,
@@ -17,12 +17,17 @@ from hostler_agent.decode import (
     decode_push,
     decode_workload,
 )
+from hostler_agent.json_values import Json, Message, Outgoing
 
 __all__ = [
-    "END", "MAX_FRAME", "MAX_LINE", "PROTOCOL", "SECTIONS", "SILENCE", "FrameReader", "LineReader",
-    "LookDecoder", "LookEncoder", "decode_claimed", "decode_hello", "decode_line", "decode_push",
-    "decode_workload", "encode", "frame", "json_frame",
+    "END", "MAX_FRAME", "MAX_LINE", "PROTOCOL", "SECTIONS", "SILENCE", "Frame", "FrameReader",
+    "LineReader", "LookDecoder", "LookEncoder", "decode_claimed", "decode_hello", "decode_line",
+    "decode_push", "decode_workload", "encode", "frame",
+    "json_frame",
 ]  # fmt: skip
+
+Frame = Union[bytes, Message, None]
+"""What a frame holds: data, an object, or nothing at the end of the stream."""
 
 PROTOCOL = 1
 MAX_LINE = 8 * 1024 * 1024
@@ -42,7 +47,7 @@ _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _JSON_BIT = 0x80000000
 
 
-def encode(message: Dict[str, Any]) -> bytes:
+def encode(message: Outgoing) -> bytes:
     """One line, newline included. Raises ValueError when it would be longer than `MAX_LINE`."""
     line = _encoder.encode(message).encode("ascii") + b"\n"
     if len(line) > MAX_LINE:
@@ -50,7 +55,7 @@ def encode(message: Dict[str, Any]) -> bytes:
     return line
 
 
-def decode_line(line: bytes) -> Dict[str, Any]:
+def decode_line(line: bytes) -> Message:
     """The object on a line. Raises ValueError for anything else, however it is broken."""
     if len(line) > MAX_LINE:
         raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
@@ -63,7 +68,7 @@ def decode_line(line: bytes) -> Dict[str, Any]:
     return value
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError("%s is not JSON" % name)
 
 
@@ -104,7 +109,7 @@ def frame(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def json_frame(message: Dict[str, Any]) -> bytes:
+def json_frame(message: Outgoing) -> bytes:
     """An object as a frame."""
     data = _encoder.encode(message).encode("ascii")
     if len(data) > MAX_FRAME:
@@ -118,13 +123,13 @@ class FrameReader:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> List[Union[bytes, Dict[str, Any], None]]:
+    def feed(self, data: bytes) -> List[Frame]:
         """The frames that `data` completes: bytes, an object, or None for the end of the stream.
 
         Raises ValueError when a frame is longer than `MAX_FRAME` or holds no object.
         """
         self._data += data
-        found: List[Union[bytes, Dict[str, Any], None]] = []
+        found: List[Frame] = []
         at = 0
         while len(self._data) - at >= 4:
             (head,) = struct.unpack_from(">I", self._data, at)
@@ -147,29 +152,24 @@ class LookEncoder:
     """Leaves out of each look what the other side already knows. One per connection."""
 
     def __init__(self) -> None:
-        self._sent: Dict[str, Any] = {}
+        self._sent: Outgoing = {}
 
-    def changes(self, sections: Dict[str, Any]) -> Dict[str, Any]:
+    def changes(self, sections: Outgoing) -> Outgoing:
         """The sections to send: those that differ from what was sent last, and always `g`.
 
         `names` changes the meaning of `g` and `slow`, so `slow` goes with it.
         """
         sent = self._sent
-        changed = {}
-        for name, value in sections.items():
-            if name == "g":
-                changed[name] = value
-                continue
-            before = sent.get(name)
-            if before is value and name in sent:
-                continue
-            if before != value or name not in sent:
-                changed[name] = value
-            sent[name] = value
+        changed = {
+            name: value
+            for name, value in sections.items()
+            if name == "g" or name not in sent or (sent[name] is not value and sent[name] != value)
+        }
+        self._sent = {**sent, **sections}
         if "names" in changed and "slow" in sections:
             changed["slow"] = sections["slow"]
         return changed
 
-    def line(self, request: Optional[int], sections: Dict[str, Any]) -> bytes:
+    def line(self, request: Json, sections: Outgoing) -> bytes:
         """The answer to look `request`, as a line."""
         return encode({"id": request, "ok": self.changes(sections)})

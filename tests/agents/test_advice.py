@@ -99,7 +99,7 @@ def test_settings_of_sshd_are_read_in_its_order(tmp_path: Path) -> None:
 
 
 def test_only_what_concerns_the_host_is_said() -> None:
-    info = {"LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "Warnings": None}
+    info: Any = {"LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "Warnings": None}
     named = {c["check"] for c in advice.advice(info, {"runc": "1.1.12"}, False, False)}
     assert {"runc"} <= named
     assert "toolkit" not in named

@@ -18,6 +18,7 @@ from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases
 from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Processes
+from hostler_agent.sections import GpuProcess, GpuValues
 from tests.support.machines.users import CAROL, MALLORY, NEEDS_ROOT
 from tests.support.programs.agents import Place, serving
 from tests.support.programs.fake_nvml import uuid_of
@@ -149,23 +150,31 @@ def test_only_the_gpus_asked_for_are_read_and_ones_own(folder: Leases, scene: Sc
 def test_many_processes_on_a_gpu_are_cut_and_told() -> None:
     device = Device(0, None, GPU, "A100")
     many = tuple((os.getpid(), 1 << 20, "compute") for _ in range(budget.PROCESSES.items + 7))
-    device.last = Reading([0] * 6, many, None, True)
+    device.last = Reading(GpuValues(0), many, None, True)
     nothing: Any = None
     shown = looks.Looks("b", nothing, nothing, nothing, nothing, nothing, Processes())
     section = shown._procs_section([device])
     assert len(section[GPU]) == budget.PROCESSES.items
-    assert shown._unlisted == {"processes": "7 processes on GPUs are not shown"}
-    device.last = Reading([0] * 6, many[:1], None, True)
+    assert shown._cut_processes == "7 processes on GPUs are not shown"
+    device.last = Reading(GpuValues(0), many[:1], None, True)
     assert len(shown._procs_section([device])[GPU]) == 1
-    assert not shown._unlisted
+    assert shown._cut_processes is None
 
 
 def test_long_command_lines_are_the_first_to_go() -> None:
-    section = {GPU: [{"pid": n, "command": LONG + LONG} for n in range(600)]}
-    cut = looks._without_commands(section)
-    assert cut == {GPU: [{"pid": n} for n in range(600)]}
-    small = {GPU: section[GPU][:3]}
-    assert looks._without_commands(small) is small
+    class Listed(Processes):
+        def section(self, listed: object) -> dict[str, list[GpuProcess]]:
+            return {GPU: made}
+
+    nothing: Any = None
+    shown = looks.Looks("b", nothing, nothing, nothing, nothing, nothing, Listed())
+    made = [GpuProcess(n, "compute", None, command=LONG + LONG) for n in range(600)]
+    without = {GPU: [{"pid": n, "kind": "compute", "memory": None} for n in range(600)]}
+    assert shown._procs_section([]) == without
+    assert shown._cut_commands == "the command lines of processes on GPUs are not shown"
+    made = made[:3]
+    assert [told["command"] for told in shown._procs_section([])[GPU]] == [LONG + LONG] * 3
+    assert shown._cut_commands is None
 
 
 def test_what_is_first_is_the_last_to_be_left_out() -> None:

@@ -87,6 +87,6 @@ def test_a_job_that_runs_is_not_in_its_own_way(agent: Agent, gpus: FakeNvml, str
     gpus.set(0, used=5000, processes=[f"{pid}:4000", f"{stranger}:500"])
     assert bind(agent, ids, "r-a-1", gpu) == {"lease_ids": ids}
     (again,) = agent.look()["leases"]
-    assert (again["workload"], again["stale"]) == (lease["workload"], False)
+    assert again["workload"] == lease["workload"]
     assert job["running"]
     agent.ask("job.stop", attempt_id="r-a-1", grace=0)

@@ -18,6 +18,7 @@ from hostler.model.hosts import Look, Workload
 from hostler_agent import containers, wire
 from hostler_agent.grants import grants, resolve
 from hostler_agent.inspected import STARTED_UP, add_start, epoch, workload
+from hostler_agent.json_values import Json
 from hostler_agent.processes import Proc
 from tests.support.daemons.fake_docker import FakeDocker, container, fake_docker, ours
 from tests.support.programs.agents import Agent, Place, Talk, eventually, serving, soonest
@@ -108,7 +109,8 @@ def test_the_first_process_of_a_container_tells_since_when_it_runs(tmp_path: Pat
         add_start(of, found, Proc(str(tmp_path)))
         up = found["State"].get(STARTED_UP)
         assert up == (None if ticks is None else pytest.approx(ticks / os.sysconf("SC_CLK_TCK")))
-    for state in (None, {}, {"Pid": 0}, {"Pid": "x"}):
+    states: list[Json] = [None, {}, {"Pid": 0}, {"Pid": "x"}]
+    for state in states:
         add_start(ref, {"State": state}, Proc(str(tmp_path)))
 
 

@@ -35,7 +35,7 @@ ENDED = {"running": False, "started_at": 100.0, "finished_at": 1003.0, "exit_cod
 def test_what_was_killed_around_the_start_of_the_engine(
     fields: dict[str, Any], restarted: bool
 ) -> None:
-    workload = {**ENDED, **fields}
+    workload: Any = {**ENDED, **fields}
     assert was_restarted(workload, 1000.0) is restarted
     assert not was_restarted(workload, None)
 

@@ -13,7 +13,8 @@ from hostler_agent.folders import Folders, Refusal
 from hostler_agent.generations import CHANGING, Generations, Superseded
 from tests.support.programs.agents import AgentSaysNo, Place, serving
 
-FIRST, SECOND = {"number": 1, "mark": "aa"}, {"number": 1_764_000_000_000, "mark": "bb"}
+FIRST: Any = {"number": 1, "mark": "aa"}
+SECOND: Any = {"number": 1_764_000_000_000, "mark": "bb"}
 
 
 @pytest.fixture

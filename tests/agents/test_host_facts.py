@@ -11,8 +11,10 @@ import pytest
 from hostler.base.units import GIB
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
+from hostler_agent.journal import Created
 from hostler_agent.machine import Machine, disks, docker_gpu, memory
 from hostler_agent.processes import RECHECK_EVERY, Proc, Processes, Users, container_of
+from hostler_agent.sections import DiskSpace
 from tests.support.machines.users import MALLORY
 
 ID = "0123456789abcdef" * 4
@@ -116,9 +118,9 @@ def test_a_name_that_came_late_is_shown(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(users, "name", lambda uid: "uid 5")
     known = Processes(Proc(), users)
     process = (os.getpid(), 5, "compute")
-    assert known.describe(process, True, 100.0)["user"] == "uid 5"
+    assert known.describe(process, True, 100.0).user == "uid 5"
     monkeypatch.setattr(users, "name", lambda uid: "alice")
-    assert known.describe(process, True, 100.0 + RECHECK_EVERY)["user"] == "alice"
+    assert known.describe(process, True, 100.0 + RECHECK_EVERY).user == "alice"
 
 
 @pytest.mark.programs
@@ -134,7 +136,7 @@ def test_section_is_the_same_object_while_nothing_changes(proc: Proc) -> None:
     child.kill()
     child.wait()
     dead = known.section([("GPU-0", ((child.pid, 6, "compute"),))])
-    assert dead["GPU-0"][0]["exists"] is False
+    assert dead["GPU-0"][0].exists is False
 
 
 def test_users(tmp_path: Path) -> None:
@@ -177,13 +179,13 @@ def test_the_machine_is_told_again_only_when_it_changed(
         left = None if available is None else available * GIB
         monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0))
         monkeypatch.setattr("hostler_agent.machine.memory", lambda: (100 * GIB, left))
-        disk = ["/", 100 * GIB, int(free * GIB)]
+        disk = DiskSpace("/", 100 * GIB, int(free * GIB))
         monkeypatch.setattr("hostler_agent.machine.disks", lambda paths: [disk])
 
     machine = Machine(["/"])
     show(1.0, 50, 40)
     first = machine.section()
-    assert first == [1.0, 100 * GIB, 50 * GIB, [["/", 100 * GIB, 40 * GIB]]]
+    assert first == (1.0, 100 * GIB, 50 * GIB, [("/", 100 * GIB, 40 * GIB)])
     show(load, available, free)
     assert machine.section() is first, "it is not looked at that often"
     machine._due = machine._disks_due = 0.0
@@ -215,7 +217,7 @@ def test_given_variables_win_but_for_the_names_of_the_attempt() -> None:
             "HOSTLER_ATTEMPT": "forged",
             "CUDA_VISIBLE_DEVICES": "0,1,2",
         },
-        {"attempt_id": "a", "run_id": "r", "stage": "s", "gpus": ["GPU-3"]},
+        Created("a", run_id="r", stage="s", gpus=["GPU-3"]),
         "/work",
         [3],
     )

@@ -34,6 +34,7 @@ from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.journal import Job
+from hostler_agent.source import Source
 from tests.support.programs.agents import PYTHONS, AgentSaysNo, Place, eventually, serving, transfer
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -436,13 +437,13 @@ def test_a_job_that_is_no_folder_any_more_leads_nowhere(tmp_path: Path) -> None:
     (outside / "f").write_text("theirs")
     (job / "work").symlink_to(outside)
     with pytest.raises((Refusal, OSError)):
-        files.rooted({"attempt_id": "a-1"}, folders)
+        files.rooted(Source("a-1"), folders)
     assert placed.unchanged(Job(str(job), [])) is None
 
 
 def _ended(job: Path, **created: Any) -> Job:
     (job / "work").mkdir(parents=True)
-    started = {"event": "started", "at": time.time()}
+    started: Any = {"event": "started", "at": time.time()}
     return Job(str(job), [{"event": "created", **created}, started])
 
 
@@ -463,7 +464,7 @@ def test_a_journal_that_the_job_wrote_opens_no_folder_but_its_own(tmp_path: Path
     journal.append(str(job), {"event": "created", "daemon_id": "d", "checkpoint_key": key})
     (job / "work" / "l").symlink_to(f"{folders.checkpoints}/{key}/jobs/b-1/f")
     with pytest.raises(Refusal):
-        content(files.rooted({"attempt_id": "a-1"}, folders), "l")
+        content(files.rooted(Source("a-1"), folders), "l")
 
 
 @pytest.mark.usefixtures("patient")
@@ -554,7 +555,7 @@ def test_a_mark_on_a_full_disk_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that is almost full takes the beginning, and says so by a number only."""
-    told = {"daemon_id": "d", "ref": "a", "until": 1.0, "files": 1, "bytes": 2, "path": "/x"}
+    told = keeping.Mark("d", "a", 1.0, 1, 2, "/x")
     keeping.mark(str(tmp_path / "kept"), told)
     room, real = [20], os.write
 
@@ -568,7 +569,7 @@ def test_a_mark_on_a_full_disk_is_written_whole_or_not_at_all(
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write)
         with pytest.raises(OSError, match="No space left"):
-            keeping.mark(str(tmp_path / "kept"), {**told, "until": 2.0})
+            keeping.mark(str(tmp_path / "kept"), told._replace(until=2.0))
     assert keeping.read(str(tmp_path / "kept")) == told
     assert os.listdir(tmp_path) == ["kept"]
 

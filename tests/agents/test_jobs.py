@@ -19,7 +19,7 @@ from hostler.model.hosts import Look, Workload
 from hostler_agent import wire
 from hostler_agent.folders import Refusal
 from hostler_agent.jobs import Jobs
-from hostler_agent.journal import Job
+from hostler_agent.journal import Job, Started
 from hostler_agent.processes import Proc
 from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
 from tests.support.programs.fake_nvml import FakeNvml
@@ -199,7 +199,7 @@ def test_what_keeps_a_job_alive_is_named_where_it_is_not_the_kernel(
     jobs._proc = Proc()
     folder = tmp_path / "a"
     folder.mkdir()
-    mine = {"pid": os.getpid(), "ticks": Proc().start_ticks(os.getpid())}
+    mine = Started(os.getpid(), Proc().start_ticks(os.getpid()))
     job = Job(str(folder), [])
     job.started = mine
     jobs._explain(job)  # it lives, and may be signalled: it is the kernel
@@ -210,7 +210,7 @@ def test_what_keeps_a_job_alive_is_named_where_it_is_not_the_kernel(
     monkeypatch.setattr(os, "killpg", refused)
     with pytest.raises(Refusal, match="another user"):
         jobs._explain(job)
-    job.started = {**mine, "ticks": 1}
+    job.started = mine._replace(ticks=1)
     with pytest.raises(Refusal, match="its end cannot be written down"):
         jobs._explain(job)
 

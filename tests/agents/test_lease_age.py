@@ -32,10 +32,10 @@ def test_a_started_job_binds_its_leases(
     pass_time(monkeypatch, 10 * module.UNTOUCHED)
     (found,) = folder.list(scene.live(()))
     assert found.lease["workload"] == "10:500"
-    assert not found.lease["stale"]
+    assert not found.stale
     scene.alive.clear()
     (found,) = folder.list(scene.live(()))
-    assert found.lease["stale"]
+    assert found.stale
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_lease_that_no_boot_clock_tells_of_is_judged_by_its_file(
         folder.write(a_lease())
     (path,) = Path(folder.folder).glob("*.json")
     path.write_text(json.dumps({**a_lease(), "touched": touched}))
-    assert not folder.list(scene.live(()))[0].lease["stale"]
+    assert not folder.list(scene.live(()))[0].stale
     set_clocks(monkeypatch, wall=LONG)
-    assert folder.list(scene.live(()))[0].lease["stale"]
+    assert folder.list(scene.live(()))[0].stale
 
 
 def test_where_there_is_no_boot_clock_the_file_tells(
@@ -153,9 +153,9 @@ def test_where_there_is_no_boot_clock_the_file_tells(
     set_clocks(monkeypatch, boot=None)
     with folder.locked():
         folder.write(a_lease())
-    assert not folder.list(scene.live(()))[0].lease["stale"]
+    assert not folder.list(scene.live(()))[0].stale
     set_clocks(monkeypatch, wall=LONG, boot=None)
-    assert folder.list(scene.live(()))[0].lease["stale"]
+    assert folder.list(scene.live(()))[0].stale
 
 
 def test_a_disk_that_is_full_keeps_no_lease_from_being_touched(
@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_keeps_no_lease_from_being_touched(
 def test_a_stale_lease_is_taken_over(claims: Claims, folder: Leases, scene: Scene) -> None:
     with folder.locked():
         folder.write(a_lease(boot_id="before", attempt_id="old"))
-    assert folder.list(scene.live(()))[0].lease["stale"]
+    assert folder.list(scene.live(()))[0].stale
     assert "lease_ids" in claims.claim(claim())
     assert [f.lease["attempt_id"] for f in folder.list(scene.live(()))] == ["a-1"]
 

@@ -10,6 +10,7 @@ import pytest
 from hostler_agent import ooms
 from hostler_agent.containers import Containers
 from hostler_agent.http import Connection
+from hostler_agent.sections import Workload
 from tests.support.daemons.fake_docker import container, fake_docker, ours
 
 _AT_ONCE = "2025-11-24T14:00:00.11Z"
@@ -38,11 +39,11 @@ def _ended(**more: Any) -> dict[str, Any]:
 
 def _told(kernel: Kernel, folder: Path, ended: dict[str, Any], kills: int = 1) -> bool:
     """Whether the exit of a container, and a look after it, speak of OOM."""
-    exits: list[dict[str, Any]] = []
+    exits: list[Workload] = []
     with fake_docker(folder / "d.sock") as docker:
         containers = Containers(lambda: None, exits.append)
         docker.put(container(1, state="created", labels=ours("a-1")))
-        actor = {"ID": f"{1:064x}", "Attributes": ours("a-1")}
+        actor: Any = {"ID": f"{1:064x}", "Attributes": ours("a-1")}
         containers._event({"Action": "create", "Actor": actor}, str(docker.path))
         kernel.kills += kills
         docker.put(ended)

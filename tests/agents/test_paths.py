@@ -12,7 +12,7 @@ import pytest
 
 from hostler_agent import paths as module
 from hostler_agent.folders import Refusal
-from hostler_agent.paths import Paths, look_at
+from hostler_agent.paths import Answer, Paths, look_at
 from tests.support.programs.agents import eventually
 
 
@@ -23,7 +23,7 @@ class FileServer:
         self.mended = threading.Event()
         self.looks: list[str] = []
 
-    def look(self, item: Any) -> dict[str, Any]:
+    def look(self, item: Any) -> Answer:
         path = item["path"] if isinstance(item, dict) else str(item)
         self.looks.append(path)
         if path.startswith("/nfs"):
@@ -50,7 +50,7 @@ def silent(ask: Callable[[], object], words: str = "does not answer") -> None:
 
 def test_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("abc")
-    there = {"path": str(tmp_path), "token": {"name": "token", "content": "abc"}}
+    there: Any = {"path": str(tmp_path), "token": {"name": "token", "content": "abc"}}
     found, gone = Paths().stat([there, str(tmp_path / "gone")])
     assert (found["is_dir"], found["writable"], found["token_ok"]) == (True, True, True)
     assert (gone["exists"], gone["real"]) == (False, str(tmp_path / "gone"))
@@ -106,7 +106,7 @@ def test_there_is_an_end_to_threads(server: FileServer, monkeypatch: pytest.Monk
 
 
 def test_a_look_that_fails_is_told_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(item: Any) -> dict[str, Any]:
+    def fails(item: Any) -> Answer:
         raise OSError(5, "Input/output error")
 
     paths = Paths(fails)

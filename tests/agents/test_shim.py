@@ -23,7 +23,7 @@ import json, os, sys
 from hostler_agent import shim
 shim._WRITE_AGAIN = 0.05
 reply = int(sys.argv[2])
-print(shim.Shim(sys.argv[1], sys.argv[1]).run(json.loads(sys.argv[3]), reply))
+print(shim.Shim(sys.argv[1], sys.argv[1]).run(shim.Spec(**json.loads(sys.argv[3])), reply))
 """
 
 
@@ -101,7 +101,7 @@ def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path) -> None:
         os.close(theirs)
         os.close(ours)
         assert shim.communicate(timeout=20)[0] == "True\n"
-    events = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
+    events: Any = {e["event"]: e for e in journal.read(str(tmp_path / "job"))}
     # Its start is noted a moment after it.
     assert 0.2 <= events["ended"]["at"] - events["started"]["at"] < 20
 

@@ -25,6 +25,7 @@ from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
 from hostler_agent import wire
 from hostler_agent.generations import CHANGING
+from hostler_agent.json_values import table
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ class SimLink:
         def effect() -> bytes:
             if verb in CHANGING:
                 check(self._host, self._daemon_id, self._generation)
-            asked = wire.decode_line(line)[verb]
+            asked = table(wire.decode_line(line)[verb])
             return wire.encode({"id": 1, "ok": answer(self._host, verb, asked)})
 
         found = wire.decode_line(await self._connected().ask(verb, effect, timeout, takes))["ok"]

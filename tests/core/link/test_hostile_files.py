@@ -13,6 +13,7 @@ from hostler.link import files
 from hostler.link.agent_link import AgentLink
 from hostler.model.files import Kept, Select
 from hostler.ports import ArchiveSource
+from hostler_agent.json_values import items
 from hostler_agent.wire import END, FrameReader, frame, json_frame
 from tests.support.programs.scripted_agent import heard, script
 
@@ -201,5 +202,7 @@ async def test_paths_are_named_in_frames_that_fit(link: AgentLink, folder: Path)
     *told, last = FrameReader().feed((folder / "received").read_bytes())
     assert last is None
     assert len(told) > 1
-    assert [path for item in told if isinstance(item, dict) for path in item["paths"]] == wanted
+    assert [
+        path for item in told if isinstance(item, dict) for path in items(item["paths"])
+    ] == wanted
     assert heard(folder)[-1]["chosen"] is True

@@ -10,6 +10,7 @@ import tarfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -96,7 +97,8 @@ async def test_a_docker_that_refuses_limits_gets_none(
     real = Engine.start
 
     async def start(engine: Engine, ref: str) -> None:
-        if ((await engine.inspect(ref)) or {})["HostConfig"]["Ulimits"]:
+        found: Any = await engine.inspect(ref)
+        if found["HostConfig"]["Ulimits"]:
             said = "error setting rlimit type 8: operation not permitted"
             raise EngineError("here", f"starting {ref[:12]}: {said}", status=500)
         await real(engine, ref)
@@ -132,8 +134,7 @@ async def test_a_stages_own_words_take_no_limits_away_from_others(
     for _ in range(2):
         job = make_job("true", raise_limits=True)
         ref = await runtime.create(link, job, silent)
-        found = await (await runtime._engine(link)).inspect(ref)
-        assert found is not None
+        found: Any = await (await runtime._engine(link)).inspect(ref)
         assert found["HostConfig"]["Ulimits"]
         with pytest.raises(EngineError):
             await runtime.start(link, job, ref)

@@ -318,7 +318,7 @@ def test_labels_that_an_image_brought_along_make_nothing_ours() -> None:
     for name in ("/box", "/hostler-d-b", "/hostler-e-a", "", "/x/hostler-d-a"):
         assert workload_from_inspect({**_inspected(), "Name": name}) is None
     job = make_job("true", daemon_id="d" * 32)
-    made = {"Id": "c1", "Name": f"/{job.name}", "Config": {"Labels": labels(job)}, "State": {}}
+    made: Any = {"Id": "c1", "Name": f"/{job.name}", "Config": {"Labels": labels(job)}, "State": {}}
     assert workload_from_inspect(made) is not None
 
 

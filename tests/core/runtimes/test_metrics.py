@@ -115,7 +115,7 @@ class _Agent(DirectLink):
         self.at = 5.0
         self._most = most
 
-    async def call(self, verb: str, payload: Any, timeout: float = 10.0) -> dict[str, Any]:
+    async def call(self, verb: str, payload: Any, timeout: float = 10.0) -> Any:
         assert verb == "job.metrics"
         self.asked.append(payload["offset"])
         with pytest.MonkeyPatch.context() as patched:

@@ -10,6 +10,7 @@ from hostler_agent.claims import Claim, Sight, read_claim
 from hostler_agent.containers import Running
 from hostler_agent.leases import Live
 from hostler_agent.nvml import Device, Reading
+from hostler_agent.sections import GpuProcess, GpuValues
 
 GPU = "GPU-0000"
 OTHER = "GPU-1111"
@@ -23,7 +24,8 @@ class Scene:
     def __init__(self) -> None:
         self.containers: list[Running] = []
         self.readings: dict[str, Reading | None] = {
-            uuid: Reading([0, 0, 30, 50.0, 210, 1593], (), None, True) for uuid in (GPU, OTHER)
+            uuid: Reading(GpuValues(0, 0, 30, 50.0, 210, 1593), (), None, True)
+            for uuid in (GPU, OTHER)
         }
         self.described: dict[int, dict[str, Any]] = {}
         self.programs: dict[int, tuple[str, ...]] = {}
@@ -33,7 +35,7 @@ class Scene:
     def put(self, uuid: str, *processes: tuple[int, int], used: int = 0) -> None:
         """Processes (PID, MiB) on a GPU."""
         compute = tuple((pid, mib << 20, "compute") for pid, mib in processes)
-        self.readings[uuid] = Reading([used, 0, 30, 50.0, 210, 1593], compute, None, True)
+        self.readings[uuid] = Reading(GpuValues(used, 0, 30, 50.0, 210, 1593), compute, None, True)
 
     def live(self, found: Sequence[Running], boot: str = BOOT) -> Live:
         running = {c.container_id for c in found}
@@ -44,9 +46,9 @@ class Scene:
             devices=lambda: self.devices,
             read=lambda devices: {d.uuid: self.readings[d.uuid] for d in devices},
             containers=lambda: self.containers,
-            describe=lambda p: {
-                "pid": p[0], "memory": p[1], "kind": p[2], **self.described.get(p[0], {}),
-            },
+            describe=lambda p: GpuProcess(
+                **{"pid": p[0], "memory": p[1], "kind": p[2], **self.described.get(p[0], {})}
+            ),
             programs=lambda pid: self.programs.get(pid, ()),
             live=self.live,
             gpu_problem=lambda: None,
@@ -62,7 +64,7 @@ def claim(*gpus: str, attempt: str | None = "a-1", daemon: str = "d1", **more: A
     return read_claim(fields)
 
 
-def a_lease(**more: Any) -> dict[str, Any]:
+def a_lease(**more: Any) -> Any:
     """Bob's, of a GPU that is not bound yet."""
     return {
         "lease_id": f"{GPU}.{os.getuid()}.{'0' * 12}", "gpu": GPU, "daemon_id": "d9",

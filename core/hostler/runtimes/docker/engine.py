@@ -23,6 +23,7 @@ from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
 from hostler.runtimes.docker.threads import Threads
+from hostler_agent.json_values import Message
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class Engine:
 
         await self._call(f"starting {ref[:12]}", call, _START_TIMEOUT_S)
 
-    async def inspect(self, ref: str) -> dict[str, Any] | None:
+    async def inspect(self, ref: str) -> Message | None:
         """A container by id or name; None: there is none."""
         found = await self._optional(f"inspecting {ref[:12]}", lambda c: c.inspect_container(ref))
         return found if isinstance(found, dict) else None

@@ -40,6 +40,7 @@ from hostler.runtimes.layout import (
 )
 from hostler.runtimes.paths import stat_paths
 from hostler.store.archive_scan import Outline
+from hostler_agent.json_values import Message, table
 
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
@@ -166,7 +167,7 @@ class DockerRuntime:
             return None
         workload = workload_from_inspect(data)
         if workload is not None:
-            name = (data.get("Config") or {}).get("Image", "")
+            name = table(data.get("Config")).get("Image", "")
             self._images[workload.ref] = (str(data.get("Image", "")), str(name))
         return workload
 
@@ -326,7 +327,7 @@ async def _pulled(link: HostLink, engine: Engine, job: Job, progress: Progress) 
     return job.image_digest or named
 
 
-def _ours(host: str, job: Job, found: Mapping[str, Any]) -> tuple[str, bool]:
+def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
     workload = workload_from_inspect(found)
     if (
         workload is None

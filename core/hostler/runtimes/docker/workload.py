@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from hostler.model.hosts import Workload
-from hostler_agent.inspected import is_cut_off, is_ours
+from hostler_agent.inspected import ATTEMPT, DAEMON, is_cut_off, is_ours, labels_of, state_of
+from hostler_agent.json_values import Message, integer, string
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))"
@@ -16,34 +15,33 @@ _TIME = re.compile(
 _SIGNALS = range(1, 65)
 
 
-def workload_from_inspect(data: Mapping[str, Any]) -> Workload | None:
+def workload_from_inspect(data: Message) -> Workload | None:
     """The workload of one inspected container; None for one that is not Hostler's."""
     if not is_ours(data):
         return None
-    labels = data["Config"]["Labels"]
-    state: Mapping[str, Any] = data.get("State") or {}
+    labels, state = labels_of(data), state_of(data)
     running = bool(state.get("Running"))
     created_only = state.get("Status") == "created"
-    started = timestamp(state.get("StartedAt"))
+    code = integer(state.get("ExitCode"))
     ended = not running and not created_only
     # A container that failed to start stays "created", with an exit code and the reason.
     known = ended or bool(state.get("Error"))
     return Workload(
-        attempt_id=labels["hostler.attempt"],
-        daemon_id=labels["hostler.daemon"],
+        attempt_id=str(labels[ATTEMPT]),
+        daemon_id=str(labels[DAEMON]),
         runtime="docker",
         ref=str(data.get("Id", "")),
         running=running,
         created_only=created_only,
-        exit_code=state.get("ExitCode") if known and not running else None,
-        signal=signal_of(state.get("ExitCode")) if ended else None,
+        exit_code=code if known and not running else None,
+        signal=signal_of(code) if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         gpu_cut_off=is_cut_off(state),
-        error=state.get("Error") or None,
-        started_at=started,
+        error=string(state.get("Error")) or None,
+        started_at=timestamp(state.get("StartedAt")),
         finished_at=timestamp(state.get("FinishedAt")) if ended else None,
-        gpus=tuple(uuid for uuid in (labels.get("hostler.gpus") or "").split(",") if uuid),
-        owner=labels.get("hostler.owner"),
+        gpus=tuple(uuid for uuid in str(labels.get("hostler.gpus") or "").split(",") if uuid),
+        owner=string(labels.get("hostler.owner")),
     )
 
 

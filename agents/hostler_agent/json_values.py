@@ -1,0 +1,52 @@
+"""What a JSON text can hold, and how far it is what it should be: what does not fit is None, or
+nothing. Docker's answers and files are read so; requests by `fields`, hosts by the daemon."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional, Union
+
+Json = Union[None, bool, int, float, str, List["Json"], Dict[str, "Json"]]
+"""Whatever a JSON text can hold."""
+Message = Dict[str, Json]
+"""An object that came."""
+Outgoing = Mapping[str, object]
+"""An object to be sent, of whatever `json` can write: tuples and typed dictionaries, too."""
+
+_MOST = 2**63
+
+
+def string(value: Json) -> Optional[str]:
+    """A text; None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def integer(value: Json) -> Optional[int]:
+    """A whole number; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def number(value: Json) -> Optional[float]:
+    """A number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _MOST:
+        return None
+    return float(value)
+
+
+def table(value: Json) -> Dict[str, Json]:
+    """An object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Json) -> List[Json]:
+    """A list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def strings(value: Json) -> List[str]:
+    """The texts in a list."""
+    return [item for item in items(value) if isinstance(item, str)]
+
+
+def tables(value: Json) -> List[Dict[str, Json]]:
+    """The objects in a list."""
+    return [item for item in items(value) if isinstance(item, dict)]

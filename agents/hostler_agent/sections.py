@@ -1,0 +1,198 @@
+"""What a look is made of: the rows and objects of its sections, as both sides know them.
+
+A row is sent as a list in the order of its fields, and the daemon checks it by their types. So one
+more value of a GPU is one more field here, read in `nvml`, and of the same name in the daemon's
+model.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Tuple, TypedDict
+
+from hostler_agent.json_values import Outgoing
+
+
+class GpuName(NamedTuple):
+    """What a GPU is."""
+
+    uuid: str
+    number: int
+    """Its index in NVML."""
+    name: Optional[str]
+    memory_total: Optional[int]
+    power_limit: Optional[float]
+
+
+class GpuValues(NamedTuple):
+    """What is measured at every look."""
+
+    memory_used: Optional[float] = None
+    """MiB."""
+    utilization: Optional[float] = None
+    temperature: Optional[float] = None
+    power: Optional[float] = None
+    """W."""
+    clock_sm: Optional[float] = None
+    clock_memory: Optional[float] = None
+
+
+class GpuSlow(NamedTuple):
+    """What changes slowly, and what is wrong."""
+
+    ecc_errors: Optional[int] = None
+    throttle: Tuple[str, ...] = ()
+    mig: Optional[bool] = None
+    energy: Optional[float] = None
+    """J."""
+    problem: Optional[str] = None
+
+
+class GpuProcess(NamedTuple):
+    """A process on a GPU; None is not known."""
+
+    pid: int
+    kind: str
+    """"compute" or "graphics"."""
+    memory: Optional[int]
+    user: Optional[str] = None
+    command: Optional[str] = None
+    container_id: Optional[str] = None
+    attempt_id: Optional[str] = None
+    started_at: Optional[float] = None
+    exists: bool = True
+
+    def to_json(self) -> Outgoing:
+        """What is known, and the memory always."""
+        return {
+            name: value
+            for name, value in self._asdict().items()
+            if name == "memory" or (value is not None and value is not True)
+        }
+
+
+class DiskSpace(NamedTuple):
+    """A file system, in bytes."""
+
+    path: str
+    total: int
+    free: int
+
+
+class MachineRow(NamedTuple):
+    """The machine itself; memory in bytes."""
+
+    load1: Optional[float]
+    memory_total: Optional[int]
+    memory_available: Optional[int]
+    disks: List[DiskSpace]
+
+
+class KeptRow(NamedTuple):
+    """What ended attempts leave here."""
+
+    attempts: int
+    bytes: int
+
+
+class ClockRow(NamedTuple):
+    """Seconds of the wall clock and since boot."""
+
+    wall: float
+    up: Optional[float]
+
+
+class Trouble(TypedDict):
+    """A sentence for each thing that cannot be seen; None: all is well."""
+
+    gpu: Optional[str]
+    docker: Optional[str]
+    leases: Optional[str]
+    lists: Optional[str]
+
+
+class _Workload(TypedDict):
+    attempt_id: str
+    daemon_id: str
+    runtime: str
+    ref: str
+    running: bool
+    gpus: List[str]
+
+
+class Workload(_Workload, total=False):
+    """A container of Hostler's or a process of its, what is not known left out."""
+
+    owner: Optional[str]
+    created_only: bool
+    exit_code: Optional[int]
+    signal: int
+    oom_killed: bool
+    engine_restarted: bool
+    gpu_cut_off: bool
+    error: str
+    started_at: Optional[float]
+    started_up: Optional[float]
+    finished_at: Optional[float]
+
+
+class _Left(TypedDict):
+    log: str
+    """Its output, in base64."""
+    metrics: bool
+    """It has written some."""
+
+
+class Left(_Left, total=False):
+    """What is told of a job with its end."""
+
+    changed: Optional[int]
+    """0: no file of its folder is new or changed; None: nobody has looked so far."""
+
+
+class Foreign(TypedDict):
+    """A container that is not Hostler's and has GPUs."""
+
+    container_id: str
+    name: str
+    image: str
+    gpus: List[str]
+
+
+class Lease(TypedDict):
+    """What a lease's file says."""
+
+    lease_id: str
+    gpu: str
+    daemon_id: str
+    owner: str
+    attempt_id: Optional[str]
+    claimed_at: float
+    until: Optional[float]
+    boot_id: Optional[str]
+    workload: Optional[str]
+
+
+class SeenLease(Lease):
+    """A lease in a look."""
+
+    stale: bool
+    uid: int
+    """Of the file's owner, as `user`."""
+    user: str
+
+
+class Sections(TypedDict):
+    """A look."""
+
+    boot: str
+    names: List[GpuName]
+    g: List[GpuValues]
+    slow: List[GpuSlow]
+    procs: Dict[str, List[Outgoing]]
+    work: List[Workload]
+    foreign: List[Foreign]
+    leases: List[SeenLease]
+    machine: MachineRow
+    clock: ClockRow
+    kept: KeptRow
+    trouble: Trouble
