@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from hostler.api.answers import answer
 from hostler.api.peer import caller_of
 from hostler.daemon.alerts import Alerts
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]

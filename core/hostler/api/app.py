@@ -16,7 +16,7 @@ from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import only_owner
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.views.daemon import SshAgentView, Stopping
 
 API_VERSION = 1

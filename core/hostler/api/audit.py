@@ -14,7 +14,7 @@ from hostler.api.answers import REFUSAL, answer
 from hostler.api.peer import caller_of
 from hostler.daemon.audit import CONNECT, Audit
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.records import AuditFilter
 
 router = APIRouter()

@@ -18,7 +18,7 @@ from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
 from hostler.base.users import user_name
 from hostler.daemon.newest import ASKING
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig
 
 _log = logging.getLogger("hostler.api")

@@ -18,7 +18,7 @@ from hostler.api.ranges import Part, part_of
 from hostler.base.errors import HostlerError
 from hostler.daemon.file_readers import FileReader
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.codec import to_json
 
 router = APIRouter()

@@ -11,7 +11,7 @@ from hostler.api.answers import answer
 from hostler.api.bodies import CleanBody, DrainBody
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]

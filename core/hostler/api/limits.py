@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, refusal
 from hostler.base.units import KIB, MIB, format_size
-from hostler.daemon.submit import Caller
 from hostler.daemon.turns import Turns
+from hostler.model.calls import Caller
 
 MAX_BODY = 16 * MIB
 OF_ONE_USER = 32 * MIB

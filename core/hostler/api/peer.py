@@ -15,7 +15,7 @@ from hostler.api.connection_limits import Peer, admit, is_late
 from hostler.api.limits import is_stream
 from hostler.base.errors import ForbiddenError
 from hostler.base.users import user_name
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 
 TICK_S = 2.0
 """Seconds between two looks at whether a peer goes on."""

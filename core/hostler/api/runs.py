@@ -12,8 +12,8 @@ from hostler.api.answers import answer
 from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, SubmitBody
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
 from hostler.daemon.views import source_view
+from hostler.model.calls import Caller
 from hostler.model.records import RunFilter
 
 router = APIRouter()

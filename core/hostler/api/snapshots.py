@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]

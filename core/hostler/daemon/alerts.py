@@ -11,13 +11,13 @@ from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_operators
-from hostler.daemon.submit import Caller
 from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.insight.availability import History, classify
 from hostler.insight.watch import News, Seen, Spot, bad_spots, news
+from hostler.model.calls import Caller
 from hostler.model.codec import view_of
 from hostler.model.records import Acknowledged, NewEvent
 from hostler.model.views.alerts import AlertList, AlertView

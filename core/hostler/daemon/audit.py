@@ -9,7 +9,7 @@ from hostler.base.errors import ForbiddenError, StateError
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.rights import may_see_all
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.records import AuditEntry, AuditFilter
 
 _log = logging.getLogger("hostler.daemon")

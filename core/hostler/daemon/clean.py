@@ -15,7 +15,7 @@ from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import checkpoint_keys
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.rights import only_operators
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.codec import from_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import Host, Look, Workload

@@ -8,8 +8,8 @@ from hostler.base.errors import InputError, NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.rights import only_own
-from hostler.daemon.submit import Caller
 from hostler.decide.expiry import goes_at
+from hostler.model.calls import Caller
 from hostler.model.codec import view_of
 from hostler.model.records import Artifact, Keep
 from hostler.model.runs import Run

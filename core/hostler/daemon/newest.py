@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from hostler.base.errors import NotFoundError
 from hostler.daemon.context import Context
 from hostler.daemon.rights import may_see_all
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.records import RunFilter
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)

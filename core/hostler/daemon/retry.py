@@ -11,8 +11,9 @@ from hostler.base.errors import ConflictError, InputError
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
-from hostler.daemon.submit import Caller, Made, Submission, Submitter, no_snapshot
+from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
+from hostler.model.calls import Caller
 from hostler.model.pipelines import Pipeline, Scalar
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hostler.base.errors import ForbiddenError
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.runs import Run
 

@@ -31,7 +31,7 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.retry_view import retry_object
 from hostler.daemon.rights import only_operators, only_own
-from hostler.daemon.submit import Caller, Submission, Submitter
+from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import row_of, run_view, why_stages
@@ -39,6 +39,7 @@ from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
+from hostler.model.calls import Caller
 from hostler.model.codec import to_json, view_of
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot

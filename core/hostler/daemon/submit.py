@@ -20,6 +20,7 @@ from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.host_paths import programs_of
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
+from hostler.model.calls import Caller
 from hostler.model.codec import to_json
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import AuditEntry, NewEvent, SubmissionKey
@@ -52,14 +53,6 @@ class Submission:
     """What the source will hold, where it is not uploaded yet."""
     links: tuple[str, ...] = ()
     """Its symbolic links, whose targets are not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, by the kernel's word (SO_PEERCRED)."""
-
-    uid: int
-    user: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 from hostler.api.audit import call_of
 from hostler.base.errors import StateError
 from hostler.daemon.audit import RefusalCounts
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, connected, open_to_all, send
 

@@ -11,7 +11,7 @@ import pytest
 
 from hostler.base.errors import ForbiddenError
 from hostler.daemon.rights import only_operators
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served

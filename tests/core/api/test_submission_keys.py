@@ -13,7 +13,8 @@ import pytest
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.client import Client
-from hostler.daemon.submit import Caller, Submission, renamed
+from hostler.daemon.submit import Submission, renamed
+from hostler.model.calls import Caller
 from hostler.model.runs import Run, Source
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema

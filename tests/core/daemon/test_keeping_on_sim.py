@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, ForbiddenError, InputError
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab

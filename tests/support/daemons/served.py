@@ -16,7 +16,7 @@ from hostler.api.app import make_app
 from hostler.api.server import ApiServer, bind, make_server
 from hostler.daemon.assemble import assemble
 from hostler.daemon.service import Service
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.config import Config, DaemonConfig, HostConfig
 
 NOWHERE = HostConfig(name="nowhere", address="127.0.0.1", port=1, user="nobody")

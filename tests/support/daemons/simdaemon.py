@@ -27,7 +27,7 @@ from hostler.daemon import controller, follow, overlay, record
 from hostler.daemon import host_monitor as monitor
 from hostler.daemon.assemble import Daemon, assemble
 from hostler.daemon.clock import Clock
-from hostler.daemon.submit import Caller
+from hostler.model.calls import Caller
 from hostler.model.config import Config
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy
