@@ -14,7 +14,7 @@ from hostler.api.answers import answer, install_error_handlers
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
-from hostler.api.peer import only_owner
+from hostler.api.peer import caller_of, may_look
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
 from hostler.model.views.daemon import SshAgentView, Stopping
@@ -22,6 +22,7 @@ from hostler.model.views.daemon import SshAgentView, Stopping
 API_VERSION = 1
 
 router = APIRouter()
+Who = Annotated[Caller, Depends(caller_of)]
 
 
 def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
@@ -48,7 +49,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
         snapshots.router,
         streams.router,
     ):
-        app.include_router(part, prefix="/v1")
+        app.include_router(part, prefix="/v1", dependencies=[Depends(may_look)])
     install_error_handlers(app)
     app.add_middleware(Fair)
     app.add_middleware(BodyLimit)
@@ -64,16 +65,16 @@ async def version(request: Request) -> JSONResponse:
     return answer(request.app.state.service.about(API_VERSION))
 
 
-@router.post("/ssh-agent", dependencies=[Depends(only_owner)])
-async def ssh_agent(request: Request, body: SshAgentBody) -> JSONResponse:
+@router.post("/ssh-agent")
+async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONResponse:
     """Use the SSH agent of the caller's shell from now on: that of the shell that started the
     daemon is gone after logout."""
-    request.app.state.service.use_ssh_agent(body.socket)
+    request.app.state.service.use_ssh_agent(body.socket, who)
     return answer(SshAgentView(socket=body.socket))
 
 
 @router.post("/shutdown")
-async def shutdown(request: Request, who: Annotated[Caller, Depends(only_owner)]) -> JSONResponse:
+async def shutdown(request: Request, who: Who) -> JSONResponse:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
     await request.app.state.service.request_stop(who)
     return answer(Stopping())

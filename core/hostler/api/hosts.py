@@ -61,7 +61,7 @@ async def clean(request: Request, name: str, body: CleanBody, who: Who) -> JSONR
 
 
 @router.post("/hosts/{name}/retry")
-async def retry(request: Request, name: str) -> dict[str, Any]:
+async def retry(request: Request, name: str, who: Who) -> dict[str, Any]:
     """Try to connect again at once, also after a refused login."""
-    _service(request).retry_host(name)
+    _service(request).retry_host(name, who)
     return {"host": name}

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api.connection_limits import Peer, admit, is_late
 from hostler.api.limits import is_stream
-from hostler.base.errors import ForbiddenError
-from hostler.base.users import user_name
-from hostler.model.calls import Caller
+from hostler.daemon.service import Service
+from hostler.model.calls import Call, Caller
 
 TICK_S = 2.0
 """Seconds between two looks at whether a peer goes on."""
@@ -123,10 +121,7 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def only_owner(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
-    """The caller, if the daemon is theirs; root's too. Raises ForbiddenError."""
-    if caller.uid not in (0, os.getuid()):
-        raise ForbiddenError(
-            "only the daemon's owner may do that", remedy=f"Ask {user_name(os.getuid())}"
-        )
-    return caller
+def may_look(request: Request) -> None:
+    """Every route asks this first; what changes something asks more, see `daemon/rights.py`."""
+    service: Service = request.app.state.service
+    service.authorize(caller_of(request), Call.LOOK)

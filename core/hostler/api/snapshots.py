@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -30,5 +30,7 @@ async def has(request: Request, digest: Digest, who: Who) -> Response:
 @router.put("/snapshots/{digest}")
 async def put(request: Request, digest: Digest, who: Who) -> dict[str, object]:
     """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
-    size = await _service(request).sources.take_in(digest, request.stream(), who.uid)
+    service = _service(request)
+    service.authorize(who, Call.UPLOAD)
+    size = await service.sources.take_in(digest, request.stream(), who.uid)
     return {"digest": digest, "size": size}

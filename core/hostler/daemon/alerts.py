@@ -10,14 +10,13 @@ from collections.abc import Callable
 from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
-from hostler.daemon.rights import only_operators
 from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.insight.availability import History, classify
 from hostler.insight.watch import News, Seen, Spot, bad_spots, news
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.records import Acknowledged, NewEvent
 from hostler.model.views.alerts import AlertList, AlertView
@@ -65,22 +64,22 @@ class Alerts:
     async def acknowledge(self, alert_id: int, who: Caller) -> AlertView:
         """Note durably that somebody has seen it. Raises NotFoundError."""
         context = self._context
-        only_operators(context.config.daemon, who, "acknowledging an alert")
+        context.rights.authorize(who, Call.ACKNOWLEDGE)
         alert = await self._find(alert_id)
-        await self._audit.note(who, "acknowledge", {"alert": alert_id})
+        asked = self._audit.entry(who, Call.ACKNOWLEDGE, {"alert": alert_id})
         seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
-        await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who))
+        await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who), asked)
         self._acknowledged[alert_id] = seen
         context.hub.publish()
         return self._view(alert)
 
     async def unacknowledge(self, alert_id: int, who: Caller) -> AlertView:
         """Take that back. Raises NotFoundError."""
-        only_operators(self._context.config.daemon, who, "taking back an acknowledgement")
+        self._context.rights.authorize(who, Call.UNACKNOWLEDGE)
         alert = await self._find(alert_id)
-        await self._audit.note(who, "unacknowledge", {"alert": alert_id})
+        asked = self._audit.entry(who, Call.UNACKNOWLEDGE, {"alert": alert_id})
         event = self._seen_event("unacknowledged", alert, who)
-        await self._context.store.unacknowledge(alert_id, event)
+        await self._context.store.unacknowledge(alert_id, event, asked)
         self._acknowledged.pop(alert_id, None)
         self._context.hub.publish()
         return self._view(alert)

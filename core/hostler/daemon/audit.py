@@ -8,8 +8,7 @@ import math
 from hostler.base.errors import ForbiddenError, StateError
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
-from hostler.daemon.rights import may_see_all
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.records import AuditEntry, AuditFilter
 
 _log = logging.getLogger("hostler.daemon")
@@ -27,16 +26,17 @@ _OTHERS = (-1, "")
 
 
 class Audit:
-    """The audit table. What is done is noted before it is done, each time; what is refused is
-    counted, since anybody may ask as often as they like."""
+    """The audit table. What a call changes in the database is stored together with its entry, in
+    one commit; of what happens elsewhere (on hosts, in files, to the daemon itself) the entry is
+    there before. What is refused is counted, since anybody may ask as often as they like."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._strangers = RefusalCounts(_MOST_STRANGERS)
         self._members = RefusalCounts(_MOST_OF_MEMBERS)
 
-    async def note(self, who: Caller, call: str, arguments: dict[str, object]) -> None:
-        """Append a call that is about to be carried out."""
+    async def note(self, who: Caller, call: Call, arguments: dict[str, object]) -> None:
+        """Append a call that is about to be carried out, and not by the store."""
         await self._context.store.add_audit(self.entry(who, call, arguments))
 
     def entry(self, who: Caller, call: str, arguments: dict[str, object]) -> AuditEntry:
@@ -56,13 +56,13 @@ class Audit:
         if run is not None:
             said["run"] = run
         try:
-            await self.note(who, REFUSED, said)
+            await self._context.store.add_audit(self.entry(who, REFUSED, said))
         except StateError as error:
             _log.warning("a refusal is not in the audit table: %s", error)
 
     async def list(self, who: Caller, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
         """Entries, the newest first. Raises ForbiddenError for those of others."""
-        if not may_see_all(self._context.config.daemon, who):
+        if not self._context.rights.allows(who, Call.AUDIT):
             if wanted.user not in (None, who.user):
                 raise ForbiddenError(
                     "the audit entries of others are for the daemon's owner and operators",

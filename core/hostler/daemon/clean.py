@@ -14,8 +14,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.expiry import Expirer
 from hostler.daemon.garbage import checkpoint_keys
 from hostler.daemon.host_copies import HostCopies
-from hostler.daemon.rights import only_operators
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.codec import from_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import Host, Look, Workload
@@ -89,8 +88,7 @@ class Cleaner:
     async def clean(self, name: str, request: CleanRequest, who: Caller) -> dict[str, Any]:
         """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
         nobody knows what is needed, HostError."""
-        if not request.dry_run:
-            only_operators(self._context.config.daemon, who, "cleaning a host")
+        self._context.rights.authorize(who, Call.LOOK if request.dry_run else Call.CLEAN)
         self._host(name)
         async with self._turns.setdefault((name, request.dry_run), asyncio.Lock()):
             host, look = self._host(name)
@@ -98,7 +96,7 @@ class Cleaner:
             await self._check_known(name, look)
             if not request.dry_run:
                 arguments = {"host": name, "checkpoints": request.checkpoints, "kept": request.kept}
-                await self._audit.note(who, "clean", dict(arguments))
+                await self._audit.note(who, Call.CLEAN, dict(arguments))
             await self._workloads(made, look)
             await self._notes(made)
             if request.kept:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import Superseded, Unreachable
+from hostler.base.users import user_name
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
 from hostler.daemon.copy_format import Signer
@@ -17,14 +19,20 @@ from hostler.daemon.health import Health
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.hub import Hub
 from hostler.daemon.left_behind import LeftBehind
+from hostler.daemon.rights import Rights
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.standing import Standing, is_proof, newer, unproven
+from hostler.model.calls import Caller
 from hostler.model.config import Config
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.ports import HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
+
+
+def _this_user() -> Caller:
+    return Caller(os.getuid(), user_name(os.getuid()))
 
 
 @dataclass(slots=True)
@@ -68,12 +76,19 @@ class Context:
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something of runs is planned to go and removed, and by who wants it to stay."""
     standing: Standing = field(default_factory=Standing)
+    owner: Caller = field(default_factory=_this_user)
+    """Whose daemon it is."""
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
     _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
     """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Attempt id -> held by who changes it."""
+
+    @property
+    def rights(self) -> Rights:
+        """Who may do what, by the config of now."""
+        return Rights(self.owner, self.config.daemon.operators)
 
     def look_soon(self, host: str) -> None:
         """Do not wait for the rest of the interval; a host that has left the config is let be."""

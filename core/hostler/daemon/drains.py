@@ -6,19 +6,26 @@ import math
 
 from hostler.daemon.context import Context
 from hostler.model.hosts import Workload
-from hostler.model.records import Drain
+from hostler.model.records import AuditEntry, Drain
 
 _SURE_AFTER_S = 300.0
 """From the first end that was waited for in vain. A file server that restarts, or a terabyte of
 memory that is freed, takes minutes; a GPU that hangs does so for ever."""
 
 
-async def drain(context: Context, name: str, reason: str, by: str, severity: str = "info") -> None:
+async def drain(
+    context: Context,
+    name: str,
+    reason: str,
+    by: str,
+    severity: str = "info",
+    asked: AuditEntry | None = None,
+) -> None:
     """Take a host out of placement, durably. Raises StateError."""
     said = f"{name} drained: {reason}"
     event = context.event("host.drained", said, severity=severity, host=name, actor=by)
     closed = Drain(host=name, reason=reason, by=by, at=context.clock.now())
-    await context.store.set_drain(closed, event)
+    await context.store.set_drain(closed, event, asked)
     context.close_host(name, reason)
 
 

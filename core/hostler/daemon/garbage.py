@@ -18,7 +18,7 @@ from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.insight.alerts import OUTPUTS
-from hostler.model.records import Artifact
+from hostler.model.records import Artifact, AuditEntry
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown
 
@@ -53,11 +53,11 @@ class GarbageCollector:
             except Exception:
                 _log.exception("gc failed: this is a bug in Hostler, please report it")
 
-    async def remove_run(self, run_id: str, by: str) -> None:
+    async def remove_run(self, run_id: str, by: str, asked: AuditEntry) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
         # Of no run, since what is told of that run goes with it.
         event = self._context.event("run.removed", f"run {run_id} removed", actor=by)
-        await self._context.store.delete_run(run_id, event)
+        await self._context.store.delete_run(run_id, event, asked=asked)
         await self._alerts.forget_run(run_id)
         self._context.hub.publish()
 

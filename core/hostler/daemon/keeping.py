@@ -7,9 +7,8 @@ import asyncio
 from hostler.base.errors import InputError, NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
-from hostler.daemon.rights import only_own
 from hostler.decide.expiry import goes_at
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.records import Artifact, Keep
 from hostler.model.runs import Run
@@ -33,7 +32,7 @@ class Keeping:
 
         Raises ForbiddenError for others' runs, InputError for a time that is over.
         """
-        only_own(run, who)
+        self._context.rights.authorize(who, Call.KEEP, run)
         self._context.standing.check_current()
         now = self._context.clock.now()
         if until is not None and until <= now:
@@ -41,21 +40,22 @@ class Keeping:
         arguments: dict[str, object] = {"run": run.run_id, "until": until}
         # What is being removed at this moment is removed, and not told as kept.
         async with self._context.removing:
-            await self._audit.note(who, "keep", arguments)
+            asked = self._audit.entry(who, Call.KEEP, arguments)
             said = f"run {run.run_id} is kept by {who.user}"
             event = self._context.event("run.kept", said, run_id=run.run_id, actor=who.user)
-            await self._context.store.keep_run(Keep(run.run_id, who.user, now, until), event)
+            keep = Keep(run.run_id, who.user, now, until)
+            await self._context.store.keep_run(keep, event, asked)
         self._context.hub.publish()
         return await self.of(run, who)
 
     async def unkeep(self, run: Run, who: Caller) -> KeptView:
         """Keep it no longer than other runs. Its files stay until an alert has stood for a day."""
-        only_own(run, who)
+        self._context.rights.authorize(who, Call.UNKEEP, run)
         self._context.standing.check_current()
-        await self._audit.note(who, "unkeep", {"run": run.run_id})
+        asked = self._audit.entry(who, Call.UNKEEP, {"run": run.run_id})
         said = f"run {run.run_id} is no longer kept: {who.user} released it"
         event = self._context.event("run.kept_no_longer", said, run_id=run.run_id, actor=who.user)
-        await self._context.store.unkeep_run(run.run_id, event)
+        await self._context.store.unkeep_run(run.run_id, event, asked)
         self._context.hub.publish()
         return await self.of(run, who)
 
@@ -74,7 +74,7 @@ class Keeping:
 
     async def of(self, run: Run, who: Caller) -> KeptView:
         """What is kept of a run and who wants that: the `hostler.kept/1` object."""
-        only_own(run, who)
+        self._context.rights.authorize(who, Call.FILES, run)
         store, now = self._context.store, self._context.clock.now()
         keep = await self._keep(run)
         fetched = await store.fetched(run.run_id)

@@ -6,8 +6,7 @@ from contextvars import ContextVar
 
 from hostler.base.errors import NotFoundError
 from hostler.daemon.context import Context
-from hostler.daemon.rights import may_see_all
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.records import RunFilter
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
@@ -20,7 +19,7 @@ async def newest_run(context: Context) -> str:
     Raises NotFoundError.
     """
     who = ASKING.get()
-    sees_all = who is None or may_see_all(context.config.daemon, who)
+    sees_all = who is None or context.rights.allows(who, Call.AUDIT)
     own = RunFilter(owner=who.user) if who is not None else RunFilter()
     for wanted in (own, RunFilter()) if sees_all else (own,):
         if found := await context.store.list_runs(wanted, 1):

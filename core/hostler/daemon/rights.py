@@ -1,38 +1,111 @@
-"""Who may do what, of those who may use the daemon."""
+"""Who may do what, of those who may use the daemon: a table, and one function that asks it."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
 
 from hostler.base.errors import ForbiddenError
-from hostler.model.calls import Caller
-from hostler.model.config import DaemonConfig
+from hostler.model.calls import Call, Caller
 from hostler.model.runs import Run
 
 
-def only_own(run: Run, who: Caller) -> None:
-    """People act on their own runs; the daemon's owner and root on all. Reruns and retries too:
-    they take the environment along, secrets included. Raises ForbiddenError."""
-    if who.uid not in (run.uid, 0, os.getuid()):
-        raise ForbiddenError(
-            f"run {run.run_id} belongs to {run.owner}",
-            remedy=f"ask {run.owner}, or the daemon's owner",
+class For(Enum):
+    """Whose a call is."""
+
+    EVERYBODY = "everybody"
+    """Who may use the daemon at all, which the API's door decides."""
+    OWN_RUN = "own run"
+    """People on their own runs; the daemon's owner and root on all. Reruns and retries too: they
+    take the environment along, secrets included."""
+    OPERATORS = "operators"
+    """What concerns everybody: the daemon's owner, root, and those whom the config names."""
+    OWNER = "owner"
+    """The daemon's owner, and root."""
+
+
+RIGHTS: Mapping[Call, For] = {
+    Call.LOOK: For.EVERYBODY,
+    Call.FILES: For.OWN_RUN,
+    Call.SUBMIT: For.EVERYBODY,
+    Call.UPLOAD: For.EVERYBODY,
+    Call.CANCEL: For.OWN_RUN,
+    Call.PRIORITY: For.OWN_RUN,
+    Call.RETRY: For.OWN_RUN,
+    Call.RERUN: For.OWN_RUN,
+    Call.REMOVE: For.OWN_RUN,
+    Call.KEEP: For.OWN_RUN,
+    Call.UNKEEP: For.OWN_RUN,
+    Call.RECONNECT: For.EVERYBODY,
+    Call.DRAIN: For.OPERATORS,
+    Call.UNDRAIN: For.OPERATORS,
+    Call.CLEAN: For.OPERATORS,
+    Call.ACKNOWLEDGE: For.OPERATORS,
+    Call.UNACKNOWLEDGE: For.OPERATORS,
+    Call.GC: For.OPERATORS,
+    Call.AUDIT: For.OPERATORS,
+    Call.SSH_AGENT: For.OWNER,
+    Call.SHUTDOWN: For.OWNER,
+}
+
+_DOING: Mapping[Call, str] = {
+    Call.DRAIN: "draining a host",
+    Call.UNDRAIN: "undraining a host",
+    Call.CLEAN: "cleaning a host",
+    Call.ACKNOWLEDGE: "acknowledging an alert",
+    Call.UNACKNOWLEDGE: "taking back an acknowledgement",
+    Call.GC: "freeing space",
+    Call.AUDIT: "seeing the audit entries of others",
+    Call.SSH_AGENT: "choosing the daemon's SSH agent",
+    Call.SHUTDOWN: "stopping the daemon",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Those who have more rights than others on this daemon."""
+
+    owner: Caller
+    """Whose daemon it is. Root may do the same."""
+    operators: Collection[str] = ()
+    """Names of users."""
+
+    def authorize(self, caller: Caller, call: Call, run: Run | None = None) -> None:
+        """Let a call pass, of a run where it is about one. Raises ForbiddenError."""
+        if not self.allows(caller, call, run):
+            raise self._refusal(caller, call, run)
+
+    def allows(self, caller: Caller, call: Call, run: Run | None = None) -> bool:
+        """Whether the caller may do that."""
+        is_owner = caller.uid in (0, self.owner.uid)
+        match RIGHTS[call]:
+            case For.EVERYBODY:
+                return True
+            case For.OWN_RUN:
+                return is_owner or (run is not None and caller.uid == run.uid)
+            case For.OPERATORS:
+                return is_owner or caller.user in self.operators
+            case For.OWNER:
+                return is_owner
+
+    def _refusal(self, caller: Caller, call: Call, run: Run | None) -> ForbiddenError:
+        if run is not None and RIGHTS[call] is For.OWN_RUN:
+            return ForbiddenError(
+                f"run {run.run_id} belongs to {run.owner}",
+                remedy=f"ask {run.owner}, or the daemon's owner",
+            )
+        if RIGHTS[call] is For.OPERATORS:
+            return self._for_operators(caller, _DOING[call])
+        return ForbiddenError(
+            f"{_DOING.get(call, call)} is for the daemon's owner", remedy=f"Ask {self.owner.user}"
         )
 
-
-def only_operators(settings: DaemonConfig, who: Caller, doing: str) -> None:
-    """What concerns everybody is the owner's to do, root's, and theirs whom the config names.
-    Raises ForbiddenError."""
-    if may_see_all(settings, who):
-        return
-    named = ", ".join(settings.operators)
-    raise ForbiddenError(
-        f"{doing} is for the daemon's owner" + (f" and its operators ({named})" if named else ""),
-        remedy=("ask one of them" if named else "ask them")
-        + f"; the owner can name {who.user} under [daemon] operators in config.toml",
-    )
-
-
-def may_see_all(settings: DaemonConfig, who: Caller) -> bool:
-    """Whether somebody is the daemon's owner, root, or an operator."""
-    return who.uid in (0, os.getuid()) or who.user in settings.operators
+    def _for_operators(self, caller: Caller, doing: str) -> ForbiddenError:
+        named = ", ".join(self.operators)
+        whom = f" and its operators ({named})" if named else ""
+        return ForbiddenError(
+            f"{doing} is for the daemon's owner{whom}",
+            remedy=("ask one of them" if named else "ask them")
+            + f"; the owner can name {caller.user} under [daemon] operators in config.toml",
+        )

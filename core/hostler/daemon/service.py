@@ -30,7 +30,6 @@ from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.retry_view import retry_object
-from hostler.daemon.rights import only_operators, only_own
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
@@ -39,7 +38,7 @@ from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
-from hostler.model.calls import Caller
+from hostler.model.calls import Call, Caller
 from hostler.model.codec import to_json, view_of
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
@@ -89,9 +88,14 @@ class Service:
         """Who answers, with this version of the API."""
         return about(self.context, self._started_at, api)
 
-    def use_ssh_agent(self, socket: str) -> None:
+    def authorize(self, who: Caller, call: Call, run: Run | None = None) -> None:
+        """Let a call pass. Raises ForbiddenError."""
+        self.context.rights.authorize(who, call, run)
+
+    def use_ssh_agent(self, socket: str, who: Caller) -> None:
         """Take over the SSH agent of a client's shell; logins refused for lack of it are tried
         once more."""
+        self.authorize(who, Call.SSH_AGENT)
         if os.environ.get("SSH_AUTH_SOCK") != socket:
             self._outside.use_agent(socket)
             self._outside.reset()
@@ -100,9 +104,10 @@ class Service:
 
     async def request_stop(self, who: Caller) -> None:
         """Ask the process to end. A disk that is full or does not answer is no reason to go on."""
+        self.authorize(who, Call.SHUTDOWN)
         with contextlib.suppress(StateError, TimeoutError):
             async with asyncio.timeout(_NOTE_WITHIN_S):
-                await self.audit.note(who, "shutdown", {})
+                await self.audit.note(who, Call.SHUTDOWN, {})
         self.stopping.set()
 
     def gpus(self) -> FleetView:
@@ -130,9 +135,10 @@ class Service:
             raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
         return monitor.host
 
-    def retry_host(self, name: str) -> None:
+    def retry_host(self, name: str, who: Caller) -> None:
         """Connect again at once, also after a refused login; not more often than its sshd, and
         what counts failed logins there, can take."""
+        self.authorize(who, Call.RECONNECT)
         self.host(name)
         now = time.monotonic()
         if now - self._retried.get(name, -math.inf) < _RETRY_EACH_S:
@@ -143,19 +149,19 @@ class Service:
 
     async def drain(self, name: str, reason: str, who: Caller) -> None:
         """Take a host out of placement, durably."""
-        only_operators(self.context.config.daemon, who, "draining a host")
+        self.authorize(who, Call.DRAIN)
         self.host(name)
-        await self.audit.note(who, "drain", {"host": name, "reason": reason})
-        await drain(self.context, name, reason or f"by {who.user}", who.user)
+        asked = self.audit.entry(who, Call.DRAIN, {"host": name, "reason": reason})
+        await drain(self.context, name, reason or f"by {who.user}", who.user, asked=asked)
 
     async def undrain(self, name: str, who: Caller) -> None:
         """Put a host back."""
-        only_operators(self.context.config.daemon, who, "undraining a host")
+        self.authorize(who, Call.UNDRAIN)
         self.host(name)
-        await self.audit.note(who, "undrain", {"host": name})
+        asked = self.audit.entry(who, Call.UNDRAIN, {"host": name})
         said = f"{name} takes work again"
         event = self.context.event("host.undrained", said, host=name, actor=who.user)
-        await self.context.store.clear_drain(name, event)
+        await self.context.store.clear_drain(name, event, asked)
         self.context.close_host(name, None)
         if self.context.health.forgive(name):
             said = f"{name} is tried again: {who.user} says that it is mended"
@@ -165,6 +171,7 @@ class Service:
 
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
         """A new run, durable when this returns; sent again with its key, that of before."""
+        self.authorize(who, Call.SUBMIT)
         self.context.standing.check_current()
         return await self._submitter.submit(submission, who, key)
 
@@ -177,6 +184,7 @@ class Service:
     async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """What a submission comes to, and how large its source may be. Raises PipelineError with
         all problems: before anything is uploaded."""
+        self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
         return {
             "pipeline": run.pipeline,
@@ -188,6 +196,7 @@ class Service:
 
     async def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
         """Where everything would go now; changes nothing."""
+        self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
@@ -204,14 +213,12 @@ class Service:
         there = await self._submitter.submitted(asked)
         if there is not None:
             return there
-        run = await self.run(run_id)
-        only_own(run, who)
+        run = await self.own_run(run_id, who, Call.RETRY)
         return await self._retries.make(run.run_id, change, who, asked)
 
     async def plan_retry(self, run_id: str, who: Caller, change: Change) -> dict[str, Any]:
         """What a retry would keep and run again, and how large its source may be."""
-        run = await self.run(run_id)
-        only_own(run, who)
+        run = await self.own_run(run_id, who, Call.RETRY)
         found = await self._retries.prepare(run.run_id, change, who)
         limits = self.context.config.limits
         return {
@@ -229,20 +236,19 @@ class Service:
         there = await self._submitter.submitted(asked)
         if there is not None:
             return there
-        run = await self.run(run_id)
-        only_own(run, who)
+        run = await self.own_run(run_id, who, Call.RERUN)
         return await self._submitter.rerun(run.run_id, who, source, asked)
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""
         self.context.standing.check_current()
-        run = await self._open_run(run_id, "cancelled", who)
+        run = await self._open_run(run_id, "cancelled", who, Call.CANCEL)
         context = self.context
         if run.cancelled_by is None:
-            await self.audit.note(who, "cancel", {"run": run.run_id})
+            asked = self.audit.entry(who, Call.CANCEL, {"run": run.run_id})
             said = f"{who.user} cancels run {run.run_id}"
             event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
-            changed = await context.store.request_cancel(run.run_id, who.user, event)
+            changed = await context.store.request_cancel(run.run_id, who.user, event, asked)
             context.run_cache.change(run.run_id, **changed)
             context.hub.publish()
             await self.controller.interrupt_starts(run.run_id)
@@ -250,35 +256,34 @@ class Service:
 
     async def lower(self, run_id: str, priority: int, who: Caller) -> str:
         """Lower a run's priority. Raises InputError for a higher one."""
-        run = await self._open_run(run_id, "changed", who)
+        run = await self._open_run(run_id, "changed", who, Call.PRIORITY)
         if priority > run.priority:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
-        await self.audit.note(who, "priority", {"run": run.run_id, "priority": priority})
+        asked = self.audit.entry(who, Call.PRIORITY, {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
         event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
-        changed = await self.context.store.lower_priority(run.run_id, priority, event)
+        changed = await self.context.store.lower_priority(run.run_id, priority, event, asked)
         self.context.run_cache.change(run.run_id, **changed)
         self.context.wake()
         return run.run_id
 
     async def remove(self, run_id: str, who: Caller) -> str:
         """Forget a finished run."""
-        run = await self.run(run_id)
-        only_own(run, who)
+        run = await self.own_run(run_id, who, Call.REMOVE)
         if run.outcome is None:
             raise ConflictError(
                 f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
             )
-        await self.audit.note(who, "remove", {"run": run.run_id})
-        await self.garbage.remove_run(run.run_id, who.user)
+        asked = self.audit.entry(who, Call.REMOVE, {"run": run.run_id})
+        await self.garbage.remove_run(run.run_id, who.user, asked)
         self.expirer.soon()
         return run.run_id
 
     async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:
         """Free what is past its time; with `dry_run` only tell."""
+        self.authorize(who, Call.LOOK if dry_run else Call.GC)
         if not dry_run:
-            only_operators(self.context.config.daemon, who, "freeing space")
-            await self.audit.note(who, "gc", {})
+            await self.audit.note(who, Call.GC, {})
         told = await self.garbage.collect(dry_run)
         if not dry_run:
             await self.budgets.measure()
@@ -362,15 +367,14 @@ class Service:
         full = run_id if self.context.run_cache.find(run_id) else await self.resolve(run_id)
         return self.context.run_cache.find(full) or await self.context.store.get_run(full)
 
-    async def own_run(self, run_id: str, who: Caller) -> Run:
-        """One run, for somebody who may have all that is in it. Raises ForbiddenError."""
+    async def own_run(self, run_id: str, who: Caller, call: Call = Call.FILES) -> Run:
+        """One run, for somebody who may do that to it. Raises ForbiddenError."""
         run = await self.run(run_id)
-        only_own(run, who)
+        self.authorize(who, call, run)
         return run
 
-    async def _open_run(self, run_id: str, verb: str, who: Caller) -> Run:
-        run = await self.run(run_id)
-        only_own(run, who)
+    async def _open_run(self, run_id: str, verb: str, who: Caller, call: Call) -> Run:
+        run = await self.own_run(run_id, who, call)
         if run.outcome is not None:
             raise ConflictError(
                 f"run {run.run_id} has already {run.outcome.value}: it cannot be {verb}"

@@ -1,8 +1,9 @@
-"""Who asks the daemon for something."""
+"""Who asks the daemon for something, and what there is to ask for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +12,33 @@ class Caller:
 
     uid: int
     user: str
+
+
+class Call(StrEnum):
+    """What people ask for. The values are those of the audit table; they never change."""
+
+    LOOK = "look"
+    """Whatever is shown to everybody who may use the daemon, and changes nothing."""
+    FILES = "files"
+    """Read, list or mark as fetched what a run has left."""
+    SUBMIT = "submit"
+    UPLOAD = "upload"
+    CANCEL = "cancel"
+    PRIORITY = "priority"
+    RETRY = "retry"
+    RERUN = "rerun"
+    REMOVE = "remove"
+    KEEP = "keep"
+    UNKEEP = "unkeep"
+    RECONNECT = "reconnect"
+    """Try to reach a host again at once."""
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    CLEAN = "clean"
+    ACKNOWLEDGE = "acknowledge"
+    UNACKNOWLEDGE = "unacknowledge"
+    GC = "gc"
+    AUDIT = "audit"
+    """See what others asked for, and which of all runs is the newest."""
+    SSH_AGENT = "ssh-agent"
+    SHUTDOWN = "shutdown"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
 
+from hostler.base.failpoints import failpoint
 from hostler.model.records import AuditEntry, AuditFilter
 from hostler.store.rows import storable
+
+T = TypeVar("T")
 
 _RUN = "json_extract(arguments, '$.run')"
 """As the index has it, word for word."""
@@ -16,10 +21,24 @@ _OF = "json_extract(arguments, '$.of')"
 
 def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
     """Append who asked for what."""
+    failpoint("before_audit", sqlite3.OperationalError)
     connection.execute(
         "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
         (entry.at, entry.uid, storable(entry.user), entry.call, json.dumps(dict(entry.arguments))),
     )
+
+
+def audited(
+    work: Callable[[sqlite3.Connection], T], entry: AuditEntry
+) -> Callable[[sqlite3.Connection], T]:
+    """The same work, and who asked for it: both are there afterwards, or neither."""
+
+    def both(connection: sqlite3.Connection) -> T:
+        done = work(connection)
+        add_audit(connection, entry)
+        return done
+
+    return both
 
 
 def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:

@@ -63,7 +63,8 @@ class Store(KeptMethods, UseMethods):
     """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
 
     Every method that changes something returns once the change is committed and synced, and may be
-    repeated. All raise StateError when the disk or the database is at fault.
+    repeated. `asked`, where a person asked for it, is stored in the same commit. All raise
+    StateError when the disk or the database is at fault.
     """
 
     def __init__(
@@ -160,26 +161,40 @@ class Store(KeptMethods, UseMethods):
         return await self._write(lambda db: writes.end_run(db, run_id, outcome, at, event))
 
     async def request_cancel(
-        self, run_id: str, by: str, event: NewEvent | None = None
+        self,
+        run_id: str,
+        by: str,
+        event: NewEvent | None = None,
+        asked: AuditEntry | None = None,
     ) -> RunChange:
         """Store who wants the run to end; what the run has then. Raises ConflictError when it has
         ended."""
-        return await self._write(lambda db: writes.request_cancel(db, run_id, by, event))
+        return await self._write(lambda db: writes.request_cancel(db, run_id, by, event), asked)
 
     async def lower_priority(
-        self, run_id: str, priority: int, event: NewEvent | None = None
+        self,
+        run_id: str,
+        priority: int,
+        event: NewEvent | None = None,
+        asked: AuditEntry | None = None,
     ) -> RunChange:
         """Store a run's new priority, where it is lower; what the run has then. Raises
         ConflictError when it has ended."""
-        return await self._write(lambda db: writes.lower_priority(db, run_id, priority, event))
+        return await self._write(
+            lambda db: writes.lower_priority(db, run_id, priority, event), asked
+        )
 
     async def delete_run(
-        self, run_id: str, event: NewEvent | None = None, now: float = -math.inf
+        self,
+        run_id: str,
+        event: NewEvent | None = None,
+        now: float = -math.inf,
+        asked: AuditEntry | None = None,
     ) -> None:
         """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc. The
         event, of no run, tells who did it; without one it is `now`. Raises ConflictError where a
         person keeps it, or nobody asked and files of it stay on a host."""
-        attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now))
+        attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now), asked)
         await self.metrics.forget(attempts)
         await asyncio.to_thread(self.logs.remove_run, run_id)
 
@@ -195,13 +210,17 @@ class Store(KeptMethods, UseMethods):
         """Mark the collected outputs of an attempt, which has not succeeded after all."""
         await self._write(lambda db: writes.call_partial(db, attempt_id))
 
-    async def set_drain(self, drain: Drain, event: NewEvent | None = None) -> Event | None:
+    async def set_drain(
+        self, drain: Drain, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> Event | None:
         """Close a host to new work."""
-        return await self._write(lambda db: writes.set_drain(db, drain, event))
+        return await self._write(lambda db: writes.set_drain(db, drain, event), asked)
 
-    async def clear_drain(self, host: str, event: NewEvent | None = None) -> Event | None:
+    async def clear_drain(
+        self, host: str, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> Event | None:
         """Open a host again; no event where it was open."""
-        return await self._write(lambda db: writes.clear_drain(db, host, event))
+        return await self._write(lambda db: writes.clear_drain(db, host, event), asked)
 
     async def put_facts(self, host: str, facts: HostFacts, at: float) -> str:
         """Remember what a host said of itself; the digest of its content."""
@@ -296,13 +315,17 @@ class Store(KeptMethods, UseMethods):
         """Number of an alert -> who has seen it."""
         return await self._readers.run(alerts.acknowledged)
 
-    async def acknowledge(self, seen: Acknowledged, event: NewEvent | None = None) -> None:
+    async def acknowledge(
+        self, seen: Acknowledged, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> None:
         """Store who has seen an alert."""
-        await self._write(lambda db: _with_event(db, event, lambda: alerts.put(db, seen)))
+        await self._write(lambda db: _with_event(db, event, lambda: alerts.put(db, seen)), asked)
 
-    async def unacknowledge(self, alert: int, event: NewEvent | None = None) -> None:
+    async def unacknowledge(
+        self, alert: int, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> None:
         """Forget who has seen an alert."""
-        await self._write(lambda db: _with_event(db, event, lambda: alerts.drop(db, alert)))
+        await self._write(lambda db: _with_event(db, event, lambda: alerts.drop(db, alert)), asked)
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
         """Collected outputs of a run."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from hostler.base.errors import ConflictError, NotFoundError
-from hostler.model.records import Artifact, Keep, NewEvent, Remainder
+from hostler.model.records import Artifact, AuditEntry, Keep, NewEvent, Remainder
+from hostler.store.audit import audited
 from hostler.store.readers import Readers
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -40,8 +41,9 @@ class KeptMethods:
     _writer: Writer
     _readers: Readers
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._writer.submit(work)
+    async def _write(self, work: Callable[[Connection], T], asked: AuditEntry | None = None) -> T:
+        """Do it in a transaction, and store with it who asked for that."""
+        return await self._writer.submit(work if asked is None else audited(work, asked))
 
     async def add_remainder(self, remainder: Remainder, event: NewEvent | None = None) -> None:
         """Store that files of an attempt stay on their host. Repeatable: what was fetched and told
@@ -109,13 +111,17 @@ class KeptMethods:
         event that makes the alert."""
         await self._write(lambda db: _note_announced(db, stood, event))
 
-    async def keep_run(self, keep: Keep, event: NewEvent | None = None) -> None:
+    async def keep_run(
+        self, keep: Keep, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> None:
         """Store that a person wants all of a run kept; of two wishes the later counts."""
-        await self._write(lambda db: _keep(db, keep, event))
+        await self._write(lambda db: _keep(db, keep, event), asked)
 
-    async def unkeep_run(self, run_id: str, event: NewEvent | None = None) -> bool:
+    async def unkeep_run(
+        self, run_id: str, event: NewEvent | None = None, asked: AuditEntry | None = None
+    ) -> bool:
         """Forget that; False where nobody had asked."""
-        return await self._write(lambda db: _unkeep(db, run_id, event))
+        return await self._write(lambda db: _unkeep(db, run_id, event), asked)
 
     async def keeps(self) -> Mapping[str, Keep]:
         """Run -> who asked to keep it."""

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import ForbiddenError
-from hostler.daemon.rights import only_operators
-from hostler.model.calls import Caller
-from hostler.model.config import DaemonConfig
+from hostler.daemon.rights import Rights
+from hostler.model.calls import Call, Caller
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, open_to_all
@@ -61,7 +60,7 @@ def test_what_concerns_everybody_is_for_the_owner_and_operators(
     assert "is for the daemon's owner and its operators (daemon)" in error["message"]
     assert "ask one of them" in error["remedy"]
     with pytest.raises(ForbiddenError, match="is for the daemon's owner") as told:
-        only_operators(DaemonConfig(), Caller(4711, "ana"), "draining a host")
+        Rights(Caller(1, "owner")).authorize(Caller(4711, "ana"), Call.DRAIN)
     assert told.value.remedy.startswith("ask them; ")
     assert "name ana under [daemon] operators" in told.value.remedy
     assert "name nobody under [daemon] operators" in error["remedy"]

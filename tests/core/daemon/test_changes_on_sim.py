@@ -29,20 +29,30 @@ def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Gate:
-    """Holds the calls of one method up, once they have done their work, until it is opened."""
+    """Holds the first call of one method up until it is opened: once it has done its work, or
+    before."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, before: bool = False
+    ) -> None:
+        self._before = before
         self.arrived, self._open = asyncio.Event(), asyncio.Event()
         self._method: Callable[..., Awaitable[Any]] = getattr(owner, name)
         self._patch, self._owner, self._name = monkeypatch, owner, name
         monkeypatch.setattr(owner, name, self._call)
 
     async def _call(self, *args: Any, **fields: Any) -> Any:
-        done = await self._method(*args, **fields)
         self._patch.setattr(self._owner, self._name, self._method)  # only the first is held up
+        if self._before:
+            await self._wait()
+            return await self._method(*args, **fields)
+        done = await self._method(*args, **fields)
+        await self._wait()
+        return done
+
+    async def _wait(self) -> None:
         self.arrived.set()
         await self._open.wait()
-        return done
 
     def open(self) -> None:
         self._open.set()
@@ -83,7 +93,7 @@ async def test_of_two_lowered_priorities_the_lower_one_stays(
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await waiting(daemon)
         context, service = daemon.daemon.context, daemon.daemon.service
-        gate = Gate(monkeypatch, context.store, "add_audit")
+        gate = Gate(monkeypatch, context.store, "lower_priority", before=True)
         higher = asyncio.create_task(service.lower(run_id, -1, ANA))
         await gate.arrived.wait()
         await service.lower(run_id, -5, ANA)
@@ -100,7 +110,8 @@ async def test_a_run_that_ends_meanwhile_is_a_conflict_and_no_bug(
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await running(daemon)
         context, service = daemon.daemon.context, daemon.daemon.service
-        gate = Gate(monkeypatch, context.store, "add_audit")
+        name = "request_cancel" if what == "cancel" else "lower_priority"
+        gate = Gate(monkeypatch, context.store, name, before=True)
         asked = service.cancel(run_id, ANA) if what == "cancel" else service.lower(run_id, -1, ANA)
         acting = asyncio.create_task(asked)
         await gate.arrived.wait()

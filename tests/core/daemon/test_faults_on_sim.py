@@ -294,7 +294,7 @@ async def test_a_refused_login_waits_for_a_person(tmp_path: Path) -> None:
         await daemon.until(lambda: monitor.host.condition is HostCondition.REFUSED, "not refused")
         assert "Permission denied" in str(monitor.host.problem)
         faults.accept_login()
-        daemon.daemon.service.retry_host("gpu1")
+        daemon.daemon.service.retry_host("gpu1", OWNER)
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
 
 

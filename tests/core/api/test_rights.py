@@ -1,0 +1,185 @@
+"""Every route asks whether its caller may do that, before it does anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from hostler.api.app import make_app
+from hostler.base.errors import ForbiddenError
+from hostler.daemon.audit import REFUSED
+from hostler.daemon.rights import RIGHTS, For, Rights
+from hostler.model.calls import Call, Caller
+from hostler.model.records import NewEvent
+from hostler.model.runs import Run
+from hostler.sim.fleet import small_lab
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace
+from tests.support.values.planning import stage
+from tests.support.values.stored import run
+
+ANA, BO = Caller(1000, "ana"), Caller(1001, "bo")
+"""Whose run it is, and somebody else; neither is an operator."""
+STRANGER = Caller(4711, "x")
+COMMAND = {"command": {"command": ["true"]}}
+DIGEST = "ab" * 32
+
+MUTATING: dict[str, tuple[Call, Any]] = {
+    "POST /v1/runs": (Call.SUBMIT, COMMAND),
+    "POST /v1/check": (Call.SUBMIT, COMMAND),
+    "POST /v1/plan": (Call.SUBMIT, COMMAND),
+    "POST /v1/runs/{run_id}/cancel": (Call.CANCEL, {}),
+    "POST /v1/runs/{run_id}/priority": (Call.PRIORITY, {"priority": -1}),
+    "POST /v1/runs/{run_id}/retry": (Call.RETRY, {}),
+    "POST /v1/runs/{run_id}/retry/plan": (Call.RETRY, {}),
+    "POST /v1/runs/{run_id}/rerun": (Call.RERUN, {}),
+    "DELETE /v1/runs/{run_id}": (Call.REMOVE, None),
+    "POST /v1/runs/{run_id}/keep": (Call.KEEP, {"until": None}),
+    "DELETE /v1/runs/{run_id}/keep": (Call.UNKEEP, None),
+    "POST /v1/runs/{run_id}/files/{stage}/fetched": (Call.FILES, {"attempt_id": "x"}),
+    "POST /v1/gc": (Call.GC, {"dry_run": False}),
+    "POST /v1/hosts/{name}/drain": (Call.DRAIN, {"reason": "x"}),
+    "POST /v1/hosts/{name}/undrain": (Call.UNDRAIN, {}),
+    "POST /v1/hosts/{name}/clean": (Call.CLEAN, {"dry_run": False}),
+    "POST /v1/hosts/{name}/retry": (Call.RECONNECT, {}),
+    "POST /v1/alerts/{alert_id}/acknowledge": (Call.ACKNOWLEDGE, {}),
+    "POST /v1/alerts/{alert_id}/unacknowledge": (Call.UNACKNOWLEDGE, {}),
+    "PUT /v1/snapshots/{digest}": (Call.UPLOAD, None),
+    "POST /v1/ssh-agent": (Call.SSH_AGENT, {"socket": "/nowhere"}),
+    "POST /v1/shutdown": (Call.SHUTDOWN, None),
+}
+
+
+class Lab:
+    """A daemon with a run of Ana's that waits, and what was asked of its rights."""
+
+    def __init__(self, daemon: SimDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.daemon, self.caller = daemon, OWNER
+        self.asked: list[tuple[Call, str | None]] = []
+        real = Rights.authorize
+
+        def authorize(rights: Rights, who: Caller, call: Call, run: Run | None = None) -> None:
+            self.asked.append((call, run.run_id if run is not None else None))
+            real(rights, who, call, run)
+
+        monkeypatch.setattr(Rights, "authorize", authorize)
+        self.app: FastAPI = make_app(daemon.daemon.service, self._admit)
+
+    async def _admit(self, _scope: Scope) -> Caller:
+        if self.caller == STRANGER:
+            raise ForbiddenError("a stranger")
+        return self.caller
+
+    async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({"state": {}, **scope}, receive, send)
+
+    async def call(self, who: Caller, route: str, body: Any, **names: str) -> int:
+        self.caller = who
+        method, _, path = route.partition(" ")
+        transport = httpx.ASGITransport(self._asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            answer = await client.request(method, path.format(**names), json=body)
+        return answer.status_code
+
+    async def calls(self) -> list[str]:
+        return [entry.call for entry in await self.daemon.daemon.context.store.audit()]
+
+
+@asynccontextmanager
+async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Lab, Any]]:
+    pace(monkeypatch)
+    async with SimDaemon(small_lab(1), path) as daemon:
+        monitor = daemon.daemon.context.monitors["gpu1"]
+        await daemon.until(lambda: monitor.is_connected, "it is not connected")
+        run_id = await daemon.submit(stage("a", gpus=99), uid=ANA.uid, owner=ANA.user)
+        event = NewEvent(at=1e9, kind="host.unreachable", message="x", host="gpu1")
+        alert = await daemon.daemon.context.store.add_event(event)
+        names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST}
+        yield Lab(daemon, monkeypatch), {**names, "alert_id": str(alert.seq)}
+
+
+def routes(app: FastAPI) -> list[str]:
+    paths = app.openapi()["paths"]
+    return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+
+
+def test_every_call_has_an_owner() -> None:
+    assert RIGHTS.keys() == {*Call}
+
+
+async def test_no_route_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab(tmp_path, monkeypatch) as (here, _):
+        found = {each for each in routes(here.app) if not each.startswith(("GET ", "HEAD "))}
+        assert found == MUTATING.keys()
+
+
+async def test_a_route_that_changes_something_asks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab(tmp_path, monkeypatch) as (here, names):
+        # The removal last: nothing can be asked about a run that is gone.
+        for route, (call, body) in sorted(MUTATING.items(), key=lambda x: x[1][0] is Call.REMOVE):
+            here.asked.clear()
+            await here.call(OWNER, route, body, **names)
+            about = names["run_id"] if RIGHTS[call] is For.OWN_RUN else None
+            assert (call, about) in here.asked, route
+
+
+async def test_others_are_refused_and_nothing_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab(tmp_path, monkeypatch) as (here, names):
+        before = here.daemon.daemon.context.run_cache.runs()
+        for route, (call, body) in MUTATING.items():
+            if RIGHTS[call] is not For.EVERYBODY:
+                assert await here.call(BO, route, body, **names) == 403, route
+        assert {*await here.calls()} == {REFUSED}
+        context = here.daemon.daemon.context
+        assert context.run_cache.runs() == before
+        assert (await context.store.drains(), await context.store.keeps()) == ({}, {})
+        assert not here.daemon.daemon.service.stopping.is_set()
+
+
+async def test_strangers_are_refused_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab(tmp_path, monkeypatch) as (here, names):
+        for route, (_, body) in MUTATING.items():
+            assert await here.call(STRANGER, route, body, **names) == 403, route
+        assert here.asked == []
+
+
+async def test_reading_asks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lab(tmp_path, monkeypatch) as (here, names):
+        reading = [each for each in routes(here.app) if each.startswith("GET ")]
+        assert len(reading) > 20
+        for route in reading:
+            here.asked.clear()
+            await asyncio.wait_for(here.call(BO, route, None, **names), 20)
+            assert (Call.LOOK, None) in here.asked, route
+
+
+@pytest.mark.parametrize("who", [OWNER, Caller(0, "root"), BO, Caller(7, "op")])
+@pytest.mark.parametrize("call", Call)
+def test_the_table_decides(call: Call, who: Caller) -> None:
+    rights = Rights(OWNER, ("op",))
+    allowed = {
+        For.EVERYBODY: True,
+        For.OWN_RUN: who.uid in (0, OWNER.uid),
+        For.OPERATORS: who != BO,
+        For.OWNER: who.uid in (0, OWNER.uid),
+    }[RIGHTS[call]]
+    assert rights.allows(who, call, run()) is allowed
+    if not allowed:
+        with pytest.raises(ForbiddenError) as told:
+            rights.authorize(who, call, run())
+        assert told.value.remedy
+    mine = run(uid=who.uid, owner=who.user)
+    assert rights.allows(who, call, mine) is (allowed or RIGHTS[call] is For.OWN_RUN)
