@@ -82,7 +82,7 @@ async def _transitions(store: Store, folder: Path) -> None:
     taken = []
     for number in range(400):
         begun = time.perf_counter()
-        await put_attempt(store, replace(one, launched_at=float(number)), event("it.moved"))
+        await put_attempt(store, replace(one, launched_at=float(number)), event("attempt.started"))
         taken.append(time.perf_counter() - begun)
     lone, floor = statistics.median(taken), _floor_transition(folder, 400)
     print(f"{'a transition alone':<44} {1e3 * lone:>10.3f} ms (plain sqlite3 {1e3 * floor:.3f} ms)")

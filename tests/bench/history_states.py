@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, Pipeline
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
@@ -189,7 +190,9 @@ def _write(db: sqlite3.Connection, made: Made) -> None:
     run = made.run
     stored = replace(run, outcome=None, finished_at=None)
     said = f"run {run.run_id} ({run.pipeline}, {len(run.stages)} stages) submitted"
-    begun = NewEvent(run.submitted_at, "run.submitted", said, run_id=run.run_id, actor=run.owner)
+    begun = NewEvent(
+        run.submitted_at, EventKind.RUN_SUBMITTED, said, run_id=run.run_id, actor=run.owner
+    )
     writes.create_run(db, stored, _text(run.pipeline), [begun])
     for attempt in made.attempts:
         writes.add_attempt(db, attempt, None, None)
@@ -198,7 +201,7 @@ def _write(db: sqlite3.Connection, made: Made) -> None:
         writes.put_artifact(db, artifact)
     assert run.outcome is not None
     assert run.finished_at is not None
-    kind = f"run.{run.outcome.value}"
+    kind = EventKind(f"run.{run.outcome}")
     said = f"run {run.run_id} ({run.pipeline}) {run.outcome.value}"
     over = NewEvent(run.finished_at, kind, said, run_id=run.run_id)
     writes.end_run(db, run.run_id, run.outcome, run.finished_at, over)
@@ -218,8 +221,10 @@ def _events(attempt: Attempt) -> list[NewEvent]:
         ),
     )
     return [
-        NewEvent(at, f"attempt.{what}", said, severity, attempt.run_id, name, attempt.attempt_id,
-                 host)
+        NewEvent(
+            at, EventKind(f"attempt.{what}"), said, severity, attempt.run_id, name,
+            attempt.attempt_id, host,
+        )
         for at, what, said, severity in told
     ]  # fmt: skip
 

@@ -9,13 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hostler.model.events import EventKind
+
 ROOT = Path(__file__).resolve().parents[2]
 _PROSE = frozenset({"description", "title", "summary", "operationId", "examples", "$schema"})
 """Words for people, and names that are made from those of functions."""
-_KIND = re.compile(
-    r"(attempt|config|daemon|files|gpu|host|outputs|run|state|workload)\.[a-z][a-z_]+"
-)
-_NO_KIND = re.compile(r".*\.(toml|lock|log)")
 _VERB = re.compile(r"[a-z]+\.[a-z]+")
 
 
@@ -60,15 +58,8 @@ def schema_outline(schema: dict[str, Any]) -> Any:
 
 
 def event_kinds() -> list[str]:
-    """Dotted names that the daemon, the store and the alerts write or look for."""
-    rooms = ("daemon", "decide", "insight", "model", "store")
-    found = {
-        text
-        for room in rooms
-        for text in _texts(ROOT / "core" / "hostler" / room)
-        if _KIND.fullmatch(text) and not _NO_KIND.fullmatch(text)
-    }
-    return sorted(found - set(agent_verbs()))
+    """What the daemon writes into the log of events."""
+    return sorted(kind.value for kind in EventKind)
 
 
 def agent_verbs() -> list[str]:

@@ -18,6 +18,7 @@ from hostler.insight.availability import History, classify
 from hostler.insight.watch import News, Seen, Spot, bad_spots, news
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
+from hostler.model.events import EventKind
 from hostler.model.records import Acknowledged, NewEvent
 from hostler.model.views.alerts import AlertList, AlertView
 from hostler.store.space import sentence, space_of
@@ -68,7 +69,9 @@ class Alerts:
         alert = await self._find(alert_id)
         asked = self._audit.entry(who, Call.ACKNOWLEDGE, {"alert": alert_id})
         seen = Acknowledged(alert=alert_id, by=who.user, at=context.clock.now())
-        await context.store.acknowledge(seen, self._seen_event("acknowledged", alert, who), asked)
+        await context.store.acknowledge(
+            seen, self._seen_event(EventKind.ALERT_ACKNOWLEDGED, alert, who), asked
+        )
         self._acknowledged[alert_id] = seen
         context.hub.publish()
         return self._view(alert)
@@ -78,7 +81,7 @@ class Alerts:
         self._context.rights.authorize(who, Call.UNACKNOWLEDGE)
         alert = await self._find(alert_id)
         asked = self._audit.entry(who, Call.UNACKNOWLEDGE, {"alert": alert_id})
-        event = self._seen_event("unacknowledged", alert, who)
+        event = self._seen_event(EventKind.ALERT_UNACKNOWLEDGED, alert, who)
         await self._context.store.unacknowledge(alert_id, event, asked)
         self._acknowledged.pop(alert_id, None)
         self._context.hub.publish()
@@ -114,7 +117,9 @@ class Alerts:
                 continue
             if self._context.health.has_started(name, alert.last_at):
                 said = f"{name} starts stages again"
-                await self._context.tell(self._context.event("host.starts", said, host=name))
+                await self._context.tell(
+                    self._context.event(EventKind.HOST_STARTS, said, host=name)
+                )
 
     async def _tell_disk(self, folded: Folded) -> None:
         """Tell of a disk that is about to be full: while there is room to write it down."""
@@ -123,10 +128,10 @@ class Alerts:
         is_told = any(alert.rule.topic == "disk" for alert in folded.standing())
         if space.is_low and not is_told:
             said = sentence(context.store.folder, space)
-            await context.tell(context.event("state.disk_low", said, severity="error"))
+            await context.tell(context.event(EventKind.STATE_DISK_LOW, said, severity="error"))
         elif is_told and not space.is_low:
             said = f"the disk of the state folder {context.store.folder} has room again"
-            await context.tell(context.event("state.disk_well", said))
+            await context.tell(context.event(EventKind.STATE_DISK_WELL, said))
 
     async def _unwritten(self, folded: Folded) -> tuple[AlertView, ...]:
         """The alert that a full disk keeps from being written."""
@@ -136,7 +141,7 @@ class Alerts:
         space = await asyncio.to_thread(space_of, folder)
         if space.has_room(0):
             return ()
-        now, rule = self._context.clock.now(), RULES["state.disk_low"]
+        now, rule = self._context.clock.now(), RULES[EventKind.STATE_DISK_LOW]
         what = sentence(folder, space)
         return (self._view(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
@@ -152,12 +157,14 @@ class Alerts:
             monitor = context.monitors.get(attempt.host)
             if (CUT_OFF, attempt_id) not in told and monitor and is_cut_off(attempt, monitor.host):
                 message = f"{attempt_id} runs on, but {cut_off_sentence(attempt.host)}"
-                event = context.event("attempt.gpu_cut_off", message, attempt, severity="error")
+                event = context.event(
+                    EventKind.ATTEMPT_GPU_CUT_OFF, message, attempt, severity="error"
+                )
                 await context.tell(event)
         for (_, attempt_id), alert in told.items():
             if attempt_id not in still_open:
                 over = context.event(
-                    "attempt.gpu_cut_off_over", f"{attempt_id} has ended",
+                    EventKind.ATTEMPT_GPU_CUT_OFF_OVER, f"{attempt_id} has ended",
                     run_id=alert.run_id, attempt_id=attempt_id, host=alert.host,
                 )  # fmt: skip
                 await context.tell(over)
@@ -204,11 +211,9 @@ class Alerts:
             raise NotFoundError(f"no alert {alert_id}", remedy="list them: hostler alerts")
         return alert
 
-    def _seen_event(self, what: str, alert: Alert, who: Caller) -> NewEvent:
-        said = f"alert {alert.id} {what}: {alert.what}"
-        return self._context.event(
-            f"alert.{what}", said, run_id=alert.run_id, host=alert.host, actor=who.user
-        )
+    def _seen_event(self, kind: EventKind, alert: Alert, who: Caller) -> NewEvent:
+        said = f"alert {alert.id} {kind.removeprefix('alert.')}: {alert.what}"
+        return self._context.event(kind, said, run_id=alert.run_id, host=alert.host, actor=who.user)
 
     def _view(self, alert: Alert) -> AlertView:
         seen = self._acknowledged.get(alert.id)

@@ -20,6 +20,7 @@ from hostler.daemon.start import Starter
 from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
     Action,
@@ -91,7 +92,7 @@ class Applier:
         attempt = context.run_cache.attempt(workload.attempt_id)
         if attempt is not None:
             said = f"stopping {attempt.stage}: {action.detail}"
-            event = context.event("attempt.stopping", said, attempt)
+            event = context.event(EventKind.ATTEMPT_STOPPING, said, attempt)
             await context.change_attempt(
                 attempt.attempt_id, lambda now: _asked_to_stop(now, action), event
             )
@@ -113,7 +114,7 @@ class Applier:
             return  # also: given up while its host was silent, and then forgotten on purpose
         said = self._strangers.news(host, attempt_id)
         if said is not None:
-            event = context.event("workload.unknown", said, severity="warning", host=host)
+            event = context.event(EventKind.WORKLOAD_UNKNOWN, said, severity="warning", host=host)
             await context.tell(event)
         raise Unreachable(host, sentence(host, attempt_id))
 
@@ -153,7 +154,7 @@ class Applier:
             return
         severity = "error" if action.outcome is Outcome.FAILED else "info"
         event = context.event(
-            f"run.{action.outcome.value}",
+            EventKind(f"run.{action.outcome}"),
             f"run {run.run_id} ({run.pipeline}) {action.outcome.value}",
             severity=severity,
             run_id=run.run_id,

@@ -10,6 +10,7 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.decide.fullness import host_over_budget, store_over_budget
 from hostler.insight.alerts import KEPT
+from hostler.model.events import EventKind
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -49,10 +50,13 @@ class Budgets:
         standing = {alert.host for alert in await self._alerts.standing(KEPT)}
         full = self._full()
         for where in full.keys() - standing:
-            await self._tell("files.over_budget", full[where], where, "warning")
+            await self._tell(EventKind.FILES_OVER_BUDGET, full[where], where, "warning")
         for where in standing - full.keys():
             await self._tell(
-                "files.within_budget", "what is kept is within its limit again", where, "info"
+                EventKind.FILES_WITHIN_BUDGET,
+                "what is kept is within its limit again",
+                where,
+                "info",
             )
 
     def _full(self) -> dict[str | None, str]:
@@ -67,6 +71,6 @@ class Budgets:
                 found[name] = f"{name}: {said}"
         return found
 
-    async def _tell(self, kind: str, said: str, where: str | None, severity: str) -> None:
+    async def _tell(self, kind: EventKind, said: str, where: str | None, severity: str) -> None:
         event = self._context.event(kind, said, host=where, severity=severity)
         await self._context.tell(event)

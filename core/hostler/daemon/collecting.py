@@ -20,6 +20,7 @@ from hostler.base.errors import (
 from hostler.daemon.context import Context
 from hostler.daemon.saving import Saver
 from hostler.decide.saving import Staying, leaves_files
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact
@@ -134,7 +135,9 @@ class Collector:
         if any(not artifact.is_output for artifact in await self.known(attempt)):
             return
         message = f"files of {attempt.attempt_id} are not saved: {why}"
-        event = context.event("attempt.files_not_saved", message, attempt, severity="warning")
+        event = context.event(
+            EventKind.ATTEMPT_FILES_NOT_SAVED, message, attempt, severity="warning"
+        )
         await context.tell(event)
 
     async def _output(

@@ -24,6 +24,7 @@ from hostler.daemon.run_cache import RunCache
 from hostler.daemon.standing import Standing, is_proof, newer, unproven
 from hostler.model.calls import Caller
 from hostler.model.config import Config
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.ports import HostLink, Runtime
@@ -229,7 +230,7 @@ class Context:
         if (standing.superseded_by or 0) < told.number:
             standing.superseded_by = told.number
             said = f"{told.host} refuses this daemon: {newer(told.number)}"
-            event = self.event("daemon.superseded", said, severity="error")
+            event = self.event(EventKind.DAEMON_SUPERSEDED, said, severity="error")
             self.wake()
             await self.store.generations.supersede(told.number, event)
             self.hub.publish()
@@ -255,11 +256,11 @@ class Context:
             self.monitors[event.host].put_aside("it causes more events than can be kept")
         if verdict.kept or verdict.said is None:
             return event if verdict.kept else None
-        return self.event("host.noisy", verdict.said, severity="warning", host=event.host)
+        return self.event(EventKind.HOST_NOISY, verdict.said, severity="warning", host=event.host)
 
     def event(
         self,
-        kind: str,
+        kind: EventKind,
         message: str,
         attempt: Attempt | None = None,
         *,

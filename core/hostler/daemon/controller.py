@@ -20,6 +20,7 @@ from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
 from hostler.decide.plan import plan
 from hostler.decide.plan_cache import PlanCache
+from hostler.model.events import FAILED, EventKind
 from hostler.model.plans import (
     Action,
     Conclude,
@@ -191,7 +192,7 @@ class Controller:
             kind = "state" if at_state else action.key.partition(":")[0]
             host = None if at_state else _host_of(action)
             host = error.host if isinstance(error, HostError) else host
-            event = context.event(f"{kind}.failed", said, severity="warning", host=host)
+            event = context.event(EventKind(kind + FAILED), said, severity="warning", host=host)
             await context.tell(event)
 
     def _is_news(self, action: Action, said: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hostler.daemon.context import Context
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import AuditEntry, Drain
 
@@ -23,7 +24,7 @@ async def drain(
 ) -> None:
     """Take a host out of placement, durably. Raises StateError."""
     said = f"{name} drained: {reason}"
-    event = context.event("host.drained", said, severity=severity, host=name, actor=by)
+    event = context.event(EventKind.HOST_DRAINED, said, severity=severity, host=name, actor=by)
     closed = Drain(host=name, reason=reason, by=by, at=context.clock.now())
     await context.store.set_drain(closed, event, asked)
     context.close_host(name, reason)

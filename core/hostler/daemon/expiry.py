@@ -15,9 +15,6 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.kept_there import KeptThere
 from hostler.decide.expiry import (
-    EXPIRING,
-    EXPIRING_FETCHED,
-    EXPIRY_OVER,
     Expiry,
     describe,
     is_held,
@@ -25,6 +22,7 @@ from hostler.decide.expiry import (
     plan_expiry,
 )
 from hostler.insight.alerts import EXPIRY, RULES, Alert
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder
 
@@ -122,7 +120,11 @@ class Expirer:
                 for n in made.notices
             ),
             *(
-                context.event(EXPIRY_OVER, f"no files of run {r} are about to be removed", run_id=r)
+                context.event(
+                    EventKind.FILES_EXPIRY_OVER,
+                    f"no files of run {r} are about to be removed",
+                    run_id=r,
+                )
                 for r in made.over
             ),
         ]
@@ -203,7 +205,11 @@ class Expirer:
                 return False
             said = f"{describe([left])} were removed: {left.given_up_by} cleaned {left.host}"
             event = self._context.event(
-                "files.removed", said, run_id=left.run_id, host=left.host, actor=left.given_up_by
+                EventKind.FILES_REMOVED,
+                said,
+                run_id=left.run_id,
+                host=left.host,
+                actor=left.given_up_by,
             )
             await self._context.store.remove_remainder(left.attempt_id, event)
         self._context.hub.publish()
@@ -222,7 +228,7 @@ class Expirer:
         if left.given_up_by is not None:
             why = f"{left.given_up_by} removed the run"
         return self._context.event(
-            "files.removed",
+            EventKind.FILES_REMOVED,
             f"{describe([left])} were removed: {why}",
             # Of a run that is no more, no event is kept by its name.
             run_id=left.run_id if left.given_up_by is None else None,
@@ -238,10 +244,16 @@ class Expirer:
         self._complained.add(left.attempt_id)
         said = f"{describe([left])} could not be removed: {error or 'the host did not answer'}"
         await self._context.tell(
-            self._context.event("files.not_removed", said, severity="warning", host=left.host)
+            self._context.event(
+                EventKind.FILES_NOT_REMOVED, said, severity="warning", host=left.host
+            )
         )
 
 
 def _kind(alert: Alert) -> str:
     """Of the event that it is of."""
-    return EXPIRING_FETCHED if alert.rule == RULES[EXPIRING_FETCHED] else EXPIRING
+    return (
+        EventKind.FILES_EXPIRING_FETCHED
+        if alert.rule == RULES[EventKind.FILES_EXPIRING_FETCHED]
+        else EventKind.FILES_EXPIRING
+    )

@@ -18,6 +18,7 @@ from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.ending import Ending, conclude_uncollected
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Conclude, Finish, Record
@@ -211,7 +212,9 @@ class Finisher:
             }
             await self._end(attempt, stage, end)
             return
-        event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
+        event = context.event(
+            EventKind.ATTEMPT_STARTED, f"{stage.label} runs on {attempt.host}", attempt
+        )
         changed = await context.change_attempt(
             attempt.attempt_id, lambda known: _seen_to_run(known, action, now), event
         )
@@ -219,7 +222,7 @@ class Finisher:
             self._followers.follow(changed, workload)
 
     def _event(self, attempt: Attempt, stage: Stage) -> NewEvent:
-        kind = f"attempt.{attempt.phase.value}"
+        kind = EventKind(f"attempt.{attempt.phase}")
         if attempt.phase is Phase.SUCCEEDED:
             message, severity = f"{stage.label} succeeded on {attempt.host}", "info"
         else:
@@ -241,7 +244,9 @@ class Finisher:
                 await self._copies.note(attempt)
                 await context.runtime(attempt).remove(context.link(attempt.host), workload)
         except HostError as error:
-            event = context.event("workload.not_removed", str(error), attempt, severity="warning")
+            event = context.event(
+                EventKind.WORKLOAD_NOT_REMOVED, str(error), attempt, severity="warning"
+            )
             await context.tell(event)
         if attempt.gpus:
             context.look_soon(attempt.host)  # their memory has to be seen to come back

@@ -18,6 +18,7 @@ from hostler.base.errors import (
     Unreachable,
 )
 from hostler.daemon.context import Context
+from hostler.model.events import EventKind
 from hostler.model.hosts import Host, Look, Workload
 from hostler.model.records import MetricPoint
 from hostler.model.runs import Attempt, Phase
@@ -267,5 +268,7 @@ class Followers:
 
     async def _explain(self, attempt: Attempt, error: HostlerError) -> None:
         message = f"the log of {attempt.attempt_id} ends early: {error}"
-        event = self._context.event("attempt.log_lost", message, attempt, severity="warning")
+        event = self._context.event(
+            EventKind.ATTEMPT_LOG_LOST, message, attempt, severity="warning"
+        )
         await self._context.tell(event)

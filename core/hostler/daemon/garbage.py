@@ -18,6 +18,7 @@ from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import AHEAD, goes_at
 from hostler.decide.saved_expiry import plan_saved_expiry
 from hostler.insight.alerts import OUTPUTS
+from hostler.model.events import EventKind
 from hostler.model.records import Artifact, AuditEntry
 from hostler.model.runs import Run
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown
@@ -56,7 +57,7 @@ class GarbageCollector:
     async def remove_run(self, run_id: str, by: str, asked: AuditEntry) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
         # Of no run, since what is told of that run goes with it.
-        event = self._context.event("run.removed", f"run {run_id} removed", actor=by)
+        event = self._context.event(EventKind.RUN_REMOVED, f"run {run_id} removed", actor=by)
         await self._context.store.delete_run(run_id, event, asked=asked)
         await self._alerts.forget_run(run_id)
         self._context.hub.publish()
@@ -89,9 +90,11 @@ class GarbageCollector:
         )  # fmt: skip
         event = None
         if made.notice is not None:
-            event = context.event("outputs.expiring", made.notice)
+            event = context.event(EventKind.OUTPUTS_EXPIRING, made.notice)
         elif made.is_over:
-            event = context.event("outputs.expiry_over", "no outputs are about to be removed")
+            event = context.event(
+                EventKind.OUTPUTS_EXPIRY_OVER, "no outputs are about to be removed"
+            )
         if made.stood or event is not None:
             await context.store.note_announced(made.stood, event)
             context.hub.publish()

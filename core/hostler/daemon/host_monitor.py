@@ -22,6 +22,7 @@ from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
+from hostler.model.events import EventKind
 from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
 from hostler.ports import Exited, GpuFault, HostLink, Left
 
@@ -47,7 +48,7 @@ class OnEvent(Protocol):
     """Told what happened to a host."""
 
     def __call__(
-        self, host: str, kind: str, message: str, severity: str, gpu: str | None = None
+        self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
     ) -> None:
         """`gpu`: the UUID of the one it is about."""
 
@@ -283,7 +284,7 @@ class HostMonitor:
         for gpu in self._ill.healed():
             self._told.forget(gpu)
             told = f"{self.host.name}: {gpu} is well again"
-            self._on_event(self.host.name, "gpu.healthy", told, "info", gpu)
+            self._on_event(self.host.name, EventKind.GPU_HEALTHY, told, "info", gpu)
         self._on_look(self.host, look)
         if before is None or has_news(before, look):
             self._on_news()
@@ -321,10 +322,10 @@ class HostMonitor:
             self._ill.add(push.gpu, push.message, now)
             if look is not None:
                 self._change(look=self._ill.apply(look))
-            self._on_event(name, "gpu.fault", told, "error", push.gpu)
+            self._on_event(name, EventKind.GPU_FAULT, told, "error", push.gpu)
             self._on_news()
         else:
-            self._on_event(name, "gpu.xid", told, "warning", push.gpu)
+            self._on_event(name, EventKind.GPU_XID, told, "warning", push.gpu)
         self.look_soon()
 
     def _exited(self, push: Exited) -> None:
@@ -349,7 +350,7 @@ class HostMonitor:
         self._change(condition=HostCondition.UP, since=since, problem=None)
         if was in (HostCondition.UNREACHABLE, HostCondition.REFUSED):
             name = self.host.name
-            self._on_event(name, "host.returned", f"{name} answers again", "info")
+            self._on_event(name, EventKind.HOST_RETURNED, f"{name} answers again", "info")
         self._on_news()
 
     def _found_paths(self, mounts: tuple[HostMount, ...], programs: Mapping[str, bool]) -> None:
@@ -364,7 +365,7 @@ class HostMonitor:
         self._change(condition=condition, since=since, problem=error.told)
         if changed:
             severity = "error" if condition is HostCondition.REFUSED else "warning"
-            self._on_event(self.host.name, f"host.{condition.value}", str(error), severity)
+            self._on_event(self.host.name, EventKind(f"host.{condition}"), str(error), severity)
             self._on_news()
 
     def _change(self, **changes: Unpack[HostChange]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from hostler.daemon.context import Context
 from hostler.daemon.finish import Finisher
 from hostler.decide.ending import Ending
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, AttemptChange, Phase
 
@@ -55,7 +56,9 @@ class InlineRunner:
 
     async def _begun(self, attempt: Attempt, stage: Stage) -> Attempt | None:
         context, now = self._context, self._context.clock.now()
-        event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
+        event = context.event(
+            EventKind.ATTEMPT_STARTED, f"{stage.label} runs on {attempt.host}", attempt
+        )
         begun: AttemptChange = {"phase": Phase.RUNNING, "launched_at": now, "started_at": now}
         return await context.change_attempt(
             attempt.attempt_id,

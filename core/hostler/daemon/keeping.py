@@ -10,6 +10,7 @@ from hostler.daemon.context import Context
 from hostler.decide.expiry import goes_at
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
+from hostler.model.events import EventKind
 from hostler.model.records import Artifact, Keep
 from hostler.model.runs import Run
 from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
@@ -42,7 +43,7 @@ class Keeping:
         async with self._context.removing:
             asked = self._audit.entry(who, Call.KEEP, arguments)
             said = f"run {run.run_id} is kept by {who.user}"
-            event = self._context.event("run.kept", said, run_id=run.run_id, actor=who.user)
+            event = self._context.event(EventKind.RUN_KEPT, said, run_id=run.run_id, actor=who.user)
             keep = Keep(run.run_id, who.user, now, until)
             await self._context.store.keep_run(keep, event, asked)
         self._context.hub.publish()
@@ -54,7 +55,9 @@ class Keeping:
         self._context.standing.check_current()
         asked = self._audit.entry(who, Call.UNKEEP, {"run": run.run_id})
         said = f"run {run.run_id} is no longer kept: {who.user} released it"
-        event = self._context.event("run.kept_no_longer", said, run_id=run.run_id, actor=who.user)
+        event = self._context.event(
+            EventKind.RUN_KEPT_NO_LONGER, said, run_id=run.run_id, actor=who.user
+        )
         await self._context.store.unkeep_run(run.run_id, event, asked)
         self._context.hub.publish()
         return await self.of(run, who)

@@ -10,6 +10,7 @@ from hostler.base.errors import HostError
 from hostler.daemon.context import Context
 from hostler.decide.expiry import DAY, describe
 from hostler.model.codec import from_json
+from hostler.model.events import EventKind
 from hostler.model.files import KeptFolder
 from hostler.model.records import AttemptFilter, Remainder
 from hostler.model.runtimes import traits_of
@@ -88,7 +89,7 @@ class KeptThere:
         for each in (*found.lost, *self._given_up(left, missing)):
             said = f"{describe([each])} no longer exist: someone removed them on the host"
             event = context.event(
-                "files.lost", said, run_id=each.run_id, host=host, severity="warning"
+                EventKind.FILES_LOST, said, run_id=each.run_id, host=host, severity="warning"
             )
             await context.store.remove_remainder(
                 each.attempt_id, event if each.given_up_by is None else None

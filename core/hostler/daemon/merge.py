@@ -26,6 +26,7 @@ from hostler.decide.merging import (
 )
 from hostler.decide.recovery import Kept, noted_artifacts
 from hostler.decide.succession import as_followed
+from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, what_changed
 from hostler.store.copy_key import note_ended
@@ -140,7 +141,9 @@ class Merger:
     async def _finished(self, told: _Told) -> None:
         context, now = self._context, self._context.clock.now()
         severity = "warning" if told.problems or told.unsigned else "info"
-        event = context.event("host.merged", told.sentence(), host=told.host, severity=severity)
+        event = context.event(
+            EventKind.HOST_MERGED, told.sentence(), host=told.host, severity=severity
+        )
         await context.store.generations.mark_merged(told.host, now, event)
         context.standing.merged.add(told.host)
         context.standing.problems.pop(told.host, None)
@@ -169,7 +172,7 @@ class Merger:
         outcome = end.outcome or Outcome.CANCELLED
         how = end.outcome.value if end.outcome is not None else "ended"
         event = context.event(
-            f"run.{outcome.value}",
+            EventKind(f"run.{outcome}"),
             f"run {run.run_id} ({run.pipeline}) {how} after the backup, according to {whose}",
             run_id=run.run_id,
         )
@@ -205,7 +208,10 @@ class Merger:
         if lacks:
             said += "; its source is missing in content: stages that have not started will fail"
         event = context.event(
-            "run.recovered", said, run_id=run.run_id, severity="warning" if lacks else "info"
+            EventKind.RUN_RECOVERED,
+            said,
+            run_id=run.run_id,
+            severity="warning" if lacks else "info",
         )
         await context.store.generations.add_restored([run.run_id])
         context.standing.restored_runs.add(run.run_id)
@@ -256,7 +262,7 @@ class Merger:
         await context.change_attempt(
             ended.attempt_id,
             lambda now: None if now.phase.is_final else changes,
-            context.event("attempt.recovered", said, ended),
+            context.event(EventKind.ATTEMPT_RECOVERED, said, ended),
         )
         await self._keep_outputs(ended)
 

@@ -9,6 +9,7 @@ import logging
 from hostler.base.errors import StateError
 from hostler.daemon.context import Context
 from hostler.daemon.usage import Usage
+from hostler.model.events import EventKind
 from hostler.model.hosts import Host, Look
 from hostler.model.records import GpuSample, NewEvent
 
@@ -54,7 +55,7 @@ class Recorder:
         )
 
     def host_event(
-        self, host: str, kind: str, message: str, severity: str, gpu: str | None = None
+        self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
     ) -> None:
         """Something happened to a host, or to one of its GPUs."""
         event = self._context.event(kind, message, severity=severity, host=host, gpu=gpu)

@@ -14,6 +14,7 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
 from hostler.model.config import HostConfig
+from hostler.model.events import EventKind
 from hostler.model.hosts import Look
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt
@@ -168,7 +169,7 @@ async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor:
     hosts = ", ".join(rebuilt.hosts)
     event = NewEvent(
         at=time.time(),
-        kind="run.recovered",
+        kind=EventKind.RUN_RECOVERED,
         message=f"run {run.run_id} ({run.pipeline}) was found again on {hosts}",
         severity="warning",
         run_id=run.run_id,

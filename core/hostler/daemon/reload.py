@@ -9,6 +9,7 @@ from hostler.base.errors import ConfigError, StateError
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.fleet import Fleet
+from hostler.model.events import EventKind
 
 _log = logging.getLogger("hostler.daemon")
 _EVERY_S = 1.0
@@ -54,9 +55,9 @@ class Reloader:
             problems = "; ".join(str(problem) for problem in error.untold)
             message = f"the changed config is not used: {error} {problems}".rstrip()
             _log.warning("%s", message)
-            await context.tell(context.event("config.refused", message, severity="error"))
+            await context.tell(context.event(EventKind.CONFIG_REFUSED, message, severity="error"))
             return
         count = len(config.hosts)
         message = f"the changed config is used: {count} host{'' if count == 1 else 's'}"
         _log.info("%s", message)
-        await context.tell(context.event("config.loaded", message))
+        await context.tell(context.event(EventKind.CONFIG_LOADED, message))

@@ -33,6 +33,7 @@ from hostler.decide.saving import (
     unfit_or,
     without,
 )
+from hostler.model.events import EventKind
 from hostler.model.files import ChangedFiles, FileEntry, Select
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
@@ -248,7 +249,7 @@ class Saver:
         message = f"files of {attempt.attempt_id} are not saved: {why}"
         context = self._context
         await context.tell(
-            context.event("attempt.files_not_saved", message, attempt, severity="warning")
+            context.event(EventKind.ATTEMPT_FILES_NOT_SAVED, message, attempt, severity="warning")
         )
 
 

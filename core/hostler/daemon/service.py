@@ -40,6 +40,7 @@ from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import to_json, view_of
+from hostler.model.events import EventKind
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.records import Artifact, RunFilter
@@ -160,13 +161,13 @@ class Service:
         self.host(name)
         asked = self.audit.entry(who, Call.UNDRAIN, {"host": name})
         said = f"{name} takes work again"
-        event = self.context.event("host.undrained", said, host=name, actor=who.user)
+        event = self.context.event(EventKind.HOST_UNDRAINED, said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event, asked)
         self.context.close_host(name, None)
         if self.context.health.forgive(name):
             said = f"{name} is tried again: {who.user} says that it is mended"
             await self.context.tell(
-                self.context.event("host.starts", said, host=name, actor=who.user)
+                self.context.event(EventKind.HOST_STARTS, said, host=name, actor=who.user)
             )
 
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
@@ -247,7 +248,7 @@ class Service:
         if run.cancelled_by is None:
             asked = self.audit.entry(who, Call.CANCEL, {"run": run.run_id})
             said = f"{who.user} cancels run {run.run_id}"
-            event = context.event("run.cancelling", said, run_id=run.run_id, actor=who.user)
+            event = context.event(EventKind.RUN_CANCELLING, said, run_id=run.run_id, actor=who.user)
             changed = await context.store.request_cancel(run.run_id, who.user, event, asked)
             context.run_cache.change(run.run_id, **changed)
             context.hub.publish()
@@ -261,7 +262,9 @@ class Service:
             raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
         asked = self.audit.entry(who, Call.PRIORITY, {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
-        event = self.context.event("run.priority_lowered", said, run_id=run.run_id, actor=who.user)
+        event = self.context.event(
+            EventKind.RUN_PRIORITY_LOWERED, said, run_id=run.run_id, actor=who.user
+        )
         changed = await self.context.store.lower_priority(run.run_id, priority, event, asked)
         self.context.run_cache.change(run.run_id, **changed)
         self.context.wake()

@@ -22,6 +22,7 @@ from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
 from hostler.decide.lifecycle import lifecycle_of
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
@@ -59,7 +60,9 @@ class Starter:
         attempt, context = action.attempt, self._context
         try:
             event = context.event(
-                "attempt.placed", f"{attempt.stage} placed on {attempt.host}: {action.why}", attempt
+                EventKind.ATTEMPT_PLACED,
+                f"{attempt.stage} placed on {attempt.host}: {action.why}",
+                attempt,
             )
             monitor = context.monitors.get(attempt.host)
             facts = monitor.host.facts if monitor is not None else None
@@ -111,7 +114,7 @@ class Starter:
         context = self._context
         if context.health.started(attempt, context.clock.now()):
             said = f"{attempt.attempt_id} started on {attempt.host}: it takes such work again"
-            await context.tell(context.event("host.starts", said, host=attempt.host))
+            await context.tell(context.event(EventKind.HOST_STARTS, said, host=attempt.host))
 
     def _hold_up(self, attempt: Attempt, why: str) -> None:
         """It is tried again and again: people are to know what for."""
@@ -166,7 +169,9 @@ class Starter:
         assert ref is not None
         digest = await runtime.image_digest(link, ref)
         now = context.clock.now()
-        event = context.event("attempt.started", f"{stage.label} runs on {attempt.host}", attempt)
+        event = context.event(
+            EventKind.ATTEMPT_STARTED, f"{stage.label} runs on {attempt.host}", attempt
+        )
         launched = await context.change_attempt(
             attempt.attempt_id,
             lambda _known: {
@@ -240,7 +245,7 @@ class Starter:
         ended = await context.change_attempt(
             attempt.attempt_id,
             lambda known: _not_started(known, cause, detail, now),
-            context.event("attempt.not_started", message, attempt, severity=severity),
+            context.event(EventKind.ATTEMPT_NOT_STARTED, message, attempt, severity=severity),
         )
         if ended is not None:
             with contextlib.suppress(Unreachable):  # at worst it is begun again after a recovery
@@ -265,7 +270,7 @@ def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEv
         f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages go elsewhere, and one is "
         "tried there now and then"
     )
-    return context.event("host.starts_nothing", said, severity="error", host=attempt.host)
+    return context.event(EventKind.HOST_STARTS_NOTHING, said, severity="error", host=attempt.host)
 
 
 class _Progress:

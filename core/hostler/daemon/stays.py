@@ -17,6 +17,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.host_copies import HostCopies
 from hostler.decide.expiry import date_text
 from hostler.decide.saving import Staying
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder
 from hostler.model.runs import Attempt
@@ -94,7 +95,7 @@ class Stays:
             f"{what} of {attempt.stage} stay on {attempt.host}, {kept.path}, until "
             f"{date_text(kept.until)}: {kept.why}"
         )
-        return self._context.event("attempt.files_stay", message, attempt)
+        return self._context.event(EventKind.ATTEMPT_FILES_STAY, message, attempt)
 
     async def _not_marked(self, attempt: Attempt, error: HostlerError) -> None:
         message = (
@@ -103,5 +104,5 @@ class Stays:
         )
         context = self._context
         await context.tell(
-            context.event("attempt.files_not_saved", message, attempt, severity="warning")
+            context.event(EventKind.ATTEMPT_FILES_NOT_SAVED, message, attempt, severity="warning")
         )

@@ -22,6 +22,7 @@ from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
 from hostler.model.calls import Caller
 from hostler.model.codec import to_json
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import AuditEntry, NewEvent, SubmissionKey
 from hostler.model.runs import Run, Source
@@ -216,7 +217,9 @@ class Submitter:
         count = len(run.stages)
         stages = f"{count} stage{'' if count == 1 else 's'}"
         message = f"run {run.run_id} ({run.pipeline}, {stages}) {verb}"
-        return self._context.event("run.submitted", message, run_id=run.run_id, actor=run.owner)
+        return self._context.event(
+            EventKind.RUN_SUBMITTED, message, run_id=run.run_id, actor=run.owner
+        )
 
     def _read(self, submission: Submission) -> Pipeline:
         source = submission.source

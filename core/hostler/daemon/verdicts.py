@@ -12,6 +12,7 @@ from hostler.decide.contest import contested_by
 from hostler.decide.ending import conclude
 from hostler.decide.index import OpenAttempt
 from hostler.decide.lifecycle import lifecycle_of
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.plans import Finish
 from hostler.model.records import MetricPoint
@@ -129,7 +130,7 @@ class Judge:
         message = f"the metrics of {attempt.attempt_id} {what}"
         context = self._context
         await context.tell(
-            context.event("attempt.metrics_lost", message, attempt, severity="warning")
+            context.event(EventKind.ATTEMPT_METRICS_LOST, message, attempt, severity="warning")
         )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_size
+from hostler.model.events import EventKind
 from hostler.model.records import Remainder
 
 DAY = 86_400.0
@@ -16,26 +17,19 @@ AHEAD = 2 * DAY
 """How long before their time an alert announces it: over a weekend's day, too."""
 _MOST_HOSTS = 3
 
-EXPIRING = "files.expiring"
-"""Kind of the event that announces the removal of files that nobody has fetched."""
-EXPIRING_FETCHED = "files.expiring_fetched"
-"""The same of files that somebody has fetched: there is nothing to do about it."""
-EXPIRY_OVER = "files.expiry_over"
-"""Nothing of the run is to be removed soon any more."""
-
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What is to be announced about files of one run."""
 
     run_id: str
-    kind: str
+    kind: EventKind
     message: str
 
     @property
     def severity(self) -> str:
         """Of its event."""
-        return "warning" if self.kind == EXPIRING else "info"
+        return "warning" if self.kind == EventKind.FILES_EXPIRING else "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +168,6 @@ def _notice(run_id: str, near: Sequence[Remainder], now: float) -> Notice:
     fetched = all(each.fetched_at is not None for each in near)
     day = date_text(min(_earliest(each, now) for each in near))
     text = f"{describe(near)} {'were fetched and ' if fetched else ''}will be removed on {day}"
-    return Notice(run_id, EXPIRING_FETCHED if fetched else EXPIRING, text)
+    return Notice(
+        run_id, EventKind.FILES_EXPIRING_FETCHED if fetched else EventKind.FILES_EXPIRING, text
+    )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hostler.decide.expiry import EXPIRING, EXPIRING_FETCHED, EXPIRY_OVER
+from hostler.model.events import FAILED, EventKind
 from hostler.model.runs import Event
 
 DAY = 86_400.0
@@ -54,63 +54,73 @@ _WITHOUT_GPU = (
 _DAEMON = "hostler events; the daemon's log says more"
 
 RULES: Mapping[str, Rule] = {
-    "host.unreachable": Rule("host", "warning", _HOST, lasts=True),
-    "host.refused": Rule("host", "critical", _HOST, lasts=True),
-    "host.starts_nothing": Rule(STARTS, "critical", _STARTS, lasts=True),
-    "host.drained": Rule("drain", "info", "hostler undrain {host}", lasts=True),
-    "gpu.fault": Rule("gpu", "critical", _GPU, lasts=True),
-    "gpu.xid": Rule("xid", "warning", _XID),
-    "gpu.unhealthy": Rule("gpu", "critical", _GPU, lasts=True),
-    "gpu.contested": Rule("contest", "critical", "hostler gpus --host {host} -o wide", lasts=True),
-    "attempt.failed": Rule("run", "warning", _RUN),
-    "attempt.lost": Rule("run", "warning", _RUN),
-    "attempt.not_started": Rule("run", "warning", _RUN),
-    "run.failed": Rule("run", "warning", _RUN),
-    "attempt.gpu_cut_off": Rule(CUT_OFF, "critical", _WITHOUT_GPU, lasts=True),
-    "attempt.metrics_lost": Rule("loss", "warning", "hostler show {run}"),
-    "attempt.log_lost": Rule("loss", "warning", "hostler show {run}"),
-    "workload.not_removed": Rule("workload", "warning", _HOST),
-    "workload.unknown": Rule("workload", "warning", _HOST),
-    "host.noisy": Rule("noise", "warning", _HOST),
-    "config.refused": Rule("config", "warning", "hostler config show", lasts=True),
-    EXPIRING: Rule(EXPIRY, "warning", "hostler get {run}, or hostler keep {run}", lasts=True),
-    EXPIRING_FETCHED: Rule(EXPIRY, "info", "hostler keep {run}", lasts=True),
-    "outputs.expiring": Rule(
+    EventKind.HOST_UNREACHABLE: Rule("host", "warning", _HOST, lasts=True),
+    EventKind.HOST_REFUSED: Rule("host", "critical", _HOST, lasts=True),
+    EventKind.HOST_STARTS_NOTHING: Rule(STARTS, "critical", _STARTS, lasts=True),
+    EventKind.HOST_DRAINED: Rule("drain", "info", "hostler undrain {host}", lasts=True),
+    EventKind.GPU_FAULT: Rule("gpu", "critical", _GPU, lasts=True),
+    EventKind.GPU_XID: Rule("xid", "warning", _XID),
+    EventKind.GPU_UNHEALTHY: Rule("gpu", "critical", _GPU, lasts=True),
+    EventKind.GPU_CONTESTED: Rule(
+        "contest", "critical", "hostler gpus --host {host} -o wide", lasts=True
+    ),
+    EventKind.ATTEMPT_FAILED: Rule("run", "warning", _RUN),
+    EventKind.ATTEMPT_LOST: Rule("run", "warning", _RUN),
+    EventKind.ATTEMPT_NOT_STARTED: Rule("run", "warning", _RUN),
+    EventKind.RUN_FAILED: Rule("run", "warning", _RUN),
+    EventKind.ATTEMPT_GPU_CUT_OFF: Rule(CUT_OFF, "critical", _WITHOUT_GPU, lasts=True),
+    EventKind.ATTEMPT_METRICS_LOST: Rule("loss", "warning", "hostler show {run}"),
+    EventKind.ATTEMPT_LOG_LOST: Rule("loss", "warning", "hostler show {run}"),
+    EventKind.WORKLOAD_NOT_REMOVED: Rule("workload", "warning", _HOST),
+    EventKind.WORKLOAD_UNKNOWN: Rule("workload", "warning", _HOST),
+    EventKind.HOST_NOISY: Rule("noise", "warning", _HOST),
+    EventKind.CONFIG_REFUSED: Rule("config", "warning", "hostler config show", lasts=True),
+    EventKind.FILES_EXPIRING: Rule(
+        EXPIRY, "warning", "hostler get {run}, or hostler keep {run}", lasts=True
+    ),
+    EventKind.FILES_EXPIRING_FETCHED: Rule(EXPIRY, "info", "hostler keep {run}", lasts=True),
+    EventKind.OUTPUTS_EXPIRING: Rule(
         OUTPUTS, "info", "hostler get RUN, or hostler keep RUN; hostler gc --dry-run", lasts=True
     ),
-    "files.over_budget": Rule(
+    EventKind.FILES_OVER_BUDGET: Rule(
         KEPT, "warning", "hostler gc --dry-run; hostler get and hostler rm for runs", lasts=True
     ),
-    "files.not_removed": Rule("files", "warning", _HOST),
-    "files.lost": Rule("files", "warning", "hostler show {run}"),
-    "state.failed": Rule("state", "critical", "look at the disk of the state folder: df, dmesg"),
-    "state.disk_low": Rule("disk", "critical", "free space there: hostler gc, df, du", lasts=True),
-    "state.damaged": Rule("state", "critical", _DAEMON),
-    "daemon.superseded": Rule("generation", "critical", "hostler daemon status", lasts=True),
+    EventKind.FILES_NOT_REMOVED: Rule("files", "warning", _HOST),
+    EventKind.FILES_LOST: Rule("files", "warning", "hostler show {run}"),
+    EventKind.STATE_FAILED: Rule(
+        "state", "critical", "look at the disk of the state folder: df, dmesg"
+    ),
+    EventKind.STATE_DAMAGED: Rule("state", "critical", _DAEMON),
+    EventKind.STATE_DISK_LOW: Rule(
+        "disk", "critical", "free space there: hostler gc, df, du", lasts=True
+    ),
+    EventKind.DAEMON_SUPERSEDED: Rule(
+        "generation", "critical", "hostler daemon status", lasts=True
+    ),
 }
 _CLOSED = Rule("drain", "critical", "restart {host}, then hostler undrain {host}", lasts=True)
 _OTHER_FAILURE = Rule("action", "warning", _DAEMON)
 
 RESOLVES: Mapping[str, tuple[str, ...]] = {
-    "host.returned": ("host",),
-    "host.undrained": ("drain", STARTS),
-    "host.starts": (STARTS,),
-    "host.removed": ("host", "drain", STARTS, "gpu", "contest", KEPT),
-    "gpu.healthy": ("gpu",),
-    "gpu.settled": ("contest",),
-    "run.succeeded": ("run",),
-    "run.cancelled": ("run",),
-    "attempt.gpu_cut_off_over": (CUT_OFF,),
-    "config.loaded": ("config",),
-    "state.disk_well": ("disk",),
-    EXPIRY_OVER: (EXPIRY,),
-    "run.kept": (EXPIRY,),
-    "files.within_budget": (KEPT,),
-    "outputs.expiry_over": (OUTPUTS,),
+    EventKind.HOST_RETURNED: ("host",),
+    EventKind.HOST_UNDRAINED: ("drain", STARTS),
+    EventKind.HOST_STARTS: (STARTS,),
+    EventKind.HOST_REMOVED: ("host", "drain", STARTS, "gpu", "contest", KEPT),
+    EventKind.GPU_HEALTHY: ("gpu",),
+    EventKind.GPU_SETTLED: ("contest",),
+    EventKind.RUN_SUCCEEDED: ("run",),
+    EventKind.RUN_CANCELLED: ("run",),
+    EventKind.ATTEMPT_GPU_CUT_OFF_OVER: (CUT_OFF,),
+    EventKind.CONFIG_LOADED: ("config",),
+    EventKind.STATE_DISK_WELL: ("disk",),
+    EventKind.FILES_EXPIRY_OVER: (EXPIRY,),
+    EventKind.RUN_KEPT: (EXPIRY,),
+    EventKind.FILES_WITHIN_BUDGET: (KEPT,),
+    EventKind.OUTPUTS_EXPIRY_OVER: (OUTPUTS,),
 }
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
-_QUIET = {"attempt.not_started": "info"}
+_QUIET: Mapping[str, str] = {EventKind.ATTEMPT_NOT_STARTED: "info"}
 """Kinds that are told with this severity too when there is nothing to see to."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
 _ABOUT_A_HOST = ("host", "drain", "noise", STARTS, KEPT)
@@ -158,10 +168,10 @@ def rule_of(event: Event) -> Rule | None:
     """What the event means; None: nothing that needs eyes."""
     if _QUIET.get(event.kind) == event.severity:
         return None
-    if event.kind == "host.drained" and event.severity == "error":
+    if event.kind == EventKind.HOST_DRAINED and event.severity == "error":
         return _CLOSED  # by Hostler itself
     rule = RULES.get(event.kind)
-    if rule is None and event.kind.endswith(".failed") and event.severity != "info":
+    if rule is None and event.kind.endswith(FAILED) and event.severity != "info":
         return _OTHER_FAILURE
     return rule
 
@@ -227,7 +237,7 @@ class Folded:
             self._put(_first(rule, key, event))
             return
         # How an attempt ended says more than that therefore the run did.
-        says_less = event.kind == "run.failed" and before.ended_at is None
+        says_less = event.kind == EventKind.RUN_FAILED and before.ended_at is None
         self._put(
             replace(
                 before,
@@ -242,7 +252,7 @@ class Folded:
 
     def _resolve(self, topic: str, event: Event) -> None:
         keys = [key_of(topic, event)]
-        if event.kind == "host.removed":
+        if event.kind == EventKind.HOST_REMOVED:
             keys = [key for key in self._latest if key[:2] == (topic, event.host)]
         for key in keys:
             alert = self._alerts.get(self._latest.get(key, 0))

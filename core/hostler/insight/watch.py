@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from hostler.insight.alerts import STARTS, Alert
 from hostler.insight.availability import ClassifiedGpu
+from hostler.model.events import EventKind
 from hostler.model.hosts import GpuState, Host, HostCondition
 
 _BAD = {GpuState.UNHEALTHY: "gpu", GpuState.CONTESTED: "contest"}
-_BEGINS = {"gpu": "gpu.unhealthy", "contest": "gpu.contested"}
-_ENDS = {"gpu": "gpu.healthy", "contest": "gpu.settled"}
+_BEGINS = {"gpu": EventKind.GPU_UNHEALTHY, "contest": EventKind.GPU_CONTESTED}
+_ENDS = {"gpu": EventKind.GPU_HEALTHY, "contest": EventKind.GPU_SETTLED}
 
 Spot = tuple[str, str, str]
 """Topic, host, GPU."""
@@ -22,7 +23,7 @@ Spot = tuple[str, str, str]
 class News:
     """An event that is to be told."""
 
-    kind: str
+    kind: EventKind
     message: str
     severity: str
     host: str
@@ -82,17 +83,21 @@ def _end(
         return None
     each = seen.get(name)
     if each is None:
-        return News("host.removed", f"{name} is no longer in the config", "info", name)
+        return News(EventKind.HOST_REMOVED, f"{name} is no longer in the config", "info", name)
     host = each.host
     if topic == STARTS:
         return None  # only a start, or a person, ends it
     if topic == "drain":
         over = host.drained is None
-        return News("host.undrained", f"{name} takes work again", "info", name) if over else None
+        return (
+            News(EventKind.HOST_UNDRAINED, f"{name} takes work again", "info", name)
+            if over
+            else None
+        )
     if host.condition is not HostCondition.UP:
         return None
     if topic == "host":
-        return News("host.returned", f"{name} answers again", "info", name)
+        return News(EventKind.HOST_RETURNED, f"{name} answers again", "info", name)
     if host.look is None or host.look.asked_at <= last_at:
         return None
     if (topic, name, alert.gpu) in bad or any(

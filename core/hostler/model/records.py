@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Outcome, Phase
 
@@ -14,8 +15,7 @@ class NewEvent:
     """An event before the store has given it its number."""
 
     at: float
-    kind: str
-    """Dotted and past tense: `run.submitted`, `attempt.started`, `host.lost`."""
+    kind: EventKind
     message: str
     severity: str = "info"
     """"info", "warning" or "error"."""

@@ -240,7 +240,7 @@ class Event:
     seq: int
     at: float
     kind: str
-    """Dotted and past tense: `run.submitted`, `attempt.started`, `host.lost`."""
+    """One of `EventKind`, or what an earlier or later version had beside them."""
     message: str
     severity: str = "info"
     """"info", "warning" or "error"."""

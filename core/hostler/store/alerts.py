@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from hostler.model.events import FAILED, EventKind
 from hostler.model.records import Acknowledged
 from hostler.model.runs import Event
 from hostler.store.reads import last_seq
@@ -20,8 +21,8 @@ def telling_events(
     up to which number they are all."""
     marks = ", ".join("?" * len(kinds))
     rows = connection.execute(
-        f"SELECT {_EVENT} FROM events WHERE seq > ? AND (kind IN ({marks}) OR kind LIKE '%.failed')"
-        " ORDER BY seq LIMIT ?",
+        f"SELECT {_EVENT} FROM events WHERE seq > ?"
+        f" AND (kind IN ({marks}) OR kind LIKE '%{FAILED}') ORDER BY seq LIMIT ?",
         (after, *kinds, limit),
     ).fetchall()
     found = [read_event(row) for row in rows]
@@ -33,12 +34,12 @@ def gpu_faults(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
     rows = connection.execute(
         # The other columns are those of the newest row, as SQLite has it beside a max().
         "SELECT max(seq), host, gpu, kind, message FROM events WHERE gpu IS NOT NULL"
-        " AND kind IN ('gpu.fault', 'gpu.healthy') GROUP BY host, gpu"
+        f" AND kind IN ('{EventKind.GPU_FAULT}', '{EventKind.GPU_HEALTHY}') GROUP BY host, gpu"
     ).fetchall()
     return {
         (row["host"], row["gpu"]): row["message"].removeprefix(f"{row['host']}: {row['gpu']}: ")
         for row in rows
-        if row["kind"] == "gpu.fault"
+        if row["kind"] == EventKind.GPU_FAULT
     }
 
 

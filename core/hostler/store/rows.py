@@ -183,8 +183,8 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
 def event_values(event: NewEvent) -> tuple[Any, ...]:
     """The columns of an event, in the order of `EVENT_COLUMNS`."""
     return (
-        event.at, event.kind, storable(event.message), event.severity, event.run_id, event.stage,
-        event.attempt_id, event.host, event.actor, event.gpu,
+        event.at, event.kind.value, storable(event.message), event.severity, event.run_id,
+        event.stage, event.attempt_id, event.host, event.actor, event.gpu,
     )  # fmt: skip
 
 

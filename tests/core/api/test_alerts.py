@@ -12,6 +12,7 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.users import own_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
 
@@ -32,7 +33,7 @@ def put(daemon: Served, work: Coroutine[Any, Any, T]) -> T:
 
 
 def tell(daemon: Served, kind: str, severity: str = "error", at: float = NOW, **more: Any) -> int:
-    made = replace(NewEvent(at=at, kind=kind, message=kind, severity=severity), **more)
+    made = replace(NewEvent(at=at, kind=EventKind(kind), message=kind, severity=severity), **more)
     return put(daemon, daemon.service.context.store.add_event(made)).seq
 
 

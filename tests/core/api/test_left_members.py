@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostler.api import connection_limits, door
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import open_to_all
@@ -34,7 +35,7 @@ print("over", flush=True)
 
 
 def tell(daemon: Served, message: str) -> None:
-    event = NewEvent(at=1.0, kind="x.y", message=message)
+    event = NewEvent(at=1.0, kind=EventKind.CONFIG_LOADED, message=message)
     telling = daemon.service.context.tell(event)
     asyncio.run_coroutine_threadsafe(telling, daemon.loop).result(30)
 

@@ -12,6 +12,7 @@ import pytest
 from hostler.base.errors import ForbiddenError
 from hostler.daemon.rights import Rights
 from hostler.model.calls import Call, Caller
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, open_to_all
@@ -34,7 +35,9 @@ def daemon(open_path: Path) -> Iterator[Served]:
 
 def alert(daemon: Served) -> int:
     store = daemon.service.context.store
-    event = NewEvent(at=1e9, kind="host.unreachable", message="x", severity="warning", host="h")
+    event = NewEvent(
+        at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", severity="warning", host="h"
+    )
     adding = asyncio.run_coroutine_threadsafe(store.add_event(event), daemon.loop)
     return adding.result(30).seq
 

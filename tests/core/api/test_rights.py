@@ -18,6 +18,7 @@ from hostler.base.errors import ForbiddenError
 from hostler.daemon.audit import REFUSED
 from hostler.daemon.rights import RIGHTS, For, Rights
 from hostler.model.calls import Call, Caller
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Run
 from hostler.sim.fleet import small_lab
@@ -99,7 +100,7 @@ async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: monitor.is_connected, "it is not connected")
         run_id = await daemon.submit(stage("a", gpus=99), uid=ANA.uid, owner=ANA.user)
-        event = NewEvent(at=1e9, kind="host.unreachable", message="x", host="gpu1")
+        event = NewEvent(at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", host="gpu1")
         alert = await daemon.daemon.context.store.add_event(event)
         names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST}
         yield Lab(daemon, monkeypatch), {**names, "alert_id": str(alert.seq)}

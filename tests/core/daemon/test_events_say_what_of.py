@@ -11,7 +11,7 @@ DAEMON = Path(hostler.__file__).parent / "daemon"
 
 
 def calls() -> list[tuple[str, ast.Call]]:
-    """Every call of `event` whose kind begins with "attempt.", by where it stands."""
+    """Every call of `event` whose kind is one of an attempt, by where it stands."""
     found = []
     for file in sorted(DAEMON.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -25,11 +25,8 @@ def _name(node: ast.expr) -> str:
 
 
 def _is_of_attempt(node: ast.Call) -> bool:
-    kind = node.args[0] if node.args else None
-    if isinstance(kind, ast.JoinedStr) and kind.values:
-        kind = kind.values[0]
-    text = kind.value if isinstance(kind, ast.Constant) else ""
-    return isinstance(text, str) and text.startswith("attempt.")
+    kind = ast.unparse(node.args[0]) if node.args else ""
+    return kind.startswith(("EventKind.ATTEMPT_", "EventKind(f'attempt."))
 
 
 def test_each_is_given_its_attempt_or_all_of_it() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hostler.base.errors import EngineError
 from hostler.daemon import expiry, kept_there
 from hostler.daemon.standing import Standing
+from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.model.views.alerts import AlertView
@@ -101,7 +102,7 @@ class Kept:
 
     async def give_up(self, run_id: str) -> None:
         """As a person's `rm` does, but that nothing is removed from hosts before the next step."""
-        event = NewEvent(self.clock.now(), "run.removed", "", actor="ana")
+        event = NewEvent(self.clock.now(), EventKind.RUN_REMOVED, "", actor="ana")
         await self.daemon.daemon.context.store.delete_run(run_id, event)
 
     async def step(self, times: int = 1, seconds: float = STEP) -> None:

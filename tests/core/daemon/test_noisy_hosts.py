@@ -19,6 +19,7 @@ from hostler.daemon.strangers import Strangers
 from hostler.decide import orphans as reap
 from hostler.decide.plan import plan
 from hostler.insight.alerts import Folded
+from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Event, Outcome
 from hostler.sim.behaviour import Behaviour
@@ -110,7 +111,7 @@ async def test_a_host_that_causes_events_without_end_is_put_aside_and_comes_back
         evil = context.monitors["gpu1"]
         await daemon.until(lambda: evil.host.condition is HostCondition.UP, "it is up")
         for number in range(budget.BURST + budget.TOO_MANY + 10):
-            await context.tell(context.event("gpu.xid", f"{number}", host="gpu1"))
+            await context.tell(context.event(EventKind.GPU_XID, f"{number}", host="gpu1"))
         await daemon.until(lambda: evil.host.condition is HostCondition.UNREACHABLE, "put aside")
         assert "more events than can be kept" in str(evil.host.problem)
         assert str(int(monitor._ASIDE_S)) in str(evil.host.problem)

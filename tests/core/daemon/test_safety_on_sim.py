@@ -17,6 +17,7 @@ from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.reload import Reloader
 from hostler.decide.plan import plan
 from hostler.model.config import Config
+from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
@@ -435,7 +436,7 @@ async def test_events_of_hosts_wait_for_space_on_the_disk(
         store = daemon.daemon.context.store
         adding = Failing(store.add_event, FULL)
         monkeypatch.setattr(store, "add_event", adding)
-        daemon.daemon.recorder.host_event("gpu1", "gpu.fault", "gpu1: XID 79", "error")
+        daemon.daemon.recorder.host_event("gpu1", EventKind.GPU_FAULT, "gpu1: XID 79", "error")
         await daemon.until(lambda: adding.calls >= 2, "it is not tried again")
         adding.mended = True
 

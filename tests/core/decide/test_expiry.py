@@ -12,8 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from hostler.decide.expiry import (
     AHEAD,
     DAY,
-    EXPIRING,
-    EXPIRING_FETCHED,
     Expiry,
     date_text,
     describe,
@@ -21,6 +19,7 @@ from hostler.decide.expiry import (
     longer,
     plan_expiry,
 )
+from hostler.model.events import EventKind
 from hostler.model.records import Remainder
 
 NOW = 1_000_000_000.0
@@ -42,7 +41,10 @@ STOOD = replace(LEFT, stood=DAY)
 
 
 def expiry(
-    *left: Remainder, standing: str | None = EXPIRING, ran: float = 0.0, now: float = NOW
+    *left: Remainder,
+    standing: str | None = EventKind.FILES_EXPIRING,
+    ran: float = 0.0,
+    now: float = NOW,
 ) -> Expiry:
     return plan_expiry(left, (), {"r1": standing} if standing else {}, ran, now)
 
@@ -66,7 +68,7 @@ def test_their_removal_is_announced_before_their_time() -> None:
     made = expiry(early, standing=None)
     (notice,) = made.notices
     assert made.stood == {"r1-train-1": 0.0}
-    assert notice.kind == EXPIRING
+    assert notice.kind == EventKind.FILES_EXPIRING
     assert notice.message == (
         "model.pt and 3 more files (3 GiB) of run r1 on gpu2 will be removed on "
         f"{date_text(NOW + AHEAD)}"
@@ -94,8 +96,8 @@ def test_what_more_of_a_run_is_to_go_is_announced_too() -> None:
 def test_an_alert_about_files_that_were_fetched_since_asks_for_nothing_any_more() -> None:
     fetched = replace(STOOD, fetched_at=NOW - 5, until=NOW + DAY)
     (notice,) = expiry(fetched, ran=60.0).notices
-    assert notice.kind == EXPIRING_FETCHED
-    assert expiry(fetched, standing=EXPIRING_FETCHED).notices == ()
+    assert notice.kind == EventKind.FILES_EXPIRING_FETCHED
+    assert expiry(fetched, standing=EventKind.FILES_EXPIRING_FETCHED).notices == ()
 
 
 def test_what_was_fetched_needs_nobody_and_goes_first() -> None:
@@ -103,10 +105,10 @@ def test_what_was_fetched_needs_nobody_and_goes_first() -> None:
     older = replace(STOOD, attempt_id="r1-train-0", until=NOW - DAY)
     assert expiry(STOOD, older, fetched).go == (fetched, older, STOOD)
     (notice,) = expiry(replace(fetched, stood=None), standing=None).notices
-    assert (notice.kind, notice.severity) == (EXPIRING_FETCHED, "info")
+    assert (notice.kind, notice.severity) == (EventKind.FILES_EXPIRING_FETCHED, "info")
     assert "were fetched and will be removed" in notice.message
     (notice,) = expiry(replace(fetched, stood=None), LEFT, standing=None).notices
-    assert notice.kind == EXPIRING
+    assert notice.kind == EventKind.FILES_EXPIRING
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_what_was_kept_up_to_now_is_no_longer() -> None:
 
 
 def test_files_of_an_open_run_stay() -> None:
-    made = plan_expiry([STOOD], {"r1"}, {"r1": EXPIRING}, 60.0, NOW)
+    made = plan_expiry([STOOD], {"r1"}, {"r1": EventKind.FILES_EXPIRING}, 60.0, NOW)
     assert made == Expiry(over=("r1",), stood={"r1-train-1": None})
 
 
@@ -179,7 +181,10 @@ def test_names_from_hosts_are_made_harmless() -> None:
         max_size=8,
     ),
     st.frozensets(st.sampled_from("abc")),
-    st.dictionaries(st.sampled_from("abc"), st.sampled_from([EXPIRING, EXPIRING_FETCHED])),
+    st.dictionaries(
+        st.sampled_from("abc"),
+        st.sampled_from([EventKind.FILES_EXPIRING, EventKind.FILES_EXPIRING_FETCHED]),
+    ),
     st.floats(0, 600),
 )
 def test_nothing_goes_early_or_unasked(

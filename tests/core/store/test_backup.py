@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, InputError, SchemaTooNew, StateError
+from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Outcome
 from hostler.store import backup as backup_module
@@ -40,7 +41,7 @@ async def make(state: Path, *run_ids: str) -> Store:
     store = await Store.open(state)
     ensure_copy_key(state)
     for run_id in run_ids:
-        event = NewEvent(at=1.0, kind="run.submitted", message="", run_id=run_id)
+        event = NewEvent(at=1.0, kind=EventKind.RUN_SUBMITTED, message="", run_id=run_id)
         await store.create_run(planning.run(run_id, stage("a")), "text", [event])
     return store
 
@@ -115,7 +116,9 @@ async def test_a_copy_is_of_one_moment_while_the_daemon_writes(tmp_path: Path) -
     """Each change of another connection would begin the copy anew."""
     store = await make(tmp_path, "r1")
     for number in range(400):
-        await store.add_event(NewEvent(at=float(number), kind="filler", message="x" * 4000))
+        await store.add_event(
+            NewEvent(at=float(number), kind=EventKind.CONFIG_LOADED, message="x" * 4000)
+        )
     steps: list[int] = []
     other = sqlite3.connect(tmp_path / "hostler.db", isolation_level=None)
 
@@ -156,13 +159,13 @@ async def test_writers_wait_for_no_backup(tmp_path: Path) -> None:
         asyncio.to_thread(back_up_to, file, tmp_path / "old", overwrite=False, progress=told)
     )
     assert await asyncio.to_thread(inside.wait, 20)
-    await store.add_event(NewEvent(at=1.0, kind="meanwhile", message=""))
+    await store.add_event(NewEvent(at=1.0, kind=EventKind.CONFIG_REFUSED, message=""))
     go_on.set()
     await made
     await store.close()
     restore(file, tmp_path / "new")
     again = await Store.open(tmp_path / "new")
-    assert "meanwhile" not in {event.kind for event in await again.events()}
+    assert EventKind.CONFIG_REFUSED not in {event.kind for event in await again.events()}
     await again.close()
 
 

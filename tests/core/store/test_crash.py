@@ -50,7 +50,7 @@ async def one(store, lane):
         print("held", made.run_id, flush=True)
         await put_attempt(
             store,
-            replace(begun, phase=Phase.SUCCEEDED), event("attempt.ended", run_id=made.run_id)
+            replace(begun, phase=Phase.SUCCEEDED), event("attempt.succeeded", run_id=made.run_id)
         )
         print("ended", made.run_id, flush=True)
 
@@ -112,7 +112,7 @@ async def _check(folder: Path, said: list[str]) -> int:
                 assert runs[run_id].attempts
             if what == "ended":
                 assert runs[run_id].attempts[0].phase is Phase.SUCCEEDED
-        order = ["run.submitted", "attempt.placed", "attempt.ended"]
+        order = ["run.submitted", "attempt.placed", "attempt.succeeded"]
         for run in runs.values():
             # A transition and its event are one: there is never one without the other.
             expected = 1 + len(run.attempts) + sum(a.phase.is_final for a in run.attempts)

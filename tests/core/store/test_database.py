@@ -133,8 +133,10 @@ async def test_a_run_ends_once_and_not_before_its_attempts(store: Store) -> None
     with pytest.raises(ConflictError, match="still open"):
         await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0)
     await put_attempt(store, attempt(phase=Phase.SUCCEEDED))
-    assert await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0, event("run.ended")) is not None
-    assert await store.end_run("raaaaaa", Outcome.SUCCEEDED, 300.0, event("run.ended")) is None
+    assert (
+        await store.end_run("raaaaaa", Outcome.SUCCEEDED, 200.0, event("run.succeeded")) is not None
+    )
+    assert await store.end_run("raaaaaa", Outcome.SUCCEEDED, 300.0, event("run.succeeded")) is None
     with pytest.raises(ConflictError):
         await store.end_run("raaaaaa", Outcome.FAILED, 200.0)
     with pytest.raises(ConflictError, match="has ended"):
@@ -270,17 +272,22 @@ async def test_attempts_are_filtered(store: Store) -> None:
 
 async def test_events_come_in_order_and_numbers_never_return(store: Store) -> None:
     await store.create_run(run(), "", [event(run_id="raaaaaa")])
-    await store.add_event(event("host.lost", host="gpu1"))
-    await store.end_run("raaaaaa", Outcome.CANCELLED, 200.0, event("run.ended", run_id="raaaaaa"))
-    assert [e.kind for e in await store.events(1)] == ["host.lost", "run.ended"]
+    await store.add_event(event("host.unreachable", host="gpu1"))
+    await store.end_run(
+        "raaaaaa", Outcome.CANCELLED, 200.0, event("run.cancelled", run_id="raaaaaa")
+    )
+    assert [e.kind for e in await store.events(1)] == ["host.unreachable", "run.cancelled"]
     assert [e.kind for e in await store.events(limit=1)] == ["run.submitted"]
-    assert [e.kind for e in await store.events(host="gpu1")] == ["host.lost"]
-    assert [e.kind for e in await store.last_events(limit=2)] == ["host.lost", "run.ended"]
+    assert [e.kind for e in await store.events(host="gpu1")] == ["host.unreachable"]
+    assert [e.kind for e in await store.last_events(limit=2)] == [
+        "host.unreachable",
+        "run.cancelled",
+    ]
     assert await store.last_seq() == 3
     assert [await store.seq_before_last(limit) for limit in (1, 2, 3, 9)] == [2, 1, 0, 0]
     await store.delete_run("raaaaaa")
     assert [e.seq for e in await store.events()] == [2]
-    assert (await store.add_event(event("later"))).seq == 4
+    assert (await store.add_event(event("config.loaded"))).seq == 4
 
 
 async def test_only_finished_runs_are_forgotten_with_all_that_is_theirs(store: Store) -> None:

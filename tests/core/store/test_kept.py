@@ -39,7 +39,7 @@ async def _ended(store: Store) -> None:
 
 
 async def test_files_that_stay_come_back_as_stored(store: Store) -> None:
-    await store.add_remainder(LEFT, event("files.stay"))
+    await store.add_remainder(LEFT, event("attempt.files_stay"))
     other = replace(LEFT, attempt_id="rbbbbbb-train-1", run_id="rbbbbbb", host="gpu2", since=50.0)
     await store.add_remainder(other)
     assert await store.remainders() == [other, LEFT]
@@ -49,7 +49,7 @@ async def test_files_that_stay_come_back_as_stored(store: Store) -> None:
     await store.remove_remainder(LEFT.attempt_id, event("files.removed"))
     await store.remove_remainder(LEFT.attempt_id, event("files.removed"))
     assert await store.remainders() == [other]
-    assert [e.kind for e in await store.events()] == ["files.stay", "files.removed"]
+    assert [e.kind for e in await store.events()] == ["attempt.files_stay", "files.removed"]
 
 
 async def test_who_keeps_most_is_known_by_host_and_for_the_store(store: Store) -> None:

@@ -29,6 +29,7 @@ from hostler.daemon.assemble import Daemon, assemble
 from hostler.daemon.clock import Clock
 from hostler.model.calls import Caller
 from hostler.model.config import Config
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
@@ -158,7 +159,7 @@ class SimDaemon:
         context = self.daemon.context
         name = run_id or f"r{os.getpid():x}{next(_numbers):04x}"
         run = planning.run(name, *stages, **{"submitted_at": context.clock.now(), **fields})
-        event = NewEvent(at=run.submitted_at, kind="run.submitted", message="", run_id=name)
+        event = NewEvent(at=run.submitted_at, kind=EventKind.RUN_SUBMITTED, message="", run_id=name)
         await context.store.create_run(run, "", [event])
         context.run_cache.add(run)
         context.wake()

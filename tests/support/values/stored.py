@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_type_hints
 
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, AttemptChange, Phase, Run
@@ -59,7 +60,7 @@ def attempt(
 
 def event(kind: str = "run.submitted", **changes: Any) -> NewEvent:
     """Something that happened at 100."""
-    return replace(NewEvent(at=100.0, kind=kind, message=f"{kind} it was"), **changes)
+    return replace(NewEvent(at=100.0, kind=EventKind(kind), message=f"{kind} it was"), **changes)
 
 
 def changes(attempt: Attempt) -> AttemptChange:
