@@ -53,6 +53,8 @@ class Desk:
         self.work.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
         self.config = folder / "config.toml"
+        self.python = sys.executable
+        """Whose Hostler is run: that of another environment is another version."""
         self.more_env: dict[str, str] = {}
         """Of every command, and so of a daemon that it starts."""
 
@@ -92,7 +94,7 @@ class Desk:
     def hostler(self, *words: str, timeout: float = 60, cwd: Path | None = None) -> Said:
         """Run one command to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "hostler", *words],
+            [self.python, "-m", "hostler", *words],
             capture_output=True,
             text=True,
             env=self.env,
