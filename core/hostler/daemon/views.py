@@ -149,6 +149,7 @@ def _stage_view(
     return view_of(
         StageView,
         stage,
+        label=stage.label,
         status=progressed.status[stage.name],
         gpus=stage.resources.gpus,
         attempt=last,
