@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Form = Literal["exact", "shape"]
+Form = Literal["exact", "shape", "keys"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Question:
     name: str
     words: str
     form: Form = "exact"
-    """"shape": keys and types only, where values are measured or depend on the moment."""
+    """"shape": keys and types only, where values are measured. "keys": those of the object itself,
+    where what is in it depends on how fast the daemon works."""
     code: int = 0
     """Exit code; of a GET 0."""
     lines: bool = False
@@ -61,9 +62,9 @@ COMMANDS = (
     Question("clean", "host clean gpu1 --dry-run --json", "shape"),
     Question("config", "config show --json"),
     Question("daemon-status", "daemon status --json", "shape"),
-    Question("run", "run -d --json", "shape"),
-    Question("retry", "retry {failed} --json", "shape"),
-    Question("rerun", "rerun {failed} --same-code --json", "shape"),
+    Question("run", "run -d --json", "keys"),
+    Question("retry", "retry {failed} --json", "keys"),
+    Question("rerun", "rerun {failed} --same-code --json", "keys"),
 )
 """In this order: the last ones make runs."""
 ELSEWHERE = {"doctor": "asks real machines"}

@@ -59,6 +59,8 @@ class Asked:
         """What is stored of an answer."""
         if not question.lines:
             value = json.loads(text)
+            if question.form == "keys":
+                return sorted(value)
             return shape(value) if question.form == "shape" else self._normal(value)
         found = [self._normal(json.loads(line)) for line in text.splitlines()]
         return sorted(found, key=lambda line: json.dumps(line, sort_keys=True))

@@ -27,11 +27,22 @@ def openapi(made: dict[str, Any]) -> dict[str, Any]:
                 key=lambda p: (p["in"], p["name"]),
             ),
             "request": plain(call.get("requestBody"), schemas),
-            "responses": plain(call["responses"], schemas),
+            "responses": _promised(plain(call["responses"], schemas)),
         }
         for path, methods in made["paths"].items()
         for method, call in methods.items()
     }
+
+
+_ANY_OBJECT = {"type": "object", "additionalProperties": True}
+
+
+def _promised(value: Any) -> Any:
+    """Answers without schemas that promise nothing: any object is {}."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _promised(item) for key, item in value.items()}
+    return {} if kept == _ANY_OBJECT else kept
 
 
 def plain(value: Any, schemas: dict[str, Any]) -> Any:
