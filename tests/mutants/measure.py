@@ -51,10 +51,10 @@ def measure(room: Room, root: Path, wanted: Wanted, show: Show) -> None:
 
     The process is of no use for anything else afterwards: it has imported the code under test.
     """
-    texts = {path: (root / path).read_text() for path in room.files}
-    drawn = draw(texts, wanted.number, wanted.seed, wanted.equivalents)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         first = copy_tree(root, Path(folder, "0"))
+        texts = {path: (first / path).read_text() for path in room.files}
+        drawn = draw(texts, wanted.number, wanted.seed, wanted.equivalents)
         trees = [first] + [copy_tree(first, Path(folder, str(i))) for i in range(1, wanted.jobs)]
         failed: list[BaselineError] = []
 
