@@ -7,6 +7,7 @@ from dataclasses import replace
 from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
 from hostler.decide.preview import preview, unplaceable
+from hostler.model.pipelines import Cause
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
 from tests.support.values import planning as lab
@@ -135,3 +136,104 @@ def test_what_no_host_can_ever_take_is_known_before_any_plan() -> None:
     cpu = lab.snapshot(lab.host("cpu", 0))
     asked = "no host can take b as asked: nearest cpu: has no GPUs"
     assert unplaceable(cpu, large) == asked
+
+
+def test_a_start_takes_effect_with_lease_and_workload_of_its_owner() -> None:
+    other = lab.run("r-0", lab.stage("x", needs=("y",)), lab.stage("y"), owner="bo")
+    after = _planned(lab.snapshot(lab.host("g", 2), other, lab.run("r-1", lab.stage(gpus=1))))
+    look = after.hosts[0].look
+    assert look is not None
+    works = {work.attempt_id: work for work in look.workloads}
+    assert {name: work.owner for name, work in works.items()} == {
+        "r-0-y-1": "bo", "r-1-train-1": "ana",
+    }  # fmt: skip
+    (lease,) = look.leases
+    assert (lease.owner, lease.gpu, lease.attempt_id) == ("ana", "GPU-g-0", "r-1-train-1")
+    assert works["r-1-train-1"].running
+    (attempt,) = after.runs[1].attempts
+    assert (attempt.phase, attempt.launched_at) == (Phase.RUNNING, lab.NOW)
+
+
+def test_a_start_that_is_resumed_leaves_one_of_everything() -> None:
+    begun = lab.attempt(phase=Phase.STARTING, gpus=(0,))
+    other = lab.attempt(stage="other", phase=Phase.RUNNING, gpus=(1,))
+    created = lab.workload(begun, running=False, created_only=True)
+    look = {
+        "workloads": (created, lab.workload(other)),
+        "leases": (lab.lease(begun, "GPU-gpu1-0"), lab.lease(other, "GPU-gpu1-1")),
+    }
+    stages = [lab.stage(gpus=1), lab.stage("other", gpus=1)]
+    after = _planned(
+        lab.snapshot(lab.host(look=look), lab.run("r-1", *stages, attempts=[begun, other]))
+    )
+    shown = after.hosts[0].look
+    assert shown is not None
+    assert sorted(work.attempt_id for work in shown.workloads) == ["r-1-other-1", "r-1-train-1"]
+    assert sorted(lease.gpu for lease in shown.leases) == ["GPU-gpu1-0", "GPU-gpu1-1"]
+    assert sorted(a.stage for a in after.runs[0].attempts) == ["other", "train"]
+
+
+def test_a_stop_ends_the_workload_as_asked() -> None:
+    begun = lab.attempt()
+    work = lab.workload(begun)
+    run = lab.run("r-1", attempts=[begun], cancelled_by="eve")
+    after = _planned(lab.snapshot(lab.host(look={"workloads": (work,)}), run))
+    look = after.hosts[0].look
+    assert look is not None
+    assert [(w.running, w.exit_code) for w in look.workloads] == [(False, 143)]
+    (stopped,) = after.runs[0].attempts
+    assert (stopped.stop_reason, stopped.stop_detail) == (Cause.STOPPED, "by eve")
+    (over,) = _planned(after).runs[0].attempts
+    assert (over.phase, over.exit_code, over.finished_at) == (Phase.CANCELLED, 143, lab.NOW)
+
+
+def test_the_first_reason_of_a_stop_stays() -> None:
+    begun = lab.attempt(stop_reason=Cause.TIME_LIMIT, stop_detail="too long")
+    run = lab.run("r-1", attempts=[begun], cancelled_by="eve")
+    host = lab.host(look={"workloads": (lab.workload(begun),)})
+    (stopped,) = _planned(lab.snapshot(host, run)).runs[0].attempts
+    assert (stopped.stop_reason, stopped.stop_detail) == (Cause.TIME_LIMIT, "too long")
+
+
+def test_memory_of_others_stays_where_a_workload_ends() -> None:
+    begun = lab.attempt(gpus=(0,))
+    stranger, own = lab.process(pid=1), lab.process(pid=2, container_id="r-1-train-1")
+    cards = (
+        replace(lab.gpu("gpu1", 0), memory_used=5, processes=(stranger, own)),
+        replace(lab.gpu("gpu1", 1), memory_used=6),
+        replace(lab.gpu("gpu1", 2), memory_used=7, processes=(own,)),
+        replace(lab.gpu("gpu1", 3), memory_used=None, processes=(own,)),
+    )
+    host = lab.host("gpu1", cards, look={"workloads": (lab.workload(begun),)})
+    silent = replace(lab.host("gpu2"), look=None)
+    snapshot = lab.snapshot(host, silent, lab.run("r-1", attempts=[begun]))
+    look = end_workload(snapshot, "r-1-train-1").hosts[0].look
+    assert look is not None
+    assert [(gpu.memory_used, len(gpu.processes)) for gpu in look.gpus] == [
+        (5, 1), (6, 0), (0, 0), (None, 0),
+    ]  # fmt: skip
+    assert look.workloads[0].exit_code == 0
+    assert look.workloads[0].finished_at is None
+    assert end_workload(snapshot, "r-9-x-1") == snapshot
+
+
+def test_a_preview_says_what_is_done_and_what_comes_later() -> None:
+    done = lab.attempt("r-0", "a", phase=Phase.SUCCEEDED)
+    stages = [
+        lab.stage("a"),
+        *[lab.stage(f"s{i}") for i in range(4)],
+        lab.stage("few", needs=("s0", "s1", "s2"), cpus=2.0),
+        lab.stage("many", needs=("s0", "s1", "s2", "s3"), gpus=9),
+    ]
+    run = lab.run("new", *stages, kept={"a": done})
+    lines = {line.stage: line for line in preview(lab.snapshot(lab.host("g")), run)}
+    assert lines["a"].why == "done in the run that this one repeats"
+    assert lines["few"].why == "after s0, s1, s2: 2 CPUs; g could take it"
+    assert lines["many"].why == ("after s0, s1, s2, ...: 9 GPUs; no host that is up could take it")
+    assert lines["many"].reason is None
+
+
+def test_a_preview_counts_each_run_once() -> None:
+    run = lab.run("r-1", lab.stage(gpus=1))
+    (line,) = preview(lab.snapshot(lab.host("g", 1), run), run)
+    assert (line.host, line.gpus) == ("g", (0,))

@@ -96,7 +96,7 @@ def test_a_refused_claim_waits_for_a_newer_look() -> None:
     assert found.remedies == (WAIT,)
 
 
-DOCKER = {"runtime": "docker", "image": "a:1"}
+DOCKER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}
 SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(runtimes=("docker",)))
 
 

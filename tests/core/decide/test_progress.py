@@ -9,7 +9,7 @@ import pytest
 
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of, stage_status
-from hostler.model.pipelines import Cause, Retries
+from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import EndRun, RemedyKind, Start
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 from tests.support.values import planning as lab
@@ -203,3 +203,115 @@ def test_ten_thousand_stages_in_a_chain() -> None:
     decided = plan(lab.snapshot(lab.host(), lab.run("r-1", *stages)))
     assert len(decided.actions) == 1
     assert "s0" in decided.reasons["r-1", "s1"].sentence
+
+
+@pytest.mark.parametrize(
+    ("stages", "attempts", "run", "notes"),
+    [
+        ([A, B, C], [failed("a")], {}, {
+            "b": "needs a, which failed", "c": "needs b, which was skipped",
+        }),
+        ([A, lab.stage("x"), lab.stage("y", needs=("a", "x"))], [failed("a"), failed("x")], {}, {
+            "y": "needs a, which failed (and 1 more)",
+        }),
+        ([A, lab.stage("x"), lab.stage("y", needs=("a", "x"))], [done("a"), failed("x")], {}, {
+            "y": "needs x, which failed",
+        }),
+        ([A, B], [failed("a", Cause.STOPPED)], {}, {"b": "needs a, which was cancelled"}),
+        ([A, B], [], {"cancelled_by": "eve"}, {
+            "a": "cancelled by eve", "b": "cancelled by eve",
+        }),
+        ([A, B], [failed("a")], {"cancelled_by": "eve"}, {"b": "needs a, which failed"}),
+        ([lab.stage("a", when="params.deep")], [], {"params": {"deep": False}}, {
+            "a": "its `when` is false: params.deep",
+        }),
+        ([lab.stage("a", when="1 < 2")], [], {}, {}),
+    ],
+)  # fmt: skip
+def test_why_a_stage_never_starts_is_noted(
+    stages: list[Stage], attempts: list[Attempt], run: dict[str, Any], notes: dict[str, str]
+) -> None:
+    assert progress_of(lab.run("r-1", *stages, attempts=attempts, **run)).notes == notes
+
+
+def test_cells_that_end_for_another_say_for_which() -> None:
+    attempts = [failed("t.0"), failed("t.0", number=2), failed("t.1")]
+    progress = progress_of(lab.run("r-1", *CELLS, attempts=attempts))
+    assert progress.notes == {"t.1": "t.0 failed (fail_fast)", "t.2": "t.0 failed (fail_fast)"}
+
+
+def test_a_cell_that_nothing_ran_of_is_cancelled_and_not_failed_by_another() -> None:
+    attempts = [failed("t.0"), failed("t.0", number=2), failed("t.1", Cause.NOT_STARTED)]
+    assert statuses(lab.run("r-1", *CELLS, attempts=attempts)) == [FAILED, CANCELLED, CANCELLED]
+
+
+def test_attempts_of_what_is_kept_or_gone_change_nothing() -> None:
+    attempts = [failed("gone"), failed("a")]
+    run = lab.run("r-2", A, B, kept={"a": done("a")}, attempts=attempts)
+    assert statuses(run) == [OK, WAITING]
+
+
+def test_the_number_of_the_next_attempt_follows_the_highest() -> None:
+    progress = progress_of(lab.run("r-1", A, attempts=[failed("a", number=4)]))
+    assert (progress.next_number("a"), progress.next_number("b")) == (5, 1)
+
+
+def test_metrics_are_those_of_the_last_success() -> None:
+    tries = [done("a", metrics={"x": 1.0}), done("a", number=2, metrics={"x": 2.0})]
+    progress = progress_of(lab.run("r-1", A, B, attempts=[*tries, failed("b", metrics={"y": 1.0})]))
+    assert (progress.metrics("a"), progress.metrics("b")) == ({"x": 2.0}, {})
+
+
+def pause(*causes: Cause, backoff: float = 100.0) -> float:
+    """Seconds until the next attempt after these, each a second after the one before."""
+    stage = lab.stage("a", retries=Retries(max=99, backoff=backoff))
+    tries = [
+        failed("a", cause, number, finished_at=lab.NOW + number)
+        for number, cause in enumerate(causes, 1)
+    ]
+    progress = progress_of(lab.run("r-1", stage, attempts=tries))
+    at = progress.not_before(stage, lambda ended: ended.finished_at or 0.0)
+    return (at or 0.0) - (lab.NOW + len(causes))
+
+
+def test_pauses_grow_with_what_failed_in_a_row_up_to_a_limit() -> None:
+    user, fault, refused = Cause.USER_ERROR, Cause.HOST_FAULT, Cause.NOT_STARTED
+    assert [pause(*[user] * n) for n in (1, 2, 3, 4, 9)] == [100, 200, 400, 600, 600]
+    assert [pause(*[fault] * n) for n in (1, 4, 10, 20)] == [0, 7, 511, 600]
+    assert [pause(*[refused] * n) for n in (6, 7, 20)] == [31, 60, 60]
+    assert pause(refused, refused, fault, refused, refused) == 1
+    assert pause(refused, fault) == 0
+    assert pause(user, refused, refused, user) == 200
+    assert progress_of(lab.run("r-1", A)).not_before(A, lambda ended: 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("attempts", "run", "outcome"),
+    [
+        ([done("a"), failed("x")], {}, Outcome.FAILED),
+        ([done("a"), failed("x")], {"cancelled_by": "eve"}, Outcome.CANCELLED),
+        ([failed("a", Cause.STOPPED), failed("x")], {}, Outcome.FAILED),
+        ([failed("a", Cause.STOPPED), done("x")], {}, Outcome.CANCELLED),
+        ([done("a"), done("x")], {"cancelled_by": "eve"}, Outcome.SUCCEEDED),
+        ([done("a"), lab.attempt(stage="x")], {"cancelled_by": "eve"}, None),
+    ],
+)
+def test_how_a_run_of_two_ends(
+    attempts: list[Attempt], run: dict[str, Any], outcome: Outcome | None
+) -> None:
+    made = lab.run("r-1", A, lab.stage("x"), attempts=attempts, **run)
+    assert progress_of(made).outcome() is outcome
+
+
+def test_a_stage_that_succeeded_once_stays_so() -> None:
+    assert statuses(lab.run("r-1", A, attempts=[done("a"), failed("a", number=2)])) == [OK]
+
+
+@pytest.mark.parametrize(
+    ("failures", "status"), [(99, WAITING), (100, FAILED)], ids=["again", "given up"]
+)
+def test_a_stage_that_a_hundred_hosts_could_not_start_fails(
+    failures: int, status: StageStatus
+) -> None:
+    tries = [failed("a", Cause.HOST_FAULT, number) for number in range(1, failures + 1)]
+    assert statuses(lab.run("r-1", A, attempts=tries)) == [status]
