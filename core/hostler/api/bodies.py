@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
@@ -23,7 +23,7 @@ LongText = Annotated[str, Field(max_length=128 * 1024)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
-def _texts(value: Any) -> Any:
+def _texts(value: object) -> object:
     """Of a list in which something is no text, that is told once: to say so of each takes
     seconds."""
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
@@ -31,7 +31,7 @@ def _texts(value: Any) -> Any:
     return value
 
 
-def _few(value: Any) -> Any:
+def _few(value: object) -> object:
     """Before anything in it is looked at, for the same reason."""
     if isinstance(value, dict) and len(value) > _MOST_NAMED:
         raise ValueError(f"has more than {_MOST_NAMED:,} members")
@@ -50,7 +50,7 @@ class _Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _few_members(cls, value: Any) -> Any:
+    def _few_members(cls, value: object) -> object:
         """Each unknown one is told, which takes seconds of very many."""
         if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
             raise ValueError(f"has more than {_MOST_MEMBERS} members")

@@ -68,6 +68,8 @@ class Kind:
     """Back from the model's form; None: it is left out."""
     tables: tuple[type, ...] = ()
     """The tables that it is made of."""
+    fillable: bool = False
+    """A placeholder alone becomes the number or flag that it stands for."""
     bounds: tuple[int, int] | None = None
     """Of a whole number."""
     most: int | None = None

@@ -53,6 +53,7 @@ def whole(low: int, high: int, *, fillable: bool = False) -> Kind:
         readers.whole_reader(low, high),
         or_placeholder(schema) if fillable else schema,
         Shape.WHOLE,
+        fillable=fillable,
         bounds=(low, high),
     )
 
@@ -96,9 +97,10 @@ CPUS = Kind(
     readers.read_cpus,
     or_placeholder({"type": "number", "exclusiveMinimum": 0, "maximum": 4096}),
     Shape.NUMBER,
+    fillable=True,
 )
 SWITCH = Kind(readers.read_flag, {"type": "boolean"}, Shape.IN_FILE)
-FLAG = Kind(readers.read_flag, or_placeholder({"type": "boolean"}), Shape.IN_FILE)
+FLAG = Kind(readers.read_flag, or_placeholder({"type": "boolean"}), Shape.IN_FILE, fillable=True)
 SHELL = Kind(
     readers.read_shell, {"anyOf": [{"type": "boolean"}, {"const": readers.PLAIN}]}, Shape.SHELL
 )

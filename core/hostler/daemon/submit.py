@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Any
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
+from hostler.base.json_types import Json, texts_or_empty
 from hostler.base.text import shown
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
@@ -40,8 +40,8 @@ class Submission:
 
     pipeline: str | None = None
     file: str = "pipeline.toml"
-    command: Mapping[str, Any] | None = None
-    """Keyword arguments of `spec.pipeline.command_pipeline`."""
+    command: Mapping[str, Json] | None = None
+    """As in the API; arguments of `spec.pipeline.command_pipeline`."""
     params: Mapping[str, str] = field(default_factory=dict)
     source: Source = field(default_factory=Source)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -227,7 +227,9 @@ class Submitter:
             lambda: self.sources.names(source, submission.files, submission.links)
         )
         if submission.command is not None:
-            return command_pipeline(**submission.command, holds=lambda name: names().may_hold(name))
+            options = {**submission.command}
+            words = texts_or_empty(options.pop("command"))
+            return command_pipeline(words, **options, holds=lambda name: names().may_hold(name))
         if submission.pipeline is None:
             raise InputError("a submission needs a pipeline or a command")
         globs = functools.cache(lambda: Globs(names()))

@@ -15,7 +15,6 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
 from hostler.base.errors import InputError
 
@@ -24,13 +23,13 @@ MAX_DEPTH = 40
 
 Value = bool | float | str
 
-_CALCULATE: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_CALCULATE: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+_COMPARE: dict[type[ast.cmpop], Callable[[Value, Value], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,

@@ -46,7 +46,7 @@ class Nearest(NamedTuple):
     gpus: int
     cpus: float
     any_card: bool
-    """Without `gpu_models` and `gpu_memory`."""
+    """Whatever their model and memory."""
     text: str
 
 

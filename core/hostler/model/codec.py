@@ -55,20 +55,20 @@ def from_answer(cls: type[T], data: object) -> T:
 
 def view_of(cls: type[T], value: object, **others: object) -> T:
     """A view with what a model value has under the same names, and with others."""
-    make: Any = cls
-    kind: Any = value.__class__
-    shared = {name: getattr(value, name) for name in _shared(make, kind)}
-    made: T = make(**{**shared, **others})
-    return made
+    make: Callable[..., T] = cls
+    view: type = cls
+    kind: type = value.__class__
+    shared = {name: getattr(value, name) for name in _shared(view, kind)}
+    return make(**{**shared, **others})
 
 
 @functools.cache
-def _shared(cls: Any, other: Any) -> tuple[str, ...]:
+def _shared(cls: type, other: type) -> tuple[str, ...]:
     return tuple(name for name in _keys(other) if name in _keys(cls))
 
 
 def _whole(cls: type[T], data: object, *, newer: bool) -> T:
-    kind: Any = cls
+    kind: type = cls
     try:
         made: Any = _reader(kind, newer)(data)
     except _Misfit as misfit:
@@ -142,7 +142,7 @@ def _dataclass_writer(cls: type) -> Write:
 
 
 @functools.cache
-def _reader(kind: Any, newer: bool) -> Read:
+def _reader(kind: object, newer: bool) -> Read:
     if kind is Any or kind is object:
         return lambda data: data
     origin = typing.get_origin(kind)
@@ -156,10 +156,12 @@ def _reader(kind: Any, newer: bool) -> Read:
         return _word_reader(kind, newer)
     if kind is float:
         return _number if newer else _float
-    return _exactly(kind)
+    if isinstance(kind, type):
+        return _exactly(kind)
+    raise TypeError(f"{kind} is not part of the model")
 
 
-def _union_reader(options: tuple[Any, ...], newer: bool) -> Read:
+def _union_reader(options: tuple[object, ...], newer: bool) -> Read:
     plain = frozenset(options) & _PLAIN
     readers = [_reader(option, newer) for option in options if option is not type(None)]
 
@@ -179,13 +181,14 @@ def _union_reader(options: tuple[Any, ...], newer: bool) -> Read:
     return read
 
 
-def _container_reader(origin: Any, args: tuple[Any, ...], newer: bool) -> Read:
+def _container_reader(origin: object, args: tuple[object, ...], newer: bool) -> Read:
     if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
         return _fixed_reader([_reader(arg, newer) for arg in args])
-    if origin in (tuple, frozenset):
-        item = _reader(args[0], newer)
-        return lambda data: origin([item(each) for each in _expect(data, list, "a list")])
-    item = _reader(args[1], newer)
+    item = _reader(args[0 if origin in (tuple, frozenset) else 1], newer)
+    if origin is tuple:
+        return lambda data: tuple([item(each) for each in _expect(data, list, "a list")])
+    if origin is frozenset:
+        return lambda data: frozenset([item(each) for each in _expect(data, list, "a list")])
 
     def read(data: object) -> object:
         made = {}
@@ -247,12 +250,12 @@ def _nameless(kind: type[enum.StrEnum], word: str) -> enum.StrEnum:
     return made
 
 
-def _exactly(kind: Any) -> Read:
+def _exactly(kind: type) -> Read:
     def read(data: object) -> object:
         if data.__class__ is kind:
             return data
         if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
-            raise _misfit(getattr(kind, "__name__", str(kind)), data)
+            raise _misfit(kind.__name__, data)
         return data
 
     return read

@@ -80,6 +80,7 @@ _RETRIES = Kind(
     {"anyOf": [{"type": "integer"}, reference(Retries)]},
     Shape.COUNT,
     tables=(Retries,),
+    fillable=True,
 )
 _ON_LOST = choice("wait", "restart")
 

@@ -243,7 +243,7 @@ class RemedyKind(StrEnum):
     FIX_HOST = "fix host"
     """`subject`: host whose login, key, Docker or GPU needs a person."""
     LOWER = "lower"
-    """`subject`: the resource (`gpus`, `gpu_memory`, `cpus`, `ram`), `value`: what would fit."""
+    """`subject`: the key of `Resources`, `value`: what would fit."""
     DROP = "drop"
     """`subject`: the constraint to give up: `gpu_models`, `labels`, `hosts`, `max_parallel`,
     `code` (a snapshot instead of the folder itself), `mounts`, or `program` (of the submitter's

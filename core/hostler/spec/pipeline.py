@@ -92,7 +92,7 @@ def _stage_keys(given: JsonTable) -> JsonTable:
 
 
 def _as_options(problems: Sequence[Problem]) -> list[Problem]:
-    """Problems named by option (`gpu_memory`), since there is no file with a path in it."""
+    """Problems named by option (`gpus`), since there is no file with a path in it."""
     return [
         Problem(
             problem.path.removeprefix("stages.run.").removeprefix("resources."),

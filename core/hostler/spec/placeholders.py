@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import keys_of
 from hostler.base.readers import PLAIN
 from hostler.base.text import clean_line
 from hostler.base.units import format_value
+from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
@@ -22,12 +24,17 @@ from hostler.spec.shell_quotes import EXPANDED, open_at
 PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 
 _AS_THEY_ARE = frozenset({"when", "pass", "matrix", "kind", "runtime"})
-_TYPED = frozenset(
-    {
-        ("resources", "gpus"), ("resources", "cpus"), ("retries",), ("retries", "max"),
-        ("priority",), ("max_parallel",), ("fail_fast",),
-    }
-)  # fmt: skip
+
+
+def _fillable(table: type, path: Path = ()) -> Iterator[Path]:
+    for name, key in keys_of(table).items():
+        if key.kind.fillable:
+            yield (*path, name)
+        for inner in key.kind.tables:
+            yield from _fillable(inner, (*path, name))
+
+
+_TYPED = frozenset(_fillable(StageTable))
 """Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
 
 TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"

@@ -7,18 +7,17 @@ import os
 import re
 import shlex
 import shutil
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import InputError, NotFoundError
-from hostler.base.json_types import Json, JsonTable
+from hostler.base.json_types import Json, JsonTable, table_or_empty, texts_or_empty
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.sources import names_of_files, text_path
+from hostler.submit.words import pipeline_tables
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -72,15 +71,11 @@ def command_body(
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
     if isinstance(command["env"], list):
-        command["env"] = {**stage_env(_texts(command["env"]), environ)}
+        command["env"] = {**stage_env(texts_or_empty(command["env"]), environ)}
     if "each" in options:
-        command["each"] = [*matching(_texts(options["each"]))]
+        command["each"] = [*matching(texts_or_empty(options["each"]))]
     programs = {} if options.get("image") else env_programs(words, environ)
     return {"command": command, "env": {**shell_env(environ)}, **_programs(programs)}
-
-
-def _texts(value: Json) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def matching(patterns: Iterable[str]) -> list[str]:
@@ -168,43 +163,37 @@ def stage_env(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
     return found
 
 
-def wants_snapshot(body: Mapping[str, Any]) -> bool:
+def wants_snapshot(body: Mapping[str, Json]) -> bool:
     """Whether any stage takes a copy of the code along. A file that cannot be read wants none:
     the daemon will say what is wrong with it."""
-    command = body.get("command")
-    if command is not None:
-        return bool(command.get("code") == "snapshot")
-    try:
-        document = tomllib.loads(body["pipeline"])
-    except tomllib.TOMLDecodeError:
-        return False
-    stages = document.get("stages")
-    defaults = document.get("defaults")
-    usual = defaults.get("code", "snapshot") if isinstance(defaults, dict) else "snapshot"
-    tables = stages.values() if isinstance(stages, dict) else ()
-    return any(isinstance(t, dict) and t.get("code", usual) == "snapshot" for t in tables)
+    if body.get("command") is not None:
+        return table_or_empty(body["command"]).get("code") == "snapshot"
+    document = pipeline_tables(body)
+    usual = table_or_empty(document.get("defaults")).get("code", "snapshot")
+    stages = table_or_empty(document.get("stages")).values()
+    return any(isinstance(s, dict) and s.get("code", usual) == "snapshot" for s in stages)
 
 
-def with_file_names(body: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_file_names(body: JsonTable, folder: Path) -> JsonTable:
     """The body for a check or a plan: the names of the files instead of the files."""
     include = included(body)
     body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
     if not wants_snapshot(body):
         return body
-    command = body.get("command") or {}
-    text = "venv" if command.get("venv") else body.get("pipeline", "")
+    has_venv = table_or_empty(body.get("command")).get("venv")
+    text = "venv" if has_venv else str(body.get("pipeline", ""))
     return body | names_of_files(text, folder, include)
 
 
-def included(body: Mapping[str, Any]) -> list[str]:
+def included(body: Mapping[str, Json]) -> list[str]:
     """What git ignores and is sent all the same."""
-    return list((body.get("source") or {}).get("include") or ())
+    return texts_or_empty(table_or_empty(body.get("source")).get("include"))
 
 
-def check_no_include(body: Mapping[str, Any]) -> None:
+def check_no_include(body: Mapping[str, Json]) -> None:
     """Raises InputError where files are to be included and nothing is sent. A folder that is used
     itself has them all."""
-    code = (body.get("command") or {}).get("code")
+    code = table_or_empty(body.get("command")).get("code")
     if included(body) and code != "here":
         raise InputError(
             "--include sends files with a copy of the code, and none is sent",

@@ -7,9 +7,9 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import InputError
+from hostler.base.json_types import Json, JsonTable, table_or_empty
 from hostler.base.private import owner_name
 from hostler.base.text import is_text
 from hostler.base.units import format_size
@@ -39,22 +39,22 @@ def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
     return [*lines, f"left out: {rest} more that the command names"] if rest > 0 else lines
 
 
-def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> dict[str, Any]:
+def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> JsonTable:
     """The names of a folder's files, for a check or a plan before they are sent: where the pipeline
     of this text has a use for them."""
     if "glob" not in text and "venv" not in text:
         return {}
     # No request can carry other names; the daemon reads them from the source itself.
-    files, links = ([*filter(is_text, names)] for names in source_names(folder, include))
+    files, links = (list(filter(is_text, names)) for names in source_names(folder, include))
     if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
-        return {"files": files, "links": links}
+        return {"files": [*files], "links": [*links]}
     return {}
 
 
-def code_folder(old: Mapping[str, Any], else_: str) -> Path:
+def code_folder(old: Mapping[str, Json], else_: str) -> Path:
     """The folder that a run's code came from. Raises InputError where it is not on this machine, or
     where somebody else chose it, or what is in it."""
-    path = (old.get("source") or {}).get("path")
+    path = str(table_or_empty(old.get("source")).get("path") or "")
     if not path or not Path(path).is_dir():
         raise InputError(
             f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from typing import Any
 
+from hostler.base.json_types import Json, JsonTable, table_or_empty, texts_or_empty
 from hostler.base.text import texts_in
 
 
-def words_of(body: Mapping[str, Any]) -> list[str]:
+def words_of(body: Mapping[str, Json]) -> list[str]:
     """The words of a submission's commands, values of parameters and of cells."""
-    command = body.get("command")
-    if command is not None:
-        return [*command["command"], *(command.get("each") or ())]
-    try:
-        document = tomllib.loads(body.get("pipeline") or "")
-    except tomllib.TOMLDecodeError:
-        return []  # what is wrong with it is told by the daemon
-    found = [*texts_in(document.get("params")), *(body.get("params") or {}).values()]
-    stages = document.get("stages")
-    for stage in stages.values() if isinstance(stages, dict) else ():
-        if isinstance(stage, dict):
-            found += [*texts_in(stage.get("command")), *texts_in(stage.get("env"))]
+    if body.get("command") is not None:
+        command = table_or_empty(body["command"])
+        return [word for key in ("command", "each") for word in texts_or_empty(command.get(key))]
+    document = pipeline_tables(body)
+    if not document:
+        return []
+    found = [*texts_in(document.get("params")), *texts_in(body.get("params"))]
+    for stage in map(table_or_empty, table_or_empty(document.get("stages")).values()):
+        found += [*texts_in(stage.get("command")), *texts_in(stage.get("env"))]
     return found
+
+
+def pipeline_tables(body: Mapping[str, Json]) -> JsonTable:
+    """The tables of a submission's pipeline file; none of one that cannot be read: the daemon says
+    what is wrong with it."""
+    try:
+        return tomllib.loads(str(body.get("pipeline") or ""))
+    except tomllib.TOMLDecodeError:
+        return {}

@@ -98,7 +98,7 @@ async def test_a_host_that_comes_back_is_asked_anew(tmp_path: Path) -> None:
 def command(*words: str, **fields: Any) -> Submission:
     env = {"VIRTUAL_ENV": PREFIX, "PATH": f"{PREFIX}/bin:/usr/bin"}
     return Submission(
-        command={"command": list(words), "code": "none", "env": QUICK, **fields},
+        command={"command": list(words), "code": "none", "env": {**QUICK}, **fields},
         env=env,
         programs={"python": PYTHON},
     )
