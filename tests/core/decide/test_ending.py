@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hostler.decide.ending import cause_from_log, conclude
+from hostler.decide.ending import cause_from_log, conclude, conclude_absent
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Phase
 from tests.support.values import planning as lab
@@ -129,3 +130,78 @@ def test_of_a_process_no_memory_limit_is_claimed() -> None:
     assert "limit" not in said
     said = conclude(tried, replace(asked, image="a:1", runtime="docker"), workload)[2]
     assert "at its memory limit; raise `ram`" in said
+
+
+NAMED = {1, 2, 3, 4, 6, 7, 8, 9, 11, 13, 14, 15, 24, 25, 31}
+
+
+def said(ended: dict[str, Any], stage: Any = None, **told: Any) -> str:
+    """The sentence about an attempt whose workload ended so."""
+    tried = lab.attempt(**told.pop("attempt", {}))
+    workload = lab.workload(tried, running=False, **{"started_at": 5.0, **ended})
+    return conclude(tried, stage or lab.stage(), workload, **told)[2]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 9, 11, 15, 16, 24, 31])
+@pytest.mark.parametrize("by_code", [True, False], ids=["exit code", "signal"])
+def test_each_signal_has_its_name(number: int, by_code: bool) -> None:
+    ended = {"exit_code": 128 + number} if by_code else {"exit_code": None, "signal": number}
+    name = signal.Signals(number).name if number in NAMED else f"signal {number}"
+    hint = ", and not by Hostler (often the kernel, for memory)" if number == 9 else ""
+    assert said(ended) == f"killed by {name}{hint}"
+
+
+def test_the_signals_that_end_programs_are_named() -> None:
+    told = {number: said({"exit_code": 128 + number}) for number in range(1, 32)}
+    assert {number for number, text in told.items() if "SIG" in text} == NAMED
+
+
+@pytest.mark.parametrize(
+    ("ended", "told", "sentence"),
+    [
+        ({"exit_code": 3}, {}, "exit code 3"),
+        ({"exit_code": 128}, {}, "exit code 128"),
+        ({"exit_code": 160}, {}, "exit code 160"),
+        ({"exit_code": 0, "signal": 15}, {}, "killed by SIGTERM"),
+        ({"exit_code": 255}, {"boot_id": "b"}, "gpu1 rebooted while it ran; exit code 255"),
+        ({"exit_code": None}, {"boot_id": "b"}, "gpu1 rebooted while it ran"),
+        ({"exit_code": 1}, {"boot_id": "b", "attempt": {"boot_id": None}}, "exit code 1"),
+        ({"exit_code": None}, {}, "it ended and nobody knows how"),
+        ({"exit_code": None, "error": "oops"}, {}, "it ended and nobody knows how: oops"),
+        ({"exit_code": 1, "error": "oops"}, {}, "exit code 1"),
+        ({"exit_code": 125, "error": "oops"}, {}, "oops"),
+        ({"exit_code": 126, "error": "oops"}, {}, "oops"),
+        ({"exit_code": 127, "error": "oops"}, {}, "oops"),
+        ({"exit_code": 124, "error": "oops"}, {}, "exit code 124"),
+        ({"exit_code": 1}, {"gpu_lost": "GPU 0: lost"}, "GPU 0: lost; exit code 1"),
+        ({"exit_code": 124, "signal": None}, {"stage": lab.stage(venv="r.txt")}, "exit code 124"),
+        (
+            {"exit_code": 125},
+            {"stage": lab.stage(venv="r.txt"), "tail": ["hostler: first", "hostler: last", "x"]},
+            "last",
+        ),
+        (
+            {"exit_code": 137, "oom_killed": True},
+            {"stage": lab.stage(runtime="docker", image="a:1")},
+            "killed by the kernel for its memory; `ram` in resources asks for more",
+        ),
+    ],
+)
+def test_what_is_said_of_an_end(ended: dict[str, Any], told: dict[str, Any], sentence: str) -> None:
+    values = dict(told)
+    assert said(ended, values.pop("stage", None), **values) == sentence
+
+
+@pytest.mark.parametrize(
+    ("attempt", "rebooted", "ending"),
+    [
+        ({}, True, (Phase.FAILED, Cause.HOST_REBOOTED,
+                    "gpu1 rebooted, and nothing of it is left there")),
+        ({}, False, (Phase.FAILED, Cause.VANISHED, "it is gone from gpu1, and Hostler did not "
+                     "remove it (removed by hand?)")),
+        ({"stop_reason": Cause.STOPPED, "stop_detail": "by eve"}, True,
+         (Phase.CANCELLED, Cause.STOPPED, "by eve")),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_what_is_gone(attempt: Any, rebooted: bool, ending: Any) -> None:
+    assert conclude_absent(lab.attempt(**attempt), rebooted=rebooted) == ending

@@ -176,3 +176,70 @@ def test_a_gpu_is_not_given_back_on_a_look_of_before_the_end_of_its_work() -> No
     after = lab.host(asked_at=lab.NOW - 0.1, look={"leases": (lease,)})
     assert len(lab.of_kind(actions(after, ended), Release)) == 1
     assert len(lab.of_kind(actions(after, lately={ended.attempt_id: 0.0}), Release)) == 1
+
+
+def test_a_silent_host_keeps_no_other_from_being_cleared() -> None:
+    lost = lab.attempt("r-9", phase=Phase.LOST, host="gpu2")
+    looked = {
+        "workloads": (lab.workload("r-8-x-1", running=False),),
+        "leases": (lab.lease(lost, "GPU-gpu2-0"),),
+    }
+    first = lab.host("gpu1", condition=HostCondition.UNREACHABLE)
+    empty, other = lab.host("gpu1"), lab.host("gpu2", look=looked)
+    for before in (first, empty):
+        found = plan(lab.snapshot(before, other)).actions
+        assert [type(action) for action in found] == [Remove, Release]
+
+
+def test_of_thousands_of_orphans_some_are_ended_at_once() -> None:
+    works = tuple(lab.workload(f"r-{i}-x-1", running=False) for i in range(70))
+    found = actions(look(*works))
+    assert len(found) == 64
+    busy = frozenset(action.key for action in found)
+    assert len(actions(look(*works), in_flight=busy)) == 6
+
+
+@pytest.mark.parametrize(("used", "back"), [(GIB, True), (GIB + 1, False)])
+def test_memory_up_to_the_floor_counts_as_back(used: int, back: bool) -> None:
+    card = replace(lab.gpu("gpu1", 0), memory_used=used)
+    host = lab.host("gpu1", [card], look={"leases": (lab.lease(FINAL, UUID),)})
+    assert bool(actions(host, FINAL)) is back
+
+
+def test_a_process_of_its_container_keeps_the_lease() -> None:
+    held = lab.lease(FINAL, UUID, workload="c1")
+
+    def with_process(**fields: Any) -> Host:
+        cards = (replace(lab.gpu("gpu1", 0), processes=(lab.process(**fields),)),)
+        return lab.host("gpu1", cards, look={"leases": (held,)})
+
+    assert actions(with_process(container_id="c1"), FINAL) == []
+    assert len(actions(with_process(container_id="c2"), FINAL)) == 1
+    assert len(actions(with_process(), FINAL)) == 1
+
+
+def test_a_stop_says_what_its_attempt_came_to() -> None:
+    (unknown,) = actions(look(lab.workload("r-9-x-1")))
+    (known,) = actions(look(lab.workload(FINAL)), FINAL)
+    plain = replace(FINAL, cause=None)
+    (uncaused,) = actions(look(lab.workload(plain)), plain)
+    told = [
+        (stop.detail, stop.cause, stop.grace)
+        for stop in (unknown, known, uncaused)
+        if isinstance(stop, Stop)
+    ]
+    assert told == [
+        ("its run is over", Cause.STOPPED, 30.0),
+        ("its attempt is lost already", Cause.HOST_LOST, 30.0),
+        ("its attempt is lost already", Cause.STOPPED, 30.0),
+    ]
+
+
+def test_a_stop_leaves_the_grace_of_its_stage() -> None:
+    run = lab.run("r-1", lab.stage(gpus=1, grace=7.0), attempts=[FINAL])
+    found = plan(lab.snapshot(look(lab.workload(FINAL)), run)).actions
+    assert [action.grace for action in found if isinstance(action, Stop)] == [7.0]
+    gone = replace(FINAL, stage="gone", attempt_id="r-1-gone-1")
+    run = lab.run("r-1", lab.stage(gpus=1, grace=7.0), attempts=[gone])
+    found = plan(lab.snapshot(look(lab.workload(gone)), run)).actions
+    assert [action.grace for action in found if isinstance(action, Stop)] == [30.0]

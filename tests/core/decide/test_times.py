@@ -61,3 +61,28 @@ def test_an_end_is_no_later_than_the_daemon_that_read_it() -> None:
     assert ended_at(ended, SNAPSHOT) == NOW + 3600
     assert ended_at(ended, replace(LATER, ended={ended.attempt_id: NOW - 2})) == NOW - 2
     assert ended_at(replace(ended, finished_at=None), SNAPSHOT) == ended.placed_at
+
+
+def test_what_runs_has_begun_though_its_launch_was_not_noted() -> None:
+    noted = replace(RUNS, launched_at=None)
+    assert begun_at(noted, SNAPSHOT, None, None) == RUNS.placed_at
+    launched = replace(RUNS, phase=Phase.STARTING)
+    assert begun_at(launched, SNAPSHOT, None, None) == NOW - 60
+
+
+def test_a_start_may_return_half_a_minute_after_what_it_started_began() -> None:
+    def begun(before: float) -> float | None:
+        up = 900.0 - (60 - 1) - before
+        return begun_at(RUNS, SNAPSHOT, LOOK, seen(started_up=up))
+
+    assert begun(30.0) == NOW - 60
+    assert begun(30.5) == NOW - 90.5
+
+
+def test_a_look_that_lacks_one_clock_is_read_by_the_other() -> None:
+    work = seen(started_up=600.0, started_at=4000.0)
+    assert measured_start(replace(LOOK, up=None), work) == LOOK.asked_at - 1000
+    assert measured_start(replace(LOOK, up=None, wall=None), work) is None
+    assert measured_start(replace(LOOK, wall=None), seen(started_at=4000.0)) is None
+    assert measured_start(None, work) is None
+    assert measured_start(LOOK, None) is None
