@@ -285,3 +285,12 @@ def test_asking_of_each_of_thousands_of_cells_whether_it_runs_again_takes_no_tim
     begun = time.thread_time()
     assert all(stage.name in found.again for stage in stages)
     assert time.thread_time() - begun < 2
+
+
+def test_after_a_retry_any_stage_may_have_had_a_checkpoint() -> None:
+    """Which stages had begun in the runs before the last one is not known."""
+    changed = replace(TRAIN, command=("train", "longer"))
+    stages = (PREPARE, changed, EVALUATE, REPORT)
+    untried = replace(OLD, attempts=ATTEMPTS[:1])
+    assert plan(untried, *stages).anew == frozenset()
+    assert plan(replace(untried, retry_of="r0"), *stages).anew == {"train"}

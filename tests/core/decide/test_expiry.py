@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -286,3 +287,41 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = pytest.mark.slow(Life.TestCase)
+
+
+def test_their_removal_is_announced_two_days_before() -> None:
+    assert expiry(replace(LEFT, until=NOW + 172_800), standing=None).notices
+    assert not expiry(replace(LEFT, until=NOW + 172_801), standing=None).notices
+
+
+def test_a_day_is_told_as_the_machine_counts_days() -> None:
+    assert date_text(NOW) == datetime.fromtimestamp(NOW).strftime("%Y-%m-%d")
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        ([replace(LEFT, files=1)], "model.pt (3 GiB) of run r1 on gpu2"),
+        ([replace(LEFT, files=2)], "model.pt and 1 more file (3 GiB) of run r1 on gpu2"),
+        ([replace(LEFT, names=(), files=2)], "2 files (3 GiB) of run r1 on gpu2"),
+        (
+            [replace(LEFT, names=()), replace(LEFT, names=("b",), host="gpu1")],
+            "b and 7 more files (6 GiB) of run r1 on gpu1, gpu2",
+        ),
+        ([replace(LEFT, host=f"g{n}") for n in range(3)],
+         "model.pt and 11 more files (9 GiB) of run r1 on g0, g1, g2"),
+    ],
+)  # fmt: skip
+def test_files_in_words(left: list[Remainder], text: str) -> None:
+    assert describe(left) == text
+
+
+def test_a_long_name_is_cut() -> None:
+    assert "x" * 80 in describe([replace(LEFT, names=("x" * 80,))])
+    assert "x" * 80 not in describe([replace(LEFT, names=("x" * 81,))])
+
+
+def test_an_alert_stands_no_longer_for_a_clock_that_jumped_back() -> None:
+    assert expiry(STOOD, ran=0.0).stood == {}
+    assert expiry(STOOD, ran=-5.0).stood == {}
+    assert expiry(STOOD, ran=0.5).stood == {"r1-train-1": DAY + 0.5}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -229,3 +230,73 @@ def test_one_persons_bad_sweep_does_not_close_a_host_to_others(rng: Random) -> N
             known = after_fault(known, tried, run.stages[0], "mal", "x", now, gpus_only=False)
         now += rng.choice([1.0, 5.0, 20.0])
     raise AssertionError("never placed")
+
+
+def known(*attempts: Attempt, owner: str = "ana") -> dict[tuple[str, str], Ailment]:
+    run = lab.run("r-1", lab.stage("train", gpus=1, **DOCKER), owner=owner, attempts=attempts)
+    return remembered([run], lab.NOW)
+
+
+def test_after_a_restart_the_last_thing_that_a_host_told_counts() -> None:
+    fault = failed(1, "a", at=-50.0)
+    started = lab.attempt(number=2, host="a", launched_at=lab.NOW - 40, runtime="docker")
+    before = replace(started, launched_at=lab.NOW - 60)
+    assert known(fault, started) == {}
+    assert set(known(fault, before)) == {("a", "docker")}
+    placed = replace(fault, finished_at=None, placed_at=lab.NOW - 30)
+    assert set(known(started, placed)) == {("a", "docker")}
+    untold = lab.attempt(
+        number=3, host="a", launched_at=None, phase=Phase.FAILED, cause=Cause.NOT_STARTED,
+        runtime="docker", finished_at=lab.NOW,
+    )  # fmt: skip
+    assert set(known(fault, untold)) == {("a", "docker")}
+    gone = replace(fault, stage="gone")
+    assert known(gone) == {}
+
+
+def test_what_is_remembered_may_be_tried_at_once_by_anybody_who_has_not_met_it() -> None:
+    (found,) = known(replace(failed(1, "a"), detail="disk full"), owner="bo").values()
+    assert found == Ailment(
+        "disk full", lab.NOW, 10.0, lab.NOW, True, frozenset({"bo"}), frozenset({"a:1"})
+    )
+    (without,) = known(replace(failed(1, "a"), gpus=())).values()
+    assert not without.gpus_only
+
+
+@pytest.mark.parametrize(
+    ("owner", "image", "wait"),
+    [("cy", "b:1", 0), ("ana", "b:1", 5), ("cy", "a:1", 5), ("ana", "a:1", 10)],
+)
+def test_who_has_met_the_failure_lets_others_go_first(owner: str, image: str, wait: float) -> None:
+    met = ailment(due=0.0, owners=frozenset({"ana"}), images=frozenset({"a:1"}))
+    stage = lab.stage("train", runtime="docker", image=image)
+    assert may_probe(met, stage, owner, lab.NOW + wait)
+    assert not may_probe(met, stage, owner, lab.NOW + wait - 0.1)
+    slow = replace(met, pause=600.0)
+    assert may_probe(slow, stage, owner, lab.NOW + wait * 6)
+    assert not may_probe(slow, stage, owner, lab.NOW + wait * 6 - 0.1)
+
+
+def test_a_pause_doubles_up_to_ten_minutes_with_what_was_placed_after_it() -> None:
+    before = ailment(due=0.0, pause=400.0, owners=frozenset({"bo"}), images=frozenset({"b:1"}))
+    tried = lab.attempt(placed_at=lab.NOW)
+    stage = lab.stage("train", runtime="docker", image="a:1")
+    after = after_fault(before, tried, stage, "ana", "worse", lab.NOW + 1, gpus_only=False)
+    assert (after.pause, after.probe_at, after.why) == (600.0, lab.NOW + 601, "worse")
+    assert (after.owners, after.images) == (frozenset({"ana", "bo"}), frozenset({"a:1", "b:1"}))
+    early = replace(tried, placed_at=lab.NOW - 0.1)
+    under_way = after_fault(before, early, stage, "ana", "worse", lab.NOW + 1, gpus_only=False)
+    assert (under_way.pause, under_way.probe_at) == (400.0, lab.NOW)
+
+
+def test_a_stage_is_suspect_after_two_hosts_that_started_others_since() -> None:
+    tries = [failed(1, "a", at=-50.0), failed(2, "b", at=-40.0)]
+    proven = {("a", "docker", True): lab.NOW - 30, ("b", "docker", True): lab.NOW - 30}
+    assert is_suspect(tries, proven)
+    assert not is_suspect(tries[:1], proven)
+    assert not is_suspect(tries, {**proven, ("b", "docker", True): lab.NOW - 40})
+    without_gpus = {("a", "docker", True): lab.NOW, ("b", "docker", False): lab.NOW}
+    assert not is_suspect(tries, without_gpus)
+    assert is_suspect([replace(each, gpus=()) for each in tries], without_gpus)
+    assert not is_suspect([replace(each, cause=Cause.USER_ERROR) for each in tries], proven)
+    assert not is_suspect([replace(each, finished_at=None) for each in tries], proven)

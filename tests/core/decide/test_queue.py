@@ -8,8 +8,9 @@ from typing import Any
 from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
 from hostler.model.hosts import HostCondition
+from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import RemedyKind, Snapshot, Start
-from hostler.model.runs import Run
+from hostler.model.runs import Phase, Run
 from tests.support.values import planning as lab
 
 
@@ -203,3 +204,60 @@ def test_who_names_a_host_hears_of_that_one_first() -> None:
     reason = plan(snapshot).reasons["r-1", "train"]
     assert [host.host for host in reason.hosts] == ["mine", "free"]
     assert "nearest mine: refused us: ANOTHER KEY" in reason.sentence
+
+
+def test_what_a_short_stage_leaves_of_what_is_kept_stays_kept() -> None:
+    busy = held_by_stages(4, 1, timeout=1000.0)
+    runs = [wants("large", 4, "bo"), wants("short", 1, "cy", timeout=900.0), wants("long", 1, "di")]
+    assert started(queue(busy, *runs)) == ["short"]
+
+
+def test_a_short_stage_that_needs_more_than_is_kept_leaves_it_whole() -> None:
+    busy = held_by_stages(4, 1, timeout=1000.0)
+    runs = [wants("large", 4, "bo"), wants("big", 4, "cy", timeout=900.0), wants("long", 1, "di")]
+    assert started(queue(busy, *runs)) == []
+
+
+def test_a_stage_rests_for_its_last_attempt_and_not_for_one_before() -> None:
+    tries = [
+        lab.attempt(number=1, phase=Phase.FAILED, cause=Cause.HOST_FAULT),
+        lab.attempt(number=2, phase=Phase.FAILED, cause=Cause.USER_ERROR),
+    ]
+    stage = lab.stage(gpus=1, retries=Retries(max=3, backoff=100.0))
+    resting = lab.run("r-1", stage, attempts=tries)
+    assert started(lab.snapshot(lab.host(), resting)) == []
+    faults = [*tries, *(replace(tries[0], number=n) for n in (3, 4, 5, 6, 7, 8))]
+    mended = lab.run("r-1", stage, attempts=faults)
+    assert started(lab.snapshot(lab.host(), mended)) == ["r-1"]
+    due = replace(resting, attempts=(tries[0], replace(tries[1], finished_at=lab.NOW - 100)))
+    assert started(lab.snapshot(lab.host(), due)) == ["r-1"]
+
+
+def test_among_owners_who_hold_alike_the_older_goes_first() -> None:
+    runs = [wants("r-1", 1, "zoe"), wants("r-2", 1, "ana"), wants("r-3", 1, "zoe")]
+    assert started(lab.snapshot(lab.host("g", 3), *runs)) == ["r-1", "r-2", "r-3"]
+
+
+def test_gpus_that_a_plan_gives_count_for_the_next_turn() -> None:
+    runs = [wants("r-1", 4, "zoe"), wants("r-2", 1, "zoe"), wants("r-3", 1, "ana")]
+    assert started(lab.snapshot(lab.host("g", 5), *runs)) == ["r-1", "r-3"]
+
+
+def test_cells_that_start_in_a_plan_count_for_max_parallel_of_their_own_run() -> None:
+    cells = [lab.stage(f"t.{i}", base="t", max_parallel=1) for i in range(2)]
+    runs = [lab.run("r-1", *cells), lab.run("r-2", *cells)]
+    assert started(lab.snapshot(lab.host("g", 0), *runs)) == ["r-1", "r-2"]
+
+
+def test_two_that_wait_for_other_hosts_are_each_kept_for() -> None:
+    first = held_by_stages(2, 1)
+    other = lab.run("h-z", lab.stage("train", gpus=1), attempts=[lab.attempt("h-z", host="z")])
+    second = lab.host("z", 2, look={"workloads": (lab.workload(other.attempts[0]),)})
+    snapshot = replace(first, hosts=(*first.hosts, second), runs=(*first.runs, other))
+    runs = [
+        wants("one", 2, "bo", hosts=("g",)),
+        wants("two", 2, "cy", hosts=("z",)),
+        wants("small", 1, "di"),
+    ]
+    assert started(queue(snapshot, *runs)) == []
+    assert started(queue(snapshot, runs[0], runs[2])) == ["small"]

@@ -226,3 +226,33 @@ def _without_a_crowd(trace: Trace) -> list[Any]:
     waiting = [j for j in trace.jobs if j.attempt is None and j.gpus == 1]
     gone = {j.run.run_id for j in waiting[12:]}
     return [j for j in trace.jobs if j.run.run_id not in gone]
+
+
+def test_of_two_places_that_come_as_soon_the_one_with_more_cpus_is_kept() -> None:
+    runs = [holder("a-0", "a", 0, timeout=600.0), holder("b-0", "b", 0, timeout=600.0)]
+    hosts = [on("a", 2, runs[0], cpus=16), on("b", 2, runs[1], cpus=32)]
+    assert kept(lab.snapshot(*hosts, *runs, wants("big", 2)))["big"].capacity.host.name == "b"
+    alike = [on("a", 2, runs[0]), on("b", 2, runs[1])]
+    assert kept(lab.snapshot(*alike, *runs, wants("big", 2)))["big"].capacity.host.name == "a"
+
+
+@pytest.mark.parametrize(("used", "counts"), [(GIB, True), (GIB + 1, False)])
+def test_memory_up_to_the_floor_is_back(used: int, counts: bool) -> None:
+    long_ago = {"r-0-train-1": lab.NOW - 1000}
+    snapshot = lab.snapshot(releasing(4, used, None), wants("big", 4), lately=long_ago)
+    assert bool(kept(snapshot)) is counts
+
+
+@pytest.mark.parametrize(("ago", "counts"), [(119.0, True), (120.0, False)])
+def test_memory_may_take_two_minutes_to_come_back(ago: float, counts: bool) -> None:
+    ended = {"r-0-train-1": lab.NOW - ago}
+    snapshot = lab.snapshot(releasing(4, 10 * GIB, None), wants("big", 4), lately=ended)
+    assert bool(kept(snapshot)) is counts
+
+
+def test_what_is_kept_is_what_is_free_there_with_cpus_and_ram() -> None:
+    run = holder("a-0", "a", 0, timeout=600.0)
+    found = kept(lab.snapshot(on("a", 4, run), run, wants("big", 3 + 1, cpus=8.0, ram=GIB)))["big"]
+    assert [gpu.index for gpu in found.gpus] == [1, 2, 3]
+    assert (found.capacity.kept_cpus, found.capacity.kept_ram) == (8.0, float(GIB))
+    assert found.until == lab.NOW - 60 + 600 + 30

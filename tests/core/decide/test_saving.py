@@ -88,3 +88,16 @@ def test_what_leaves_files(
 def test_a_folder_of_the_run_itself_stays_anyway() -> None:
     here = stage(code="here", outputs={"o": "out"})
     assert not leaves_files(here, Phase.FAILED)
+
+
+def test_what_a_file_takes_in_a_tar_is_counted() -> None:
+    files = [entry("a", 10), entry("b", 20)]
+    assert choose_files(files, 2 * 1024 + 30 + 10_240).copied == tuple(files)
+    assert choose_files(files, 2 * 1024 + 29 + 10_240).copied == tuple(files[:1])
+    assert choose_files(files, 1 << 30).size == 2 * 1024 + 30 + 10_240
+    assert choose_files([], 0).size == 10_240
+
+
+def test_twenty_of_what_stays_are_named() -> None:
+    found = staying([entry(f"f{n:02}", n) for n in range(21)], "large")
+    assert (len(found.names), found.names[0], found.files, found.size) == (20, "f20", 21, 210)

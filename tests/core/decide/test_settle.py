@@ -258,3 +258,113 @@ def test_a_failed_cell_stops_the_others() -> None:
     assert isinstance(stop, Stop)
     assert (stop.workload, stop.cause) == (workload, Cause.DEPENDENCY)
     assert not lab.of_kind(actions, Start)
+
+
+def test_a_stop_noted_before_the_start_keeps_its_words() -> None:
+    noted = replace(STARTING, stop_reason=Cause.TIME_LIMIT, stop_detail="ran longer than 1m")
+    (action,) = settled(noted, lab.host(), run={"cancelled_by": "eve"})
+    assert isinstance(action, Record)
+    assert (action.phase, action.cause) == (Phase.FAILED, Cause.TIME_LIMIT)
+    assert action.detail == "ran longer than 1m"
+
+
+def test_a_cancel_before_the_start_says_so() -> None:
+    (action,) = settled(STARTING, lab.host(), run={"cancelled_by": "eve"})
+    assert isinstance(action, Record)
+    assert action.detail == "by eve, before it started"
+
+
+@pytest.mark.parametrize(
+    ("work", "kinds"),
+    [
+        ({"running": True}, [Record, Stop]),
+        ({"running": False, "exit_code": 0}, [Finish]),
+        ({"running": False, "created_only": True}, [Record]),
+    ],
+)
+def test_a_cancelled_start_that_happened_after_all(work: dict[str, Any], kinds: list[type]) -> None:
+    found = settled(STARTING, host_with(lab.workload(STARTING, **work)), run={"cancelled_by": "e"})
+    assert [type(action) for action in found] == kinds
+
+
+def test_what_was_launched_and_cancelled_waits_for_its_silent_host() -> None:
+    silent = lab.host(condition=HostCondition.UNREACHABLE)
+    assert settled(RUNNING, silent, run={"cancelled_by": "eve"}) == []
+
+
+def test_what_a_person_stopped_on_a_host_that_left_the_config_is_let_go() -> None:
+    elsewhere = lab.host("gpu9")
+    (action,) = settled(RUNNING, elsewhere, run={"cancelled_by": "eve"})
+    assert isinstance(action, Record)
+    assert (action.phase, action.cause) == (Phase.CANCELLED, Cause.STOPPED)
+    assert action.detail == (
+        "by eve; gpu1 is no longer in the config: whether it still runs there is not known"
+    )
+    limited = replace(RUNNING, stop_reason=Cause.TIME_LIMIT, stop_detail="ran longer than 1m")
+    assert settled(limited, elsewhere) == []
+
+
+def test_silence_of_a_host_that_left_the_config_counts_from_the_launch() -> None:
+    elsewhere = lab.host("gpu9")
+    assert settled(RUNNING, elsewhere, stage=lost_stage(61.0)) == []
+    (action,) = settled(RUNNING, elsewhere, stage=lost_stage(60.0))
+    assert isinstance(action, Record)
+    assert action.detail == "gpu1 was not heard for 1m; given up as on_lost = restart says"
+
+
+def test_silence_of_a_host_never_heard_counts_from_when_it_is_known() -> None:
+    new = replace(lab.host(condition=HostCondition.CONNECTING, since=lab.NOW - 20), look=None)
+    assert settled(RUNNING, new, stage=lost_stage(21.0)) == []
+    (action,) = settled(RUNNING, new, stage=lost_stage(20.0))
+    assert isinstance(action, Record)
+    assert "was not heard for 20s" in action.detail
+
+
+@pytest.mark.parametrize(("ago", "given_up"), [(10.0, True), (9.5, False)])
+def test_a_look_under_way_may_take_as_long_as_one_is_fresh(ago: float, given_up: bool) -> None:
+    silent = lab.host(condition=HostCondition.UNREACHABLE, asked_at=lab.NOW - ago)
+    assert bool(settled(RUNNING, silent, stage=lost_stage(1.0))) is given_up
+
+
+def test_a_reboot_before_the_start_says_so() -> None:
+    (action,) = settled(STARTING, lab.host(look={"boot_id": "boot-2"}))
+    assert isinstance(action, Record)
+    assert action.detail == "gpu1 rebooted before it was started"
+    unknown = replace(STARTING, boot_id=None)
+    assert settled(unknown, lab.host(look={"boot_id": "boot-2"})) == [
+        Resume(unknown, lab.stage(gpus=1))
+    ]
+
+
+def test_a_launched_attempt_whose_container_never_ran_is_started_again() -> None:
+    created = lab.workload(RUNNING, running=False, created_only=True)
+    assert settled(RUNNING, host_with(created)) == [Resume(RUNNING, lab.stage(gpus=1))]
+
+
+@pytest.mark.parametrize("key", ["finish:r-1-train-1", "record:r-1-train-1"])
+def test_while_an_end_is_written_nothing_else_is_done(key: str) -> None:
+    assert settled(RUNNING, lab.host(), in_flight=frozenset({key})) == []
+
+
+def test_a_time_limit_counts_the_time_that_the_daemon_slept() -> None:
+    stage = lab.stage(gpus=1, timeout=500.0)
+    work = lab.workload(RUNNING, started_up=300.0)
+    (action,) = settled(RUNNING, lab.host(look={"workloads": (work,), "up": 900.0}), stage=stage)
+    assert isinstance(action, Stop)
+    assert action.detail == "ran longer than 8m20s"
+    assert settled(RUNNING, lab.host("gpu9"), stage=stage) == []
+
+
+@pytest.mark.parametrize(("timeout", "stopped"), [(60.0, True), (60.5, False), (None, False)])
+def test_a_time_limit_is_up_to_the_second(timeout: float | None, stopped: bool) -> None:
+    host = host_with(lab.workload(RUNNING))
+    assert bool(settled(RUNNING, host, stage=lab.stage(gpus=1, timeout=timeout))) is stopped
+
+
+def test_the_plan_wakes_for_nothing_that_is_decided_already() -> None:
+    stage = lab.stage(gpus=1, timeout=100.0)
+    asked = replace(RUNNING, stop_reason=Cause.STOPPED, stop_detail="by eve")
+    over = replace(RUNNING, phase=Phase.COLLECTING, finished_at=lab.NOW - 5)
+    for attempt in (asked, over):
+        made = lab.run("r-1", stage, attempts=[attempt])
+        assert plan(lab.snapshot(host_with(lab.workload(attempt)), made)).wake_at is None
