@@ -64,7 +64,11 @@ def view_of(cls: type[T], value: object, **others: object) -> T:
 
 @functools.cache
 def _shared(cls: type, other: type) -> tuple[str, ...]:
-    return tuple(name for name in _keys(other) if name in _keys(cls))
+    return tuple(name for name in _keys(cls) if name in _keys(other) or _is_computed(other, name))
+
+
+def _is_computed(cls: type, name: str) -> bool:
+    return isinstance(getattr(cls, name, None), property)
 
 
 def _whole(cls: type[T], data: object, *, newer: bool) -> T:

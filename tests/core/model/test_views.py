@@ -10,6 +10,7 @@ import pytest
 
 from hostler.model import views
 from hostler.model.codec import from_answer, to_json, view_of
+from hostler.model.pipelines import Stage
 from hostler.model.records import RunSummary
 from hostler.model.runs import Attempt, Phase
 from hostler.model.views.gpus import FleetView, GpuView, HostGpus
@@ -63,6 +64,13 @@ def test_a_view_is_made_of_a_model_value_and_others() -> None:
     run = RunView(run_id="r", stages=(StageView(name="a", attempt=view),))
     made = view_of(NewRun, view_of(RunDetail, run), no_host="none")
     assert (made.stages, made.no_host) == (run.stages, "none")
+
+
+def test_what_a_model_value_computes_is_in_its_view_too() -> None:
+    cell = Stage(name="train.0", base="train", kind="task", command=("x",), cell={"seed": 1})
+    view = view_of(StageView, cell, gpus=0)
+    assert (view.label, view.base) == (cell.label, "train")
+    assert view.label
 
 
 def test_numbers_of_an_answer_are_written_as_they_were_read() -> None:
