@@ -27,22 +27,60 @@ def openapi(made: dict[str, Any]) -> dict[str, Any]:
                 key=lambda p: (p["in"], p["name"]),
             ),
             "request": plain(call.get("requestBody"), schemas),
-            "responses": _promised(plain(call["responses"], schemas)),
+            "responses": named(call["responses"]),
         }
         for path, methods in made["paths"].items()
         for method, call in methods.items()
     }
 
 
-_ANY_OBJECT = {"type": "object", "additionalProperties": True}
+def views(made: dict[str, Any]) -> dict[str, Any]:
+    """The objects in answers, each once, by name: each key with its type in short."""
+    schemas = made["components"]["schemas"]
+    found: dict[str, Any] = {}
+    left = [call["responses"] for methods in made["paths"].values() for call in methods.values()]
+    while left:
+        for name in _referred(left.pop()) - found.keys():
+            members = schemas[name].get("properties")
+            found[name] = short(schemas[name]) if members is None else _shorts(members)
+            left.append(schemas[name])
+    return found
 
 
-def _promised(value: Any) -> Any:
-    """Answers without schemas that promise nothing: any object is {}."""
+def named(value: Any) -> Any:
+    """A schema without words for people, each reference the name of what it refers to."""
+    return plain(value, {name: {"type": name} for name in _referred(value)})
+
+
+def short(schema: dict[str, Any]) -> str:
+    """A type in one line, like "[number | null]" or "{Reason}"."""
+    if "anyOf" in schema:
+        return " | ".join(map(short, schema["anyOf"]))
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema:
+        return " | ".join(repr(word) for word in schema["enum"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(short, schema['prefixItems']))}]"
+    if schema.get("type") == "array":
+        return f"[{short(schema['items'])}]"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"{{{short(schema['additionalProperties'])}}}"
+    return str(schema.get("type", "any"))
+
+
+def _shorts(members: dict[str, Any]) -> dict[str, str]:
+    return {name: short(schema) for name, schema in members.items()}
+
+
+def _referred(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return {name for item in value for name in _referred(item)}
     if not isinstance(value, dict):
-        return value
-    kept = {key: _promised(item) for key, item in value.items()}
-    return {} if kept == _ANY_OBJECT else kept
+        return set()
+    if isinstance(value.get("$ref"), str):
+        return {value["$ref"].rpartition("/")[2]}
+    return {name for item in value.values() for name in _referred(item)}
 
 
 def plain(value: Any, schemas: dict[str, Any]) -> Any:

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.daemon.alerts import Alerts
 from hostler.model.calls import Caller
+from hostler.model.views.alerts import AlertList, AlertView
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -22,7 +24,7 @@ def _alerts(request: Request) -> Alerts:
     return alerts
 
 
-@router.get("/alerts")
+@router.get("/alerts", responses=gives(AlertList))
 async def alerts(
     request: Request,
     open_only: Annotated[bool, Query(alias="open")] = False,
@@ -32,13 +34,13 @@ async def alerts(
     return answer(await _alerts(request).list(open_only=open_only, limit=limit))
 
 
-@router.post("/alerts/{alert_id}/acknowledge")
+@router.post("/alerts/{alert_id}/acknowledge", responses=gives(AlertView))
 async def acknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
     """Note durably that somebody has seen an alert."""
     return answer(await _alerts(request).acknowledge(alert_id, who))
 
 
-@router.post("/alerts/{alert_id}/unacknowledge")
+@router.post("/alerts/{alert_id}/unacknowledge", responses=gives(AlertView))
 async def unacknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
     """Take that back."""
     return answer(await _alerts(request).unacknowledge(alert_id, who))

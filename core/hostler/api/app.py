@@ -12,12 +12,13 @@ import hostler
 from hostler.api import alerts, audit, files, history, hosts, kept, runs, snapshots, streams
 from hostler.api.answers import answer, install_error_handlers
 from hostler.api.bodies import SshAgentBody
+from hostler.api.described import DescribedApi, gives
 from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import caller_of, may_look
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
-from hostler.model.views.daemon import SshAgentView, Stopping
+from hostler.model.views.daemon import DaemonView, SshAgentView, Stopping
 
 API_VERSION = 1
 
@@ -28,7 +29,7 @@ Who = Annotated[Caller, Depends(caller_of)]
 def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     """The application behind its door, which asks first who is calling; `admit` instead of the
     kernel, for tests."""
-    app = FastAPI(
+    app = DescribedApi(
         redirect_slashes=False,  # an empty name is told, not sent to the list
         title="Hostler",
         version=hostler.__version__,
@@ -59,13 +60,13 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     return app
 
 
-@router.get("/version")
+@router.get("/version", responses=gives(DaemonView))
 async def version(request: Request) -> JSONResponse:
     """Who answers: version, API number, database id, process, state folder."""
     return answer(request.app.state.service.about(API_VERSION))
 
 
-@router.post("/ssh-agent")
+@router.post("/ssh-agent", responses=gives(SshAgentView))
 async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONResponse:
     """Use the SSH agent of the caller's shell from now on: that of the shell that started the
     daemon is gone after logout."""
@@ -73,7 +74,7 @@ async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONRespo
     return answer(SshAgentView(socket=body.socket))
 
 
-@router.post("/shutdown")
+@router.post("/shutdown", responses=gives(Stopping))
 async def shutdown(request: Request, who: Who) -> JSONResponse:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
     await request.app.state.service.request_stop(who)

@@ -11,11 +11,13 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, answer
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.daemon.audit import CONNECT, Audit
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
 from hostler.model.records import AuditFilter
+from hostler.model.views.daemon import AuditPage
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -29,7 +31,7 @@ _VERBS = (
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 
 
-@router.get("/audit")
+@router.get("/audit", responses=gives(AuditPage))
 async def audit(
     request: Request,
     who: Who,
@@ -44,7 +46,8 @@ async def audit(
     service: Service = request.app.state.service
     run = None if run is None else await service.named_run(run)
     wanted = AuditFilter(user=user, since=since, call=call, run=run)
-    return answer({"entries": await service.audit.list(who, wanted, limit)})
+    entries = await service.audit.list(who, wanted, limit)
+    return answer(AuditPage(entries=tuple(entries)))
 
 
 class Refusals:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from hostler.api.answers import answer
 from hostler.api.bodies import FetchedBody
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.api.ranges import Part, part_of
 from hostler.base.errors import HostlerError
 from hostler.daemon.file_readers import FileReader
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
-from hostler.model.codec import to_json
+from hostler.model.codec import to_json, view_of
+from hostler.model.views.files import FilesPage, FolderView, Noted
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -37,7 +40,7 @@ class _AnyNames(Response):
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         """The body."""
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
@@ -62,7 +65,7 @@ class _FileResponse(StreamingResponse):
             await self._reader.close()
 
 
-@router.get("/runs/{run_id}/files")
+@router.get("/runs/{run_id}/files", responses=gives(FilesPage))
 async def files(
     request: Request,
     run_id: str,
@@ -73,10 +76,10 @@ async def files(
     """The files of a run that can be fetched, a page at a time."""
     service = _service(request)
     page = await service.files.page(await service.own_run(run_id, who), stage, after)
-    return _AnyNames({"schema": "hostler.files/1", **to_json(page)})
+    return _AnyNames(to_json(view_of(FilesPage, page)))
 
 
-@router.get("/runs/{run_id}/ls/{stage}")
+@router.get("/runs/{run_id}/ls/{stage}", responses=gives(FolderView))
 async def list_folder(
     request: Request, run_id: str, stage: str, who: Who, path: str = ""
 ) -> Response:
@@ -84,7 +87,7 @@ async def list_folder(
     service = _service(request)
     run = await service.own_run(run_id, who)
     view = await service.files.folder(run, stage, _raw(request, "path") or "")
-    return _AnyNames({"schema": "hostler.ls/1", **to_json(view)})
+    return _AnyNames(to_json(view))
 
 
 @router.get("/runs/{run_id}/files/{stage}/content")
@@ -125,16 +128,16 @@ async def _pages(reader: FileReader, part: Part, tells: bool) -> AsyncIterator[b
         yield (reader.sha256 or "").encode("ascii")
 
 
-@router.post("/runs/{run_id}/files/{stage}/fetched")
+@router.post("/runs/{run_id}/files/{stage}/fetched", responses=gives(Noted))
 async def fetched(
     request: Request, run_id: str, stage: str, body: FetchedBody, who: Who
-) -> dict[str, bool]:
+) -> JSONResponse:
     """Note that somebody has all files of an artifact, or all that lie on the host: of what has to
     go, that goes first."""
     service = _service(request)
     run = await service.own_run(run_id, who)
     await service.files.note_fetched(run, stage, body.attempt_id, body.artifact)
-    return {"noted": True}
+    return answer(Noted())
 
 
 def _raw(request: Request, name: str) -> str | None:

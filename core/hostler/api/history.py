@@ -10,9 +10,17 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from hostler.api.answers import answer
+from hostler.api.described import gives
 from hostler.daemon.service import Service
 from hostler.insight.search import Search, read_conditions, read_order
 from hostler.model.records import RunFilter
+from hostler.model.views.history import (
+    ComparedRuns,
+    FleetHistory,
+    HistoryPage,
+    HostHistory,
+    StageUsage,
+)
 
 router = APIRouter()
 Word = Annotated[str | None, Query(max_length=200)]
@@ -25,21 +33,21 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.get("/hosts/{name}/history")
+@router.get("/hosts/{name}/history", responses=gives(HostHistory))
 async def host_history(request: Request, name: str, minutes: Minutes = 60) -> JSONResponse:
     """What each GPU of a host did lately, minute by minute."""
     service = _service(request)
     return answer(await service.measures.of_host(service.host(name), minutes))
 
 
-@router.get("/runs/{run_id}/usage/{stage}")
+@router.get("/runs/{run_id}/usage/{stage}", responses=gives(StageUsage))
 async def usage(request: Request, run_id: str, stage: str) -> JSONResponse:
     """What the attempts of a stage used, and what the last one's GPUs did over its life."""
     service = _service(request)
     return answer(await service.measures.of_stage(await service.run(run_id), stage))
 
 
-@router.get("/history/runs")
+@router.get("/history/runs", responses=gives(HistoryPage))
 async def search(
     request: Request,
     state: Word = None,
@@ -65,7 +73,7 @@ async def search(
     return answer(await _service(request).past.search(wanted, limit, offset))
 
 
-@router.get("/history/compare")
+@router.get("/history/compare", responses=gives(ComparedRuns))
 async def compare(
     request: Request,
     run: Annotated[list[Annotated[str, Field(max_length=200)]], Query(min_length=1, max_length=12)],
@@ -75,7 +83,7 @@ async def compare(
     return answer(await service.past.compare([await service.run(run_id) for run_id in run]))
 
 
-@router.get("/history/fleet")
+@router.get("/history/fleet", responses=gives(FleetHistory))
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
     """What all GPUs together did lately, minute by minute."""
     return answer(await _service(request).measures.of_fleet(minutes))

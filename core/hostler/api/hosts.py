@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
 from hostler.api.bodies import CleanBody, DrainBody
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
+from hostler.model.views.gpus import FleetView
+from hostler.model.views.hosts import CleanView, DrainView, HostList, HostName, HostView
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -22,46 +25,46 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.get("/gpus")
+@router.get("/gpus", responses=gives(FleetView))
 async def gpus(request: Request) -> JSONResponse:
     """Which GPU is free: the `hostler.gpus/1` object."""
     return answer(_service(request).gpus())
 
 
-@router.get("/hosts")
+@router.get("/hosts", responses=gives(HostList))
 async def hosts(request: Request) -> JSONResponse:
     """Every host with its condition, facts and last look."""
-    return answer({"hosts": _service(request).hosts()})
+    return answer(HostList(hosts=tuple(_service(request).hosts())))
 
 
-@router.get("/hosts/{name}")
+@router.get("/hosts/{name}", responses=gives(HostView))
 async def host(request: Request, name: str) -> JSONResponse:
     """One host with its condition, facts and last look."""
     return answer(_service(request).host(name))
 
 
-@router.post("/hosts/{name}/drain")
-async def drain(request: Request, name: str, body: DrainBody, who: Who) -> dict[str, Any]:
+@router.post("/hosts/{name}/drain", responses=gives(DrainView))
+async def drain(request: Request, name: str, body: DrainBody, who: Who) -> JSONResponse:
     """Give the host no new work. What runs there goes on."""
     await _service(request).drain(name, body.reason, who)
-    return {"host": name, "drained": body.reason or f"by {who.user}"}
+    return answer(DrainView(host=name, drained=body.reason or f"by {who.user}"))
 
 
-@router.post("/hosts/{name}/undrain")
-async def undrain(request: Request, name: str, who: Who) -> dict[str, Any]:
+@router.post("/hosts/{name}/undrain", responses=gives(DrainView))
+async def undrain(request: Request, name: str, who: Who) -> JSONResponse:
     """Give the host new work again."""
     await _service(request).undrain(name, who)
-    return {"host": name, "drained": None}
+    return answer(DrainView(host=name))
 
 
-@router.post("/hosts/{name}/clean")
+@router.post("/hosts/{name}/clean", responses=gives(CleanView))
 async def clean(request: Request, name: str, body: CleanBody, who: Who) -> JSONResponse:
     """Remove what lies there and no open or kept run needs."""
     return answer(await _service(request).cleaner.clean(name, body.to_model(), who))
 
 
-@router.post("/hosts/{name}/retry")
-async def retry(request: Request, name: str, who: Who) -> dict[str, Any]:
+@router.post("/hosts/{name}/retry", responses=gives(HostName))
+async def retry(request: Request, name: str, who: Who) -> JSONResponse:
     """Try to connect again at once, also after a refused login."""
     _service(request).retry_host(name, who)
-    return {"host": name}
+    return answer(HostName(host=name))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer
 from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, SubmitBody
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.daemon.views import source_view
 from hostler.model.calls import Caller
 from hostler.model.records import RunFilter
+from hostler.model.views.files import ArtifactList
+from hostler.model.views.history import MetricsPage
+from hostler.model.views.kept import GcView
+from hostler.model.views.plans import CheckView, PlanView, RetryView, WhyView
+from hostler.model.views.runs import NewRun, RemovedRun, RunDetail, RunList, RunSource
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -31,7 +37,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.post("/runs")
+@router.post("/runs", responses=gives(NewRun, 201))
 async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
     service = _service(request)
@@ -39,19 +45,19 @@ async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) 
     return answer(await service.describe_new(run), 201)
 
 
-@router.post("/check")
+@router.post("/check", responses=gives(CheckView))
 async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Whether a submission would be taken, before its source is uploaded; changes nothing."""
     return answer(await _service(request).check(body.to_model(), who))
 
 
-@router.post("/plan")
+@router.post("/plan", responses=gives(PlanView))
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Where every stage of a submission would go now, and why; changes nothing."""
     return await asyncio.to_thread(answer, await _service(request).preview(body.to_model(), who))
 
 
-@router.get("/runs")
+@router.get("/runs", responses=gives(RunList))
 async def list_runs(
     request: Request,
     state: Annotated[str | None, Query(max_length=20)] = None,
@@ -65,25 +71,25 @@ async def list_runs(
     return answer(await _service(request).list_runs(wanted, limit))
 
 
-@router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}", responses=gives(RunDetail))
 async def show(request: Request, run_id: str) -> JSONResponse:
     """One run with its stages, attempts, statuses and reasons."""
     return answer(await _service(request).describe(run_id))
 
 
-@router.get("/runs/{run_id}/source")
+@router.get("/runs/{run_id}/source", responses=gives(RunSource))
 async def source(request: Request, run_id: str) -> JSONResponse:
     """Where a run's code came from, with what differed from its commit."""
     return answer(source_view(await _service(request).run(run_id)))
 
 
-@router.get("/runs/{run_id}/why")
+@router.get("/runs/{run_id}/why", responses=gives(WhyView))
 async def why(request: Request, run_id: str, stage: str | None = None) -> JSONResponse:
     """Why the stages of a run wait, were placed where they are, or ended as they did."""
     return answer(await _service(request).why(run_id, stage))
 
 
-@router.get("/runs/{run_id}/metrics/{stage}")
+@router.get("/runs/{run_id}/metrics/{stage}", responses=gives(MetricsPage))
 async def metrics(
     request: Request, run_id: str, stage: str, after: Place = None, points: Points = None
 ) -> JSONResponse:
@@ -98,27 +104,27 @@ async def metrics(
     return await asyncio.to_thread(answer, found)
 
 
-@router.get("/runs/{run_id}/artifacts")
+@router.get("/runs/{run_id}/artifacts", responses=gives(ArtifactList))
 async def artifacts(request: Request, run_id: str) -> JSONResponse:
     """The outputs a run has left."""
-    return answer({"artifacts": await _service(request).artifacts(run_id)})
+    return answer(await _service(request).artifacts(run_id))
 
 
-@router.post("/runs/{run_id}/cancel")
+@router.post("/runs/{run_id}/cancel", responses=gives(RunDetail))
 async def cancel(request: Request, run_id: str, who: Who) -> JSONResponse:
     """Stop what runs, never start what waits. Answered once the wish is durable."""
     service = _service(request)
     return answer(await service.describe(await service.cancel(run_id, who)))
 
 
-@router.post("/runs/{run_id}/priority")
+@router.post("/runs/{run_id}/priority", responses=gives(RunDetail))
 async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) -> JSONResponse:
     """Lower a waiting run's priority."""
     service = _service(request)
     return answer(await service.describe(await service.lower(run_id, body.priority, who)))
 
 
-@router.post("/runs/{run_id}/retry")
+@router.post("/runs/{run_id}/retry", responses=gives(NewRun, 201))
 async def retry(
     request: Request, run_id: str, who: Who, body: RetryBody | None = None, key: Key = None
 ) -> JSONResponse:
@@ -128,14 +134,14 @@ async def retry(
     return answer(await service.describe_new(run), 201)
 
 
-@router.post("/runs/{run_id}/retry/plan")
+@router.post("/runs/{run_id}/retry/plan", responses=gives(RetryView))
 async def plan_retry(request: Request, run_id: str, body: RetryBody, who: Who) -> JSONResponse:
     """Which stages a retry would keep, and which would run again, and why; changes nothing."""
     found = await _service(request).plan_retry(run_id, who, body.to_model())
     return await asyncio.to_thread(answer, found)
 
 
-@router.post("/runs/{run_id}/rerun")
+@router.post("/runs/{run_id}/rerun", responses=gives(RunDetail, 201))
 async def rerun(
     request: Request, run_id: str, body: RerunBody, who: Who, key: Key = None
 ) -> JSONResponse:
@@ -146,13 +152,13 @@ async def rerun(
     return answer(await service.describe(run.run_id), 201)
 
 
-@router.delete("/runs/{run_id}")
-async def remove(request: Request, run_id: str, who: Who) -> dict[str, Any]:
+@router.delete("/runs/{run_id}", responses=gives(RemovedRun))
+async def remove(request: Request, run_id: str, who: Who) -> JSONResponse:
     """Forget a finished run, its logs and what only it kept."""
-    return {"removed": await _service(request).remove(run_id, who)}
+    return answer(RemovedRun(removed=await _service(request).remove(run_id, who)))
 
 
-@router.post("/gc")
+@router.post("/gc", responses=gives(GcView))
 async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONResponse:
     """Delete logs, snapshots and outputs past their time; or only tell which."""
     return answer(await _service(request).collect_garbage(body.dry_run, who))

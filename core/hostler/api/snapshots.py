@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import JSONResponse
 
+from hostler.api.answers import answer
+from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.daemon.service import Service
 from hostler.model.calls import Call, Caller
+from hostler.model.views.files import StoredSnapshot
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -27,10 +31,10 @@ async def has(request: Request, digest: Digest, who: Who) -> Response:
     return Response(status_code=200 if there else 404)
 
 
-@router.put("/snapshots/{digest}")
-async def put(request: Request, digest: Digest, who: Who) -> dict[str, object]:
+@router.put("/snapshots/{digest}", responses=gives(StoredSnapshot))
+async def put(request: Request, digest: Digest, who: Who) -> JSONResponse:
     """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
     service = _service(request)
     service.authorize(who, Call.UPLOAD)
     size = await service.sources.take_in(digest, request.stream(), who.uid)
-    return {"digest": digest, "size": size}
+    return answer(StoredSnapshot(digest=digest, size=size))

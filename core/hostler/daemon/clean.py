@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.base.errors import ConflictError, HostlerError, NotFoundError, Unreachable
 from hostler.daemon.audit import Audit
@@ -22,6 +21,7 @@ from hostler.model.plans import Remove
 from hostler.model.records import AttemptFilter
 from hostler.model.runs import Run
 from hostler.model.runtimes import traits_of
+from hostler.model.views.hosts import Cleanable, CleanView
 
 _TIMEOUT_S = 300.0
 _MOST_LISTED = 1000
@@ -50,20 +50,25 @@ class _Cleaning:
     host: str
     request: CleanRequest
     at: float
-    found: list[dict[str, Any]] = field(default_factory=list)
+    found: list[Cleanable] = field(default_factory=list)
     stays: list[str] = field(default_factory=list)
     """What stays, and why, in sentences."""
 
     def add(self, what: str, names: Collection[str], size: int = 0) -> None:
         """Things of one kind; none are not told."""
         if names:
-            told = {"what": what, "count": len(names), "bytes": size}
-            self.found.append({**told, "names": sorted(names)[:_MOST_LISTED]})
+            shown = tuple(sorted(names)[:_MOST_LISTED])
+            self.found.append(Cleanable(what=what, count=len(names), bytes=size, names=shown))
 
-    def to_json(self) -> dict[str, Any]:
+    def view(self) -> CleanView:
         """The answer."""
-        told = {"host": self.host, "dry_run": self.request.dry_run, "at": self.at}
-        return {**told, "found": self.found, "stays": self.stays}
+        return CleanView(
+            host=self.host,
+            dry_run=self.request.dry_run,
+            at=self.at,
+            found=tuple(self.found),
+            stays=tuple(self.stays),
+        )
 
 
 class Cleaner:
@@ -85,7 +90,7 @@ class Cleaner:
         self._turns: dict[tuple[str, bool], asyncio.Lock] = {}
         """By host, and whether it is only looked: anybody may look, and delays no cleaning."""
 
-    async def clean(self, name: str, request: CleanRequest, who: Caller) -> dict[str, Any]:
+    async def clean(self, name: str, request: CleanRequest, who: Caller) -> CleanView:
         """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
         nobody knows what is needed, HostError."""
         self._context.rights.authorize(who, Call.LOOK if request.dry_run else Call.CLEAN)
@@ -105,7 +110,7 @@ class Cleaner:
                 await self._checkpoints(made, host)
             await self._caches(made, look)
             self._context.look_soon(name)
-            return made.to_json()
+            return made.view()
 
     def _host(self, name: str) -> tuple[Host, Look]:
         """A host of which all is known that there is to know now."""
@@ -246,7 +251,7 @@ class Cleaner:
                 keep = checkpoint_keys(context.daemon_id, await self._needed(made.request))
                 count += await runtime.sweep(link, context.daemon_id, keep, made.request.dry_run)
         if count:
-            made.found.append({"what": "checkpoint", "count": count, "bytes": 0, "names": []})
+            made.found.append(Cleanable(what="checkpoint", count=count))
 
     async def _needed(self, request: CleanRequest) -> list[Run]:
         store, now = self._context.store, self._context.clock.now()
@@ -265,7 +270,8 @@ class Cleaner:
         """Why the agent let them be, "" where it did not."""
         asked = {"daemon_id": self._context.daemon_id, "dry_run": made.request.dry_run}
         told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
-        made.found += [each for each in told["found"] if each["count"]]
+        found = [from_json(Cleanable, each) for each in told["found"]]
+        made.found += [each for each in found if each.count]
         return str(told["busy"])
 
     def _busy(self, name: str, look: Look) -> str:

@@ -27,6 +27,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import FilePage, RunFile, Where
 from hostler.model.runs import Attempt, Run
+from hostler.model.views.files import FolderView
 from hostler.runtimes.contract import relative
 from hostler.store.saved import SavedArchives, SavedFiles
 
@@ -34,18 +35,6 @@ PAGE = 5_000
 """Files in one answer."""
 _SHOWN = 20
 """Names in a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderView:
-    """What lies in one folder of a stage."""
-
-    stage: str
-    attempt_id: str
-    where: Where
-    path: str
-    entries: tuple[FileEntry, ...]
-    truncated: bool
 
 
 @dataclass(slots=True)
@@ -275,7 +264,14 @@ def _names(entries: Sequence[FileEntry]) -> str:
 
 def _view(shelf: Shelf, path: str, entries: tuple[FileEntry, ...], truncated: bool) -> FolderView:
     name, attempt_id = shelf.stage.name, shelf.attempt.attempt_id
-    return FolderView(name, attempt_id, shelf.where, path, entries, truncated)
+    return FolderView(
+        stage=name,
+        attempt_id=attempt_id,
+        where=shelf.where,
+        path=path,
+        entries=entries,
+        truncated=truncated,
+    )
 
 
 def _inside(path: str, *, folder: bool = False) -> str:

@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.alerts import Alerts
@@ -21,6 +20,18 @@ from hostler.insight.alerts import OUTPUTS
 from hostler.model.events import EventKind
 from hostler.model.records import Artifact, AuditEntry
 from hostler.model.runs import Run
+from hostler.model.views.kept import (
+    FreedBlobs,
+    FreedFiles,
+    FreedLogs,
+    GcView,
+    KeptRuns,
+    StayingFiles,
+    SweptHost,
+    UnfetchedView,
+    UnsweptHost,
+    YoungBlobs,
+)
 from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_gc, without_unknown
 
 _log = logging.getLogger("hostler.daemon")
@@ -47,7 +58,7 @@ class GarbageCollector:
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
-                freed = (await self.collect_unasked())["freed"]
+                freed = (await self.collect_unasked()).freed
                 _log.info("gc freed %d bytes", freed)
             except HostlerError as error:
                 _log.warning("gc: %s", error)
@@ -62,22 +73,22 @@ class GarbageCollector:
         await self._alerts.forget_run(run_id)
         self._context.hub.publish()
 
-    async def collect(self, dry_run: bool) -> dict[str, Any]:
+    async def collect(self, dry_run: bool) -> GcView:
         """Delete what is past its time; what was (or with `dry_run` would be) deleted."""
         if dry_run:
-            return {**await self._collect(dry_run=True), "hosts": {}}
+            return await self._collect(dry_run=True)
         _check_may(self._context)
         async with self._context.removing:
             told = await self._collect(dry_run=False)
-        return {**told, "hosts": await self._sweep_hosts()}
+        return replace(told, hosts=await self._sweep_hosts())
 
-    async def collect_unasked(self) -> dict[str, Any]:
+    async def collect_unasked(self) -> GcView:
         """The same, but that outputs go only when nobody has fetched them for a day of their alert
         (see `plan_saved_expiry`)."""
         _check_may(self._context)
         async with self._context.removing:
             told = await self._collect(dry_run=False, held=await self._announce(), unasked=True)
-        return {**told, "hosts": await self._sweep_hosts()}
+        return replace(told, hosts=await self._sweep_hosts())
 
     async def _announce(self) -> frozenset[str]:
         """Announce which outputs go soon; the runs of which nothing goes yet."""
@@ -110,7 +121,7 @@ class GarbageCollector:
 
     async def _collect(
         self, dry_run: bool, held: Collection[str] = frozenset(), *, unasked: bool = False
-    ) -> dict[str, Any]:
+    ) -> GcView:
         context, now = self._context, self._context.clock.now()
         forgotten = [run_id for run_id in await self._old_runs(now) if run_id not in held]
         plan = await self._plan(frozenset(forgotten), now, held, unasked=unasked)
@@ -126,44 +137,42 @@ class GarbageCollector:
             await asyncio.to_thread(context.content.remove, plan.blobs)
             await asyncio.to_thread(context.content.remove_abandoned, before)
             await context.store.metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
-        return {
-            "dry_run": dry_run,
-            "freed": plan.freed + sum(partial.values()),
-            "runs": forgotten,
-            "logs": {"runs": list(plan.logs), "bytes": plan.log_bytes},
-            "content": {"blobs": len(plan.blobs), "bytes": plan.blob_bytes},
-            "partial": {"files": len(partial), "bytes": sum(partial.values())},
-            "young": {"blobs": plan.young, "bytes": plan.young_bytes, "until": plan.young_until},
-            "unfetched": unfetched,
-            "kept": {"runs": sum(k.holds(now) for k in (await context.store.keeps()).values())},
-            "staying": await self._staying(),
-        }
+        keeps = (await context.store.keeps()).values()
+        return GcView(
+            dry_run=dry_run,
+            freed=plan.freed + sum(partial.values()),
+            runs=tuple(forgotten),
+            logs=FreedLogs(runs=tuple(plan.logs), bytes=plan.log_bytes),
+            content=FreedBlobs(blobs=len(plan.blobs), bytes=plan.blob_bytes),
+            partial=FreedFiles(files=len(partial), bytes=sum(partial.values())),
+            young=YoungBlobs(blobs=plan.young, bytes=plan.young_bytes, until=plan.young_until),
+            unfetched=unfetched,
+            kept=KeptRuns(runs=sum(keep.holds(now) for keep in keeps)),
+            staying=await self._staying(),
+        )
 
     async def _unfetched_of(self, plan: GcPlan) -> list[Artifact]:
         """Not files that lie in a person's own folder: they stay there."""
         found = await self._context.store.unfetched(plan.blobs)
         return [artifact for artifact in found if artifact.kind != "here"]
 
-    async def _unfetched(self, plan: GcPlan) -> dict[str, Any]:
+    async def _unfetched(self, plan: GcPlan) -> UnfetchedView:
         """What of the outputs that go nobody has fetched."""
         found = await self._unfetched_of(plan)
         runs = sorted({artifact.run_id for artifact in found})
-        return {
-            "artifacts": len(found),
-            "bytes": sum(artifact.size for artifact in found),
-            "runs": runs[:_MOST_NAMED],
-        }
+        size = sum(artifact.size for artifact in found)
+        return UnfetchedView(artifacts=len(found), bytes=size, runs=tuple(runs[:_MOST_NAMED]))
 
-    async def _staying(self) -> dict[str, Any]:
+    async def _staying(self) -> StayingFiles:
         """Files on hosts: they go by themselves, when their alert has stood."""
         left, now = await self._context.store.remainders(), self._context.clock.now()
-        return {
-            "attempts": len(left),
-            "runs": len({each.run_id for each in left}),
-            "bytes": sum(each.size for each in left),
-            "hosts": sorted({each.host for each in left}),
-            "goes_at": min((at for each in left if (at := goes_at(each, now))), default=None),
-        }
+        return StayingFiles(
+            attempts=len(left),
+            runs=len({each.run_id for each in left}),
+            bytes=sum(each.size for each in left),
+            hosts=tuple(sorted({each.host for each in left})),
+            goes_at=min((at for each in left if (at := goes_at(each, now))), default=None),
+        )
 
     async def _old_runs(self, now: float) -> list[str]:
         limit = self._context.config.limits.keep_history
@@ -221,7 +230,7 @@ class GarbageCollector:
             await context.store.old_blobs(digests, outputs_before, sources_before),
         )
 
-    async def _sweep_hosts(self) -> dict[str, Any]:
+    async def _sweep_hosts(self) -> dict[str, SweptHost | UnsweptHost]:
         """On every connected host: cached archives over the limit, checkpoints of nobody's."""
         context = self._context
         now, keeps = context.clock.now(), await context.store.keeps()
@@ -233,7 +242,7 @@ class GarbageCollector:
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))
         return dict(zip(names, swept, strict=True))
 
-    async def _sweep_host(self, name: str, keep: Collection[str]) -> dict[str, Any]:
+    async def _sweep_host(self, name: str, keep: Collection[str]) -> SweptHost | UnsweptHost:
         context = self._context
         host, link = context.monitors[name].host, context.link(name)
         in_use = {
@@ -251,8 +260,8 @@ class GarbageCollector:
             for runtime in context.runtimes.keys() & sweeps:
                 checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
         except HostError as error:
-            return {"error": str(error)}
-        return {"freed": freed, "checkpoints": checkpoints}
+            return UnsweptHost(error=str(error))
+        return SweptHost(freed=freed, checkpoints=checkpoints)
 
 
 def _check_may(context: Context) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from hostler.daemon.context import Context
 from hostler.daemon.tail import find_attempt
@@ -12,6 +11,14 @@ from hostler.insight.time_steps import MINUTE, Grid, covering, last_minutes
 from hostler.model.hosts import Host
 from hostler.model.records import GpuSeries
 from hostler.model.runs import Attempt, Run
+from hostler.model.views.history import (
+    AttemptUsage,
+    FleetHistory,
+    GpuColumns,
+    HostHistory,
+    StageUsage,
+    UsedColumns,
+)
 
 _MOST_POINTS = 240
 
@@ -23,30 +30,31 @@ class Measures:
         self._context = context
         self._usage = usage
 
-    async def of_host(self, host: Host, minutes: int) -> dict[str, Any]:
+    async def of_host(self, host: Host, minutes: int) -> HostHistory:
         """The `hostler.history/1` object."""
         metrics, grid = self._context.store.metrics, self._last(minutes)
         # A host that was not heard since the daemon began has no look, but may have a past.
         gpus = [g.uuid for g in host.look.gpus] if host.look else await metrics.gpus_of(host.name)
         found = await metrics.gpu_series_of(host.name, gpus, grid.begin, grid.end)
-        return {
-            "schema": "hostler.history/1",
-            "host": host.name,
-            **_head(grid),
-            "gpus": {uuid: _columns(grid, series) for uuid, series in found.items()},
-        }
+        return HostHistory(
+            host=host.name,
+            begin=grid.begin,
+            step_s=grid.step_s,
+            gpus={uuid: _columns(grid, series) for uuid, series in found.items()},
+        )
 
-    async def of_fleet(self, minutes: int) -> dict[str, Any]:
+    async def of_fleet(self, minutes: int) -> FleetHistory:
         """Mean utilization and summed power of all GPUs."""
         grid = self._last(minutes)
         found = await self._context.store.metrics.totals(grid.begin, grid.end)
-        return {
-            **_head(grid),
-            "utilization": grid.place(found.at, found.utilization),
-            "power": grid.place(found.at, found.power),
-        }
+        return FleetHistory(
+            begin=grid.begin,
+            step_s=grid.step_s,
+            utilization=grid.place(found.at, found.utilization),
+            power=grid.place(found.at, found.power),
+        )
 
-    async def of_stage(self, run: Run, stage: str) -> dict[str, Any]:
+    async def of_stage(self, run: Run, stage: str) -> StageUsage:
         """What each attempt of a stage used, and the series of the last one's GPUs over its life.
 
         Raises NotFoundError where it has none.
@@ -54,17 +62,18 @@ class Measures:
         last = find_attempt(run, stage, None, "measurements")
         attempts = [a for a in run.attempts if a.stage == stage] or [last]
         grid, found = await self._life(last)
-        return {
-            "attempts": [_used(attempt, self._usage.so_far(attempt)) for attempt in attempts],
-            **_head(grid),
-            "gpus": {
-                uuid: {
-                    "utilization": grid.place(series.at, series.utilization),
-                    "memory_used": grid.place(series.at, series.memory_used),
-                }
+        return StageUsage(
+            attempts=tuple(_used(attempt, self._usage.so_far(attempt)) for attempt in attempts),
+            begin=grid.begin,
+            step_s=grid.step_s,
+            gpus={
+                uuid: UsedColumns(
+                    utilization=grid.place(series.at, series.utilization),
+                    memory_used=grid.place(series.at, series.memory_used),
+                )
                 for uuid, series in found.items()
             },
-        }
+        )
 
     async def _life(self, attempt: Attempt) -> tuple[Grid, dict[str, GpuSeries]]:
         """Steps over an attempt's life, and its GPUs' series: of samples as long as there are."""
@@ -88,25 +97,21 @@ class Measures:
         return last_minutes(self._context.clock.now(), minutes)
 
 
-def _used(attempt: Attempt, usage: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "attempt_id": attempt.attempt_id,
-        "gpu_seconds_allocated": usage.get("gpu_seconds_allocated"),
-        "gpu_seconds_busy": usage.get("gpu_seconds_busy"),
-        "peak_memory": usage.get("gpu_memory_peak"),
-        "mean_utilization": usage.get("gpu_utilization_mean"),
-        "energy_wh": usage.get("energy_wh"),
-    }
+def _used(attempt: Attempt, usage: Mapping[str, float]) -> AttemptUsage:
+    return AttemptUsage(
+        attempt_id=attempt.attempt_id,
+        gpu_seconds_allocated=usage.get("gpu_seconds_allocated"),
+        gpu_seconds_busy=usage.get("gpu_seconds_busy"),
+        peak_memory=usage.get("gpu_memory_peak"),
+        mean_utilization=usage.get("gpu_utilization_mean"),
+        energy_wh=usage.get("energy_wh"),
+    )
 
 
-def _head(grid: Grid) -> dict[str, Any]:
-    return {"from": grid.begin, "step_s": grid.step_s}
-
-
-def _columns(grid: Grid, series: GpuSeries) -> dict[str, Any]:
-    return {
-        "utilization": grid.place(series.at, series.utilization),
-        "memory_used": grid.place(series.at, series.memory_used),
-        "power": grid.place(series.at, series.power),
-        "temperature": grid.place(series.at, series.temperature),
-    }
+def _columns(grid: Grid, series: GpuSeries) -> GpuColumns:
+    return GpuColumns(
+        utilization=grid.place(series.at, series.utilization),
+        memory_used=grid.place(series.at, series.memory_used),
+        power=grid.place(series.at, series.power),
+        temperature=grid.place(series.at, series.temperature),
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.daemon.context import Context
+from hostler.model.codec import view_of
 from hostler.model.records import StageMetric
 from hostler.model.runs import Run
+from hostler.model.views.history import MetricsPage, MetricView
 
 _PAGE = 5000
 """Rows of an answer, about half a megabyte."""
@@ -22,7 +23,7 @@ class Numbers:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def page(self, run: Run, stage: str, after: str | None) -> dict[str, Any]:
+    async def page(self, run: Run, stage: str, after: str | None) -> MetricsPage:
         """Every number of every attempt of a stage, a page at a time: `next` is what to give as
         `after` for the one that follows, None at the end. Raises InputError."""
         attempts = _attempts(run, stage)
@@ -39,14 +40,18 @@ class Numbers:
             )
             found += rows
             index, row = (index + 1, 0) if more is None else (index, more)
-        return {"metrics": found, "next": position}
+        return _page(found, position)
 
-    async def thinned(self, run: Run, stage: str, points: int) -> dict[str, Any]:
+    async def thinned(self, run: Run, stage: str, points: int) -> MetricsPage:
         """About so many points of each metric, evenly chosen, the last one always; fewer of each
         where there are many metrics."""
         attempts = _attempts(run, stage)
         found = await self._context.store.metrics.thinned_metrics(attempts, points, rows=_PAGE)
-        return {"metrics": found, "next": None}
+        return _page(found, None)
+
+
+def _page(found: Sequence[StageMetric], following: str | None) -> MetricsPage:
+    return MetricsPage(metrics=tuple(view_of(MetricView, row) for row in found), next=following)
 
 
 def _attempts(run: Run, stage: str) -> Sequence[str]:

@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import time
-from typing import Any
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.daemon.about import about
@@ -29,7 +28,7 @@ from hostler.daemon.newest import newest_run
 from hostler.daemon.numbers import Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
-from hostler.daemon.retry_view import retry_object
+from hostler.daemon.retry_view import retry_view
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
@@ -39,15 +38,17 @@ from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
 from hostler.model.calls import Call, Caller
-from hostler.model.codec import to_json, view_of
+from hostler.model.codec import view_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
-from hostler.model.records import Artifact, RunFilter
+from hostler.model.records import RunFilter
 from hostler.model.runs import Run, Source
 from hostler.model.views.daemon import DaemonView
+from hostler.model.views.files import ArtifactList
 from hostler.model.views.gpus import FleetView
-from hostler.model.views.plans import WhyView
+from hostler.model.views.kept import GcView
+from hostler.model.views.plans import CheckView, PlanView, RetryView, WhyView
 from hostler.model.views.runs import NewRun, RunDetail, RunList, RunView
 from hostler.ports import Outside
 
@@ -182,20 +183,20 @@ class Service:
             return None
         return unplaceable(self.controller.snapshot(), run)
 
-    async def check(self, submission: Submission, who: Caller) -> dict[str, Any]:
+    async def check(self, submission: Submission, who: Caller) -> CheckView:
         """What a submission comes to, and how large its source may be. Raises PipelineError with
         all problems: before anything is uploaded."""
         self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
-        return {
-            "pipeline": run.pipeline,
-            "stages": len(run.stages),
-            "snapshot": any(stage.code == "snapshot" for stage in run.stages),
-            "source_size": self.context.config.limits.source_size,
-            "source_file": self.context.config.limits.source_file,
-        }
+        return CheckView(
+            pipeline=run.pipeline,
+            stages=len(run.stages),
+            snapshot=any(stage.code == "snapshot" for stage in run.stages),
+            source_size=self.context.config.limits.source_size,
+            source_file=self.context.config.limits.source_file,
+        )
 
-    async def preview(self, submission: Submission, who: Caller) -> dict[str, Any]:
+    async def preview(self, submission: Submission, who: Caller) -> PlanView:
         """Where everything would go now; changes nothing."""
         self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
@@ -217,16 +218,11 @@ class Service:
         run = await self.own_run(run_id, who, Call.RETRY)
         return await self._retries.make(run.run_id, change, who, asked)
 
-    async def plan_retry(self, run_id: str, who: Caller, change: Change) -> dict[str, Any]:
+    async def plan_retry(self, run_id: str, who: Caller, change: Change) -> RetryView:
         """What a retry would keep and run again, and how large its source may be."""
         run = await self.own_run(run_id, who, Call.RETRY)
         found = await self._retries.prepare(run.run_id, change, who)
-        limits = self.context.config.limits
-        return {
-            **retry_object(found.old, found.run, found.plan),
-            "source_size": limits.source_size,
-            "source_file": limits.source_file,
-        }
+        return retry_view(found.old, found.run, found.plan, self.context.config.limits)
 
     async def rerun(
         self, run_id: str, who: Caller, source: Source | None, key: str | None = None
@@ -282,7 +278,7 @@ class Service:
         self.expirer.soon()
         return run.run_id
 
-    async def collect_garbage(self, dry_run: bool, who: Caller) -> dict[str, Any]:
+    async def collect_garbage(self, dry_run: bool, who: Caller) -> GcView:
         """Free what is past its time; with `dry_run` only tell."""
         self.authorize(who, Call.LOOK if dry_run else Call.GC)
         if not dry_run:
@@ -314,17 +310,16 @@ class Service:
     async def describe(self, run_id: str) -> RunDetail:
         """The `hostler.run/1` object, with what is kept of the run."""
         run = await self.run(run_id)
+        view = self.view(run)
         keep, staying = await self.keeping.shown(run)
-        return view_of(RunDetail, self.view(run), keep=keep, staying=staying)
+        return view_of(RunDetail, view, keep=keep, staying=staying)
 
     async def describe_new(self, run: Run) -> NewRun:
         """The same of a run that has just been made, with what its submitter should know."""
-        return view_of(
-            NewRun,
-            await self.describe(run.run_id),
-            no_host=self.no_host(run),
-            dropped_environment=await dropped_environment(self.context, run),
-        )
+        no_host = self.no_host(run)
+        dropped = await dropped_environment(self.context, run)
+        view = await self.describe(run.run_id)
+        return view_of(NewRun, view, no_host=no_host, dropped_environment=dropped)
 
     def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""
@@ -356,9 +351,10 @@ class Service:
                 )
         return WhyView(run_id=run.run_id, stages=stages)
 
-    async def artifacts(self, run_id: str) -> list[Artifact]:
+    async def artifacts(self, run_id: str) -> ArtifactList:
         """The outputs a run has left."""
-        return await self.context.store.artifacts(await self.resolve(run_id))
+        found = await self.context.store.artifacts(await self.resolve(run_id))
+        return ArtifactList(artifacts=tuple(found))
 
     async def open_log(self, run_id: str, stage: str, number: int | None) -> LogReader:
         """The log of the attempt of that number, or of the latest."""
@@ -387,5 +383,5 @@ class Service:
         return run
 
 
-def _preview(snapshot: Snapshot, run: Run) -> dict[str, Any]:
-    return {"pipeline": run.pipeline, "stages": [to_json(line) for line in preview(snapshot, run)]}
+def _preview(snapshot: Snapshot, run: Run) -> PlanView:
+    return PlanView(pipeline=run.pipeline, stages=tuple(preview(snapshot, run)))

@@ -28,14 +28,14 @@ class Grid:
         """When the last step is over."""
         return self.begin + self.step_s * self.length
 
-    def place(self, at: Sequence[float], values: Sequence[T]) -> list[T | None]:
+    def place(self, at: Sequence[float], values: Sequence[T]) -> tuple[T | None, ...]:
         """The values at their steps; of two in one step the later."""
         placed: list[T | None] = [None] * self.length
         for time, value in zip(at, values, strict=True):
             index = math.floor((time - self.begin) / self.step_s)
             if 0 <= index < self.length:
                 placed[index] = value
-        return placed
+        return tuple(placed)
 
 
 def last_minutes(now: float, minutes: int) -> Grid:

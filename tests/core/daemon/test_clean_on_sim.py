@@ -40,7 +40,7 @@ async def clean(
     daemon: SimDaemon, request: CleanRequest = REALLY, name: str = "gpu1"
 ) -> dict[str, Any]:
     told = await daemon.daemon.service.cleaner.clean(name, request, OWNER)
-    return {each["what"]: each["count"] for each in told["found"]} | {"stays": told["stays"]}
+    return {each.what: each.count for each in told.found} | {"stays": list(told.stays)}
 
 
 async def ended(daemon: SimDaemon) -> str:
@@ -146,7 +146,7 @@ async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         cleaner = daemon.daemon.service.cleaner
         await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
-        assert (await cleaner.clean("gpu1", CleanRequest(), ANA))["dry_run"] is True
+        assert (await cleaner.clean("gpu1", CleanRequest(), ANA)).dry_run is True
         with pytest.raises(ForbiddenError, match="cleaning a host is for"):
             await cleaner.clean("gpu1", REALLY, ANA)
         with pytest.raises(NotFoundError, match="known hosts: gpu1, gpu2"):
@@ -241,7 +241,7 @@ async def test_what_came_after_a_person_was_asked_stays(
             replace(shown, attempt_id=f"{open_then}-a-1", run_id=open_then, since=1.0)
         )
         late = await remaining(daemon)
-        done = await clean(daemon, replace(request, dry_run=False, shown_at=told["at"]))
+        done = await clean(daemon, replace(request, dry_run=False, shown_at=told.at))
         assert done["kept folder"] == 1
         assert [said.rpartition(": ")[2] for said in done["stays"]] == ["not shown before"] * 2
         left = {each.run_id for each in await context.store.remainders()}
@@ -267,7 +267,7 @@ async def test_who_keeps_a_run_while_others_are_removed_keeps_it(
         monkeypatch.setattr(SimRuntime, "remove", remove)
         told = await clean(daemon, CleanRequest(dry_run=False, kept=True))
         (keeping,) = asked
-        assert (await keeping)["by"] == "owner"
+        assert (await keeping).by == "owner"
         assert [left.run_id for left in await daemon.daemon.context.store.remainders()] == [
             lefts[2].run_id
         ]

@@ -16,6 +16,7 @@ from hostler.model.hosts import Gpu, GpuProcess, Host
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.runs import Source
+from hostler.model.views.kept import GcView
 from hostler.runtimes.docker.options import container_options
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
@@ -244,13 +245,13 @@ DAY = 86_400.0
 @pytest.mark.parametrize(
     ("key", "freed"),
     [
-        ("keep_logs", lambda told: bool(told["logs"]["runs"])),
-        ("keep_outputs", lambda told: told["content"]["blobs"] > 0),
-        ("keep_history", lambda told: bool(told["runs"])),
+        ("keep_logs", lambda told: bool(told.logs.runs)),
+        ("keep_outputs", lambda told: told.content.blobs > 0),
+        ("keep_history", lambda told: bool(told.runs)),
     ],
 )
 async def test_how_long_things_of_a_run_are_kept(
-    tmp_path: Path, key: str, freed: Callable[[dict[str, Any]], bool]
+    tmp_path: Path, key: str, freed: Callable[[GcView], bool]
 ) -> None:
     others = {"keep_logs": "90d", "keep_outputs": "90d", "keep_sources": "90d"}
     lines = "".join(f'{k} = "{v}"\n' for k, v in (others | {key: "2d"}).items())
@@ -280,7 +281,7 @@ async def test_sources_go_after_keep_sources(tmp_path: Path) -> None:
         for days, blobs in ((1, 0), (3, 1)):
             context.clock = Later(clock, days * DAY)
             told = await running.daemon.service.garbage.collect(dry_run=True)
-            assert told["content"]["blobs"] == blobs, days
+            assert told.content.blobs == blobs, days
         context.clock = clock
 
 

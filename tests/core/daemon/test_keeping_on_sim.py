@@ -13,6 +13,7 @@ from hostler.base.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.calls import Caller
 from hostler.model.records import Artifact
 from hostler.model.runs import Run, Source
+from hostler.model.views.kept import GcView
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.daemons.simdaemon import ANA, OWNER, pace, sim
@@ -39,7 +40,7 @@ async def ended(lab: Lab, **fields: Any) -> Run:
     return await lab.daemon.finished(run_id, timeout=30)
 
 
-async def freed(lab: Lab) -> dict[str, Any]:
+async def freed(lab: Lab) -> GcView:
     """What would go in a hundred days."""
     lab.clock.by += 100 * DAY
     try:
@@ -52,16 +53,16 @@ async def test_a_kept_run_loses_neither_log_nor_output(lab: Lab) -> None:
     run = await ended(lab)
     keeping = lab.daemon.daemon.service.keeping
     told = await freed(lab)
-    assert (told["logs"]["runs"], told["content"]["blobs"]) == ([run.run_id], 2)
-    assert told["unfetched"]["runs"] == [run.run_id]
+    assert (told.logs.runs, told.content.blobs) == ((run.run_id,), 2)
+    assert told.unfetched.runs == (run.run_id,)
     made = await keeping.keep(run, None, ANA)
     assert (made.by, made.until) == ("ana", None)
     assert [(a.name, a.present, a.fetched_at) for a in made.artifacts] == [("model", True, None)]
     told = await freed(lab)
-    assert (told["logs"]["runs"], told["content"]["blobs"]) == ([], 0)
-    assert (told["kept"], told["unfetched"]["artifacts"]) == ({"runs": 1}, 0)
+    assert (told.logs.runs, told.content.blobs) == ((), 0)
+    assert (told.kept.runs, told.unfetched.artifacts) == (1, 0)
     assert (await keeping.unkeep(run, ANA)).by is None
-    assert (await freed(lab))["content"]["blobs"] == 2
+    assert (await freed(lab)).content.blobs == 2
 
 
 async def test_the_source_of_a_kept_run_is_kept(lab: Lab, tmp_path: Path) -> None:
@@ -69,9 +70,9 @@ async def test_the_source_of_a_kept_run_is_kept(lab: Lab, tmp_path: Path) -> Non
     (tmp_path / "source.tar").write_bytes(b"x" * 1000)
     digest = content.adopt(tmp_path / "source.tar")
     run = await ended(lab, source=Source(digest=digest, path="/x"))
-    assert (await freed(lab))["content"]["blobs"] == 3
+    assert (await freed(lab)).content.blobs == 3
     await lab.daemon.daemon.service.keeping.keep(run, None, ANA)
-    assert (await freed(lab))["content"]["blobs"] == 0
+    assert (await freed(lab)).content.blobs == 0
 
 
 async def test_what_was_fetched_is_not_told_as_unfetched(lab: Lab) -> None:
@@ -80,7 +81,7 @@ async def test_what_was_fetched_is_not_told_as_unfetched(lab: Lab) -> None:
     (artifact,) = await store.artifacts(run.run_id)
     await store.mark_fetched(artifact.attempt_id, artifact.digest, lab.clock.now())
     told = await freed(lab)
-    assert (told["content"]["blobs"], told["unfetched"]["artifacts"]) == (2, 0)
+    assert (told.content.blobs, told.unfetched.artifacts) == (2, 0)
 
 
 async def test_a_run_is_shown_with_who_keeps_it_and_where_files_stay(lab: Lab) -> None:
@@ -99,9 +100,9 @@ async def test_it_is_kept_up_to_the_date(lab: Lab) -> None:
     run = await ended(lab)
     keeping = lab.daemon.daemon.service.keeping
     await keeping.keep(run, lab.clock.now() + 99 * DAY, ANA)
-    assert (await freed(lab))["content"]["blobs"] == 2
+    assert (await freed(lab)).content.blobs == 2
     await keeping.keep(run, lab.clock.now() + 101 * DAY, ANA)
-    assert (await freed(lab))["content"]["blobs"] == 0
+    assert (await freed(lab)).content.blobs == 0
     lab.clock.by += 102 * DAY
     assert (await keeping.of(run, ANA)).by is None
     with pytest.raises(InputError, match="the date is in the past"):
@@ -148,7 +149,7 @@ async def test_an_open_run_is_kept_from_its_end_on(lab: Lab) -> None:
     service = lab.daemon.daemon.service
     await service.keeping.keep(await service.run(run_id), None, ANA)
     await lab.daemon.finished(run_id, 30)
-    assert (await freed(lab))["content"]["blobs"] == 0
+    assert (await freed(lab)).content.blobs == 0
 
 
 async def test_history_forgets_no_run_that_is_kept_or_of_which_files_stay(lab: Lab) -> None:
@@ -158,11 +159,11 @@ async def test_history_forgets_no_run_that_is_kept_or_of_which_files_stay(lab: L
     context = daemon.daemon.context
     await daemon.daemon.service.keeping.keep(kept, None, ANA)
     lab.keep_history(50 * DAY)
-    assert (await freed(lab))["runs"] == [forgotten.run_id]
+    assert (await freed(lab)).runs == (forgotten.run_id,)
     lab.clock.by += 100 * DAY
     told = await daemon.daemon.service.garbage.collect(dry_run=False)
-    assert told["runs"] == [forgotten.run_id]
-    assert told["staying"]["attempts"] == 1
+    assert told.runs == (forgotten.run_id,)
+    assert told.staying.attempts == 1
     left = {summary.run_id for summary in await context.store.list_runs()}
     assert left == {kept.run_id, stays.run_id}
 
@@ -171,23 +172,23 @@ async def test_outputs_that_nobody_has_fetched_go_unasked_after_a_day_of_their_a
     lab: Lab,
 ) -> None:
     run, service = await ended(lab), lab.daemon.daemon.service
-    (artifact,) = await service.artifacts(run.run_id)
+    (artifact,) = (await service.artifacts(run.run_id)).artifacts
     content = lab.daemon.daemon.context.content
     lab.clock.by += 27 * DAY
     await service.garbage.collect_unasked()
     assert await lab.alerts() == []
     lab.clock.by += 14 * DAY
     for _ in range(4):
-        assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
+        assert (await service.garbage.collect_unasked()).content.blobs == 0
         lab.clock.by += DAY / 4 - 1
     (alert,) = await lab.alerts()
     assert alert.severity == "info"
     assert alert.what.startswith("outputs of 1 run (")
     assert alert.what.endswith(f" on: {run.run_id}")
-    assert (await service.garbage.collect_unasked())["content"]["blobs"] == 0
+    assert (await service.garbage.collect_unasked()).content.blobs == 0
     assert content.has(artifact.digest)
     lab.clock.by += 60
-    assert (await service.garbage.collect_unasked())["content"]["blobs"] == 2
+    assert (await service.garbage.collect_unasked()).content.blobs == 2
     await service.garbage.collect_unasked()
     assert await lab.alerts() == []
 
@@ -200,7 +201,7 @@ async def test_history_with_outputs_that_nobody_has_fetched_is_announced_too(lab
     await store.mark_fetched(artifact.attempt_id, artifact.digest, lab.clock.now())
     lab.keep_history(10 * DAY)
     lab.clock.by += 20 * DAY
-    assert (await service.garbage.collect_unasked())["runs"] == [fetched.run_id]
+    assert (await service.garbage.collect_unasked()).runs == (fetched.run_id,)
     for _ in range(4):
         assert [s.run_id for s in await store.list_runs()] == [run.run_id]
         lab.clock.by += DAY / 4
@@ -212,7 +213,7 @@ async def test_who_frees_space_has_seen_what_goes_and_waits_for_no_alert(lab: La
     await ended(lab)
     lab.clock.by += 100 * DAY
     told = await lab.daemon.daemon.service.collect_garbage(dry_run=False, who=OWNER)
-    assert (told["content"]["blobs"], told["unfetched"]["artifacts"]) == (2, 1)
+    assert (told.content.blobs, told.unfetched.artifacts) == (2, 1)
 
 
 async def test_who_keeps_a_run_while_space_is_freed_waits_for_the_truth(

@@ -103,6 +103,6 @@ async def test_files_that_a_restored_database_does_not_know_go_only_when_a_perso
             digest = context.content.adopt(tmp_path / "model.pt")
             path, before = context.content.path(digest), time.time() - 7200
             os.utime(path, (before, before))
-            assert (await garbage.collect_unasked())["content"]["blobs"] == 0
+            assert (await garbage.collect_unasked()).content.blobs == 0
             assert path.exists()
-            assert (await garbage.collect(dry_run=False))["content"]["blobs"] == 1
+            assert (await garbage.collect(dry_run=False)).content.blobs == 1

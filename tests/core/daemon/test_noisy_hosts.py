@@ -161,7 +161,7 @@ async def test_a_host_that_names_the_beginning_of_run_ids_is_told_of_as_that_hos
         of = {e.host for e in told if e.kind in ("workload.unknown", "stop.failed")}
         assert of == {"gpu1"}
         swept = await daemon.daemon.service.garbage.collect(dry_run=False)
-        assert set(swept["hosts"]) == {"gpu1", "gpu2"}
+        assert set(swept.hosts) == {"gpu1", "gpu2"}
         await daemon.kill()
         assert "gpu1" in (await look_around(daemon)).heard
 
