@@ -237,3 +237,18 @@ def test_a_preview_counts_each_run_once() -> None:
     run = lab.run("r-1", lab.stage(gpus=1))
     (line,) = preview(lab.snapshot(lab.host("g", 1), run), run)
     assert (line.host, line.gpus) == ("g", (0,))
+
+
+def test_a_preview_names_the_gpus_that_it_would_get() -> None:
+    held = lab.run("r-0", attempts=[lab.attempt("r-0", host="g", gpus=(0,))])
+    host = lab.host("g", 4, look={"workloads": (lab.workload(held.attempts[0]),)})
+    (line,) = preview(lab.snapshot(host, held), lab.run("new", lab.stage(gpus=2)))
+    assert line.gpus == (2, 3)
+
+
+def test_a_signal_is_recorded() -> None:
+    begun = lab.attempt()
+    ended = lab.workload(begun, running=False, exit_code=139, signal=11)
+    run = lab.run("r-1", attempts=[begun])
+    (over,) = _planned(lab.snapshot(lab.host(look={"workloads": (ended,)}), run)).runs[0].attempts
+    assert (over.exit_code, over.signal) == (139, 11)

@@ -325,3 +325,8 @@ def test_an_alert_stands_no_longer_for_a_clock_that_jumped_back() -> None:
     assert expiry(STOOD, ran=0.0).stood == {}
     assert expiry(STOOD, ran=-5.0).stood == {}
     assert expiry(STOOD, ran=0.5).stood == {"r1-train-1": DAY + 0.5}
+
+
+def test_a_day_has_as_many_seconds_as_it_has() -> None:
+    assert expiry(replace(STOOD, stood=86_400.0)).go
+    assert not expiry(replace(STOOD, stood=86_399.9)).go

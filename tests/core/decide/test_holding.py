@@ -261,3 +261,17 @@ def test_what_is_only_collected_holds_nothing() -> None:
 def test_names_of_others_are_shown_up_to_a_length(most: int, on: Any) -> None:
     assert "x" * most in describe(held(on("x" * most))[0], lab.NOW)
     assert "x" * most not in describe(held(on("x" * (most + 1)))[0], lab.NOW)
+
+
+def test_a_process_that_does_not_count_hides_no_other() -> None:
+    screen = lab.process(pid=1, kind="graphics")
+    own = lab.process(pid=2, user="zoe")
+    ours = lab.process(pid=3, attempt_id=MINE.attempt_id)
+    on = host(with_processes(screen, own, ours, BO), leases=(replace(BY_HAND, user="zoe"),))
+    found = [holder.source for holder in held(on, OPEN) if holder.kind is HolderKind.PROCESS]
+    assert found == [BO]
+
+
+def test_attempts_are_found_behind_runs_that_have_none() -> None:
+    runs = [lab.run("r-0"), lab.run("r-1", attempts=[MINE])]
+    assert [item.attempt for item in open_attempts(runs)] == [MINE]

@@ -369,3 +369,14 @@ def test_a_host_on_which_nothing_starts_says_what_does_not(gpus_only: bool, kind
         f"{kind} there: disk full (one is tried after 10s; once it is mended: hostler undrain gpu1)"
     )
     assert found.remedies == (Remedy(RemedyKind.WAIT_FOR_HOST, "gpu1"),)
+
+
+def test_others_are_named_behind_what_is_waited_for_anyway() -> None:
+    work = lab.attempt("r-0", gpus=(0,), placed_at=lab.NOW)
+    holding = lab.run("r-0", lab.stage(gpus=1, cpus=20.0), attempts=[work])
+    other = cpu_work("r-a", 12.0)
+    works = (lab.workload(work), lab.workload(other.attempts[0]))
+    host = lab.host("gpu1", 1, look={"workloads": works})
+    assert obstacles(host, holding, other, cpus=30.0).sentence == (
+        "0 of 1 GPUs free, GPU 0: ana's r-0 train; 0 of 32 CPUs free: ana's r-a x"
+    )

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from hostler.decide.plan import plan
+from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import progress_of, stage_status
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import EndRun, RemedyKind, Start
-from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
+from hostler.model.runs import Attempt, Outcome, Phase, Run, Source, StageStatus
 from tests.support.values import planning as lab
 
 OK, FAILED = StageStatus.SUCCEEDED, StageStatus.FAILED
@@ -315,3 +316,20 @@ def test_a_stage_that_a_hundred_hosts_could_not_start_fails(
 ) -> None:
     tries = [failed("a", Cause.HOST_FAULT, number) for number in range(1, failures + 1)]
     assert statuses(lab.run("r-1", A, attempts=tries)) == [status]
+
+
+def test_what_is_ready_stands_in_file_order_whoever_needs_it() -> None:
+    stages = [lab.stage("late", needs=("p",)), lab.stage("mid"), lab.stage("p")]
+    assert [stage.name for stage in progress_of(lab.run("r-1", *stages)).ready] == ["mid", "p"]
+
+
+def test_a_plan_cache_follows_what_changes_of_a_run() -> None:
+    cache = PlanCache()
+    first = lab.run("r-1", lab.stage(code="here"), source=Source(path="/a"))
+    assert cache.request(first, first.stages[0]).here == "/a"
+    moved = replace(first, source=Source(path="/b"))
+    assert cache.request(moved, moved.stages[0]).here == "/b"
+    larger = replace(moved, stages=(lab.stage(gpus=3),))
+    assert cache.request(larger, larger.stages[0]).gpus == 3
+    assert cache.progress(larger).run is larger
+    assert cache.progress(first).run is first

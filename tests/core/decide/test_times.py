@@ -86,3 +86,7 @@ def test_a_look_that_lacks_one_clock_is_read_by_the_other() -> None:
     assert measured_start(replace(LOOK, wall=None), seen(started_at=4000.0)) is None
     assert measured_start(None, work) is None
     assert measured_start(LOOK, None) is None
+
+
+def test_of_an_earlier_daemon_the_wall_clock_of_the_host_counts_too() -> None:
+    assert begun_at(RUNS, LATER, LOOK, seen(started_at=4000.0)) == LOOK.asked_at - 1000
