@@ -496,13 +496,19 @@ def test_versions(hostler: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_config_show(hostler: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('[hosts."g[1-2]"]\n[limits]\nlog_size = "1MiB"\n')
+    (tmp_path / "config.toml").write_text(
+        '[hosts."g[1-2]"]\n[limits]\nlog_size = "1MiB"\n[mounts.data]\npath = "/data"\n'
+        '[shared]\npaths = ["/nfs"]\n[docker]\nnetwork = "host"\n'
+    )
     text = hostler("config", "show").out
     shown = tomllib.loads(text)
     assert list(shown["hosts"]) == ["g1", "g2"]
     assert shown["limits"]["log_size"] == "1MiB"
     told = hostler("config", "show", "--json").json["config"]
     assert told["limits"]["log_size"] == 2**20
+    assert told["mounts"] == {"data": {"path": "/data", "read_only": True, "default": False}}
+    assert (told["shared_paths"], told["docker_network"]) == (["/nfs"], "host")
+    assert not {"shared", "docker", "docker_shm"} & told.keys()
     (tmp_path / "config.toml").write_text(text)
     assert hostler("config", "show").out == text
     assert hostler("config", "show", "--json").json["config"] == told
