@@ -115,17 +115,28 @@ def lose_database(desk: Desk) -> None:
         path.unlink()
 
 
-def test_the_new_version_recovers_what_the_old_one_noted_on_the_host(work: Work, old: str) -> None:
-    desk, gate = work.desk, work.gate("noted")
+def test_the_new_version_reads_notes_on_the_host_and_the_backup_of_the_old(
+    work: Work, old: str
+) -> None:
+    desk, gate, file = work.desk, work.gate("noted"), work.desk.home / "backup"
     begin(desk, old)
     run_id = desk.submit(work.pipeline(gate, 2, gpus=1, code=7))
     work.until_running(run_id, 2)
+    desk.ok("daemon", "backup", str(file))
     lose_database(desk)
     desk.python = NEW
     assert "recovered 1 run" in desk.ok("daemon", "recover", "--yes").err
     work.until_running(run_id, 2)
     check_finished(work, work.open_gate(gate, run_id), 2, 7)
     wait_until(lambda: work.held() == [], "the leases are given back")
+
+    desk.ok("daemon", "stop")
+    desk.state = desk.home / "restored"
+    desk.ok("daemon", "restore", str(file))
+    begin(desk, NEW)
+    # The backup is of when the stages ran: that they have ended since, the host tells.
+    assert desk.ended(run_id)["outcome"] == "failed"
+    assert work.starts("gate-noted") == 2, "a stage was started again"
 
 
 def test_the_old_version_goes_on_with_the_database_and_the_notes_of_the_new(
