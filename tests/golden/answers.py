@@ -67,6 +67,32 @@ COMMANDS = (
     Question("rerun", "rerun {failed} --same-code --json", "keys"),
 )
 """In this order: the last ones make runs."""
+CODES = (
+    "version",
+    "frobnicate",
+    "show",
+    "show rzzzzzz --json",
+    "hosts nowhere",
+    "run missing.toml",
+    "run --gpus x -- true",
+    "gpus --need 2 --host gpu1 -q",
+    "gpus --need 2 --host gpu2 -q",
+    "gpus --socket {folder}/nobody",
+    "ps --socket {folder}/nobody",
+    "daemon status --socket {folder}/nobody",
+    "show {done}",
+    "wait {done}",
+    "wait {failed}",
+    "wait {cancelled}",
+    "wait {waiting} --timeout 0.05s",
+    "run --wait --code none --name codes --env SIM='seconds=0 exit=9 lines=0' -- true",
+    "cancel {done} -y",
+    "rm {done}",
+    "priority {waiting} 5",
+    "undrain gpu1 nowhere",
+    "config show",
+)
+"""Commands whose exit codes are stored, and whether they answer anything on stdout."""
 ELSEWHERE = {"doctor": "asks real machines"}
 """Commands with --json that a simulated lab cannot answer."""
 

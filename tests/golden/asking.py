@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hostler.base.users import own_name
-from tests.golden.answers import COMMANDS, GETS, Question
+from tests.golden.answers import CODES, COMMANDS, GETS, Question
 from tests.golden.history import CUT, LOST, PIPELINE, Past, past, until
 from tests.golden.normal import Normal, shape
 from tests.support.daemons.commandline import CommandLine, Ran
@@ -29,7 +29,8 @@ class Asked:
 
     def run(self, words: str) -> Ran:
         """Run a command; {done} and such are ids of runs."""
-        return self._hostler(*shlex.split(words.format(**self.lab.runs)))
+        names = {**self.lab.runs, "folder": self.lab.folder}
+        return self._hostler(*shlex.split(words.format(**names)))
 
     def ok(self, words: str) -> Ran:
         """Run a command that has to succeed."""
@@ -84,8 +85,9 @@ def ask_all(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
         patch.setenv("HOSTLER_SOCKET", str(lab.lab.socket))
         asked = Asked(lab, CommandLine(patch))
         live_through(asked)
-        gets = {f"api/{each.name}": _get(asked, each) for each in GETS}
-        return gets | {f"cli/{each.name}": _command(asked, each) for each in COMMANDS}
+        answers = {f"api/{each.name}": _get(asked, each) for each in GETS}
+        answers |= {f"cli/{each.name}": _command(asked, each) for each in COMMANDS}
+        return answers | {"codes": {words: _code(asked, words) for words in CODES}}
 
 
 def live_through(asked: Asked) -> None:
@@ -120,6 +122,11 @@ def _command(asked: Asked, question: Question) -> Any:
     ran = asked.run(question.words)
     assert ran.code == question.code, (question, ran)
     return asked.stored(ran.out, question)
+
+
+def _code(asked: Asked, words: str) -> Any:
+    ran = asked.run(words)
+    return {"code": ran.code, "answers": bool(ran.out)}
 
 
 class _Local(http.client.HTTPConnection):

@@ -15,7 +15,11 @@ from tests.golden.asking import ask_all
 from tests.golden.stored import FOLDER, check_golden
 
 pytestmark = pytest.mark.programs
-NAMES = [f"api/{each.name}" for each in GETS] + [f"cli/{each.name}" for each in COMMANDS]
+NAMES = [
+    *(f"api/{each.name}" for each in GETS),
+    "codes",
+    *(f"cli/{each.name}" for each in COMMANDS),
+]
 
 
 @pytest.fixture(scope="module")
