@@ -1,7 +1,7 @@
 """What the agent and the daemon say to each other: limits, lines, frames, and looks as differences.
 
 Both sides import this module (docs/protocol.md section 1 is its text form). What the daemon reads
-comes from a host that may be hostile: see `decode`, whose names are offered here too.
+comes from a host that may be hostile: `hostler.model.host_reports` checks it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,7 @@ import json
 import struct
 from typing import List, NoReturn, Union
 
-from hostler_agent.decode import (
-    LookDecoder,
-    decode_claimed,
-    decode_hello,
-    decode_push,
-    decode_workload,
-)
 from hostler_agent.json_values import Json, Message, Outgoing
-
-__all__ = [
-    "END", "MAX_FRAME", "MAX_LINE", "PROTOCOL", "SECTIONS", "SILENCE", "Frame", "FrameReader",
-    "LineReader", "LookDecoder", "LookEncoder", "decode_claimed", "decode_hello", "decode_line",
-    "decode_push", "decode_workload", "encode", "frame",
-    "json_frame",
-]  # fmt: skip
 
 Frame = Union[bytes, Message, None]
 """What a frame holds: data, an object, or nothing at the end of the stream."""

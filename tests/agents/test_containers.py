@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -13,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.model import host_reports
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
-from hostler_agent import containers, wire
+from hostler_agent import containers
 from hostler_agent.grants import grants, resolve
 from hostler_agent.inspected import STARTED_UP, add_start, epoch, workload
 from hostler_agent.json_values import Json
 from hostler_agent.processes import Proc
 from tests.support.daemons.fake_docker import FakeDocker, container, fake_docker, ours
-from tests.support.programs.agents import Agent, Place, Talk, eventually, serving, soonest
+from tests.support.programs.agents import Agent, Place, Talk, eventually, pushed, serving, soonest
 from tests.support.programs.fake_nvml import FakeNvml
 
 GPUS = [(0, "GPU-aaaa-0"), (1, "GPU-aaab-1")]
@@ -178,7 +180,7 @@ def test_exits_are_pushed_once(agent: Agent, docker: FakeDocker) -> None:
     eventually(lambda: docker.followed)
     docker.put(container(9, state="exited"), "die")
     docker.put(container(1, state="exited", exit=3, labels=ours("a-1")), "die")
-    kind, value = wire.decode_push(agent.push())
+    kind, value = pushed(agent.push())
     assert kind == "exit"
     assert from_json(Workload, value).exit_code == 3
     agent.look()
@@ -347,7 +349,7 @@ def test_labels_of_others_do_not_spoil_a_look(agent: Agent, docker: FakeDocker) 
 def test_any_labels_give_a_workload_that_can_be_read_or_none(labels: dict[str, str]) -> None:
     found = workload(container(1, labels={**ours("a-1"), **labels}))
     if found is not None:
-        assert wire.decode_workload(found)["attempt_id"]
+        assert host_reports.workload(json.loads(json.dumps(found)), "work").attempt_id
 
 
 @pytest.mark.parametrize(

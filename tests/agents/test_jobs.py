@@ -16,12 +16,11 @@ import pytest
 
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
-from hostler_agent import wire
 from hostler_agent.folders import Refusal
 from hostler_agent.jobs import Jobs
 from hostler_agent.journal import Job, Started
 from hostler_agent.processes import Proc
-from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
+from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, pushed, serving
 from tests.support.programs.fake_nvml import FakeNvml
 
 
@@ -46,7 +45,7 @@ def test_a_job_runs_and_its_exit_is_pushed(agent: Agent) -> None:
     assert workload.runtime == "process"
     assert workload.attempt_id == workload.ref == "r-s-1"
     push = agent.push()
-    kind, value = wire.decode_push(push)
+    kind, value = pushed(push)
     ended = from_json(Workload, value)
     assert kind == "exit"
     log = base64.b64encode(b"hi\n").decode()
@@ -264,8 +263,8 @@ def test_jobs_outlive_the_agent_and_are_found_again(place: Place) -> None:
             )
         )
         (_work(second, "long") / "go").touch()
-        pushed = [wire.decode_push(second.push())[1]]
-        assert (pushed[-1]["attempt_id"], pushed[-1]["exit_code"]) == ("long", 4)
+        told = pushed(second.push())[1]
+        assert (told["attempt_id"], told["exit_code"]) == ("long", 4)
 
 
 def test_a_shim_that_was_killed(place: Place) -> None:
@@ -371,7 +370,7 @@ def test_a_burst_of_jobs(agent: Agent) -> None:
     until = time.monotonic() + 20
     while len(ends) < len(attempts) and time.monotonic() < until:
         with contextlib.suppress(AssertionError):
-            value = wire.decode_push(agent.push(2.0))[1]
+            value = pushed(agent.push(2.0))[1]
             ends[value["attempt_id"]] = value["exit_code"]
         agent.look()
     assert ends == dict.fromkeys(attempts, 6)

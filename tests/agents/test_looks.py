@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from hostler.model import host_reports
 from hostler.model.codec import from_json
-from hostler.model.hosts import HostFacts, Look
+from hostler.model.hosts import Look
 from hostler_agent import wire
 from tests.support.programs.agents import (
     PYTHONS,
@@ -21,6 +22,7 @@ from tests.support.programs.agents import (
     Talk,
     eventually,
     find_python,
+    pushed,
     serving,
     soonest,
 )
@@ -39,8 +41,7 @@ def test_the_bundle_runs_under_old_and_new_pythons(
     place.variables.update(gpus.env(build()))
     with serving(place) as first:
         assert first.uploaded
-        hello = wire.decode_hello(first.first["hello"])
-        facts = from_json(HostFacts, hello["facts"])
+        facts = host_reports.greeting(first.first["hello"], "hello").facts
         assert facts.python is not None
         assert facts.python.startswith(version)
         assert facts.driver == "550.54.15"
@@ -70,7 +71,7 @@ def test_once_prints_hello_and_one_look(place: Place) -> None:
     talk.bootstrap()
     talk.send({"mode": "once"})
     hello, answer = talk.line(), talk.line()
-    look = from_json(Look, wire.LookDecoder().apply(answer["ok"], 5.0))
+    look = host_reports.LookDecoder().apply(answer["ok"], 5.0)
     assert look.boot_id == hello["hello"]["boot_id"]
     assert len(look.gpus) == 2
     assert look.asked_at == 5.0
@@ -303,7 +304,7 @@ def test_faults_are_told_at_once(agent: Agent, gpus: FakeNvml) -> None:
         return bool(agent.pushes)
 
     eventually(told)
-    kind, fault = wire.decode_push(agent.push())
+    kind, fault = pushed(agent.push())
     assert kind == "xid"
     assert fault["gpu"] == gpus.gpus[1].uuid
     assert fault["xid"] == 79
@@ -319,7 +320,7 @@ def test_a_lost_gpu_does_not_silence_the_faults_of_the_others(agent: Agent, gpus
         gpus.set(index, xids=[f"{serial}:31"])
         agent.look()
         return any(
-            wire.decode_push(push)[1]["gpu"] == gpus.gpus[index].uuid
+            pushed(push)[1]["gpu"] == gpus.gpus[index].uuid
             for push in iter(lambda: agent.push() if agent.pushes else None, None)
         )
 

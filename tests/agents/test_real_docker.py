@@ -17,7 +17,7 @@ from hostler.model.hosts import Look
 from hostler_agent import wire
 from tests.support.daemons.fake_docker import ours
 from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
-from tests.support.programs.agents import Place, eventually, serving, transfer
+from tests.support.programs.agents import Place, eventually, pushed, serving, transfer
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_from_created_to_exited(place: Place, dockerd: Dockerd, client: Any) -> 
         assert (created.ref, created.created_only, created.exit_code) == (ref, True, None)
         before = time.time()
         client.start(ref)
-        kind, value = wire.decode_push(agent.push())
+        kind, value = pushed(agent.push())
         assert (kind, value["ref"], value["exit_code"]) == ("exit", ref, 42)
         ended = from_json(Look, agent.look()).workloads[0]
         assert ended.started_at is not None
@@ -89,7 +89,7 @@ def test_out_of_memory_at_once_is_told(place: Place, dockerd: Dockerd, client: A
         )
         assert agent.look()["workloads"][0]["created_only"]
         client.start(made["Id"])
-        kind, value = wire.decode_push(agent.push())
+        kind, value = pushed(agent.push())
         assert (kind, value["exit_code"], value["oom_killed"]) == ("exit", 137, True)
         assert agent.look()["workloads"][0]["oom_killed"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostler.model.codec import from_json
+from hostler.model import host_reports
+from hostler.model.codec import from_json, to_json
+from hostler.model.host_reports import LookDecoder
 from hostler.model.hosts import Look
 from hostler_agent import wire
 
@@ -38,7 +41,7 @@ json_values = st.recursive(
 
 
 def test_every_section_reaches_the_model() -> None:
-    look = from_json(Look, wire.LookDecoder().apply(json.loads(json.dumps(SECTIONS)), 9.0))
+    look = LookDecoder().apply(json.loads(json.dumps(SECTIONS)), 9.0)
     assert look.asked_at == 9.0
     gpu = look.gpus[0]
     assert (gpu.memory_used, gpu.power, gpu.clock_memory) == (10 * 1024**2, 50.5, None)
@@ -64,13 +67,13 @@ _CHANGES = st.fixed_dictionaries(
 
 @given(st.lists(_CHANGES, min_size=1, max_size=8))
 def test_differences_add_up_to_the_whole(steps: list[dict[str, Any]]) -> None:
-    encoder, decoder = wire.LookEncoder(), wire.LookDecoder()
+    encoder, decoder = wire.LookEncoder(), LookDecoder()
     state = dict(SECTIONS)
     for number, step in enumerate(steps):
         state = {**state, **step}
         message = wire.decode_line(encoder.line(number, state).rstrip(b"\n"))
         assert message["id"] == number
-        whole = wire.LookDecoder().apply(json.loads(json.dumps(state)), float(number))
+        whole = LookDecoder().apply(json.loads(json.dumps(state)), float(number))
         assert decoder.apply(message["ok"], float(number)) == whole
 
 
@@ -105,30 +108,25 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 @given(st.sampled_from(_places(SECTIONS)), json_values)
 def test_a_spoilt_look_is_refused_or_read(path: tuple[Any, ...], new: Any) -> None:
     spoilt = _changed(SECTIONS, path, new)
-    decoder = wire.LookDecoder()
+    decoder = LookDecoder()
     decoder.apply(SECTIONS, 1.0)
     try:
         look = decoder.apply(spoilt, 2.0)
     except ValueError:
         # What was known stays, so that one bad line does no harm to the next.
-        again = from_json(Look, decoder.apply({"g": SECTIONS["g"]}, 3.0))
+        again = decoder.apply({"g": SECTIONS["g"]}, 3.0)
         assert again.workloads[0].attempt_id == "a"
         return
-    from_json(Look, look)
-    json.dumps(look, allow_nan=False).encode()
+    told = json.loads(json.dumps(to_json(look), allow_nan=False))
+    assert from_json(Look, told) == look
 
 
 @settings(max_examples=200)
 @given(json_values)
 def test_whatever_is_said_is_refused_or_read(value: Any) -> None:
-    for read in (wire.decode_workload, wire.decode_claimed, wire.decode_hello):
-        try:
-            read(value)
-        except ValueError:
-            continue
-    if isinstance(value, dict):
-        with pytest.raises(ValueError, match=r"."):
-            wire.decode_push({**value, "exit": 5})
+    for read in (host_reports.workload, host_reports.claimed, host_reports.greeting):
+        with contextlib.suppress(ValueError):
+            read(value, "said")
 
 
 @pytest.mark.parametrize(
@@ -156,23 +154,22 @@ def test_whatever_is_said_is_refused_or_read(value: Any) -> None:
 )
 def test_what_is_refused(path: tuple[Any, ...], new: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
-        wire.LookDecoder().apply(_changed(SECTIONS, path, new), 1.0)
+        LookDecoder().apply(_changed(SECTIONS, path, new), 1.0)
 
 
 def test_unknown_fields_are_dropped_and_long_text_is_cut() -> None:
     spoilt = _changed(SECTIONS, ("work", 0, "owner"), "x" * 100_000)
     spoilt["work"][0]["new_thing"] = 1
     spoilt["news"] = 5
-    look = wire.LookDecoder().apply(spoilt, 1.0)
-    assert "new_thing" not in look["workloads"][0]
-    assert len(look["workloads"][0]["owner"]) == 4096
-    odd = wire.decode_push({"xid": {"gpu": "GPU-0", "xid": 1, "message": "\ud800x"}})
-    assert odd == ("xid", {"gpu": "GPU-0", "xid": 1, "message": "?x"})
+    look = LookDecoder().apply(spoilt, 1.0)
+    assert len(look.workloads[0].owner or "") == 4096
+    odd = host_reports.fault({"gpu": "GPU-0", "xid": 1, "message": "\ud800x"}, "xid")
+    assert odd == host_reports.Xid("GPU-0", "?x", 1)
 
 
 def test_a_first_look_without_everything_is_refused() -> None:
     with pytest.raises(ValueError, match="boot is missing"):
-        wire.LookDecoder().apply({"g": []}, 1.0)
+        LookDecoder().apply({"g": []}, 1.0)
 
 
 @pytest.mark.parametrize(

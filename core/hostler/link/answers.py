@@ -9,14 +9,10 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from hostler.base.errors import AgentError
-from hostler.base.text import clean_line
-from hostler_agent.decode import (
+from hostler.base.checks import (
     Check,
     boolean,
     count,
-    decode_claimed,
-    decode_workload,
     identifier,
     listed,
     number,
@@ -24,7 +20,13 @@ from hostler_agent.decode import (
     optional,
     record,
     text,
+    whole_text,
 )
+from hostler.base.errors import AgentError
+from hostler.base.text import clean_line
+from hostler.model.codec import to_json
+from hostler.model.host_reports import claimed, workload
+from hostler_agent.json_values import Json
 
 _MOST_RUNS = 100_000
 _MOST_DAEMONS = 64
@@ -36,17 +38,16 @@ UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowEr
 which must not let a host end the daemon."""
 
 
-def checked(host: str, verb: str, answer: object) -> dict[str, Any]:
+def checked(host: str, verb: str, answer: Json) -> dict[str, Any]:
     """The answer to a request, as far as it is known. Raises AgentError where it does not fit."""
     check = _FORMS.get(verb)
     try:
         if check is None:
             raise ValueError("nothing is known of such an answer")
-        fitting: dict[str, Any] = check(answer, verb)
+        return check(answer, verb)
     except UNFIT as error:
         said = clean_line(str(error), 200)
         raise AgentError(host, f"the agent's answer to {verb} cannot be read ({said})") from error
-    return fitting
 
 
 def may_refuse(verb: str) -> bool:
@@ -60,40 +61,37 @@ def may_refuse(verb: str) -> bool:
     )
 
 
-def _whole(value: Any, where: str) -> str:
-    """A string of any length, that is as long as its line may be; lone surrogates replaced."""
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: should be text, is {type(value).__name__}")
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+def _base64(value: Json, where: str) -> str:
+    base64.b64decode(whole_text(value, where), validate=True)
+    return whole_text(value, where)
 
 
-def _base64(value: Any, where: str) -> str:
-    base64.b64decode(_whole(value, where), validate=True)
-    return _whole(value, where)
+def _claimed(value: Json, where: str) -> dict[str, Any]:
+    told: dict[str, Any] = to_json(claimed(value, where))
+    return told
 
 
-def _claimed(value: Any, _where: str) -> dict[str, Any]:
-    return decode_claimed(value)
+def _workload(value: Json, where: str) -> dict[str, Any]:
+    told: dict[str, Any] = to_json(workload(value, where))
+    return told
 
 
-def _workload(value: Any, _where: str) -> dict[str, Any]:
-    return decode_workload(value)
-
-
-def _stopped(value: Any, where: str) -> dict[str, Any]:
+def _stopped(value: Json, where: str) -> dict[str, Any]:
     """A workload; nothing where there is no such job any more."""
     return {} if value == {} else _workload(value, where)
 
 
 _none = record({}, {})
 _stat = record(
-    {"path": _whole},
+    {"path": whole_text},
     {
-        "real": optional(_whole), "exists": boolean, "is_dir": boolean, "readable": boolean,
+        "real": optional(whole_text), "exists": boolean, "is_dir": boolean, "readable": boolean,
         "writable": boolean, "shared": boolean, "token_ok": boolean,
     },
 )  # fmt: skip
-_metrics = record({"text": _whole, "next": count, "mtime": number, "size": count}, {"mark": text})
+_metrics = record(
+    {"text": whole_text, "next": count, "mtime": number, "size": count}, {"mark": text}
+)
 _kept = record(
     {
         "attempt_id": identifier, "runtime": one_of("docker", "process"), "ref": identifier,
@@ -105,7 +103,7 @@ _check = record({"check": text, "state": text}, {"message": text, "remedy": opti
 
 _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
 
-_FORMS: dict[str, Check] = {
+_FORMS: dict[str, Check[dict[str, Any]]] = {
     "claim": _claimed,
     "bind": _claimed,
     "release": _none,
@@ -130,10 +128,10 @@ _FORMS: dict[str, Check] = {
     "run.list": record(
         {"runs": listed(identifier, _MOST_RUNS)}, {"others": listed(identifier, _MOST_DAEMONS)}
     ),
-    "run.read": record({"spec": optional(_whole), "lines": _whole, "next": count}, {}),
+    "run.read": record({"spec": optional(whole_text), "lines": whole_text, "next": count}, {}),
     "run.forget": record({"removed": count}, {}),
     "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
     "kept.forget": _none,
     "clean": record({"found": listed(_cleaned, _MOST_KINDS), "busy": text}, {}),
-    "run.ended": record({"lines": _whole, "next": count}, {}),
+    "run.ended": record({"lines": whole_text, "next": count}, {}),
 }

@@ -9,8 +9,8 @@ import asyncio
 import hashlib
 import posixpath
 from collections.abc import AsyncGenerator
-from typing import Any
 
+from hostler.base.checks import boolean, count, listed, number, one_of, optional, text
 from hostler.base.text import clean_line
 from hostler.link.answers import UNFIT
 from hostler.link.bulk import BulkAgent, bulk_agent, source_fields
@@ -26,7 +26,7 @@ from hostler.model.files import (
     Select,
 )
 from hostler.ports import ArchiveSource, Door
-from hostler_agent.decode import boolean, count, number, one_of, optional, row, text
+from hostler_agent.json_values import Json, Message
 
 _LONGEST = 4095
 _MOST_WHYS = 32
@@ -34,13 +34,13 @@ _MOST_WHYS = 32
 _kind = one_of("file", "folder", "link")
 
 
-def _sha256(value: Any, where: str) -> str:
+def _sha256(value: Json, where: str) -> str:
     if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
         raise ValueError(f"{where}: is no SHA-256")
     return value
 
 
-def _path(value: Any, where: str) -> str:
+def _path(value: Json, where: str) -> str:
     """Relative, plain, and text that can be written anywhere."""
     found = text(value, where)
     if len(found) > _LONGEST or "\0" in found or found != posixpath.normpath(found):
@@ -50,7 +50,17 @@ def _path(value: Any, where: str) -> str:
     return found
 
 
-_entry = row(_path, _kind, count, number, optional(_sha256))
+def _entry(value: Json, where: str) -> FileEntry:
+    if not isinstance(value, list) or len(value) != 5:
+        raise ValueError(f"{where}: should be a row of 5")
+    path, kind, size, mtime, sha256 = value
+    return FileEntry(
+        _path(path, where), _kind(kind, where), count(size, where), number(mtime, where),
+        optional(_sha256)(sha256, where),
+    )  # fmt: skip
+
+
+_entries_of = listed(_entry, MOST_ENTRIES)
 
 
 class _Entries:
@@ -60,22 +70,21 @@ class _Entries:
         self.found: list[FileEntry] = []
         self._names = 0
 
-    def take(self, told: Any) -> None:
+    def take(self, told: Json) -> None:
         """Raises Hostile."""
         try:
-            for item in told:
-                path, kind, size, mtime, sha256 = _entry(item, "entry")
-                if self.found and path <= self.found[-1].path:
+            for entry in _entries_of(told, "entries"):
+                if self.found and entry.path <= self.found[-1].path:
                     raise ValueError("entries out of order")
-                self.found.append(FileEntry(path, kind, size, mtime, sha256))
-                self._names += len(path)
+                self.found.append(entry)
+                self._names += len(entry.path)
         except UNFIT as error:
             raise Hostile(f"a list that cannot be read ({clean_line(str(error), 200)})") from error
         if len(self.found) > MOST_ENTRIES or self._names > MOST_NAMES:
             raise Hostile("a list that is too long")
 
 
-async def _listed(agent: BulkAgent) -> tuple[tuple[FileEntry, ...], dict[str, Any]]:
+async def _listed(agent: BulkAgent) -> tuple[tuple[FileEntry, ...], Message]:
     """All entries, and what came with their end."""
     entries = _Entries()
     while True:
@@ -127,14 +136,14 @@ async def keep_files(
             raise Hostile("an answer that cannot be read") from error
 
 
-def _truncated(end: dict[str, Any]) -> bool:
+def _truncated(end: Message) -> bool:
     try:
-        return bool(boolean(end.get("truncated", False), "truncated"))
+        return boolean(end.get("truncated", False), "truncated")
     except UNFIT as error:
         raise Hostile("a list that cannot be read") from error
 
 
-def _left_out(told: Any) -> dict[str, int]:
+def _left_out(told: Json) -> dict[str, int]:
     try:
         if not isinstance(told, dict) or len(told) > _MOST_WHYS:
             raise ValueError("left_out: should be a short object")
@@ -196,7 +205,7 @@ class RemoteFile:
             self.sha256 = sha256
 
 
-def _opened(told: dict[str, Any]) -> tuple[int, float]:
+def _opened(told: Message) -> tuple[int, float]:
     try:
         return count(told["size"], "size"), number(told["mtime"], "mtime")
     except UNFIT as error:

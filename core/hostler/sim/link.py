@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
-from hostler.model.codec import from_json, to_json
+from hostler.model.codec import to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
-from hostler.model.hosts import HostFacts, Look
+from hostler.model.host_reports import claimed, greeting
+from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
@@ -62,17 +63,16 @@ class SimLink:
             remedy = f"log in by hand once: ssh {self.host}"
             raise Refused(self.host, trouble.refuses, remedy=remedy)
         admit(self._host, self._daemon_id, self._generation)
-        said = wire.decode_hello(wire.decode_line(hello_line(self._host)).get("hello"))
+        said = greeting(wire.decode_line(hello_line(self._host)).get("hello"), "hello")
         self._session = Session(self._lab, self._host)
-        return Hello(from_json(HostFacts, said["facts"]), said["boot_id"], said["agent"])
+        return Hello(said.facts, said.boot_id, said.agent)
 
     async def look(self, asked_at: float, timeout: float) -> Look:
         """One observation, encoded and decoded as a real one."""
         session = self._connected()
         line = await session.ask("look", lambda: self._look_line(session), timeout)
         try:
-            told = session.decoder.apply(wire.decode_line(line).get("ok"), asked_at)
-            return from_json(Look, told)
+            return session.decoder.apply(wire.decode_line(line).get("ok"), asked_at)
         except ValueError as error:
             session.end("the agent broke the protocol")
             raise AgentError(
@@ -93,13 +93,12 @@ class SimLink:
 
     async def claim(self, claim: Claim) -> Claimed:
         """Hold GPUs, all or none, after checking on the host that each is free."""
-        told = wire.decode_claimed(await self.call("claim", to_json(claim)))
-        return from_json(Claimed, told)
+        return claimed(await self.call("claim", to_json(claim)), "claim")
 
     async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
         """Tie leases to the container or process that is to use the GPUs, after checking again."""
         payload = {"lease_ids": list(lease_ids), "workload": workload, "claim": to_json(claim)}
-        return from_json(Claimed, wire.decode_claimed(await self.call("bind", payload)))
+        return claimed(await self.call("bind", payload), "bind")
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back."""

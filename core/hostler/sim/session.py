@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hostler.base.errors import Unreachable
-from hostler.model.codec import from_json
-from hostler.model.hosts import Workload
+from hostler.model.host_reports import LookDecoder, fault, workload
 from hostler.ports import Dropped, Exited, GpuFault, Push
 from hostler.sim.host import SimHost
 from hostler.sim.lab import SimLab
 from hostler_agent import wire
+from hostler_agent.json_values import Outgoing
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Session:
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why there is no connection any more."""
         self.pushed: asyncio.Queue[Push] = asyncio.Queue()
-        self.encoder, self.decoder = wire.LookEncoder(), wire.LookDecoder()
+        self.encoder, self.decoder = wire.LookEncoder(), LookDecoder()
         host.listeners.add(self._push)
         lab.spawn(self._watch())
 
@@ -102,16 +102,17 @@ class Session:
             if verb not in ("look", "log"):
                 self._host.bell.ring()
 
-    def _push(self, message: dict[str, Any]) -> None:
+    def _push(self, message: Outgoing) -> None:
         self._lab.spawn(self._deliver(wire.encode(message)))
 
     async def _deliver(self, line: bytes) -> None:
         if await self.travel() and not self.gone.done():
-            kind, value = wire.decode_push(wire.decode_line(line))
-            if kind == "exit":
-                self.pushed.put_nowait(Exited(from_json(Workload, value)))
+            said = wire.decode_line(line)
+            if "exit" in said:
+                self.pushed.put_nowait(Exited(workload(said["exit"], "exit")))
             else:
-                self.pushed.put_nowait(GpuFault(value["gpu"], value.get("xid"), value["message"]))
+                told = fault(said["xid"], "xid")
+                self.pushed.put_nowait(GpuFault(told.gpu, told.xid, told.message))
 
     async def _watch(self) -> None:
         """Let the lab advance when something is due, and notice that nothing gets through."""

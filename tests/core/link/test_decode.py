@@ -15,10 +15,11 @@ from hostler.base.errors import AgentError
 from hostler.link.answers import checked
 from hostler.link.decode import LookReader, answer_error, read_hello, read_push
 from hostler.link.lines import Hostile, parse_object
-from hostler.model.codec import from_json
+from hostler.model.codec import from_json, to_json
+from hostler.model.host_reports import LookDecoder
 from hostler.model.hosts import Look
 from hostler.ports import Exited, Left
-from hostler_agent.wire import SECTIONS, LookDecoder
+from hostler_agent.wire import SECTIONS
 from tests.support.programs.scripted_agent import LOOK
 
 PROCESS = {"pid": 7, "kind": "compute", "user": "ana", "command": "python", "memory": 5}
@@ -26,11 +27,11 @@ LEASE = {
     "lease_id": "l", "gpu": "GPU-1", "daemon_id": "d", "owner": "ana", "attempt_id": None,
     "claimed_at": 5,
 }  # fmt: skip
-WORKLOAD = {
+WORKLOAD: Any = {
     "attempt_id": "a", "daemon_id": "d", "runtime": "docker", "ref": "c", "running": True,
     "gpus": ["GPU-1"],
 }  # fmt: skip
-FULL = {
+FULL: Any = {
     **LOOK,
     "procs": {"GPU-1": [PROCESS]},
     "leases": [LEASE],
@@ -53,8 +54,9 @@ def test_a_look_is_what_the_codec_reads() -> None:
     assert FULL.keys() == set(SECTIONS)  # what no look here has is compared with nothing
     reader, decoder = LookReader(), LookDecoder()
     for sections in (FULL, {"g": LOOK["g"]}, {"g": LOOK["g"], "work": []}, FULL):
-        expected = from_json(Look, decoder.apply(sections, 3.0))
-        assert reader.read(sections, 3.0) == expected
+        look = decoder.apply(sections, 3.0)
+        assert reader.read(sections, 3.0) == look
+        assert from_json(Look, json.loads(json.dumps(to_json(look)))) == look
 
 
 def test_what_has_not_changed_is_not_built_anew() -> None:
@@ -97,16 +99,17 @@ def test_nothing_else_escapes_either(value: Any) -> None:
 
 
 def test_what_an_exit_left_is_read() -> None:
-    left = {"log": base64.b64encode(b"hi\n").decode(), "metrics": True}
+    left: Any = {"log": base64.b64encode(b"hi\n").decode(), "metrics": True}
     push = read_push({"exit": WORKLOAD, "left": left})
     assert isinstance(push, Exited)
     assert push.left == Left(b"hi\n", metrics=True)
     plain = read_push({"exit": WORKLOAD, "left": None})
     assert isinstance(plain, Exited)
     assert plain.left is None
-    for bad in ({**left, "log": "?"}, {**left, "metrics": 1}, {"log": ""}):
+    wrong: Any
+    for wrong in ({**left, "log": "?"}, {**left, "metrics": 1}, {"log": ""}):
         with pytest.raises(Hostile):
-            read_push({"exit": WORKLOAD, "left": bad})
+            read_push({"exit": WORKLOAD, "left": wrong})
 
 
 @given(st.binary(max_size=200))

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hostler.model.codec import to_json
+from hostler.model.host_reports import LookDecoder, fault, workload
 from hostler_agent import bundle, wire
 from tests.support.programs.cache import cache
 
@@ -178,7 +180,7 @@ class Agent(Talk):
         super().__init__(place.popen())
         self.place = place
         self.pushes: deque[dict[str, Any]] = deque()
-        self._decoder = wire.LookDecoder()
+        self._decoder = LookDecoder()
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
         self.bootstrap()
@@ -219,7 +221,8 @@ class Agent(Talk):
 
     def look(self) -> dict[str, Any]:
         """A whole look."""
-        return self._decoder.apply(self.ask("look"), time.time())
+        found: dict[str, Any] = to_json(self._decoder.apply(self.ask("look"), time.time()))
+        return found
 
     def job(self, attempt: str, argv: list[str], **fields: Any) -> dict[str, Any]:
         """Make and start a job; its workload."""
@@ -244,6 +247,13 @@ class Agent(Talk):
 
         result: dict[str, Any] = eventually(look, seconds)
         return result
+
+
+def pushed(message: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind of what an agent said by itself, and its fields as the daemon reads them."""
+    if "exit" in message:
+        return "exit", to_json(workload(message["exit"], "exit"))
+    return "xid", to_json(fault(message["xid"], "xid"))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,277 @@
+"""What the agent of a host reports, as values of the model. A host may lie: each field is checked
+here, once, and nothing else of what it says is kept.
+
+Rows are those of `hostler_agent.sections`, checked by the types of their fields. What is measured
+of a GPU needs a field there and one of the same name in `Gpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hostler.base.checks import (
+    Check,
+    boolean,
+    count,
+    identifier,
+    integer,
+    listed,
+    made,
+    mapping,
+    number,
+    one_of,
+    optional,
+    record,
+    row,
+    several,
+    text,
+)
+from hostler.base.units import MIB
+from hostler.model.hosts import (
+    Disk,
+    ForeignContainer,
+    Gpu,
+    GpuProcess,
+    HostFacts,
+    KeptTotal,
+    Lease,
+    Look,
+    Machine,
+    Workload,
+)
+from hostler.model.jobs import Claimed
+from hostler_agent.json_values import Json
+from hostler_agent.sections import (
+    ClockRow,
+    DiskSpace,
+    GpuName,
+    GpuSlow,
+    GpuValues,
+    KeptRow,
+    MachineRow,
+)
+
+T = TypeVar("T")
+
+MAX_GPUS = 64
+_MOST_DISKS = 64
+_MOST_WORDS = 16
+
+_text, _number, _count, _integer = (
+    optional(text), optional(number), optional(count), optional(integer)
+)  # fmt: skip
+_uuids = several(identifier, MAX_GPUS)
+
+process = made(
+    GpuProcess,
+    {"pid": count, "kind": one_of("compute", "graphics")},
+    {
+        "user": _text, "command": _text, "memory": _count, "container_id": _text,
+        "attempt_id": _text, "started_at": _number, "exists": boolean,
+    },
+)  # fmt: skip
+workload = made(
+    Workload,
+    {
+        "attempt_id": identifier, "daemon_id": identifier,
+        "runtime": one_of("docker", "process"), "ref": identifier, "running": boolean,
+    },
+    {
+        "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
+        "engine_restarted": boolean, "gpu_cut_off": boolean, "error": _text, "started_at": _number,
+        "finished_at": _number, "started_up": _number, "gpus": _uuids, "owner": _text,
+    },
+)  # fmt: skip
+foreign = made(
+    ForeignContainer, {"container_id": identifier, "name": text, "image": text, "gpus": _uuids}, {}
+)
+lease = made(
+    Lease,
+    {
+        "lease_id": identifier, "gpu": identifier, "daemon_id": identifier, "owner": text,
+        "attempt_id": optional(identifier), "claimed_at": number,
+    },
+    {
+        "until": _number, "boot_id": _text, "workload": _text, "stale": boolean, "uid": _count,
+        "user": _text,
+    },
+)  # fmt: skip
+facts = made(
+    HostFacts,
+    {},
+    {
+        "hostname": _text, "kernel": _text, "os": _text, "python": _text, "driver": _text,
+        "cuda": _text, "cpus": _count, "memory_total": _count, "docker": _text,
+        "docker_gpu": _text, "docker_limits": boolean,
+        "runtimes": several(one_of("docker", "process"), 8), "uid": _count, "gid": _count,
+        "groups": several(count), "home": _text, "user": _text,
+    },
+)  # fmt: skip
+claimed = made(Claimed, {}, {"lease_ids": _uuids, "refused": _text})
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What is under "hello" in the agent's first line."""
+
+    protocol: int
+    agent: str
+    boot_id: str
+    facts: HostFacts
+    docker_socket: str | None = None
+
+
+greeting = made(
+    Greeting,
+    {"protocol": count, "agent": text, "boot_id": text, "facts": facts},
+    {"docker_socket": _text},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """A fault that the driver has reported."""
+
+    gpu: str
+    message: str
+    xid: int | None = None
+
+
+fault = made(Xid, {"gpu": identifier, "message": text}, {"xid": _count})
+
+
+def _words(value: Json, where: str) -> tuple[str, ...]:
+    return () if value is None else several(text, _MOST_WORDS)(value, where)
+
+
+_BY_TYPE: dict[object, Check[object]] = {
+    str: text, int: count, float: number, str | None: _text, int | None: _count,
+    float | None: _number, bool | None: optional(boolean), tuple: _words,
+}  # fmt: skip
+_disks = listed(row(DiskSpace, _BY_TYPE), _MOST_DISKS)
+_names = several(row(GpuName, _BY_TYPE), MAX_GPUS)
+_values = several(row(GpuValues, _BY_TYPE), MAX_GPUS)
+_slow = several(row(GpuSlow, _BY_TYPE), MAX_GPUS)
+_machine_row = row(MachineRow, {**_BY_TYPE, list: _disks})
+_clock, _kept_row = row(ClockRow, _BY_TYPE), row(KeptRow, _BY_TYPE)
+_trouble = record({}, {"gpu": _text, "docker": _text, "leases": _text, "lists": _text})
+
+
+def _machine(value: Json, where: str) -> Machine:
+    told = _machine_row(value, where)
+    disks = tuple(Disk(*disk) for disk in told.disks)
+    return Machine(told.load1, told.memory_total, told.memory_available, disks)
+
+
+def _kept(value: Json, where: str) -> KeptTotal:
+    return KeptTotal(*_kept_row(value, where))
+
+
+def _gpu_names(value: Json, where: str) -> tuple[GpuName, ...]:
+    names = _names(value, where)
+    if len({identifier(name.uuid, where) for name in names}) != len(names):
+        raise ValueError(f"{where}: a UUID is there twice")
+    return names
+
+
+def _processes(value: Json, where: str) -> dict[str, tuple[GpuProcess, ...]]:
+    found = mapping(value, where)
+    if len(found) > MAX_GPUS:
+        raise ValueError(f"{where}: should have one key a GPU")
+    check = several(process)
+    return {identifier(key, where): check(item, where) for key, item in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The sections of a look as they were said last."""
+
+    boot: str | None = None
+    names: tuple[GpuName, ...] = ()
+    values: tuple[GpuValues, ...] = ()
+    slow: tuple[GpuSlow, ...] = ()
+    processes: Mapping[str, tuple[GpuProcess, ...]] = field(default_factory=dict)
+    work: tuple[Workload, ...] = ()
+    foreign: tuple[ForeignContainer, ...] = ()
+    leases: tuple[Lease, ...] = ()
+    machine: Machine = field(default_factory=Machine)
+    trouble: Mapping[str, str | None] = field(default_factory=dict)
+    clock: ClockRow | None = None
+    kept: KeptTotal = field(default_factory=KeptTotal)
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All of them. Raises ValueError where the rows do not fit each other."""
+        if not len(self.names) == len(self.values) == len(self.slow):
+            raise ValueError("look: names, g and slow differ in length")
+        return tuple(
+            _gpu(name, values, slow, self.processes.get(name.uuid, ()))
+            for name, values, slow in zip(self.names, self.values, self.slow, strict=True)
+        )
+
+
+class LookDecoder:
+    """Puts the parts of successive looks together again, one for each connection. What has not
+    changed is not built anew: looks are many, and most of them differ in a few numbers."""
+
+    def __init__(self) -> None:
+        self._known = _Known()
+
+    def apply(self, sections: Json, asked_at: float) -> Look:
+        """The whole look after an answer with these sections. Raises ValueError, leaving what is
+        known as it was, when they do not fit."""
+        said, before = mapping(sections, "look"), self._known
+        known = _Known(
+            _section(said, "boot", text, before.boot),
+            _section(said, "names", _gpu_names, before.names),
+            _section(said, "g", _values, before.values),
+            _section(said, "slow", _slow, before.slow),
+            _section(said, "procs", _processes, before.processes),
+            _section(said, "work", several(workload), before.work),
+            _section(said, "foreign", several(foreign), before.foreign),
+            _section(said, "leases", several(lease), before.leases),
+            _section(said, "machine", _machine, before.machine),
+            _section(said, "trouble", _trouble, before.trouble),
+            _section(said, "clock", _clock, before.clock),
+            _section(said, "kept", _kept, before.kept),
+        )
+        look = _look(known, asked_at)
+        self._known = known
+        return look
+
+
+def _section(said: Mapping[str, Json], name: str, check: Check[T], before: T) -> T:
+    return check(said[name], name) if name in said else before
+
+
+def _look(known: _Known, asked_at: float) -> Look:
+    if known.boot is None:
+        raise ValueError("look: boot is missing")
+    trouble, clock = known.trouble, known.clock
+    return Look(
+        asked_at=asked_at,
+        boot_id=known.boot,
+        gpus=known.gpus(),
+        workloads=known.work,
+        foreign_containers=known.foreign,
+        leases=known.leases,
+        machine=known.machine,
+        wall=None if clock is None else clock.wall,
+        up=None if clock is None else clock.up,
+        gpu_problem=trouble.get("gpu"),
+        docker_problem=trouble.get("docker"),
+        lease_problem=trouble.get("leases"),
+        left_out=trouble.get("lists"),
+        kept=known.kept,
+    )
+
+
+def _gpu(name: GpuName, values: GpuValues, slow: GpuSlow, processes: Sequence[GpuProcess]) -> Gpu:
+    used = values.memory_used
+    measured = {**values._asdict(), **slow._asdict()}
+    measured["memory_used"] = None if used is None else int(used * MIB)
+    return Gpu(
+        uuid=name.uuid, index=name.number, name=name.name, memory_total=name.memory_total,
+        power_limit=name.power_limit, processes=tuple(processes), **measured,
+    )  # fmt: skip
