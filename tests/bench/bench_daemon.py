@@ -203,7 +203,7 @@ def _cpu_share(pid: int, seconds: float) -> float:
 def _until_running(client: Client, run_id: str) -> None:
     deadline = time.monotonic() + 300
     while True:
-        stages = client.run(run_id)["stages"]
+        stages = client.show(run_id)["stages"]
         if all(stage["status"] == "running" for stage in stages):
             return
         assert time.monotonic() < deadline, [stage["status"] for stage in stages]

@@ -64,7 +64,7 @@ def _wait_for_lines(desk: BenchDesk, run_id: str) -> None:
     """Until the daemon has the million lines."""
     ends = time.monotonic() + 120
     while True:
-        started = desk.client().run(run_id)["stages"][0]["attempt"]
+        started = desk.client().show(run_id)["stages"][0]["attempt"]
         tail = b"".join(desk.client().logs(run_id, "big", tail=1)) if started else b""
         found = re.search(rb"step=(\d+)", tail)
         if found and int(found[1]) > LINES:

@@ -48,7 +48,7 @@ class Asked:
     def until_state(self, name: str, state: str) -> None:
         """Wait until a run is so."""
         run_id = self.lab.runs[name]
-        until(lambda: _is(self.lab.client.run(run_id), state), f"{name} is {state}")
+        until(lambda: _is(self.lab.client.show(run_id), state), f"{name} is {state}")
 
     def until_measured(self, name: str) -> None:
         """Wait until a look has seen what the stage of a run uses."""

@@ -70,7 +70,7 @@ class Runs:
         assert state == "open"
         return [{"run_id": run_id} for run_id in reversed(self.ids)][:limit]
 
-    async def run(self, run_id: str) -> dict[str, Any]:
+    async def show(self, run_id: str) -> dict[str, Any]:
         if run_id == self.ids[-1]:
             raise NotFoundError(f"no run {run_id}")
         return {"run_id": run_id}

@@ -140,7 +140,7 @@ class Feed:
         found = []
         for summary in reversed(summaries[:MOST_RUNS]):
             try:
-                found.append(await self._client.run(summary["run_id"]))
+                found.append(await self._client.show(summary["run_id"]))
             except NotFoundError:
                 continue  # removed between the two questions
         return RunsSeen(tuple(found), are_more=len(summaries) > MOST_RUNS)

@@ -69,6 +69,6 @@ def status_text(client: Client, now: float) -> str:
 def _run_line(client: Client, summary: dict[str, Any]) -> str:
     name = f"{summary['run_id']} {summary['pipeline']} by {summary['owner']}"
     try:
-        return f"{name}: {count_line(client.run(str(summary['run_id'])))}"
+        return f"{name}: {count_line(client.show(str(summary['run_id'])))}"
     except HostlerError as error:  # it ended and was removed in between
         return f"{name}: {error.message}"

@@ -122,7 +122,7 @@ def yes_to_several(args: argparse.Namespace, verb: str, ids: Sequence[str]) -> b
 
 def named_runs(client: Client, names: Iterable[str]) -> list[dict[str, Any]]:
     """The runs of these names, each once: it may be named twice, by its id and as `last`."""
-    return list({str(run["run_id"]): run for run in map(client.run, names)}.values())
+    return list({str(run["run_id"]): run for run in map(client.show, names)}.values())
 
 
 def each(items: Sequence[str], action: Callable[[str], None]) -> int:

@@ -42,7 +42,7 @@ class Api:
     submit = Method(calls.submit)
 
     runs = Method(calls.runs)
-    run = Method(calls.run)
+    show = Method(calls.show)
     why = Method(calls.why)
     wait = Method(work.wait)
     run_events = Stream(work.run_events)

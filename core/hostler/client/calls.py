@@ -169,7 +169,7 @@ def runs(
     )  # fmt: skip
 
 
-def run(run_id: str) -> Call[dict[str, Any]]:
+def show(run_id: str) -> Call[dict[str, Any]]:
     """One run with its stages and attempts; the id may be shortened."""
     return _get(as_object, "runs", run_id)
 

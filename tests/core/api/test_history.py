@@ -232,6 +232,6 @@ def test_the_source_of_a_run_has_its_patch_and_the_run_has_not(
         "digest": None, "path": None, "git_commit": "c1", "git_branch": "main",
         "git_dirty": True, "git_diff": "+x\n", "include": [], "origins": {},
     }  # fmt: skip
-    assert "git_diff" not in client.run("raaa")["source"]
+    assert "git_diff" not in client.show("raaa")["source"]
     with pytest.raises(NotFoundError):
         client.source("rzzz")

@@ -77,7 +77,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
     ("submit", ({"pipeline": "x"},), {}, "POST", "/v1/runs", {}),
     ("check", ({"pipeline": "x"},), {}, "POST", "/v1/check", {}),
     ("plan", ({"pipeline": "x"},), {}, "POST", "/v1/plan", {}),
-    ("run", ("r7",), {}, "GET", "/v1/runs/r7", {}),
+    ("show", ("r7",), {}, "GET", "/v1/runs/r7", {}),
     ("why", ("r7", "a"), {}, "GET", "/v1/runs/r7/why", {"stage": "a"}),
     ("cancel", ("r7",), {}, "POST", "/v1/runs/r7/cancel", {}),
     ("priority", ("r7", -3), {}, "POST", "/v1/runs/r7/priority", {}),
@@ -129,7 +129,7 @@ def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) 
 
 def test_errors_are_those_of_the_daemon(daemon: ScriptedDaemon, client: Client) -> None:
     with pytest.raises(NotFoundError):
-        client.run("r7")
+        client.show("r7")
     error = {"error": {"kind": "ConflictError", "message": "has ended", "remedy": ""}}
     daemon.on("POST", "/v1/runs/r7/cancel", Answer(error, 409))
     with pytest.raises(ConflictError, match="has ended"):

@@ -144,7 +144,7 @@ class Desk:
         it is run where no daemon answers, since it starts one.
         """
         try:
-            return Client(self.state / SOCKET_NAME).run(run_id)
+            return Client(self.state / SOCKET_NAME).show(run_id)
         except NoDaemonError:
             run: dict[str, Any] = self.ok("show", run_id, "--json").json
             return run

@@ -279,7 +279,7 @@ class HistoryScreen(RunActs):
         """The list has summaries; the question wants stages."""
         for summary in meant:
             try:
-                run = await self.app.client.run(str(summary["run_id"]))
+                run = await self.app.client.show(str(summary["run_id"]))
             except HostlerError as error:
                 self.app.tell_error(error)
                 return

@@ -76,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch, or list."""
     client = open_client(args)
-    run = client.run(args.run[0])
+    run = client.show(args.run[0])
     run_id, stage = str(run["run_id"]), args.run[1]
     found = client.files(run_id, stage=stage)
     if found["truncated"]:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.follow and (args.offset, args.length) != (None, None):
         raise InputError("--offset and --length do not go with --follow")
     client = open_client(args)
-    found = client.run(args.run[0])
+    found = client.show(args.run[0])
     stages = _choose(args, found)
     for stage in stages:
         attempt = args.attempt or _latest(stage)

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List a folder."""
     client = open_client(args)
-    found = client.run(args.run[0])
+    found = client.show(args.run[0])
     stage = choose_stage("ls", found, args.run[1])
     view = client.list_folder(str(found["run_id"]), str(stage["name"]), args.path)
     if args.json:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     runs = []
     for summary in reversed(found):
         try:
-            runs.append(client.run(summary["run_id"]))
+            runs.append(client.show(summary["run_id"]))
         except NotFoundError:
             continue  # removed between the two questions
     if args.json:

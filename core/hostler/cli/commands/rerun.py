@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Submit it again; its id."""
     client = open_client(args)
-    old = client.run(args.run)
+    old = client.show(args.run)
     source = None
     if not args.same_code and (old.get("source") or {}).get("digest"):
         folder = code_folder(old, "add --same-code")

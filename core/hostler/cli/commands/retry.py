@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say what is kept and what runs again; submit the retry; its id."""
     client, say = open_client(args), note_for(args)
-    old = client.run(args.run)
+    old = client.show(args.run)
     run_id, folder = str(old["run_id"]), None
     change: dict[str, Any] = {"params": dict(args.params or ()), "from": list(args.starts or ())}
     if args.new_code:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     if args.diff:
         return _diff(args, client.source(args.run))
-    found = client.run(args.run)
+    found = client.show(args.run)
     if args.json:
         out_json("run", {k: v for k, v in found.items() if k != "schema"})
         return 0

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the history of the fleet or of one host, or what attempts used."""
     client = open_client(args)
     if args.run:
-        found = client.run(args.run[0])
+        found = client.show(args.run[0])
         stage = choose_stage("usage", found, args.run[1])
         _attempts(args, client.usage(str(found["run_id"]), str(stage["name"])))
     elif args.host:
