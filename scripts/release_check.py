@@ -23,7 +23,7 @@ _DATE = re.compile(r" - \d{4}-\d\d-\d\d")
 
 
 def text_problems(project: str, package: str, changelog: str) -> list[str]:
-    """What keeps these texts (pyproject.toml, hostler/__init__.py, CHANGELOG.md) from a release."""
+    """What keeps these texts (pyproject.toml, base/version.py, CHANGELOG.md) from a release."""
     version = tomllib.loads(project)["project"]["version"]
     found = _VERSION.search(package)
     problems = []
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--tag", action="store_true", help="also ask git: a clean tree and the tag")
     options = parser.parse_args()
     project = (ROOT / "pyproject.toml").read_text()
-    package = (ROOT / "core/hostler/__init__.py").read_text()
+    package = (ROOT / "core/hostler/base/version.py").read_text()
     problems = text_problems(project, package, (ROOT / "CHANGELOG.md").read_text())
     if options.tag:
         problems += git_problems(tomllib.loads(project)["project"]["version"])

@@ -99,7 +99,7 @@ def test_issue_forms_have_what_github_wants(path: Path) -> None:
 def test_the_version_stands_in_two_files_and_is_the_same() -> None:
     problems = script("release_check").text_problems(
         (ROOT / "pyproject.toml").read_text(),
-        (ROOT / "core/hostler/__init__.py").read_text(),
+        (ROOT / "core/hostler/base/version.py").read_text(),
         (ROOT / "CHANGELOG.md").read_text(),
     )
     assert not [problem for problem in problems if "pyproject.toml" in problem]

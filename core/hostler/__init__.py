@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from hostler.base.version import __version__
+
 __all__ = ["AsyncClient", "Client", "__version__"]
 
 TYPE_CHECKING = False

@@ -8,9 +8,9 @@ import os
 import sys
 from types import ModuleType
 
-from hostler import __version__
 from hostler.base.errors import InputError
 from hostler.base.text import is_text
+from hostler.base.version import __version__
 from hostler.cli.usage import UsageParser
 
 # Name -> (module under hostler.cli.commands, one line of help), in groups as --help shows them.

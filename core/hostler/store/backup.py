@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hostler import __version__
 from hostler.base.errors import ConflictError, ForbiddenError, InputError, StateError
 from hostler.base.private import make_private
+from hostler.base.version import __version__
 from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE
 from hostler.store.faults import (

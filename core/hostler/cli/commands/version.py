@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import platform
 
-from hostler import __version__
 from hostler.base.errors import NoDaemonError
+from hostler.base.version import __version__
 from hostler.cli.options import add_common
 from hostler.cli.shared import out, out_json
 from hostler.client.daemon_start import running
