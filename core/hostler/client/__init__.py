@@ -1,27 +1,31 @@
-"""The SDK: ask the daemon from Python. Standard library only.
+"""The SDK: ask the daemon from Python, and have it run things. Standard library only.
 
     from hostler import Client
 
     client = Client()
     print(client.gpus()["summary"]["free"])
-    run = client.submit({"command": {"command": ["nvidia-smi"], "gpus": 1}})
-    client.wait(run["run_id"])
+    run = client.run(["python", "train.py"], gpus=1)
+    for line in run.logs():
+        print(line)
+    print(run.wait()["outcome"], run.metrics()["loss"])
 
 Answers are the API's JSON objects (docs/protocol.md) as dictionaries; errors are those of
-`hostler.base.errors`, the same ones the daemon raised.
+`hostler.base.errors`, the same ones the daemon raised. docs/sdk.md has whole examples.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hostler.client.handle import AsyncRun, Run
+from hostler.client.handle_work import Curve, Metrics
 from hostler.client.streams import Log
 from hostler.client.sync import Client
 
 if TYPE_CHECKING:
     from hostler.client.aio import AsyncClient
 
-__all__ = ["AsyncClient", "Client", "Log"]
+__all__ = ["AsyncClient", "AsyncRun", "Client", "Curve", "Log", "Metrics", "Run"]
 
 
 def __getattr__(name: str) -> object:

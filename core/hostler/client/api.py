@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from hostler.client import calls, work
+from hostler.client import calls, handle_work, work
 from hostler.client.calls import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
+from hostler.client.handle import Handles, RunMethod
 from hostler.client.methods import Method, Opening, Stream
 from hostler.client.streams import AsyncLog, AsyncRemoteFile, Log, RemoteFile
 
@@ -17,6 +18,18 @@ T = TypeVar("T")
 def request(call: Call[T], *, timeout: float | None = None) -> Io[T]:
     """Any call of the API; its answer. `timeout` instead of that for calls of its kind."""
     return ask(call, timeout)
+
+
+def find(name: str) -> Io[str]:
+    """A handle of a run that is there already, by its id, the beginning of that, or `last`."""
+    return (yield from ask(handle_work.show(name))).run_id
+
+
+def run(*args: Any, **kwargs: Any) -> Io[str]:
+    """A new run, with the code that it needs; see `submission.run`."""
+    from hostler.client.submission import run  # what packs code takes time to load
+
+    return run(*args, **kwargs)
 
 
 class Api:
@@ -41,6 +54,8 @@ class Api:
     plan = Method(calls.plan)
     submit = Method(calls.submit)
 
+    run = RunMethod(run)
+    find = Handles(find)
     runs = Method(calls.runs)
     show = Method(calls.show)
     why = Method(calls.why)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hostler import __version__
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
+from hostler.base.version import __version__
 from hostler.quick.socket import Found, ask, find_socket
 
 COMMAND = own_argv("serve", "--personal")
 """What the personal daemon is."""
 
+_PACKAGES = ("asyncssh", "docker", "fastapi", "sqlite_utils", "uvicorn")
+"""Some of what a daemon needs and a client does not."""
 API_LEVEL = 1
 START_DEADLINE = 30.0
 _UPGRADE_DEADLINE = 600.0
@@ -26,7 +29,7 @@ STOP_DEADLINE = 20.0
 _POLL = 0.03
 _LOG_TAIL = 5
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 Why = Callable[[], HostlerError | None]
 """Why a daemon could not start, where its log need not be quoted."""
 
@@ -36,12 +39,16 @@ def _unknown() -> None:
 
 
 def ensure_daemon(named: str | None = None, say: Say | None = None, why: Why = _unknown) -> Found:
-    """A socket that a daemon answers on. A personal one is started where none runs, and restarted
-    where it is older than this client.
+    """A socket that a daemon answers on; see `ensure`."""
+    return ensure(find_socket(named), say, why)
+
+
+def ensure(found: Found, say: Say | None = None, why: Why = _unknown) -> Found:
+    """The socket, once a daemon answers on it. A personal one is started where none runs, and
+    restarted where it is older than this client.
 
     Raises NoDaemonError where a named daemon does not answer or the personal one cannot start.
     """
-    found = find_socket(named)
     about = running(found)
     if about is None:
         if not found.personal:
@@ -116,6 +123,7 @@ def check_api(about: dict[str, Any]) -> None:
 def start(found: Found, why: Why = _unknown) -> Found:
     """Start the personal daemon and wait until it answers. Of several clients that try at once,
     one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
+    _require_packages()
     folder = str(Path(found.path).parent)
     _private_folder(folder)
     deadline = time.monotonic() + START_DEADLINE
@@ -138,6 +146,17 @@ def start(found: Found, why: Why = _unknown) -> Found:
     raise NoDaemonError(
         f"your daemon did not answer within {START_DEADLINE:g} s", remedy=f"See its log, {log}"
     )
+
+
+def _require_packages() -> None:
+    """Raise NoDaemonError where only the client was installed (`pip install --no-deps`)."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise NoDaemonError(
+            f"no daemon of yours runs, and this Python cannot start one: {missing[0]} is missing",
+            remedy="Install Hostler with its dependencies here, or start the daemon from another "
+            "installation: hostler daemon start",
+        )
 
 
 def _why_not(log: str, before: int) -> HostlerError:

@@ -31,15 +31,7 @@ class Method(Generic[P, T]):
         self, client: Concurrent, owner: type
     ) -> Callable[P, Coroutine[object, None, T]]: ...
     def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
-        if client is None:
-            return self._work
-        carry_out = client.carry_out
-
-        def method(*args: P.args, **kwargs: P.kwargs) -> object:
-            work = self._work(*args, **kwargs)
-            return carry_out(answered(work) if isinstance(work, Call) else work)
-
-        return method
+        return self._work if client is None else bound(client, self._work)
 
 
 class Opening(Generic[P, B, A]):
@@ -103,6 +95,13 @@ class Stream(Generic[P, T]):
         return method
 
 
-def answered(call: Call[T]) -> Io[T]:
-    """A call's answer, asked for as often as its kind allows."""
-    return ask_surely(call) if call.key else ask(call)
+def bound(client: Blocking | Concurrent, work: Callable[P, Call[T] | Io[T]]) -> Callable[P, object]:
+    """What carries out work by a client. A call with a key is repeated where its answer is lost."""
+
+    def method(*args: P.args, **kwargs: P.kwargs) -> object:
+        made = work(*args, **kwargs)
+        if isinstance(made, Call):
+            made = ask_surely(made) if made.key else ask(made)
+        return client.carry_out(made)
+
+    return method

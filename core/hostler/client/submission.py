@@ -4,28 +4,123 @@ steps; `submit` makes what is sent."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from hostler.base.units import format_size
+from hostler.base.errors import NotFoundError
+from hostler.base.json_types import JsonTable
+from hostler.base.keys import Shape
+from hostler.base.units import format_size, format_value
 from hostler.client import calls
-from hostler.client.exchange import ask
-from hostler.client.flow import Io, local
+from hostler.client.daemon_start import ensure
+from hostler.client.exchange import ask, ask_surely
+from hostler.client.flow import Blocking, Io, local
+from hostler.client.handle import Value
 from hostler.client.work import has_snapshot, put_snapshot
 from hostler.model.codec import to_json
+from hostler.model.command import command_keys
 from hostler.packing import PackedSource, pack_source
-from hostler.submit.body import check_no_include, included, wants_snapshot, with_file_names
-from hostler.submit.sources import left_out_lines, skipped_lines, text_path
+from hostler.submit.body import (
+    check_no_include,
+    command_body,
+    included,
+    pipeline_body,
+    wants_snapshot,
+    with_file_names,
+)
+from hostler.submit.sources import current_folder, left_out_lines, skipped_lines, text_path
 from hostler.submit.told import Say, silent, tell_once
 from hostler.submit.words import words_of
 
+Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
+"""What a command needs, as `Client.run` takes it."""
 
-def choose_code(body: dict[str, Any], folder: Path) -> Io[dict[str, Any]]:
+
+def run(
+    what: str | PathLike[str] | Sequence[str], /, *, title: str = "", priority: int = 0,
+    include: Sequence[str] = (), key: str | None = None,
+    say: Callable[[str], object] | None = None, **more: Any,
+) -> Io[str]:  # fmt: skip
+    """A new run of a pipeline file, or of one command (a list of words), with the code that it
+    needs. A personal daemon is started where none runs. Returns once the run is durable.
+
+    Of a pipeline, further arguments are parameters (`lr=0.1`); `params` takes those whose names
+    mean something here. Of a command they say what it needs, by the names of a stage's keys in
+    pipeline.toml (`gpus=1`), and `folder` where its code lies (default: the working folder).
+    `include` names files that git ignores and that go along, `say` is given notes for people. With
+    a `key` of your own the same call makes no second run.
+    """
+    if isinstance(what, (str, PathLike)):
+        folder = Path(what).parent
+        make = partial(_pipeline, Path(what), **more)
+    else:
+        folder = Path(more.pop("folder", None) or current_folder())
+        make = partial(_command, what, **more)
+    yield from local(partial(_ensure, say=say))
+    body = yield from local(lambda _: make())
+    body |= {"title": title, "priority": priority}
+    if include:
+        body["source"] = {"include": list(include)}
+
+    def tell(text: str) -> None:
+        if say is not None:
+            say(text)
+
+    made = yield from submitted(body, folder, silent if say is None else tell, key)
+    return str(made["run_id"])
+
+
+def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[JsonTable]:
+    """A new run of this body, with its code. What would keep it waiting for ever is told."""
+    body = yield from choose_code(body, folder)
+    body = yield from with_source(body, folder, say)
+    made = yield from ask_surely(calls.submit(body, key=key))
+    if made.get("no_host"):
+        say(made["no_host"])
+    yield from told_once(folder, [*filter(None, [made.get("dropped_environment")])], say)
+    return made
+
+
+def _pipeline(file: Path, params: Mapping[str, Value] | None = None, **values: Value) -> JsonTable:
+    if not file.suffix and not file.exists():
+        raise NotFoundError(
+            f"there is no pipeline file {file}",
+            remedy=f"A run that is there already: client.find({str(file)!r})",
+        )
+    texts = {name: format_value(value) for name, value in {**(params or {}), **values}.items()}
+    return pipeline_body(file, texts, os.environ)
+
+
+def _command(words: Sequence[str], **options: Option) -> JsonTable:
+    texts = {key.name for key in command_keys().values() if key.kind.shape is Shape.TEXTS} | {
+        "each"
+    }
+    asked: JsonTable = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            asked[name] = {**value}
+        elif isinstance(value, str) or not isinstance(value, Sequence):
+            asked[name] = [value] if name in texts and isinstance(value, str) else value
+        else:
+            asked[name] = [*value]
+    return command_body(words, {k: v for k, v in asked.items() if v is not None}, os.environ)
+
+
+def _ensure(client: Blocking, say: Callable[[str], object] | None) -> None:
+    """A daemon that answers; the person's own is started."""
+    if client.found.personal:
+        ensure(client.found, say)
+
+
+def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
     """The body with `code` decided for a command that does not say: the folder itself where only
     this machine runs it, nothing from a home folder, else a copy of what git sees."""
     command = body.get("command")
-    if command is None or command.get("code") is not None:
+    if not isinstance(command, dict) or command.get("code") is not None:
         return body
     hosts = yield from ask(calls.hosts())
     if all(host.get("transport") == "local" for host in hosts):
@@ -37,7 +132,7 @@ def choose_code(body: dict[str, Any], folder: Path) -> Io[dict[str, Any]]:
     return {**body, "command": {**command, "code": code}}
 
 
-def with_source(body: dict[str, Any], folder: Path, say: Say) -> Io[dict[str, Any]]:
+def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
     """The body with its source: packed and uploaded where a stage wants a copy of the code.
 
     The daemon reads the rest first: a mistake must not cost an upload.
@@ -54,7 +149,7 @@ def with_source(body: dict[str, Any], folder: Path, say: Say) -> Io[dict[str, An
 def sent_source(
     folder: Path, limits: Mapping[str, Any], say: Say, include: Sequence[str] = (),
     words: Sequence[str] = (),
-) -> Io[dict[str, Any]]:  # fmt: skip
+) -> Io[JsonTable]:  # fmt: skip
     """The folder's code, packed, uploaded where the daemon does not have it, and described. What
     does not go along is told; of `words`, those of commands, also what git ignores."""
     packed = yield from local(

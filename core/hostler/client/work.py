@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.wire import encode_request
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 BLOCK = 262144
 """Bytes that are read and sent at once."""
+
+
+class Row(TypedDict):
+    """One number that a stage wrote to its metrics file."""
+
+    name: str
+    step: int | None
+    at: float
+    value: float | None
+    """None: not finite."""
 
 
 def has_snapshot(digest: str) -> Io[bool]:
@@ -61,10 +71,10 @@ def put_snapshot(digest: str, path: str | Path) -> Io[None]:
         exchange.close()
 
 
-def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[dict[str, Any]]]:
+def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[Row]]:
     """What a stage wrote to its metrics file, as rows, oldest first; with `points` about so many of
     each metric, evenly chosen."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     after: str | None = None
     while True:
         page = yield from ask(calls.metrics(run_id, stage, points=points, after=after))

@@ -118,7 +118,7 @@ def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) 
     daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [{"output": "model"}]})
     assert client.hosts() == []
     assert client.artifacts("r7") == [{"output": "model"}]
-    both = [{"name": "loss"}, {"name": "acc"}]
+    both: list[Any] = [{"name": "loss"}, {"name": "acc"}]
     assert client.metrics("r7", "a") == both
     assert asyncio.run(AsyncClient(daemon.path).metrics("r7", "a", points=9)) == both
     assert daemon.requests("GET", rows)[-1].query == {

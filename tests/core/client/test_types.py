@@ -17,6 +17,11 @@ reveal_type(Client().gpus())
 reveal_type(__version__)
 Client().no_such_method()
 Client().submit(3)
+run = Client().run(["python", "train.py"], gpus=1)
+reveal_type(run)
+reveal_type(Client().run("pipeline.toml", lr=0.1).metrics()["loss"])
+reveal_type(run.logs())
+Client().run(["true"], gpus="one")
 """
 
 
@@ -34,6 +39,7 @@ def test_the_sdk_has_its_types(tmp_path: Path) -> None:
     assert 'Revealed type is "def (' in said, said + done.stderr
     for part in (
         "hostler.client.sync.Client", "hostler.client.aio.AsyncClient", "dict[", 'type is "str"',
+        "hostler.client.handle.Run", 'type is "float"', "Iterator[str]", "No overload variant",
         '"Client" has no attribute "no_such_method"', 'Argument 1 has incompatible type',
     ):  # fmt: skip
         assert part in said, said

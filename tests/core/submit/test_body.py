@@ -7,6 +7,7 @@ import pytest
 
 from hostler.api.bodies import SubmitBody
 from hostler.base.errors import InputError, PipelineError
+from hostler.base.keys import as_table
 from hostler.cli.command_options import options_of
 from hostler.cli.parser import load, parse
 from hostler.client import Client
@@ -52,10 +53,11 @@ def test_the_code_goes_along_once(daemon: ScriptedDaemon, tmp_path: Path) -> Non
     sending = with_source({"pipeline": "[stages.a]"}, folder, said.append)
     body = Client(daemon.path).carry_out(sending)
     sent = next(asked for asked in daemon.asked if asked.method == "PUT")
-    assert sent.path == f"/v1/snapshots/{body['source']['digest']}"
+    source = as_table(body["source"])
+    assert sent.path == f"/v1/snapshots/{source['digest']}"
     assert b"print(1)" in sent.body
     assert b"TOKEN" not in sent.body
-    assert body["source"]["path"] == str(folder)
+    assert source["path"] == str(folder)
     assert said[0].startswith("sending 1 file (")
     assert any(".env" in line for line in said)
 
@@ -137,7 +139,7 @@ def test_code_of_a_command(
     daemon.on("GET", "/v1/hosts", {"hosts": [{"transport": transport}]})
     body: dict[str, Any] = {"command": {"command": ["x"], **({"code": given} if given else {})}}
     chosen = Client(daemon.path).carry_out(choose_code(body, tmp_path / folder))
-    assert chosen["command"]["code"] == code
+    assert as_table(chosen["command"])["code"] == code
 
 
 def test_variables() -> None:
