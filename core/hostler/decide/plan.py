@@ -8,8 +8,9 @@ from hostler.decide.halted import halted
 from hostler.decide.health import probe_times
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.orphans import end_orphans, is_over, quarantine_at, release
+from hostler.decide.placing import Placing
 from hostler.decide.plan_cache import PlanCache
-from hostler.decide.queue import Placing, place
+from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.settle import lost_at, settle
 from hostler.decide.stop_reasons import time_limit

@@ -10,8 +10,8 @@ from hostler.base.units import format_duration
 from hostler.decide.host_capacity import HostCapacity, candidates, choose, has_cpus_and_ram
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason
+from hostler.decide.placing import Placing
 from hostler.decide.progress import Progress
-from hostler.decide.queue import Placing
 from hostler.decide.requests import Request, count_gpus, wanted
 from hostler.decide.reservation import Reservation
 from hostler.model.pipelines import Cause, Stage

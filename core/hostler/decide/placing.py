@@ -1,0 +1,93 @@
+"""What one pass over the queue came to: who starts where and why, and who waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from hostler.decide.host_capacity import (
+    Candidate,
+    Choice,
+    HostCapacity,
+    candidates,
+    suitable_cards,
+)
+from hostler.decide.index import Index, fresh_look
+from hostler.decide.requests import Request, checkpoint_host, count_gpus, regardless_of_amounts
+from hostler.decide.reservation import Entry, Reservation
+from hostler.model.plans import Start
+
+
+@dataclass(slots=True)
+class Placing:
+    """What one pass over the queue came to."""
+
+    capacities: dict[str, HostCapacity]
+    requests: dict[tuple[str, str], Request] = field(default_factory=dict)
+    """Of every stage that was looked at."""
+    starts: list[Start] = field(default_factory=list)
+    started: dict[tuple[str, str], Start] = field(default_factory=dict)
+    blocked: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Stage that no host takes now -> how many such came before it."""
+    resting: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Stage whose retry waits -> until when."""
+    unsure: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Stage that may have begun already on hosts whose notes are not merged -> which those are."""
+    capped: set[tuple[str, str]] = field(default_factory=set)
+    """Cells that `max_parallel` holds back."""
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    """Host -> what is kept there, in the order of the queue."""
+    candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
+
+    def candidates_for(self, request: Request) -> list[Candidate]:
+        """The hosts of the right kind for a request, worked out once for all that ask alike."""
+        alike = regardless_of_amounts(request)
+        found = self.candidates.get(alike)
+        if found is None:
+            found = self.candidates[alike] = candidates(self.capacities.values(), alike)
+        return found
+
+    def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
+        """What is kept for a stage; None: nothing."""
+        return next((r for r in self.reservations.values() if r.entry.key == key), None)
+
+
+def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
+    """The host with the stage's checkpoint, as long as it is up and could take it."""
+    if entry.stage.checkpoint is None:
+        return None
+    name = checkpoint_host(entry.progress, entry.stage)
+    host = index.hosts.get(name) if name is not None else None
+    snapshot = index.snapshot
+    if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
+        return None
+    capacity = placing.capacities[host.name]
+    if (
+        host.drained is not None
+        or suitable_cards(capacity, index.plan_cache.request(entry.run, entry.stage)) is None
+    ):
+        return None
+    return host.name
+
+
+def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:
+    """One sentence: why this host. `avoided`: hosts that it would rather not be tried on again."""
+    name = choice.capacity.host.name
+    if request.pin is not None:
+        return f"its checkpoint is on {name}"
+    if name in avoided:
+        return "it failed there before, and no other host has it free"
+    if avoided:
+        return f"{_why_of_these(choice, request)}, after it failed on {', '.join(sorted(avoided))}"
+    return _why_of_these(choice, request)
+
+
+def _why_of_these(choice: Choice, request: Request) -> str:
+    name = choice.capacity.host.name
+    if choice.fitting == 1:
+        return "the only host that has it free"
+    if not request.gpus:
+        return f"{name} suits CPU work best of {choice.fitting} hosts that have it free"
+    left = choice.capacity.free_count - len(choice.gpus)
+    rest = f"leaves {count_gpus(left)} there" if left else "leaves no GPU there"
+    return f"the tightest fit of {choice.fitting} hosts that have it free: {rest}"
