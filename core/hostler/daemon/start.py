@@ -73,15 +73,15 @@ class Starter:
             raise
         context.hub.publish()
         failpoint("after_intent")
-        await self._carry_out(attempt, action.stage)
+        await self._carry_out(attempt, action.stage, until_bound=action.until_bound)
 
     async def resume(self, action: Resume) -> None:
         """Go on with a start that a restart of the daemon or a cut interrupted."""
-        await self._carry_out(action.attempt, action.stage)
+        await self._carry_out(action.attempt, action.stage, until_bound=action.until_bound)
 
-    async def _carry_out(self, attempt: Attempt, stage: Stage) -> None:
+    async def _carry_out(self, attempt: Attempt, stage: Stage, *, until_bound: bool) -> None:
         try:
-            await self._launch(attempt, stage)
+            await self._launch(attempt, stage, until_bound=until_bound)
         except (Unreachable, StateError) as error:
             self._hold_up(attempt, error.told)
             raise
@@ -124,12 +124,12 @@ class Starter:
             context.held_up[attempt.attempt_id] = why
             context.hub.publish()
 
-    async def _launch(self, attempt: Attempt, stage: Stage) -> None:
+    async def _launch(self, attempt: Attempt, stage: Stage, *, until_bound: bool) -> None:
         # The copy on the host is made meanwhile: it has to be there before anything runs.
         note = asyncio.create_task(self._copies.note(attempt), name=f"note {attempt.attempt_id}")
         try:
             if lifecycle_of(stage).has_workload:
-                await self._claim_and_start(attempt, stage, note)
+                await self._claim_and_start(attempt, stage, note, until_bound=until_bound)
             else:
                 await note
                 await self._inline.carry_out(attempt, stage)
@@ -138,7 +138,7 @@ class Starter:
             await asyncio.gather(note, return_exceptions=True)
 
     async def _claim_and_start(
-        self, attempt: Attempt, stage: Stage, note: asyncio.Task[None]
+        self, attempt: Attempt, stage: Stage, note: asyncio.Task[None], *, until_bound: bool
     ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
@@ -156,6 +156,9 @@ class Starter:
                 await self._copies.ask_whether_current(attempt.host)
             failpoint("after_bind")
             await note  # nothing may ever run that a lost database could not be made to know again
+            if until_bound:
+                await self._bound(attempt, ref)
+                return
             workload = await runtime.start(link, job, ref)
             failpoint("after_start")
         except (EngineError, AgentError, InputError, ClaimRefused):
@@ -186,6 +189,15 @@ class Starter:
         if launched is not None:
             self._followers.follow(launched, workload)
             await self._has_started(launched)
+
+    async def _bound(self, attempt: Attempt, ref: str) -> None:
+        """Write down that it can be started: the plan starts it with the rest of its group."""
+        context = self._context
+        await context.change_attempt(
+            attempt.attempt_id,
+            lambda known: {"ref": ref} if known.phase is Phase.STARTING else None,
+        )
+        context.look_soon(attempt.host)
 
     async def _prepared(
         self, attempt: Attempt, stage: Stage, runtime: Runtime, link: HostLink

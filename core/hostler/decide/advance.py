@@ -33,9 +33,9 @@ TERM_EXIT = 143
 def advance(snapshot: Snapshot, plan: Plan) -> Snapshot:
     """The snapshot after every action of the plan has taken effect, at the same time.
 
-    Starts run, with lease and workload in their host's look; what the daemon does itself is done at
-    once; stops have ended their workload;
-    recorded ends are recorded; ended runs are gone. The looks keep their time: the caller moves
+    Starts run, or are bound, with lease and workload in their host's look; what the daemon does
+    itself is done at once; stops have ended their workload; recorded ends are recorded; ended runs
+    are gone. The looks keep their time: the caller moves
     `now` and refreshes them.
     """
     for action in plan.actions:
@@ -60,7 +60,7 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
     match action:
         case Start(attempt=attempt, stage=stage) | Resume(attempt=attempt, stage=stage):
             if lifecycle_of(stage).has_workload:
-                return _launch(snapshot, attempt)
+                return _launch(snapshot, attempt, until_bound=action.until_bound)
             return _placed(snapshot, replace(attempt, phase=Phase.SUCCEEDED))
         case Record(attempt_id=attempt_id):
             return _with_attempt(snapshot, attempt_id, lambda a: _recorded(a, action, snapshot.now))
@@ -88,17 +88,20 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             assert_never(action)
 
 
-def _launch(snapshot: Snapshot, attempt: Attempt) -> Snapshot:
+def _launch(snapshot: Snapshot, attempt: Attempt, *, until_bound: bool) -> Snapshot:
     now = snapshot.now
-    running = replace(attempt, phase=Phase.RUNNING, launched_at=now, started_at=now)
+    launched = replace(attempt, ref=attempt.attempt_id)
+    if not until_bound:
+        launched = replace(launched, phase=Phase.RUNNING, launched_at=now, started_at=now)
     owner = next((run.owner for run in snapshot.runs if run.run_id == attempt.run_id), "")
     workload = Workload(
         attempt.attempt_id,
         snapshot.daemon_id,
         attempt.runtime,
         attempt.attempt_id,
-        running=True,
-        started_at=now,
+        running=not until_bound,
+        created_only=until_bound,
+        started_at=None if until_bound else now,
         gpus=attempt.gpus,
         owner=owner,
     )
@@ -122,7 +125,7 @@ def _launch(snapshot: Snapshot, attempt: Attempt) -> Snapshot:
         workloads = (*before.workloads, workload)
         return replace(before, workloads=workloads, leases=(*kept, *leases))
 
-    return _placed(_at_host(snapshot, attempt.host, started), running)
+    return _placed(_at_host(snapshot, attempt.host, started), launched)
 
 
 def _placed(snapshot: Snapshot, attempt: Attempt) -> Snapshot:

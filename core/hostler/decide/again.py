@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.decide.expressions import names_in
+from hostler.decide.groups import mates
 from hostler.decide.progress import progress_of
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Origin, Phase, Run
@@ -258,32 +259,40 @@ def _add_others(
 ) -> None:
     """Add what needs a stage that runs again, and what made something for one that is gone. Each
     stage is looked at once: a run may be a chain of thousands."""
-    known = {stage.name: stage for stage in stages}
+    known, together = {stage.name: stage for stage in stages}, mates(stages)
     needed_by: dict[str, list[str]] = {}
     for stage in stages:
         for need in _needed(stage):
             needed_by.setdefault(need, []).append(stage.name)
     fresh = list(reasons)
     while fresh:
-        fresh += _spread_on(reasons, needed_by, fresh)
+        fresh += _spread_on(reasons, needed_by, together, fresh)
         lost = _lost(reasons, [known[name] for name in fresh], done, has)
         reasons |= lost
         fresh = list(lost)
 
 
 def _spread_on(
-    reasons: _Reasons, needed_by: Mapping[str, Sequence[str]], fresh: Sequence[str]
+    reasons: _Reasons,
+    needed_by: Mapping[str, Sequence[str]],
+    together: Mapping[str, Sequence[str]],
+    fresh: Sequence[str],
 ) -> list[str]:
-    """Add what needs these stages that run again, and what needs that; the stages added."""
+    """Add what needs these stages that run again, the rest of their groups, and what needs those;
+    the stages added."""
     added: list[str] = []
     todo = deque(fresh)
     while todo:
         name = todo.popleft()
-        for dependent in needed_by.get(name, ()):
-            if dependent not in reasons:
-                reasons[dependent] = _Reason(f"it needs {name}")
-                added.append(dependent)
-                todo.append(dependent)
+        ours = reasons[name].is_unfinished
+        with_it = _Reason(f"{name} of its group runs again", is_unfinished=ours)
+        others = [(other, with_it) for other in together.get(name, ())]
+        others += [(other, _Reason(f"it needs {name}")) for other in needed_by.get(name, ())]
+        for other, reason in others:
+            if other not in reasons:
+                reasons[other] = reason
+                added.append(other)
+                todo.append(other)
     return added
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hostler.decide.groups import Group, groups_of
 from hostler.decide.holding import HolderKind
 from hostler.decide.host_capacity import HostCapacity, candidates
 from hostler.decide.index import Index
@@ -11,7 +12,8 @@ from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.plan import plan
 from hostler.decide.reasons import by_distance, is_as_asked
 from hostler.decide.requests import Request, request_of, wanted
-from hostler.model.pipelines import Stage
+from hostler.decide.together import summed
+from hostler.model.pipelines import GroupHosts, Stage
 from hostler.model.plans import HostReason, PreviewLine, Reason, RemedyKind, Snapshot, Start
 from hostler.model.runs import Run, StageStatus
 
@@ -48,28 +50,44 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     None: each has a host, or may have one among those that were not heard yet."""
     index = Index(replace(snapshot, runs=()))
     capacities = list(map(_emptied, _capacities(index)))
-    requests: dict[Request, Stage] = {}
+    requests: dict[tuple[Request, int], Stage] = {}
+    groups = groups_of(run)
     for stage in run.stages:
-        requests.setdefault(request_of(run, stage), stage)
-    for request, stage in requests.items():
-        reasons = _hopeless(capacities, request, index)
+        requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
+    for (request, hosts), stage in requests.items():
+        reasons = _hopeless(capacities, request, index, hosts)
         if reasons is not None:
             best = next(iter(by_distance(reasons, request)), None)
-            what = f"nearest {best.host}: {best.sentence}" if best else "there are no hosts"
+            what = f"nearest {best.host}: {best.sentence}" if best else "there are no more hosts"
+            if hosts > 1:
+                return f"no {hosts} hosts can take {stage.name} as asked: {what}"
+            what = what if best else "there are no hosts"
             return f"no host can take {stage.name} as asked: {what}"
     return None
 
 
+def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[Request, int]:
+    """What a stage asks for with its group, and of how many hosts."""
+    request = request_of(run, stage)
+    if group is None:
+        return request, 1
+    if group.hosts is GroupHosts.SAME:
+        return summed([request] * len(group.stages)), 1
+    return request, len(group.stages)
+
+
 def _hopeless(
-    capacities: list[HostCapacity], request: Request, index: Index
+    capacities: list[HostCapacity], request: Request, index: Index, hosts: int
 ) -> list[HostReason] | None:
-    """What is in the way on each host; None as soon as one could take it, given time."""
-    reasons = []
+    """What is in the way on each host; None as soon as so many could take it, given time."""
+    reasons, able = [], 0
     for capacity in capacities:
-        if is_free(capacity, request, index):
-            return None
-        reasons.append(host_reason(capacity, request, index, None))
-        if is_as_asked(reasons[-1]):
+        reason = host_reason(capacity, request, index, None)
+        if is_as_asked(reason) or is_free(capacity, request, index):
+            able += 1
+        else:
+            reasons.append(reason)
+        if able == hosts:
             return None
     return reasons
 

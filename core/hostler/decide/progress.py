@@ -5,12 +5,13 @@ Nothing of this is stored: a status that can be computed cannot be wrong after a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hostler.base.errors import InputError
 from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
+from hostler.decide.groups import Group, groups_of
 from hostler.decide.lifecycle import LIFECYCLES, lifecycle_of
 from hostler.model.pipelines import UNCOUNTED, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
@@ -36,6 +37,8 @@ class Progress:
     """Base -> how many of its cells are at work."""
     live: list[Attempt] = field(default_factory=list)
     """Attempts that are not final."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    """Stage -> its group, for the stages that are in one."""
     met: set[str] = field(default_factory=set)
     """Stages that let those go which need them."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
@@ -54,11 +57,19 @@ class Progress:
 
     def next_number(self, stage: str) -> int:
         """The number of the next attempt, from 1."""
+        group = self.groups.get(stage)
+        if group is not None:
+            return group.number + 1
         return max((a.number for a in self.tries.get(stage, ())), default=0) + 1
+
+    def history(self, stage: str) -> Sequence[Attempt]:
+        """The attempts that decide on the next one; of a group, those for which a try failed."""
+        group = self.groups.get(stage)
+        return self.tries.get(stage, ()) if group is None else group.failures
 
     def not_before(self, stage: Stage, ended_at: Callable[[Attempt], float]) -> float | None:
         """When the next attempt may start at the earliest; None: at once."""
-        tries = self.tries.get(stage.name)
+        tries = self.history(stage.name)
         if not tries:
             return None
         return lifecycle_of(stage).not_before(stage, tries, ended_at(tries[-1]))
@@ -88,6 +99,7 @@ def progress_of(run: Run) -> Progress:
         progress.met.add(name)
     for attempt in run.attempts:
         progress.tries.setdefault(attempt.stage, []).append(attempt)
+    progress.groups = groups_of(run)
     retrying = _settle_attempted(progress)
     needs_cache: dict[tuple[str, ...], StageStatus | None] = {}
     in_order = True
@@ -99,6 +111,8 @@ def progress_of(run: Run) -> Progress:
     if not in_order:
         order = {stage.name: i for i, stage in enumerate(run.stages)}
         progress.ready.sort(key=lambda stage: order[stage.name])
+    if progress.groups:
+        _hold_parts_back(progress)
     progress.seen = {(stage.kind, progress.status[stage.name]) for stage in run.stages}
     return progress
 
@@ -115,7 +129,7 @@ def stage_status(run: Run, stage: Stage) -> StageStatus:
 
 def _settle_attempted(progress: Progress) -> set[str]:
     """The status of every stage that has attempts; the names of those to be tried again."""
-    retrying: list[Stage] = []
+    retrying = [s for group in _distinct(progress.groups) for s in _settle_group(progress, group)]
     for name, tries in progress.tries.items():
         stage = progress.stages.get(name)
         if stage is None or name in progress.status:
@@ -139,12 +153,51 @@ def _settle_attempted(progress: Progress) -> set[str]:
     return _not_cut_short(progress, retrying)
 
 
+def _distinct(groups: Mapping[str, Group]) -> Iterator[Group]:
+    return (group for name, group in groups.items() if group.stages[0].name == name)
+
+
+def _settle_group(progress: Progress, group: Group) -> Iterator[Stage]:
+    """The status of the stages of a group that was tried; gives those to be tried again."""
+    if not group.number:
+        return
+    statuses = group.status(is_cancelled=progress.run.cancelled_by is not None)
+    progress.status |= statuses
+    seen, first = set(statuses.values()), group.stages[0]
+    if seen & {StageStatus.STARTING, StageStatus.RUNNING}:  # it counts as one
+        progress.running_cells[first.base] = progress.running_cells.get(first.base, 0) + 1
+    culprit = group.culprit
+    for stage in group.stages:
+        kind, status = lifecycle_of(stage), statuses[stage.name]
+        if kind.lets_go(status, progress.tries.get(stage.name, ())):
+            progress.met.add(stage.name)
+        if status is StageStatus.WAITING and not group.is_live:
+            yield stage
+        if culprit is None or not status.is_final or status is StageStatus.SUCCEEDED:
+            continue
+        if culprit.stage != stage.name:
+            progress.notes[stage.name] = f"{culprit.stage} of its group {group.how}"
+        elif status is StageStatus.FAILED and kind.stops_siblings(stage):
+            progress.failed_bases.setdefault(stage.base, stage.name)
+
+
+def _hold_parts_back(progress: Progress) -> None:
+    """A group is ready when all of its stages are."""
+    ready = {stage.name for stage in progress.ready}
+    progress.ready = [
+        stage
+        for stage in progress.ready
+        if (group := progress.groups.get(stage.name)) is None
+        or ready.issuperset(other.name for other in group.stages)
+    ]
+
+
 def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
     """Cells waiting for a retry end where another cell of theirs failed for good."""
     kept: set[str] = set()
     for stage in retrying:
         if stage.base in progress.failed_bases:
-            uncounted = progress.tries[stage.name][-1].cause in UNCOUNTED
+            uncounted = all(a.cause in UNCOUNTED for a in progress.history(stage.name)[-1:])
             progress.status[stage.name] = StageStatus.CANCELLED if uncounted else StageStatus.FAILED
             progress.notes[stage.name] = f"{progress.failed_bases[stage.base]} failed (fail_fast)"
         else:

@@ -11,6 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 
+from hostler.decide.groups import Group
 from hostler.decide.health import concerns, may_probe
 from hostler.decide.host_capacity import (
     Candidate,
@@ -27,11 +28,12 @@ from hostler.decide.requests import (
     Request,
     hosts_to_avoid,
 )
-from hostler.decide.reservation import Entry, reserve
+from hostler.decide.reservation import Entry, Reservation, reserve
 from hostler.decide.times import ended_at
-from hostler.model.pipelines import Cause, Stage
+from hostler.decide.together import Chooser, choose_together, summed
+from hostler.model.pipelines import Cause, GroupHosts, Stage
 from hostler.model.plans import Start
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, Phase, Run
 
 
 def place(index: Index) -> Placing:
@@ -97,6 +99,7 @@ class _Pass:
         self._placing = placing
         self._cells: dict[tuple[str, str], int] = {}
         """(run id, base) -> its cells that are started by this pass."""
+        self._hopeless_groups: set[tuple[GroupHosts | Request, ...]] = set()
         self._hopeless: set[Request] = set()
         """Rooms only get smaller during a pass: what did not fit will not."""
         self._spoken_for: set[str] = set()
@@ -106,6 +109,11 @@ class _Pass:
     def run(self) -> None:
         queue = _Queue(self._index)
         for entry in queue:
+            group = entry.progress.groups.get(entry.stage.name)
+            if group is not None:
+                if group.stages[0].name == entry.stage.name:
+                    self._place_group(entry, group, queue)
+                continue
             if self._held_back(entry):
                 continue
             key = entry.key
@@ -121,25 +129,86 @@ class _Pass:
             placing.blocked[key] = len(placing.blocked)
             if request not in self._hopeless:
                 self._hopeless.add(request)
-                self._reserve(entry, request)
+                self._reserve([entry], request)
 
-    def _reserve(self, entry: Entry, request: Request) -> None:
-        """Keep something for a stage that waits, where that keeps nothing from an earlier one."""
+    def _place_group(self, first: Entry, group: Group, queue: _Queue) -> None:
+        """All of its stages, or none."""
+        entries = [first._replace(stage=stage) for stage in group.stages]
+        if self._are_held_back(entries) or self._is_starting(first, group):
+            return
+        requests = [self._request(entry, entry.key) for entry in entries]
+        choices = None
+        if (group.hosts, *requests) not in self._hopeless_groups:
+            choices = choose_together(requests, group.hosts, self._chooser(entries))
+        if choices is not None:
+            for number, (entry, choice) in enumerate(zip(entries, choices, strict=True)):
+                self._start(entry, choice, counts=number == 0, until_bound=True)
+                queue.charge(entry.run.owner, len(choice.gpus))
+            return
+        self._block_group(entries, requests, group.hosts)
+
+    def _are_held_back(self, entries: list[Entry]) -> bool:
+        """Each is asked, so that each has its reason."""
+        held = [self._held_back(entry) for entry in entries]
+        return any(held)
+
+    def _is_starting(self, first: Entry, group: Group) -> bool:
+        """Whether an intent of the next try could not be written, and waits to be."""
+        number = first.progress.next_number(first.stage.name)
+        ids = (attempt_id_of(first.run, stage, number) for stage in group.stages)
+        return any(map(self._index.starting, ids))
+
+    def _chooser(self, entries: list[Entry]) -> Chooser:
+        def chosen(number: int, request: Request, taken: frozenset[str]) -> Choice | None:
+            found = self._placing.candidates_for(request)
+            free = [c for c in found if c.capacity.host.name not in taken] if taken else found
+            entry = entries[number]
+            return self._choose_among(free, entry, request) or self._probe(entry, request, taken)
+
+        return chosen
+
+    def _block_group(
+        self, entries: list[Entry], requests: list[Request], hosts: GroupHosts
+    ) -> None:
+        placing, before = self._placing, len(self._placing.blocked)
+        one = summed(requests) if hosts is GroupHosts.SAME else requests[0]
+        for entry in entries:
+            placing.requests[entry.key] = one
+            placing.blocked[entry.key] = before
+        if (hosts, *requests) not in self._hopeless_groups:
+            self._hopeless_groups.add((hosts, *requests))
+            self._reserve(entries[:1] if hosts is GroupHosts.SAME else entries, one)
+
+    def _reserve(self, entries: list[Entry], request: Request) -> None:
+        """Keep something for stages that wait, each on a host of its own, where that keeps nothing
+        from an earlier one; for all of them or for none."""
         placing = self._placing
         if len(self._spoken_for) == len(placing.capacities):
             return
         able = able_hosts(placing.capacities.values(), request)
-        if not self._spoken_for.isdisjoint(able):
+        if len(able) < len(entries) or not self._spoken_for.isdisjoint(able):
             return
-        found = reserve(entry, request, placing.candidates_for(request), self._index)
-        if found is not None:
-            placing.reservations[found.capacity.host.name] = found
-            self._spoken_for |= able
+        kept: dict[str, Reservation] = {}
+        for entry in entries:
+            found = placing.candidates_for(request)
+            left = [c for c in found if c.capacity.host.name not in kept] if kept else found
+            reservation = reserve(entry, request, left, self._index)
+            if reservation is None:
+                for earlier in kept.values():
+                    earlier.capacity.unkeep()
+                return
+            kept[reservation.capacity.host.name] = reservation
+        placing.reservations |= kept
+        self._spoken_for |= able
 
-    def _probe(self, entry: Entry, request: Request) -> Choice | None:
+    def _probe(
+        self, entry: Entry, request: Request, taken: frozenset[str] = frozenset()
+    ) -> Choice | None:
         """Where nothing starts, somebody has to find out whether it does again."""
         capacities = [
-            capacity for capacity in self._ailing if self._may_probe(capacity, entry, request)
+            capacity
+            for capacity in self._ailing
+            if capacity.host.name not in taken and self._may_probe(capacity, entry, request)
         ]
         return choose(candidates(capacities, request, ailing=True), request) if capacities else None
 
@@ -159,7 +228,7 @@ class _Pass:
 
     def _is_mended(self, progress: Progress, stage: Stage) -> bool:
         """Whether the host that could not start it starts things again: it need not wait then."""
-        last = progress.tries[stage.name][-1]
+        last = progress.history(stage.name)[-1]
         ails = (last.host, last.runtime) in self._index.snapshot.ailing
         return last.cause is Cause.HOST_FAULT and not ails
 
@@ -174,7 +243,7 @@ class _Pass:
                 self._placing.unsure[entry.key] = unsure
                 return True
         until = None
-        if stage.name in progress.tries and not self._is_mended(progress, stage):
+        if progress.history(stage.name) and not self._is_mended(progress, stage):
             until = progress.not_before(stage, self._ended_at)
         if until is not None and until > self._now:
             self._placing.resting[entry.key] = until
@@ -197,15 +266,20 @@ class _Pass:
 
     def _choose(self, entry: Entry, request: Request) -> Choice | None:
         found = self._placing.candidates_for(request)
-        if avoided := hosts_to_avoid(entry.progress, entry.stage):
-            elsewhere = choose([c for c in found if c.capacity.host.name not in avoided], request)
-            if elsewhere is not None:
-                return elsewhere
-        choice = choose(found, request)
+        choice = self._choose_among(found, entry, request)
         if choice is None and request.timeout is not None:
             ends = self._now + request.timeout + entry.stage.grace
             return self._backfill(found, request, ends)
         return choice
+
+    def _choose_among(
+        self, found: list[Candidate], entry: Entry, request: Request
+    ) -> Choice | None:
+        if avoided := hosts_to_avoid(entry.progress, entry.stage):
+            elsewhere = choose([c for c in found if c.capacity.host.name not in avoided], request)
+            if elsewhere is not None:
+                return elsewhere
+        return choose(found, request)
 
     def _backfill(self, found: list[Candidate], request: Request, ends: float) -> Choice | None:
         """Use what is kept for another, if it is surely given back in time."""
@@ -226,13 +300,16 @@ class _Pass:
         capacity.keep((gpu for gpu in kept if gpu.uuid not in used), cpus, ram)
         return choice
 
-    def _start(self, entry: Entry, choice: Choice) -> None:
+    def _start(
+        self, entry: Entry, choice: Choice, *, counts: bool = True, until_bound: bool = False
+    ) -> None:
+        """Give it its place. A group `counts` once against `max_parallel`."""
         run, stage, capacity = entry.run, entry.stage, choice.capacity
         look = capacity.host.look
         assert look is not None
         number = entry.progress.next_number(stage.name)
         attempt = Attempt(
-            attempt_id=f"{run.run_id}-{stage.name}-{number}",
+            attempt_id=attempt_id_of(run, stage, number),
             run_id=run.run_id,
             stage=stage.name,
             number=number,
@@ -244,9 +321,15 @@ class _Pass:
             boot_id=look.boot_id,
         )
         avoided = hosts_to_avoid(entry.progress, stage)
-        start = Start(attempt, stage, why_there(choice, self._placing.requests[entry.key], avoided))
+        why = why_there(choice, self._placing.requests[entry.key], avoided)
+        start = Start(attempt, stage, why, until_bound)
         capacity.take(OpenAttempt(run, stage, attempt), choice.gpus)
         cells = (run.run_id, stage.base)
-        self._cells[cells] = self._cells.get(cells, 0) + 1
+        self._cells[cells] = self._cells.get(cells, 0) + counts
         self._placing.starts.append(start)
         self._placing.started[entry.key] = start
+
+
+def attempt_id_of(run: Run, stage: Stage, number: int) -> str:
+    """The id of an attempt: it also names container, folder and leases."""
+    return f"{run.run_id}-{stage.name}-{number}"

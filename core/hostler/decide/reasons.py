@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration
+from hostler.decide.groups import Group
 from hostler.decide.host_capacity import HostCapacity, candidates, choose, has_cpus_and_ram
 from hostler.decide.index import Index
-from hostler.decide.obstacles import host_reason
+from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.placing import Placing
 from hostler.decide.progress import Progress
 from hostler.decide.requests import Request, count_gpus, wanted
 from hostler.decide.reservation import Reservation
-from hostler.model.pipelines import Cause, Stage
+from hostler.model.pipelines import Cause, GroupHosts, Stage
 from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
 from hostler.model.runs import StageStatus
 
@@ -101,8 +102,12 @@ class Reasons(Mapping[Key, Reason]):
             return _resting(stage, progress, placing.resting[key], self._index.snapshot.now)
         if key in placing.capped:
             return self._capped(stage, progress)
+        group = progress.groups.get(stage.name)
         if key in placing.blocked:
-            return self._blocked(key)
+            apart = group is not None and group.hosts is GroupHosts.DISTINCT
+            return self._blocked_group(key, group) if group and apart else self._blocked(key)
+        if group is not None and not progress.unmet(stage):
+            return _waiting_for_group(group)
         return _waiting_for_stages(stage, progress)
 
     def _blocked(self, key: Key) -> Reason:
@@ -118,6 +123,21 @@ class Reasons(Mapping[Key, Reason]):
             (*_turn(self._placing, before), *_add_host(hosts)),
             found.text if found is not None else None,
         )
+
+    def _blocked_group(self, key: Key, group: Group) -> Reason:
+        """Of stages that need a host each: how many hosts there are for them, and how many now."""
+        request, before = self._placing.requests[key], self._placing.blocked[key]
+        hosts = self._host_reasons(request)
+        capacities = self._placing.capacities.values()
+        free = sum(is_free(capacity, request, self._index) for capacity in capacities)
+        able, count = free + sum(map(is_as_asked, hosts)), len(group.stages)
+        needs = f"its group needs {count} hosts with {wanted(request)} each"
+        if able < count:
+            said = f"{needs}, and {able} could take it"
+            return Reason(said, hosts, (Remedy(RemedyKind.ADD_HOST),))
+        queue = f" ({before} before it in the queue)" if before else ""
+        said = f"{needs} at once, and {free} have it free now{queue}"
+        return Reason(said, hosts, _turn(self._placing, before))
 
     def _head_reasons(self, key: Key, request: Request) -> tuple[HostReason, ...] | None:
         """For one that something is kept for: that is not in its own way. None: nothing is."""
@@ -264,6 +284,17 @@ def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
     )
 
 
+def _waiting_for_group(group: Group) -> Reason:
+    """A group is placed together, when nothing of its last try is left."""
+    live = [a for a in group.attempts if not a.phase.is_final]
+    return Reason(
+        f"waits for {live[0].attempt_id} of its group to end"
+        if live
+        else "is placed together with the rest of its group, in a moment",
+        remedies=tuple(Remedy(RemedyKind.WAIT_FOR_ATTEMPT, a.attempt_id) for a in live),
+    )
+
+
 def _unsure(hosts: Sequence[str]) -> Reason:
     named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
     return Reason(
@@ -274,7 +305,7 @@ def _unsure(hosts: Sequence[str]) -> Reason:
 
 
 def _resting(stage: Stage, progress: Progress, until: float, now: float) -> Reason:
-    last = progress.tries[stage.name][-1]
+    last = progress.history(stage.name)[-1]
     wait = format_duration(max(1.0, float(round(until - now))))
     how = f"ended ({last.cause})"
     if last.cause is Cause.HOST_FAULT:

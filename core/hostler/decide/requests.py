@@ -97,7 +97,8 @@ def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
 def hosts_to_avoid(progress: Progress, stage: Stage) -> frozenset[str]:
     """Where the stage was tried and what ended it may well lie in the host. A host on which
     everything fails at once always looks the emptiest; it must not draw each retry again."""
-    tries = progress.tries.get(stage.name, ())
+    group = progress.groups.get(stage.name)
+    tries = progress.tries.get(stage.name, ()) if group is None else group.attempts
     return frozenset(attempt.host for attempt in tries if attempt.cause in _OF_THE_HOST)
 
 

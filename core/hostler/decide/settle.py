@@ -34,6 +34,8 @@ class Case(NamedTuple):
     ending: bool
     """Its end is being written down."""
     stop_reason: StopReason | None
+    awaits_group: bool = False
+    """It may be bound and not started: the rest of its group is not bound yet."""
 
     @property
     def attempt(self) -> Attempt:
@@ -129,7 +131,24 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
         index.starting(attempt.attempt_id),
         f"finish:{attempt.attempt_id}" in busy or f"record:{attempt.attempt_id}" in busy,
         stop_reason_for(item, index),
+        _awaits_group(item, index),
     )
+
+
+def _awaits_group(item: OpenAttempt, index: Index) -> bool:
+    group = index.progress[item.run.run_id].groups.get(item.stage.name)
+    if group is None:
+        return False
+    return not (group.is_whole and all(_may_start(a, index) for a in group.latest.values()))
+
+
+def _may_start(attempt: Attempt, index: Index) -> bool:
+    """Whether it has started, or can be started now."""
+    if attempt.launched_at is not None or attempt.phase is not Phase.STARTING:
+        return True
+    snapshot = index.snapshot
+    look = fresh_look(index.hosts.get(attempt.host), snapshot.now, snapshot.policy)
+    return attempt.ref is not None and look is not None
 
 
 def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | None:
@@ -248,7 +267,7 @@ def _rebooted_before_launch(case: Case) -> Verdict:
 
 
 def _resume(case: Case) -> Verdict:
-    return (Resume(case.attempt, case.item.stage),)
+    return (Resume(case.attempt, case.item.stage, case.awaits_group),)
 
 
 def _vanished(case: Case) -> Verdict:
@@ -339,6 +358,11 @@ RULES: tuple[Rule, ...] = (
         _rebooted_before_launch,
     ),
     Rule("its host rebooted and nothing of it is left", lambda c: c.rebooted, _rebooted),
+    Rule(
+        "it is bound, and its group starts together",
+        lambda c: c.awaits_group and c.never_launched and c.attempt.ref is not None,
+        _nothing,
+    ),
     Rule(
         "its start was cut short: carry it out again",
         lambda c: c.never_launched or c.workload is not None,

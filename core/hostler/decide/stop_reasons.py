@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hostler.base.units import format_duration
+from hostler.decide.groups import Group
 from hostler.decide.index import Index, OpenAttempt
 from hostler.model.pipelines import Cause
+from hostler.model.runs import Attempt
 
 
 class StopReason(NamedTuple):
@@ -28,9 +30,25 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
         return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
+    group = index.progress[run.run_id].groups.get(stage.name)
+    reason = _of_group(attempt, group) if group is not None else None
+    if reason is not None:
+        return reason
     failed = index.progress[run.run_id].failed_bases.get(stage.base)
     if failed is not None:
         return StopReason(Cause.DEPENDENCY, f"{failed} failed (fail_fast)")
+    return None
+
+
+def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
+    """A group runs as a whole or not at all."""
+    if attempt.number < group.number:
+        return StopReason(Cause.DEPENDENCY, "its group was placed anew")
+    if group.culprit is not None:
+        why = f"{group.culprit.stage} of its group {group.how}"
+        return StopReason(Cause.DEPENDENCY, why)
+    if not group.is_whole:
+        return StopReason(Cause.NOT_STARTED, "the rest of its group was not placed")
     return None
 
 

@@ -28,6 +28,15 @@ KINDS = {kind.value for kind in StageKind}
 """The names of all kinds of stage."""
 
 
+class GroupHosts(StrEnum):
+    """Where the stages of a group go, which are placed together."""
+
+    DISTINCT = "distinct"
+    """Each on a host of its own."""
+    SAME = "same"
+    """All on one host."""
+
+
 class OnLost(StrEnum):
     """What to do when the host of a running stage goes silent."""
 

@@ -83,6 +83,8 @@ class Start:
     stage: Stage
     why: str
     """One sentence: why there."""
+    until_bound: bool = False
+    """Claim, create and bind, and do not start yet: its group starts together."""
 
     @property
     def key(self) -> str:
@@ -97,6 +99,8 @@ class Resume:
 
     attempt: Attempt
     stage: Stage
+    until_bound: bool = False
+    """As in `Start`. Once all of its group are bound, the start is carried out to its end."""
 
     @property
     def key(self) -> str:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.values.toykinds import toy_kinds
 from tests.support.worlds.hypothesis_profiles import examples
+from tests.support.worlds.random_groups import GroupLab
 from tests.support.worlds.random_lab import NAMES, RandomLab, moves
 
 
@@ -26,6 +28,23 @@ def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[st
         does[step][1]()
         lab.check()
     lab.calm_down()
+
+
+@pytest.mark.slow
+@given(
+    seed=st.integers(0, 2**32),
+    steps=st.lists(st.sampled_from(list(NAMES)), min_size=20, max_size=120),
+)
+@examples(60)
+def test_a_group_runs_as_a_whole_or_not_at_all(seed: int, steps: list[str]) -> None:
+    with toy_kinds():
+        lab = GroupLab(Random(seed))
+        does = moves(lab)
+        lab.submit()
+        for step in steps:
+            does[step][1]()
+            lab.check()
+        lab.calm_down()
 
 
 @pytest.mark.slow

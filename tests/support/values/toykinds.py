@@ -14,7 +14,7 @@ from unittest.mock import patch
 from hostler.decide.ending import Ending
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.decide.lifecycle.task import Task
-from hostler.model.pipelines import KINDS, Cause, Scalar, Stage
+from hostler.model.pipelines import KINDS, Cause, GroupHosts, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 
@@ -60,6 +60,26 @@ class Build(Task):
     has_workload = False
 
 
+class Gang(Task):
+    """Its ranks are placed, started, retried and settled together, each on a host of its own."""
+
+    group_hosts = GroupHosts.DISTINCT
+
+    def unfold(self, stage: Stage) -> tuple[Stage, ...]:
+        """Its ranks."""
+        return parts(stage, int(stage.env.get("RANKS", "2")))
+
+    def group_of(self, stage: Stage) -> str:
+        """Each cell of a matrix has ranks of its own."""
+        return stage.name.rpartition(".")[0] or stage.name
+
+
+class Team(Gang):
+    """The same on one host."""
+
+    group_hosts = GroupHosts.SAME
+
+
 def parts(stage: Stage, count: int) -> tuple[Stage, ...]:
     """A stage in so many parts."""
     if count == 1:
@@ -67,7 +87,7 @@ def parts(stage: Stage, count: int) -> tuple[Stage, ...]:
     return tuple(replace(stage, name=f"{stage.name}.{number}") for number in range(count))
 
 
-TOYS = {"service": Service(), "build": Build()}
+TOYS: dict[str, Task] = {"service": Service(), "build": Build(), "gang": Gang(), "team": Team()}
 
 
 @contextmanager

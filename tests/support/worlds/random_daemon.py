@@ -37,6 +37,8 @@ class Daemon(World):
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)
         self.plan_cache = PlanCache()
+        self.bound: set[str] = set()
+        """Attempts that may be started once the rest of their group may."""
         self.copied: set[str] = set()
         """Attempts whose outputs are in the store."""
         self.health = Health()
@@ -94,9 +96,11 @@ class Daemon(World):
             case Start():
                 self._check_start(action)
                 self._save(action.attempt)
-                self._spawn(action, action.attempt.host, self._start(action.attempt))
+                task = self._start(action.attempt, action.until_bound)
+                self._spawn(action, action.attempt.host, task)
             case Resume():
-                self._spawn(action, action.attempt.host, self._start(action.attempt))
+                task = self._start(action.attempt, action.until_bound)
+                self._spawn(action, action.attempt.host, task)
             case Record():
                 self._record(action)
             case Finish():
@@ -115,7 +119,7 @@ class Daemon(World):
                 run = self.runs.pop(action.run_id)
                 self.ended[run.run_id] = replace(run, outcome=action.outcome)
 
-    def _start(self, attempt: Attempt) -> Task:
+    def _start(self, attempt: Attempt, until_bound: bool) -> Task:
         host = self.real[attempt.host]
         yield
         if not self._reach(host):
@@ -143,6 +147,11 @@ class Daemon(World):
         found = host.work.get(name)
         if found is None:
             self._start_failed(host, name)
+            return
+        current = self._attempt(name)
+        if until_bound and current is not None and current.phase is Phase.STARTING:
+            self.bound.add(name)
+            self._save(replace(current, ref=name))
             return
         if found.created_only and not host.starts:
             self._not_started(host, attempt)
@@ -336,7 +345,7 @@ class Daemon(World):
         assert all(a.phase.is_final for a in run.attempts if a.stage == action.stage.name)
         done = {a.stage for a in run.attempts if a.phase is Phase.SUCCEEDED}
         assert done.issuperset(action.stage.needs)
-        assert action.stage.name not in done
+        self._check_not_done(action, done)
         host = self.known[action.attempt.host]
         assert host.drained is None
         ailment = self.health.ailing.get((host.name, "docker"))
@@ -344,6 +353,9 @@ class Daemon(World):
         assert host.look is not None
         assert host.look.asked_at >= max(host.since, self.now - 10.0)
         assert len(set(action.attempt.gpus)) == action.stage.resources.gpus
+
+    def _check_not_done(self, action: Start, done: set[str]) -> None:
+        assert action.stage.name not in done
 
     def _check_proof(self, action: Record, attempt: Attempt) -> None:
         """What is said to have ended has ended, unless it was given up unseen, and said so."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from hostler.decide.ending import Ending
 from hostler.decide.lifecycle.gate import Gate
 from hostler.decide.lifecycle.task import Task
-from hostler.model.pipelines import Scalar, Stage, StageKind
+from hostler.model.pipelines import GroupHosts, Scalar, Stage, StageKind
 from hostler.model.runs import Attempt, StageStatus
 
 
@@ -35,6 +35,14 @@ class Lifecycle(Protocol):
         """The stages in whose stead this one stands in the file: itself, or parts that are alike
         (replicas, ranks), named `NAME.0`, `NAME.1`, ... and of the same base. The database takes
         one open attempt of a stage: what has several at once unfolds."""
+
+    @property
+    def group_hosts(self) -> GroupHosts | None:
+        """Where the stages of a group go; None: stages of this kind are in no group. Those of a
+        group are placed, started, retried and settled together (decide/groups.py)."""
+
+    def group_of(self, stage: Stage) -> str:
+        """The name of the stage's group within its run, where it is in one."""
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
         """Where a stage is after these attempts, at least one. FAILED may still be retried."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from hostler.decide.ending import Ending
-from hostler.model.pipelines import UNCOUNTED, Cause, Scalar, Stage
+from hostler.model.pipelines import UNCOUNTED, Cause, GroupHosts, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 MAX_BACKOFF = 600.0
@@ -22,10 +22,15 @@ class Task:
 
     keys: Mapping[str, str] = {}
     has_workload = True
+    group_hosts: GroupHosts | None = None
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
         """It is one. The cells of its matrix are made before, since each has its own values."""
         return (stage,)
+
+    def group_of(self, stage: Stage) -> str:
+        """It is in none; kinds that unfold into a group group their parts."""
+        return stage.base
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
         """By the last attempt; a success stays one."""

@@ -1,0 +1,52 @@
+"""Places for the stages of a group: for all of them or for none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hostler.decide.host_capacity import Choice
+from hostler.decide.requests import Request
+from hostler.model.pipelines import GroupHosts
+
+Chooser = Callable[[int, Request, frozenset[str]], Choice | None]
+"""Number of a stage in its group, what it asks for, hosts on which others of the group go -> the
+best place that is free now."""
+
+
+def choose_together(
+    requests: Sequence[Request], hosts: GroupHosts, chooser: Chooser
+) -> list[Choice] | None:
+    """A place for each stage, in their order; None: there is none for all of them now."""
+    if hosts is GroupHosts.SAME:
+        return _on_one_host(requests, chooser)
+    taken: frozenset[str] = frozenset()
+    found: dict[int, Choice] = {}
+    # What has to go on a certain host first: any other place is as good for the others.
+    for number in sorted(range(len(requests)), key=lambda n: requests[n].pin is None):
+        choice = chooser(number, requests[number], taken)
+        if choice is None:
+            return None
+        taken |= {choice.capacity.host.name}
+        found[number] = choice
+    return [found[number] for number in range(len(requests))]
+
+
+def summed(requests: Sequence[Request]) -> Request:
+    """What alike stages ask for where they go on one host."""
+    first, count = requests[0], len(requests)
+    return first._replace(
+        gpus=first.gpus * count,
+        cpus=first.cpus * count,
+        ram=None if first.ram is None else first.ram * count,
+    )
+
+
+def _on_one_host(requests: Sequence[Request], chooser: Chooser) -> list[Choice] | None:
+    choice = chooser(0, summed(requests), frozenset())
+    if choice is None:
+        return None
+    each = requests[0].gpus
+    return [
+        choice._replace(gpus=choice.gpus[each * number : each * (number + 1)])
+        for number in range(len(requests))
+    ]
