@@ -23,7 +23,9 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
         if held_up and host is not None and host.condition in _UNSEEN:
             why = f" ({host.problem})" if host.problem else ""
             return f"{host.name} cannot be seen{why}: the start goes on once it answers"
-        return f"the start does not go on: {held_up}" if held_up else None
+        if held_up:
+            return f"the start does not go on: {held_up}"
+        return "it is ready, and starts with the rest of its group" if attempt.ref else None
     if attempt.phase is Phase.COLLECTING:
         held = f"that does not go on: {held_up}" if held_up else None
         return _not_copied(attempt, host) or held

@@ -71,3 +71,10 @@ def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
     )
     assert trouble_of(starts, lab.host()) is None
     assert trouble_of(RUNS, lab.host(), "an old reason") is None
+
+
+def test_a_rank_that_is_bound_says_that_it_waits_for_its_group() -> None:
+    bound = lab.attempt(phase=Phase.STARTING, ref="c0ffee")
+    assert trouble_of(bound, lab.host()) == "it is ready, and starts with the rest of its group"
+    assert trouble_of(bound, lab.host(), "no disk") == "the start does not go on: no disk"
+    assert trouble_of(lab.attempt(phase=Phase.STARTING), lab.host()) is None
