@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.insight.alerts import DAY, RESOLVES, RULES, Alert, Folded, rule_of
+from hostler.insight.alerts import DAY, RESOLVES, RULES, Alert, Folded, key_of, rule_of
 from hostler.insight.availability import ClassifiedGpu
 from hostler.insight.watch import Seen, bad_spots, news
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
@@ -185,3 +185,177 @@ def test_the_end_of_a_trouble_is_told_when_it_is_seen(
 ) -> None:
     told = news({"gpu1": now} if now else {}, standing(alert, host="gpu1", gpu="GPU-a"), ())
     assert [item.kind for item in told] == ([ends] if ends else [])
+
+
+LASTING = {
+    "host.unreachable", "host.refused", "host.starts_nothing", "host.drained", "gpu.fault",
+    "gpu.unhealthy", "gpu.contested", "attempt.gpu_cut_off", "config.refused", "files.expiring",
+    "files.expiring_fetched", "outputs.expiring", "files.over_budget", "state.disk_low",
+    "daemon.superseded",
+}  # fmt: skip
+
+
+def test_which_alerts_stand_until_something_resolves_them() -> None:
+    assert {str(kind) for kind, rule in RULES.items() if rule.lasts} == LASTING
+    closed = rule_of(event(1, "host.drained", severity="error"))
+    assert closed is not None
+    assert closed.lasts
+
+
+@pytest.mark.parametrize(("kind", "where"), [("host", "gpu1"), ("drain", "gpu1"), ("noise", "gpu1"),
+                                             ("start", "gpu1"), ("kept", "gpu1")])  # fmt: skip
+def test_alerts_about_a_host_are_one_a_host(kind: str, where: str) -> None:
+    told = event(1, "x", host=where, gpu="GPU-a", run_id="r7", attempt_id="r7-a-1")
+    assert key_of(kind, told) == (kind, where)
+    assert key_of(kind, event(1, "x")) == (kind, "")
+
+
+@pytest.mark.parametrize(
+    ("topic", "key"),
+    [
+        ("gpu", ("gpu1", "GPU-a")),
+        ("contest", ("gpu1", "GPU-a")),
+        ("xid", ("gpu1", "GPU-a")),
+        ("cutoff", ("r7-a-1",)),
+        ("expiry", ("r7",)),
+        ("run", ("r7",)),
+        ("config", ()),
+        ("state", ()),
+        ("disk", ()),
+        ("outputs", ()),
+        ("files", ("x", "gpu1", "r7", "x 1")),
+    ],
+)
+def test_what_makes_two_events_one_alert(topic: str, key: tuple[str, ...]) -> None:
+    told = event(1, "x", host="gpu1", gpu="GPU-a", run_id="r7", attempt_id="r7-a-1")
+    assert key_of(topic, told) == (topic, *key)
+    bare = event(1, "x")
+    assert key_of(topic, bare)[1:] == tuple(
+        "" if part not in ("x", "x 1") else part for part in key
+    )
+    assert key_of("run", event(1, "x", attempt_id="r7-a-1")) == ("run", "r7-a-1")
+
+
+def test_what_comes_back_within_ten_minutes_is_the_same_trouble() -> None:
+    def ids(gap: float) -> list[int]:
+        down: dict[str, Any] = {"host": "gpu1"}
+        return [a.id for a in folded(
+            event(1, "host.unreachable", 5000.0, **down),
+            event(2, "host.returned", 6000.0, severity="info", **down),
+            event(3, "host.unreachable", 6000.0 + gap, **down),
+        ).all()]  # fmt: skip
+
+    assert ids(599.0) == [1]
+    assert ids(600.0) == [3, 1]
+
+
+def test_what_happened_is_another_alert_after_a_day() -> None:
+    def counts(gap: float) -> list[int]:
+        about: dict[str, Any] = {"host": "gpu1", "gpu": "GPU-a"}
+        events = event(1, "gpu.xid", 5e6, **about), event(2, "gpu.xid", 5e6 + gap, **about)
+        return [alert.count for alert in folded(*events).all()]
+
+    assert counts(DAY - 1) == [2]
+    assert counts(DAY) == [1, 1]
+
+
+def test_a_run_that_is_forgotten_takes_only_its_own_alerts_along() -> None:
+    found = folded(
+        event(1, "run.failed", run_id="r7"),
+        event(2, "run.failed", run_id="r8"),
+        event(3, "host.refused", host="gpu1"),
+    )
+    found.forget_run("r7")
+    assert [alert.id for alert in found.all()] == [3, 2]
+    found.take([event(4, "run.failed", run_id="r7")])
+    assert [alert.id for alert in found.all()] == [4, 3, 2]
+    assert found.seq == 4
+    assert Folded().seq == 0
+
+
+def trouble(host: str, number: int, first: int) -> list[Event]:
+    """So many alerts about one host that are old news after a day."""
+    return [event(first + n, "workload.unknown", host=host, message=f"{n}") for n in range(number)]
+
+
+def test_of_one_host_two_hundred_alerts_are_kept_and_the_oldest_tenth_goes() -> None:
+    found = folded(*trouble("gpu1", 200, 1), *trouble("gpu2", 5, 201))
+    assert len(found.all()) == 205
+    found.take(trouble("gpu1", 1, 300))
+    assert len(found.all()) == 205, "the same again"
+    found.take([event(301, "workload.unknown", host="gpu1", message="new")])
+    ids = {alert.id for alert in found.all()}
+    assert len(ids) == 186
+    assert not ids & set(range(2, 22))
+    assert set(range(201, 206)) | {1, 301} <= ids
+    found.take(
+        [event(400 + n, "workload.unknown", host="gpu1", message=f"m{n}") for n in range(19)]
+    )
+    assert len(found.all()) == 205
+    found.take([event(500, "workload.unknown", host="gpu1", message="more")])
+    assert len(found.all()) == 186
+
+
+def test_what_still_stands_goes_last() -> None:
+    found = folded(
+        event(1, "host.unreachable", host="gpu1"),
+        event(2, "gpu.fault", host="gpu1", gpu="GPU-a"),
+        event(3, "gpu.healthy", severity="info", host="gpu1", gpu="GPU-a"),
+        *trouble("gpu1", 199, 4),
+    )
+    ids = {alert.id for alert in found.all()}
+    assert 1 in ids
+    assert 2 not in ids
+    assert found.standing()[0].id == 1
+
+
+def test_of_all_hosts_two_thousand_alerts_are_kept() -> None:
+    found = Folded()
+    for n in range(20):
+        found.take(trouble(f"gpu{n}", 100, 1 + 100 * n))
+    assert len(found.all()) == 2000
+    found.take([event(9000, "state.failed")])
+    assert len(found.all()) == 1801
+
+
+@pytest.mark.parametrize(
+    ("alert", "about", "now", "message"),
+    [
+        ("host.unreachable", {}, seen(GpuState.FREE), "gpu1 answers again"),
+        ("host.drained", {}, seen(GpuState.FREE), "gpu1 takes work again"),
+        ("host.drained", {}, None, "gpu1 is no longer in the config"),
+        ("gpu.fault", {"gpu": "GPU-a"}, seen(GpuState.FREE), "gpu1: GPU 2 is well again"),
+        ("gpu.fault", {"gpu": "GPU-b"}, seen(GpuState.FREE), None),
+        ("host.starts_nothing", {}, seen(GpuState.FREE), None),
+        ("attempt.gpu_cut_off", {}, None, None),
+    ],
+)
+def test_what_is_told_of_an_end(
+    alert: str, about: dict[str, Any], now: Seen | None, message: str | None
+) -> None:
+    told = news({"gpu1": now} if now else {}, standing(alert, host="gpu1", **about), ())
+    assert [item.message for item in told] == ([message] if message else [])
+    assert all(item.severity == "info" for item in told)
+
+
+def test_a_host_that_is_still_drained_takes_no_work_yet() -> None:
+    now = seen(GpuState.DRAINED)
+    drained = replace(now, host=replace(now.host, drained="fans"))
+    assert news({"gpu1": drained}, standing("host.drained", host="gpu1"), ()) == []
+
+
+def test_what_an_earlier_daemon_told_later_than_now_counts_as_before_any_look() -> None:
+    now = {"gpu1": seen(GpuState.FREE, at=50.0)}
+    told = folded(event(1, "gpu.fault", at=60.0, host="gpu1", gpu="GPU-a")).standing()
+    assert news(now, told, (), now=60.0) == []
+    assert len(news(now, told, (), now=59.0)) == 1
+    looked = {"gpu1": seen(GpuState.FREE, at=60.0)}
+    assert news(looked, told, (), now=60.0) == []
+
+
+def test_nobody_says_why_where_nobody_does() -> None:
+    made = seen(GpuState.CONTESTED)
+    now = {"gpu1": replace(made, gpus=(replace(made.gpus[0], why=None),))}
+    (told,) = news(now, [], bad_spots(now.values()))
+    assert told.message == "gpu1: GPU 2 is contested: nobody says why"
+    assert told.severity == "error"

@@ -257,3 +257,90 @@ def test_trouble_of_a_look_is_the_hosts_problem(field: str) -> None:
     told: dict[str, Any] = {field: "too much"}
     shown = fleet([one(**told)], lab.NOW, Policy())
     assert shown.hosts[0].problem == "too much"
+
+
+@pytest.mark.parametrize(
+    ("silent", "why"),
+    [
+        (lab.host(condition=HostCondition.UNREACHABLE), "host unreachable"),
+        (lab.host(condition=HostCondition.REFUSED, problem="key"), "host refused: key"),
+        (lab.host(asked_at=lab.NOW - 11), "no news from the host"),
+        (
+            replace(lab.host(condition=HostCondition.UNREACHABLE), unmerged=True),
+            "host unreachable",
+        ),
+        (
+            replace(lab.host(), unmerged=True),
+            "the host's notes since the backup are not merged yet",
+        ),
+    ],
+)
+def test_why_nothing_is_known_of_a_silent_host(silent: Host, why: str) -> None:
+    views = classify(silent, lab.NOW, Policy())
+    assert silent.look is not None
+    assert {(view.why, view.since) for view in views} == {(why, silent.look.asked_at)}
+
+
+def test_what_an_old_look_measured_is_not_shown() -> None:
+    card = replace(CARD, temperature=31.0, power=5.0, utilization=1.0, memory_used=5)
+    shown = fleet([lab.host("gpu1", [card], asked_at=lab.NOW - 11)], lab.NOW, Policy())
+    (found,) = shown.hosts[0].gpus
+    assert (found.temperature, found.power, found.utilization, found.memory_used) == (None,) * 4
+
+
+def test_the_age_of_a_look_is_never_negative() -> None:
+    (shown,) = fleet([lab.host(asked_at=lab.NOW + 5)], lab.NOW, Policy()).hosts
+    assert shown.age_s == 0.0
+    (shown,) = fleet([lab.host(asked_at=lab.NOW - 1.26)], lab.NOW, Policy()).hosts
+    assert shown.age_s == 1.3
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [
+        (lab.host(), None),
+        (lab.host(problem="no route", look={"gpu_problem": "x"}), "no route"),
+        (replace(lab.host(problem="no route"), look=None), "no route"),
+        (lab.host(look={"gpus": (), "docker_problem": "dockerd"}), "no GPUs; dockerd"),
+        (lab.host(look={"docker_problem": "dockerd"}), "dockerd"),
+        (lab.host(look={"gpus": (), "gpu_problem": "x", "docker_problem": "dockerd"}), "x"),
+        (lab.host(look={"gpus": ()}), None),
+    ],
+)
+def test_the_problem_of_a_host(host: Host, problem: str | None) -> None:
+    (shown,) = fleet([host], lab.NOW, Policy()).hosts
+    assert shown.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("used", "ago", "word"),
+    [(GIB, 121.0, "leased"), (GIB + 1, 121.0, "unhealthy"), (GIB + 1, 120.0, "leased")],
+)
+def test_memory_is_late_when_more_than_the_floor_is_used_after_its_time(
+    used: int, ago: float, word: str
+) -> None:
+    host = one(replace(CARD, memory_used=used), leases=(LEASE,))
+    assert state(host, ended_at={MINE.attempt_id: lab.NOW - ago})[0] == word
+
+
+def test_of_many_on_a_gpu_twenty_are_named() -> None:
+    def why(number: int) -> str:
+        on = tuple(lab.process(pid=n) for n in range(number))
+        (view,) = classify(one(replace(CARD, processes=on)), lab.NOW, Policy(), lab.DAEMON)
+        return str(view.why)
+
+    assert why(20).count("bob") == 20
+    assert "more" not in why(20)
+    assert why(22).count("bob") == 20
+    assert why(22).endswith("; and 2 more")
+
+
+def test_what_two_hold_is_had_when_both_have_ended_if_that_is_known() -> None:
+    theirs = replace(LEASE, daemon_id=lab.OTHER, attempt_id="z-1", until=lab.NOW + 50)
+    (view,) = classify(one(leases=(theirs,)), lab.NOW, Policy(), lab.DAEMON)
+    assert (view.state.value, view.until) == ("leased", lab.NOW + 50)
+    stray = lab.workload(MINE, gpus=(CARD.uuid,))
+    idle = {SPOT: lab.NOW - 5000}
+    both = one(leases=(replace(theirs, attempt_id=None),), workloads=(stray,))
+    (view,) = classify(both, lab.NOW, Policy(), lab.DAEMON, (), History(idle_since=idle))
+    assert (view.state.value, view.until) == ("contested", None)

@@ -151,3 +151,24 @@ def test_with_which_code_each_stage_was_made() -> None:
     row = found("train code", first, retry, other)
     assert row.values == ("c" * 12, f"{'c' * 12} lr=0.1", f"{'c' * 12} {'c' * 12}")
     assert not [row for row in rows([Side(first), Side(other)], 1.0) if row.name == "train code"]
+
+
+def test_a_flag_is_told_either_way() -> None:
+    yes = run(params={"fast": True}, source=Source(git_dirty=True))
+    no = run(params={"fast": False}, source=Source(git_dirty=False))
+    assert found("fast", yes, no).values == ("true", "false")
+    assert found("uncommitted changes", yes, no).values == ("yes", "no")
+
+
+def test_two_that_are_best_alike_are_better_than_nobody() -> None:
+    sides = [run(metrics={"loss": value}) for value in (0.1, 0.1, 0.2)]
+    assert found("loss", *sides).better is None
+    assert found("loss", sides[0], sides[2]).better == 0
+    infinite = run(metrics={"loss": math.inf})
+    assert found("loss", infinite, sides[0]).better is None
+    assert found("loss", infinite, *sides[1:]).better == 1
+
+
+def test_gpu_time_is_told_in_hours() -> None:
+    other = run("r2", attempts=())
+    assert found("gpu_hours", run(), other).values == (1.0, None)
