@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,15 +52,24 @@ def _objects(
 def _lists(
     golden: list[Any], now: list[Any], where: str, grows: tuple[str, ...], *, may_grow: bool
 ) -> Iterator[str]:
-    if may_grow and all(isinstance(item, str) for item in golden):
-        yield from (f"{where} {MISSING}: {_short(item)}" for item in golden if item not in now)
+    if all(isinstance(item, str) for item in golden + now):
+        yield from _words(golden, now, where, may_grow=may_grow)
         return
-    if len(golden) != len(now) and not may_grow:
+    if len(now) < len(golden) or (len(now) > len(golden) and not may_grow):
         yield f"{where} has {len(now)} items instead of {len(golden)}"
     for number, (before, after) in enumerate(zip(golden, now, strict=False)):
         yield from _compare(before, after, f"{where}[{number}]", grows, may_grow=may_grow)
-    if may_grow and len(now) < len(golden):
-        yield f"{where} has {len(now)} items instead of {len(golden)}"
+
+
+def _words(golden: list[str], now: list[str], where: str, *, may_grow: bool) -> Iterator[str]:
+    """Which words came or went, wherever they stand in the list."""
+    gone, new = Counter(golden) - Counter(now), Counter(now) - Counter(golden)
+    yield from (f"{where} {MISSING}: {_short(word)}" for word in gone.elements())
+    if may_grow:
+        return
+    yield from (f"{where} {ADDED}: {_short(word)}" for word in new.elements())
+    if not gone and not new and golden != now:
+        yield f"{where} has another order: {_short(now)} instead of {_short(golden)}"
 
 
 def _short(value: Any) -> str:

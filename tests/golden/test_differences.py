@@ -20,6 +20,12 @@ from tests.golden.differences import differences
         ({"a": 1}, {"a": True}, ["$.a changed from 1 to True"]),
         ({"a": 1}, {"a": 1.0}, ["$.a changed from 1 to 1.0"]),
         ([1, 2], [1], ["$ has 1 items instead of 2"]),
+        (
+            ["a", "c"],
+            ["a", "b", "d"],
+            ["$ was added: 'b'", "$ was added: 'd'", "$ was removed: 'c'"],
+        ),
+        (["a", "b"], ["b", "a"], ["$ has another order: ['b', 'a'] instead of ['a', 'b']"]),
         ([{"a": 1}], [{"b": 1}], ["$[0].a was removed (it was 1)", "$[0].b was added: 1"]),
     ],
 )
