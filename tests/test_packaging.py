@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.machines.desk import desk_folder, local_desk
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"hostler", "hostler_tui", "hostler_agent"}
@@ -94,3 +97,55 @@ sys.exit(entry.load()())
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("hostler 0.")
+
+
+ALONE = """
+import importlib.util
+import os
+from hostler import Client
+
+for package in ("pydantic", "textual", "asyncssh", "docker", "fastapi", "sqlite_utils"):
+    assert importlib.util.find_spec(package) is None, package
+run = Client().run(["sh", "measure.sh"])
+assert list(run.logs()) == ["hello"]
+assert run.wait().outcome == "succeeded"
+assert dict(run.metrics()) == {"loss": 0.5}
+assert [file.state for file in run.fetch("out", to="got")] == ["fetched"]
+os.environ["HOSTLER_STATE"] += "-other"
+try:
+    Client().run(["true"])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_the_client_works_where_only_the_wheel_is(wheel: Path, tmp_path: Path) -> None:
+    """As after `pip install --no-deps hostler`; the daemon is that of a full installation."""
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "-q",
+        "--disable-pip-version-check",
+    ]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True, timeout=60)
+    with desk_folder() as folder:
+        desk = local_desk(folder)
+        try:
+            desk.ok("daemon", "start")
+            (desk.work / "measure.sh").write_text(
+                'echo hello; echo hello > out; echo \'{"loss": 0.5}\' > "$HOSTLER_METRICS"\n'
+            )
+            done = subprocess.run(
+                [python, "-c", ALONE],
+                cwd=desk.work, env=desk.env, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr + desk.log()
+            assert (desk.work / "got/out").read_text() == "hello\n"
+            assert done.stdout.startswith("NoDaemonError no daemon of yours runs, and this Python")
+        finally:
+            desk.close()

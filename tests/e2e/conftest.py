@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.support.machines import labfixture
-from tests.support.machines.desk import Desk, desk_folder
+from tests.support.machines.desk import Desk, desk_folder, local_desk
 
 globals().update(lab=labfixture.lab, clean_lab=labfixture.clean_lab)
 
@@ -34,8 +34,7 @@ def shared_desk(lab: Lab) -> Iterator[Desk]:
 def shared_alone() -> Iterator[Desk]:
     """As `alone`, for all tests of a file that neither stop the daemon nor change the config."""
     with desk_folder() as folder:
-        person = Desk(folder)
-        person.config.write_text('[hosts.here]\ntransport = "local"\n')
+        person = local_desk(folder)
         yield person
         person.close()
 
@@ -44,7 +43,6 @@ def shared_alone() -> Iterator[Desk]:
 def alone() -> Iterator[Desk]:
     """Somebody with this machine only, no SSH."""
     with desk_folder() as folder:
-        person = Desk(folder)
-        person.config.write_text('[hosts.here]\ntransport = "local"\n')
+        person = local_desk(folder)
         yield person
         person.close()

@@ -231,6 +231,13 @@ def desk_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def local_desk(folder: Path) -> Desk:
+    """Somebody with this machine only, no SSH."""
+    desk = Desk(folder)
+    desk.config.write_text('[hosts.here]\ntransport = "local"\n')
+    return desk
+
+
 def stage(run: dict[str, Any], name: str) -> dict[str, Any]:
     """One stage of a run object."""
     found: dict[str, Any] = next(s for s in run["stages"] if s["name"] == name)
