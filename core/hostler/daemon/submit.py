@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
-from hostler.base.json_types import Json, texts_or_empty
+from hostler.base.json_types import Json
 from hostler.base.text import shown
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
@@ -30,6 +30,7 @@ from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.store.database import new_run_id
 from hostler.store.writes import SubmittedBefore
+from hostler_agent.json_values import strings
 
 _ID_TRIES = 5
 
@@ -228,7 +229,7 @@ class Submitter:
         )
         if submission.command is not None:
             options = {**submission.command}
-            words = texts_or_empty(options.pop("command"))
+            words = strings(options.pop("command"))
             return command_pipeline(words, **options, holds=lambda name: names().may_hold(name))
         if submission.pipeline is None:
             raise InputError("a submission needs a pipeline or a command")

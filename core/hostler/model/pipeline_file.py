@@ -357,3 +357,4 @@ class PipelineTable(HeadTable):
     stages: Mapping[str, StageTable] = field(
         metadata=toml_key(tables_of(StageTable), "The stages, by name.")
     )
+    """Read one by one, by `spec.stages`."""

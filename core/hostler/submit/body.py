@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hostler.base.errors import InputError, NotFoundError
-from hostler.base.json_types import Json, JsonTable, table_or_empty, texts_or_empty
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.sources import names_of_files, text_path
 from hostler.submit.words import pipeline_tables
+from hostler_agent.json_values import strings, table
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -71,9 +72,9 @@ def command_body(
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
     if isinstance(command["env"], list):
-        command["env"] = {**stage_env(texts_or_empty(command["env"]), environ)}
+        command["env"] = {**stage_env(strings(command["env"]), environ)}
     if "each" in options:
-        command["each"] = [*matching(texts_or_empty(options["each"]))]
+        command["each"] = [*matching(strings(options["each"]))]
     programs = {} if options.get("image") else env_programs(words, environ)
     return {"command": command, "env": {**shell_env(environ)}, **_programs(programs)}
 
@@ -167,10 +168,10 @@ def wants_snapshot(body: Mapping[str, Json]) -> bool:
     """Whether any stage takes a copy of the code along. A file that cannot be read wants none:
     the daemon will say what is wrong with it."""
     if body.get("command") is not None:
-        return table_or_empty(body["command"]).get("code") == "snapshot"
+        return table(body["command"]).get("code") == "snapshot"
     document = pipeline_tables(body)
-    usual = table_or_empty(document.get("defaults")).get("code", "snapshot")
-    stages = table_or_empty(document.get("stages")).values()
+    usual = table(document.get("defaults")).get("code", "snapshot")
+    stages = table(document.get("stages")).values()
     return any(isinstance(s, dict) and s.get("code", usual) == "snapshot" for s in stages)
 
 
@@ -180,20 +181,20 @@ def with_file_names(body: JsonTable, folder: Path) -> JsonTable:
     body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
     if not wants_snapshot(body):
         return body
-    has_venv = table_or_empty(body.get("command")).get("venv")
+    has_venv = table(body.get("command")).get("venv")
     text = "venv" if has_venv else str(body.get("pipeline", ""))
     return body | names_of_files(text, folder, include)
 
 
 def included(body: Mapping[str, Json]) -> list[str]:
     """What git ignores and is sent all the same."""
-    return texts_or_empty(table_or_empty(body.get("source")).get("include"))
+    return strings(table(body.get("source")).get("include"))
 
 
 def check_no_include(body: Mapping[str, Json]) -> None:
     """Raises InputError where files are to be included and nothing is sent. A folder that is used
     itself has them all."""
-    code = table_or_empty(body.get("command")).get("code")
+    code = table(body.get("command")).get("code")
     if included(body) and code != "here":
         raise InputError(
             "--include sends files with a copy of the code, and none is sent",

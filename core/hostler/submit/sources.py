@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hostler.base.errors import InputError
-from hostler.base.json_types import Json, JsonTable, table_or_empty
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.private import owner_name
 from hostler.base.text import is_text
 from hostler.base.units import format_size
 from hostler.packing import PackedSource, source_names
+from hostler_agent.json_values import table
 
 _MOST_NAMES = 100_000
 """That a request may carry."""
@@ -54,7 +55,7 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
 def code_folder(old: Mapping[str, Json], else_: str) -> Path:
     """The folder that a run's code came from. Raises InputError where it is not on this machine, or
     where somebody else chose it, or what is in it."""
-    path = str(table_or_empty(old.get("source")).get("path") or "")
+    path = str(table(old.get("source")).get("path") or "")
     if not path or not Path(path).is_dir():
         raise InputError(
             f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",

@@ -5,20 +5,21 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 
-from hostler.base.json_types import Json, JsonTable, table_or_empty, texts_or_empty
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.text import texts_in
+from hostler_agent.json_values import strings, table
 
 
 def words_of(body: Mapping[str, Json]) -> list[str]:
     """The words of a submission's commands, values of parameters and of cells."""
     if body.get("command") is not None:
-        command = table_or_empty(body["command"])
-        return [word for key in ("command", "each") for word in texts_or_empty(command.get(key))]
+        command = table(body["command"])
+        return [word for key in ("command", "each") for word in strings(command.get(key))]
     document = pipeline_tables(body)
     if not document:
         return []
     found = [*texts_in(document.get("params")), *texts_in(body.get("params"))]
-    for stage in map(table_or_empty, table_or_empty(document.get("stages")).values()):
+    for stage in map(table, table(document.get("stages")).values()):
         found += [*texts_in(stage.get("command")), *texts_in(stage.get("env"))]
     return found
 
