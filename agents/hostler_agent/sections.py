@@ -7,7 +7,7 @@ model.
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple, TypedDict
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, TypedDict
 
 from hostler_agent.json_values import Outgoing
 
@@ -191,7 +191,8 @@ class Sections(TypedDict):
     procs: Dict[str, List[Outgoing]]
     work: List[Workload]
     foreign: List[Foreign]
-    leases: List[SeenLease]
+    leases: Sequence[Outgoing]
+    """`SeenLease` each."""
     machine: MachineRow
     clock: ClockRow
     kept: KeptRow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +22,7 @@ from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
 from hostler_agent import wire
+from hostler_agent.json_values import Outgoing
 
 T = TypeVar("T")
 
@@ -118,9 +119,7 @@ class AgentLink:
         """Give leases back; those that do not exist (any more) are no error."""
         await self.call("release", {"lease_ids": list(lease_ids)})
 
-    async def call(
-        self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
-    ) -> dict[str, Any]:
+    async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any other request to the agent; its answer, whose form is checked here, for all who read
         it. Asked again if the agent is started anew meanwhile: every request may be repeated.
 
@@ -262,7 +261,7 @@ class AgentLink:
         session.start(self._hung_after)
         return session
 
-    def _mode(self) -> dict[str, Any]:
+    def _mode(self) -> Outgoing:
         mode = {"mode": "serve", "daemon": self._daemon_id, "protocol": wire.PROTOCOL}
         if self._generation is None:
             return mode

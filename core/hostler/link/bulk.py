@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hostler.base.errors import AgentError, AgentGone, Unreachable
 from hostler.base.text import clean_line
@@ -16,6 +16,7 @@ from hostler.link.lines import CutShort, Hostile, parse_object
 from hostler.link.program import AgentProgram, Complaining, Started, start_agent
 from hostler.ports import ArchiveSource, Door
 from hostler_agent import wire
+from hostler_agent.json_values import Message, Outgoing
 
 CHUNK = 256 * 1024
 SILENCE = 120.0
@@ -23,9 +24,6 @@ SILENCE = 120.0
 _JSON_BIT = 0x80000000
 _NAMED = 512 * 1024
 """Bytes of a frame that names paths, about."""
-
-Frame = bytes | dict[str, Any] | None
-"""Data, a JSON object, or None: the stream has ended."""
 
 
 class BulkAgent:
@@ -39,7 +37,7 @@ class BulkAgent:
         async with asyncio.timeout(SILENCE):
             await self._started.stream.write(len(data).to_bytes(4, "big") + data)
 
-    async def send_json(self, value: dict[str, Any]) -> None:
+    async def send_json(self, value: Outgoing) -> None:
         """A frame with an object."""
         async with asyncio.timeout(SILENCE):
             await self._started.stream.write(wire.json_frame(value))
@@ -49,7 +47,7 @@ class BulkAgent:
         async with asyncio.timeout(SILENCE):
             await self._started.stream.write(bytes(4))
 
-    async def frame(self, patience: float | None = SILENCE) -> Frame:
+    async def frame(self, patience: float | None = SILENCE) -> wire.Frame:
         """The next frame; errors that the agent reports are raised."""
         async with asyncio.timeout(patience):
             head = int.from_bytes(await self._started.reader.exactly(4), "big")
@@ -60,14 +58,14 @@ class BulkAgent:
                 return self._object(await self._started.reader.exactly(size))
             return await self._started.reader.exactly(size) if size else None
 
-    async def data(self) -> Frame:
+    async def data(self) -> wire.Frame:
         """The next frame that is more than a sign that the agent is still at work."""
         while True:
             frame = await self.frame()
             if not isinstance(frame, dict) or frame.get("busy") is not True:
                 return frame
 
-    async def result(self) -> dict[str, Any]:
+    async def result(self) -> Message:
         """The JSON object that is due now."""
         frame = await self.frame()
         if not isinstance(frame, dict):
@@ -88,7 +86,7 @@ class BulkAgent:
         stream = self._started.stream
         return stream.complaint if isinstance(stream, Complaining) else ""
 
-    def _object(self, data: bytes) -> dict[str, Any]:
+    def _object(self, data: bytes) -> Message:
         value = parse_object(data)
         if "error" in value:
             raise answer_error(self._host, value["error"], may_refuse=True)
@@ -97,7 +95,7 @@ class BulkAgent:
 
 @asynccontextmanager
 async def bulk_agent(
-    door: Door, program: AgentProgram, fields: dict[str, Any]
+    door: Door, program: AgentProgram, fields: Outgoing
 ) -> AsyncIterator[BulkAgent]:
     """An agent that does one transfer. Raises Unreachable or AgentError, also out of the body."""
     started = await start_agent(door, program)
@@ -189,7 +187,7 @@ class ArchiveStream:
             self.sha256, self.size = sha256, came
 
 
-def source_fields(source: ArchiveSource) -> dict[str, Any]:
+def source_fields(source: ArchiveSource) -> Outgoing:
     """An `ArchiveSource` as the agent is told of it."""
     more = {"here": source.here, "snapshot": source.snapshot}
     return {
@@ -216,6 +214,6 @@ async def send_paths(agent: BulkAgent, paths: Sequence[str]) -> None:
     await agent.send_end()
 
 
-def _expect_ok(result: dict[str, Any]) -> None:
+def _expect_ok(result: Message) -> None:
     if result.get("ok") is not True:
         raise Hostile("a result without ok")

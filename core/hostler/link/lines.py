@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Collection
+from typing import NoReturn
 
 from hostler.ports import ByteStream
+from hostler_agent.json_values import Json, Message, Outgoing
 
 MAX_LINE = 8 * 1024 * 1024
 MAX_DEPTH = 16
@@ -77,7 +78,7 @@ class LineReader:
         return line
 
 
-def parse_object(line: bytes) -> dict[str, Any]:
+def parse_object(line: bytes) -> Message:
     """The JSON object in a line. Raises Hostile for anything else: other values, NaN and infinite
     numbers, nesting deeper than `MAX_DEPTH`."""
     try:
@@ -90,36 +91,35 @@ def parse_object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def check_values(message: dict[str, Any], most: int) -> None:
+def check_values(message: Message, most: int) -> None:
     """Raises Hostile where there are more than so many values in a message, at any depth."""
-    left: list[Any] = [message]
+    left: list[Json] = [message]
     found = 0
     while left:
-        item = left.pop()
-        children: Any = item.values() if isinstance(item, dict) else item
-        found += len(children)
+        inner = _children(left.pop())
+        found += len(inner)
         if found > most:
             raise Hostile(f"a message of more than {most} values")
-        left += [child for child in children if isinstance(child, dict | list)]
+        left += [child for child in inner if isinstance(child, dict | list)]
 
 
-def to_line(value: Mapping[str, Any]) -> bytes:
+def to_line(value: Outgoing) -> bytes:
     """A JSON object as one line, with its newline."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _check_depth(value: object, left: int) -> None:
-    if isinstance(value, dict):
-        children: Any = value.values()
-    elif isinstance(value, list):
-        children = value
-    else:
-        return
+def _check_depth(value: Json, left: int) -> None:
     if left == 0:
         raise Hostile(f"JSON nested deeper than {MAX_DEPTH}")
-    for child in children:
+    for child in _children(value):
         if isinstance(child, dict | list):
             _check_depth(child, left - 1)
+
+
+def _children(value: Json) -> Collection[Json]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _refuse(name: str) -> NoReturn:

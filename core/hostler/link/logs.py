@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from hostler.base.errors import AgentError
 from hostler.link.bulk import bulk_agent
 from hostler.link.lines import Hostile
 from hostler.link.program import AgentProgram
 from hostler.ports import Door
+from hostler_agent.json_values import Message, Outgoing
 
 WAIT = 5.0
 """Seconds that the agent waits for output before it answers that there was none."""
 _TIMEOUT = 30.0
 
-Call = Callable[[str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
+Call = Callable[[str, Outgoing, float], Awaitable[Message]]
 
 
 async def read_log(
@@ -58,14 +58,14 @@ async def follow_log(
             at += len(data)
 
 
-def _offset(value: Mapping[str, Any]) -> int:
+def _offset(value: Message) -> int:
     offset = value.get("offset")
     if type(offset) is not int or offset < 0:
         raise Hostile("a log offset that is none")
     return offset
 
 
-def _bytes(value: Mapping[str, Any]) -> bytes:
+def _bytes(value: Message) -> bytes:
     data = value.get("data")
     try:
         return base64.b64decode(data, validate=True) if isinstance(data, str) else b""

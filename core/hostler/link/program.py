@@ -7,7 +7,7 @@ import functools
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from hostler.base.errors import AgentError, Unreachable
 from hostler.base.text import clean_line
@@ -16,6 +16,7 @@ from hostler.link.decode import read_hello as decode_hello
 from hostler.link.lines import Hostile, LineReader, parse_object, to_line
 from hostler.ports import ByteStream, Door, Hello
 from hostler_agent import bundle
+from hostler_agent.json_values import Message, Outgoing
 
 START_DEADLINE = 20.0
 """Seconds from the exec to the agent's first line: login shells that set up conda are slow."""
@@ -94,12 +95,12 @@ class Started:
     reader: LineReader
     docker_socket: str | None = None
 
-    async def begin(self, mode: dict[str, Any]) -> None:
+    async def begin(self, mode: Outgoing) -> None:
         """Write the mode line."""
         socket = {} if self.docker_socket is None else {"docker_socket": self.docker_socket}
         await self.send({**mode, **socket})
 
-    async def send(self, value: dict[str, Any]) -> None:
+    async def send(self, value: Outgoing) -> None:
         """Write one line."""
         await self.stream.write(to_line(value))
 
@@ -176,7 +177,7 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
     )
 
 
-def _unsafe(host: str, answer: dict[str, Any]) -> AgentError:
+def _unsafe(host: str, answer: Message) -> AgentError:
     """About the agent's folder, which is not a private one of the login: who can mend that."""
     folder = clean_line(str(answer.get("folder")), 200)
     owner, own = answer.get("uid"), answer.get("own")
@@ -195,7 +196,7 @@ def _unsafe(host: str, answer: dict[str, Any]) -> AgentError:
     )
 
 
-async def _first_word(host: str, started: Started) -> dict[str, Any]:
+async def _first_word(host: str, started: Started) -> Message:
     """The bootstrap's next line, among what the login shell may print around it."""
     noise = 0
     while True:

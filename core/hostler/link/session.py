@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from hostler.base.errors import AgentError, HostError, Unreachable
 from hostler.link.answers import may_refuse
@@ -16,6 +15,7 @@ from hostler.link.lines import Hostile, check_values, parse_object
 from hostler.link.program import Complaining, Started
 from hostler.model.hosts import Look
 from hostler.ports import GpuFault, Push
+from hostler_agent.json_values import Message, Outgoing
 
 _PING_AFTER = 2.0
 """Seconds of silence while something is asked, before a ping asks whether the agent lives."""
@@ -71,7 +71,7 @@ class SessionEnded(Exception):
 
 @dataclass(slots=True)
 class _Pending:
-    answer: asyncio.Future[dict[str, Any] | Look]
+    answer: asyncio.Future[Message | Look]
     sent: float
     verb: str
     look_at: float | None
@@ -109,9 +109,7 @@ class AgentSession:
             raise AgentError(self._host, "a look was answered with something else")
         return answer
 
-    async def request(
-        self, verb: str, payload: Mapping[str, Any], timeout: float
-    ) -> dict[str, Any]:
+    async def request(self, verb: str, payload: Outgoing, timeout: float) -> Message:
         """Any other request. Raises TimeoutError, SessionEnded or a HostError."""
         answer = await self._ask(verb, payload, timeout, None)
         return answer if isinstance(answer, dict) else {}
@@ -125,15 +123,15 @@ class AgentSession:
         await self._started.stream.close()
 
     async def _ask(
-        self, verb: str, payload: Mapping[str, Any], timeout: float, asked_at: float | None
-    ) -> dict[str, Any] | Look:
+        self, verb: str, payload: Outgoing, timeout: float, asked_at: float | None
+    ) -> Message | Look:
         if self.ended.done():
             raise SessionEnded
         if len(self._pending) >= _MAX_PENDING:
             raise AgentError(self._host, "the agent has stopped answering")
         self._last_id += 1
         number = self._last_id
-        answer: asyncio.Future[dict[str, Any] | Look] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message | Look] = asyncio.get_running_loop().create_future()
         self._asked = self._now()
         self._pending[number] = _Pending(answer, self._asked, verb, asked_at)
         try:
@@ -162,7 +160,7 @@ class AgentSession:
         except HostError as error:
             self._end(EndKind.CUT, error.message)
 
-    def _dispatch(self, message: dict[str, Any], line: bytes) -> None:
+    def _dispatch(self, message: Message, line: bytes) -> None:
         number = message.get("id")
         if number is None:
             self._count_push(line)
@@ -186,9 +184,7 @@ class AgentSession:
             _settle(pending.answer, SessionEnded())
             raise
 
-    def _result(
-        self, message: dict[str, Any], pending: _Pending
-    ) -> dict[str, Any] | Look | Exception:
+    def _result(self, message: Message, pending: _Pending) -> Message | Look | Exception:
         error = message.get("error")
         if error is not None:
             return answer_error(self._host, error, may_refuse=may_refuse(pending.verb))
@@ -280,9 +276,7 @@ class AgentSession:
         return asyncio.get_running_loop().time()
 
 
-def _settle(
-    future: asyncio.Future[dict[str, Any] | Look], outcome: dict[str, Any] | Look | Exception
-) -> None:
+def _settle(future: asyncio.Future[Message | Look], outcome: Message | Look | Exception) -> None:
     if future.done():
         return
     if isinstance(outcome, Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Any
 
 from hostler.base.errors import AgentError
 from hostler.model.codec import from_json, to_json
@@ -13,11 +13,11 @@ from hostler.model.jobs import Claim
 from hostler.sim.behaviour import metrics_text
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
+from hostler_agent.fields import optional_text, text, texts, whole
+from hostler_agent.json_values import Message, Outgoing, items, strings, table
 
-Asked = Mapping[str, Any]
 
-
-def answer(host: SimHost, verb: str, asked: Asked) -> dict[str, Any]:
+def answer(host: SimHost, verb: str, asked: Message) -> Outgoing:
     """Carry a request out. Raises HostError, as the agent's errors become at the other side."""
     handler = _HANDLERS.get(verb)
     if handler is None:
@@ -25,52 +25,55 @@ def answer(host: SimHost, verb: str, asked: Asked) -> dict[str, Any]:
     return handler(host, asked)
 
 
-def _claim(host: SimHost, asked: Asked) -> dict[str, Any]:
-    told: dict[str, Any] = to_json(claim_gpus(host, from_json(Claim, dict(asked))))
-    return told
+def _claim(host: SimHost, asked: Message) -> Outgoing:
+    return asdict(claim_gpus(host, from_json(Claim, asked)))
 
 
-def _bind(host: SimHost, asked: Asked) -> dict[str, Any]:
-    claim = from_json(Claim, dict(asked["claim"]))
-    told: dict[str, Any] = to_json(bind_leases(host, asked["lease_ids"], asked["workload"], claim))
-    return told
+def _bind(host: SimHost, asked: Message) -> Outgoing:
+    claim = from_json(Claim, asked["claim"])
+    leases, workload = texts(asked, "lease_ids"), text(asked, "workload")
+    return asdict(bind_leases(host, leases, workload, claim))
 
 
-def _release(host: SimHost, asked: Asked) -> dict[str, Any]:
-    host.release(asked["lease_ids"])
+def _release(host: SimHost, asked: Message) -> Outgoing:
+    host.release(texts(asked, "lease_ids"))
     return {}
 
 
-def _pull(host: SimHost, asked: Asked) -> dict[str, Any]:
-    done, total = host.pull(asked["image"])
+def _pull(host: SimHost, asked: Message) -> Outgoing:
+    done, total = host.pull(text(asked, "image"))
     return {"done": done, "total": total}
 
 
-def _create(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _create(host: SimHost, asked: Message) -> Outgoing:
     work = host.create(asked)
     return {"ref": work.ref, "folder": f"/var/tmp/hostler-1000/jobs/{work.attempt_id}"}
 
 
-def _place(host: SimHost, asked: Asked) -> dict[str, Any]:
-    host.place(asked["attempt_id"], asked["digest"], asked["target"])
+def _place(host: SimHost, asked: Message) -> Outgoing:
+    host.place(text(asked, "attempt_id"), text(asked, "digest"), text(asked, "target"))
     return {}
 
 
-def _start(host: SimHost, asked: Asked) -> dict[str, Any]:
-    return host.start(asked["attempt_id"], asked["env"]).to_wire()
+def _start(host: SimHost, asked: Message) -> Outgoing:
+    return host.start(text(asked, "attempt_id"), _variables(asked)).to_wire()
 
 
-def _signal(host: SimHost, asked: Asked) -> dict[str, Any]:
-    return {"reached": host.signal(asked["attempt_id"], asked["signal"])}
+def _variables(asked: Message) -> dict[str, str]:
+    return {name: str(value) for name, value in table(asked.get("env")).items()}
 
 
-def _remove(host: SimHost, asked: Asked) -> dict[str, Any]:
-    host.remove(asked["attempt_id"])
+def _signal(host: SimHost, asked: Message) -> Outgoing:
+    return {"reached": host.signal(text(asked, "attempt_id"), whole(asked, "signal"))}
+
+
+def _remove(host: SimHost, asked: Message) -> Outgoing:
+    host.remove(text(asked, "attempt_id"))
     return {}
 
 
-def _inspect(host: SimHost, asked: Asked) -> dict[str, Any]:
-    wanted = asked["attempt_id"]
+def _inspect(host: SimHost, asked: Message) -> Outgoing:
+    wanted = text(asked, "attempt_id")
     for work in host.works.values():
         if wanted in (work.attempt_id, work.ref):
             host.check_docker(work.runtime)
@@ -78,79 +81,80 @@ def _inspect(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"workload": None}
 
 
-def _metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
-    work = host.works.get(asked["attempt_id"])
+def _metrics(host: SimHost, asked: Message) -> Outgoing:
+    work, offset = host.works.get(text(asked, "attempt_id")), whole(asked, "offset")
     now = host.clock.now()
-    text = "" if work is None else metrics_text(work.behaviour, work.elapsed(now))
-    fresh = text[asked["offset"] :]
-    return {
-        "text": fresh, "next": asked["offset"] + len(fresh), "mtime": now, "size": len(text)
-    }  # fmt: skip
+    written = "" if work is None else metrics_text(work.behaviour, work.elapsed(now))
+    fresh = written[offset:]
+    return {"text": fresh, "next": offset + len(fresh), "mtime": now, "size": len(written)}
 
 
-def _container_metrics(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _container_metrics(host: SimHost, asked: Message) -> Outgoing:
     host.check_docker("docker")
     return _metrics(host, asked)
 
 
-def _blob(host: SimHost, asked: Asked) -> dict[str, Any]:
-    there = host.blobs.get(asked["digest"])
+def _blob(host: SimHost, asked: Message) -> Outgoing:
+    there = host.blobs.get(text(asked, "digest"))
     return {"size": len(there or b""), "complete": there is not None}
 
 
-def _stat(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _stat(host: SimHost, asked: Message) -> Outgoing:
     found = []
-    for item in asked["paths"]:
-        path = item["path"] if isinstance(item, dict) else item
+    for item in items(asked.get("paths")):
+        path = str(item["path"] if isinstance(item, dict) else item)
         there = not any(fnmatchcase(path, glob) for glob in host.trouble.no_path)
         told = {"exists": there, "is_dir": there, "readable": there, "writable": there}
         found.append({"path": path, **told, "shared": True, "token_ok": there})
     return {"paths": found}
 
 
-def _doctor(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _doctor(host: SimHost, asked: Message) -> Outgoing:
     state = "fail" if host.trouble.docker else "ok"
     told = host.trouble.docker or "a simulated host: nothing is real"
     return {"checks": [{"check": "docker", "state": state, "message": told, "remedy": ""}]}
 
 
-def _keep(host: SimHost, asked: Asked) -> dict[str, Any]:
-    key = (asked["daemon_id"], asked["run_id"])
-    if asked.get("spec") is not None:
-        host.records.setdefault(key, ["", ""])[0] = asked["spec"]
-    if key in host.records and asked.get("line") is not None:
-        host.records[key][1] += asked["line"] + "\n"
+def _keep(host: SimHost, asked: Message) -> Outgoing:
+    key = (text(asked, "daemon_id"), text(asked, "run_id"))
+    spec, line = optional_text(asked, "spec"), optional_text(asked, "line")
+    if spec is not None:
+        host.records.setdefault(key, ["", ""])[0] = spec
+    if key in host.records and line is not None:
+        host.records[key][1] += line + "\n"
     return {"spec": key in host.records}
 
 
-def _list_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    own = asked["daemon_id"]
+def _list_kept(host: SimHost, asked: Message) -> Outgoing:
+    own = text(asked, "daemon_id")
     return {
         "runs": sorted(run for daemon, run in host.records if daemon == own),
         "others": sorted({daemon for daemon, _ in host.records if daemon != own}),
     }
 
 
-def _read_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    kept = host.records.get((asked["daemon_id"], asked["run_id"]))
+def _read_kept(host: SimHost, asked: Message) -> Outgoing:
+    kept = host.records.get((text(asked, "daemon_id"), text(asked, "run_id")))
     if kept is None:
         raise AgentError(host.name, f"nothing of run {asked['run_id']} is kept")
     spec, lines = kept
-    offset = asked["offset"]
+    offset = whole(asked, "offset")
     return {"spec": None if offset else spec, "lines": lines[offset:], "next": len(lines)}
 
 
-def _forget_kept(host: SimHost, asked: Asked) -> dict[str, Any]:
-    own = asked["daemon_id"]
-    host.ended[own] = host.ended.get(own, "") + "".join(f"{x}\n" for x in asked.get("ended", ()))
-    gone = [host.records.pop((own, run), None) for run in asked["runs"]]
+def _forget_kept(host: SimHost, asked: Message) -> Outgoing:
+    own = text(asked, "daemon_id")
+    host.ended[own] = host.ended.get(own, "") + "".join(
+        f"{x}\n" for x in strings(asked.get("ended"))
+    )
+    gone = [host.records.pop((own, run), None) for run in texts(asked, "runs")]
     return {"removed": len([item for item in gone if item is not None])}
 
 
-def _kept(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _kept(host: SimHost, asked: Message) -> Outgoing:
     kept = []
     for work in host.works.values():
-        if work.kept_until is not None and work.daemon_id == asked["daemon_id"]:
+        if work.kept_until is not None and work.daemon_id == text(asked, "daemon_id"):
             files = host.files(work)
             told = KeptFolder(
                 work.attempt_id, work.runtime, work.ref, work.kept_until, len(files),
@@ -160,7 +164,7 @@ def _kept(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"kept": kept}
 
 
-def _clean(host: SimHost, asked: Asked) -> dict[str, Any]:
+def _clean(host: SimHost, asked: Message) -> Outgoing:
     found = {"what": "blob", "count": len(host.blobs), "names": sorted(host.blobs)}
     size = sum(map(len, host.blobs.values()))
     if not asked["dry_run"]:
@@ -168,12 +172,12 @@ def _clean(host: SimHost, asked: Asked) -> dict[str, Any]:
     return {"found": [{**found, "bytes": size}], "busy": ""}
 
 
-def _ended(host: SimHost, asked: Asked) -> dict[str, Any]:
-    lines = host.ended.get(asked["daemon_id"], "")
-    return {"lines": lines[asked["offset"] :], "next": len(lines)}
+def _ended(host: SimHost, asked: Message) -> Outgoing:
+    lines = host.ended.get(text(asked, "daemon_id"), "")
+    return {"lines": lines[whole(asked, "offset") :], "next": len(lines)}
 
 
-_HANDLERS: dict[str, Callable[[SimHost, Asked], dict[str, Any]]] = {
+_HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "ping": lambda host, asked: {},
     "claim": _claim,
     "bind": _bind,

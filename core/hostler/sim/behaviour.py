@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -105,7 +105,7 @@ def _told(found: Behaviour, text: str) -> Behaviour:
     )  # fmt: skip
 
 
-def _fractions(seed: str) -> Any:
+def _fractions(seed: str) -> Iterator[float]:
     """Numbers in [0, 1) that depend on the seed alone."""
     digest = hashlib.sha256(seed.encode()).digest()
     return (byte / 256 for byte in digest)

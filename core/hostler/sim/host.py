@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from hostler.base.errors import (
     AgentError,
@@ -30,6 +29,8 @@ from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_tex
 from hostler.sim.clock import Bell, LabClock
 from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
 from hostler.sim.referee import Referee
+from hostler_agent.fields import seconds, text, texts
+from hostler_agent.json_values import Message, Outgoing
 
 METRICS = ".hostler/metrics.jsonl"
 _RUNS_NO_MORE = "No such container or process"
@@ -66,7 +67,7 @@ class SimHost:
     images: set[str] = field(default_factory=set)
     trouble: Trouble = field(default_factory=Trouble)
     bell: Bell = field(default_factory=Bell)
-    listeners: set[Callable[[dict[str, Any]], None]] = field(default_factory=set)
+    listeners: set[Callable[[Outgoing], None]] = field(default_factory=set)
     """Told what agents push: those that are connected."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _pulls: dict[str, float] = field(default_factory=dict)
@@ -141,16 +142,17 @@ class SimHost:
             return self.pull_bytes, self.pull_bytes
         return int(self.pull_bytes * passed / self.pull_seconds), self.pull_bytes
 
-    def create(self, asked: Mapping[str, Any]) -> SimWork:
+    def create(self, asked: Message) -> SimWork:
         """A container or folder that has not started; the one that is there, if it is the same."""
         runtime = str(asked.get("runtime", "process"))
         self.check_docker(runtime)
-        existing = self.works.get(asked["attempt_id"])
+        attempt_id, daemon_id = text(asked, "attempt_id"), text(asked, "daemon_id")
+        existing = self.works.get(attempt_id)
         if existing is not None:
-            if existing.daemon_id != asked["daemon_id"]:
+            if existing.daemon_id != daemon_id:
                 raise EngineError(
                     self.name,
-                    f"{asked['attempt_id']} exists and is not of this daemon",
+                    f"{attempt_id} exists and is not of this daemon",
                     remedy="it was not touched",
                     status=409,
                 )
@@ -159,15 +161,15 @@ class SimHost:
         seed = f"{self.name}/{number}".encode()
         docker_ref = hashlib.sha256(seed).hexdigest()
         work = SimWork(
-            attempt_id=asked["attempt_id"],
-            daemon_id=asked["daemon_id"],
-            run_id=asked["run_id"],
+            attempt_id=attempt_id,
+            daemon_id=daemon_id,
+            run_id=text(asked, "run_id"),
             runtime=runtime,
-            ref=docker_ref if runtime == "docker" else asked["attempt_id"],
-            owner=asked["owner"],
-            gpus=tuple(asked["gpus"]),
+            ref=docker_ref if runtime == "docker" else attempt_id,
+            owner=text(asked, "owner"),
+            gpus=tuple(texts(asked, "gpus")),
             pid=number,
-            grace=float(asked.get("grace", 30.0)),
+            grace=seconds(asked, "grace", 30.0),
         )
         self.works[work.attempt_id] = work
         self.referee.created(work)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from hostler.base.errors import NotFoundError
 from hostler.base.units import GIB, MIB
@@ -73,7 +72,7 @@ class SimLab:
     Depends on the time alone, so that it does not matter how often."""
     _scripts_ran: float = 0.0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _addresses: Any = field(default_factory=lambda: itertools.count(1))
+    _addresses: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def add_host(
         self,
@@ -159,7 +158,7 @@ class SimLab:
             found += [f"{host.name}: lease {x.attempt_id}" for x in host.leases.values()]
         return found
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Carry on with something whether or not the daemon that asked still lives."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

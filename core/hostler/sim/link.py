@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
 from hostler_agent import wire
 from hostler_agent.generations import CHANGING
-from hostler_agent.json_values import table
+from hostler_agent.json_values import Outgoing, table
 
 T = TypeVar("T")
 
@@ -104,9 +104,7 @@ class SimLink:
         """Give leases back."""
         await self.call("release", {"lease_ids": list(lease_ids)})
 
-    async def call(
-        self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
-    ) -> dict[str, Any]:
+    async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any request to the agent; its answer, both through the real wire."""
         line = wire.encode({"id": 1, verb: dict(payload)})
         pace = self._lab.pace

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.base.errors import HostError
 from hostler.sim.behaviour import Behaviour, log_text
+from hostler_agent import sections
 
 
 @dataclass(slots=True)
@@ -100,22 +100,27 @@ class SimWork:
             return b""
         return log_text(self.attempt_id, self.behaviour, self.elapsed(now), self.last_words)
 
-    def to_wire(self, booted_at: float = 0.0) -> dict[str, Any]:
+    def to_wire(self, booted_at: float = 0.0) -> sections.Workload:
         """A `Workload` as the agent tells it: what is not known is left out."""
-        told: dict[str, Any] = {
+        told: sections.Workload = {
             "attempt_id": self.attempt_id, "daemon_id": self.daemon_id, "runtime": self.runtime,
             "ref": self.ref, "running": self.running, "gpus": list(self.gpus),
             "owner": self.owner,
         }  # fmt: skip
         if self.started_at is None:
             told["created_only"] = True
-        more = {
-            "started_at": self.started_at, "finished_at": self.ended_at, "error": self.error,
-            "exit_code": self.exit_code, "signal": self.signal,
-        }  # fmt: skip
-        told.update({key: value for key, value in more.items() if value is not None})
-        if self.running and self.started_at is not None:
-            told["started_up"] = round(self.started_at - booted_at, 3)
+        if self.started_at is not None:
+            told["started_at"] = self.started_at
+            if self.ended_at is None:
+                told["started_up"] = round(self.started_at - booted_at, 3)
+        if self.ended_at is not None:
+            told["finished_at"] = self.ended_at
+        if self.error is not None:
+            told["error"] = self.error
+        if self.exit_code is not None:
+            told["exit_code"] = self.exit_code
+        if self.signal is not None:
+            told["signal"] = self.signal
         if self.oom:
             told["oom_killed"] = True
         if self.engine_restarted:

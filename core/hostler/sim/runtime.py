@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
@@ -14,6 +13,7 @@ from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
+from hostler_agent.json_values import Outgoing
 
 _PULL_STEP_S = 0.02
 _END_STEP_S = 0.02
@@ -123,7 +123,7 @@ class SimRuntime:
             progress(f"pulling {job.image}", answer["done"], answer["total"])
             await asyncio.sleep(_PULL_STEP_S)
 
-    def _asked(self, job: Job) -> dict[str, Any]:
+    def _asked(self, job: Job) -> Outgoing:
         return {
             "attempt_id": job.attempt_id, "daemon_id": job.daemon_id, "run_id": job.run_id,
             "stage": job.stage, "owner": job.owner, "gpus": list(job.gpus),
@@ -142,6 +142,6 @@ class SimRuntime:
             await asyncio.sleep(_END_STEP_S)
 
 
-def _offset(position: Mapping[str, Any]) -> int:
+def _offset(position: Outgoing) -> int:
     offset = position.get("offset", 0)
     return offset if isinstance(offset, int) and offset >= 0 else 0

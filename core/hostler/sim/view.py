@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
 
 from hostler.base.units import GIB, MIB
 from hostler.model.codec import to_json
+from hostler.model.hosts import Lease
 from hostler.sim.behaviour import wobble
 from hostler.sim.claims import lease_is_stale
 from hostler.sim.host import SimHost, memory_of
-from hostler.sim.parts import SimGpu
+from hostler.sim.parts import ByHand, SimGpu
 from hostler_agent import wire
+from hostler_agent.json_values import Outgoing
+from hostler_agent.sections import (
+    ClockRow,
+    DiskSpace,
+    Foreign,
+    GpuName,
+    GpuProcess,
+    GpuSlow,
+    GpuValues,
+    KeptRow,
+    MachineRow,
+    Sections,
+)
 
 AGENT = "sim"
 
@@ -29,48 +42,52 @@ def hello_line(host: SimHost) -> bytes:
     return wire.encode({"hello": hello})
 
 
-def sections(host: SimHost) -> dict[str, Any]:
+def sections(host: SimHost) -> Sections:
     """All sections of a look (docs/protocol.md), as of now."""
     now = host.advance()
     works = [w for w in host.works.values() if w.runtime != "docker" or not host.trouble.docker]
     shown = [work for work in works if work.kept_until is None]
     return {
         "boot": host.boot_id,
-        "names": [[g.uuid, g.index, g.name, g.memory_total, g.power_limit] for g in host.gpus],
+        "names": [
+            GpuName(g.uuid, g.index, g.name, g.memory_total, g.power_limit) for g in host.gpus
+        ],
         "g": [_measured(host, gpu, now) for gpu in host.gpus],
-        "slow": [[0, _throttle(host, gpu), False, _energy(gpu), gpu.problem] for gpu in host.gpus],
-        "procs": {gpu.uuid: _processes(host, gpu) for gpu in host.gpus},
+        "slow": [
+            GpuSlow(0, _throttle(host, gpu), False, _energy(gpu), gpu.problem) for gpu in host.gpus
+        ],
+        "procs": {gpu.uuid: [one.to_json() for one in _processes(host, gpu)] for gpu in host.gpus},
         "work": [work.to_wire(host.booted_at) for work in shown],
         "foreign": _containers(host),
-        "leases": [_lease(host, lease_id) for lease_id in host.leases],
+        "leases": [_lease(host, lease) for lease in host.leases.values()],
         "machine": _machine(host),
-        "clock": [round(now + host.wall_ahead, 3), round(now - host.booted_at, 3)],
-        "trouble": {"gpu": None, "docker": host.trouble.docker},
+        "clock": ClockRow(round(now + host.wall_ahead, 3), round(now - host.booted_at, 3)),
+        "trouble": {"gpu": None, "docker": host.trouble.docker, "leases": None, "lists": None},
         "kept": _kept(host),
     }
 
 
-def _kept(host: SimHost) -> list[int]:
+def _kept(host: SimHost) -> KeptRow:
     sizes = [
         sum(map(len, host.files(work).values()))
         for work in host.works.values()
         if work.kept_until is not None
     ]
-    return [len(sizes), sum(sizes)]
+    return KeptRow(len(sizes), sum(sizes))
 
 
-def _measured(host: SimHost, gpu: SimGpu, now: float) -> list[float | None]:
+def _measured(host: SimHost, gpu: SimGpu, now: float) -> GpuValues:
     if gpu.problem:
-        return [None] * 6
+        return GpuValues()
     used = round(host.memory_used(gpu) / MIB, 1)
     load = _load(host, gpu)
     if load is None:
         drift = wobble(gpu.uuid, now / 10)
-        return [used, 0.0, round(33 + 2 * drift), round(gpu.power_limit * 0.13 + drift, 1),
-                210.0, 405.0]  # fmt: skip
+        heat, power = round(33 + 2 * drift), round(gpu.power_limit * 0.13 + drift, 1)
+        return GpuValues(used, 0.0, heat, power, 210.0, 405.0)
     moved = min(100.0, max(0.0, load + min(9.0, load) * wobble(gpu.uuid, now)))
-    power = gpu.power_limit * (0.25 + 0.7 * moved / 100)
-    return [used, round(moved), round(45 + 30 * moved / 100), round(power, 1), 1410.0, 1593.0]
+    heat, power = round(45 + 30 * moved / 100), gpu.power_limit * (0.25 + 0.7 * moved / 100)
+    return GpuValues(used, round(moved), heat, round(power, 1), 1410.0, 1593.0)
 
 
 def _load(host: SimHost, gpu: SimGpu) -> float | None:
@@ -80,9 +97,9 @@ def _load(host: SimHost, gpu: SimGpu) -> float | None:
     return min(97.0, sum(loads)) if loads else None
 
 
-def _throttle(host: SimHost, gpu: SimGpu) -> list[str]:
+def _throttle(host: SimHost, gpu: SimGpu) -> tuple[str, ...]:
     load = _load(host, gpu)
-    return ["power cap"] if load is not None and load > 92 else []
+    return ("power cap",) if load is not None and load > 92 else ()
 
 
 def _energy(gpu: SimGpu) -> float:
@@ -91,45 +108,45 @@ def _energy(gpu: SimGpu) -> float:
     return math.floor(gpu.energy / step) * step
 
 
-def _processes(host: SimHost, gpu: SimGpu) -> list[dict[str, Any]]:
+def _processes(host: SimHost, gpu: SimGpu) -> list[GpuProcess]:
     if gpu.problem:
         return []
-    listed: list[dict[str, Any]] = []
+    listed = []
     for work in host.users_of(gpu):
         docker = work.runtime == "docker"
-        owner = {"container_id": work.ref} if docker else {"attempt_id": work.attempt_id}
         listed.append(
-            {
-                "pid": work.pid,
-                "kind": "compute",
-                "user": work.owner,
-                "command": "python",
-                "memory": memory_of(work, gpu),
-                "started_at": work.started_at,
-                **owner,
-            }
+            GpuProcess(
+                work.pid,
+                "compute",
+                memory_of(work, gpu),
+                work.owner,
+                "python",
+                work.ref if docker else None,
+                None if docker else work.attempt_id,
+                work.started_at,
+            )
         )
     for hand in _hands(host, gpu):
-        container = {} if hand.container is None else {"container_id": hand.container[0]}
+        container = None if hand.container is None else hand.container[0]
         listed.append(
-            {
-                "pid": hand.pid,
-                "kind": "compute",
-                "user": hand.user,
-                "command": hand.command,
-                "memory": hand.memory,
-                "started_at": hand.started_at,
-                **container,
-            }
+            GpuProcess(
+                hand.pid,
+                "compute",
+                hand.memory,
+                hand.user,
+                hand.command,
+                container,
+                started_at=hand.started_at,
+            )
         )
     return listed
 
 
-def _hands(host: SimHost, gpu: SimGpu) -> list[Any]:
+def _hands(host: SimHost, gpu: SimGpu) -> list[ByHand]:
     return [hand for hand in host.by_hand.values() if hand.gpu == gpu.uuid]
 
 
-def _containers(host: SimHost) -> list[dict[str, Any]]:
+def _containers(host: SimHost) -> list[Foreign]:
     if host.trouble.docker:
         return []
     return [
@@ -139,14 +156,13 @@ def _containers(host: SimHost) -> list[dict[str, Any]]:
     ]
 
 
-def _lease(host: SimHost, lease_id: str) -> dict[str, Any]:
-    lease = host.leases[lease_id]
-    told: dict[str, Any] = to_json(lease)
-    return {**told, "stale": lease_is_stale(host, lease)}
+def _lease(host: SimHost, lease: Lease) -> Outgoing:
+    return asdict(replace(lease, stale=lease_is_stale(host, lease)))
 
 
-def _machine(host: SimHost) -> list[Any]:
+def _machine(host: SimHost) -> MachineRow:
     running = sum(work.running for work in host.works.values()) + len(host.by_hand)
     total = host.facts.memory_total or 256 * GIB
     available = max(0, total - (4 + 6 * running) * GIB)
-    return [float(running), total, available, [["/", 2000 * GIB, (1500 - 3 * running) * GIB]]]
+    disk = DiskSpace("/", 2000 * GIB, (1500 - 3 * running) * GIB)
+    return MachineRow(float(running), total, available, [disk])

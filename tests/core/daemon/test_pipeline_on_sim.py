@@ -145,7 +145,7 @@ async def test_the_intent_is_durable_before_anything_is_done(
         asked.append(("claim", known(str(wanted.attempt_id))))
         return claim_gpus(host, wanted)
 
-    def watched_create(self: SimHost, wanted: Mapping[str, Any]) -> SimWork:
+    def watched_create(self: SimHost, wanted: Any) -> SimWork:
         asked.append(("create", known(wanted["attempt_id"])))
         return create(self, wanted)
 
@@ -169,7 +169,7 @@ async def test_nothing_runs_before_its_copy_is_on_the_host(
             await note(self, attempt)
             done.append("note")
 
-    def watched_create(self: SimHost, wanted: Mapping[str, Any]) -> SimWork:
+    def watched_create(self: SimHost, wanted: Any) -> SimWork:
         done.append("create")
         return create(self, wanted)
 
