@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-import hostler
 from hostler.api import alerts, audit, files, history, hosts, kept, runs, snapshots, streams
 from hostler.api.answers import answer, install_error_handlers
 from hostler.api.bodies import SshAgentBody
@@ -16,11 +15,10 @@ from hostler.api.described import DescribedApi, gives
 from hostler.api.door import Admit, Door, Doorman
 from hostler.api.limits import BodyLimit, Fair
 from hostler.api.peer import caller_of, may_look
+from hostler.base.version import API_LEVEL, __version__
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
 from hostler.model.views.daemon import DaemonView, SshAgentView, Stopping
-
-API_VERSION = 1
 
 router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
@@ -32,7 +30,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     app = DescribedApi(
         redirect_slashes=False,  # an empty name is told, not sent to the list
         title="Hostler",
-        version=hostler.__version__,
+        version=__version__,
         docs_url=None,
         redoc_url=None,
     )
@@ -63,7 +61,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
 @router.get("/version", responses=gives(DaemonView))
 async def version(request: Request) -> JSONResponse:
     """Who answers: version, API number, database id, process, state folder."""
-    return answer(request.app.state.service.about(API_VERSION))
+    return answer(request.app.state.service.about(API_LEVEL))
 
 
 @router.post("/ssh-agent", responses=gives(SshAgentView))

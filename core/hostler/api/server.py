@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from hostler.api.peer import PeerProtocol
 from hostler.base.errors import DaemonBusy, StateError
+from hostler.base.version import SERVER
 
 _LONGEST_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
@@ -40,6 +41,7 @@ def make_server(app: FastAPI) -> ApiServer:
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
         server_header=False,
+        headers=[("Server", SERVER)],
         date_header=False,
     )
     return ApiServer(config)

@@ -14,7 +14,7 @@ from typing import Any
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
-from hostler.base.version import __version__
+from hostler.base.version import __version__, check_level
 from hostler.quick.socket import Found, ask, find_socket
 
 COMMAND = own_argv("serve", "--personal")
@@ -22,7 +22,6 @@ COMMAND = own_argv("serve", "--personal")
 
 _PACKAGES = ("asyncssh", "docker", "fastapi", "sqlite_utils", "uvicorn")
 """Some of what a daemon needs and a client does not."""
-API_LEVEL = 1
 START_DEADLINE = 30.0
 _UPGRADE_DEADLINE = 600.0
 STOP_DEADLINE = 20.0
@@ -61,7 +60,7 @@ def ensure(found: Found, say: Say | None = None, why: Why = _unknown) -> Found:
         _say(say, f"restarting your daemon ({about.get('version')} -> {__version__}); work goes on")
         stop(found)
         return start(found, why)
-    check_api(about)
+    check_level(about.get("api"), about.get("version"))
     if found.personal:
         _hand_over_ssh_agent(found, about)
     return found
@@ -105,19 +104,6 @@ def is_older(theirs: str, ours: str) -> bool:
 def _numbers(version: str) -> tuple[int, ...]:
     plain = version.split("+")[0]
     return tuple(int(part) for part in plain.split("."))
-
-
-def check_api(about: dict[str, Any]) -> None:
-    """Raise HostlerError where the daemon speaks another level of the API."""
-    level = about.get("api")
-    if level == API_LEVEL:
-        return
-    newer = isinstance(level, int) and level > API_LEVEL
-    raise HostlerError(
-        f"the daemon (version {about.get('version')}) speaks level {level} of the API, "
-        f"this client level {API_LEVEL}",
-        remedy="Upgrade hostler here" if newer else "Have the daemon upgraded",
-    )
 
 
 def start(found: Found, why: Why = _unknown) -> Found:

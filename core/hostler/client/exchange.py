@@ -7,7 +7,9 @@ import time
 from typing import TypeVar
 
 from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.version import check_server
 from hostler.base.wire import Response, WireError, encode_request
+from hostler.client import calls
 from hostler.client.calls import Call
 from hostler.client.flow import Io, Line, Open, Pause, Receive, Revive, Send
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
@@ -25,6 +27,7 @@ class Exchange:
         """The daemon took no more of the request: its answer says why."""
         self._response = Response(head_only=call.method == "HEAD")
         self._early = b""
+        self._asks_version = call.target == calls.version().target
 
     def send(self, data: bytes) -> Io[None]:
         """Part of an encoded request; nothing once the daemon listens no more: then it has
@@ -41,12 +44,15 @@ class Exchange:
             raise unreachable(self.found, error) from error
 
     def head(self) -> Io[Response]:
-        """The answer with its status and headers known."""
+        """The answer with its status and headers known. Raises HostlerError where the daemon speaks
+        another level of the API, unless it was asked for that."""
         try:
             while not self._response.status:
                 self._early += yield from self._receive()
         except TimeoutError as error:
             raise unreachable(self.found, error) from error
+        if not self._asks_version:
+            check_server(self._response.headers.get("server", ""))
         return self._response
 
     def good_head(self) -> Io[Response]:

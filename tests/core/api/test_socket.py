@@ -15,6 +15,7 @@ import pytest
 from hostler.api import connection_limits
 from hostler.api.server import bind
 from hostler.base.errors import DaemonBusy, StateError
+from hostler.base.version import SERVER
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, connected, open_to_all
 from tests.support.machines.desk import wait_until
@@ -33,6 +34,14 @@ def test_the_socket_is_its_owners_alone(daemon: Served) -> None:
     assert stat.S_IMODE(mode.st_mode) == 0o600
     assert stat.S_IMODE(daemon.socket_path.parent.stat().st_mode) == 0o700
     assert ask(daemon.socket_path)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/gpus", "/v1/nothing"])
+def test_each_answer_names_the_level_of_the_api(daemon: Served, path: str) -> None:
+    with connected(daemon) as peer:
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        told = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert f"server: {SERVER}".lower().encode() in told.lower()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")

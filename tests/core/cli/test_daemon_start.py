@@ -12,6 +12,7 @@ import pytest
 
 import hostler
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.base.version import check_level
 from hostler.cli import own_daemon
 from hostler.client import daemon_start
 from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
@@ -209,9 +210,9 @@ def test_versions_are_compared_as_numbers(theirs: str, ours: str, older: bool) -
 
 
 def test_the_api_has_to_be_the_same() -> None:
-    daemon_start.check_api({"version": "0.1.0", "api": 1})
+    check_level(1, "0.1.0")
     with pytest.raises(HostlerError, match="Have the daemon upgraded"):
-        daemon_start.check_api({"version": "0.0.1", "api": 0})
+        check_level(0, "0.0.1")
 
 
 @pytest.mark.programs

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import hostler
-from hostler.base.errors import ConflictError, NoDaemonError, NotFoundError
+from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, Client
 from tests.support.daemons.scripted_daemon import (
     Answer,
@@ -262,3 +262,21 @@ def test_a_silent_daemon_is_given_up(daemon: ScriptedDaemon) -> None:
     with pytest.raises(NoDaemonError, match="does not answer"):
         asyncio.run(AsyncClient(daemon.path, timeout=0.05).version())
     never.set()
+
+
+@pytest.mark.parametrize(("level", "remedy"), [("2", "Upgrade hostler here"), ("0", "Have the")])
+def test_a_daemon_of_another_api_level_is_told(
+    daemon: ScriptedDaemon, client: Client, level: str, remedy: str
+) -> None:
+    other = {"Server": f"Hostler/9.1.0 API/{level}"}
+    daemon.on("GET", "/v1/gpus", Answer({}, headers=other))
+    daemon.on("GET", "/v1/events", Answer(parts=[], headers=other))
+    daemon.on("GET", "/v1/version", Answer({"api": int(level)}, headers=other))
+    told = rf"version 9\.1\.0\) speaks level {level} of the API, this client level 1.*{remedy}"
+    with pytest.raises(HostlerError, match=told):
+        client.gpus()
+    with pytest.raises(HostlerError, match=told):
+        list(client.events())
+    with pytest.raises(HostlerError, match=told):
+        asyncio.run(AsyncClient(daemon.path).gpus())
+    assert client.version() == {"api": int(level)}
