@@ -24,7 +24,6 @@ from hostler.model.views.alerts import AlertList, AlertView
 from hostler.store.space import sentence, space_of
 
 _log = logging.getLogger("hostler.daemon")
-_EVERY_S = 10.0
 _PAGE = 5000
 _OLDEST = 200_000
 """Events of before so many are not read again at the start."""
@@ -90,7 +89,7 @@ class Alerts:
     async def run(self) -> None:
         """Look every ten seconds for what no event tells, until cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(self._context.timings.alerts_every)
             try:
                 await self.watch()
             except StateError as error:

@@ -16,6 +16,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.fleet import Fleet
+from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.merge import Merger
@@ -27,6 +28,7 @@ from hostler.daemon.standing import read_standing
 from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import MakeOutside, Outside
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
@@ -92,6 +94,7 @@ async def assemble(
     outside: MakeOutside = real_outside,
     clock: Clock | None = None,
     files: ConfigFiles | None = None,
+    timings: Timings = DEFAULT,
 ) -> Daemon:
     """Open the state, read back what is open, and wire everything. Raises StateError."""
     made_anew = (state / "id").exists() and not (state / "hostler.db").exists()
@@ -110,6 +113,8 @@ async def assemble(
         clock=clock or SystemClock(),
         monitors={},
         runtimes=reached.runtimes,
+        timings=timings,
+        health=Health(timings.start),
         standing=await read_standing(store.generations, signer, state),
     )
     has_runs = bool(await store.list_runs(limit=1))

@@ -14,8 +14,6 @@ from hostler.model.events import EventKind
 
 _log = logging.getLogger("hostler.daemon")
 
-_EVERY_S = 60.0
-
 
 class Budgets:
     """Measures the store; hosts tell in their looks what they keep."""
@@ -33,7 +31,7 @@ class Budgets:
                 _log.warning("what is kept was not measured: %s", error)
             except Exception:
                 _log.exception("measuring failed: this is a bug in Hostler, please report it")
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(self._context.timings.budgets_every)
 
     async def measure(self) -> None:
         """See how much is kept, and tell of what is over its budget, or no longer is."""

@@ -23,7 +23,6 @@ from hostler.model.runs import Run
 from hostler.model.runtimes import traits_of
 from hostler.model.views.hosts import Cleanable, CleanView
 
-_TIMEOUT_S = 300.0
 _MOST_LISTED = 1000
 _MOST_UNKNOWN = 1000
 _MOST_NAMED = 5
@@ -140,7 +139,9 @@ class Cleaner:
         context, ours = self._context, self._context.daemon_id
         link = context.link(name)
         told = (await link.call("run.list", {"daemon_id": ours}))["runs"]
-        kept = (await link.call("kept.list", {"daemon_id": ours}, _TIMEOUT_S))["kept"]
+        kept = (
+            await link.call("kept.list", {"daemon_id": ours}, self._context.timings.clean_timeout)
+        )["kept"]
         works = [work.attempt_id for work in look.workloads if work.daemon_id == ours]
         works += [str(folder["attempt_id"]) for folder in kept]
         unknown = await self._unknown([*told, *map(_run_of, works)])
@@ -219,7 +220,9 @@ class Cleaner:
         the backup that it was restored from."""
         context = self._context
         asked = {"daemon_id": context.daemon_id}
-        told = (await context.link(host).call("kept.list", asked, _TIMEOUT_S))["kept"]
+        told = (
+            await context.link(host).call("kept.list", asked, self._context.timings.clean_timeout)
+        )["kept"]
         found = []
         for folder in (from_json(KeptFolder, each) for each in told):
             attempts = await context.store.attempts(
@@ -269,7 +272,9 @@ class Cleaner:
     async def _cleaned(self, made: _Cleaning) -> str:
         """Why the agent let them be, "" where it did not."""
         asked = {"daemon_id": self._context.daemon_id, "dry_run": made.request.dry_run}
-        told = await self._context.link(made.host).call("clean", asked, _TIMEOUT_S)
+        told = await self._context.link(made.host).call(
+            "clean", asked, self._context.timings.clean_timeout
+        )
         found = [from_json(Cleanable, each) for each in told["found"]]
         made.found += [each for each in found if each.count]
         return str(told["busy"])

@@ -27,6 +27,7 @@ from hostler.model.config import Config
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, AttemptChange, Phase
+from hostler.model.timings import Timings
 from hostler.ports import HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
@@ -51,6 +52,7 @@ class Context:
     clock: Clock
     monitors: dict[str, HostMonitor]
     runtimes: Mapping[str, Runtime]
+    timings: Timings = field(default_factory=Timings)
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""

@@ -38,13 +38,7 @@ from hostler.model.plans import (
 
 _log = logging.getLogger("hostler.daemon")
 
-_SILENT_S = 1.0
-"""After this without news, plan again: looks grow old and hosts go stale by themselves."""
 
-_FAILED_PAUSE_S = 2.0
-"""An action that failed is not tried again sooner than this."""
-_SAID_AGAIN_S = 600.0
-"""What fails in the same words again and again is an event this often."""
 _COMPLAINTS = 1000
 _TELLING = (Finish, Conclude, Remove, EndRun)
 """Actions whose effect is shown, and waked for, before they are through: their end is no news."""
@@ -179,7 +173,7 @@ class Controller:
                 self.wake()
 
     def _pause(self, action: Action) -> None:
-        self._paused[action.key] = self._context.clock.now() + _FAILED_PAUSE_S
+        self._paused[action.key] = self._context.clock.now() + self._context.timings.retry_action
 
     async def _complain(self, action: Action, error: HostlerError) -> None:
         self._pause(action)
@@ -199,7 +193,7 @@ class Controller:
         """Whether that was not said lately of the same action; takes it for said then."""
         now = self._context.clock.now()
         before, at = self._complaints.get(action.key, ("", 0.0))
-        if said == before and now - at < _SAID_AGAIN_S:
+        if said == before and now - at < self._context.timings.repeat_complaint:
             return False
         self._complaints[action.key] = said, now
         while len(self._complaints) > _COMPLAINTS:
@@ -215,7 +209,7 @@ class Controller:
         wakes = [until - now for until in self._paused.values()]
         if self._plan.wake_at is not None:
             wakes.append(self._plan.wake_at - now)
-        timeout = max(0.0, min([_SILENT_S, *wakes]))
+        timeout = max(0.0, min([self._context.timings.plan_every, *wakes]))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._news.wait()

@@ -9,10 +9,6 @@ from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import AuditEntry, Drain
 
-_SURE_AFTER_S = 300.0
-"""From the first end that was waited for in vain. A file server that restarts, or a terabyte of
-memory that is freed, takes minutes; a GPU that hangs does so for ever."""
-
 
 async def drain(
     context: Context,
@@ -43,7 +39,10 @@ class Unkillables:
         a person who opens it again has the last word. Raises StateError."""
         context, now = self._context, self._context.clock.now()
         since = self._since.setdefault((host, workload.ref), now)
-        if now - since < _SURE_AFTER_S or context.monitors[host].host.drained is not None:
+        if (
+            now - since < context.timings.unkillable_after
+            or context.monitors[host].host.drained is not None
+        ):
             return
         self._since[host, workload.ref] = math.inf
         said = (

@@ -20,8 +20,6 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
 from hostler.model.runtimes import traits_of
 
-_PATIENCE_S = 5.0
-_NOTE_PATIENCE_S = 2.0
 _WRAPPERS = frozenset(
     {"bash", "dash", "env", "exec", "ionice", "nice", "nohup", "numactl", "sh", "stdbuf", "taskset",
      "time", "timeout", "xargs", "zsh"}
@@ -64,7 +62,9 @@ async def check_programs(context: Context, run: Run, *, is_command: bool) -> Non
         if stage.program is None or key in checked:
             continue
         checked[key] = None
-        answers = await _asked(_chosen(context, run, stage), stage.program, _PATIENCE_S)
+        answers = await _asked(
+            _chosen(context, run, stage), stage.program, context.timings.program_answer
+        )
         if answers and set(answers.values()) == {False}:
             raise _refusal(stage, stage.program, list(answers), is_command=is_command)
 
@@ -84,7 +84,9 @@ async def dropped_environment(context: Context, run: Run) -> str | None:
         if (request.hosts, request.labels) in seen:
             continue
         seen.add((request.hosts, request.labels))
-        answers = await _asked(_chosen(context, run, stage), prefix, _NOTE_PATIENCE_S)
+        answers = await _asked(
+            _chosen(context, run, stage), prefix, context.timings.environment_answer
+        )
         missing |= dict.fromkeys(name for name, there in answers.items() if there is False)
     if not missing:
         return None

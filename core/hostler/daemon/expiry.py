@@ -28,9 +28,6 @@ from hostler.model.records import NewEvent, Remainder
 
 _log = logging.getLogger("hostler.daemon")
 
-_EVERY_S = 300.0
-_REMOVE_TIMEOUT_S = 120.0
-
 
 class Cleared(NamedTuple):
     """What a person had removed from a host."""
@@ -62,7 +59,7 @@ class Expirer:
             except Exception:
                 _log.exception("expiry failed: this is a bug in Hostler, please report it")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S):
+                async with asyncio.timeout(self._context.timings.expiry_every):
                     await self._news.wait()
             self._news.clear()
 
@@ -101,7 +98,11 @@ class Expirer:
         """Seconds since it was last asked, while this daemon ran. It asks often: of a longer time
         it was suspended for a part, and nobody saw an alert."""
         before, self._asked_at = self._asked_at, now
-        return 0.0 if before is None else min(max(0.0, now - before), 2 * _EVERY_S)
+        return (
+            0.0
+            if before is None
+            else min(max(0.0, now - before), 2 * self._context.timings.expiry_every)
+        )
 
     async def _extend(self) -> None:
         store = self._context.store
@@ -220,7 +221,7 @@ class Expirer:
         ended = Workload(
             left.attempt_id, context.daemon_id, left.runtime, left.ref, running=False, exit_code=0
         )
-        async with asyncio.timeout(_REMOVE_TIMEOUT_S):
+        async with asyncio.timeout(context.timings.expiry_timeout):
             await context.runtimes[left.runtime].remove(context.link(left.host), ended)
 
     def _removed(self, left: Remainder) -> NewEvent:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hostler.base.errors import AgentError, StateError
+from hostler.daemon.context import Context
 from hostler.daemon.turns import Turns
 from hostler.model.run_files import Where, host_etag
 from hostler.ports import ArchiveSource, FileStream, HostLink
@@ -20,10 +21,6 @@ _Queue = asyncio.Queue[bytes | BaseException | None]
 
 _PIECES = 4
 """Pieces of a host's file that wait for their reader."""
-_PATIENCE_S = 2.0
-"""A reader who takes nothing for so long gives the host's turn to others."""
-_TURN_S = 5.0
-"""So long one reader may have a host where others wait for it."""
 _AT_ONCE = 2
 """Lists and files that are read from a host at a time."""
 _CHANGES = "something writes to it: try again, or when its stage has ended"
@@ -68,8 +65,8 @@ class SavedFileReader:
 class Turn:
     """One reader's turn at a host."""
 
-    def __init__(self, waiting: Mapping[str, int], host: str) -> None:
-        self._waiting, self._host = waiting, host
+    def __init__(self, waiting: Mapping[str, int], host: str, least: float) -> None:
+        self._waiting, self._host, self._least = waiting, host, least
         self._began = asyncio.get_running_loop().time()
         self._ends: float | None = None
 
@@ -79,7 +76,7 @@ class Turn:
         of large files would come no further."""
         if self._ends is None:
             now = asyncio.get_running_loop().time()
-            self._ends = now + max(_TURN_S, now - self._began)
+            self._ends = now + max(self._least, now - self._began)
 
     @property
     def is_over(self) -> bool:
@@ -92,10 +89,16 @@ class HostTurns:
     """Two lists or files at a time are read from each host (an SSH connection has few sessions),
     one for each user: a stage may keep its reader waiting, and nobody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._users = Turns()
         self._hosts: dict[str, asyncio.Semaphore] = {}
         self._waiting: Counter[str] = Counter()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a reader may take nothing and keep its turn."""
+        return self._context.timings.reader_patience
 
     @contextlib.asynccontextmanager
     async def of(self, host: str, uid: int) -> AsyncIterator[Turn]:
@@ -108,7 +111,7 @@ class HostTurns:
                 await stack.enter_async_context(free)
             finally:
                 self._waiting[host] -= 1
-            yield Turn(self._waiting, host)
+            yield Turn(self._waiting, host, self._context.timings.reader_turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ class HostFileReader:
                     raise AgentError(self._link.host, "it sends more of a file than there is")
                 data = data[: end - begin]
                 begin += len(data)
-                if not await _put_within(queue, data, _PATIENCE_S):
+                if not await _put_within(queue, data, self._turns.patience):
                     late = data
                     break
                 if (begin >= end and end < self.size) or turn.is_over:

@@ -17,7 +17,6 @@ Settings = tuple[HostConfig, float, float, tuple[str, ...], tuple[MountConfig, .
 """All of the config that a monitor is made from."""
 
 _GONE = "no longer in the config"
-_SWEEP_S = 1.0
 
 
 class Fleet:
@@ -55,7 +54,7 @@ class Fleet:
             self._begin(name)
         try:
             while True:
-                await asyncio.sleep(_SWEEP_S)
+                await asyncio.sleep(self._context.timings.sweep_hosts_every)
                 await self._sweep()
         finally:
             for task in self._tasks.values():
@@ -158,6 +157,7 @@ class Fleet:
             host,
             self._outside.link(host, context.daemon_id, context.standing.generation),
             clock=context.clock,
+            timings=context.timings,
             interval=config.daemon.look_interval,
             look_timeout=config.daemon.look_timeout,
             shared_paths=config.shared.paths,

@@ -30,12 +30,6 @@ from hostler.store.logs import LogFile
 
 _log = logging.getLogger("hostler.daemon")
 
-_RETRY_S = 1.0
-_SHORT_S = 0.1
-"""A process that ends sooner tells all its output with its exit: nobody needs to ask for it."""
-_METRICS_TICK_S = 0.5
-_METRICS_FIRST_S = 2.0
-_METRICS_LAST_S = 60.0
 _METRICS_AT_ONCE = 3
 """Files read in a tick, the longest due first: many stages must not keep the daemon busy."""
 _METRICS_PIECES = 2
@@ -74,8 +68,8 @@ class Followers:
             workload.ref,
             task,
             log,
-            metrics_at=self._context.clock.now() + _METRICS_FIRST_S,
-            metrics_every=_METRICS_FIRST_S,
+            metrics_at=self._context.clock.now() + self._context.timings.metrics_first,
+            metrics_every=self._context.timings.metrics_first,
             metrics=MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref),
             ended=ended,
         )
@@ -153,7 +147,7 @@ class Followers:
     async def read_metrics(self) -> None:
         """Read what running stages write to their metrics files, until cancelled."""
         while True:
-            await asyncio.sleep(_METRICS_TICK_S)
+            await asyncio.sleep(self._context.timings.metrics_tick)
             now = self._context.clock.now()
             due = self._metrics_due(now)
             done = await asyncio.gather(
@@ -161,7 +155,7 @@ class Followers:
             )
             for following, result in zip(due, done, strict=True):
                 if isinstance(result, Exception):
-                    following.metrics_at = now + _METRICS_LAST_S
+                    following.metrics_at = now + self._context.timings.metrics_last
                     _log.error("metrics of %s: bug", following.attempt_id, exc_info=result)
 
     def _metrics_due(self, now: float) -> list[_Following]:
@@ -184,11 +178,13 @@ class Followers:
                 self._show_metrics(attempt.attempt_id, reader.last)
             grows = some and reader.count > before
             following.metrics_every = (
-                _METRICS_FIRST_S if grows else min(_METRICS_LAST_S, following.metrics_every * 2)
+                self._context.timings.metrics_first
+                if grows
+                else min(self._context.timings.metrics_last, following.metrics_every * 2)
             )
         except (HostError, StateError):
             # Read again later, and once for all when the attempt has ended.
-            following.metrics_every = _METRICS_LAST_S
+            following.metrics_every = self._context.timings.metrics_last
         following.metrics_at = now + following.metrics_every
 
     def saver(self, attempt: Attempt) -> Save:
@@ -229,7 +225,7 @@ class Followers:
         runtime, told = self._context.runtime(attempt), False
         if workload.running and not traits_of(workload.runtime).has_engine:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SHORT_S):
+                async with asyncio.timeout(self._context.timings.short_stage):
                     await ended.wait()
         while True:
             try:
@@ -249,20 +245,20 @@ class Followers:
                     _log.error("the log of %s waits: %s", attempt.attempt_id, error)
                 told = True
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_S):
+                    async with asyncio.timeout(self._context.timings.follow_again):
                         await ended.wait()
 
     async def _wait_connected(self, host: str) -> None:
         """Until the host's monitor is connected, whichever that is: a change of the config makes
         another one."""
-        await asyncio.sleep(_RETRY_S)
+        await asyncio.sleep(self._context.timings.follow_again)
         while True:
             monitor = self._context.monitors.get(host)
             if monitor is None:
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(self._context.timings.follow_again)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_S):
+                async with asyncio.timeout(self._context.timings.follow_again):
                     await monitor.wait_connected()
                     return
 

@@ -36,11 +36,9 @@ from hostler.store.retention import Blob, GcPlan, RetentionLimits, RunUse, plan_
 
 _log = logging.getLogger("hostler.daemon")
 
-_EVERY_S = 6 * 3600.0
 _SAMPLES_FOR_S = 24 * 3600.0
 _MINUTES_FOR_S = 30 * 24 * 3600.0
 _PARTIALS_FOR_S = 24 * 3600.0
-_SWEEP_TIMEOUT_S = 120.0
 _MOST_NAMED = 20
 
 
@@ -56,7 +54,7 @@ class GarbageCollector:
     async def run(self) -> None:
         """Collect a few times a day, until cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(self._context.timings.gc_every)
             try:
                 freed = (await self.collect_unasked()).freed
                 _log.info("gc freed %d bytes", freed)
@@ -93,7 +91,7 @@ class GarbageCollector:
     async def _announce(self) -> frozenset[str]:
         """Announce which outputs go soon; the runs of which nothing goes yet."""
         context, now = self._context, self._context.clock.now()
-        ran, self._asked_at = min(now - self._asked_at, 1.5 * _EVERY_S), now
+        ran, self._asked_at = min(now - self._asked_at, 1.5 * self._context.timings.gc_every), now
         standing = bool(await self._alerts.standing(OUTPUTS))
         made = plan_saved_expiry(
             await self._soon_gone(now + AHEAD), await context.store.announced(),
@@ -253,7 +251,7 @@ class GarbageCollector:
         }
         try:
             cache = {"keep": sorted(in_use), "max_bytes": context.config.limits.host_cache}
-            freed = (await link.call("gc", cache, _SWEEP_TIMEOUT_S))["freed"]
+            freed = (await link.call("gc", cache, context.timings.gc_timeout))["freed"]
             checkpoints = 0
             # Where runs may still be recovered, nobody knows which checkpoints are needed.
             sweeps: set[str] = set() if await self._copies.sweep(name) else set(host.runtimes)

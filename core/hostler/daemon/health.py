@@ -14,6 +14,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.plans import Ailment, Site
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
+from hostler.model.timings import DEFAULT, StartPauses
 
 _LONGEST_WHY = 300
 
@@ -21,7 +22,8 @@ _LONGEST_WHY = 300
 class Health:
     """Where nothing starts, and when something last did."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: StartPauses = DEFAULT.start) -> None:
+        self._pauses = pauses
         self._ailing: dict[Site, Ailment] = {}
         self._proven: dict[tuple[str, str, bool], float] = {}
         self._mended: dict[str, float] = {}
@@ -34,7 +36,7 @@ class Health:
 
     def recall(self, runs: Iterable[Run], now: float) -> None:
         """Take up what the daemon before this one knew."""
-        self._ailing = remembered(runs, now)
+        self._ailing = remembered(runs, now, self._pauses)
 
     def blames_host(self, run: Run, attempt: Attempt, error: HostlerError) -> Fault | None:
         """What of the host an error of a start shows not to work; None: the stage is to blame, or
@@ -51,7 +53,10 @@ class Health:
         before = self._ailing.get(site)
         gpus_only = fault is Fault.GPUS and bool(attempt.gpus)
         why = clean_line(why, _LONGEST_WHY)
-        found = after_fault(before, attempt, stage, run.owner, why, now, gpus_only=gpus_only)
+        found = after_fault(
+            before, attempt, stage, run.owner, why, now,
+            gpus_only=gpus_only, pauses=self._pauses,
+        )  # fmt: skip
         self._ailing[site] = found
         return None if before is not None else found
 

@@ -16,8 +16,6 @@ from hostler.decide.recovery import Note, is_covered
 from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Run
 
-_READ_S = 60.0
-"""For one copy. A host may give pages without end, and an end of the run waits for it."""
 _MOST_ASKED = 1000
 """Runs that a host names and that are looked up: it may name any."""
 _log = logging.getLogger("hostler.daemon")
@@ -103,7 +101,7 @@ class HostCopies:
         that a host says is signed. Raises HostError or StateError."""
         context = self._context
         try:
-            async with asyncio.timeout(_READ_S):
+            async with asyncio.timeout(self._context.timings.notes_timeout):
                 kept = await read_copy(context.link(host), run_id, context.signer)
         except (AgentError, TimeoutError):
             kept = None  # there is none, or none that has an end

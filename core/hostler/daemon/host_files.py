@@ -25,7 +25,7 @@ class HostFiles:
     def __init__(self, context: Context, hold: Hold) -> None:
         self._context = context
         self._hold = hold
-        self._turns = HostTurns()
+        self._turns = HostTurns(context)
 
     async def folder(self, run: Run, shelf: Shelf, path: str) -> FileList:
         """What lies in a folder. Raises NotFoundError, or a HostError."""

@@ -24,24 +24,16 @@ from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.events import EventKind
 from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Exited, GpuFault, HostLink, Left
 
 _log = logging.getLogger("hostler.daemon")
 
 _SILENT = ("does not answer", "has not answered")
 """Problems of asking a GPU, which say nothing of what runs on it."""
-_PAUSE_S = 0.5
-"""Between two tries to connect. The door itself waits for the host's turn, with back-off."""
-_REFUSED_PAUSE_S = 3.0
-"""A refused door stays shut without touching the network until something has changed that the
-refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is noticed."""
-_SUPERSEDED_PAUSE_S = 60.0
-"""A newer generation of the daemon works there: that stays so, as a rule."""
 _LEFT_MOST = 256
 _LEFT_BYTES = 16 * MIB
 """Of so many ended workloads it is kept what they left; of others it is asked for again."""
-_ASIDE_S = 600.0
-"""A host that was put aside is not listened to for so long."""
 
 
 class OnEvent(Protocol):
@@ -67,6 +59,7 @@ class HostMonitor:
         link: HostLink,
         *,
         clock: Clock,
+        timings: Timings = DEFAULT,
         interval: float,
         look_timeout: float,
         shared_paths: tuple[str, ...] = (),
@@ -81,6 +74,7 @@ class HostMonitor:
         on_superseded: Callable[[Superseded], Awaitable[None]],
     ) -> None:
         self.link = link
+        self.timings = timings
         self._config = config
         self._clock = clock
         self._interval = interval
@@ -113,7 +107,7 @@ class HostMonitor:
             drained=drained,
             unmerged=unmerged,
         )
-        self.paths = HostPaths(link, mounts, programs, self._found_paths)
+        self.paths = HostPaths(link, mounts, programs, self._found_paths, timings)
 
     @property
     def is_connected(self) -> bool:
@@ -194,11 +188,11 @@ class HostMonitor:
                     await self._serve()
                 except Refused as error:
                     self._lost(HostCondition.REFUSED, error)
-                    await self._pause(_REFUSED_PAUSE_S)
+                    await self._pause(self.timings.refused_pause)
                 except Superseded as error:
                     self._lost(HostCondition.REFUSED, error)
                     await self._on_superseded(error)
-                    await self._pause(_SUPERSEDED_PAUSE_S)
+                    await self._pause(self.timings.superseded_pause)
                 except HostError as error:
                     self._lost(HostCondition.UNREACHABLE, error)
                     await self._pause(await self._let_be())
@@ -206,7 +200,7 @@ class HostMonitor:
                     # One host's trouble, whatever it is, must not blind the daemon for good.
                     _log.exception("%s: this is a bug in Hostler, please report it", self.host.name)
                     self._lost(HostCondition.UNREACHABLE, _odd(self.host.name, error))
-                    await self._pause(_REFUSED_PAUSE_S)
+                    await self._pause(self.timings.refused_pause)
                 self._retry.clear()
         finally:
             await self.link.close()
@@ -214,16 +208,15 @@ class HostMonitor:
     async def _let_be(self) -> float:
         """How long to wait before the next connection."""
         if self._aside is None:
-            return _PAUSE_S
+            return self.timings.connect_pause
         self._aside = None
         await self.link.close()
-        return _ASIDE_S
+        return self.timings.put_aside
 
     def _check_aside(self) -> None:
         if self._aside is not None:
-            remedy = (
-                f"find out what runs there as your login; it is tried again after {_ASIDE_S:g} s"
-            )
+            again = f"it is tried again after {self.timings.put_aside:g} s"
+            remedy = f"find out what runs there as your login; {again}"
             raise AgentError(self.host.name, self._aside, remedy=remedy)
 
     async def _pause(self, delay: float) -> None:
@@ -278,7 +271,7 @@ class HostMonitor:
     async def _look(self) -> None:
         asked_at = self._clock.now()
         seen = await self.link.look(asked_at, self._look_timeout)
-        look = self._ill.apply(self._overlay.apply(seen))
+        look = self._ill.apply(self._overlay.apply(seen), self.timings.gpu_healthy_for)
         before = self.host.look
         self._change(look=look)
         for gpu in self._ill.healed():
@@ -313,7 +306,7 @@ class HostMonitor:
     def _failed(self, push: GpuFault) -> None:
         """A fatal fault takes the GPU out of placement at once; one of a program is told only."""
         name, look = self.host.name, self.host.look
-        if not self._told.is_news(push.gpu, push.xid, self._clock.now()):
+        if not self._told.is_news(push.gpu, push.xid, self._clock.now(), self.timings.repeat_fault):
             return
         told = f"{name}: {push.gpu}: {push.message}"
         if push.xid in xids.FATAL:
@@ -321,7 +314,7 @@ class HostMonitor:
             self._faults[push.gpu] = (now, push.message)
             self._ill.add(push.gpu, push.message, now)
             if look is not None:
-                self._change(look=self._ill.apply(look))
+                self._change(look=self._ill.apply(look, self.timings.gpu_healthy_for))
             self._on_event(name, EventKind.GPU_FAULT, told, "error", push.gpu)
             self._on_news()
         else:

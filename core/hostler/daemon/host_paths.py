@@ -12,13 +12,10 @@ from hostler.base.errors import HostError
 from hostler.model.config import MountConfig
 from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink
 from hostler.runtimes.paths import stat_paths
 
-ASK_AGAIN_S = 60.0
-"""File systems come and go; a host is asked anew this often."""
-_MISSING_S = 10.0
-"""And this often while something is missing: somebody may be about to mount it."""
 _AT_ONCE = 8
 """Paths asked for at the same time, so that one that hangs keeps no answer of others back."""
 MOST_PROGRAMS = 200
@@ -56,12 +53,14 @@ class HostPaths:
         mounts: Sequence[MountConfig],
         programs: Callable[[], Sequence[str]],
         tell: Callable[[tuple[HostMount, ...], Mapping[str, bool]], None],
+        timings: Timings = DEFAULT,
     ) -> None:
         """`programs`: the paths that open runs need now."""
         self._link = link
         self._mounts = mounts
         self._programs = programs
         self._tell = tell
+        self._timings = timings
         self._soon = asyncio.Event()
         self._known: dict[str, bool] = {}
         self._seen: tuple[HostMount, ...] = ()
@@ -96,7 +95,8 @@ class HostPaths:
 
     def _pause(self) -> float:
         all_there = not any(mount.problem for mount in self._seen) and all(self._known.values())
-        return ASK_AGAIN_S if all_there else min(ASK_AGAIN_S, _MISSING_S)
+        every = self._timings.paths_every
+        return every if all_there else min(every, self._timings.missing_paths_every)
 
     async def has_program(self, path: str, patience: float) -> bool | None:
         """Whether a program is there, asked now; None: no answer in time."""

@@ -17,12 +17,9 @@ from hostler.model.runtimes import traits_of
 
 _log = logging.getLogger("hostler.daemon")
 
-_EVERY_S = 3600.0
-_TIMEOUT_S = 60.0
 _MOST_ADOPTED = 1000
 _MOST_LISTED = 10_000
 """As agents have it: a list of so many may be cut."""
-_MISSING_S = 600.0
 _LONGEST_S = 90 * DAY
 
 
@@ -76,12 +73,14 @@ class KeptThere:
 
     def _is_due(self, host: str, left: Collection[Remainder]) -> bool:
         asked = self._asked.get(host)
-        return bool(left) and (asked is None or self._context.clock.now() - asked > _EVERY_S)
+        return bool(left) and (
+            asked is None or self._context.clock.now() - asked > self._context.timings.kept_every
+        )
 
     async def _compare(self, host: str, left: Collection[Remainder]) -> None:
         context = self._context
         answer = await context.link(host).call(
-            "kept.list", {"daemon_id": context.daemon_id}, _TIMEOUT_S
+            "kept.list", {"daemon_id": context.daemon_id}, context.timings.kept_timeout
         )
         self._asked[host] = context.clock.now()
         found = compare(left, [from_json(KeptFolder, told) for told in answer["kept"]])
@@ -120,7 +119,7 @@ class KeptThere:
         return [
             each
             for each in missing
-            if now - since[each.attempt_id] >= _MISSING_S
+            if now - since[each.attempt_id] >= self._context.timings.kept_missing
             and self._context.run_cache.attempt(each.attempt_id) is None
         ]
 

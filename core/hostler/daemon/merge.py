@@ -31,11 +31,6 @@ from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, what_changed
 from hostler.store.copy_key import note_ended
 
-_READ_S = 120.0
-"""For all that one host has noted."""
-_TOGETHER_S = 10.0
-"""Hosts that are being connected to are waited for: what several know of one run fits together."""
-_TICK_S = 0.05
 _log = logging.getLogger("hostler.daemon")
 
 
@@ -94,23 +89,25 @@ class Merger:
             _log.exception("merging what hosts have noted: this is a bug in Hostler")
 
     async def _wait_for_others(self) -> None:
-        deadline = asyncio.get_running_loop().time() + _TOGETHER_S
+        deadline = asyncio.get_running_loop().time() + self._context.timings.merge_together
         while asyncio.get_running_loop().time() < deadline:
             monitors = self._context.monitors.values()
             if not any(k.host.condition is HostCondition.CONNECTING for k in monitors):
                 return
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self._context.timings.merge_tick)
 
     async def _read(self, host: str) -> _Told | None:
         """All that a host has noted; None where that cannot be had: the next look tries again."""
         context, problems = self._context, self._context.standing.problems
         try:
-            async with asyncio.timeout(_READ_S):
+            async with asyncio.timeout(self._context.timings.merge_timeout):
                 link = context.link(host)
                 ends = await read_ends(link, context.signer)
                 kept, unreadable = await read_copies(link, context.signer)
         except TimeoutError:
-            problems[host] = f"its notes could not be read within {_READ_S:g} s"
+            problems[host] = (
+                f"its notes could not be read within {self._context.timings.merge_timeout:g} s"
+            )
             return None
         except HostlerError as error:
             problems[host] = str(error)

@@ -8,9 +8,6 @@ from hostler.base.units import GIB
 from hostler.model.hosts import Gpu, Look, Workload
 from hostler.model.xids import is_well
 
-_WELL_FOR_S = 10.0
-"""Seconds for which looks must find a GPU well that had failed."""
-_TOLD_FOR_S = 60.0
 _MOST_TOLD = 256
 _MOST_EXITS = 4096
 
@@ -22,9 +19,9 @@ class FaultsTold:
     def __init__(self) -> None:
         self._told: dict[tuple[str, int | None], float] = {}
 
-    def is_news(self, gpu: str, xid: int | None, now: float) -> bool:
-        """Whether to tell a fault; takes it for told then."""
-        self._told = {k: at for k, at in self._told.items() if 0 <= now - at < _TOLD_FOR_S}
+    def is_news(self, gpu: str, xid: int | None, now: float, repeat_after: float) -> bool:
+        """Whether to tell a fault; takes it for told then, for so many seconds."""
+        self._told = {k: at for k, at in self._told.items() if 0 <= now - at < repeat_after}
         if (gpu, xid) in self._told or len(self._told) >= _MOST_TOLD:
             return False
         self._told[gpu, xid] = now
@@ -96,13 +93,15 @@ class FaultOverlay:
         self._faults[gpu] = (at, message)
         self._well_since.pop(gpu, None)
 
-    def apply(self, look: Look) -> Look:
-        """`look` with those GPUs as unhealthy; forgets the ones that were well for long enough."""
+    def apply(self, look: Look, healthy_for: float) -> Look:
+        """`look` with those GPUs as unhealthy; forgets those that looks have found healthy for so
+        many seconds."""
         if not self._faults:
             return look
-        return replace(look, gpus=tuple(self._apply(gpu, look.asked_at) for gpu in look.gpus))
+        gpus = tuple(self._apply(gpu, look.asked_at, healthy_for) for gpu in look.gpus)
+        return replace(look, gpus=gpus)
 
-    def _apply(self, gpu: Gpu, asked_at: float) -> Gpu:
+    def _apply(self, gpu: Gpu, asked_at: float, healthy_for: float) -> Gpu:
         found = self._faults.get(gpu.uuid)
         if found is None:
             return gpu
@@ -110,7 +109,7 @@ class FaultOverlay:
         if asked_at <= at or not is_well(gpu):
             self._well_since.pop(gpu.uuid, None)
             return gpu if gpu.problem is not None else replace(gpu, problem=message)
-        if asked_at - self._well_since.setdefault(gpu.uuid, asked_at) < _WELL_FOR_S:
+        if asked_at - self._well_since.setdefault(gpu.uuid, asked_at) < healthy_for:
             return replace(gpu, problem=message)
         del self._faults[gpu.uuid], self._well_since[gpu.uuid]
         self._healed.append(gpu.uuid)

@@ -14,7 +14,6 @@ from hostler.model.hosts import Host, Look
 from hostler.model.records import GpuSample, NewEvent
 
 _log = logging.getLogger("hostler.daemon")
-_TICK_S = 2.0
 _MOST_WAITING = 50_000
 _MOST_EVENTS = 1000
 _MOST_GPUS = 256
@@ -68,7 +67,7 @@ class Recorder:
         """Write every two seconds, events at once, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
+                async with asyncio.timeout(self._context.timings.record_every):
                     await self._wake.wait()
             self._wake.clear()
             await self._write()

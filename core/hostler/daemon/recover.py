@@ -19,17 +19,12 @@ from hostler.model.hosts import Look
 from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt
 from hostler.model.runtimes import traits_of
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink, Outside
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ended_runs, read_copy_key
 from hostler.store.database import Store
 from hostler.store.opening import read_identity
-
-_DEADLINE_S = 20.0
-_LOOK_S = 10.0
-_DOCKER_S = 5.0
-"""How long a Docker that is silent is asked again, which it may be where much goes on."""
-_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +52,15 @@ def known_identity(state: Path) -> str:
 
 
 async def survey(
-    hosts: Sequence[HostConfig], state: Path, daemon_id: str, outside: Outside
+    hosts: Sequence[HostConfig],
+    state: Path,
+    daemon_id: str,
+    outside: Outside,
+    timings: Timings = DEFAULT,
 ) -> Survey:
     """Ask all hosts at once. Changes nothing, here or there."""
     signer = Signer(daemon_id, read_copy_key(state))
-    results = await asyncio.gather(*(_ask(host, signer, outside) for host in hosts))
+    results = await asyncio.gather(*(_ask(host, signer, outside, timings) for host in hosts))
     looks: dict[str, Look] = {}
     kept: list[Kept] = []
     silent: dict[str, str] = {}
@@ -102,15 +101,17 @@ async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str,
 Found = tuple[Look, list[Kept], list[str]]
 
 
-async def _ask(host: HostConfig, signer: Signer, outside: Outside) -> tuple[Found | None, str]:
+async def _ask(
+    host: HostConfig, signer: Signer, outside: Outside, timings: Timings
+) -> tuple[Found | None, str]:
     """What one host has, or why it could not be asked."""
     link = outside.link(host, signer.daemon_id)
     try:
-        async with asyncio.timeout(_DEADLINE_S):
+        async with asyncio.timeout(timings.recover_timeout):
             await link.connect()
-            return await _read(link, signer), ""
+            return await _read(link, signer, timings), ""
     except TimeoutError:
-        return None, f"no answer within {_DEADLINE_S:g} s"
+        return None, f"no answer within {timings.recover_timeout:g} s"
     except HostlerError as error:
         return None, error.message
     finally:
@@ -118,10 +119,10 @@ async def _ask(host: HostConfig, signer: Signer, outside: Outside) -> tuple[Foun
             await link.close()
 
 
-async def _read(link: HostLink, signer: Signer) -> Found:
+async def _read(link: HostLink, signer: Signer, timings: Timings) -> Found:
     kept, problems = await read_copies(link, signer)
     wanted = any(_may_run_in_docker(item) for item in kept)
-    look = await _look(link, patience_s=_DOCKER_S if wanted else 0.0)
+    look = await _look(link, timings, patience=timings.recover_docker if wanted else 0.0)
     if wanted and look.docker_problem is not None:
         unknown = "whether containers run there is not known before it answers"
         problems.append(f"{link.host}: {look.docker_problem}: {unknown}")
@@ -134,14 +135,14 @@ def _may_run_in_docker(item: Kept) -> bool:
     return any(traits_of(a.runtime).has_engine and not a.phase.is_final for a in newest.values())
 
 
-async def _look(link: HostLink, *, patience_s: float) -> Look:
+async def _look(link: HostLink, timings: Timings, *, patience: float) -> Look:
     """A look at the host, with its containers if Docker answers within that time."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + patience
     while True:
-        look = await link.look(time.time(), _LOOK_S)
+        look = await link.look(time.time(), timings.recover_look)
         if look.docker_problem is None or time.monotonic() >= deadline:
             return look
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(timings.recover_again)
 
 
 def _of_workloads(looks: Mapping[str, Look]) -> set[str]:

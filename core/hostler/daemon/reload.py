@@ -12,7 +12,6 @@ from hostler.daemon.fleet import Fleet
 from hostler.model.events import EventKind
 
 _log = logging.getLogger("hostler.daemon")
-_EVERY_S = 1.0
 
 
 class Reloader:
@@ -28,7 +27,7 @@ class Reloader:
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(self._context.timings.reload_every)
             if self._files.has_changed():
                 self._wanted = True
             if self._wanted:

@@ -52,8 +52,6 @@ from hostler.model.views.plans import CheckView, PlanView, RetryView, WhyView
 from hostler.model.views.runs import NewRun, RunDetail, RunList, RunView
 from hostler.ports import Outside
 
-_RETRY_EACH_S = 5.0
-_NOTE_WITHIN_S = 1.0
 _NO_CHANGE = Change()
 
 
@@ -108,7 +106,7 @@ class Service:
         """Ask the process to end. A disk that is full or does not answer is no reason to go on."""
         self.authorize(who, Call.SHUTDOWN)
         with contextlib.suppress(StateError, TimeoutError):
-            async with asyncio.timeout(_NOTE_WITHIN_S):
+            async with asyncio.timeout(self.context.timings.note_shutdown):
                 await self.audit.note(who, Call.SHUTDOWN, {})
         self.stopping.set()
 
@@ -143,7 +141,7 @@ class Service:
         self.authorize(who, Call.RECONNECT)
         self.host(name)
         now = time.monotonic()
-        if now - self._retried.get(name, -math.inf) < _RETRY_EACH_S:
+        if now - self._retried.get(name, -math.inf) < self.context.timings.reconnect_each:
             return
         self._retried[name] = now
         self._outside.reset()

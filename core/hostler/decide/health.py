@@ -15,23 +15,23 @@ from dataclasses import replace
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Ailment, Site
 from hostler.model.runs import Attempt, Run
+from hostler.model.timings import DEFAULT, StartPauses
 
-FIRST_PAUSE = 10.0
-LONGEST_PAUSE = 600.0
-HEAD_START = 60.0
-"""At most so long those who have not met the failure go first."""
 _DOUBTS = 2
 """Hosts, or times, at which others started after a stage had failed: then it is not the host."""
 
 
 def after_fault(
     before: Ailment | None, attempt: Attempt, stage: Stage, owner: str, why: str, now: float,
-    *, gpus_only: bool,
+    *, gpus_only: bool, pauses: StartPauses = DEFAULT.start,
 ) -> Ailment:  # fmt: skip
     """What is known of a host after a start failed there by its fault."""
     owners, images = frozenset({owner}), frozenset({stage.image or ""})
     if before is None:
-        return Ailment(why, now, FIRST_PAUSE, now + FIRST_PAUSE, gpus_only, owners, images)
+        first = pauses.first
+        return Ailment(
+            why, now, first, now + first, gpus_only, owners, images, head_start=pauses.head_start
+        )
     known = replace(
         before,
         why=why,
@@ -41,7 +41,7 @@ def after_fault(
     )
     if attempt.placed_at < before.probe_at:
         return known  # it was under way already: no news
-    pause = min(before.pause * 2, LONGEST_PAUSE)
+    pause = min(before.pause * 2, pauses.longest)
     return replace(known, pause=pause, probe_at=now + pause)
 
 
@@ -63,7 +63,7 @@ def probe_times(ailment: Ailment) -> Iterable[float]:
 
 def _probe_at(ailment: Ailment, met: int) -> float:
     """`met`: 2 where both the owner and the image have met the failure there, 0 where neither."""
-    return ailment.probe_at + min(ailment.pause, HEAD_START) * met / 2
+    return ailment.probe_at + min(ailment.pause, ailment.head_start) * met / 2
 
 
 def is_suspect(tries: Sequence[Attempt], proven: Mapping[tuple[str, str, bool], float]) -> bool:
@@ -82,7 +82,9 @@ def _is_disproved(attempt: Attempt, proven: Mapping[tuple[str, str, bool], float
     )
 
 
-def remembered(runs: Iterable[Run], now: float) -> dict[Site, Ailment]:
+def remembered(
+    runs: Iterable[Run], now: float, pauses: StartPauses = DEFAULT.start
+) -> dict[Site, Ailment]:
     """What is known of hosts after a restart, from what open runs met there last."""
     found: dict[Site, Ailment] = {}
     last: dict[Site, tuple[Attempt, Run]] = {}
@@ -96,8 +98,9 @@ def remembered(runs: Iterable[Run], now: float) -> dict[Site, Ailment]:
         stage = next((s for s in run.stages if s.name == attempt.stage), None)
         if attempt.cause is Cause.HOST_FAULT and stage is not None:
             known = after_fault(
-                None, attempt, stage, run.owner, attempt.detail, now, gpus_only=bool(attempt.gpus)
-            )
+                None, attempt, stage, run.owner, attempt.detail, now,
+                gpus_only=bool(attempt.gpus), pauses=pauses,
+            )  # fmt: skip
             found[site] = replace(known, probe_at=now)
     return found
 

@@ -29,6 +29,8 @@ class Ailment:
     """Whose stages failed there: others go before them."""
     images: frozenset[str] = frozenset()
     """Of what failed there ("" without an image): the same."""
+    head_start: float = 60.0
+    """At most so many seconds they go before them."""
 
 
 Site = tuple[str, str]

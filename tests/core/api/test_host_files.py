@@ -14,13 +14,12 @@ import pytest
 
 from hostler.base.errors import HostlerError, NotFoundError, Unreachable
 from hostler.client import Client
-from hostler.daemon import file_readers
 from hostler.daemon.context import Context
 from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
 from hostler.model.records import Artifact, Remainder
 from hostler.ports import ArchiveSource
 from hostler.store.listing import ListedFile, Listing, write_listing
-from tests.support.daemons.served import Served, served
+from tests.support.daemons.served import Served, served, set_timings
 from tests.support.machines.desk import wait_until
 from tests.support.values import stored
 from tests.support.values.kept import ended_run, keep, put
@@ -266,7 +265,7 @@ def test_a_host_that_sends_without_end_or_too_little_is_not_believed(
 def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later(
     daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_readers, "_PATIENCE_S", 0.05)
+    set_timings(daemon, reader_patience=0.05)
     ended_run(daemon)
     large = os.urandom(1024) * 16 * 1024
     client = leave(daemon, link, **{"big.pt": large, "small": b"s"})
@@ -288,7 +287,7 @@ def test_a_reader_that_takes_nothing_gives_the_hosts_turn_away_and_goes_on_later
 def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_request(
     daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_readers, "_TURN_S", 0.0)
+    set_timings(daemon, reader_turn=0.0)
     ended_run(daemon)
     client = leave(daemon, link, **{"big.pt": os.urandom(1024) * 8192})
     link.hanging = asyncio.Event()
@@ -313,7 +312,7 @@ def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_req
 def test_two_readers_of_one_host_have_turns(
     daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_readers, "_TURN_S", 0.0)
+    set_timings(daemon, reader_turn=0.0)
     ended_run(daemon)
     contents: dict[str, Any] = {name: os.urandom(1024) * 4096 for name in ("a", "b", "c")}
     client = leave(daemon, link, **contents)
@@ -360,7 +359,7 @@ def test_readers_of_large_files_come_further_however_long_the_host_takes_to_go_o
     daemon: Served, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host reads a file from its beginning each time: with short turns that would be all."""
-    monkeypatch.setattr(file_readers, "_TURN_S", 0.0)
+    set_timings(daemon, reader_turn=0.0)
     ended_run(daemon)
     large = os.urandom(1024) * 6 * 1024
     client = leave(daemon, link, a=large, b=large)

@@ -22,7 +22,7 @@ from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Run
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace
+from tests.support.daemons.simdaemon import OWNER, SimDaemon
 from tests.support.values.planning import stage
 from tests.support.values.stored import run
 
@@ -95,7 +95,6 @@ class Lab:
 
 @asynccontextmanager
 async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Lab, Any]]:
-    pace(monkeypatch)
     async with SimDaemon(small_lab(1), path) as daemon:
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: monitor.is_connected, "it is not connected")

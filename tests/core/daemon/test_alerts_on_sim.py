@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from hostler.daemon import alerts
 from hostler.model.views.alerts import AlertList, AlertView
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
 from tests.support.values.planning import stage
 
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
+TIMINGS = replace(FAST, alerts_every=0.05)
 
 
 async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> AlertView:
@@ -35,7 +29,7 @@ async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> AlertVi
 
 async def test_a_gpu_that_fails_is_an_alert_until_it_is_well(tmp_path: Path) -> None:
     lab = small_lab()
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         lab.faults("gpu1").lose_gpu(1)
         first = await alert(daemon, "gpu1:1")
         assert (first.severity, first.host) == ("critical", "gpu1")
@@ -48,7 +42,7 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
     tmp_path: Path,
 ) -> None:
     lab = small_lab()
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: monitor.is_connected, "gpu1 does not connect")
         lab.faults("gpu1").cut()
@@ -62,7 +56,7 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
 
 async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: Path) -> None:
     lab = small_lab()
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         lab.faults("gpu1").lose_gpu(1)
         first = await alert(daemon, "gpu1:1")
         await daemon.stop()
@@ -73,7 +67,7 @@ async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: P
 
 
 async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> None:
-    async with SimDaemon(small_lab(), tmp_path) as daemon:
+    async with SimDaemon(small_lab(), tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(stage("train", env=sim("seconds=0.05 exit=3")))
         await daemon.finished(run_id)
         failed = await alert(daemon, run_id)

@@ -14,7 +14,7 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -28,11 +28,6 @@ STEPS: dict[str, tuple[Any, str]] = {
 each_step = pytest.mark.parametrize("step", STEPS)
 each_side = pytest.mark.parametrize("when", ["before", "after"])
 each_runtime = pytest.mark.parametrize("runtime", ["docker", "process"])
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 class Gate:

@@ -17,15 +17,10 @@ from hostler.model.pipelines import Cause
 from hostler.model.plans import Record, Stop
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 class Gate:

@@ -13,13 +13,8 @@ from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 @pytest.mark.parametrize("container", [None, "jupyter:1"])

@@ -19,17 +19,12 @@ from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.runtime import SimRuntime
-from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 
 REALLY = CleanRequest(dry_run=False)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def is_running(attempt: Attempt) -> bool:

@@ -11,17 +11,12 @@ import pytest
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import SetClock, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SetClock, SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
 
 JUMPS = [pytest.param(3600.0, id="ahead"), pytest.param(-3600.0, id="back")]
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def restart(daemon: SimDaemon, by: float) -> None:

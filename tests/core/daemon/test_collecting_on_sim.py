@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, StateError
-from hostler.daemon import collecting, controller, saving
+from hostler.daemon import collecting, saving
 from hostler.daemon.finish import Finisher
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
@@ -25,16 +25,11 @@ from hostler.store.database import Store
 from hostler.store.listing import read_listing
 from tests.core.daemon.test_config_keys_on_sim import daemon as config_text
 from tests.core.daemon.test_kill_points_on_sim import stop_at
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 TRAIN = sim("seconds=0.05 write=model.pt:5000 write=runs/a.txt:10 write=runs/b.txt:20")
 BOTH = pytest.mark.parametrize("runtime", ["docker", "process"])
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def limited(**limits: Any) -> Callable[[Config], Config]:
@@ -243,7 +238,6 @@ async def test_a_kill_while_files_are_copied_loses_nothing_and_copies_nothing_tw
             await reached.wait()
         await daemon.kill()
         monkeypatch.undo()
-        pace(monkeypatch)
         await daemon.begin()
         run = await daemon.finished(run_id, timeout=10)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
@@ -295,7 +289,6 @@ async def test_a_workload_that_vanishes_while_it_is_collected(
         attempt = await daemon.attempt(run_id, is_collecting)
         await daemon.kill()
         monkeypatch.undo()
-        pace(monkeypatch)
         del lab.hosts["gpu1"].works[attempt.attempt_id]
         await daemon.begin()
         run = await daemon.finished(run_id)
@@ -331,7 +324,6 @@ async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, error: HostError
 ) -> None:
     """The disk of a host is full when a stage has filled it, and its Docker may restart."""
-    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
     asked, enough = [0], asyncio.Event()
 
     async def fails(*_args: Any, **_more: Any) -> Any:
@@ -365,7 +357,6 @@ async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
 async def test_a_docker_or_agent_that_ends_meanwhile_fails_no_stage_and_a_broken_file_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, error: HostError
 ) -> None:
-    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
     real, asked = collect.collect_output, [0]
 
     async def cut(*args: Any, **more: Any) -> Any:
@@ -385,7 +376,6 @@ async def test_a_docker_or_agent_that_ends_meanwhile_fails_no_stage_and_a_broken
 async def test_outputs_that_do_not_fit_wait_and_why_and_alerts_tell_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller, "_FAILED_PAUSE_S", 0.01)
     real, asked, enough = collect.collect_output, [0], asyncio.Event()
 
     async def full(*_args: Any, **_more: Any) -> Any:

@@ -23,7 +23,7 @@ from hostler.sim.lab import SimLab
 from hostler.sim.link import SimLink
 from hostler.spec.config import read_config, read_configs
 from tests.core.daemon.test_jobs import STAGE, job_of
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.values import planning
 from tests.support.values.planning import stage
 
@@ -36,11 +36,6 @@ fresh_for = "0.6s"
 release_patience = "0.1s"
 """
 QUICK = sim("seconds=0.02")
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def said(text: str) -> Callable[[Config], Config]:

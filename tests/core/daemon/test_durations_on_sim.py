@@ -14,15 +14,10 @@ from hostler.model.durations import attempt_duration, duration_of_run, run_durat
 from hostler.model.runs import Phase
 from hostler.show.runs import end_lines, spent_text, summary_row
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def test_every_answer_tells_the_same_duration(tmp_path: Path) -> None:

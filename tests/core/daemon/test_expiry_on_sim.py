@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import EngineError
-from hostler.daemon import expiry, kept_there
 from hostler.daemon.standing import Standing
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
@@ -21,7 +20,7 @@ from hostler.model.views.alerts import AlertView
 from hostler.ports import HostLink
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.daemons.simdaemon import ANA, SetClock, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
 from tests.support.values.planning import stage
 
 DAY = 86_400.0
@@ -29,10 +28,7 @@ STEP = 600.0
 """Of a longer time between two looks no more counts."""
 
 
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(kept_there, "_MISSING_S", math.inf)  # the lab's hosts know of none of it
+TIMINGS = replace(FAST, kept_missing=math.inf)
 
 
 @pytest.fixture
@@ -121,7 +117,7 @@ class Kept:
 @asynccontextmanager
 async def kept_lab(folder: Path) -> AsyncIterator[Kept]:
     """One host of a simulated lab and its daemon, both ended afterwards."""
-    daemon = SimDaemon(small_lab(1), folder)
+    daemon = SimDaemon(small_lab(1), folder, timings=TIMINGS)
     made = Kept(daemon)
     await made.begin()
     try:
@@ -307,7 +303,7 @@ async def test_what_a_person_removes_goes_at_once(kept: Kept, removed: list[str]
 async def test_it_looks_by_itself(
     kept: Kept, removed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "_EVERY_S", 0.02)
+    kept.daemon.set_timings(expiry_every=0.02)
     await kept.daemon.stop()
     await kept.begin()
     await kept.leave()

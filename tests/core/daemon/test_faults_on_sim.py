@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,8 @@ from hostler.model.hosts import GpuState, HostCondition, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def running(attempt: object) -> bool:
@@ -363,7 +359,6 @@ async def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drains, "_SURE_AFTER_S", 3600.0)
     failures, failed = list[str](), drains.Unkillables.failed
 
     async def counted(self: drains.Unkillables, host: str, workload: Workload) -> None:
@@ -372,7 +367,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
 
     monkeypatch.setattr(drains.Unkillables, "failed", counted)
     lab = small_lab(1)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=replace(FAST, unkillable_after=3600.0)) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, grace=0.02, env=sim("seconds=60")))
         attempt = await daemon.attempt(run_id, running)
         index = [gpu.uuid for gpu in lab.host("gpu1").gpus].index(attempt.gpus[0])
@@ -389,7 +384,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         assert lab.running() == [attempt.attempt_id]
         monitor = daemon.daemon.context.monitors["gpu1"]
         assert monitor.host.drained is None, "what dies slowly closes no host"
-        monkeypatch.setattr(drains, "_SURE_AFTER_S", 0.01)
+        daemon.set_timings(unkillable_after=0.01)
         await daemon.until(lambda: monitor.host.drained is not None, "its host takes no new work")
         assert "does not end after SIGKILL" in str(monitor.host.drained)
         assert "hostler undrain gpu1" in str(monitor.host.drained)

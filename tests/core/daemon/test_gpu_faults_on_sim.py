@@ -9,21 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hostler.daemon import alerts, overlay
 from hostler.daemon.overlay import FaultOverlay
 from hostler.model.hosts import Gpu, GpuProcess, Look
 from hostler.model.runs import Outcome, Phase
 from hostler.model.xids import APPLICATION, FATAL, is_well
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.values.planning import stage
 
+WATCHING = replace(FAST, alerts_every=0.05)
 GPU = Gpu(uuid="GPU-1", index=0, memory_used=0, ecc_errors=0)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def look(at: float, gpu: Gpu = GPU) -> Look:
@@ -31,13 +26,10 @@ def look(at: float, gpu: Gpu = GPU) -> Look:
 
 
 def problem(ill: FaultOverlay, at: float, gpu: Gpu = GPU) -> str | None:
-    return ill.apply(look(at, gpu)).gpus[0].problem
+    return ill.apply(look(at, gpu), 10.0).gpus[0].problem
 
 
-def test_a_gpu_is_ill_until_looks_find_it_well_for_long_enough(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(overlay, "_WELL_FOR_S", 10.0)
+def test_a_gpu_is_ill_until_looks_find_it_well_for_long_enough() -> None:
     ill = FaultOverlay()
     ill.add("GPU-1", "XID 48", 100.0)
     assert problem(ill, 99.0) == "XID 48"  # a look of before the fault proves nothing
@@ -74,8 +66,8 @@ def test_no_xid_is_both_the_programs_and_the_cards() -> None:
 async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
-    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+    slow = replace(FAST, gpu_healthy_for=60.0)
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path, timings=slow) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
         daemon.lab.faults("gpu1").tell_xid(0, 48)
         await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
@@ -85,7 +77,7 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
         assert _problems(daemon)[0] == "XID 48"
         assert len(run.attempts) == 3
         assert all(ill not in a.gpus for a in run.attempts)
-        monkeypatch.setattr(overlay, "_WELL_FOR_S", 0.2)
+        daemon.set_timings(gpu_healthy_for=0.2)
         await daemon.until(lambda: _problems(daemon)[0] is None, "it does not come back")
         both = await daemon.finished(
             await daemon.submit(stage("both", gpus=2, env=sim("seconds=0.01")))
@@ -96,9 +88,8 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
 async def test_neither_a_restart_nor_a_changed_config_makes_a_failing_gpu_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
-    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
-    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+    slow = replace(FAST, gpu_healthy_for=60.0, alerts_every=0.05)
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path, timings=slow) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
         daemon.lab.faults("gpu1").tell_xid(0, 48)
         await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
@@ -111,9 +102,9 @@ async def test_neither_a_restart_nor_a_changed_config_makes_a_failing_gpu_well(
         await daemon.daemon.fleet.apply(replace(daemon.config, daemon=slower))
         await daemon.until(lambda: _looked(daemon), "no look")
         assert _problems(daemon) == ["XID 48", None]
-        monkeypatch.setattr(overlay, "_WELL_FOR_S", 0.1)
+        daemon.set_timings(gpu_healthy_for=0.1)
         await _told(daemon, "gpu.healthy")
-        monkeypatch.setattr(overlay, "_WELL_FOR_S", 60.0)
+        daemon.set_timings(gpu_healthy_for=60.0)
         await daemon.stop()
         await daemon.begin()
         await daemon.until(lambda: _looked(daemon), "no look")
@@ -163,8 +154,7 @@ def test_the_protocol_names_the_same_xids() -> None:
 async def test_a_contested_gpu_is_told_and_named_in_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
-    async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1, gpus=1), tmp_path, timings=WATCHING) as daemon:
         run_id = await daemon.submit(stage(gpus=1, env=sim("seconds=1.5 exit=1")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
         pid = daemon.lab.faults("gpu1").start_by_hand(0, user="bob")
@@ -183,8 +173,7 @@ async def test_a_contested_gpu_is_told_and_named_in_the_cause(
 async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
-    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path, timings=WATCHING) as daemon:
         lasts = sim("seconds=600")
         run_id = await daemon.submit(
             *(stage(n, gpus=1, image="x", runtime="docker", env=lasts) for n in ("one", "two"))

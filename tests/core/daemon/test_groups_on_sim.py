@@ -20,14 +20,13 @@ from hostler.sim.parts import SimWork
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
 from tests.core.daemon.test_kill_points_on_sim import stop_at
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
 from tests.support.values.toykinds import toy_kinds
 
 
 @pytest.fixture(autouse=True)
-def _kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pace(monkeypatch)
+def _kinds() -> Iterator[None]:
     with toy_kinds():
         yield
 

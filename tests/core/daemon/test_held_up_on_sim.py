@@ -15,13 +15,8 @@ from hostler.ports import HostLink, Progress
 from hostler.show.runs import stage_note
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def test_a_start_that_does_not_go_on_is_told_until_it_does(

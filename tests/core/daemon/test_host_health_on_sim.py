@@ -4,30 +4,26 @@ nobody can close a host to others by what he asks for."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostler.daemon import alerts
-from hostler.decide import health
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Outcome, Phase
+from hostler.model.timings import StartPauses
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 DOWN = "containerd on gpu1 does not answer at /run/containerd/containerd.sock"
 
 
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(alerts, "_EVERY_S", 0.05)
-    monkeypatch.setattr(health, "FIRST_PAUSE", 0.2)
-    monkeypatch.setattr(health, "LONGEST_PAUSE", 1.0)
-    monkeypatch.setattr(health, "HEAD_START", 0.1)
+TIMINGS = replace(
+    FAST, alerts_every=0.05, start=StartPauses(first=0.2, longest=1.0, head_start=0.1)
+)
 
 
 def box(gpus: int = 1, does: str = "seconds=0.05", image: str = "a:1", **fields: Any) -> Stage:
@@ -59,7 +55,7 @@ async def until_standing(daemon: SimDaemon, *hosts: str) -> None:
 async def test_a_host_whose_containerd_is_down_takes_no_run(tmp_path: Path) -> None:
     lab = small_lab(3, gpus=2)
     lab.faults("gpu1").start_nothing(DOWN)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         runs = [await daemon.submit(box()) for _ in range(15)]
         faults = []
@@ -77,7 +73,7 @@ async def test_a_host_whose_containerd_is_down_takes_no_run(tmp_path: Path) -> N
 async def test_who_can_only_go_there_waits_and_finds_it_mended(tmp_path: Path) -> None:
     lab = small_lab(2, gpus=1)
     lab.faults("gpu1").start_nothing(DOWN)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         run_id = await daemon.submit(box(hosts=("gpu1",)))
         await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase.is_final)
@@ -96,7 +92,7 @@ async def test_where_gpus_cannot_be_given_the_rest_goes_on_and_clears_nothing(
 ) -> None:
     lab = small_lab(2, gpus=1)
     lab.faults("gpu1").start_nothing("NVIDIA's hook on gpu1 fails", gpus=True)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         first = await daemon.finished(await daemon.submit(box()))
         assert [a.host for a in first.attempts] == ["gpu1", "gpu2"], told(first)
@@ -110,7 +106,7 @@ async def test_a_stage_that_makes_every_host_look_broken_fails_and_closes_none(
     tmp_path: Path,
 ) -> None:
     lab = small_lab(2, gpus=2)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         bad = await daemon.submit(box(does="blames_host=containerd_is_down", image="bad:1"))
         others = 0
@@ -132,7 +128,7 @@ async def test_a_stage_that_makes_every_host_look_broken_fails_and_closes_none(
 
 
 async def test_a_cause_of_the_stage_fails_it_at_once(tmp_path: Path) -> None:
-    async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(2, gpus=1), tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(box(does="start_error=no_such_program"))
         run = await daemon.finished(run_id)
         assert [a.cause for a in run.attempts] == [Cause.START_FAILED], told(run)
@@ -144,7 +140,7 @@ async def test_a_restarted_daemon_knows_it_and_the_alert_ends_once_something_sta
 ) -> None:
     lab = small_lab(1, gpus=4)
     lab.faults("gpu1").start_nothing(DOWN)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         waits = await daemon.submit(box())
         await daemon.attempt(waits, lambda a: a.number == 2 and a.phase.is_final)
@@ -164,10 +160,10 @@ async def test_a_restarted_daemon_knows_it_and_the_alert_ends_once_something_sta
 async def test_why_tells_of_it_and_a_person_who_mended_it_need_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "FIRST_PAUSE", 600.0)
+    slow = replace(TIMINGS, start=StartPauses(first=600.0))
     lab = small_lab(1)
     lab.faults("gpu1").start_nothing(DOWN)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=slow) as daemon:
         await connected(daemon)
         run_id = await daemon.submit(box())
         await daemon.attempt(run_id, lambda a: a.phase.is_final)

@@ -19,18 +19,13 @@ from hostler.model.runs import Phase, Run
 from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ensure_copy_key, read_copy_key
 from tests.core.daemon.test_recover_on_sim import look_around, lose_database
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.values import planning
 from tests.support.values.planning import attempt, stage
 
 pytestmark = pytest.mark.timeout(60)
 
 STRANGER = secrets.token_bytes(32)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def unsign(records: dict[tuple[str, str], list[str]], run: Run) -> None:
@@ -273,11 +268,10 @@ async def test_a_host_cannot_fill_the_memory_with_copies_that_are_not_signed(
 async def test_a_copy_without_an_end_does_not_hold_up_the_end_of_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostler.daemon import host_copies as copies
     from hostler.sim import agent
 
-    monkeypatch.setattr(copies, "_READ_S", 0.2)
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+    short = replace(FAST, notes_timeout=0.2)
+    async with SimDaemon(small_lab(1), tmp_path, timings=short) as daemon:
         (host,) = daemon.lab.hosts.values()
         run_id = await running(daemon)
         await daemon.kill()

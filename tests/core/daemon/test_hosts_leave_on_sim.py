@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hostler.daemon import fleet
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.model.pipelines import OnLost
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, FAST, SimDaemon, sim
 from tests.support.values.planning import stage
 
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(fleet, "_SWEEP_S", 0.01)
+TIMINGS = replace(FAST, sweep_hosts_every=0.01)
 
 
 def running(attempt: object) -> bool:
@@ -27,7 +22,7 @@ def running(attempt: object) -> bool:
 
 
 async def test_a_removed_host_goes_once_its_work_has_ended(tmp_path: Path) -> None:
-    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+    async with SimDaemon(small_lab(2), tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.3")))
         name = (await daemon.attempt(run_id, running)).host
         await daemon.daemon.fleet.apply(
@@ -42,7 +37,7 @@ async def test_a_removed_host_goes_once_its_work_has_ended(tmp_path: Path) -> No
 async def test_a_renamed_machine_is_kept_once_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1), tmp_path, timings=TIMINGS) as daemon:
         context = daemon.daemon.context
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.4")))
         await daemon.attempt(run_id, running)
@@ -66,7 +61,7 @@ async def test_a_renamed_machine_is_kept_once_at_a_time(
 
 async def test_what_a_silent_host_still_runs_for_a_forgotten_run_is_stopped(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
-    async with SimDaemon(lab, tmp_path) as daemon:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(
             stage(
                 "train",

@@ -15,13 +15,8 @@ from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
-from tests.support.daemons.simdaemon import ANA, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import ANA, SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def test_retries_later_stages_and_a_retried_run_are_given_the_image_of_the_first_attempt(

@@ -16,15 +16,10 @@ from hostler.model.runs import Run, Source
 from hostler.model.views.kept import GcView
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
-from tests.support.daemons.simdaemon import ANA, OWNER, pace, sim
+from tests.support.daemons.simdaemon import ANA, OWNER, sim
 from tests.support.values.planning import stage
 
 BO = Caller(uid=1001, user="bo")
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 @pytest.fixture

@@ -12,13 +12,8 @@ from hostler.model.hosts import KeptTotal, Look
 from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_config_keys_on_sim import QUICK, daemon
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace
+from tests.support.daemons.simdaemon import OWNER, SimDaemon
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def waits_because(running: SimDaemon, run_id: str, words: str) -> None:

@@ -20,7 +20,7 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.values.planning import stage
 
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")
@@ -28,11 +28,6 @@ THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "
 
 def remainder(attempt_id: str) -> Remainder:
     return Remainder(attempt_id, "r", "s", "gpu1", "process", "x", "/x", 1, 1, 0.0, 0.0)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 class Told:

@@ -16,7 +16,7 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 STEPS: dict[str, tuple[Any, str, int]] = {
@@ -35,11 +35,6 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "release": (SimLink, "release", 1),
     "end the run": (Store, "end_run", 1),
 }
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def stop_at(

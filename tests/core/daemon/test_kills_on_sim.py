@@ -18,13 +18,8 @@ from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Run
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 async def submit_some(daemon: SimDaemon, count: int, seconds: float = 0.06) -> list[str]:

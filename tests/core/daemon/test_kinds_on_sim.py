@@ -17,7 +17,7 @@ from hostler.decide.unfolding import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
 from tests.support.values.toykinds import toy_kinds
 
@@ -26,7 +26,6 @@ SERVES = sim("seconds=3600 lines=36000 metric.ready=1:1")
 
 @pytest.fixture(autouse=True)
 def _kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pace(monkeypatch)
     with toy_kinds():
         yield
 

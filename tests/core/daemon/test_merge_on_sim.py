@@ -18,15 +18,10 @@ from hostler.ports import HostLink, Progress
 from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.restoring import back_up, restored
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import OWNER, SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def is_running(attempt: Attempt) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,17 @@ from hostler.daemon import follow
 from hostler.runtimes import metrics
 from hostler.runtimes.metrics import MetricsReader
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.values.planning import stage
 
 _STAGES = 8
+TIMINGS = replace(FAST, metrics_first=0.0, metrics_tick=0.01)
+"""All files are due in every tick."""
 
 
 async def test_many_files_are_read_in_turn_and_few_in_one_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(follow, "_METRICS_FIRST_S", 0.0)  # all of them are due in every tick
-    monkeypatch.setattr(follow, "_METRICS_TICK_S", 0.01)
     in_turn: list[str] = []
     under_way, most = set[str](), 0
 
@@ -38,7 +38,7 @@ async def test_many_files_are_read_in_turn_and_few_in_one_tick(
         return False
 
     monkeypatch.setattr(MetricsReader, "read", read)
-    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+    async with SimDaemon(small_lab(2), tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(
             *(stage(f"s{n}", cpus=1, env=sim("seconds=30")) for n in range(_STAGES))
         )
@@ -51,9 +51,6 @@ async def test_many_files_are_read_in_turn_and_few_in_one_tick(
 async def test_a_file_is_read_on_and_not_again_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(follow, "_METRICS_FIRST_S", 0.0)
-    monkeypatch.setattr(follow, "_METRICS_TICK_S", 0.01)
     parsed: list[str] = []
 
     def parse(text: str, *how: Any) -> metrics.Metrics:
@@ -62,7 +59,7 @@ async def test_a_file_is_read_on_and_not_again_from_its_beginning(
 
     real = metrics.parse_metrics
     monkeypatch.setattr(metrics, "parse_metrics", parse)
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1), tmp_path, timings=TIMINGS) as daemon:
         run_id = await daemon.submit(
             stage("train", cpus=1, env=sim("seconds=1 lines=40 metric.loss=1"))
         )

@@ -12,13 +12,8 @@ from hostler.base.errors import InputError, PipelineError
 from hostler.daemon.submit import Submission
 from hostler.model.config import Config
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import ANA, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def command(**fields: Any) -> Submission:

@@ -8,11 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hostler.base.errors import InputError
 from hostler.daemon import budget
-from hostler.daemon import host_monitor as monitor
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.overlay import FaultsTold
 from hostler.daemon.strangers import Strangers
@@ -27,14 +24,9 @@ from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
 from tests.core.daemon.test_recover_on_sim import look_around
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.values import planning as lab
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def test_events_of_one_host_are_folded_and_those_of_others_are_not() -> None:
@@ -57,13 +49,13 @@ def test_a_host_that_is_somewhat_noisy_for_days_is_not_put_aside() -> None:
 
 def test_a_fault_is_news_once_a_minute_and_when_its_gpu_was_well_meanwhile() -> None:
     told = FaultsTold()
-    assert [told.is_news("GPU-1", 31, float(at)) for at in (0, 1, 59, 60)] == [
+    assert [told.is_news("GPU-1", 31, float(at), 60.0) for at in (0, 1, 59, 60)] == [
         True, False, False, True,
     ]  # fmt: skip
-    assert told.is_news("GPU-1", 48, 61.0)
+    assert told.is_news("GPU-1", 48, 61.0, 60.0)
     told.forget("GPU-1")
-    assert told.is_news("GPU-1", 48, 62.0)
-    assert sum(told.is_news("GPU-2", xid, 63.0) for xid in range(10_000)) < 300
+    assert told.is_news("GPU-1", 48, 62.0, 60.0)
+    assert sum(told.is_news("GPU-2", xid, 63.0, 60.0) for xid in range(10_000)) < 300
 
 
 def test_workloads_of_no_known_run_are_told_by_name_up_to_a_number() -> None:
@@ -114,7 +106,7 @@ async def test_a_host_that_causes_events_without_end_is_put_aside_and_comes_back
             await context.tell(context.event(EventKind.GPU_XID, f"{number}", host="gpu1"))
         await daemon.until(lambda: evil.host.condition is HostCondition.UNREACHABLE, "put aside")
         assert "more events than can be kept" in str(evil.host.problem)
-        assert str(int(monitor._ASIDE_S)) in str(evil.host.problem)
+        assert f"{FAST.put_aside:g}" in str(evil.host.problem)
         run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
         assert run.outcome is Outcome.SUCCEEDED
         assert {attempt.host for attempt in run.attempts} == {"gpu2"}

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.daemon import host_paths
 from hostler.daemon.environments import dropped_environment, needed_program
 from hostler.daemon.submit import Submission
 from hostler.model.config import Config, MountConfig
@@ -18,7 +17,7 @@ from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
 from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
-from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import ANA, FAST, OWNER, SimDaemon, sim
 from tests.support.values.planning import stage
 
 DATA = MountConfig("data", "/data")
@@ -27,10 +26,7 @@ PREFIX = "/home/ana/envs/x"
 PYTHON = f"{PREFIX}/bin/python"
 
 
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-    monkeypatch.setattr(host_paths, "ASK_AGAIN_S", 0.1)
+TIMINGS = replace(FAST, paths_every=0.1)
 
 
 def with_mounts(*mounts: MountConfig) -> Any:
@@ -56,14 +52,14 @@ async def test_a_stage_runs_where_its_mount_is(tmp_path: Path, runtime: str) -> 
     image = "img:1" if runtime == "docker" else None
     asked = stage(env=QUICK, mounts=("data",), runtime=runtime, image=image)
     lab = lab_without("/data", "gpu1")
-    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA)) as running:
+    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA), timings=TIMINGS) as running:
         run = await running.finished(await running.submit(asked), timeout=30)
         assert [attempt.host for attempt in run.attempts] == ["gpu2"]
 
 
 async def test_a_mount_that_is_nowhere_is_told_and_waited_for(tmp_path: Path) -> None:
     lab = lab_without("/data", "gpu1", "gpu2")
-    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA)) as running:
+    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA), timings=TIMINGS) as running:
         run_id = await running.submit(stage(env=QUICK, mounts=("data",)))
         why = "the mount data (/data) does not exist there"
         await running.until(lambda: why in reasons(running), "it is not told", timeout=30)
@@ -73,7 +69,7 @@ async def test_a_mount_that_is_nowhere_is_told_and_waited_for(tmp_path: Path) ->
 
 
 async def test_a_mount_of_a_changed_config_is_asked_for(tmp_path: Path) -> None:
-    async with SimDaemon(lab_without("/new", "gpu1"), tmp_path) as running:
+    async with SimDaemon(lab_without("/new", "gpu1"), tmp_path, timings=TIMINGS) as running:
         context = running.daemon.context
         await running.daemon.fleet.apply(
             replace(context.config, mounts=(MountConfig("new", "/new"),))
@@ -85,7 +81,7 @@ async def test_a_mount_of_a_changed_config_is_asked_for(tmp_path: Path) -> None:
 
 async def test_a_host_that_comes_back_is_asked_anew(tmp_path: Path) -> None:
     lab = small_lab(1)
-    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA)) as running:
+    async with SimDaemon(lab, tmp_path, change=with_mounts(DATA), timings=TIMINGS) as running:
         monitor = running.daemon.context.monitors["gpu1"]
         await running.until(lambda: monitor.host.mounts[0].problem == "", "not asked", timeout=30)
         monitor.paths.forget()
@@ -110,7 +106,9 @@ async def connected(running: SimDaemon) -> None:
 
 
 async def test_an_environment_that_no_host_sees_is_refused(tmp_path: Path) -> None:
-    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1", "gpu2"), tmp_path) as running:
+    async with SimDaemon(
+        lab_without(f"{PREFIX}*", "gpu1", "gpu2"), tmp_path, timings=TIMINGS
+    ) as running:
         await connected(running)
         service = running.daemon.service
         for call in (service.submit, service.check, service.preview):
@@ -126,7 +124,7 @@ async def test_an_environment_that_no_host_sees_is_refused(tmp_path: Path) -> No
 
 
 async def test_an_environment_that_some_hosts_see_binds_the_stage_to_them(tmp_path: Path) -> None:
-    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path) as running:
+    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path, timings=TIMINGS) as running:
         await connected(running)
         service = running.daemon.service
         for _ in range(3):
@@ -139,7 +137,7 @@ async def test_an_environment_that_some_hosts_see_binds_the_stage_to_them(tmp_pa
 
 async def test_a_restarted_daemon_asks_again(tmp_path: Path) -> None:
     lab = lab_without(f"{PREFIX}*", "gpu1")
-    async with SimDaemon(lab, tmp_path) as running:
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as running:
         await connected(running)
         await running.daemon.service.drain("gpu2", "", OWNER)
         run = await running.daemon.service.submit(command("python", "train.py"), ANA)
@@ -151,7 +149,7 @@ async def test_a_restarted_daemon_asks_again(tmp_path: Path) -> None:
 
 
 async def test_an_environment_that_is_not_used_is_dropped_and_told(tmp_path: Path) -> None:
-    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path) as running:
+    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path, timings=TIMINGS) as running:
         await connected(running)
         service, context = running.daemon.service, running.daemon.context
         run = await service.submit(command("./train.sh"), ANA)
@@ -166,12 +164,11 @@ async def test_an_environment_that_is_not_used_is_dropped_and_told(tmp_path: Pat
 async def test_a_host_that_hangs_is_no_reason_to_refuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostler.daemon.environments._PATIENCE_S", 0.1)
-
     async def silent(*_arguments: object) -> None:
         await asyncio.Event().wait()
 
-    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path) as running:
+    async with SimDaemon(lab_without(f"{PREFIX}*", "gpu1"), tmp_path, timings=TIMINGS) as running:
+        running.set_timings(program_answer=0.1)
         await connected(running)
         monkeypatch.setattr(running.daemon.context.monitors["gpu2"].paths, "_stat", silent)
         run: Run = await running.daemon.service.submit(command("python", "t.py"), ANA)

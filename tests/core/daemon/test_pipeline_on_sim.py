@@ -24,13 +24,8 @@ from hostler.sim.claims import claim_gpus
 from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 @pytest.mark.parametrize("runtime", ["docker", "process"])

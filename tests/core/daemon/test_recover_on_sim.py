@@ -10,7 +10,6 @@ import pytest
 
 from hostler.base.errors import StateError
 from hostler.daemon import host_copies as copies
-from hostler.daemon import recover
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
@@ -22,16 +21,11 @@ from hostler.sim import outside
 from hostler.sim.fleet import small_lab
 from hostler.store.database import Store
 from tests.support.daemons.restoring import back_up, put_back
-from tests.support.daemons.simdaemon import SimDaemon, pace, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.values import planning
 from tests.support.values.planning import attempt, stage
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def lose_database(state: Path) -> None:
@@ -42,7 +36,7 @@ def lose_database(state: Path) -> None:
 async def look_around(daemon: SimDaemon) -> Survey:
     identity = known_identity(daemon.state)
     reached = outside(daemon.lab)(lambda digest: daemon.state / digest)
-    return await survey(daemon.config.hosts, daemon.state, identity, reached)
+    return await survey(daemon.config.hosts, daemon.state, identity, reached, daemon.timings)
 
 
 async def test_a_run_goes_on_with_its_done_running_and_unstarted_stages(tmp_path: Path) -> None:
@@ -102,7 +96,7 @@ async def test_a_docker_that_is_silent_for_a_moment_is_asked_again(
         assert told.recovery.runs[0].running == ("a",)
         assert told.problems == ()
         faults.docker_down()
-        monkeypatch.setattr(recover, "_DOCKER_S", 0.05)
+        daemon.set_timings(recover_docker=0.05)
         told = await look_around(daemon)
         assert "Docker daemon does not answer: whether containers run" in told.problems[0]
         faults.docker_up()

@@ -23,15 +23,10 @@ from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ended_runs
 from tests.support.daemons.restoring import back_up, restored
-from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim, told
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 def is_running(attempt: Attempt) -> bool:

@@ -11,7 +11,7 @@ from hostler.base.errors import PipelineError
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import ANA, SimDaemon, pace
+from tests.support.daemons.simdaemon import ANA, SimDaemon
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -22,11 +22,6 @@ command = "true"
 code = "none"
 env = { SIM = "seconds=0.02" }
 """
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
 
 
 @pytest.mark.parametrize(

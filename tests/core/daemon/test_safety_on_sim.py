@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import AgentError, ConfigError, ConflictError, StateError, Unreachable
-from hostler.daemon import garbage, reload
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.reload import Reloader
 from hostler.decide.plan import plan
@@ -22,14 +21,8 @@ from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.fleet import small_lab
-from tests.support.daemons.simdaemon import OWNER, SimDaemon, pace, sim, told
+from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
 from tests.support.values.planning import stage
-
-
-@pytest.fixture(autouse=True)
-def _pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace(monkeypatch)
-
 
 FULL = StateError("the disk is full", remedy="free some space")
 
@@ -142,10 +135,10 @@ async def test_what_ran_on_a_host_that_the_config_lost_can_be_cancelled(tmp_path
 async def test_a_reload_that_fails_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reload, "_EVERY_S", 0.01)
     file = tmp_path / "config.toml"
     file.write_text("[hosts.a]\n")
-    async with SimDaemon(small_lab(1), tmp_path / "state") as daemon:
+    short = replace(FAST, reload_every=0.01)
+    async with SimDaemon(small_lab(1), tmp_path / "state", timings=short) as daemon:
         context, files = daemon.daemon.context, ConfigFiles(str(file))
         files.load()
         monkeypatch.setattr(files, "load", lambda: daemon.config)
@@ -186,10 +179,9 @@ async def test_a_config_that_no_link_can_be_made_from_changes_nothing(
 async def test_a_monitor_that_fails_oddly_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostler.daemon import host_monitor as monitor
-
-    monkeypatch.setattr(monitor, "_REFUSED_PAUSE_S", 0.05)
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+    async with SimDaemon(
+        small_lab(1), tmp_path, timings=replace(FAST, refused_pause=0.05)
+    ) as daemon:
         await daemon.until(lambda: is_up(daemon, "gpu1"), "not up")
         kept = daemon.daemon.context.monitors["gpu1"]
         odd = Failing(kept._on_look, KeyError("a bug"))
@@ -451,8 +443,7 @@ async def test_events_of_hosts_wait_for_space_on_the_disk(
 async def test_garbage_that_cannot_be_collected_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(garbage, "_EVERY_S", 0.01)
-    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+    async with SimDaemon(small_lab(1), tmp_path, timings=replace(FAST, gc_every=0.01)) as daemon:
         collector = daemon.daemon.service.garbage
         failing = Failing(collector.collect_unasked, OSError("the disk is gone"))
         monkeypatch.setattr(collector, "collect_unasked", failing)

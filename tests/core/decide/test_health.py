@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide import health
 from hostler.decide.health import after_fault, is_suspect, may_probe, remembered
 from hostler.decide.lifecycle.task import MOST_HOST_FAULTS
 from hostler.decide.plan import plan
@@ -19,6 +18,7 @@ from hostler.decide.progress import progress_of
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import Ailment, RemedyKind, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, StageStatus
+from hostler.model.timings import DEFAULT
 from tests.support.values import planning as lab
 from tests.support.worlds.hypothesis_profiles import examples
 
@@ -107,7 +107,7 @@ def test_those_that_met_it_are_tried_in_the_end_too() -> None:
     stage = lab.stage("train", **DOCKER)
     for pause in (10.0, 600.0):
         found = ailment(due=0, pause=pause, owners=frozenset({"mal"}), images=frozenset({"a:1"}))
-        late = lab.NOW + min(pause, health.HEAD_START)
+        late = lab.NOW + min(pause, DEFAULT.start.head_start)
         assert not may_probe(found, stage, "mal", late - 0.1)
         assert may_probe(found, stage, "mal", late)
 

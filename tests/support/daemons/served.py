@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -35,6 +35,12 @@ class Served:
     loop: asyncio.AbstractEventLoop
     port: int | None
     socket_path: Path
+
+
+def set_timings(daemon: Served, **changes: float) -> None:
+    """Change some while it runs."""
+    context = daemon.service.context
+    context.timings = replace(context.timings, **changes)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -5,7 +5,8 @@
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.05")))
         run = await daemon.finished(run_id)
 
-`pace` shortens the daemon's own pauses; use it as a fixture in every such test.
+The daemon's own pauses are as short as the lab's (`FAST`); a test may pass other `timings`, or
+change some while it runs (`daemon.set_timings(alerts_every=0.05)`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pytest
-
-from hostler.daemon import controller, follow, overlay, record
-from hostler.daemon import host_monitor as monitor
 from hostler.daemon.assemble import Daemon, assemble
 from hostler.daemon.clock import Clock
 from hostler.model.calls import Caller
@@ -34,26 +31,23 @@ from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Run
+from hostler.model.timings import Timings
 from hostler.sim import SimLab, outside
 from tests.support.values import planning
 
 ANA = Caller(uid=1000, user="ana")
 OWNER = Caller(uid=os.getuid(), user="owner")
 """Whose daemon it is: may close and open hosts."""
+FAST = Timings(
+    plan_every=0.05,
+    retry_action=0.05,
+    follow_again=0.02,
+    connect_pause=0.03,
+    record_every=0.5,
+    gpu_healthy_for=0.2,
+)
+"""The daemon's own pauses, as short as the lab's."""
 _numbers = itertools.count(1)
-
-
-def pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the daemon's own pauses as short as the lab's."""
-    for module, name, seconds in (
-        (controller, "_SILENT_S", 0.05),
-        (controller, "_FAILED_PAUSE_S", 0.05),
-        (follow, "_RETRY_S", 0.02),
-        (monitor, "_PAUSE_S", 0.03),
-        (record, "_TICK_S", 0.5),
-        (overlay, "_WELL_FOR_S", 0.2),
-    ):
-        monkeypatch.setattr(module, name, seconds)
 
 
 def sim(text: str) -> dict[str, str]:
@@ -82,8 +76,9 @@ class SimDaemon:
         state: Path,
         *,
         change: Callable[[Config], Config] = lambda config: config,
+        timings: Timings = FAST,
     ) -> None:
-        self.lab, self.state = lab, state
+        self.lab, self.state, self.timings = lab, state, timings
         self.clock = SetClock(lab.clock)
         """Of this daemon, or of the next one that begins."""
         # Real seconds that only a fault may use up: a busy machine must not pass for a silent host.
@@ -113,8 +108,18 @@ class SimDaemon:
 
     async def begin(self) -> None:
         """Assemble and run."""
-        self._daemon = await assemble(self.config, self.state, outside(self.lab), self.clock)
+        self._daemon = await assemble(
+            self.config, self.state, outside(self.lab), self.clock, timings=self.timings
+        )
         self._task = asyncio.create_task(self._daemon.run(), name="daemon")
+
+    def set_timings(self, **changes: float) -> None:
+        """Change some, also of the daemon that runs."""
+        self.timings = replace(self.timings, **changes)  # type: ignore[arg-type]
+        if self._daemon is not None:
+            self._daemon.context.timings = self.timings
+            for monitor in self._daemon.context.monitors.values():
+                monitor.timings = self.timings
 
     async def stop(self) -> None:
         """As `hostler daemon stop` does."""

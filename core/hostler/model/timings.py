@@ -1,0 +1,116 @@
+"""How long the daemon waits, and how often it looks: one value that is passed in.
+
+In seconds. None of it is configuration: what people may want otherwise stands in config.toml. Tests
+pass a value with shorter times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StartPauses:
+    """When a host on which nothing starts is tried once more."""
+
+    first: float = 10.0
+    longest: float = 600.0
+    """The pause is doubled each time, up to this."""
+    head_start: float = 60.0
+    """At most so long those who have not met the failure there go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Times of the daemon. What is asked of a host has a time-out of its own where it may hang."""
+
+    # Planning and acting
+    plan_every: float = 1.0
+    """Plans are made on news, and this often without any."""
+    retry_action: float = 2.0
+    """Pause of an action that failed."""
+    repeat_complaint: float = 600.0
+    """The same failure of the same action is told again after this."""
+    unkillable_after: float = 300.0
+    """From the first end that was waited for in vain. A file server that restarts, or a terabyte of
+    memory that is freed, takes minutes; a GPU that hangs does so for ever."""
+    start: StartPauses = field(default_factory=StartPauses)
+
+    # Logs and metrics of what runs
+    follow_again: float = 1.0
+    """Pause after a log could not be read or written."""
+    short_stage: float = 0.1
+    """A process that ends sooner tells all its output with its exit: nobody needs to ask for it."""
+    metrics_tick: float = 0.5
+    metrics_first: float = 2.0
+    """Between two reads of a metrics file that grows; doubled while it does not."""
+    metrics_last: float = 60.0
+
+    # Hosts
+    connect_pause: float = 0.5
+    """Between two tries to connect. The door itself waits for the host's turn, with back-off."""
+    refused_pause: float = 3.0
+    """A refused door stays shut without touching the network until something has changed that the
+    refusal was based on: keys, known hosts, the SSH agent. Asking it again is how that is
+    noticed."""
+    superseded_pause: float = 60.0
+    """A newer generation of the daemon works there: that stays so, as a rule."""
+    put_aside: float = 600.0
+    """A host that was put aside is not listened to for so long."""
+    reconnect_each: float = 5.0
+    """People may have a host tried at once, but not more often: its sshd counts failed logins."""
+    gpu_healthy_for: float = 10.0
+    """Looks must find a GPU healthy for so long that had failed."""
+    repeat_fault: float = 60.0
+    """The same fault of a GPU is told again after this."""
+    paths_every: float = 60.0
+    """File systems come and go; a host is asked anew this often."""
+    missing_paths_every: float = 10.0
+    """And this often while something is missing: somebody may be about to mount it."""
+    program_answer: float = 5.0
+    """A submission waits so long for hosts to say whether they have a program."""
+    environment_answer: float = 2.0
+    """The same for a mere note about the submitter's environment."""
+    sweep_hosts_every: float = 1.0
+    """Hosts that left the config are let go when their work has ended."""
+
+    # Reading files of hosts for people
+    reader_patience: float = 2.0
+    """A reader who takes nothing for so long gives the host's turn to others."""
+    reader_turn: float = 5.0
+    """So long one reader may have a host where others wait for it."""
+
+    # What is done now and then
+    record_every: float = 2.0
+    reload_every: float = 1.0
+    alerts_every: float = 10.0
+    budgets_every: float = 60.0
+    expiry_every: float = 300.0
+    expiry_timeout: float = 120.0
+    gc_every: float = 6 * 3600.0
+    gc_timeout: float = 120.0
+    kept_every: float = 3600.0
+    """Hosts are asked what they keep."""
+    kept_timeout: float = 60.0
+    kept_missing: float = 600.0
+    """Kept files that no answer names for so long are lost."""
+    clean_timeout: float = 300.0
+    note_shutdown: float = 1.0
+    """A disk that is full or does not answer holds up the end no longer than that."""
+
+    # Notes on hosts
+    notes_timeout: float = 60.0
+    merge_timeout: float = 120.0
+    """For all that one host has noted."""
+    merge_together: float = 10.0
+    """Hosts that are being connected to are waited for: what several know of one run fits
+    together."""
+    merge_tick: float = 0.05
+    recover_timeout: float = 20.0
+    recover_look: float = 10.0
+    recover_docker: float = 5.0
+    """Docker may be about to start: so long it is waited for."""
+    recover_again: float = 0.25
+
+
+DEFAULT = Timings()
