@@ -53,7 +53,9 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     app.add_middleware(Fair)
     app.add_middleware(BodyLimit)
     settings = lambda: service.context.config.daemon  # noqa: E731
-    app.add_middleware(Door, admit=admit or Doorman(settings, app.state.guests))
+    times = app.state.times = lambda: service.context.timings.api
+    doorman = Doorman(settings, app.state.guests, times)
+    app.add_middleware(Door, admit=admit or doorman, times=times)
     app.add_middleware(audit.Refusals, audit=lambda: service.audit)  # the outermost
     return app
 

@@ -6,20 +6,14 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from hostler.model.timings import DEFAULT, ApiTimings
+
 CONNECTIONS_A_USER = 200
 """Connections that one user may have: far more than screens and scripts need."""
 WAITING = 64
 """Connections of one user of whom nothing has been allowed yet: many clients may begin at once."""
 ALL_WAITING = 128
 """The same of all such users together."""
-WAITING_S = 10.0
-"""Seconds that such a connection may take to be allowed something."""
-FIRST_S = 30.0
-"""Seconds to the first request."""
-NEXT_S = 105.0
-"""Seconds from an answer to the next request."""
-STUCK_S = 60.0
-"""Seconds in which nothing of an answer is taken, or of a request's body sent."""
 
 
 @dataclass(slots=True)
@@ -54,7 +48,13 @@ class Holder(Protocol):
 S = TypeVar("S", bound=Holder)
 
 
-def admit(peer: Peer, known: Container[int], others: Sequence[S], now: float) -> list[S]:
+def admit(
+    peer: Peer,
+    known: Container[int],
+    others: Sequence[S],
+    now: float,
+    times: ApiTimings = DEFAULT.api,
+) -> list[S]:
     """Give a new connection its place; those that have to go for it.
 
     A user who is `known`, because a request of theirs was allowed, has one; a connection without
@@ -64,7 +64,7 @@ def admit(peer: Peer, known: Container[int], others: Sequence[S], now: float) ->
     own = [other for other in others if other.peer.uid == peer.uid]
     if peer.uid in known:
         holding = [other for other in own if other.peer.let_in]
-        idle = [other for other in holding if _is_idle(other.peer, now)]
+        idle = [other for other in holding if _is_idle(other.peer, now, times)]
         if len(holding) < CONNECTIONS_A_USER or idle:
             peer.let_in = True
             return [] if len(holding) < CONNECTIONS_A_USER else [min(idle, key=_age)]
@@ -76,21 +76,21 @@ def admit(peer: Peer, known: Container[int], others: Sequence[S], now: float) ->
     return [min(waiting, key=_age)] if len(waiting) >= ALL_WAITING else []
 
 
-def is_late(peer: Peer, now: float) -> bool:
+def is_late(peer: Peer, now: float, times: ApiTimings = DEFAULT.api) -> bool:
     """Whether a connection has to go though nobody wants its place."""
-    if not peer.let_in and now - peer.since > WAITING_S:
+    if not peer.let_in and now - peer.since > times.first_answer:
         return True
     if not peer.is_asking:
-        return now - peer.moved > (NEXT_S if peer.asked_before else FIRST_S)
-    return _is_stuck(peer, now) and not peer.is_streaming
+        return now - peer.moved > (times.next_request if peer.asked_before else times.first_request)
+    return _is_stuck(peer, now, times) and not peer.is_streaming
 
 
-def _is_idle(peer: Peer, now: float) -> bool:
-    return not peer.is_asking or _is_stuck(peer, now)
+def _is_idle(peer: Peer, now: float, times: ApiTimings) -> bool:
+    return not peer.is_asking or _is_stuck(peer, now, times)
 
 
-def _is_stuck(peer: Peer, now: float) -> bool:
-    return peer.is_stuck and now - peer.moved > STUCK_S
+def _is_stuck(peer: Peer, now: float, times: ApiTimings) -> bool:
+    return peer.is_stuck and now - peer.moved > times.stuck
 
 
 def _age(holding: Holder) -> tuple[bool, float]:

@@ -20,28 +20,31 @@ from hostler.base.users import user_name
 from hostler.daemon.newest import ASKING
 from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig
+from hostler.model.timings import DEFAULT, ApiTimings
 
 _log = logging.getLogger("hostler.api")
-_KNOWN_FOR_S = 60.0
-"""Asking for a user may mean asking a directory server: an answer counts for so long."""
 _MOST_KNOWN = 512
-_TOLD_EVERY_S = 60.0
-"""A user who is refused is named in the log so often, with how often they asked meanwhile."""
 _MOST_TOLD = 64
 """Different users named in that time: one person may have thousands of uids (user namespaces)."""
 
 
+Times = Callable[[], ApiTimings]
 Admit = Callable[[Scope], Awaitable[Caller]]
 """Says who sends a request. Raises HostlerError for those who may not."""
+
+
+def _default() -> ApiTimings:
+    return DEFAULT.api
 
 
 class Door:
     """The outermost layer: whoever may not use the daemon gets one and the same answer to whatever
     they ask, and nothing of what they send is kept."""
 
-    def __init__(self, app: ASGIApp, admit: Admit) -> None:
+    def __init__(self, app: ASGIApp, admit: Admit, times: Times = _default) -> None:
         self._app = app
         self._admit = admit
+        self._times = times
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its `Caller` in `request.state.caller`."""
@@ -64,7 +67,7 @@ class Door:
 
         async def sending(message: Message) -> None:
             nonlocal asked
-            if time.monotonic() - asked > _KNOWN_FOR_S:
+            if time.monotonic() - asked > self._times().user_known:
                 try:
                     await self._admit(scope)
                 except HostlerError:
@@ -85,13 +88,19 @@ class _User:
 class Doorman:
     """Lets in the daemon's owner, root, and whom the config names, singly or by a group."""
 
-    def __init__(self, settings: Callable[[], DaemonConfig], guests: set[int]) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], DaemonConfig],
+        guests: set[int],
+        times: Times = _default,
+    ) -> None:
         self._settings = settings
+        self._times = times
         self._guests = guests
         self._users: dict[tuple[int, str | None], _User] = {}
         self._asking_of_guests = asyncio.Lock()
         self._asking_of_others = asyncio.Lock()
-        self._refusals = Refusals()
+        self._refusals = Refusals(times)
 
     async def __call__(self, scope: Scope) -> Caller:
         """The caller, by the kernel's word for the other end of the connection.
@@ -139,7 +148,7 @@ class Doorman:
 
     def _known(self, uid: int, group: str | None) -> _User | None:
         found = self._users.get((uid, group))
-        is_old = found is not None and time.monotonic() - found.asked_at > _KNOWN_FOR_S
+        is_old = found is not None and time.monotonic() - found.asked_at > self._times().user_known
         return None if is_old else found
 
     def _keep(self, uid: int, group: str | None, user: _User) -> None:
@@ -152,7 +161,8 @@ class Doorman:
 class Refusals:
     """What of the refused goes into the log: they may ask thousands of times a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: Times = _default) -> None:
+        self._times = times
         self._since = 0.0
         self._asked: dict[int, int] = {}
         self._names: dict[int, str] = {}
@@ -160,7 +170,7 @@ class Refusals:
 
     def tell(self, name: str, uid: int, what: str, now: float) -> None:
         """Log the first request of a user; how many more came is told a minute later."""
-        if now - self._since >= _TOLD_EVERY_S:
+        if now - self._since >= self._times().repeat_refusal:
             self._sum_up()
             self._since = now
         if uid in self._asked:

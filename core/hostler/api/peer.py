@@ -8,15 +8,15 @@ import struct
 from typing import Any
 
 from fastapi import Request
+from starlette.datastructures import State
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api.connection_limits import Peer, admit, is_late
 from hostler.api.limits import is_stream
 from hostler.daemon.service import Service
 from hostler.model.calls import Call, Caller
+from hostler.model.timings import ApiTimings
 
-TICK_S = 2.0
-"""Seconds between two looks at whether a peer goes on."""
 _STRANGERS_PIECE = 1024
 _PIECE = 64 * 1024
 """Bytes read at a time, of users who may not use the daemon as far as is known, and of others: a
@@ -37,10 +37,10 @@ class PeerProtocol(H11Protocol):
         """Read SO_PEERCRED once, when the connection is accepted, and find it a place."""
         now = self.loop.time()
         self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
-        for other in admit(self.peer, self._guests, self._others(), now):
+        for other in admit(self.peer, self._guests, self._others(), now, self._times):
             other._drop()
         self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
-        self._tick = self.loop.call_later(TICK_S, self._look)
+        self._tick = self.loop.call_later(self._times.tick, self._look)
         super().connection_made(transport)
         self._set_piece()
 
@@ -84,9 +84,19 @@ class PeerProtocol(H11Protocol):
         ]
 
     @property
+    def _state(self) -> State:
+        state: State = self.config.app.state  # type: ignore[union-attr]
+        return state
+
+    @property
     def _guests(self) -> set[int]:
-        guests: set[int] = self.config.app.state.guests  # type: ignore[union-attr]
+        guests: set[int] = self._state.guests
         return guests
+
+    @property
+    def _times(self) -> ApiTimings:
+        times: ApiTimings = self._state.times()
+        return times
 
     def _note_request(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -103,10 +113,10 @@ class PeerProtocol(H11Protocol):
         self.peer.is_stuck = self.flow.write_paused or waits_for_body
         if unread != self._unread or (asking and not self.peer.is_stuck):
             self._unread, self.peer.moved = unread, now
-        if is_late(self.peer, now):
+        if is_late(self.peer, now, self._times):
             self._drop()
             return
-        self._tick = self.loop.call_later(TICK_S, self._look)
+        self._tick = self.loop.call_later(self._times.tick, self._look)
 
 
 def _peer_uid(peer: socket.socket) -> int:

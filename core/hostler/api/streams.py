@@ -17,8 +17,6 @@ from hostler.model.views.runs import RunView
 
 router = APIRouter()
 
-_ALIVE_S = 15.0
-_LEAST_S = 0.02
 _SHARE = 10
 """A stream rests ten times as long as it took to make: a watched run of thousands of stages must
 not keep the daemon from running it."""
@@ -113,7 +111,7 @@ async def _events(
             continue
         if not follow or hub.is_closed or limit <= 0:
             return
-        if await hub.wait(seen, _ALIVE_S) == seen:
+        if await hub.wait(seen, service.context.timings.api.stream_alive) == seen:
             yield b"{}\n"
 
 
@@ -139,7 +137,7 @@ async def _run_events(
             continue
         if run.outcome is not None or not follow or hub.is_closed:
             return
-        if await hub.wait(seen, _ALIVE_S) == seen:
+        if await hub.wait(seen, service.context.timings.api.stream_alive) == seen:
             yield b"{}\n"
         else:
-            await asyncio.sleep(max(_LEAST_S, _SHARE * cost))
+            await asyncio.sleep(max(service.context.timings.api.stream_rest, _SHARE * cost))

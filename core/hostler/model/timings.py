@@ -21,8 +21,34 @@ class StartPauses:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiTimings:
+    """Connections to the daemon's socket, and answers that go on."""
+
+    tick: float = 2.0
+    """Between two looks at whether a peer goes on."""
+    first_answer: float = 10.0
+    """A connection of whose user nothing has been allowed yet may take so long to be allowed
+    something."""
+    first_request: float = 30.0
+    next_request: float = 105.0
+    """From an answer to the next request."""
+    stuck: float = 60.0
+    """In which nothing of an answer is taken, or of a request's body sent."""
+    user_known: float = 60.0
+    """Asking for a user may mean asking a directory server: an answer counts for so long."""
+    repeat_refusal: float = 60.0
+    """A user who is refused is named in the log so often, with how often they asked meanwhile."""
+    stream_alive: float = 15.0
+    """A stream that has nothing to tell says so this often."""
+    stream_rest: float = 0.02
+    """And rests at least so long between two changes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Times of the daemon. What is asked of a host has a time-out of its own where it may hang."""
+
+    api: ApiTimings = field(default_factory=ApiTimings)
 
     # Planning and acting
     plan_every: float = 1.0

@@ -9,17 +9,15 @@ import pytest
 from hostler.api.connection_limits import (
     ALL_WAITING,
     CONNECTIONS_A_USER,
-    FIRST_S,
-    NEXT_S,
-    STUCK_S,
     WAITING,
-    WAITING_S,
     Peer,
     admit,
     is_late,
 )
+from hostler.model.timings import ApiTimings
 
 KNOWN = {0, 1000}
+TIMES = ApiTimings()
 NOW = 1000.0
 
 
@@ -54,7 +52,7 @@ def test_one_who_does_not_read_makes_room_after_a_while() -> None:
     others = crowd(1000, CONNECTIONS_A_USER, is_asking=True, is_streaming=True)
     others[5].peer.is_stuck = True
     assert admit(Peer(1000, NOW), KNOWN, others, NOW) == []
-    others[5].peer.moved -= STUCK_S + 1
+    others[5].peer.moved -= TIMES.stuck + 1
     assert admit(Peer(1000, NOW), KNOWN, others, NOW) == [others[5]]
 
 
@@ -86,11 +84,11 @@ def test_strangers_of_many_names_are_few_together_and_keep_nobody_out() -> None:
 @pytest.mark.parametrize(
     ("how", "after"),
     [
-        ({}, WAITING_S),
-        ({"is_asking": True}, WAITING_S),
-        ({"let_in": True}, FIRST_S),
-        ({"let_in": True, "asked_before": True}, NEXT_S),
-        ({"let_in": True, "is_asking": True, "is_stuck": True}, STUCK_S),
+        ({}, TIMES.first_answer),
+        ({"is_asking": True}, TIMES.first_answer),
+        ({"let_in": True}, TIMES.first_request),
+        ({"let_in": True, "asked_before": True}, TIMES.next_request),
+        ({"let_in": True, "is_asking": True, "is_stuck": True}, TIMES.stuck),
         ({"let_in": True, "is_asking": True}, None),
         ({"let_in": True, "is_asking": True, "is_stuck": True, "is_streaming": True}, None),
     ],

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hostler.api import connection_limits, door
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
-from tests.support.daemons.served import Served, served
+from tests.support.daemons.served import Served, served, set_api_timings
 from tests.support.machines.callers import open_to_all
 from tests.support.machines.desk import wait_until
 
@@ -40,13 +39,10 @@ def tell(daemon: Served, message: str) -> None:
     asyncio.run_coroutine_threadsafe(telling, daemon.loop).result(30)
 
 
-def test_a_member_who_leaves_is_told_nothing_more(
-    open_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "_KNOWN_FOR_S", 0.0)
-    monkeypatch.setattr(connection_limits, "WAITING_S", 0.0)
+def test_a_member_who_leaves_is_told_nothing_more(open_path: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     with served(open_path / "s", allow=("nobody", "bin")) as daemon, seen.open("wb") as out:
+        set_api_timings(daemon, user_known=0.0, first_answer=0.0)
         open_to_all(daemon.socket_path)
         following = subprocess.Popen(
             ["/usr/bin/python3", "-I", "-c", FOLLOW, str(daemon.socket_path)],

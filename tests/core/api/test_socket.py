@@ -16,7 +16,7 @@ from hostler.api import connection_limits
 from hostler.api.server import bind
 from hostler.base.errors import DaemonBusy, StateError
 from hostler.base.version import SERVER
-from tests.support.daemons.served import Served, served
+from tests.support.daemons.served import Served, served, set_api_timings
 from tests.support.machines.callers import ask, connected, open_to_all
 from tests.support.machines.desk import wait_until
 
@@ -103,12 +103,9 @@ print(ends, flush=True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
-def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(
-    open_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection_limits, "WAITING_S", 2.0)
-    monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
+def test_a_crowd_of_strangers_is_sent_away_and_keeps_nobody_out(open_path: Path) -> None:
     with served(open_path / "s", allow=("nobody",)) as running:
+        set_api_timings(running, first_answer=2.0, tick=0.1)
         open_to_all(running.socket_path)
         before = open_sockets()
         crowd = subprocess.Popen(
@@ -162,12 +159,8 @@ def test_too_many_connections_are_refused_in_words_and_the_silent_make_room(
     ],
     ids=["silent", "half a head", "no body", "reads nothing"],
 )
-def test_a_peer_of_which_nothing_comes_is_dropped(
-    daemon: Served, monkeypatch: pytest.MonkeyPatch, said: bytes
-) -> None:
-    monkeypatch.setattr(connection_limits, "FIRST_S", 2.0)
-    monkeypatch.setattr(connection_limits, "STUCK_S", 2.0)
-    monkeypatch.setattr("hostler.api.peer.TICK_S", 0.1)
+def test_a_peer_of_which_nothing_comes_is_dropped(daemon: Served, said: bytes) -> None:
+    set_api_timings(daemon, first_request=2.0, stuck=2.0, tick=0.1)
     with connected(daemon) as stream:
         stream.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stream.recv(12) == b"HTTP/1.1 200"

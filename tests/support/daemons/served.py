@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import Scope
@@ -37,10 +38,15 @@ class Served:
     socket_path: Path
 
 
-def set_timings(daemon: Served, **changes: float) -> None:
+def set_timings(daemon: Served, **changes: Any) -> None:
     """Change some while it runs."""
     context = daemon.service.context
-    context.timings = replace(context.timings, **changes)  # type: ignore[arg-type]
+    context.timings = replace(context.timings, **changes)
+
+
+def set_api_timings(daemon: Served, **changes: float) -> None:
+    """Change some of the API's, for connections made from now on."""
+    set_timings(daemon, api=replace(daemon.service.context.timings.api, **changes))
 
 
 @contextmanager
