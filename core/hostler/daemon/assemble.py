@@ -75,9 +75,9 @@ class Daemon:
         await self.context.store.close()
 
 
-def real_outside(blob_path: Callable[[str], Path]) -> Outside:
+def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -> Outside:
     """Hosts behind SSH or this machine itself, Docker and plain processes."""
-    doors = Doors()
+    doors = Doors(timings=timings)
     runtimes = (DockerRuntime(blob_path), ProcessRuntime(blob_path))
     return Outside(
         link=doors.link,

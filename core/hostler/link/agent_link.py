@@ -20,22 +20,12 @@ from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
+from hostler.model.timings import DEFAULT, LinkTimings
 from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
 from hostler_agent import wire
 from hostler_agent.json_values import Outgoing
 
 T = TypeVar("T")
-
-HUNG_AFTER = 4.0
-"""Seconds of silence while asked after which the agent is started anew; doubled by each such
-start in a row, for hosts that are merely slow."""
-_HUNG_MOST = 30.0
-_QUARANTINE = 60.0
-"""Seconds in which a host whose agent broke the protocol is not connected to."""
-_RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0)
-_CLOSE_PATIENCE = 0.5
-_QUICK_END = 30.0
-"""An agent that lived shorter than this was no good start: the next pause is longer."""
 
 
 @runtime_checkable
@@ -55,7 +45,9 @@ class AgentLink:
         program: AgentProgram,
         daemon_id: str,
         generation: Generation | None = None,
+        timings: LinkTimings = DEFAULT.link,
     ) -> None:
+        self.timings = timings
         self._door, self._program, self._daemon_id = door, program, daemon_id
         self._generation = generation
         self._session: AgentSession | None = None
@@ -70,7 +62,7 @@ class AgentLink:
         self._lists, self._file_reads = asyncio.Semaphore(2), asyncio.Semaphore(2)
         self._closing: set[asyncio.Task[None]] = set()
         self._quarantine: tuple[float, str] | None = None
-        self._hung_after = HUNG_AFTER
+        self._hung_after = self.timings.hung_after
         self.hello: Hello | None = None
         """What the agent said last."""
 
@@ -85,7 +77,7 @@ class AgentLink:
         await self._stop_monitor()
         self._go_down(Unreachable(self.host, "connecting"))
         await asyncio.gather(*self._closing)
-        self._hung_after = HUNG_AFTER
+        self._hung_after = self.timings.hung_after
         try:
             await self._door.connect()
             session = await self._start_session()
@@ -257,7 +249,7 @@ class AgentLink:
         self.hello = hello
         if isinstance(self._door, HelloUser):
             self._door.use_hello(hello)
-        session = AgentSession(self.host, started, self._pushes.put)
+        session = AgentSession(self.host, started, self._pushes.put, self.timings)
         session.start(self._hung_after)
         return session
 
@@ -277,11 +269,11 @@ class AgentLink:
             if end.kind not in (EndKind.DIED, EndKind.HUNG):
                 break
             if end.kind is EndKind.HUNG:
-                self._hung_after = min(_HUNG_MOST, self._hung_after * 2)
-            quick_ends = quick_ends + 1 if loop.time() - began < _QUICK_END else 1
+                self._hung_after = min(self.timings.hung_after_most, self._hung_after * 2)
+            quick_ends = quick_ends + 1 if loop.time() - began < self.timings.quick_end else 1
             self._go_down(None)
             if self._closing and end.kind is EndKind.DIED:  # sshd counts it until it is closed
-                await asyncio.wait(self._closing, timeout=_CLOSE_PATIENCE)
+                await asyncio.wait(self._closing, timeout=self.timings.close_patience)
             started = await self._restart(quick_ends, end)
             if isinstance(started, End):
                 end = started
@@ -293,9 +285,10 @@ class AgentLink:
     async def _restart(self, quick_ends: int, end: End) -> AgentSession | End:
         """Another agent on the same connection, or why there is none. It may take a moment until
         sshd no longer counts the session of the one that ended."""
-        if quick_ends > len(_RESTART_PAUSES):
+        pauses = self.timings.restart_pauses
+        if quick_ends > len(pauses):
             return End(end.kind, f"{end.reason}, {quick_ends} times in a row")
-        for pause in _RESTART_PAUSES[quick_ends - 1 :]:
+        for pause in pauses[quick_ends - 1 :]:
             gone = await self._gone_within(pause)
             if gone is not None:
                 return gone
@@ -330,7 +323,7 @@ class AgentLink:
 
     async def _give_up(self, end: End) -> None:
         if end.kind is EndKind.HOSTILE:
-            until = asyncio.get_running_loop().time() + _QUARANTINE
+            until = asyncio.get_running_loop().time() + self.timings.quarantine
             self._quarantine = (until, end.reason)
             self._go_down(AgentError(self.host, end.reason))
         else:
@@ -352,6 +345,6 @@ class AgentLink:
                 self.host,
                 f"in quarantine: {reason}",
                 remedy="find out what runs as hostler_agent there; it is tried again after "
-                f"{_QUARANTINE:g} s",
+                f"{self.timings.quarantine:g} s",
             )
         self._quarantine = None

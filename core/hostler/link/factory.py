@@ -12,6 +12,7 @@ from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.generations import Generation
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Door
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
@@ -21,8 +22,9 @@ from hostler.ssh.target import SshSettings, SshTarget, user_settings
 class Doors:
     """Makes the doors and links of one process; they share caps, back-off and jump hosts."""
 
-    def __init__(self, settings: SshSettings | None = None) -> None:
-        self.dialler = Dialler(settings or user_settings())
+    def __init__(self, settings: SshSettings | None = None, timings: Timings = DEFAULT) -> None:
+        self._timings = timings.link
+        self.dialler = Dialler(settings or user_settings(), timings=timings.ssh)
 
     def use_settings(self, config: DaemonConfig) -> None:
         """What the config says of connecting holds for connections made from now on."""
@@ -40,7 +42,8 @@ class Doors:
         self, config: HostConfig, daemon_id: str, generation: Generation | None = None
     ) -> AgentLink:
         """A host with the agent of one daemon, not connected yet."""
-        return AgentLink(self.door(config), program_for(config), daemon_id, generation)
+        program = program_for(config)
+        return AgentLink(self.door(config), program, daemon_id, generation, self._timings)
 
     def reset(self, host: str | None = None) -> None:
         """Let refused and waiting hosts (None: all) be tried again at once: somebody has changed

@@ -14,15 +14,10 @@ from hostler.link.decode import LookReader, answer_error, read_push
 from hostler.link.lines import Hostile, check_values, parse_object
 from hostler.link.program import Complaining, Started
 from hostler.model.hosts import Look
+from hostler.model.timings import DEFAULT, LinkTimings
 from hostler.ports import GpuFault, Push
 from hostler_agent.json_values import Message, Outgoing
 
-_PING_AFTER = 2.0
-"""Seconds of silence while something is asked, before a ping asks whether the agent lives."""
-_IDLE_PING = 10.0
-"""Seconds without a request before a ping keeps the agent alive: it ends by itself after 30."""
-_TICK = 0.5
-_LAST_READ = 1.0
 _MAX_PENDING = 10_000
 _MAX_PUSHES = 2000
 _PUSH_WINDOW = 10.0
@@ -81,7 +76,14 @@ class _Pending:
 class AgentSession:
     """Multiplexes requests over one agent in mode `serve`."""
 
-    def __init__(self, host: str, started: Started, on_push: Callable[[Push], None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        started: Started,
+        on_push: Callable[[Push], None],
+        timings: LinkTimings = DEFAULT.link,
+    ) -> None:
+        self._timings = timings
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._host, self._started, self._on_push = host, started, on_push
         self._looks = LookReader()
@@ -140,7 +142,7 @@ class AgentSession:
                 return await answer
         except Unreachable as error:
             # The reader knows better whether the agent or the connection is gone.
-            await asyncio.wait((self.ended,), timeout=_LAST_READ)
+            await asyncio.wait((self.ended,), timeout=self._timings.last_read)
             self._end(EndKind.CUT, error.message)
             raise SessionEnded from error
         finally:
@@ -237,15 +239,16 @@ class AgentSession:
         """Keep the agent alive with pings, and find out when it no longer is."""
         pinged_at = 0.0
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(self._timings.watch_every)
             now = self._now()
             waiting = next(iter(self._pending.values()), None)
             if waiting is not None and now - max(self._heard, waiting.sent) > hung_after:
                 self._end(EndKind.HUNG, f"the agent has said nothing for {hung_after:g} s")
                 return
-            quiet = waiting is not None and now - max(self._heard, waiting.sent) > _PING_AFTER
-            idle = now - self._asked > _IDLE_PING
-            if (quiet or idle) and now - pinged_at > _PING_AFTER:
+            after = self._timings.ping_after
+            quiet = waiting is not None and now - max(self._heard, waiting.sent) > after
+            idle = now - self._asked > self._timings.idle_ping
+            if (quiet or idle) and now - pinged_at > after:
                 pinged_at = now
                 self._ping()
 

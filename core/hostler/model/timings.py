@@ -21,6 +21,45 @@ class StartPauses:
 
 
 @dataclass(frozen=True, slots=True)
+class SshTimings:
+    """Connections to sshd. How long a connect may take is configuration (`connect_timeout`)."""
+
+    first_steps: tuple[float, ...] = (1.0, 1.0, 2.0)
+    """From the start of one connect to the next, after the first failures in a row."""
+    steady: float = 5.0
+    """And after more: however long a host has been away, once it is back it is to be seen that
+    soon."""
+    settled: float = 30.0
+    """A connection that lived this long was a good one; one that did not counts as a failure."""
+    open_session: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTimings:
+    """The connection to a host, and the agent at its end."""
+
+    ping_after: float = 2.0
+    """Silence while something is asked, after which the agent is pinged."""
+    idle_ping: float = 10.0
+    """And while nothing is asked: a dead connection is found by asking."""
+    watch_every: float = 0.5
+    last_read: float = 1.0
+    """What an agent has said last is read for so long after its connection broke."""
+    hung_after: float = 4.0
+    """Silence while asked after which the agent is started anew; doubled by each such start in a
+    row, for hosts that are merely slow."""
+    hung_after_most: float = 30.0
+    quarantine: float = 60.0
+    """A host whose agent broke the protocol is not connected to for so long."""
+    restart_pauses: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """Before each start of an agent that ended soon; after the last one the host counts as
+    down."""
+    quick_end: float = 30.0
+    """An agent that lived shorter than this was no good start: the next pause is longer."""
+    close_patience: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class ApiTimings:
     """Connections to the daemon's socket, and answers that go on."""
 
@@ -48,6 +87,8 @@ class ApiTimings:
 class Timings:
     """Times of the daemon. What is asked of a host has a time-out of its own where it may hang."""
 
+    ssh: SshTimings = field(default_factory=SshTimings)
+    link: LinkTimings = field(default_factory=LinkTimings)
     api: ApiTimings = field(default_factory=ApiTimings)
 
     # Planning and acting

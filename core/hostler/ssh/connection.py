@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from hostler.base.errors import Refused
+from hostler.model.timings import DEFAULT, SshTimings
 from hostler.ssh.config import Resolved, resolve
 from hostler.ssh.connects import JUMP_PREFIX, Connects
 from hostler.ssh.faults import Login, lost_reason, mapped_login
@@ -47,9 +48,15 @@ class Connection:
 class Dialler:
     """Opens connections for a whole process; hosts behind one jump host share its connection."""
 
-    def __init__(self, settings: SshSettings, connects: Connects | None = None) -> None:
+    def __init__(
+        self,
+        settings: SshSettings,
+        connects: Connects | None = None,
+        timings: SshTimings = DEFAULT.ssh,
+    ) -> None:
         self.settings = settings
-        self.connects = connects or Connects()
+        self.timings = timings
+        self.connects = connects or Connects(timings=timings)
         self._hops: dict[tuple[str, ...], _Hop] = {}
 
     async def dial(self, target: SshTarget) -> Connection:

@@ -15,19 +15,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hostler.base.errors import HostlerError, Refused
+from hostler.model.timings import DEFAULT, SshTimings
 
 T = TypeVar("T")
 
 JUMP_PREFIX = "jump host "
 """Begins the names of jump hosts here; any `reset` is theirs too."""
 
-_FIRST_STEPS = (1.0, 1.0, 2.0)
-_STEADY = 5.0
-_SETTLED = 30.0
-"""A connection that lived this long was a good one; one that did not counts as a failure."""
 
-
-def delay(failures: int, chance: float) -> float:
+def delay(failures: int, chance: float, timings: SshTimings = DEFAULT.ssh) -> float:
     """Seconds between the start of one connect and the next, after `failures` in a row.
 
     `chance` (0 to 1) spreads the first steps, and so the hosts, apart; after them it is one connect
@@ -35,9 +31,9 @@ def delay(failures: int, chance: float) -> float:
     """
     if failures <= 0:
         return 0.0
-    if failures <= len(_FIRST_STEPS):
-        return _FIRST_STEPS[failures - 1] * (1.0 + 0.5 * chance)
-    return _STEADY
+    if failures <= len(timings.first_steps):
+        return timings.first_steps[failures - 1] * (1.0 + 0.5 * chance)
+    return timings.steady
 
 
 @dataclass(slots=True)
@@ -54,7 +50,10 @@ class _State:
 class Connects:
     """Gives each attempt to connect its turn. One for a whole process."""
 
-    def __init__(self, total: int = 50, per_address: int = 5) -> None:
+    def __init__(
+        self, total: int = 50, per_address: int = 5, timings: SshTimings = DEFAULT.ssh
+    ) -> None:
+        self._timings = timings
         self._total = asyncio.Semaphore(total)
         self._per_address = per_address
         self._addresses: dict[str, asyncio.Semaphore] = {}
@@ -121,14 +120,14 @@ class Connects:
             return
         lived = self._now() - state.connected_at
         state.connected_at = None
-        if lived >= _SETTLED:
+        if lived >= self._timings.settled:
             state.failures, state.next_at = 0, 0.0
         else:
             self._failed(state)
 
     def _failed(self, state: _State) -> None:
         state.failures += 1
-        state.next_at = state.started + delay(state.failures, self._random.random())
+        state.next_at = state.started + delay(state.failures, self._random.random(), self._timings)
 
     async def _turn(self, state: _State) -> None:
         left = state.next_at - self._now()

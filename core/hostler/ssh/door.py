@@ -16,7 +16,6 @@ from hostler.ssh.target import SshTarget
 
 MAX_SESSIONS = 6
 """sshd allows ten by default, and people want some for themselves."""
-_OPEN_DEADLINE = 10.0
 _DOCKER_WINDOW = 128 * 1024
 _SESSION_WINDOW = 512 * 1024
 """Bytes of a log, and of an output, that may be on the way. They queue before everything else of
@@ -87,7 +86,7 @@ class SshDoor:
         opened = False
         try:
             with mapped_use(self.host, "starting the agent", connection.lost):
-                async with asyncio.timeout(_OPEN_DEADLINE):
+                async with asyncio.timeout(self._dialler.timings.open_session):
                     await connection.raw.create_session(
                         lambda: stream, command, encoding=None, window=_SESSION_WINDOW
                     )
@@ -158,7 +157,7 @@ class SshDoor:
     async def _docker_channel(self, connection: Connection, path: str) -> DockerSession:
         stream = DockerSession(self.host, self._silence)
         with mapped_docker(self.host, path, connection.lost):
-            async with asyncio.timeout(_OPEN_DEADLINE):
+            async with asyncio.timeout(self._dialler.timings.open_session):
                 await connection.raw.create_unix_connection(
                     lambda: stream, path, window=_DOCKER_WINDOW
                 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.base.errors import AgentError, EngineError, Unreachable
-from hostler.link import agent_link, session
+from hostler.link import session
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import Claim
 from hostler.ports import Dropped, Exited, GpuFault
@@ -128,10 +129,8 @@ async def test_agent_that_dies_is_started_anew_and_asked_again(
     assert starts(folder) == 2
 
 
-async def test_agent_that_keeps_dying_is_given_up(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent_link, "_RESTART_PAUSES", (0.0, 0.0))
+async def test_agent_that_keeps_dying_is_given_up(link: AgentLink, folder: Path) -> None:
+    link.timings = replace(link.timings, restart_pauses=(0.0, 0.0))
     script(folder, answers={"look": "die"}, stderr="out of memory")
     await link.connect()
     with pytest.raises(Unreachable, match="out of memory"):
@@ -143,10 +142,8 @@ async def test_agent_that_keeps_dying_is_given_up(
     assert (await link.look(1.0, 5.0)).gpus
 
 
-async def test_agent_that_hangs_is_started_anew(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent_link, "HUNG_AFTER", 0.6)
+async def test_agent_that_hangs_is_started_anew(link: AgentLink, folder: Path) -> None:
+    link.timings = replace(link.timings, hung_after=0.6)
     script(folder, answers={"look": "hang"})
     await link.connect()
     asking = asyncio.create_task(link.look(1.0, 15.0))
@@ -158,11 +155,8 @@ async def test_agent_that_hangs_is_started_anew(
     assert starts(folder) == 2
 
 
-async def test_slow_answers_do_not_count_as_hanging(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent_link, "HUNG_AFTER", 1.5)
-    monkeypatch.setattr("hostler.link.session._PING_AFTER", 0.3)
+async def test_slow_answers_do_not_count_as_hanging(link: AgentLink, folder: Path) -> None:
+    link.timings = replace(link.timings, hung_after=1.5, ping_after=0.3)
     script(folder, answers={"job.stop": "ignore"})
     await link.connect()
     with pytest.raises(Unreachable):
@@ -170,10 +164,8 @@ async def test_slow_answers_do_not_count_as_hanging(
     assert starts(folder) == 1
 
 
-async def test_an_idle_agent_is_pinged(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hostler.link.session._IDLE_PING", 0.2)
+async def test_an_idle_agent_is_pinged(link: AgentLink, folder: Path) -> None:
+    link.timings = replace(link.timings, idle_ping=0.2)
     await link.connect()
     async with asyncio.timeout(10):
         while not any("ping" in line for line in heard(folder)):
@@ -302,10 +294,8 @@ async def test_looks_that_are_large_again_and_again_are_quarantined(
         await link.connect()
 
 
-async def test_quarantine_ends(
-    link: AgentLink, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent_link, "_QUARANTINE", 0.0)
+async def test_quarantine_ends(link: AgentLink, folder: Path) -> None:
+    link.timings = replace(link.timings, quarantine=0.0)
     script(folder, answers={"look": HOSTILE["NaN"]})
     await link.connect()
     with pytest.raises(AgentError):

@@ -22,6 +22,7 @@ from hostler.link.once import look_once
 from hostler.link.program import AgentProgram, agent_program
 from hostler.link.session import AgentSession
 from hostler.local.door import LocalDoor
+from hostler.model.timings import LinkTimings
 from hostler.ports import ArchiveSource, Door, Exited
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
@@ -217,8 +218,7 @@ async def test_agent_that_is_killed_or_stopped_is_replaced(
     door: Door, real: AgentProgram, place: Path, how: signal.Signals,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("hostler.link.agent_link.HUNG_AFTER", 30.0)
-    real_link = AgentLink(door, real, "daemon-1")
+    real_link = AgentLink(door, real, "daemon-1", timings=LinkTimings(hung_after=30.0))
     await real_link.connect()
     await run_job(real_link, "sleep", "60")
     before = serving_pid(place)
