@@ -400,3 +400,17 @@ def test_the_stamp_changes_with_what_lies_there(claims: Claims, folder: Leases) 
 def test_a_mig_reading_comes_before_processes(claims: Claims, scene: Scene) -> None:
     scene.readings[GPU] = Reading(GpuValues(), (), "lost", True)
     assert refused(claims) == "GPU 0: it cannot be used: lost"
+
+
+def test_only_what_this_user_left_half_written_is_swept_away(
+    claims: Claims, folder: Leases
+) -> None:
+    claims.claim(claim())
+    me, path = os.getuid(), Path(folder.folder)
+    left = [f".{me}.a.new", f".{me + 1}.a.new", f".{me}.a", "a.new"]
+    for name in left:
+        (path / name).write_text("x")
+    folder.touch("d9")
+    assert all((path / name).exists() for name in left), "no leases of that daemon"
+    folder.touch("d1")
+    assert [name for name in left if (path / name).exists()] == left[1:]

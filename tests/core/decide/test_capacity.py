@@ -145,3 +145,8 @@ def test_two_stages_of_one_plan_share_a_host_without_sharing_gpus() -> None:
     ram = [lab.run(f"r-{i}", lab.stage(gpus=1, ram=100 * GIB)) for i in range(3)]
     starts = lab.of_kind(plan(lab.snapshot(lab.host("g", 4), *ram)).actions, Start)
     assert len(starts) == 2
+
+
+def test_of_kinds_with_equal_memory_the_name_decides() -> None:
+    mixed = lab.host("a", [lab.gpu("a", 0, "B"), lab.gpu("a", 1, "A")])
+    assert placed(lab.stage(gpus=1), mixed) == ("a", [1])

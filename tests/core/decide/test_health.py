@@ -300,3 +300,10 @@ def test_a_stage_is_suspect_after_two_hosts_that_started_others_since() -> None:
     assert is_suspect([replace(each, gpus=()) for each in tries], without_gpus)
     assert not is_suspect([replace(each, cause=Cause.USER_ERROR) for each in tries], proven)
     assert not is_suspect([replace(each, finished_at=None) for each in tries], proven)
+
+
+def test_a_plan_is_made_again_for_each_who_lets_others_go_first() -> None:
+    met = {"owners": frozenset({"ana"}), "images": frozenset({"a:1"})}
+    waits = lab.snapshot(lab.host("a", 1), wants("r-1"))
+    for due, wake in ((5.0, 5.0), (-1.0, 4.0), (-6.0, 4.0)):
+        assert plan(ails(waits, "a", due=due, **met)).wake_at == lab.NOW + wake

@@ -188,3 +188,7 @@ def test_attempts_on_other_gpus_or_that_are_over_end_nothing() -> None:
     elsewhere = only(kept(attempt("r-2", "a", gpus=(1,)), asked=run("r-2", stage("a"))))
     over = only(kept(attempt("r-3", "a", phase=Phase.FAILED), asked=run("r-3", stage("a"))))
     assert with_gpus_once([older, elsewhere, over]) == (older, elsewhere, over)
+
+
+def test_a_note_that_tells_no_priority_tells_the_usual_one() -> None:
+    assert only(kept(BEGUN)).run.priority == 0

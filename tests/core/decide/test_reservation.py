@@ -256,3 +256,16 @@ def test_what_is_kept_is_what_is_free_there_with_cpus_and_ram() -> None:
     assert [gpu.index for gpu in found.gpus] == [1, 2, 3]
     assert (found.capacity.kept_cpus, found.capacity.kept_ram) == (8.0, float(GIB))
     assert found.until == lab.NOW - 60 + 600 + 30
+
+
+def test_what_is_being_stopped_leaves_within_its_grace() -> None:
+    stray = lab.workload("r-9-x-1", gpus=("GPU-a-0",))
+    host = lab.host("a", 2, look={"workloads": (stray,)})
+    assert kept(lab.snapshot(host, wants("big", 2)))["big"].until == lab.NOW + 30
+
+
+def test_a_far_limit_counts_where_nowhere_fewer_are_missing() -> None:
+    far, open_end = holder("f-0", "a", 0, timeout=FAR_S + 100), holder("n-0", "b", 0)
+    hosts = [on("a", 2, far), on("b", 2, open_end)]
+    found = kept(lab.snapshot(*hosts, far, open_end, wants("big", 2)))
+    assert found["big"].capacity.host.name == "a"

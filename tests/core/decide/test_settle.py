@@ -368,3 +368,14 @@ def test_the_plan_wakes_for_nothing_that_is_decided_already() -> None:
     for attempt in (asked, over):
         made = lab.run("r-1", stage, attempts=[attempt])
         assert plan(lab.snapshot(host_with(lab.workload(attempt)), made)).wake_at is None
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [replace(RUNNING, launched_at=None), replace(STARTING, launched_at=lab.NOW - 50)],
+    ids=["runs, launch not noted", "launched, not seen to run"],
+)
+def test_what_was_launched_or_ran_and_is_gone_is_not_started_again(attempt: Attempt) -> None:
+    (action,) = settled(attempt, lab.host())
+    assert isinstance(action, Record)
+    assert action.cause is Cause.VANISHED
