@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 
@@ -48,11 +49,13 @@ class Recorder:
             if event == "call":
                 seen[id(frame.f_code)] = frame.f_code
 
+        threading.setprofile(note)  # of threads that the test starts
         sys.setprofile(note)
         try:
             return (yield)
         finally:
             sys.setprofile(None)
+            threading.setprofile(None)
             codes = (code for code in seen.values() if code.co_filename in self._watched)
             self.calls[item.nodeid] = frozenset((c.co_filename, c.co_firstlineno) for c in codes)
 

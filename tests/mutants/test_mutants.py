@@ -60,7 +60,7 @@ def test_what_is_changed(text: str, changed: set[str]) -> None:
         "assert a == 1",
         "if TYPE_CHECKING: import a",
         "zip(a, b, strict=True)",
-        "def f(a, *, b, **c): return f(*a, **c)",
+        "def f(a, *, b, **c): g(*a, **c)",
         'x = "text"',
     ],
 )
@@ -120,14 +120,27 @@ def unseen(size: int) -> int:
 def ends() -> None:
     while True:
         break
+
+
+def threaded() -> None:
+    seen.append(1)
+
+
+seen: list[int] = []
 """
 TESTS = """
-from hostler.toy import ends, is_large
+import threading
+
+from hostler.toy import ends, is_large, seen, threaded
 
 def test_it() -> None:
     assert is_large(11)
     assert not is_large(10)
     ends()
+    thread = threading.Thread(target=threaded)
+    thread.start()
+    thread.join()
+    assert seen == [1]
 """
 MEASURE = """
 import sys
@@ -153,8 +166,9 @@ def test_what_the_tests_state_is_noticed_and_the_rest_is_not(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     found = sorted(line for line in done.stdout.splitlines() if line.startswith(PATH))
     verdicts = dict(line.split(" ", 1) for line in found)
-    assert list(verdicts) == [f"{PATH}:{line}" for line in (11, 12, 3, 7)]
+    assert list(verdicts) == [f"{PATH}:{line}" for line in (11, 12, 16, 3, 7)]
     assert verdicts[f"{PATH}:3"].startswith("noticed by tests/test_toy.py::test_it ")
     assert verdicts[f"{PATH}:12"].startswith("noticed by")  # an endless loop
+    assert verdicts[f"{PATH}:16"].startswith("noticed by tests/test_toy.py::test_it ")
     assert verdicts[f"{PATH}:7"].startswith("UNNOTICED")
     assert (tmp_path / PATH).read_text() == TOY
