@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.advance import advance, end_workload
 from hostler.decide.again import plan_retry
 from hostler.decide.plan import plan
@@ -316,3 +317,105 @@ def test_a_retry_keeps_a_group_or_runs_all_of_it_again() -> None:
         ),
     )
     assert plan_retry(done, stages, {}, (), lambda digest: True).again == {"report"}
+
+
+def _of(*attempts: Attempt, ranks: int = 2, **fields: Any) -> Run:
+    cancelled = fields.pop("cancelled_by", None)
+    stages = _gang(ranks=ranks, **fields)
+    return lab.run("r-1", *stages, attempts=attempts, cancelled_by=cancelled)
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        (Cause.USER_ERROR, StageStatus.FAILED),
+        (Cause.NOT_STARTED, StageStatus.CANCELLED),
+        (Cause.HOST_FAULT, StageStatus.CANCELLED),
+    ],
+)
+def test_what_a_cancelled_group_comes_to(cause: Cause, status: StageStatus) -> None:
+    run = _of(
+        _ended("train.0", Phase.CANCELLED, cause=Cause.STOPPED),
+        _ended("train.1", Phase.FAILED, cause=cause, finished_at=lab.NOW - 50),
+        cancelled_by="ana",
+        retries=Retries(max=3),
+    )
+    found = progress_of(run).status
+    assert found == {"train.0": StageStatus.CANCELLED, "train.1": status}
+
+
+def test_what_ended_well_in_a_try_without_all_ranks_does_not_count() -> None:
+    run = _of(_ended("train.0", Phase.SUCCEEDED), lab.attempt("r-1", "train.1"), ranks=3)
+    assert progress_of(run).status == {
+        "train.0": StageStatus.WAITING,
+        "train.1": StageStatus.RUNNING,
+        "train.2": StageStatus.WAITING,
+    }
+    over = _of(_ended("train.0", Phase.SUCCEEDED), ranks=2)
+    assert [s.name for s in progress_of(over).ready] == ["train.0", "train.1"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_rank_that_failed_first_decides_on_the_retry(first: int) -> None:
+    """The others often fail since the first one is gone."""
+    causes = [Cause.USER_ERROR, Cause.USER_ERROR]
+    causes[first] = Cause.GPU_LOST
+    ends = [lab.NOW - 50 + (number != first) for number in range(2)]
+    tries = [
+        _ended(f"train.{number}", Phase.FAILED, cause=causes[number], finished_at=ends[number])
+        for number in range(2)
+    ]
+    run = _of(*tries, retries=Retries(max=1, on=(Cause.GPU_LOST,)))
+    progress = progress_of(run)
+    assert [s.name for s in progress.ready] == ["train.0", "train.1"]
+    culprit = progress.groups["train.0"].culprit
+    assert culprit is not None
+    assert culprit.stage == f"train.{first}"
+
+
+def test_a_rank_whose_end_is_not_known_in_time_is_not_the_first() -> None:
+    run = _of(
+        _ended("train.0", Phase.LOST, cause=Cause.VANISHED, finished_at=None),
+        _ended("train.1", Phase.FAILED, cause=Cause.USER_ERROR),
+    )
+    culprit = progress_of(run).groups["train.1"].culprit
+    assert culprit is not None
+    assert culprit.stage == "train.1"
+
+
+@pytest.mark.parametrize(("verdict", "stops"), [(Phase.FAILED, 1), (Phase.SUCCEEDED, 0)])
+def test_a_verdict_ends_the_others_before_its_files_are_copied(verdict: Phase, stops: int) -> None:
+    cause = Cause.USER_ERROR if verdict is Phase.FAILED else None
+    ended = lab.attempt(
+        "r-1", "train.0", phase=Phase.COLLECTING, host="gpu0", gpus=(0, 1), verdict=verdict,
+        cause=cause, finished_at=lab.NOW - 30,
+    )  # fmt: skip
+    runs = lab.attempt("r-1", "train.1", host="gpu1", gpus=(0, 1))
+    hosts = [
+        lab.with_look(host, workloads=(lab.workload(attempt, running=attempt is runs),))
+        for host, attempt in zip(_hosts(2, 2), (ended, runs), strict=True)
+    ]
+    actions = plan(lab.snapshot(*hosts, _of(ended, runs))).actions
+    assert len(lab.of_kind(actions, Stop)) == stops
+
+
+def test_a_team_needs_the_cpus_and_the_ram_of_all_ranks() -> None:
+    team = _gang(kind="team", gpus=0, cpus=10.0, ram=100 * GIB)
+    run = lab.run("r-1", *team)
+    fits = lab.host("fits", 0, cpus=20, memory=200 * GIB)
+    assert len(lab.of_kind(plan(lab.snapshot(fits, run)).actions, Start)) == 2
+    for cpus, memory in ((19, 200), (20, 199)):
+        small = lab.host("small", 0, cpus=cpus, memory=memory * GIB)
+        assert lab.of_kind(plan(lab.snapshot(small, run)).actions, Start) == []
+
+
+def test_a_rank_goes_back_to_its_checkpoint_and_the_other_elsewhere() -> None:
+    stages = _gang(checkpoint="ckpt", retries=Retries(max=1, backoff=0.0))
+    tried = [
+        _ended("train.0", Phase.CANCELLED, cause=Cause.DEPENDENCY, launched_at=None, host="gone"),
+        _ended("train.1", Phase.FAILED, cause=Cause.USER_ERROR, host="gpu0"),
+    ]
+    run = lab.run("r-1", *stages, attempts=tried)
+    starts = lab.of_kind(plan(lab.snapshot(*_hosts(2, 4), run)).actions, Start)
+    hosts = {s.stage.name: s.attempt.host for s in starts}
+    assert hosts == {"train.0": "gpu1", "train.1": "gpu0"}

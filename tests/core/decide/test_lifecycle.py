@@ -59,3 +59,9 @@ def test_a_success_is_not_taken_back_by_a_later_attempt_that_failed() -> None:
 def test_fail_fast_decides_whether_siblings_are_stopped() -> None:
     assert Task().stops_siblings(lab.stage())
     assert not Task().stops_siblings(lab.stage(fail_fast=False))
+
+
+def test_a_stage_is_being_collected_while_its_last_attempt_is() -> None:
+    tries = [lab.attempt(phase=Phase.COLLECTING, verdict=Phase.SUCCEEDED)]
+    assert Task().status(tries) is StageStatus.COLLECTING
+    assert not Task().lets_go(Task().status(tries), tries)
