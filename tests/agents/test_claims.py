@@ -414,3 +414,25 @@ def test_only_what_this_user_left_half_written_is_swept_away(
     assert all((path / name).exists() for name in left), "no leases of that daemon"
     folder.touch("d1")
     assert [name for name in left if (path / name).exists()] == left[1:]
+
+
+def test_leases_of_a_daemon_are_never_judged(claims: Claims, folder: Leases) -> None:
+    claims.claim(claim())
+    claims.started("d1", "a-1", "10:500")
+    (found,) = folder.of("d1")
+    assert not found.stale
+
+
+@pytest.mark.parametrize(("mode", "fit"), [(0o1777, True), (0o1775, False), (0o1757, False)])
+def test_a_folder_that_not_everybody_may_use_is_refused(
+    folder: Leases, scene: Scene, mode: int, fit: bool
+) -> None:
+    Claims(folder, scene.sight()).claim(claim())
+    os.chmod(folder.folder, mode)
+    problem = folder.problem()
+    if fit:
+        assert problem is None
+    else:
+        assert problem is not None
+        assert f"has mode {mode:o} and should have 1777" in problem
+        assert f"chmod 1777 {folder.folder}" in problem
