@@ -13,7 +13,7 @@ from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.placing import Placing
 from hostler.decide.progress import Progress
-from hostler.decide.requests import Request, count_gpus, wanted
+from hostler.decide.requests import Request, count_gpus, of_any_card, wanted
 from hostler.decide.reservation import Reservation
 from hostler.model.pipelines import Cause, GroupHosts, Stage
 from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
@@ -195,7 +195,7 @@ def nearest_request(placing: Placing, request: Request) -> Nearest | None:
     if not request.gpus:
         return _fewer_cpus(capacities, request)
     for any_card in (False, True):
-        asked = request._replace(gpu_models=(), gpu_memory=None) if any_card else request
+        asked = of_any_card(request) if any_card else request
         if any_card and asked == request:
             break
         most = max((capacity.free_count for capacity in capacities), default=0)

@@ -72,6 +72,11 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
     )
 
 
+def of_any_card(request: Request) -> Request:
+    """The same, whatever the model and memory of its GPUs."""
+    return request._replace(gpu_models=(), gpu_memory=None)
+
+
 def regardless_of_amounts(request: Request) -> Request:
     """The request without what is merely counted: the same hosts are of the right kind for it."""
     return request._replace(cpus=0.0, ram=None, timeout=None)
