@@ -78,7 +78,10 @@ class Daemon:
 def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -> Outside:
     """Hosts behind SSH or this machine itself, Docker and plain processes."""
     doors = Doors(timings=timings)
-    runtimes = (DockerRuntime(blob_path), ProcessRuntime(blob_path))
+    runtimes = (
+        DockerRuntime(blob_path, timings.runtimes),
+        ProcessRuntime(blob_path, timings.runtimes),
+    )
     return Outside(
         link=doors.link,
         use_settings=doors.use_settings,

@@ -60,6 +60,30 @@ class LinkTimings:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeTimings:
+    """What Docker and the agent are asked about work on a host."""
+
+    docker_answer: float = 60.0
+    docker_start: float = 180.0
+    docker_again: float = 0.2
+    """Before Docker is asked once more for what it was not ready for."""
+    refusal_read: float = 60.0
+    """The text of a refusal is read for so long."""
+    pull_idle: float = 900.0
+    """A pull that makes no progress for so long has failed."""
+    pull_told_every: float = 0.5
+    killed_within: float = 20.0
+    """What SIGKILL has not ended by then hangs."""
+    container_check: float = 30.0
+    job_create: float = 30.0
+    job_place: float = 600.0
+    job_start: float = 900.0
+    """A virtual environment may have to be built first."""
+    job_stop_slack: float = 30.0
+    """Beyond the time that the job itself is given."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiTimings:
     """Connections to the daemon's socket, and answers that go on."""
 
@@ -89,6 +113,7 @@ class Timings:
 
     ssh: SshTimings = field(default_factory=SshTimings)
     link: LinkTimings = field(default_factory=LinkTimings)
+    runtimes: RuntimeTimings = field(default_factory=RuntimeTimings)
     api: ApiTimings = field(default_factory=ApiTimings)
 
     # Planning and acting

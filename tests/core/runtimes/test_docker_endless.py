@@ -13,8 +13,8 @@ import pytest
 
 from hostler.base.errors import EngineError, Unreachable
 from hostler.base.units import MIB
-from hostler.runtimes.docker import engine as engine_module
-from hostler.runtimes.docker import http, sdk
+from hostler.model.timings import RuntimeTimings
+from hostler.runtimes.docker import sdk
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.http import request
 from tests.support.machines.direct_link import DirectLink, as_link
@@ -89,9 +89,10 @@ async def _docker(
         await docker.end()
 
 
-async def _inspect(docker: EndlessDocker) -> Unreachable:
+async def _inspect(docker: EndlessDocker, within: float = 60.0) -> Unreachable:
     """The error that a look at a container ends with."""
-    engine = Engine("gpu1", f"unix://{docker.path}")
+    timings = RuntimeTimings(docker_answer=within)
+    engine = Engine("gpu1", f"unix://{docker.path}", timings)
     try:
         with pytest.raises(Unreachable) as caught:
             async with asyncio.timeout(20):
@@ -122,13 +123,10 @@ async def test_an_answer_without_end_is_cut_and_told(
     assert docker.sent < 6 * MIB
 
 
-async def test_an_answer_that_drips_ends_at_the_limit_of_its_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "_TIMEOUT_S", 1.0)
+async def test_an_answer_that_drips_ends_at_the_limit_of_its_call(tmp_path: Path) -> None:
     drips = _without_end(f"{_OK}Content-Length: 1000000\r\n\r\n", b" ")
     async with _docker(tmp_path, drips, pause=0.05) as docker:
-        error = await _inspect(docker)
+        error = await _inspect(docker, within=1.0)
     assert "timed out" in error.message
 
 
@@ -155,15 +153,13 @@ async def test_a_list_as_large_as_real_ones_is_taken(tmp_path: Path) -> None:
     assert len(str(found["Id"])) == 20 * MIB
 
 
-async def test_a_refusal_that_drips_is_told_with_what_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "_ERROR_S", 0.5)
+async def test_a_refusal_that_drips_is_told_with_what_came(tmp_path: Path) -> None:
+    short = RuntimeTimings(refusal_read=0.5)
     drips = _without_end("HTTP/1.1 500 No\r\n\r\n", b"no ")
     async with _docker(tmp_path, drips, pause=0.05) as docker:
         link = as_link(DirectLink(docker.path, "gpu1"))
         async with asyncio.timeout(20):
             with pytest.raises(EngineError, match="no no") as caught:
-                async with request(link, "GET", "/containers/c/logs"):
+                async with request(link, "GET", "/containers/c/logs", timings=short):
                     pytest.fail("a refusal is no answer")
     assert caught.value.status == 500

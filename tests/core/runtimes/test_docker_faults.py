@@ -13,6 +13,7 @@ import pytest
 
 from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.model.hosts import Workload
+from hostler.model.timings import RuntimeTimings
 from hostler.runtimes.docker import runtime as runtime_module
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.runtime import DockerRuntime
@@ -115,7 +116,6 @@ async def test_a_kill_without_effect_is_a_kill_that_was_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Docker says so after twelve seconds; Podman says nothing until it has ended."""
-    monkeypatch.setattr(runtime_module, "_KILLED_WITHIN_S", 0.1)
     signals: list[str] = []
 
     async def kill(_: Engine, ref: str, signal: str) -> bool:
@@ -130,8 +130,9 @@ async def test_a_kill_without_effect_is_a_kill_that_was_sent(
     monkeypatch.setattr(Engine, "kill", kill)
     monkeypatch.setattr(runtime_module, "_ended", goes_on)
     workload = Workload("r1-a-1", "d1", "docker", "c" * 64, running=True)
+    runtime = DockerRuntime(Path, RuntimeTimings(killed_within=0.1))
     with pytest.raises(Unkillable, match="r1-a-1 does not end after SIGKILL"):
-        await DockerRuntime(Path).stop(DirectLink(tmp_path / "none.sock"), workload, 0.0)
+        await runtime.stop(DirectLink(tmp_path / "none.sock"), workload, 0.0)
     assert signals == ["SIGTERM", "SIGKILL"]
 
 

@@ -19,6 +19,7 @@ import requests.exceptions
 
 from hostler.base.errors import EngineError, HostFault, Unreachable
 from hostler.model.images import choose_digest
+from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
@@ -28,9 +29,6 @@ from hostler_agent.json_values import Message
 T = TypeVar("T")
 
 _THREADS = 8
-_TIMEOUT_S = 60.0
-_START_TIMEOUT_S = 180.0
-"""A start may have to wait for a slow disk, or for a GPU to wake up."""
 _ERROR_CAP = 64 * 1024
 _NOT_ENDED = "did not receive an exit event"
 """What Docker says twelve seconds after a SIGKILL that it did send."""
@@ -39,7 +37,8 @@ _NOT_ENDED = "did not receive an exit event"
 class Engine:
     """One host's Docker at one URL. Close it when the URL is no longer the host's."""
 
-    def __init__(self, host: str, url: str) -> None:
+    def __init__(self, host: str, url: str, timings: RuntimeTimings = DEFAULT.runtimes) -> None:
+        self.timings = timings
         self.host = host
         self.url = url
         self._threads = Threads(_THREADS, f"docker-{host}")
@@ -68,11 +67,13 @@ class Engine:
     async def start(self, ref: str) -> None:
         """Start a container that has not run."""
 
+        within = self.timings.docker_start
+
         def call(client: Any) -> None:
             url = client._url("/containers/{0}/start", ref)
-            client._raise_for_status(client._post(url, timeout=_START_TIMEOUT_S))
+            client._raise_for_status(client._post(url, timeout=within))
 
-        await self._call(f"starting {ref[:12]}", call, _START_TIMEOUT_S)
+        await self._call(f"starting {ref[:12]}", call, within)
 
     async def inspect(self, ref: str) -> Message | None:
         """A container by id or name; None: there is none."""
@@ -176,21 +177,23 @@ class Engine:
                 return None
             raise
 
-    async def _call(self, what: str, call: Callable[[Any], T], timeout: float = _TIMEOUT_S) -> T:
+    async def _call(self, what: str, call: Callable[[Any], T], timeout: float | None = None) -> T:
         if self._closed:
             raise Unreachable(self.host, f"{what}: the connection was replaced meanwhile")
         with _our_errors(self.host, what):
             client = self._client or await self._open()
             # The SDK's own limit ends the call; this one also ends the wait for a free thread.
-            async with asyncio.timeout(timeout + 10.0):
+            within = self.timings.docker_answer if timeout is None else timeout
+            async with asyncio.timeout(within + 10.0):
                 return await self._threads.run(lambda: call(client))
 
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
-                async with asyncio.timeout(_TIMEOUT_S + 10.0):
+                within = self.timings.docker_answer
+                async with asyncio.timeout(within + 10.0):
                     self._client = await self._threads.run(
-                        lambda: connect(self.url, _TIMEOUT_S, _THREADS)
+                        lambda: connect(self.url, within, _THREADS)
                     )
             return self._client
 

@@ -17,12 +17,12 @@ from urllib.parse import urlencode
 import h11
 
 from hostler.base.errors import EngineError, Unreachable
+from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ByteStream, HostLink
 from hostler.runtimes.docker.explain import engine_error
 
 _READ = 256 * 1024
 _ERROR_CAP = 64 * 1024
-_ERROR_S = 60.0
 _LINE_CAP = 8 * 1024 * 1024
 
 
@@ -73,11 +73,11 @@ class Response:
         if (value := _json_object(rest)) is not None:
             yield value
 
-    async def text(self, cap: int = _ERROR_CAP) -> str:
-        """The whole body, cut at `cap` bytes, and at a minute."""
+    async def text(self, within: float, cap: int = _ERROR_CAP) -> str:
+        """The whole body, cut at `cap` bytes, and after `within` seconds."""
         taken = b""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_ERROR_S), aclosing(self.body()) as pieces:
+            async with asyncio.timeout(within), aclosing(self.body()) as pieces:
                 async for data in pieces:
                     taken += data
                     if len(taken) >= cap:
@@ -104,6 +104,7 @@ async def request(
     path: str,
     query: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
+    timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> AsyncIterator[Response]:
     """One request on a connection of its own, closed at the end. The body sent is empty.
 
@@ -125,7 +126,7 @@ async def request(
         response = Response(link.host, stream, parser)
         await response.head()
         if response.status >= 400:
-            raise await _refusal(link.host, f"{method} {path}", response)
+            raise await _refusal(link.host, f"{method} {path}", response, timings.refusal_read)
         yield response
     finally:
         await stream.close()
@@ -152,8 +153,8 @@ def _silent(host: str, error: EngineError) -> Unreachable:
     return Unreachable(host, error.message, remedy=error.remedy)
 
 
-async def _refusal(host: str, what: str, response: Response) -> EngineError:
-    text = await response.text()
+async def _refusal(host: str, what: str, response: Response, within: float) -> EngineError:
+    text = await response.text(within)
     body = _json_object(text.encode())
     return engine_error(host, what, response.status, str((body or {}).get("message", text)))
 

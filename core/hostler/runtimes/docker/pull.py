@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hostler.base.errors import EngineError
+from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.explain import pull_error
 from hostler.runtimes.docker.http import request
-
-_IDLE_S = 900.0
-_TELL_EVERY_S = 0.5
 
 
 class PullProgress:
@@ -53,28 +51,31 @@ async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -
     progress(what, 0, None)
     try:
         async with request(link, "POST", "/images/create", query, headers) as response:
-            await _watch(link.host, image, response.json_lines(), progress, what)
+            await _watch(link.host, image, response.json_lines(), progress, engine.timings)
     except EngineError as error:
         if error.status:
             raise pull_error(link.host, image, error.status, error.message) from error
         raise
 
 
-async def _watch(host: str, image: str, lines: Any, progress: Progress, what: str) -> None:
+async def _watch(
+    host: str, image: str, lines: Any, progress: Progress, timings: RuntimeTimings
+) -> None:
+    what = f"pulling {image}"
     state, loop = PullProgress(), asyncio.get_running_loop()
     told = loop.time()
     while True:
         try:
-            async with asyncio.timeout(_IDLE_S):
+            async with asyncio.timeout(timings.pull_idle):
                 line = await anext(lines, None)
         except TimeoutError as error:
-            raise EngineError(host, f"{what}: no progress for {_IDLE_S:.0f} s") from error
+            raise EngineError(host, f"{what}: no progress for {timings.pull_idle:.0f} s") from error
         if line is None:
             break
         if "error" in line:
             raise pull_error(host, image, 0, str(line["error"]))
         state.update(line)
-        if loop.time() - told >= _TELL_EVERY_S:
+        if loop.time() - told >= timings.pull_told_every:
             told = loop.time()
             progress(what, state.done, state.total)
     progress(what, state.done, state.total)

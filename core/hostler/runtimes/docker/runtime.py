@@ -15,6 +15,7 @@ from hostler.decide.blame import refuses_limits
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
+from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import relative, reserved
 from hostler.runtimes.docker.engine import Engine
@@ -47,9 +48,6 @@ _SMALL = 1024 * 1024
 
 _log = logging.getLogger("hostler.daemon")
 
-_CHECK_S = 30.0
-_KILLED_WITHIN_S = 20.0
-_AGAIN_S = 0.2
 _CREATE_TRIES = 5
 _IN_THE_WAY = "cannot overwrite"
 _NO_IMAGE = "no such image"
@@ -59,8 +57,11 @@ _NO_IMAGE = "no such image"
 class DockerRuntime:
     """The runtime "docker". Holds nothing that matters: connections, and what saves round trips."""
 
-    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+    def __init__(
+        self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
+    ) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
+        self._timings = timings
         self._blob_path = blob_path
         self._layouts = Layouts(blob_path)
         self._engines: dict[str, Engine] = {}
@@ -131,9 +132,9 @@ class DockerRuntime:
         Raises Unkillable when even KILL does not end it (a GPU or a disk that hangs).
         """
         engine, ref = await self._engine(link), workload.ref
-        for signal, patience in (("SIGTERM", grace), ("SIGKILL", _KILLED_WITHIN_S)):
+        for signal, patience in (("SIGTERM", grace), ("SIGKILL", self._timings.killed_within)):
             try:
-                async with asyncio.timeout(_KILLED_WITHIN_S):
+                async with asyncio.timeout(self._timings.killed_within):
                     if not await engine.kill(ref, signal):
                         return
             except TimeoutError:
@@ -183,7 +184,7 @@ class DockerRuntime:
                 current = await self._present(link, ref)
                 live = current.running or current.created_only
             if live:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(self._timings.docker_again)
             elif await is_complete(link, ref, sink):
                 return
             elif stuck:
@@ -218,7 +219,7 @@ class DockerRuntime:
         url = await docker_url(link)
         engine = self._engines.get(link.host)
         if engine is None or engine.url != url:
-            self._engines[link.host] = Engine(link.host, url)
+            self._engines[link.host] = Engine(link.host, url, self._timings)
             if engine is not None:
                 await engine.close()
         return self._engines[link.host]
@@ -243,7 +244,7 @@ class DockerRuntime:
                     if found is not None:
                         return _ours(link.host, job, found)
                     # The name of a create whose reply was lost, or of one being removed.
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(self._timings.docker_again)
                 elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
                     body = {**body, "Image": await _pulled(link, engine, job, progress)}
                     pulled = True
@@ -264,7 +265,8 @@ class DockerRuntime:
         progress: Progress,
     ) -> None:
         if bind_paths(job):
-            await link.call("container.check", {"ref": ref, "attempt_id": job.attempt_id}, _CHECK_S)
+            asked = {"ref": ref, "attempt_id": job.attempt_id}
+            await link.call("container.check", asked, self._timings.container_check)
         placements = list(job.placements)
         workdir = not workdir_is_there(job, outlines)
         if placements and not placements[0].target and placements[0].size > _SMALL:

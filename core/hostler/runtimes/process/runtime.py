@@ -11,6 +11,7 @@ from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
+from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, relative
 from hostler.runtimes.layout import Layouts
@@ -18,18 +19,15 @@ from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import follow_shortly, offset_of, take
 
-_CREATE_TIMEOUT_S = 30.0
-_PLACE_TIMEOUT_S = 600.0
-_START_TIMEOUT_S = 900.0
-"""A virtual environment may have to be built first."""
-_STOP_SLACK_S = 30.0
-
 
 class ProcessRuntime:
     """The runtime "process". The agent does the work; nothing is kept here that matters."""
 
-    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+    def __init__(
+        self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
+    ) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
+        self._timings = timings
         self._blob_path = blob_path
         self._layouts = Layouts(blob_path)
 
@@ -46,7 +44,7 @@ class ProcessRuntime:
         await _check_mounts(link, job)
         await self._layouts.of(job)
         if job.placements:
-            await link.call("job.create", _created(job), _CREATE_TIMEOUT_S)
+            await link.call("job.create", _created(job), self._timings.job_create)
         for placement in job.placements:
             await self._place(link, job, placement, progress)
         return job.attempt_id
@@ -62,12 +60,12 @@ class ProcessRuntime:
             "venv": job.venv,
             "gpu_indices": list(job.gpu_indices),
         }
-        return _workload(link.host, await link.call("job.start", payload, _START_TIMEOUT_S))
+        return _workload(link.host, await link.call("job.start", payload, self._timings.job_start))
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
         """TERM to its group, `grace` seconds, KILL. Raises Unkillable when it does not end."""
         payload = {"attempt_id": workload.attempt_id, "grace": grace}
-        answer = await link.call("job.stop", payload, grace + _STOP_SLACK_S)
+        answer = await link.call("job.stop", payload, grace + self._timings.job_stop_slack)
         if answer and _workload(link.host, answer).running:
             raise Unkillable(
                 link.host, f"the process of {workload.attempt_id} does not end after SIGKILL"
@@ -75,14 +73,14 @@ class ProcessRuntime:
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Its folder and log; checkpoints stay."""
-        await link.call("job.remove", {"attempt_id": workload.attempt_id}, _CREATE_TIMEOUT_S)
+        await link.call("job.remove", {"attempt_id": workload.attempt_id}, self._timings.job_create)
 
     async def sweep(
         self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
     ) -> int:
         """Remove this daemon's checkpoint folders but those in `keep`; how many."""
         payload = {"prefix": f"{daemon_id[:8]}-", "keep": list(keep), "dry_run": dry_run}
-        answer = await link.call("gc.checkpoints", payload, _PLACE_TIMEOUT_S)
+        answer = await link.call("gc.checkpoints", payload, self._timings.job_place)
         return int(answer["removed"])
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
@@ -126,7 +124,7 @@ class ProcessRuntime:
             progress(what, 0, placement.size)
             await link.put_blob(placement.digest, self._blob_path(placement.digest))
             progress(what, placement.size, placement.size)
-        await link.call("job.place", payload, _PLACE_TIMEOUT_S)
+        await link.call("job.place", payload, self._timings.job_place)
 
 
 def _created(job: Job) -> dict[str, Any]:
