@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import errno
-import re
 import sys
 
-from hostler.base.errors import HostlerError, InputError
+from hostler.base.errors import HostlerError
 from hostler.base.text import clean
+from hostler.show.errors import error_lines
 
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_ENDLESS = re.compile(r"\S{1000,}")
-_COMMANDS = ("hostler", "ssh", "docker", "python3", "pip")
-
-
-def _sentences(error: HostlerError) -> str:
-    """The error as text, with its remedy as a sentence of its own."""
-    text, remedy = str(error), error.remedy
-    word = remedy.split(" ")[0].rstrip(":,;")
-    if not word.isalpha() or word in _COMMANDS or not text.endswith(remedy):
-        return text
-    return text[: len(text) - len(remedy)] + remedy[0].upper() + remedy[1:]
 
 
 def report(error: Exception) -> int:
@@ -43,12 +32,5 @@ def describe(error: Exception) -> str:
             f"hostler: unexpected {type(error).__name__}: {clean(str(error))}. "
             "This is a bug; --debug shows where\n"
         )
-    text = f"hostler: {_shown(_sentences(error))}\n"
-    if isinstance(error, InputError):
-        text += "".join(f"  {_shown(str(problem))}\n" for problem in error.untold)
-    return text
-
-
-def _shown(text: str) -> str:
-    """A text for a terminal: a word of thousands of letters, typed by mistake, is cut."""
-    return clean(_ENDLESS.sub(lambda word: f"{word[0][:60]}...{word[0][-60:]}", text))
+    first, *problems = error_lines(error)
+    return "\n  ".join([f"hostler: {first}", *problems]) + "\n"
