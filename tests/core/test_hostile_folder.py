@@ -27,7 +27,6 @@ from hostler.packing import pack_source
 from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
 from hostler_tui.host.work import doctor, trust_in_terminal
-from hostler_tui.submit.commandline import run_command
 from tests.support.machines.desk import desk_folder
 
 pytestmark = pytest.mark.programs
@@ -47,8 +46,6 @@ STARTS = {
     "core/hostler/cli/commands/demo.py:_run_command": "the person's own command",
     "core/hostler/packing/git_run.py:start": "test_packing_runs_no_git_of_the_folder",
     "core/hostler/local/door.py:exec_agent": "test_the_agent_of_this_machine_is_no_program_here",
-    "tui/hostler_tui/submit/commandline.py:run_command":
-        "test_the_screen_takes_nothing_from_the_folder",
     "tui/hostler_tui/host/work.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
     "tui/hostler_tui/host/work.py:trust_in_terminal":
         "test_the_screen_takes_nothing_from_the_folder",
@@ -215,9 +212,6 @@ def test_a_demo_takes_nothing_from_the_folder(trap: Trap, console: Path) -> None
 async def test_the_screen_takes_nothing_from_the_folder(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = await run_command(["version", "--json"], str(trap.folder / "no.sock"))
-    trap.assert_quiet()
-    assert "client" in ended.out, ended
     assert (await doctor("no.such")).checks
     monkeypatch.setattr("builtins.input", lambda prompt: "")
     await asyncio.to_thread(trust_in_terminal, cast(HostlerApp, _Screenless()), "no.such")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hostler_tui.app import HostlerApp
-from hostler_tui.submit.command_screen import CommandScreen
+from hostler_tui.submit.work_screen import WorkScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.modal import Modal
@@ -56,18 +56,22 @@ async def test_each_main_screen_is_gone_to_and_left_again(mode: str) -> None:
     assert app.return_code in (None, 0)
 
 
+async def nothing(say: object) -> None:
+    """Work that is done at once."""
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: Confirm("really?", ["much"], "yes"),
         lambda: Form("why?", ["so"], [("go", "go")]),
-        lambda: CommandScreen(["version"]),
+        lambda: WorkScreen("hostler version", nothing),
     ],
 )
 async def test_a_dialog_that_is_closed_before_it_was_drawn_is_not_drawn(
     make: Callable[[], Modal[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CommandScreen, "_work", lambda self: None)
+    monkeypatch.setattr(WorkScreen, "_work", lambda self: None)
     app = Quiet()
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = make()

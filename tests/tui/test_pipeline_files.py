@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def test_a_file_that_is_none_says_why(folder: Path) -> None:
 
 
 def test_a_plan_says_where_each_stage_would_go_and_why() -> None:
-    cells = [
+    cells: list[Any] = [
         {"stage": f"train.{n}", "host": "gpu1", "gpus": [0, 1], "why": "the tightest fit"}
         for n in range(20)
     ]
@@ -90,7 +89,7 @@ def test_a_plan_says_where_each_stage_would_go_and_why() -> None:
         "gpus": [],
         "why": "no host has 8 GPUs " * 6,
     }
-    told = json.dumps({"stages": [*cells, waits]})
+    told: dict[str, Any] = {"stages": [*cells, waits]}
     shown = [text_of(line) for line in plan_lines(told, 80)]
     assert shown[1].split() == ["train:", "20", "cells", "gpu1", "0,1", "the", "tightest", "fit"]
     assert shown[-1] == "21 stages; nothing is started yet; 1 rows would wait"

@@ -10,8 +10,8 @@ from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.queue.screen import QueueScreen
-from hostler_tui.submit.command_screen import CommandScreen
 from hostler_tui.submit.screen import FilePicker
+from hostler_tui.submit.work_screen import WorkScreen
 from hostler_tui.widgets.form import Form
 from tests.support.programs.simserved import SimServed, sim_served
 from tests.support.screens.screen import text_of, until, until_shown
@@ -73,7 +73,7 @@ async def test_from_the_file_to_the_run(lab: SimServed) -> None:
         await until_shown(pilot, "submit it")
         await until_shown(pilot, "1 stage; nothing is started yet", SLOW)
         assert lab.client().runs() == []
-        assert "-p lr=0.7 --title 'second try' --plan --json" in _said(app)
+        assert "-p lr=0.7 --title 'second try' --plan" in _said(app)
         await pilot.press("right", "enter")
         await until(pilot, lambda: bool(lab.client().runs()), "nothing was submitted", SLOW)
         run = lab.client().runs()[0]
@@ -115,7 +115,7 @@ async def test_enter_alone_never_submits(lab: SimServed, size: tuple[int, int]) 
         await pilot.press("enter", "enter", "enter", "enter")
         await until_shown(pilot, "nothing is started yet", SLOW)
         await until_shown(pilot, "submit it")
-        assert isinstance(app.screen, CommandScreen)
+        assert isinstance(app.screen, WorkScreen)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Form), "not back at the form")
         assert lab.client().runs() == []
@@ -131,7 +131,7 @@ async def test_a_path_is_typed_and_completed(lab: SimServed) -> None:
         await until_shown(pilot, "Submit broken.toml")
 
 
-async def test_a_rerun_is_asked_for_and_made_by_the_command_line(lab: SimServed) -> None:
+async def test_a_rerun_is_asked_for_and_made(lab: SimServed) -> None:
     run_id = lab.submit(PIPELINE % ("none", 1))
     app = HostlerApp(find=lambda: lab.found)
     async with app.run_test(size=(100, 30)) as pilot:

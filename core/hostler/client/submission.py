@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from hostler.base.errors import NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.base.json_types import JsonTable
 from hostler.base.keys import Shape
 from hostler.base.units import format_size, format_value
@@ -32,7 +33,13 @@ from hostler.submit.body import (
     wants_snapshot,
     with_file_names,
 )
-from hostler.submit.sources import current_folder, left_out_lines, skipped_lines, text_path
+from hostler.submit.sources import (
+    code_folder,
+    current_folder,
+    left_out_lines,
+    skipped_lines,
+    text_path,
+)
 from hostler.submit.told import Say, silent, tell_once
 from hostler.submit.words import words_of
 
@@ -40,10 +47,14 @@ Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
 """What a command needs, as `Client.run` takes it."""
 
 
+_SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
+"""A submission that is asked about for the limits of sources."""
+
+
 def run(
     what: str | PathLike[str] | Sequence[str], /, *, title: str = "", priority: int = 0,
     include: Sequence[str] = (), key: str | None = None,
-    say: Callable[[str], object] | None = None, **more: Any,
+    say: Say | None = None, **more: Any,
 ) -> Io[str]:  # fmt: skip
     """A new run of a pipeline file, or of one command (a list of words), with the code that it
     needs. A personal daemon is started where none runs. Returns once the run is durable.
@@ -54,6 +65,10 @@ def run(
     `include` names files that git ignores and that go along, `say` is given notes for people. With
     a `key` of your own the same call makes no second run.
     """
+    if priority > 0:
+        raise InputError(
+            f"a priority of {priority}: it can only be lowered", remedy="Use 0 or less"
+        )
     if isinstance(what, (str, PathLike)):
         folder = Path(what).parent
         make = partial(_pipeline, Path(what), **more)
@@ -65,12 +80,7 @@ def run(
     body |= {"title": title, "priority": priority}
     if include:
         body["source"] = {"include": list(include)}
-
-    def tell(text: str) -> None:
-        if say is not None:
-            say(text)
-
-    made = yield from submitted(body, folder, silent if say is None else tell, key)
+    made = yield from submitted(body, folder, say or silent, key)
     return str(made["run_id"])
 
 
@@ -110,10 +120,35 @@ def _command(words: Sequence[str], **options: Option) -> JsonTable:
     return command_body(words, {k: v for k, v in asked.items() if v is not None}, os.environ)
 
 
-def _ensure(client: Blocking, say: Callable[[str], object] | None) -> None:
+def _ensure(client: Blocking, say: Say | None) -> None:
     """A daemon that answers; the person's own is started."""
     if client.found.personal:
         ensure(client.found, say)
+
+
+def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[JsonTable]:
+    """Where a pipeline would go now, and why; nothing is changed and nothing sent."""
+
+    def named() -> JsonTable:
+        body = _pipeline(file, params) | {"priority": priority}
+        return with_file_names(body, file.parent)
+
+    body = yield from local(lambda _: named())
+    return (yield from ask(calls.plan(body)))
+
+
+def rerun(name: str, *, same_code: bool, say: Say) -> Io[JsonTable]:
+    """A new run of everything that a run did: with the code that lies in its folder today, where
+    it took a copy along, unless the same code is wanted."""
+    old = yield from ask(calls.show(name))
+    source = None
+    if not same_code and (old.get("source") or {}).get("digest"):
+        folder = yield from local(lambda _: code_folder(old, "add --same-code"))
+        limits = yield from ask(calls.check(_SNAPSHOT))
+        include = old["source"].get("include") or ()
+        words = [word for stage in old["stages"] for word in stage["command"]]
+        source = yield from sent_source(folder, limits, say, include, words)
+    return (yield from ask_surely(calls.rerun(str(old["run_id"]), source=source)))
 
 
 def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
@@ -152,12 +187,7 @@ def sent_source(
 ) -> Io[JsonTable]:  # fmt: skip
     """The folder's code, packed, uploaded where the daemon does not have it, and described. What
     does not go along is told; of `words`, those of commands, also what git ignores."""
-    packed = yield from local(
-        lambda _: pack_source(
-            folder, limits["source_size"], file_limit=limits["source_file"], include=include,
-            words=words,
-        )
-    )  # fmt: skip
+    packed = yield from _packed(folder, limits, include, words)
     try:
         if not (yield from has_snapshot(packed.digest)):
             _tell_size(packed, say)
@@ -168,6 +198,26 @@ def sent_source(
         with contextlib.suppress(FileNotFoundError):
             packed.path.unlink()
     return {key: value for key, value in to_json(packed.source).items() if value is not None}
+
+
+def _packed(
+    folder: Path, limits: Mapping[str, Any], include: Sequence[str], words: Sequence[str]
+) -> Io[PackedSource]:
+    """The folder in a file. Where nobody waits for it any more, the file is removed."""
+    given_up = threading.Event()
+
+    def pack(client: Blocking) -> PackedSource:
+        size, most = limits["source_size"], limits["source_file"]
+        packed = pack_source(folder, size, file_limit=most, include=include, words=words)
+        if given_up.is_set():
+            packed.path.unlink(missing_ok=True)
+        return packed
+
+    try:
+        return (yield from local(pack))
+    except BaseException:
+        given_up.set()
+        raise
 
 
 def told_once(folder: Path, lines: Sequence[str], say: Say) -> Io[None]:

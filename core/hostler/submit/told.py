@@ -22,7 +22,7 @@ NAME = "told.json"
 _MOST = 2000
 """Notes that are remembered, the newest."""
 _LARGEST = 1024 * 1024
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 def tell_once(folder: Path, notes: Iterable[str], say: Say) -> None:

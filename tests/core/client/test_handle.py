@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError, NoDaemonError, NotFoundError
-from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work
+from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work, submission
 from hostler.client.handle import CommandOptions
 from hostler.model.command import command_keys
+from hostler.packing import PackedSource, pack_source
 from hostler.quick.socket import Found
 from tests.support.daemons.scripted_daemon import (
     Answer,
@@ -99,6 +101,39 @@ def test_a_mistake_is_told_before_anything_is_sent(daemon: ScriptedDaemon, work:
         client.run("r7")
     with pytest.raises(InputError, match="is a Python program"):
         client.run("train.py")
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_a_priority_is_only_lowered(daemon: ScriptedDaemon) -> None:
+    with pytest.raises(InputError, match="can only be lowered"):
+        Client(daemon.path).run(["true"], priority=1)
+
+
+def test_what_is_packed_for_nobody_is_removed(
+    daemon: ScriptedDaemon, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[Path] = []
+
+    def slow(*args: Any, **options: Any) -> PackedSource:
+        begun.set()
+        go_on.wait(30)
+        packed = pack_source(*args, **options)
+        made.append(packed.path)
+        return packed
+
+    monkeypatch.setattr(submission, "pack_source", slow)
+
+    async def main() -> None:
+        task = asyncio.create_task(AsyncClient(daemon.path).run("pipeline.toml"))
+        await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    asyncio.run(main())  # its end waits for the thread
+    assert [path.exists() for path in made] == [False]
     assert daemon.requests("POST", "/v1/runs") == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from textual import work
 
 from hostler.base.errors import HostlerError
+from hostler.client.submission import rerun
 from hostler_tui.runs.questions import (
     Question,
     cancel_question,
@@ -17,7 +18,8 @@ from hostler_tui.runs.questions import (
     rerun_lines,
     retry_question,
 )
-from hostler_tui.submit.command_screen import CommandScreen
+from hostler_tui.submit.pipeline_files import command_text
+from hostler_tui.submit.work_screen import WorkScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Field, Form
 from hostler_tui.widgets.lab_screen import LabScreen
@@ -105,10 +107,16 @@ class RunActs(LabScreen):
         answer = await self.app.push_screen_wait(form)
         if answer is None:
             return
-        same = ["--same-code"] if answer.button == "same" else []
-        made = await self.app.push_screen_wait(CommandScreen(["rerun", run_id, *same]))
+        same = answer.button == "same"
+        client = self.app.client
+        made = await self.app.push_screen_wait(
+            WorkScreen(
+                command_text(["rerun", run_id, *(["--same-code"] if same else [])]),
+                lambda say: client.carry_out(rerun(run_id, same_code=same, say=say)),
+            )
+        )
         if made is not None:
-            self.app.tell(f"{made.out.strip()} is {run_id} once more")
+            self.app.tell(f"{made['run_id']} is {run_id} once more")
             self._done()
 
     @work(exclusive=True, group="act", exit_on_error=False)

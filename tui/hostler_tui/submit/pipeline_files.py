@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,19 @@ def run_args(
     if priority not in ("", "0"):
         args += ["--priority", priority]
     return [*args, *ends]
+
+
+def command_text(args: Sequence[str]) -> str:
+    """As a person would type it."""
+    return shlex.join(["hostler", *args])
+
+
+def priority_of(text: str) -> int:
+    """The priority that was typed. Raises InputError."""
+    try:
+        return int(text or "0")
+    except ValueError:
+        raise InputError(f"{text!r} is no priority", remedy="Type 0 or less") from None
 
 
 def _document(file: Path) -> Mapping[str, object]:

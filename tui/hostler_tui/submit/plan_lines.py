@@ -1,19 +1,21 @@
-"""What `hostler run --plan --json` says, as lines. Pure."""
+"""Where a pipeline would go, as lines. Pure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from hostler.base.json_types import JsonTable
+from hostler.base.keys import as_table
 from hostler.base.table import cell_width, pad
 from hostler.base.text import clean
 from hostler.show.plan import alike_folded, plan_row
 from hostler_tui.lines import Line, wrapped
 
 
-def plan_lines(answer: str, width: int) -> list[Line]:
+def plan_lines(plan: JsonTable, width: int) -> list[Line]:
     """Stage, host and GPUs in columns; why in the next line where there is no room beside."""
-    stages = json.loads(answer)["stages"]
+    found = plan["stages"]
+    stages = [as_table(stage) for stage in found] if isinstance(found, list) else []
     rows = [list(map(clean, row)) for row in alike_folded([plan_row(stage) for stage in stages])]
     if not rows:
         return [(("The pipeline has no stages.", "warn"),)]

@@ -6,6 +6,7 @@ Nothing is submitted before the plan was shown and answered. Esc goes one step b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,11 +17,20 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from hostler.base.errors import HostlerError
+from hostler.base.json_types import JsonTable
+from hostler.client.submission import plan
 from hostler_tui.lines import line
-from hostler_tui.submit.command_screen import CommandScreen
-from hostler_tui.submit.commandline import command_text
-from hostler_tui.submit.pipeline_files import changed, completed, entries, params_of, run_args
+from hostler_tui.submit.pipeline_files import (
+    changed,
+    command_text,
+    completed,
+    entries,
+    params_of,
+    priority_of,
+    run_args,
+)
 from hostler_tui.submit.plan_lines import plan_lines
+from hostler_tui.submit.work_screen import Say, WorkScreen
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.form import Field, Form
 from hostler_tui.widgets.modal import Modal
@@ -150,18 +160,13 @@ async def submit_pipeline(app: LabApp) -> str | None:
 async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str]) -> str | None:
     """Parameters, plan and submission; None to go back to the files."""
     values: Mapping[str, str] = {**defaults, "--title": "", "--priority": "0"}
-
-    def args(of: Mapping[str, str], *ends: str) -> list[str]:
-        params = changed(defaults, of)
-        return run_args(file, params, of["--title"], of["--priority"], ends)
-
     while True:
         form = Form(
             f"Submit {file.name}",
             [f"from {file.parent}, which goes along where a stage takes a copy of the code"],
             [("plan", "show the plan")],
             fields=[Field(name, value, _help(name)) for name, value in values.items()],
-            command=lambda of: command_text(args(of)),
+            command=lambda of: Submission.of(file, defaults, of).told(),
             leave="back",
             is_safe=True,
         )
@@ -169,25 +174,55 @@ async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str])
         if answer is None:
             return None
         values = answer.values
-        run_id = await _plan_and_run(app, args(values, "--plan", "--json"), args(values, "-d"))
+        run_id = await _plan_and_run(app, Submission.of(file, defaults, values))
         if run_id is not None:
             return run_id
 
 
-async def _plan_and_run(app: LabApp, plan: list[str], run: list[str]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What was chosen and typed."""
+
+    file: Path
+    params: Mapping[str, str]
+    title: str
+    priority: str
+
+    @classmethod
+    def of(cls, file: Path, defaults: Mapping[str, str], values: Mapping[str, str]) -> Submission:
+        """From the fields of the form."""
+        params = changed(defaults, values)
+        return cls(file, params, values["--title"], values["--priority"])
+
+    def told(self, *ends: str) -> str:
+        """As a command."""
+        return command_text(run_args(self.file, self.params, self.title, self.priority, ends))
+
+
+async def _plan_and_run(app: LabApp, chosen: Submission) -> str | None:
+    async def planned(say: Say) -> JsonTable:
+        priority = priority_of(chosen.priority)
+        return await app.client.carry_out(plan(chosen.file, chosen.params, priority=priority))
+
+    async def submitted(say: Say) -> str:
+        run = await app.client.run(
+            chosen.file, params=chosen.params, title=chosen.title,
+            priority=priority_of(chosen.priority), say=say,
+        )  # fmt: skip
+        return run.id
+
     looked = await app.push_screen_wait(
-        CommandScreen(
-            plan,
-            told=f"Where it would go now: {command_text(plan)}",
-            picture=lambda ended, width: plan_lines(ended.out, width),
+        WorkScreen(
+            f"Where it would go now: {chosen.told('--plan')}",
+            planned,
+            picture=plan_lines,
             yes="submit it",
             leave="back",
         )
     )
     if looked is None:
         return None
-    ended = await app.push_screen_wait(CommandScreen(run))
-    return None if ended is None else ended.out.strip()
+    return await app.push_screen_wait(WorkScreen(chosen.told(), submitted))
 
 
 def _help(name: str) -> str:

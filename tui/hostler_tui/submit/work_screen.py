@@ -1,9 +1,9 @@
-"""Hostler's command line at work: its command, its progress as text, its errors in full."""
+"""Something that takes a while: its progress as text, what came of it, its errors in full."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -11,8 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
+from hostler.base.errors import HostlerError
+from hostler.base.text import clean
+from hostler.show.errors import error_lines
 from hostler_tui.lines import Line, line, wrapped
-from hostler_tui.submit.commandline import Ended, command_text, run_command
 from hostler_tui.widgets.modal import Modal
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.scroll_pane import ScrollPane
@@ -21,23 +23,27 @@ if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
 
 
-class CommandScreen(Modal[Ended | None]):
-    """Runs a command; ends with what it said once it has succeeded.
+T = TypeVar("T")
+Say = Callable[[str], object]
 
-    `picture` turns a success into lines to be looked at; then `yes` is the answer that goes on.
-    Without it a success closes the screen. A failure stays until it was read, and ends with None.
+
+class WorkScreen(Modal[T | None], Generic[T]):
+    """Does some work; ends with what came of it.
+
+    `picture` turns that into lines to be looked at; then `yes` is the answer that goes on. Without
+    it a success closes the screen. A failure stays until it was read, and ends with None.
     """
 
     app: LabApp
 
     DEFAULT_CSS = """
-    CommandScreen { align: center middle; background: $background; }
-    CommandScreen > Vertical { width: 100%; max-width: 140; height: auto; max-height: 100%;
+    WorkScreen { align: center middle; background: $background; }
+    WorkScreen > Vertical { width: 100%; max-width: 140; height: auto; max-height: 100%;
                                border: solid $foreground; padding: 0 1; }
-    CommandScreen ScrollPane { height: auto; }
-    CommandScreen .answers { height: auto; align-horizontal: right; }
-    CommandScreen Button { height: 1; min-width: 8; border: none; margin-left: 2; }
-    CommandScreen Button:focus { text-style: reverse bold; }
+    WorkScreen ScrollPane { height: auto; }
+    WorkScreen .answers { height: auto; align-horizontal: right; }
+    WorkScreen Button { height: 1; min-width: 8; border: none; margin-left: 2; }
+    WorkScreen Button:focus { text-style: reverse bold; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,21 +54,20 @@ class CommandScreen(Modal[Ended | None]):
 
     def __init__(
         self,
-        args: Sequence[str],
+        told: str,
+        job: Callable[[Say], Awaitable[T]],
         *,
-        told: str = "",
-        picture: Callable[[Ended, int], Sequence[Line]] | None = None,
+        picture: Callable[[T, int], Sequence[Line]] | None = None,
         yes: str = "",
         leave: str = "close",
     ) -> None:
         super().__init__()
-        self.args, self.picture, self.yes, self.leave = tuple(args), picture, yes, leave
-        self.told = told or command_text(args)
+        self.told, self.job, self.picture, self.yes, self.leave = told, job, picture, yes, leave
         self.progress: tuple[str, ...] = ()
-        self.ended: Ended | None = None
+        self.made: T | None = None
 
     def compose(self) -> ComposeResult:
-        """The command, what it says, answers."""
+        """What is done, what is said of it, answers."""
         with Vertical():
             yield Pane(id="told")
             yield ScrollPane([line(("working ...", "dim"))], id="output")
@@ -81,32 +86,38 @@ class CommandScreen(Modal[Ended | None]):
         self.draw_soon()
 
     def draw(self) -> None:
-        """The command, for the size that there is."""
+        """For the size that there is."""
         height = self.app.size.height
         told = wrapped(self.told, self._room, "", "title")
         shown = told[:2] if height < 20 else [*told, line("")]
         self.query_one("#told", Pane).show(shown)
         self.query_one("#output").styles.max_height = max(1, height - len(shown) - 3)
 
-    @work(exclusive=True, group="command", exit_on_error=False)
+    @work(exclusive=True, group="work", exit_on_error=False)
     async def _work(self) -> None:
-        self._finish(await run_command(self.args, self.app.client.found.path, self._tell))
+        try:
+            made = await self.job(self._tell)
+        except HostlerError as error:
+            self._fail(error_lines(error))
+        except OSError as error:
+            self._fail([clean(str(error))])
+        else:
+            self._finish(made)
 
     def _tell(self, text: str) -> None:
-        self.progress = (*self.progress, text)
+        self.progress = (*self.progress, clean(text))
         self._show([part for said in self.progress for part in wrapped(said, self._room)])
 
-    def _finish(self, ended: Ended) -> None:
-        if ended.code != 0:
-            said = [*ended.errors, *ended.out.splitlines()] or [f"it ended with code {ended.code}"]
-            self._show([part for text in said for part in wrapped(text, self._room, "", "bad")])
-            self.query_one("#yes").display = False  # there is nothing to go on with
-            return
-        self.ended = ended
+    def _fail(self, said: Sequence[str]) -> None:
+        self._show([part for text in said for part in wrapped(text, self._room, "", "bad")])
+        self.query_one("#yes").display = False  # there is nothing to go on with
+
+    def _finish(self, made: T) -> None:
+        self.made = made
         if self.picture is None:
-            self.dismiss(ended)
+            self.dismiss(made)
             return
-        self._show(self.picture(ended, self._room))
+        self._show(self.picture(made, self._room))
         self.query_one("#yes", Button).disabled = False
 
     @property
@@ -119,7 +130,7 @@ class CommandScreen(Modal[Ended | None]):
     @on(Button.Pressed)
     def answer(self, event: Button.Pressed) -> None:
         """Go on, or not."""
-        self.dismiss(self.ended if event.button.id == "yes" else None)
+        self.dismiss(self.made if event.button.id == "yes" else None)
 
     def action_leave(self) -> None:
         """Escape: what is still at work is ended."""
