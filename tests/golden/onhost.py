@@ -24,7 +24,7 @@ env | cut -d= -f1 | grep ^HOSTLER_ | sort
 echo '{"step": 1, "loss": 0.5}' >> "$HOSTLER_METRICS"
 echo x > ckpt/x
 echo y > out
-while [ ! -e ../go ]; do sleep 0.05; done
+while [ -e out ] && [ ! -e ../go ]; do sleep 0.05; done
 '''
 shell = true
 checkpoint = "ckpt"
@@ -57,8 +57,10 @@ def on_host() -> Iterator[OnHost]:
     """Until the block ends."""
     with desk_folder() as folder:
         made = OnHost(folder)
-        yield made
-        made.desk.close()
+        try:
+            yield made
+        finally:
+            made.desk.close()
 
 
 def tree(folder: Path, naming: Callable[[str], str]) -> dict[str, Any]:

@@ -89,6 +89,15 @@ resources = {{ gpus = {gpus} }}
         finally:
             os.close(descriptor)
 
+    def close(self) -> None:
+        """Stop the daemon, and end the stages that a test which failed has left at their gates."""
+        gates = [os.open(gate, os.O_RDWR) for gate in self.desk.home.glob("gate-*")]
+        try:
+            self.desk.close()
+        finally:
+            for gate in gates:
+                os.close(gate)
+
     def held(self) -> list[str]:
         """Leases of GPUs that lie on the host."""
         return sorted(path.name for path in self.leases.glob("GPU-*.json"))

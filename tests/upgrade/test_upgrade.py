@@ -38,8 +38,10 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> str:
 def work() -> Iterator[Work]:
     with desk_folder() as folder:
         made = Work(folder)
-        yield made
-        made.desk.close()
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def begin(desk: Desk, python: str) -> None:
