@@ -98,7 +98,7 @@ def _go_wrong(lab: SimLab, folder: Path) -> None:
         faults.cut()
 
 
-def until(true: Callable[[], bool], why: str, seconds: float = 60.0) -> None:
+def until(true: Callable[[], bool], why: str, seconds: float = 300.0) -> None:
     """Wait for a condition."""
     ends = time.monotonic() + seconds
     while not true():

@@ -14,7 +14,7 @@ from tests.golden.answers import COMMANDS, ELSEWHERE, GETS
 from tests.golden.asking import ask_all
 from tests.golden.stored import FOLDER, check_golden
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(600)]
 NAMES = [
     *(f"api/{each.name}" for each in GETS),
     "codes",

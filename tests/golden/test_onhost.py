@@ -9,7 +9,7 @@ import pytest
 from tests.golden.onhost import PIPELINE, namer, on_host, tree
 from tests.golden.stored import check_golden
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
