@@ -16,6 +16,7 @@ from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
+from hostler_agent.json_values import Json, Outgoing
 
 
 class ByteStream(Protocol):
@@ -182,9 +183,7 @@ class HostLink(Protocol):
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Give leases back; those that do not exist (any more) are no error."""
 
-    async def call(
-        self, verb: str, payload: Mapping[str, Any], timeout: float = 10.0
-    ) -> dict[str, Any]:
+    async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any other request to the agent (the process runtime's); its answer."""
 
     async def put_blob(self, digest: str, path: Path) -> None:
@@ -237,10 +236,10 @@ class LogSink(Protocol):
     """Where a workload's output goes. Knows how far it got, so that a follower can resume."""
 
     @property
-    def position(self) -> Mapping[str, Any]:
+    def position(self) -> Mapping[str, Json]:
         """What `append` was last given: empty at the start."""
 
-    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+    def append(self, data: bytes, position: Mapping[str, Json]) -> None:
         """Write bytes, and remember the position just after them, as one step."""
 
 

@@ -104,7 +104,7 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
     return connection
 
 
-def check_server(found: Found, connection: Any) -> None:
+def check_server(found: Found, connection: socket.socket) -> None:
     """Raise NoDaemonError where somebody else listens than may be meant: one's own daemon is one's
     own or root's, and so is one in a folder in which everybody may make sockets. Of a daemon that
     the configuration or the system names, nobody but root, the caller and who listens there could

@@ -20,6 +20,7 @@ from hostler.base.errors import AgentError, EngineError, InputError
 from hostler.base.units import MIB
 from hostler.model.records import MetricPoint
 from hostler.ports import HostLink
+from hostler_agent.json_values import Json, Message
 
 MAX_FILE = 32 * MIB
 MAX_POINTS = 500_000
@@ -177,7 +178,7 @@ def parse_metrics(
     return Metrics(tuple(points), dropped, example)
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _row(line: str) -> Message | None:
     if len(line) > MAX_LINE:
         return None
     try:
@@ -187,7 +188,7 @@ def _row(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _points(row: dict[str, Any], at: float) -> tuple[list[MetricPoint], int]:
+def _points(row: Message, at: float) -> tuple[list[MetricPoint], int]:
     step, time = row.pop("step", None), _number(row.pop("t", None))
     if isinstance(step, bool) or not isinstance(step, int) or abs(step) >= 2**63:
         step = None
@@ -202,7 +203,7 @@ def _points(row: dict[str, Any], at: float) -> tuple[list[MetricPoint], int]:
     return found, bad
 
 
-def _flat(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _flat(row: Message, prefix: str, depth: int) -> Iterator[tuple[str, Json]]:
     """Names and values, those of inner objects by the path to them."""
     for name, value in row.items():
         if isinstance(value, dict) and value and depth < MAX_DEPTH:

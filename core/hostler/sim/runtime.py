@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from hostler.base.errors import EngineError, InputError, Unkillable
@@ -13,7 +13,7 @@ from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler_agent.json_values import Outgoing
+from hostler_agent.json_values import Json, Outgoing
 
 _PULL_STEP_S = 0.02
 _END_STEP_S = 0.02
@@ -142,6 +142,6 @@ class SimRuntime:
             await asyncio.sleep(_END_STEP_S)
 
 
-def _offset(position: Outgoing) -> int:
+def _offset(position: Mapping[str, Json]) -> int:
     offset = position.get("offset", 0)
     return offset if isinstance(offset, int) and offset >= 0 else 0

@@ -6,7 +6,6 @@ import math
 import sqlite3
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
 
 from hostler.base.units import MIB
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries
@@ -226,5 +225,5 @@ def _plain(connection: sqlite3.Connection) -> sqlite3.Cursor:
     return cursor
 
 
-def _series(rows: Sequence[tuple[Any, ...]]) -> GpuSeries:
+def _series(rows: Sequence[tuple[float, ...]]) -> GpuSeries:
     return GpuSeries(*zip(*rows, strict=True)) if rows else GpuSeries()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.records import Artifact, AuditEntry, Keep, NewEvent, Remainder
@@ -14,6 +14,7 @@ from hostler.store.readers import Readers
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     EVENT_COLUMNS,
+    SqlValue,
     event_values,
     read_artifact,
     storable,
@@ -292,7 +293,7 @@ def _tell(connection: Connection, event: NewEvent | None) -> None:
         )
 
 
-def _value(remainder: Remainder, column: str) -> Any:
+def _value(remainder: Remainder, column: str) -> SqlValue:
     value = getattr(remainder, column)
     if column == "names":
         return json.dumps([storable(name) for name in _first(value)])

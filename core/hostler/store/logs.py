@@ -14,11 +14,12 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hostler.base.errors import StateError
 from hostler.base.units import format_size
 from hostler.store.faults import disk_faults
+from hostler_agent.json_values import Json
 
 _SLOT = 1024
 _TAIL = 4096
@@ -33,7 +34,7 @@ class _State(NamedTuple):
     size: int
     tail_crc: int
     capped: bool
-    position: dict[str, Any]
+    position: dict[str, Json]
 
 
 _EMPTY = _State(0, 0, 0, False, {})
@@ -60,7 +61,7 @@ class LogFile:
         self._synced = self._state.number
 
     @property
-    def position(self) -> Mapping[str, Any]:
+    def position(self) -> Mapping[str, Json]:
         """What `append` was last given: empty at the start."""
         return self._state.position
 
@@ -74,7 +75,7 @@ class LogFile:
         """Nothing will be appended through this object any more."""
         return self._closed
 
-    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+    def append(self, data: bytes, position: Mapping[str, Json]) -> None:
         """Write bytes and the position just after them, as one step for whoever opens it next.
 
         Over the cap, data is left out with a note, and only the position advances.
@@ -116,7 +117,7 @@ class LogFile:
             _close(self._files)
         self._on_change()
 
-    def _write(self, data: bytes, position: dict[str, Any], capped: bool) -> None:
+    def _write(self, data: bytes, position: dict[str, Json], capped: bool) -> None:
         before = self._state
         if self._files is None:
             self._files = _open(self.path)

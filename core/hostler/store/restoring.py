@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from hostler.base.errors import ConflictError, InputError, SchemaTooNew
 from hostler.store.backup import (
@@ -164,7 +164,7 @@ def _no_backup(source: Path, why: str) -> InputError:
     )
 
 
-def _write(part: Any, target: Path) -> str:
+def _write(part: IO[bytes], target: Path) -> str:
     """The SHA-256 of what was written, and synced."""
     digest = hashlib.sha256()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -15,6 +15,9 @@ from hostler.model.records import Artifact, NewEvent
 from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source, in_order
 from hostler.store.packed import RunTexts
 
+SqlValue = str | int | float | None
+"""What a column holds."""
+
 ATTEMPT_COLUMNS = (
     "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
     "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
@@ -54,7 +57,7 @@ def run_texts(run: Run, pipeline_text: str) -> RunTexts:
     )
 
 
-def run_values(run: Run) -> dict[str, Any]:
+def run_values(run: Run) -> dict[str, SqlValue]:
     """The columns of a run. Earlier versions had texts in `pipeline_text` and `env`."""
     return {
         "run_id": run.run_id,
@@ -115,7 +118,7 @@ def read_stage(spec: str) -> Stage:
     return from_json(Stage, json.loads(spec))
 
 
-def attempt_values(attempt: Attempt) -> dict[str, Any]:
+def attempt_values(attempt: Attempt) -> dict[str, SqlValue]:
     """The columns of an attempt, in the order of `ATTEMPT_COLUMNS`."""
     return {
         "attempt_id": attempt.attempt_id,
@@ -180,7 +183,7 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
     )
 
 
-def event_values(event: NewEvent) -> tuple[Any, ...]:
+def event_values(event: NewEvent) -> tuple[SqlValue, ...]:
     """The columns of an event, in the order of `EVENT_COLUMNS`."""
     return (
         event.at, event.kind.value, storable(event.message), event.severity, event.run_id,
@@ -193,7 +196,7 @@ def read_event(row: sqlite3.Row) -> Event:
     return Event(**dict(zip(row.keys(), row, strict=True)))
 
 
-def artifact_values(artifact: Artifact) -> tuple[Any, ...]:
+def artifact_values(artifact: Artifact) -> tuple[SqlValue, ...]:
     """The columns of an artifact, in the order of `ARTIFACT_COLUMNS`."""
     return (
         artifact.attempt_id, storable(artifact.name), artifact.run_id, artifact.stage,
@@ -209,12 +212,9 @@ def read_artifact(row: sqlite3.Row) -> Artifact:
     return Artifact(**{**values, "partial": bool(values["partial"])}, index=index)
 
 
-def _mapping(value: Mapping[str, Any]) -> str:
+def _mapping(value: Mapping[str, float | str]) -> str:
     return json.dumps(dict(value)) if value else "{}"
 
 
 def _read_mapping(text: str) -> dict[str, Any]:
-    if text == "{}":
-        return {}
-    read: dict[str, Any] = json.loads(text)
-    return read
+    return dict(json.loads(text)) if text != "{}" else {}

@@ -11,11 +11,10 @@ import json
 import math
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Attempt, Run
-from hostler.store.rows import storable
+from hostler.store.rows import SqlValue, storable
 
 PARAM, METRIC = 0, 1
 """Kinds of values."""
@@ -100,7 +99,7 @@ def add_attempt(connection: sqlite3.Connection, placed: int, attempt: Attempt) -
 def change_attempt(
     connection: sqlite3.Connection,
     before: sqlite3.Row,
-    now: Mapping[str, Any],
+    now: Mapping[str, SqlValue],
     attempt: Attempt,
 ) -> None:
     """What is different of an attempt between its row and its new columns."""

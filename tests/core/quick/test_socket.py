@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,10 @@ class Overheard:
         return struct.pack("3i", 1, self.uid, 1)
 
 
+def overheard(uid: int) -> Any:
+    return Overheard(uid)
+
+
 @pytest.mark.parametrize(
     ("origin", "path", "believed"),
     [
@@ -134,12 +139,12 @@ def test_a_stranger_is_believed_where_the_socket_can_only_be_meant_so(
 ) -> None:
     found = Found(path, origin)
     for uid in (0, os.geteuid()):
-        check_server(found, Overheard(uid))
+        check_server(found, overheard(uid))
     if believed:
-        check_server(found, Overheard(54321))
+        check_server(found, overheard(54321))
         return
     with pytest.raises(NoDaemonError, match="uid 54321 listens there") as caught:
-        check_server(found, Overheard(54321))
+        check_server(found, overheard(54321))
     assert ("HOSTLER_STATE" if origin == "personal" else "config.toml") in caught.value.remedy
 
 
@@ -153,13 +158,13 @@ def test_of_a_shared_daemon_nobody_else_could_have_made_the_socket(
     os.chown(folder, 54321, 54321)
     path = folder / "x.sock"
     path.touch()
-    check_server(Found(str(path), origin), Overheard(54321))
+    check_server(Found(str(path), origin), overheard(54321))
     with pytest.raises(NoDaemonError, match="uid 54322 listens there"):
-        check_server(Found(str(path), origin), Overheard(54322))
+        check_server(Found(str(path), origin), overheard(54322))
     folder.chmod(0o1777)
-    check_server(Found(str(path), origin), Overheard(0))
+    check_server(Found(str(path), origin), overheard(0))
     with pytest.raises(NoDaemonError, match="other users may write to") as caught:
-        check_server(Found(str(path), origin), Overheard(54321))
+        check_server(Found(str(path), origin), overheard(54321))
     assert "hostler daemon install" in caught.value.remedy
 
 

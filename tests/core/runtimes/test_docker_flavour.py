@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -8,9 +9,12 @@ from hostler.runtimes.docker.explain import explain
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless, suited
 
 # As Podman 5.4.2 (rootless, Debian 13) and Docker 26.1.5 answered.
-PODMAN = {"Components": [{"Name": "Podman Engine", "Version": "5.4.2"}, {"Name": "Conmon"}]}
-DOCKER = {"Components": [{"Name": "Engine", "Version": "26.1.5"}, {"Name": "containerd"}]}
-BODY = {"Image": "i", "HostConfig": {"Init": True, "LogConfig": {"Type": "local", "Config": {}}}}
+PODMAN: Any = {"Components": [{"Name": "Podman Engine", "Version": "5.4.2"}, {"Name": "Conmon"}]}
+DOCKER: Any = {"Components": [{"Name": "Engine", "Version": "26.1.5"}, {"Name": "containerd"}]}
+BODY: Any = {
+    "Image": "i",
+    "HostConfig": {"Init": True, "LogConfig": {"Type": "local", "Config": {}}},
+}
 
 
 def test_podman_is_told_from_docker() -> None:
@@ -27,7 +31,7 @@ def test_podman_gets_a_log_it_has_and_keeps_the_logins_id() -> None:
     assert mine["LogConfig"] == {"Type": "k8s-file", "Config": {"max-size": "1000b"}}
     assert mine["UsernsMode"] == "keep-id"
     assert mine["Init"] is True
-    asked = {**BODY, "Healthcheck": {"Test": ["CMD", "true"]}}
+    asked: Any = {**BODY, "Healthcheck": {"Test": ["CMD", "true"]}}
     assert suited(asked, Flavour(podman=True), 1000)["Healthcheck"] == {"Test": ["NONE"]}
     assert suited(asked, Flavour(), 1000) == asked
     assert "UsernsMode" not in suited(BODY, Flavour(podman=True), 1000)["HostConfig"]
@@ -35,7 +39,7 @@ def test_podman_gets_a_log_it_has_and_keeps_the_logins_id() -> None:
 
 
 def test_limits_are_raised_where_the_engine_may() -> None:
-    body = {**BODY, "HostConfig": {**BODY["HostConfig"], "Ulimits": [{"Name": "memlock"}]}}  # type: ignore[dict-item]
+    body: Any = {**BODY, "HostConfig": {**BODY["HostConfig"], "Ulimits": [{"Name": "memlock"}]}}
     assert suited(body, Flavour(), 1000) == body
     assert "Ulimits" in suited(body, Flavour(podman=True), 1000)["HostConfig"]
     for flavour in (Flavour(rootless=True), Flavour(True, True), Flavour(limits=False)):

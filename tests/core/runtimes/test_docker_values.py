@@ -23,7 +23,7 @@ from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
 from tests.core.runtimes.support import make_job
 
 
-def _env(options: dict[str, Any]) -> dict[str, str]:
+def _env(options: Any) -> dict[str, str]:
     return dict(item.split("=", 1) for item in options["Env"])
 
 
@@ -109,7 +109,7 @@ def test_home_is_the_persons_own_where_it_is_mounted() -> None:
     assert _env(container_options(beside))["HOME"] == "/work/.hostler/home"
 
 
-def _binds(options: dict[str, Any]) -> list[dict[str, Any]]:
+def _binds(options: Any) -> list[dict[str, Any]]:
     return [mount for mount in options["HostConfig"]["Mounts"] if mount["Type"] == "bind"]
 
 
@@ -374,7 +374,7 @@ def test_pull_progress_adds_up_layers() -> None:
     state = PullProgress()
     assert (state.done, state.total) == (0, None)
     for layer, status, current in (("a", "Downloading", 10), ("b", "Downloading", 5)):
-        detail = {"current": current, "total": 100}
+        detail: Any = {"current": current, "total": 100}
         state.update({"id": layer, "status": status, "progressDetail": detail})
     state.update({"id": "a", "status": "Extracting", "progressDetail": {"current": 1, "total": 9}})
     assert (state.done, state.total) == (15, 200)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -126,7 +127,7 @@ def test_after_any_damage_the_log_is_what_its_position_says(
     if torn and pieces:
         os.truncate(path.with_suffix(".pos"), 1500)
     log = _open(path)
-    got_to = log.position.get("n", 0)
+    got_to: Any = log.position.get("n", 0)
     assert path.read_bytes() == b"".join(pieces[:got_to])
     if cut == 0 and not torn:
         assert got_to == len(pieces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ BEFORE = Schema("hostler", STATE.steps[: [s.__name__ for s in STATE.steps].index
 DIGESTS = [letter * 64 for letter in "abcdef"]
 
 
-def insert(db: sqlite3.Connection, table: str, values: dict[str, object]) -> int:
+def insert(db: sqlite3.Connection, table: str, values: Mapping[str, object]) -> int:
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"
     return db.execute(statement, tuple(values.values())).lastrowid or 0

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import docker
 import docker.auth
 import docker.errors
 import docker.utils
@@ -20,6 +21,7 @@ import requests.exceptions
 from hostler.base.errors import EngineError, HostFault, Unreachable
 from hostler.model.images import choose_digest
 from hostler.model.timings import DEFAULT, RuntimeTimings
+from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
@@ -43,7 +45,7 @@ class Engine:
         self.url = url
         self._threads = Threads(_THREADS, f"docker-{host}")
         self._closed = False
-        self._client: Any = None
+        self._client: docker.APIClient | None = None
         self._opening = asyncio.Lock()
         self._digests: dict[str, list[str]] = {}
         self._flavour: Flavour | None = None
@@ -54,12 +56,12 @@ class Engine:
             self._flavour = await self._call("asking what it is", _ask_flavour)
         return self._flavour
 
-    async def create(self, name: str, body: Mapping[str, Any]) -> str:
+    async def create(self, name: str, body: ContainerBody) -> str:
         """A new container's id. Raises EngineError with status 404 (no image) or 409 (name)."""
 
-        def call(client: Any) -> str:
+        def call(client: docker.APIClient) -> str:
             url = client._url("/containers/create")
-            answer = client._post_json(url, data=dict(body), params={"name": name})
+            answer = client._post_json(url, data=body, params={"name": name})
             return str(client._result(answer, json=True)["Id"])
 
         return await self._call(f"creating {name}", call)
@@ -69,7 +71,7 @@ class Engine:
 
         within = self.timings.docker_start
 
-        def call(client: Any) -> None:
+        def call(client: docker.APIClient) -> None:
             url = client._url("/containers/{0}/start", ref)
             client._raise_for_status(client._post(url, timeout=within))
 
@@ -84,7 +86,7 @@ class Engine:
         """Unpack a tar at `path` of a container. Without `replace`, raises EngineError where a
         folder of the tar is a link or file there, or the reverse."""
 
-        def call(client: Any) -> None:
+        def call(client: docker.APIClient) -> None:
             url = client._url("/containers/{0}/archive", ref)
             asked = {"path": path} | ({} if replace else {"noOverwriteDirNonDir": "1"})
             client._raise_for_status(client._put(url, params=asked, data=data))
@@ -151,7 +153,7 @@ class Engine:
     async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
         """Query and headers for a pull, with the login that docker login left for the registry."""
 
-        def call(client: Any) -> tuple[dict[str, str], dict[str, str]]:
+        def call(client: docker.APIClient) -> tuple[dict[str, str], dict[str, str]]:
             repository, tag = docker.utils.parse_repository_tag(image)
             registry, _ = docker.auth.resolve_repository_name(repository)
             header = docker.auth.get_config_header(client, registry)
@@ -169,7 +171,7 @@ class Engine:
         if client is not None:
             client.close()
 
-    async def _optional(self, what: str, call: Callable[[Any], Any]) -> Any:
+    async def _optional(self, what: str, call: Callable[[docker.APIClient], T]) -> T | None:
         try:
             return await self._call(what, call)
         except EngineError as error:
@@ -177,7 +179,9 @@ class Engine:
                 return None
             raise
 
-    async def _call(self, what: str, call: Callable[[Any], T], timeout: float | None = None) -> T:
+    async def _call(
+        self, what: str, call: Callable[[docker.APIClient], T], timeout: float | None = None
+    ) -> T:
         if self._closed:
             raise Unreachable(self.host, f"{what}: the connection was replaced meanwhile")
         with _our_errors(self.host, what):
@@ -187,7 +191,7 @@ class Engine:
             async with asyncio.timeout(within + 10.0):
                 return await self._threads.run(lambda: call(client))
 
-    async def _open(self) -> Any:
+    async def _open(self) -> docker.APIClient:
         async with self._opening:
             if self._client is None:
                 within = self.timings.docker_answer
@@ -198,7 +202,7 @@ class Engine:
             return self._client
 
 
-def _ask_flavour(client: Any) -> Flavour:
+def _ask_flavour(client: docker.APIClient) -> Flavour:
     podman = is_podman(client.version(api_version=False))
     return Flavour(podman=podman, rootless=is_rootless(client.info()))
 
@@ -250,7 +254,7 @@ def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseExcept
     return None
 
 
-def _explanation(error: Any) -> str:
+def _explanation(error: docker.errors.APIError) -> str:
     text = error.explanation or str(error)
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

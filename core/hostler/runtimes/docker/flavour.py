@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from hostler.runtimes.docker.body import ContainerBody, HostConfig
 from hostler.runtimes.docker.options import NO_CHECK, OWN
+from hostler_agent.json_values import Message, items, tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,22 @@ class Flavour:
     """It may raise limits; False: it was seen to refuse."""
 
 
-def is_podman(version: Mapping[str, Any]) -> bool:
+def is_podman(version: Message) -> bool:
     """Whether the answer to `/version` is Podman's."""
-    components = version.get("Components") or ()
-    return any("podman" in str(part.get("Name", "")).lower() for part in components)
+    parts = tables(version.get("Components"))
+    return any("podman" in str(part.get("Name", "")).lower() for part in parts)
 
 
-def is_rootless(info: Mapping[str, Any]) -> bool:
+def is_rootless(info: Message) -> bool:
     """Whether the engine of an answer to `/info` runs without root."""
-    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    return any("rootless" in str(option) for option in items(info.get("SecurityOptions")))
 
 
-def suited(body: Mapping[str, Any], flavour: Flavour, log_cap: int) -> dict[str, Any]:
+def suited(body: ContainerBody, flavour: Flavour, log_cap: int) -> ContainerBody:
     """A container's options as this engine takes them. Podman has no `local` log; and without root
     the login's own files would belong to nobody inside, were its id not kept; nor may it then raise
     a limit."""
-    config = dict(body["HostConfig"])
+    config: HostConfig = {**body["HostConfig"]}
     if flavour.rootless or not flavour.limits:
         config.pop("Ulimits", None)
     if not flavour.podman:

@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
 from urllib.parse import urlencode
 
 import h11
@@ -20,6 +19,7 @@ from hostler.base.errors import EngineError, Unreachable
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ByteStream, HostLink
 from hostler.runtimes.docker.explain import engine_error
+from hostler_agent.json_values import Message
 
 _READ = 256 * 1024
 _ERROR_CAP = 64 * 1024
@@ -60,7 +60,7 @@ class Response:
         while isinstance(event := await self._next(), h11.Data):
             yield bytes(event.data)
 
-    async def json_lines(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def json_lines(self) -> AsyncGenerator[Message, None]:
         """The body as JSON objects, one a line; what is no object is passed over."""
         rest = b""
         async for data in self.body():
@@ -159,7 +159,7 @@ async def _refusal(host: str, what: str, response: Response, within: float) -> E
     return engine_error(host, what, response.status, str((body or {}).get("message", text)))
 
 
-def _json_object(line: bytes) -> dict[str, Any] | None:
+def _json_object(line: bytes) -> Message | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

@@ -13,12 +13,12 @@ import asyncio
 import struct
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from hostler.base.errors import EngineError
 from hostler.ports import HostLink, LogSink
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.workload import epoch_ns
+from hostler_agent.json_values import Json, integer
 
 _HEAD = struct.Struct(">BxxxI")
 _SYSTEM_ERROR = 3
@@ -37,16 +37,16 @@ class BadLog(ValueError):
 class LogParser:
     """Takes Docker's frames apart. Feed it pieces of any size; pure but for its own state."""
 
-    def __init__(self, position: Mapping[str, Any]) -> None:
+    def __init__(self, position: Mapping[str, Json]) -> None:
         stamp, parts = position.get("stamp"), position.get("parts")
-        known = isinstance(stamp, str) and isinstance(parts, int) and epoch_ns(stamp) is not None
-        self._top = str(stamp).encode() if known else b""
-        self._skip = int(parts or 0) if known else 0
+        self._top, self._skip = b"", 0
+        if isinstance(stamp, str) and isinstance(parts, int) and epoch_ns(stamp) is not None:
+            self._top, self._skip = stamp.encode(), parts
         self._parts = 0
         self._rest = b""
 
     @property
-    def position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, Json]:
         """Just after what `feed` last returned; give it to the next parser to go on there."""
         parts = self._parts + self._skip
         return {"stamp": self._top.decode("ascii", "replace"), "parts": parts} if self._top else {}
@@ -110,7 +110,7 @@ async def is_complete(link: HostLink, ref: str, sink: LogSink) -> bool:
     """
     known = LogParser(sink.position).position
     parser = LogParser({})
-    async for _ in _read(link, ref, {"tail": int(known.get("parts", 0)) + 1}, parser):
+    async for _ in _read(link, ref, {"tail": (integer(known.get("parts")) or 0) + 1}, parser):
         pass
     return parser.position == known
 

@@ -7,12 +7,20 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Job, Mount
 from hostler.runtimes.contract import argv, contract_env, relative
+from hostler.runtimes.docker.body import (
+    ContainerBody,
+    DeviceRequest,
+    HealthCheck,
+    HostConfig,
+    LogConfig,
+    MountEntry,
+    Ulimit,
+)
 
 WORK = "/work"
 """The working folder inside every container."""
@@ -22,13 +30,13 @@ HOME = f"{WORK}/.hostler/home"
 
 PIDS_LIMIT = 4096
 
-LIMITS: tuple[dict[str, Any], ...] = (
+LIMITS: tuple[Ulimit, ...] = (
     {"Name": "memlock", "Soft": -1, "Hard": -1},
     {"Name": "stack", "Soft": 64 * MIB, "Hard": 64 * MIB},
 )
 """NCCL pins memory and has deep stacks; Docker's 64 KiB and 8 MiB break it."""
 
-NO_CHECK: dict[str, Any] = {"Test": ["NONE"]}
+NO_CHECK: HealthCheck = {"Test": ["NONE"]}
 
 # Mounting one of these gives away the host, or another user's session on it.
 _NEVER_MOUNTED = ("/", "/var", "/var/lib")
@@ -61,7 +69,7 @@ def bind_paths(job: Job) -> list[str]:
     return [mount.path for mount in _binds(job)]
 
 
-def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> dict[str, Any]:
+def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> ContainerBody:
     """The JSON body for `POST /containers/create`. `seen`: what the host says of `bind_paths`.
 
     Raises InputError where the job cannot be a container: no image, no user id, a mount that
@@ -131,9 +139,9 @@ def memory_limit(job: Job) -> int | None:
     return max(job.host_memory - max(GIB, job.host_memory // 8), 64 * MIB)
 
 
-def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
+def _host_config(job: Job, seen: Mapping[str, Seen]) -> HostConfig:
     memory = memory_limit(job)
-    config: dict[str, Any] = {
+    config: HostConfig = {
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "GroupAdd": [str(group) for group in job.groups],
@@ -153,7 +161,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
         ],
     }
     if memory is not None:
-        config |= {"Memory": memory, "MemorySwap": memory}
+        config["Memory"] = config["MemorySwap"] = memory
     shm = job.shm if job.shm is not None else memory and memory // 2
     if shm:
         # Docker's 64 MiB break data loaders; half of the memory is what Linux itself does.
@@ -165,7 +173,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> dict[str, Any]:
     return config
 
 
-def _health_check(job: Job) -> dict[str, Any]:
+def _health_check(job: Job) -> HealthCheck:
     """Whether the container may still open its GPUs: a reload of systemd may take that away, and
     what computes goes on until its next call of the driver. An image's own check is never run."""
     if not job.gpus or job.gpu_access == "cdi":  # what CDI gives, the engine itself knows of
@@ -179,7 +187,7 @@ def _health_check(job: Job) -> dict[str, Any]:
     }
 
 
-def _log_config(cap: int) -> dict[str, Any]:
+def _log_config(cap: int) -> LogConfig:
     # `json-file` replaces every byte that is not UTF-8; `local` keeps output exact. Five files of
     # a quarter each hold `cap` bytes at any time, also just after a rotation.
     size = max(math.ceil(cap / 4), MIB)
@@ -189,7 +197,7 @@ def _log_config(cap: int) -> dict[str, Any]:
     }
 
 
-def _device_request(job: Job) -> dict[str, Any]:
+def _device_request(job: Job) -> DeviceRequest:
     if job.gpu_access == "cdi":
         return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in job.gpus]}
     return {"Driver": "nvidia", "DeviceIDs": list(job.gpus), "Capabilities": [["gpu"]]}
@@ -249,7 +257,7 @@ def _refuse_never_mounted(path: str, real: str) -> None:
             )
 
 
-def _bind(mount: Mount, seen: Seen | None) -> dict[str, Any]:
+def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
     path = _normal(mount.path)
     real = _normal(seen.real) if seen is not None else path
     for each in (path, real):
@@ -276,7 +284,7 @@ def _normal(path: str) -> str:
     return re.sub("^//", "/", posixpath.normpath(path))
 
 
-def _checkpoint(job: Job) -> list[dict[str, Any]]:
+def _checkpoint(job: Job) -> list[MountEntry]:
     if job.checkpoint is None or job.checkpoint_key is None:
         return []
     return [
@@ -298,7 +306,7 @@ def _checkpoint(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def _own_folder() -> dict[str, Any]:
+def _own_folder() -> MountEntry:
     """A mount of its own: what is one cannot be exchanged for a link while the stage runs, which
     would lead the reader of the metrics, who is root, elsewhere. It goes with the container."""
     return {"Type": "volume", "Target": OWN, "VolumeOptions": {"NoCopy": True}}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 from hostler.base.errors import EngineError
 from hostler.model.timings import RuntimeTimings
@@ -12,6 +11,7 @@ from hostler.ports import HostLink, Progress
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.explain import pull_error
 from hostler.runtimes.docker.http import request
+from hostler_agent.json_values import Message
 
 
 class PullProgress:
@@ -20,7 +20,7 @@ class PullProgress:
     def __init__(self) -> None:
         self._layers: dict[str, tuple[int, int]] = {}
 
-    def update(self, line: Mapping[str, Any]) -> None:
+    def update(self, line: Message) -> None:
         """Take one line of Docker's progress."""
         layer, detail = line.get("id"), line.get("progressDetail")
         if not isinstance(layer, str) or not isinstance(detail, dict):
@@ -59,8 +59,9 @@ async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -
 
 
 async def _watch(
-    host: str, image: str, lines: Any, progress: Progress, timings: RuntimeTimings
-) -> None:
+    host: str, image: str, lines: AsyncIterator[Message], progress: Progress,
+    timings: RuntimeTimings,
+) -> None:  # fmt: skip
     what = f"pulling {image}"
     state, loop = PullProgress(), asyncio.get_running_loop()
     told = loop.time()

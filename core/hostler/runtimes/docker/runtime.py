@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.decide.blame import refuses_limits
@@ -18,6 +18,7 @@ from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import relative, reserved
+from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
@@ -231,7 +232,7 @@ class DockerRuntime:
         return workload
 
     async def _created(
-        self, link: HostLink, engine: Engine, job: Job, body: Mapping[str, Any], progress: Progress
+        self, link: HostLink, engine: Engine, job: Job, body: ContainerBody, progress: Progress
     ) -> tuple[str, bool]:
         """The container's id, and whether it has been started already."""
         pulled = False
@@ -357,7 +358,7 @@ async def _look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
     return {path: _seen(link.host, path, found.get(path, {})) for path in paths}
 
 
-def _check_code(host: str, path: str, answer: Mapping[str, Any]) -> None:
+def _check_code(host: str, path: str, answer: Message) -> None:
     """Docker mounts as root whatever folder a submission names: so it must be one that the login
     may read and write anyway. Raises EngineError."""
     _seen(host, path, answer)
@@ -369,7 +370,7 @@ def _check_code(host: str, path: str, answer: Mapping[str, Any]) -> None:
         )
 
 
-def _seen(host: str, path: str, answer: Mapping[str, Any]) -> Seen:
+def _seen(host: str, path: str, answer: Message) -> Seen:
     if not answer.get("exists"):
         raise EngineError(
             host,

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import docker
 import docker.errors
+import requests
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 
 from hostler.base.units import MIB
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+    from _typeshed import WriteableBuffer
 
 ANSWER_CAP = 64 * MIB
 """Bytes of one whole answer: the longest lists of real hosts are far below."""
@@ -35,7 +41,7 @@ class _Socket(socket.socket):
         self._left = ANSWER_CAP
         self._until = time.monotonic() + seconds
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """See `socket`; every read of an answer comes by here."""
         remaining = self._until - time.monotonic()
         if remaining <= 0:
@@ -61,9 +67,10 @@ class _Connection(UnixHTTPConnection):  # type: ignore[misc]
             raise
         self.sock = made
 
-    def getresponse(self) -> Any:
+    def getresponse(self) -> HTTPResponse:
         self.sock.expect(self.timeout)
-        return super().getresponse()
+        answer: HTTPResponse = super().getresponse()
+        return answer
 
 
 class _Pool(UnixHTTPConnectionPool):  # type: ignore[misc]
@@ -72,7 +79,7 @@ class _Pool(UnixHTTPConnectionPool):  # type: ignore[misc]
 
 
 class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
-    def get_connection(self, url: str, proxies: Any = None) -> _Pool:
+    def get_connection(self, url: str, proxies: object = None) -> _Pool:
         with self.pools.lock:
             pool: _Pool | None = self.pools.get(url)
             if pool is None:
@@ -80,8 +87,10 @@ class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
                 self.pools[url] = pool
             return pool
 
-    def send(self, request: Any, *args: Any, **options: Any) -> Any:
-        response = super().send(request, *args, **options)
+    def send(
+        self, request: requests.PreparedRequest, *args: object, **options: object
+    ) -> requests.Response:
+        response: requests.Response = super().send(request, *args, **options)
         if refused := _not_taken(response):
             response.close()
             raise BadAnswer(refused)
@@ -89,14 +98,14 @@ class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
         return response
 
 
-def _not_taken(response: Any) -> str | None:
+def _not_taken(response: requests.Response) -> str | None:
     """What Docker never does, and what would get round the bounds."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return "sent an answer that is compressed"
     return "sent its caller elsewhere" if response.is_redirect else None
 
 
-def connect(url: str, timeout: float, connections: int) -> Any:
+def connect(url: str, timeout: float, connections: int) -> docker.APIClient:
     """A client at `unix://...` that has agreed on an API version. Blocks for one round trip."""
     client = docker.APIClient(base_url=url, version=_OLDEST_API, timeout=timeout)
     try:

@@ -11,11 +11,10 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 T = TypeVar("T")
-
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
 class Threads:
@@ -24,7 +23,7 @@ class Threads:
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._started = 0
 
@@ -32,7 +31,7 @@ class Threads:
         """Run `call` in a thread; its result. Cancelled before its turn, it is not run at all."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((loop, future, call))
+        self._jobs.put(partial(_carry_out, loop, future, call))
         if not self._idle.acquire(blocking=False) and self._started < self._count:
             self._started += 1
             name = f"{self._name}-{self._started}"
@@ -46,26 +45,30 @@ class Threads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            loop, future, call = job
-            if not future.cancelled():
-                result, error = _outcome(call)
-                # The loop may have been closed meanwhile: then nobody waits for this.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_settle, future, result, error)
+            job()
             self._idle.release()
 
 
-def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    try:
-        return call(), None
-    except Exception as error:  # handed to whoever awaits the call
-        return None, error
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
+def _carry_out(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], call: Callable[[], T]
+) -> None:
+    """Call, and hand what came of it to whoever waits in the loop."""
+    if future.cancelled():
         return
-    if error is not None:
-        future.set_exception(error)
-    else:
+    try:
+        settle = partial(_give, future, call())
+    except Exception as error:  # handed to whoever awaits the call
+        settle = partial(_fail, future, error)
+    # The loop may have been closed meanwhile: then nobody waits for this.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(settle)
+
+
+def _give(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
         future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from typing import Any
 
 from hostler.base.errors import AgentError
 from hostler.base.units import MIB
 from hostler.ports import HostLink, LogSink
+from hostler_agent.json_values import Json, Message
 
 _SHORT_S = 1.0
 _SHORT_BYTES = MIB
@@ -55,13 +55,13 @@ def take_rest(sink: LogSink, whole: bytes) -> None:
         take(sink, offset, whole[offset:])
 
 
-def offset_of(position: Mapping[str, Any]) -> int:
+def offset_of(position: Mapping[str, Json]) -> int:
     """The byte a sink is at."""
     offset = position.get("offset", 0)
     return offset if isinstance(offset, int) and offset >= 0 else 0
 
 
-def _piece(host: str, answer: Mapping[str, Any]) -> tuple[int, bytes]:
+def _piece(host: str, answer: Message) -> tuple[int, bytes]:
     at, text = answer.get("offset"), answer.get("data")
     try:
         if not isinstance(at, int) or at < 0 or not isinstance(text, str):

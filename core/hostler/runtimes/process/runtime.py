@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import AgentError, EngineError, Unkillable
 from hostler.model.codec import from_json
@@ -18,6 +17,7 @@ from hostler.runtimes.layout import Layouts
 from hostler.runtimes.paths import stat_paths
 from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import follow_shortly, offset_of, take
+from hostler_agent.json_values import Outgoing
 
 
 class ProcessRuntime:
@@ -127,7 +127,7 @@ class ProcessRuntime:
         await link.call("job.place", payload, self._timings.job_place)
 
 
-def _created(job: Job) -> dict[str, Any]:
+def _created(job: Job) -> Outgoing:
     """What the attempt's folder is made from."""
     return {
         "attempt_id": job.attempt_id,

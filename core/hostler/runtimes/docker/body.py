@@ -1,0 +1,94 @@
+"""The body of Docker's create call, as far as Hostler uses it; names are Docker's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+
+class Ulimit(TypedDict):
+    """A limit of the kernel."""
+
+    Name: str
+    Soft: int
+    Hard: int
+
+
+class HealthCheck(TypedDict, total=False):
+    """A command that Docker runs in the container now and then; times in nanoseconds."""
+
+    Test: list[str]
+    Interval: int
+    Timeout: int
+    Retries: int
+
+
+class LogConfig(TypedDict):
+    """Where output goes."""
+
+    Type: str
+    Config: dict[str, str]
+
+
+class DeviceRequest(TypedDict, total=False):
+    """GPUs."""
+
+    Driver: str
+    DeviceIDs: list[str]
+    Capabilities: list[list[str]]
+
+
+class VolumeOptions(TypedDict, total=False):
+    """Of a mount that is a volume."""
+
+    NoCopy: bool
+    Labels: dict[str, str]
+
+
+class MountEntry(TypedDict, total=False):
+    """Something that appears in the container."""
+
+    Type: str
+    Source: str
+    Target: str
+    ReadOnly: bool
+    BindOptions: dict[str, str]
+    VolumeOptions: VolumeOptions
+
+
+class HostConfig(TypedDict, total=False):
+    """What the host gives and allows."""
+
+    CapDrop: list[str]
+    SecurityOpt: list[str]
+    GroupAdd: list[str]
+    Init: bool
+    PidsLimit: int
+    Ulimits: Sequence[Ulimit]
+    IpcMode: str
+    RestartPolicy: dict[str, str]
+    AutoRemove: bool
+    LogConfig: LogConfig
+    CpuShares: int
+    Mounts: list[MountEntry]
+    Memory: int
+    MemorySwap: int
+    ShmSize: int
+    NetworkMode: str
+    DeviceRequests: list[DeviceRequest]
+    UsernsMode: str
+
+
+class ContainerBody(TypedDict):
+    """All of it."""
+
+    Image: str
+    Cmd: list[str]
+    Env: list[str]
+    User: str
+    WorkingDir: str
+    Labels: dict[str, str]
+    StopSignal: str
+    StopTimeout: int
+    Healthcheck: HealthCheck
+    HostConfig: HostConfig
