@@ -12,13 +12,11 @@ from pathlib import Path
 
 from tests.mutants.changes import Change, draw
 from tests.mutants.graft import pairs_of, places
+from tests.mutants.recorder import LEAST_S, SLOWER
 from tests.mutants.rooms import Room
 from tests.mutants.runs import Collected, collect, in_tree
 from tests.mutants.trees import changed, copy_tree
 from tests.mutants.trial import Limits, Result, Said, Trial
-
-SLOW = 20.0
-"""How much slower than without a change tests may be: watching calls has its price already."""
 
 
 class BaselineError(Exception):
@@ -140,7 +138,9 @@ class _Measuring:
         self.running[trial] = change, tree, stack
 
     def _limits(self) -> Limits:
-        return Limits(4 + 3 * self.base.processor, 60 + SLOW * sum(self.base.durations.values()))
+        return Limits(
+            4 + 3 * self.base.processor, LEAST_S + SLOWER * sum(self.base.durations.values())
+        )
 
     def _ended(self) -> list[Trial]:
         """Those that have a result, or no time left."""

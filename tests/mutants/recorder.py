@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import CodeType, FrameType
 
 import hypothesis
 import pytest
 
 from tests.mutants.graft import Place
+
+LEAST_S, SLOWER = 60.0, 20.0
+"""What a test may take after a change: so many seconds, and so many times what it took before."""
 
 
 class Recorder:
@@ -36,7 +39,7 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Most changes are noticed at once by many tests."""
-        items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
+        items[:] = self._ordered(items)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -68,12 +71,13 @@ class Recorder:
         """After set-up, call and clean-up of each test."""
         took = self.durations.get(report.nodeid, 0.0)
         self.durations[report.nodeid] = took + report.duration
-        if report.failed:
-            self.failed = self.failed or report.nodeid
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
+            print(f"\n{report.nodeid}\n{report.longreprtext}")
 
-    def run(self, items: Iterable[pytest.Item]) -> None:
+    def run(self, items: Sequence[pytest.Item]) -> None:
         """Run collected tests up to the first that fails."""
-        chosen = sorted(items, key=lambda item: self._known.get(item.nodeid, 0.0))
+        chosen = self._ordered(items)
         for item, following in zip(chosen, [*chosen[1:], None], strict=True):
             if not self.failed:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -85,3 +89,11 @@ class Recorder:
     def order(self, durations: Mapping[str, float]) -> None:
         """Tests whose duration is smaller go first."""
         self._known = durations
+
+    def _ordered(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """The quickest first, each with a limit of time where it is known how long it takes."""
+        for item in items:
+            if item.nodeid in self._known:
+                seconds = LEAST_S + SLOWER * self._known[item.nodeid]
+                item.add_marker(pytest.mark.timeout(seconds), append=False)
+        return sorted(items, key=lambda item: self._known.get(item.nodeid, 0.0))

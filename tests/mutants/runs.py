@@ -22,7 +22,7 @@ from tests.mutants.trial import Said
 
 _ROOTS = ("core", "tui", "agents", ".")
 _OWN = ("hostler", "hostler_agent", "hostler_tui", "tests")
-_OPTIONS = ("-x", "-q", "-s", "-p", "no:cacheprovider", "--timeout=120")
+_OPTIONS = ("-x", "-q", "-s", "-p", "no:cacheprovider", "--timeout=0")
 
 
 class Collected:
