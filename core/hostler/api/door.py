@@ -18,6 +18,7 @@ from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
 from hostler.base.users import user_name
 from hostler.daemon.newest import ASKING
+from hostler.daemon.rights import is_admitted
 from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.timings import DEFAULT, ApiTimings
@@ -110,8 +111,8 @@ class Doorman:
         peer: Peer = scope["state"]["peer"]
         settings = self._settings()
         user = await self._user(peer.uid, settings.group)
-        named = user.name in settings.allow or user.name in settings.operators
-        if not (peer.uid in (0, os.getuid()) or named or user.in_group):
+        caller = Caller(peer.uid, user.name)
+        if not is_admitted(settings, os.getuid(), caller, in_group=user.in_group):
             self._guests.discard(peer.uid)
             peer.let_in = False
             what = clean_line(f"{scope['method']} {scope['path']}", 200)
@@ -120,18 +121,18 @@ class Doorman:
                 f"user {user.name} may not use this daemon",
                 remedy="its owner can let you in: [daemon] allow or group in config.toml",
             )
-            scope["state"][REFUSAL] = (Caller(peer.uid, user.name), refused.message)
+            scope["state"][REFUSAL] = (caller, refused.message)
             raise refused
         if peer.is_over:
             over = ConflictError(
                 f"{user.name} has {CONNECTIONS_A_USER} connections to this daemon already",
                 remedy="end some of the programs that hold them",
             )
-            scope["state"][REFUSAL] = (Caller(peer.uid, user.name), over.message)
+            scope["state"][REFUSAL] = (caller, over.message)
             raise over
         self._guests.add(peer.uid)
         peer.let_in = True
-        return Caller(uid=peer.uid, user=user.name)
+        return caller
 
     async def _user(self, uid: int, group: str | None) -> _User:
         """One question at a time, in a thread: a directory server that does not answer must not

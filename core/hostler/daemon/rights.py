@@ -8,6 +8,7 @@ from enum import Enum
 
 from hostler.base.errors import ForbiddenError
 from hostler.model.calls import Call, Caller
+from hostler.model.config import DaemonConfig
 from hostler.model.runs import Run
 
 
@@ -15,7 +16,7 @@ class For(Enum):
     """Whose a call is."""
 
     EVERYBODY = "everybody"
-    """Who may use the daemon at all, which the API's door decides."""
+    """Who may use the daemon at all (`is_admitted`): the API's door asks, before any call."""
     OWN_RUN = "own run"
     """People on their own runs; the daemon's owner and root on all. Reruns and retries too: they
     take the environment along, secrets included."""
@@ -60,6 +61,13 @@ _DOING: Mapping[Call, str] = {
     Call.SSH_AGENT: "choosing the daemon's SSH agent",
     Call.SHUTDOWN: "stopping the daemon",
 }
+
+
+def is_admitted(settings: DaemonConfig, owner: int, caller: Caller, *, in_group: bool) -> bool:
+    """Whether somebody may use the daemon at all: its owner (a uid), root, and whom the config
+    names, one by one or by a group."""
+    named = caller.user in settings.allow or caller.user in settings.operators
+    return caller.uid in (0, owner) or named or in_group
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 from hostler.api.app import make_app
 from hostler.base.errors import ForbiddenError
 from hostler.daemon.audit import REFUSED
-from hostler.daemon.rights import RIGHTS, For, Rights
+from hostler.daemon.rights import RIGHTS, For, Rights, is_admitted
 from hostler.model.calls import Call, Caller
+from hostler.model.config import DaemonConfig
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Run
@@ -183,3 +184,12 @@ def test_the_table_decides(call: Call, who: Caller) -> None:
         assert told.value.remedy
     mine = run(uid=who.uid, owner=who.user)
     assert rights.allows(who, call, mine) is (allowed or RIGHTS[call] is For.OWN_RUN)
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+@pytest.mark.parametrize("user", ["guest", "op", "other"])
+@pytest.mark.parametrize("uid", [0, 7, 1001])
+def test_who_is_admitted(uid: int, user: str, in_group: bool) -> None:
+    people = DaemonConfig(allow=("guest",), operators=("op",))
+    wanted = uid in (0, 7) or user != "other" or in_group
+    assert is_admitted(people, 7, Caller(uid, user), in_group=in_group) is wanted
