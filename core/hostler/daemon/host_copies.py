@@ -125,26 +125,32 @@ class HostCopies:
             await self._note(run, attempt)
 
     async def _note(self, run: Run, attempt: Attempt) -> None:
-        context = self._context
-        saved = await self._saved(attempt)
-        note = Note(attempt, run.cancelled_by, run.priority, saved)
-        payload = {
-            "daemon_id": context.daemon_id,
-            "run_id": run.run_id,
-            "line": encode_note(note, context.signer),
-        }
-        link, key = context.link(attempt.host), (attempt.host, run.run_id)
+        context, key = self._context, (attempt.host, run.run_id)
+        link = context.link(attempt.host)
         try:
-            if key not in self._sent:
-                payload["spec"] = await self._spec(run)
-            told = await link.call("run.keep", payload)
+            spec = {"spec": await self._spec(run)} if key not in self._sent else {}
+            told = await link.call("run.keep", {**await self._line(run, attempt), **spec})
             if not told.get("spec") and context.run_cache.find(run.run_id) is not None:
-                payload["spec"] = await self._spec(run)
-                await link.call("run.keep", payload)
+                spec = {"spec": await self._spec(run)}
+                await link.call("run.keep", {**await self._line(run, attempt), **spec})
         except AgentError as error:
             _log.warning("no copy of run %s on %s: %s", run.run_id, attempt.host, error)
             return
         self._sent.add(key)
+
+    async def _line(self, run: Run, attempt: Attempt) -> dict[str, str]:
+        """A note of what is so now. Of several the last one counts, and others may have noted
+        something newer while this one waited: nothing is awaited behind the last look."""
+        cache = self._context.run_cache
+        saved = await self._saved(attempt)
+        now = cache.attempt(attempt.attempt_id) or attempt
+        if now.phase.is_final and not attempt.phase.is_final:
+            saved = await self._saved(now)
+            now = cache.attempt(attempt.attempt_id) or now
+        run = cache.find(run.run_id) or run
+        note = Note(now, run.cancelled_by, run.priority, saved)
+        line = encode_note(note, self._context.signer)
+        return {"daemon_id": self._context.daemon_id, "run_id": run.run_id, "line": line}
 
     async def _saved(self, attempt: Attempt) -> tuple[Artifact, ...]:
         """What is in the content store of an attempt that is over."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError
+from hostler.daemon.copy_reading import read_copy
 from hostler.decide.merging import UNKNOWN_END, closed
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
@@ -216,6 +217,28 @@ async def test_the_end_told_by_a_host_after_a_restore_keeps_what_was_written_mea
         (stored,) = (await context.store.get_run(run_id)).attempts
         assert (stored.phase, stored.detail) == (Phase.CANCELLED, UNKNOWN_END)
         assert (stored.image_digest, stored.metrics) == ("sha256:ab", {"loss": 0.5})
+
+
+async def test_a_note_that_waits_takes_back_no_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await running(daemon)
+        context, copies = daemon.daemon.context, daemon.daemon.applier.copies
+        attempt = context.run_cache.run(run_id).attempts[0]
+        gate = Gate(monkeypatch, copies, "_saved")
+        noting = asyncio.create_task(copies.note(attempt))
+        await gate.arrived.wait()
+        await context.change_attempt(attempt.attempt_id, lambda _now: {"stop_detail": "x"})
+        await daemon.daemon.service.lower(run_id, -3, ANA)
+        newer = context.run_cache.attempt(attempt.attempt_id)
+        assert newer is not None
+        await copies.note(newer)
+        gate.open()
+        await noting
+        kept = await read_copy(context.link(attempt.host), run_id, context.signer)
+        assert kept is not None
+        assert (kept.notes[-1].attempt.stop_detail, kept.notes[-1].priority) == ("x", -3)
 
 
 async def test_a_host_closed_while_the_config_changes_stays_closed(
