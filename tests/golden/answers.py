@@ -1,4 +1,4 @@
-"""The questions whose answers are stored: commands with --json, and GET calls of the API."""
+"""The questions whose answers are stored: commands with --json, and calls of the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ Form = Literal["exact", "shape", "keys"]
 
 @dataclass(frozen=True)
 class Question:
-    """`name` of the file. `words` of a command, or the target of a GET; {done} is a run's id."""
+    """`name` of the file. `words` of a command, or a call: method, target, body; a GET is its
+    target alone. {done} is a run's id."""
 
     name: str
     words: str
@@ -18,7 +19,7 @@ class Question:
     """"shape": keys and types only, where values are measured. "keys": those of the object itself,
     where what is in it depends on how fast the daemon works."""
     code: int = 0
-    """Exit code; of a GET 0."""
+    """Exit code; of a call 0."""
     lines: bool = False
     """JSON lines, whose order depends on the moment; else one value."""
 
@@ -127,3 +128,38 @@ GETS = (
     Question("no-such-host", "/v1/hosts/nowhere"),
     Question("wrong-query", "/v1/runs?limit=0"),
 )
+CHANGES = (
+    Question("check", 'POST /v1/check {"command": {"command": ["true"]}}'),
+    Question("check-refused", 'POST /v1/check {"pipeline": "nmae = 1"}'),
+    Question("plan", 'POST /v1/plan {"command": {"command": ["true"]}}', "shape"),
+    Question("drain", 'POST /v1/hosts/gpu1/drain {"reason": "new fans"}'),
+    Question("undrain", "POST /v1/hosts/gpu1/undrain {}"),
+    Question("retry-host", "POST /v1/hosts/gpu1/retry {}"),
+    Question("clean", 'POST /v1/hosts/gpu1/clean {"dry_run": true}', "shape"),
+    Question("gc", 'POST /v1/gc {"dry_run": true}'),
+    Question("keep", 'POST /v1/runs/{other}/keep {"until": null}'),
+    Question("unkeep", "DELETE /v1/runs/{other}/keep"),
+    Question("priority", 'POST /v1/runs/{waiting}/priority {"priority": -7}', "keys"),
+    Question("retry-plan", "POST /v1/runs/{failed}/retry/plan {}"),
+    Question("acknowledge", "POST /v1/alerts/99999/acknowledge {}"),
+    Question("unacknowledge", "POST /v1/alerts/99999/unacknowledge {}"),
+    Question(
+        "fetched",
+        'POST /v1/runs/{done}/files/prepare/fetched {"attempt_id": "x", "artifact": "data"}',
+    ),
+    Question("cancel", "POST /v1/runs/{waiting}/cancel {}", "keys"),
+    Question("cancel-refused", "POST /v1/runs/{done}/cancel {}"),
+    Question("remove", "DELETE /v1/runs/{failed}"),
+    Question("no-such-call", "POST /v1/nothing {}"),
+    Question("shutdown", "POST /v1/shutdown {}"),
+)
+"""Calls that change something, in this order, after all else: the last one stops the daemon."""
+NOT_ASKED = {
+    "POST /v1/runs": "cli/run",
+    "POST /v1/runs/{run_id}/retry": "cli/retry",
+    "POST /v1/runs/{run_id}/rerun": "cli/rerun",
+    "HEAD /v1/snapshots/{digest}": "every run with a source asks and sends one",
+    "PUT /v1/snapshots/{digest}": "the same",
+    "POST /v1/ssh-agent": "it would change where logins come from",
+}
+"""Calls that are not asked by themselves, and what stands for them."""

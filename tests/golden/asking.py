@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hostler.base.users import own_name
-from tests.golden.answers import CODES, COMMANDS, GETS, Question
+from tests.golden.answers import CHANGES, CODES, COMMANDS, GETS, Question
 from tests.golden.history import CUT, LOST, PIPELINE, Past, past, until
 from tests.golden.normal import Normal, shape
 from tests.support.daemons.commandline import CommandLine, Ran
@@ -85,9 +85,10 @@ def ask_all(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
         patch.setenv("HOSTLER_SOCKET", str(lab.lab.socket))
         asked = Asked(lab, CommandLine(patch))
         live_through(asked)
-        answers = {f"api/{each.name}": _get(asked, each) for each in GETS}
+        answers = {f"api/{each.name}": _call(asked, each) for each in GETS}
         answers |= {f"cli/{each.name}": _command(asked, each) for each in COMMANDS}
-        return answers | {"codes": {words: _code(asked, words) for words in CODES}}
+        answers["codes"] = {words: _code(asked, words) for words in CODES}
+        return answers | {f"api/do-{each.name}": _call(asked, each) for each in CHANGES}
 
 
 def live_through(asked: Asked) -> None:
@@ -142,10 +143,14 @@ class _Local(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _get(asked: Asked, question: Question) -> Any:
+def _call(asked: Asked, question: Question) -> Any:
+    words = question.words if " " in question.words else f"GET {question.words}"
+    method, target, body = [*words.split(" ", 2), ""][:3]
     connection = _Local(asked.lab.lab.socket)
     try:
-        connection.request("GET", question.words.format(**asked.lab.runs))
+        headers = {"Content-Type": "application/json"} if body else {}
+        path = target.format(**asked.lab.runs)
+        connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         text = response.read().decode()
     finally:

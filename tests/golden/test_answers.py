@@ -1,4 +1,4 @@
-"""The JSON of every command and of every GET of the API, on the lab of history.py."""
+"""The JSON of every command and of every call of the API, on the lab of history.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from hostler.api.app import make_app
 from hostler.daemon.service import Service
-from tests.golden.answers import COMMANDS, ELSEWHERE, GETS
+from tests.golden.answers import CHANGES, COMMANDS, ELSEWHERE, GETS, NOT_ASKED
 from tests.golden.asking import ask_all
 from tests.golden.stored import FOLDER, check_golden
 
@@ -19,6 +19,7 @@ NAMES = [
     *(f"api/{each.name}" for each in GETS),
     "codes",
     *(f"cli/{each.name}" for each in COMMANDS),
+    *(f"api/do-{each.name}" for each in CHANGES),
 ]
 
 
@@ -33,13 +34,15 @@ def test_the_answer_is_as_it_was(name: str, answers: dict[str, Any]) -> None:
     check_golden(name, answers[name])
 
 
-def test_every_get_of_the_api_is_asked() -> None:
-    made = make_app(cast("Service", None)).openapi()["paths"]
-    asked = [question.words.split("?")[0] for question in GETS]
-    for path, methods in made.items():
-        pattern = re.sub(r"{[^}]+}", "[^/]+", path)
-        is_asked = any(re.fullmatch(pattern, each) for each in asked)
-        assert is_asked or "get" not in methods, f"ask GET {path} in answers.py"
+def test_every_call_of_the_api_is_asked() -> None:
+    asked = [each.words if " " in each.words else f"GET {each.words}" for each in GETS + CHANGES]
+    calls = [" ".join(words.split("?")[0].split(" ")[:2]) for words in asked]
+    for path, methods in make_app(cast("Service", None)).openapi()["paths"].items():
+        for method in methods:
+            call = f"{method.upper()} {path}"
+            pattern = re.sub(r"{[^}]+}", "[^/]+", call)
+            is_asked = any(re.fullmatch(pattern, each) for each in calls)
+            assert is_asked or call in NOT_ASKED, f"ask {call} in answers.py"
 
 
 def test_every_command_with_json_is_asked() -> None:
