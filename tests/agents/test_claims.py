@@ -263,6 +263,12 @@ def test_what_a_lease_is_bound_to_works(workload: str | None, found: bool) -> No
     assert works(workload, LIVE) is found
 
 
+def test_a_job_that_has_not_started_is_no_container_that_nobody_can_see() -> None:
+    blind = LIVE._replace(container=lambda ref: None)
+    assert works("a-1", blind) is False
+    assert works(CONTAINER, blind) is None
+
+
 @pytest.mark.parametrize(
     ("lease", "age", "now", "stale"),
     [

@@ -153,6 +153,19 @@ async def test_closing_finishes_what_waits(writer: Writer, tmp_path: Path) -> No
         await writer.submit(_insert(51))
 
 
+async def test_closing_ends_a_batch_that_has_gathered(writer: Writer, tmp_path: Path) -> None:
+    gate = _Gate(writer)
+    await gate.closed()
+    waiting = [asyncio.ensure_future(writer.submit(_insert(n))) for n in range(3)]
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(asyncio.to_thread(writer.close))
+    while not writer._closed:
+        await asyncio.sleep(0)
+    await gate.open()
+    await asyncio.gather(closing, *waiting)
+    assert _stored(tmp_path / "w.db") == [0, 1, 2]
+
+
 async def test_a_database_that_cannot_be_written_is_said_to_be_so(
     writer: Writer, tmp_path: Path
 ) -> None:

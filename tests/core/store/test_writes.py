@@ -225,6 +225,15 @@ async def test_a_run_that_a_person_keeps_goes_when_that_is_over(
         await store.delete_run("raaaaaa", now=now)
 
 
+async def test_who_removes_a_run_does_so_at_the_time_of_the_event(store: Store) -> None:
+    await store.create_run(run(), "", [])
+    await store.end_run("raaaaaa", Outcome.FAILED, 120.0)
+    await store.keep_run(Keep("raaaaaa", "ana", 130.0, 150.0))
+    with pytest.raises(ConflictError):
+        await store.delete_run("raaaaaa", event("run.removed", actor="ana", at=149.0), now=200.0)
+    await store.delete_run("raaaaaa", event("run.removed", actor="ana", at=150.0), now=100.0)
+
+
 OUTPUT = Artifact("raaaaaa", "train", "raaaaaa-train-1", "model", "a" * 64, 10, 200.0, 1)
 
 
