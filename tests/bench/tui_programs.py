@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Static
@@ -58,7 +57,7 @@ class Peer(App[None]):
         self.set_interval(0.5, self._step)
 
     async def _step(self) -> None:
-        fleet: dict[str, Any] = await self.client.gpus()
+        fleet = await self.client.gpus()
         table = self.query_one(DataTable)
         for place, row in enumerate(gpu_rows(fleet)):
             key = f"{place}"

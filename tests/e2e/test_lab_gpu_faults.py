@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from hostler.show.gpus_object import Gpu
 from tests.chaos.trouble import agent_pids, stage_on, until_condition
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX, PYTHON
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 NOTICE_S = 5.0
 
 
-def gpus(desk: Desk, host: str) -> list[dict[str, Any]]:
+def gpus(desk: Desk, host: str) -> list[Gpu]:
     """The host's GPUs as `hostler gpus` has them, by index."""
     (row,) = [each for each in desk.gpus() if each["host"] == host]
     return list(row["gpus"])

@@ -14,6 +14,7 @@ from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.widgets.frame import top_line
 from tests.support.programs.simserved import SimServed, sim_served
 from tests.support.screens.screen import text_of, until, until_shown
+from tests.support.values.fleets import fleet, host
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ async def test_a_tick_while_it_is_being_closed_is_nothing(lab: SimServed) -> Non
 @pytest.mark.parametrize("width", range(40, 130, 5))
 def test_how_fresh_it_is_stands_at_the_right_edge_at_every_width(width: int) -> None:
     lab = Lab()
-    lab.see_fleet({"hosts": [{"transport": "sim"}]}, 100.0)
+    lab.see_fleet(fleet({**host("a", ""), "transport": "sim"}), 100.0)
     lab.alerts_open = 12
     said = text_of_line(top_line(lab, "history", False, width, 103.0))
     assert len(said) == width

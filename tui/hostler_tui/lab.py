@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Fleet = Mapping[str, Any]
+from hostler.show.gpus_object import Fleet
+
 Run = Mapping[str, Any]
 
 NOTICES_KEPT = 200
+NOTHING: Fleet = {
+    "schema": "hostler.gpus/1", "at": 0.0, "source": "daemon", "summary": {"total": 0, "free": 0},
+    "hosts": [],
+}  # fmt: skip
+"""What is known before the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,14 @@ class Lab:
             self.notices = (Notice(at, severity, text), *self.notices[: NOTICES_KEPT - 1])
 
     @property
+    def told(self) -> Fleet:
+        """The fleet as it was told last; an empty one before."""
+        return self.fleet or NOTHING
+
+    @property
     def is_sim(self) -> bool:
         """Whether any host is simulated."""
-        hosts = self.fleet["hosts"] if self.fleet else ()
-        return any(host.get("transport") == "sim" for host in hosts)
+        return any(host["transport"] == "sim" for host in self.told["hosts"])
 
     def age(self, now: float) -> float:
         """Seconds since the fleet was told, where nobody tells it anew; 0 while it is live."""

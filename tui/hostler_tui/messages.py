@@ -7,11 +7,13 @@ from typing import Any
 
 from textual.message import Message
 
+from hostler.show.gpus_object import Fleet
+
 
 class FleetSeen(Message):
     """The daemon said how the fleet is."""
 
-    def __init__(self, fleet: Mapping[str, Any], at: float) -> None:
+    def __init__(self, fleet: Fleet, at: float) -> None:
         super().__init__()
         self.fleet, self.at = fleet, at
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import ConfigError, HostlerError, Refused
 from hostler.base.paths import config_files
@@ -21,6 +20,7 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.ports import Door
 from hostler.quick.hosts import read_hosts
 from hostler.show.fleet import host_matches
+from hostler.show.gpus_object import Fleet
 
 SLOW_AFTER = 4
 """Hosts. With more of them the person is told what the wait is for."""
@@ -35,7 +35,7 @@ def look_direct(
     deadline: float = 3.0,
     say: Callable[[str], None] | None = None,
     config: Config | None = None,
-) -> dict[str, Any]:
+) -> Fleet:
     """The `hostler.gpus/1` object with `source` "direct". Hosts that do not answer within
     `deadline` seconds (or a `connect_timeout` above its default), or refuse, are in it with the
     reason.
@@ -50,7 +50,7 @@ def look_direct(
     seen = asyncio.run(_look(chosen, settings.daemon, patience))
     now = time.time()
     shown = [host_of(entry, seen[entry.name], now) for entry in chosen]
-    found: dict[str, Any] = to_json(fleet(shown, now, settings.policy, source="direct"))
+    found: Fleet = to_json(fleet(shown, now, settings.policy, source="direct"))
     return found
 
 

@@ -8,15 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli.shared import note
 from hostler.show.gpus_html import page
+from hostler.show.gpus_object import Fleet
 
 STDOUT = "-"
 
-Look = Callable[[], dict[str, Any]]
+Look = Callable[[], Fleet]
 
 
 def write_once(name: str, look: Look) -> None:

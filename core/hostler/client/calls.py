@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from hostler.base.wire import target
+from hostler.show.gpus_object import Fleet
 
 T = TypeVar("T")
 Decode: TypeAlias = Callable[[object], T]
@@ -40,6 +41,13 @@ def as_object(answer: object) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ValueError("is not an object")
     return answer
+
+
+def as_fleet(answer: object) -> Fleet:
+    """The `hostler.gpus/1` object, as it came: `hostler gpus` reads it without the model, too."""
+    found: Any = as_object(answer)
+    fleet: Fleet = found
+    return fleet
 
 
 def list_of(member: str) -> Decode[list[dict[str, Any]]]:
@@ -81,9 +89,9 @@ def version() -> Call[dict[str, Any]]:
     return _get(as_object, "version")
 
 
-def gpus() -> Call[dict[str, Any]]:
+def gpus() -> Call[Fleet]:
     """The `hostler.gpus/1` object: every host and GPU with its state."""
-    return _get(as_object, "gpus")
+    return _get(as_fleet, "gpus")
 
 
 def hosts() -> Call[list[dict[str, Any]]]:

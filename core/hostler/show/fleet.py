@@ -9,7 +9,8 @@ from hostler.base.gpu_models import model_matches
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 
 # The same as `GpuState.letter` of the model, which is too slow to import here; a test compares.
 LETTERS = {
@@ -37,46 +38,49 @@ def host_matches(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
-def is_stale(host: dict[str, Any]) -> bool:
+def is_stale(host: HostGpus) -> bool:
     """Whether the host is not heard now: its GPUs are not known."""
     age = host.get("age_s")
     return host.get("condition") != "up" or age is None or age > STALE_AFTER
 
 
-def is_new(fleet: dict[str, Any]) -> bool:
+def is_new(fleet: Fleet) -> bool:
     """Whether the daemon has just started: some host has neither answered nor failed yet."""
     return any(host.get("condition") == "connecting" for host in fleet["hosts"])
 
 
-def age_out(fleet: dict[str, Any], max_age: float | None) -> dict[str, Any]:
+def age_out(fleet: Fleet, max_age: float | None) -> Fleet:
     """The fleet, with GPUs of hosts whose values are older than `max_age` seconds unknown."""
     if max_age is None:
         return fleet
     return {**fleet, "hosts": [_aged(host, max_age) for host in fleet["hosts"]]}
 
 
-def _aged(host: dict[str, Any], max_age: float) -> dict[str, Any]:
+def _aged(host: HostGpus, max_age: float) -> HostGpus:
     age = host.get("age_s")
     if age is not None and age <= max_age:
         return host
-    gpus = [{**gpu, "state": "unknown", "why": "older than asked for"} for gpu in host["gpus"]]
-    return {**host, "gpus": gpus}
+    return {**host, "gpus": [_unknown(gpu) for gpu in host["gpus"]]}
+
+
+def _unknown(gpu: Gpu) -> Gpu:
+    return {**gpu, "state": "unknown", "why": "older than asked for"}
 
 
 def select(
-    fleet: dict[str, Any],
+    fleet: Fleet,
     *,
     hosts: Sequence[str] = (),
     models: Sequence[str] = (),
     free: bool = False,
-) -> dict[str, Any]:
+) -> Fleet:
     """The part of the fleet that was asked for, with its own summary.
 
     GPUs whose model is not known are kept: leaving them out would read as "there is no such GPU".
     """
     if not (hosts or models or free):
         return fleet
-    kept = []
+    kept: list[HostGpus] = []
     for host in fleet["hosts"]:
         if not host_matches(host["host"], hosts):
             continue
@@ -91,7 +95,7 @@ def select(
     return {**fleet, "hosts": kept, "summary": summarize(kept)}
 
 
-def summarize(hosts: Sequence[dict[str, Any]]) -> dict[str, int]:
+def summarize(hosts: Sequence[HostGpus]) -> dict[str, int]:
     """How many GPUs there are, in all and by state."""
     counts = {"total": 0, "free": 0}
     for host in hosts:

@@ -14,7 +14,8 @@ from hostler.show.need import free_memory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 
 _STYLES = {
     ".": "green", "i": "cyan", "F": "yellow", "C": "magenta", "D": "dim", "E": "red", "?": "dim",
@@ -25,7 +26,7 @@ SIMULATED = "sim"
 """The transport of hosts that do not exist."""
 
 
-def is_simulated(fleet: dict[str, Any]) -> bool:
+def is_simulated(fleet: Fleet) -> bool:
     """Whether any of it is made up."""
     return any(host.get("transport") == SIMULATED for host in fleet["hosts"])
 
@@ -67,12 +68,12 @@ GPU_COLUMNS = (
 )
 
 
-def host_rows(fleet: dict[str, Any]) -> list[list[str]]:
+def host_rows(fleet: Fleet) -> list[list[str]]:
     """One row a host, in the order of the fleet."""
     return [_host_row(host, float(fleet["at"])) for host in fleet["hosts"]]
 
 
-def _host_row(host: dict[str, Any], at: float) -> list[str]:
+def _host_row(host: HostGpus, at: float) -> list[str]:
     gpus = host["gpus"]
     states = [gpu["state"] for gpu in gpus]
     free = [gpu for gpu in gpus if gpu["state"] == "free"]
@@ -90,7 +91,7 @@ def _host_row(host: dict[str, Any], at: float) -> list[str]:
     ]
 
 
-def _models(gpus: Sequence[dict[str, Any]]) -> str:
+def _models(gpus: Sequence[Gpu]) -> str:
     names: list[str] = []
     for gpu in gpus:
         name = short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -99,7 +100,7 @@ def _models(gpus: Sequence[dict[str, Any]]) -> str:
     return ",".join(names) or "-"
 
 
-def _free_memory(free: Sequence[dict[str, Any]]) -> str:
+def _free_memory(free: Sequence[Gpu]) -> str:
     sizes: dict[str, int] = {}
     for gpu in free:
         text = format_size(free_memory(gpu)).replace(" ", "")
@@ -110,12 +111,12 @@ def _free_memory(free: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{count} x {text}" for text, count in sizes.items()) or "-"
 
 
-def _age(host: dict[str, Any]) -> str:
+def _age(host: HostGpus) -> str:
     age = host.get("age_s")
     return "-" if age is None else format_duration(max(0, round(age)))
 
 
-def owners_text(host: dict[str, Any], at: float) -> str:
+def owners_text(host: HostGpus, at: float) -> str:
     """Who is on the host and what is wrong with it, the most important first.
 
     A `*` marks use without a lease.
@@ -140,13 +141,13 @@ def owners_text(host: dict[str, Any], at: float) -> str:
     return " ".join(notes) or "-"
 
 
-def _trouble(host: dict[str, Any]) -> str:
+def _trouble(host: HostGpus) -> str:
     condition = str(host.get("condition", "unknown"))
     problem = host.get("problem")
     return f"{condition}: {problem}" if problem else condition
 
 
-def _owners(gpus: Sequence[dict[str, Any]], at: float) -> list[str]:
+def _owners(gpus: Sequence[Gpu], at: float) -> list[str]:
     """Each owner once, with what sets their use apart: idle since, no lease, contested."""
     marks: dict[str, str] = {}
     for gpu in gpus:
@@ -161,7 +162,7 @@ def _owners(gpus: Sequence[dict[str, Any]], at: float) -> list[str]:
     return [f"{name}{mark}" for name, mark in marks.items()]
 
 
-def _mark(gpu: dict[str, Any], at: float) -> str:
+def _mark(gpu: Gpu, at: float) -> str:
     state = gpu["state"]
     if state == "foreign":
         return "*"
@@ -173,7 +174,7 @@ def _mark(gpu: dict[str, Any], at: float) -> str:
     return ""
 
 
-def gpu_rows(fleet: dict[str, Any]) -> list[list[str]]:
+def gpu_rows(fleet: Fleet) -> list[list[str]]:
     """One row a GPU; a host without any has one row with its trouble."""
     at = float(fleet["at"])
     rows = []
@@ -185,7 +186,7 @@ def gpu_rows(fleet: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _gpu_row(gpu: dict[str, Any], at: float) -> list[str]:
+def _gpu_row(gpu: Gpu, at: float) -> list[str]:
     since = gpu.get("since")
     return [
         str(gpu["index"]),
@@ -206,7 +207,7 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.0f}{unit}"
 
 
-def id_rows(fleet: dict[str, Any]) -> list[str]:
+def id_rows(fleet: Fleet) -> list[str]:
     """A line per host that has free GPUs: its name and their indices, for scripts."""
     lines = []
     for host in fleet["hosts"]:
@@ -216,7 +217,7 @@ def id_rows(fleet: dict[str, Any]) -> list[str]:
     return lines
 
 
-def summary_line(fleet: dict[str, Any]) -> str:
+def summary_line(fleet: Fleet) -> str:
     """ "3 of 8 free on 2 hosts; 1 host stale", and the legend of the star where it is used."""
     hosts = fleet["hosts"]
     heard = sum(1 for host in hosts if not is_stale(host))
@@ -232,9 +233,7 @@ def summary_line(fleet: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def render(
-    fleet: dict[str, Any], form: str, *, terminal: bool, width: int | None, color: bool
-) -> str:
+def render(fleet: Fleet, form: str, *, terminal: bool, width: int | None, color: bool) -> str:
     """The fleet in a form of `-o`: "table", "wide", "tsv", "ids", "json" or "jsonl"."""
     if form == "json":
         return json.dumps(fleet, separators=(",", ":")) + "\n"

@@ -8,13 +8,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from html import escape
-from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.text import clean
 from hostler.base.units import format_duration
 from hostler.show.fleet import LETTERS, is_stale, letter
 from hostler.show.gpus import is_simulated, owners_text
+from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler.show.gpus_style import SCRIPT, STYLE
 
 _OLD_AFTER_S = 60.0
@@ -23,7 +23,7 @@ _ONE_COLUMN, _TWO_COLUMNS = 20, 60
 _ROOMY_GPUS = 8
 
 
-def page(fleet: dict[str, Any], *, every: float | None = None, problem: str | None = None) -> str:
+def page(fleet: Fleet, *, every: float | None = None, problem: str | None = None) -> str:
     """The whole page. `every`: it loads itself anew after so many seconds. `problem`: why there is
     nothing newer."""
     hosts = fleet["hosts"]
@@ -51,7 +51,7 @@ def _text(value: object) -> str:
     return escape(clean(str(value)), quote=True)
 
 
-def _head(fleet: dict[str, Any], every: float | None) -> Iterator[str]:
+def _head(fleet: Fleet, every: float | None) -> Iterator[str]:
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     yield "<head>"
@@ -66,11 +66,11 @@ def _head(fleet: dict[str, Any], every: float | None) -> Iterator[str]:
     yield "</head>"
 
 
-def _count(fleet: dict[str, Any]) -> str:
+def _count(fleet: Fleet) -> str:
     return f"{fleet['summary']['free']} of {fleet['summary']['total']}"
 
 
-def _header(fleet: dict[str, Any], at: datetime, old_after: float) -> Iterator[str]:
+def _header(fleet: Fleet, at: datetime, old_after: float) -> Iterator[str]:
     free, total = fleet["summary"]["free"], fleet["summary"]["total"]
     yield "<header>"
     yield f"<h1><b>{free}</b> of {total} GPUs free</h1>"
@@ -91,7 +91,7 @@ def _header(fleet: dict[str, Any], at: datetime, old_after: float) -> Iterator[s
     yield "</header>"
 
 
-def _by_model(hosts: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+def _by_model(hosts: Sequence[HostGpus]) -> dict[str, tuple[int, int]]:
     """For each model how many are free, and how many there are."""
     found: dict[str, tuple[int, int]] = {}
     for host in hosts:
@@ -102,7 +102,7 @@ def _by_model(hosts: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     return dict(sorted(found.items()))
 
 
-def _main(hosts: Sequence[dict[str, Any]], at: float) -> Iterator[str]:
+def _main(hosts: Sequence[HostGpus], at: float) -> Iterator[str]:
     columns = 1 if len(hosts) <= _ONE_COLUMN else 2 if len(hosts) <= _TWO_COLUMNS else 3
     rows = max(1, -(-len(hosts) // columns))
     most = max([1, *(len(host["gpus"]) for host in hosts)])
@@ -114,7 +114,7 @@ def _main(hosts: Sequence[dict[str, Any]], at: float) -> Iterator[str]:
     yield "</main>"
 
 
-def _host(host: dict[str, Any], at: float) -> Iterator[str]:
+def _host(host: HostGpus, at: float) -> Iterator[str]:
     gpus = host["gpus"]
     stale = is_stale(host)
     free = sum(gpu["state"] == "free" for gpu in gpus)
@@ -132,7 +132,7 @@ def _host(host: dict[str, Any], at: float) -> Iterator[str]:
     yield "</section>"
 
 
-def _gpu(gpu: dict[str, Any]) -> str:
+def _gpu(gpu: Gpu) -> str:
     state = gpu["state"] if gpu["state"] in LETTERS else "unknown"
     used, total = gpu.get("memory_used"), gpu.get("memory_total")
     memory = ""
@@ -146,12 +146,12 @@ def _gpu(gpu: dict[str, Any]) -> str:
     )
 
 
-def _title(gpu: dict[str, Any]) -> str:
+def _title(gpu: Gpu) -> str:
     said = f"GPU {gpu['index']}: {gpu['state']}"
     return f"{said}: {gpu['why']}" if gpu.get("why") else said
 
 
-def _legend(hosts: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _legend(hosts: Sequence[HostGpus]) -> Iterator[str]:
     counts: dict[str, int] = {}
     for host in hosts:
         for gpu in host["gpus"]:

@@ -12,7 +12,8 @@ from hostler.show.fleet import host_matches
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from hostler.show.gpus_object import Fleet, Gpu, HostGpus, NeedAnswer
 
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 EXIT_CODES = {YES: 0, NO: 3, CANNOT_TELL: 4}
@@ -41,7 +42,7 @@ class Need:
         self.hosts = tuple(hosts)
         self.spread = spread
 
-    def fits(self, gpu: dict[str, Any]) -> bool | None:
+    def fits(self, gpu: Gpu) -> bool | None:
         """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
         kind = model_matches(gpu.get("model"), gpu.get("memory_total"), self.models)
         if kind is False or self.memory is None:
@@ -64,11 +65,19 @@ class Need:
                 words += [flag, value]
         return f"hostler run {shlex.join(words)} -- CMD"
 
-    def but(self, **changes: Any) -> Need:
-        """The same need with some fields changed."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        fields.update(changes)
-        return Need(fields.pop("gpus"), **fields)
+    def spread_out(self) -> Need:
+        """The same need, of several hosts."""
+        return Need(
+            self.gpus, memory=self.memory, models=self.models, hosts=self.hosts, spread=True
+        )
+
+    def of_any_memory(self) -> Need:
+        """The same need, whatever the memory."""
+        return Need(self.gpus, models=self.models, hosts=self.hosts, spread=self.spread)
+
+    def of_any_model(self) -> Need:
+        """The same need, whatever the model."""
+        return Need(self.gpus, memory=self.memory, hosts=self.hosts, spread=self.spread)
 
 
 class Answer:
@@ -99,7 +108,7 @@ class Answer:
         """0 yes, 3 no, 4 cannot tell."""
         return EXIT_CODES[self.verdict]
 
-    def to_json(self, need: Need) -> dict[str, Any]:
+    def to_json(self, need: Need) -> NeedAnswer:
         """The `need` member of the `hostler.gpus/1` object."""
         return {
             "gpus": need.gpus,
@@ -118,9 +127,9 @@ class _Room:
 
     __slots__ = ("free", "host", "unheard", "unknown")
 
-    def __init__(self, host: dict[str, Any], need: Need) -> None:
+    def __init__(self, host: HostGpus, need: Need) -> None:
         self.host = host
-        self.free = []
+        self.free: list[Gpu] = []
         self.unknown = 0
         for gpu in host["gpus"]:
             fits = need.fits(gpu)
@@ -136,7 +145,7 @@ class _Room:
         return str(self.host["host"])
 
 
-def answer(fleet: dict[str, Any], need: Need) -> Answer:
+def answer(fleet: Fleet, need: Need) -> Answer:
     """The answer to `need`; hosts that were drained cannot be had and change nothing."""
     rooms = [
         _Room(host, need)
@@ -152,13 +161,13 @@ def answer(fleet: dict[str, Any], need: Need) -> Answer:
     return _no(fleet, rooms, need)
 
 
-def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[dict[str, Any]]]]:
+def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[Gpu]]]:
     """The smallest room that is large enough; with `spread`, the largest rooms until it is."""
     fitting = [room for room in rooms if len(room.free) >= need.gpus]
     if fitting:
         best = min(fitting, key=lambda room: len(room.free))
         return [(best, best.free[: need.gpus])]
-    picked: list[tuple[_Room, list[dict[str, Any]]]] = []
+    picked: list[tuple[_Room, list[Gpu]]] = []
     missing = need.gpus
     for room in sorted(rooms, key=lambda room: -len(room.free)) if need.spread else ():
         taken = room.free[:missing]
@@ -178,9 +187,7 @@ def _doubtful(rooms: Sequence[_Room], need: Need) -> list[_Room]:
     return [r for r in unsure if r.unheard or len(r.free) + r.unknown >= need.gpus]
 
 
-def _yes(
-    picked: Sequence[tuple[_Room, list[dict[str, Any]]]], rooms: Sequence[_Room], need: Need
-) -> Answer:
+def _yes(picked: Sequence[tuple[_Room, list[Gpu]]], rooms: Sequence[_Room], need: Need) -> Answer:
     parts = []
     for room, gpus in picked:
         indices = ",".join(str(gpu["index"]) for gpu in gpus)
@@ -195,7 +202,7 @@ def _yes(
     return Answer(YES, sentence, picks)
 
 
-def _describe(gpus: Sequence[dict[str, Any]]) -> str:
+def _describe(gpus: Sequence[Gpu]) -> str:
     models = sorted({short_model(g.get("model"), g.get("memory_total")) for g in gpus})
     spare = [free_memory(gpu) for gpu in gpus]
     known = [size for size in spare if size is not None]
@@ -205,7 +212,7 @@ def _describe(gpus: Sequence[dict[str, Any]]) -> str:
     return f"{'/'.join(models)}, {format_size(min(known))} free{each}"
 
 
-def free_memory(gpu: dict[str, Any]) -> int | None:
+def free_memory(gpu: Gpu) -> int | None:
     """Bytes of memory not in use; None where it is not known."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return None if total is None else int(total) - int(used or 0)
@@ -222,7 +229,7 @@ def _cannot_tell(doubtful: Sequence[_Room], rooms: Sequence[_Room]) -> Answer:
     return Answer(CANNOT_TELL, sentence, hints=["hostler doctor says what is wrong with a host"])
 
 
-def _silence(host: dict[str, Any]) -> str:
+def _silence(host: HostGpus) -> str:
     age = host.get("age_s")
     if host.get("condition") in ("refused", "connecting"):
         return f"is {host['condition']}"
@@ -233,7 +240,7 @@ def _silence(host: dict[str, Any]) -> str:
     return "was never heard" if age is None else f"is stale for {format_duration(round(age))}"
 
 
-def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
+def _no(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> Answer:
     best = max(rooms, key=lambda room: len(room.free), default=None)
     if best is None:
         return Answer(NO, "no: no such host that is not drained")
@@ -254,11 +261,12 @@ def _no(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> Answer:
     return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)
 
 
-def _soonest(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> str:
+def _soonest(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> str:
     """Where it is a yes first, as far as time limits of what runs there tell."""
-    best = None
+    best: tuple[float, str] | None = None
     for room in rooms:
-        ends = [g["until"] for g in room.host["gpus"] if g.get("until") and need.fits(g)]
+        gpus = [gpu for gpu in room.host["gpus"] if need.fits(gpu)]
+        ends = [until for gpu in gpus if (until := gpu.get("until"))]
         missing = need.gpus - len(room.free)
         if 0 < missing <= len(ends):
             at = sorted(ends)[missing - 1]
@@ -269,10 +277,10 @@ def _soonest(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> str:
     return f"; {best[1]} has {need.gpus} in {wait} at the latest, by time limits there"
 
 
-def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> list[str]:
+def _near_misses(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> list[str]:
     hints = []
     if not need.spread:
-        spread = answer_yes(fleet, need.but(spread=True))
+        spread = answer_yes(fleet, need.spread_out())
         if spread:
             hints.append(f"over several hosts: {_names(spread)}; ask with --spread")
     if need.memory is not None:
@@ -283,14 +291,14 @@ def _near_misses(fleet: dict[str, Any], rooms: Sequence[_Room], need: Need) -> l
                 f"ask --gpu-memory {nominal_gib(smaller)}GiB"
             )
     if need.models:
-        other = answer_yes(fleet, need.but(models=()))
+        other = answer_yes(fleet, need.of_any_model())
         if other:
             hints.append(f"of another model: {_names(other)}")
     hints += _idle_hints(rooms, need)
     return hints
 
 
-def answer_yes(fleet: dict[str, Any], need: Need) -> Answer | None:
+def answer_yes(fleet: Fleet, need: Need) -> Answer | None:
     """The answer where it is yes, else None."""
     rooms = [
         _Room(host, need)
@@ -307,7 +315,7 @@ def _names(found: Answer) -> str:
 
 def _largest_memory(rooms: Sequence[_Room], need: Need) -> int | None:
     """The largest size per GPU with which one host would have enough of them free."""
-    anysize = need.but(memory=None)
+    anysize = need.of_any_memory()
     best = 0
     for room in rooms:
         sizes = sorted(

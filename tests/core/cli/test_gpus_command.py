@@ -192,7 +192,7 @@ def test_a_named_daemon_that_is_silent_is_5_and_hosts_are_not_asked(
 def direct(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
 
-    def look(hosts: Any = (), **_options: Any) -> dict[str, Any]:
+    def look(hosts: Any = (), **_options: Any) -> Any:
         asked.append(tuple(hosts))
         return fleet(host("far", "."), source="direct")
 

@@ -177,7 +177,7 @@ def test_a_page_that_is_watched_says_when_nothing_new_comes(
     ]  # fmt: skip
     seen: list[Tree] = []
 
-    def look() -> dict[str, Any]:
+    def look() -> Any:
         found = looks.pop(0)
         if isinstance(found, Exception):
             raise found

@@ -25,6 +25,7 @@ from typing import Any
 from hostler.base.errors import NoDaemonError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
+from hostler.show.gpus_object import HostGpus
 from tests.lab.lab import Lab
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -160,7 +161,7 @@ class Desk:
         except NoDaemonError:
             return list(self.ok("hosts", "--json").json["hosts"])
 
-    def gpus(self) -> list[dict[str, Any]]:
+    def gpus(self) -> list[HostGpus]:
         """The hosts with their GPUs as the daemon sees them; see `show`. Starts none."""
         try:
             return list(Client(self.state / SOCKET_NAME).gpus()["hosts"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support.values.fleets import A100, GIB, NOW, RTX3090, fleet, gpu, hos
 H100 = ("NVIDIA H100 80GB HBM3", 85520809984)
 
 
-def made_fleet() -> dict[str, Any]:
+def made_fleet() -> Any:
     """Six hosts: in use, free, drained, stale, without GPUs, and one with an error."""
     used = [
         _leased(0, 98.0, 70.6), _leased(1, 97.0, 70.6), _leased(2, 45.0, 70.6),
@@ -54,7 +53,7 @@ def _named(name: str, gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**entry, "uuid": f"GPU-{name}-{entry['index']}"} for entry in gpus]
 
 
-def made_run() -> dict[str, Any]:
+def made_run() -> Any:
     """A run on the first three GPUs of gpu-01, and a stage that waits for eight."""
     attempt = {"host": "gpu-01", "gpus": [f"GPU-gpu-01-{n}" for n in range(3)],
                "finished_at": None}  # fmt: skip
@@ -84,9 +83,7 @@ class Shown:
         """With a screen of this size."""
         return self.app.run_test(size=(columns, rows))
 
-    async def see(
-        self, pilot: Pilot[int], told: Mapping[str, Any] | None = None, *runs: Any
-    ) -> None:
+    async def see(self, pilot: Pilot[int], told: Any = None, *runs: Any) -> None:
         """Let the app see a fleet and runs, and draw."""
         self.app.post_message(FleetSeen(told or made_fleet(), NOW))
         self.app.post_message(RunsSeen(runs or (made_run(),)))

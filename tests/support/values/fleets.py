@@ -27,9 +27,7 @@ def gpu(index: int, state: str, card: tuple[str | None, int | None] = A100, **mo
     return {**made, **more}
 
 
-def host(
-    name: str, states: str, card: tuple[str | None, int | None] = A100, **more: Any
-) -> dict[str, Any]:
+def host(name: str, states: str, card: tuple[str | None, int | None] = A100, **more: Any) -> Any:
     """A host by the letters of its GPUs."""
     made: dict[str, Any] = {
         "host": name, "transport": "ssh", "condition": "up", "problem": None, "age_s": 0.8,
@@ -39,7 +37,7 @@ def host(
     return {**made, **more}
 
 
-def fleet(*hosts: dict[str, Any], source: str = "daemon") -> dict[str, Any]:
+def fleet(*hosts: dict[str, Any], source: str = "daemon") -> Any:
     """The whole object."""
     states = [g["state"] for h in hosts for g in h["gpus"]]
     summary = {"total": len(states), "free": states.count("free")}

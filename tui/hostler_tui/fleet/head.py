@@ -8,14 +8,13 @@ from typing import Any
 from hostler.base.gpu_models import nominal_gib
 from hostler.base.units import GIB
 from hostler.show.fleet import LETTERS, is_stale, summarize
+from hostler.show.gpus_object import Fleet
 from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler_tui.cells import cell_width
 from hostler_tui.fleet.order import Order, model_text
 from hostler_tui.fleet.rows import free_text, power_text
 from hostler_tui.format import percent_text, sparkline
 from hostler_tui.lines import Line, Span, line
-
-Fleet = Mapping[str, Any]
 
 _SIZES_SHOWN = 4
 _COUNTS = (1, 2, 4, 8)
@@ -124,7 +123,7 @@ def _most(fleet: Fleet, size: int) -> tuple[int, str]:
 
 
 def _answer(fleet: Fleet, count: int, size: int) -> Answer:
-    return answer(dict(fleet), Need(count, memory=size * GIB))
+    return answer(fleet, Need(count, memory=size * GIB))
 
 
 def models_line(fleet: Fleet) -> Line:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from hostler.base.gpu_models import short_model
+from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler.show.runs import ranges
 from hostler_tui.filtering import Filter, Value
-from hostler_tui.gpus.holders import Gpu, Holders, Host
+from hostler_tui.gpus.holders import Holders
 
 FIELDS = (
     "host", "model", "state", "owner", "run", "free", "gpus", "util", "memory", "used", "temp",
@@ -28,7 +29,7 @@ GROUPS = ("host", "model", "owner", "state")
 class Block:
     """A host with those of its GPUs that are shown."""
 
-    host: Host
+    host: HostGpus
     gpus: tuple[Gpu, ...]
 
     @property
@@ -66,9 +67,7 @@ class Order:
         return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
 
 
-def arrange(
-    fleet: Mapping[str, Any], order: Order, held: Holders, *, whole: bool = False
-) -> list[Group]:
+def arrange(fleet: Fleet, order: Order, held: Holders, *, whole: bool = False) -> list[Group]:
     """The groups that are shown, with what passes the filter; `whole`: of a host that passes,
     ungrouped, all GPUs."""
     blocks = [_passing(host, order.filter, held) for host in fleet["hosts"]]
@@ -80,7 +79,7 @@ def arrange(
     return _grouped(kept, order.group)
 
 
-def _passing(host: Host, filter: Filter, held: Holders) -> Block | None:
+def _passing(host: HostGpus, filter: Filter, held: Holders) -> Block | None:
     if not filter:
         return Block(host, tuple(host["gpus"]))
     shared = _host_fields(host)
@@ -89,7 +88,7 @@ def _passing(host: Host, filter: Filter, held: Holders) -> Block | None:
     return Block(host, kept) if kept or alone else None
 
 
-def _host_fields(host: Host) -> dict[str, Value]:
+def _host_fields(host: HostGpus) -> dict[str, Value]:
     return {
         "host": str(host["host"]),
         "free": sum(gpu["state"] == "free" for gpu in host["gpus"]),
@@ -101,7 +100,7 @@ def _host_fields(host: Host) -> dict[str, Value]:
 
 
 def _gpu_fields(
-    host: Host, gpu: Gpu, shared: Mapping[str, Value], held: Holders
+    host: HostGpus, gpu: Gpu, shared: Mapping[str, Value], held: Holders
 ) -> dict[str, Value]:
     return {
         **shared,
@@ -130,8 +129,8 @@ def model_of(block: Block) -> str:
     return ",".join(dict.fromkeys(names)) or "-"
 
 
-def _mean(block: Block, field: str) -> float:
-    known = [g[field] for g in block.gpus if g.get(field) is not None]
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else -1.0
 
 
@@ -149,8 +148,8 @@ SORTS: Mapping[str, Callable[[Block], Any]] = {
     "name": lambda block: block.name,
     "model": model_of,
     "free": lambda block: -_state_count(block, "free"),
-    "util": lambda block: -_mean(block, "utilization"),
-    "temperature": lambda block: -_mean(block, "temperature"),
+    "util": lambda block: -_mean(gpu["utilization"] for gpu in block.gpus),
+    "temperature": lambda block: -_mean(gpu["temperature"] for gpu in block.gpus),
     "owner": _owner_of,
     "age": lambda block: -(block.host.get("age_s") or 0.0),
 }

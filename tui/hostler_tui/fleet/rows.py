@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from hostler.base.text import clean
 from hostler.base.units import GIB
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
+from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler_tui.fleet.order import Block, Group, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.gpus.detail import Pick, use_text
-from hostler_tui.gpus.holders import Gpu, Holders
+from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, Span
 from hostler_tui.table_rows import Cells, Head, Late, Row
-
-Fleet = Mapping[str, Any]
 
 _CELL = 4
 """Cells of a GPU in a host's row, with the gap."""
@@ -88,7 +86,7 @@ def _heading(group: Group) -> list[Row]:
 
 
 def _host_row(group: Group, block: Block, at: float, wide: bool, chosen: int | None) -> Row:
-    stale = is_stale(dict(block.host))
+    stale = is_stale(block.host)
     cells = Late(partial(_host_cells, block, at, wide, chosen, stale))
     return Row(f"{group.key}\t{block.name}\t", cells, "dim" if stale else "")
 
@@ -100,7 +98,7 @@ def _host_cells(block: Block, at: float, wide: bool, chosen: int | None, stale: 
         model_of(block),
         _gpu_cells(block, wide, chosen),
         _free_text(block),
-        owners_text({**host, "gpus": block.gpus}, at),
+        owners_text({**host, "gpus": [*block.gpus]}, at),
         _sum_text([gpu.get("power") for gpu in block.gpus]),
         percent_text(_mean([gpu.get("utilization") for gpu in block.gpus])),
         age_text(host.get("age_s")),
@@ -167,7 +165,7 @@ def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Holders) -> list[Row]:
     for group in groups:
         rows += _heading(group)
         for block in group.blocks:
-            stale = is_stale(dict(block.host))
+            stale = is_stale(block.host)
             rows.append(_host_heading(group, block, at, stale))
             for gpus in folded(block, held):
                 rows.append(_gpu_row(group, block, gpus, held, at, stale))
@@ -192,9 +190,9 @@ def _heading_cells(group: Group, block: Block, at: float, stale: bool) -> Cells:
     return (spans,)
 
 
-def _trouble(host: Mapping[str, Any], at: float) -> str:
+def _trouble(host: HostGpus, at: float) -> str:
     """What is wrong with a host as such: what `hostler gpus` says, without its GPUs' owners."""
-    quiet = [{**gpu, "state": "free"} for gpu in host["gpus"]]
+    quiet: list[Gpu] = [{**gpu, "state": "free"} for gpu in host["gpus"]]
     said = owners_text({**host, "gpus": quiet}, at)
     return "" if said == "-" else said
 
@@ -228,8 +226,8 @@ def _gpu_row_cells(block: Block, gpus: Sequence[Gpu], held: Holders, at: float) 
         use_text(block.name, first, held),
         _util_cell(gpus, state),
         _memory_cell(gpus, state),
-        _largest(gpus, "temperature", "C"),
-        _largest(gpus, "power", "W"),
+        _largest([gpu["temperature"] for gpu in gpus], "C"),
+        _largest([gpu["power"] for gpu in gpus], "W"),
         "-" if since is None else age_text(at - since),
     )
 
@@ -243,7 +241,7 @@ def _bar(part: float | None) -> str:
 
 
 def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
-    known = _known(gpus, "utilization")
+    known = _known([gpu["utilization"] for gpu in gpus])
     if not known:
         return ((_BARS[0], "dim"), ("     -", ""))
     low, high = round(min(known)), round(max(known))
@@ -252,25 +250,25 @@ def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
 
 
 def _memory_cell(gpus: Sequence[Gpu], state: str) -> Line:
-    known, total = _known(gpus, "memory_used"), gpus[0].get("memory_total")
+    known, total = _known([gpu["memory_used"] for gpu in gpus]), gpus[0].get("memory_total")
     used = sum(known) / len(known) if known else None
     text = "    -" if used is None else f"{used / GIB:5.1f}"
     part = used / total if total and used is not None else None
     return ((f"{text}/{gib_text(total):<5} ", ""), (_bar(part), state))
 
 
-def _largest(gpus: Sequence[Gpu], field: str, unit: str) -> str:
+def _largest(values: Sequence[float | None], unit: str) -> str:
     """Of equal neighbours, since that is the one to mind."""
-    known = _known(gpus, field)
+    known = _known(values)
     return f"{max(known):.0f}{unit}" if known else "-"
 
 
-def _known(gpus: Sequence[Gpu], field: str) -> list[float]:
-    return [value for gpu in gpus if (value := gpu.get(field)) is not None]
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return sum(known) / len(known) if known else None
 
 

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
 from hostler.show.fleet import STALE_AFTER, age_out
+from hostler.show.gpus_object import Fleet
 from hostler_tui.fleet.head import (
     empty_lines,
     head_lines,
@@ -30,7 +31,6 @@ from hostler_tui.gpus.detail import (
     strip_lines,
 )
 from hostler_tui.gpus.holders import Holders, aged, doubted, holder, holders
-from hostler_tui.lab import Fleet
 from hostler_tui.lines import Line
 from hostler_tui.messages import HostSeen
 from hostler_tui.table_rows import Head, Row
@@ -170,7 +170,7 @@ class FleetScreen(LabScreen):
         if fleet is None:
             return
         if not self.lab.is_live:
-            fleet = age_out(dict(fleet), NOTHING_HOLDS)
+            fleet = age_out(fleet, NOTHING_HOLDS)
         key = still_key(fleet)
         if key != self._still[0]:
             self._still = (key, still_lines(fleet))
@@ -268,7 +268,7 @@ class FleetScreen(LabScreen):
     def action_gpu(self, by: int) -> None:
         """The next GPU of the host; before the first and after the last, the host itself."""
         pick = self.picked
-        host, _ = find(self.lab.fleet or {"hosts": ()}, pick)
+        host, _ = find(self.lab.told, pick)
         if host is None or pick is None or self.is_per_gpu or not host["gpus"]:
             return
         places: list[int | None] = [None, *(int(gpu["index"]) for gpu in host["gpus"])]
@@ -321,7 +321,7 @@ class FleetScreen(LabScreen):
 
     def action_open_run(self) -> None:
         """The run and stage that hold the selected GPU, with its log."""
-        host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
+        host, gpu = find(self.lab.told, self.picked)
         held = holder(self.lab.runs, host, gpu)
         if held is not None:
             self.app.open_run(*held, "log")
@@ -359,7 +359,7 @@ class FleetScreen(LabScreen):
 
     def selected_id(self) -> str | None:
         """The host's name, or the GPU's UUID."""
-        host, gpu = find(self.lab.fleet or {"hosts": ()}, self.picked)
+        host, gpu = find(self.lab.told, self.picked)
         if host is None:
             return None
         return str(gpu["uuid"]) if gpu is not None else str(host["host"])

@@ -10,8 +10,9 @@ from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
+from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline
-from hostler_tui.gpus.holders import Gpu, Holders, Host
+from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, line
 
 Pick = tuple[str, int | None]
@@ -23,7 +24,7 @@ class Detail:
     """What was asked of one host: the daemon's host object, and its last hour."""
 
     name: str = ""
-    host: Host = field(default_factory=dict)
+    host: Mapping[str, Any] = field(default_factory=dict)
     hour: Mapping[str, Any] = field(default_factory=dict)
     at: float = 0.0
     """Wall clock, s."""
@@ -44,7 +45,7 @@ class Detail:
         return ()
 
 
-def find(fleet: Mapping[str, Any], pick: Pick | None) -> tuple[Host | None, Gpu | None]:
+def find(fleet: Fleet, pick: Pick | None) -> tuple[HostGpus | None, Gpu | None]:
     """The host and GPU that are selected, where they are still there."""
     for host in fleet["hosts"] if pick is not None else ():
         if pick is not None and host["host"] == pick[0]:
@@ -54,7 +55,7 @@ def find(fleet: Mapping[str, Any], pick: Pick | None) -> tuple[Host | None, Gpu 
 
 
 def strip_lines(
-    host: Host, gpu: Gpu | None, held: Holders, at: float, detail: Detail
+    host: HostGpus, gpu: Gpu | None, held: Holders, at: float, detail: Detail
 ) -> tuple[Line, ...]:
     """Three lines for the bottom of small screens."""
     if gpu is None:
@@ -62,22 +63,22 @@ def strip_lines(
     return (_title(host, gpu, held, at), _numbers(gpu, detail), _because(host, gpu, held))
 
 
-def _host_strip(host: Host, at: float) -> tuple[Line, ...]:
+def _host_strip(host: HostGpus, at: float) -> tuple[Line, ...]:
     name = str(host["host"])
     where = "" if host["transport"] == "ssh" else f" ({host['transport']})"
     return (
-        line((f" {name}{where}", "title"), f"  {host['condition']}  ", owners_text({**host}, at)),
+        line((f" {name}{where}", "title"), f"  {host['condition']}  ", owners_text(host, at)),
         line((f"   {host.get('problem') or 'enter opens it; left and right go over its GPUs'}",
               "warn" if host.get("problem") else "dim")),
     )  # fmt: skip
 
 
-def _title(host: Host, gpu: Gpu, held: Holders, at: float) -> Line:
+def _title(host: HostGpus, gpu: Gpu, held: Holders, at: float) -> Line:
     state, since = str(gpu["state"]), gpu.get("since")
     owners = " ".join(map(str, gpu.get("owners") or ()))
     name = short_model(gpu.get("model"), gpu.get("memory_total"))
     lasts = "" if since is None else f"  for {age_text(at - since)}"
-    old = f"  values are {age_text(host.get('age_s'))} old~" if is_stale({**host}) else ""
+    old = f"  values are {age_text(host.get('age_s'))} old~" if is_stale(host) else ""
     return line(
         (f" {host['host']}:{gpu['index']}", "title"),
         f"  {name}  ",
@@ -93,15 +94,15 @@ def _numbers(gpu: Gpu, detail: Detail) -> Line:
     return line(
         f"   util {percent_text(gpu.get('utilization')):>4} ",
         (hour, "accent"),
-        f"  mem {_memory_text(gpu)}  {_one(gpu, 'temperature', 'C')}  {_one(gpu, 'power', 'W')}",
+        f"  mem {_memory_text(gpu)}  {_one(gpu['temperature'], 'C')}  {_one(gpu['power'], 'W')}",
     )
 
 
-def _because(host: Host, gpu: Gpu, held: Holders) -> Line:
+def _because(host: HostGpus, gpu: Gpu, held: Holders) -> Line:
     return line("   ", use_text(str(host["host"]), gpu, held), ("  ", ""), _why(host, gpu, held))
 
 
-def _why(host: Host, gpu: Gpu, held: Holders) -> tuple[str, str]:
+def _why(host: HostGpus, gpu: Gpu, held: Holders) -> tuple[str, str]:
     """What the daemon says of it, where the run is not all."""
     run = held.get((str(host["host"]), str(gpu["uuid"])))
     return (str(gpu.get("why") or "") if run else "", "dim")
@@ -111,13 +112,12 @@ def _memory_text(gpu: Gpu) -> str:
     return f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))} GiB"
 
 
-def _one(gpu: Gpu, name: str, unit: str) -> str:
-    value = gpu.get(name)
+def _one(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.0f}{unit}"
 
 
 def panel_lines(
-    host: Host, gpu: Gpu | None, held: Holders, at: float, detail: Detail, width: int
+    host: HostGpus, gpu: Gpu | None, held: Holders, at: float, detail: Detail, width: int
 ) -> tuple[Line, ...]:
     """The pane beside the list on wide screens."""
     if gpu is None:
@@ -157,7 +157,7 @@ def _machine(detail: Detail) -> Iterable[Line]:
     )
 
 
-def _all_gpus(host: Host, detail: Detail, width: int) -> Iterable[Line]:
+def _all_gpus(host: HostGpus, detail: Detail, width: int) -> Iterable[Line]:
     """The utilization of each GPU over the last hour."""
     for gpu in host["gpus"]:
         util = detail.series(str(gpu["uuid"]), "utilization")
@@ -167,21 +167,18 @@ def _all_gpus(host: Host, detail: Detail, width: int) -> Iterable[Line]:
         yield line((f"   :{gpu['index']:<2} {letter(state)} ", state), f"{now:>4} ", (chart, state))
 
 
-SERIES = (
-    ("util", "utilization", "%", 100.0), ("mem", "memory_used", "G", None),
-    ("temp", "temperature", "C", 100.0), ("power", "power", "W", None),
-)  # fmt: skip
-
-
 def hour_lines(gpu: Gpu, detail: Detail, width: int) -> Iterable[Line]:
     """The last hour of a GPU: utilization, memory, temperature, power; each its value and chart."""
-    for title, name, unit, top in SERIES:
-        value = gpu.get(name)
-        shown = gib_text(value) if unit == "G" else "-" if value is None else f"{value:.0f}"
-        full = gpu.get("memory_total") if name == "memory_used" else top
-        series = detail.series(str(gpu["uuid"]), name)
+    rows = (
+        ("util", "utilization", _one(gpu["utilization"], "%"), 100.0),
+        ("mem", "memory_used", gib_text(gpu["memory_used"]) + "G", gpu["memory_total"]),
+        ("temp", "temperature", _one(gpu["temperature"], "C"), 100.0),
+        ("power", "power", _one(gpu["power"], "W"), None),
+    )
+    for title, name, shown, full in rows:
+        series = detail.series(gpu["uuid"], name)
         chart = sparkline(series, max(8, width - 18), full) if series else ""
-        yield line((f"   {title:<6}", "dim"), f"{shown + unit:>7} ", (chart, "accent"))
+        yield line((f"   {title:<6}", "dim"), f"{shown:>7} ", (chart, "accent"))
 
 
 def process_lines(processes: Sequence[Mapping[str, Any]]) -> list[Line]:

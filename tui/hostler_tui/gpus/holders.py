@@ -5,30 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-Host = Mapping[str, Any]
-
-
-Gpu = Mapping[str, Any]
-
+from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 
 Holders = Mapping[tuple[str, str], str]
 """By host and UUID: the run and stage that hold the GPU, for people."""
 
 
-def aged(fleet: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+def aged(fleet: Fleet, seconds: float) -> Fleet:
     """The fleet as it is to be taken that many seconds after it was told."""
     if not seconds:
         return fleet
-    hosts = [{**host, "age_s": _later(host.get("age_s"), seconds)} for host in fleet["hosts"]]
-    return {**fleet, "hosts": hosts}
+    return {**fleet, "hosts": [older(host, seconds) for host in fleet["hosts"]]}
 
 
-def doubted(fleet: Mapping[str, Any]) -> Mapping[str, Any]:
+def doubted(fleet: Fleet) -> Fleet:
     """The fleet while nobody tells of it: nothing of it is known to be free."""
     return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
 
 
-def _doubted(host: Host) -> Host:
+def _doubted(host: HostGpus) -> HostGpus:
     return {**host, "gpus": [_not_free(gpu) for gpu in host["gpus"]]}
 
 
@@ -37,8 +32,10 @@ def _not_free(gpu: Gpu) -> Gpu:
     return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
 
 
-def _later(age: float | None, seconds: float) -> float | None:
-    return None if age is None else age + seconds
+def older(host: HostGpus, seconds: float) -> HostGpus:
+    """The host as it is to be taken that many seconds after it was told."""
+    age = host["age_s"]
+    return {**host, "age_s": None if age is None else age + seconds}
 
 
 def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
@@ -50,7 +47,7 @@ def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
 
 
 def holder(
-    runs: Iterable[Mapping[str, Any]], host: Host | None, gpu: Gpu | None
+    runs: Iterable[Mapping[str, Any]], host: HostGpus | None, gpu: Gpu | None
 ) -> tuple[str, str] | None:
     """The run and the name of its stage that hold a GPU."""
     if host is None or gpu is None:

@@ -68,7 +68,7 @@ async def undrain(app: LabApp, name: str, reason: str) -> None:
 
 async def drain_or_undrain(app: LabApp, name: str) -> None:
     """The one that makes sense now. Within a worker."""
-    host, _ = find(app.lab.fleet or {"hosts": ()}, (name, None))
+    host, _ = find(app.lab.told, (name, None))
     if host is None:
         return
     if host.get("drained") is None:

@@ -9,10 +9,11 @@ from typing import Any
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
 from hostler.show.fleet import is_stale, letter
+from hostler.show.gpus_object import Gpu, HostGpus
 from hostler.show.hosts import host_note
 from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.gpus.detail import Detail, hour_lines, process_lines, use_text
-from hostler_tui.gpus.holders import Holders
+from hostler_tui.gpus.holders import Holders, older
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.table_rows import Head, Row
 
@@ -31,12 +32,12 @@ def heads(width: int) -> tuple[Head, ...]:
     )  # fmt: skip
 
 
-def rows(entry: Host, held: Holders, detail: Detail, columns: Sequence[Head]) -> list[Row]:
+def rows(entry: HostGpus, held: Holders, detail: Detail, columns: Sequence[Head]) -> list[Row]:
     """One a GPU. `entry` is the host in the fleet's object."""
     return [_row(entry, gpu, held, detail, columns[5].width) for gpu in entry["gpus"]]
 
 
-def _row(entry: Host, gpu: Mapping[str, Any], held: Holders, detail: Detail, chart: int) -> Row:
+def _row(entry: HostGpus, gpu: Gpu, held: Holders, detail: Detail, chart: int) -> Row:
     state, uuid = str(gpu["state"]), str(gpu["uuid"])
     memory = f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))}"
     total = gpu.get("memory_total")
@@ -59,7 +60,7 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.0f}{unit}"
 
 
-def title_lines(entry: Host, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
+def title_lines(entry: HostGpus, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
     """The host's name, state, and what is wrong or special. `old`: seconds for which nobody has
     told of the fleet."""
     host = detail.host
@@ -75,23 +76,21 @@ def title_lines(entry: Host, detail: Detail, now: float, old: float = 0.0) -> tu
     return (first,) if note == "-" else (first, line((f"   {note}", "warn")))
 
 
-def _old_text(entry: Host, old: float) -> str:
+def _old_text(entry: HostGpus, old: float) -> str:
     age = entry.get("age_s")
-    stale = is_stale({**entry, "age_s": None if age is None else age + old})
+    stale = is_stale(older(entry, old))
     if not stale:
         return ""
     return "  never heard" if age is None else f"  values are {age_text(age + old)} old~"
 
 
-def _model_counts(entry: Host) -> Iterable[str]:
+def _model_counts(entry: HostGpus) -> Iterable[str]:
     names = [short_model(g.get("model"), g.get("memory_total")) for g in entry["gpus"]]
     for name in dict.fromkeys(names):
         yield f"{names.count(name)} x {name}"
 
 
-def work_lines(
-    entry: Host, gpu: Mapping[str, Any] | None, detail: Detail, width: int
-) -> list[Line]:
+def work_lines(entry: HostGpus, gpu: Gpu | None, detail: Detail, width: int) -> list[Line]:
     """The selected GPU's hour, then processes, containers and jobs, leases."""
     look = detail.host.get("look") or {}
     lines: list[Line] = []

@@ -10,13 +10,13 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.show.gpus_object import Fleet
 from hostler_tui.gpus import host_acts
 from hostler_tui.gpus.detail import Detail, find
 from hostler_tui.gpus.holders import doubted, holders
 from hostler_tui.host import rows as host_view
 from hostler_tui.host import work as host_work
 from hostler_tui.host.rows import Findings
-from hostler_tui.lab import Fleet
 from hostler_tui.lines import Line
 from hostler_tui.messages import DoctorEnded, HostSeen
 from hostler_tui.widgets.lab_screen import LabScreen
@@ -88,7 +88,7 @@ class HostScreen(LabScreen):
 
     def _told(self) -> Fleet:
         """The fleet as it was told; while nobody tells, nothing of it is free."""
-        fleet = self.lab.fleet or {"hosts": ()}
+        fleet = self.lab.told
         return fleet if self.lab.is_live else doubted(fleet)
 
     def _draw_below(self) -> None:
@@ -183,7 +183,7 @@ class HostScreen(LabScreen):
 
     def selected_id(self) -> str | None:
         """The UUID of the selected GPU; the host's name without one."""
-        _, gpu = find(self.lab.fleet or {"hosts": ()}, (self.host_name, self._index()))
+        _, gpu = find(self.lab.told, (self.host_name, self._index()))
         return str(gpu["uuid"]) if gpu is not None else self.host_name
 
     def selected_command(self) -> str | None:

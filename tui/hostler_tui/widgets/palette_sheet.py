@@ -57,9 +57,8 @@ def actions_of(screen: str) -> list[Found]:
 def objects_of(lab: Lab) -> list[Found]:
     """Hosts and open runs."""
     found = []
-    fleet = lab.fleet or {"hosts": (), "at": 0.0}
-    for host in fleet["hosts"]:
-        says = owners_text(host, float(fleet["at"]))
+    for host in lab.told["hosts"]:
+        says = owners_text(host, lab.told["at"])
         found.append(Found(f"host {host['host']}", "host", str(host["host"]), says))
     for run in lab.runs:
         says = f"{run['pipeline']} of {run['owner']}, {run['state']}"

@@ -20,7 +20,8 @@ from hostler.show.need import NO, YES, Answer, Need, answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Any
+
+    from hostler.show.gpus_object import Fleet
 
 _WATCH_EVERY = 2.0
 _WAIT_EVERY = 1.0
@@ -155,7 +156,7 @@ def _check(options: Options) -> None:
         raise InputError("--html is a form of its own", remedy="Leave out --need, -o and --json")
 
 
-def look(options: Options) -> dict[str, Any]:
+def look(options: Options) -> Fleet:
     """The fleet: from the daemon, else from the hosts. Raises NoDaemonError where a named daemon
     does not answer: asking around it could contradict what it does."""
     if not options.direct:
@@ -171,7 +172,7 @@ def look(options: Options) -> dict[str, Any]:
     return _with_named_hosts(options, _from_hosts(options))
 
 
-def _with_named_hosts(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+def _with_named_hosts(options: Options, fleet: Fleet) -> Fleet:
     """The fleet. Raises NotFoundError for a --host that names none of its hosts."""
     names = [str(host["host"]) for host in fleet["hosts"]]
     for pattern in options.hosts or ():
@@ -191,7 +192,7 @@ def _all_names() -> list[str]:
     return [host.name for host in quick_config().hosts]
 
 
-def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> int:
+def _say_what_is_missing(options: Options, fleet: Fleet) -> int:
     """Why the table is empty: a model that no GPU is, which is a no; on a terminal also that
     nothing is configured. The exit code."""
     missing = bool(options.models) and not _chosen_of_any_state(options, fleet)["hosts"]
@@ -204,7 +205,7 @@ def _say_what_is_missing(options: Options, fleet: dict[str, Any]) -> int:
     return _NO if missing else 0
 
 
-def _no_such_model(fleet: dict[str, Any]) -> str:
+def _no_such_model(fleet: Fleet) -> str:
     models = sorted(
         {
             short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -216,22 +217,22 @@ def _no_such_model(fleet: dict[str, Any]) -> str:
     return f"hostler: no GPU is such a model; {known}"
 
 
-def _chosen_of_any_state(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+def _chosen_of_any_state(options: Options, fleet: Fleet) -> Fleet:
     return fleets.select(fleet, hosts=options.hosts or (), models=options.models or ())
 
 
-def _from_daemon(found: Found, options: Options) -> dict[str, Any]:
+def _from_daemon(found: Found, options: Options) -> Fleet:
     """The daemon's answer; from one that has just started, once it has heard of every host, since
     "connecting" answers nothing. A host that stays silent is waited for as long as when asked."""
     deadline = time.monotonic() + DIRECT_DEADLINE
     while True:
-        fleet: dict[str, Any] = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
+        fleet: Fleet = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
         if not fleets.is_new(fleet) or options.watch or time.monotonic() >= deadline:
             return fleets.age_out(fleet, options.max_age)
         time.sleep(_NEW_EVERY)
 
 
-def _from_hosts(options: Options) -> dict[str, Any]:
+def _from_hosts(options: Options) -> Fleet:
     from hostler.cli.gpus_direct import look_direct
 
     def say(text: str) -> None:
@@ -246,7 +247,7 @@ def _note(options: Options, text: str) -> None:
         sys.stderr.write(clean(text) + "\n")
 
 
-def _chosen(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
+def _chosen(options: Options, fleet: Fleet) -> Fleet:
     return fleets.select(
         fleet, hosts=options.hosts or (), models=options.models or (), free=options.free
     )
@@ -255,7 +256,7 @@ def _chosen(options: Options, fleet: dict[str, Any]) -> dict[str, Any]:
 def _write_html(options: Options, name: str) -> int:
     from hostler.cli.gpus_page import keep_written, write_once
 
-    def chosen() -> dict[str, Any]:
+    def chosen() -> Fleet:
         return _chosen(options, look(options))
 
     if options.watch:
@@ -264,7 +265,7 @@ def _write_html(options: Options, name: str) -> int:
     return 0
 
 
-def _rendered(options: Options, fleet: dict[str, Any]) -> str:
+def _rendered(options: Options, fleet: Fleet) -> str:
     chosen = _chosen(options, fleet)
     terminal = is_terminal()
     return render(
@@ -302,7 +303,7 @@ def _answer_need(options: Options) -> int:
     return found.exit_code
 
 
-def _show_answer(options: Options, fleet: dict[str, Any], need: Need, found: Answer) -> None:
+def _show_answer(options: Options, fleet: Fleet, need: Need, found: Answer) -> None:
     if options.output in ("json", "jsonl"):
         whole = {
             **fleets.select(fleet, hosts=options.hosts or (), models=options.models or ()),
