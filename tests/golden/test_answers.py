@@ -50,3 +50,10 @@ def test_every_command_with_json_is_asked() -> None:
     asked = {question.words.split()[0] for question in COMMANDS}
     with_json = {name for name, options in held.items() if "--json" in options}
     assert with_json - asked == set(ELSEWHERE), "ask it in answers.py"
+
+
+def test_no_answer_is_stored_that_nobody_asks_for() -> None:
+    stored = {
+        f"{kind}/{path.stem}" for kind in ("api", "cli") for path in (FOLDER / kind).iterdir()
+    }
+    assert stored - set(NAMES) == set(), "remove these files"
