@@ -21,15 +21,17 @@ def string(value: Json) -> Optional[str]:
 
 
 def integer(value: Json) -> Optional[int]:
-    """A whole number; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number of at most 64 bits; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if abs(value) < _MOST else None
 
 
 def number(value: Json) -> Optional[float]:
-    """A number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _MOST:
+    """A number of that size, no NaN; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    return float(value) if abs(value) <= _MOST else None
 
 
 def table(value: Json) -> Dict[str, Json]:

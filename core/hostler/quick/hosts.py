@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from hostler.base.json_types import JsonTable
+
 # Keys that say how a host is reached, with the type they must have to be taken as they are.
 _TEXT = ("address", "user", "key", "jump", "python", "transport", "docker_socket")
 _OTHER = {"port": int, "labels": dict, "cpus": int, "runtimes": list, "env": dict}
@@ -19,24 +21,24 @@ _PLAIN_TABLES = ("hosts", "daemon", "limits", "mounts", "shared", "docker", "env
 def read_hosts(texts: Iterable[str]) -> list[tuple[str, dict[str, Any]]] | None:
     """Name and keys of each host that files say together, the later one winning as for the daemon;
     None: only the full reader can say."""
-    tables: dict[str, Any] = {}
+    tables: dict[str, JsonTable] = {}
     for text in texts:
         own = _host_tables(text)
         if own is None:
             return None
         tables |= own
-    found: list[tuple[str, dict[str, Any]]] = []
+    found = []
     for pattern, keys in tables.items():
         try:
             names = expand_hosts(pattern)
         except ValueError:
             return None
-        found += [(name, _filled(name, keys)) for name in names]
+        found.extend([(name, _filled(name, keys)) for name in names])
     names_seen = {name for name, _ in found}
     return found if len(names_seen) == len(found) else None
 
 
-def _host_tables(text: str) -> dict[str, dict[str, Any]] | None:
+def _host_tables(text: str) -> dict[str, JsonTable] | None:
     """The tables below [hosts] of one file, by name or range; None where they are not plain."""
     import tomllib
 
@@ -62,6 +64,8 @@ def _is_plain(key: str, value: object) -> bool:
     return wanted is not None and isinstance(value, wanted) and not isinstance(value, bool)
 
 
-def _filled(name: str, keys: dict[str, Any]) -> dict[str, Any]:
+def _filled(name: str, keys: JsonTable) -> dict[str, Any]:
     address = keys.get("address")
-    return {**keys, "address": address.replace("{name}", name)} if address else dict(keys)
+    if not isinstance(address, str):
+        return dict(keys)
+    return {**keys, "address": address.replace("{name}", name)}

@@ -12,8 +12,9 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
+from hostler.base.checks import count, made, mapping, number, text
 from hostler.base.errors import ConflictError, InputError, SchemaTooNew
 from hostler.store.backup import (
     BLOBS,
@@ -60,6 +61,25 @@ class Restored:
     missing_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file in a backup, as its list has it."""
+
+    size: int
+    sha256: str
+
+
+_part = made(_Part, {"size": count, "sha256": text}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """The list at the beginning of a backup."""
+
+    at: float
+    files: Mapping[str, _Part]
+
+
 def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Restored:
     """Put a backup into a folder without a database, whose lock is held. The state database comes
     last: what is interrupted may be done again.
@@ -83,9 +103,8 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
         shutil.rmtree(work, ignore_errors=True)
     here = blobs_in(state / CONTENT)
     missing = [size for digest, size in blobs.items() if digest not in here]
-    made_at = float(manifest["at"])
     counts = (generation, open_runs, len(blobs), len(missing), sum(missing))
-    return Restored(state, daemon_id, made_at, *counts)
+    return Restored(state, daemon_id, manifest.at, *counts)
 
 
 def _check_empty(state: Path, work: Path) -> None:
@@ -101,13 +120,13 @@ def _check_empty(state: Path, work: Path) -> None:
         )
 
 
-def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> Mapping[str, Any]:
+def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> _Manifest:
     """All members, each verified by size and digest."""
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             manifest = _read_manifest(tar, source)
-            files = dict(manifest["files"])
-            total = sum(int(one["size"]) for one in files.values())
+            files = dict(manifest.files)
+            total = sum(one.size for one in files.values())
             done = 0
             for member in tar:
                 if member.name == MANIFEST:
@@ -115,9 +134,9 @@ def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> Map
                 wanted = files.pop(member.name, None)
                 is_plain = member.isreg() and not member.issparse()
                 part = tar.extractfile(member) if is_plain else None
-                if wanted is None or part is None or member.size != wanted["size"]:
+                if wanted is None or part is None or member.size != wanted.size:
                     raise _no_backup(source, f"{member.name!r} in it is not as its list says")
-                if _write(part, work / member.name) != wanted["sha256"]:
+                if _write(part, work / member.name) != wanted.sha256:
                     raise _no_backup(source, f"{member.name} in it is damaged")
                 done += member.size
                 progress("reading", done, total)
@@ -128,26 +147,27 @@ def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> Map
     return manifest
 
 
-def _read_manifest(tar: tarfile.TarFile, source: Path) -> Mapping[str, Any]:
+def _read_manifest(tar: tarfile.TarFile, source: Path) -> _Manifest:
     first = tar.next()
     part = tar.extractfile(first) if first is not None and first.isreg() else None
     if first is None or part is None or first.name != MANIFEST or first.size > _MOST_MANIFEST:
         raise _no_backup(source, "it does not begin with a list of what is in it")
-    manifest: Mapping[str, Any] = json.loads(part.read())
-    schema = manifest.get("schema")
+    told = mapping(json.loads(part.read()), "list")
+    schema = told.get("schema")
     if schema != SCHEMA:
         if isinstance(schema, str) and schema.startswith(SCHEMA.partition("/")[0] + "/"):
             raise InputError(
-                f"{source} uses a newer backup format ({schema}), of Hostler "
-                f"{manifest.get('version')}",
+                f"{source} uses a newer backup format ({schema}), of Hostler {told.get('version')}",
                 remedy="restore it with that version",
             )
         raise _no_backup(source, "its list is of another program")
-    if set(manifest["files"]) != {*SMALL, BLOBS, *DATABASES}:
+    files = mapping(told["files"], "files")
+    if set(files) != {*SMALL, BLOBS, *DATABASES}:
         raise _no_backup(source, "its list does not name the parts of a backup")
-    if not 0 <= float(manifest["at"]) < _LATEST:
+    at = number(told["at"], "at")
+    if not 0 <= at < _LATEST:
         raise _no_backup(source, "it names no time at which it was made")
-    return manifest
+    return _Manifest(at, {name: _part(one, name) for name, one in files.items()})
 
 
 def _read_blobs(path: Path, source: Path) -> Mapping[str, int]:
