@@ -26,7 +26,15 @@ def find(name: str) -> Io[str]:
 
 
 def run(*args: Any, **kwargs: Any) -> Io[str]:
-    """A new run, with the code that it needs; see `submission.run`."""
+    """A new run of a pipeline file, or of one command (a list of words), with the code that it
+    needs. A personal daemon is started where none runs. Returns once the run is durable.
+
+    Of a pipeline, further arguments are parameters (`lr=0.1`); `params` takes those whose names
+    mean something here. Of a command they say what it needs, by the names of a stage's keys in
+    pipeline.toml (`gpus=1`), and `folder` where its code lies (default: the working folder).
+    `include` names files that git ignores and that go along, `say` is given notes for people. With
+    a `key` of your own the same call makes no second run.
+    """
     from hostler.client.submission import run  # what packs code takes time to load
 
     return run(*args, **kwargs)

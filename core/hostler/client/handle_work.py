@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import NoDaemonError
+from hostler.base.errors import NoDaemonError, NotFoundError
 from hostler.client import calls, work
 from hostler.client.calls import Call
 from hostler.client.exchange import Exchange, ask, opened
@@ -174,11 +174,11 @@ def curves(rows: Iterable[Row]) -> dict[str, Curve]:
 
 
 def logs(run_id: str, stage: str | None = None, *, follow: bool = True) -> Flow[str]:
-    """What the stages write, line by line: of the stage that is named, else of one stage after the
-    other. With `follow` until they end, through retries and restarts of the daemon; a stage that
-    waits is waited for. Bytes that are not UTF-8 are replaced."""
+    """What the stages write, line by line: of the stage that is named (or of all its cells), else
+    of one stage after the other. With `follow` until they end, through retries and restarts of the
+    daemon; a stage that waits is waited for. Bytes that are not UTF-8 are replaced."""
     run = yield from ask(show(run_id))
-    names = [one.name for one in run.stages] if stage is None else [stage]
+    names = _named(run, stage)
     updates = Updates(run_id, run)
     try:
         for name in names:
@@ -274,6 +274,15 @@ def changes(run_id: str) -> Call[RunView | None]:
 def _run_in(line: object) -> RunView | None:
     found = line.get("run") if isinstance(line, dict) else None
     return None if found is None else as_run(found)
+
+
+def _named(run: RunView, stage: str | None) -> list[str]:
+    """The stages of that name, or all. Raises NotFoundError."""
+    found = [one.name for one in run.stages if stage in (None, one.name, one.base)]
+    if not found:
+        names = ", ".join(dict.fromkeys(one.base for one in run.stages))
+        raise NotFoundError(f"run {run.run_id} has no stage {stage!r}", remedy=f"It has: {names}")
+    return found
 
 
 def _stage(run: RunView, name: str) -> StageView | None:

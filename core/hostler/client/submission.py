@@ -56,15 +56,7 @@ def run(
     include: Sequence[str] = (), key: str | None = None,
     say: Say | None = None, **more: Any,
 ) -> Io[str]:  # fmt: skip
-    """A new run of a pipeline file, or of one command (a list of words), with the code that it
-    needs. A personal daemon is started where none runs. Returns once the run is durable.
-
-    Of a pipeline, further arguments are parameters (`lr=0.1`); `params` takes those whose names
-    mean something here. Of a command they say what it needs, by the names of a stage's keys in
-    pipeline.toml (`gpus=1`), and `folder` where its code lies (default: the working folder).
-    `include` names files that git ignores and that go along, `say` is given notes for people. With
-    a `key` of your own the same call makes no second run.
-    """
+    """The id of a new run; see `Client.run`."""
     if priority > 0:
         raise InputError(
             f"a priority of {priority}: it can only be lowered", remedy="Use 0 or less"

@@ -176,6 +176,18 @@ def test_logs_come_as_lines_of_one_stage_after_the_other(daemon: ScriptedDaemon)
     daemon.on("GET", "/v1/runs/r7/logs/c", Answer(parts=[b"three\n"]))
     assert lines_of(daemon, None) == ["one", "two", "\ufffd", "three"]
     assert lines_of(daemon, "c", follow=False) == ["three"]
+    with pytest.raises(NotFoundError, match=r"no stage 'd'\. It has: a, b, c"):
+        lines_of(daemon, "d")
+
+
+def test_logs_of_a_stage_are_those_of_all_its_cells(daemon: ScriptedDaemon) -> None:
+    cells = [
+        stage(f"a.{n}", status="succeeded", attempt=attempt(phase="succeeded")) for n in (0, 1)
+    ]
+    daemon.on("GET", "/v1/runs/r7", run(*cells, outcome="succeeded", run_id="r7"))
+    for n in (0, 1):
+        daemon.on("GET", f"/v1/runs/r7/logs/a.{n}", Answer(parts=[b"cell %d\n" % n]))
+    assert lines_of(daemon, "a") == ["cell 0", "cell 1"]
 
 
 def test_logs_go_on_through_a_restart_and_a_retry(daemon: ScriptedDaemon) -> None:
