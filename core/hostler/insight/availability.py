@@ -222,15 +222,14 @@ def _gpu_view(classified: ClassifiedGpu) -> GpuView:
     gpu = classified.gpu
     known = classified.state is not GpuState.UNKNOWN
     # What an old look measured is not what is there now: neither 0 % nor 100 %, but not known.
+    seen = gpu if known else Gpu(gpu.uuid, gpu.index, gpu.name, gpu.memory_total)
     return view_of(
         GpuView,
-        classified,
-        index=gpu.index,
-        uuid=gpu.uuid,
+        seen,
         model=gpu.name,
-        memory_total=gpu.memory_total,
-        memory_used=gpu.memory_used if known else None,
-        utilization=gpu.utilization if known else None,
-        temperature=gpu.temperature if known else None,
-        power=gpu.power if known else None,
+        state=classified.state,
+        why=classified.why,
+        owners=classified.owners,
+        since=classified.since,
+        until=classified.until,
     )
