@@ -23,7 +23,7 @@ class Asked:
 
     def __init__(self, lab: Past, hostler: CommandLine) -> None:
         self.lab, self._hostler = lab, hostler
-        daemon_id = str(lab.client.version()["daemon_id"])
+        daemon_id = str(lab.client.version().daemon_id)
         names = {str(lab.folder): "<folder>", daemon_id: "<daemon>"}
         self._normal = Normal(own_name(), names)
 
@@ -113,7 +113,7 @@ def live_through(asked: Asked) -> None:
 def _break_gpu3(asked: Asked) -> None:
     client, waiting = asked.lab.client, asked.lab.runs["waiting"]
     (asked.lab.folder / LOST).touch()
-    until(lambda: any(alert["gpu"] for alert in client.alerts()["alerts"]), "a GPU is lost")
+    until(lambda: any(alert.gpu for alert in client.alerts().alerts), "a GPU is lost")
     (asked.lab.folder / CUT).touch()
     until(lambda: bool(client.host("gpu3")["condition"] == "unreachable"), "gpu3 is silent")
     until(lambda: "'wait for look'" in str(client.why(waiting)), "the planner takes it for silent")

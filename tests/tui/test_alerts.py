@@ -12,6 +12,8 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import StateError
+from hostler.model.codec import from_answer
+from hostler.model.views.alerts import AlertView
 from hostler_tui.alerts.screen import AlertsScreen
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import AlertsSeen, FleetSeen
@@ -24,14 +26,14 @@ from tests.support.values.fleets import NOW
 HOUR = 3600.0
 
 
-def alert(number: int, severity: str, what: str, **more: Any) -> dict[str, Any]:
+def alert(number: int, severity: str, what: str, **more: Any) -> AlertView:
     made = {
         "id": number, "severity": severity, "at": NOW - HOUR, "count": 1, "last_at": NOW - HOUR,
         "where": "gpu-02", "what": what, "remedy": "hostler doctor gpu-02", "run_id": None,
         "host": "gpu-02", "gpu": None, "acknowledged_by": None, "acknowledged_at": None,
         "resolved_at": None,
     }  # fmt: skip
-    return made | more
+    return from_answer(AlertView, made | more)
 
 
 ALERTS = (

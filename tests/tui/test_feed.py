@@ -10,6 +10,7 @@ import pytest
 from textual.message import Message
 
 from hostler.base.errors import NotFoundError
+from hostler.model.views.alerts import AlertList, AlertView
 from hostler_tui import feed as feed_module
 from hostler_tui.feed import MOST_RUNS, Feed
 from hostler_tui.messages import AlertsSeen
@@ -20,14 +21,14 @@ class Log:
 
     def __init__(self, numbers: list[int]) -> None:
         self.numbers, self.asked = numbers, 0
-        self.alerts_told = {"alerts": [{"id": 1}], "open": 1}
+        self.alerts_told = AlertList(alerts=(AlertView(id=1),), open=1)
 
     async def events(self, *, limit: int) -> AsyncIterator[dict[str, Any]]:
         self.asked += 1
         for number in self.numbers[-limit:]:
             yield {"event": {"seq": number}}
 
-    async def alerts(self) -> dict[str, Any]:
+    async def alerts(self) -> AlertList:
         self.asked += 1
         return self.alerts_told
 
@@ -51,7 +52,7 @@ async def test_alerts_are_asked_again_when_something_happened(
     async with asyncio.timeout(5):
         while not told:
             await asyncio.sleep(0)
-        log.alerts_told = {"alerts": [], "open": 0}
+        log.alerts_told = AlertList()
         feed.refresh()
         while len(told) < 2:
             await asyncio.sleep(0)

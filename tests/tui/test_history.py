@@ -13,6 +13,9 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import ForbiddenError, HostlerError, InputError
+from hostler.model.codec import from_answer
+from hostler.model.views.kept import KeptView
+from hostler.model.views.runs import RunSource
 from hostler_tui.app import HostlerApp
 from hostler_tui.compare.screen import CompareScreen
 from hostler_tui.history import screen as history_screen
@@ -89,14 +92,16 @@ class Past:
             raise self.refusal
         return COMPARED
 
-    async def source(self, run_id: str) -> dict[str, Any]:
-        return {"git_commit": "a01b77e", "git_branch": "main", "git_dirty": True,
-                "git_diff": f"diff --git a/{run_id}\n-old\n+new"}  # fmt: skip
+    async def source(self, run_id: str) -> RunSource:
+        return RunSource(
+            git_commit="a01b77e", git_branch="main", git_dirty=True,
+            git_diff=f"diff --git a/{run_id}\n-old\n+new",
+        )  # fmt: skip
 
-    async def kept(self, run_id: str) -> dict[str, Any]:
+    async def kept(self, run_id: str) -> KeptView:
         if run_id == "r7c02fg":
             raise ForbiddenError("run r7c02fg belongs to bo")
-        return kept(artifact(), remainder(), run_id=run_id)
+        return from_answer(KeptView, kept(artifact(), remainder(), run_id=run_id))
 
     async def remove(self, run_id: str) -> None:
         self.removed.append(run_id)

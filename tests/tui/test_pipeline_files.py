@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError, NotFoundError
+from hostler.model.codec import from_answer
+from hostler.model.views.plans import PlanView
 from hostler_tui.lines import text_of
 from hostler_tui.submit.pipeline_files import changed, completed, entries, params_of, run_args
 from hostler_tui.submit.plan_lines import plan_lines
@@ -90,7 +92,7 @@ def test_a_plan_says_where_each_stage_would_go_and_why() -> None:
         "why": "no host has 8 GPUs " * 6,
     }
     told: dict[str, Any] = {"stages": [*cells, waits]}
-    shown = [text_of(line) for line in plan_lines(told, 80)]
+    shown = [text_of(line) for line in plan_lines(from_answer(PlanView, told), 80)]
     assert shown[1].split() == ["train:", "20", "cells", "gpu1", "0,1", "the", "tightest", "fit"]
     assert shown[-1] == "21 stages; nothing is started yet; 1 rows would wait"
     assert all(len(text) <= 80 for text in shown)

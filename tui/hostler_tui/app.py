@@ -152,11 +152,10 @@ class HostlerApp(LabApp):
         self.lab.see_alerts(message.alerts, message.open_count)
 
     @on(DaemonMet)
-    def take_daemon(self, message: DaemonMet) -> None:
+    def take_daemon(self, _message: DaemonMet) -> None:
         """Who answers."""
         if self.lab.lost_since is not None:
             self.tell("the daemon answers again")
-        self.lab.about = message.about
 
     @on(DaemonLost)
     def take_loss(self, message: DaemonLost) -> None:

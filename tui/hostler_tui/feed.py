@@ -68,11 +68,11 @@ class Feed:
         while True:
             try:
                 if not self._is_met:
-                    about = await self._client.version()
+                    await self._client.version()
                     self._is_met = True
                     self._happened.set()
                     self._alarm.set()
-                    self._tell(DaemonMet(about))
+                    self._tell(DaemonMet())
                 fleet = await self._client.gpus()
                 self._lost = 0
                 self._tell(FleetSeen(fleet, time.time()))
@@ -124,7 +124,7 @@ class Feed:
         while True:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 told = await self._client.alerts()
-                self._tell(AlertsSeen(tuple(told["alerts"]), int(told["open"])))
+                self._tell(AlertsSeen(told.alerts, told.open))
             await asyncio.sleep(ALERTS_REST)
             await self._pause(self._alarm, ALERTS_EVERY)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostler.model.views.alerts import AlertView
 from hostler.show.gpus_object import Fleet
 
 Run = Mapping[str, Any]
@@ -51,12 +52,10 @@ class Lab:
     """Whether the daemon has told the open runs at all: none is an answer, too."""
     history: Mapping[str, Any] = field(default_factory=dict)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
-    alerts: tuple[Mapping[str, Any], ...] = ()
+    alerts: tuple[AlertView, ...] = ()
     """What needs or needed eyes, the newest first."""
     alerts_open: int = 0
     alerts_version: int = 0
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What the daemon says of itself."""
     lost_since: float | None = None
     """Wall clock, s, since when the daemon does not answer; None while it does."""
     lost_why: str = ""
@@ -79,7 +78,7 @@ class Lab:
             self.runs = runs
             self.runs_version += 1
 
-    def see_alerts(self, alerts: tuple[Mapping[str, Any], ...], open_count: int) -> None:
+    def see_alerts(self, alerts: tuple[AlertView, ...], open_count: int) -> None:
         """Take what needs eyes."""
         if alerts != self.alerts:
             self.alerts = alerts

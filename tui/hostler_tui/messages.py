@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.message import Message
 
+from hostler.model.views.alerts import AlertView
 from hostler.show.gpus_object import Fleet
 
 
@@ -37,7 +38,7 @@ class HourSeen(Message):
 class AlertsSeen(Message):
     """The daemon told what needs eyes, and how much of it is open."""
 
-    def __init__(self, alerts: tuple[Mapping[str, Any], ...], open_count: int) -> None:
+    def __init__(self, alerts: tuple[AlertView, ...], open_count: int) -> None:
         super().__init__()
         self.alerts, self.open_count = alerts, open_count
 
@@ -62,10 +63,6 @@ class DoctorEnded(Message):
 
 class DaemonMet(Message):
     """The daemon answered for the first time, or again."""
-
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.about = about
 
 
 class DaemonLost(Message):

@@ -26,8 +26,10 @@ from hostler.client.daemon_start import running
 from hostler.daemon.config_file import load_config, state_path
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
+from hostler.model.codec import from_answer
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
+from hostler.model.views.daemon import DaemonView
 from hostler.quick.socket import find_socket
 from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
@@ -141,7 +143,7 @@ def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
     except NoDaemonError as error:
         return Check("local.daemon", "fail", error.message, error.remedy)
     if about is not None:
-        lost = recover_sentence(about)
+        lost = recover_sentence(from_answer(DaemonView, about))
         if lost is not None:
             said, _, remedy = lost.partition("; ")
             return Check("local.daemon", "warn", said, remedy or "see docs/cli.md, hostler daemon")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.units import format_size
 from hostler.cli.shared import DECLINED, confirm, note_for, open_client, out, out_json
+
+if TYPE_CHECKING:
+    from hostler.model.views.hosts import Cleanable, CleanView
 
 _PATIENCE_S = 900.0
 _MOST_NAMED = 3
@@ -26,12 +29,12 @@ def run(args: argparse.Namespace) -> int:
     client.timeout = max(client.timeout, _PATIENCE_S)
     host, request = args.hosts[0], {"checkpoints": args.checkpoints, "kept": args.kept}
     found = client.clean_host(host, dry_run=True, **request)
-    if not args.dry_run and found["found"]:
+    if not args.dry_run and found.found:
         if not confirm(args, f"Remove this from {host}?", lines(found)):
             return DECLINED
-        found = client.clean_host(host, shown_at=found.get("at"), **request)
+        found = client.clean_host(host, shown_at=found.at, **request)
     if args.json:
-        out_json("host.clean", {**found, "dry_run": args.dry_run})
+        out_json("host.clean", replace(found, dry_run=args.dry_run))
         return 0
     said = lines(found)
     if not args.quiet:
@@ -40,21 +43,21 @@ def run(args: argparse.Namespace) -> int:
             out(f"{host}: {line} {verb}")
         if not said:
             out(f"{host}: nothing to remove")
-    for why in found["stays"]:
+    for why in found.stays:
         note_for(args)(f"{host}: {why}")
     return 0
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def lines(found: CleanView) -> list[str]:
     """A line for each kind of thing."""
-    return [_line(each) for each in found["found"]]
+    return [_line(each) for each in found.found]
 
 
-def _line(each: Mapping[str, Any]) -> str:
-    count, what = int(each["count"]), str(each["what"])
+def _line(each: Cleanable) -> str:
+    count, what = each.count, each.what
     many = what if count == 1 else _several(what)
-    size = f" ({format_size(each['bytes'])})" if each["bytes"] else ""
-    names = [str(name) for name in each["names"]] if what in _NAMED else []
+    size = f" ({format_size(each.bytes)})" if each.bytes else ""
+    names = list(each.names) if what in _NAMED else []
     more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
     named = f": {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
     return f"{count} {many}{size}{named}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hostler.base.units import counted
 from hostler.cli.shared import note_for
 from hostler.client import Client
+
+if TYPE_CHECKING:
+    from hostler.model.views.daemon import DaemonView
 
 _MOST_NAMED = 3
 """Daemons whose ids are shown: `hostler daemon status --json` has all."""
@@ -23,41 +26,38 @@ def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
         note_for(args)(said)
 
 
-def recover_sentence(about: Mapping[str, Any]) -> str | None:
+def recover_sentence(about: DaemonView) -> str | None:
     """What is missing in the database by the daemon's own word, and the remedy; None: nothing."""
     standing = generation_sentence(about)
     if standing is not None:
         return standing
-    left = about.get("left_behind")
-    if not isinstance(left, dict):
+    left = about.left_behind
+    if left is None:
         return None
     remedy = "find them again: hostler daemon stop; hostler daemon recover"
-    if left.get("count"):
-        where = ", ".join(map(str, left.get("hosts") or ()))
-        count = int(left["count"])
+    if left.count:
+        where, count = ", ".join(left.hosts), left.count
         runs = f"{counted(count, 'run')} on {where} {'is' if count == 1 else 'are'}"
         return f"{runs} not in the daemon's database; {remedy}"
-    state = about.get("state")
-    if left.get("daemons"):
+    state = about.state
+    if left.daemons:
         return (
             f"the database in {state} has no runs yet, and hosts hold runs of other daemons of "
-            f"this login ({_some(left['daemons'])}). If you lost one of these daemons, "
+            f"this login ({_some(left.daemons)}). If you lost one of these daemons, "
             "docs/cli.md, `hostler daemon`, says how to get its runs back"
         )
     return f"the database in {state} was made anew: if runs are missing, {remedy}"
 
 
-def generation_sentence(about: Mapping[str, Any]) -> str | None:
+def generation_sentence(about: DaemonView) -> str | None:
     """Why a restored or superseded daemon does not do everything; None: it does."""
-    told = about.get("generation")
-    if not isinstance(told, dict):
-        return None
-    if told.get("halted"):
-        return str(told["halted"])
-    waiting = [str(host) for host in told.get("unmerged") or ()]
+    told = about.generation
+    if told.halted:
+        return told.halted
+    waiting = told.unmerged
     if not waiting:
         return None
-    why = next(iter((told.get("problems") or {}).values()), "")
+    why = next(iter(told.problems.values()), "")
     return (
         f"notes since the backup are not merged yet: {_some(waiting)}"
         + (f" ({why})" if why else "")
@@ -65,7 +65,7 @@ def generation_sentence(about: Mapping[str, Any]) -> str | None:
     )
 
 
-def _some(daemons: Sequence[Any]) -> str:
+def _some(daemons: Sequence[str]) -> str:
     more = len(daemons) - _MOST_NAMED
-    named = ", ".join(map(str, daemons[:_MOST_NAMED]))
+    named = ", ".join(daemons[:_MOST_NAMED])
     return f"{named} and {more} more" if more > 0 else named

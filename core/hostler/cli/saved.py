@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hostler.base.errors import ForbiddenError, NotFoundError
 from hostler.client import Client
+from hostler.model.views.kept import KeptView
 from hostler.show.saved import saved_lines
 
-Lines = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+Lines = Callable[[Mapping[str, Any], KeptView], list[str]]
 
 
 def saved_of(client: Client, run: Mapping[str, Any]) -> list[str]:
@@ -20,7 +22,7 @@ def saved_of(client: Client, run: Mapping[str, Any]) -> list[str]:
 
 def shown_of(client: Client, run: Mapping[str, Any]) -> list[str]:
     """The lines for a run that is shown with what stays of it on hosts."""
-    return _lines(client, run, lambda run, kept: saved_lines(run, {**kept, "remainders": ()}))
+    return _lines(client, run, lambda run, kept: saved_lines(run, replace(kept, remainders=())))
 
 
 def _lines(client: Client, run: Mapping[str, Any], told: Lines) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from hostler.base.text import clean
 from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.problems import report
 from hostler.client import Client
+from hostler.model.codec import to_json
 from hostler.quick.socket import find_socket
 from hostler.submit.told import silent
 
@@ -66,10 +68,15 @@ def out(text: str) -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
-def out_json(schema: str, members: dict[str, Any]) -> None:
-    """A whole object as JSON, with its schema first."""
-    whole = {"schema": f"hostler.{schema}/1", **members}
-    sys.stdout.write(json.dumps(whole, separators=(",", ":"), default=str) + "\n")
+def out_json(schema: str, members: object) -> None:
+    """A whole object (a view, or a table of its members) as JSON, with its schema first."""
+    told = members if isinstance(members, dict) else to_json(members)
+    whole = {"schema": f"hostler.{schema}/1", **told}
+    sys.stdout.write(json.dumps(whole, separators=(",", ":"), default=_written) + "\n")
+
+
+def _written(value: object) -> object:
+    return to_json(value) if is_dataclass(value) else str(value)
 
 
 def out_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from hostler.client import calls, handle_work, work
-from hostler.client.calls import Call
+from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
 from hostler.client.handle import Handles, RunMethod

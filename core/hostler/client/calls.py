@@ -1,144 +1,85 @@
-"""Every call of the API, described once: what is sent, and what its answer is made into. Pure."""
+"""Every call of the API, described once. Pure."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hostler.base.wire import target
+from hostler.client.call import (
+    CHANGE_S,
+    SLOW_S,
+    Call,
+    as_fleet,
+    as_object,
+    delete,
+    get,
+    list_of,
+    new_key,
+    nothing,
+    post,
+)
+from hostler.model import views
+from hostler.model.codec import from_answer as read
 from hostler.show.gpus_object import Fleet
 
-T = TypeVar("T")
-Decode: TypeAlias = Callable[[object], T]
-"""Makes a value of an answer. Raises ValueError, which says what the answer is not."""
 
-CHANGE_S = 60.0
-"""Seconds for calls that change something: they answer once the change is durable."""
-SLOW_S = 60.0
-"""Seconds that a host may take to list a folder or open a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request: `body` is a JSON value or None."""
-
-    method: str
-    target: str
-    decode: Decode[T]
-    body: object = None
-    key: str = ""
-    """With it, the call is sent again where its answer is lost: the daemon carries it out once."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Further ones."""
-    least: float = 0.0
-    """Seconds that the answer may take, where the client's own timeout is shorter."""
-
-
-def as_object(answer: object) -> dict[str, Any]:
-    """An answer that is a JSON object."""
-    if not isinstance(answer, dict):
-        raise ValueError("is not an object")
-    return answer
-
-
-def as_fleet(answer: object) -> Fleet:
-    """The `hostler.gpus/1` object, as it came: `hostler gpus` reads it without the model, too."""
-    found: Any = as_object(answer)
-    fleet: Fleet = found
-    return fleet
-
-
-def list_of(member: str) -> Decode[list[dict[str, Any]]]:
-    """The list that an answer has as this member."""
-
-    def decode(answer: object) -> list[dict[str, Any]]:
-        found = as_object(answer).get(member)
-        if not isinstance(found, list):
-            raise ValueError(f"has no list of {member}")
-        return found
-
-    return decode
-
-
-def nothing(answer: object) -> None:
-    """Of an answer that only says that it is done."""
-
-
-def _get(decode: Decode[T], *path: str, least: float = 0.0, **query: object) -> Call[T]:
-    return Call("GET", target(path, query), decode, least=least)
-
-
-def _post(decode: Decode[T], *path: str, body: object = None, key: str = "") -> Call[T]:
-    return Call("POST", target(path), decode, body, key, least=CHANGE_S)
-
-
-def _delete(decode: Decode[T], *path: str) -> Call[T]:
-    return Call("DELETE", target(path), decode, least=CHANGE_S)
-
-
-def new_key() -> str:
-    """A key for one submission."""
-    return os.urandom(16).hex()
-
-
-def version() -> Call[dict[str, Any]]:
+def version() -> Call[views.daemon.DaemonView]:
     """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
     and whether the lab is `simulated`."""
-    return _get(as_object, "version")
+    return get(lambda told: read(views.daemon.DaemonView, told), "version")
 
 
 def gpus() -> Call[Fleet]:
     """The `hostler.gpus/1` object: every host and GPU with its state."""
-    return _get(as_fleet, "gpus")
+    return get(as_fleet, "gpus")
 
 
 def hosts() -> Call[list[dict[str, Any]]]:
     """All hosts, each with look and facts."""
-    return _get(list_of("hosts"), "hosts")
+    return get(list_of("hosts"), "hosts")
 
 
 def host(name: str) -> Call[dict[str, Any]]:
     """One host with its look and facts."""
-    return _get(as_object, "hosts", name)
+    return get(as_object, "hosts", name)
 
 
 def host_history(name: str, minutes: int = 60) -> Call[dict[str, Any]]:
     """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
-    return _get(as_object, "hosts", name, "history", minutes=minutes)
+    return get(as_object, "hosts", name, "history", minutes=minutes)
 
 
 def fleet_history(minutes: int = 60) -> Call[dict[str, Any]]:
     """Mean utilization and the sum of power of all GPUs, minute by minute."""
-    return _get(as_object, "history", "fleet", minutes=minutes)
+    return get(as_object, "history", "fleet", minutes=minutes)
 
 
 def drain(name: str, reason: str = "") -> Call[None]:
     """Give a host no new work; what runs there goes on."""
-    return _post(nothing, "hosts", name, "drain", body={"reason": reason})
+    return post(nothing, "hosts", name, "drain", body={"reason": reason})
 
 
 def undrain(name: str) -> Call[None]:
     """Give a host work again."""
-    return _post(nothing, "hosts", name, "undrain", body={})
+    return post(nothing, "hosts", name, "undrain", body={})
 
 
 def clean_host(
     name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False,
     shown_at: float | None = None,
-) -> Call[dict[str, Any]]:  # fmt: skip
+) -> Call[views.hosts.CleanView]:  # fmt: skip
     """Remove from a host what no open or kept run needs; `dry_run` only tells. `shown_at`: the
     `at` of such an answer; files and checkpoints of runs that ended since then stay."""
     wish: dict[str, Any] = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
     if shown_at is not None:
         wish["shown_at"] = shown_at
-    return _post(as_object, "hosts", name, "clean", body=wish)
+    return post(lambda told: read(views.hosts.CleanView, told), "hosts", name, "clean", body=wish)
 
 
 def retry_host(name: str) -> Call[None]:
     """Connect to a host at once, also where it refused the login and is left alone since."""
-    return _post(nothing, "hosts", name, "retry")
+    return post(nothing, "hosts", name, "retry")
 
 
 def snapshot(digest: str, method: str) -> Call[None]:
@@ -153,17 +94,17 @@ def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[dic
     It is sent once more where the answer was lost, and is one run all the same. With a `key` of
     your own (letters, digits, - and _) that holds for your own repetitions, too.
     """
-    return _post(as_object, "runs", body=dict(submission), key=key or new_key())
+    return post(as_object, "runs", body=dict(submission), key=key or new_key())
 
 
-def check(submission: Mapping[str, Any]) -> Call[dict[str, Any]]:
+def check(submission: Mapping[str, Any]) -> Call[views.plans.CheckView]:
     """What a submission comes to, before its source is uploaded. Raises PipelineError."""
-    return _post(as_object, "check", body=dict(submission))
+    return post(lambda told: read(views.plans.CheckView, told), "check", body=dict(submission))
 
 
-def plan(submission: Mapping[str, Any]) -> Call[dict[str, Any]]:
+def plan(submission: Mapping[str, Any]) -> Call[views.plans.PlanView]:
     """Where a submission would go, changing nothing."""
-    return _post(as_object, "plan", body=dict(submission))
+    return post(lambda told: read(views.plans.PlanView, told), "plan", body=dict(submission))
 
 
 def runs(
@@ -171,7 +112,7 @@ def runs(
     since: float | None = None, limit: int | None = None,
 ) -> Call[list[dict[str, Any]]]:  # fmt: skip
     """Summaries of runs, the newest first."""
-    return _get(
+    return get(
         list_of("runs"), "runs",
         state=state, pipeline=pipeline, owner=owner, since=since, limit=limit,
     )  # fmt: skip
@@ -179,7 +120,7 @@ def runs(
 
 def show(run_id: str) -> Call[dict[str, Any]]:
     """One run with its stages and attempts; the id may be shortened."""
-    return _get(as_object, "runs", run_id)
+    return get(as_object, "runs", run_id)
 
 
 def run_events(
@@ -189,7 +130,7 @@ def run_events(
 
     With `follow` live, until the run ends or the daemon does.
     """
-    return _get(as_object, "runs", run_id, "events", after=after, follow=follow)
+    return get(as_object, "runs", run_id, "events", after=after, follow=follow)
 
 
 def events(
@@ -198,12 +139,12 @@ def events(
 ) -> Call[dict[str, Any]]:  # fmt: skip
     """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
     `{"event": ...}` in order; with `follow` all that come, too."""
-    return _get(as_object, "events", after=after, limit=limit, follow=follow, host=host)
+    return get(as_object, "events", after=after, limit=limit, follow=follow, host=host)
 
 
-def why(run_id: str, stage: str | None = None) -> Call[dict[str, Any]]:
+def why(run_id: str, stage: str | None = None) -> Call[views.plans.WhyView]:
     """For each stage one sentence, and the full reason while it waits."""
-    return _get(as_object, "runs", run_id, "why", stage=stage)
+    return get(lambda told: read(views.plans.WhyView, told), "runs", run_id, "why", stage=stage)
 
 
 def logs(
@@ -212,7 +153,7 @@ def logs(
 ) -> Call[None]:  # fmt: skip
     """A stage's output from byte `offset`, or its last `tail` lines, `length` bytes at most;
     live with `follow`."""
-    return _get(
+    return get(
         nothing, "runs", run_id, "logs", stage,
         attempt=attempt, offset=offset, follow=follow, tail=tail, length=length,
     )  # fmt: skip
@@ -223,24 +164,24 @@ def metrics(
 ) -> Call[dict[str, Any]]:
     """What a stage wrote to its metrics file, as rows: a page of them from `after` on, or about so
     many `points` of each metric."""
-    return _get(as_object, "runs", run_id, "metrics", stage, points=points, after=after)
+    return get(as_object, "runs", run_id, "metrics", stage, points=points, after=after)
 
 
 def artifacts(run_id: str) -> Call[list[dict[str, Any]]]:
     """The outputs that a run's stages have handed over."""
-    return _get(list_of("artifacts"), "runs", run_id, "artifacts")
+    return get(list_of("artifacts"), "runs", run_id, "artifacts")
 
 
 def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[dict[str, Any]]:
     """A page of the files of a run that can be fetched."""
-    return _get(
+    return get(
         as_object, "runs", run_id, "files", least=SLOW_S, stage=stage, after=after or None
     )  # fmt: skip
 
 
 def list_folder(run_id: str, stage: str, path: str = "") -> Call[dict[str, Any]]:
     """The `hostler.ls/1` object: what lies in a folder of a stage, now where it runs."""
-    return _get(as_object, "runs", run_id, "ls", stage, least=SLOW_S, path=path or None)
+    return get(as_object, "runs", run_id, "ls", stage, least=SLOW_S, path=path or None)
 
 
 def read_file(
@@ -259,21 +200,29 @@ def read_file(
 
 def note_fetched(
     run_id: str, stage: str, attempt_id: str, artifact: str | None
-) -> Call[dict[str, Any]]:
+) -> Call[views.files.Noted]:
     """Tell the daemon that you have all files of an artifact (None: all that an attempt left on its
     host): where something has to go, that goes first. `download` does so itself."""
     body = {"attempt_id": attempt_id, "artifact": artifact}
-    return _post(as_object, "runs", run_id, "files", stage, "fetched", body=body)
+    return post(
+        lambda told: read(views.files.Noted, told),
+        "runs",
+        run_id,
+        "files",
+        stage,
+        "fetched",
+        body=body,
+    )
 
 
 def cancel(run_id: str) -> Call[dict[str, Any]]:
     """Stop a run: what waits never starts, what runs is stopped."""
-    return _post(as_object, "runs", run_id, "cancel", body={})
+    return post(as_object, "runs", run_id, "cancel", body={})
 
 
 def priority(run_id: str, priority: int) -> Call[dict[str, Any]]:
     """Lower the priority of a run that has not ended."""
-    return _post(as_object, "runs", run_id, "priority", body={"priority": priority})
+    return post(as_object, "runs", run_id, "priority", body={"priority": priority})
 
 
 def retry(
@@ -286,13 +235,22 @@ def retry(
     whose definition these change runs again, and so does what needs it.
     """
     body = dict(change or {})
-    return _post(as_object, "runs", run_id, "retry", body=body, key=key or new_key())
+    return post(as_object, "runs", run_id, "retry", body=body, key=key or new_key())
 
 
-def plan_retry(run_id: str, *, change: Mapping[str, Any] | None = None) -> Call[dict[str, Any]]:
+def plan_retry(
+    run_id: str, *, change: Mapping[str, Any] | None = None
+) -> Call[views.plans.RetryView]:
     """What such a retry would do, changing nothing: each of `stages` is `kept`, or runs again for
     the reason `why`. `files` and `links` name what a source will hold that is not uploaded yet."""
-    return _post(as_object, "runs", run_id, "retry", "plan", body=dict(change or {}))
+    return post(
+        lambda told: read(views.plans.RetryView, told),
+        "runs",
+        run_id,
+        "retry",
+        "plan",
+        body=dict(change or {}),
+    )
 
 
 def rerun(
@@ -300,47 +258,49 @@ def rerun(
 ) -> Call[dict[str, Any]]:
     """A new run of everything, with new code where a source is given; `key` as in `submit`."""
     body = {"source": source and dict(source)}
-    return _post(as_object, "runs", run_id, "rerun", body=body, key=key or new_key())
+    return post(as_object, "runs", run_id, "rerun", body=body, key=key or new_key())
 
 
-def remove(run_id: str) -> Call[dict[str, Any]]:
+def remove(run_id: str) -> Call[views.runs.RemovedRun]:
     """Forget a finished run and its logs."""
-    return _delete(as_object, "runs", run_id)
+    return delete(lambda told: read(views.runs.RemovedRun, told), "runs", run_id)
 
 
-def kept(run_id: str) -> Call[dict[str, Any]]:
+def kept(run_id: str) -> Call[views.kept.KeptView]:
     """What is kept of a run, where, and until when."""
-    return _get(as_object, "runs", run_id, "kept")
+    return get(lambda told: read(views.kept.KeptView, told), "runs", run_id, "kept")
 
 
-def keep(run_id: str, until: float | None = None) -> Call[dict[str, Any]]:
+def keep(run_id: str, until: float | None = None) -> Call[views.kept.KeptView]:
     """Keep all of a run, up to a time (seconds since the epoch) or for ever."""
-    return _post(as_object, "runs", run_id, "keep", body={"until": until})
+    return post(
+        lambda told: read(views.kept.KeptView, told), "runs", run_id, "keep", body={"until": until}
+    )
 
 
-def unkeep(run_id: str) -> Call[dict[str, Any]]:
+def unkeep(run_id: str) -> Call[views.kept.KeptView]:
     """Keep a run no longer than others."""
-    return _delete(as_object, "runs", run_id, "keep")
+    return delete(lambda told: read(views.kept.KeptView, told), "runs", run_id, "keep")
 
 
-def gc(*, dry_run: bool = False) -> Call[dict[str, Any]]:
+def gc(*, dry_run: bool = False) -> Call[views.kept.GcView]:
     """Free disk space of what nothing needs; `dry_run` only tells."""
-    return _post(as_object, "gc", body={"dry_run": dry_run})
+    return post(lambda told: read(views.kept.GcView, told), "gc", body={"dry_run": dry_run})
 
 
 def shutdown() -> Call[None]:
     """Stop the daemon; work goes on."""
-    return _post(nothing, "shutdown", body={})
+    return post(nothing, "shutdown", body={})
 
 
-def source(run_id: str) -> Call[dict[str, Any]]:
+def source(run_id: str) -> Call[views.runs.RunSource]:
     """Where a run's code came from; `git_diff` is what differed from its commit."""
-    return _get(as_object, "runs", run_id, "source")
+    return get(lambda told: read(views.runs.RunSource, told), "runs", run_id, "source")
 
 
-def usage(run_id: str, stage: str) -> Call[dict[str, Any]]:
+def usage(run_id: str, stage: str) -> Call[views.history.StageUsage]:
     """What each attempt of a stage used, and what the last one's GPUs did over its life."""
-    return _get(as_object, "runs", run_id, "usage", stage)
+    return get(lambda told: read(views.history.StageUsage, told), "runs", run_id, "usage", stage)
 
 
 def history(
@@ -351,7 +311,7 @@ def history(
 ) -> Call[dict[str, Any]]:  # fmt: skip
     """All runs, searched: `param` like "lr=0.1", `metric` like "accuracy>=0.9", `sort` like
     "-accuracy". How many match in all (`total`), and a page of them (`runs`)."""
-    return _get(
+    return get(
         as_object, "history", "runs",
         pipeline=pipeline, owner=owner, state=state, since=since, until=until, param=tuple(param),
         metric=tuple(metric), text=text, sort=sort, limit=limit, offset=offset,
@@ -360,28 +320,50 @@ def history(
 
 def compare(run_ids: Iterable[str]) -> Call[dict[str, Any]]:
     """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
-    return _get(as_object, "history", "compare", run=tuple(run_ids))
+    return get(as_object, "history", "compare", run=tuple(run_ids))
 
 
-def alerts(open_only: bool = False, limit: int = 200) -> Call[dict[str, Any]]:
+def alerts(open_only: bool = False, limit: int = 200) -> Call[views.alerts.AlertList]:
     """What needs eyes, the newest first, and how much of it is open."""
-    return _get(as_object, "alerts", open=open_only, limit=limit)
+    return get(
+        lambda told: read(views.alerts.AlertList, told), "alerts", open=open_only, limit=limit
+    )
 
 
-def acknowledge(alert_id: int) -> Call[dict[str, Any]]:
+def acknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
     """Note that you have seen an alert."""
-    return _post(as_object, "alerts", str(alert_id), "acknowledge", body={})
+    return post(
+        lambda told: read(views.alerts.AlertView, told),
+        "alerts",
+        str(alert_id),
+        "acknowledge",
+        body={},
+    )
 
 
-def unacknowledge(alert_id: int) -> Call[dict[str, Any]]:
+def unacknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
     """Take that back."""
-    return _post(as_object, "alerts", str(alert_id), "unacknowledge", body={})
+    return post(
+        lambda told: read(views.alerts.AlertView, told),
+        "alerts",
+        str(alert_id),
+        "unacknowledge",
+        body={},
+    )
 
 
 def audit(
     user: str | None = None, since: float | None = None, call: str | None = None,
     run: str | None = None, limit: int = 100,
-) -> Call[dict[str, Any]]:  # fmt: skip
+) -> Call[views.daemon.AuditPage]:  # fmt: skip
     """Who asked the daemon for what, the newest first (`entries`): of everybody for its owner and
     operators, your own for others. Calls that were refused have the call "refused"."""
-    return _get(as_object, "audit", user=user, since=since, call=call, run=run, limit=limit)
+    return get(
+        lambda told: read(views.daemon.AuditPage, told),
+        "audit",
+        user=user,
+        since=since,
+        call=call,
+        run=run,
+        limit=limit,
+    )

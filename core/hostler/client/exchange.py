@@ -10,7 +10,7 @@ from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.version import check_server
 from hostler.base.wire import Response, WireError, encode_request
 from hostler.client import calls
-from hostler.client.calls import Call
+from hostler.client.call import Call
 from hostler.client.flow import Io, Line, Open, Pause, Receive, Revive, Send
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
 from hostler.quick.socket import Found, decode_answer, unreachable

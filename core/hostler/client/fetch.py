@@ -87,7 +87,7 @@ class Asks(Protocol):
 
     def note_fetched(
         self, run_id: str, stage: str, attempt_id: str, artifact: str | None
-    ) -> dict[str, Any]:
+    ) -> object:
         """All of it is here."""
 
 

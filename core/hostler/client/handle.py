@@ -17,7 +17,7 @@ from typing import (
 )
 
 from hostler.client import calls, handle_work, work
-from hostler.client.calls import Call
+from hostler.client.call import Call
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
 from hostler.client.methods import bound
 

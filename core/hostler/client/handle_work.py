@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import NoDaemonError, NotFoundError
 from hostler.client import calls, work
-from hostler.client.calls import Call
+from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, ask, opened
 from hostler.client.flow import Emit, Flow, Io, Pause, Revive
 from hostler.client.streams import JsonLines
@@ -208,7 +208,7 @@ def attempt_lines(run_id: str, stage: str, number: int, *, follow: bool) -> Flow
         try:
             call = calls.logs(run_id, stage, attempt=number, offset=offset, follow=follow)
             exchange, _ = yield from opened(call)
-            exchange.line.timeout = None if follow else calls.CHANGE_S
+            exchange.line.timeout = None if follow else CHANGE_S
             while part := (yield from exchange.read()):
                 absence.end()
                 offset += len(part)

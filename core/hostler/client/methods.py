@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Generic, ParamSpec, TypeVar, overload
 
 from hostler.base.wire import Response
-from hostler.client.calls import Call
+from hostler.client.call import Call
 from hostler.client.exchange import Exchange, ask, ask_surely, opened
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
 

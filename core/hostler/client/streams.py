@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hostler.base.wire import Response
-from hostler.client.calls import CHANGE_S, Call
+from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, encoded
 from hostler.client.flow import Blocking, Concurrent, Emit, Flow, Io
 from hostler.quick.socket import unreachable

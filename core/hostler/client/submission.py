@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.json_types import JsonTable
@@ -42,6 +42,9 @@ from hostler.submit.sources import (
 )
 from hostler.submit.told import Say, silent, tell_once
 from hostler.submit.words import words_of
+
+if TYPE_CHECKING:
+    from hostler.model.views.plans import CheckView, PlanView, RetryView
 
 Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
 """What a command needs, as `Client.run` takes it."""
@@ -118,7 +121,7 @@ def _ensure(client: Blocking, say: Say | None) -> None:
         ensure(client.found, say)
 
 
-def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[JsonTable]:
+def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[PlanView]:
     """Where a pipeline would go now, and why; nothing is changed and nothing sent."""
 
     def named() -> JsonTable:
@@ -174,7 +177,7 @@ def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
 
 
 def sent_source(
-    folder: Path, limits: Mapping[str, Any], say: Say, include: Sequence[str] = (),
+    folder: Path, limits: CheckView | RetryView, say: Say, include: Sequence[str] = (),
     words: Sequence[str] = (),
 ) -> Io[JsonTable]:  # fmt: skip
     """The folder's code, packed, uploaded where the daemon does not have it, and described. What
@@ -193,13 +196,13 @@ def sent_source(
 
 
 def _packed(
-    folder: Path, limits: Mapping[str, Any], include: Sequence[str], words: Sequence[str]
+    folder: Path, limits: CheckView | RetryView, include: Sequence[str], words: Sequence[str]
 ) -> Io[PackedSource]:
     """The folder in a file. Where nobody waits for it any more, the file is removed."""
     given_up = threading.Event()
 
     def pack(client: Blocking) -> PackedSource:
-        size, most = limits["source_size"], limits["source_file"]
+        size, most = limits.source_size, limits.source_file
         packed = pack_source(folder, size, file_limit=most, include=include, words=words)
         if given_up.is_set():
             packed.path.unlink(missing_ok=True)

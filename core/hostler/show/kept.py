@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.units import counted, format_size
 from hostler.show.runs import clock_text
 
+if TYPE_CHECKING:
+    from hostler.model.views.kept import KeptArtifact, KeptView, RemainderView
+
 _MOST_NAMES = 3
 
 
-def kept_line(kept: Mapping[str, Any]) -> str:
+def kept_line(kept: KeptView) -> str:
     """Whether a run is kept, and what there is of it."""
-    run_id, by = kept["run_id"], kept["by"]
+    run_id, by = kept.run_id, kept.by
     if by is None:
         return f"{run_id}: no longer kept; the usual limits apply"
-    ends = "" if kept["until"] is None else f" until {clock_text(kept['until'])}"
+    ends = "" if kept.until is None else f" until {clock_text(kept.until)}"
     return f"{run_id}: kept by {by}{ends}: {', '.join(_parts(kept))}"
 
 
@@ -30,63 +33,63 @@ def shown_lines(run: Mapping[str, Any]) -> list[str]:
         stay = "stays" if left["files"] == 1 else "stay"
         lines.append(
             f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) "
-            f"{stay} on {left['host']}:{left['path']}{_end(left)}"
+            f"{stay} on {left['host']}:{left['path']}{_end(left['goes_at'])}"
         )
     return lines
 
 
-def staying_lines(kept: Mapping[str, Any]) -> list[str]:
+def staying_lines(kept: KeptView) -> list[str]:
     """Files that stay on hosts: which, where, and until when."""
     return [
-        f"{kept['run_id']}: {_names(left)} ({format_size(left['size'])}) on {left['host']}:"
-        f"{left['path']}{_end(left)}"
-        for left in kept["remainders"]
+        f"{kept.run_id}: {_names(left)} ({format_size(left.size)}) on {left.host}:"
+        f"{left.path}{_end(left.goes_at)}"
+        for left in kept.remainders
     ]
 
 
-def loss_lines(kept: Mapping[str, Any]) -> list[str]:
+def loss_lines(kept: KeptView) -> list[str]:
     """What of a run nobody has fetched, and what a removal takes from hosts."""
-    saved = [a for a in _stored(kept) if a["fetched_at"] is None and a["present"]]
+    saved = [a for a in _stored(kept) if a.fetched_at is None and a.present]
     lines = []
     if saved:
-        size = format_size(sum(artifact["size"] for artifact in saved))
-        names = [f"{artifact['stage']} {artifact['name']}" for artifact in saved]
-        lines.append(f"{kept['run_id']}: not fetched: {_some(names)} ({size})")
-    for left in kept["remainders"]:
-        fetched = "fetched" if left["fetched_at"] is not None else "not fetched"
+        size = format_size(sum(artifact.size for artifact in saved))
+        names = [f"{artifact.stage} {artifact.name}" for artifact in saved]
+        lines.append(f"{kept.run_id}: not fetched: {_some(names)} ({size})")
+    for left in kept.remainders:
+        fetched = "fetched" if left.fetched_at is not None else "not fetched"
         lines.append(
-            f"{kept['run_id']}: {fetched}, and removed from {left['host']}: {_names(left)} "
-            f"({format_size(left['size'])})"
+            f"{kept.run_id}: {fetched}, and removed from {left.host}: {_names(left)} "
+            f"({format_size(left.size)})"
         )
     return lines
 
 
-def _stored(kept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _stored(kept: KeptView) -> list[KeptArtifact]:
     """Not what lies in the person's own folder: that is neither kept nor removed."""
-    return [artifact for artifact in kept["artifacts"] if artifact["kind"] != "here"]
+    return [artifact for artifact in kept.artifacts if artifact.kind != "here"]
 
 
-def _parts(kept: Mapping[str, Any]) -> list[str]:
+def _parts(kept: KeptView) -> list[str]:
     """What there is of it, in short."""
-    present = [artifact for artifact in _stored(kept) if artifact["present"]]
+    present = [artifact for artifact in _stored(kept) if artifact.present]
     gone = len(_stored(kept)) - len(present)
     parts = ["logs and source"]
     if present:
-        size = format_size(sum(artifact["size"] for artifact in present))
+        size = format_size(sum(artifact.size for artifact in present))
         parts.append(f"{counted(len(present), 'output')} or kept files ({size})")
-    for left in kept["remainders"]:
-        parts.append(f"{_names(left)} ({format_size(left['size'])}) on {left['host']}")
+    for left in kept.remainders:
+        parts.append(f"{_names(left)} ({format_size(left.size)}) on {left.host}")
     if gone:
         parts.append(f"{counted(gone, 'output')} already removed")
     return parts
 
 
-def _end(left: Mapping[str, Any]) -> str:
-    return "" if left["goes_at"] is None else f" until {clock_text(left['goes_at'])}"
+def _end(goes_at: float | None) -> str:
+    return "" if goes_at is None else f" until {clock_text(goes_at)}"
 
 
-def _names(left: Mapping[str, Any]) -> str:
-    names, number = left["names"], int(left["files"])
+def _names(left: RemainderView) -> str:
+    names, number = left.names, left.files
     if not names:
         return counted(number, "file")
     more = number - 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import Column
+
+if TYPE_CHECKING:
+    from hostler.model.views.plans import PlannedStage
 
 PLAN_COLUMNS = (
     Column("STAGE", flex=True, least=8),
@@ -16,18 +19,11 @@ PLAN_COLUMNS = (
 )
 
 
-def plan_row(stage: Mapping[str, Any]) -> list[str]:
+def plan_row(stage: PlannedStage) -> list[str]:
     """One stage of the answer to POST /v1/plan; without a host it would wait."""
-    gpus = stage.get("gpus") or ()
-    shown = ",".join(str(gpu) for gpu in gpus) if isinstance(gpus, (list, tuple)) else str(gpus)
-    reason = stage.get("reason") or {}
-    why = stage.get("why") or reason.get("sentence") or "-"
-    return [
-        str(stage.get("label") or stage["stage"]),
-        str(stage.get("host") or "waits"),
-        shown or "-",
-        str(why),
-    ]
+    why = stage.why or (stage.reason.sentence if stage.reason else "-")
+    gpus = ",".join(map(str, stage.gpus))
+    return [stage.stage, stage.host or "waits", gpus or "-", why]
 
 
 def alike_folded(rows: Sequence[list[str]], least: int = 4) -> list[list[str]]:

@@ -44,7 +44,8 @@ def kept_lines(run: Run) -> list[str]:
 
 def _kept_line(run: Run, run_id: str, stages: list[Mapping[str, Any]]) -> str:
     origin = (run.get("origins") or {}).get(run_id)
-    said = f"kept from {run_id}: {stage_names(stages)}"
+    names = stage_names((str(s.get("base") or s["name"]), str(s["name"])) for s in stages)
+    said = f"kept from {run_id}: {names}"
     if origin is None:
         return said
     code, params = any_code_text(origin["source"]), origin["params"]

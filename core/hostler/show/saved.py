@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.units import counted, format_size
 from hostler.show.runs import clock_text
 
+if TYPE_CHECKING:
+    from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
+
 _MOST = 5
 
 
-def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
+def saved_lines(run: Mapping[str, Any], kept: KeptView) -> list[str]:
     """ "saved: model.pt (12 MB), runs/ (3 files); hostler get rxbvmwd"; another line for what lies
     on hosts, with its date. `kept` is the `hostler.kept/1` object."""
     newest = {(stage.get("attempt") or {}).get("attempt_id") for stage in run["stages"]}
     several = len(run["stages"]) > 1
-    artifacts = [a for a in kept["artifacts"] if a["attempt_id"] in newest and a["present"]]
+    artifacts = [a for a in kept.artifacts if a.attempt_id in newest and a.present]
     lines = []
     for what, is_here in (("saved", False), ("new in its folder", True)):
-        own = [artifact for artifact in artifacts if (artifact["kind"] == "here") is is_here]
+        own = [artifact for artifact in artifacts if (artifact.kind == "here") is is_here]
         if own:
             lines.append(f"{what}: {_told(own, several)}; hostler get {run['run_id']}")
-    left = [each for each in kept["remainders"] if each["attempt_id"] in newest]
+    left = [each for each in kept.remainders if each.attempt_id in newest]
     lines += [
-        f"on {each['host']}{_until(each['goes_at'])}: {_left(each)}; hostler get {run['run_id']}"
+        f"on {each.host}{_until(each.goes_at)}: {_left(each)}; hostler get {run['run_id']}"
         for each in left[:_MOST]
     ]
     if len(left) > _MOST:
@@ -32,15 +35,15 @@ def saved_lines(run: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _told(artifacts: Sequence[Mapping[str, Any]], several: bool) -> str:
+def _told(artifacts: Sequence[KeptArtifact], several: bool) -> str:
     """The files by name; where several stages have many, how many there are."""
     texts = [text for artifact in artifacts for text in _texts(artifact, several)]
-    stages = {artifact["stage"] for artifact in artifacts}
+    stages = {artifact.stage for artifact in artifacts}
     if len(texts) <= _MOST or len(stages) == 1:
         return _listed(texts)
-    partial = {artifact["stage"] for artifact in artifacts if artifact["partial"]}
-    files = counted(sum(artifact["files"] for artifact in artifacts), "file")
-    size = format_size(sum(artifact["size"] for artifact in artifacts))
+    partial = {artifact.stage for artifact in artifacts if artifact.partial}
+    files = counted(sum(artifact.files for artifact in artifacts), "file")
+    size = format_size(sum(artifact.size for artifact in artifacts))
     more = f", {counted(len(partial), 'stage')} partial" if partial else ""
     return f"{files} of {counted(len(stages), 'stage')} ({size}{more})"
 
@@ -50,30 +53,30 @@ def _until(at: float | None) -> str:
     return "" if at is None else f" until {clock_text(at)[:10]}"
 
 
-def _texts(artifact: Mapping[str, Any], several: bool) -> Iterator[str]:
+def _texts(artifact: KeptArtifact, several: bool) -> Iterator[str]:
     """ "model.pt (12 MB)" or "train: model (2 files, partial)"."""
-    stage = f"{artifact['stage']}: " if several else ""
-    partial = ", partial" if artifact["partial"] else ""
-    for entry in artifact.get("entries") or ():
-        yield f"{stage}{entry['name']} ({_extent(entry, entry['name'])}{partial})"
-    if not artifact.get("entries"):
-        yield f"{stage}{artifact['name']} ({_extent(artifact, '/')}{partial})"
+    stage = f"{artifact.stage}: " if several else ""
+    partial = ", partial" if artifact.partial else ""
+    for entry in artifact.entries or ():
+        yield f"{stage}{entry.name} ({_extent(entry, entry.name)}{partial})"
+    if not artifact.entries:
+        yield f"{stage}{artifact.name} ({_extent(artifact, '/')}{partial})"
 
 
-def _extent(what: Mapping[str, Any], name: str) -> str:
+def _extent(what: KeptArtifact | KeptEntry, name: str) -> str:
     """Of a folder the number of files, of a file its size."""
-    if not name.endswith("/") or what["files"] == 1:
-        return format_size(what["size"])
-    return counted(what["files"], "file")
+    if not name.endswith("/") or what.files == 1:
+        return format_size(what.size)
+    return counted(what.files, "file")
 
 
-def _left(remainder: Mapping[str, Any]) -> str:
-    names = list(remainder["names"][:_MOST])
-    more = remainder["files"] - len(names)
+def _left(remainder: RemainderView) -> str:
+    names = list(remainder.names[:_MOST])
+    more = remainder.files - len(names)
     if not names:
         names, more = [counted(more, "file")], 0
     told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-    return f"{told} ({format_size(remainder['size'])})"
+    return f"{told} ({format_size(remainder.size)})"
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hostler.show.fold import base_of
+if TYPE_CHECKING:
+    from hostler.model.views.plans import WhyStage, WhyView
 
 _CELLS_TOLD = 3
 
 
-def answer_lines(found: Mapping[str, Any], *, single: bool) -> list[str]:
+def answer_lines(found: WhyView, *, single: bool) -> list[str]:
     """The answer for all stages of a run, or (`single`) those that a name means.
 
     Cells of a matrix that are in one state are told once, by the first of them.
     """
-    stages = found["stages"]
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    stages = found.stages
+    groups: dict[tuple[str, str], list[WhyStage]] = {}
     for stage in stages:
-        groups.setdefault((base_of(stage), str(stage["status"])), []).append(stage)
+        groups.setdefault((stage.base or stage.name, stage.status), []).append(stage)
     lines = []
     for (base, status), members in groups.items():
         # Every host's reason is for what waits, and for the one stage that is asked about.
@@ -28,7 +28,7 @@ def answer_lines(found: Mapping[str, Any], *, single: bool) -> list[str]:
             lines += why_lines(stage, whole=whole)
         if len(told) < len(members):
             rest = f"{base}: {len(members) - len(told)} more {_have(status)} (see one: hostler why "
-            lines.append(f"{rest}{found.get('run_id', 'RUN')}/{members[-1]['name']})")
+            lines.append(f"{rest}{found.run_id or 'RUN'}/{members[-1].name})")
     return lines
 
 
@@ -36,13 +36,13 @@ def _have(status: str) -> str:
     return f"{'have' if status in ('succeeded', 'failed') else 'are'} {status}"
 
 
-def why_lines(stage: Mapping[str, Any], *, whole: bool) -> list[str]:
+def why_lines(stage: WhyStage, *, whole: bool) -> list[str]:
     """The sentence, and with `whole` a line for each host and what would start at once."""
-    lines = [f"{stage['label']}: {stage['sentence']}"]
-    reason = stage.get("reason")
+    lines = [f"{stage.label}: {stage.sentence}"]
+    reason = stage.reason
     if not reason or not whole:
         return lines
-    lines += [f"  {host['host']}: {host['sentence']}" for host in reason.get("hosts") or ()]
-    if reason.get("nearest"):
-        lines.append(f"  would start now: {reason['nearest']}")
+    lines += [f"  {host.host}: {host.sentence}" for host in reason.hosts]
+    if reason.nearest:
+        lines.append(f"  would start now: {reason.nearest}")
     return lines

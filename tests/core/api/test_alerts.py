@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -12,9 +12,13 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.users import own_name
 from hostler.client import Client
 from hostler.daemon.clock import SystemClock
+from hostler.model.codec import to_json
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
+
+if TYPE_CHECKING:
+    from hostler.model.views.alerts import AlertList
 
 T = TypeVar("T")
 NOW = 1_764_000_000.0
@@ -37,36 +41,36 @@ def tell(daemon: Served, kind: str, severity: str = "error", at: float = NOW, **
     return put(daemon, daemon.service.context.store.add_event(made)).seq
 
 
-def ids(found: dict[str, Any]) -> list[int]:
-    return [alert["id"] for alert in found["alerts"] if alert["host"] != "nowhere"]
+def ids(found: AlertList) -> list[int]:
+    return [alert.id for alert in found.alerts if alert.host != "nowhere"]
 
 
 def test_an_alert_is_seen_resolved_and_open_again(daemon: Served) -> None:
     client = Client(daemon.socket_path)
     number = tell(daemon, "gpu.fault", host="gpu1", gpu="GPU-a")
-    alert = next(a for a in client.alerts()["alerts"] if a["id"] == number)
-    assert alert == {
+    alert = next(a for a in client.alerts().alerts if a.id == number)
+    assert to_json(alert) == {
         "id": number, "severity": "critical", "at": NOW, "count": 1, "last_at": NOW,
-        "where": "gpu1", "what": "gpu.fault", "remedy": alert["remedy"], "run_id": None,
+        "where": "gpu1", "what": "gpu.fault", "remedy": alert.remedy, "run_id": None,
         "host": "gpu1", "gpu": "GPU-a", "acknowledged_by": None, "acknowledged_at": None,
         "resolved_at": None,
     }  # fmt: skip
-    assert "hostler doctor gpu1" in alert["remedy"]
-    before = client.alerts()["open"]
+    assert "hostler doctor gpu1" in str(alert.remedy)
+    before = client.alerts().open
     seen = client.acknowledge(number)
-    assert (seen["acknowledged_by"] is not None, seen["acknowledged_at"]) == (True, NOW)
-    assert client.alerts()["open"] == before - 1
+    assert (seen.acknowledged_by is not None, seen.acknowledged_at) == (True, NOW)
+    assert client.alerts().open == before - 1
     assert number not in ids(client.alerts(open_only=True))
-    assert client.unacknowledge(number)["acknowledged_by"] is None
-    assert client.alerts()["open"] == before
+    assert client.unacknowledge(number).acknowledged_by is None
+    assert client.alerts().open == before
     client.acknowledge(number)
     tell(daemon, "gpu.healthy", "info", NOW + 1, host="gpu1", gpu="GPU-a")
-    (over,) = [a for a in client.alerts()["alerts"] if a["id"] == number]
-    assert over["resolved_at"] == NOW + 1
+    (over,) = [a for a in client.alerts().alerts if a.id == number]
+    assert over.resolved_at == NOW + 1
     assert number not in ids(client.alerts(open_only=True))
     tell(daemon, "gpu.fault", "error", NOW + 2, host="gpu1", gpu="GPU-a")
-    (again,) = [a for a in client.alerts(open_only=True)["alerts"] if a["id"] == number]
-    assert (again["count"], again["acknowledged_by"]) == (2, None)
+    (again,) = [a for a in client.alerts(open_only=True).alerts if a.id == number]
+    assert (again.count, again.acknowledged_by) == (2, None)
 
 
 def test_acknowledging_outlives_the_daemon(daemon: Served, tmp_path: Path) -> None:
@@ -74,8 +78,8 @@ def test_acknowledging_outlives_the_daemon(daemon: Served, tmp_path: Path) -> No
     Client(daemon.socket_path).acknowledge(number)
     daemon.service.alerts._folded = None  # as a new daemon begins
     daemon.service.alerts._acknowledged = {}
-    (alert,) = [a for a in Client(daemon.socket_path).alerts()["alerts"] if a["id"] == number]
-    assert alert["acknowledged_at"] == NOW
+    (alert,) = [a for a in Client(daemon.socket_path).alerts().alerts if a.id == number]
+    assert alert.acknowledged_at == NOW
     calls = [entry.call for entry in put(daemon, daemon.service.context.store.audit())]
     assert "acknowledge" in calls
 

@@ -266,7 +266,7 @@ def test_more_files_than_may_be_sent_at_a_time_wait_for_their_turn(
     waiting.sendall(
         b"GET /v1/runs/raaaaaa/files/train/content?path=empty HTTP/1.1\r\nHost: x\r\n\r\n"
     )
-    assert run.version()["api"] == 1  # other requests go on
+    assert run.version().api == 1  # other requests go on
     waiting.settimeout(0.2)
     with pytest.raises(TimeoutError):
         waiting.recv(10)

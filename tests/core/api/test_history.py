@@ -13,8 +13,9 @@ import pytest
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.units import GIB
 from hostler.client import Client
-from hostler.client.calls import Call, as_object
+from hostler.client.call import Call, as_object
 from hostler.daemon.clock import SystemClock
+from hostler.model.codec import to_json
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store.database import Store
@@ -112,7 +113,7 @@ def test_a_short_attempt_is_shown_by_its_samples(daemon: Served, client: Client)
     put(daemon, store_of(daemon).metrics.add_gpu_samples(samples))
     finished(daemon, 20.0)
     found = client.usage("raaaaaa", "train")
-    assert found["attempts"] == [
+    assert to_json(found.attempts) == [
         {
             "attempt_id": "raaaaaa-train-1",
             "gpu_seconds_allocated": 20.0,
@@ -122,8 +123,8 @@ def test_a_short_attempt_is_shown_by_its_samples(daemon: Served, client: Client)
             "energy_wh": None,
         }
     ]
-    assert (found["from"], found["step_s"]) == (NOW - 20, 5.0)
-    assert found["gpus"]["GPU-1"]["utilization"] == [10.0, 35.0, 60.0, 85.0]
+    assert (found.begin, found.step_s) == (NOW - 20, 5.0)
+    assert found.gpus["GPU-1"].utilization == (10.0, 35.0, 60.0, 85.0)
     with pytest.raises(NotFoundError, match="no stage"):
         client.usage("raaaaaa", "nope")
 
@@ -137,15 +138,15 @@ def test_an_attempt_whose_samples_are_pruned_is_shown_by_minutes(
     put(daemon, metrics.prune(NOW, 0.0))
     finished(daemon, 300.0)
     found = client.usage("raaaaaa", "train")
-    assert found["step_s"] == 60.0
-    assert found["gpus"]["GPU-1"]["utilization"] == [50.0] * 6
+    assert found.step_s == 60.0
+    assert found.gpus["GPU-1"].utilization == (50.0,) * 6
 
 
 def test_a_long_attempt_has_no_more_points_than_a_chart(daemon: Served, client: Client) -> None:
     finished(daemon, 86_400.0)
     found = client.usage("raaaaaa", "train")
-    assert found["step_s"] == 600.0
-    assert 144 <= len(found["gpus"]["GPU-1"]["utilization"]) <= 146
+    assert found.step_s == 600.0
+    assert 144 <= len(found.gpus["GPU-1"].utilization) <= 146
 
 
 def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
@@ -154,7 +155,7 @@ def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
     run = stored.run(attempts=(running,))
     daemon.loop.call_soon_threadsafe(context.run_cache.add, run)
     found = client.usage("raaaaaa", "train")
-    assert found["attempts"][0]["gpu_seconds_allocated"] == 80.0
+    assert found.attempts[0].gpu_seconds_allocated == 80.0
     daemon.loop.call_soon_threadsafe(context.run_cache.drop, run.run_id)
 
 
@@ -228,7 +229,7 @@ def test_the_source_of_a_run_has_its_patch_and_the_run_has_not(
 ) -> None:
     source = Source(git_commit="c1", git_branch="main", git_dirty=True, git_diff="+x\n")
     put(daemon, store_of(daemon).create_run(stored.run(source=source), "", []))
-    assert client.source("raaa") == {
+    assert to_json(client.source("raaa")) == {
         "digest": None, "path": None, "git_commit": "c1", "git_branch": "main",
         "git_dirty": True, "git_diff": "+x\n", "include": [], "origins": {},
     }  # fmt: skip

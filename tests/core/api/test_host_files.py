@@ -297,7 +297,7 @@ def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_req
     for thread in threads:
         thread.start()
     wait_until(lambda: bool(link.sources), "the host is asked", 10)
-    assert client.version()["api"] == 1
+    assert client.version().api == 1
     assert client.runs()
     daemon.loop.call_soon_threadsafe(link.hanging.set)
     for thread in threads:

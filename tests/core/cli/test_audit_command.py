@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 
 from hostler.cli.commands.audit import what
+from hostler.model.codec import from_answer
+from hostler.model.records import AuditEntry
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
 AT = 1_790_000_000.0
 REFUSED = {"call": "cancel", "run": "rb", "why": "run rb belongs to bo", "times": 100}
+
+
+def made(call: str, /, **arguments: object) -> AuditEntry:
+    return from_answer(AuditEntry, entry(call, **arguments))
 
 
 def entry(call: str, /, **arguments: object) -> dict[str, Any]:
@@ -28,7 +34,7 @@ def test_calls_are_listed_for_scripts_and_people(
     daemon.on("GET", "/v1/audit", {"entries": ENTRIES})
     piped = hostler("audit")
     first, second = piped.out.splitlines()
-    assert first.split("\t")[1:] == ["ana", "refused", what(ENTRIES[0])]
+    assert first.split("\t")[1:] == ["ana", "refused", what(from_answer(AuditEntry, ENTRIES[0]))]
     assert second.endswith("\tana\tsubmit\trun ra, pipeline x␛[2J")
     shown = hostler("audit", tty=True)
     assert shown.out.splitlines()[0].split() == ["AT", "USER", "CALL", "WHAT"]
@@ -63,11 +69,11 @@ def test_wrong_filters_are_wrong_usage(
 
 
 def test_what_a_call_was_about_in_words() -> None:
-    assert what(entry("gc")) == "-"
-    assert what(entry("drain", host="gpu1", reason="")) == "host gpu1"
-    assert what(entry("priority", run="ra", priority=-3)) == "run ra, priority -3"
-    clean = entry("clean", host="gpu1", checkpoints=False, kept=True, until=None)
+    assert what(made("gc")) == "-"
+    assert what(made("drain", host="gpu1", reason="")) == "host gpu1"
+    assert what(made("priority", run="ra", priority=-3)) == "run ra, priority -3"
+    clean = made("clean", host="gpu1", checkpoints=False, kept=True, until=None)
     assert what(clean) == "host gpu1, kept"
-    assert what(entry("priority", run="ra", priority=0)) == "run ra, priority 0"
-    many = entry("refused", call="connect", why="no", times=1000, with_others=True)
+    assert what(made("priority", run="ra", priority=0)) == "run ra, priority 0"
+    many = made("refused", call="connect", why="no", times=1000, with_others=True)
     assert what(many) == "connect: no (1,000 times that day, other users included)"

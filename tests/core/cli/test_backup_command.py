@@ -14,6 +14,8 @@ import pytest
 from hostler.base.errors import ForbiddenError
 from hostler.cli.recover_hint import generation_sentence, recover_sentence
 from hostler.daemon.lock import StateLock
+from hostler.model.codec import from_answer
+from hostler.model.views.daemon import DaemonView
 from hostler.store import backup as backup_module
 from hostler.store.backup import back_up_to
 from hostler.store.content import ContentStore
@@ -150,13 +152,13 @@ def test_what_cannot_be_meant_is_told_in_one_message(
     assert "Traceback" not in ran.err
 
 
-def about(**told: Any) -> dict[str, Any]:
+def about(**told: Any) -> DaemonView:
     whole = {"number": 2, "halted": "", "unmerged": [], "problems": {}, **told}
-    return {"generation": whole, "left_behind": None}
+    return from_answer(DaemonView, {"generation": whole, "left_behind": None})
 
 
 def test_a_daemon_that_does_nothing_says_so_in_every_listing() -> None:
-    assert generation_sentence({}) is None
+    assert generation_sentence(DaemonView()) is None
     assert generation_sentence(about()) is None
     assert recover_sentence(about()) is None
     assert recover_sentence(about(halted="a newer one is at work")) == "a newer one is at work"

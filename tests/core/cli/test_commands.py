@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from hostler.cli.follow import LogCopy
+from hostler.model.codec import from_answer, to_json
+from hostler.model.views.plans import WhyStage
+from hostler.model.views.runs import RunSource
 from hostler.show.runs import clock_text
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
@@ -143,7 +146,7 @@ def test_show_gives_the_patch_of_a_run(hostler: CommandLine, daemon: ScriptedDae
     assert hostler("show", "r7", "--diff").out == source["git_diff"]
     assert hostler("show", "r7", "--diff", tty=True).out == "+x␛[2J\n+y\n"
     assert hostler("show", "r7", "--diff", "--json").json == {
-        "schema": "hostler.source/1", **source,
+        "schema": "hostler.source/1", **to_json(from_answer(RunSource, source)),
     }  # fmt: skip
     daemon.on("GET", "/v1/runs/r7/source", {**source, "git_diff": None})
     assert "that of the commit" in hostler("show", "r7", "--diff", tty=True).err
@@ -168,7 +171,9 @@ def test_why(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     )
     hostler("why", "r7/b")
     assert daemon.requests("GET", "/v1/runs/r7/why")[1].query == {"stage": "b"}
-    assert hostler("why", "r7", "--json").json["stages"] == stages
+    assert hostler("why", "r7", "--json").json["stages"] == [
+        to_json(from_answer(WhyStage, told)) for told in stages
+    ]
     assert hostler("why", "r7/").code == 2
 
 

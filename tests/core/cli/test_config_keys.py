@@ -185,6 +185,6 @@ def _until_used(shell: Shell, key: str, value: int) -> None:
     client = Client(str(shell.home / "state/hostler.sock"))
     ends = time.monotonic() + 60
     body = {"pipeline": 'name = "p"\n[stages.a]\ncommand = "true"\n'}
-    while client.check(body)[key] != value:
+    while getattr(client.check(body), key) != value:
         assert time.monotonic() < ends, f"{key} is not taken over"
         time.sleep(0.1)

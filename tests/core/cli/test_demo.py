@@ -77,7 +77,7 @@ def outcomes_of(client: Client) -> set[str]:
 def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> None:
     with demo(folder) as (process, client):
         about, fleet = client.version(), client.gpus()
-        assert about["simulated"] is True
+        assert about.simulated is True
         assert {host["transport"] for host in fleet["hosts"]} == {"sim"}
         assert len(fleet["hosts"]) == 10
         assert abs(fleet["at"] - time.time()) < 5
@@ -86,7 +86,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         outcomes = {"succeeded", "failed", "running"}
         wait_for(lambda: outcomes_of(client) >= outcomes, "runs of all these kinds", 90)
         big = wait_for(lambda: client.runs(pipeline="pretrain"), "the big run")[0]
-        assert "8 GPUs" in client.why(big["run_id"])["stages"][0]["sentence"]
+        assert "8 GPUs" in client.why(big.run_id).stages[0].sentence
         kinds = {line["event"]["kind"] for line in client.events(after=0) if line}
         assert kinds >= {"run.submitted", "attempt.failed", "gpu.fault", "host.drained"}
         table = subprocess.run(
@@ -97,7 +97,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         assert table.stdout.count("SIM ") == 10
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 128 + signal.SIGTERM
-        assert is_gone(about["pid"])
+        assert is_gone(about.pid)
         assert list(folder.glob("hostler-demo-*")) == []
 
 
@@ -106,7 +106,7 @@ def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: 
     with demo(folder, "--hosts", "3", "--gpus", "2", "--no-runs") as (process, client):
         assert [len(host["gpus"]) for host in client.gpus()["hosts"]] == [2, 2, 2]
         assert client.runs() == []
-        pid = client.version()["pid"]
+        pid = client.version().pid
         process.kill()
         wait_for(lambda: is_gone(pid), "the daemon ends")
         wait_for(lambda: not list(folder.glob("hostler-demo-*")), "its folder goes")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from hostler.model.codec import from_answer
+from hostler.model.views.plans import RetryView
 from hostler.show.provenance import kept_lines
 from hostler.show.retry import retry_lines
 from tests.support.daemons.commandline import CommandLine
@@ -27,10 +29,14 @@ def plan(*stages: dict[str, Any], **params: dict[str, Any]) -> dict[str, Any]:
             "source_file": 1 << 20}  # fmt: skip
 
 
+def made(*stages: dict[str, Any], **params: dict[str, Any]) -> RetryView:
+    return from_answer(RetryView, plan(*stages, **params))
+
+
 def test_what_is_said_before() -> None:
     cells = [planned(f"train.{n}") for n in range(4)]
     found = retry_lines(
-        plan(
+        made(
             planned("prepare"), *cells, planned("tune.0"), planned("tune.1", "it failed"),
             planned("last", "it needs tune.1", anew=True),
             lr={"before": 0.1, "now": 0.2}, fast={"before": None, "now": True},
@@ -45,7 +51,7 @@ def test_what_is_said_before() -> None:
         "fast = true (new)",
         "old: the pipeline file has no such parameter any more",
     ]
-    many = retry_lines(plan(*(planned(f"s{n}", "it failed") for n in range(30))))
+    many = retry_lines(made(*(planned(f"s{n}", "it failed") for n in range(30))))
     assert many[0] == "kept: nothing"
     assert many[1].endswith("s19 (it failed); and 10 more")
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from hostler.cli import follow
+from hostler.model.codec import from_answer, to_json
+from hostler.model.plans import PreviewLine
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
 from tests.support.values.fleets import fleet, host
@@ -324,11 +326,13 @@ def test_ctrl_c_in_a_pipe_only_detaches(
 
 
 def test_a_plan_changes_nothing(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
-    stages = [{"stage": "a", "label": "a", "host": "gpu1", "gpus": [0], "why": "free"}]
+    stages = [{"stage": "a", "host": "gpu1", "gpus": [0], "why": "free"}]
     daemon.on("POST", "/v1/plan", {"stages": stages})
     ran = hostler("run", "--plan")
     assert (ran.code, ran.out) == (0, "a\tgpu1\t0\tfree\n")
-    assert hostler("run", "--plan", "--json").json["stages"] == stages
+    assert hostler("run", "--plan", "--json").json["stages"] == [
+        to_json(from_answer(PreviewLine, told)) for told in stages
+    ]
     assert daemon.requests("POST", "/v1/runs") == []
 
 

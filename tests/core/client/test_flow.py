@@ -11,13 +11,14 @@ from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.client import AsyncClient, Client, calls
 from hostler.client.exchange import ask
 from hostler.client.flow import Flow, Io, Line, Local, Open, Receive, Send, Step
+from hostler.model.views.daemon import DaemonView
 from hostler.quick.socket import Found
 
 FOUND = Found("/nowhere/x.sock", "flag")
 ANSWER = b'HTTP/1.1 200 X\r\ncontent-length: 16\r\n\r\n{"version": "1"'
 
 
-def asked() -> tuple[Io[dict[str, object]], Step]:
+def asked() -> tuple[Io[DaemonView], Step]:
     """A call up to the step that sends it."""
     work = ask(calls.version())
     step = next(work)
@@ -37,7 +38,7 @@ def test_a_call_is_steps_that_a_transport_carries_out() -> None:
         step = work.send(ANSWER[begin : begin + 7])
     with pytest.raises(StopIteration) as end:
         work.send(b"}")
-    assert end.value.value == {"version": "1"}
+    assert end.value.value == DaemonView(version="1")
 
 
 def test_an_answer_that_came_before_the_request_was_read_is_heard() -> None:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.cli.live import live_lines
+from hostler.model.codec import from_answer
+from hostler.model.views.plans import WhyView
 from hostler.show.fold import Cells, fold, size_of
 from hostler.show.plan import alike_folded
 from hostler.show.runs import stage_or_cells_row
@@ -78,10 +80,11 @@ def test_the_live_table_of_300_cells_stays_on_the_screen() -> None:
 def test_why_tells_cells_in_one_state_once() -> None:
     told = [
         {"name": f"t.{n}", "base": "t", "label": f"t.{n}", "status": "waiting",
-         "sentence": "waits for 1 GPU", "reason": {"hosts": [{"host": "gpu1", "sentence": "full"}]}}
+         "sentence": "waits for 1 GPU",
+         "reason": {"sentence": "", "hosts": [{"host": "gpu1", "sentence": "full"}]}}
         for n in range(300)
     ]  # fmt: skip
-    assert answer_lines({"run_id": "r7", "stages": told}, single=False) == [
+    assert answer_lines(from_answer(WhyView, {"run_id": "r7", "stages": told}), single=False) == [
         "t.0: waits for 1 GPU",
         "  gpu1: full",
         "t: 299 more are waiting (see one: hostler why r7/t.299)",

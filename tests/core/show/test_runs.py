@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from hostler.cli.live import chosen, count_line, live_lines, redraw
+from hostler.model.codec import from_answer
+from hostler.model.plans import PreviewLine
 from hostler.show.plan import plan_row
 from hostler.show.runs import (
     attempt_end,
@@ -203,15 +205,15 @@ def test_redrawing_goes_up_over_the_last_picture() -> None:
 
 def test_plans() -> None:
     placed = {"stage": "a", "label": "a", "host": "gpu1", "gpus": [0, 1], "why": "fits best"}
-    assert plan_row(placed) == ["a", "gpu1", "0,1", "fits best"]
+    assert plan_row(from_answer(PreviewLine, placed)) == ["a", "gpu1", "0,1", "fits best"]
     waits: dict[str, Any] = {
         "stage": "a",
         "host": None,
         "gpus": [],
-        "why": None,
+        "why": "",
         "reason": {"sentence": "full"},
     }
-    assert plan_row(waits) == ["a", "waits", "-", "full"]
+    assert plan_row(from_answer(PreviewLine, waits)) == ["a", "waits", "-", "full"]
 
 
 def test_a_row_of_show() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hostler.model.codec import from_answer
+from hostler.model.views.kept import KeptView
 from hostler.show.runs import clock_text
 from hostler.show.saved import saved_lines
 
@@ -26,7 +28,8 @@ LEFT: dict[str, Any] = {
 
 
 def lines(*artifacts: Any, left: Any = (), run: Any = RUN) -> list[str]:
-    return saved_lines(run, {"artifacts": artifacts, "remainders": left})
+    told = {"run_id": "rxbvmwd", "artifacts": [*artifacts], "remainders": [*left]}
+    return saved_lines(run, from_answer(KeptView, told))
 
 
 def test_files_and_folders_of_a_command() -> None:

@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from hostler.base.errors import HostlerError
+from hostler.model.codec import from_answer
+from hostler.model.views.history import StageUsage
+from hostler.model.views.plans import WhyView
+from hostler.model.views.runs import RunSource
 from tests.support.daemons.stored_log import StoredLog
 from tests.support.values.run_objects import NOW, attempt, run, stage
 
@@ -139,11 +143,11 @@ class StoredRuns(StoredLog):
 
     async def usage(self, run_id: str, stage: str) -> Any:
         """As the daemon's."""
-        return self.answers["usage"]
+        return from_answer(StageUsage, self.answers["usage"])
 
     async def source(self, run_id: str) -> Any:
         """As the daemon's."""
-        return self.answers["source"]
+        return from_answer(RunSource, self.answers["source"])
 
     async def why(self, run_id: str) -> Any:
         """As the daemon's."""
@@ -153,7 +157,7 @@ class StoredRuns(StoredLog):
              "reason": s["reason"]}
             for s in self.known[run_id]["stages"]
         ]  # fmt: skip
-        return {"run_id": run_id, "stages": stages}
+        return from_answer(WhyView, {"run_id": run_id, "stages": stages})
 
     async def artifacts(self, run_id: str) -> Any:
         """As the daemon's."""

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hostler.model.views.alerts import AlertView
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import wrapped
 
-Alert = Mapping[str, Any]
 Event = Mapping[str, Any]
 
 ALERT_HEADS = (
@@ -31,31 +31,31 @@ _ORDER = ("critical", "warning", "info")
 _STATES = ("open", "acked", "resolved")
 
 
-def state_of(alert: Alert) -> str:
+def state_of(alert: AlertView) -> str:
     """ "open", "acked" or "resolved"."""
-    if alert.get("resolved_at") is not None:
+    if alert.resolved_at is not None:
         return "resolved"
-    return "acked" if alert.get("acknowledged_by") else "open"
+    return "acked" if alert.acknowledged_by else "open"
 
 
-def ordered(alerts: Iterable[Alert]) -> list[Alert]:
+def ordered(alerts: Iterable[AlertView]) -> list[AlertView]:
     """What is open first, the gravest first, the newest first; then what somebody has seen."""
 
-    def rank(alert: Alert) -> tuple[int, int, float]:
-        severity = str(alert["severity"])
+    def rank(alert: AlertView) -> tuple[int, int, float]:
+        severity = alert.severity
         grave = _ORDER.index(severity) if severity in _ORDER else 0
         state = _STATES.index(state_of(alert))
-        return state, 0 if state == 2 else grave, -float(alert["last_at"])
+        return state, 0 if state == 2 else grave, -alert.last_at
 
     return sorted(alerts, key=rank)
 
 
-def fields_of(alert: Alert) -> Mapping[str, Value]:
+def fields_of(alert: AlertView) -> Mapping[str, Value]:
     """What a filter may ask for."""
     return {
-        "severity": str(alert["severity"]), "state": state_of(alert),
-        "where": str(alert["where"]), "host": alert.get("host"), "run": alert.get("run_id"),
-        "what": str(alert["what"]),
+        "severity": alert.severity, "state": state_of(alert),
+        "where": alert.where, "host": alert.host, "run": alert.run_id,
+        "what": alert.what,
     }  # fmt: skip
 
 
@@ -70,36 +70,36 @@ def ago(at: float | None, now: float) -> str:
     return f"{seconds}s ago"
 
 
-def alert_rows(alerts: Sequence[Alert], filter: Filter, now: float) -> list[Row]:
+def alert_rows(alerts: Sequence[AlertView], filter: Filter, now: float) -> list[Row]:
     """Those that the filter lets through, in their order."""
     return [_alert_row(a, now) for a in ordered(alerts) if filter.holds(fields_of(a))]
 
 
-def _alert_row(alert: Alert, now: float) -> Row:
-    severity, state = str(alert["severity"]), state_of(alert)
-    by = f" {alert['acknowledged_by']}" if state == "acked" else ""
+def _alert_row(alert: AlertView, now: float) -> Row:
+    severity, state = alert.severity, state_of(alert)
+    by = f" {alert.acknowledged_by}" if state == "acked" else ""
     return Row(
-        str(alert["id"]),
+        str(alert.id),
         (
             (SEVERITIES.get(severity, severity), severity if state == "open" else "dim"),
-            ago(float(alert["at"]), now),
-            str(alert["where"]),
-            str(alert["what"]),
-            f"x{alert['count']}" if int(alert["count"]) > 1 else "",
+            ago(alert.at, now),
+            alert.where,
+            alert.what,
+            f"x{alert.count}" if alert.count > 1 else "",
             f"{state}{by}",
         ),
         role="" if state == "open" else "dim",
     )
 
 
-def summary(alerts: Sequence[Alert], shown: int, filter: Filter) -> list[Line]:
+def summary(alerts: Sequence[AlertView], shown: int, filter: Filter) -> list[Line]:
     """ "open 4: 2 critical, 2 warning   acked 1   resolved 6"; below it the filter."""
     states = {state: [a for a in alerts if state_of(a) == state] for state in _STATES}
     open_ones = states["open"]
     kinds = [
-        f"{sum(a['severity'] == kind for a in open_ones)} {kind}"
+        f"{sum(a.severity == kind for a in open_ones)} {kind}"
         for kind in _ORDER
-        if any(a["severity"] == kind for a in open_ones)
+        if any(a.severity == kind for a in open_ones)
     ]
     spans = [(f" open {len(open_ones)}", "title"), (f": {', '.join(kinds)}" if kinds else "", "")]
     spans += [(f"   {state} {len(states[state])}", "dim") for state in _STATES[1:]]
@@ -114,17 +114,17 @@ def filter_lines(filter: Filter, shown: int) -> list[Line]:
 
 
 def detail_lines(
-    alert: Alert, events: Sequence[Event], now: float, width: int, most: int
+    alert: AlertView, events: Sequence[Event], now: float, width: int, most: int
 ) -> list[Line]:
     """What it is, since when, what was done, and the next command."""
-    times = "once" if int(alert["count"]) == 1 else f"{alert['count']} times"
-    last = "" if int(alert["count"]) == 1 else f", last {ago(float(alert['last_at']), now)}"
-    lines: list[Line] = [line((f" {alert['where']}", "title"), (f"  {alert['severity']}", ""))]
-    lines += wrapped(f"  what    {alert['what']}", width, " " * 10)
-    lines.append(line(f"  told    {times}, first {_clock(float(alert['at']))}{last}"))
+    times = "once" if alert.count == 1 else f"{alert.count} times"
+    last = "" if alert.count == 1 else f", last {ago(alert.last_at, now)}"
+    lines: list[Line] = [line((f" {alert.where}", "title"), (f"  {alert.severity}", ""))]
+    lines += wrapped(f"  what    {alert.what}", width, " " * 10)
+    lines.append(line(f"  told    {times}, first {_clock(alert.at)}{last}"))
     lines.append(line(f"  state   {_state_text(alert, now)}"))
-    if alert.get("remedy"):
-        lines += wrapped(f"  try     {alert['remedy']}", width, " " * 10, "accent")
+    if alert.remedy:
+        lines += wrapped(f"  try     {alert.remedy}", width, " " * 10, "accent")
     about = [event for event in events if is_about(event, alert)]
     room = most - len(lines)
     if about and room > 0:
@@ -132,21 +132,20 @@ def detail_lines(
     return lines[:most]
 
 
-def _state_text(alert: Alert, now: float) -> str:
+def _state_text(alert: AlertView, now: float) -> str:
     state = state_of(alert)
     if state == "resolved":
-        return f"resolved {ago(alert['resolved_at'], now)}"
+        return f"resolved {ago(alert.resolved_at, now)}"
     if state == "acked":
-        return f"seen by {alert['acknowledged_by']} {ago(alert['acknowledged_at'], now)}"
+        return f"seen by {alert.acknowledged_by} {ago(alert.acknowledged_at, now)}"
     return "open"
 
 
-def is_about(event: Event, alert: Alert) -> bool:
+def is_about(event: Event, alert: AlertView) -> bool:
     """Whether an event tells of the same run, or the same host."""
-    for name in ("run_id", "host"):
-        if alert.get(name):
-            return bool(event.get(name) == alert[name])
-    return False
+    if alert.run_id:
+        return bool(event.get("run_id") == alert.run_id)
+    return bool(alert.host) and bool(event.get("host") == alert.host)
 
 
 def event_line(event: Event, *, first: bool) -> Line:

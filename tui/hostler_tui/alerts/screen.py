@@ -14,6 +14,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.model.views.alerts import AlertView
 from hostler_tui.alerts.rows import (
     ALERT_FIELDS,
     ALERT_HEADS,
@@ -128,22 +129,30 @@ class AlertsScreen(LabScreen):
         (panel if wide else strip).show(self._detail(now, width, most))
 
     def _detail(self, now: float, width: int, most: int) -> list[Line]:
-        chosen = self.selected
-        if chosen is None:
-            return []
+        alert, event = self._selected()
         rule = [] if width < self.size.width else [line(("─" * width, "dim"))]
-        if self.shows_events:
-            return [*rule, *event_detail(chosen, width)][:most]
+        if event is not None:
+            return [*rule, *event_detail(event, width)][:most]
+        if alert is None:
+            return []
         newest = list(reversed(self._events))
-        return [*rule, *detail_lines(chosen, newest, now, width, most - len(rule))]
+        return [*rule, *detail_lines(alert, newest, now, width, most - len(rule))]
 
-    @property
-    def selected(self) -> Mapping[str, Any] | None:
-        """The alert or event that the cursor is on."""
+    def _selected(self) -> tuple[AlertView | None, Mapping[str, Any] | None]:
+        """The alert, or the event, that the cursor is on."""
         key = self.table.cursor
         if self.shows_events:
-            return next((e for e in self._events if str(e["seq"]) == key), None)
-        return next((a for a in self.lab.alerts if str(a["id"]) == key), None)
+            return None, next((e for e in self._events if str(e["seq"]) == key), None)
+        return next((a for a in self.lab.alerts if str(a.id) == key), None), None
+
+    def _about(self) -> tuple[str, str, str]:
+        """Run, host and number of what the cursor is on; "" for what there is not."""
+        alert, event = self._selected()
+        if event is not None:
+            return event.get("run_id") or "", event.get("host") or "", str(event["seq"])
+        if alert is not None:
+            return alert.run_id or "", alert.host or "", str(alert.id)
+        return "", "", ""
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
@@ -162,13 +171,13 @@ class AlertsScreen(LabScreen):
 
     def action_open(self) -> None:
         """The run or the host that it is about."""
-        chosen = self.selected or {}
-        if not chosen:
+        run_id, host, number = self._about()
+        if not number:
             self.app.tell(self.table.nothing, "warning")
-        elif chosen.get("run_id"):
-            self.app.open_run(str(chosen["run_id"]))
-        elif chosen.get("host"):
-            self.app.open_host(str(chosen["host"]))
+        elif run_id:
+            self.app.open_run(run_id)
+        elif host:
+            self.app.open_host(host)
         else:
             self.app.tell("it is about neither a run nor a host", "warning")
 
@@ -236,16 +245,13 @@ class AlertsScreen(LabScreen):
 
     def selected_id(self) -> str | None:
         """The run or host, else the number of the alert."""
-        chosen = self.selected
-        if chosen is None:
-            return None
-        return str(chosen.get("run_id") or chosen.get("host") or chosen.get("id") or chosen["seq"])
+        return next(filter(None, self._about()), None)
 
     def selected_command(self) -> str | None:
         """What shows what it is about."""
-        chosen = self.selected or {}
-        if chosen.get("run_id"):
-            return f"hostler show {chosen['run_id']}"
-        if chosen.get("host"):
-            return f"hostler doctor {chosen['host']}"
+        run_id, host, _ = self._about()
+        if run_id:
+            return f"hostler show {run_id}"
+        if host:
+            return f"hostler doctor {host}"
         return "hostler events" if self.shows_events else "hostler alerts"

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hostler.model.views.history import StageUsage
+from hostler.model.views.plans import WhyView
+from hostler.model.views.runs import RunSource
 from hostler_tui.widgets.chart import Chart
 
 Run = Mapping[str, Any]
@@ -26,13 +29,13 @@ class RunData:
     """Why nothing is known."""
     metrics: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Stage -> rows."""
-    usage: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    usage: dict[str, StageUsage] = field(default_factory=dict)
     """Stage -> what its attempts used, and series of their GPUs."""
     charts: dict[str, Sequence[Chart]] = field(default_factory=dict)
     """Stage -> what was made of its metrics and usage; forgotten when there is news of them."""
     artifacts: Sequence[Mapping[str, Any]] | None = None
-    source: Mapping[str, Any] | None = None
-    why: Mapping[str, Any] | None = None
+    source: RunSource | None = None
+    why: WhyView | None = None
     failed: dict[str, str] = field(default_factory=dict)
     """Question -> why it has no answer."""
     version: int = 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hostler.base.table import pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_size
+from hostler.model.views.history import AttemptUsage, StageUsage
 from hostler.show.runs import Indices, attempt_end, where
 from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
@@ -64,12 +66,12 @@ def _lines(page: str, data: RunData, stage: str, width: int, height: int) -> lis
 def known_charts(data: RunData, stage: str) -> Sequence[Chart]:
     """The charts of a stage, made once for each answer."""
     if stage not in data.charts:
-        rows, usage = data.metrics.get(stage) or (), data.usage.get(stage) or {}
+        rows, usage = data.metrics.get(stage) or (), data.usage.get(stage) or StageUsage()
         data.charts[stage] = charts_of(rows, usage)
     return data.charts[stage]
 
 
-def charts_of(rows: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> list[Chart]:
+def charts_of(rows: Sequence[Mapping[str, Any]], usage: StageUsage) -> list[Chart]:
     """A chart for each metric of the newest attempt, then what the GPUs did."""
     newest = str(rows[-1]["attempt_id"]) if rows else ""
     names: dict[str, list[Mapping[str, Any]]] = {}
@@ -104,15 +106,15 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def gpu_charts(usage: Mapping[str, Any]) -> list[Chart]:
+def gpu_charts(usage: StageUsage) -> list[Chart]:
     """Utilization and memory: the mean of the GPUs, step by step."""
-    gpus = list((usage.get("gpus") or {}).values())
+    gpus = list(usage.gpus.values())
     if not gpus:
         return []
-    begin, step = float(usage["from"]), float(usage["step_s"])
+    begin, step = usage.begin, usage.step_s
     several = f" of {len(gpus)} GPUs" if len(gpus) > 1 else ""
-    util = _mean([gpu.get("utilization") or () for gpu in gpus])
-    memory = _mean([gpu.get("memory_used") or () for gpu in gpus])
+    util = _mean([gpu.utilization for gpu in gpus])
+    memory = _mean([gpu.memory_used for gpu in gpus])
     ends = _clock_ends(begin, begin + step * max(0, len(util) - 1))
     at = [begin + step * n for n in range(max(len(util), len(memory)))]
     return [
@@ -143,7 +145,7 @@ def metric_lines(data: RunData, stage: str, width: int, height: int) -> list[Lin
     if rows is None and usage is None:
         return [] if data.failed else [line((" asking ...", "dim"))]
     charts = known_charts(data, stage)
-    used = [_used(entry) for entry in (usage or {}).get("attempts") or ()]
+    used = [_used(entry) for entry in (usage.attempts if usage is not None else ())]
     if not charts:
         hint = (" A stage that appends {\"step\": 1, \"loss\": 0.7} to the file $HOSTLER_METRICS "
                 "has charts here.")  # fmt: skip
@@ -163,17 +165,17 @@ def metric_strip(data: RunData, stage: str, width: int, height: int) -> list[Lin
     return side_by_side(chosen, width, height)
 
 
-def _used(entry: Mapping[str, Any]) -> Line:
+def _used(entry: AttemptUsage) -> Line:
     parts = []
-    if entry.get("gpu_seconds_allocated"):
-        parts.append(f"{format_duration(float(entry['gpu_seconds_allocated']))} of GPU time")
-    if entry.get("mean_utilization") is not None:
-        parts.append(f"{percent_text(entry['mean_utilization'])} busy")
-    if entry.get("peak_memory"):
-        parts.append(f"peak {format_size(entry['peak_memory'])}")
-    if entry.get("energy_wh") is not None:
-        parts.append(f"{float(entry['energy_wh']):.4g} Wh")
-    return line((f" {entry.get('attempt_id', '')}: ", "dim"), ", ".join(parts) or "not measured")
+    if entry.gpu_seconds_allocated:
+        parts.append(f"{format_duration(entry.gpu_seconds_allocated)} of GPU time")
+    if entry.mean_utilization is not None:
+        parts.append(f"{percent_text(entry.mean_utilization)} busy")
+    if entry.peak_memory:
+        parts.append(f"peak {format_size(int(entry.peak_memory))}")
+    if entry.energy_wh is not None:
+        parts.append(f"{entry.energy_wh:.4g} Wh")
+    return line((f" {entry.attempt_id}: ", "dim"), ", ".join(parts) or "not measured")
 
 
 def attempt_lines(data: RunData, stage: str, width: int) -> list[Line]:
@@ -209,9 +211,9 @@ def why_page(data: RunData, stage: str, width: int) -> list[Line]:
     """The answer of `hostler why`, the selected stage first."""
     if data.why is None:
         return [] if "why" in data.failed else [line((" asking ...", "dim"))]
-    own = [one for one in data.why["stages"] if one["name"] == stage]
+    own = tuple(one for one in data.why.stages if one.name == stage)
     lines: list[Line] = []
-    for text in answer_lines({**data.why, "stages": own}, single=True) if own else ():
+    for text in answer_lines(replace(data.why, stages=own), single=True) if own else ():
         lines += wrapped(text, width - 1, " ", "title")
     lines.append(line(""))
     for text in answer_lines(data.why, single=False):

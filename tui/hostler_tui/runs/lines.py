@@ -8,7 +8,9 @@ from typing import Any
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_value
+from hostler.model.codec import from_answer
 from hostler.model.durations import duration_of_run
+from hostler.model.views.plans import WhyStage
 from hostler.show.fold import Cells
 from hostler.show.provenance import kept_lines
 from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
@@ -141,7 +143,7 @@ def reason_lines(stage: Stage | Cells, width: int) -> list[Line]:
     """Why a stage waits or is as it is: the sentence, a line a host, what would start now."""
     first = stage.first if isinstance(stage, Cells) else stage
     label = stage.label if isinstance(stage, Cells) else str(first.get("label") or first["name"])
-    told = {**first, "label": label, "sentence": _sentence(first)}
+    told = from_answer(WhyStage, {**first, "label": label, "sentence": _sentence(first)})
     lines: list[Line] = []
     for number, text in enumerate(why_lines(told, whole=True)):
         lines += wrapped(text, width - 1, " ", "title" if number == 0 else "")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.message import Message
@@ -12,18 +12,21 @@ from hostler.base.errors import HostlerError
 from hostler_tui.lines import Line, line
 from hostler_tui.widgets.sheet import WIDEST, Reader
 
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunSource
 
-def diff_lines(source: Mapping[str, Any] | None) -> list[Line]:
+
+def diff_lines(source: RunSource | None) -> list[Line]:
     """The changes against the commit that the code was packed with."""
     if source is None:
         return [line((" asking ...", "dim"))]
-    commit = source.get("git_commit")
+    commit = source.git_commit
     if not commit:
         return [line((" the code came from no git repository", "dim"))]
-    head = line((f" {commit} {source.get('git_branch') or ''}", "title"))
-    diff = source.get("git_diff")
+    head = line((f" {commit} {source.git_branch or ''}", "title"))
+    diff = source.git_diff
     if not diff:
-        clean_text = "with changes that were not kept" if source.get("git_dirty") else "no changes"
+        clean_text = "with changes that were not kept" if source.git_dirty else "no changes"
         return [head, line((f" {clean_text}", "dim"))]
     return [head, *(line((f" {text}", _diff_role(text))) for text in str(diff).splitlines())]
 
@@ -42,7 +45,7 @@ class SourceReader(Reader):
     class Told(Message):
         """The daemon told of one run's code."""
 
-        def __init__(self, run_id: str, source: Mapping[str, Any], problem: str) -> None:
+        def __init__(self, run_id: str, source: RunSource | None, problem: str) -> None:
             super().__init__()
             self.run_id, self.source, self.problem = run_id, source, problem
 
@@ -61,7 +64,7 @@ class SourceReader(Reader):
             try:
                 source = await self.app.client.source(run_id)
             except HostlerError as error:
-                self.post_message(self.Told(run_id, {}, str(error)))
+                self.post_message(self.Told(run_id, None, str(error)))
             else:
                 self.post_message(self.Told(run_id, source, ""))
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hostler.base.json_types import JsonTable
-from hostler.base.keys import as_table
 from hostler.base.table import cell_width, pad
 from hostler.base.text import clean
+from hostler.model.views.plans import PlanView
 from hostler.show.plan import alike_folded, plan_row
 from hostler_tui.lines import Line, wrapped
 
 
-def plan_lines(plan: JsonTable, width: int) -> list[Line]:
+def plan_lines(plan: PlanView, width: int) -> list[Line]:
     """Stage, host and GPUs in columns; why in the next line where there is no room beside."""
-    found = plan["stages"]
-    stages = [as_table(stage) for stage in found] if isinstance(found, list) else []
-    rows = [list(map(clean, row)) for row in alike_folded([plan_row(stage) for stage in stages])]
+    planned = [plan_row(stage) for stage in plan.stages]
+    rows = [list(map(clean, row)) for row in alike_folded(planned)]
     if not rows:
         return [(("The pipeline has no stages.", "warn"),)]
     wide = [min(30, max(cell_width(row[n]) for row in rows)) for n in range(3)]
@@ -24,7 +22,7 @@ def plan_lines(plan: JsonTable, width: int) -> list[Line]:
     lines: list[Line] = [_row(("STAGE", "HOST", "GPUS", "WHY"), wide, left, "dim")[0]]
     for row in rows:
         lines += _row(row, wide, left, "warn" if row[1] == "waits" else "")
-    return [*lines, (), ((_count(rows, len(stages)), "title"),)]
+    return [*lines, (), ((_count(rows, len(planned)), "title"),)]
 
 
 def _row(cells: Sequence[str], wide: Sequence[int], left: int, role: str) -> list[Line]:

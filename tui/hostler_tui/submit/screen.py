@@ -17,8 +17,8 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from hostler.base.errors import HostlerError
-from hostler.base.json_types import JsonTable
 from hostler.client.submission import plan
+from hostler.model.views.plans import PlanView
 from hostler_tui.lines import line
 from hostler_tui.submit.pipeline_files import (
     changed,
@@ -200,7 +200,7 @@ class Submission:
 
 
 async def _plan_and_run(app: LabApp, chosen: Submission) -> str | None:
-    async def planned(say: Say) -> JsonTable:
+    async def planned(say: Say) -> PlanView:
         priority = priority_of(chosen.priority)
         return await app.client.carry_out(plan(chosen.file, chosen.params, priority=priority))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import (
@@ -21,6 +21,9 @@ from hostler.cli.kinds import count, limit
 from hostler.cli.options import add_common
 from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
 from hostler.show.runs import clock_text, exact_time
+
+if TYPE_CHECKING:
+    from hostler.model.views.alerts import AlertView
 
 _STYLES = {"critical": "red", "warning": "yellow", "info": "dim"}
 
@@ -70,11 +73,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("alerts", found)
     elif args.quiet:
-        for alert in found["alerts"]:
-            out(str(alert["id"]))
-    elif found["alerts"]:
+        for alert in found.alerts:
+            out(str(alert.id))
+    elif found.alerts:
         terminal = is_terminal()
-        rows = [_row(alert, piped=not terminal) for alert in found["alerts"]]
+        rows = [_row(alert, piped=not terminal) for alert in found.alerts]
         if terminal:
             sys.stdout.write(_on_terminal(rows, terminal_width(), color=wants_color(args.color)))
         else:
@@ -117,27 +120,27 @@ def _note(args: argparse.Namespace) -> int:
     def note(alert_id: str) -> None:
         alert = change(int(alert_id))
         if not args.quiet:
-            out(f"{alert['id']}: {_state(alert)}")
+            out(f"{alert.id}: {_state(alert)}")
 
     return each([str(alert_id) for alert_id in args.ids], note)
 
 
-def _row(alert: dict[str, Any], *, piped: bool) -> list[str]:
-    last = alert["last_at"]
+def _row(alert: AlertView, *, piped: bool) -> list[str]:
+    last = alert.last_at
     return [
-        str(alert["id"]),
-        str(alert["severity"]),
+        str(alert.id),
+        str(alert.severity),
         exact_time(last) if piped else clock_text(last),
-        str(alert["count"]),
-        str(alert["where"]),
+        str(alert.count),
+        str(alert.where),
         _state(alert),
-        str(alert["what"]),
-        str(alert["remedy"] or _NO_REMEDY),
+        str(alert.what),
+        str(alert.remedy or _NO_REMEDY),
     ]
 
 
-def _state(alert: dict[str, Any]) -> str:
-    if alert["resolved_at"] is not None:
+def _state(alert: AlertView) -> str:
+    if alert.resolved_at is not None:
         return "resolved"
-    by = alert["acknowledged_by"]
+    by = alert.acknowledged_by
     return f"seen by {by}" if by else "open"

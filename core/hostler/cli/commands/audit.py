@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import Column, is_terminal
 from hostler.cli.kinds import limit, run_name, since
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, open_client, out_json, out_table
 from hostler.show.runs import clock_text, exact_time
+
+if TYPE_CHECKING:
+    from hostler.model.records import AuditEntry
 
 COLUMNS = (Column("AT"), Column("USER"), Column("CALL"), Column("WHAT", flex=True, least=20))
 
@@ -38,26 +40,27 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         out_json("audit", found)
-    elif found["entries"]:
-        out_table(args, COLUMNS, [_row(entry) for entry in found["entries"]])
+    elif found.entries:
+        out_table(args, COLUMNS, [_row(entry) for entry in found.entries])
     else:
         hint(args, "no such calls")
     return 0
 
 
-def _row(entry: Mapping[str, Any]) -> list[str]:
-    at = clock_text(entry["at"]) if is_terminal() else exact_time(entry["at"])
-    return [at, str(entry["user"]), str(entry["call"]), what(entry)]
+def _row(entry: AuditEntry) -> list[str]:
+    at = clock_text(entry.at) if is_terminal() else exact_time(entry.at)
+    return [at, str(entry.user), str(entry.call), what(entry)]
 
 
-def what(entry: Mapping[str, Any]) -> str:
+def what(entry: AuditEntry) -> str:
     """What a call was about: "run r7f3a2k, pipeline digits", "cancel: run rx belongs to bo"."""
-    about = entry["arguments"]
-    if entry["call"] != "refused":
+    about = entry.arguments
+    if entry.call != "refused":
         given = {name: value for name, value in about.items() if _is_given(value)}
         told = (name if value is True else f"{name} {value}" for name, value in given.items())
         return ", ".join(told) or "-"
-    times = int(about.get("times", 1))
+    often_told = about.get("times", 1)
+    times = often_told if isinstance(often_told, int) else 1
     often = f" ({times:,} times that day)" if times > 1 else ""
     if about.get("with_others"):
         often = f" ({times:,} times that day, other users included)"

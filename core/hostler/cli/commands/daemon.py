@@ -12,6 +12,8 @@ from hostler.cli.own_daemon import ensure_daemon, start
 from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import note_for, out, out_json
 from hostler.client.daemon_start import running, stop
+from hostler.model.codec import from_answer
+from hostler.model.views.daemon import DaemonView
 from hostler.quick.socket import Found, find_socket
 
 NOT_RUNNING = 3
@@ -104,7 +106,7 @@ def _status(args: argparse.Namespace, found: Found) -> int:
         out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
         out(f"socket: {found.path} ({found.origin})")
         out(f"state: {about.get('state')}")
-        said = generation_sentence(about)
+        said = generation_sentence(from_answer(DaemonView, about))
         if said is not None:
             out(said)
     if found.hint and not args.json and not args.quiet:

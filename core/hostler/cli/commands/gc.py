@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from hostler.base.units import counted, format_size
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
+from hostler.model.views.kept import (
+    GcView,
+    SweptHost,
+    UnfetchedView,
+    UnsweptHost,
+    YoungBlobs,
+)
 from hostler.show.runs import clock_text
 
 _MOST_RUNS = 8
@@ -33,73 +39,71 @@ def run(args: argparse.Namespace) -> int:
             return DECLINED
         found = client.gc()  # where nothing is to be freed here, there may be on the hosts
     if args.json:
-        out_json("gc", {**found, "dry_run": args.dry_run})
+        out_json("gc", replace(found, dry_run=args.dry_run))
     elif not args.quiet:
         for line in gc_lines(found, "would be freed" if args.dry_run else "freed"):
             out(line)
     return 0
 
 
-def has_any(answer: Mapping[str, Any]) -> bool:
+def has_any(answer: GcView) -> bool:
     """Whether anything of the daemon's would go."""
-    parts = (("logs", "runs"), ("content", "blobs"), ("partial", "files"))
-    return bool(answer.get("runs")) or any((answer.get(k) or {}).get(n) for k, n in parts)
+    return bool(answer.runs or answer.logs.runs or answer.content.blobs or answer.partial.files)
 
 
-def gc_lines(answer: Mapping[str, Any], verb: str) -> list[str]:
+def gc_lines(answer: GcView, verb: str) -> list[str]:
     """A line for each kind of thing that goes, and how much it is in all."""
-    logs, content = answer.get("logs") or {}, answer.get("content") or {}
-    partial = answer.get("partial") or {}
+    logs, content, partial = answer.logs, answer.content, answer.partial
     kinds = (
-        (len(answer.get("runs") or ()), "old run", None),
-        (len(logs.get("runs") or ()), "log", logs.get("bytes")),
-        (content.get("blobs", 0), "packed source or output", content.get("bytes")),
-        (partial.get("files", 0), "unfinished transfer", partial.get("bytes")),
+        (len(answer.runs), "old run", None),
+        (len(logs.runs), "log", logs.bytes),
+        (content.blobs, "packed source or output", content.bytes),
+        (partial.files, "unfinished transfer", partial.bytes),
     )
     lines = []
     for number, thing, size in kinds:
         if number:
             lines.append(_many(number, thing) + (f": {format_size(size)}" if size else ""))
-    lines += unfetched_lines(answer.get("unfetched") or {})
-    lines += [host_line(name, told) for name, told in (answer.get("hosts") or {}).items()]
-    lines += [*young_lines(answer.get("young") or {}), *kept_lines(answer)]
+    lines += unfetched_lines(answer.unfetched)
+    lines += [host_line(name, told) for name, told in answer.hosts.items()]
+    lines += [*young_lines(answer.young), *kept_lines(answer)]
     if not has_any(answer):
         return [*lines, "there is nothing to free here"]
-    return [*lines, f"{format_size(answer.get('freed', 0))} {verb} here"]
+    return [*lines, f"{format_size(answer.freed)} {verb} here"]
 
 
-def young_lines(young: Mapping[str, Any]) -> list[str]:
+def young_lines(young: YoungBlobs) -> list[str]:
     """Why files that no run needs, those of a run just removed too, do not go yet, and when."""
-    if not young.get("blobs"):
+    if not young.blobs:
         return []
-    what = _many(young["blobs"], "packed source or output")
+    what = _many(young.blobs, "packed source or output")
     return [
-        f"{what} ({format_size(young['bytes'])}) that no run needs came within the last hour and "
-        f"can be freed after {clock_text(young['until'])}: until then a run may be submitted "
+        f"{what} ({format_size(young.bytes)}) that no run needs came within the last hour and "
+        f"can be freed after {clock_text(young.until)}: until then a run may be submitted "
         "with them"
     ]
 
 
-def unfetched_lines(unfetched: Mapping[str, Any]) -> list[str]:
+def unfetched_lines(unfetched: UnfetchedView) -> list[str]:
     """What of the outputs that go nobody has fetched."""
-    if not unfetched.get("artifacts"):
+    if not unfetched.artifacts:
         return []
-    runs = list(unfetched["runs"])
+    runs = list(unfetched.runs)
     named = ", ".join(runs[:_MOST_RUNS]) + (", ..." if len(runs) > _MOST_RUNS else "")
-    what = f"{counted(unfetched['artifacts'], 'output')} ({format_size(unfetched['bytes'])})"
+    what = f"{counted(unfetched.artifacts, 'output')} ({format_size(unfetched.bytes)})"
     return [f"not fetched yet: {what} of {named}; hostler get RUN, or hostler keep RUN"]
 
 
-def kept_lines(answer: Mapping[str, Any]) -> list[str]:
+def kept_lines(answer: GcView) -> list[str]:
     """What stays, because a person wants it or its time is not over."""
-    kept, staying = answer.get("kept") or {}, answer.get("staying") or {}
+    kept, staying = answer.kept, answer.staying
     lines = []
-    if kept.get("runs"):
-        lines.append(f"{counted(kept['runs'], 'run')} kept on request: gc removes nothing of them")
-    if staying.get("attempts"):
+    if kept.runs:
+        lines.append(f"{counted(kept.runs, 'run')} kept on request: gc removes nothing of them")
+    if staying.attempts:
         lines.append(
-            f"files of {counted(staying['runs'], 'run')} ({format_size(staying['bytes'])}) remain "
-            f"on {', '.join(staying['hosts'])}" + _first_to_go(staying["goes_at"])
+            f"files of {counted(staying.runs, 'run')} ({format_size(staying.bytes)}) remain "
+            f"on {', '.join(staying.hosts)}" + _first_to_go(staying.goes_at)
         )
     return lines
 
@@ -112,11 +116,8 @@ def _many(number: int, thing: str) -> str:
     return f"{number} {thing if number == 1 else thing.replace(' or ', 's or ') + 's'}"
 
 
-def host_line(name: str, told: Mapping[str, Any]) -> str:
+def host_line(name: str, told: SweptHost | UnsweptHost) -> str:
     """What was freed on a host, or why nothing was."""
-    if told.get("error"):
-        return f"{name}: nothing freed: {told['error']}"
-    return (
-        f"{name}: {format_size(told.get('freed', 0))} of caches, "
-        f"{counted(told.get('checkpoints', 0), 'checkpoint')}"
-    )
+    if isinstance(told, UnsweptHost):
+        return f"{name}: nothing freed: {told.error}"
+    return f"{name}: {format_size(told.freed)} of caches, {counted(told.checkpoints, 'checkpoint')}"

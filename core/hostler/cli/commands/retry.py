@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.cli.kinds import pair, run_name
 from hostler.cli.options import add_common
@@ -16,6 +16,9 @@ from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_ro
 from hostler.submit.body import pipeline_text
 from hostler.submit.sources import code_folder, names_of_files
 from hostler.submit.told import tell_once
+
+if TYPE_CHECKING:
+    from hostler.model.views.plans import RetryView
 
 EPILOG = """\
 What succeeded is kept. A stage runs again where it did not succeed, where -p or the pipeline file
@@ -85,11 +88,11 @@ def _unsent(old: dict[str, Any], change: dict[str, Any], folder: Path | None) ->
 def _source(
     client: Client,
     old: dict[str, Any],
-    plan: dict[str, Any],
+    plan: RetryView,
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    if not plan["snapshot"]:
+    if not plan.snapshot:
         return {"path": str(folder)}
     words = [word for stage in old["stages"] for word in stage["command"]]
     return client.carry_out(sent_source(folder, plan, say, _include(old), words))
@@ -99,22 +102,22 @@ def _include(old: dict[str, Any]) -> list[str]:
     return list((old.get("source") or {}).get("include") or ())
 
 
-def _show(args: argparse.Namespace, plan: dict[str, Any]) -> int:
+def _show(args: argparse.Namespace, plan: RetryView) -> int:
     if args.json:
-        out_json("retry", {k: v for k, v in plan.items() if k != "schema"})
+        out_json("retry", plan)
         return 0
     for line in param_lines(plan):
         note_for(args)(line)
-    out_table(args, RETRY_COLUMNS, [retry_row(stage) for stage in plan["stages"]])
+    out_table(args, RETRY_COLUMNS, [retry_row(stage) for stage in plan.stages])
     return 0
 
 
 def _tell(
-    args: argparse.Namespace, old: dict[str, Any], made: dict[str, Any], plan: dict[str, Any]
+    args: argparse.Namespace, old: dict[str, Any], made: dict[str, Any], plan: RetryView
 ) -> int:
     if args.json:
         shown = {k: v for k, v in made.items() if k != "schema"}
-        out_json("run", {**shown, "plan": plan["stages"]})
+        out_json("run", {**shown, "plan": plan.stages})
         return 0
     run_id = made["run_id"]
     say, folder = note_for(args), Path((old.get("source") or {}).get("path") or "/")

@@ -46,9 +46,9 @@ def _effects(client: Client, runs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for run in runs:
         kept = client.kept(str(run["run_id"]))
-        if kept["by"] is not None:
+        if kept.by is not None:
             raise ConflictError(
-                f"run {run['run_id']} is kept by {kept['by']}",
+                f"run {run['run_id']} is kept by {kept.by}",
                 remedy=f"Release it first: hostler keep {run['run_id']} --forget",
             )
         lines.append(f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
@@ -38,6 +38,9 @@ from hostler.submit.body import (
 )
 from hostler.submit.sources import current_folder
 from hostler.submit.told import silent, tell_once
+
+if TYPE_CHECKING:
+    from hostler.model.views.plans import PlanView
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8
@@ -208,10 +211,10 @@ def _view(args: argparse.Namespace, follower: Follower) -> Callable[[], None]:
     return lambda: follow_lines(follower, quiet=args.quiet)
 
 
-def _plan(args: argparse.Namespace, found: dict[str, Any]) -> int:
+def _plan(args: argparse.Namespace, found: PlanView) -> int:
     if args.json:
-        out_json("plan", {k: v for k, v in found.items() if k != "schema"})
+        out_json("plan", found)
         return 0
-    rows = [plan_row(stage) for stage in found["stages"]]
+    rows = [plan_row(stage) for stage in found.stages]
     out_table(args, PLAN_COLUMNS, alike_folded(rows) if is_terminal() else rows)
     return 0

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
@@ -20,6 +20,9 @@ from hostler.show.fold import fold
 from hostler.show.kept import shown_lines
 from hostler.show.provenance import any_code_text, code_text, kept_lines, params_text
 from hostler.show.runs import STAGE_COLUMNS, clock_text, stage_or_cells_row
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunSource
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""
@@ -86,17 +89,15 @@ def _sorted(run: Mapping[str, Any], asked: str) -> list[dict[str, Any]]:
     return having + [stage for stage in run["stages"] if name not in metrics[stage["name"]]]
 
 
-def _diff(args: argparse.Namespace, source: dict[str, Any]) -> int:
+def _diff(args: argparse.Namespace, source: RunSource) -> int:
     if args.json:
         out_json("source", source)
         return 0
-    diff = str(source["git_diff"] or "")
-    for run_id, origin in (source.get("origins") or {}).items():
-        hint(args, f"{', '.join(origin['stages'][:20])}: the code of {run_id}, not this one")
+    diff = str(source.git_diff or "")
+    for run_id, origin in source.origins.items():
+        hint(args, f"{', '.join(origin.stages[:20])}: the code of {run_id}, not this one")
     if not diff:
-        same = (
-            "its code was that of the commit" if source["git_commit"] else "its code had no commit"
-        )
+        same = "its code was that of the commit" if source.git_commit else "its code had no commit"
         hint(args, same)
     elif is_terminal():
         for line in diff.splitlines():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
@@ -14,6 +14,9 @@ from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
 from hostler.show.charts import highest, mean, number, sparkline
 from hostler.show.runs import clock_text, exact_time, gpu_indices
+
+if TYPE_CHECKING:
+    from hostler.model.views.history import AttemptUsage, StageUsage
 
 _WIDTH = 30
 FLEET = (Column("TIME"), Column("UTIL", right=True), Column("POWER", right=True))
@@ -89,20 +92,20 @@ def _host(args: argparse.Namespace, client: Client, found: dict[str, Any]) -> No
     )
 
 
-def _attempts(args: argparse.Namespace, found: dict[str, Any]) -> None:
+def _attempts(args: argparse.Namespace, found: StageUsage) -> None:
     if args.json:
         out_json("usage", found)
         return
-    out_table(args, ATTEMPTS, [_attempt(used) for used in found["attempts"]])
+    out_table(args, ATTEMPTS, [_attempt(used) for used in found.attempts])
 
 
-def _attempt(used: dict[str, Any]) -> list[str]:
-    peak, energy = used["peak_memory"], used["energy_wh"]
+def _attempt(used: AttemptUsage) -> list[str]:
+    peak, energy = used.peak_memory, used.energy_wh
     return [
-        str(used["attempt_id"]),
-        _time(used["gpu_seconds_allocated"]),
-        _time(used["gpu_seconds_busy"]),
-        number(used["mean_utilization"], " %"),
+        used.attempt_id,
+        _time(used.gpu_seconds_allocated),
+        _time(used.gpu_seconds_busy),
+        number(used.mean_utilization, " %"),
         "-" if peak is None else format_size(int(peak)),
         "-" if energy is None else _energy(energy),
     ]

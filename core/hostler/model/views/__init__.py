@@ -4,4 +4,51 @@ its OpenAPI page describes them, and the client returns them. `codec` writes and
 States and causes are plain text here, since a newer daemon may have others. What a missing key
 means, in an answer of an older daemon, is the default of its field. Where a value of the model
 crosses as it is (a host, an event), a view is another name for it.
+
+A module of views is loaded when it is first asked for (`views.runs.RunView`): each takes
+milliseconds, and a command needs few.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hostler.model.views import (
+        alerts as alerts,
+    )
+    from hostler.model.views import (
+        daemon as daemon,
+    )
+    from hostler.model.views import (
+        files as files,
+    )
+    from hostler.model.views import (
+        gpus as gpus,
+    )
+    from hostler.model.views import (
+        history as history,
+    )
+    from hostler.model.views import (
+        hosts as hosts,
+    )
+    from hostler.model.views import (
+        kept as kept,
+    )
+    from hostler.model.views import (
+        plans as plans,
+    )
+    from hostler.model.views import (
+        runs as runs,
+    )
+
+
+def __getattr__(name: str) -> object:
+    """A module of views, loaded now."""
+    if name.startswith("_"):
+        raise AttributeError(f"views have no {name}")
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(f"there are no views {name}") from error

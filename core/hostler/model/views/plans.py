@@ -27,8 +27,8 @@ class CheckView:
     stages: int = 0
     snapshot: bool = True
     """Whether any stage needs the source to be packed."""
-    source_size: int | None = None
-    source_file: int | None = None
+    source_size: int = 0
+    source_file: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +86,5 @@ class RetryView:
     stages: tuple[RetriedStage, ...] = ()
     snapshot: bool = True
     """Whether a stage that runs again needs the source to be packed."""
-    source_size: int | None = None
-    source_file: int | None = None
+    source_size: int = 0
+    source_file: int = 0

@@ -1,0 +1,86 @@
+"""One call of the API: what is sent, and what its answer is made into. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from hostler.base.wire import target
+from hostler.show.gpus_object import Fleet
+
+T = TypeVar("T")
+Decode: TypeAlias = Callable[[object], T]
+"""Makes a value of an answer. Raises ValueError, which says what the answer is not."""
+
+CHANGE_S = 60.0
+"""Seconds for calls that change something: they answer once the change is durable."""
+SLOW_S = 60.0
+"""Seconds that a host may take to list a folder or open a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request: `body` is a JSON value or None."""
+
+    method: str
+    target: str
+    decode: Decode[T]
+    body: object = None
+    key: str = ""
+    """With it, the call is sent again where its answer is lost: the daemon carries it out once."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further ones."""
+    least: float = 0.0
+    """Seconds that the answer may take, where the client's own timeout is shorter."""
+
+
+def as_object(answer: object) -> dict[str, Any]:
+    """An answer that is a JSON object."""
+    if not isinstance(answer, dict):
+        raise ValueError("is not an object")
+    return answer
+
+
+def as_fleet(answer: object) -> Fleet:
+    """The `hostler.gpus/1` object, as it came: `hostler gpus` reads it without the model, too."""
+    found: Any = as_object(answer)
+    fleet: Fleet = found
+    return fleet
+
+
+def list_of(member: str) -> Decode[list[dict[str, Any]]]:
+    """The list that an answer has as this member."""
+
+    def decode(answer: object) -> list[dict[str, Any]]:
+        found = as_object(answer).get(member)
+        if not isinstance(found, list):
+            raise ValueError(f"has no list of {member}")
+        return found
+
+    return decode
+
+
+def nothing(answer: object) -> None:
+    """Of an answer that only says that it is done."""
+
+
+def get(decode: Decode[T], *path: str, least: float = 0.0, **query: object) -> Call[T]:
+    """A question."""
+    return Call("GET", target(path, query), decode, least=least)
+
+
+def post(decode: Decode[T], *path: str, body: object = None, key: str = "") -> Call[T]:
+    """A change."""
+    return Call("POST", target(path), decode, body, key, least=CHANGE_S)
+
+
+def delete(decode: Decode[T], *path: str) -> Call[T]:
+    """A removal."""
+    return Call("DELETE", target(path), decode, least=CHANGE_S)
+
+
+def new_key() -> str:
+    """A key for one submission."""
+    return os.urandom(16).hex()
