@@ -359,3 +359,19 @@ def test_nobody_says_why_where_nobody_does() -> None:
     (told,) = news(now, [], bad_spots(now.values()))
     assert told.message == "gpu1: GPU 2 is contested: nobody says why"
     assert told.severity == "error"
+
+
+def test_an_old_alert_that_is_dropped_does_not_hide_the_present_one_of_its_kind() -> None:
+    down: dict[str, Any] = {"host": "gpu1"}
+    found = folded(
+        event(1, "host.unreachable", 1.0, **down),
+        event(2, "host.returned", 2.0, severity="info", **down),
+        event(3, "host.unreachable", 1000.0, **down),
+        *trouble("gpu1", 199, 2000),
+        event(5000, "host.unreachable", 5000.0, **down),
+    )
+    assert found.get(1) is None
+    present = found.get(3)
+    assert present is not None
+    assert (present.count, present.last_at) == (2, 5000.0)
+    assert [alert.id for alert in found.standing()] == [3]
