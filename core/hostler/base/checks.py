@@ -149,6 +149,6 @@ def row(kind: Callable[..., T], by_type: Mapping[object, Check[object]]) -> Chec
     def checked(value: Json, where: str) -> T:
         if not isinstance(value, list) or len(value) != len(checks):
             raise ValueError(f"{where}: should be a row of {len(checks)}")
-        return kind(*(check(item, where) for check, item in zip(checks, value, strict=True)))
+        return kind(*[check(item, where) for check, item in zip(checks, value, strict=True)])
 
     return checked

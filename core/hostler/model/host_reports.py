@@ -150,6 +150,7 @@ _BY_TYPE: dict[object, Check[object]] = {
     str: text, int: count, float: number, str | None: _text, int | None: _count,
     float | None: _number, bool | None: optional(boolean), tuple: _words,
 }  # fmt: skip
+_workloads, _foreigners, _leases = several(workload), several(foreign), several(lease)
 _disks = listed(row(DiskSpace, _BY_TYPE), _MOST_DISKS)
 _names = several(row(GpuName, _BY_TYPE), MAX_GPUS)
 _values = several(row(GpuValues, _BY_TYPE), MAX_GPUS)
@@ -228,9 +229,9 @@ class LookDecoder:
             _section(said, "g", _values, before.values),
             _section(said, "slow", _slow, before.slow),
             _section(said, "procs", _processes, before.processes),
-            _section(said, "work", several(workload), before.work),
-            _section(said, "foreign", several(foreign), before.foreign),
-            _section(said, "leases", several(lease), before.leases),
+            _section(said, "work", _workloads, before.work),
+            _section(said, "foreign", _foreigners, before.foreign),
+            _section(said, "leases", _leases, before.leases),
             _section(said, "machine", _machine, before.machine),
             _section(said, "trouble", _trouble, before.trouble),
             _section(said, "clock", _clock, before.clock),

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from hostler.base.errors import AgentError, EngineError, InputError
 from hostler.base.units import MIB
@@ -45,6 +45,19 @@ class Metrics:
     """Lines and values that are not numbers of the form above, or over a limit."""
     example: str = ""
     """The beginning of the first line that was dropped."""
+
+
+class _Piece(NamedTuple):
+    """A piece of the file, as the agent answers."""
+
+    text: str
+    next: int
+    """Where the next one begins."""
+    mtime: float
+    size: int
+    """Of the whole file."""
+    mark: str = ""
+    """To be given back."""
 
 
 class MetricsReader:
@@ -92,12 +105,12 @@ class MetricsReader:
         some = anew = False
         while (pieces is None or pieces > 0) and self._has_room():
             answer = await self._ask(link, final)
-            if answer["next"] < self._offset and not anew:
+            if answer.next < self._offset and not anew:
                 self._begin()  # it is another file by now
                 anew = True
                 continue
-            if answer["next"] <= self._offset:
-                self._mark = answer.get("mark", "")
+            if answer.next <= self._offset:
+                self._mark = answer.mark
                 break
             await self._take(answer, save, final)
             some = True
@@ -110,25 +123,25 @@ class MetricsReader:
         self.dropped = self.dropped or 1  # how many more there are is not looked at
         return False
 
-    async def _ask(self, link: HostLink, final: bool) -> dict[str, Any]:
+    async def _ask(self, link: HostLink, final: bool) -> _Piece:
         asked = {
             "attempt_id": self._attempt_id, "ref": self._ref, "offset": self._offset,
             "rest": final, "within": self._in_line, "mark": self._mark,
         }  # fmt: skip
         try:
-            return await link.call(self._verb, asked, _TIMEOUT_S)
+            return _Piece(**await link.call(self._verb, asked, _TIMEOUT_S))
         except (AgentError, InputError) as error:
             raise EngineError(link.host, error.message, remedy=error.remedy) from error
 
-    async def _take(self, answer: Mapping[str, Any], save: Save, final: bool) -> None:
+    async def _take(self, answer: _Piece, save: Save, final: bool) -> None:
         """Parse and save a piece. Nothing of it counts where it could not be saved."""
-        text = answer["text"]
+        text = answer.text
         if self._in_line:
             _, _, text = text.partition("\n")
-        ended = final and answer["next"] >= answer["size"]
-        whole = answer["text"].endswith("\n") or ended
+        ended = final and answer.next >= answer.size
+        whole = answer.text.endswith("\n") or ended
         found = await asyncio.to_thread(
-            parse_metrics, text, answer["mtime"], frozenset(self.last), MAX_POINTS - self.count,
+            parse_metrics, text, answer.mtime, frozenset(self.last), MAX_POINTS - self.count,
             whole,
         )  # fmt: skip
         if found.points:
@@ -136,8 +149,8 @@ class MetricsReader:
         self.count += len(found.points)
         self.last.update((point.name, point.value) for point in found.points)
         self._drop(found.dropped, found.example)
-        self._offset, self._in_line = answer["next"], not whole
-        self._mark = answer.get("mark", "")
+        self._offset, self._in_line = answer.next, not whole
+        self._mark = answer.mark
 
     def _drop(self, count: int, example: str) -> None:
         self.dropped += count
