@@ -168,7 +168,7 @@ class AgentLink:
     ) -> AsyncIterator[tuple[int, bytes]]:
         """A process workload's log from a byte offset: (offset, bytes), live with `follow`."""
         if follow:
-            return follow_log(self.host, self.call, attempt_id, offset)
+            return follow_log(self.host, self.call, attempt_id, offset, self.timings)
         return read_log(self._door, self._program, self._log_reads, attempt_id, offset)
 
     async def open_docker(self) -> ByteStream:
@@ -239,7 +239,7 @@ class AgentLink:
         task.add_done_callback(self._closing.discard)
 
     async def _start_session(self) -> AgentSession:
-        started = await start_agent(self._door, self._program)
+        started = await start_agent(self._door, self._program, self.timings.agent_start)
         try:
             await started.begin(self._mode())
             hello = await read_hello(self.host, started, self._program)

@@ -13,12 +13,9 @@ from hostler.base.errors import AgentError
 from hostler.link.bulk import bulk_agent
 from hostler.link.lines import Hostile
 from hostler.link.program import AgentProgram
+from hostler.model.timings import DEFAULT, LinkTimings
 from hostler.ports import Door
 from hostler_agent.json_values import Message, Outgoing
-
-WAIT = 5.0
-"""Seconds that the agent waits for output before it answers that there was none."""
-_TIMEOUT = 30.0
 
 Call = Callable[[str, Outgoing, float], Awaitable[Message]]
 
@@ -41,14 +38,13 @@ async def read_log(
 
 
 async def follow_log(
-    host: str, call: Call, attempt_id: str, offset: int
+    host: str, call: Call, attempt_id: str, offset: int, timings: LinkTimings = DEFAULT.link
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """The log from a byte offset to the end of the workload: (offset, bytes), as it is written."""
     at, over = offset, False
     while not over:
-        answer = await call(
-            "job.log", {"attempt_id": attempt_id, "offset": at, "wait": WAIT}, _TIMEOUT
-        )
+        asked: Outgoing = {"attempt_id": attempt_id, "offset": at, "wait": timings.log_wait}
+        answer = await call("job.log", asked, timings.log_answer)
         try:
             at, data, over = _offset(answer), _bytes(answer), answer.get("end") is True
         except Hostile as error:

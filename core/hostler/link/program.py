@@ -14,12 +14,11 @@ from hostler.base.text import clean_line
 from hostler.link.decode import answer_error
 from hostler.link.decode import read_hello as decode_hello
 from hostler.link.lines import Hostile, LineReader, parse_object, to_line
+from hostler.model.timings import DEFAULT
 from hostler.ports import ByteStream, Door, Hello
 from hostler_agent import bundle
 from hostler_agent.json_values import Message, Outgoing
 
-START_DEADLINE = 20.0
-"""Seconds from the exec to the agent's first line: login shells that set up conda are slow."""
 _MAX_NOISE = 64 * 1024
 _MAX_HELLO = 256 * 1024
 """Bytes of the first line: a host may greet again and again."""
@@ -106,7 +105,7 @@ class Started:
 
 
 async def start_agent(
-    door: Door, program: AgentProgram, deadline: float = START_DEADLINE
+    door: Door, program: AgentProgram, deadline: float = DEFAULT.link.agent_start
 ) -> Started:
     """Run the agent on an open door, uploading it first where it is missing.
 

@@ -57,6 +57,11 @@ class LinkTimings:
     quick_end: float = 30.0
     """An agent that lived shorter than this was no good start: the next pause is longer."""
     close_patience: float = 0.5
+    agent_start: float = 20.0
+    """From the command to the agent's first word, with its upload."""
+    log_wait: float = 5.0
+    """The agent waits so long for output before it answers that there was none."""
+    log_answer: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
