@@ -12,19 +12,26 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
-    NoReturn,
     Optional,
     Set,
     Tuple,
 )
 
+from hostler_agent.archive_limits import MOST_BYTES, MOST_ENTRIES
 from hostler_agent.folders import Refusal
+from hostler_agent.tarcheck import (
+    UNREADABLE,
+    BadArchive,
+    bad_member,
+    check_count,
+    check_kind,
+    check_link,
+    clean_path,
+    members,
+)
 
 _PIECE = 256 * 1024
 _DEEPEST = 200
-_LONGEST_NAME = 255
-_LONGEST_PATH = 4095
-_LARGEST_HEADER = 64 * 1024
 _LATEST = 2.0**40
 """Seconds since 1970 that a file's time may be away from it."""
 
@@ -32,10 +39,8 @@ _LATEST = 2.0**40
 class Caps(NamedTuple):
     """Limits of an archive that is unpacked; over one it is refused."""
 
-    entries: int = 200_000
-    """Of members, and of folders that only their names imply."""
-    size: int = 64 * 1024**3
-    """Bytes of all files together."""
+    entries: int = MOST_ENTRIES
+    size: int = MOST_BYTES
 
 
 Record = Callable[[str, str, str], None]
@@ -58,7 +63,9 @@ def extract(
         with open(archive, "rb") as raw:
             _check_all(raw, caps or Caps())
             _unpack(raw, root, record)
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except BadArchive as error:
+        raise Refusal(str(error), "InputError") from error
+    except UNREADABLE as error:
         raise Refusal("the archive cannot be read: %s" % error, "InputError") from error
 
 
@@ -66,26 +73,22 @@ def _check_all(raw: BinaryIO, caps: Caps) -> None:
     seen, files, size = 0, 0, 0
     folders: Set[str] = set()
     for member in members(raw):
-        _check(member)
+        path = _check(member)
         seen += 1
         files += 0 if member.isdir() else 1
         size += member.size if member.isreg() else 0
-        _add_folders(member, folders)
-        if max(seen, files + len(folders)) > caps.entries:
-            text = "the archive holds more than %d files and folders"
-            raise Refusal(text % caps.entries, "InputError")
+        _add_folders(path if member.isdir() else os.path.dirname(path), folders)
+        check_count(max(seen, files + len(folders)), caps.entries)
         if size > caps.size:
             text = "the archive holds more than %.4g GiB when unpacked"
-            raise Refusal(text % (caps.size / 1024**3), "InputError")
+            raise BadArchive(text % (caps.size / 1024**3))
 
 
-def _add_folders(member: tarfile.TarInfo, folders: Set[str]) -> None:
-    """Add what a member makes of folders: itself if it is one, and those that its name implies."""
-    path = os.path.normpath(member.name)
-    at = path if member.isdir() else os.path.dirname(path)
-    while at not in ("", ".") and at not in folders:
-        folders.add(at)
-        at = os.path.dirname(at)
+def _add_folders(path: str, folders: Set[str]) -> None:
+    """Add a folder and those above it."""
+    while path and path not in folders:
+        folders.add(path)
+        path = os.path.dirname(path)
 
 
 def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
@@ -105,74 +108,17 @@ def _unpack(raw: BinaryIO, root: str, record: Optional[Record]) -> None:
         os.utime(path, (mtime, mtime))
 
 
-def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """All members in order, none of them kept. Raises TarError."""
-    raw.seek(0)
-    with tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]
-        reached = -1
-        while True:
-            member = tar.next()
-            if member is None:
-                return
-            # Headers with negative sizes lead tarfile in circles.
-            if tar.offset <= reached or member.size < 0:
-                raise tarfile.ReadError("sizes that lead backwards")
-            reached = tar.offset
-            tar.members.clear()
-            yield member
-
-
-class _Bounded:
-    """What tarfile reads headers through: one of gigabytes is refused, not read."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self.seek, self.tell = raw.seek, raw.tell
-
-    def read(self, size: int = -1) -> bytes:
-        """So many bytes. Raises ReadError for more than any header needs."""
-        if not 0 <= size <= _LARGEST_HEADER:
-            raise tarfile.ReadError("a header that is too large")
-        return self._raw.read(size)
-
-
-def _check(member: tarfile.TarInfo) -> None:
-    parts = member.name.split("/")
-    if member.issparse():
-        raise Refusal("the archive holds %r, a sparse file" % member.name[:80], "InputError")
-    if max(len(os.fsencode(text)) for text in (member.name, member.linkname)) > _LONGEST_PATH:
-        text = "the archive holds %r..., a path that is too long"
-        raise Refusal(text % member.name[:80], "InputError")
+def _check(member: tarfile.TarInfo) -> str:
+    """The path of a member that may be unpacked. Raises BadArchive."""
+    path = clean_path(member.name)
+    check_kind(path, member)
     if not abs(member.mtime) < _LATEST:
-        raise Refusal("the archive holds %r, with a time that is none" % member.name, "InputError")
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
-        text = "the archive holds %r..., a name that is too long"
-        raise Refusal(text % member.name[:80], "InputError")
-    if member.name.startswith("/") or ".." in parts or "\0" in member.name:
-        raise Refusal("the archive holds %r, which leads out of it" % member.name, "InputError")
-    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        raise Refusal("the archive holds %r, a special file" % member.name, "InputError")
-    if member.issym() and not _stays_inside(member.name, member.linkname):
-        _refuse_link(member)
-    if member.islnk() and (member.linkname.startswith("/") or ".." in member.linkname.split("/")):
-        _refuse_link(member)
-
-
-def _stays_inside(name: str, target: str) -> bool:
-    """Whether a link cannot lead out. ".." may only come first: after a name it would be resolved
-    through whatever that name is, and links in links could climb out."""
-    if not target or target.startswith("/") or "\0" in target:
-        return False
-    depth = len([part for part in name.split("/") if part not in ("", ".")]) - 1
-    steps = [part for part in target.split("/") if part not in ("", ".")]
-    climbs = [part == ".." for part in steps]
-    up = climbs.index(False) if False in climbs else len(steps)
-    return up <= depth and ".." not in steps[up:]
-
-
-def _refuse_link(member: tarfile.TarInfo) -> NoReturn:
-    text = "the archive holds the link %r, which leads out of it"
-    raise Refusal(text % member.name, "InputError")
+        raise bad_member(member.name, "with a time that is none")
+    if member.issym():
+        check_link(path, member)
+    if member.islnk():
+        clean_path(member.linkname)
+    return path
 
 
 def _make_parents(root: str, name: str) -> None:

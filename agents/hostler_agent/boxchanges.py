@@ -9,11 +9,11 @@ import tarfile
 from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
 
 from hostler_agent import choosing
-from hostler_agent.archive import members as blob_members
 from hostler_agent.boxed import LOST, Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.source import Source
+from hostler_agent.tarcheck import members as blob_members
 from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from hostler.base.units import format_size
 from hostler.decide.fullness import keeps_files
-from hostler.model.files import FileEntry, fits_archive
+from hostler.model.files import FileEntry
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase
+from hostler_agent.archive_limits import fits_archive
 
 FILES = "files"
 """Name of the artifact that holds the kept files of an attempt, and its kind."""

@@ -9,15 +9,6 @@ from typing import NamedTuple
 MOST_ENTRIES = 100_000
 MOST_NAMES = 32 * 1024 * 1024
 """Bytes of all the names in one list."""
-LONGEST_NAME, LONGEST_PATH, DEEPEST = 255, 4096, 100
-"""Of what an archive may hold: bytes of a name, of a path, and names in it."""
-
-
-def fits_archive(path: str) -> bool:
-    """Whether an archive may hold a file at this path, of plain names."""
-    sizes = [len(name) for name in path.encode("utf-8", "surrogateescape").split(b"/")]
-    total = sum(sizes) + len(sizes)
-    return len(sizes) <= DEEPEST and total <= LONGEST_PATH and max(sizes) <= LONGEST_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ The same files give the same bytes: entries are sorted and carry neither time no
 from __future__ import annotations
 
 from hostler.packing.source import PackedSource, pack_source, source_names
-from hostler.packing.tar import TarWriter, link_stays_inside
+from hostler.packing.tar import TarWriter
 from hostler.packing.tree import Skipped
 
 __all__ = [
     "PackedSource",
     "Skipped",
     "TarWriter",
-    "link_stays_inside",
     "pack_source",
     "source_names",
 ]

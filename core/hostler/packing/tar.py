@@ -1,4 +1,4 @@
-"""A tar file that depends on its content alone, and the rule for links in it."""
+"""A tar file that depends on its content alone."""
 
 from __future__ import annotations
 
@@ -10,30 +10,6 @@ from typing import BinaryIO
 
 MTIME = 315_619_200
 """2 January 1980 for every entry: the earliest that zip files, and so wheels, can hold anywhere."""
-
-
-def link_stays_inside(name: str, target: str) -> bool:
-    """Whether a symlink `name` (relative to the tree) cannot lead out of the tree.
-
-    ".." may only come first: after a name it would be resolved through whatever that name is, and
-    links in links could climb out. Parents of `name` must be real folders.
-    """
-    if not target or target.startswith("/") or "\0" in target:
-        return False
-    depth = name.count("/")
-    seen_name = False
-    for part in target.split("/"):
-        if part in ("", "."):
-            continue
-        if part != "..":
-            seen_name = True
-        elif seen_name:
-            return False
-        else:
-            depth -= 1
-            if depth < 0:
-                return False
-    return True
 
 
 class TarWriter:

@@ -13,7 +13,7 @@ from hostler.packing import git
 from hostler.packing.ignore import Ignore
 from hostler.packing.inside import Inside, LeadsOut, LinkOnTheWay
 from hostler.packing.secrets import is_secret
-from hostler.packing.tar import link_stays_inside
+from hostler_agent.tarcheck import link_stays_inside
 
 IGNORE_FILE = ".hostlerignore"
 GIT = ".git"

@@ -7,6 +7,8 @@ import posixpath
 import tarfile
 from collections.abc import Mapping
 
+from hostler_agent.tarcheck import RangeReader, check_kind, clean_path, members
+
 
 def pack(files: Mapping[str, bytes], path: str, *, prefixed: bool) -> bytes | None:
     """A tar of the file or folder `path`; None: not there. The same bytes each time.
@@ -46,12 +48,13 @@ def pack_chosen(files: Mapping[str, bytes]) -> bytes:
 
 def unpack(data: bytes, target: str) -> dict[str, bytes]:
     """The files of a tar, by their path below the working folder when unpacked at `target`."""
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for entry in tar:
-            content = tar.extractfile(entry) if entry.isreg() else None
-            if content is not None:
-                found[posixpath.normpath(posixpath.join(target, entry.name))] = content.read()
+    found, raw = {}, io.BytesIO(data)
+    for member in members(raw):
+        path = clean_path(member.name)
+        check_kind(path, member)
+        if member.isreg():
+            content = RangeReader(raw, member.offset_data, member.size)
+            found[posixpath.normpath(posixpath.join(target, path))] = content.read()
     return found
 
 

@@ -12,11 +12,21 @@ from typing import BinaryIO
 
 from hostler.base.errors import InputError
 from hostler.base.text import clean_line
-from hostler.base.units import GIB, KIB, MIB, format_size
-from hostler.model.files import DEEPEST, LONGEST_NAME, LONGEST_PATH
-from hostler.packing.tar import link_stays_inside
-from hostler.store.archive_headers import HeaderReader
+from hostler.base.units import KIB, MIB, format_size
 from hostler.store.faults import disk_faults
+from hostler_agent.archive_limits import MOST_BYTES, MOST_ENTRIES
+from hostler_agent.tarcheck import (
+    UNREADABLE,
+    BadArchive,
+    RangeReader,
+    bad_member,
+    check_count,
+    check_kind,
+    check_link,
+    clean_path,
+    link_stays_inside,
+    members,
+)
 
 _CHUNK = 256 * KIB
 
@@ -25,8 +35,8 @@ _CHUNK = 256 * KIB
 class ArchiveCaps:
     """Limits of an archive; over one it is refused."""
 
-    entries: int = 200_000
-    size: int = 64 * GIB
+    entries: int = MOST_ENTRIES
+    size: int = MOST_BYTES
     """Bytes of all content together, each hard link counted as a copy."""
     ratio: float = 20.0
     """Content may be this many times the size of the archive (hard links repeat content)."""
@@ -113,10 +123,9 @@ def scan(
     scanner = _Scanner(raw, caps, strip_prefix.strip("/"), contents)
     try:
         scanner.run()
-    except (
-        tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, RecursionError,
-    ) as error:  # fmt: skip
-        # tarfile lets all of these out of crafted headers.
+    except BadArchive as error:
+        raise InputError(str(error), remedy=error.remedy) from error
+    except UNREADABLE as error:
         where = clean_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(f"this is no sound tar file ({where})") from error
     return [scanner.members[path] for path in sorted(scanner.members, key=os.fsencode)]
@@ -135,32 +144,15 @@ class _Scanner:
         self.members: dict[str, Member] = {}
 
     def run(self) -> None:
-        reader = HeaderReader(self._raw)
-        with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]
-            seen, reached = 0, -1
-            while (info := reader.next_member(tar)) is not None:
-                # Headers with negative sizes lead tarfile in circles.
-                if tar.offset <= reached or info.size < 0:
-                    raise tarfile.ReadError("sizes that lead backwards")
-                reached = tar.offset
-                seen += 1
-                self._take(info)
-                # Folders that are only implied count too: one name can imply a hundred.
-                if max(seen, len(self.members)) > self._caps.entries:
-                    raise InputError(f"the archive has more than {self._caps.entries:,} entries")
-            self._check_end(tar.offset)
-
-    def _check_end(self, offset: int) -> None:
-        """tarfile takes a broken header for the end; only a block of zeros is."""
-        self._raw.seek(offset)
-        if self._raw.read(tarfile.BLOCKSIZE) != b"\0" * tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("it ends early, or a header is broken")
+        for seen, info in enumerate(members(self._raw), start=1):
+            self._take(info)
+            # Folders that are only implied count too: one name can imply a hundred.
+            check_count(max(seen, len(self.members)), self._caps.entries)
 
     def _take(self, info: tarfile.TarInfo) -> None:
-        path = self._stripped(_checked_path(info.name), info)
+        path = self._stripped(clean_path(info.name), info)
+        check_kind(path, info)
         if path == "":
-            if not info.isdir():
-                raise _refused(info.name, "a file without a name")
             return
         if info.isdir():
             self._put_folder(path, info)
@@ -168,12 +160,8 @@ class _Scanner:
             self._put_link(path, info)
         elif info.islnk():
             self._put_copy(path, info)
-        elif info.isreg() and not info.issparse():
-            self._put_file(path, info)
-        elif info.issparse():
-            raise _refused(info.name, "a sparse file")
         else:
-            raise _refused(info.name, "a device, FIFO or unknown kind of entry")
+            self._put_file(path, info)
 
     def _stripped(self, path: str, info: tarfile.TarInfo) -> str:
         prefix = self._prefix
@@ -183,18 +171,18 @@ class _Scanner:
             if info.isdir():
                 return ""
             if info.issym():
-                raise _refused(info.name, "a link in place of the folder or file itself")
+                raise bad_member(info.name, "a link in place of the folder or file itself")
             return path.rpartition("/")[2]
         if path.startswith(prefix + "/"):
             return path[len(prefix) + 1 :]
         if info.isdir() and prefix.startswith(path + "/"):
             return ""
-        raise _refused(info.name, f"outside {prefix}/, where all should be")
+        raise bad_member(info.name, f"outside {prefix}/, where all should be")
 
     def _put_folder(self, path: str, info: tarfile.TarInfo) -> None:
         there = self.members.get(path)
         if there is not None and there.entry.kind != "folder":
-            raise _refused(info.name, "there twice, as different things")
+            raise bad_member(info.name, "there twice, as different things")
         self._add_parents(path, info.name)
         implied = there is not None and there.implied
         entry = Entry(path, "folder", info.mode & 0o755 | 0o700)
@@ -202,26 +190,20 @@ class _Scanner:
 
     def _put_link(self, path: str, info: tarfile.TarInfo) -> None:
         self._check_new(path, info.name)
-        if len(os.fsencode(info.linkname)) > LONGEST_PATH:
-            raise _refused(info.name, "a link with a target that is too long")
-        if not link_stays_inside(path, info.linkname):
-            if not self._caps.refuses_links_out:
-                return
-            target = clean_line(info.linkname, 100)
-            raise _refused(
-                info.name, f"a link that leads out, to {target}", "make the link relative"
-            )
+        if not self._caps.refuses_links_out and not link_stays_inside(path, info.linkname):
+            return
+        check_link(path, info)
         self.members[path] = Member(Entry(path, "link", 0o755, target=info.linkname))
 
     def _put_copy(self, path: str, info: tarfile.TarInfo) -> None:
         """A hard link: the content of an earlier file once more."""
         self._check_new(path, info.name)
-        name = _checked_path(info.linkname)
+        name = clean_path(info.linkname)
         if self._prefix and name.startswith(self._prefix + "/"):
             name = name[len(self._prefix) + 1 :]
         first = self.members.get(name)
         if first is None or first.entry.kind != "file":
-            raise _refused(info.name, "a hard link to what is not an earlier file of the archive")
+            raise bad_member(info.name, "a hard link to what is not an earlier file of the archive")
         self._count(first.entry.size, info.name)
         entry = first.entry
         copy = Entry(path, "file", entry.mode, entry.size, entry.sha256)
@@ -245,7 +227,7 @@ class _Scanner:
 
     def _check_new(self, path: str, name: str) -> None:
         if path in self.members:
-            raise _refused(name, "there twice")
+            raise bad_member(name, "there twice")
         self._add_parents(path, name)
 
     def _add_parents(self, path: str, name: str) -> None:
@@ -254,7 +236,7 @@ class _Scanner:
             there = self.members.get(parent)
             if there is not None:
                 if there.entry.kind != "folder":
-                    raise _refused(name, f"below {clean_line(parent, 100)}, which is no folder")
+                    raise bad_member(name, f"below {parent[:100]!r}, which is no folder")
                 return
             self.members[parent] = Member(Entry(parent, "folder", 0o755), implied=True)
             parent = parent.rpartition("/")[0]
@@ -262,50 +244,6 @@ class _Scanner:
     def _count(self, size: int, name: str) -> None:
         self._size += size
         if self._size > self._caps.size:
-            raise _refused(name, f"over the limit of {format_size(self._caps.size)} in all")
+            raise bad_member(name, f"over the limit of {format_size(self._caps.size)} in all")
         if self._size > self._caps.ratio * self._archive_size + MIB:
-            raise _refused(name, "one of too many hard links to large files")
-
-
-class RangeReader:
-    """Reads a part of a file. Raises ReadError where the file ends before the part does."""
-
-    def __init__(self, raw: BinaryIO, offset: int, size: int) -> None:
-        self._raw = raw
-        self._at = offset
-        self._left = size
-
-    def read(self, limit: int = -1) -> bytes:
-        """At most `limit` bytes; b"" at the end of the part."""
-        wanted = self._left if limit < 0 else min(limit, self._left)
-        if wanted == 0:
-            return b""
-        self._raw.seek(self._at)
-        data = self._raw.read(wanted)
-        if not data:
-            raise tarfile.ReadError("unexpected end of data")
-        self._at += len(data)
-        self._left -= len(data)
-        return data
-
-
-def _checked_path(name: str) -> str:
-    """The name without "." and doubled slashes."""
-    if name.startswith("/"):
-        raise _refused(name, "an absolute name")
-    if "\0" in name:
-        raise _refused(name, "a name with a NUL")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise _refused(name, 'a name with ".."')
-    sizes = [len(os.fsencode(part)) for part in parts]
-    if len(parts) > DEEPEST or sum(sizes) + len(sizes) > LONGEST_PATH:
-        raise _refused(name, "a path that is too long")
-    if sizes and max(sizes) > LONGEST_NAME:
-        raise _refused(name, "a name that is too long")
-    return "/".join(parts)
-
-
-def _refused(name: str, why: str, remedy: str = "") -> InputError:
-    shown = clean_line(name, 200) or '""'
-    return InputError(f"the archive holds {shown}: {why}", remedy=remedy)
+            raise bad_member(name, "one of too many hard links to large files")

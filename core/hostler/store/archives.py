@@ -22,11 +22,11 @@ from hostler.store.archive_scan import (
     Entry,
     Manifest,
     Member,
-    RangeReader,
     manifest_of,
     scan,
 )
 from hostler.store.faults import disk_faults
+from hostler_agent.tarcheck import RangeReader
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.packing import PackedSource, link_stays_inside, pack_source
+from hostler.packing import PackedSource, pack_source
 from hostler.packing.secrets import is_secret
 from hostler.store.archives import inspect_archive
 
@@ -314,21 +314,3 @@ def test_names_that_are_no_text_are_packed(tree: Path, tmp_path: Path) -> None:
     (tree / os.fsdecode(b"caf\xe9")).write_text("latin")
     (tree / "a\nb $(touch x) '\"").write_text("odd")
     assert {os.fsdecode(b"caf\xe9"), "a\nb $(touch x) '\""} <= _names(_pack(tree, tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "target", "inside"),
-    [
-        ("a", "b", True),
-        ("a", "./b/../c", False),
-        ("d/a", "../b", True),
-        ("d/a", "../../b", False),
-        ("d/e/a", "../../b/c", True),
-        ("a", "..", False),
-        ("d/a", "..", True),
-        ("a", "/b", False),
-        ("a", "", False),
-    ],
-)
-def test_links_may_climb_only_at_their_begin(name: str, target: str, inside: bool) -> None:
-    assert link_stays_inside(name, target) is inside

@@ -192,10 +192,10 @@ def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
 
 def test_caps_hold(tmp_path: Path) -> None:
     many = _tar(tmp_path / "many.tar", [_file(f"f{n}", b"") for n in range(20)])
-    with pytest.raises(InputError, match="more than 10 entries"):
+    with pytest.raises(InputError, match="more than 10 files and folders"):
         inspect_archive(many, ArchiveCaps(entries=10))
     implied = _tar(tmp_path / "implied.tar", [_file(f"{n}/a/b/c/d/e", b"") for n in range(5)])
-    with pytest.raises(InputError, match="more than 10 entries"):
+    with pytest.raises(InputError, match="more than 10 files and folders"):
         inspect_archive(implied, ArchiveCaps(entries=10))
     with pytest.raises(InputError, match="over the limit of 1 KiB"):
         inspect_archive(

@@ -1,14 +1,21 @@
-"""Extended headers of archives: what would cost much is refused before tarfile looks through it."""
+"""The one reader of untrusted archives: what it refuses, daemon, agent and simulation refuse."""
 
 from __future__ import annotations
 
+import gzip
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.sim.archive import unpack
 from hostler.store.archives import inspect_archive
+from hostler_agent.archive import extract
+from hostler_agent.folders import Refusal
+from hostler_agent.tarcheck import UNREADABLE, BadArchive, link_stays_inside
+from tests.support.values.tars import tar_of
 
 
 def _field(name: bytes, value: bytes) -> bytes:
@@ -96,3 +103,52 @@ def test_headers_as_honest_programs_write_them_are_read(tmp_path: Path) -> None:
     assert inspect_archive(path).files == 1
     assert inspect_archive(tmp_path / "long.tar").files == 2
     assert inspect_archive(tmp_path / "gnu.tar").files == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "inside"),
+    [
+        ("a", "b", True),
+        ("a", "./b/../c", False),
+        ("d/a", "../b", True),
+        ("d/a", "../../b", False),
+        ("d/e/a", "../../b/c", True),
+        ("a", "..", False),
+        ("d/a", "..", True),
+        ("a", "/b", False),
+        ("a", "", False),
+    ],
+)
+def test_links_may_climb_only_at_their_begin(name: str, target: str, inside: bool) -> None:
+    assert link_stays_inside(name, target) is inside
+
+
+_GOOD = tar_of({"a": b"1" * 600, "b": b"2"})
+_READERS: list[Callable[[Path], object]] = [
+    inspect_archive,
+    lambda path: extract(str(path), str(path.parent)),
+    lambda path: unpack(path.read_bytes(), ""),
+]
+
+
+@pytest.mark.parametrize("read", _READERS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(_GOOD, mtime=0),
+        _GOOD[:1536],  # ends between two members
+        _GOOD[:1000],
+        _header(b"x", _SLOW) + _GOOD,
+        tar_of({"../c": b"3"}),
+        tar_of({"a": b"1"}, c={"type": tarfile.FIFOTYPE}),
+        tar_of({"/".join(["d"] * 101): b"3"}),
+    ],
+)
+def test_every_reader_refuses_the_same(
+    data: bytes, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.tar"
+    path.write_bytes(data)
+    with pytest.raises((InputError, Refusal, BadArchive, *UNREADABLE)):
+        read(path)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,31 @@
+"""What an archive may hold at most, for who reads one and for who chooses what goes into one."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence
+
+MOST_ENTRIES = 200_000
+"""Members, and folders that only their names imply."""
+MOST_BYTES = 64 * 1024**3
+"""Of all files together."""
+_LONGEST_NAME, _LONGEST_PATH, _DEEPEST = 255, 4096, 100
+"""Bytes of a name, of a path, and names in it."""
+
+
+def excess(parts: Sequence[str]) -> str:
+    """What is too long of a path, given its names; "" for one that an archive may hold."""
+    sizes = [len(os.fsencode(part)) for part in parts]
+    if len(parts) > _DEEPEST or is_too_long(sum(sizes) + len(sizes)):
+        return "a path that is too long"
+    return "a name that is too long" if sizes and max(sizes) > _LONGEST_NAME else ""
+
+
+def is_too_long(size: int) -> bool:
+    """Whether a path, or a link's target, of so many bytes is."""
+    return size > _LONGEST_PATH
+
+
+def fits_archive(path: str) -> bool:
+    """Whether an archive may hold a file at this path, of plain names."""
+    return not excess(path.split("/"))

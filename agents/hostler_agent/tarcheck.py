@@ -1,0 +1,192 @@
+"""Reading an untrusted tar file: its headers, names, kinds and links, each checked before use.
+
+The daemon and the agent both read archives by this and by nothing else; each makes an error of its
+own of BadArchive. Compressed archives are refused: a small file may be huge then.
+
+Extended headers are where a small archive costs much. Up to Python 3.12.5 tarfile looks through
+them by regular expressions that take a time and a memory quadratic in their size, and hold the
+interpreter meanwhile: 60 KB stopped a daemon for half a minute, or took a gigabyte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from typing import BinaryIO, Iterator, Optional
+
+from hostler_agent.archive_limits import excess, is_too_long
+
+UNREADABLE = (
+    tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, RecursionError,
+)  # fmt: skip
+"""What tarfile lets out of crafted headers."""
+_MOST_AT_ONCE = 64 * 1024
+_MOST_OF_MEMBER = 256 * 1024
+"""Bytes of all headers of one member."""
+_MOST_GLOBAL = 100
+"""Fields that hold for all members after them; tarfile copies them for each."""
+_LONG_NUMBER = re.compile(rb"[0-9]{100,}")
+_MOST_OF_NUMBERS = 100_000_000
+"""Squares of the lengths of long numbers, together: what looking for them costs, about a second."""
+_KIND, _SIZE = slice(156, 157), slice(124, 136)
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+
+
+class BadArchive(Exception):
+    """An archive that is refused, for what it holds."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def bad_member(name: str, why: str, remedy: str = "") -> BadArchive:
+    """The refusal of one member, by its name in the archive."""
+    shown = repr(name[:200]) + ("..." if len(name) > 200 else "")
+    return BadArchive("the archive holds %s, %s" % (shown, why), remedy)
+
+
+def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """All members in order, none of them kept. Raises `UNREADABLE`, also for an early end."""
+    raw.seek(0)
+    reader = _HeaderReader(raw)
+    with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]
+        reached = -1
+        while True:
+            info = reader.next_member(tar)
+            if info is None:
+                break
+            # Headers with negative sizes lead tarfile in circles.
+            if tar.offset <= reached or info.size < 0:
+                raise tarfile.ReadError("sizes that lead backwards")
+            reached = tar.offset
+            yield info
+        # tarfile takes a broken header for the end; only a block of zeros is.
+        raw.seek(tar.offset)
+        if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends early, or a header is broken")
+
+
+def clean_path(name: str) -> str:
+    """The name without "." and doubled slashes. Raises BadArchive for one that leads out."""
+    if name.startswith("/"):
+        raise bad_member(name, "an absolute name, which leads out")
+    if "\0" in name:
+        raise bad_member(name, "a name with a NUL")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise bad_member(name, 'a name with "..", which leads out')
+    too_long = excess(parts)
+    if too_long:
+        raise bad_member(name, too_long)
+    return "/".join(parts)
+
+
+def check_kind(path: str, info: tarfile.TarInfo) -> None:
+    """Raises BadArchive for all but plain files, folders and links."""
+    if not path and not info.isdir():
+        raise bad_member(info.name, "a file without a name")
+    if info.issparse():
+        raise bad_member(info.name, "a sparse file")
+    if not (info.isreg() or info.isdir() or info.issym() or info.islnk()):
+        raise bad_member(info.name, "a special file: a device, FIFO or unknown kind of entry")
+
+
+def check_link(path: str, info: tarfile.TarInfo) -> None:
+    """Raises BadArchive for a symlink that leads out of the tree in which it lies at `path`."""
+    if is_too_long(len(os.fsencode(info.linkname))):
+        raise bad_member(info.name, "a link with a target that is too long")
+    if not link_stays_inside(path, info.linkname):
+        why = "a link that leads out, to %r" % info.linkname[:100]
+        raise bad_member(info.name, why, "make the link relative")
+
+
+def link_stays_inside(path: str, target: str) -> bool:
+    """Whether a symlink at `path` (relative to the tree) cannot lead out of the tree.
+
+    ".." may only come first: after a name it would be resolved through whatever that name is, and
+    links in links could climb out. Parents of `path` must be real folders.
+    """
+    if not target or target.startswith("/") or "\0" in target:
+        return False
+    steps = [part for part in target.split("/") if part not in ("", ".")]
+    up = next((at for at, part in enumerate(steps) if part != ".."), len(steps))
+    return up <= path.count("/") and ".." not in steps[up:]
+
+
+def check_count(count: int, most: int) -> None:
+    """Raises BadArchive for more than `most` members, or folders that only their names imply."""
+    if count > most:
+        raise BadArchive("the archive holds more than %s files and folders" % format(most, ","))
+
+
+class RangeReader:
+    """Reads a part of a file. Raises ReadError where the file ends before the part does."""
+
+    def __init__(self, raw: BinaryIO, offset: int, size: int) -> None:
+        self._raw = raw
+        self._at = offset
+        self._left = size
+
+    def read(self, limit: int = -1) -> bytes:
+        """At most `limit` bytes; b"" at the end of the part."""
+        wanted = self._left if limit < 0 else min(limit, self._left)
+        if wanted == 0:
+            return b""
+        self._raw.seek(self._at)
+        data = self._raw.read(wanted)
+        if not data:
+            raise tarfile.ReadError("unexpected end of data")
+        self._at += len(data)
+        self._left -= len(data)
+        return data
+
+
+class _HeaderReader:
+    """A file for tarfile, which reads headers by it and seeks past contents."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.seek, self.tell = raw.seek, raw.tell
+        self._left = _MOST_OF_MEMBER
+        self._numbers = 0
+        self._extended: Optional[bytes] = None
+        """The header whose fields come next."""
+
+    def next_member(self, tar: tarfile.TarFile) -> Optional[tarfile.TarInfo]:
+        """As `tar.next()`, but nothing of it is kept. Raises what tarfile does."""
+        self._left = _MOST_OF_MEMBER
+        self._extended = None
+        info = tar.next()
+        tar.members.clear()  # type: ignore[attr-defined]
+        if len(tar.pax_headers) > _MOST_GLOBAL:
+            raise tarfile.ReadError("too many fields that are to hold for all members")
+        return info
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes. Raises ReadError for more than headers need, and for broken fields."""
+        if size < 0 or size > _MOST_AT_ONCE or size > self._left:
+            raise tarfile.ReadError("a header that is too large")
+        self._left -= size
+        data = self._raw.read(size)
+        if self._extended is not None:
+            self._check_fields(data, tarfile.nti(self._extended[_SIZE]))  # type: ignore[attr-defined]
+            self._extended = None
+        elif data[_KIND] in _EXTENDED:
+            self._extended = data
+        return data
+
+    def _check_fields(self, data: bytes, size: int) -> None:
+        """Raises ReadError where they are not each "LENGTH name=value\\n", end to end."""
+        at = 0
+        while at < min(size, len(data)) and data[at]:
+            length = data[at : at + 8].partition(b" ")[0]
+            end = at + int(length) if length.isdigit() else at
+            field = data[at:end]
+            if not field.endswith(b"\n") or b"=" not in field[len(length) + 1 :]:
+                raise tarfile.ReadError("a broken extended header")
+            at = end
+        self._numbers += sum(len(number) ** 2 for number in _LONG_NUMBER.findall(data))
+        if self._numbers > _MOST_OF_NUMBERS:
+            raise tarfile.ReadError("extended headers with too long numbers")
