@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ForbiddenError, HostlerError, InputError
 from hostler.model.codec import from_answer
+from hostler.model.views.history import ComparedRuns
 from hostler.model.views.kept import KeptView
 from hostler.model.views.runs import RunSource
 from hostler_tui.app import HostlerApp
@@ -51,7 +52,7 @@ RUNS = [
             cause="train: user error, exit code 3"),
     summary("r7c02fg", "succeeded", 360000, owner="bo", uid=1001, params={"lr": 0.1, "Seed": 3}),
 ]  # fmt: skip
-COMPARED = {
+COMPARED: dict[str, Any] = {
     "runs": [RUNS[1], RUNS[0]],
     "rows": [
         {"section": "run", "name": "commit", "values": ["a01b77e", "a01b77e"], "differs": False,
@@ -86,11 +87,11 @@ class Past:
             raise self.refusal
         return {"total": len(self.runs), "runs": self.runs[:limit]}
 
-    async def compare(self, run_ids: list[str]) -> dict[str, Any]:
+    async def compare(self, run_ids: list[str]) -> ComparedRuns:
         self.asked.append({"compared": run_ids})
         if self.refusal is not None:
             raise self.refusal
-        return COMPARED
+        return from_answer(ComparedRuns, COMPARED)
 
     async def source(self, run_id: str) -> RunSource:
         return RunSource(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostler.model.views.alerts import AlertView
+from hostler.model.views.history import FleetHistory
 from hostler.show.gpus_object import Fleet
 
 Run = Mapping[str, Any]
@@ -50,7 +51,7 @@ class Lab:
     are_more_runs: bool = False
     """More runs are open than those in `runs`, the newest."""
     """Whether the daemon has told the open runs at all: none is an answer, too."""
-    history: Mapping[str, Any] = field(default_factory=dict)
+    history: FleetHistory = field(default_factory=FleetHistory)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
     alerts: tuple[AlertView, ...] = ()
     """What needs or needed eyes, the newest first."""

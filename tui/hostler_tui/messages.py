@@ -8,6 +8,7 @@ from typing import Any
 from textual.message import Message
 
 from hostler.model.views.alerts import AlertView
+from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.show.gpus_object import Fleet
 
 
@@ -30,7 +31,7 @@ class RunsSeen(Message):
 class HourSeen(Message):
     """The daemon told the fleet's last hour."""
 
-    def __init__(self, history: Mapping[str, Any]) -> None:
+    def __init__(self, history: FleetHistory) -> None:
         super().__init__()
         self.history = history
 
@@ -46,9 +47,7 @@ class AlertsSeen(Message):
 class HostSeen(Message):
     """One host was told in full, with the last hour of its GPUs."""
 
-    def __init__(
-        self, name: str, host: Mapping[str, Any], hour: Mapping[str, Any], at: float
-    ) -> None:
+    def __init__(self, name: str, host: Mapping[str, Any], hour: HostHistory, at: float) -> None:
         super().__init__()
         self.name, self.host, self.hour, self.at = name, host, hour, at
 

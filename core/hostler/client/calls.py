@@ -45,14 +45,22 @@ def host(name: str) -> Call[dict[str, Any]]:
     return get(as_object, "hosts", name)
 
 
-def host_history(name: str, minutes: int = 60) -> Call[dict[str, Any]]:
+def host_history(name: str, minutes: int = 60) -> Call[views.history.HostHistory]:
     """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
-    return get(as_object, "hosts", name, "history", minutes=minutes)
+    return get(
+        lambda told: read(views.history.HostHistory, told),
+        "hosts",
+        name,
+        "history",
+        minutes=minutes,
+    )
 
 
-def fleet_history(minutes: int = 60) -> Call[dict[str, Any]]:
+def fleet_history(minutes: int = 60) -> Call[views.history.FleetHistory]:
     """Mean utilization and the sum of power of all GPUs, minute by minute."""
-    return get(as_object, "history", "fleet", minutes=minutes)
+    return get(
+        lambda told: read(views.history.FleetHistory, told), "history", "fleet", minutes=minutes
+    )
 
 
 def drain(name: str, reason: str = "") -> Call[None]:
@@ -318,9 +326,14 @@ def history(
     )  # fmt: skip
 
 
-def compare(run_ids: Iterable[str]) -> Call[dict[str, Any]]:
+def compare(run_ids: Iterable[str]) -> Call[views.history.ComparedRuns]:
     """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
-    return get(as_object, "history", "compare", run=tuple(run_ids))
+    return get(
+        lambda told: read(views.history.ComparedRuns, told),
+        "history",
+        "compare",
+        run=tuple(run_ids),
+    )
 
 
 def alerts(open_only: bool = False, limit: int = 200) -> Call[views.alerts.AlertList]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.units import format_duration
 
+if TYPE_CHECKING:
+    from hostler.model.views.history import ComparedRow
 
-def seems_different(row: Mapping[str, Any]) -> bool:
+
+def seems_different(row: ComparedRow) -> bool:
     """Whether the values still differ as they are shown: 12 and 14 ms are both "0s"."""
-    return row["differs"] and len({value_text(row["name"], v) for v in row["values"]}) > 1
+    return row.differs and len({value_text(row.name, v) for v in row.values}) > 1
 
 
-def value_text(name: str, value: Any) -> str:
+def value_text(name: str, value: str | float | None) -> str:
     """One run's value of a row, for people."""
     if value is None:
         return "-"

@@ -63,15 +63,15 @@ def test_the_history_of_a_host_has_a_value_a_minute(daemon: Served, client: Clie
     ]
     put(daemon, store_of(daemon).metrics.add_gpu_samples(samples))
     found = client.host_history("nowhere", 5)
-    assert (found["schema"], found["host"]) == ("hostler.history/1", "nowhere")
-    assert (found["from"], found["step_s"]) == (MINUTE - 240, 60.0)
-    assert found["gpus"]["GPU-a"] == {
+    assert (found.schema, found.host) == ("hostler.history/1", "nowhere")
+    assert (found.begin, found.step_s) == (MINUTE - 240, 60.0)
+    assert to_json(found.gpus["GPU-a"]) == {
         "utilization": [None, None, 80.0, None, 80.0],
         "memory_used": [None, None, 2 * GIB, None, 2 * GIB],
         "power": [None, None, 100.0, None, 100.0],
         "temperature": [None, None, 40, None, 40],
     }
-    assert found["gpus"]["GPU-b"]["utilization"] == [None] * 5
+    assert found.gpus["GPU-b"].utilization == (None,) * 5
     with pytest.raises(NotFoundError, match="no host 'gone'"):
         client.host_history("gone")
     with pytest.raises(InputError):
@@ -83,13 +83,13 @@ def test_the_history_of_the_fleet_is_of_fixed_length(daemon: Served, client: Cli
         given = [sample(f"GPU-{n}", at, 50.0 * n) for n in range(3)]
         put(daemon, store_of(daemon).metrics.add_gpu_samples(given))
     found = client.fleet_history(4)
-    assert found == {
+    assert to_json(found) == {
         "from": MINUTE - 180,
         "step_s": 60.0,
         "utilization": [None, 50.0, None, 50.0],
         "power": [None, 300.0, None, 300.0],
     }
-    assert len(client.fleet_history()["power"]) == 60
+    assert len(client.fleet_history().power) == 60
 
 
 def finished(daemon: Served, life_s: float, **more: Any) -> None:
@@ -207,16 +207,16 @@ def test_runs_are_compared_with_their_curves(daemon: Served, client: Client) -> 
     rows = [MetricPoint("accuracy", at / 1000, float(at), at) for at in range(1000)]
     put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
     found = client.compare(["raaa", "rbbbbbb"])
-    assert [run["run_id"] for run in found["runs"]] == ["raaaaaa", "rbbbbbb"]
-    by_name = {row["name"]: row for row in found["rows"]}
-    assert by_name["lr"] == {
+    assert [run.run_id for run in found.runs] == ["raaaaaa", "rbbbbbb"]
+    by_name = {row.name: row for row in found.rows}
+    assert to_json(by_name["lr"]) == {
         "section": "parameters", "name": "lr", "values": [None, 0.1], "differs": True,
         "better": None,
     }  # fmt: skip
-    assert by_name["took_s"]["values"] == [7200.0, None]
-    curve, none = found["series"]["accuracy"]
-    assert none == []
-    assert (curve[0], curve[-1]) == ([0.0, 0.0], [999.0, 0.999])
+    assert by_name["took_s"].values == (7200.0, None)
+    curve, none = found.series["accuracy"]
+    assert none == ()
+    assert (curve[0], curve[-1]) == ((0.0, 0.0), (999.0, 0.999))
     assert 200 < len(curve) <= 241
     with pytest.raises(NotFoundError):
         client.compare(["raaa", "rzzz"])

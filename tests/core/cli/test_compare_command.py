@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hostler.model.codec import from_answer, to_json
+from hostler.model.views.history import ComparedRuns
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
@@ -28,7 +30,9 @@ def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     everything = hostler("compare", "r7", "r8", "--all").out
     assert "seed" in everything
     assert "prepare took\t0s\t0s\n" in everything, "no star where none can be seen"
-    assert hostler("compare", "r7", "--json").json == {"schema": "hostler.compare/1", **found}
+    assert hostler("compare", "r7", "--json").json == {
+        "schema": "hostler.compare/1", **to_json(from_answer(ComparedRuns, found)),
+    }  # fmt: skip
     daemon.on("GET", "/v1/history/compare", {**found, "rows": [same]})
     for tty in (True, False):
         ran = hostler("compare", "r7", "r8", tty=tty)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from textual import on, work
 from textual.message import Message
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.model.views.history import ComparedRuns
 from hostler_tui.compare.rows import chart_of, head_line, heads_of, rows_of
 from hostler_tui.runs.source import SourceReader
 from hostler_tui.table_rows import Head
@@ -34,14 +34,14 @@ class CompareScreen(LabScreen):
     class Told(Message):
         """The daemon compared, or refused to."""
 
-        def __init__(self, told: Mapping[str, Any] | None, problem: str) -> None:
+        def __init__(self, told: ComparedRuns | None, problem: str) -> None:
             super().__init__()
             self.told, self.problem = told, problem
 
     def __init__(self, run_ids: Sequence[str]) -> None:
         super().__init__()
         self.run_ids = tuple(run_ids)
-        self.told: Mapping[str, Any] | None = None
+        self.told: ComparedRuns | None = None
         self.is_all = False
         """All rows, not only those that differ."""
         self.base_place = 0
@@ -81,7 +81,7 @@ class CompareScreen(LabScreen):
     def _ask_where_changed(self) -> None:
         """Runs that go on change: compare again, not too often."""
         now, version = time.monotonic(), self.lab.runs_version
-        open_ones = [run for run in (self.told or {"runs": ()})["runs"] if not run["finished_at"]]
+        open_ones = [run for run in (self.told or ComparedRuns()).runs if not run.finished_at]
         if open_ones and version != self._asked_version and now - self._asked_at > REST_S:
             self._ask()
 
@@ -106,7 +106,7 @@ class CompareScreen(LabScreen):
         head = head_line(self.told, not self.is_all, shown, self._problem)
         self.query_one("#differs", Pane).show([head])
 
-    def _draw_charts(self, told: Mapping[str, Any]) -> None:
+    def _draw_charts(self, told: ComparedRuns) -> None:
         width, height = self.size
         names = self.metrics
         pane = self.query_one("#courses", Pane)
@@ -118,7 +118,7 @@ class CompareScreen(LabScreen):
     @property
     def metrics(self) -> list[str]:
         """Those with a course."""
-        return sorted(self.told["series"]) if self.told else []
+        return sorted(self.told.series) if self.told else []
 
     def action_refresh(self) -> None:
         """Compare again."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from hostler.base.gpu_models import nominal_gib
 from hostler.base.units import GIB
+from hostler.model.views.history import FleetHistory
 from hostler.show.fleet import LETTERS, is_stale, summarize
 from hostler.show.gpus_object import Fleet
 from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
@@ -20,7 +21,7 @@ _SIZES_SHOWN = 4
 _COUNTS = (1, 2, 4, 8)
 
 
-def counts_line(fleet: Fleet, history: Mapping[str, Any], width: int) -> Line:
+def counts_line(fleet: Fleet, history: FleetHistory, width: int) -> Line:
     """How many GPUs there are of each state; on wide screens the last hour."""
     spans = _counts(fleet, words=True)
     if _wide(spans) > width:
@@ -48,8 +49,8 @@ def _counts(fleet: Fleet, *, words: bool) -> list[Span]:
     return spans
 
 
-def _hour(history: Mapping[str, Any]) -> Line:
-    util, power = history.get("utilization") or (), history.get("power") or ()
+def _hour(history: FleetHistory) -> Line:
+    util, power = history.utilization, history.power
     last = next((value for value in reversed(util) if value is not None), None)
     watts = next((value for value in reversed(power) if value is not None), None)
     if last is None:
@@ -167,7 +168,7 @@ def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -
 
 
 def head_lines(
-    fleet: Fleet, still: tuple[Line, ...], history: Mapping[str, Any], view: Line, width: int,
+    fleet: Fleet, still: tuple[Line, ...], history: FleetHistory, view: Line, width: int,
     height: int, *, filtered: bool = False,
 ) -> tuple[Line, ...]:  # fmt: skip
     """As many of them as the height has room for; a filter is always told."""

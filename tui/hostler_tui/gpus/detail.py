@@ -8,6 +8,7 @@ from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
+from hostler.model.views.history import GpuColumns, HostHistory
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
 from hostler.show.gpus_object import Fleet, Gpu, HostGpus
@@ -25,15 +26,13 @@ class Detail:
 
     name: str = ""
     host: Mapping[str, Any] = field(default_factory=dict)
-    hour: Mapping[str, Any] = field(default_factory=dict)
+    hour: HostHistory = field(default_factory=HostHistory)
     at: float = 0.0
     """Wall clock, s."""
 
-    def series(self, uuid: str, name: str) -> Sequence[float | None]:
-        """Values of a GPU over the last hour, oldest first."""
-        gpus = self.hour.get("gpus") or {}
-        found: Sequence[float | None] = (gpus.get(uuid) or {}).get(name) or ()
-        return found
+    def of_gpu(self, uuid: str) -> GpuColumns:
+        """What a GPU did over the last hour, the oldest value first."""
+        return self.hour.gpus.get(uuid) or GpuColumns()
 
     def processes(self, uuid: str) -> Sequence[Mapping[str, Any]]:
         """The processes on a GPU at the last look."""
@@ -89,7 +88,7 @@ def _title(host: HostGpus, gpu: Gpu, held: Holders, at: float) -> Line:
 
 
 def _numbers(gpu: Gpu, detail: Detail) -> Line:
-    util = detail.series(str(gpu["uuid"]), "utilization")
+    util = detail.of_gpu(gpu["uuid"]).utilization
     hour = sparkline(util, 20, 100.0) if util else ""
     return line(
         f"   util {percent_text(gpu.get('utilization')):>4} ",
@@ -160,7 +159,7 @@ def _machine(detail: Detail) -> Iterable[Line]:
 def _all_gpus(host: HostGpus, detail: Detail, width: int) -> Iterable[Line]:
     """The utilization of each GPU over the last hour."""
     for gpu in host["gpus"]:
-        util = detail.series(str(gpu["uuid"]), "utilization")
+        util = detail.of_gpu(gpu["uuid"]).utilization
         chart = sparkline(util, max(8, width - 22), 100.0)
         now = percent_text(gpu.get("utilization"))
         state = str(gpu["state"])
@@ -169,14 +168,14 @@ def _all_gpus(host: HostGpus, detail: Detail, width: int) -> Iterable[Line]:
 
 def hour_lines(gpu: Gpu, detail: Detail, width: int) -> Iterable[Line]:
     """The last hour of a GPU: utilization, memory, temperature, power; each its value and chart."""
-    rows = (
-        ("util", "utilization", _one(gpu["utilization"], "%"), 100.0),
-        ("mem", "memory_used", gib_text(gpu["memory_used"]) + "G", gpu["memory_total"]),
-        ("temp", "temperature", _one(gpu["temperature"], "C"), 100.0),
-        ("power", "power", _one(gpu["power"], "W"), None),
+    hour = detail.of_gpu(gpu["uuid"])
+    rows: tuple[tuple[str, Sequence[float | None], str, float | None], ...] = (
+        ("util", hour.utilization, _one(gpu["utilization"], "%"), 100.0),
+        ("mem", hour.memory_used, gib_text(gpu["memory_used"]) + "G", gpu["memory_total"]),
+        ("temp", hour.temperature, _one(gpu["temperature"], "C"), 100.0),
+        ("power", hour.power, _one(gpu["power"], "W"), None),
     )
-    for title, name, shown, full in rows:
-        series = detail.series(gpu["uuid"], name)
+    for title, series, shown, full in rows:
         chart = sparkline(series, max(8, width - 18), full) if series else ""
         yield line((f"   {title:<6}", "dim"), f"{shown:>7} ", (chart, "accent"))
 

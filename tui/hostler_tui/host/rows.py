@@ -47,9 +47,9 @@ def _row(entry: HostGpus, gpu: Gpu, held: Holders, detail: Detail, chart: int) -
         " ".join(map(str, gpu.get("owners") or ())) or "-",
         use_text(str(entry["host"]), gpu, held),
         percent_text(gpu.get("utilization")),
-        (sparkline(detail.series(uuid, "utilization"), chart, 100.0), "accent"),
+        (sparkline(detail.of_gpu(uuid).utilization, chart, 100.0), "accent"),
         memory,
-        (sparkline(detail.series(uuid, "memory_used"), chart, total), "accent"),
+        (sparkline(detail.of_gpu(uuid).memory_used, chart, total), "accent"),
         _number(gpu.get("temperature"), "C"),
         _number(gpu.get("power"), "W"),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.base.table import Column
 from hostler.cli.kinds import run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.model.views.history import ComparedRow
 from hostler.show.compare import seems_different, value_text
 
 
@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
         out_json("compare", found)
         return 0
     columns = [Column("SECTION"), Column("NAME", flex=True, least=10)]
-    columns += [Column(each["run_id"], flex=True, least=8) for each in found["runs"]]
-    if len({each["run_id"] for each in found["runs"]}) < 2 and not args.all:
+    columns += [Column(each.run_id, flex=True, least=8) for each in found.runs]
+    if len({each.run_id for each in found.runs}) < 2 and not args.all:
         raise InputError(
-            f"there is nothing to compare {found['runs'][0]['run_id']} with",
+            f"there is nothing to compare {found.runs[0].run_id} with",
             remedy="Name another run beside it, or add --all to see all of this one",
         )
-    rows = [_row(row) for row in found["rows"] if args.all or seems_different(row)]
+    rows = [_row(row) for row in found.rows if args.all or seems_different(row)]
     if rows:
         out_table(args, columns, rows)
     else:
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(row: dict[str, Any]) -> list[str]:
-    cells = [value_text(row["name"], value) for value in row["values"]]
-    if row["better"] is not None and seems_different(row):
-        cells[row["better"]] += " *"
-    return [row["section"], row["name"].removesuffix("_s"), *cells]
+def _row(row: ComparedRow) -> list[str]:
+    cells = [value_text(row.name, value) for value in row.values]
+    if row.better is not None and seems_different(row):
+        cells[row.better] += " *"
+    return [row.section, row.name.removesuffix("_s"), *cells]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
@@ -16,7 +16,13 @@ from hostler.show.charts import highest, mean, number, sparkline
 from hostler.show.runs import clock_text, exact_time, gpu_indices
 
 if TYPE_CHECKING:
-    from hostler.model.views.history import AttemptUsage, StageUsage
+    from hostler.model.views.history import (
+        AttemptUsage,
+        FleetHistory,
+        GpuColumns,
+        HostHistory,
+        StageUsage,
+    )
 
 _WIDTH = 30
 FLEET = (Column("TIME"), Column("UTIL", right=True), Column("POWER", right=True))
@@ -68,28 +74,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _fleet(args: argparse.Namespace, found: dict[str, Any]) -> None:
+def _fleet(args: argparse.Namespace, found: FleetHistory) -> None:
     if args.json:
         out_json("fleet-history", found)
         return
     shown = clock_text if is_terminal() else exact_time
-    pairs = zip(found["utilization"], found["power"], strict=True)
+    pairs = zip(found.utilization, found.power, strict=True)
     rows = [
-        [shown(found["from"] + index * found["step_s"]), number(busy, " %"), number(power, " W")]
+        [shown(found.begin + index * found.step_s), number(busy, " %"), number(power, " W")]
         for index, (busy, power) in enumerate(pairs)
         if busy is not None or power is not None
     ]
     out_table(args, FLEET, rows)
 
 
-def _host(args: argparse.Namespace, client: Client, found: dict[str, Any]) -> None:
+def _host(args: argparse.Namespace, client: Client, found: HostHistory) -> None:
     if args.json:
-        out_json("history", {key: found[key] for key in found if key != "schema"})
+        out_json("history", found)
         return
     indices = gpu_indices(client.gpus())
-    out_table(
-        args, GPUS, [_gpu(indices.get(uuid), uuid, had) for uuid, had in found["gpus"].items()]
-    )
+    out_table(args, GPUS, [_gpu(indices.get(uuid), uuid, had) for uuid, had in found.gpus.items()])
 
 
 def _attempts(args: argparse.Namespace, found: StageUsage) -> None:
@@ -119,13 +123,13 @@ def _time(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(round(seconds, 1))
 
 
-def _gpu(index: int | None, uuid: str, had: dict[str, Any]) -> list[str]:
-    memory = mean(had["memory_used"])
+def _gpu(index: int | None, uuid: str, had: GpuColumns) -> list[str]:
+    memory = mean(had.memory_used)
     return [
         uuid if index is None else str(index),
-        number(mean(had["utilization"]), " %"),
+        number(mean(had.utilization), " %"),
         "-" if memory is None else format_size(int(memory)),
-        number(mean(had["power"]), " W"),
-        number(highest(had["temperature"]), " C"),
-        sparkline(had["utilization"], 100.0, _WIDTH),
+        number(mean(had.power), " W"),
+        number(highest(had.temperature), " C"),
+        sparkline(had.utilization, 100.0, _WIDTH),
     ]
