@@ -102,7 +102,7 @@ class Follower:
     def _once(self) -> Iterator[dict[str, Any]]:
         stream = self.client.run_events(self.run_id, follow=True, tick=TICK)
         for line in stream:
-            run = (line or {}).get("run")
+            run = line.get("run")
             if run is not None:
                 self.run = run
             if self.run is not None:

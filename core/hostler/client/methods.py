@@ -70,27 +70,24 @@ class Opening(Generic[P, B, A]):
 
 
 class Stream(Generic[P, T]):
-    """A method that gives values one by one, as `lines`; for a blocking client also None, where
-    `tick` is given."""
+    """A method that gives values one by one."""
 
-    def __init__(self, flow: Callable[P, Flow[T | None]]) -> None:
+    def __init__(self, flow: Callable[P, Flow[T]]) -> None:
         self._flow = flow
 
     @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Flow[T | None]]: ...
+    def __get__(self, client: None, owner: type) -> Callable[P, Flow[T]]: ...
     @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T | None]]: ...
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
     def __get__(self, client: Concurrent, owner: type) -> Callable[P, AsyncIterator[T]]: ...
     def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
         if client is None:
             return self._flow
+        each: Callable[[Flow[T]], object] = client.each
 
         def method(*args: P.args, **kwargs: P.kwargs) -> object:
-            flow = self._flow(*args, **kwargs)
-            if isinstance(client, Blocking):
-                return client.each(flow)
-            return (value async for value in client.each(flow) if value is not None)
+            return each(self._flow(*args, **kwargs))
 
         return method
 

@@ -118,26 +118,27 @@ class JsonLines(Generic[T]):
 
     def __init__(self, call: Call[T]) -> None:
         self.exchange = Exchange(call)
-        self._call = call
+        self.call = call
         self._rest = b""
 
     def open(self) -> Io[None]:
         """Ask for them."""
-        yield from self.exchange.send(encoded(self._call))
+        yield from self.exchange.send(encoded(self.call))
         yield from self.exchange.good_head()
 
     def read(self) -> Io[list[T]]:
         """Some more of them, [] at the end. Raises TimeoutError where none come in time."""
         while part := (yield from self.exchange.read()):
             *lines, self._rest = (self._rest + part).split(b"\n")
-            found = [self._call.decode(json.loads(line)) for line in lines if line.strip()]
+            found = [self.call.decode(json.loads(line)) for line in lines if line.strip()]
             if found:
                 return found
         return []
 
 
-def lines(call: Call[T], *, follow: bool, tick: float | None) -> Flow[T | None]:
-    """The lines of an answer. With `tick`, None comes after each that many seconds of silence."""
+def lines(call: Call[T], *, follow: bool, tick: float | None) -> Flow[T]:
+    """The lines of an answer. With `tick`, an empty object comes after each that many seconds of
+    silence, as one comes from the daemon now and then."""
     source = JsonLines(call)
     try:
         yield from source.open()
@@ -150,13 +151,13 @@ def lines(call: Call[T], *, follow: bool, tick: float | None) -> Flow[T | None]:
         source.exchange.close()
 
 
-def _some(source: JsonLines[T], tick: float | None) -> Io[list[T | None]]:
+def _some(source: JsonLines[T], tick: float | None) -> Io[list[T]]:
     try:
-        return [*(yield from source.read())]
+        return (yield from source.read())
     except TimeoutError as error:
         if tick is None:
             raise unreachable(source.exchange.found, error) from error
-        return [None]
+        return [source.call.decode({})]
 
 
 def number_in(response: Response, header: str) -> int:

@@ -98,11 +98,11 @@ def files(run_id: str, *, stage: str | None = None) -> Io[dict[str, Any]]:
 
 def run_events(
     run_id: str, *, after: int | None = None, follow: bool = False, tick: float | None = None
-) -> Flow[dict[str, Any] | None]:
+) -> Flow[dict[str, Any]]:
     """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
 
-    With `follow` live, until the run ends or the daemon does. With `tick`, a blocking client gives
-    None after each that many seconds of silence.
+    With `follow` live, until the run ends or the daemon does. With `tick`, `{}` comes after each
+    that many seconds of silence.
     """
     call = calls.run_events(run_id, after=after, follow=follow)
     return lines(call, follow=follow, tick=tick)
@@ -111,7 +111,7 @@ def run_events(
 def events(
     *, after: int | None = None, limit: int | None = None, follow: bool = False,
     host: str | None = None, tick: float | None = None,
-) -> Flow[dict[str, Any] | None]:  # fmt: skip
+) -> Flow[dict[str, Any]]:  # fmt: skip
     """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
     `{"event": ...}` in order; with `follow` all that come, too. The rest as in `run_events`."""
     call = calls.events(after=after, limit=limit, follow=follow, host=host)

@@ -66,8 +66,8 @@ def _of_run(args: argparse.Namespace, client: Client) -> Iterator[dict[str, Any]
         yield from fetched(seen, follow=True)
 
 
-def _events(lines: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:
-    return (line["event"] for line in lines if line and "event" in line)
+def _events(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (line["event"] for line in lines if "event" in line)
 
 
 def event_text(event: Mapping[str, Any]) -> str:
