@@ -1,4 +1,4 @@
-"""What happened and needs eyes, on the screen."""
+"""Alerts, on the screen."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def told(pilot: Pilot[int], app: AlertsApp, alerts: Any = ALERTS) -> None:
     """The daemon answered."""
     app.post_message(FleetSeen(made_fleet(), NOW))
     app.post_message(AlertsSeen(alerts, 2))
-    wanted = "critical" if alerts else "Nothing needs eyes"
+    wanted = "critical" if alerts else "No alerts"
     await until_shown(pilot, wanted)
     await until(pilot, lambda: len(app.screen._events) == 3, "no events")  # type: ignore[attr-defined]
     app._tick()

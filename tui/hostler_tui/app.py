@@ -148,7 +148,7 @@ class HostlerApp(LabApp):
 
     @on(AlertsSeen)
     def take_alerts(self, message: AlertsSeen) -> None:
-        """What needs eyes."""
+        """The alerts."""
         self.lab.see_alerts(message.alerts, message.open_count)
 
     @on(DaemonMet)

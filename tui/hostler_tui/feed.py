@@ -120,7 +120,7 @@ class Feed:
             await asyncio.sleep(HOUR_EVERY)
 
     async def follow_alerts(self) -> None:
-        """For ever: what needs eyes, soon after something happened."""
+        """For ever: fetch the alerts, soon after an event."""
         while True:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 told = await self._client.alerts()

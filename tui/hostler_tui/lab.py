@@ -80,7 +80,7 @@ class Lab:
             self.runs_version += 1
 
     def see_alerts(self, alerts: tuple[AlertView, ...], open_count: int) -> None:
-        """Take what needs eyes."""
+        """Take the alerts."""
         if alerts != self.alerts:
             self.alerts = alerts
             self.alerts_version += 1

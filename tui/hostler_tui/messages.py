@@ -37,7 +37,7 @@ class HourSeen(Message):
 
 
 class AlertsSeen(Message):
-    """The daemon told what needs eyes, and how much of it is open."""
+    """The daemon sent its alerts, and how many are open."""
 
     def __init__(self, alerts: tuple[AlertView, ...], open_count: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ async def alerts(
     open_only: Annotated[bool, Query(alias="open")] = False,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
 ) -> JSONResponse:
-    """What needs eyes, the newest first."""
+    """The alerts, newest first."""
     return answer(await _alerts(request).list(open_only=open_only, limit=limit))
 
 
@@ -42,5 +42,5 @@ async def acknowledge(request: Request, alert_id: Number, who: Who) -> JSONRespo
 
 @router.post("/alerts/{alert_id}/unacknowledge", responses=gives(AlertView))
 async def unacknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
-    """Take that back."""
+    """Undo the acknowledgement."""
     return answer(await _alerts(request).unacknowledge(alert_id, who))

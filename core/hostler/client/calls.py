@@ -337,7 +337,7 @@ def compare(run_ids: Iterable[str]) -> Call[views.history.ComparedRuns]:
 
 
 def alerts(open_only: bool = False, limit: int = 200) -> Call[views.alerts.AlertList]:
-    """What needs eyes, the newest first, and how much of it is open."""
+    """The alerts, newest first, and how many are open."""
     return get(
         lambda told: read(views.alerts.AlertList, told), "alerts", open=open_only, limit=limit
     )
@@ -355,7 +355,7 @@ def acknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
 
 
 def unacknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
-    """Take that back."""
+    """Undo the acknowledgement."""
     return post(
         lambda told: read(views.alerts.AlertView, told),
         "alerts",

@@ -76,7 +76,7 @@ class Alerts:
         return self._view(alert)
 
     async def unacknowledge(self, alert_id: int, who: Caller) -> AlertView:
-        """Take that back. Raises NotFoundError."""
+        """Undo the acknowledgement. Raises NotFoundError."""
         self._context.rights.authorize(who, Call.UNACKNOWLEDGE)
         alert = await self._find(alert_id)
         asked = self._audit.entry(who, Call.UNACKNOWLEDGE, {"alert": alert_id})

@@ -1,4 +1,4 @@
-"""What of the log of events needs eyes: events folded into alerts, until a later one resolves them.
+"""Alerts made from the log of events: events folded into alerts, until a later one resolves them.
 
 Pure, and one event at a time, so that a long log is read once. The number of an alert is that of
 its first event: it stays the same however often the log is read.
@@ -165,7 +165,7 @@ class Alert:
 
 
 def rule_of(event: Event) -> Rule | None:
-    """What the event means; None: nothing that needs eyes."""
+    """The event as an alert; None: it is none."""
     if _QUIET.get(event.kind) == event.severity:
         return None
     if event.kind == EventKind.HOST_DRAINED and event.severity == "error":

@@ -114,7 +114,7 @@ class SharedKeys:
             flag=Flag(
                 "--env",
                 "NAME[=VALUE]",
-                "a variable, or the value that your shell has; may be repeated",
+                "set a variable, or pass on your shell's value; may be repeated",
             ),
         ),
     )
@@ -175,7 +175,7 @@ class SharedKeys:
         metadata=toml_key(
             DURATION,
             "An attempt that runs longer is stopped. Left out: no limit.",
-            flag=Flag("--time-limit", "TIME", "stop it after that"),
+            flag=Flag("--time-limit", "TIME", "stop the command after this time"),
         ),
     )
     retries: Retries = field(

@@ -30,7 +30,7 @@ def test_alerts_are_listed(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     assert hostler("alerts", "--json").json == {"schema": "hostler.alerts/1", **found}
     assert hostler("alerts", "-q").out == "9\n8\n7\n"
     daemon.on("GET", "/v1/alerts", {"open": 0, "alerts": []})
-    assert "nothing needs eyes" in hostler("alerts", tty=True).err
+    assert "no alerts" in hostler("alerts", tty=True).err
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -1,4 +1,4 @@
-"""What happened and needs eyes; and the whole log of events behind it."""
+"""Alerts; and the whole log of events behind it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class AlertsScreen(LabScreen):
     def _nothing(self) -> list[Line]:
         if not self.lab.connected:
             return []
-        return [line(("  Nothing needs eyes. e shows all that happened: hostler events", "dim"))]
+        return [line(("  No alerts. e shows all events: hostler events", "dim"))]
 
     def _events_head(self) -> Line:
         count = len(self._events)

@@ -277,7 +277,7 @@ class FleetScreen(LabScreen):
         self.draw_body()
 
     def action_fold(self) -> None:
-        """One row a GPU, or one a host; the cursor stays on its host."""
+        """One row per GPU, or one per host; the cursor stays on its host."""
         pick = self.picked
         self._per_gpu = not self.is_per_gpu
         self.draw_body()

@@ -144,7 +144,7 @@ class HostScreen(LabScreen):
         self.app.pop_screen()
 
     def action_other_pane(self) -> None:
-        """Between the GPUs and what lies below."""
+        """Switch between the GPUs and the details below."""
         below = self.query_one("#gpus").has_focus
         self.query_one("#work" if below else "#gpus").focus()
 

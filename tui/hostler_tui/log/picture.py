@@ -350,7 +350,7 @@ class LogPicture(ScrollView, can_focus=True):
             self.action_last()
 
     def action_pause(self) -> None:
-        """Freeze the picture; again to go on."""
+        """Freeze the display; press again to resume."""
         self.is_paused = not self.is_paused
         self._changed() if not self.is_paused else self.refresh()
 

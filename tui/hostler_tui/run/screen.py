@@ -358,7 +358,7 @@ class RunScreen(RunActs):
             self.app.push_screen(FilesSheet(self.data.run_id, self.stage if runs else None))
 
     def action_full(self) -> None:
-        """The page alone, or with the stages beside it."""
+        """Show the page alone, or beside the stages."""
         self.toggle_class("-full")
         self._drawn = None
         if self.has_class("-full"):

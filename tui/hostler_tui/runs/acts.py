@@ -62,7 +62,7 @@ class RunActs(LabScreen):
             self._rerun(run)
 
     def action_lower(self) -> None:
-        """Let others go first, after asking how many steps."""
+        """Lower a run's priority, after asking by how much."""
         for run in self._one():
             self._lower(run)
 
@@ -126,7 +126,13 @@ class RunActs(LabScreen):
             f"Lower the priority of {run_id}?",
             priority_lines(run),
             [("lower", "lower it")],
-            fields=[Field("priority", str(now - 1), "0 or less, and lower than now")],
+            fields=[
+                Field(
+                    "priority",
+                    str(now - 1),
+                    "0 or less, lower than now",
+                )
+            ],
             command=lambda values: f"hostler priority {run_id} {values['priority']}",
         )
         answer = await self.app.push_screen_wait(form)

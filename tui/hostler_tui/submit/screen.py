@@ -226,5 +226,5 @@ async def _plan_and_run(app: LabApp, chosen: Submission) -> str | None:
 
 
 def _help(name: str) -> str:
-    helps = {"--title": "a few words to find it by", "--priority": "0 or less"}
+    helps = {"--title": "a short title", "--priority": "0 or less"}
     return helps.get(name, "")

@@ -1,4 +1,4 @@
-"""`hostler alerts`: what needs eyes."""
+"""`hostler alerts`: list and acknowledge alerts."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "action", nargs="?", choices=("ack", "unack"),
-        help="note that you have seen alerts, or take that back",
+        help="acknowledge alerts, or undo that",
     )  # fmt: skip
     parser.add_argument("ids", nargs="*", metavar="ID", type=count, help="alerts, by number")
     parser.add_argument(
-        "--open", action="store_true", help="only what is neither resolved nor acknowledged"
+        "--open", action="store_true", help="only open alerts: not resolved, not acknowledged"
     )
     parser.add_argument(
         "--limit", type=limit, default=200, metavar="N", help="at most N alerts (default 200)"
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             out_table(args, COLUMNS, rows)
     else:
-        hint(args, "nothing needs eyes")
+        hint(args, "no alerts")
     return 0
 
 

@@ -16,7 +16,7 @@ from hostler.show.compare import seems_different, value_text
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("runs", nargs="+", type=run_name, metavar="RUN", help="runs, by id; `last`")
-    parser.add_argument("--all", action="store_true", help="what is the same, too")
+    parser.add_argument("--all", action="store_true", help="also show equal values")
     add_common(parser, listing=True)
 
 

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("action", choices=("show",), help="what to do")
     parser.add_argument(
-        "--origin", action="store_true", help="only where everything comes from: files and folders"
+        "--origin", action="store_true", help="only show which files and folders are used"
     )
     add_common(parser, json_output=True)
 

@@ -28,26 +28,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", help="backup: the file to write; restore: to read"
     )
-    parser.add_argument("--force", action="store_true", help="backup: over a file that is there")
+    parser.add_argument("--force", action="store_true", help="backup: overwrite an existing file")
     parser.add_argument(
         "--without",
         metavar="HOST",
         action="append",
         default=[],
-        help="recover: leave a host out that is gone for good; may be repeated",
+        help="recover: skip a host that is gone for good; may be repeated",
     )
     parser.add_argument(
         "--unsigned",
         metavar="RUN",
         action="append",
         default=[],
-        help="recover: take this run too, though a host may have made it up; may be repeated",
+        help="recover: also take this unsigned run, which a host may have forged; may be repeated",
     )
     parser.add_argument(
         "--print", action="store_true", help="install: only show what would be written"
     )
     parser.add_argument(
-        "--user", action="store_true", help="install: for you alone, as without root"
+        "--user", action="store_true", help="install: a personal daemon, the default without root"
     )
     parser.add_argument(
         "--group", metavar="NAME", help="install: who may use the daemon (default hostler)"

@@ -32,19 +32,25 @@ _MOST_SPEED = 20.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--hosts", type=count, metavar="N", help="so many equal hosts instead of ten"
+        "--hosts", type=count, metavar="N", help="simulate N equal hosts instead of ten"
     )
-    parser.add_argument("--gpus", type=count, metavar="N", help="so many GPUs on each of them")
+    parser.add_argument("--gpus", type=count, metavar="N", help="GPUs on each host")
     parser.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="another lab, other runs"
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="seed of the simulation: another seed gives another lab",
     )
     parser.add_argument(
         "--speed", type=positive, default=1.0, metavar="X",
-        help="let its time pass X times as fast, up to 20; it then runs ahead of the real one",
+        help="simulated time passes X times as fast, at most 20",
     )  # fmt: skip
-    parser.add_argument("--no-runs", action="store_true", help="only the lab, nothing submitted")
     parser.add_argument(
-        "--headless", action="store_true", help="no screen: say where it is, run until Ctrl-C"
+        "--no-runs", action="store_true", help="simulate hosts only, submit no runs"
+    )
+    parser.add_argument(
+        "--headless", action="store_true", help="no screen: print the socket and run until Ctrl-C"
     )
     add_common(parser, timeout=False)
 

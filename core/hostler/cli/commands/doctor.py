@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="CHECK",
-        help="only this check, like host.docker, and what kept it from being made",
+        help="only this check, like host.docker, and the failed check that blocked it",
     )  # fmt: skip
     add_common(parser, json_output=True)
 

@@ -11,7 +11,9 @@ from hostler.cli.shared import each, open_client, out
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts, by name")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for everybody to see")
+    parser.add_argument(
+        "--reason", default="", metavar="TEXT", help="the reason, shown to all users"
+    )
     add_common(parser)
 
 

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=limit, default=1000, metavar="N", help="at most N events (default 1000)"
     )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow new events")
     add_common(parser, listing=True)
 
 

@@ -23,7 +23,7 @@ _MOST_RUNS = 8
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="only tell what would be freed"
+        "-n", "--dry-run", action="store_true", help="only show what would be freed"
     )
     add_yes(parser)
     add_common(parser, json_output=True)

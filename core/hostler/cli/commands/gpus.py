@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_common(parser, listing=True)
     parser.add_argument(
         "-o", "--output", choices=("table", "wide", "ids", "tsv", "json", "jsonl"),
-        help="form of the answer; wide: one row a GPU",
+        help="output format; wide: one row per GPU",
     )  # fmt: skip
     parser.add_argument(
         "--host", dest="hosts", action="append", metavar="NAME",
@@ -75,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--free", action="store_true", help="only free GPUs")
     parser.add_argument(
         "--html", nargs="?", const="-", metavar="FILE",
-        help="one web page for a wall, to FILE or stdout; with --watch kept up to date",
+        help="write a web page for a wall display to FILE or stdout; --watch keeps it up to date",
     )  # fmt: skip
     _configure_need(parser)
     _configure_source(parser)
@@ -104,18 +104,18 @@ def _configure_need(parser: argparse.ArgumentParser) -> None:
 def _configure_source(parser: argparse.ArgumentParser) -> None:
     from hostler.cli.kinds import duration, interval
 
-    parser.add_argument("-w", "--watch", action="store_true", help="show it again and again")
+    parser.add_argument("-w", "--watch", action="store_true", help="refresh the display")
     parser.add_argument(
         "--interval", type=interval, metavar="TIME",
         help="with --watch: how often, at least 0.5s (default 2s)",
     )  # fmt: skip
     parser.add_argument(
         "--max-age", type=duration, metavar="TIME",
-        help="take hosts whose values are older for unknown",
+        help="treat hosts with older values as unknown",
     )  # fmt: skip
     parser.add_argument(
         "--direct", action="store_true",
-        help="ask the hosts themselves, whether a daemon runs or not",
+        help="query the hosts directly, not the daemon",
     )  # fmt: skip
 
 

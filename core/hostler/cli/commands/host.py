@@ -25,15 +25,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="hosts; ranges like gpu[01-12]")
     add_trust_option(parser)
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="clean: only tell what would be removed"
+        "-n", "--dry-run", action="store_true", help="clean: only show what would be removed"
     )
     parser.add_argument(
         "--checkpoints",
         action="store_true",
-        help="clean: also checkpoints, but those of open runs and of runs that a person keeps",
+        help="clean: also checkpoints, except those of open and kept runs",
     )
     parser.add_argument(
-        "--kept", action="store_true", help="clean: also files of ended stages that stay there"
+        "--kept", action="store_true", help="clean: also kept files of ended stages"
     )
     add_yes(parser)
     add_common(parser, json_output=True)

@@ -36,7 +36,7 @@ _POLL = 0.1
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("hosts", nargs="*", metavar="HOST", help="only these; names or globs")
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="only these hosts; names or globs")
     add_common(parser, listing=True)
 
 

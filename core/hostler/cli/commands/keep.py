@@ -16,10 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument(
         "--until", type=moment, metavar="DATE",
-        help="up to a date (2026-12-24), or for a time (30d); without it, for ever",
+        help="keep until a date (2026-12-24) or for a time (30d); default: for ever",
     )  # fmt: skip
     ends.add_argument(
-        "--forget", action="store_true", help="stop keeping them: the usual limits apply again"
+        "--forget", action="store_true", help="stop keeping the runs: the usual limits apply again"
     )
     add_common(parser, json_output=True)
 

@@ -1,4 +1,4 @@
-"""`hostler priority RUN N`: let others go before a run."""
+"""`hostler priority RUN N`: lower a run's priority."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=run_name, metavar="RUN", help="a run that has not ended, by id; `last`"
     )
-    parser.add_argument("priority", type=integer, metavar="N", help="0 or less, and lower than now")
+    parser.add_argument(
+        "priority",
+        type=integer,
+        metavar="N",
+        help="new priority: 0 or less, and lower than the current one",
+    )
     add_common(parser)
 
 

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", type=run_name, metavar="RUN", help="a run, by id; `last`")
     parser.add_argument(
-        "--same-code", action="store_true", help="the code of the first time, not today's"
+        "--same-code", action="store_true", help="use the original code, not the current code"
     )
     add_common(parser, json_output=True)
 

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=run_name, metavar="RUN", help="a finished run, by id; `last`")
     parser.add_argument(
         "--new-code", action="store_true",
-        help="today's code and pipeline file, of the folder that the run came from",
+        help="use the current code and pipeline file of the run's folder",
     )  # fmt: skip
     parser.add_argument(
         "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
@@ -39,10 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="starts", action="append", metavar="STAGE",
-        help="run this stage and all that need it again, also if it succeeded; may be repeated",
+        help="run this stage and all that depend on it again, even if they succeeded; may be "
+             "repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--plan", action="store_true", help="only say which stages are kept and which run again"
+        "--plan", action="store_true", help="only show which stages are kept and which run again"
     )
     add_common(parser, json_output=True)
 

@@ -64,21 +64,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
         help="a parameter of the pipeline; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--title", default="", metavar="TEXT", help="a few words to find it by")
+    parser.add_argument("--title", default="", metavar="TEXT", help="a short title")
     parser.add_argument(
-        "--priority", type=integer, default=0, metavar="N", help="0 or less: lets others go first"
+        "--priority",
+        type=integer,
+        default=0,
+        metavar="N",
+        help="0 or less; runs with a higher priority go first",
     )
     parser.add_argument(
-        "--plan", action="store_true", help="only say where everything would go, and why"
+        "--plan", action="store_true", help="only show where each stage would run, and why"
     )
     parser.add_argument("-d", "--detach", action="store_true", help="print the id and return")
-    parser.add_argument("--wait", action="store_true", help="follow it to its end, also in a pipe")
     parser.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="follow at most this long: exit 8 then"
+        "--wait", action="store_true", help="follow the run to its end, also in a pipe"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        metavar="TIME",
+        help="follow at most this long, then exit with 8",
     )
     parser.add_argument(
         "--include", dest="includes", action="append", metavar="PATH",
-        help="send this as well, a path or glob that git ignores; may be repeated",
+        help="also send this path or glob, which git ignores; may be repeated",
     )  # fmt: skip
     add_command_options(parser.add_argument_group("for one command"))
     parser.add_argument(

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--metric", action="append", default=[], metavar="NAME>=VALUE",
-        help="only runs whose last value of a metric is so; also = != < <= >; may be repeated",
+        help="only runs whose last value of this metric matches; also = != < <= >; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--text",
@@ -42,13 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sort", metavar="[-]NAME",
-        help="by submitted, took, gpu_hours, energy, a metric or parameter; - is downwards",
+        help="sort by submitted, took, gpu_hours, energy, a metric or parameter; - sorts "
+             "descending",
     )  # fmt: skip
     parser.add_argument(
         "--limit", type=limit, default=30, metavar="N", help="at most N runs (default 30)"
     )
     parser.add_argument("-o", "--output", choices=("table", "ids"), default="table",
-                        help="ids: only the ids, a line each")  # fmt: skip
+                        help="ids: only the ids, one per line")  # fmt: skip
     add_common(parser, listing=True)
 
 

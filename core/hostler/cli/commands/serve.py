@@ -1,4 +1,4 @@
-"""`hostler serve`: be the daemon, in the foreground."""
+"""`hostler serve`: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--personal",
         action="store_true",
-        help="as the personal daemon: state and socket in your own folder, for you alone",
+        help="run as the personal daemon, with state and socket in your own folder",
     )
     add_common(parser)
 

@@ -39,10 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort",
         metavar="[-]METRIC",
-        help="stages and cells by the last value of a metric; - is downwards",
+        help="sort stages and cells by the last value of a metric; - sorts descending",
     )
     parser.add_argument(
-        "--diff", action="store_true", help="how its code differed from its commit, as a patch"
+        "--diff", action="store_true", help="show the uncommitted changes of its code as a patch"
     )
     add_common(parser, listing=True)
 

@@ -50,9 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "run", nargs="?", type=run_and_stage, metavar="RUN[/STAGE]",
-        help="of a stage of this run, attempt by attempt",
+        help="usage of a stage of this run, one row per attempt",
     )  # fmt: skip
-    which.add_argument("--host", metavar="NAME", help="of this host, GPU by GPU")
+    which.add_argument("--host", metavar="NAME", help="usage of this host, one row per GPU")
     parser.add_argument(
         "--minutes", type=minutes, default=60, metavar="N",
         help="the last N minutes, at most 1440 (default 60)",
