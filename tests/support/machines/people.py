@@ -18,7 +18,8 @@ import pytest
 
 from tests.support.machines.desk import wait_until
 
-_CORE = Path(__file__).resolve().parents[3] / "core" / "hostler"
+_ROOT = Path(__file__).resolve().parents[3]
+_PACKAGES = (_ROOT / "core/hostler", _ROOT / "agents/hostler_agent")
 _START = """
 import os, sys
 sys.path.insert(0, {copy!r})
@@ -71,7 +72,9 @@ def code_for_all() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="hc-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
-    shutil.copytree(_CORE, folder / "hostler", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in _PACKAGES:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, folder / package.name, ignore=ignore)
     (folder / "compiled").mkdir()
     (folder / "compiled").chmod(0o1777)
     return folder
